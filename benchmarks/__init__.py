@@ -1,0 +1,1 @@
+"""Settings, data sets and backbones, one file each."""

@@ -1,0 +1,37 @@
+"""The contract of a backbone: a named configuration, its published files, and what they should score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from petl_bench.method import Paper
+from petl_bench.models.config import ViCLIPConfig
+from petl_bench.options import Options
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """One published checkpoint: its file name, where it is, and what it should score (with the source of the figure)."""
+
+    file: str
+    where: str
+    licence: str
+    expected: str = ""
+
+
+class Backbone(Options):
+    """Base of every backbone plugin. Images are normalised with `mean` and `std` after scaling to [0, 1]."""
+
+    paper: ClassVar[Paper | None] = None
+    config: ClassVar[ViCLIPConfig]
+    published: ClassVar[Sequence[PublishedWeights]] = ()
+    mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
+    std: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
+
+    @classmethod
+    def packaged_weights(cls) -> Path | None:
+        """The weights file that ships with the plugin, or None."""
+        return None

@@ -1,0 +1,1 @@
+"""Decoding, frame sampling, transforms, annotation readers, manifests, caches and loading."""

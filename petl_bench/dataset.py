@@ -1,0 +1,90 @@
+"""The contract of a data set: which annotation files it has, what they say, and where its clips lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from petl_bench.method import Paper
+from petl_bench.options import Options
+
+
+@dataclass(frozen=True, order=True)
+class Sample:
+    """One row of a list: the clip as the list names it (a relative path), and its label (index into the classes)."""
+
+    clip: str
+    label: int
+
+
+@dataclass(frozen=True)
+class HalfSplit:
+    """Published base-to-novel lists, labels as indices into the data set's full classes.
+
+    `draws` maps a draw (0, 1, 2: s1, s2, s3) to its few-shot training samples.
+    """
+
+    base: tuple[int, ...]
+    novel: tuple[int, ...]
+    base_train: tuple[Sample, ...]
+    base_test: tuple[Sample, ...]
+    novel_test: tuple[Sample, ...]
+    draws: Mapping[int, tuple[Sample, ...]]
+    source: str
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What a data set's annotation files say. `train` and `test` map a split number (1, 2, 3) to its samples.
+
+    `few_shot` maps (split, shots) to a published draw. `files` maps every file that was read to its sha256.
+    `notes` are known defects and choices that every record of this data set repeats.
+    """
+
+    classes: tuple[str, ...]
+    train: Mapping[int, tuple[Sample, ...]]
+    test: Mapping[int, tuple[Sample, ...]]
+    few_shot: Mapping[tuple[int, int], tuple[Sample, ...]] = field(default_factory=dict)
+    base_to_novel: HalfSplit | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Training-time augmentation, one draw of parameters per clip (never per frame)."""
+
+    crop_scale: tuple[float, float] = (0.5, 1.0)
+    crop_ratio: tuple[float, float] = (0.75, 4 / 3)
+    flip: float = 0.5
+    jitter: float = 0.8
+    jitter_strength: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)
+    grey: float = 0.2
+
+
+class Dataset(Options):
+    """Base of every data set plugin.
+
+    `needs_root` says whether `--data-root` must be given; a data set that makes its own files overrides `root`.
+    """
+
+    paper: ClassVar[Paper | None] = None
+    licence: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    needs_root: ClassVar[bool] = True
+    augmentation: ClassVar[Augmentation] = Augmentation()
+    template: ClassVar[str] = "a video of {}."
+
+    def root(self, data_root: Path | None) -> Path:
+        """The folder that holds this data set's files. Raises DataError where there is none."""
+        raise NotImplementedError
+
+    def annotations(self, root: Path) -> Annotations:
+        """Read the annotation files under `root`. Raises DataError, naming file and line, where they cannot be used."""
+        raise NotImplementedError
+
+    def descriptions(self, classes: Sequence[str]) -> Mapping[str, Mapping[str, Sequence[str]]] | None:
+        """This data set's own descriptions: class -> {"spatial": [...], "temporal": [...]}; None where it has none."""
+        return None

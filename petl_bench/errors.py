@@ -1,0 +1,46 @@
+"""Errors that are for people: one clear message, no traceback on the command line.
+
+Raise one of these where the user can do something about it; let everything else be a real traceback.
+A message says what is wrong, which file, clip or trial, and what to type next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PetlBenchError(Exception):
+    """Base of every error that the command line prints as one message, with exit status 2."""
+
+
+class UsageError(PetlBenchError):
+    """An unknown name, field or value, or options that do not fit together."""
+
+
+class PluginError(PetlBenchError):
+    """A plugin could not be loaded, or clashes with another one."""
+
+
+class DataError(PetlBenchError):
+    """A missing data root, an annotation file or a clip that cannot be used."""
+
+
+class WeightsError(PetlBenchError):
+    """A checkpoint that is missing, truncated, unsafe, or does not fit the backbone."""
+
+
+class TrialError(PetlBenchError):
+    """A trial that cannot go on: non-finite loss, too many unreadable clips."""
+
+
+class StoreError(PetlBenchError):
+    """The output directory cannot be written or read."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
+    """An error for an unknown name, with near names and the command that lists them all."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known) or 'none'}."
+    return UsageError(f"unknown {kind} {name!r}{hint} See: {see}")

@@ -1,0 +1,112 @@
+"""The contract of a method: what a plugin author writes, and nothing else.
+
+A method is a dataclass of hyper-parameters (see `options.hyper`) with `attach`. Register it with `@register_method("name")`.
+This module does not import torch, so that `list` and `show` answer at once; method files reach torch through `petl_bench`'s
+lazy attributes or inside their functions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from petl_bench.models.config import ViCLIPConfig
+from petl_bench.options import Options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from petl_bench.models.dual_encoder import DualEncoder
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method, backbone or data set comes from."""
+
+    title: str
+    venue: str
+    url: str
+    bibtex: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Values that a method is run with in one setting: `training` overrides `TrainingOptions`, `hyper` the method's fields.
+
+    A recipe with a backbone is preferred over one without; values given on the command line win over both.
+    `source` says where the values come from (a paper's table, or how they were chosen).
+    """
+
+    setting: str
+    backbone: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    hyper: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass
+class Step:
+    """What a method's extra loss may look at in one training step. B clips, C classes, D embedding channels."""
+
+    model: DualEncoder
+    video_features: Tensor  #: [B, D], not normalised
+    text_features: Tensor  #: [C, D], not normalised, one per training class
+    logits: Tensor  #: [B, C]
+    labels: Tensor  #: int64 [B]
+    descriptions: Mapping[str, Tensor]  #: "spatial" and "temporal": [C, D], frozen means of each class's description features
+
+
+class Method(Options):
+    """Base of every method.
+
+    Class attributes a plugin sets: `paper`, `recipes`, `settings` and `backbones` it supports (None: all), `version` (raise it
+    when results change), `identity_at_start` (the adapted model equals the frozen one before training), `mergeable`.
+    """
+
+    paper: ClassVar[Paper | None] = None
+    version: ClassVar[int] = 1
+    recipes: ClassVar[Sequence[Recipe]] = ()
+    settings: ClassVar[Sequence[str] | None] = None
+    backbones: ClassVar[Sequence[str] | None] = None
+    identity_at_start: ClassVar[bool] = True
+    mergeable: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "attach" in vars(cls):
+            cls.attach = _freezing(vars(cls)["attach"])  # type: ignore[method-assign]
+
+    def attach(self, model: DualEncoder) -> None:
+        """Put this method's modules at the model's sites, or unfreeze parameters. Everything else is frozen beforehand."""
+        raise NotImplementedError(f"{type(self).__name__} must define attach(self, model)")
+
+    def expected_trainable(self, config: ViCLIPConfig) -> int:
+        """Number of trainable parameters by the method's own formula; must equal the count in the model."""
+        raise NotImplementedError(f"{type(self).__name__} must define expected_trainable(self, config)")
+
+    def loss(self, step: Step) -> Tensor | None:
+        """An extra term, added to the cross-entropy; None where there is none."""
+        return None
+
+    def merge(self, model: DualEncoder) -> None:
+        """Fold the adapter into the backbone's weights; only where `mergeable`."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be merged into the backbone")
+
+    @property
+    def description_count(self) -> int:
+        """Sentences of each kind per class that `loss` needs; 0 where it needs none."""
+        return 0
+
+
+def _freezing(attach: Any) -> Any:
+    """Freeze the model before the outermost `attach` runs, so that a method says only what it trains."""
+
+    @functools.wraps(attach)
+    def wrapper(self: Method, model: DualEncoder) -> None:
+        model.begin_attach(self)
+        attach(self, model)
+
+    return wrapper

@@ -1,0 +1,1 @@
+"""ViCLIP and CLIP as one dual encoder: towers, attachment sites, tokenizer, checkpoints."""

@@ -1,0 +1,66 @@
+"""The contract of a setting: which classes and clips train, which evaluate, and which metrics come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from petl_bench.dataset import Annotations, Sample
+from petl_bench.method import Paper
+from petl_bench.options import Options
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of a setting on one data set: which split, how many shots, which seed."""
+
+    split: str
+    shots: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation: labels of `samples` index into `classes` (the names that compete with each other)."""
+
+    name: str
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a trial trains and evaluates. Labels of `train` index into `train_classes`.
+
+    `source` says where the draw comes from (a published list, or a seeded draw).
+    """
+
+    train_classes: tuple[str, ...]
+    train: tuple[Sample, ...]
+    evaluations: tuple[Evaluation, ...]
+    source: str
+
+
+class Setting(Options):
+    """Base of every setting plugin. `version` is raised when the protocol changes; it is part of every trial's key."""
+
+    paper: ClassVar[Paper | None] = None
+    version: ClassVar[int] = 1
+    metrics: ClassVar[Sequence[str]] = ()
+    #: Training values of this setting (see `TrainingOptions`), before a method's recipes.
+    training: ClassVar[Mapping[str, Any]] = {}
+
+    def cases(
+        self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None
+    ) -> list[Case]:
+        """The cases to run. Raises UsageError for a split or number of shots that the data set does not have."""
+        raise NotImplementedError
+
+    def task(self, annotations: Annotations, case: Case) -> Task:
+        """The training clips and evaluations of one case; deterministic."""
+        raise NotImplementedError
+
+    def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`."""
+        raise NotImplementedError

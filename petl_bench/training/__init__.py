@@ -1,0 +1,1 @@
+"""One training loop, losses, schedules, evaluation and metrics."""

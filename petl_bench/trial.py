@@ -1,0 +1,129 @@
+"""A trial: everything that decides its numbers, and the key made from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import petl_bench.setting
+
+#: Raised when the engine itself changes a trial's numbers (decoding, sampling, training loop, evaluation).
+ENGINE_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One method x hyper-parameters x backbone x data set x split x seed. Every field enters the key."""
+
+    method: str
+    method_version: str  #: the plugin's version; for a plugin file also the sha256 of its source
+    hyper_parameters: Mapping[str, Any]
+    setting: str
+    setting_version: str
+    setting_options: Mapping[str, Any]
+    dataset: str
+    dataset_version: str
+    dataset_options: Mapping[str, Any]
+    manifest_sha256: str
+    split: str
+    shots: int | None
+    seed: int
+    backbone: str
+    weights: str  #: "packaged", "random", or the file name; what it contains is in `weights_sha256`
+    weights_sha256: str
+    training: Mapping[str, Any]  #: the fields of TrainingOptions
+    decoder: str
+    engine_version: int = ENGINE_VERSION
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of the trial's canonical JSON, as 64 hexadecimal digits."""
+        return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()
+
+    @property
+    def case(self) -> petl_bench.setting.Case:
+        """The setting's case that this trial runs."""
+        return petl_bench.setting.Case(split=self.split, shots=self.shots, seed=self.seed)
+
+    @property
+    def title(self) -> str:
+        """Short name for progress lines, e.g. `msta motion seed 0 (1a2b3c4d)`."""
+        shots = f" {self.shots}-shot" if self.shots is not None else ""
+        split = f" split {self.split}" if self.split else ""
+        return f"{self.method} {self.dataset}{split}{shots} seed {self.seed} ({self.key[:8]})"
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Trial:
+        """The inverse of `asdict`."""
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where things lie on this machine. Nothing here changes a number, and nothing here enters a key."""
+
+    cache: Path  #: clip cache, manifests, rendered data
+    data_root: Path | None = None
+    weights: Path | None = None
+    device: str = "cpu"
+    loader_workers: int = 0  #: processes that decode; 0 decodes in the trial's own process
+    plugins: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One report of a running trial, for the live table."""
+
+    stage: str  #: "loading", "training" or "evaluating"
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    accuracy: float | None = None
+    seconds_left: float | None = None
+
+
+Notify = Callable[[Progress], None]
+
+
+@dataclass(kw_only=True)
+class EvaluationResult:
+    """Per-clip outcome of one evaluation. N scored clips, C classes."""
+
+    classes: tuple[str, ...]
+    clips: list[str]
+    labels: list[int]
+    scores: Any  #: float32 numpy array [N, C]: probabilities, averaged over views
+    top1: float  #: percent
+    top5: float  #: percent
+    expected: int  #: clips that the list names
+    missing: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)  #: clip -> reason
+
+
+@dataclass(kw_only=True)
+class TrialResult:
+    """What a finished trial hands to the record store."""
+
+    metrics: dict[str, float]
+    evaluations: dict[str, EvaluationResult]
+    trainable_params: int
+    backbone_params: int
+    train_clips: dict[str, int]  #: expected, missing, unreadable, used
+    train_unreadable: dict[str, str]
+    history: list[dict[str, float]]  #: one row per epoch: epoch, loss, train_accuracy, learning_rate, seconds
+    durations_s: dict[str, float]
+    environment: dict[str, Any]
+    notes: list[str]
+    marks: list[str]  #: e.g. "random-weights", "best-on-test", "incomplete-coverage"
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text on every machine."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

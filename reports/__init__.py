@@ -1,0 +1,1 @@
+"""One file = one table or figure: a pure function from records and published numbers."""
