@@ -1,0 +1,81 @@
+"""The command line. One thin module per command, imported only when that command is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from difflib import get_close_matches
+
+import click
+
+import petl_bench
+from petl_bench.errors import PetlBenchError
+
+#: command -> (module under petl_bench.cli, one line for --help)
+COMMANDS = {
+    "run": ("run", "Train and evaluate methods in a setting; nothing done is done twice."),
+    "report": ("report", "Turn records into a table: terminal, Markdown, LaTeX, CSV, JSON or HTML."),
+    "status": ("status", "What is done, running, failed or missing, and the command that fills the rest."),
+    "list": ("list_", "List methods, settings, data sets, backbones, tables or launchers."),
+    "show": ("show", "Explain one plugin: meaning, paper, hyper-parameters, supported settings."),
+    "check": ("check", "Run the conformance checks on a method."),
+    "new-method": ("new_method", "Write a plugin file to start from."),
+    "data": ("data", "Find, verify and count the clips of a data set."),
+    "doctor": ("doctor", "Is this machine fit: versions, decoders, devices, weights."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"petl_bench.cli.{COMMANDS[name][0]}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS, n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"no such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(petl_bench.__version__, prog_name="petl-bench")
+def cli() -> None:
+    """Compare parameter-efficient fine-tuning methods for video-language models.
+
+    Try it: petl-bench run --methods msta,lora --setting base2novel
+    """
+
+
+def main() -> None:
+    """Entry point: errors for people become one message and exit status 2; everything else keeps its traceback."""
+    try:
+        status = cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        status = 130
+    except click.ClickException as error:
+        error.show()
+        status = 2
+    except PetlBenchError as error:
+        click.echo(f"petl-bench: {error}", err=True)
+        status = 2
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`): leave quietly, without a second error at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,129 @@
+"""`petl-bench show NAME`: one plugin, whatever its kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from petl_bench.errors import unknown
+from petl_bench.options import Options, field_types
+from petl_bench.registry import KINDS, Registry, load_plugin_file
+
+
+@click.command(name="show")
+@click.argument("name")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first.")
+def command(name: str, plugins: tuple[Path, ...]) -> None:
+    """Explain the plugin NAME: meaning, paper, hyper-parameters with defaults, supported settings.
+
+    A name that several kinds share is written KIND:NAME, e.g. tables:base2novel.
+    """
+    for path in plugins:
+        load_plugin_file(path)
+    found = _find(name)
+    for position, (registry, plain_name) in enumerate(found):
+        if position:
+            click.echo("")
+        click.echo("\n".join(_page(registry, plain_name)))
+
+
+def _find(name: str) -> list[tuple[Registry, str]]:
+    kind, _, plain = name.rpartition(":")
+    if kind:
+        if kind not in KINDS:
+            raise unknown("kind", kind, KINDS, "petl-bench list --help")
+        KINDS[kind].get(plain)
+        return [(KINDS[kind], plain)]
+    found = [(registry, name) for registry in KINDS.values() if name in registry.names()]
+    if not found:
+        everything = {known for registry in KINDS.values() for known in registry.names()}
+        raise unknown("plugin", name, everything, "petl-bench list methods (or settings, datasets, backbones, tables, launchers)")
+    return found
+
+
+def _page(registry: Registry, name: str) -> Iterator[str]:
+    plugin = registry.get(name)
+    yield f"{name}  ({registry.kind}, {registry.source(name)})"
+    yield ""
+    yield inspect.cleandoc(plugin.__doc__ or "no description")
+    yield from _fields(plugin, name)
+    yield from _facts(plugin)
+    yield from _paper(getattr(plugin, "paper", None))
+
+
+def _fields(plugin: Any, name: str) -> Iterator[str]:
+    if not (isinstance(plugin, type) and issubclass(plugin, Options)):
+        return
+    fields = dataclasses.fields(plugin)  # type: ignore[arg-type]
+    if not fields:
+        return
+    types = field_types(plugin)
+    yield ""
+    yield f"Fields (change with --set {name}.FIELD=VALUE):"
+    for field in fields:
+        yield f"  {field.name} = {_text(field.default)}  ({_type_name(types[field.name])}{_limits(field.metadata)})"
+        yield f"      {field.metadata.get('meaning', '')}"
+
+
+def _facts(plugin: Any) -> Iterator[str]:
+    if config := getattr(plugin, "config", None):
+        yield ""
+        yield "Configuration:"
+        for key, value in dataclasses.asdict(config).items():
+            shown = f"{len(value)} ids" if isinstance(value, (tuple, list)) else value
+            yield f"  {key} = {shown}"
+    if published := getattr(plugin, "published", ()):
+        yield ""
+        yield "Published weights (give one with --weights FILE, or --weights hf:REPO/FILE):"
+        for weights in published:
+            yield f"  {weights.file}"
+            yield f"      where: {weights.where}; licence: {weights.licence}"
+            if weights.expected:
+                yield f"      expected: {weights.expected}"
+    for label in ("settings", "backbones", "metrics"):
+        if isinstance(values := getattr(plugin, label, None), (tuple, list)) and values:
+            yield ""
+            yield f"{label.capitalize()}: {', '.join(values)}"
+    for recipe in getattr(plugin, "recipes", ()):
+        where = recipe.setting + (f" with {recipe.backbone}" if recipe.backbone else "")
+        values = ", ".join(f"{key}={_text(value)}" for key, value in {**recipe.training, **recipe.hyper}.items())
+        yield ""
+        yield f"Recipe for {where}: {values}"
+        if recipe.source:
+            yield f"      source: {recipe.source}"
+
+
+def _paper(paper: Any) -> Iterator[str]:
+    if paper is None:
+        return
+    yield ""
+    yield f"Paper: {paper.title}. {paper.venue}. {paper.url} (licence of the published code: {paper.licence})"
+    yield ""
+    yield paper.bibtex.strip()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _type_name(kind: Any) -> str:
+    text = getattr(kind, "__name__", "") if isinstance(kind, type) else str(kind)
+    return text.replace("typing.", "").replace("Literal", "one of ")
+
+
+def _limits(metadata: Any) -> str:
+    parts = []
+    if metadata.get("unit"):
+        parts.append(str(metadata["unit"]))
+    if metadata.get("minimum") is not None:
+        parts.append(f"at least {metadata['minimum']:g}")
+    if metadata.get("maximum") is not None:
+        parts.append(f"at most {metadata['maximum']:g}")
+    return "".join(f", {part}" for part in parts)
