@@ -33,6 +33,5 @@ class TrainingOptions(Options):
     eval_every: int = hyper(5, "epochs between evaluations where select is val or best-on-test", minimum=1)
     views: int = hyper(1, "temporal clips per test video", minimum=1)
     crops: Literal[1, 3] = hyper(1, "spatial crops per test view: the centre, or three along the longer side")
-    checkpoint_every: int = hyper(1, "epochs between checkpoints for resuming", minimum=1)
-    threads: int | None = hyper(None, "CPU threads of torch in this trial; none: torch's choice", minimum=1)
+    threads: int | None = hyper(None, "CPU threads of torch in this trial (they can change the last bits); none: the launcher's choice", minimum=1)
     bad_clips_allowed: float = hyper(0.01, "part of the clips that may be unreadable before the trial fails", minimum=0.0, maximum=1.0)

@@ -1,0 +1,72 @@
+"""What this machine is: versions, processor, memory, git state. Does not import torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+LIBRARIES = ("torch", "torchvision", "decord", "av", "numpy", "timm", "loralib", "open_clip_torch", "safetensors", "pandas")
+
+
+def library_versions() -> dict[str, str]:
+    """Installed versions of the libraries that can change a number; what is not installed is left out."""
+    versions = {}
+    for library in LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def describe_machine() -> dict[str, Any]:
+    """Python, platform, processor, cores, memory (GiB), library versions, and the git state of the checkout in use."""
+    return {
+        "petl_bench": version("petl-bench"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "libraries": library_versions(),
+        "git": git_state(Path(__file__).parent),
+    }
+
+
+def processor_name() -> str:
+    """The processor's name as the system tells it, or the architecture."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit and whether the work tree is dirty, where the package runs from its own checkout; None elsewhere."""
+    if not (folder.parent / ".git").exists():
+        return None
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        dirty = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": dirty}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def command_line() -> str:
+    """The command that runs now, as it was typed."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
