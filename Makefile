@@ -1,0 +1,41 @@
+# Two commands do everything: `make demo` and `make test`. Both are idempotent, and quick the second time.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_RUNS ?= runs/demo
+
+.PHONY: demo test install lint types contracts perf clean
+
+# The stamp is older than pyproject.toml or constraints.txt when the environment must be brought up to date.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	$(BIN)/petl-bench run --methods zero_shot,full_finetune,lora,adaptformer,msta --setting base2novel --output $(DEMO_RUNS)
+
+test: install
+	$(BIN)/python -m pytest -n 2 tests
+
+lint: install
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+types: install
+	$(BIN)/python -m mypy
+
+# Contracts are checked on a built wheel, where methods, benchmarks and reports stand inside the package as users have them.
+contracts: install
+	rm -rf build/contracts && mkdir -p build/contracts
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/contracts .
+	cd build/contracts && ../../$(BIN)/python -m zipfile -e petl_bench-*.whl . && \
+	    PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../.importlinter
+
+perf: install
+	$(BIN)/python -m pytest benchmarks/perf --benchmark-only
+
+clean:
+	rm -rf build dist *.egg-info

@@ -1,0 +1,30 @@
+"""What every test shares: one thread per process, and no file outside the test session's own folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Tests run in several processes; torch's own threads on top of them only get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The user cache of this test session; shared by its processes, so that the embedded data set is rendered once."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    os.environ["XDG_CACHE_HOME"] = str(shared / "cache")
+    os.environ["XDG_DATA_HOME"] = str(shared / "data")
+    os.environ["NO_COLOR"] = "1"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real files to read (not part of the repository); tests that need it are skipped without it."""
+    folder = os.environ.get("PETL_BENCH_REAL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("PETL_BENCH_REAL_DATA names no folder of real files")
+    return Path(folder)
