@@ -1,0 +1,441 @@
+"""What a finished trial leaves on disk, and how it is read back.
+
+One folder per trial, `<runs>/trials/<key>/`:
+
+- `trial.json` everything that decided the numbers (`petl_bench.trial.Trial`);
+- `predictions-<evaluation>.npz` per clip: `clips`, `labels` [N], `scores` float32 [N, C], and `classes` [C];
+- `details.json` the history by epoch, the whole environment, missing and unreadable clips with their reasons;
+- `record.json` small: metrics, marks, coverage, parameter counts, durations. It is written last and in one step, and is the sole
+  proof that the trial is done.
+
+Every file is written under a temporary name in the same folder, synced, and renamed; so a reader sees a whole file or none, also
+on a shared network file system. Readers take nothing on trust: a damaged or foreign record is named and left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import io
+import json
+import math
+import os
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import petl_bench
+from petl_bench.errors import StoreError
+from petl_bench.trial import EvaluationResult, Trial, TrialResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Raised when the meaning of a field changes; readers refuse what they do not know.
+SCHEMA = 1
+RECORD = "record.json"
+
+_RECORD_TYPES: dict[str, type] = {
+    "schema": int,
+    "key": str,
+    "status": str,
+    "trial": dict,
+    "metrics": dict,
+    "marks": list,
+    "coverage": dict,
+    "train_clips": dict,
+    "trainable_params": int,
+    "backbone_params": int,
+    "durations_s": dict,
+    "notes": list,
+    "attempts": int,
+    "created": str,
+    "petl_bench": str,
+    "environment": dict,
+}
+_TRIAL_FIELDS = frozenset(field.name for field in dataclasses.fields(Trial))
+_COUNTS = frozenset(("expected", "found", "unreadable", "used"))
+_CHUNK = 500
+_BLOCK = 1 << 16
+
+
+class RecordWarning(UserWarning):
+    """Some records were left out; the message names them."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A record that was left out, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def trial_folder(runs: str | Path, key: str) -> Path:
+    """The folder of the trial with this key."""
+    return Path(runs) / "trials" / key
+
+
+# Writing
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, even after a crash or with the disk full.
+
+    Raises StoreError, naming the file, where it cannot be written; a file of that name is then left as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {error.strerror}. Nothing else was lost; make room and run again.") from error
+
+
+def write_record(folder: str | Path, trial: Trial, result: TrialResult, *, attempts: int = 1, created: str | None = None) -> Path:
+    """Store a finished trial in its folder (`trial_folder`); returns the path of `record.json`, which is written last.
+
+    `attempts` counts the starts of this trial, this one included; `created` is an ISO 8601 time, by default now.
+    Raises StoreError where the trial is already recorded, or where the folder cannot be written.
+    """
+    folder = Path(folder)
+    path = folder / RECORD
+    if folder.name != trial.key:
+        raise StoreError(f"{folder}: the folder of this trial must be called {trial.key}")
+    if path.exists():
+        raise StoreError(f"{path}: this trial is already done; its record is not replaced")
+    for name, evaluation in result.evaluations.items():
+        write_atomically(folder / f"predictions-{name}.npz", _predictions(name, evaluation))
+    write_atomically(folder / "trial.json", _json(asdict(trial), indent=1))
+    write_atomically(folder / "details.json", _json(_details(trial, result), indent=1))
+    values = {
+        "schema": SCHEMA,
+        "key": trial.key,
+        "status": "done",
+        "trial": asdict(trial),
+        "metrics": result.metrics,
+        "marks": result.marks,
+        "coverage": {name: _coverage(evaluation) for name, evaluation in result.evaluations.items()},
+        "train_clips": result.train_clips,
+        "trainable_params": result.trainable_params,
+        "backbone_params": result.backbone_params,
+        "durations_s": result.durations_s,
+        "notes": result.notes,
+        "attempts": attempts,
+        "created": created or datetime.now(UTC).isoformat(timespec="seconds"),
+        "petl_bench": petl_bench.__version__,
+        "environment": {name: value for name, value in result.environment.items() if isinstance(value, (str, int, float))},
+    }
+    fault = _fault(values, folder.name)
+    if fault:
+        raise StoreError(f"trial {trial.title} cannot be recorded: {fault}")
+    write_atomically(path, _json(values))
+    return path
+
+
+def _details(trial: Trial, result: TrialResult) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "key": trial.key,
+        "history": result.history,
+        "environment": result.environment,
+        "train_unreadable": result.train_unreadable,
+        "evaluations": {
+            name: {"missing": evaluation.missing, "unreadable": evaluation.unreadable, "top1": evaluation.top1, "top5": evaluation.top5}
+            for name, evaluation in result.evaluations.items()
+        },
+    }
+
+
+def _coverage(evaluation: EvaluationResult) -> dict[str, int]:
+    return {
+        "expected": evaluation.expected,
+        "found": evaluation.expected - len(evaluation.missing),
+        "unreadable": len(evaluation.unreadable),
+        "used": len(evaluation.clips),
+    }
+
+
+def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
+    import numpy as np
+
+    scores = np.asarray(evaluation.scores, dtype=np.float32)
+    if scores.shape != (len(evaluation.clips), len(evaluation.classes)) or len(evaluation.labels) != len(evaluation.clips):
+        raise StoreError(
+            f"evaluation {name}: scores {scores.shape} do not fit {len(evaluation.clips)} clips, {len(evaluation.labels)} labels and "
+            f"{len(evaluation.classes)} classes"
+        )
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        clips=np.array(evaluation.clips, dtype=np.str_),
+        labels=np.array(evaluation.labels, dtype=np.int64),
+        scores=scores,
+        classes=np.array(evaluation.classes, dtype=np.str_),
+    )
+    return buffer.getvalue()
+
+
+def _json(value: Any, indent: int | None = None) -> bytes:
+    """JSON in ASCII, so that any file name can be stored; numbers of numpy become plain ones; NaN is refused."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False, default=_plain).encode() + b"\n"
+    except ValueError as error:
+        raise StoreError(f"a value cannot be recorded: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be stored in a record")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; not every file system can sync a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# Reading one
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """The record of one trial, from its `record.json` or its folder, wholly verified (the key is computed again).
+
+    Raises StoreError, naming the file, where there is none, or where it is damaged or belongs to another trial.
+    """
+    path = Path(path)
+    path = path if path.name == RECORD else path / RECORD
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+    values, fault = _parse(raw, path.absolute().parent.name)
+    if fault:
+        raise StoreError(f"{path}: {fault}")
+    try:
+        key = Trial.from_json(values["trial"]).key
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{path}: damaged: {error}") from error
+    if key != values["key"]:
+        raise StoreError(f"{path}: damaged: its trial does not give its key; it was changed after it was written")
+    return values
+
+
+def read_predictions(folder: str | Path, evaluation: str) -> dict[str, Any]:
+    """Per-clip predictions of one evaluation: arrays `clips` [N], `labels` [N], `scores` [N, C], `classes` [C].
+
+    Raises StoreError where the file is missing or damaged.
+    """
+    import zipfile
+
+    import numpy as np
+
+    path = Path(folder) / f"predictions-{evaluation}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ("clips", "labels", "scores", "classes")}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
+
+
+def _parse(raw: bytes, name: str) -> tuple[dict[str, Any], str | None]:
+    try:
+        values = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        return {}, f"damaged: {error}"
+    return values, _fault(values, name)
+
+
+def _fault(values: Any, name: str) -> str | None:
+    """Why these values are not the record of the trial in the folder `name`; None where they are."""
+    if not isinstance(values, dict) or "schema" not in values:
+        return "not a record of petl-bench"
+    if values["schema"] != SCHEMA:
+        return f"schema {values['schema']!r}, while this version of petl-bench reads schema {SCHEMA}"
+    if not values.keys() >= _RECORD_TYPES.keys():
+        return f"damaged: lacks {', '.join(sorted(_RECORD_TYPES.keys() - values.keys()))}"
+    for field, kind in _RECORD_TYPES.items():
+        if type(values[field]) is not kind:
+            return f"damaged: {field} is {values[field]!r}, expected {_JSON_NAMES[kind]}"
+    if values["key"] != name:
+        return f"belongs to trial {values['key'][:12]}, not to this folder; a copied or renamed folder is not read"
+    if values["status"] != "done":
+        return f"status {values['status']!r} instead of 'done'"
+    return _trial_fault(values["trial"]) or _metrics_fault(values["metrics"]) or _coverage_fault(values["coverage"])
+
+
+_JSON_NAMES = {int: "a whole number", str: "a text", dict: "a mapping", list: "a list"}
+
+
+def _trial_fault(trial: Mapping[str, Any]) -> str | None:
+    if trial.keys() != _TRIAL_FIELDS:
+        return f"damaged: its trial lacks or adds {', '.join(sorted(trial.keys() ^ _TRIAL_FIELDS))}"
+    if type(trial["seed"]) is not int or (trial["shots"] is not None and type(trial["shots"]) is not int):
+        return f"damaged: seed {trial['seed']!r}, shots {trial['shots']!r}: expected whole numbers"
+    return None
+
+
+def _metrics_fault(metrics: Mapping[str, Any]) -> str | None:
+    for metric, value in metrics.items():
+        if type(value) not in (float, int) or not math.isfinite(value):
+            return f"damaged: {metric} is {value!r}, not a finite number"
+    return None
+
+
+def _coverage_fault(coverage: Mapping[str, Any]) -> str | None:
+    for evaluation, counts in coverage.items():
+        if type(counts) is not dict or not counts.keys() >= _COUNTS or any(type(count) is not int for count in counts.values()):
+            return f"damaged: coverage of {evaluation} is {counts!r}, expected {', '.join(sorted(_COUNTS))}"
+    return None
+
+
+# Reading all
+
+
+class RecordReader:
+    """Reads the records of one or more output folders; `problems` lists what was left out, and why, after each reading.
+
+    A trial found in several folders counts once: the folder named first wins, and the others are listed as problems.
+    Raises StoreError where a folder does not exist.
+    """
+
+    def __init__(self, runs: str | Path | Sequence[str | Path]) -> None:
+        self.folders = [Path(runs)] if isinstance(runs, (str, Path)) else [Path(folder) for folder in runs]
+        self.problems: list[Problem] = []
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise StoreError(f"{folder}: no such folder of runs. Make one: petl-bench run --output {folder}")
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Every record, in the order of the folders and then of the keys."""
+        self.problems = []
+        seen: dict[str, Path] = {}
+        for folder in self.folders:
+            for names, raws in _chunks(folder / "trials", self.problems):
+                for name, (values, fault) in zip(names, _parse_all(raws, names), strict=True):
+                    path = folder / "trials" / name / RECORD
+                    if fault is None and name in seen:
+                        fault = f"the same trial is already read from {seen[name]}"
+                    if fault is not None:
+                        self.problems.append(Problem(path, fault))
+                        continue
+                    seen[name] = path
+                    yield values
+
+    def frame(self) -> pd.DataFrame:
+        """One row per trial and metric; see `load_records`."""
+        from petl_bench.record_frame import frame
+
+        with _without_garbage_collection():
+            return frame(self)
+
+
+def iter_records(runs: str | Path | Sequence[str | Path]) -> Iterator[dict[str, Any]]:
+    """Every readable record under one or more output folders; damaged ones are left out (see RecordReader to learn which)."""
+    return iter(RecordReader(runs))
+
+
+def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
+    """All records under one or more output folders: one row per trial and metric, ordered by trial key.
+
+    Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`, `weights`, `setting`,
+    `dataset`, `split`, `shots`, `seed`, ...), where the mappings (`hyper_parameters`, `training`, `setting_options`,
+    `dataset_options`) are canonical JSON text; `metric` and `value`; `marks` (words between spaces); `coverage` and `train_clips`
+    (JSON text); `trainable_params`, `backbone_params`, `prompt_template`, `device`, `attempts`, `created`, `petl_bench`.
+
+    Warns (RecordWarning) of records that were left out because they are damaged, foreign, or the second of the same trial.
+    Raises StoreError where a folder does not exist.
+    """
+    reader = RecordReader(runs)
+    records = reader.frame()
+    if reader.problems:
+        listed = "\n".join(f"  {problem}" for problem in reader.problems)
+        warnings.warn(f"{len(reader.problems)} records left out:\n{listed}", RecordWarning, stacklevel=2)
+    return records
+
+
+def _chunks(folder: Path, problems: list[Problem]) -> Iterator[tuple[list[str], list[bytes]]]:
+    """Names and contents of the record files under `folder`, some at a time. A trial without one is not done yet."""
+    names: list[str] = []
+    raws: list[bytes] = []
+    for name in _trial_names(folder):
+        try:
+            raw = _read(f"{folder}/{name}/{RECORD}")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            problems.append(Problem(folder / name / RECORD, f"cannot be read: {error.strerror}"))
+            continue
+        names.append(name)
+        raws.append(raw)
+        if len(names) == _CHUNK:
+            yield names, raws
+            names, raws = [], []
+    if names:
+        yield names, raws
+
+
+def _trial_names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be read: {error.strerror}") from error
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        parts = [os.read(descriptor, _BLOCK)]
+        while len(parts[-1]) == _BLOCK:
+            parts.append(os.read(descriptor, _BLOCK))
+    finally:
+        os.close(descriptor)
+    return b"".join(parts)
+
+
+def _parse_all(raws: list[bytes], names: list[str]) -> Iterable[tuple[dict[str, Any], str | None]]:
+    """Parse many records in one call, which shares their field names; one by one where any of them is damaged."""
+    try:
+        together = json.loads(b"[" + b",".join(raws) + b"]")
+    except (ValueError, RecursionError):
+        together = []
+    faults = [_fault(values, name) for values, name in zip(together, names, strict=False)]
+    if len(together) != len(names) or any(faults):
+        return [_parse(raw, name) for raw, name in zip(raws, names, strict=True)]
+    return zip(together, faults, strict=True)
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Many small containers that are kept make the collector walk all of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
