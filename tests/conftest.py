@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests run in several processes; torch's own threads on top of them only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+from petl_bench.registry import KINDS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,3 +31,14 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("PETL_BENCH_REAL_DATA names no folder of real files")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _own_registry() -> Iterator[None]:
+    """What a test registers is forgotten after it."""
+    before = {kind: dict(registry._registered) for kind, registry in KINDS.items()}
+    yield
+    for kind, registry in KINDS.items():
+        for name in set(registry._registered) - set(before[kind]):
+            if registry._registered[name].__module__.startswith(("petl_bench_plugin_", "test_", "tests.")):
+                del registry._registered[name]
