@@ -1,0 +1,134 @@
+"""The parts that adapters are made of."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from petl_bench.errors import UsageError
+from petl_bench.models.grid import Grid, from_patches_by_place, patches_by_place
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "none": nn.Identity,
+}
+
+
+class Bottleneck(nn.Module):
+    """up(dropout(middle(activation(down(x))))): [..., width] -> [..., out], with `dim` channels inside.
+
+    The default is AdaptFormer's adapter (Chen et al., NeurIPS 2022): `down` Kaiming-uniform (a = sqrt 5), biases zero, `up`
+    zero, so that it starts at zero. `middle` is any module [..., dim] -> [..., dim], which may be shared between adapters;
+    `dropout_at` says whether dropout stands before `middle` or before `up`. Another module may stand for `up`; when the
+    adapter is called with a grid, it is called as `up(h, grid)`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        dim: int,
+        out: int | None = None,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        dropout_at: Literal["middle", "up"] = "up",
+        middle: nn.Module | None = None,
+        up: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise UsageError(f"activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
+        self.down = nn.Linear(width, dim)
+        self.activation = ACTIVATIONS[activation]()
+        self.middle = middle
+        self.dropout = nn.Dropout(dropout)
+        self.dropout_at = dropout_at
+        nn.init.kaiming_uniform_(self.down.weight, a=5**0.5)
+        nn.init.zeros_(self.down.bias)
+        self.up = up if up is not None else _zero_linear(dim, width if out is None else out)
+
+    def forward(self, x: Tensor, grid: Grid | None = None) -> Tensor:
+        h = self.activation(self.down(x))
+        if self.middle is not None:
+            h = self.middle(self.dropout(h) if self.dropout_at == "middle" else h)
+        if self.middle is None or self.dropout_at == "up":
+            h = self.dropout(h)
+        output: Tensor = self.up(h) if grid is None else self.up(h, grid)
+        return output
+
+
+class TemporalConv(nn.Conv3d):
+    """A depth-wise convolution over time on video tokens: [B, N, in_channels] -> [B, N, out_channels].
+
+    The parameters are those of `nn.Conv3d(in_channels, out_channels, (kernel, 1, 1), padding=(kernel // 2, 0, 0),
+    groups=in_channels)`; input channel i feeds output channels i*r to (i+1)*r - 1 with r = out_channels / in_channels. It is
+    computed on the tokens as they lie, and equals the convolution on the volume [B, C, T, h, w].
+
+    What the class token gets: "zero": nothing; "mean": the mean over its video's patch outputs; "replicate": the
+    convolution of the class token itself, which is constant in time (ViCLIP: the mean over time of it) or one per frame
+    (CLIP).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int = 3, cls: Literal["zero", "mean", "replicate"] = "zero"
+    ) -> None:
+        if out_channels % in_channels:
+            raise UsageError(
+                f"a depth-wise convolution from {in_channels} to {out_channels} channels does not exist: "
+                f"choose a bottleneck dimension that divides {out_channels}"
+            )
+        if kernel % 2 == 0:
+            raise UsageError(f"temporal kernel {kernel}: expected an odd number of frames")
+        super().__init__(
+            in_channels, out_channels, (kernel, 1, 1), padding=(kernel // 2, 0, 0), groups=in_channels
+        )
+        self.cls = cls
+
+    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
+        """The convolution's output for every token, and for the class tokens by `cls`."""
+        patches = self._over_time(patches_by_place(tokens, grid))
+        return from_patches_by_place(patches, grid, self._class_output(tokens[:, :1], patches, grid))
+
+    def _over_time(self, x: Tensor) -> Tensor:
+        """[B, P, T, in_channels] -> [B, P, T, out_channels], as a sum of the sequence shifted in time."""
+        frames, kernel = x.shape[2], self.kernel_size[0]
+        ratio = self.out_channels // self.in_channels
+        padded = F.pad(x, (0, 0, kernel // 2, kernel // 2)).unsqueeze(-1)
+        weight = self.weight.flatten(1).unflatten(0, (self.in_channels, ratio))  # [in, ratio, kernel]
+        assert self.bias is not None
+        y = self.bias.unflatten(0, (self.in_channels, ratio))
+        for shift in range(kernel):
+            y = torch.addcmul(y, padded[:, :, shift : shift + frames], weight[..., shift])
+        return y.flatten(3)
+
+    def _class_output(self, cls: Tensor, patches: Tensor, grid: Grid) -> Tensor:
+        if self.cls == "zero":
+            return cls.new_zeros(*cls.shape[:2], self.out_channels, dtype=patches.dtype)
+        copies = 1 if grid.joint else grid.frames
+        if self.cls == "mean":
+            return patches.mean(dim=(1, 2)).repeat_interleave(copies, dim=0).unsqueeze(1)
+        if grid.joint:
+            constant = cls.unsqueeze(2).expand(-1, -1, grid.frames, -1)
+            return self._over_time(constant).mean(dim=2)
+        per_frame = cls.transpose(0, 1).unflatten(1, (-1, grid.frames)).transpose(0, 1)  # [B, 1, T, C]
+        return self._over_time(per_frame).flatten(0, 2).unsqueeze(1)
+
+
+def kaiming_normal_(module: nn.Module) -> None:
+    """Kaiming-normal weights (fan-out, ReLU) and zero biases for every linear and convolution inside, as MMA does."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv3d)):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def _zero_linear(dim: int, out: int) -> nn.Linear:
+    linear = nn.Linear(dim, out)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear

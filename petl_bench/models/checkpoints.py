@@ -1,0 +1,69 @@
+"""Reading weights files: nothing in them is ever executed."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from petl_bench.errors import WeightsError
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What a weights file holds: tensors by key, maybe inside `{"model": ...}`.
+
+    `.safetensors`, or torch's format with `weights_only=True`, memory-mapped where the file allows it. Raises WeightsError
+    for a missing, truncated or foreign file, and for a pickle that wants to run code.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    if path.suffix not in SUFFIXES:
+        raise WeightsError(f"{path}: expected a weights file ({', '.join(SUFFIXES)})")
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path}: expected a dictionary of tensors, found {type(state).__name__}")
+    return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        tensors: dict[str, Any] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch it again") from error
+    return tensors
+
+
+def _read_torch(path: Path) -> Any:
+    archive = zipfile.is_zipfile(path)
+    if archive and _is_torchscript(path):
+        raise WeightsError(
+            f"{path} is a TorchScript archive, which is a program. Save its weights once, where you trust it: "
+            f"torch.save(torch.jit.load('{path.name}', map_location='cpu').state_dict(), '{path.stem}-weights.pth')"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except Exception as error:  # torch.load has no common error class for a broken file
+        raise WeightsError(f"{path}: {_reason(error)}") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist())
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    name = re.search(r"[Gg]lobal:? (?:GLOBAL )?`?([\w.]+)", text)
+    if "Weights only load failed" in text and name is not None:
+        return f"refused, because it holds more than weights: it wants to call {name[1]}. Save its state dict alone"
+    if "Weights only load failed" in text:
+        return "not a weights file of torch, or a damaged one; fetch it again"
+    return f"cannot be read as torch weights, maybe truncated ({type(error).__name__}); fetch it again"

@@ -1,0 +1,225 @@
+"""Published ViCLIP and CLIP weights to this model and back: key names, packed weights, tables of positions.
+
+Published checkpoints pack q, k and v into one `in_proj`; here they are separate. Conversions follow ViCLIP's loader: a shorter
+table of positions keeps the first rows, a longer one is interpolated linearly; another image resolution is interpolated
+bicubically; a 2D patch embedding becomes the centre slice of a 3D one.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from petl_bench.errors import WeightsError
+from petl_bench.models.config import ViCLIPConfig
+
+if TYPE_CHECKING:
+    from petl_bench.models.dual_encoder import DualEncoder
+
+log = logging.getLogger("petl_bench")
+
+#: Entries that the released CLIP archive carries beside its weights.
+CLIP_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+_SHOWN = 20
+
+
+def published_names(config: ViCLIPConfig) -> dict[str, tuple[str, ...]]:
+    """Every published key, in the published order, with the names of the parameters it holds (three where it packs them)."""
+    video, text = ("vision_encoder.", "text_encoder.") if config.joint_space_time else ("visual.", "")
+    names: dict[str, tuple[str, ...]] = {}
+    names["temp" if config.joint_space_time else "logit_scale"] = ("temperature",)
+    names[f"{video}class_embedding"] = ("video.class_embedding",)
+    names[f"{video}positional_embedding"] = ("video.positional_embedding",)
+    if config.joint_space_time:
+        names[f"{video}temporal_positional_embedding"] = ("video.temporal_embedding",)
+    names[f"{video}proj"] = ("video.projection",)
+    names[f"{video}conv1.weight"] = ("video.patch_weight",)
+    names |= _both(f"{video}ln_pre", "video.norm_pre")
+    names |= _block_names(f"{video}transformer.resblocks", "video.blocks", config.vision_layers)
+    names |= _both(f"{video}ln_post", "video.norm_post")
+    names[f"{text}positional_embedding"] = ("text.positional_embedding",)
+    names[f"{text}text_projection"] = ("text.projection",)
+    names |= _block_names(f"{text}transformer.resblocks", "text.blocks", config.text_layers)
+    names[f"{text}token_embedding.weight"] = ("text.token_embedding.weight",)
+    names |= _both(f"{text}ln_final", "text.norm_final")
+    return names
+
+
+def _both(published: str, own: str) -> dict[str, tuple[str, ...]]:
+    return {f"{published}.{part}": (f"{own}.{part}",) for part in ("weight", "bias")}
+
+
+def _block_names(published: str, own: str, layers: int) -> dict[str, tuple[str, ...]]:
+    names: dict[str, tuple[str, ...]] = {}
+    for layer in range(layers):
+        theirs, ours = f"{published}.{layer}", f"{own}.{layer}"
+        for part in ("weight", "bias"):
+            names[f"{theirs}.attn.in_proj_{part}"] = tuple(f"{ours}.attention.{x}.base.{part}" for x in "qkv")
+        names |= _both(f"{theirs}.attn.out_proj", f"{ours}.attention.out.base")
+        names |= _both(f"{theirs}.ln_1", f"{ours}.attention.norm")
+        names |= _both(f"{theirs}.mlp.c_fc", f"{ours}.feedforward.fc.base")
+        names |= _both(f"{theirs}.mlp.c_proj", f"{ours}.feedforward.proj.base")
+        names |= _both(f"{theirs}.ln_2", f"{ours}.feedforward.norm")
+    return names
+
+
+def to_published(model: DualEncoder) -> dict[str, Tensor]:
+    """See `DualEncoder.published_state_dict`."""
+    return {
+        key: torch.cat([model.get_parameter(name).detach() for name in names])
+        if len(names) > 1
+        else model.get_parameter(names[0]).detach().clone()
+        for key, names in published_names(model.config).items()
+    }
+
+
+def load_published(model: DualEncoder, state: Mapping[str, Any]) -> list[str]:
+    """See `DualEncoder.load_published_state_dict`."""
+    names = published_names(model.config)
+    wanted = {key: _published_shape(model, parts) for key, parts in names.items()}
+    tensors, notes = converted(unwrapped(state), wanted, model.config)
+    problems = differences(wanted, tensors)
+    if problems:
+        kind = "ViCLIP" if model.config.joint_space_time else "CLIP"
+        raise WeightsError(f"the checkpoint does not fit this {kind} model: {problems}")
+    with torch.no_grad():
+        for key, parts in names.items():
+            for name, part in zip(parts, tensors[key].chunk(len(parts)) if len(parts) > 1 else [tensors[key]], strict=True):
+                model.get_parameter(name).copy_(part)
+    for note in notes:
+        log.warning("weights: %s", note)
+    return notes
+
+
+def _published_shape(model: DualEncoder, parts: tuple[str, ...]) -> tuple[int, ...]:
+    first = tuple(model.get_parameter(parts[0]).shape)
+    return first if len(parts) == 1 else (len(parts) * first[0], *first[1:])
+
+
+def unwrapped(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights inside `{"model": ...}` or `{"module": ...}`, or the mapping itself."""
+    for wrapper in ("model", "module"):
+        if isinstance(state.get(wrapper), Mapping):
+            inner: Mapping[str, Any] = state[wrapper]
+            return inner
+    return state
+
+
+def converted(
+    state: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], config: ViCLIPConfig
+) -> tuple[dict[str, Any], list[str]]:
+    """Weights under the keys, and with the tables, that `config` needs; and what was done, in words."""
+    tensors, notes = dict(state), []
+    if "visual.conv1.weight" in tensors:
+        for extra in CLIP_EXTRAS:
+            tensors.pop(extra, None)
+        if config.joint_space_time:
+            tensors = _viclip_from_clip(tensors, wanted, config)
+            notes.append("a ViCLIP initialised from CLIP: temporal embedding zero, temperature 0.01")
+    video, text = ("vision_encoder.", "text_encoder.") if config.joint_space_time else ("visual.", "")
+    for key, what, fit in (
+        (f"{video}temporal_positional_embedding", "frames", _fit_frames),
+        (f"{video}positional_embedding", "image patches", resize_spatial),
+        (f"{text}positional_embedding", "text positions", _fit_context),
+    ):
+        have = tensors.get(key)
+        if not isinstance(have, Tensor) or key not in wanted or not _only_length_differs(have, wanted[key]):
+            continue
+        length = wanted[key][-2]
+        tensors[key] = fit(have, length)
+        notes.append(f"{key}: {have.shape[-2]} -> {length} {what} ({_way(fit, have.shape[-2], length)})")
+    return tensors, notes
+
+
+def _only_length_differs(have: Tensor, wanted: tuple[int, ...]) -> bool:
+    shape = tuple(have.shape)
+    same_but_length = len(shape) == len(wanted) and shape[:-2] == wanted[:-2] and shape[-1] == wanted[-1]
+    return same_but_length and shape[-2] != wanted[-2]
+
+
+def _way(fit: Any, have: int, length: int) -> str:
+    if fit is resize_spatial:
+        return "bicubic"
+    return "the first ones" if length < have else "linear interpolation"
+
+
+def resize_temporal(table: Tensor, length: int) -> Tensor:
+    """A table of positions [1, T, C] for another T: the first rows, or linear interpolation over time."""
+    if length <= table.shape[1]:
+        return table[:, :length]
+    return F.interpolate(table.float().transpose(1, 2), size=length, mode="linear").transpose(1, 2)
+
+
+def resize_spatial(table: Tensor, length: int) -> Tensor:
+    """A table of positions [1 + side^2, C] for another resolution, bicubic; the class token's row is kept.
+
+    A table that is not square is returned as it is, and so fails the check of shapes.
+    """
+    side, new_side = round((len(table) - 1) ** 0.5), round((length - 1) ** 0.5)
+    if side * side + 1 != len(table) or new_side * new_side + 1 != length:
+        return table
+    plane = table[1:].float().T.unflatten(1, (side, side)).unsqueeze(0)
+    plane = F.interpolate(plane, size=(new_side, new_side), mode="bicubic", align_corners=False)
+    return torch.cat([table[:1].float(), plane[0].flatten(1).T])
+
+
+def inflate(weight: Tensor, depth: int) -> Tensor:
+    """A 2D patch embedding [D, 3, p, p] as a 3D one [D, 3, depth, p, p]: in the centre slice, zero elsewhere."""
+    inflated = weight.new_zeros(*weight.shape[:2], depth, *weight.shape[2:])
+    inflated[:, :, depth // 2] = weight
+    return inflated
+
+
+def _fit_frames(table: Tensor, length: int) -> Tensor:
+    return resize_temporal(table, length)
+
+
+def _fit_context(table: Tensor, length: int) -> Tensor:
+    return resize_temporal(table.unsqueeze(0), length)[0]
+
+
+def _viclip_from_clip(
+    clip: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], config: ViCLIPConfig
+) -> dict[str, Any]:
+    tensors: dict[str, Any] = {"temp": torch.tensor(0.01)}
+    for key, value in clip.items():
+        if key.startswith("visual."):
+            tensors[f"vision_encoder.{key.removeprefix('visual.')}"] = value
+        elif key != "logit_scale":
+            tensors[f"text_encoder.{key}"] = value
+    temporal = "vision_encoder.temporal_positional_embedding"
+    tensors[temporal] = torch.zeros(wanted[temporal])
+    tensors["vision_encoder.conv1.weight"] = inflate(clip["visual.conv1.weight"], config.tubelet_size)
+    return tensors
+
+
+def differences(wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Any]) -> str:
+    """Missing, unexpected and misshapen keys in words, the same key of several blocks on one entry; "" where all fit."""
+    missing = [key for key in wanted if key not in state]
+    extra = [str(key) for key in state if key not in wanted]
+    wrong = [f"{key} {_shape(state[key])} instead of {list(wanted[key])}" for key in wanted if key in state
+             and _shape(state[key]) != list(wanted[key])]  # fmt: skip
+    groups = [("missing", missing), ("unexpected", extra), ("of another shape", wrong)]
+    return "; ".join(f"{len(keys)} {what}: {_listing(keys)}" for what, keys in groups if keys)
+
+
+def _shape(value: Any) -> Any:
+    return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _listing(keys: list[str]) -> str:
+    layers: dict[str, list[str]] = {}
+    for key in keys:
+        number = re.search(r"(?<=blocks\.)\d+(?=\.)", key)
+        pattern = key if number is None else f"{key[: number.start()]}*{key[number.end() :]}"
+        layers.setdefault(pattern, []).append("" if number is None else number[0])
+    entries = [pattern.replace("*", f"{{{','.join(found)}}}") if found != [""] else pattern
+               for pattern, found in layers.items()]  # fmt: skip
+    more = f", and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+    return ", ".join(entries[:_SHOWN]) + more

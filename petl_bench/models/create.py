@@ -1,0 +1,56 @@
+"""Make a model by the name of its backbone, or from a configuration."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from petl_bench.errors import UsageError, WeightsError, unknown
+from petl_bench.models.checkpoints import read_checkpoint
+from petl_bench.models.config import ViCLIPConfig
+from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.models.weights import download, resolve_weights
+from petl_bench.registry import BACKBONES
+
+
+def create_model(
+    name: str | ViCLIPConfig, weights: str | os.PathLike[str] | None = "auto", **config_changes: Any
+) -> DualEncoder:
+    """A dual encoder by backbone name, or from a configuration; keywords change fields of it, e.g. `num_frames=16`.
+
+    `weights`: "auto" (packaged or configured; random for a bare configuration), a path, "hf:REPO/FILE", or None (or
+    "random") for random weights drawn from torch's generator. Raises UsageError for an unknown name or field and
+    WeightsError for weights that are missing or do not fit.
+    """
+    if isinstance(name, ViCLIPConfig):
+        config, path = name, _path_for_config(weights)
+    else:
+        backbone = BACKBONES.get(name)
+        config, path = backbone.config, resolve_weights(backbone, weights).path
+    model = DualEncoder(_changed(config, config_changes))
+    if path is not None:
+        try:
+            model.load_published_state_dict(read_checkpoint(path))
+        except WeightsError as error:
+            raise error if str(path) in str(error) else WeightsError(f"{path}: {error}") from error
+    return model
+
+
+def _path_for_config(weights: str | os.PathLike[str] | None) -> Path | None:
+    text = None if weights is None else os.fspath(weights)
+    if text in (None, "auto", "random"):
+        return None
+    assert text is not None
+    return download(text.removeprefix("hf:"), []) if text.startswith("hf:") else Path(text)
+
+
+def _changed(config: ViCLIPConfig, changes: dict[str, Any]) -> ViCLIPConfig:
+    known = [field.name for field in fields(config)]
+    for field in changes:
+        if field not in known:
+            raise unknown("field of the configuration", field, known, "help(petl_bench.ViCLIPConfig)")
+        if field != "token_ids" and (not isinstance(changes[field], int) or changes[field] < 1):
+            raise UsageError(f"{field}={changes[field]}: expected a whole number above 0")
+    return config.with_(**changes)

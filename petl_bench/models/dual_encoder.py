@@ -1,0 +1,159 @@
+"""ViCLIP and CLIP as one dual encoder, frozen or with a method's modules attached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from petl_bench.errors import UsageError, WeightsError
+from petl_bench.models import conversion
+from petl_bench.models.config import Towers, ViCLIPConfig
+from petl_bench.models.sites import AdapterSwitch
+from petl_bench.models.towers import TextTower, VideoTower
+from petl_bench.models.transformer import Block
+
+if TYPE_CHECKING:
+    from petl_bench.method import Method
+
+
+class DualEncoder(nn.Module):
+    """A video and a text tower with a common embedding space of D channels.
+
+    ViCLIP (Wang et al., "InternVid", ICLR 2024) where `config.joint_space_time`, else CLIP (Radford et al., ICML 2021) with a
+    video's frame features averaged (Rasheed et al., "ViFi-CLIP", CVPR 2023). A new model has random weights, drawn from
+    torch's generator in CLIP's way.
+    """
+
+    def __init__(self, config: ViCLIPConfig) -> None:
+        super().__init__()
+        _check(config)
+        self.config = config
+        self.method: Method | None = None  #: the attached method
+        self._switch = AdapterSwitch()
+        self.video = VideoTower(config, self._switch)
+        self.text = TextTower(config, self._switch)
+        # ViCLIP divides similarities by a temperature, CLIP multiplies them with an exponential.
+        initial = 0.01 if config.joint_space_time else math.log(1 / 0.07)
+        self.temperature = nn.Parameter(torch.tensor(initial))
+        self.video.initialise()
+        self.text.initialise()
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """Features [B, D], not normalised, of normalised frames [B, T, 3, H, W]. Raises UsageError for other shapes.
+
+        ViCLIP takes `config.num_frames` frames or one; CLIP any number.
+        """
+        features: Tensor = self.video(frames)
+        return features
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Features [N, D], not normalised, of CLIP ids int64 [N, L], L at most `config.context_length`.
+
+        Runs at the length of the longest text, with equal output.
+        """
+        features: Tensor = self.text(tokens)
+        return features
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """What cosine similarities are multiplied with, a 0-d tensor: 1 / temp for ViCLIP, exp(logit_scale) for CLIP.
+
+        While it is trained, ViCLIP's temperature is kept at 0.01 or above, as in its pretraining.
+        """
+        if not self.config.joint_space_time:
+            return self.temperature.exp()
+        if self.temperature.requires_grad:
+            self.temperature.data.clamp_(min=0.01)
+        return 1 / self.temperature
+
+    @property
+    def token_embedding_parameter(self) -> nn.Parameter:
+        """The table of token embeddings [vocabulary, width], which full fine-tuning leaves frozen."""
+        weight: nn.Parameter = self.text.token_embedding.weight
+        return weight
+
+    def blocks(self, towers: Towers = "both") -> list[Block]:
+        """The blocks of the chosen towers, video first; each has `.tower`, `.width` and `.index`, counted from 1."""
+        video = list(self.video.blocks) if towers in ("video", "both") else []
+        text = list(self.text.blocks) if towers in ("text", "both") else []
+        return [block for block in video + text if isinstance(block, Block)]
+
+    def begin_attach(self, method: Method) -> None:
+        """Freeze every parameter before `method` attaches; called by `Method.attach` itself.
+
+        A second call for the same method does nothing (an `attach` that calls `super().attach`); another method raises
+        UsageError.
+        """
+        if self.method is method:
+            return
+        if self.method is not None:
+            raise UsageError(f"the model already carries the method {_label(self.method)}; make a new one with create_model")
+        self.requires_grad_(False)
+        self.method = method
+
+    @contextmanager
+    def adapters_off(self) -> Iterator[None]:
+        """Inside, the model computes as if nothing were attached or replaced; the same modules, nothing is copied."""
+        before, self._switch.on = self._switch.on, False
+        try:
+            yield
+        finally:
+            self._switch.on = before
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """The trained tensors by parameter name, each once, as copies on the CPU."""
+        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in _trained(self)}
+
+    def load_adapter_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `adapter_state` gave, after the same method was attached.
+
+        Raises WeightsError that lists missing, unexpected and misshapen tensors; then nothing is changed.
+        """
+        parameters = dict(_trained(self))
+        wanted = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        problems = conversion.differences(wanted, state)
+        if problems:
+            raise WeightsError(f"the adapter does not fit the attached method {_label(self.method)}: {problems}")
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(state[name])
+
+    def load_published_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """Load the published ViCLIP or CLIP keys into the backbone's own weights; strict. Returns what was converted.
+
+        Accepts `{"model": ...}` and `{"module": ...}` around the keys. Tables of positions of another length or resolution
+        are converted as published, and CLIP weights initialise a ViCLIP; each conversion is also logged as a warning.
+        Raises WeightsError that lists missing, unexpected and misshapen keys; then nothing is changed.
+        """
+        return conversion.load_published(self, state)
+
+    def published_state_dict(self) -> dict[str, Tensor]:
+        """The backbone's own weights under the published keys and in their shapes, bit for bit; attached modules stay out."""
+        return conversion.to_published(self)
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters; one that is shared between sites counts once."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def _label(method: Method | None) -> str:
+    return "(none)" if method is None else method.name or type(method).__name__
+
+
+def _check(config: ViCLIPConfig) -> None:
+    if config.vision_width % config.vision_heads or config.text_width % config.text_heads:
+        raise UsageError("the width of a tower must be a multiple of its number of heads")
+    if config.image_size < config.patch_size:
+        raise UsageError(f"image_size={config.image_size} is smaller than patch_size={config.patch_size}")
+    if config.num_frames < 1 or config.num_frames % config.tubelet_size:
+        raise UsageError(f"num_frames={config.num_frames}: expected a multiple of tubelet_size={config.tubelet_size}")

@@ -1,0 +1,169 @@
+"""The video and the text tower: embedding, blocks, final norm and projection."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from petl_bench.errors import UsageError
+from petl_bench.models.config import ViCLIPConfig
+from petl_bench.models.grid import Grid
+from petl_bench.models.sites import AdapterSwitch
+from petl_bench.models.transformer import Block, initialise_blocks
+
+log = logging.getLogger("petl_bench")
+
+
+class VideoTower(nn.Module):
+    """ViCLIP's video encoder, or CLIP's image encoder applied to every frame: [B, T, 3, H, W] -> [B, D].
+
+    ViCLIP (joint space-time): one class token per video attends to the patches of all frames; each frame's patches get its
+    temporal embedding, a single frame the mean of them. CLIP: frames are encoded one by one, and their features averaged.
+    """
+
+    def __init__(self, config: ViCLIPConfig, switch: AdapterSwitch) -> None:
+        super().__init__()
+        self.config = config
+        width, patch = config.vision_width, config.patch_size
+        side = config.image_size // patch
+        kernel = (config.tubelet_size, patch, patch) if config.joint_space_time else (patch, patch)
+        self.patch_weight = nn.Parameter(torch.empty(width, 3, *kernel))
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(side * side + 1, width))
+        self.temporal_embedding = None
+        if config.joint_space_time:
+            self.temporal_embedding = nn.Parameter(torch.zeros(1, config.num_frames // config.tubelet_size, width))
+        self.norm_pre = nn.LayerNorm(width)
+        self.blocks = _blocks("video", width, config.vision_layers, config.vision_heads, switch)
+        self.norm_post = nn.LayerNorm(width)
+        self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
+
+    def initialise(self) -> None:
+        """CLIP's random initialisation; the temporal embedding starts at zero."""
+        std = self.config.vision_width**-0.5
+        for parameter in (self.class_embedding, self.positional_embedding, self.projection):
+            nn.init.normal_(parameter, std=std)
+        nn.init.kaiming_uniform_(self.patch_weight, a=5**0.5)
+        initialise_blocks(self.blocks)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        self._check(frames)
+        x, grid = self._embed(frames)
+        x = self.norm_pre(x)
+        for block in self.blocks:
+            x = block(x, grid)
+        features = self.norm_post(x[:, 0]) @ self.projection
+        return features if grid.joint else features.unflatten(0, (-1, grid.frames)).mean(1)
+
+    def _check(self, frames: Tensor) -> None:
+        config, shape = self.config, tuple(frames.shape)
+        size = config.image_size
+        if frames.dim() != 5 or shape[2:] != (3, size, size):
+            raise UsageError(f"frames of shape {shape}: expected [B, T, 3, {size}, {size}]")
+        allowed = {config.num_frames, 1} if config.tubelet_size == 1 else {config.num_frames}
+        if config.joint_space_time and shape[1] not in allowed:
+            raise UsageError(
+                f"{shape[1]} frames per clip, but this backbone was made for {config.num_frames}; give that many, "
+                f"or make the model with num_frames={shape[1]}"
+            )
+
+    def _embed(self, frames: Tensor) -> tuple[Tensor, Grid]:
+        patches, grid = self._patchify(frames)
+        # A convolution whose stride is its kernel is a matrix product over patches, and faster as one.
+        x = F.linear(patches, self.patch_weight.flatten(1))
+        cls = (self.class_embedding + self.positional_embedding[0]).expand(len(x), 1, -1)
+        position = self.positional_embedding[1:]
+        if self.temporal_embedding is not None:
+            temporal = self.temporal_embedding
+            if grid.frames != temporal.shape[1]:
+                temporal = temporal.mean(1, keepdim=True)
+            position = (position.unsqueeze(1) + temporal).flatten(0, 1)
+        return torch.cat([cls, x + position], dim=1), grid
+
+    def _patchify(self, frames: Tensor) -> tuple[Tensor, Grid]:
+        """Patches in token order, [sequences, patches, values of a patch]."""
+        config = self.config
+        patch, joint = config.patch_size, config.joint_space_time
+        depth = config.tubelet_size if joint else 1
+        side = config.image_size // patch
+        grid = Grid(frames.shape[1] // depth, side, side, joint)
+        x = frames[..., : side * patch, : side * patch].unflatten(4, (side, patch)).unflatten(3, (side, patch))
+        x = x.unflatten(1, (grid.frames, depth))  # [B, T, depth, 3, h, p, w, p]
+        if joint:
+            return x.permute(0, 4, 6, 1, 3, 2, 5, 7).flatten(4).flatten(1, 3), grid
+        return x.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(2, 3).flatten(0, 1), grid
+
+
+class TextTower(nn.Module):
+    """CLIP's text encoder: int64 [N, L] -> [N, D], read at the end-of-text token (the largest id of each row).
+
+    With a reduced table (`config.token_ids`) ids are mapped to its rows; a word outside it becomes row 0, with one warning.
+    """
+
+    def __init__(self, config: ViCLIPConfig, switch: AdapterSwitch) -> None:
+        super().__init__()
+        self.config = config
+        width = config.text_width
+        self.token_embedding = nn.Embedding(config.vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
+        self.blocks = _blocks("text", width, config.text_layers, config.text_heads, switch)
+        self.norm_final = nn.LayerNorm(width)
+        self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
+        self._warned: set[int] = set()
+        if config.token_ids is not None:
+            _check_token_ids(config)
+            rows = sorted(range(1, config.vocab_size), key=config.token_ids.__getitem__)
+            ids = [config.token_ids[row] for row in rows]
+            self.register_buffer("known_ids", torch.tensor(ids, device="cpu"), persistent=False)
+            self.register_buffer("known_rows", torch.tensor(rows, device="cpu"), persistent=False)
+
+    def initialise(self) -> None:
+        """CLIP's random initialisation."""
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        nn.init.normal_(self.projection, std=self.config.text_width**-0.5)
+        initialise_blocks(self.blocks)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        self._check(tokens)
+        end = tokens.argmax(dim=1)
+        # Attention is causal, so nothing after the last end-of-text token can change a feature.
+        tokens = tokens[:, : int(end.max()) + 1]
+        rows = tokens if self.config.token_ids is None else self._rows(tokens, end)
+        x = self.token_embedding(rows) + self.positional_embedding[: tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x)
+        return self.norm_final(x[torch.arange(len(x), device=x.device), end]) @ self.projection
+
+    def _check(self, tokens: Tensor) -> None:
+        longest = self.config.context_length
+        if tokens.dim() != 2 or not 0 < tokens.shape[1] <= longest:
+            raise UsageError(f"tokens of shape {tuple(tokens.shape)}: expected [N, L] with L from 1 to {longest}")
+
+    def _rows(self, tokens: Tensor, end: Tensor) -> Tensor:
+        at = torch.searchsorted(self.known_ids, tokens).clamp(max=len(self.known_ids) - 1)
+        known = self.known_ids[at] == tokens
+        inside = torch.arange(tokens.shape[1], device=tokens.device) <= end[:, None]
+        self._warn_unknown(tokens[inside & ~known])
+        return torch.where(known, self.known_rows[at], 0)
+
+    def _warn_unknown(self, ids: Tensor) -> None:
+        new = sorted(set(ids.tolist()) - self._warned)
+        if new:
+            from petl_bench.models.tokenizer import words_of
+
+            self._warned.update(new)
+            log.warning("not in this backbone's reduced vocabulary, read as unknown: %s", ", ".join(words_of(new)))
+
+
+def _blocks(tower: str, width: int, layers: int, heads: int, switch: AdapterSwitch) -> nn.ModuleList:
+    return nn.ModuleList(Block(tower, index, width, heads, switch) for index in range(1, layers + 1))
+
+
+def _check_token_ids(config: ViCLIPConfig) -> None:
+    ids = config.token_ids or ()
+    if len(ids) != config.vocab_size or len(set(ids[1:])) != len(ids) - 1:
+        raise UsageError(f"token_ids: expected {config.vocab_size} ids (vocab_size), each once after the first")

@@ -1,0 +1,92 @@
+"""The pre-norm transformer block that ViCLIP and CLIP share, in the video and in the text tower."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from petl_bench.models.grid import Grid
+from petl_bench.models.sites import AdapterSwitch, LinearSite, Site
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x), CLIP's activation."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+class Attention(Site):
+    """Multi-head self-attention behind its layer norm: out(SDPA(q(h), k(h), v(h))) with h = LN(x); [B, N, width]."""
+
+    def __init__(self, width: int, heads: int, causal: bool, switch: AdapterSwitch) -> None:
+        super().__init__(switch)
+        self.heads, self.causal = heads, causal
+        self.norm = nn.LayerNorm(width)
+        self.q = LinearSite(width, width, switch)
+        self.k = LinearSite(width, width, switch)
+        self.v = LinearSite(width, width, switch)
+        self.out = LinearSite(width, width, switch)
+
+    def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
+        h = self.norm(x) if normed is None else normed
+        q, k, v = self._split(self.q(h)), self._split(self.k(h)), self._split(self.v(h))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[B, N, width] -> [B, heads, N, width / heads]."""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class FeedForward(Site):
+    """proj(QuickGELU(fc(LN(x)))) with four times the width inside; [B, N, width]."""
+
+    def __init__(self, width: int, switch: AdapterSwitch) -> None:
+        super().__init__(switch)
+        self.norm = nn.LayerNorm(width)
+        self.fc = LinearSite(width, 4 * width, switch)
+        self.proj = LinearSite(4 * width, width, switch)
+
+    def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
+        return self.proj(quick_gelu(self.fc(self.norm(x) if normed is None else normed)))
+
+
+class Block(Site):
+    """x = x + attention(x); x = x + feedforward(x).
+
+    `tower` is "video" or "text", `width` the number of channels, `index` the position in the tower, counted from 1.
+    """
+
+    def __init__(self, tower: str, index: int, width: int, heads: int, switch: AdapterSwitch) -> None:
+        super().__init__(switch)
+        self.tower, self.index, self.width = tower, index, width
+        self.attention = Attention(width, heads, tower == "text", switch)
+        self.feedforward = FeedForward(width, switch)
+
+    @property
+    def norm(self) -> nn.LayerNorm:  # type: ignore[override]
+        """The block's first layer norm."""
+        return self.attention.norm
+
+    def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
+        x = x + self.attention(x, grid, normed)
+        return x + self.feedforward(x, grid)
+
+
+def initialise_blocks(blocks: nn.ModuleList) -> None:
+    """CLIP's initialisation (Radford et al., 2021): normal weights scaled by width and depth, zero biases."""
+    for block in blocks:
+        assert isinstance(block, Block)
+        attention_std = block.width**-0.5
+        residual_std = attention_std * (2 * len(blocks)) ** -0.5
+        attention, feedforward = block.attention, block.feedforward
+        for site in (attention.q, attention.k, attention.v):
+            _initialise(site.base, attention_std)
+        _initialise(attention.out.base, residual_std)
+        _initialise(feedforward.fc.base, (2 * block.width) ** -0.5)
+        _initialise(feedforward.proj.base, residual_std)
+
+
+def _initialise(linear: nn.Linear, std: float) -> None:
+    nn.init.normal_(linear.weight, std=std)
+    nn.init.zeros_(linear.bias)

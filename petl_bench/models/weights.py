@@ -1,0 +1,125 @@
+"""Which weights file `--weights` means, and its sha256; without torch, because plans are made from it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from petl_bench.backbone import Backbone
+from petl_bench.errors import WeightsError
+
+DIRECTORY_VARIABLE = "PETL_BENCH_WEIGHTS_DIR"
+
+
+@dataclass(frozen=True)
+class ResolvedWeights:
+    """A weights file, or random weights (`path` None)."""
+
+    label: str  #: "packaged", "random", the file's name, or hf:REPO/FILE
+    path: Path | None
+    sha256: str  #: of the file; "random" where there is none
+    note: str = ""  #: where it comes from, in words
+
+
+def resolve_weights(backbone: type[Backbone], text: str | os.PathLike[str] | None) -> ResolvedWeights:
+    """What `text` means for a backbone: "auto", "random" (or None), a path, or `hf:REPO[/FILE]`.
+
+    "auto" is the packaged file, else a published file in the weights directory. Nothing is downloaded except for `hf:`.
+    Raises WeightsError that says which file is wanted, where it is published, and what to type.
+    """
+    if text is None or text == "random":
+        return ResolvedWeights("random", None, "random", "random weights: for trying things out only")
+    text = os.fspath(text)
+    if text == "auto":
+        return _automatic(backbone)
+    if text.startswith("hf:"):
+        path = download(text.removeprefix("hf:"), [published.file for published in backbone.published])
+        return ResolvedWeights(text, path, sha256_of_file(path), "from the Hugging Face hub")
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"--weights {text}: no such file. {wanted(backbone)}")
+    return ResolvedWeights(path.name, path, sha256_of_file(path))
+
+
+def weights_directories() -> list[Path]:
+    """Where "auto" looks: $PETL_BENCH_WEIGHTS_DIR, then the user's data directory."""
+    named = os.environ.get(DIRECTORY_VARIABLE)
+    own = Path(platformdirs.user_data_dir("petl-bench")) / "weights"
+    return [Path(named).expanduser(), own] if named else [own]
+
+
+def wanted(backbone: type[Backbone]) -> str:
+    """Which file a backbone wants, where it is published, and what to type."""
+    if not backbone.published:
+        return f"{backbone.name} names no published weights; give --weights FILE, or --weights random to try things out."
+    first = backbone.published[0]
+    return (
+        f"{backbone.name} wants {first.file} ({first.where}). Put it into {weights_directories()[0]}, or type "
+        f"--weights FILE, or --weights random to try things out. See: petl-bench show {backbone.name}"
+    )
+
+
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file as 64 hexadecimal digits; read again only when its size or time of change differs."""
+    path = Path(path).resolve()
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, size: int, changed_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _automatic(backbone: type[Backbone]) -> ResolvedWeights:
+    packaged = backbone.packaged_weights()
+    if packaged is not None:
+        return ResolvedWeights("packaged", packaged, sha256_of_file(packaged), "ships with petl-bench")
+    for directory in weights_directories():
+        for published in backbone.published:
+            path = directory / published.file
+            if path.is_file():
+                return ResolvedWeights(path.name, path, sha256_of_file(path), f"found in {directory}")
+    raise WeightsError(f"no weights for {backbone.name}: {wanted(backbone)}")
+
+
+def download(text: str, preferred: list[str]) -> Path:
+    """The local path of `REPO[/FILE]` on the Hugging Face hub; fetched only where it is not in the hub's cache.
+
+    Without FILE: the first of `preferred` that the repository holds, else its only weights file.
+    """
+    try:
+        import huggingface_hub as hub
+    except ImportError:
+        raise WeightsError("--weights hf:... needs huggingface_hub: pip install 'petl-bench[hub]'") from None
+    parts = text.split("/", 2)
+    if len(parts) < 2 or not all(parts):
+        raise WeightsError(f"--weights hf:{text}: expected hf:OWNER/REPO or hf:OWNER/REPO/FILE")
+    repo = "/".join(parts[:2])
+    try:
+        file = parts[2] if len(parts) == 3 else _choose(repo, hub.list_repo_files(repo), preferred)
+        return Path(hub.hf_hub_download(repo, file))
+    except WeightsError:
+        raise
+    except Exception as error:  # the hub raises errors of its HTTP library, which change between its versions
+        raise WeightsError(f"--weights hf:{text}: {_first_line(error)}") from error
+
+
+def _choose(repo: str, files: list[str], preferred: list[str]) -> str:
+    found = [file for file in [*preferred, "model.safetensors", "pytorch_model.bin"] if file in files]
+    weights = [file for file in files if Path(file).suffix in (".safetensors", ".pth", ".pt", ".bin")]
+    if found or len(weights) == 1:
+        return (found or weights)[0]
+    raise WeightsError(f"--weights hf:{repo}: say which file: {', '.join(weights) or 'it holds no weights file'}")
+
+
+def _first_line(error: Any) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
