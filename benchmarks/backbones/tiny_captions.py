@@ -1,0 +1,123 @@
+"""What `viclip-tiny` reads: captions of rendered clips, when a caption is true of a clip, and the reduced vocabulary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from petl_bench.benchmarks.datasets.motion_actions import ACTIONS, CLASSES
+from petl_bench.benchmarks.datasets.motion_render import BIG_ABOVE, COLOURS, SHAPES, SMALL_BELOW, Scene
+
+CLASS_PROMPT = "a video of {}."
+SUBJECT_TEMPLATES = (
+    "{subject} {action}",
+    "{subject} {action}.",
+    "a video of {subject} {action}.",
+    "a clip showing {subject} {action}",
+    "in this video {subject} is {action}.",
+)
+PLAIN_TEMPLATES = (CLASS_PROMPT, "a video of {}", "{}", "a video about {}.")
+SHAPE_NAMES, COLOUR_NAMES = tuple(SHAPES), tuple(COLOURS)
+_SUBJECTS = ("size colour shape", "colour shape", "shape", "object", "colour object", "size shape", "something")
+_SUBJECT_ODDS = (0.3, 0.2, 0.15, 0.05, 0.1, 0.15, 0.05)
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption and what it says: an action, and a shape, a colour and a size where it names them."""
+
+    text: str
+    action: int
+    shape: int | None = None
+    colour: int | None = None
+    size: str | None = None
+
+
+def size_word(radius: float) -> str | None:
+    """`small`, `big`, or nothing for what lies between."""
+    return "small" if radius < SMALL_BELOW else "big" if radius > BIG_ABOVE else None
+
+
+def true_of(caption: Caption, scene: Scene) -> bool:
+    """Whether everything that the caption says holds for the clip."""
+    return (
+        caption.action == scene.action
+        and caption.shape in (None, scene.shape)
+        and caption.colour in (None, scene.colour)
+        and caption.size in (None, size_word(scene.size))
+    )
+
+
+def caption_of(rng: np.random.Generator, scene: Scene) -> Caption:
+    """A random caption that is true of the clip: its class prompt, a description, or a sentence about the object."""
+    name = CLASSES[scene.action]
+    kind = rng.random()
+    if kind < 0.15:
+        sentences = _descriptions()[name]
+        return Caption(sentences[int(rng.integers(len(sentences)))], scene.action)
+    phrases = (name, *ACTIONS[name][1])
+    phrase = name if rng.random() < 0.25 else phrases[int(rng.integers(len(phrases)))]
+    if kind < 0.5:
+        return Caption(PLAIN_TEMPLATES[int(rng.integers(len(PLAIN_TEMPLATES)))].format(phrase), scene.action)
+    return _about_object(rng, scene, phrase)
+
+
+def _about_object(rng: np.random.Generator, scene: Scene, phrase: str) -> Caption:
+    parts = _SUBJECTS[int(rng.choice(len(_SUBJECTS), p=_SUBJECT_ODDS))].split()
+    if CLASSES[scene.action] == "changing color" and "colour" in parts:
+        parts.remove("colour")  # neither of its two colours would be the right one
+    words = {"size": size_word(scene.size), "colour": COLOUR_NAMES[scene.colour], "shape": SHAPE_NAMES[scene.shape]}
+    said = [word for part in parts if (word := words.get(part, part)) is not None]
+    subject = " ".join(said) if said == ["something"] else _with_article(" ".join(said))
+    template = SUBJECT_TEMPLATES[int(rng.integers(len(SUBJECT_TEMPLATES)))]
+    return Caption(
+        template.format(subject=subject, action=phrase),
+        scene.action,
+        shape=scene.shape if "shape" in parts else None,
+        colour=scene.colour if "colour" in parts else None,
+        size=words["size"] if "size" in parts else None,
+    )
+
+
+def _with_article(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def _load_descriptions() -> dict[str, list[str]]:
+    path = _HERE.parent / "datasets" / "motion_descriptions.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {name: [*kinds["spatial"], *kinds["temporal"]] for name, kinds in content.items()}
+
+
+_DESCRIPTIONS: dict[str, list[str]] = {}
+
+
+def _descriptions() -> dict[str, list[str]]:
+    if not _DESCRIPTIONS:
+        _DESCRIPTIONS.update(_load_descriptions())
+    return _DESCRIPTIONS
+
+
+def texts() -> Iterable[str]:
+    """Every text whose words the vocabulary must hold: captions, class names, descriptions, common words."""
+    yield from CLASSES
+    yield from (phrase for _, phrases in ACTIONS.values() for phrase in phrases)
+    yield from (template.format(subject="a small big object something an", action="") for template in SUBJECT_TEMPLATES)
+    yield from (template.format("left.") for template in PLAIN_TEMPLATES)
+    yield from (*SHAPE_NAMES, *COLOUR_NAMES)
+    yield from (sentence for sentences in _descriptions().values() for sentence in sentences)
+    yield from json.loads((_HERE / "viclip_tiny_words.json").read_text(encoding="utf-8"))
+    yield from ". , ! ? ' - : ; ( ) &"
+
+
+def token_ids() -> tuple[int, ...]:
+    """CLIP ids of the table's rows, ascending after row 0, which stands for every unknown word (its own id is never produced)."""
+    from petl_bench.models.tokenizer import tokenize
+
+    ids = {int(i) for i in tokenize(list(texts()), context_length=77).unique()} | {0}
+    return (-1, *sorted(ids))
