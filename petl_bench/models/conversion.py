@@ -32,8 +32,15 @@ _SHOWN = 20
 def published_names(config: ViCLIPConfig) -> dict[str, tuple[str, ...]]:
     """Every published key, in the published order, with the names of the parameters it holds (three where it packs them)."""
     video, text = ("vision_encoder.", "text_encoder.") if config.joint_space_time else ("visual.", "")
+    text_tables = {
+        f"{text}positional_embedding": ("text.positional_embedding",),
+        f"{text}text_projection": ("text.projection",),
+    }
     names: dict[str, tuple[str, ...]] = {}
-    names["temp" if config.joint_space_time else "logit_scale"] = ("temperature",)
+    if config.joint_space_time:
+        names["temp"] = ("temperature",)
+    else:
+        names |= text_tables | {"logit_scale": ("temperature",)}
     names[f"{video}class_embedding"] = ("video.class_embedding",)
     names[f"{video}positional_embedding"] = ("video.positional_embedding",)
     if config.joint_space_time:
@@ -43,8 +50,8 @@ def published_names(config: ViCLIPConfig) -> dict[str, tuple[str, ...]]:
     names |= _both(f"{video}ln_pre", "video.norm_pre")
     names |= _block_names(f"{video}transformer.resblocks", "video.blocks", config.vision_layers)
     names |= _both(f"{video}ln_post", "video.norm_post")
-    names[f"{text}positional_embedding"] = ("text.positional_embedding",)
-    names[f"{text}text_projection"] = ("text.projection",)
+    if config.joint_space_time:
+        names |= text_tables
     names |= _block_names(f"{text}transformer.resblocks", "text.blocks", config.text_layers)
     names[f"{text}token_embedding.weight"] = ("text.token_embedding.weight",)
     names |= _both(f"{text}ln_final", "text.norm_final")

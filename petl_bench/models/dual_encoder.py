@@ -72,10 +72,9 @@ class DualEncoder(nn.Module):
         return 1 / self.temperature
 
     @property
-    def token_embedding_parameter(self) -> nn.Parameter:
+    def token_embedding_parameter(self) -> Tensor:
         """The table of token embeddings [vocabulary, width], which full fine-tuning leaves frozen."""
-        weight: nn.Parameter = self.text.token_embedding.weight
-        return weight
+        return self.text.token_embedding.weight
 
     def blocks(self, towers: Towers = "both") -> list[Block]:
         """The blocks of the chosen towers, video first; each has `.tower`, `.width` and `.index`, counted from 1."""

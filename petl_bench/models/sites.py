@@ -10,7 +10,6 @@ A site without modules costs one check, and so does every site while the adapter
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +51,6 @@ class Attachment(nn.Module):
 class Site(nn.Module):
     """Base of everything modules can be attached to. Tokens x, y: [B, N, width]; `grid` is None in the text tower."""
 
-    if TYPE_CHECKING:
-        norm: nn.LayerNorm  #: the layer norm that f begins with
-
     def __init__(self, switch: AdapterSwitch) -> None:
         super().__init__()
         self._switch = switch
@@ -83,16 +79,22 @@ class Site(nn.Module):
         if not self._switch.on or not (self.before or self.parallel or self.after):
             return self.compute(x, grid, normed)
         if normed is None and any(attachment.normed for attachment in self.parallel):
-            normed = self.norm(x)
+            normed = self.first_norm(x)
         y = self._compute_behind(self.before, x, grid, normed)
         for attachment in self.parallel:
-            y = attachment.add_to(y, normed if attachment.normed else x, grid)
+            assert isinstance(attachment, Attachment)
+            y = attachment.add_to(y, normed if attachment.normed and normed is not None else x, grid)
         for attachment in self.after:
+            assert isinstance(attachment, Attachment)
             y = attachment.add_to(y, y, grid)
         return y
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
         """f(x) without this site's own attachments."""
+        raise NotImplementedError
+
+    def first_norm(self, x: Tensor) -> Tensor:
+        """The layer norm that f begins with, of x."""
         raise NotImplementedError
 
     def _compute_behind(self, before: nn.ModuleList, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:

@@ -33,9 +33,8 @@ class VideoTower(nn.Module):
         self.patch_weight = nn.Parameter(torch.empty(width, 3, *kernel))
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty(side * side + 1, width))
-        self.temporal_embedding = None
-        if config.joint_space_time:
-            self.temporal_embedding = nn.Parameter(torch.zeros(1, config.num_frames // config.tubelet_size, width))
+        temporal = torch.zeros(1, config.num_frames // config.tubelet_size, width)
+        self.temporal_embedding = nn.Parameter(temporal) if config.joint_space_time else None
         self.norm_pre = nn.LayerNorm(width)
         self.blocks = _blocks("video", width, config.vision_layers, config.vision_heads, switch)
         self.norm_post = nn.LayerNorm(width)
@@ -77,7 +76,7 @@ class VideoTower(nn.Module):
         cls = (self.class_embedding + self.positional_embedding[0]).expand(len(x), 1, -1)
         position = self.positional_embedding[1:]
         if self.temporal_embedding is not None:
-            temporal = self.temporal_embedding
+            temporal: Tensor = self.temporal_embedding
             if grid.frames != temporal.shape[1]:
                 temporal = temporal.mean(1, keepdim=True)
             position = (position.unsqueeze(1) + temporal).flatten(0, 1)
@@ -102,6 +101,9 @@ class TextTower(nn.Module):
 
     With a reduced table (`config.token_ids`) ids are mapped to its rows; a word outside it becomes row 0, with one warning.
     """
+
+    known_ids: Tensor
+    known_rows: Tensor
 
     def __init__(self, config: ViCLIPConfig, switch: AdapterSwitch) -> None:
         super().__init__()

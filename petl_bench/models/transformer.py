@@ -15,13 +15,24 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-class Attention(Site):
+class Branch(Site):
+    """A residual branch: a layer norm, and what it computes behind it."""
+
+    def __init__(self, width: int, switch: AdapterSwitch) -> None:
+        super().__init__(switch)
+        self.norm = nn.LayerNorm(width)
+
+    def first_norm(self, x: Tensor) -> Tensor:
+        normed: Tensor = self.norm(x)
+        return normed
+
+
+class Attention(Branch):
     """Multi-head self-attention behind its layer norm: out(SDPA(q(h), k(h), v(h))) with h = LN(x); [B, N, width]."""
 
     def __init__(self, width: int, heads: int, causal: bool, switch: AdapterSwitch) -> None:
-        super().__init__(switch)
+        super().__init__(width, switch)
         self.heads, self.causal = heads, causal
-        self.norm = nn.LayerNorm(width)
         self.q = LinearSite(width, width, switch)
         self.k = LinearSite(width, width, switch)
         self.v = LinearSite(width, width, switch)
@@ -38,12 +49,11 @@ class Attention(Site):
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
-class FeedForward(Site):
+class FeedForward(Branch):
     """proj(QuickGELU(fc(LN(x)))) with four times the width inside; [B, N, width]."""
 
     def __init__(self, width: int, switch: AdapterSwitch) -> None:
-        super().__init__(switch)
-        self.norm = nn.LayerNorm(width)
+        super().__init__(width, switch)
         self.fc = LinearSite(width, 4 * width, switch)
         self.proj = LinearSite(4 * width, width, switch)
 
@@ -63,10 +73,8 @@ class Block(Site):
         self.attention = Attention(width, heads, tower == "text", switch)
         self.feedforward = FeedForward(width, switch)
 
-    @property
-    def norm(self) -> nn.LayerNorm:  # type: ignore[override]
-        """The block's first layer norm."""
-        return self.attention.norm
+    def first_norm(self, x: Tensor) -> Tensor:
+        return self.attention.first_norm(x)
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
         x = x + self.attention(x, grid, normed)

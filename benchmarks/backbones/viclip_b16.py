@@ -1,0 +1,51 @@
+"""ViCLIP-B/16."""
+
+from __future__ import annotations
+
+import petl_bench as pb
+
+INTERNVID = pb.Paper(
+    title="InternVid: A Large-scale Video-Text Dataset for Multimodal Understanding and Generation",
+    venue="ICLR 2024",
+    url="https://arxiv.org/abs/2307.06942",
+    bibtex="""@inproceedings{wang2024internvid,
+  title     = {InternVid: A Large-scale Video-Text Dataset for Multimodal Understanding and Generation},
+  author    = {Wang, Yi and He, Yinan and Li, Yizhuo and Li, Kunchang and Yu, Jiashuo and Ma, Xin and Li, Xinhao and
+               Chen, Guo and Chen, Xinyuan and Wang, Yaohui and Luo, Ping and Liu, Ziwei and Wang, Yali and Wang, Limin
+               and Qiao, Yu},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2024}
+}""",
+    licence="Apache-2.0 (code)",
+)
+_WHERE = "linked from InternVid's ViCLIP page, github.com/OpenGVLab/InternVideo (Data/InternVid); also OpenGVLab/ViCLIP-B-16-hf"
+_LICENCE = "see the model page"
+
+
+@pb.register_backbone("viclip-b16")
+class ViCLIPB16(pb.Backbone):
+    """ViCLIP-B/16: joint space-time attention over 8 frames of 224 x 224, 32 text tokens, D = 512; 149,603,841 parameters."""
+
+    paper = INTERNVID
+    config = pb.ViCLIPConfig()
+    published = (
+        pb.PublishedWeights(
+            file="ViCLIP-B_InternVid-FLT-10M.pth",
+            where=_WHERE,
+            licence=_LICENCE,
+            expected="zero-shot K400 top-1 58.5 (InternVid's ViCLIP README); as MSTA (CVPR 2025) reports it, "
+            "K400 base 68.7 and novel 63.4 (200 classes each)",
+        ),
+        pb.PublishedWeights(
+            file="ViCLIP-B-InternVid-FLT-10M.pth",
+            where=_WHERE,
+            licence=_LICENCE,
+            expected="the same weights under another spelling",
+        ),
+        pb.PublishedWeights(
+            file="ViCLIP-B_InternVid-200M.pth",
+            where=_WHERE,
+            licence=_LICENCE,
+            expected="zero-shot K400 top-1 56.6 (InternVid's ViCLIP README)",
+        ),
+    )
