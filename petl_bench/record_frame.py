@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from operator import itemgetter
@@ -24,10 +25,10 @@ _COLUMNS = ["trial", *_OF_RECORD, *_PLAIN, *_MAPPINGS, "coverage", "train_clips"
 
 def frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The records as a frame; see `petl_bench.records.load_records` for its columns."""
-    text = _remembered_text()
+    texts = _remembered_texts()
     rows, metrics = [], []
     for record in records:
-        rows.append(_row(record, text))
+        rows.append(_row(record, texts))
         metrics.append(record["metrics"])
     columns = dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)) if rows else {name: () for name in _COLUMNS}
     per_trial = pd.DataFrame({name: list(values) for name, values in columns.items()}, columns=_COLUMNS)
@@ -41,30 +42,31 @@ def frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 _plain_fields = itemgetter(*_PLAIN)
 _record_fields = itemgetter(*_OF_RECORD)
+_mappings = itemgetter(*_MAPPINGS)
 
 
-def _row(record: Mapping[str, Any], text: Callable[[Any], str]) -> tuple[Any, ...]:
+def _row(record: Mapping[str, Any], texts: Callable[[Any], tuple[str, ...]]) -> tuple[Any, ...]:
     trial, environment = record["trial"], record["environment"]
     return (
         record["key"],
         *_record_fields(record),
         *_plain_fields(trial),
-        *[text(trial[name]) for name in _MAPPINGS],
-        text(record["coverage"]),
-        text(record["train_clips"]),
+        *texts((*_mappings(trial), record["coverage"], record["train_clips"])),
         " ".join(record["marks"]),
         *[environment.get(name) for name in _OF_ENVIRONMENT],
     )
 
 
-def _remembered_text() -> Callable[[Any], str]:
-    """Canonical JSON, worked out once for each distinct value; `repr` tells values apart exactly (1, 1.0 and True too)."""
-    texts: dict[str, str] = {}
+def _remembered_texts() -> Callable[[Any], tuple[str, ...]]:
+    """Canonical JSON of several mappings, worked out once for each combination; `marshal` tells 1, 1.0 and True apart."""
+    known: dict[bytes, tuple[str, ...]] = {}
 
-    def text(value: Any) -> str:
-        written = repr(value)
-        if written not in texts:
-            texts[written] = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return texts[written]
+    def texts(mappings: tuple[Any, ...]) -> tuple[str, ...]:
+        written = marshal.dumps(mappings, 2)
+        if written not in known:
+            known[written] = tuple(
+                json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=False) for mapping in mappings
+            )
+        return known[written]
 
-    return text
+    return texts

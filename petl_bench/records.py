@@ -26,6 +26,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ _RECORD_TYPES: dict[str, type] = {
     "petl_bench": str,
     "environment": dict,
 }
+_KINDS = tuple(_RECORD_TYPES.values())
+_record_values = itemgetter(*_RECORD_TYPES)
 _TRIAL_FIELDS = frozenset(field.name for field in dataclasses.fields(Trial))
 _COUNTS = frozenset(("expected", "found", "unreadable", "used"))
 _CHUNK = 500
@@ -275,14 +278,18 @@ def _fault(values: Any, name: str) -> str | None:
         return f"schema {values['schema']!r}, while this version of petl-bench reads schema {SCHEMA}"
     if not values.keys() >= _RECORD_TYPES.keys():
         return f"damaged: lacks {', '.join(sorted(_RECORD_TYPES.keys() - values.keys()))}"
-    for field, kind in _RECORD_TYPES.items():
-        if type(values[field]) is not kind:
-            return f"damaged: {field} is {values[field]!r}, expected {_JSON_NAMES[kind]}"
+    if tuple(map(type, _record_values(values))) != _KINDS:
+        return _type_fault(values)
     if values["key"] != name:
         return f"belongs to trial {values['key'][:12]}, not to this folder; a copied or renamed folder is not read"
     if values["status"] != "done":
         return f"status {values['status']!r} instead of 'done'"
     return _trial_fault(values["trial"]) or _metrics_fault(values["metrics"]) or _coverage_fault(values["coverage"])
+
+
+def _type_fault(values: Mapping[str, Any]) -> str:
+    wrong = next(field for field, kind in _RECORD_TYPES.items() if type(values[field]) is not kind)
+    return f"damaged: {wrong} is {values[wrong]!r}, expected {_JSON_NAMES[_RECORD_TYPES[wrong]]}"
 
 
 _JSON_NAMES = {int: "a whole number", str: "a text", dict: "a mapping", list: "a list"}
@@ -305,7 +312,7 @@ def _metrics_fault(metrics: Mapping[str, Any]) -> str | None:
 
 def _coverage_fault(coverage: Mapping[str, Any]) -> str | None:
     for evaluation, counts in coverage.items():
-        if type(counts) is not dict or not counts.keys() >= _COUNTS or any(type(count) is not int for count in counts.values()):
+        if type(counts) is not dict or not counts.keys() >= _COUNTS or set(map(type, counts.values())) != {int}:
             return f"damaged: coverage of {evaluation} is {counts!r}, expected {', '.join(sorted(_COUNTS))}"
     return None
 
@@ -334,13 +341,12 @@ class RecordReader:
         for folder in self.folders:
             for names, raws in _chunks(folder / "trials", self.problems):
                 for name, (values, fault) in zip(names, _parse_all(raws, names), strict=True):
-                    path = folder / "trials" / name / RECORD
                     if fault is None and name in seen:
-                        fault = f"the same trial is already read from {seen[name]}"
+                        fault = f"the same trial is already read from {trial_folder(seen[name], name)}"
                     if fault is not None:
-                        self.problems.append(Problem(path, fault))
+                        self.problems.append(Problem(trial_folder(folder, name) / RECORD, fault))
                         continue
-                    seen[name] = path
+                    seen[name] = folder
                     yield values
 
     def frame(self) -> pd.DataFrame:
