@@ -1,0 +1,94 @@
+"""Reading chosen frames of a video file: one call, several decoders behind it, one clear error where none succeeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from petl_bench.data.decord_reader import DecordDecoder
+from petl_bench.data.pyav_reader import PyAVDecoder
+from petl_bench.data.torchcodec_reader import TorchCodecDecoder
+from petl_bench.data.video_stream import DecodeFailure, Decoder, FewerFrames, StreamInfo, inspect_stream
+from petl_bench.errors import DataError, unknown
+
+DecoderName = Literal["auto", "decord", "pyav", "torchcodec"]
+
+#: Given the number of frames of a file, the indices to decode (any order, repeats allowed).
+Choose = Callable[[int], Sequence[int]]
+
+DECODERS: dict[str, Decoder] = {
+    decoder.name: decoder for decoder in (DecordDecoder(), PyAVDecoder(), TorchCodecDecoder())
+}
+
+
+@dataclass(frozen=True)
+class DecodedClip:
+    """Frames of one file.
+
+    `frames` uint8 `[T, H, W, 3]`, upright RGB; `indices` says which frame of the file each one is; `num_frames` is the
+    number of frames that the file really has; `decoder` is the one that was used, and `reason` why, where it is not the
+    ordinary one, and what is wrong with the file ("" for nothing).
+    """
+
+    frames: np.ndarray
+    indices: tuple[int, ...]
+    num_frames: int
+    fps: float | None
+    decoder: str
+    reason: str
+
+
+def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> DecodedClip:
+    """Decode the frames that `choose(number of frames)` picks from the file.
+
+    An index past the end wraps round (modulo, as the published loaders do). `choose` is called again where decoding shows
+    that the file has fewer frames than its packets promise, so it must give the same answer for the same number.
+    `decoder="auto"` takes decord, or PyAV where decord fails or cannot be trusted with this file.
+
+    Raises DataError, naming the file and every decoder's own words, where no frames, or not the right ones, can be had;
+    UsageError for an unknown decoder.
+    """
+    if decoder != "auto" and decoder not in DECODERS:
+        raise unknown("decoder", decoder, ["auto", *DECODERS], "petl-bench doctor")
+    path = Path(path)
+    try:
+        info = inspect_stream(path)
+    except DecodeFailure as failure:
+        raise DataError(f"cannot read {path}: {failure}") from None
+    order, remarks = _order(decoder, info)
+    failures: list[str] = []
+    for name in order:
+        try:
+            return _read(path, info, choose, DECODERS[name], "; ".join(remarks + failures))
+        except DecodeFailure as failure:
+            failures.append(f"{name}: {failure}")
+    raise DataError(f"cannot decode {path} ({info.codec}): {'; '.join(failures)}")
+
+
+def _order(decoder: str, info: StreamInfo) -> tuple[list[str], list[str]]:
+    """The decoders to try, and what is odd about the file."""
+    remarks = [info.oddity] if info.oddity else []
+    if decoder != "auto":
+        return [decoder], remarks
+    return (["pyav"] if info.oddity else ["decord", "pyav"]), remarks
+
+
+def _read(path: Path, info: StreamInfo, choose: Choose, decoder: Decoder, reason: str) -> DecodedClip:
+    num_frames = info.num_frames
+    remarks = [reason] if reason else []
+    while True:
+        indices = tuple(int(index) % num_frames for index in choose(num_frames))
+        try:
+            frames, note = decoder.decode(path, info, indices)
+        except FewerFrames as failure:
+            if not 0 < failure.num_frames < num_frames:
+                raise
+            remarks.append(f"{failure} of {num_frames} in the file")
+            num_frames = failure.num_frames
+            continue
+        remarks += [note] if note else []
+        return DecodedClip(frames, indices, num_frames, info.fps, decoder.name, "; ".join(remarks))

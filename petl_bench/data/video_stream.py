@@ -1,0 +1,173 @@
+"""What a video file holds, found out by reading its packets without decoding them, and the protocol of a decoder."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+#: MPEG-4 "not coded" placeholders, left behind where an encoder packed two frames into one packet, are this small (bytes).
+_PLACEHOLDER_BYTES = 12
+
+#: Codecs in which decord was found to give the right picture for every frame number (AV1 is here to be tried and reported).
+_SEEKABLE_CODECS = {"h264", "hevc", "vp8", "vp9", "mpeg4", "av1", "libdav1d", "libaom-av1"}
+
+
+class DecodeFailure(Exception):  # noqa: N818 - an answer between the parts of this package, never shown as it is
+    """One decoder could not read one file; the text is its own words, cut to one short line."""
+
+
+class FewerFrames(DecodeFailure):
+    """The file ends before the number of frames that its packets promised."""
+
+    def __init__(self, num_frames: int) -> None:
+        super().__init__(f"only {num_frames} frames can be decoded")
+        self.num_frames = num_frames
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """The best video stream of a file.
+
+    `packets` counts the packets that carry a picture to show, `num_frames` the frames that a decoder is expected to make
+    of them; `declared` is the header's own count (0 where it has none), `discarded` the pictures that the container asks
+    not to show. `fps` is None where the file does not say.
+    """
+
+    codec: str
+    num_frames: int
+    packets: int
+    declared: int
+    discarded: int
+    fps: float | None
+
+    @property
+    def oddity(self) -> str:
+        """Why seeking by frame number cannot be trusted in this file; empty for an ordinary file.
+
+        decord gives wrong pictures without a word in such files (seen on every packed DivX file of HMDB-51).
+        """
+        if self.num_frames != self.packets:
+            return f"{self.packets} packets hold {self.num_frames} frames (packed B-frames)"
+        if self.discarded:
+            return f"{self.discarded} frames are marked as not to be shown"
+        if self.declared and self.declared != self.packets:
+            return f"the header says {self.declared} frames, the file holds {self.packets}"
+        if self.codec not in _SEEKABLE_CODECS:
+            return f"{self.codec} is not sought by frame number"
+        return ""
+
+
+class Decoder(Protocol):
+    """Reads chosen frames of one file with a reader that lives for that file only, on one thread."""
+
+    name: str
+
+    def decode(self, path: Path, info: StreamInfo, indices: Sequence[int]) -> tuple[np.ndarray, str]:
+        """Frames uint8 `[T, H, W, 3]`, upright RGB, in the order of `indices`, and a note about damage ("" for none).
+
+        Raises DecodeFailure, or FewerFrames where an index lies past the real end.
+        """
+        ...
+
+
+def short_words(error: BaseException | str, limit: int = 200) -> str:
+    """A library's message as one printable line without time stamps, source paths or binary dumps."""
+    text = str(error) or type(error).__name__
+    text = re.sub(r"\[\d\d:\d\d:\d\d\] \S+?:\d+: ", "", text)
+    text = re.sub(r"\[Errno [^\]]*\] ", "", text)
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def check_file(path: Path) -> None:
+    """Raise DecodeFailure where `path` cannot be a video: missing, not a regular file, empty, or a web page."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DecodeFailure(error.strerror or str(error)) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DecodeFailure("not a regular file")
+    if status.st_size == 0:
+        raise DecodeFailure("the file is empty (0 bytes)")
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip().lower()
+    except OSError as error:
+        raise DecodeFailure(error.strerror or str(error)) from None
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise DecodeFailure("the file is a web page, not a video (a download that failed?)")
+
+
+def open_container(path: Path) -> Any:
+    """An open PyAV container with its messages kept off stderr. Raises DecodeFailure."""
+    import av
+
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        return av.open(str(path), metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DecodeFailure(_without_path(error, path)) from None
+
+
+def best_video_stream(container: Any) -> Any:
+    """The stream that FFmpeg calls the best one, decoded on one thread. Raises DecodeFailure where there is none."""
+    stream = container.streams.best("video")
+    if stream is None:
+        raise DecodeFailure("the file has no video stream")
+    stream.thread_count = 1
+    return stream
+
+
+def inspect_stream(path: Path) -> StreamInfo:
+    """Read the packets of `path` (no decoding: about a millisecond for a short clip). Raises DecodeFailure."""
+    check_file(path)
+    with open_container(path) as container:
+        stream = best_video_stream(container)
+        codec, declared = stream.codec_context.name, stream.frames
+        rate = stream.average_rate or stream.guessed_rate
+        fps = float(rate) if rate else None
+        shown, discarded, placeholders = _count_packets(container, stream)
+    num_frames = _count_frames(path) if codec == "mpeg4" and placeholders else shown
+    if num_frames == 0:
+        raise DecodeFailure("the file has a header but no frames")
+    return StreamInfo(codec, num_frames, shown, declared, discarded, fps)
+
+
+def _count_packets(container: Any, stream: Any) -> tuple[int, int, int]:
+    import av
+
+    shown = discarded = placeholders = 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0:
+                continue
+            shown += not packet.is_discard
+            discarded += packet.is_discard
+            placeholders += packet.size <= _PLACEHOLDER_BYTES
+    except (av.FFmpegError, ValueError):
+        pass  # a damaged tail: what came before it counts, and decoding says the rest
+    return shown, discarded, placeholders
+
+
+def _count_frames(path: Path) -> int:
+    """How many frames come out of a packed MPEG-4 stream: its packets do not say, only decoding does."""
+    import av
+
+    count = 0
+    with open_container(path) as container:
+        try:
+            for _ in container.decode(best_video_stream(container)):
+                count += 1
+        except (av.FFmpegError, ValueError):
+            pass  # as above
+    return count
+
+
+def _without_path(error: BaseException, path: Path) -> str:
+    return short_words(str(error).replace(f": '{path}'", "").replace(str(path), path.name))
