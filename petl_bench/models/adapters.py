@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ class Bottleneck(nn.Module):
     zero, so that it starts at zero. `middle` is any module [..., dim] -> [..., dim], which may be shared between adapters;
     `dropout_at` says whether dropout stands before `middle` or before `up`. Another module may stand for `up`; when the
     adapter is called with a grid, it is called as `up(h, grid)`.
+
+    `gradient_scale` is for an adapter whose site scales it by that small number: every parameter inside gets 1 / gradient_scale
+    times its gradient, as if the adapter were not scaled, and x its own gradient (MMA, Yang et al., CVPR 2024).
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Bottleneck(nn.Module):
         dropout_at: Literal["middle", "up"] = "up",
         middle: nn.Module | None = None,
         up: nn.Module | None = None,
+        gradient_scale: float | None = None,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -47,11 +51,17 @@ class Bottleneck(nn.Module):
         self.middle = middle
         self.dropout = nn.Dropout(dropout)
         self.dropout_at = dropout_at
+        self.gradient_scale = gradient_scale
         nn.init.kaiming_uniform_(self.down.weight, a=5**0.5)
         nn.init.zeros_(self.down.bias)
         self.up = up if up is not None else _zero_linear(dim, width if out is None else out)
 
     def forward(self, x: Tensor, grid: Grid | None = None) -> Tensor:
+        if self.gradient_scale is None:
+            return self._compute(x, grid)
+        return scale_gradient(self._compute(scale_gradient(x, self.gradient_scale), grid), 1 / self.gradient_scale)
+
+    def _compute(self, x: Tensor, grid: Grid | None) -> Tensor:
         h = self.activation(self.down(x))
         if self.middle is not None:
             h = self.middle(self.dropout(h) if self.dropout_at == "middle" else h)
@@ -83,9 +93,7 @@ class TemporalConv(nn.Conv3d):
             )
         if kernel % 2 == 0:
             raise UsageError(f"temporal kernel {kernel}: expected an odd number of frames")
-        super().__init__(
-            in_channels, out_channels, (kernel, 1, 1), padding=(kernel // 2, 0, 0), groups=in_channels
-        )
+        super().__init__(in_channels, out_channels, (kernel, 1, 1), padding=(kernel // 2, 0, 0), groups=in_channels)
         self.cls = cls
 
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
@@ -116,6 +124,71 @@ class TemporalConv(nn.Conv3d):
             return self._over_time(constant).mean(dim=2)
         per_frame = cls.transpose(0, 1).unflatten(1, (-1, grid.frames)).transpose(0, 1)  # [B, 1, T, C]
         return self._over_time(per_frame).flatten(0, 2).unsqueeze(1)
+
+
+class SpatioTemporalUp(nn.Module):
+    """spatial(h) + temporal_scale * temporal(h): [B, N, dim] -> [B, N, width], a linear map beside a convolution over time.
+
+    MSTA's up-projection (Chen et al., CVPR 2025). `cls` is what the class token gets from the convolution (see
+    `TemporalConv`). `layout` "sequence" reads the patch tokens as (T, h*w) in the order in which they lie, whatever they stand
+    for; for ViCLIP, whose tokens lie as (h*w, T), that mixes space and time.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        width: int,
+        cls: Literal["zero", "mean", "replicate"] = "mean",
+        layout: Literal["grid", "sequence"] = "grid",
+        temporal_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.spatial = nn.Linear(dim, width)
+        self.temporal = TemporalConv(dim, width, cls=cls)
+        self.layout = layout
+        self.temporal_scale = temporal_scale
+
+    def zero_(self) -> None:
+        """Set every weight and bias to zero: the output is zero until training moves it."""
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, h: Tensor, grid: Grid) -> Tensor:
+        """Tokens in and out; `grid` says what they stand for."""
+        return torch.add(self.spatial(h), self._over_time(h, grid), alpha=self.temporal_scale)
+
+    def _over_time(self, h: Tensor, grid: Grid) -> Tensor:
+        if self.layout == "grid" or not grid.joint:
+            output: Tensor = self.temporal(h, grid)
+            return output
+        places = grid.height * grid.width
+        output = self.temporal(_swapped(h, grid.frames, places), grid)
+        return _swapped(output, places, grid.frames)
+
+
+def _swapped(tokens: Tensor, outer: int, inner: int) -> Tensor:
+    """Patch tokens that lie as (outer, inner) put as (inner, outer), behind the class token."""
+    patches = tokens[:, 1:].unflatten(1, (outer, inner)).transpose(1, 2).flatten(1, 2)
+    return torch.cat([tokens[:, :1], patches], dim=1)
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """The identity; its gradient is multiplied by a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.factor, None
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """x itself; on the way back its gradient is multiplied by `factor`."""
+    scaled: Tensor = _ScaleGradient.apply(x, factor)
+    return scaled
 
 
 def kaiming_normal_(module: nn.Module) -> None:

@@ -97,7 +97,9 @@ def load_published(model: DualEncoder, state: Mapping[str, Any]) -> list[str]:
         raise WeightsError(f"the checkpoint does not fit this {kind} model: {problems}")
     with torch.no_grad():
         for key, parts in names.items():
-            for name, part in zip(parts, tensors[key].chunk(len(parts)) if len(parts) > 1 else [tensors[key]], strict=True):
+            for name, part in zip(
+                parts, tensors[key].chunk(len(parts)) if len(parts) > 1 else [tensors[key]], strict=True
+            ):
                 model.get_parameter(name).copy_(part)
     for note in notes:
         log.warning("weights: %s", note)
@@ -202,31 +204,47 @@ def _viclip_from_clip(
             tensors[f"text_encoder.{key}"] = value
     temporal = "vision_encoder.temporal_positional_embedding"
     tensors[temporal] = torch.zeros(wanted[temporal])
-    tensors["vision_encoder.conv1.weight"] = inflate(clip["visual.conv1.weight"], config.tubelet_size)
+    patches = clip["visual.conv1.weight"]
+    if isinstance(patches, Tensor) and patches.dim() == 4:
+        tensors["vision_encoder.conv1.weight"] = inflate(patches, config.tubelet_size)
     return tensors
 
 
 def differences(wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Any]) -> str:
-    """Missing, unexpected and misshapen keys in words, the same key of several blocks on one entry; "" where all fit."""
+    """Missing, unexpected and misshapen keys in words, the same key of several blocks in one entry; "" where all fit."""
     missing = [key for key in wanted if key not in state]
-    extra = [str(key) for key in state if key not in wanted]
-    wrong = [f"{key} {_shape(state[key])} instead of {list(wanted[key])}" for key in wanted if key in state
-             and _shape(state[key]) != list(wanted[key])]  # fmt: skip
-    groups = [("missing", missing), ("unexpected", extra), ("of another shape", wrong)]
-    return "; ".join(f"{len(keys)} {what}: {_listing(keys)}" for what, keys in groups if keys)
+    unexpected = [str(key) for key in state if key not in wanted]
+    misshapen = [
+        f"{key} {_shape(state[key])} instead of {list(shape)}"
+        for key, shape in wanted.items()
+        if key in state and _shape(state[key]) != list(shape)
+    ]
+    groups = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    return "; ".join(f"{len(keys)} {what}: {_listing(keys)}" for what, keys in groups.items() if keys)
 
 
-def _shape(value: Any) -> Any:
-    return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+def _shape(value: Any) -> list[int] | str:
+    return list(value.shape) if isinstance(value, Tensor) else f"({type(value).__name__})"
 
 
 def _listing(keys: list[str]) -> str:
-    layers: dict[str, list[str]] = {}
+    blocks: dict[tuple[str, str], list[int]] = {}
     for key in keys:
-        number = re.search(r"(?<=blocks\.)\d+(?=\.)", key)
-        pattern = key if number is None else f"{key[: number.start()]}*{key[number.end() :]}"
-        layers.setdefault(pattern, []).append("" if number is None else number[0])
-    entries = [pattern.replace("*", f"{{{','.join(found)}}}") if found != [""] else pattern
-               for pattern, found in layers.items()]  # fmt: skip
+        head, number, tail = re.fullmatch(r"(?:(.*?blocks\.)(\d+)(?=\.))?(.*)", key, re.DOTALL).groups()  # type: ignore[union-attr]
+        blocks.setdefault((head or "", tail), []).extend([] if number is None else [int(number)])
+    entries = [f"{head}{_ranges(numbers)}{tail}" for (head, tail), numbers in blocks.items()]
     more = f", and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
     return ", ".join(entries[:_SHOWN]) + more
+
+
+def _ranges(numbers: list[int]) -> str:
+    """[0, 1, 2, 5] -> "{0-2,5}"; one number stays as it is."""
+    if len(numbers) < 2:
+        return "".join(map(str, numbers))
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return "{" + ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs) + "}"

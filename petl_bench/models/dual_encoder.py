@@ -91,7 +91,9 @@ class DualEncoder(nn.Module):
         if self.method is method:
             return
         if self.method is not None:
-            raise UsageError(f"the model already carries the method {_label(self.method)}; make a new one with create_model")
+            raise UsageError(
+                f"the model already carries the method {_label(self.method)}; make a new one with create_model"
+            )
         self.requires_grad_(False)
         self.method = method
 

@@ -57,7 +57,9 @@ def weights_directories() -> list[Path]:
 def wanted(backbone: type[Backbone]) -> str:
     """Which file a backbone wants, where it is published, and what to type."""
     if not backbone.published:
-        return f"{backbone.name} names no published weights; give --weights FILE, or --weights random to try things out."
+        return (
+            f"{backbone.name} names no published weights; give --weights FILE, or --weights random to try things out."
+        )
     first = backbone.published[0]
     return (
         f"{backbone.name} wants {first.file} ({first.where}). Put it into {weights_directories()[0]}, or type "
@@ -87,7 +89,7 @@ def _automatic(backbone: type[Backbone]) -> ResolvedWeights:
             path = directory / published.file
             if path.is_file():
                 return ResolvedWeights(path.name, path, sha256_of_file(path), f"found in {directory}")
-    raise WeightsError(f"no weights for {backbone.name}: {wanted(backbone)}")
+    raise WeightsError(f"no weights found: {wanted(backbone)}")
 
 
 def download(text: str, preferred: list[str]) -> Path:
