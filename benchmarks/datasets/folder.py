@@ -29,12 +29,18 @@ class Folder(Dataset):
     licence = "your own"
 
     path: str = hyper("", "the folder; relative to the current directory or to --data-root")
-    labels: str | None = hyper(None, "class names: id,name csv, or one name per line; default: labels.csv in the folder")
-    train_list: str | None = hyper(None, "training list, `<clip> <label>` rows; default: the one train*.txt in the folder")
+    labels: str | None = hyper(
+        None, "class names: id,name csv, or one name per line; default: labels.csv in the folder"
+    )
+    train_list: str | None = hyper(
+        None, "training list, `<clip> <label>` rows; default: the one train*.txt in the folder"
+    )
     test_list: str | None = hyper(None, "test list, `<clip> <label>` rows; default: the one test*.txt in the folder")
     base_classes: str | None = hyper(None, "base classes: names with commas between, or a file with one name per line")
     label_base: Literal["auto", "0", "1"] = hyper("auto", "whether labels in the lists count from 0 or 1")
-    test_fraction: float = hyper(0.3, "part of each class that is tested where there are no lists", minimum=0, maximum=1)
+    test_fraction: float = hyper(
+        0.3, "part of each class that is tested where there are no lists", minimum=0, maximum=1
+    )
     split_seed: int = hyper(0, "seed of the split where there are no lists", minimum=0)
 
     def root(self, data_root: Path | None) -> Path:

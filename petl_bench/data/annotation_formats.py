@@ -1,8 +1,8 @@
-"""Readers of the published annotation formats: one small function per format, each error naming the file and the line.
+"""Readers of the published annotation formats: one small function per format; each error names the file and the line.
 
-A reader says what stands in a file and nothing else: labels keep the base that the file uses (0 or 1) until `label_base`
-has decided it from all lists of a data set together. Paths are kept as the list names them, with `/` between folders; one
-that would leave the data root is refused here, before anything opens it.
+A reader says what stands in a file and nothing else: labels keep the base that the file uses (0 or 1) until
+`label_base` has decided it from all lists of a data set together. Paths are kept as the list names them, with `/`
+between folders; one that would leave the data root is refused here, before anything opens it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ _VIDEO_AND_INTEGERS = re.compile(
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a list: its line (from 1), its clip, and its label as written (None where the format has none)."""
+    """One row of a list: its line (from 1), its clip, and its class: a label as written, or else a name."""
 
     line: int
     clip: str
-    label: int | None
+    label: int | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def clip_path(text: str, where: str) -> str:
 
 
 def read_class_csv(path: Path) -> tuple[str, ...]:
-    """`id,name` with a header, ids from 0 in row order (ViFi-CLIP, X-CLIP, OST, ActionCLIP, Text4Vis); quotes as in RFC 4180."""
+    """`id,name` with a header, ids from 0 in row order, RFC 4180 quotes (ViFi-CLIP, X-CLIP, OST, Text4Vis)."""
     text = read_text(path)
     try:
         rows = [(number, row) for number, row in _csv_rows(text) if any(cell.strip() for cell in row)]
@@ -161,10 +162,11 @@ def read_list(path: Path) -> ClipList:
 
 
 def read_unlabelled_list(path: Path) -> ClipList:
-    """`<Class>/<file>` without a label (testlist0N.txt of UCF-101)."""
-    rows = [
-        Row(number, clip_path(line.strip(" \t"), f"{path}, line {number}"), None) for number, line in read_lines(path)
-    ]
+    """`<Class>/<file>` without a label (testlist0N.txt of UCF-101); the folder names the class."""
+    rows = []
+    for number, line in read_lines(path):
+        clip = clip_path(line.strip(" \t"), f"{path}, line {number}")
+        rows.append(Row(number, clip, name=PurePosixPath(clip).parent.name))
     return _clip_list(path, rows)
 
 
@@ -180,47 +182,44 @@ def read_counted_list(path: Path) -> ClipList:
     return _clip_list(path, rows)
 
 
-def read_milnce_csv(path: Path) -> dict[tuple[str, int], tuple[ClipList, tuple[str, ...]]]:
+def read_milnce_csv(path: Path) -> dict[tuple[str, int], ClipList]:
     """`video_id,label,split1,split2,split3` with 1 train, 2 test, 0 unused (MIL-NCE's hmdb51.csv).
 
-    Returns, for ("train" | "test", split), the clips and each one's class name (`brush_hair_test` -> `brush_hair`).
+    Returns the list of each ("train" | "test", split); classes are named (`brush_hair_test` -> `brush hair`).
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     if next(reader, None) != ["video_id", "label", "split1", "split2", "split3"]:
         raise DataError(f"{path}, line 1: expected the header video_id,label,split1,split2,split3")
-    rows: dict[tuple[str, int], list[tuple[Row, str]]] = {}
+    rows: dict[tuple[str, int], list[Row]] = {}
     for cells in reader:
         where = f"{path}, line {reader.line_num}"
         if len(cells) != 5:
             raise DataError(f"{where}: expected five columns, found {len(cells)}")
-        row = Row(reader.line_num, clip_path(cells[0], where), None)
+        name = cells[1].removesuffix("_test").replace("_", " ")
+        row = Row(reader.line_num, clip_path(cells[0], where), name=name)
         for split, use in enumerate(cells[2:], start=1):
             part = _hmdb_part(use, where)
             if part:
-                rows.setdefault((part, split), []).append((row, cells[1].removesuffix("_test")))
+                rows.setdefault((part, split), []).append(row)
     if not rows:
         raise DataError(f"{path}: empty; no clip is listed in it")
-    return {key: (_clip_list(path, [r for r, _ in found]), tuple(c for _, c in found)) for key, found in rows.items()}
+    return {key: _clip_list(path, found) for key, found in rows.items()}
 
 
-def read_hmdb_split(files: Iterable[Path], split: int) -> dict[str, list[tuple[ClipList, str]]]:
-    """`<class>_test_split<N>.txt` with `<file> 0|1|2` (HMDB-51's own archive; 1 train, 2 test, 0 unused).
+def read_hmdb_split(path: Path, split: int) -> dict[str, ClipList]:
+    """`<class>_test_split<N>.txt` with `<file> 0|1|2`: 1 train, 2 test, 0 unused (HMDB-51's archive).
 
-    Returns for "train" and "test" the list of each class with the class's name.
+    Returns the "train" and the "test" list; the file's name names the class (`brush_hair` -> `brush hair`).
     """
-    parts: dict[str, list[tuple[ClipList, str]]] = {"train": [], "test": []}
-    ending = f"_test_split{split}.txt"
-    for path in sorted(files):
-        found: dict[str, list[Row]] = {"train": [], "test": []}
-        for number, line in read_lines(path):
-            where = f"{path}, line {number}"
-            clip, use = _cut(line, where)
-            part = _hmdb_part(use, where)
-            if part:
-                found[part].append(Row(number, clip_path(clip, where), None))
-        for part, rows in found.items():
-            parts[part].append((_clip_list(path, rows), path.name.removesuffix(ending)))
-    return parts
+    name = path.name.removesuffix(f"_test_split{split}.txt").replace("_", " ")
+    found: dict[str, list[Row]] = {"train": [], "test": []}
+    for number, line in read_lines(path):
+        where = f"{path}, line {number}"
+        clip, use = _cut(line, where)
+        part = _hmdb_part(use, where)
+        if part:
+            found[part].append(Row(number, clip_path(clip, where), name=name))
+    return {part: _clip_list(path, rows) for part, rows in found.items()}
 
 
 def _hmdb_part(use: str, where: str) -> str | None:
@@ -303,44 +302,31 @@ def label_base(lists: Sequence[ClipList], classes: Sequence[str]) -> int:
 
 
 def _shifts_by_name(lists: Sequence[ClipList], classes: Sequence[str]) -> set[int]:
+    """Differences between the label of a row and the one class that its path names."""
     find = class_finder(classes)
     shifts = set()
     for clip_list in lists:
         for row in clip_list.rows:
             parts = PurePosixPath(row.clip).parts
-            named = {find(part) for part in (*parts[:-1], *parts[-1].split("_"))} - {None}
+            named = {label for part in (*parts[:-1], *parts[-1].split("_")) if (label := find(part)) is not None}
             if len(named) == 1 and row.label is not None:
-                shifts.add(row.label - (named.pop() or 0))
+                shifts.add(row.label - named.pop())
     return shifts
 
 
 def labelled(clip_list: ClipList, classes: Sequence[str], base: int) -> tuple[Sample, ...]:
-    """The rows as samples with labels from 0. Raises DataError for a label outside the classes."""
+    """The rows as samples with labels from 0. Raises DataError for a label or a name outside the classes."""
+    find = class_finder(classes)
     samples = []
     for row in clip_list.rows:
-        label = -1 if row.label is None else row.label - base
+        label = find(row.name) if row.label is None else row.label - base
+        if label is None:
+            raise DataError(f"{clip_list.file}, line {row.line}: {row.name!r} ({row.clip}) is none of the classes")
         if not 0 <= label < len(classes):
             raise DataError(
                 f"{clip_list.file}, line {row.line}: label {row.label} of {row.clip!r} is outside the {len(classes)} "
                 f"classes ({base} to {base + len(classes) - 1})"
             )
-        samples.append(Sample(row.clip, label))
-    return tuple(samples)
-
-
-def labelled_by_folder(clip_list: ClipList, classes: Sequence[str]) -> tuple[Sample, ...]:
-    """Samples whose label is the class that their folder names. Raises DataError for a folder that is no class."""
-    return labelled_by(clip_list, classes, lambda row: PurePosixPath(row.clip).parent.name)
-
-
-def labelled_by(clip_list: ClipList, classes: Sequence[str], name_of: Callable[[Row], str]) -> tuple[Sample, ...]:
-    """Samples whose label is the class that `name_of` finds for a row. Raises DataError for a name that is no class."""
-    find = class_finder(classes)
-    samples = []
-    for row in clip_list.rows:
-        label = find(name_of(row))
-        if label is None:
-            raise DataError(f"{clip_list.file}, line {row.line}: {name_of(row)!r} ({row.clip}) is none of the classes")
         samples.append(Sample(row.clip, label))
     return tuple(samples)
 

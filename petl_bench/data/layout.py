@@ -1,8 +1,8 @@
 """Finding annotation files and clips under a data root, in the layouts that users have.
 
 The tree is walked once. Clips are found by exact path, then by the end of the path, then by name, then by name without
-extension and letter case: flat folders, class folders, `train/`-like prefixes and re-encoded files all work. Where several
-files fit equally well the answer is "ambiguous", never a guess.
+extension and letter case: flat folders, class folders, `train/`-like prefixes and re-encoded files all work. Where
+several files fit equally well the answer is "ambiguous", never a guess.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TEXT_SUFFIXES = frozenset({".csv", ".json", ".txt"})
 
 
 def canonical(name: str) -> str:
-    """A class name for comparison: letters and digits only, in lower case ("brush_hair", "BrushHair" -> "brushhair")."""
+    """A class name for comparison: its letters and digits, in lower case ("brush_hair", "BrushHair": "brushhair")."""
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
@@ -59,7 +59,7 @@ def scan(root: Path) -> Tree:
     while waiting or linked:
         folder = waiting.popleft() if waiting else linked.popleft()
         try:
-            status = os.stat(root / folder)
+            status = (root / folder).stat()
             entries = [] if (status.st_dev, status.st_ino) in visited else sorted(os.scandir(root / folder), key=_name)
         except OSError:
             unreadable.append(folder or ".")
@@ -69,7 +69,7 @@ def scan(root: Path) -> Tree:
             if entry.name.startswith("."):
                 continue
             path = f"{folder}/{entry.name}" if folder else entry.name
-            suffix = os.path.splitext(entry.name)[1].lower()
+            suffix = PurePosixPath(entry.name).suffix.lower()
             if suffix in VIDEO_SUFFIXES and entry.is_file():
                 videos.append(path)
             elif suffix in _TEXT_SUFFIXES and entry.is_file():
@@ -82,8 +82,8 @@ def scan(root: Path) -> Tree:
 def find_annotation(tree: Tree, *patterns: str) -> Path | None:
     """The annotation file that the first fitting pattern names; None where none fits.
 
-    A pattern is the end of a path (`ucf_splits/val1.txt`), or with a leading `./` a path from the root. Copies with equal
-    content count as one file. Raises DataError where files of different content fit.
+    A pattern is the end of a path (`ucf_splits/val1.txt`), or with a leading `./` a path from the root. Copies with
+    equal content count as one file. Raises DataError where files of different content fit.
     """
     for pattern in patterns:
         hits = _text_hits(tree, pattern)
@@ -142,10 +142,15 @@ class ClipIndex:
         return wanted != there and wanted in self._classes and there in self._classes
 
 
+def without_video_suffix(path: str) -> str:
+    """The path without its extension where that is a video's; other dots in a name stay."""
+    stem, dot, suffix = path.rpartition(".")
+    return stem if f"{dot}{suffix.lower()}" in VIDEO_SUFFIXES else path
+
+
 def _folded(path: str) -> str:
     """A path without video extension, letter case and Unicode composition (macOS writes decomposed names)."""
-    stem, suffix = os.path.splitext(path)
-    return unicodedata.normalize("NFC", stem if suffix.lower() in VIDEO_SUFFIXES else path).casefold()
+    return unicodedata.normalize("NFC", without_video_suffix(path)).casefold()
 
 
 def _name(entry: os.DirEntry[str]) -> str:
@@ -157,3 +162,12 @@ def _grouped(paths: Iterable[str], key: Callable[[str], str]) -> dict[str, list[
     for path in paths:
         groups.setdefault(key(path), []).append(path)
     return groups
+
+
+def given_root(name: str, data_root: Path | None, holds: str) -> Path:
+    """The folder given with `--data-root`. Raises DataError where none was given, or where there is no such folder."""
+    if data_root is None:
+        raise DataError(f"{name} needs --data-root DIR: the folder that holds {holds}")
+    if not data_root.is_dir():
+        raise DataError(f"--data-root {data_root}: no such folder; it should hold {holds}")
+    return data_root

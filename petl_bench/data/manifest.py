@@ -1,7 +1,7 @@
 """The manifest of a data set on this machine: what its lists name, which files those are, and one hash over all of it.
 
-The hash covers classes, every list, and the content of every clip found, but no absolute path and no time stamp: the same
-data elsewhere gives the same hash, and other data never does. It enters the key of every trial.
+The hash covers classes, every list, and the content of every clip found, but no absolute path and no time stamp: the
+same data elsewhere gives the same hash. It enters the key of every trial.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

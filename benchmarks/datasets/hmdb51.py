@@ -1,0 +1,140 @@
+"""HMDB-51: 6,766 clips of 51 actions, three official splits, in whichever published lists lie under the data root."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Literal
+
+from petl_bench.data import annotation_formats as formats
+from petl_bench.data import published_lists as lists
+from petl_bench.data.layout import Tree, find_annotation, given_root, scan, without_video_suffix
+from petl_bench.dataset import Annotations, Dataset
+from petl_bench.method import Paper
+from petl_bench.options import hyper
+from petl_bench.registry import register_dataset
+
+#: What follows the class in a published file name, e.g. `_u_nm_np1_ba_med_3`: body part, camera, people, view, quality.
+_CONDITIONS = re.compile(r"_[a-z]_[a-z]{2}_np[0-9]+_[a-z]{2}_[a-z]{3}_[0-9]+")
+#: Pairs that the label csv shared by ViFi-CLIP, X-CLIP, OST and ActionCLIP names in this order, against its own lists.
+_SWAPPED = (("kick ball", "kick"), ("sword exercise", "sword"))
+
+
+@register_dataset("hmdb51")
+class HMDB51(Dataset):
+    """HMDB-51 (Kuehne et al., ICCV 2011). Lists: official (3 splits), MIL-NCE's csv, ViFi-CLIP, Text4Vis, mmaction2.
+
+    The label csv that ViFi-CLIP, X-CLIP, OST and ActionCLIP share names "kick ball" and "kick", "sword exercise" and
+    "sword" in the wrong order: clips of 4 of the 51 classes get another class's prompt. Published numbers contain this,
+    so it is kept unless `label_names=corrected`; either way every record says so.
+    """
+
+    paper = Paper(
+        title="HMDB: A Large Video Database for Human Motion Recognition",
+        venue="ICCV 2011",
+        url="https://serre.lab.brown.edu/hmdb51.html",
+        bibtex="""@inproceedings{kuehne2011hmdb,
+  title     = {{HMDB}: A Large Video Database for Human Motion Recognition},
+  author    = {Kuehne, Hildegard and Jhuang, Hueihan and Garrote, Est{\\'i}baliz and Poggio, Tomaso and Serre, Thomas},
+  booktitle = {International Conference on Computer Vision (ICCV)},
+  pages     = {2556--2563},
+  year      = {2011}
+}""",
+        licence="CC BY 4.0",
+    )
+    licence = "CC BY 4.0 (annotations); clips come from films and the web and keep their owners' rights"
+
+    lists: Literal["auto", "vificlip", "official", "milnce", "text4vis", "mmaction2"] = hyper(
+        "auto", "which published lists to read; auto: every list from the first form that has it"
+    )
+    label_names: Literal["published", "corrected"] = hyper(
+        "published", "class names as in the label file, or as the clips' file names say where the two differ"
+    )
+
+    def root(self, data_root: Path | None) -> Path:
+        """The data root itself; lists and clips may lie anywhere below it."""
+        return given_root("hmdb51", data_root, "the clips and the official splits or ViFi-CLIP's datasets_splits/")
+
+    def annotations(self, root: Path) -> Annotations:
+        """The lists found below `root`; label names that contradict the file names become a note."""
+        readers = {
+            "vificlip": _vificlip,
+            "official": _official,
+            "milnce": _milnce,
+            "text4vis": _text4vis,
+            "mmaction2": _mmaction2,
+        }
+        tree = scan(root)
+        families = [read(tree) for name, read in readers.items() if self.lists in ("auto", name)]
+        names = next((family.classes for family in families if family.classes), ())
+        return lists.read_annotations(root, families, partial(stated_class, names), label_names=self.label_names)
+
+    def description_order(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """`classes` in the order of published index-keyed description files, which follow the label csv's order."""
+        order = list(classes)
+        for first, second in _SWAPPED:
+            if first in order and second in order and order.index(second) < order.index(first):
+                at, other = order.index(second), order.index(first)
+                order[at], order[other] = first, second
+        return tuple(order)
+
+
+@lru_cache(maxsize=65536)
+def stated_class(classes: tuple[str, ...], clip: str) -> str | None:
+    """The class in a published file name: the longest of `classes` before the conditions; None in any other name."""
+    stem = without_video_suffix(clip.rpartition("/")[2])
+    conditions = list(_CONDITIONS.finditer(stem))
+    if not conditions or conditions[-1].end() != len(stem):
+        return None
+    title = stem[: conditions[-1].start()]
+    fitting = [name for name in classes if f"_{title}".endswith("_" + name.replace(" ", "_"))]
+    return max(fitting, key=len, default=None)
+
+
+def _vificlip(tree: Tree) -> lists.Family:
+    return lists.vificlip(tree, "hmdb_splits", "hmdb_51")
+
+
+def _official(tree: Tree) -> lists.Family:
+    """`<class>_test_split<N>.txt`, one file per class and split."""
+    family = lists.Family("official")
+    for split in (1, 2, 3):
+        ending = f"_test_split{split}.txt"
+        for name in sorted(name for name in tree.texts_by_name if name.endswith(ending)):
+            file = find_annotation(tree, name)
+            if file is not None:
+                parts = formats.read_hmdb_split(file, split)
+                family.train.setdefault(split, []).append(parts["train"])
+                family.test.setdefault(split, []).append(parts["test"])
+                family.files.append(file)
+    family.classes = _named_classes(family)
+    return family
+
+
+def _milnce(tree: Tree) -> lists.Family:
+    family = lists.Family("milnce")
+    file = find_annotation(tree, "milnce/hmdb51.csv", "hmdb51.csv")
+    if file is not None:
+        for (part, split), clip_list in formats.read_milnce_csv(file).items():
+            (family.train if part == "train" else family.test)[split] = [clip_list]
+        family.files.append(file)
+    family.classes = _named_classes(family)
+    return family
+
+
+def _named_classes(family: lists.Family) -> tuple[str, ...]:
+    """The class names that the lists themselves state, in the order of their labels elsewhere (alphabetical)."""
+    names = {row.name for clip_list in family.splits for row in clip_list.rows}
+    return tuple(sorted(names, key=lambda name: name.replace(" ", "_")))
+
+
+def _text4vis(tree: Tree) -> lists.Family:
+    pattern = "hmdb51/{part}_rgb_split_{split}.txt"
+    return lists.rows_family(tree, "text4vis", ["hmdb51_labels.csv"], pattern, formats.read_counted_list)
+
+
+def _mmaction2(tree: Tree) -> lists.Family:
+    pattern = "hmdb51_{part}_split_{split}_videos.txt"
+    return lists.rows_family(tree, "mmaction2", ["hmdb51/label_map.txt"], pattern, formats.read_list)

@@ -1,0 +1,88 @@
+"""UCF-101: 13,320 clips of 101 actions, three official splits, in whichever published lists lie under the data root."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from petl_bench.data import annotation_formats as formats
+from petl_bench.data import published_lists as lists
+from petl_bench.data.layout import Tree, find_annotation, given_root, scan, without_video_suffix
+from petl_bench.dataset import Annotations, Dataset
+from petl_bench.method import Paper
+from petl_bench.options import hyper
+from petl_bench.registry import register_dataset
+
+_PUBLISHED_NAME = re.compile(r"v_([A-Za-z]+)_g[0-9]+_c[0-9]+")
+
+
+@register_dataset("ucf101")
+class UCF101(Dataset):
+    """UCF-101 (Soomro et al., 2012). Lists: official (3 splits), ViFi-CLIP (test, few-shot, base-to-novel), others.
+
+    With `lists=auto` every list is taken from the first form that has it: ViFi-CLIP, official, Text4Vis, mmaction2.
+    Their test lists name the same clips. Without ViFi-CLIP's lists there is no published base-to-novel division.
+    """
+
+    paper = Paper(
+        title="UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild",
+        venue="CRCV-TR-12-01, University of Central Florida, 2012",
+        url="https://www.crcv.ucf.edu/data/UCF101.php",
+        bibtex="""@techreport{soomro2012ucf101,
+  title       = {{UCF101}: A Dataset of 101 Human Actions Classes From Videos in The Wild},
+  author      = {Soomro, Khurram and Zamir, Amir Roshan and Shah, Mubarak},
+  institution = {Center for Research in Computer Vision, University of Central Florida},
+  number      = {CRCV-TR-12-01},
+  year        = {2012}
+}""",
+        licence="none stated",
+    )
+    licence = "none stated by the authors; clips come from YouTube and keep their owners' rights"
+
+    lists: Literal["auto", "vificlip", "official", "text4vis", "mmaction2"] = hyper(
+        "auto", "which published lists to read; auto: every list from the first form that has it"
+    )
+
+    def root(self, data_root: Path | None) -> Path:
+        """The data root itself; lists and clips may lie anywhere below it."""
+        return given_root("ucf101", data_root, "the clips and ucfTrainTestlist/ or ViFi-CLIP's datasets_splits/")
+
+    def annotations(self, root: Path) -> Annotations:
+        """The lists found below `root`, each label checked against the class in the file name."""
+        readers = {"vificlip": _vificlip, "official": _official, "text4vis": _text4vis, "mmaction2": _mmaction2}
+        tree = scan(root)
+        families = [read(tree) for name, read in readers.items() if self.lists in ("auto", name)]
+        return lists.read_annotations(root, families, stated_class)
+
+
+def stated_class(clip: str) -> str | None:
+    """The class in a published file name (`v_HandStandPushups_g01_c01` -> "HandStandPushups"); None in any other."""
+    match = _PUBLISHED_NAME.fullmatch(without_video_suffix(clip.rpartition("/")[2]))
+    return match[1] if match else None
+
+
+def _vificlip(tree: Tree) -> lists.Family:
+    return lists.vificlip(tree, "ucf_splits", "ucf_101")
+
+
+def _official(tree: Tree) -> lists.Family:
+    family = lists.Family("official")
+    family.class_file = find_annotation(tree, "classInd.txt")
+    if family.class_file:
+        family.classes = formats.read_class_index(family.class_file)
+    for split in (1, 2, 3):
+        family.add(family.train, split, find_annotation(tree, f"trainlist0{split}.txt"))
+        test = find_annotation(tree, f"testlist0{split}.txt")
+        family.add(family.test, split, test, formats.read_unlabelled_list)
+    return family
+
+
+def _text4vis(tree: Tree) -> lists.Family:
+    pattern = "ucf101/{part}_rgb_split_{split}.txt"
+    return lists.rows_family(tree, "text4vis", ["ucf_labels.csv"], pattern, formats.read_counted_list)
+
+
+def _mmaction2(tree: Tree) -> lists.Family:
+    pattern = "ucf101_{part}_split_{split}_videos.txt"
+    return lists.rows_family(tree, "mmaction2", ["ucf101/label_map.txt"], pattern, formats.read_list)
