@@ -102,11 +102,15 @@ class Method(Options):
 
 
 def _freezing(attach: Any) -> Any:
-    """Freeze the model before the outermost `attach` runs, so that a method says only what it trains."""
+    """Freeze the model before the outermost `attach` runs, so that a method says only what it trains.
+
+    Afterwards the new modules are in the model's own mode: no dropout in a model that is in evaluation mode.
+    """
 
     @functools.wraps(attach)
     def wrapper(self: Method, model: DualEncoder) -> None:
         model.begin_attach(self)
         attach(self, model)
+        model.train(model.training)
 
     return wrapper

@@ -22,13 +22,14 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 class Bottleneck(nn.Module):
     """up(dropout(middle(activation(down(x))))): [..., width] -> [..., out], with `dim` channels inside.
 
-    The default is AdaptFormer's adapter (Chen et al., NeurIPS 2022): `down` Kaiming-uniform (a = sqrt 5), biases zero, `up`
-    zero, so that it starts at zero. `middle` is any module [..., dim] -> [..., dim], which may be shared between adapters;
-    `dropout_at` says whether dropout stands before `middle` or before `up`. Another module may stand for `up`; when the
-    adapter is called with a grid, it is called as `up(h, grid)`.
+    The default is AdaptFormer's adapter (Chen et al., NeurIPS 2022): `down` Kaiming-uniform (a = sqrt 5), biases zero,
+    `up` zero, so that it starts at zero. `middle` is any module [..., dim] -> [..., dim], which may be shared between
+    adapters; `dropout_at` says whether dropout stands before `middle` or before `up`. Another module may stand for
+    `up`; when the adapter is called with a grid, it is called as `up(h, grid)`.
 
-    `gradient_scale` is for an adapter whose site scales it by that small number: every parameter inside gets 1 / gradient_scale
-    times its gradient, as if the adapter were not scaled, and x its own gradient (MMA, Yang et al., CVPR 2024).
+    `gradient_scale` is for an adapter whose site scales it by that small number: every parameter inside gets 1 /
+    gradient_scale times its gradient, as if the adapter were not scaled, and x its own gradient (MMA, Yang et al., CVPR
+    2024).
     """
 
     def __init__(
@@ -75,8 +76,8 @@ class TemporalConv(nn.Conv3d):
     """A depth-wise convolution over time on video tokens: [B, N, in_channels] -> [B, N, out_channels].
 
     The parameters are those of `nn.Conv3d(in_channels, out_channels, (kernel, 1, 1), padding=(kernel // 2, 0, 0),
-    groups=in_channels)`; input channel i feeds output channels i*r to (i+1)*r - 1 with r = out_channels / in_channels. It is
-    computed on the tokens as they lie, and equals the convolution on the volume [B, C, T, h, w].
+    groups=in_channels)`; input channel i feeds output channels i*r to (i+1)*r - 1 with r = out_channels / in_channels.
+    It is computed on the tokens as they lie, and equals the convolution on the volume [B, C, T, h, w].
 
     What the class token gets: "zero": nothing; "mean": the mean over its video's patch outputs; "replicate": the
     convolution of the class token itself, which is constant in time (ViCLIP: the mean over time of it) or one per frame
@@ -127,11 +128,11 @@ class TemporalConv(nn.Conv3d):
 
 
 class SpatioTemporalUp(nn.Module):
-    """spatial(h) + temporal_scale * temporal(h): [B, N, dim] -> [B, N, width], a linear map beside a convolution over time.
+    """spatial(h) + temporal_scale * temporal(h): a linear map beside a convolution over time.
 
-    MSTA's up-projection (Chen et al., CVPR 2025). `cls` is what the class token gets from the convolution (see
-    `TemporalConv`). `layout` "sequence" reads the patch tokens as (T, h*w) in the order in which they lie, whatever they stand
-    for; for ViCLIP, whose tokens lie as (h*w, T), that mixes space and time.
+    [B, N, dim] -> [B, N, width]. MSTA's up-projection (Chen et al., CVPR 2025). `cls` is what the class token gets from the convolution (see
+    `TemporalConv`). `layout` "sequence" reads the patch tokens as (T, h*w) in the order in which they lie, whatever
+    they stand for; for ViCLIP, whose tokens lie as (h*w, T), that mixes space and time.
     """
 
     def __init__(

@@ -1,0 +1,23 @@
+"""The text half of MSTA alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from petl_bench.methods.msta import MSTA
+
+import petl_bench as pb
+
+
+@pb.register_method("text_adapter")
+class TextAdapter(MSTA):
+    """MSTA in the text tower alone (the "only L-adapter" row of Table 6a, Chen et al., CVPR 2025).
+
+    out_j = Block_j(x) + lambda * U_j h,  h = relu(S_j relu(D_j LN(x)))     x: [N, L, width], h: [N, L, d]
+
+    S_j stays, as a map of this tower's own (`shared=false` takes it out), and so does the consistency constraint L_CC.
+    Video features are the frozen backbone's; options of the temporal convolution have no effect. ViCLIP-B/16, d = 256,
+    blocks 1-12: 3,944,448 parameters.
+    """
+
+    towers: Literal["text"] = pb.hyper("text", "the adapted tower; fixed")
