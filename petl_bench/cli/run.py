@@ -1,0 +1,179 @@
+"""`petl-bench run`: from flags or a spec file to finished records and a table. Nothing done is done twice."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from petl_bench.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from petl_bench.launcher import Outcome
+    from petl_bench.running.plan import Plan
+
+#: One exit status per ending, as everywhere in petl-bench.
+ALL_DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
+
+
+def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    names = _names(ctx, parameter, text)
+    try:
+        return None if names is None else tuple(int(name) for name in names)
+    except ValueError:
+        raise UsageError(f"{parameter.opts[0]} {text}: expected whole numbers, e.g. 0,1,2") from None
+
+
+def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...] | None:
+    return texts or None
+
+
+@click.command(name="run")
+@click.option("--methods", metavar="A,B", callback=_names, help="Methods to compare (petl-bench list methods).")
+@click.option("--setting", metavar="S", help="Protocol (petl-bench list settings).  [base2novel]")
+@click.option("--datasets", metavar="D,...", callback=_names, help="Data sets (petl-bench list datasets).  [motion]")
+@click.option("--backbone", metavar="B", help="Backbone (petl-bench list backbones).  [viclip-tiny]")
+@click.option("--weights", metavar="W", help="auto, random, a file, or hf:REPO/FILE.  [auto]")
+@click.option("--data-root", metavar="DIR", help="Folder with the data sets' lists and videos.")
+@click.option("--seeds", metavar="0,1,2", callback=_numbers, help="One trial per seed.  [0,1,2]")
+@click.option("--splits", metavar="...", callback=_names, help="Official splits, where the setting has a choice.")
+@click.option(
+    "--shots", metavar="2,4,8,16", callback=_numbers, help="Training clips per class, where the setting has a choice."
+)
+@click.option("--set", multiple=True, metavar="NAME.FIELD=VALUE", callback=_several,
+              help="A value of a method, setting, data set or backbone, or training.FIELD. Repeatable.")  # fmt: skip
+@click.option("--epochs", type=int, metavar="N", help="Passes over the training clips, for every method.")
+@click.option("--batch-size", type=int, metavar="N", help="Clips per optimiser step, for every method.")
+@click.option("--select", type=click.Choice(["last", "val", "best-on-test"]), help="Which epoch is evaluated.  [last]")
+@click.option("--decoder", type=click.Choice(["auto", "decord", "pyav", "torchcodec"]), help="Video decoder.  [auto]")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="fp32, or autocast.  [fp32]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.  [auto]")
+@click.option("--launcher", metavar="L", help="Where trials run (petl-bench list launchers).  [local]")
+@click.option("--workers", type=int, metavar="N", help="Trials at the same time; without it, the launcher chooses.")
+@click.option("--profile", metavar="FILE.toml", help="Fields of the launcher.")
+@click.option(
+    "--spec", type=click.Path(path_type=Path), metavar="FILE.toml", help="A file with these names; flags win over it."
+)
+@click.option(
+    "--plugin", multiple=True, metavar="FILE.py", callback=_several, help="A plugin file to load. Repeatable."
+)
+@click.option("--output", metavar="DIR", help="Where records go.  [runs]")
+@click.option("--dry-run", is_flag=True, help="Print the plan with keys, counts and an estimate; run nothing.")
+@click.option("--force", is_flag=True, default=None, help="Move existing records aside (DIR/replaced) and run again.")
+def command(spec: Path | None, dry_run: bool, **flags: Any) -> int:
+    """Train and evaluate methods in a setting, and print the table.
+
+    Trials that have a record are not run again; a trial that was stopped goes on from its checkpoint.
+
+    Example: petl-bench run --methods msta,lora --setting base2novel
+    """
+    from petl_bench.running.plan import plan
+    from petl_bench.running.plan_text import plan_lines
+    from petl_bench.running.spec import read_spec
+
+    planned = plan(read_spec(flags, spec))
+    for warning in planned.warnings:
+        _tell(f"warning: {warning}")
+    if dry_run:
+        click.echo("\n".join(plan_lines(planned)))
+        return ALL_DONE
+    return run_plan(planned)
+
+
+def run_plan(plan: Plan) -> int:
+    """Run a plan to its end and show the table of its setting; the exit status."""
+    from petl_bench.running.output import move_aside, prepare_output, save_plan
+
+    launcher = _launcher(plan)
+    prepare_output(plan.output)
+    if plan.spec.force:
+        moved = move_aside(plan.output, list(plan.jobs))
+        plan = replace(plan, done=frozenset())
+        _tell(f"{moved} records moved aside to {plan.output / 'replaced'}")
+    save_plan(plan)
+    _tell(f"{len(plan.jobs)} trials: {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}")
+    try:
+        with _termination_as_interrupt():
+            outcomes = _launch(launcher, plan)
+    except KeyboardInterrupt:
+        _tell(f"interrupted; what is done is kept. Go on with: {plan.spec.command()}")
+        return INTERRUPTED
+    _show_table(plan)
+    return _summary(plan, outcomes)
+
+
+def _launcher(plan: Plan) -> Any:
+    from petl_bench.options import field_types
+    from petl_bench.registry import LAUNCHERS
+    from petl_bench.running.spec import load_toml
+
+    name = plan.spec.launcher
+    launcher = LAUNCHERS.get(name)
+    values = load_toml(Path(plan.spec.profile), "--profile") if plan.spec.profile else {}
+    for field in values:
+        if field not in field_types(launcher):
+            raise unknown(
+                f"key in --profile {plan.spec.profile}", field, field_types(launcher), f"petl-bench show {name}"
+            )
+    if plan.spec.workers is not None:
+        values["workers"] = plan.spec.workers
+    return launcher(**values)
+
+
+def _launch(launcher: Any, plan: Plan) -> list[Outcome]:
+    """Run what has no record; take the others as they are recorded."""
+    from petl_bench.running.display import watching
+    from petl_bench.running.execute import recorded
+
+    before = [recorded(job, plan.output) for job in plan.jobs if job.trial.key in plan.done]
+    if not plan.to_do:
+        return before
+    with watching(len(plan.to_do)) as watch:
+        return [*before, *launcher.run(plan.to_do, plan.output, watch)]
+
+
+def _summary(plan: Plan, outcomes: list[Outcome]) -> int:
+    failed = [outcome for outcome in outcomes if outcome.state != "done"]
+    _tell(f"records: {plan.output / 'trials'}")
+    _tell(f"table:   petl-bench report --runs {plan.output} --table {plan.spec.setting}")
+    if not failed:
+        return ALL_DONE
+    _tell(f"{len(failed)} of {len(plan.jobs)} trials failed:")
+    for outcome in failed:
+        _tell(f"  {outcome.title}: {outcome.reason}")
+        _tell(f"    log: {outcome.log}")
+    _tell(f"try them again with: {plan.spec.command()}")
+    return SOME_FAILED
+
+
+def _show_table(plan: Plan) -> None:
+    """Print the table named like the setting, where there is one, as `petl-bench report` does."""
+    from petl_bench.registry import TABLES
+
+    if plan.spec.setting not in TABLES.names():
+        return
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """A polite kill (SIGTERM, from a scheduler or the system) stops a run as cleanly as Ctrl-C."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+    sys.stderr.flush()

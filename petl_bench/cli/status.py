@@ -1,0 +1,73 @@
+"""`petl-bench status`: what is done, running, failed, interrupted or missing, and the command that fills the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from petl_bench.running.status import Survey, TrialStatus
+
+STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "interrupted": "yellow", "missing": "dim"}
+
+
+@click.command(name="status")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
+              help="The folder that `run --output` wrote to.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Everything, one JSON document.")
+def command(runs: Path, as_json: bool) -> None:
+    """Tell where a folder of runs stands, from its files alone; nothing is written.
+
+    running: a living process works on it. failed: its last attempt ended with a reason. interrupted: stopped, or its
+    process is gone. missing: planned by a `run` command, and not started.
+    """
+    from petl_bench.running.status import survey
+
+    found = survey(runs)
+    if as_json:
+        click.echo(json.dumps(_values(found), indent=1))
+    else:
+        _print(found)
+
+
+def _values(found: Survey) -> dict[str, Any]:
+    return {
+        "runs": str(found.runs),
+        "counts": found.counts,
+        "trials": [_trial(trial) for trial in found.trials],
+        "commands": found.commands,
+    }
+
+
+def _trial(trial: TrialStatus) -> dict[str, Any]:
+    return {
+        "key": trial.key,
+        "title": trial.title,
+        "state": trial.state,
+        "detail": trial.detail,
+        "log": None if trial.log is None else str(trial.log),
+        "attempts": trial.attempts,
+        "planned": trial.planned,
+    }
+
+
+def _print(found: Survey) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count or state == "done")
+    console.print(Text(f"{found.runs}: {len(found.trials)} trials: {counts}"))
+    rest = [trial for trial in found.trials if trial.state != "done"]
+    if rest:
+        table = Table("trial", "state", "why", box=None, pad_edge=False)
+        for trial in rest:
+            why = trial.detail if trial.log is None else f"{trial.detail}\nlog: {trial.log}"
+            table.add_row(Text(trial.title), Text(trial.state, style=STYLES[trial.state]), Text(why))
+        console.print(table)
+    for line in found.commands:
+        console.print(Text(f"fill the rest with: {line}"))

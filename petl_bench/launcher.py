@@ -1,0 +1,69 @@
+"""The contract of a launcher: turn jobs into finished records, wherever it runs them.
+
+A launcher decides where and when; what a trial does, and how its outcome is stored, is the same everywhere
+(`petl_bench.running.execute`). The truth about a trial is what lies in its folder, never the scheduler's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from petl_bench.options import Options, hyper
+from petl_bench.trial import Places, Progress, Trial
+
+#: done: a record stands. failed: the attempt ended with a reason. elsewhere: another process holds the trial now.
+#: interrupted: stopped on request; a checkpoint, if there is one, stays for the next run.
+State = Literal["done", "failed", "elsewhere", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One trial and where its files lie on the machine that runs it."""
+
+    trial: Trial
+    places: Places
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one attempt at a trial ended. `reason` and `log` are for people; `metrics` are those of the record."""
+
+    key: str
+    title: str
+    state: State
+    reason: str = ""
+    log: Path | None = None
+    metrics: dict[str, float] | None = None
+
+
+class Watcher(Protocol):
+    """Whoever wants to see a run: the live table, plain lines, a test."""
+
+    def started(self, job: Job) -> None:
+        """A trial was taken up."""
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        """A running trial says where it is."""
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """A trial came to its end, or another process was found to hold it (its end is then told later)."""
+
+    def note(self, message: str) -> None:
+        """Something that the user should know, in one line."""
+
+
+class Launcher(Options):
+    """Base of every launcher plugin. Fields are set with `--profile FILE.toml`; `--workers` sets `workers`."""
+
+    workers: int | None = hyper(None, "trials that run at the same time; none: the launcher's own choice", minimum=0)
+
+    def run(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> list[Outcome]:
+        """Run every job to its end and return one outcome per job, in the order of `jobs`.
+
+        A failed trial does not stop the others. Raises StoreError where the store cannot be written any more, and
+        KeyboardInterrupt, after every running trial has been stopped cleanly, where the user interrupts.
+        """
+        raise NotImplementedError

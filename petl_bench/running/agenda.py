@@ -1,0 +1,83 @@
+"""What is still to do in one run: jobs to start, jobs that another process holds, and how each one ended."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from petl_bench.launcher import Job, Outcome, Watcher
+from petl_bench.records import RECORD, trial_folder
+from petl_bench.running import claims
+from petl_bench.running.execute import LOG, recorded
+
+#: How often to look whether another process has finished a trial that this run waits for.
+LOOK_EVERY_S = 1.0
+
+
+class Agenda:
+    """The jobs of one run. A trial that another process holds is waited for and its record used: nothing runs twice."""
+
+    def __init__(self, jobs: Sequence[Job], store: Path, watch: Watcher, attempts: int) -> None:
+        self.store, self.watch, self.attempts = store, watch, attempts
+        self.order = list(jobs)
+        self.pending = deque(jobs)
+        self.waiting: list[Job] = []
+        self.outcomes: dict[str, Outcome] = {}
+        self.tries: Counter[str] = Counter()
+        self._looked_at = 0.0
+
+    def next(self) -> Job | None:
+        """The next job to start now, or None where there is none (yet)."""
+        self._look_at_others()
+        if not self.pending:
+            return None
+        job = self.pending.popleft()
+        self.tries[job.trial.key] += 1
+        return job
+
+    def settle(self, job: Job, outcome: Outcome) -> None:
+        """Take in how an attempt ended."""
+        if outcome.state == "elsewhere":
+            self.waiting.append(job)
+        else:
+            self.outcomes[outcome.key] = outcome
+        self.watch.finished(job, outcome)
+
+    def worker_died(self, job: Job, reason: str) -> None:
+        """The process that ran the job died: try again, or give the trial up."""
+        if self.tries[job.trial.key] < self.attempts:
+            self.watch.note(f"{job.trial.title}: {reason}; trying again")
+            self.pending.append(job)
+            return
+        self._fail(job, reason)
+
+    def results(self) -> list[Outcome]:
+        """One outcome per job, in the order in which they were given."""
+        return [self.outcomes[job.trial.key] for job in self.order]
+
+    def _fail(self, job: Job, reason: str) -> None:
+        log = trial_folder(self.store, job.trial.key) / LOG
+        self.settle(job, Outcome(key=job.trial.key, title=job.trial.title, state="failed", reason=reason, log=log))
+
+    def _look_at_others(self) -> None:
+        if not self.waiting or time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        waiting, self.waiting = self.waiting, []
+        for job in waiting:
+            self._look_at(job)
+
+    def _look_at(self, job: Job) -> None:
+        folder = trial_folder(self.store, job.trial.key)
+        if (folder / RECORD).exists():
+            self.settle(job, recorded(job, self.store))
+            return
+        last = claims.newest(folder)
+        if last is not None and last.alive():
+            self.waiting.append(job)
+        elif last is not None and last.outcome == "failed":
+            self._fail(job, f"{last.reason} (in another run, on {last.host})")
+        else:
+            self.pending.append(job)

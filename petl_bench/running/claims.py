@@ -1,0 +1,229 @@
+"""Claims: which process works on a trial, agreed on through files alone, so that no trial ever runs twice at once.
+
+Every attempt at a trial is one numbered file, `attempts/0001.json`, ... in the trial's folder. A process takes the
+trial by creating the next number exclusively (O_EXCL, atomic on local and network file systems), and only where the
+newest attempt has ended or its owner is gone. Numbers are never reused and nobody removes another's file, so exactly
+one process wins each number: there is no lock to break, and no moment at which two processes own a trial. The files
+are the trial's history as well.
+
+While an attempt runs its owner renews the file's modification time. An owner on this machine (same boot, same process
+namespace) is judged by its process; one elsewhere is gone once its heartbeat is older than `STALE_AFTER_S`.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import re
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from petl_bench.errors import StoreError
+
+HEARTBEAT_EVERY_S = 10.0
+STALE_AFTER_S = 60.0
+FOLDER = "attempts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One attempt at a trial, as its file tells it. `ended_at` is None while it runs, or where its owner died."""
+
+    number: int
+    title: str = ""
+    host: str = ""
+    machine: str = ""
+    pid: int = 0
+    process_started: float = 0.0
+    started_at: float = 0.0
+    ended_at: float | None = None
+    outcome: str = ""  #: "done", "failed" or "interrupted"
+    reason: str = ""
+    heartbeat: float = 0.0  #: modification time of the file; not part of its text
+
+    def alive(self, now: float | None = None) -> bool:
+        """Whether somebody works on the trial in this attempt. `now`: the file system's clock, else this machine's."""
+        if self.ended_at is not None:
+            return False
+        if self.machine == this_machine():
+            process = _process(self.pid)
+            if process is None:
+                return False
+            if abs(process - self.process_started) < 2.0:
+                return True
+            # Another process with that number, or the clock was set: only the heartbeat can tell.
+        return (time.time() if now is None else now) - self.heartbeat < STALE_AFTER_S
+
+
+def attempts(folder: Path) -> list[Attempt]:
+    """Every attempt at the trial in `folder`, oldest first."""
+    try:
+        names = [path.name for path in (folder / FOLDER).iterdir()]
+    except FileNotFoundError:
+        return []
+    numbers = sorted(int(name.removesuffix(".json")) for name in names if re.fullmatch(r"\d+\.json", name))
+    found = (_read(_path(folder, number)) for number in numbers)
+    return [attempt for attempt in found if attempt is not None]
+
+
+def newest(folder: Path) -> Attempt | None:
+    """The newest attempt at the trial in `folder`, or None."""
+    known = attempts(folder)
+    return known[-1] if known else None
+
+
+class Claim:
+    """The right to work on one trial, held by this process until `end`."""
+
+    def __init__(self, folder: Path, attempt: Attempt) -> None:
+        self.folder, self.attempt = folder, attempt
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="petl-bench heartbeat", daemon=True)
+        self._thread.start()
+
+    @property
+    def path(self) -> Path:
+        """The file of this attempt."""
+        return _path(self.folder, self.attempt.number)
+
+    def end(self, outcome: str, reason: str = "") -> None:
+        """Give the trial up and say how the attempt ended."""
+        self._stop.set()
+        self._thread.join()
+        finish(self.folder, self.attempt, outcome, reason)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_EVERY_S):
+            # A file system that is away for a moment must not end the trial; the next beat tries again.
+            with suppress(OSError):
+                os.utime(self.path)
+
+
+def take(folder: Path, title: str) -> Claim | None:
+    """Take the trial in `folder`; None where somebody works on it. Raises StoreError where nothing can be written."""
+    try:
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        while True:
+            last = newest(folder)
+            if last is not None and last.alive(_clock_of(folder, last)):
+                return None
+            attempt = _mine(1 if last is None else last.number + 1, title)
+            if _create(_path(folder, attempt.number), attempt):
+                return Claim(folder, attempt)
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def finish(folder: Path, attempt: Attempt, outcome: str, reason: str) -> None:
+    """Write the end of an attempt: by its owner, or on behalf of an owner that is known to be dead."""
+    ended = {**_text(attempt), "ended_at": time.time(), "outcome": outcome, "reason": reason}
+    path = _path(folder, attempt.number)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(ended, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+@functools.cache
+def this_machine() -> str:
+    """A name for everything that shares process numbers with this process: host, boot and process namespace."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    identity = boot.read_text().strip() if boot.is_file() else f"{psutil.boot_time():.0f}"
+    namespace = Path("/proc/self/ns/pid")
+    space = namespace.readlink() if namespace.exists() else ""
+    return f"{socket.gethostname()}/{identity}/{space}"
+
+
+def _mine(number: int, title: str) -> Attempt:
+    started = psutil.Process().create_time()
+    return Attempt(
+        number=number,
+        title=title,
+        host=socket.gethostname(),
+        machine=this_machine(),
+        pid=os.getpid(),
+        process_started=started,
+        started_at=time.time(),
+    )
+
+
+def _create(path: Path, attempt: Attempt) -> bool:
+    """Create the file exclusively; False where somebody else was first."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(json.dumps(_text(attempt), indent=1) + "\n")
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _read(path: Path) -> Attempt | None:
+    try:
+        heartbeat = path.stat().st_mtime
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return None
+        raise
+    return Attempt(number=int(path.stem), heartbeat=heartbeat, **_known_fields(text))
+
+
+def _known_fields(text: str) -> dict[str, Any]:
+    """The fields in an attempt's file; none where its owner was killed (or is just) between creating and writing it."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(values, dict):
+        return {}
+    return {name: value for name, value in values.items() if name in Attempt.__dataclass_fields__ and name != "number"}
+
+
+def _text(attempt: Attempt) -> dict[str, Any]:
+    values = asdict(attempt)
+    del values["heartbeat"]
+    return values
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / FOLDER / f"{number:04d}.json"
+
+
+def _process(pid: int) -> float | None:
+    """When that process started (seconds since the epoch), or None where there is none."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:
+        return float("nan")
+
+
+def _clock_of(folder: Path, last: Attempt) -> float | None:
+    """The clock that stamped the heartbeat: a file server's may differ from this machine's."""
+    if last.ended_at is not None or last.machine == this_machine():
+        return None
+    probe = folder / FOLDER / f".clock.{os.getpid()}"
+    probe.touch()
+    now = probe.stat().st_mtime
+    probe.unlink(missing_ok=True)
+    return now

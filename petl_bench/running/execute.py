@@ -1,0 +1,136 @@
+"""One attempt at one trial, in this process: claim it, run it, record it. The same for every launcher."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from petl_bench.errors import PetlBenchError, StoreError
+from petl_bench.launcher import Job, Outcome, State
+from petl_bench.records import RECORD, read_record, trial_folder, write_record
+from petl_bench.registry import describe, load_plugin_file
+from petl_bench.running import claims
+from petl_bench.trial import Notify
+
+LOG = "log.txt"
+CHECKPOINT = "checkpoint.pt"
+
+#: What the system says when the store itself is the problem, not the trial.
+_STORE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+_PROBE_BYTES = 1 << 16
+
+
+def execute(job: Job, store: Path, notify: Notify) -> Outcome:
+    """Make one attempt at the trial, unless it is done or another process works on it.
+
+    What goes wrong in the trial is its outcome, not an error. Raises StoreError where the store cannot be written, and
+    lets KeyboardInterrupt pass after the attempt has been closed; the checkpoint then stays for the next run.
+    """
+    folder = trial_folder(store, job.trial.key)
+    if (folder / RECORD).exists():
+        return recorded(job, store)
+    claim = claims.take(folder, job.trial.title)
+    if claim is None:
+        return _outcome(job, folder, "elsewhere", "another process works on it")
+    if (folder / RECORD).exists():  # finished by another process between the two looks
+        claim.end("done", "already recorded")
+        return recorded(job, store)
+    return _attempt(job, store, folder, claim, notify)
+
+
+def recorded(job: Job, store: Path) -> Outcome:
+    """The outcome of a trial that has a record; a record that cannot be read counts as failed, and is left as it is."""
+    folder = trial_folder(store, job.trial.key)
+    try:
+        record = read_record(folder)
+    except StoreError as error:
+        return _outcome(job, folder, "failed", f"{error}. Run again with --force to move it aside and repeat the trial")
+    return Outcome(key=job.trial.key, title=job.trial.title, state="done", metrics=record["metrics"])
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says why a trial failed."""
+    text = str(error) if isinstance(error, PetlBenchError) else describe(error)
+    return " ".join(text.split())
+
+
+def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify) -> Outcome:
+    log = folder / LOG
+    try:
+        with _logging_to(log, claim.attempt):
+            _run_and_record(job, folder, claim.attempt.number, notify)
+    except KeyboardInterrupt:
+        with contextlib.suppress(StoreError):  # without its end, the attempt reads as interrupted as well
+            claim.end("interrupted", "stopped on request")
+        raise
+    except Exception as error:
+        _raise_where_the_store_is_at_fault(error, folder)
+        reason = reason_of(error)
+        claim.end("failed", reason)
+        return _outcome(job, folder, "failed", reason)
+    claim.end("done")
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return recorded(job, store)
+
+
+def _run_and_record(job: Job, folder: Path, attempt: int, notify: Notify) -> None:
+    for plugin in job.places.plugins:
+        load_plugin_file(plugin)
+    # Here and not above: this is where torch is loaded, and planning, status and reports do without it.
+    from petl_bench.training.run_trial import run_trial
+
+    result = run_trial(job.trial, job.places, folder, notify)
+    write_record(folder, job.trial, result, attempts=attempt)
+
+
+def _raise_where_the_store_is_at_fault(error: Exception, folder: Path) -> None:
+    """Raise StoreError where nothing can be written any more: every other trial would fail too."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (isinstance(error, StoreError) or cause.errno in _STORE_ERRNOS):
+            raise StoreError(f"cannot write to {cause.filename or folder}: {cause.strerror}") from error
+        cause = cause.__cause__ or cause.__context__
+    probe_writing(folder)
+
+
+def probe_writing(folder: Path) -> None:
+    """Raise StoreError where no file of 64 KiB can be written; libraries do not always say why they failed."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        probe.write_bytes(b"\0" * _PROBE_BYTES)
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _logging_to(log: Path, attempt: claims.Attempt) -> Iterator[None]:
+    """Send what the trial prints, logs or raises to its own log file, after what earlier attempts left there."""
+    with log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
+        when = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        file.write(f"--- attempt {attempt.number} on {attempt.host}, process {attempt.pid}, {when}\n")
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        root.addHandler(handler)
+        try:
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                yield
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                traceback.print_exception(error, file=file)
+            raise
+        finally:
+            root.removeHandler(handler)
+
+
+def _outcome(job: Job, folder: Path, state: State, reason: str) -> Outcome:
+    return Outcome(key=job.trial.key, title=job.trial.title, state=state, reason=reason, log=folder / LOG)

@@ -1,0 +1,102 @@
+"""The local launcher: trials in this process, or in several worker processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from petl_bench.launcher import Job, Launcher, Outcome, Watcher
+from petl_bench.models.config import ViCLIPConfig
+from petl_bench.options import hyper
+from petl_bench.registry import BACKBONES, register_launcher
+from petl_bench.running.agenda import LOOK_EVERY_S, Agenda
+from petl_bench.running.execute import execute
+from petl_bench.running.workers import run_in_workers
+from petl_bench.trial import Progress
+
+#: A backbone below this many parameters leaves the cores of one process idle: several trials at once are faster.
+_SMALL_BACKBONE = 20_000_000
+#: Memory that a worker with a small backbone takes, torch included.
+_WORKER_GIB = 1.5
+
+
+@register_launcher("local")
+class LocalLauncher(Launcher):
+    """Trials on this machine: in this process, or in several worker processes.
+
+    With 0 or 1 workers the trials run one after the other in this process, on all its cores. With more, each worker
+    runs one trial at a time on its share of the cores; a worker that dies (killed, out of memory) costs its trial
+    one attempt and is replaced. Workers on a machine with several GPUs get one GPU each, in turn.
+
+    Without `--workers`: one worker per core for small backbones on a CPU (as far as memory reaches), since a tiny model
+    cannot keep several cores busy; one trial at a time for large backbones and on a GPU.
+    """
+
+    attempts: int = hyper(2, "how often a trial is started whose worker process dies", minimum=1)
+
+    def run(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> list[Outcome]:
+        """Run every job; see `Launcher.run`."""
+        agenda = Agenda(jobs, store, watch, self.attempts)
+        workers = choose_workers(jobs) if self.workers is None else min(self.workers, len(jobs))
+        if workers > 1:
+            run_in_workers(agenda, workers, threads=max(1, usable_cores() // workers))
+        else:
+            _run_here(agenda)
+        return agenda.results()
+
+
+def choose_workers(jobs: Sequence[Job]) -> int:
+    """How many trials to run at once where the user did not say."""
+    if any(_on_gpu(job.places.device) for job in jobs):
+        return 1
+    configs = [BACKBONES.get(name).config for name in {job.trial.backbone for job in jobs}]
+    if any(_parameters(config) > _SMALL_BACKBONE for config in configs):
+        return 1
+    memory = psutil.virtual_memory().available / 2**30
+    return max(1, min(usable_cores(), len(jobs), int(memory / _WORKER_GIB)))
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: its affinity, and the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        allowed, _, period = quota.read_text().strip().partition(" ")
+        if allowed != "max":
+            cores = min(cores, max(1, round(int(allowed) / int(period))))
+    return cores
+
+
+def _run_here(agenda: Agenda) -> None:
+    while agenda.pending or agenda.waiting:
+        job = agenda.next()
+        if job is None:
+            time.sleep(LOOK_EVERY_S)
+            continue
+        agenda.watch.started(job)
+        agenda.settle(job, execute(job, agenda.store, _telling(agenda.watch, job)))
+
+
+def _telling(watch: Watcher, job: Job) -> Callable[[Progress], None]:
+    return lambda progress: watch.progress(job, progress)
+
+
+def _on_gpu(device: str) -> bool:
+    """Whether trials will run on a GPU, found out without torch where there is plainly none."""
+    if device != "auto":
+        return device.startswith("cuda")
+    if sys.platform == "linux" and not any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _parameters(config: ViCLIPConfig) -> int:
+    """About how many parameters: the transformers' matrices and the token table."""
+    return sum(12 * width**2 for width in config.block_widths()) + config.vocab_size * config.text_width

@@ -1,0 +1,73 @@
+"""A plan in words, for `--dry-run`: its trials with their keys, what each reads, and an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from petl_bench.errors import StoreError
+from petl_bench.launcher import Job
+from petl_bench.records import read_record, trial_folder
+from petl_bench.running.plan import Plan
+from petl_bench.running.status import duration
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The plan as lines of text: one per trial, then the sums and the estimate."""
+    rows = [["key", "method", "data set", "split", "shots", "seed", "train clips x epochs", "test clips", "state"]]
+    rows += [_row(plan, job) for job in plan.jobs]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield ""
+    yield f"{len(plan.jobs)} trials, {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}"
+    yield _estimate(plan)
+
+
+def _row(plan: Plan, job: Job) -> list[str]:
+    trial, clips = job.trial, plan.clips[job.trial.key]
+    return [
+        trial.key[:12],
+        trial.method,
+        trial.dataset,
+        trial.split or "-",
+        "all" if trial.shots is None else str(trial.shots),
+        str(trial.seed),
+        f"{clips.train} x {trial.training['epochs']}",
+        str(clips.test),
+        "done" if trial.key in plan.done else "to run",
+    ]
+
+
+def _estimate(plan: Plan) -> str:
+    """Clips through the model; a time too where trials of the same method have been timed in this folder."""
+    trained, views = 0, 0
+    for job in plan.to_do:
+        clips, training = plan.clips[job.trial.key], job.trial.training
+        trained += clips.train * training["epochs"]
+        views += clips.test * training["views"] * training["crops"]
+    text = f"estimate: at most {trained:,} clips through training, {views:,} views through evaluation"
+    seconds = _seconds_by_method(plan)
+    timed = [seconds[_kind(job)] for job in plan.to_do if _kind(job) in seconds]
+    if not timed:
+        return f"{text}; the time is known once trials have run into {plan.output}"
+    return f"{text}; {duration(sum(timed))} one after the other for the {len(timed)} trials whose like has run here"
+
+
+def _seconds_by_method(plan: Plan) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], list[float]] = {}
+    for job in plan.jobs:
+        if job.trial.key in plan.done:
+            found.setdefault(_kind(job), []).extend(_seconds(plan, job))
+    return {kind: median(seconds) for kind, seconds in found.items() if seconds}
+
+
+def _seconds(plan: Plan, job: Job) -> list[float]:
+    try:
+        return [float(read_record(trial_folder(plan.output, job.trial.key))["durations_s"]["total"])]
+    except (StoreError, KeyError):
+        return []
+
+
+def _kind(job: Job) -> tuple[str, ...]:
+    return job.trial.method, job.trial.dataset, job.trial.backbone

@@ -1,0 +1,176 @@
+"""What the user asked for: from flags, from a TOML file with the same names, or both (flags win)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shlex
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from petl_bench.errors import UsageError, unknown
+from petl_bench.training_options import Precision, Select
+from petl_bench.trial import canonical_json
+
+SEE = "petl-bench run --help"
+
+Decoder = Literal["auto", "decord", "pyav", "torchcodec"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One run as the user asked for it. None means: not said, so recipes and defaults decide."""
+
+    methods: tuple[str, ...] = ()
+    setting: str = "base2novel"
+    datasets: tuple[str, ...] = ("motion",)
+    backbone: str = "viclip-tiny"
+    weights: str = "auto"
+    data_root: str | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    splits: tuple[str, ...] | None = None
+    shots: tuple[int, ...] | None = None
+    set: tuple[str, ...] = ()  #: NAME.FIELD=VALUE
+    epochs: int | None = None
+    batch_size: int | None = None
+    select: Select | None = None
+    precision: Precision | None = None
+    decoder: Decoder = "auto"
+    device: Device = "auto"
+    launcher: str = "local"
+    workers: int | None = None
+    profile: str | None = None
+    plugin: tuple[str, ...] = ()
+    output: str = "runs"
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise UsageError(f"no method given: --methods a,b (petl-bench list methods). See: {SEE}")
+        if not self.seeds:
+            raise UsageError("--seeds: give at least one, e.g. --seeds 0,1,2")
+        if not self.datasets:
+            raise UsageError("--datasets: give at least one (petl-bench list datasets)")
+        for name, minimum in (("epochs", 0), ("batch_size", 1), ("workers", 0)):
+            value = getattr(self, name)
+            if value is not None and value < minimum:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}")
+        if any(seed < 0 for seed in self.seeds):
+            raise UsageError("--seeds: a seed is a whole number from 0")
+        self.overrides()
+
+    def overrides(self) -> dict[str, dict[str, str]]:
+        """The values of `--set` as `{plugin: {field: text}}`; a later one wins."""
+        found: dict[str, dict[str, str]] = {}
+        for text in self.set:
+            target, equals, value = text.partition("=")
+            name, dot, option = target.strip().rpartition(".")
+            if not (equals and dot and name and option):
+                raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set training.learning_rate=1e-4")
+            found.setdefault(name, {})[option] = value.strip()
+        return found
+
+    def command(self) -> str:
+        """The command that asks for the same run, with what differs from the defaults."""
+        return shlex.join(["petl-bench", "run", *self._arguments()])
+
+    @property
+    def identity(self) -> str:
+        """sha256 of everything that decides which trials there are; not of how they are run."""
+        values = dataclasses.asdict(self)
+        for name in ("device", "launcher", "workers", "profile", "output", "force"):
+            del values[name]
+        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+    def _arguments(self) -> Iterator[str]:
+        for option in dataclasses.fields(self):
+            value = getattr(self, option.name)
+            flag = "--" + option.name.replace("_", "-")
+            if option.name == "force" or value == option.default:
+                continue
+            if option.name in ("set", "plugin"):
+                for item in value:
+                    yield from (flag, item)
+            else:
+                yield from (flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+
+
+_TYPES = typing.get_type_hints(Spec)
+
+
+def read_spec(flags: Mapping[str, Any], file: Path | None) -> Spec:
+    """A Spec from the flags that were given (those that are None were not) and a TOML file. Flags win; `set` adds up.
+
+    Raises UsageError for a file that cannot be read, an unknown key, or a value of the wrong kind.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    values = {} if file is None else _read_toml(file)
+    merged = {**values, **given}
+    if "set" in values and "set" in given:
+        merged["set"] = (*values["set"], *given["set"])
+    return Spec(**merged)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    table = load_toml(path, "--spec")
+    for name in table:
+        if name not in _TYPES:
+            raise unknown(f"key in {path}", name, _TYPES, SEE)
+    values = {name: value for name, value in table.items() if name != "set"}
+    converted = {name: _convert(_TYPES[name], value, f"{path}: {name}") for name, value in values.items()}
+    if "set" in table:
+        converted["set"] = tuple(_set_texts(table["set"], path))
+    return converted
+
+
+def load_toml(path: Path, flag: str) -> dict[str, Any]:
+    """The table in a TOML file that the user named with `flag`. Raises UsageError where it cannot be read."""
+    try:
+        return tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag} {path}: {getattr(error, 'strerror', None) or error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{flag} {path}: not valid TOML: {error}") from error
+
+
+def _set_texts(value: Any, path: Path) -> Iterator[str]:
+    """`set` is a list of texts, or tables: `[set.lora]` with `rank = 8`."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        yield from value
+        return
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: set: expected tables such as [set.lora], or a list of NAME.FIELD=VALUE")
+    for name, options in value.items():
+        for option, setting in (options if isinstance(options, dict) else {"": options}).items():
+            yield f"{name}{'.' if option else ''}{option}={_text(setting)}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(_text, value)) if isinstance(value, list) else str(value)
+
+
+def _convert(kind: Any, value: Any, label: str) -> Any:
+    """A TOML value as the declared type of a Spec's field."""
+    options = [option for option in typing.get_args(kind) if option is not type(None)]
+    if typing.get_origin(kind) is tuple:
+        items = value if isinstance(value, list) else [value]
+        return tuple(_convert(options[0], item, label) for item in items)
+    if typing.get_origin(kind) is Literal:
+        if value not in options:
+            raise UsageError(f"{label} = {value!r}: expected one of {', '.join(options)}")
+        return value
+    if options:  # X | None
+        return _convert(options[0], value, label)
+    if kind is str and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        words = {str: "text", int: "a whole number", bool: "true or false"}
+        raise UsageError(f"{label} = {value!r}: expected {words[kind]}")
+    return value

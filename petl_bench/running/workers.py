@@ -1,0 +1,294 @@
+"""Worker processes: each runs one trial at a time, and none of them can take the run down.
+
+Every worker has its own pipe, so a killed worker can neither block nor garble what another one says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from petl_bench.errors import StoreError
+from petl_bench.launcher import Job, Outcome
+from petl_bench.records import trial_folder
+from petl_bench.running import claims
+from petl_bench.running.agenda import LOOK_EVERY_S, Agenda
+from petl_bench.running.execute import LOG, execute
+from petl_bench.trial import Progress
+
+#: How long a worker may take to close its trial after it was asked to stop.
+_STOP_WITHIN_S = 30.0
+_PROGRESS_EVERY_S = 0.2
+
+
+@dataclass(frozen=True)
+class _StoreFault:
+    """A worker's last word: the store cannot be written."""
+
+    message: str
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    job: Job | None = None
+
+
+def run_in_workers(agenda: Agenda, count: int, threads: int) -> None:
+    """Run the agenda in `count` processes with that many torch threads each.
+
+    Raises StoreError or KeyboardInterrupt after every worker has closed its trial.
+    """
+    workers: list[_Worker | None] = [None] * count
+    try:
+        while agenda.pending or agenda.waiting or any(worker and worker.job for worker in workers):
+            _hand_out(agenda, workers, threads)
+            _take_in(agenda, workers)
+    except (KeyboardInterrupt, StoreError):
+        _stop(agenda, [worker for worker in workers if worker])
+        raise
+    finally:
+        _dismiss([worker for worker in workers if worker])
+
+
+def _hand_out(agenda: Agenda, workers: list[_Worker | None], threads: int) -> None:
+    for slot, worker in enumerate(workers):
+        if worker is not None and worker.job is not None:
+            continue
+        job = agenda.next()
+        if job is None:
+            return
+        if worker is None:
+            worker = workers[slot] = _start(agenda.store, slot, threads)
+        worker.job = job
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: its pipe says so in `_take_in`
+            worker.pipe.send(job)
+        agenda.watch.started(job)
+
+
+def _take_in(agenda: Agenda, workers: list[_Worker | None]) -> None:
+    slots = {worker.pipe: slot for slot, worker in enumerate(workers) if worker and worker.job}
+    if not slots:
+        time.sleep(LOOK_EVERY_S)
+        return
+    for pipe in wait(list(slots), timeout=LOOK_EVERY_S):
+        slot = slots[pipe]  # type: ignore[index]
+        worker = workers[slot]
+        assert worker is not None
+        if not _listen(agenda, worker):
+            workers[slot] = None
+
+
+def _listen(agenda: Agenda, worker: _Worker) -> bool:
+    """Take in one message; False where the worker died."""
+    job = worker.job
+    assert job is not None
+    try:
+        message = worker.pipe.recv()
+    except (EOFError, OSError):
+        _bury(agenda, worker, job)
+        return False
+    if isinstance(message, Progress):
+        agenda.watch.progress(job, message)
+    elif isinstance(message, _StoreFault):
+        worker.job = None
+        raise StoreError(message.message)
+    else:
+        worker.job = None
+        agenda.settle(job, message)
+    return True
+
+
+def _bury(agenda: Agenda, worker: _Worker, job: Job) -> None:
+    """Close the attempt of a worker that died, and say why it did as far as the system tells."""
+    worker.process.join(5.0)
+    folder = trial_folder(agenda.store, job.trial.key)
+    reason = _cause_of_death(worker.process.exitcode) + _last_words(folder / LOG)
+    last = claims.newest(folder)
+    if last is not None and last.pid == worker.process.pid and last.ended_at is None:
+        claims.finish(folder, last, "failed", reason)
+    worker.job = None
+    worker.pipe.close()
+    agenda.worker_died(job, reason)
+
+
+def _cause_of_death(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"the worker process ended with status {exitcode}"
+    name = signal.Signals(-exitcode).name
+    hint = " (often the system ran out of memory: try --workers 1)" if -exitcode == signal.SIGKILL else ""
+    return f"the worker process was killed by {name}{hint}"
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"; last line of its log: {last[:200]}" if last and not last.startswith("---") else ""
+
+
+def _start(store: Path, slot: int, threads: int) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_work, args=(there, store, slot, threads), name=f"petl-bench worker {slot}")
+    # Ctrl-C on a terminal reaches every process; a worker ignores it from its first moment on, since it inherits that,
+    # and is stopped by this process instead.
+    with _interrupts_ignored():
+        process.start()
+    there.close()
+    return _Worker(process, here)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _stop(agenda: Agenda, workers: list[_Worker]) -> None:
+    """Ask every busy worker to close its trial, and wait for it; a second interrupt ends them at once."""
+    busy = [worker for worker in workers if worker.job]
+    if not busy:
+        return
+    agenda.watch.note("stopping: running trials are closed, their checkpoints stay; Ctrl-C again stops at once")
+    try:
+        for worker in busy:
+            worker.process.terminate()
+        deadline = time.monotonic() + _STOP_WITHIN_S
+        for worker in busy:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for worker in busy:
+            if worker.process.is_alive():
+                worker.process.kill()
+            worker.job = None
+
+
+def _dismiss(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.pipe.close()  # the worker reads the end of its pipe and leaves
+    for worker in workers:
+        worker.process.join(5.0)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+
+
+# In the worker process
+
+
+def _work(pipe: Connection, store: Path, slot: int, threads: int) -> None:
+    """The life of a worker: trials come in through the pipe, progress and outcomes go out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_leave_with_parent, name="petl-bench parent", daemon=True).start()
+    # Read by torch and its libraries when they are loaded, which is not yet.
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    try:
+        while True:
+            job = pipe.recv()
+            _take_gpu(job.places.device, slot)
+            pipe.send(_run_job(job, store, pipe))
+    except (EOFError, KeyboardInterrupt, BrokenPipeError):
+        return
+
+
+def _run_job(job: Job, store: Path, pipe: Connection) -> Outcome | _StoreFault:
+    try:
+        with _native_output_to(trial_folder(store, job.trial.key) / LOG):
+            return execute(job, store, _telling(pipe))
+    except StoreError as error:
+        return _StoreFault(str(error))
+
+
+def _telling(pipe: Connection) -> Callable[[Progress], None]:
+    """Send progress, but not every step of a fast trial."""
+    last: tuple[float, str, int] = (0.0, "", -1)
+
+    def tell(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last[0] >= _PROGRESS_EVERY_S or (progress.stage, progress.epoch) != last[1:]:
+            last = (now, progress.stage, progress.epoch)
+            pipe.send(progress)
+
+    return tell
+
+
+@contextlib.contextmanager
+def _native_output_to(log: Path) -> Iterator[None]:
+    """Send what libraries write to file descriptors 1 and 2, and the trace of a crash, to the trial's log."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise StoreError(f"cannot write {log}: {error.strerror}") from error
+    saved = os.dup(1), os.dup(2)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    faulthandler.enable(file=2)
+    try:
+        yield
+    finally:
+        faulthandler.disable()
+        for number, original in zip((1, 2), saved, strict=True):
+            os.dup2(original, number)
+            os.close(original)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _leave_with_parent() -> None:
+    """Die with the process that started this one, as by `kill -9`: its trial is interrupted and its claim dead."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(1)
+
+
+def _take_gpu(device: str, slot: int) -> None:
+    """Give this worker one of several GPUs, in turn, before torch looks at them."""
+    if device == "cpu" or "torch" in sys.modules:
+        return
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name] or _gpus()
+    if len(visible) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]
+
+
+def _gpus() -> list[str]:
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(number) for number, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
