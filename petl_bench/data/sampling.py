@@ -6,18 +6,10 @@ Every function takes the number of frames of the video, N, and the number of fra
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 import numpy as np
 
 
-class Draws(Protocol):
-    """The part of `numpy.random.Generator` that sampling uses."""
-
-    def integers(self, high: int, *, size: int) -> Any: ...
-
-
-def train_indices(num_frames: int, count: int, generator: Draws) -> list[int]:
+def train_indices(num_frames: int, count: int, generator: np.random.Generator) -> list[int]:
     """One random frame in each of `count` equal chunks (X-CLIP and ViFi-CLIP, training).
 
     Chunks are floor(N / T) frames long, as published, so the last N mod T frames are never drawn. Videos with fewer than T
@@ -37,7 +29,7 @@ def single_view_indices(num_frames: int, count: int) -> list[int]:
 
 
 def multi_view_indices(
-    num_frames: int, count: int, views: int, generator: Draws | None = None
+    num_frames: int, count: int, views: int, generator: np.random.Generator | None = None
 ) -> list[list[int]]:
     """The indices of several temporal views of one video.
 

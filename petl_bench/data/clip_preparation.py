@@ -1,0 +1,120 @@
+"""One clip, from its file to the tensor that a batch is made of: the part of loading that runs in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from petl_bench.data.clip_cache import CachedClip, ClipCache
+from petl_bench.data.decoding import Choose, DecodedClip, read_clip
+from petl_bench.data.sampling import multi_view_indices, train_indices
+from petl_bench.data.transforms import short_side, shrink, test_views, train_transform
+from petl_bench.dataset import Augmentation
+
+#: A clip with at most this many frames is cached whole, so that every later draw of frames is served from the cache.
+WHOLE_CLIP_FRAMES = 64
+
+#: How a file is read: `read_clip`, or something with its signature.
+Read = Callable[[Path, Choose, str], DecodedClip]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How clips become tensors. T `num_frames`, S `size` pixels, V `views` x `crops` in evaluation."""
+
+    num_frames: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation = Augmentation()
+    seed: int = 0
+    views: int = 1
+    crops: int = 1
+    decoder: str = "auto"
+    cache: ClipCache | None = None
+    read: Read = read_clip
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """One clip to prepare. `epoch` is the training epoch of its draw, or None for evaluation."""
+
+    clip: str
+    path: Path
+    label: int
+    epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class PreparedClip:
+    """Frames float32 `[T, 3, S, S]` for training, `[V, T, 3, S, S]` for evaluation; `remark`: what is odd about the file."""
+
+    frames: np.ndarray
+    remark: str
+
+
+def prepare(recipe: Recipe, request: ClipRequest) -> PreparedClip:
+    """Decode (or take from the cache), sample, augment or cut into views, normalise. Raises DataError."""
+    return _prepare_test(recipe, request) if request.epoch is None else _prepare_train(recipe, request, request.epoch)
+
+
+def _prepare_train(recipe: Recipe, request: ClipRequest, epoch: int) -> PreparedClip:
+    seed = _clip_seed(recipe.seed, epoch, request.clip)
+
+    def choose(num_frames: int) -> Sequence[int]:
+        return train_indices(num_frames, recipe.num_frames, np.random.default_rng(seed))
+
+    frames, remark = _frames(recipe, request.path, choose, short_side(recipe.size, 1), "")
+    generator = torch.Generator().manual_seed(seed)
+    video = train_transform(frames, recipe.augmentation, recipe.size, recipe.mean, recipe.std, generator)
+    return PreparedClip(video.numpy(), remark)
+
+
+def _prepare_test(recipe: Recipe, request: ClipRequest) -> PreparedClip:
+    def choose(num_frames: int) -> Sequence[int]:
+        return [i for view in multi_view_indices(num_frames, recipe.num_frames, recipe.views) for i in view]
+
+    selection = f"views-{recipe.num_frames}x{recipe.views}"
+    frames, remark = _frames(recipe, request.path, choose, short_side(recipe.size, recipe.crops), selection)
+    crops = test_views(frames, recipe.size, recipe.crops, recipe.mean, recipe.std)
+    # [crops, views * T, ...] is crop-major once the views are taken apart: every view of the first crop comes first.
+    video = crops.unflatten(1, (recipe.views, recipe.num_frames)).flatten(0, 1)
+    return PreparedClip(video.numpy(), remark)
+
+
+def _frames(recipe: Recipe, path: Path, choose: Choose, short: int, selection: str) -> tuple[np.ndarray, str]:
+    """Chosen frames uint8 `[n, h, w, 3]`, shrunk to a short side of `short`, and a remark about the file.
+
+    `selection` names a choice that is the same every time, whose frames are worth caching; "" for a random one.
+    """
+    cache = recipe.cache
+    if cache is None:
+        clip = recipe.read(path, choose, recipe.decoder)
+        return shrink(clip.frames, short), clip.reason
+    whole_key = cache.key(path, recipe.decoder, short, "whole")
+    whole = cache.get(whole_key)
+    if whole is not None:
+        return whole.frames[list(choose(len(whole.frames)))], whole.remark
+    chosen_key = cache.key(path, recipe.decoder, short, selection)
+    chosen = cache.get(chosen_key) if selection else None
+    if chosen is not None:
+        return chosen.frames, chosen.remark
+    clip = recipe.read(path, lambda count: range(count) if count <= WHOLE_CLIP_FRAMES else choose(count), recipe.decoder)
+    frames = shrink(clip.frames, short)
+    if clip.num_frames <= WHOLE_CLIP_FRAMES:
+        cache.put(whole_key, CachedClip(frames, clip.reason))
+        return frames[list(choose(clip.num_frames))], clip.reason
+    if selection:
+        cache.put(chosen_key, CachedClip(frames, clip.reason))
+    return frames, clip.reason
+
+
+def _clip_seed(seed: int, epoch: int, clip: str) -> int:
+    """The same draw for the same (seed, epoch, clip), in whatever process and order clips are prepared."""
+    digest = hashlib.sha256(f"{seed}/{epoch}/{clip}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1

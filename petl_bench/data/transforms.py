@@ -1,0 +1,125 @@
+"""From decoded frames to a model's input: one draw of augmentation parameters per clip, and the views of evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from petl_bench.dataset import Augmentation
+
+
+def short_side(size: int, crops: int) -> int:
+    """Pixels of the short side before cropping `size` x `size`: 256 for 224, and `size` itself for three crops."""
+    return size if crops == 3 else round(size * 256 / 224)
+
+
+def shrink(frames: np.ndarray, short: int) -> np.ndarray:
+    """Frames uint8 `[T, H, W, 3]` brought to a short side of at most `short` pixels; never enlarged."""
+    if min(frames.shape[1:3]) <= short:
+        return frames
+    video = _resize_short_side(torch.from_numpy(frames).permute(0, 3, 1, 2), short)
+    return np.ascontiguousarray(video.permute(0, 2, 3, 1).numpy())
+
+
+def train_transform(
+    frames: np.ndarray,
+    augmentation: Augmentation,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Augment and normalise frames uint8 `[T, H, W, 3]`: float32 `[T, 3, size, size]`.
+
+    Random resized crop (bicubic, anti-aliased), horizontal flip, colour jitter, greyscale; every parameter is drawn once per
+    clip, from `generator` alone. (X-CLIP and ViFi-CLIP draw jitter factors per frame and crop at fixed scales.)
+    """
+    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    top, left, height, width = _crop_box(video.shape[-2], video.shape[-1], augmentation, generator)
+    video = video[..., top : top + height, left : left + width]
+    if (height, width) != (size, size):
+        video = F.resize(video, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    if _happens(augmentation.flip, generator):
+        video = video.flip(-1)
+    pixels = video.to(torch.float32).div_(255)
+    if _happens(augmentation.jitter, generator):
+        pixels = _jitter(pixels, augmentation.jitter_strength, generator)
+    if _happens(augmentation.grey, generator):
+        pixels = F.rgb_to_grayscale(pixels, num_output_channels=3)
+    return _normalise(pixels, mean, std)
+
+
+def test_views(
+    frames: np.ndarray, size: int, crops: int, mean: Sequence[float], std: Sequence[float]
+) -> torch.Tensor:
+    """The spatial views of one temporal view: frames uint8 `[T, H, W, 3]` -> float32 `[crops, T, 3, size, size]`.
+
+    One crop: short side resized to 256/224 of `size`, centre. Three: short side resized to `size`, then the left (top),
+    right (bottom) and middle crop, in the published order. Frames that are `size` x `size` already are only normalised.
+    """
+    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    if video.shape[-2:] != (size, size):
+        video = _resize_short_side(video, short_side(size, crops))
+    height, width = video.shape[-2:]
+    rows, columns = height - size, width - size
+    corners = [(rows // 2, columns // 2)]
+    if crops == 3:
+        corners = [(0, columns // 2), (rows, columns // 2)] if rows > columns else [(rows // 2, 0), (rows // 2, columns)]
+        corners.append((rows // 2, columns // 2))
+    views = torch.stack([video[..., top : top + size, left : left + size] for top, left in corners])
+    return _normalise(views.to(torch.float32).div_(255), mean, std)
+
+
+def _resize_short_side(video: torch.Tensor, short: int) -> torch.Tensor:
+    if min(video.shape[-2:]) == short:
+        return video
+    return F.resize(video, [short], interpolation=InterpolationMode.BICUBIC, antialias=True)
+
+
+def _crop_box(
+    height: int, width: int, augmentation: Augmentation, generator: torch.Generator
+) -> tuple[int, int, int, int]:
+    """Top, left, height, width of a random resized crop (Szegedy et al. 2015), with torchvision's fall-back."""
+    area = height * width
+    low, high = augmentation.crop_ratio
+    for _ in range(10):
+        scale, ratio, at_y, at_x = torch.rand(4, generator=generator).tolist()
+        wanted = area * (augmentation.crop_scale[0] + scale * (augmentation.crop_scale[1] - augmentation.crop_scale[0]))
+        aspect = math.exp(math.log(low) + ratio * (math.log(high) - math.log(low)))
+        crop_width, crop_height = round(math.sqrt(wanted * aspect)), round(math.sqrt(wanted / aspect))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            top, left = int(at_y * (height - crop_height + 1)), int(at_x * (width - crop_width + 1))
+            return top, left, crop_height, crop_width
+    crop_width = min(width, round(height * high))
+    crop_height = min(height, round(crop_width / low))
+    return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
+
+
+def _jitter(pixels: torch.Tensor, strength: Sequence[float], generator: torch.Generator) -> torch.Tensor:
+    """Brightness, contrast, saturation and hue in random order, each by one factor for the whole clip.
+
+    Contrast pulls each frame towards its own mean grey level, as in torchvision.
+    """
+    steps = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
+    order = torch.randperm(4, generator=generator).tolist()
+    draws = torch.rand(4, generator=generator).mul_(2).sub_(1).tolist()
+    for kind in order:
+        if strength[kind] > 0:
+            change = draws[kind] * strength[kind]
+            pixels = steps[kind](pixels, change if kind == 3 else max(0.0, 1 + change))
+    return pixels
+
+
+def _happens(probability: float, generator: torch.Generator) -> bool:
+    return probability > 0 and torch.rand((), generator=generator).item() < probability
+
+
+def _normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    centre = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1)
+    spread = torch.tensor(std, dtype=torch.float32).view(3, 1, 1)
+    return (pixels - centre) / spread

@@ -1,0 +1,85 @@
+"""Processes that prepare clips: bounded look-ahead, a time-out per clip, and a name for whatever kills a process."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError
+from typing import Any
+
+import torch
+from pebble import ProcessExpired, ProcessPool
+
+from petl_bench.data.clip_preparation import ClipRequest, PreparedClip, Recipe, prepare
+from petl_bench.errors import DataError
+
+#: Clips that one process prepares before it is replaced, so that what a decoder leaks does not add up.
+_CLIPS_PER_PROCESS = 1000
+
+_recipe: Recipe | None = None  # set once in every worker process
+
+
+class WorkerPool:
+    """`workers` processes, started afresh (spawn), one thread each; started by the first clip that is asked for."""
+
+    def __init__(self, recipe: Recipe, workers: int, timeout_s: float) -> None:
+        self._recipe = recipe
+        self._workers = workers
+        self._timeout_s = timeout_s
+        self._pool: ProcessPool | None = None
+
+    def outcomes(self, requests: Iterable[ClipRequest]) -> Iterator[tuple[ClipRequest, PreparedClip | str]]:
+        """Every request with its clip, or with the reason why there is none, in the order of the requests."""
+        waiting: deque[tuple[ClipRequest, Any]] = deque()
+        try:
+            for request in requests:
+                waiting.append((request, self._started().schedule(_work, args=(request,), timeout=self._timeout_s)))
+                if len(waiting) > 4 * self._workers:
+                    yield self._outcome(*waiting.popleft())
+            while waiting:
+                yield self._outcome(*waiting.popleft())
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def close(self) -> None:
+        """End the processes; what they are doing is given up."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
+    def _started(self) -> ProcessPool:
+        if self._pool is None:
+            self._pool = ProcessPool(
+                max_workers=self._workers,
+                max_tasks=_CLIPS_PER_PROCESS,
+                initializer=_start,
+                initargs=(self._recipe,),
+                context=multiprocessing.get_context("spawn"),
+            )
+        return self._pool
+
+    def _outcome(self, request: ClipRequest, future: Any) -> tuple[ClipRequest, PreparedClip | str]:
+        try:
+            return request, future.result()
+        except DataError as error:
+            return request, str(error)
+        except TimeoutError:
+            return request, f"cannot read {request.path}: gave up after {self._timeout_s:g} s"
+        except ProcessExpired as death:
+            return request, f"cannot read {request.path}: the worker process died (exit status {death.exitcode})"
+        except CancelledError:
+            raise RuntimeError("the loader was closed while its batches were being read") from None
+
+
+def _start(recipe: Recipe) -> None:
+    global _recipe
+    _recipe = recipe
+    torch.set_num_threads(1)
+
+
+def _work(request: ClipRequest) -> PreparedClip:
+    assert _recipe is not None
+    return prepare(_recipe, request)
