@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from petl_bench.data.clip_cache import ClipCache
+from petl_bench.data.clip_preparation import Recipe as ClipRecipe
 from petl_bench.data.descriptions import descriptions_for
 from petl_bench.data.loading import ClipLoader
 from petl_bench.data.manifest import Manifest, build_manifest
@@ -42,8 +44,9 @@ def run_trial(
     started = time.monotonic()
     job = _Job.prepare(trial, places, folder, notify)
     durations = {"prepare": time.monotonic() - started}
-    history = _train(job, durations, checkpoint_seconds)
-    evaluations = _evaluate_all(job, durations)
+    with job.loader:
+        history = _train(job, durations, checkpoint_seconds)
+        evaluations = _evaluate_all(job, durations)
     accuracies = {name: {"top1": result.top1, "top5": result.top5} for name, result in evaluations.items()}
     durations["total"] = time.monotonic() - started
     return TrialResult(
@@ -56,7 +59,7 @@ def run_trial(
         history=history,
         durations_s={name: round(seconds, 3) for name, seconds in durations.items()},
         environment=job.environment(),
-        notes=job.notes,
+        notes=[*job.notes, *job.remarks()],
         marks=job.marks(evaluations),
     )
 
@@ -110,8 +113,8 @@ class _Job:
             backbone_params=backbone_params,
             manifest=manifest,
             task=task,
-            loader=_loader(trial, places, options, dataset, manifest, task, model),
-            notes=[*manifest.annotations.notes, f"training clips: {task.source}"],
+            loader=_loader(trial, places, options, dataset, manifest, task),
+            notes=[*manifest.notes, f"training clips: {task.source}"],
         )
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -143,6 +146,14 @@ class _Job:
         if any(result.missing or result.unreadable for result in evaluations.values()) or self.missing(self.task.train):
             marks.append("incomplete-coverage")
         return marks
+
+    def remarks(self) -> list[str]:
+        """What was odd about clips that were read, in one note."""
+        remarks = sorted(self.loader.remarks.items())
+        if not remarks:
+            return []
+        first = "; ".join(f"{clip}: {remark}" for clip, remark in remarks[:5])
+        return [f"{len(remarks)} clips were read with a remark. {first}" + ("; ..." if len(remarks) > 5 else "")]
 
     def environment(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
@@ -189,15 +200,30 @@ def _check_count(trial: Trial, method: Method, model: DualEncoder) -> None:
 
 
 def _loader(
-    trial: Trial,
-    places: Places,
-    options: TrainingOptions,
-    dataset: Dataset,
-    manifest: Manifest,
-    task: Task,
-    model: DualEncoder,
+    trial: Trial, places: Places, options: TrainingOptions, dataset: Dataset, manifest: Manifest, task: Task
 ) -> ClipLoader:
-    raise NotImplementedError
+    backbone = BACKBONES.get(trial.backbone)
+    recipe = ClipRecipe(
+        num_frames=backbone.config.num_frames,
+        size=backbone.config.image_size,
+        mean=backbone.mean,
+        std=backbone.std,
+        augmentation=dataset.augmentation,
+        seed=_derived_seed(trial),
+        views=options.views,
+        crops=options.crops,
+        decoder=trial.decoder,
+        cache=ClipCache(places.cache / "clips"),
+    )
+    samples = [*task.train, *(sample for evaluation in task.evaluations for sample in evaluation.samples)]
+    clips = {sample.clip for sample in samples if sample.clip in manifest.found}
+    return ClipLoader(
+        {clip: manifest.found[clip].path for clip in clips},
+        recipe,
+        workers=places.loader_workers,
+        bad_clips_allowed=options.bad_clips_allowed,
+        total_clips=len(clips),
+    )
 
 
 def _train(job: _Job, durations: dict[str, float], checkpoint_seconds: float) -> list[dict[str, float]]:

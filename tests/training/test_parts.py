@@ -1,0 +1,74 @@
+"""Parts of the training loop: what is optimised, what is computed once, how accuracy counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import petl_bench as pb
+from petl_bench.registry import METHODS
+from petl_bench.training.evaluate import top_k_accuracy
+from petl_bench.training.fit import make_optimizer
+from petl_bench.training.text import TextFeatures
+from petl_bench.training_options import TrainingOptions
+
+CONFIG = pb.ViCLIPConfig(
+    image_size=32, num_frames=4, embed_dim=32, vision_width=64, vision_layers=2, vision_heads=2, text_width=32,
+    text_layers=2, text_heads=2,
+)  # fmt: skip
+SMALL = {"lora": {"rank": 2}, "zero_shot": {}, "full_finetune": {}}
+
+
+def attached(name: str) -> pb.DualEncoder:
+    model = pb.create_model(CONFIG)
+    pb.create_method(name, **SMALL.get(name, {"bottleneck_dim": 8})).attach(model)
+    return model
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if name != "zero_shot"])
+def test_only_trainable_parameters_reach_the_optimiser(name: str) -> None:
+    model = attached(name)
+    optimizer = make_optimizer(model, TrainingOptions())
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert all(parameter.requires_grad for parameter in held)
+    assert sum(parameter.numel() for parameter in held) == pb.trainable_parameters(model)
+    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] > 0 for p in group["params"]}
+    assert all((id(parameter) in decayed) == (parameter.ndim >= 2) for parameter in held)
+
+
+@pytest.mark.parametrize(("name", "calls"), [("vision_adapter", 1), ("text_adapter", 3)])
+def test_text_features_of_frozen_text_are_computed_once(
+    name: str, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = attached(name)
+    count = 0
+    encode = model.encode_text
+
+    def counted(tokens: torch.Tensor) -> torch.Tensor:
+        nonlocal count
+        count += 1
+        return encode(tokens)
+
+    monkeypatch.setattr(model, "encode_text", counted)
+    features = TextFeatures(model, pb.tokenize(["a video of pour.", "a video of jump."]))
+    for _ in range(3):
+        features()
+    assert count == calls
+
+
+def test_top_k_counts_ties_against_the_label() -> None:
+    scores = np.array([[0.5, 0.5], [0.2, 0.8], [0.9, 0.1]], dtype=np.float32)
+    assert top_k_accuracy([0, 1, 1], scores, 1) == pytest.approx(100 / 3)
+    assert top_k_accuracy([0, 1, 1], scores, 2) == 100.0
+
+
+@given(st.integers(1, 30), st.integers(2, 9), st.integers(0, 10**6))
+def test_top_1_equals_argmax_where_nothing_ties(clips: int, classes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.permutation(clips * classes).reshape(clips, classes).astype(np.float32)
+    labels = rng.integers(0, classes, clips)
+    assert top_k_accuracy(list(labels), scores, 1) == pytest.approx(100 * float((scores.argmax(1) == labels).mean()))
+    assert top_k_accuracy(list(labels), scores, classes) == 100.0

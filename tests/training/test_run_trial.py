@@ -1,0 +1,197 @@
+"""A whole trial on real files: what it learns, keeps, counts, and how it resumes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import petl_bench as pb
+from petl_bench.errors import TrialError
+from petl_bench.registry import METHODS
+from petl_bench.training.checkpoint import load_adapter, load_checkpoint
+from petl_bench.training.run_trial import run_trial
+from petl_bench.trial import Places, Progress, Trial, TrialResult
+
+MakeTrial = Callable[..., Trial]
+HYPER = {
+    "lora": {"rank": 2, "towers": "both"},
+    "adaptformer": {"bottleneck_dim": 8},
+    "msta": {"bottleneck_dim": 8},
+    "vision_adapter": {"bottleneck_dim": 8},
+    "text_adapter": {"bottleneck_dim": 8},
+}
+
+
+def run(trial: Trial, places: Places, folder: Path, **changes: object) -> TrialResult:
+    folder.mkdir(exist_ok=True)
+    return run_trial(trial, places, folder, lambda progress: None, **changes)  # type: ignore[arg-type]
+
+
+def same(left: TrialResult, right: TrialResult) -> bool:
+    return left.metrics == right.metrics and all(
+        np.array_equal(left.evaluations[name].scores, right.evaluations[name].scores) for name in left.evaluations
+    )
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_every_method_runs_and_scores_every_test_clip(
+    method: str, make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    result = run(make_trial(method, HYPER.get(method, {})), places, tmp_path)
+    assert {name: len(e.clips) for name, e in result.evaluations.items()} == {"base": 6, "novel": 6}
+    for evaluation in result.evaluations.values():
+        assert evaluation.scores.shape == (6, 2)
+        np.testing.assert_allclose(evaluation.scores.sum(axis=1), 1.0, atol=1e-5)
+    assert set(result.metrics) == {"base_top1", "novel_top1", "harmonic_mean"}
+    assert result.marks == ["random-weights"]
+    assert result.train_clips == {"expected": 12, "missing": 0, "unreadable": 0, "used": 12}
+
+
+def test_it_learns_the_base_classes(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    trial = make_trial("full_finetune", epochs=12, learning_rate=1e-3)
+    result = run(trial, places, tmp_path)
+    assert result.metrics["base_top1"] == 100.0
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+
+
+def test_the_same_trial_gives_the_same_numbers(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    trial = make_trial("msta", HYPER["msta"])
+    assert same(run(trial, places, tmp_path / "a"), run(trial, places, tmp_path / "b"))
+
+
+def test_another_seed_gives_others(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    trial = make_trial("full_finetune")
+    assert not same(run(trial, places, tmp_path / "a"), run(replace(trial, seed=1), places, tmp_path / "b"))
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("training", [{}, {"precision": "bf16"}, {"select": "val"}], ids=["fp32", "bf16", "val"])
+def test_an_interrupted_trial_resumes_with_the_same_numbers(
+    training: dict[str, str], make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    trial = make_trial("adaptformer", HYPER["adaptformer"], epochs=4, **training)
+    whole = run(trial, places, tmp_path / "whole")
+
+    def die(progress: Progress) -> None:
+        if progress.stage == "training" and progress.epoch == 3:
+            raise Killed
+
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    with pytest.raises(Killed):
+        run_trial(trial, places, folder, die, checkpoint_seconds=0.0)
+    state = load_checkpoint(folder / "checkpoint.pt")
+    assert state is not None and state["epochs_done"] == 2
+    resumed = run(trial, places, folder)
+    assert same(whole, resumed)
+    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in whole.history]
+
+
+def test_micro_batches_give_the_same_training(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    trial = make_trial("adaptformer", {"bottleneck_dim": 8, "dropout": 0.0}, learning_rate=1e-3)
+    cut = make_trial("adaptformer", {"bottleneck_dim": 8, "dropout": 0.0}, learning_rate=1e-3, micro_batch_size=2)
+    whole, micro = run(trial, places, tmp_path / "a"), run(cut, places, tmp_path / "b")
+    for name, evaluation in whole.evaluations.items():
+        np.testing.assert_allclose(micro.evaluations[name].scores, evaluation.scores, atol=1e-4)
+
+
+def test_loader_processes_change_nothing(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    trial = make_trial("lora", HYPER["lora"])
+    assert same(run(trial, places, tmp_path / "a"), run(trial, replace(places, loader_workers=2), tmp_path / "b"))
+
+
+def test_the_adapter_file_holds_the_trained_tensors_alone(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    trial = make_trial("lora", HYPER["lora"])
+    result = run(trial, places, tmp_path)
+    metadata, tensors = load_adapter(tmp_path / "adapter.safetensors")
+    assert sum(tensor.numel() for tensor in tensors.values()) == result.trainable_params
+    assert metadata["method"] == "lora" and metadata["hyper_parameters"]["rank"] == 2
+    assert metadata["trial"] == trial.key
+
+
+def test_zero_shot_trains_nothing(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    result = run(make_trial("zero_shot"), places, tmp_path)
+    assert result.trainable_params == 0 and result.history == []
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_more_views_are_averaged(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    result = run(make_trial("zero_shot", views=2, crops=3), places, tmp_path)
+    assert all(len(evaluation.clips) == 6 for evaluation in result.evaluations.values())
+
+
+def test_best_on_test_is_marked(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    result = run(make_trial("lora", HYPER["lora"], select="best-on-test", eval_every=1), places, tmp_path)
+    assert "best-on-test" in result.marks
+    assert all("selection_accuracy" in row for row in result.history)
+
+
+def test_val_holds_out_training_clips_and_says_so(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    result = run(make_trial("lora", HYPER["lora"], select="val"), places, tmp_path)
+    assert any("held out" in note for note in result.notes)
+
+
+def test_a_loss_that_is_not_finite_stops_the_trial(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    trial = make_trial("full_finetune", epochs=30, learning_rate=1e6)
+    with pytest.raises(TrialError, match=r"not finite at step \d+ .*clips .*\.mp4.*--set training\.learning_rate"):
+        run(trial, places, tmp_path)
+
+
+def test_missing_clips_are_counted_and_marked(
+    squares: Path, make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    some = tmp_path / "some"
+    shutil.copytree(squares, some)
+    (some / "red_square" / "test_7.mp4").unlink()
+    (some / "red_square" / "train_1.mp4").unlink()
+    result = run(make_trial("zero_shot", dataset={"path": str(some)}), places, tmp_path / "run")
+    assert result.evaluations["base"].missing == ["red_square/test_7.mp4"]
+    assert result.evaluations["base"].expected == 6 and len(result.evaluations["base"].clips) == 5
+    assert result.train_clips["missing"] == 1
+    assert "incomplete-coverage" in result.marks
+
+
+@pytest.mark.parametrize("allowed", [0.5, 0.0])
+def test_a_corrupt_clip_is_quarantined_up_to_the_threshold(
+    allowed: float, squares: Path, make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    some = tmp_path / "some"
+    shutil.copytree(squares, some)
+    (some / "green_square" / "test_8.mp4").write_text("<html>not found</html>")
+    trial = make_trial("zero_shot", dataset={"path": str(some)}, bad_clips_allowed=allowed)
+    if allowed == 0.0:
+        with pytest.raises(TrialError, match=r"1 of \d+ clips cannot be read.*test_8\.mp4"):
+            run(trial, places, tmp_path / "run")
+        return
+    result = run(trial, places, tmp_path / "run")
+    assert "test_8.mp4" in result.evaluations["base"].unreadable["green_square/test_8.mp4"]
+    assert "incomplete-coverage" in result.marks
+
+
+def test_data_that_changed_since_planning_is_refused(
+    squares: Path, make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    with pytest.raises(pb.DataError, match="changed since this trial was planned"):
+        run(replace(make_trial("zero_shot"), manifest_sha256="0" * 64), places, tmp_path)
+
+
+def test_a_damaged_checkpoint_says_what_to_do(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"PK not a checkpoint")
+    with pytest.raises(TrialError, match="delete it"):
+        run(make_trial("lora", HYPER["lora"]), places, tmp_path)
+
+
+def test_cuda_is_refused_where_there_is_none(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(TrialError, match="no CUDA device"):
+        run(make_trial("zero_shot"), replace(places, device="cuda"), tmp_path)
