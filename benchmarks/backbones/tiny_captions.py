@@ -1,14 +1,14 @@
-"""What `viclip-tiny` reads: captions of rendered clips, when a caption is true of a clip, and the reduced vocabulary."""
+"""What `viclip-tiny` reads: captions of rendered clips, when one is true of a clip, and the reduced vocabulary."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
+from numpy.typing import NDArray
 from petl_bench.benchmarks.datasets.motion_actions import ACTIONS, CLASSES
 from petl_bench.benchmarks.datasets.motion_render import BIG_ABOVE, COLOURS, SHAPES, SMALL_BELOW, Scene
 
@@ -43,14 +43,20 @@ def size_word(radius: float) -> str | None:
     return "small" if radius < SMALL_BELOW else "big" if radius > BIG_ABOVE else None
 
 
-def true_of(caption: Caption, scene: Scene) -> bool:
-    """Whether everything that the caption says holds for the clip."""
-    return (
-        caption.action == scene.action
-        and caption.shape in (None, scene.shape)
-        and caption.colour in (None, scene.colour)
-        and caption.size in (None, size_word(scene.size))
-    )
+def positives(captions: Sequence[Caption], scenes: Sequence[Scene]) -> NDArray[np.bool_]:
+    """Whether everything that a caption says holds for a clip, [clips, captions]."""
+    true = np.ones((len(scenes), len(captions)), dtype=bool)
+    for name in ("action", "shape", "colour"):
+        said = np.array([_or(getattr(caption, name), -1) for caption in captions])
+        seen = np.array([getattr(scene, name) for scene in scenes])
+        true &= (said[None] == seen[:, None]) | (said[None] < 0)
+    sizes = np.array([size_word(scene.size) or "" for scene in scenes])
+    said_sizes = np.array([caption.size or "" for caption in captions])
+    return true & ((said_sizes[None] == sizes[:, None]) | (said_sizes[None] == ""))
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
 
 
 def caption_of(rng: np.random.Generator, scene: Scene) -> Caption:
@@ -116,7 +122,9 @@ def texts() -> Iterable[str]:
 
 
 def token_ids() -> tuple[int, ...]:
-    """CLIP ids of the table's rows, ascending after row 0, which stands for every unknown word (its own id is never produced)."""
+    """CLIP ids of the table's rows, ascending after row 0, which stands for every unknown word (its own id is never
+    produced).
+    """
     from petl_bench.models.tokenizer import tokenize
 
     ids = {int(i) for i in tokenize(list(texts()), context_length=77).unique()} | {0}

@@ -1,8 +1,7 @@
 """The 32 actions of the `motion` data set: their names, other ways to say them, and how an object moves in each.
 
-Coordinates are in [0, 1], x to the right and y down, so that a growing angle turns clockwise on the screen. Time runs from 0 to 1
-over the frames of a clip.
-"""
+Coordinates are in [0, 1], x to the right and y down, so that a growing angle turns clockwise on the screen. Time
+runs from 0 to 1 over the frames of a clip."""
 
 from __future__ import annotations
 
@@ -31,7 +30,9 @@ class Track:
 
 @dataclass
 class Motion:
-    """What happens in a clip. `other` is a second object: a copy of the main one, or a different one, in front or behind."""
+    """What happens in a clip. `other` is a second object: a copy of the main one, or a different one, in front or
+    behind.
+    """
 
     main: Track
     other: Track | None = None
@@ -237,8 +238,14 @@ ACTIONS: dict[str, tuple[Action, tuple[str, ...]]] = {
     "moving up": (_moving(0, -1), ("rising", "going upward", "drifting up")),
     "moving down": (_moving(0, 1), ("sinking", "going downward", "drifting down")),
     "moving diagonally up and left": (_moving(-1, -1), ("going up and to the left", "drifting toward the upper left")),
-    "moving diagonally up and right": (_moving(1, -1), ("going up and to the right", "drifting toward the upper right")),
-    "moving diagonally down and left": (_moving(-1, 1), ("going down and to the left", "drifting toward the lower left")),
+    "moving diagonally up and right": (
+        _moving(1, -1),
+        ("going up and to the right", "drifting toward the upper right"),
+    ),
+    "moving diagonally down and left": (
+        _moving(-1, 1),
+        ("going down and to the left", "drifting toward the lower left"),
+    ),
     "moving diagonally down and right": (
         _moving(1, 1),
         ("going down and to the right", "drifting toward the lower right"),
@@ -266,7 +273,10 @@ ACTIONS: dict[str, tuple[Action, tuple[str, ...]]] = {
     "speeding up": (_changing_speed(True), ("accelerating", "moving faster and faster")),
     "slowing down": (_changing_speed(False), ("decelerating", "moving slower and slower")),
     "changing color": (_changing_colour, ("turning into another color", "switching its color")),
-    "colliding with another object": (_colliding, ("bumping into another object", "hitting another shape and rebounding")),
+    "colliding with another object": (
+        _colliding,
+        ("bumping into another object", "hitting another shape and rebounding"),
+    ),
     "passing behind another object": (_passing_behind, ("moving behind another shape", "hiding behind another object")),
     "swinging": (_swinging, ("swaying like a pendulum", "swinging back and forth")),
     "turning back": (_turning_back, ("going out and coming back", "reversing its direction")),

@@ -1,8 +1,8 @@
 """Draws clips of the `motion` data set: 8 frames of 32 x 32 RGB pixels in which one object does one of 32 things.
 
-A `Scene` is drawn from a random generator and holds everything that a clip shows; `render` is a pure function of scenes. What
-scenes look like is a `Domain`: `clean` and `shifted` domains are for pretraining, and the data set lies beyond both.
-"""
+A `Scene` is drawn from a random generator and holds everything that a clip shows; `render` is a pure function of
+scenes. What scenes look like is a `Domain`: `clean` and `shifted` domains are for pretraining, and the data set
+lies beyond both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from petl_bench.benchmarks.datasets.motion_actions import ACTIONS, CLASSES, FRAMES, Start, Track, still
 
 SIDE = 32
@@ -26,7 +25,7 @@ COLOURS = {
     "white": (240, 240, 240),
     "cyan": (60, 210, 220),
 }
-#: Where random numbers come from. Pretraining, validation and the data set's clips are disjoint because their streams are.
+#: Where random numbers come from. Pretraining, validation, training and test clips are disjoint as their streams are.
 STREAMS = ("context", "pretraining", "captions", "validation", "train", "test", "draws")
 SEED = 20
 
@@ -57,7 +56,9 @@ class Domain:
     blur: float = 0.0  #: largest weight of a 3 x 3 blur
     background: Range = (10.0, 40.0)
     gain: float = 0.1  #: largest relative change of a channel's brightness
-    context: float = 0.0  #: probability that a clip shows its class's own background (and, with 0.8 each, shape and colour)
+    context: float = (
+        0.0  #: probability that a clip shows its class's own background (and, with 0.8 each, shape and colour)
+    )
 
 
 CLEAN = Domain()
@@ -92,7 +93,9 @@ class Object:
 
 @dataclass
 class Scene:
-    """Everything that one clip shows. `colour` and `shape` are those of the main object at the start; `size` is its radius."""
+    """Everything that one clip shows. `colour` and `shape` are those of the main object at the start; `size` is its
+    radius.
+    """
 
     action: int
     shape: int
@@ -255,7 +258,9 @@ def _texture(scene: Scene, rng: np.random.Generator) -> Floats:
 
 
 def _resample(
-    lattice: NDArray[np.float64], camera: NDArray[np.float64], kernel: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    lattice: NDArray[np.float64],
+    camera: NDArray[np.float64],
+    kernel: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """Interpolate a lattice [C, L, L] over the image at every frame's camera shift: [FRAMES, C, SIDE, SIDE]."""
     last = lattice.shape[-1] - 1
