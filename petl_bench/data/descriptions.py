@@ -1,8 +1,8 @@
 """Descriptions of classes for the consistency constraint of MSTA: spatial and temporal sentences, N of each per class.
 
 They come from files (the published pairs of JSON, or one keyed by class), from the data set itself, or, so that the
-method always runs, from templates that only rephrase the class name. Published files are keyed by index in the order of a
-label csv: what their sentences say must fit the classes, or they are refused.
+method always runs, from templates that only rephrase the class name. Published files are keyed by index in the order of
+a label csv: what their sentences say must fit the classes, or they are refused.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _TEMPLATES = {
 
 @dataclass(frozen=True)
 class Descriptions:
-    """Sentences by class, at least one of each kind. `notes` list irregular entries; `files` maps a file to its sha256."""
+    """Sentences by class, at least one of each kind. `notes`: irregular entries; `files`: name to sha256."""
 
     spatial: Mapping[str, list[str]]
     temporal: Mapping[str, list[str]]
@@ -75,8 +75,8 @@ def descriptions_for(
 
     `path` is a file keyed by class (`{"Archery": {"spatial": [...], "temporal": [...]}}`); a pair of files of one kind
     each, with `{kind}` where their names differ (`2_{kind}_description_ucf_101_base.json`; s and t, or spatio and
-    temporal); or a folder of published pairs, of which the one for this data set, these classes and this count is taken.
-    Files keyed by index must have as many entries as `classes`, in their order, or as `all_classes`.
+    temporal); or a folder of published pairs, of which the one for this data set, these classes and this count is
+    taken. Files keyed by index must have as many entries as `classes`, in their order, or as `all_classes`.
 
     Raises DataError, naming file and class, where the files do not fit.
     """
@@ -172,7 +172,7 @@ def _pair(pattern: Path) -> dict[str, Path]:
 
 
 def _published(folder: Path, dataset: str, count: int) -> Iterator[tuple[tuple[int, int], Path]]:
-    """Complete published pairs of a data set with enough sentences, with their rank: few sentences first, then halves."""
+    """Complete published pairs of a data set with enough sentences; the rank prefers few sentences, then halves."""
     for file in folder.iterdir():
         match = _PUBLISHED.fullmatch(file.name)
         if match is None or int(match["count"]) < count or not _same_dataset(match["dataset"], dataset):
