@@ -10,7 +10,8 @@ one run, which viclip_tiny.json describes.
 
 Loss: contrastive in both directions, where a clip is a positive for every caption that is true of it; and, on heads
 that are dropped afterwards, the classification of action, shape and colour from the clip's feature, and the
-regression of the main object's track from every frame's patch tokens."""
+regression of the main object's track from every frame's patch tokens.
+"""
 
 from __future__ import annotations
 
@@ -291,6 +292,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--broad-steps", type=int, default=2200, help="optimiser steps on clean and shifted clips")
     parser.add_argument("--batch-size", type=int, default=64, help="clips per step")
     parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights")
+    parser.add_argument("--validation-clips", type=int, default=40, help="clips per class of the final report")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -314,7 +316,7 @@ def main(arguments: list[str] | None = None) -> None:
         "minutes": round((time.perf_counter() - started) / 60, 1),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {options.threads} CPU thread(s)",
-        "zero_shot_percent": zero_shot(model, clips_per_class=40),
+        "zero_shot_percent": zero_shot(model, options.validation_clips),
         "history": history,
     }
     save_result(model, options.output, record)

@@ -3,7 +3,8 @@
 It exists so that the whole harness runs anywhere, without a download. It is a constructed demonstration: its clips
 lie outside the domain that `viclip-tiny` was pretrained on, and every class has a usual background, shape and
 colour, as scenes give away actions in real data sets; so there is something to gain from fine-tuning and something
-to lose. It is no evidence that one method beats another."""
+to lose. It is no evidence that one method beats another.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class Motion(Dataset):
     here come from the training clips and the initialisation, not from which classes are novel.
 
     Training and test clips come from their own streams of random numbers, and so did the clips of pretraining,
-    which were also less shifted (at most 0.55) and without context."""
+    which were also less shifted (at most 0.55) and without context.
+    """
 
     needs_root = False
     licence = "MIT (made by this package)"

@@ -1,7 +1,8 @@
 """The 32 actions of the `motion` data set: their names, other ways to say them, and how an object moves in each.
 
 Coordinates are in [0, 1], x to the right and y down, so that a growing angle turns clockwise on the screen. Time
-runs from 0 to 1 over the frames of a clip."""
+runs from 0 to 1 over the frames of a clip.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 A `Scene` is drawn from a random generator and holds everything that a clip shows; `render` is a pure function of
 scenes. What scenes look like is a `Domain`: `clean` and `shifted` domains are for pretraining, and the data set
-lies beyond both."""
+lies beyond both.
+"""
 
 from __future__ import annotations
 
