@@ -11,8 +11,8 @@ _WHERE = "github.com/openai/CLIP (a TorchScript archive there: save its state di
 class CLIPB16(pb.Backbone):
     """CLIP ViT-B/16: frames encoded one by one and averaged, 77 text tokens, D = 512; 149,620,737 parameters.
 
-    Frames are normalised with ImageNet's mean and standard deviation, as ViFi-CLIP and X-CLIP do; CLIP itself was trained
-    with others.
+    Frames are normalised with ImageNet's mean and standard deviation, as ViFi-CLIP and X-CLIP do; CLIP itself was
+    trained with others.
     """
 
     paper = pb.Paper(
@@ -21,9 +21,9 @@ class CLIPB16(pb.Backbone):
         url="https://arxiv.org/abs/2103.00020",
         bibtex="""@inproceedings{radford2021clip,
   title     = {Learning Transferable Visual Models From Natural Language Supervision},
-  author    = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and Agarwal, Sandhini
-               and Sastry, Girish and Askell, Amanda and Mishkin, Pamela and Clark, Jack and Krueger, Gretchen and
-               Sutskever, Ilya},
+  author    = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and
+               Agarwal, Sandhini and Sastry, Girish and Askell, Amanda and Mishkin, Pamela and Clark, Jack and
+               Krueger, Gretchen and Sutskever, Ilya},
   booktitle = {International Conference on Machine Learning},
   year      = {2021}
 }""",

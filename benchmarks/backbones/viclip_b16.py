@@ -25,7 +25,7 @@ _LICENCE = "not stated beside the file; the code is Apache-2.0"
 
 @pb.register_backbone("viclip-b16")
 class ViCLIPB16(pb.Backbone):
-    """ViCLIP-B/16: joint space-time attention over 8 frames of 224 x 224, 32 text tokens, D = 512; 149,603,841 parameters."""
+    """ViCLIP-B/16: joint space-time attention, 8 frames at 224 x 224, 32 text tokens, D = 512; 149,603,841 weights."""
 
     paper = INTERNVID
     config = pb.ViCLIPConfig()
@@ -34,8 +34,8 @@ class ViCLIPB16(pb.Backbone):
             file="ViCLIP-B_InternVid-FLT-10M.pth",
             where=_WHERE,
             licence=_LICENCE,
-            expected="zero-shot top-1 K400 58.52, K600 55.37, K700 47.09 (ViCLIP's README); in MSTA (CVPR 2025) zero-shot "
-            "K400 base 68.7, novel 63.4 (200 classes each)",
+            expected="zero-shot top-1 K400 58.52, K600 55.37, K700 47.09 (ViCLIP's README); zero-shot K400 "
+            "in MSTA (CVPR 2025): base 68.7, novel 63.4 (200 classes each)",
         ),
         pb.PublishedWeights(
             file="ViCLIP-B-InternVid-FLT-10M.pth",

@@ -18,7 +18,7 @@ def _linked(data: str, expected: str = "") -> pb.PublishedWeights:
 
 @pb.register_backbone("viclip-l14")
 class ViCLIPL14(pb.Backbone):
-    """ViCLIP-L/14: joint space-time attention over 8 frames of 224 x 224, 32 text tokens, D = 768; 427,590,145 parameters."""
+    """ViCLIP-L/14: joint space-time attention, 8 frames at 224 x 224, 32 text tokens, D = 768; 427,590,145 weights."""
 
     paper = INTERNVID
     config = pb.ViCLIPConfig(

@@ -130,9 +130,9 @@ class TemporalConv(nn.Conv3d):
 class SpatioTemporalUp(nn.Module):
     """spatial(h) + temporal_scale * temporal(h): a linear map beside a convolution over time.
 
-    [B, N, dim] -> [B, N, width]. MSTA's up-projection (Chen et al., CVPR 2025). `cls` is what the class token gets from the convolution (see
-    `TemporalConv`). `layout` "sequence" reads the patch tokens as (T, h*w) in the order in which they lie, whatever
-    they stand for; for ViCLIP, whose tokens lie as (h*w, T), that mixes space and time.
+    [B, N, dim] -> [B, N, width]. MSTA's up-projection (Chen et al., CVPR 2025). `cls` is what the class token gets from
+    the convolution (see `TemporalConv`). `layout` "sequence" reads the patch tokens as (T, h*w) in the order in which
+    they lie, whatever they stand for; for ViCLIP, whose tokens lie as (h*w, T), that mixes space and time.
     """
 
     def __init__(

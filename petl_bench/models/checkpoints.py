@@ -19,8 +19,8 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """What a weights file holds: tensors by key, maybe inside `{"model": ...}`.
 
-    `.safetensors`, or torch's format with `weights_only=True`, memory-mapped where the file allows it. Raises WeightsError
-    for a missing, truncated or foreign file, and for a pickle that wants to run code.
+    `.safetensors`, or torch's format with `weights_only=True`, memory-mapped where the file allows it. Raises
+    WeightsError for a missing, truncated or foreign file, and for a pickle that wants to run code.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -61,7 +61,7 @@ def _is_torchscript(path: Path) -> bool:
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    name = re.search(r"[Gg]lobal:? (?:GLOBAL )?`?([\w.]+)", text)
+    name = re.search(r"GLOBAL ([\w.]+)", text)
     if "Weights only load failed" in text and name is not None:
         return f"refused, because it holds more than weights: it wants to call {name[1]}. Save its state dict alone"
     if "Weights only load failed" in text:

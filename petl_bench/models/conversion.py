@@ -1,8 +1,8 @@
 """Published ViCLIP and CLIP weights to this model and back: key names, packed weights, tables of positions.
 
-Published checkpoints pack q, k and v into one `in_proj`; here they are separate. Conversions follow ViCLIP's loader: a shorter
-table of positions keeps the first rows, a longer one is interpolated linearly; another image resolution is interpolated
-bicubically; a 2D patch embedding becomes the centre slice of a 3D one.
+Published checkpoints pack q, k and v into one `in_proj`; here they are separate. Conversions follow ViCLIP's loader: a
+shorter table of positions keeps the first rows, a longer one is interpolated linearly; another image resolution is
+interpolated bicubically; a 2D patch embedding becomes the centre slice of a 3D one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHOWN = 20
 
 
 def published_names(config: ViCLIPConfig) -> dict[str, tuple[str, ...]]:
-    """Every published key, in the published order, with the names of the parameters it holds (three where it packs them)."""
+    """Every published key, in the published order, with the parameters it holds (three where it packs q, k and v)."""
     video, text = ("vision_encoder.", "text_encoder.") if config.joint_space_time else ("visual.", "")
     text_tables = {
         f"{text}positional_embedding": ("text.positional_embedding",),
@@ -211,7 +211,7 @@ def _viclip_from_clip(
 
 
 def differences(wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Any]) -> str:
-    """Missing, unexpected and misshapen keys in words, the same key of several blocks in one entry; "" where all fit."""
+    """Missing, unexpected and misshapen keys in words, a key of several blocks in one entry; "" where all fit."""
     missing = [key for key in wanted if key not in state]
     unexpected = [str(key) for key in state if key not in wanted]
     misshapen = [

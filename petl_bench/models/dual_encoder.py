@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class DualEncoder(nn.Module):
     """A video and a text tower with a common embedding space of D channels.
 
-    ViCLIP (Wang et al., "InternVid", ICLR 2024) where `config.joint_space_time`, else CLIP (Radford et al., ICML 2021) with a
-    video's frame features averaged (Rasheed et al., "ViFi-CLIP", CVPR 2023). A new model has random weights, drawn from
-    torch's generator in CLIP's way.
+    ViCLIP (Wang et al., "InternVid", ICLR 2024) where `config.joint_space_time`, else CLIP (Radford et al., ICML 2021)
+    with a video's frame features averaged (Rasheed et al., "ViFi-CLIP", CVPR 2023). A new model has random weights,
+    drawn from torch's generator in CLIP's way.
     """
 
     def __init__(self, config: ViCLIPConfig) -> None:
@@ -127,14 +127,14 @@ class DualEncoder(nn.Module):
     def load_published_state_dict(self, state: Mapping[str, Any]) -> list[str]:
         """Load the published ViCLIP or CLIP keys into the backbone's own weights; strict. Returns what was converted.
 
-        Accepts `{"model": ...}` and `{"module": ...}` around the keys. Tables of positions of another length or resolution
-        are converted as published, and CLIP weights initialise a ViCLIP; each conversion is also logged as a warning.
-        Raises WeightsError that lists missing, unexpected and misshapen keys; then nothing is changed.
+        Accepts `{"model": ...}` and `{"module": ...}` around the keys. Tables of positions of another length or
+        resolution are converted as published, and CLIP weights initialise a ViCLIP; each conversion is also logged as a
+        warning. Raises WeightsError that lists missing, unexpected and misshapen keys; then nothing is changed.
         """
         return conversion.load_published(self, state)
 
     def published_state_dict(self) -> dict[str, Tensor]:
-        """The backbone's own weights under the published keys and in their shapes, bit for bit; attached modules stay out."""
+        """The backbone's own weights under the published keys and in their shapes, bit for bit, without attachments."""
         return conversion.to_published(self)
 
 

@@ -1,7 +1,7 @@
 """The order of video tokens: the only place that knows it.
 
-ViCLIP keeps one sequence per video, [B, 1 + h*w*T, C]: the class token, then patch n of frame t at 1 + n*T + t, with n counted
-row by row (space-major, time-minor). CLIP keeps one sequence per frame, [B*T, 1 + h*w, C].
+ViCLIP keeps one sequence per video, [B, 1 + h*w*T, C]: the class token, then patch n of frame t at 1 + n*T + t, with n
+counted row by row (space-major, time-minor). CLIP keeps one sequence per frame, [B*T, 1 + h*w, C].
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Grid:
-    """What a sequence of video tokens stands for: `frames` x `height` x `width` patches, and whether in one sequence."""
+    """What video tokens stand for: `frames` x `height` x `width` patches, and whether they are in one sequence."""
 
     frames: int
     height: int
@@ -31,7 +31,7 @@ def patches_by_place(tokens: Tensor, grid: Grid) -> Tensor:
 
 
 def from_patches_by_place(patches: Tensor, grid: Grid, cls: Tensor) -> Tensor:
-    """The inverse: [B, h*w, T, C] and class tokens ([B, 1, C], or [B*T, 1, C] per frame) back to a sequence of tokens."""
+    """The inverse: [B, h*w, T, C] and class tokens ([B, 1, C], or [B*T, 1, C] per frame) back to a sequence."""
     if grid.joint:
         return torch.cat([cls, patches.flatten(1, 2)], dim=1)
     return torch.cat([cls, patches.transpose(1, 2).flatten(0, 1)], dim=1)

@@ -20,8 +20,8 @@ log = logging.getLogger("petl_bench")
 class VideoTower(nn.Module):
     """ViCLIP's video encoder, or CLIP's image encoder applied to every frame: [B, T, 3, H, W] -> [B, D].
 
-    ViCLIP (joint space-time): one class token per video attends to the patches of all frames; each frame's patches get its
-    temporal embedding, a single frame the mean of them. CLIP: frames are encoded one by one, and their features averaged.
+    ViCLIP (joint space-time): one class token per video attends to the patches of all frames; each frame's patches get
+    its temporal embedding, a single frame the mean of them. CLIP: frames are encoded one by one, features averaged.
     """
 
     def __init__(self, config: ViCLIPConfig, switch: AdapterSwitch) -> None:
@@ -99,7 +99,7 @@ class VideoTower(nn.Module):
 class TextTower(nn.Module):
     """CLIP's text encoder: int64 [N, L] -> [N, D], read at the end-of-text token (the largest id of each row).
 
-    With a reduced table (`config.token_ids`) ids are mapped to its rows; a word outside it becomes row 0, with one warning.
+    With a reduced table (`config.token_ids`) ids are mapped to its rows; a word outside becomes row 0, with a warning.
     """
 
     known_ids: Tensor
@@ -133,7 +133,7 @@ class TextTower(nn.Module):
         self._check(tokens)
         end = tokens.argmax(dim=1)
         # Attention is causal, so nothing after the last end-of-text token can change a feature.
-        tokens = tokens[:, : int(end.max()) + 1]
+        tokens = tokens[:, : int(end.max()) + 1].contiguous()
         rows = tokens if self.config.token_ids is None else self._rows(tokens, end)
         x = self.token_embedding(rows) + self.positional_embedding[: tokens.shape[1]]
         for block in self.blocks:

@@ -57,9 +57,7 @@ def weights_directories() -> list[Path]:
 def wanted(backbone: type[Backbone]) -> str:
     """Which file a backbone wants, where it is published, and what to type."""
     if not backbone.published:
-        return (
-            f"{backbone.name} names no published weights; give --weights FILE, or --weights random to try things out."
-        )
+        return f"{backbone.name} names no published weights: type --weights FILE, or --weights random to try it."
     first = backbone.published[0]
     return (
         f"{backbone.name} wants {first.file} ({first.where}). Put it into {weights_directories()[0]}, or type "
