@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from petl_bench.environment import describe_machine
-from petl_bench.errors import PetlBenchError
+from petl_bench.errors import DataError, PetlBenchError
 from petl_bench.registry import BACKBONES, KINDS
 
 
@@ -47,15 +47,20 @@ def _torch() -> str:
 
 
 def _decoders() -> str:
-    """Each decoder reads a tiny file that PyAV encodes here."""
-    from petl_bench.data.decoding import available_decoders, read_clip
+    """Each decoder reads a tiny file that PyAV encodes here; one that works is enough."""
+    from petl_bench.data.decoding import DECODERS, read_clip
 
-    works = []
+    works, reasons = [], []
     with tempfile.TemporaryDirectory() as folder:
         clip = _encode_sample(Path(folder) / "sample.mp4")
-        for decoder in available_decoders():
-            frames = read_clip(clip, lambda count: [0, count - 1], decoder=decoder).frames
-            works.append(f"{decoder} ({frames.shape[2]}x{frames.shape[1]})")
+        for decoder in DECODERS:
+            try:
+                read_clip(clip, lambda count: [0, count - 1], decoder=decoder)
+                works.append(decoder)
+            except DataError as error:
+                reasons.append(f"{decoder}: {error}")
+    if not works:
+        raise DataError("; ".join(reasons))
     return ", ".join(works)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,16 @@ def _text(value: Any) -> str:
 
 
 def _type_name(kind: Any) -> str:
-    text = getattr(kind, "__name__", "") if isinstance(kind, type) else str(kind)
-    return text.replace("typing.", "").replace("Literal", "one of ")
+    """A type in words: `int`, `float or none`, `one of q, k, v`, `list of str`."""
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if typing.get_origin(kind) is tuple:
+        return f"list of {_type_name(arguments[0])}"
+    if arguments:
+        names = [_type_name(argument) for argument in arguments if argument is not type(None)]
+        return " or ".join([*names, "none"])
+    return str(kind.__name__)
 
 
 def _limits(metadata: Any) -> str:
