@@ -11,14 +11,26 @@ from typing import Any
 
 import pandas as pd
 
-
 _PLAIN = (
-    "method method_version backbone weights weights_sha256 setting setting_version dataset dataset_version manifest_sha256 split shots "
-    "seed decoder engine_version"
-).split()
+    "method",
+    "method_version",
+    "backbone",
+    "weights",
+    "weights_sha256",
+    "setting",
+    "setting_version",
+    "dataset",
+    "dataset_version",
+    "manifest_sha256",
+    "split",
+    "shots",
+    "seed",
+    "decoder",
+    "engine_version",
+)
 #: Mappings become canonical JSON text, so that they can be compared and grouped by.
 _MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training")
-_OF_RECORD = "trainable_params backbone_params attempts created petl_bench".split()
+_OF_RECORD = ("trainable_params", "backbone_params", "attempts", "created", "petl_bench")
 _OF_ENVIRONMENT = ("prompt_template", "device")
 _COLUMNS = ["trial", *_OF_RECORD, *_PLAIN, *_MAPPINGS, "coverage", "train_clips", "marks", *_OF_ENVIRONMENT]
 
@@ -30,8 +42,8 @@ def frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     for record in records:
         rows.append(_row(record, texts))
         metrics.append(record["metrics"])
-    columns = dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)) if rows else {name: () for name in _COLUMNS}
-    per_trial = pd.DataFrame({name: list(values) for name, values in columns.items()}, columns=_COLUMNS)
+    columns = [list(values) for values in zip(*rows, strict=True)] or [[] for _ in _COLUMNS]
+    per_trial = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
     per_trial["shots"] = per_trial["shots"].astype("Int64")
     position = [index for index, values in enumerate(metrics) for _ in values]
     result = per_trial.take(position).reset_index(drop=True)
@@ -58,7 +70,7 @@ def _row(record: Mapping[str, Any], texts: Callable[[Any], tuple[str, ...]]) -> 
 
 
 def _remembered_texts() -> Callable[[Any], tuple[str, ...]]:
-    """Canonical JSON of several mappings, worked out once for each combination; `marshal` tells 1, 1.0 and True apart."""
+    """Canonical JSON of mappings, worked out once for each combination; `marshal` tells 1, 1.0 and True apart."""
     known: dict[bytes, tuple[str, ...]] = {}
 
     def texts(mappings: tuple[Any, ...]) -> tuple[str, ...]:

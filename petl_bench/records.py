@@ -5,64 +5,39 @@ One folder per trial, `<runs>/trials/<key>/`:
 - `trial.json` everything that decided the numbers (`petl_bench.trial.Trial`);
 - `predictions-<evaluation>.npz` per clip: `clips`, `labels` [N], `scores` float32 [N, C], and `classes` [C];
 - `details.json` the history by epoch, the whole environment, missing and unreadable clips with their reasons;
-- `record.json` small: metrics, marks, coverage, parameter counts, durations. It is written last and in one step, and is the sole
-  proof that the trial is done.
+- `record.json` small: metrics, marks, coverage, parameter counts, durations. It is written last and in one step, and is
+  the sole proof that the trial is done.
 
-Every file is written under a temporary name in the same folder, synced, and renamed; so a reader sees a whole file or none, also
-on a shared network file system. Readers take nothing on trust: a damaged or foreign record is named and left out.
+Every file is written under a temporary name in the same folder, synced, and renamed; so a reader sees a whole file or
+none, also on a shared network file system. Readers take nothing on trust: a damaged or foreign record is named and left
+out.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import io
 import json
-import math
 import os
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import petl_bench
 from petl_bench.errors import StoreError
+from petl_bench.record_schema import SCHEMA, fault_of
 from petl_bench.trial import EvaluationResult, Trial, TrialResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Raised when the meaning of a field changes; readers refuse what they do not know.
-SCHEMA = 1
 RECORD = "record.json"
 
-_RECORD_TYPES: dict[str, type] = {
-    "schema": int,
-    "key": str,
-    "status": str,
-    "trial": dict,
-    "metrics": dict,
-    "marks": list,
-    "coverage": dict,
-    "train_clips": dict,
-    "trainable_params": int,
-    "backbone_params": int,
-    "durations_s": dict,
-    "notes": list,
-    "attempts": int,
-    "created": str,
-    "petl_bench": str,
-    "environment": dict,
-}
-_KINDS = tuple(_RECORD_TYPES.values())
-_record_values = itemgetter(*_RECORD_TYPES)
-_TRIAL_FIELDS = frozenset(field.name for field in dataclasses.fields(Trial))
-_COUNTS = frozenset(("expected", "found", "unreadable", "used"))
 _CHUNK = 500
 _BLOCK = 1 << 16
 
@@ -101,15 +76,17 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror}. Nothing else was lost; make room and run again.") from error
+        raise StoreError(f"cannot write {path}: {error.strerror}. What was recorded before is untouched.") from error
 
 
-def write_record(folder: str | Path, trial: Trial, result: TrialResult, *, attempts: int = 1, created: str | None = None) -> Path:
+def write_record(
+    folder: str | Path, trial: Trial, result: TrialResult, *, attempts: int = 1, created: str | None = None
+) -> Path:
     """Store a finished trial in its folder (`trial_folder`); returns the path of `record.json`, which is written last.
 
     `attempts` counts the starts of this trial, this one included; `created` is an ISO 8601 time, by default now.
@@ -141,9 +118,11 @@ def write_record(folder: str | Path, trial: Trial, result: TrialResult, *, attem
         "attempts": attempts,
         "created": created or datetime.now(UTC).isoformat(timespec="seconds"),
         "petl_bench": petl_bench.__version__,
-        "environment": {name: value for name, value in result.environment.items() if isinstance(value, (str, int, float))},
+        "environment": {
+            name: value for name, value in result.environment.items() if isinstance(value, (str, int, float))
+        },
     }
-    fault = _fault(values, folder.name)
+    fault = fault_of(values, folder.name)
     if fault:
         raise StoreError(f"trial {trial.title} cannot be recorded: {fault}")
     write_atomically(path, _json(values))
@@ -158,7 +137,12 @@ def _details(trial: Trial, result: TrialResult) -> dict[str, Any]:
         "environment": result.environment,
         "train_unreadable": result.train_unreadable,
         "evaluations": {
-            name: {"missing": evaluation.missing, "unreadable": evaluation.unreadable, "top1": evaluation.top1, "top5": evaluation.top5}
+            name: {
+                "missing": evaluation.missing,
+                "unreadable": evaluation.unreadable,
+                "top1": evaluation.top1,
+                "top5": evaluation.top5,
+            }
             for name, evaluation in result.evaluations.items()
         },
     }
@@ -177,10 +161,12 @@ def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
     import numpy as np
 
     scores = np.asarray(evaluation.scores, dtype=np.float32)
-    if scores.shape != (len(evaluation.clips), len(evaluation.classes)) or len(evaluation.labels) != len(evaluation.clips):
+    if scores.shape != (len(evaluation.clips), len(evaluation.classes)) or len(evaluation.labels) != len(
+        evaluation.clips
+    ):
         raise StoreError(
-            f"evaluation {name}: scores {scores.shape} do not fit {len(evaluation.clips)} clips, {len(evaluation.labels)} labels and "
-            f"{len(evaluation.classes)} classes"
+            f"evaluation {name}: scores {scores.shape} do not fit {len(evaluation.clips)} clips, "
+            f"{len(evaluation.labels)} labels and {len(evaluation.classes)} classes"
         )
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -267,54 +253,7 @@ def _parse(raw: bytes, name: str) -> tuple[dict[str, Any], str | None]:
         values = json.loads(raw)
     except (ValueError, RecursionError) as error:
         return {}, f"damaged: {error}"
-    return values, _fault(values, name)
-
-
-def _fault(values: Any, name: str) -> str | None:
-    """Why these values are not the record of the trial in the folder `name`; None where they are."""
-    if not isinstance(values, dict) or "schema" not in values:
-        return "not a record of petl-bench"
-    if values["schema"] != SCHEMA:
-        return f"schema {values['schema']!r}, while this version of petl-bench reads schema {SCHEMA}"
-    if not values.keys() >= _RECORD_TYPES.keys():
-        return f"damaged: lacks {', '.join(sorted(_RECORD_TYPES.keys() - values.keys()))}"
-    if tuple(map(type, _record_values(values))) != _KINDS:
-        return _type_fault(values)
-    if values["key"] != name:
-        return f"belongs to trial {values['key'][:12]}, not to this folder; a copied or renamed folder is not read"
-    if values["status"] != "done":
-        return f"status {values['status']!r} instead of 'done'"
-    return _trial_fault(values["trial"]) or _metrics_fault(values["metrics"]) or _coverage_fault(values["coverage"])
-
-
-def _type_fault(values: Mapping[str, Any]) -> str:
-    wrong = next(field for field, kind in _RECORD_TYPES.items() if type(values[field]) is not kind)
-    return f"damaged: {wrong} is {values[wrong]!r}, expected {_JSON_NAMES[_RECORD_TYPES[wrong]]}"
-
-
-_JSON_NAMES = {int: "a whole number", str: "a text", dict: "a mapping", list: "a list"}
-
-
-def _trial_fault(trial: Mapping[str, Any]) -> str | None:
-    if trial.keys() != _TRIAL_FIELDS:
-        return f"damaged: its trial lacks or adds {', '.join(sorted(trial.keys() ^ _TRIAL_FIELDS))}"
-    if type(trial["seed"]) is not int or (trial["shots"] is not None and type(trial["shots"]) is not int):
-        return f"damaged: seed {trial['seed']!r}, shots {trial['shots']!r}: expected whole numbers"
-    return None
-
-
-def _metrics_fault(metrics: Mapping[str, Any]) -> str | None:
-    for metric, value in metrics.items():
-        if type(value) not in (float, int) or not math.isfinite(value):
-            return f"damaged: {metric} is {value!r}, not a finite number"
-    return None
-
-
-def _coverage_fault(coverage: Mapping[str, Any]) -> str | None:
-    for evaluation, counts in coverage.items():
-        if type(counts) is not dict or not counts.keys() >= _COUNTS or set(map(type, counts.values())) != {int}:
-            return f"damaged: coverage of {evaluation} is {counts!r}, expected {', '.join(sorted(_COUNTS))}"
-    return None
+    return values, fault_of(values, name)
 
 
 # Reading all
@@ -358,19 +297,20 @@ class RecordReader:
 
 
 def iter_records(runs: str | Path | Sequence[str | Path]) -> Iterator[dict[str, Any]]:
-    """Every readable record under one or more output folders; damaged ones are left out (see RecordReader to learn which)."""
+    """Every readable record under one or more output folders; RecordReader also tells which were left out."""
     return iter(RecordReader(runs))
 
 
 def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     """All records under one or more output folders: one row per trial and metric, ordered by trial key.
 
-    Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`, `weights`, `setting`,
-    `dataset`, `split`, `shots`, `seed`, ...), where the mappings (`hyper_parameters`, `training`, `setting_options`,
-    `dataset_options`) are canonical JSON text; `metric` and `value`; `marks` (words between spaces); `coverage` and `train_clips`
-    (JSON text); `trainable_params`, `backbone_params`, `prompt_template`, `device`, `attempts`, `created`, `petl_bench`.
+    Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`,
+    `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), where the mappings (`hyper_parameters`, `training`,
+    `setting_options`, `dataset_options`) are canonical JSON text; `metric` and `value`; `marks` (words between spaces);
+    `coverage` and `train_clips` (JSON text); `trainable_params`, `backbone_params`, `prompt_template`, `device`,
+    `attempts`, `created`, `petl_bench`.
 
-    Warns (RecordWarning) of records that were left out because they are damaged, foreign, or the second of the same trial.
+    Warns (RecordWarning) of records left out because they are damaged, foreign, or the second of the same trial.
     Raises StoreError where a folder does not exist.
     """
     reader = RecordReader(runs)
@@ -429,7 +369,7 @@ def _parse_all(raws: list[bytes], names: list[str]) -> Iterable[tuple[dict[str, 
         together = json.loads(b"[" + b",".join(raws) + b"]")
     except (ValueError, RecursionError):
         together = []
-    faults = [_fault(values, name) for values, name in zip(together, names, strict=False)]
+    faults = [fault_of(values, name) for values, name in zip(together, names, strict=False)]
     if len(together) != len(names) or any(faults):
         return [_parse(raw, name) for raw, name in zip(raws, names, strict=True)]
     return zip(together, faults, strict=True)

@@ -60,8 +60,8 @@ def summarise(values: Sequence[float]) -> Summary:
 def harmonic_mean_over_seeds(base: Sequence[float], novel: Sequence[float]) -> Summary:
     """The harmonic mean of the mean base and the mean novel accuracy; `base[i]` and `novel[i]` belong to one seed.
 
-    The standard deviation is that of the seeds' own harmonic means. Raises ValueError where there is no value, or where the
-    numbers of seeds differ.
+    The standard deviation is that of the seeds' own harmonic means. Raises ValueError where there is no value, or where
+    the numbers of seeds differ.
     """
     own = summarise([harmonic_mean(one, other) for one, other in zip(base, novel, strict=True)])
     return Summary(harmonic_mean(summarise(base).mean, summarise(novel).mean), own.std, own.n)

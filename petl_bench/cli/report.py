@@ -1,0 +1,100 @@
+"""`petl-bench report`: records become a table. Never loads torch."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from petl_bench.errors import UsageError
+from petl_bench.records import RecordReader, write_atomically
+from petl_bench.registry import TABLES, load_plugin_file
+from petl_bench.render import FORMATS, format_of, render
+from petl_bench.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = 8
+
+
+@click.command()
+@click.option(
+    "--runs",
+    "folders",
+    multiple=True,
+    default=("runs",),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Output folder of `petl-bench run`; may be given several times.",
+)
+@click.option("--table", "name", required=True, help="Which table: petl-bench list tables.")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(list(FORMATS)),
+    default=None,
+    help="Output format; by default as the suffix of --output says, else terminal.",
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write to this file.")
+@click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
+)
+def command(
+    folders: tuple[Path, ...],
+    name: str,
+    output_format: str | None,
+    output: Path | None,
+    published: bool,
+    plugins: tuple[Path, ...],
+) -> None:
+    """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
+
+    Example: petl-bench report --runs runs --table base2novel --output table.tex
+    """  # fmt: skip
+    for path in plugins:
+        load_plugin_file(path)
+    source = TABLES.get(name)()
+    chosen = output_format or ("terminal" if output is None else format_of(output))
+    table = source.build(_records(folders), source.published() if published else None)
+    _write(table, chosen, output)
+    _say_what_is_missing(table, folders)
+
+
+def _records(folders: tuple[Path, ...]) -> pd.DataFrame:
+    reader = RecordReader(folders)
+    records = reader.frame()
+    for problem in reader.problems:
+        click.echo(f"left out: {problem}", err=True)
+    if records.empty:
+        where = ", ".join(map(str, folders))
+        raise UsageError(f"no record of a finished trial under {where}. See: petl-bench status --runs {folders[0]}")
+    return records
+
+
+def _write(table: Table, output_format: str, output: Path | None) -> None:
+    if output is not None:
+        write_atomically(output, render(table, output_format).encode())
+        click.echo(f"wrote {output} ({output_format})", err=True)
+    elif output_format == "terminal":
+        from rich.console import Console
+
+        from petl_bench.render.terminal import show
+
+        show(table, Console(highlight=False))
+    else:
+        click.echo(render(table, output_format), nl=False)
+
+
+def _say_what_is_missing(table: Table, folders: tuple[Path, ...]) -> None:
+    if not table.commands:
+        return
+    to = "" if folders[0] == Path("runs") else f" --output {shlex.quote(str(folders[0]))}"
+    click.echo("To fill what is missing:", err=True)
+    for line in table.commands[:_SHOWN]:
+        click.echo(f"  {line}{to}", err=True)
+    if len(table.commands) > _SHOWN:
+        click.echo(f"  ... and {len(table.commands) - _SHOWN} more", err=True)

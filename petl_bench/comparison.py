@@ -1,0 +1,294 @@
+"""From records to what a table compares: configurations (rows) on cases (column groups), with their reservations.
+
+Runs are averaged over seeds only: two trials share a cell only where they differ in nothing but the seed.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True, order=True)
+class Configuration:
+    """What is compared: a method with everything that decides its numbers, save the case and the seed."""
+
+    method: str
+    hyper_parameters: str  #: canonical JSON, as in a frame of records
+    training: str  #: canonical JSON
+    method_version: str
+    backbone: str
+    weights: str
+    weights_sha256: str
+    decoder: str
+    engine_version: int
+
+    @cached_property
+    def training_values(self) -> dict[str, Any]:
+        """The training options."""
+        values: dict[str, Any] = json.loads(self.training)
+        return values
+
+    @cached_property
+    def settable(self) -> dict[str, Any]:
+        """Everything in which two configurations of one method can differ, by a name that a reader knows."""
+        return {
+            **{f"{self.method}.{name}": value for name, value in json.loads(self.hyper_parameters).items()},
+            **{f"training.{name}": value for name, value in self.training_values.items()},
+            "version": self.method_version,
+            "decoder": self.decoder,
+            "engine": self.engine_version,
+        }
+
+    @property
+    def comparable(self) -> tuple[str, str, str, int, int]:
+        """Rows with the same backbone, weights and views are ranked together."""
+        training = self.training_values
+        return self.backbone, self.weights, self.weights_sha256, training.get("views", 1), training.get("crops", 1)
+
+
+@dataclass(frozen=True, order=True)
+class CaseKey:
+    """What configurations are compared on: data, split, shots, protocol."""
+
+    dataset: str
+    split: str
+    shots: int  #: 0: all clips
+    setting: str
+    setting_version: str
+    setting_options: str  #: canonical JSON
+    dataset_version: str
+    dataset_options: str  #: canonical JSON
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One trial of a configuration on a case."""
+
+    seed: int
+    values: tuple[float, ...]  #: in the order of the metrics that were asked for
+    marks: str
+    coverage: str
+    train_clips: str
+    trainable_params: int
+    backbone_params: int
+
+
+@dataclass
+class Comparison:
+    """All runs of one setting, each list ordered by seed."""
+
+    runs: dict[tuple[Configuration, CaseKey], list[Run]]
+    prompts: tuple[str, ...]
+    devices: tuple[str, ...]
+    configurations: list[Configuration] = field(init=False)
+    cases: list[CaseKey] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Rows by number of trainable parameters, then by name; cases by name."""
+        sizes: dict[Configuration, int] = {}
+        for (configuration, _), runs in self.runs.items():
+            sizes[configuration] = max(sizes.get(configuration, 0), runs[0].trainable_params)
+        self.configurations = sorted(sizes, key=lambda configuration: (sizes[configuration], configuration))
+        self.cases = sorted({case for _, case in self.runs})
+
+    def of(self, configuration: Configuration, case: CaseKey) -> list[Run]:
+        """The runs of one cell; empty where there are none."""
+        return self.runs.get((configuration, case), [])
+
+    def groups(self) -> dict[tuple[str, str, str, int, int], list[Configuration]]:
+        """The configurations that may be ranked together, by what they share."""
+        grouped: dict[tuple[str, str, str, int, int], list[Configuration]] = defaultdict(list)
+        for configuration in self.configurations:
+            grouped[configuration.comparable].append(configuration)
+        return dict(sorted(grouped.items()))
+
+
+def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str]) -> Comparison:
+    """The runs of one setting that have all of these metrics."""
+    chosen = records[(records["setting"] == setting) & records["metric"].isin(list(metrics))]
+    trials = chosen.drop_duplicates("trial").set_index("trial")
+    for metric in metrics:
+        trials[metric] = chosen[chosen["metric"] == metric].set_index("trial")["value"]
+    trials = trials.dropna(subset=list(metrics))
+    trials["shots"] = trials["shots"].fillna(0)
+    configurations, cases = _tuples(trials, Configuration), _tuples(trials, CaseKey)
+    trials["values"] = pd.Series(_columns(trials, metrics), index=trials.index, dtype=object)
+    runs = _tuples(trials, Run)
+    cells: dict[tuple[tuple[Any, ...], tuple[Any, ...]], list[Run]] = defaultdict(list)
+    for configuration, case, run in zip(configurations, cases, runs, strict=True):
+        cells[configuration, case].append(Run(*run))
+    made = {
+        (Configuration(*configuration), CaseKey(*case)): sorted(found, key=lambda run: run.seed)
+        for (configuration, case), found in cells.items()
+    }
+    return Comparison(made, _distinct(trials["prompt_template"]), _distinct(trials["device"]))
+
+
+def _tuples(trials: pd.DataFrame, kind: type) -> list[tuple[Any, ...]]:
+    return _columns(trials, [each.name for each in fields(kind)])
+
+
+def _columns(trials: pd.DataFrame, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    return list(zip(*[trials[name].tolist() for name in names], strict=True))
+
+
+def _distinct(values: pd.Series) -> tuple[str, ...]:
+    return tuple(sorted(map(str, values.dropna().unique())))
+
+
+# Labels: as short as they may be while nothing is confused
+
+
+def row_labels(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
+    """Method names, with the values in which the configurations of one method differ."""
+    differences = _differences({each: each.settable for each in configurations}, lambda each: each.method)
+    return {
+        each: _label(each.method, {name.removeprefix(f"{each.method}."): value for name, value in found.items()})
+        for each, found in differences.items()
+    }
+
+
+def case_labels(cases: Sequence[CaseKey]) -> dict[CaseKey, str]:
+    """Data set names, with what tells the cases of one data set apart."""
+    differences = _differences({case: _case_settings(case) for case in cases}, lambda case: case.dataset)
+    return {case: _label(case.dataset, found) for case, found in differences.items()}
+
+
+def _case_settings(case: CaseKey) -> dict[str, Any]:
+    return {
+        "split": case.split,
+        "shots": case.shots or "all",
+        **json.loads(case.dataset_options),
+        **json.loads(case.setting_options),
+        "protocol": case.setting_version,
+        "data version": case.dataset_version,
+        "files": case.manifest_sha256[:8],
+    }
+
+
+def _differences(settings: Mapping[Any, Mapping[str, Any]], family: Any) -> dict[Any, dict[str, Any]]:
+    """For each thing, those of its settings that are not alike in its family."""
+    families: dict[Any, list[Any]] = defaultdict(list)
+    for thing in settings:
+        families[family(thing)].append(thing)
+    found: dict[Any, dict[str, Any]] = {}
+    for things in families.values():
+        seen: dict[str, set[str]] = defaultdict(set)
+        for thing in things:
+            for name in set().union(*(settings[other] for other in things)):
+                seen[name].add(json.dumps(settings[thing].get(name)))
+        for thing in things:
+            found[thing] = {name: value for name, value in settings[thing].items() if len(seen[name]) > 1}
+    return found
+
+
+def _label(name: str, differences: Mapping[str, Any]) -> str:
+    inside = ", ".join(f"{setting}={_text(value)}" for setting, value in differences.items())
+    return f"{name} ({inside})" if inside else name
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# Reservations
+
+
+def usual_seeds(comparison: Comparison, configurations: Sequence[Configuration], case: CaseKey) -> frozenset[int]:
+    """The seeds that most of these configurations have on a case; the larger set wins a tie."""
+    sets = [seeds_of(comparison.of(each, case)) for each in configurations]
+    counts = Counter(seeds for seeds in sets if seeds)
+    if not counts:
+        return frozenset()
+    return max(counts, key=lambda seeds: (counts[seeds], len(seeds), sorted(seeds, reverse=True)))
+
+
+def seeds_of(runs: Sequence[Run]) -> frozenset[int]:
+    """The seeds of these runs."""
+    return frozenset(run.seed for run in runs)
+
+
+def marks_of(runs: Sequence[Run], usual: frozenset[int]) -> tuple[str, ...]:
+    """The marks of the records, and those that follow from coverage and seeds."""
+    marks = {word for run in runs for word in run.marks.split()}
+    if any(uncovered(run) for run in runs):
+        marks.add("incomplete-coverage")
+    if runs and seeds_of(runs) != usual:
+        marks.add("partial-seeds")
+    return tuple(sorted(marks))
+
+
+def uncovered(run: Run) -> str:
+    """Which clips a run did not use, in words; empty where it used all."""
+    parts = []
+    train = json.loads(run.train_clips)
+    if train.get("used", 0) < train.get("expected", 0):
+        parts.append(f"training: {train['used']:,} of {train['expected']:,} clips used")
+    for evaluation, counts in json.loads(run.coverage).items():
+        if counts["used"] < counts["expected"]:
+            parts.append(
+                f"{evaluation}: {counts['used']:,} of {counts['expected']:,} test clips scored "
+                f"({counts['expected'] - counts['found']:,} not found, {counts['unreadable']:,} unreadable)"
+            )
+    return "; ".join(parts)
+
+
+def scored(runs: Sequence[Run]) -> tuple[int, int]:
+    """Test clips scored and expected over all evaluations, of the run that scored fewest."""
+    totals = []
+    for run in runs:
+        counts = json.loads(run.coverage).values()
+        totals.append((sum(each["used"] for each in counts), sum(each["expected"] for each in counts)))
+    return min(totals)
+
+
+# What would fill the gaps
+
+
+def commands(comparison: Comparison, setting: str) -> list[str]:
+    """The commands that would run the missing cells and seeds."""
+    methods: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for configurations in comparison.groups().values():
+        differences = _differences({each: each.settable for each in configurations}, lambda each: each.method)
+        for case in comparison.cases:
+            usual = usual_seeds(comparison, configurations, case)
+            for configuration in configurations:
+                missing = usual - seeds_of(comparison.of(configuration, case))
+                if missing:
+                    flags = _flags(configuration, case, missing, differences[configuration])
+                    methods[flags].append(configuration.method)
+    return [
+        shlex.join(["petl-bench", "run", "--methods", ",".join(dict.fromkeys(names)), "--setting", setting, *flags])
+        for flags, names in methods.items()
+    ]
+
+
+def _flags(
+    configuration: Configuration, case: CaseKey, seeds: Iterable[int], differences: Mapping[str, Any]
+) -> tuple[str, ...]:
+    flags = ["--datasets", case.dataset, "--backbone", configuration.backbone]
+    if configuration.weights != "packaged":
+        flags += ["--weights", configuration.weights]
+    flags += ["--seeds", ",".join(map(str, sorted(seeds)))]
+    if case.split:
+        flags += ["--splits", case.split]
+    if case.shots:
+        flags += ["--shots", str(case.shots)]
+    options = {
+        f"{case.dataset}.{name}": value for name, value in json.loads(case.dataset_options).items() if value is not None
+    }
+    settable = {name: value for name, value in differences.items() if "." in name}
+    for name, value in {**options, **settable}.items():
+        flags += ["--set", f"{name}={_text(value)}"]
+    return tuple(flags)

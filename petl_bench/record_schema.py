@@ -1,0 +1,82 @@
+"""What a record must hold to be one; everything else is named with the reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import Any
+
+from petl_bench.trial import Trial
+
+#: Raised when the meaning of a field changes; readers refuse what they do not know.
+SCHEMA = 1
+
+_RECORD_TYPES: dict[str, type] = {
+    "schema": int,
+    "key": str,
+    "status": str,
+    "trial": dict,
+    "metrics": dict,
+    "marks": list,
+    "coverage": dict,
+    "train_clips": dict,
+    "trainable_params": int,
+    "backbone_params": int,
+    "durations_s": dict,
+    "notes": list,
+    "attempts": int,
+    "created": str,
+    "petl_bench": str,
+    "environment": dict,
+}
+_KINDS = tuple(_RECORD_TYPES.values())
+_record_values = itemgetter(*_RECORD_TYPES)
+_TRIAL_FIELDS = frozenset(field.name for field in dataclasses.fields(Trial))
+_COUNTS = frozenset(("expected", "found", "unreadable", "used"))
+_JSON_NAMES = {int: "a whole number", str: "a text", dict: "a mapping", list: "a list"}
+
+
+def fault_of(values: Any, name: str) -> str | None:
+    """Why these values are not the record of the trial in the folder `name`; None where they are."""
+    if not isinstance(values, dict) or "schema" not in values:
+        return "not a record of petl-bench"
+    if values["schema"] != SCHEMA:
+        return f"schema {values['schema']!r}, while this version of petl-bench reads schema {SCHEMA}"
+    if not values.keys() >= _RECORD_TYPES.keys():
+        return f"damaged: lacks {', '.join(sorted(_RECORD_TYPES.keys() - values.keys()))}"
+    if tuple(map(type, _record_values(values))) != _KINDS:
+        return _type_fault(values)
+    if values["key"] != name:
+        return f"belongs to trial {values['key'][:12]}, not to this folder; a copied or renamed folder is not read"
+    if values["status"] != "done":
+        return f"status {values['status']!r} instead of 'done'"
+    return _trial_fault(values["trial"]) or _metrics_fault(values["metrics"]) or _coverage_fault(values["coverage"])
+
+
+def _type_fault(values: Mapping[str, Any]) -> str:
+    wrong = next(field for field, kind in _RECORD_TYPES.items() if type(values[field]) is not kind)
+    return f"damaged: {wrong} is {values[wrong]!r}, expected {_JSON_NAMES[_RECORD_TYPES[wrong]]}"
+
+
+def _trial_fault(trial: Mapping[str, Any]) -> str | None:
+    if trial.keys() != _TRIAL_FIELDS:
+        return f"damaged: its trial lacks or adds {', '.join(sorted(trial.keys() ^ _TRIAL_FIELDS))}"
+    if type(trial["seed"]) is not int or (trial["shots"] is not None and type(trial["shots"]) is not int):
+        return f"damaged: seed {trial['seed']!r}, shots {trial['shots']!r}: expected whole numbers"
+    return None
+
+
+def _metrics_fault(metrics: Mapping[str, Any]) -> str | None:
+    for metric, value in metrics.items():
+        if type(value) not in (float, int) or not math.isfinite(value):
+            return f"damaged: {metric} is {value!r}, not a finite number"
+    return None
+
+
+def _coverage_fault(coverage: Mapping[str, Any]) -> str | None:
+    for evaluation, counts in coverage.items():
+        if type(counts) is not dict or not counts.keys() >= _COUNTS or set(map(type, counts.values())) != {int}:
+            return f"damaged: coverage of {evaluation} is {counts!r}, expected {', '.join(sorted(_COUNTS))}"
+    return None

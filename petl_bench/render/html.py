@@ -1,0 +1,23 @@
+"""One self-contained HTML page: nothing is loaded from elsewhere, and every text is escaped."""
+
+from __future__ import annotations
+
+import jinja2
+
+from petl_bench.render import clean, notes, number
+from petl_bench.table import Table, symbols
+
+
+def render(table: Table) -> str:
+    """The page; a tooltip on every number says where it comes from."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("petl_bench.render", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["clean"] = clean
+    template = environment.get_template("table.html.jinja")
+    return template.render(table=table, number=number, symbols=symbols, notes=notes(table))

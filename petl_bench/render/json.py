@@ -1,0 +1,17 @@
+"""JSON: the whole table as it is, at full precision."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from petl_bench.table import Table
+
+#: Raised when a field changes its meaning.
+SCHEMA = 1
+
+
+def render(table: Table) -> str:
+    """The fields of `petl_bench.table.Table`, nested, and the meaning of every mark that occurs."""
+    values = {"schema": SCHEMA, **asdict(table), "marks": {mark.word: asdict(mark) for mark in table.marks()}}
+    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

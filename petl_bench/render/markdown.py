@@ -1,0 +1,44 @@
+"""GitHub Markdown: best in bold, second underlined."""
+
+from __future__ import annotations
+
+import re
+
+from tabulate import tabulate
+
+from petl_bench.render import clean, marked, notes, number
+from petl_bench.table import Cell, Column, Row, Table
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
+
+
+def render(table: Table) -> str:
+    """The table, with the notes as a list below."""
+    headers = [escape(table.corner), *[_header(column) for column in table.columns]]
+    lines: list[list[str]] = []
+    for group in table.groups:
+        lines.append([f"*{escape(group.title)}*", *[""] * len(table.columns)])
+        lines += [_line(row, table.columns) for row in group.rows]
+    alignment = ["left", *["right"] * len(table.columns)]
+    grid = tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=alignment)
+    listed = "\n".join(f"- {escape(note)}" for note in notes(table))
+    return f"### {escape(table.title)}\n\n{grid}\n\n{listed}\n"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, in a table cell too."""
+    return _SPECIAL.sub(r"\\\1", clean(text))
+
+
+def _header(column: Column) -> str:
+    return escape(f"{column.group} {column.label}")
+
+
+def _line(row: Row, columns: tuple[Column, ...]) -> list[str]:
+    cells = [_cell(cell, column) for cell, column in zip(row.cells, columns, strict=True)]
+    return [escape(marked(clean(row.label), row.marks)), *cells]
+
+
+def _cell(cell: Cell, column: Column) -> str:
+    text = escape(marked(number(cell, column), cell.marks))
+    return {"best": f"**{text}**", "second": f"<u>{text}</u>", "": text}[cell.rank]

@@ -1,0 +1,113 @@
+"""Text for a terminal. A table wider than the screen is printed in parts that repeat the first column, uncut."""
+
+from __future__ import annotations
+
+import io
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from petl_bench.render import clean, marked, notes, number
+from petl_bench.table import Cell, Column, Table
+
+_PADDING = 2
+_WIDTH = 80
+_LABEL_WIDTH = 36  #: longer labels, and the titles of groups, go over several lines
+_UNLIMITED = 100_000
+
+
+def render(table: Table) -> str:
+    """The table as plain text, 80 columns wide where its numbers allow."""
+    buffer = io.StringIO()
+    show(table, Console(file=buffer, width=_WIDTH, color_system=None, force_terminal=False))
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def show(table: Table, console: Console) -> None:
+    """Print the table; best is bold and second underlined on a terminal, `*` and `+` stand before them elsewhere."""
+    styled = console.is_terminal
+    console.print(Text(clean(table.title), style="bold"))
+    console.print()
+    for part in _parts(table, console.width):
+        grid = _grid(table, part, styled)
+        # Without a width of its own, a table is squeezed into the screen by cutting its cells.
+        grid.width = Measurement.get(console, console.options.update(max_width=_UNLIMITED), grid).maximum
+        console.print(grid, crop=False)
+        console.print()
+    legend = [] if styled or not _has_ranks(table) else ["*: best, +: second"]
+    for note in [*legend, *notes(table)]:
+        console.print(Text(note, style="dim"))
+
+
+def _has_ranks(table: Table) -> bool:
+    return any(cell.rank for group in table.groups for row in group.rows for cell in row.cells)
+
+
+def _parts(table: Table, width: int) -> list[list[int]]:
+    """Indices of the columns of each part; a column group stays together."""
+    room = width - _label_width(table)
+    parts: list[list[int]] = [[]]
+    used = first = 0
+    for label, count in table.column_groups():
+        indices = list(range(first, first + count))
+        widths = [_column_width(table, index) for index in indices]
+        widths[0] = max(widths[0], cell_len(clean(label)))
+        needed = sum(widths) + _PADDING * count
+        if parts[-1] and used + needed > room:
+            parts.append([])
+            used = 0
+        parts[-1] += indices
+        used += needed
+        first += count
+    return parts
+
+
+def _label_width(table: Table) -> int:
+    labels = [_label(row.label, row.marks) for group in table.groups for row in group.rows]
+    return min(max(map(cell_len, labels), default=0) + _PADDING, _LABEL_WIDTH)
+
+
+def _column_width(table: Table, index: int) -> int:
+    column = table.columns[index]
+    cells = [_plain(row.cells[index], column) for group in table.groups for row in group.rows]
+    return max(map(cell_len, [clean(column.label), *cells]))
+
+
+def _plain(cell: Cell, column: Column) -> str:
+    sign = {"best": "*", "second": "+", "": ""}[cell.rank]
+    return sign + marked(number(cell, column), cell.marks)
+
+
+def _label(label: str, marks: tuple[str, ...]) -> str:
+    return "  " + marked(clean(label), marks)
+
+
+def _grid(table: Table, indices: list[int], styled: bool) -> RichTable:
+    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _PADDING, 0, 0))
+    grid.add_column(Text("\n" + clean(table.corner)), width=_label_width(table), overflow="fold")
+    previous = None
+    for index in indices:
+        column = table.columns[index]
+        group = "" if column.group == previous else clean(column.group)
+        grid.add_column(Text(f"{group}\n{clean(column.label)}"), justify="right", no_wrap=True)
+        previous = column.group
+    for group_of_rows in table.groups:
+        if all(row.cells[index].origin == "absent" for row in group_of_rows.rows for index in indices):
+            continue
+        grid.add_section()
+        grid.add_row(Text(clean(group_of_rows.title), style="italic"))
+        for row in group_of_rows.rows:
+            cells = [_styled(row.cells[index], table.columns[index], styled) for index in indices]
+            grid.add_row(Text(_label(row.label, row.marks)), *cells)
+    return grid
+
+
+def _styled(cell: Cell, column: Column, styled: bool) -> Text:
+    if not styled:
+        return Text(_plain(cell, column))
+    style = {"best": "bold", "second": "underline", "": "dim" if cell.origin == "quoted" else ""}[cell.rank]
+    return Text(marked(number(cell, column), cell.marks), style=style)

@@ -1,0 +1,168 @@
+"""A table of results whose cells know where they come from. Renderers print it; they know no particular table.
+
+A table plugin subclasses `TableSource` and is registered with `@register_table("name")`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: `run`: from records; `quoted`: somebody else's number, with its source; `absent`: not there, with the reason.
+Origin = Literal["run", "quoted", "absent"]
+Rank = Literal["", "best", "second"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A reservation that a number carries: its word in records, its one-letter symbol in a table, its meaning."""
+
+    word: str
+    symbol: str
+    meaning: str
+
+
+MARKS = {
+    mark.word: mark
+    for mark in (
+        Mark(
+            "random-weights",
+            "R",
+            "random weights of the backbone: says nothing about the method",
+        ),
+        Mark("best-on-test", "T", "the epoch was selected on the test clips; only to compare with papers that did so"),
+        Mark("incomplete-coverage", "C", "some clips are missing or unreadable"),
+        Mark("partial-seeds", "S", "other seeds than the rest of the column"),
+        Mark("quoted", "Q", "quoted, not run here"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry. `value` is a number in the column's unit, a text, or None where it is absent.
+
+    `std` is the sample standard deviation over `n` runs; `source`: where a quoted number stands, or why there is none.
+    """
+
+    value: float | str | None = None
+    std: float | None = None
+    n: int | None = None
+    origin: Origin = "run"
+    source: str = ""
+    rank: Rank = ""
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """`group` is the header above neighbouring columns; `format` a format specification for its numbers."""
+
+    label: str
+    group: str = ""
+    format: str = ".1f"
+
+    def text(self, number: float) -> str:
+        """A number as the column shows it."""
+        return format(number, self.format)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: a label, its marks, and one cell per column."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows that belong together (and are ranked together, if at all), under a common title."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything a renderer prints. `commands` are those that would fill its missing cells."""
+
+    name: str
+    title: str
+    corner: str
+    columns: tuple[Column, ...]
+    groups: tuple[RowGroup, ...]
+    footers: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+    def marks(self) -> list[Mark]:
+        """The marks that occur, in a fixed order; a word that is not known here stands for itself."""
+        used = {word for group in self.groups for row in group.rows for word in row.marks}
+        used |= {word for group in self.groups for row in group.rows for cell in row.cells for word in cell.marks}
+        return [MARKS[word] for word in MARKS if word in used] + [mark_of(word) for word in sorted(used - MARKS.keys())]
+
+    def column_groups(self) -> list[tuple[str, int]]:
+        """Neighbouring columns of one group: (its header, number of columns)."""
+        groups: list[tuple[str, int]] = []
+        for column in self.columns:
+            if groups and groups[-1][0] == column.group:
+                groups[-1] = (column.group, groups[-1][1] + 1)
+            else:
+                groups.append((column.group, 1))
+        return groups
+
+
+class TableSource:
+    """Base of every table plugin: a pure function from records, and published numbers, to a table."""
+
+    name: ClassVar[str] = ""
+
+    def published(self) -> pd.DataFrame | None:
+        """The published numbers that this table may quote; None where there are none."""
+        return None
+
+    def build(self, records: pd.DataFrame, published: pd.DataFrame | None) -> Table:
+        """The table of these records (see `petl_bench.load_records`), with `published` numbers beside them where given.
+
+        Raises UsageError where no record fits the table.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define build(self, records, published)")
+
+
+def mark_of(word: str) -> Mark:
+    """The mark for a word of a record."""
+    return MARKS.get(word, Mark(word, word, word))
+
+
+def symbols(marks: Iterable[str]) -> str:
+    """The symbols of marks as one text, e.g. "RC"; unknown ones follow with their words."""
+    words = set(marks)
+    known = "".join(mark.symbol for word, mark in MARKS.items() if word in words)
+    return ",".join([*([known] if known else []), *sorted(words - MARKS.keys())])
+
+
+def ranked(cells: Sequence[Cell], column: Column) -> list[Cell]:
+    """The cells of one column with the best and the second marked, higher is better.
+
+    Only numbers that were run here and carry no mark are ranked, and only where there are two to compare. Numbers that
+    the column shows alike are equal, and share their rank.
+    """
+    shown = {
+        index: float(column.text(cell.value))
+        for index, cell in enumerate(cells)
+        if isinstance(cell.value, (int, float)) and cell.origin == "run" and not cell.marks
+    }
+    if len(shown) < 2:
+        return list(cells)
+    ladder = sorted(set(shown.values()), reverse=True)
+    ranks: dict[float, Rank] = {ladder[0]: "best"}
+    if len(ladder) > 1:
+        ranks[ladder[1]] = "second"
+    return [
+        replace(cell, rank=ranks.get(shown[index], "")) if index in shown else cell for index, cell in enumerate(cells)
+    ]
