@@ -13,7 +13,7 @@ import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 from petl_bench.errors import DataError
@@ -24,6 +24,7 @@ VIDEO_SUFFIXES = frozenset(
 _TEXT_SUFFIXES = frozenset({".csv", ".json", ".txt"})
 
 
+@lru_cache(maxsize=16384)
 def canonical(name: str) -> str:
     """A class name for comparison: its letters and digits, in lower case ("brush_hair", "BrushHair": "brushhair")."""
     return "".join(character for character in name.casefold() if character.isalnum())

@@ -14,10 +14,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from petl_bench.data.layout import ClipIndex, Tree, scan
+from petl_bench.data.layout import ClipIndex, scan
 from petl_bench.dataset import Annotations, Dataset, HalfSplit, Sample
 from petl_bench.errors import DataError
 from petl_bench.trial import canonical_json
@@ -105,11 +106,13 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path) -> Manifest:
     labels = _labels(annotations)
     candidates, missing, ambiguous = _resolve(labels, ClipIndex(tree, annotations.classes))
     files = [path for paths in candidates.values() for path in paths]
-    fingerprints = _Fingerprints(root, cache_dir).of(files)
+    fingerprints, refused = _Fingerprints(root, cache_dir).of(files)
     found, unclear = _settle(candidates, fingerprints)
     ambiguous |= unclear
+    missing += [clip for clip in candidates if clip not in found and clip not in ambiguous]
     _refuse_shared_files(annotations, found)
-    notes = (*annotations.notes, *_disk_notes(tree, annotations, found))
+    refused |= dict.fromkeys(tree.unreadable, "the folder cannot be listed")
+    notes = (*annotations.notes, *_refused_notes(refused), *_disk_notes(annotations, found))
     digest = hashlib.sha256(canonical_json(_content(annotations, found)).encode()).hexdigest()
     return Manifest(
         dataset=dataset.name,
@@ -168,13 +171,14 @@ def _resolve(
 def _settle(
     candidates: Mapping[str, tuple[str, ...]], fingerprints: Mapping[str, FoundFile]
 ) -> tuple[dict[str, FoundFile], dict[str, tuple[str, ...]]]:
-    """Several candidates of equal content are one file; of different content, the clip is ambiguous."""
+    """Readable candidates of equal content are one file; of different content, the clip is ambiguous."""
     found, ambiguous = {}, {}
     for clip, paths in candidates.items():
-        if len({fingerprints[path].fingerprint for path in paths}) == 1:
-            found[clip] = fingerprints[paths[0]]
-        else:
+        files = [fingerprints[path] for path in paths if path in fingerprints]
+        if len({file.fingerprint for file in files}) > 1:
             ambiguous[clip] = paths
+        elif files:
+            found[clip] = files[0]
     return found, ambiguous
 
 
@@ -201,9 +205,13 @@ def _train_and_test(annotations: Annotations) -> Iterator[tuple[str, Sequence[Sa
         yield "base-to-novel", train, (*half.base_test, *half.novel_test)
 
 
-def _disk_notes(tree: Tree, annotations: Annotations, found: Mapping[str, FoundFile]) -> Iterator[str]:
-    if tree.unreadable:
-        yield f"folders that could not be read: {', '.join(tree.unreadable)}"
+def _refused_notes(refused: Mapping[str, str]) -> Iterator[str]:
+    if refused:
+        path, reason = next(iter(sorted(refused.items())))
+        yield f"{len(refused)} files or folders cannot be read and count as missing, e.g. {path} ({reason})"
+
+
+def _disk_notes(annotations: Annotations, found: Mapping[str, FoundFile]) -> Iterator[str]:
     for name, train, test in _train_and_test(annotations):
         trained = {found[sample.clip].fingerprint for sample in train if sample.clip in found}
         copies = [s.clip for s in test if s.clip in found and found[s.clip].fingerprint in trained]
@@ -235,24 +243,35 @@ class _Fingerprints:
         name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
         self._file = cache_dir / "manifests" / f"fingerprints-{name}.json"
 
-    def of(self, paths: Iterable[str]) -> dict[str, FoundFile]:
+    def of(self, paths: Iterable[str]) -> tuple[dict[str, FoundFile], dict[str, str]]:
+        """The files below the root with their fingerprints, and those that cannot be read with the system's reason."""
         known = self._load()
-        wanted = sorted(set(paths))
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            entries = dict(zip(wanted, pool.map(lambda path: self._entry(path, known.get(path)), wanted), strict=True))
-        if any(known.get(path) != entry for path, entry in entries.items()):
-            self._store(known | entries)
-        return {path: FoundFile(self._root / path, size, mark) for path, (size, _, mark) in entries.items()}
+        refused: dict[str, str] = {}
 
-    def _entry(self, path: str, known: list[Any] | None) -> list[Any]:
-        file = self._root / path
-        try:
-            status = file.stat()
-            if known is not None and known[:2] == [status.st_size, status.st_mtime_ns]:
-                return known
-            return [status.st_size, status.st_mtime_ns, _fingerprint(file, status.st_size)]
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+        def read(path: str) -> list[Any] | None:
+            file = self._root / path
+            try:
+                status = file.stat()
+                current = [status.st_size, status.st_mtime_ns]
+                return (
+                    [*current, _fingerprint(file, status.st_size)]
+                    if known.get(path, [])[:2] != current
+                    else known[path]
+                )
+            except OSError as error:
+                refused[path] = error.strerror or str(error)
+                return None
+
+        wanted = sorted(set(paths))
+        # Reading is most of the work, on network file systems above all, and leaves the interpreter's lock.
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            blocks = [wanted[start : start + 64] for start in range(0, len(wanted), 64)]
+            read_blocks = pool.map(lambda block: [read(path) for path in block], blocks)
+            entries = dict(zip(wanted, chain.from_iterable(read_blocks), strict=True))
+        readable = {path: entry for path, entry in entries.items() if entry is not None}
+        if any(known.get(path) != entry for path, entry in readable.items()):
+            self._store(known | readable)
+        return {path: FoundFile(self._root / path, entry[0], entry[2]) for path, entry in readable.items()}, refused
 
     def _load(self) -> dict[str, list[Any]]:
         try:
