@@ -251,7 +251,7 @@ def same_seed_same_numbers(subject: Subject) -> None:
 def adapters_off_is_the_frozen_model(subject: Subject) -> None:
     """With adapters off the model is the frozen one, to the bit; with them on again it is the adapted one."""
     model, _ = subject.trained()
-    if any(name in dict(random_model(SMALL).named_parameters()) for name in trainable(model)):
+    if set(trainable(model)) & {name for name, _ in random_model(SMALL).named_parameters()}:
         raise Skipped("the method trains the backbone's own parameters")
     adapted = features(model)
     with model.adapters_off():

@@ -69,7 +69,7 @@ def command(name: str) -> None:
     except FileExistsError:
         raise UsageError(f"{path} exists and is kept; choose another name, or move it away") from None
     except OSError as error:
-        raise StoreError(f"{path.absolute()} cannot be written: {error.strerror}") from error
+        raise StoreError(f"{path} cannot be written into this folder: {error.strerror}") from error
     click.echo(f"wrote {path}")
     click.echo(f"Next:  petl-bench check {path}", err=True)
     click.echo(f"       petl-bench run --plugin {path} --methods {name},adaptformer --setting base2novel", err=True)

@@ -1,0 +1,67 @@
+"""Parameter counts on ViCLIP-B/16, in the model (built without memory) and by the formulas."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import petl_bench as pb
+
+B16 = pb.ViCLIPConfig()
+PUBLISHED = [
+    ("zero_shot", {}, 0),
+    ("full_finetune", {}, 124_306_945),
+    ("full_finetune", {"token_embedding": True}, 149_603_841),
+    ("full_finetune", {"towers": "video", "temperature": False}, 86_198_784),
+    ("adaptformer", {"bottleneck_dim": 256}, 7_885_824),
+    ("lora", {"rank": 256, "targets": ("q", "v"), "towers": "video"}, 9_437_184),
+    ("msta", {"bottleneck_dim": 256, "first_layer": 1, "last_layer": 12}, 8_712_192),
+    ("msta", {"bottleneck_dim": 128, "first_layer": 8, "last_layer": 12}, 1_744_000),
+    ("msta", {"bottleneck_dim": 128}, 4_185_600),
+    ("msta", {"bottleneck_dim": 64}, 2_069_760),
+    ("msta", {"shared": False}, 8_712_192 - 12 * (256 * 256 + 256)),
+    ("vision_adapter", {}, 5_557_248),
+    ("text_adapter", {}, 3_944_448),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "count"), PUBLISHED)
+def test_count_in_the_model_and_by_the_formula(name: str, values: dict[str, Any], count: int) -> None:
+    method = pb.create_method(name, **values)
+    with torch.device("meta"):
+        model = pb.DualEncoder(B16)
+        method.attach(model)
+    assert pb.trainable_parameters(model) == method.expected_trainable(B16) == count
+
+
+def test_clip_counts_as_published() -> None:
+    everything = pb.create_method("full_finetune", token_embedding=True)
+    assert everything.expected_trainable(pb.CLIPConfig()) == 149_620_737
+
+
+@pytest.mark.parametrize("name", ["dim128_layers8-12", "dim256_layers1-12"])
+def test_msta_has_the_shapes_of_the_derived_listing(name: str) -> None:
+    listing = json.loads((Path(__file__).parents[1] / "goldens" / "msta_derived_listing.json").read_text())[name]
+    dim, layers = name.removeprefix("dim").split("_layers")
+    first, last = layers.split("-")
+    method = pb.create_method("msta", bottleneck_dim=int(dim), first_layer=int(first), last_layer=int(last))
+    with torch.device("meta"):
+        model = pb.DualEncoder(B16)
+        method.attach(model)
+    shapes = sorted(list(parameter.shape) for parameter in model.parameters() if parameter.requires_grad)
+    assert shapes == sorted(listing["keys"].values())
+    assert pb.trainable_parameters(model) == listing["trainable"]
+
+
+@pytest.mark.parametrize("name", ["adaptformer", "lora", "msta", "vision_adapter", "text_adapter", "full_finetune"])
+def test_every_recipe_fits_its_backbone(name: str) -> None:
+    method = type(pb.create_method(name))
+    recipes = [recipe for recipe in method.recipes if recipe.backbone in (None, "viclip-b16")]
+    assert recipes
+    for recipe in recipes:
+        assert method(**recipe.hyper).expected_trainable(B16) > 0
+        assert recipe.source
