@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.errors import UsageError, unknown
+from petl_bench.errors import PetlBenchError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from petl_bench.launcher import Outcome
+    from petl_bench.launcher import Launcher, Outcome
     from petl_bench.running.plan import Plan
 
 #: One exit status per ending, as everywhere in petl-bench.
@@ -81,20 +83,21 @@ def command(spec: Path | None, dry_run: bool, **flags: Any) -> int:
     from petl_bench.running.plan_text import plan_lines
     from petl_bench.running.spec import read_spec
 
-    planned = plan(read_spec(flags, spec))
-    for warning in planned.warnings:
-        _tell(f"warning: {warning}")
+    with _telling_what_takes_time():
+        planned = plan(read_spec(flags, spec))
+    launcher = _launcher(planned)
+    for line in (*planned.notes, *(f"warning: {warning}" for warning in planned.warnings)):
+        _tell(line)
     if dry_run:
         click.echo("\n".join(plan_lines(planned)))
         return ALL_DONE
-    return run_plan(planned)
+    return run_plan(planned, launcher)
 
 
-def run_plan(plan: Plan) -> int:
+def run_plan(plan: Plan, launcher: Launcher) -> int:
     """Run a plan to its end and show the table of its setting; the exit status."""
     from petl_bench.running.output import move_aside, prepare_output, save_plan
 
-    launcher = _launcher(plan)
     prepare_output(plan.output)
     if plan.spec.force:
         moved = move_aside(plan.output, list(plan.jobs))
@@ -108,11 +111,11 @@ def run_plan(plan: Plan) -> int:
     except KeyboardInterrupt:
         _tell(f"interrupted; what is done is kept. Go on with: {plan.spec.command()}")
         return INTERRUPTED
-    _show_table(plan)
+    _show_table(plan, outcomes)
     return _summary(plan, outcomes)
 
 
-def _launcher(plan: Plan) -> Any:
+def _launcher(plan: Plan) -> Launcher:
     from petl_bench.options import field_types
     from petl_bench.registry import LAUNCHERS
     from petl_bench.running.spec import load_toml
@@ -127,10 +130,11 @@ def _launcher(plan: Plan) -> Any:
             )
     if plan.spec.workers is not None:
         values["workers"] = plan.spec.workers
-    return launcher(**values)
+    chosen: Launcher = launcher(**values)
+    return chosen
 
 
-def _launch(launcher: Any, plan: Plan) -> list[Outcome]:
+def _launch(launcher: Launcher, plan: Plan) -> list[Outcome]:
     """Run what has no record; take the others as they are recorded."""
     from petl_bench.running.display import watching
     from petl_bench.running.execute import recorded
@@ -145,7 +149,8 @@ def _launch(launcher: Any, plan: Plan) -> list[Outcome]:
 def _summary(plan: Plan, outcomes: list[Outcome]) -> int:
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     _tell(f"records: {plan.output / 'trials'}")
-    _tell(f"table:   petl-bench report --runs {plan.output} --table {plan.spec.setting}")
+    command = ["petl-bench", "report", "--runs", str(plan.output), "--table", plan.spec.setting]
+    _tell(f"table:   {shlex.join(command)}")
     if not failed:
         return ALL_DONE
     _tell(f"{len(failed)} of {len(plan.jobs)} trials failed:")
@@ -156,12 +161,31 @@ def _summary(plan: Plan, outcomes: list[Outcome]) -> int:
     return SOME_FAILED
 
 
-def _show_table(plan: Plan) -> None:
+def _show_table(plan: Plan, outcomes: list[Outcome]) -> None:
     """Print the table named like the setting, where there is one, as `petl-bench report` does."""
+    from petl_bench.cli import report
     from petl_bench.registry import TABLES
 
-    if plan.spec.setting not in TABLES.names():
+    if plan.spec.setting not in TABLES.names() or not any(outcome.state == "done" for outcome in outcomes):
         return
+    try:
+        click.get_current_context().invoke(report.command, folders=(plan.output,), name=plan.spec.setting)
+    except PetlBenchError as error:
+        # The trials are what was asked for first: their summary and exit status follow all the same.
+        _tell(f"no table: {error}")
+
+
+@contextmanager
+def _telling_what_takes_time() -> Iterator[None]:
+    """Show what planning logs, such as a data set that is rendered first."""
+    handler, ours = logging.StreamHandler(sys.stderr), logging.getLogger("petl_bench")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(logging.NOTSET)
 
 
 @contextmanager

@@ -66,8 +66,10 @@ def _print(found: Survey) -> None:
     if rest:
         table = Table("trial", "state", "why", box=None, pad_edge=False)
         for trial in rest:
-            why = trial.detail if trial.log is None else f"{trial.detail}\nlog: {trial.log}"
-            table.add_row(Text(trial.title), Text(trial.state, style=STYLES[trial.state]), Text(why))
+            table.add_row(Text(trial.title), Text(trial.state, style=STYLES[trial.state]), Text(trial.detail))
         console.print(table)
+    for trial in rest:
+        if trial.log is not None and trial.state != "running":
+            console.print(Text(f"log of {trial.title}: {trial.log}"))
     for line in found.commands:
         console.print(Text(f"fill the rest with: {line}"))

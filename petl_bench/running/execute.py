@@ -119,8 +119,10 @@ def _logging_to(log: Path, attempt: claims.Attempt) -> Iterator[None]:
         file.write(f"--- attempt {attempt.number} on {attempt.host}, process {attempt.pid}, {when}\n")
         handler = logging.StreamHandler(file)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        root = logging.getLogger()
+        root, ours = logging.getLogger(), logging.getLogger("petl_bench")
+        level = ours.level
         root.addHandler(handler)
+        ours.setLevel(logging.INFO)
         try:
             with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
                 yield
@@ -130,6 +132,7 @@ def _logging_to(log: Path, attempt: claims.Attempt) -> Iterator[None]:
             raise
         finally:
             root.removeHandler(handler)
+            ours.setLevel(level)
 
 
 def _outcome(job: Job, folder: Path, state: State, reason: str) -> Outcome:

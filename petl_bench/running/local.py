@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from petl_bench.errors import UsageError
 from petl_bench.launcher import Job, Launcher, Outcome, Watcher
 from petl_bench.models.config import ViCLIPConfig
 from petl_bench.options import hyper
@@ -41,6 +42,7 @@ class LocalLauncher(Launcher):
 
     def run(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> list[Outcome]:
         """Run every job; see `Launcher.run`."""
+        _refuse_absent_gpu(jobs)
         agenda = Agenda(jobs, store, watch, self.attempts)
         workers = choose_workers(jobs) if self.workers is None else min(self.workers, len(jobs))
         if workers > 1:
@@ -95,6 +97,14 @@ def _on_gpu(device: str) -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
+
+
+def _refuse_absent_gpu(jobs: Sequence[Job]) -> None:
+    if any(job.places.device == "cuda" for job in jobs):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu. See: petl-bench doctor")
 
 
 def _parameters(config: ViCLIPConfig) -> int:

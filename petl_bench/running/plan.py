@@ -35,10 +35,12 @@ CACHE_VARIABLE = "PETL_BENCH_CACHE"
 
 @dataclass(frozen=True)
 class Clips:
-    """How many clips one trial reads, as far as they are on this machine: training clips per epoch, and test clips."""
+    """How many clips one trial reads, as far as they are on this machine, and how many its lists name."""
 
-    train: int
+    train: int  #: per epoch
     test: int
+    train_listed: int
+    test_listed: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Plan:
     clips: Mapping[str, Clips]  #: key -> what the trial reads
     done: frozenset[str]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]  #: what was found of every data set
 
     @property
     def output(self) -> Path:
@@ -88,7 +91,9 @@ def plan(spec: Spec) -> Plan:
                 trial = _trial(spec, setting, method, data, case, weights)
                 jobs.setdefault(trial.key, Job(trial=trial, places=data.places))
                 clips[trial.key] = data.clips[(case.split, case.shots)]
-    return Plan(spec, tuple(jobs.values()), clips, _done(Path(spec.output).expanduser(), jobs), tuple(warnings))
+    done = _done(Path(spec.output).expanduser(), jobs)
+    notes = [note for data in datasets for note in _found(data.manifest)]
+    return Plan(spec, tuple(jobs.values()), clips, done, tuple(warnings), tuple(notes))
 
 
 def plugin_version(plugin: type) -> str:
@@ -247,9 +252,30 @@ def _dataset(
 
 def _clips(setting: Setting, manifest: Manifest, case: Case) -> Clips:
     task = setting.task(manifest.annotations, case)
-    test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
     found = manifest.found
-    return Clips(train=sum(s.clip in found for s in task.train), test=sum(s.clip in found for s in test))
+    for evaluation in task.evaluations:
+        if not any(sample.clip in found for sample in evaluation.samples):
+            raise DataError(
+                f"{manifest.dataset}: none of the {len(evaluation.samples)} clips of evaluation {evaluation.name!r} is "
+                f"under {manifest.root}. See: petl-bench data status {manifest.dataset} --data-root DIR"
+            )
+    test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
+    return Clips(
+        train=sum(sample.clip in found for sample in task.train),
+        test=sum(sample.clip in found for sample in test),
+        train_listed=len(task.train),
+        test_listed=len(test),
+    )
+
+
+def _found(manifest: Manifest) -> Iterator[str]:
+    """What is on this machine of a data set, in words."""
+    unclear = f", {len(manifest.ambiguous)} ambiguous" if manifest.ambiguous else ""
+    yield (
+        f"{manifest.dataset}: {manifest.expected} clips expected, {len(manifest.found)} found, "
+        f"{len(manifest.missing)} missing{unclear} under {manifest.root}"
+    )
+    yield from (f"{manifest.dataset}: {note}" for note in manifest.notes)
 
 
 def _trial(

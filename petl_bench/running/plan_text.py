@@ -33,10 +33,14 @@ def _row(plan: Plan, job: Job) -> list[str]:
         trial.split or "-",
         "all" if trial.shots is None else str(trial.shots),
         str(trial.seed),
-        f"{clips.train} x {trial.training['epochs']}",
-        str(clips.test),
+        f"{_of(clips.train, clips.train_listed)} x {trial.training['epochs']}",
+        _of(clips.test, clips.test_listed),
         "done" if trial.key in plan.done else "to run",
     ]
+
+
+def _of(found: int, listed: int) -> str:
+    return str(found) if found == listed else f"{found} of {listed}"
 
 
 def _estimate(plan: Plan) -> str:
