@@ -32,9 +32,10 @@ class CachedClip:
 class ClipCache:
     """A bounded cache that several processes may use at once; losing it, or any part of it, costs time alone.
 
-    On disk, one file per entry: written beside and moved into place, checked when read (a damaged entry counts as absent),
-    least recently used removed first once the folder holds more than `max_bytes`. In memory, the entries used last, up to
-    `memory_bytes` in each process. A full or read-only disk turns writing off, it does not fail the run.
+    On disk, one file per entry: written beside and moved into place, checked when read (a damaged entry counts as
+    absent), least recently used removed first once the folder holds more than `max_bytes`. In memory, the entries
+    used last, up to `memory_bytes` in each process. A full or read-only disk turns writing off, it does not fail the
+    run.
     """
 
     def __init__(self, folder: Path, max_bytes: int = 20 * 2**30, memory_bytes: int = 256 * 2**20) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ class Recipe:
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
     views: int = 1
     crops: int = 1
@@ -52,7 +52,7 @@ class ClipRequest:
 
 @dataclass(frozen=True)
 class PreparedClip:
-    """Frames float32 `[T, 3, S, S]` for training, `[V, T, 3, S, S]` for evaluation; `remark`: what is odd about the file."""
+    """Frames float32 `[T, 3, S, S]` for training, `[V, T, 3, S, S]` for evaluation; what is odd about the file."""
 
     frames: np.ndarray
     remark: str
@@ -104,7 +104,11 @@ def _frames(recipe: Recipe, path: Path, choose: Choose, short: int, selection: s
     chosen = cache.get(chosen_key) if selection else None
     if chosen is not None:
         return chosen.frames, chosen.remark
-    clip = recipe.read(path, lambda count: range(count) if count <= WHOLE_CLIP_FRAMES else choose(count), recipe.decoder)
+
+    def choose_or_all(num_frames: int) -> Sequence[int]:
+        return range(num_frames) if num_frames <= WHOLE_CLIP_FRAMES else choose(num_frames)
+
+    clip = recipe.read(path, choose_or_all, recipe.decoder)
     frames = shrink(clip.frames, short)
     if clip.num_frames <= WHOLE_CLIP_FRAMES:
         cache.put(whole_key, CachedClip(frames, clip.reason))

@@ -45,9 +45,9 @@ class DecodedClip:
 def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> DecodedClip:
     """Decode the frames that `choose(number of frames)` picks from the file.
 
-    An index past the end wraps round (modulo, as the published loaders do). `choose` is called again where decoding shows
-    that the file has fewer frames than its packets promise, so it must give the same answer for the same number.
-    `decoder="auto"` takes decord, or PyAV where decord fails or cannot be trusted with this file.
+    An index past the end wraps round (modulo, as the published loaders do). `choose` is called again where decoding
+    shows that the file has fewer frames than its packets promise, so it must give the same answer for the same
+    number. `decoder="auto"` takes decord, or PyAV where decord fails or cannot be trusted with this file.
 
     Raises DataError, naming the file and every decoder's own words, where no frames, or not the right ones, can be had;
     UsageError for an unknown decoder.

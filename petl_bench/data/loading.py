@@ -30,8 +30,8 @@ class ClipLoader:
     """Batches of clips from `paths` (clip -> file), prepared by `recipe`.
 
     Order and draws depend on (seed, epoch, clip) alone, so the batches are the same, bit for bit, for any number of
-    `workers`; 0 decodes in this process, more in processes of their own, where a clip that takes longer than `timeout_s`
-    seconds, or kills its process, is given up.
+    `workers`; 0 decodes in this process, more in processes of their own, where a clip that takes longer than
+    `timeout_s` seconds, or kills its process, is given up.
 
     A clip that cannot be read is left out of its batch and of every later epoch; `unreadable` says which and why.
     `remarks` says what is odd about the clips that were read (the decoder that stood in, damage that was concealed).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ class _Converter:
     """To upright RGB, by the conversion that decord's FFmpeg makes.
 
     8-bit frames of even height agree with PyAV's default. Where chroma rows are interpolated (10 bit, odd height), the
-    newer FFmpeg of PyAV sites chroma differently, hence the scale filter: it gives decord's very numbers on 10-bit H.264,
-    and 0.4 grey levels off on average on 4:2:0 frames of odd height and width.
+    newer FFmpeg of PyAV sites chroma differently, hence the scale filter: it gives decord's very numbers on 10-bit
+    H.264 but for the last row, and 0.5 grey levels off on average on 4:2:0 frames of odd height and width (measured).
     """
 
     def __init__(self) -> None:
@@ -89,7 +90,7 @@ def _scale_graph(frame: Any) -> Any:
         graph.add("format", "rgb24"),
         graph.add("buffersink"),
     ]
-    for left, right in zip(steps, steps[1:], strict=False):
+    for left, right in pairwise(steps):
         left.link_to(right)
     graph.configure()
     return graph

@@ -36,8 +36,9 @@ def train_transform(
 ) -> torch.Tensor:
     """Augment and normalise frames uint8 `[T, H, W, 3]`: float32 `[T, 3, size, size]`.
 
-    Random resized crop (bicubic, anti-aliased), horizontal flip, colour jitter, greyscale; every parameter is drawn once per
-    clip, from `generator` alone. (X-CLIP and ViFi-CLIP draw jitter factors per frame and crop at fixed scales.)
+    Random resized crop (bicubic, anti-aliased), horizontal flip, colour jitter, greyscale; every parameter is drawn
+    once per clip, from `generator` alone. (X-CLIP and ViFi-CLIP draw jitter factors per frame and crop at fixed
+    scales.)
     """
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
     top, left, height, width = _crop_box(video.shape[-2], video.shape[-1], augmentation, generator)
@@ -54,9 +55,7 @@ def train_transform(
     return _normalise(pixels, mean, std)
 
 
-def test_views(
-    frames: np.ndarray, size: int, crops: int, mean: Sequence[float], std: Sequence[float]
-) -> torch.Tensor:
+def test_views(frames: np.ndarray, size: int, crops: int, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """The spatial views of one temporal view: frames uint8 `[T, H, W, 3]` -> float32 `[crops, T, 3, size, size]`.
 
     One crop: short side resized to 256/224 of `size`, centre. Three: short side resized to `size`, then the left (top),
@@ -67,10 +66,9 @@ def test_views(
         video = _resize_short_side(video, short_side(size, crops))
     height, width = video.shape[-2:]
     rows, columns = height - size, width - size
-    corners = [(rows // 2, columns // 2)]
-    if crops == 3:
-        corners = [(0, columns // 2), (rows, columns // 2)] if rows > columns else [(rows // 2, 0), (rows // 2, columns)]
-        corners.append((rows // 2, columns // 2))
+    middle = (rows // 2, columns // 2)
+    ends = [(0, middle[1]), (rows, middle[1])] if rows > columns else [(middle[0], 0), (middle[0], columns)]
+    corners = [*ends, middle] if crops == 3 else [middle]
     views = torch.stack([video[..., top : top + size, left : left + size] for top, left in corners])
     return _normalise(views.to(torch.float32).div_(255), mean, std)
 
@@ -120,6 +118,7 @@ def _happens(probability: float, generator: torch.Generator) -> bool:
 
 
 def _normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """(pixels - mean) / std, contiguous; overwrites `pixels` where it can."""
     centre = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1)
     spread = torch.tensor(std, dtype=torch.float32).view(3, 1, 1)
-    return (pixels - centre) / spread
+    return pixels.contiguous().sub_(centre).div_(spread)

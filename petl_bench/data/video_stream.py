@@ -7,14 +7,16 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-#: MPEG-4 "not coded" placeholders, left behind where an encoder packed two frames into one packet, are this small (bytes).
+#: MPEG-4 "not coded" placeholders, left behind where an encoder packed two frames into one packet, are this small
+#: (bytes).
 _PLACEHOLDER_BYTES = 12
 
-#: Codecs in which decord was found to give the right picture for every frame number (AV1 is here to be tried and reported).
+#: Codecs in which decord was found to give the right picture for every frame number (AV1 is here to be tried and
+#: reported).
 _SEEKABLE_CODECS = {"h264", "hevc", "vp8", "vp9", "mpeg4", "av1", "libdav1d", "libaom-av1"}
 
 
@@ -34,9 +36,10 @@ class FewerFrames(DecodeFailure):
 class StreamInfo:
     """The best video stream of a file.
 
-    `packets` counts the packets that carry a picture to show, `num_frames` the frames that a decoder is expected to make
-    of them; `declared` is the header's own count (0 where it has none), `discarded` the pictures that the container asks
-    not to show. `fps` is None where the file does not say.
+    `packets` counts the packets that carry a picture to show, `num_frames` the frames that a decoder is expected to
+    make of them; `declared` is the header's own count (0 where it has none), `discarded` the pictures that the
+    container asks not to show. `open_groups`: some key frame is followed by pictures that are shown before it (open
+    groups of pictures). `fps` is None where the file does not say.
     """
 
     codec: str
@@ -44,18 +47,22 @@ class StreamInfo:
     packets: int
     declared: int
     discarded: int
+    open_groups: bool
     fps: float | None
 
     @property
     def oddity(self) -> str:
         """Why seeking by frame number cannot be trusted in this file; empty for an ordinary file.
 
-        decord gives wrong pictures without a word in such files (seen on every packed DivX file of HMDB-51).
+        decord gives wrong pictures without a word in such files (seen on every packed DivX file of HMDB-51, and
+        wherever it jumps to a key frame of an open group).
         """
         if self.num_frames != self.packets:
             return f"{self.packets} packets hold {self.num_frames} frames (packed B-frames)"
         if self.discarded:
             return f"{self.discarded} frames are marked as not to be shown"
+        if self.open_groups:
+            return "open groups of pictures"
         if self.declared and self.declared != self.packets:
             return f"the header says {self.declared} frames, the file holds {self.packets}"
         if self.codec not in _SEEKABLE_CODECS:
@@ -110,7 +117,8 @@ def open_container(path: Path) -> Any:
 
     av.logging.set_level(av.logging.PANIC)
     try:
-        return av.open(str(path), metadata_errors="replace")
+        # A playlist that calls itself a video must not send FFmpeg elsewhere, hence the one protocol.
+        return av.open(str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeFailure(_without_path(error, path)) from None
 
@@ -132,27 +140,44 @@ def inspect_stream(path: Path) -> StreamInfo:
         codec, declared = stream.codec_context.name, stream.frames
         rate = stream.average_rate or stream.guessed_rate
         fps = float(rate) if rate else None
-        shown, discarded, placeholders = _count_packets(container, stream)
+        packets = _read_packets(container, stream)
+    shown = sum(not packet.discard for packet in packets)
+    placeholders = any(packet.size <= _PLACEHOLDER_BYTES for packet in packets)
     num_frames = _count_frames(path) if codec == "mpeg4" and placeholders else shown
     if num_frames == 0:
         raise DecodeFailure("the file has a header but no frames")
-    return StreamInfo(codec, num_frames, shown, declared, discarded, fps)
+    return StreamInfo(codec, num_frames, shown, declared, len(packets) - shown, _has_open_groups(packets), fps)
 
 
-def _count_packets(container: Any, stream: Any) -> tuple[int, int, int]:
+class _Packet(NamedTuple):
+    size: int
+    pts: int | None
+    key: bool
+    discard: bool
+
+
+def _read_packets(container: Any, stream: Any) -> list[_Packet]:
     import av
 
-    shown = discarded = placeholders = 0
+    packets = []
     try:
         for packet in container.demux(stream):
-            if packet.size == 0:
-                continue
-            shown += not packet.is_discard
-            discarded += packet.is_discard
-            placeholders += packet.size <= _PLACEHOLDER_BYTES
+            if packet.size > 0:
+                packets.append(_Packet(packet.size, packet.pts, packet.is_keyframe, packet.is_discard))
     except (av.FFmpegError, ValueError):
         pass  # a damaged tail: what came before it counts, and decoding says the rest
-    return shown, discarded, placeholders
+    return packets
+
+
+def _has_open_groups(packets: Sequence[_Packet]) -> bool:
+    """Whether a picture that follows a key frame in the file is shown before it."""
+    key_time: int | None = None
+    for packet in packets:
+        if packet.key:
+            key_time = packet.pts
+        elif key_time is not None and packet.pts is not None and packet.pts < key_time:
+            return True
+    return False
 
 
 def _count_frames(path: Path) -> int:
@@ -170,4 +195,4 @@ def _count_frames(path: Path) -> int:
 
 
 def _without_path(error: BaseException, path: Path) -> str:
-    return short_words(str(error).replace(f": '{path}'", "").replace(str(path), path.name))
+    return short_words(str(error).replace(f": '{path.absolute()}'", ""))
