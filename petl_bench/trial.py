@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,9 @@ class Trial:
     @cached_property
     def key(self) -> str:
         """sha256 of the trial's canonical JSON, as 64 hexadecimal digits."""
-        return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()
+        # Not `asdict`, which copies every value deeply: a plan has thousands of trials, their fields are plain JSON.
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
     @property
     def case(self) -> petl_bench.setting.Case:

@@ -1,0 +1,120 @@
+"""What the user asks for: flags, a file, and both."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from petl_bench.errors import UsageError
+from petl_bench.running.spec import Spec, read_spec
+
+FILE = """
+methods = ["msta", "lora"]
+seeds = [3, 4]
+epochs = 2
+splits = [1]
+precision = "bf16"
+
+[set.lora]
+rank = 8
+towers = "video"
+
+[set.folder]
+base_classes = ["Archery", "Diving"]
+"""
+
+
+def test_defaults_are_those_of_the_interface() -> None:
+    spec = read_spec({"methods": ("lora",)}, None)
+    assert (spec.setting, spec.datasets, spec.backbone, spec.weights) == (
+        "base2novel",
+        ("motion",),
+        "viclip-tiny",
+        "auto",
+    )
+    assert (spec.seeds, spec.output, spec.launcher, spec.decoder) == ((0, 1, 2), "runs", "local", "auto")
+
+
+def test_flags_win_over_the_file_and_set_adds_up(tmp_path: Path) -> None:
+    file = tmp_path / "spec.toml"
+    file.write_text(FILE)
+    spec = read_spec({"methods": ("adaptformer",), "set": ("lora.rank=16",), "epochs": None}, file)
+    assert spec.methods == ("adaptformer",)
+    assert (spec.seeds, spec.epochs, spec.splits, spec.precision) == ((3, 4), 2, ("1",), "bf16")
+    assert spec.overrides()["lora"] == {"rank": "16", "towers": "video"}
+    assert spec.overrides()["folder"] == {"base_classes": "Archery,Diving"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("metods = ['lora']", "did you mean methods"),
+        ("seeds = ['a']", "seeds"),
+        ("epochs = 1.5", "whole number"),
+        ("epochs = true", "whole number"),
+        ("precision = 'fp64'", "fp32, bf16, fp16"),
+        ("set = 3", "NAME.FIELD=VALUE"),
+        ("methods = [", "not valid TOML"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_name(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "spec.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=r"spec\.toml") as caught:
+        read_spec({"methods": ("lora",)}, file)
+    assert says in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.toml.*No such file"):
+        read_spec({"methods": ("lora",)}, tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "--methods a,b"),
+        ({"methods": ("lora",), "seeds": ()}, "--seeds"),
+        ({"methods": ("lora",), "seeds": (-1,)}, "--seeds"),
+        ({"methods": ("lora",), "datasets": ()}, "--datasets"),
+        ({"methods": ("lora",), "batch_size": 0}, "--batch-size 0: must be at least 1"),
+        ({"methods": ("lora",), "set": ("rank=8",)}, "NAME.FIELD=VALUE"),
+        ({"methods": ("lora",), "set": ("lora.rank",)}, "NAME.FIELD=VALUE"),
+    ],
+)
+def test_bad_values_are_refused(values: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_spec(values, None)
+    assert says in str(caught.value)
+
+
+def test_the_command_says_what_differs_from_the_defaults() -> None:
+    spec = Spec(methods=("msta", "lora"), seeds=(0, 5), set=("lora.rank=8",), output="my runs", force=True)
+    assert spec.command() == "petl-bench run --methods msta,lora --seeds 0,5 --set lora.rank=8 --output 'my runs'"
+
+
+@given(
+    seeds=st.lists(st.integers(0, 99), min_size=1, max_size=4),
+    epochs=st.none() | st.integers(0, 9),
+    output=st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=9),
+    value=st.text(st.characters(exclude_categories=["C", "Z"]), max_size=5),
+)
+def test_the_command_asks_for_the_same_run(seeds: list[int], epochs: int | None, output: str, value: str) -> None:
+    spec = Spec(methods=("lora",), seeds=tuple(seeds), epochs=epochs, output=output, set=(f"lora.towers={value}",))
+    words = shlex.split(spec.command())
+    assert words[:4] == ["petl-bench", "run", "--methods", "lora"]
+    given_words = dict(zip(words[2::2], words[3::2], strict=True))
+    assert given_words.get("--seeds", "0,1,2") == ",".join(map(str, seeds))
+    assert given_words.get("--epochs") == (None if epochs is None else str(epochs))
+    assert given_words.get("--output", "runs") == output
+    assert given_words["--set"] == f"lora.towers={value}"
+
+
+def test_how_it_is_run_is_not_part_of_the_identity() -> None:
+    spec = Spec(methods=("lora",))
+    assert spec.identity == Spec(methods=("lora",), workers=4, device="cpu", output="elsewhere").identity
+    assert spec.identity != Spec(methods=("lora",), epochs=3).identity
