@@ -1,0 +1,156 @@
+"""The manifest: which clips are there, what it refuses, and a hash that follows the data and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from petl_bench.data import manifest as manifests
+from petl_bench.data.manifest import Manifest, build_manifest, coverage
+from petl_bench.dataset import Annotations, Dataset, Sample
+from petl_bench.errors import DataError
+
+TRAIN = (Sample("Run/1.mp4", 0), Sample("Walk/2.mp4", 1))
+TEST = (Sample("Run/3.mp4", 0), Sample("Walk/4.mp4", 1))
+
+
+class Listed(Dataset):
+    """A data set of given lists."""
+
+    name = "listed"
+
+    def __init__(self, train: tuple[Sample, ...] = TRAIN, test: tuple[Sample, ...] = TEST) -> None:
+        self._annotations = Annotations(("Run", "Walk"), {1: train}, {1: test}, notes=("a note",))
+
+    def annotations(self, root: Path) -> Annotations:
+        return self._annotations
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    for sample in (*TRAIN, *TEST):
+        file = folder / sample.clip
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(sample.clip * 100)
+    return folder
+
+
+def build(root: Path, dataset: Dataset | None = None) -> Manifest:
+    return build_manifest(dataset or Listed(), root, root.parent / "cache")
+
+
+def test_everything_found(root: Path) -> None:
+    manifest = build(root)
+    assert manifest.found["Run/1.mp4"].path == root / "Run/1.mp4"
+    assert manifest.found["Run/1.mp4"].bytes == 900
+    assert (len(manifest.found), manifest.missing, manifest.ambiguous) == (4, (), {})
+    assert manifest.notes == ("a note",)
+
+
+def test_hash_is_the_same_elsewhere_and_later(root: Path, tmp_path: Path) -> None:
+    first = build(root)
+    shutil.copytree(root, tmp_path / "elsewhere")
+    os.utime(root / "Run/1.mp4", (1, 1))
+    assert build(tmp_path / "elsewhere").sha256 == build(root).sha256 == first.sha256
+
+
+def test_hash_follows_content_lists_labels_and_names(root: Path) -> None:
+    hashes = {build(root).sha256}
+    hashes.add(build(root, Listed(train=TRAIN[:1])).sha256)
+    hashes.add(build(root, Listed(train=(TRAIN[0], Sample("Walk/2.mp4", 0)))).sha256)
+    renamed = Listed()
+    renamed._annotations = Annotations(("Run", "Stroll"), {1: TRAIN}, {1: TEST})
+    hashes.add(build(root, renamed).sha256)
+    (root / "Run/1.mp4").write_text("other content")
+    hashes.add(build(root).sha256)
+    (root / "Run/1.mp4").unlink()
+    hashes.add(build(root).sha256)
+    assert len(hashes) == 6
+
+
+def test_change_at_the_end_of_a_long_file_changes_the_hash(root: Path) -> None:
+    file = root / "Run/1.mp4"
+    file.write_bytes(b"a" * 300_000)
+    first = build(root).sha256
+    file.write_bytes(b"a" * 299_999 + b"b")
+    assert build(root).sha256 != first
+
+
+def test_files_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build(root)
+    monkeypatch.setattr(manifests, "_fingerprint", lambda *_: pytest.fail("read again"))
+    assert build(root) == first
+
+
+@pytest.mark.parametrize(
+    "content", ["", "not json", "[]", '{"version": 1}', '{"version": 1, "files": {"Run/1.mp4": 3}}']
+)
+def test_damaged_cache_is_replaced(root: Path, content: str) -> None:
+    first = build(root)
+    (cache,) = (root.parent / "cache").rglob("*.json")
+    cache.write_text(content)
+    assert build(root).sha256 == first.sha256
+    assert set(json.loads(cache.read_text())["files"]) == set(first.found)
+
+
+def test_cache_that_cannot_be_written_does_no_harm(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root.parent / "cache").write_text("a file where the cache should be")
+    assert len(build(root).found) == 4
+    assert "not remembered" in caplog.text
+
+
+def test_missing_clips_are_counted(root: Path) -> None:
+    (root / "Walk/4.mp4").unlink()
+    manifest = build(root)
+    assert manifest.missing == ("Walk/4.mp4",)
+    cover = coverage(TEST, manifest)
+    assert (cover.expected, cover.found, cover.missing, cover.ambiguous) == (2, 1, ("Walk/4.mp4",), ())
+
+
+def test_file_that_cannot_be_read_counts_as_missing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = manifests._fingerprint
+
+    def refuse(file: Path, size: int) -> str:
+        if file.name == "4.mp4":
+            raise PermissionError(13, "Permission denied")
+        return read(file, size)
+
+    monkeypatch.setattr(manifests, "_fingerprint", refuse)
+    manifest = build(root)
+    assert manifest.missing == ("Walk/4.mp4",)
+    assert "Walk/4.mp4 (Permission denied)" in manifest.notes[-1]
+
+
+def test_different_files_of_one_name_are_ambiguous_and_equal_ones_are_not(root: Path) -> None:
+    clips = (Sample("1.mp4", 0), Sample("Walk/2.mp4", 1))
+    (root / "copy").mkdir()
+    shutil.copy(root / "Run/1.mp4", root / "copy/1.mp4")
+    assert "1.mp4" in build(root, Listed(train=clips)).found
+    (root / "copy/1.mp4").write_text("something else")
+    manifest = build(root, Listed(train=clips))
+    assert manifest.ambiguous == {"1.mp4": ("Run/1.mp4", "copy/1.mp4")}
+    assert coverage(clips, manifest).ambiguous == ("1.mp4",)
+    assert "1.mp4" not in manifest.found
+
+
+def test_one_file_is_not_used_for_clips_of_two_classes(tmp_path: Path) -> None:
+    root = tmp_path / "flat"
+    root.mkdir()
+    (root / "1.mp4").write_text("x")
+    manifest = build(root, Listed(train=(Sample("a/1.mp4", 0), Sample("b/1.mp4", 1)), test=()))
+    assert set(manifest.ambiguous) == {"a/1.mp4", "b/1.mp4"}
+
+
+def test_one_file_that_trains_and_is_tested_is_refused(root: Path) -> None:
+    with pytest.raises(DataError, match=r"Run/1\.mp4: trains as 'Run/1.mp4' and is tested as '1.mp4' in split 1"):
+        build(root, Listed(test=(Sample("1.mp4", 0),)))
+
+
+def test_copy_of_a_training_clip_among_test_clips_is_noted(root: Path) -> None:
+    shutil.copy(root / "Run/1.mp4", root / "Run/3.mp4")
+    assert build(root).notes[-1].startswith("1 test clips of split 1 have the content of a training clip")
