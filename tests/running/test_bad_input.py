@@ -1,0 +1,74 @@
+"""Wrong use of `petl-bench run` and `status`: one clear line, exit status 2, and nothing lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--methods", "wating"], "unknown method 'wating'; did you mean waiting"),
+        (["--methods", ","], "--methods a,b"),
+        (["--methods", "waiting", "--seeds", "0,x"], "--seeds 0,x: expected whole numbers"),
+        (["--methods", "waiting", "--set", "waiting.stepps=3"], "did you mean steps"),
+        (["--methods", "waiting", "--set", "waiting.steps=many"], "waiting.steps=many"),
+        (["--methods", "waiting", "--launcher", "locl"], "did you mean local"),
+        (["--methods", "waiting", "--data-root", "/nonexistent"], "--data-root /nonexistent: no such folder"),
+        (["--methods", "waiting", "--spec", "none.toml"], "none.toml"),
+        (["--methods", "waiting", "--profile", "none.toml"], "none.toml"),
+        (["--methods", "waiting", "--plugin", "none.py"], "none.py"),
+        (["--methods", "picky"], "picky does not work with the setting 'toy_setting'"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(toy: Any, arguments: list[str], says: str) -> None:
+    done = toy.run(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not toy.runs.exists()
+
+
+def test_a_profile_with_an_unknown_key_is_refused(toy: Any) -> None:
+    (toy.folder / "profile.toml").write_text("atempts = 3\n")
+    done = toy.run("--methods", "waiting", "--profile", "profile.toml")
+    assert done.returncode == 2
+    assert "did you mean attempts" in done.stderr.splitlines()[-1]
+
+
+def test_an_output_that_cannot_be_written_is_refused(toy: Any) -> None:
+    toy.runs.write_text("a file where the folder should be")
+    done = toy.run("--methods", "waiting")
+    assert done.returncode == 2
+    assert f"--output {toy.runs}: cannot be written" in done.stderr.splitlines()[-1]
+    assert toy.runs.read_text() == "a file where the folder should be"
+    assert toy.executions("start") == []
+
+
+def test_a_damaged_record_is_told_and_left_as_it_is(toy: Any) -> None:
+    assert toy.run("--methods", "waiting", "--seeds", "0", "--workers", "1").returncode == 0
+    (record,) = toy.records()
+    record.write_text('{"schema": 1')
+    done = toy.run("--methods", "waiting", "--seeds", "0", "--workers", "1")
+    assert done.returncode == 1
+    assert "damaged" in done.stderr
+    assert "--force" in done.stderr
+    assert record.read_text() == '{"schema": 1'
+    again = toy.run("--methods", "waiting", "--seeds", "0", "--workers", "1", "--force")
+    assert again.returncode == 0, again.stderr
+    assert len(toy.executions()) == 2
+
+
+def test_status_of_no_folder_is_refused(toy: Any) -> None:
+    done = toy.command("status", "--runs", "nowhere")
+    assert done.returncode == 2
+    assert "nowhere: no such folder of runs" in done.stderr
+
+
+def test_status_of_an_empty_folder_is_not_an_error(toy: Any) -> None:
+    done = toy.command("status", "--runs", str(toy.data))
+    assert done.returncode == 0
+    assert "0 trials: 0 done" in done.stdout
