@@ -21,7 +21,7 @@ _recipe: Recipe | None = None  # set once in every worker process
 
 
 class WorkerPool:
-    """`workers` processes, started afresh (spawn), one thread each; started by the first clip that is asked for."""
+    """`workers` processes of one thread each, started when the first clip is asked for."""
 
     def __init__(self, recipe: Recipe, workers: int, timeout_s: float) -> None:
         self._recipe = recipe
@@ -57,7 +57,7 @@ class WorkerPool:
                 max_tasks=_CLIPS_PER_PROCESS,
                 initializer=_start,
                 initargs=(self._recipe,),
-                context=multiprocessing.get_context("spawn"),
+                context=_context(),
             )
         return self._pool
 
@@ -72,6 +72,19 @@ class WorkerPool:
             return request, f"cannot read {request.path}: the worker process died (exit status {death.exitcode})"
         except CancelledError:
             raise RuntimeError("the loader was closed while its batches were being read") from None
+
+
+def _context() -> Any:
+    """Processes that share nothing with this one, its threads and CUDA state least of all.
+
+    Where the system can fork, they come from a clean server process that has imported torch once: a new one is there at
+    once, not after the seconds that the import takes.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _start(recipe: Recipe) -> None:
