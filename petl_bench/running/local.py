@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,7 @@ from petl_bench.trial import Progress
 
 #: A backbone below this many parameters leaves the cores of one process idle: several trials at once are faster.
 _SMALL_BACKBONE = 20_000_000
+_MOST_LOADERS = 8
 #: Memory that a worker with a small backbone takes, torch included.
 _WORKER_GIB = 1.5
 
@@ -43,10 +45,11 @@ class LocalLauncher(Launcher):
     def run(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> list[Outcome]:
         """Run every job; see `Launcher.run`."""
         _refuse_absent_gpu(jobs)
-        agenda = Agenda(jobs, store, watch, self.attempts)
         workers = choose_workers(jobs) if self.workers is None else min(self.workers, len(jobs))
+        cores = max(1, usable_cores() // max(1, workers))
+        agenda = Agenda([_with_loaders(job, cores) for job in jobs], store, watch, self.attempts)
         if workers > 1:
-            run_in_workers(agenda, workers, threads=max(1, usable_cores() // workers))
+            run_in_workers(agenda, workers, threads=cores)
         else:
             _run_here(agenda)
         return agenda.results()
@@ -97,6 +100,13 @@ def _on_gpu(device: str) -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
+
+
+def _with_loaders(job: Job, cores: int) -> Job:
+    """Decode in as many processes as a GPU is fed from; a CPU that trains needs its cores for that."""
+    if job.places.loader_workers == 0 or not _on_gpu(job.places.device):
+        return job
+    return replace(job, places=replace(job.places, loader_workers=max(1, min(_MOST_LOADERS, cores - 1))))
 
 
 def _refuse_absent_gpu(jobs: Sequence[Job]) -> None:

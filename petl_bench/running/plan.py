@@ -10,12 +10,13 @@ import hashlib
 import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from petl_bench.data.descriptions import described
 from petl_bench.data.manifest import Manifest, build_manifest
 from petl_bench.dataset import Dataset
 from petl_bench.errors import DataError, UsageError, unknown
@@ -151,7 +152,7 @@ _SETTABLE = ("methods", "settings", "datasets", "backbones")
 
 @dataclass(frozen=True)
 class _PlannedMethod:
-    name: str
+    method: Method
     version: str
     hyper_parameters: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -166,6 +167,19 @@ class _PlannedDataset:
     clips: Mapping[tuple[str, int | None], Clips]
     options: Mapping[str, Any]
     places: Places
+    _descriptions: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict)
+
+    def descriptions_of(self, method: Method, setting: Setting, case: Case) -> str:
+        """sha256 of the sentences that the method's loss reads in this case; "" where it reads none."""
+        if method.description_count == 0:
+            return ""
+        annotations = self.manifest.annotations
+        task = setting.task(annotations, case)
+        known = (method.name, task.train_classes)
+        if known not in self._descriptions:
+            found = described(method, self.dataset, task, annotations)
+            self._descriptions[known] = "" if found is None else found.sha256
+        return self._descriptions[known]
 
 
 @dataclass(frozen=True)
@@ -194,7 +208,8 @@ def _method(spec: Spec, name: str, setting: Setting, overrides: _Overrides) -> _
     training |= overrides.of(TrainingOptions, "training") | _training_flags(spec)
     _check_fields(hyper, plugin, f"recipe of {name}", f"petl-bench show {name}")
     _check_fields(training, TrainingOptions, f"recipe of {name}, training", f"petl-bench show {name}")
-    return _PlannedMethod(name, plugin_version(plugin), plugin(**hyper).values(), TrainingOptions(**training).values())
+    method = plugin(**hyper)
+    return _PlannedMethod(method, plugin_version(plugin), method.values(), TrainingOptions(**training).values())
 
 
 def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:
@@ -246,7 +261,16 @@ def _dataset(
     first = {(case.split, case.shots): case for case in reversed(cases)}
     clips = {group: _clips(setting, manifest, case) for group, case in first.items()}
     plugins = tuple(Path(path).expanduser().resolve() for path in spec.plugin)
-    places = Places(cache=cache, data_root=data_root, weights=weights.path, device=spec.device, plugins=plugins)
+    # Only files that petl-bench made itself are decoded in the trial's process: any other clip may hang a decoder.
+    loaders = 0 if manifest.root.is_relative_to(cache.resolve()) else 1
+    places = Places(
+        cache=cache,
+        data_root=data_root,
+        weights=weights.path,
+        device=spec.device,
+        loader_workers=loaders,
+        plugins=plugins,
+    )
     return _PlannedDataset(dataset, plugin_version(plugin), manifest, cases, clips, dataset.values(), places)
 
 
@@ -287,7 +311,7 @@ def _trial(
     weights: ResolvedWeights,
 ) -> Trial:
     return Trial(
-        method=method.name,
+        method=method.method.name,
         method_version=method.version,
         hyper_parameters=method.hyper_parameters,
         setting=setting.name,
@@ -297,6 +321,7 @@ def _trial(
         dataset_version=data.version,
         dataset_options=data.options,
         manifest_sha256=data.manifest.sha256,
+        descriptions_sha256=data.descriptions_of(method.method, setting.setting, case),
         split=case.split,
         shots=case.shots,
         seed=case.seed,

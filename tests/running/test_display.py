@@ -20,7 +20,7 @@ def job() -> Job:
     texts = (
         "method_version setting setting_version dataset_version manifest_sha256 backbone weights weights_sha256 decoder"
     )
-    values: dict[str, Any] = dict.fromkeys(texts.split(), "x")
+    values: dict[str, Any] = dict.fromkeys(f"{texts} weights weights_sha256 decoder".split(), "x")
     maps: dict[str, Any] = {name: {} for name in ("hyper_parameters", "setting_options", "dataset_options", "training")}
     trial = Trial(**values, **maps, method="msta", dataset="motion", split="", shots=None, seed=0)
     return Job(trial=trial, places=Places(cache=Path("cache")))
