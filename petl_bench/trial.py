@@ -38,6 +38,7 @@ class Trial:
     weights_sha256: str
     training: Mapping[str, Any]  #: the fields of TrainingOptions
     decoder: str
+    descriptions_sha256: str = ""  #: of the sentences that the method's loss reads; "" where it reads none
     engine_version: int = ENGINE_VERSION
 
     @cached_property

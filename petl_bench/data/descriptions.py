@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.data.layout import canonical
-from petl_bench.dataset import Dataset
+from petl_bench.dataset import Annotations, Dataset
 from petl_bench.errors import DataError
+from petl_bench.method import Method
+from petl_bench.setting import Task
+from petl_bench.trial import canonical_json
 
 KINDS = ("spatial", "temporal")
 
@@ -62,6 +65,20 @@ class Descriptions:
     source: str
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of every sentence, by class and kind; part of the key of a trial that reads them."""
+        sentences = {"spatial": dict(self.spatial), "temporal": dict(self.temporal)}
+        return hashlib.sha256(canonical_json(sentences).encode()).hexdigest()
+
+
+def described(method: Method, dataset: Dataset, task: Task, annotations: Annotations) -> Descriptions | None:
+    """The descriptions of the training classes that a method's loss reads; None where it reads none."""
+    if method.description_count == 0:
+        return None
+    path = getattr(method, "descriptions", None)
+    return descriptions_for(dataset, task.train_classes, method.description_count, path, annotations.classes)
 
 
 def descriptions_for(

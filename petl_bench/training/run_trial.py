@@ -14,7 +14,7 @@ import torch
 
 from petl_bench.data.clip_cache import ClipCache
 from petl_bench.data.clip_preparation import Recipe as ClipRecipe
-from petl_bench.data.descriptions import descriptions_for
+from petl_bench.data.descriptions import described
 from petl_bench.data.loading import ClipLoader
 from petl_bench.data.manifest import Manifest, build_manifest
 from petl_bench.dataset import Dataset, Sample
@@ -23,6 +23,7 @@ from petl_bench.errors import DataError, TrialError
 from petl_bench.method import Method
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
+from petl_bench.models.tokenizer import overflow_count
 from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.setting import Evaluation, Setting, Task
 from petl_bench.training.checkpoint import save_adapter
@@ -96,6 +97,7 @@ class _Job:
         method = METHODS.get(trial.method)(**trial.hyper_parameters)
         manifest = _manifest(trial, dataset, places)
         task = setting.task(manifest.annotations, trial.case)
+        _check_descriptions(trial, method, dataset, task, manifest)
         model = create_model(trial.backbone, weights=_weights(trial, places))
         backbone_params = sum(parameter.numel() for parameter in model.parameters())
         method.attach(model)
@@ -177,11 +179,22 @@ def _derived_seed(trial: Trial) -> int:
 def _manifest(trial: Trial, dataset: Dataset, places: Places) -> Manifest:
     manifest = build_manifest(dataset, dataset.root(places.data_root), places.cache)
     if manifest.sha256 != trial.manifest_sha256:
-        raise DataError(
-            f"the files of {trial.dataset} changed since this trial was planned "
-            f"(manifest {manifest.sha256[:12]}, planned {trial.manifest_sha256[:12]}); run the command again to plan anew"
-        )
+        raise _changed(f"the files of {trial.dataset}", manifest.sha256, trial.manifest_sha256)
     return manifest
+
+
+def _check_descriptions(trial: Trial, method: Method, dataset: Dataset, task: Task, manifest: Manifest) -> None:
+    found = described(method, dataset, task, manifest.annotations)
+    sha256 = "" if found is None else found.sha256
+    if sha256 != trial.descriptions_sha256:
+        raise _changed("the descriptions", sha256, trial.descriptions_sha256)
+
+
+def _changed(what: str, now: str, planned: str) -> DataError:
+    return DataError(
+        f"{what} changed since this trial was planned ({now[:12] or 'none'}, planned {planned[:12] or 'none'}); "
+        "run the command again to plan anew"
+    )
 
 
 def _weights(trial: Trial, places: Places) -> str | None:
@@ -295,13 +308,16 @@ def _selection(job: _Job, held_out: Sequence[Sample]) -> Any:
 
 
 def _descriptions(job: _Job) -> dict[str, torch.Tensor]:
-    count = job.method.description_count
-    if count == 0:
+    """Frozen description features where the method's loss reads them; what was cut or odd becomes a note."""
+    found = described(job.method, job.dataset, job.task, job.manifest.annotations)
+    if found is None:
         return {}
-    path = getattr(job.method, "descriptions", None)
-    found = descriptions_for(job.dataset, job.task.train_classes, count, path)
-    job.notes += [f"descriptions: {found.source}", *found.notes]
     sentences = {"spatial": found.spatial, "temporal": found.temporal}
+    texts = [text for by_class in sentences.values() for part in by_class.values() for text in part]
+    cut = overflow_count(texts, job.model.config.context_length)
+    job.notes += [f"descriptions: {found.source}", *found.notes]
+    if cut:
+        job.notes.append(f"{cut} of {len(texts)} descriptions are longer than the text context and were cut")
     return description_features(job.model, sentences, job.task.train_classes, job.device)
 
 

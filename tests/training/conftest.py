@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ import numpy as np
 import pytest
 
 import petl_bench as pb
+from petl_bench.data.descriptions import described
 from petl_bench.data.manifest import build_manifest
-from petl_bench.registry import BACKBONES, DATASETS, METHODS
+from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.setting import Case
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import Places, Trial
 
@@ -91,11 +92,14 @@ def make_trial(squares: Path, small_backbone: type[pb.Backbone], places: Places)
         options = {"path": os.fspath(squares), "base_classes": "red square,green square", **(dataset or {})}
         data = DATASETS.get("folder")(**options)
         manifest = build_manifest(data, data.root(None), places.cache)
+        created = METHODS.get(method)(**(hyper or {}))
+        task = SETTINGS.get("base2novel")().task(manifest.annotations, Case("1", 6, 0))
+        descriptions = described(created, data, task, manifest.annotations)
         settings = {"epochs": 2, "batch_size": 4, "warmup_epochs": 0.0, "threads": 1, **training}
         return Trial(
             method=method,
             method_version="1",
-            hyper_parameters=METHODS.get(method)(**(hyper or {})).values(),
+            hyper_parameters=created.values(),
             setting="base2novel",
             setting_version="1",
             setting_options={},
@@ -111,9 +115,7 @@ def make_trial(squares: Path, small_backbone: type[pb.Backbone], places: Places)
             weights_sha256="random",
             training=TrainingOptions(**settings).values(),
             decoder="auto",
+            descriptions_sha256="" if descriptions is None else descriptions.sha256,
         )
 
     return make
-
-
-__all__ = ["MakeTrial", "replace", "write_video"]

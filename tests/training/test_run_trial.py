@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -182,6 +183,25 @@ def test_data_that_changed_since_planning_is_refused(
 ) -> None:
     with pytest.raises(pb.DataError, match="changed since this trial was planned"):
         run(replace(make_trial("zero_shot"), manifest_sha256="0" * 64), places, tmp_path)
+
+
+def test_descriptions_that_changed_since_planning_are_refused(
+    make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    with pytest.raises(pb.DataError, match="descriptions changed since this trial was planned"):
+        run(replace(make_trial("msta", HYPER["msta"]), descriptions_sha256="0" * 64), places, tmp_path)
+
+
+def test_descriptions_are_noted_and_those_that_were_cut_counted(
+    make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    long = " ".join(["a square of one colour that does not move at all"] * 4)
+    file = tmp_path / "long.json"
+    sentences = {"spatial": ["a square.", long], "temporal": ["it stays.", long]}
+    file.write_text(json.dumps({"red square": sentences, "green square": sentences}))
+    result = run(make_trial("msta", {**HYPER["msta"], "descriptions": str(file)}), places, tmp_path / "run")
+    assert "4 of 8 descriptions are longer than the text context and were cut" in result.notes
+    assert any(note.startswith("descriptions: long.json (sha256 ") for note in result.notes)
 
 
 def test_a_damaged_checkpoint_says_what_to_do(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
