@@ -234,9 +234,9 @@ def _training_flags(spec: Spec) -> dict[str, Any]:
 
 
 def _check_fields(values: Mapping[str, Any], options: type[Options], label: str, see: str) -> None:
-    for field in values:
-        if field not in field_types(options):
-            raise unknown(f"field in the {label}", field, field_types(options), see)
+    for name in values:
+        if name not in field_types(options):
+            raise unknown(f"field in the {label}", name, field_types(options), see)
 
 
 def _dataset(
