@@ -1,0 +1,102 @@
+"""Decoding: eight scattered frames of a ten-second clip, a training clip from file to tensor, memory over 2,000 clips.
+
+Run: python -m pytest benchmarks/perf/test_bench_decoding.py
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from petl_bench.data.clip_cache import ClipCache
+from petl_bench.data.clip_preparation import ClipRequest, Recipe, prepare
+from petl_bench.data.decoding import read_clip
+from petl_bench.data.sampling import single_view_indices
+from petl_bench.dataset import Augmentation
+
+DECODERS = ["decord", "pyav"] if importlib.util.find_spec("decord") else ["pyav"]
+RECIPE = Recipe(num_frames=8, size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten seconds of 340 x 256 H.264 at 25 frames a second, a key frame every 2 seconds, like a resized Kinetics clip."""
+    return _write(tmp_path_factory.mktemp("clips") / "clip.mp4", 250, 256, 340)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight frames of 32 x 32, like the embedded data set."""
+    return _write(tmp_path_factory.mktemp("clips") / "tiny.mp4", 8, 32, 32)
+
+
+def _write(path: Path, count: int, height: int, width: int) -> Path:
+    rows, columns = np.mgrid[0:height, 0:width]
+    texture = np.random.default_rng(0).integers(0, 60, (height, width))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "50"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for index in range(count):
+            wave = 128 + 60 * np.sin((rows + columns + 4 * index) / 30)
+            picture = np.stack([wave, np.roll(wave, index, 0), texture + 80], axis=-1).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_eight_frames_of_ten_seconds(benchmark: Any, clip: Path, decoder: str) -> None:
+    result = benchmark(read_clip, clip, lambda count: single_view_indices(count, 8), decoder)
+    assert result.frames.shape == (8, 256, 340, 3)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_tiny_clip(benchmark: Any, tiny: Path, decoder: str) -> None:
+    assert benchmark(read_clip, tiny, range, decoder).frames.shape == (8, 32, 32, 3)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1.0])
+def test_a_training_clip_from_file_to_tensor(benchmark: Any, clip: Path, jitter: float) -> None:
+    torch.set_num_threads(1)
+    recipe = replace(RECIPE, augmentation=Augmentation(jitter=jitter))
+    assert benchmark(prepare, recipe, ClipRequest("clip", clip, 0, epoch=0)).frames.shape == (8, 3, 224, 224)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 256 * MIB])
+def test_a_test_clip_from_the_cache(benchmark: Any, clip: Path, tmp_path: Path, memory_bytes: int) -> None:
+    torch.set_num_threads(1)
+    recipe = replace(RECIPE, cache=ClipCache(tmp_path, memory_bytes=memory_bytes))
+    assert benchmark(prepare, recipe, ClipRequest("clip", clip, 0)).frames.shape == (1, 8, 3, 224, 224)
+
+
+def test_a_tiny_training_clip_from_memory(benchmark: Any, tiny: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    recipe = replace(RECIPE, size=32, cache=ClipCache(tmp_path))
+    assert benchmark(prepare, recipe, ClipRequest("tiny", tiny, 0, epoch=0)).frames.shape == (8, 3, 32, 32)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_memory_stays_flat_over_2000_clips(benchmark: Any, clip: Path, decoder: str) -> None:
+    """Growth in MiB from clip 100 to clip 2,000, in `extra_info` of the benchmark's record."""
+    memory: list[float] = []
+
+    def read_many() -> None:
+        for number in range(2000):
+            read_clip(clip, lambda count: [0, 40, 80], decoder)
+            if number in (100, 500, 1000, 1999):
+                gc.collect()
+                memory.append(psutil.Process().memory_info().rss / MIB)
+
+    benchmark.pedantic(read_many, rounds=1, iterations=1)
+    benchmark.extra_info["rss_mib_at_100_500_1000_2000"] = [round(level, 1) for level in memory]
+    assert memory[-1] - memory[0] < 20
