@@ -281,7 +281,8 @@ def works_on_every_backbone(subject: Subject) -> None:
             loss = training_loss(model.train(), method, config)
             shape = tuple(features(model.eval(), config).shape)
         except Exception as error:
-            raise Failed(f"{name}: {describe(error)}") from error
+            where = Path(inspect.getfile(subject.method))
+            raise Failed(f"{name}: {describe(error, within=where)}") from error
         require(shape == (CLIPS + CLASSES, config.embed_dim), f"{name}: features of shape {shape}")
         require(bool(loss.isfinite()), f"{name}: the loss is {loss.item()}")
 
@@ -306,14 +307,17 @@ def methods_in(given: str | Path | type[Method]) -> list[type[Method]]:
 def run_checks(method: type[Method], hyper_parameters: dict[str, Any] | None = None) -> list[CheckResult]:
     """Every check on one method class, in order; only the first where no small model can be made.
 
-    The random state is left as it was.
+    The random state and the number of threads are left as they were.
     """
-    subject = Subject(method, hyper_parameters)
+    subject, threads = Subject(method, hyper_parameters), torch.get_num_threads()
     with torch.random.fork_rng():
-        first = _outcome(CHECKS[0], subject)
-        if first.status == "fail":
-            return [first]
-        return [first, *(_outcome(function, subject) for function in CHECKS[1:])]
+        torch.set_num_threads(1)  # the models are tiny: more threads only wait for each other
+        try:
+            first = _outcome(CHECKS[0], subject)
+            rest = CHECKS[1:] if first.status == "pass" else []
+            return [first, *(_outcome(function, subject) for function in rest)]
+        finally:
+            torch.set_num_threads(threads)
 
 
 def _outcome(function: Callable[[Subject], None], subject: Subject) -> CheckResult:
@@ -326,5 +330,5 @@ def _outcome(function: Callable[[Subject], None], subject: Subject) -> CheckResu
         return CheckResult(name, meaning, "fail", str(reason))
     except Exception as error:
         # Whatever a method raises is the finding of the check, told with its file and line.
-        return CheckResult(name, meaning, "fail", describe(error))
+        return CheckResult(name, meaning, "fail", describe(error, within=Path(inspect.getfile(subject.method))))
     return CheckResult(name, meaning, "pass")

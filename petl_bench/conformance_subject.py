@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from petl_bench.errors import UsageError
-from petl_bench.method import Method, Step
+from petl_bench.method import Method, Recipe, Step
 from petl_bench.models.config import CLIPConfig, ViCLIPConfig
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.options import field_types
@@ -60,7 +60,7 @@ class Subject:
     @cached_property
     def values(self) -> dict[str, Any]:
         """The hyper-parameters used. Raises Failed where neither the defaults nor any recipe fits a small model."""
-        candidates = [self.given] if self.given is not None else [{}, *(dict(r.hyper) for r in self.method.recipes)]
+        candidates = [self.given] if self.given is not None else [{}, *map(self._recipe_values, self.method.recipes)]
         reasons = []
         for values in candidates:
             try:
@@ -99,6 +99,11 @@ class Subject:
             for choice in choices:
                 if choice != getattr(self.create(), field) and self._accepts({field: choice}):
                     yield {field: choice}
+
+    def _recipe_values(self, recipe: Recipe) -> dict[str, Any]:
+        """As a plan resolves them: a backbone's recipe over the one for every backbone, in the same setting."""
+        general = (r.hyper for r in self.method.recipes if r.setting == recipe.setting and r.backbone is None)
+        return {key: value for hyper in (*general, recipe.hyper) for key, value in hyper.items()}
 
     def _accepts(self, changes: dict[str, Any]) -> bool:
         try:
@@ -166,17 +171,16 @@ def frozen_tensors(model: DualEncoder) -> dict[str, Tensor]:
 
 
 def train_steps(model: DualEncoder, method: Method, steps: int) -> None:
-    """A few AdamW steps on the seeded inputs; nothing where nothing trains."""
+    """A few steps against the sign of the gradient, as Adam begins, on the seeded inputs."""
     parameters = list(trainable(model).values())
-    if not parameters:
-        return
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     torch.manual_seed(5)
     model.train()
-    for _ in range(steps):
-        optimizer.zero_grad()
+    for _ in range(steps if parameters else 0):
         training_loss(model, method).backward()
-        optimizer.step()
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.data.add_(parameter.grad.sign(), alpha=-1e-3)
+                parameter.grad = None
 
 
 def needs_parameters(model: DualEncoder) -> None:
