@@ -5,6 +5,7 @@ Runs are averaged over seeds only: two trials share a cell only where they diffe
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from collections import Counter, defaultdict
@@ -16,9 +17,12 @@ from typing import Any
 import pandas as pd
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, eq=False)
 class Configuration:
-    """What is compared: a method with everything that decides its numbers, save the case and the seed."""
+    """What is compared: a method with everything that decides its numbers, save the case and the seed.
+
+    One comparison makes one object of each, so that they are told apart by identity.
+    """
 
     method: str
     hyper_parameters: str  #: canonical JSON, as in a frame of records
@@ -29,6 +33,7 @@ class Configuration:
     weights_sha256: str
     decoder: str
     engine_version: int
+    descriptions: str  #: sha256 of the class descriptions, only where a method was run with several on one case
 
     @cached_property
     def training_values(self) -> dict[str, Any]:
@@ -45,18 +50,19 @@ class Configuration:
             "version": self.method_version,
             "decoder": self.decoder,
             "engine": self.engine_version,
+            "descriptions": self.descriptions[:8],
         }
 
-    @property
-    def comparable(self) -> tuple[str, str, str, int, int]:
-        """Rows with the same backbone, weights and views are ranked together."""
+    @cached_property
+    def comparable(self) -> Comparable:
+        """What rows must share to be ranked together."""
         training = self.training_values
         return self.backbone, self.weights, self.weights_sha256, training.get("views", 1), training.get("crops", 1)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, eq=False)
 class CaseKey:
-    """What configurations are compared on: data, split, shots, protocol."""
+    """What configurations are compared on: data, split, shots, protocol. One object of each in a comparison."""
 
     dataset: str
     split: str
@@ -67,6 +73,10 @@ class CaseKey:
     dataset_version: str
     dataset_options: str  #: canonical JSON
     manifest_sha256: str
+
+
+#: Backbone, weights, their sha256, temporal clips and crops per test video: rows that share them are ranked together.
+Comparable = tuple[str, str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +105,32 @@ class Comparison:
     def __post_init__(self) -> None:
         """Rows by number of trainable parameters, then by name; cases by name."""
         sizes: dict[Configuration, int] = {}
-        for (configuration, _), runs in self.runs.items():
-            sizes[configuration] = max(sizes.get(configuration, 0), runs[0].trainable_params)
-        self.configurations = sorted(sizes, key=lambda configuration: (sizes[configuration], configuration))
-        self.cases = sorted({case for _, case in self.runs})
+        for (row, _), runs in self.runs.items():
+            sizes[row] = max(sizes.get(row, 0), runs[0].trainable_params)
+        self.configurations = sorted(sizes, key=lambda row: (sizes[row], _values(row)))
+        self.cases = sorted({case for _, case in self.runs}, key=_values)
 
     def of(self, configuration: Configuration, case: CaseKey) -> list[Run]:
         """The runs of one cell; empty where there are none."""
         return self.runs.get((configuration, case), [])
 
-    def groups(self) -> dict[tuple[str, str, str, int, int], list[Configuration]]:
+    def usual_seeds(self, row: Configuration, case: CaseKey) -> frozenset[int]:
+        """The seeds that most rows of this row's group have on a case; the larger set wins a tie."""
+        return self._usual_seeds.get((row.comparable, case), frozenset())
+
+    @cached_property
+    def _usual_seeds(self) -> dict[tuple[Comparable, CaseKey], frozenset[int]]:
+        counts: dict[tuple[Comparable, CaseKey], Counter[frozenset[int]]] = defaultdict(Counter)
+        for (row, case), runs in self.runs.items():
+            counts[row.comparable, case][seeds_of(runs)] += 1
+        return {
+            place: max(found, key=lambda seeds: (found[seeds], len(seeds), sorted(seeds, reverse=True)))
+            for place, found in counts.items()
+        }
+
+    def groups(self) -> dict[Comparable, list[Configuration]]:
         """The configurations that may be ranked together, by what they share."""
-        grouped: dict[tuple[str, str, str, int, int], list[Configuration]] = defaultdict(list)
+        grouped: dict[Comparable, list[Configuration]] = defaultdict(list)
         for configuration in self.configurations:
             grouped[configuration.comparable].append(configuration)
         return dict(sorted(grouped.items()))
@@ -120,17 +144,32 @@ def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str]) -> Comp
         trials[metric] = chosen[chosen["metric"] == metric].set_index("trial")["value"]
     trials = trials.dropna(subset=list(metrics))
     trials["shots"] = trials["shots"].fillna(0)
+    trials["descriptions"] = trials["descriptions_sha256"].where(_has_several_descriptions(trials), "")
     configurations, cases = _tuples(trials, Configuration), _tuples(trials, CaseKey)
     trials["values"] = pd.Series(_columns(trials, metrics), index=trials.index, dtype=object)
     runs = _tuples(trials, Run)
     cells: dict[tuple[tuple[Any, ...], tuple[Any, ...]], list[Run]] = defaultdict(list)
     for configuration, case, run in zip(configurations, cases, runs, strict=True):
         cells[configuration, case].append(Run(*run))
+    rows = {values: Configuration(*values) for values, _ in cells}
+    columns = {values: CaseKey(*values) for _, values in cells}
     made = {
-        (Configuration(*configuration), CaseKey(*case)): sorted(found, key=lambda run: run.seed)
-        for (configuration, case), found in cells.items()
+        (rows[row], columns[column]): sorted(found, key=lambda run: run.seed) for (row, column), found in cells.items()
     }
     return Comparison(made, _distinct(trials["prompt_template"]), _distinct(trials["device"]))
+
+
+def _has_several_descriptions(trials: pd.DataFrame) -> pd.Series:
+    """Whether a trial's row has, on any case, runs with different descriptions; these must not be averaged.
+
+    Descriptions belong to a data set, so a row that used one file for each data set stays one row.
+    """
+    row = [each.name for each in fields(Configuration) if each.name != "descriptions"]
+    case = [each.name for each in fields(CaseKey)]
+    if trials["descriptions_sha256"].nunique() < 2:
+        return pd.Series(False, index=trials.index)
+    counts = trials.groupby([*row, *case], sort=False)["descriptions_sha256"].transform("nunique")
+    return counts.groupby([trials[name] for name in row], sort=False).transform("max") > 1
 
 
 def _tuples(trials: pd.DataFrame, kind: type) -> list[tuple[Any, ...]]:
@@ -139,6 +178,10 @@ def _tuples(trials: pd.DataFrame, kind: type) -> list[tuple[Any, ...]]:
 
 def _columns(trials: pd.DataFrame, names: Sequence[str]) -> list[tuple[Any, ...]]:
     return list(zip(*[trials[name].tolist() for name in names], strict=True))
+
+
+def _values(row: Configuration | CaseKey) -> tuple[Any, ...]:
+    return tuple(getattr(row, each.name) for each in fields(row))
 
 
 def _distinct(values: pd.Series) -> tuple[str, ...]:
@@ -182,12 +225,13 @@ def _differences(settings: Mapping[Any, Mapping[str, Any]], family: Any) -> dict
         families[family(thing)].append(thing)
     found: dict[Any, dict[str, Any]] = {}
     for things in families.values():
-        seen: dict[str, set[str]] = defaultdict(set)
+        seen: dict[str, Counter[str]] = defaultdict(Counter)
         for thing in things:
-            for name in set().union(*(settings[other] for other in things)):
-                seen[name].add(json.dumps(settings[thing].get(name)))
+            for name, value in settings[thing].items():
+                seen[name][json.dumps(value)] += 1
+        alike = {name for name, values in seen.items() if list(values.values()) == [len(things)]}
         for thing in things:
-            found[thing] = {name: value for name, value in settings[thing].items() if len(seen[name]) > 1}
+            found[thing] = {name: value for name, value in settings[thing].items() if name not in alike}
     return found
 
 
@@ -203,15 +247,6 @@ def _text(value: Any) -> str:
 
 
 # Reservations
-
-
-def usual_seeds(comparison: Comparison, configurations: Sequence[Configuration], case: CaseKey) -> frozenset[int]:
-    """The seeds that most of these configurations have on a case; the larger set wins a tie."""
-    sets = [seeds_of(comparison.of(each, case)) for each in configurations]
-    counts = Counter(seeds for seeds in sets if seeds)
-    if not counts:
-        return frozenset()
-    return max(counts, key=lambda seeds: (counts[seeds], len(seeds), sorted(seeds, reverse=True)))
 
 
 def seeds_of(runs: Sequence[Run]) -> frozenset[int]:
@@ -261,13 +296,10 @@ def commands(comparison: Comparison, setting: str) -> list[str]:
     methods: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for configurations in comparison.groups().values():
         differences = _differences({each: each.settable for each in configurations}, lambda each: each.method)
-        for case in comparison.cases:
-            usual = usual_seeds(comparison, configurations, case)
-            for configuration in configurations:
-                missing = usual - seeds_of(comparison.of(configuration, case))
-                if missing:
-                    flags = _flags(configuration, case, missing, differences[configuration])
-                    methods[flags].append(configuration.method)
+        for case, row in itertools.product(comparison.cases, configurations):
+            missing = comparison.usual_seeds(row, case) - seeds_of(comparison.of(row, case))
+            if missing:
+                methods[_flags(row, case, missing, differences[row])].append(row.method)
     return [
         shlex.join(["petl-bench", "run", "--methods", ",".join(dict.fromkeys(names)), "--setting", setting, *flags])
         for flags, names in methods.items()

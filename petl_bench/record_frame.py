@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import marshal
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields
 from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 import pandas as pd
+
+from petl_bench.trial import Trial
 
 _PLAIN = (
     "method",
@@ -26,8 +29,11 @@ _PLAIN = (
     "shots",
     "seed",
     "decoder",
+    "descriptions_sha256",
     "engine_version",
 )
+#: What a record of an earlier version lacks.
+_DEFAULTS = {field.name: field.default for field in fields(Trial) if field.default is not MISSING}
 #: Mappings become canonical JSON text, so that they can be compared and grouped by.
 _MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training")
 _OF_RECORD = ("trainable_params", "backbone_params", "attempts", "created", "petl_bench")
@@ -58,7 +64,7 @@ _mappings = itemgetter(*_MAPPINGS)
 
 
 def _row(record: Mapping[str, Any], texts: Callable[[Any], tuple[str, ...]]) -> tuple[Any, ...]:
-    trial, environment = record["trial"], record["environment"]
+    trial, environment = {**_DEFAULTS, **record["trial"]}, record["environment"]
     return (
         record["key"],
         *_record_fields(record),

@@ -34,6 +34,8 @@ _RECORD_TYPES: dict[str, type] = {
 _KINDS = tuple(_RECORD_TYPES.values())
 _record_values = itemgetter(*_RECORD_TYPES)
 _TRIAL_FIELDS = frozenset(field.name for field in dataclasses.fields(Trial))
+#: A field that came later has a default, so that older records stay readable.
+_REQUIRED = frozenset(field.name for field in dataclasses.fields(Trial) if field.default is dataclasses.MISSING)
 _COUNTS = frozenset(("expected", "found", "unreadable", "used"))
 _JSON_NAMES = {int: "a whole number", str: "a text", dict: "a mapping", list: "a list"}
 
@@ -61,8 +63,12 @@ def _type_fault(values: Mapping[str, Any]) -> str:
 
 
 def _trial_fault(trial: Mapping[str, Any]) -> str | None:
-    if trial.keys() != _TRIAL_FIELDS:
-        return f"damaged: its trial lacks or adds {', '.join(sorted(trial.keys() ^ _TRIAL_FIELDS))}"
+    if not trial.keys() >= _REQUIRED:
+        return f"damaged: its trial lacks {', '.join(sorted(_REQUIRED - trial.keys()))}"
+    if not trial.keys() <= _TRIAL_FIELDS:
+        return (
+            f"its trial has {', '.join(sorted(trial.keys() - _TRIAL_FIELDS))}, which this version of petl-bench lacks"
+        )
     if type(trial["seed"]) is not int or (trial["shots"] is not None and type(trial["shots"]) is not int):
         return f"damaged: seed {trial['seed']!r}, shots {trial['shots']!r}: expected whole numbers"
     return None

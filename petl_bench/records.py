@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import io
 import json
 import os
@@ -31,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import petl_bench
 from petl_bench.errors import StoreError
 from petl_bench.record_schema import SCHEMA, fault_of
-from petl_bench.trial import EvaluationResult, Trial, TrialResult
+from petl_bench.trial import EvaluationResult, Trial, TrialResult, canonical_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,13 +223,17 @@ def read_record(path: str | Path) -> dict[str, Any]:
     values, fault = _parse(raw, path.absolute().parent.name)
     if fault:
         raise StoreError(f"{path}: {fault}")
-    try:
-        key = Trial.from_json(values["trial"]).key
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"{path}: damaged: {error}") from error
-    if key != values["key"]:
+    if _key(values["trial"]) != values["key"]:
         raise StoreError(f"{path}: damaged: its trial does not give its key; it was changed after it was written")
     return values
+
+
+def _key(trial: dict[str, Any]) -> str | None:
+    """The key of a trial as it was stored, with the fields that it had then; None where it cannot have been stored so."""
+    try:
+        return hashlib.sha256(canonical_json(trial).encode()).hexdigest()
+    except ValueError:
+        return None
 
 
 def read_predictions(folder: str | Path, evaluation: str) -> dict[str, Any]:

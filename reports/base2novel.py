@@ -24,7 +24,6 @@ from petl_bench.comparison import (
     scored,
     seeds_of,
     uncovered,
-    usual_seeds,
 )
 from petl_bench.errors import UsageError
 from petl_bench.statistics import Summary, harmonic_mean_over_seeds, summarise
@@ -57,7 +56,7 @@ class BaseToNovelTable(TableSource):
 
     A row is a method with its hyper-parameters, training options, backbone and weights; rows are ranked where they
     share backbone, weights, views and seeds, and carry no mark. The harmonic mean is that of the mean base and the mean
-    novel accuracy. Quoted: Table 2 of the MSTA paper (CVPR 2025), for the data sets that it has, with 16 shots on split 1.
+    novel accuracy. Quoted: Table 2 of the MSTA paper (CVPR 2025), for its data sets, 16 shots, split 1.
     """
 
     def published(self) -> pd.DataFrame:
@@ -118,9 +117,7 @@ def _group(
 ) -> RowGroup:
     backbone, weights, _, views, crops = shared
     labels = row_labels(configurations)
-    cells = [
-        [_cell(comparison, configurations, row, case, shows) for row in configurations] for _, case, shows in columns
-    ]
+    cells = [[_cell(comparison, row, case, shows) for row in configurations] for _, case, shows in columns]
     for index, (column, _, shows) in enumerate(columns):
         if shows in _LABELS:
             cells[index] = ranked(cells[index], column)
@@ -129,15 +126,13 @@ def _group(
     return RowGroup(f"Run here: {backbone} ({weights} weights){several}", rows)
 
 
-def _cell(
-    comparison: Comparison, rows: list[Configuration], row: Configuration, case: CaseKey | None, shows: str
-) -> Cell:
+def _cell(comparison: Comparison, row: Configuration, case: CaseKey | None, shows: str) -> Cell:
     if case is None:
         return _parameters(comparison, row, shows)
     runs = comparison.of(row, case)
     if not runs:
         return Cell(origin="absent", source="not run")
-    marks = marks_of(runs, usual_seeds(comparison, rows, case))
+    marks = marks_of(runs, comparison.usual_seeds(row, case))
     if shows == "clips":
         used, expected = scored(runs)
         return Cell(f"{used:,}/{expected:,}", n=len(runs))
@@ -210,8 +205,8 @@ _HARMONIC_MEAN = "HM: harmonic mean of the mean base and the mean novel accuracy
 _RANKS = "Best and second: among rows of one group with the same seeds and without a mark; equal figures share."
 _TRAINED = "Trained: millions of trained parameters, and percent of the backbone's parameters."
 _QUOTES = (
-    "Quoted rows are other people's runs: never ranked or averaged with the rows above. By its authors' logs, MSTA's epochs "
-    "were selected on the test clips."
+    "Quoted rows are other people's runs: never ranked or averaged with the rows above. "
+    "By its authors' logs, MSTA's epochs were selected on the test clips."
 )
 
 
@@ -287,9 +282,8 @@ def _data_notes(cases: Sequence[CaseKey], labels: dict[CaseKey, str]) -> list[st
     for case in cases:
         options = {name: value for name, value in json.loads(case.dataset_options).items() if value is not None}
         chosen = "".join(f", {name}={value}" for name, value in options.items())
-        notes.append(
-            f"{labels[case]}: split {case.split}, {case.shots or 'all'} shots{chosen}, files {case.manifest_sha256[:12]}."
-        )
+        shots = case.shots or "all"
+        notes.append(f"{labels[case]}: split {case.split}, {shots} shots{chosen}, files {case.manifest_sha256[:12]}.")
     return notes
 
 

@@ -67,8 +67,10 @@ def command(
 def _records(folders: tuple[Path, ...]) -> pd.DataFrame:
     reader = RecordReader(folders)
     records = reader.frame()
-    for problem in reader.problems:
+    for problem in reader.problems[:_SHOWN]:
         click.echo(f"left out: {problem}", err=True)
+    if len(reader.problems) > _SHOWN:
+        click.echo(f"left out: {len(reader.problems) - _SHOWN} more records, for reasons such as these", err=True)
     if records.empty:
         where = ", ".join(map(str, folders))
         raise UsageError(f"no record of a finished trial under {where}. See: petl-bench status --runs {folders[0]}")

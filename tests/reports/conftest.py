@@ -88,7 +88,7 @@ Store = Callable[..., Path]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Write one record; returns its path. Keywords of `make_trial`, and `base`, `novel`, `marks`, `missing`, `unreadable`."""
+    """Write one record and return its path; takes the keywords of `make_trial` and of `make_evaluation`."""
 
     def write(
         base: float,
@@ -120,7 +120,7 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def example(store: Store, runs: Path) -> Path:
-    """Four methods on motion and ucf101, three seeds; one cell missing, one seed missing, unequal coverage, two variants of msta."""
+    """Four methods, two data sets, three seeds; a cell and a seed are missing, a clip is unreadable, msta is there twice."""
     ucf101 = {"dataset": "ucf101", "manifest_sha256": "c" * 64}
     for seed in range(3):
         store(40.0, 42.0, "zero_shot", seed, hyper_parameters={})
