@@ -42,6 +42,14 @@ def test_check_of_a_failing_file_says_why_and_exits_with_one(tmp_path: Path) -> 
     assert "1 failed" in output
 
 
+def test_check_locates_a_mistake_in_the_users_own_file(tmp_path: Path) -> None:
+    text = new_method.render("mistaken").replace("block.width", "block.widht")
+    (tmp_path / "mistaken.py").write_text(text)
+    line = next(number for number, text in enumerate(text.splitlines(), start=1) if "widht" in text)
+    with pytest.raises(AssertionError, match=rf"no attribute 'widht' .*mistaken\.py, line {line}"):
+        pb.testing.check_method("mistaken.py")
+
+
 def test_check_of_a_broken_file_names_its_line(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import petl_bench as pb\n\nraise ValueError('no')\n")
     with pytest.raises(PluginError, match=r"broken\.py, line 3"):
