@@ -62,7 +62,7 @@ class Motion(Dataset):
     )
 
     shift: float = hyper(
-        0.7, "distance from the pretraining domain: 0 is close, 1 is hard to see", minimum=0, maximum=1
+        0.75, "distance from the pretraining domain: 0 is close, 1 is hard to see", minimum=0, maximum=1
     )
     context: float = hyper(0.9, "part of the clips with their class's usual background", minimum=0, maximum=1)
 
@@ -200,7 +200,7 @@ def _lists(classes: Sequence[str]) -> dict[str, list[str]]:
 
     labels = range(len(classes))
     rows = {part: [[f"{clip} {label + 1}" for clip in _clips(part, label)] for label in labels] for part in CLIPS}
-    base = sorted(generator("draws", 0).permutation(len(classes))[: len(classes) // 2].tolist())
+    base = sorted(generator("draws", 0, 0).permutation(len(classes))[: len(classes) // 2].tolist())
     lists = {
         "classInd.txt": [f"{label + 1} {name}" for label, name in enumerate(classes)],
         "base_classes.txt": [classes[label] for label in base],
