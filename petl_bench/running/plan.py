@@ -16,16 +16,17 @@ from typing import Any
 
 import platformdirs
 
+from petl_bench.backbone import Backbone
 from petl_bench.data.descriptions import described
 from petl_bench.data.manifest import Manifest, build_manifest
 from petl_bench.dataset import Dataset
-from petl_bench.errors import DataError, UsageError, unknown
+from petl_bench.errors import DataError, PetlBenchError, PluginError, UsageError, unknown
 from petl_bench.launcher import Job
 from petl_bench.method import Method
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.options import Options, field_types
 from petl_bench.records import RECORD, trial_folder
-from petl_bench.registry import BACKBONES, DATASETS, KINDS, METHODS, SETTINGS, load_plugin_file
+from petl_bench.registry import BACKBONES, DATASETS, KINDS, METHODS, SETTINGS, describe, load_plugin_file
 from petl_bench.running.spec import Spec
 from petl_bench.setting import Case, Setting
 from petl_bench.training_options import TrainingOptions
@@ -54,6 +55,7 @@ class Plan:
     done: frozenset[str]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]  #: what was found of every data set
+    trainable: Mapping[str, int]  #: method -> trainable parameters on this backbone, by the method's formula
 
     @property
     def output(self) -> Path:
@@ -81,6 +83,7 @@ def plan(spec: Spec) -> Plan:
     overrides.build(backbone, spec.backbone)
     for name in spec.datasets:
         DATASETS.get(name)
+    trainable = {method.method.name: _trainable(method.method, backbone) for method in methods}
     warnings = overrides.unused(spec.datasets)
     weights = resolve_weights(backbone, spec.weights)
     datasets = [_dataset(spec, name, setting.setting, overrides, weights) for name in dict.fromkeys(spec.datasets)]
@@ -94,7 +97,7 @@ def plan(spec: Spec) -> Plan:
                 clips[trial.key] = data.clips[(case.split, case.shots)]
     done = _done(Path(spec.output).expanduser(), jobs)
     notes = [note for data in datasets for note in _found(data.manifest)]
-    return Plan(spec, tuple(jobs.values()), clips, done, tuple(warnings), tuple(notes))
+    return Plan(spec, tuple(jobs.values()), clips, done, tuple(warnings), tuple(notes), trainable)
 
 
 def plugin_version(plugin: type) -> str:
@@ -210,6 +213,16 @@ def _method(spec: Spec, name: str, setting: Setting, overrides: _Overrides) -> _
     _check_fields(training, TrainingOptions, f"recipe of {name}, training", f"petl-bench show {name}")
     method = plugin(**hyper)
     return _PlannedMethod(method, plugin_version(plugin), method.values(), TrainingOptions(**training).values())
+
+
+def _trainable(method: Method, backbone: type[Backbone]) -> int:
+    """Trainable parameters by the method's formula, which also refuses values that do not fit the backbone."""
+    try:
+        return method.expected_trainable(backbone.config)
+    except PetlBenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"the parameter formula of {method.name} fails: {describe(error)}") from error
 
 
 def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:

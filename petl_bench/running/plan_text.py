@@ -14,7 +14,20 @@ from petl_bench.running.status import duration
 
 def plan_lines(plan: Plan) -> Iterator[str]:
     """The plan as lines of text: one per trial, then the sums and the estimate."""
-    rows = [["key", "method", "data set", "split", "shots", "seed", "train clips x epochs", "test clips", "state"]]
+    rows = [
+        [
+            "key",
+            "method",
+            "data set",
+            "split",
+            "shots",
+            "seed",
+            "trainable",
+            "train clips x epochs",
+            "test clips",
+            "state",
+        ]
+    ]
     rows += [_row(plan, job) for job in plan.jobs]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -33,6 +46,7 @@ def _row(plan: Plan, job: Job) -> list[str]:
         trial.split or "-",
         "all" if trial.shots is None else str(trial.shots),
         str(trial.seed),
+        f"{plan.trainable[trial.method]:,}",
         f"{_of(clips.train, clips.train_listed)} x {trial.training['epochs']}",
         _of(clips.test, clips.test_listed),
         "done" if trial.key in plan.done else "to run",

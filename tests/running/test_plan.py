@@ -119,6 +119,8 @@ def test_missing_clips_are_counted(toy_here: Any) -> None:
         ({"set": ("training.learning_rat=1",)}, "did you mean learning_rate"),
         ({"set": ("training.learning_rate=nan",)}, "not a number"),
         ({"set": ("toy_net.frames=3",)}, "field of toy_net"),
+        ({"set": ("waiting.mishap=wide",)}, "waiting.mishap=wide: wider than 8"),
+        ({"set": ("waiting.mishap=divide",)}, "parameter formula of waiting fails: ZeroDivisionError"),
         ({"methods": ("picky",)}, "picky does not work with the setting 'toy_setting' (it supports base2novel)"),
         ({"data_root": None}, "--data-root"),
         ({"data_root": "/nonexistent/place"}, "/nonexistent/place: no such folder"),
@@ -163,6 +165,7 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(toy: Any) -> None:
     assert done.returncode == 0, done.stderr
     assert "4 trials, 0 done, 4 to run" in done.stdout
     assert "4 x 7" in done.stdout
+    assert "12,345" in done.stdout
     assert "at most 112 clips through training, 16 views through evaluation" in done.stdout
     assert not toy.runs.exists()
     assert toy.executions("start") == []

@@ -65,6 +65,11 @@ class Waiting(pb.Method):
     steps: int = pb.hyper(2, "steps of 20 ms", minimum=1)
     mishap: str = pb.hyper("", "what goes wrong")
 
+    def expected_trainable(self, config):
+        if self.mishap == "wide":
+            raise pb.UsageError(f"{self.name}.mishap=wide: wider than {config.vision_width}")
+        return 12345 // int(self.mishap != "divide")
+
 
 @pb.register_method("waiting")
 class WaitingMethod(Waiting):
