@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from petl_bench.errors import StoreError, TrialError
+from petl_bench.records import write_atomically
 from petl_bench.trial import Trial, canonical_json
 
 
@@ -50,13 +51,8 @@ def save_adapter(path: Path, trial: Trial, tensors: Mapping[str, Tensor]) -> Non
         "backbone": trial.backbone,
         "weights_sha256": trial.weights_sha256,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write adapter {path}: {error}") from error
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save(plain, metadata))
 
 
 def load_adapter(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
