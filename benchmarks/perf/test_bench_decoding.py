@@ -30,7 +30,7 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten seconds of 340 x 256 H.264 at 25 frames a second, a key frame every 2 seconds, like a resized Kinetics clip."""
+    """Ten seconds of 340 x 256 H.264, 25 frames a second, a key frame every 2 seconds, like a resized Kinetics clip."""
     return _write(tmp_path_factory.mktemp("clips") / "clip.mp4", 250, 256, 340)
 
 

@@ -222,7 +222,7 @@ def test_a_dead_and_a_hung_worker_cost_one_clip_each(
 def test_frames_are_those_that_sampling_asks_for(
     videos: Videos, read_numbers: Callable[[np.ndarray], list[int]]
 ) -> None:
-    paths, samples = videos
+    paths, _ = videos
     plain = replace(RECIPE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), size=64, crops=3, views=2)
     (batch,) = ClipLoader({"a": paths["clip 4.mp4"]}, plain).test_batches([Sample("a", 0)], 8)
     # 30 frames in 4 chunks of 7.5; the middle crop of an 80 x 96 frame shows all cells.
