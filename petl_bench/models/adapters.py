@@ -104,15 +104,16 @@ class TemporalConv(nn.Conv3d):
 
     def _over_time(self, x: Tensor) -> Tensor:
         """[B, P, T, in_channels] -> [B, P, T, out_channels], as a sum of the sequence shifted in time."""
-        frames, kernel = x.shape[2], self.kernel_size[0]
-        ratio = self.out_channels // self.in_channels
-        padded = F.pad(x, (0, 0, kernel // 2, kernel // 2)).unsqueeze(-1)
-        weight = self.weight.flatten(1).unflatten(0, (self.in_channels, ratio))  # [in, ratio, kernel]
+        frames, half = x.shape[2], self.kernel_size[0] // 2
+        # Repeated first, so that every product below runs over contiguous output channels.
+        repeated = x.repeat_interleave(self.out_channels // self.in_channels, dim=3)
+        padded = F.pad(repeated, (0, 0, half, half))
         assert self.bias is not None
-        y = self.bias.unflatten(0, (self.in_channels, ratio))
-        for shift in range(kernel):
-            y = torch.addcmul(y, padded[:, :, shift : shift + frames], weight[..., shift])
-        return y.flatten(3)
+        y: Tensor = self.bias
+        weight = self.weight.flatten(1)
+        for shift in range(self.kernel_size[0]):
+            y = torch.addcmul(y, padded[:, :, shift : shift + frames], weight[:, shift])
+        return y
 
     def _class_output(self, cls: Tensor, patches: Tensor, grid: Grid) -> Tensor:
         if self.cls == "zero":

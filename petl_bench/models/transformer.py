@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,8 +10,8 @@ from petl_bench.models.sites import AdapterSwitch, LinearSite, Site
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """x * sigmoid(1.702 x), CLIP's activation."""
-    return x * torch.sigmoid(1.702 * x)
+    """x * sigmoid(1.702 x), CLIP's activation; through SiLU, which keeps one tensor for backward instead of two."""
+    return F.silu(1.702 * x) * (1 / 1.702)
 
 
 class Branch(Site):

@@ -109,7 +109,9 @@ def download(text: str, preferred: list[str]) -> Path:
     except WeightsError:
         raise
     except Exception as error:  # the hub raises errors of its HTTP library, which change between its versions
-        raise WeightsError(f"--weights hf:{text}: {_first_line(error)}") from error
+        raise WeightsError(
+            f"--weights hf:{text}: {_first_line(error)} Or fetch the file by hand and type --weights FILE."
+        ) from error
 
 
 def _choose(repo: str, files: list[str], preferred: list[str]) -> str:
