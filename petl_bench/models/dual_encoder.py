@@ -34,6 +34,7 @@ class DualEncoder(nn.Module):
         _check(config)
         self.config = config
         self.method: Method | None = None  #: the attached method
+        self.weights_notes: list[str] = []  #: what was converted when weights were loaded, in words
         self._switch = AdapterSwitch()
         self.video = VideoTower(config, self._switch)
         self.text = TextTower(config, self._switch)
@@ -99,7 +100,10 @@ class DualEncoder(nn.Module):
 
     @contextmanager
     def adapters_off(self) -> Iterator[None]:
-        """Inside, the model computes as if nothing were attached or replaced; the same modules, nothing is copied."""
+        """Inside, the model computes as if nothing were attached or replaced; the same modules, nothing is copied.
+
+        Where a method trains the backbone's own weights, those are the trained ones: there is no frozen model beneath.
+        """
         before, self._switch.on = self._switch.on, False
         try:
             yield
@@ -129,9 +133,10 @@ class DualEncoder(nn.Module):
 
         Accepts `{"model": ...}` and `{"module": ...}` around the keys. Tables of positions of another length or
         resolution are converted as published, and CLIP weights initialise a ViCLIP; each conversion is also logged as a
-        warning. Raises WeightsError that lists missing, unexpected and misshapen keys; then nothing is changed.
+        warning and kept in `weights_notes`. Raises WeightsError that lists missing, unexpected and misshapen keys; then nothing is changed.
         """
-        return conversion.load_published(self, state)
+        self.weights_notes = conversion.load_published(self, state)
+        return self.weights_notes
 
     def published_state_dict(self) -> dict[str, Tensor]:
         """The backbone's own weights under the published keys and in their shapes, bit for bit, without attachments."""

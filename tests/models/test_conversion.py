@@ -106,7 +106,7 @@ def test_another_number_of_frames_is_converted_as_published_and_said(
     with caplog.at_level(logging.WARNING, logger="petl_bench"):
         notes = model.load_published_state_dict(viclip_state)
     assert len(notes) == 1 and f"4 -> {frames} frames" in notes[0]
-    assert notes[0] in caplog.text
+    assert notes[0] in caplog.text and model.weights_notes == notes
     assert_close(model.video.temporal_embedding.data, resize_temporal(viclip_state[TEMPORAL], frames))
     assert model.encode_video(torch.zeros(1, frames, 3, 32, 32)).shape == (1, 32)
 
