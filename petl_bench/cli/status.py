@@ -60,6 +60,8 @@ def _print(found: Survey) -> None:
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no width of its own
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count or state == "done")
     console.print(Text(f"{found.runs}: {len(found.trials)} trials: {counts}"))
     rest = [trial for trial in found.trials if trial.state != "done"]
