@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Towers = Literal["video", "text", "both"]
@@ -29,7 +29,7 @@ class ViCLIPConfig:
     text_width: int = 512
     text_layers: int = 12
     text_heads: int = 8
-    token_ids: tuple[int, ...] | None = None
+    token_ids: tuple[int, ...] | None = field(default=None, repr=False)
 
     #: True: one sequence of all frames' tokens and one class token per video; False: frame by frame (CLIP).
     joint_space_time = True

@@ -133,7 +133,8 @@ class DualEncoder(nn.Module):
 
         Accepts `{"model": ...}` and `{"module": ...}` around the keys. Tables of positions of another length or
         resolution are converted as published, and CLIP weights initialise a ViCLIP; each conversion is also logged as a
-        warning and kept in `weights_notes`. Raises WeightsError that lists missing, unexpected and misshapen keys; then nothing is changed.
+        warning and kept in `weights_notes`. Raises WeightsError that lists missing, unexpected and misshapen keys; then
+        nothing is changed.
         """
         self.weights_notes = conversion.load_published(self, state)
         return self.weights_notes
