@@ -143,6 +143,7 @@ class MSTA(pb.Method):
     descriptions: str | None = pb.hyper(
         None,
         "file or folder of descriptions (the published JSON, or keyed by class); none: the data set's, else templates",
+        location=True,
     )
     descriptions_per_class: int = pb.hyper(2, "N: sentences of each kind per class", minimum=1)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from petl_bench.method import Paper
 from petl_bench.models.config import ViCLIPConfig
@@ -27,6 +27,8 @@ class Backbone(Options):
 
     paper: ClassVar[Paper | None] = None
     config: ClassVar[ViCLIPConfig]
+    #: Training values for this size (see `TrainingOptions`), before a method's recipes.
+    training: ClassVar[Mapping[str, Any]] = {}
     published: ClassVar[Sequence[PublishedWeights]] = ()
     mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
     std: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)

@@ -16,10 +16,19 @@ from petl_bench.errors import UsageError, unknown
 
 
 def hyper(
-    default: Any, meaning: str, *, minimum: float | None = None, maximum: float | None = None, unit: str = ""
+    default: Any,
+    meaning: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    unit: str = "",
+    location: bool = False,
 ) -> Any:
-    """Declare a field: its default, what it means, its limits (inclusive) and its unit."""
-    metadata = {"meaning": meaning, "minimum": minimum, "maximum": maximum, "unit": unit}
+    """Declare a field: its default, what it means, its limits (inclusive) and its unit.
+
+    `location`: the field only says where files lie. It does not enter a trial's key; what the files hold must, by its hash.
+    """
+    metadata = {"meaning": meaning, "minimum": minimum, "maximum": maximum, "unit": unit, "location": location}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -41,8 +50,16 @@ class Options:
             setattr(self, field.name, value)
 
     def values(self) -> dict[str, Any]:
-        """The fields and their values, as plain JSON types."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        """The fields that decide results, and their values, as plain JSON types."""
+        return self._values(location=False)
+
+    def locations(self) -> dict[str, Any]:
+        """The fields that say where files lie, and their values."""
+        return self._values(location=True)
+
+    def _values(self, location: bool) -> dict[str, Any]:
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {f.name: _plain(getattr(self, f.name)) for f in fields if f.metadata.get("location", False) == location}
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ Select = Literal["last", "val", "best-on-test"]
 
 
 class TrainingOptions(Options):
-    """Optimisation and evaluation of one trial. Resolution: these defaults < setting < method's recipe < command line."""
+    """Optimisation and evaluation of one trial. Resolution: these defaults < setting < backbone < method's recipe < command line."""
 
     name = "training"
 

@@ -18,7 +18,7 @@ ENGINE_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One method x hyper-parameters x backbone x data set x split x seed. Every field enters the key."""
+    """One method x hyper-parameters x backbone x data set x split x seed. Every field but `locations` enters the key."""
 
     method: str
     method_version: str  #: the plugin's version; for a plugin file also the sha256 of its source
@@ -38,6 +38,7 @@ class Trial:
     weights_sha256: str
     training: Mapping[str, Any]  #: the fields of TrainingOptions
     decoder: str
+    locations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  #: plugin -> fields that name files; not in the key
     descriptions_sha256: str = ""  #: of the sentences that the method's loss reads; "" where it reads none
     engine_version: int = ENGINE_VERSION
 
@@ -45,7 +46,7 @@ class Trial:
     def key(self) -> str:
         """sha256 of the trial's canonical JSON, as 64 hexadecimal digits."""
         # Not `asdict`, which copies every value deeply: a plan has thousands of trials, their fields are plain JSON.
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "locations"}
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
     @property

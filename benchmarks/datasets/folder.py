@@ -28,14 +28,16 @@ class Folder(Dataset):
     needs_root = False
     licence = "your own"
 
-    path: str = hyper("", "the folder; relative to the current directory or to --data-root")
+    path: str = hyper("", "the folder; relative to the current directory or to --data-root", location=True)
     labels: str | None = hyper(
-        None, "class names: id,name csv, or one name per line; default: labels.csv in the folder"
+        None, "class names: id,name csv, or one name per line; default: labels.csv in the folder", location=True
     )
     train_list: str | None = hyper(
-        None, "training list, `<clip> <label>` rows; default: the one train*.txt in the folder"
+        None, "training list, `<clip> <label>` rows; default: the one train*.txt in the folder", location=True
     )
-    test_list: str | None = hyper(None, "test list, `<clip> <label>` rows; default: the one test*.txt in the folder")
+    test_list: str | None = hyper(
+        None, "test list, `<clip> <label>` rows; default: the one test*.txt in the folder", location=True
+    )
     base_classes: str | None = hyper(None, "base classes: names with commas between, or a file with one name per line")
     label_base: Literal["auto", "0", "1"] = hyper("auto", "whether labels in the lists count from 0 or 1")
     test_fraction: float = hyper(

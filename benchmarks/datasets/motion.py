@@ -68,7 +68,7 @@ class Motion(Dataset):
 
     def root(self, data_root: Path | None) -> Path:
         """The rendered files below the cache folder; rendered if they are not there yet. `data_root` is not used."""
-        from petl_bench.running.plan import cache_folder
+        from petl_bench.cache import cache_folder
 
         return self.render(cache_folder())
 

@@ -14,6 +14,7 @@ import click
 from petl_bench.errors import unknown
 from petl_bench.options import Options, field_types
 from petl_bench.registry import KINDS, Registry, load_plugin_file
+from petl_bench.training_options import TrainingOptions
 
 
 @click.command(name="show")
@@ -22,15 +23,25 @@ from petl_bench.registry import KINDS, Registry, load_plugin_file
 def command(name: str, plugins: tuple[Path, ...]) -> None:
     """Explain the plugin NAME: meaning, paper, hyper-parameters with defaults, supported settings.
 
-    A name that several kinds share is written KIND:NAME, e.g. tables:base2novel.
+    A name that several kinds share is written KIND:NAME, e.g. tables:base2novel. NAME training explains how a trial trains.
     """
     for path in plugins:
         load_plugin_file(path)
+    if name == TrainingOptions.name:
+        click.echo("\n".join(_training_page()))
+        return
     found = _find(name)
     for position, (registry, plain_name) in enumerate(found):
         if position:
             click.echo("")
         click.echo("\n".join(_page(registry, plain_name)))
+
+
+def _training_page() -> Iterator[str]:
+    yield "training  (what every trial has)"
+    yield ""
+    yield inspect.cleandoc(TrainingOptions.__doc__ or "")
+    yield from _fields(TrainingOptions, TrainingOptions.name)
 
 
 def _find(name: str) -> list[tuple[Registry, str]]:

@@ -1,7 +1,7 @@
 """From what the user asked for to trials with keys: names resolved, values settled, data sets found. Without torch.
 
 Values of a trial are settled in this order, the later one winning: defaults, the setting's training values, the
-method's recipe for the setting, its recipe for the setting and the backbone, the command line.
+backbone's, the method's recipe for the setting, its recipe for the setting and the backbone, the command line.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from petl_bench.backbone import Backbone
 from petl_bench.data.descriptions import described
+from petl_bench.cache import cache_folder
 from petl_bench.data.manifest import Manifest, build_manifest
 from petl_bench.dataset import Dataset
 from petl_bench.errors import DataError, PetlBenchError, PluginError, UsageError, unknown
@@ -32,7 +31,6 @@ from petl_bench.setting import Case, Setting
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import Places, Trial
 
-CACHE_VARIABLE = "PETL_BENCH_CACHE"
 
 
 @dataclass(frozen=True)
@@ -106,12 +104,6 @@ def plugin_version(plugin: type) -> str:
     if not plugin.__module__.startswith("petl_bench_plugin_"):
         return version
     return f"{version}+{hashlib.sha256(Path(inspect.getfile(plugin)).read_bytes()).hexdigest()}"
-
-
-def cache_folder() -> Path:
-    """Where rendered data, fingerprints and decoded clips are kept: $PETL_BENCH_CACHE, or the user's cache folder."""
-    named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("petl-bench")
 
 
 class _Overrides:
@@ -203,7 +195,7 @@ def _method(spec: Spec, name: str, setting: Setting, overrides: _Overrides) -> _
     _refuse_unsupported(plugin, name, spec)
     recipes = sorted(_recipes(plugin, spec), key=lambda recipe: recipe.backbone is not None)
     hyper: dict[str, Any] = {}
-    training: dict[str, Any] = dict(setting.training)
+    training: dict[str, Any] = {**setting.training, **BACKBONES.get(spec.backbone).training}
     for recipe in recipes:
         hyper |= recipe.hyper
         training |= recipe.training
@@ -334,6 +326,7 @@ def _trial(
         dataset_version=data.version,
         dataset_options=data.options,
         manifest_sha256=data.manifest.sha256,
+        locations=_locations(data.dataset, method.method),
         descriptions_sha256=data.descriptions_of(method.method, setting.setting, case),
         split=case.split,
         shots=case.shots,
@@ -344,6 +337,11 @@ def _trial(
         training=method.training,
         decoder=spec.decoder,
     )
+
+
+def _locations(*plugins: Options) -> dict[str, dict[str, Any]]:
+    """Where the plugins' files lie, for those that were told."""
+    return {plugin.name: locations for plugin in plugins if (locations := plugin.locations())}
 
 
 def _done(output: Path, keys: Mapping[str, Job]) -> frozenset[str]:

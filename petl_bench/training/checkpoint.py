@@ -25,9 +25,9 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     try:
         torch.save(dict(state), temporary)
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write checkpoint {path}: {error.strerror or error}") from error
+        raise StoreError(f"cannot write checkpoint {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -92,9 +92,9 @@ class _Job:
             torch.set_num_threads(options.threads)
         device = resolve_device(places.device)
         seed_everything(_derived_seed(trial))
-        dataset = DATASETS.get(trial.dataset)(**trial.dataset_options)
+        dataset = DATASETS.get(trial.dataset)(**trial.dataset_options, **trial.locations.get(trial.dataset, {}))
         setting = SETTINGS.get(trial.setting)(**trial.setting_options)
-        method = METHODS.get(trial.method)(**trial.hyper_parameters)
+        method = METHODS.get(trial.method)(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
         manifest = _manifest(trial, dataset, places)
         task = setting.task(manifest.annotations, trial.case)
         _check_descriptions(trial, method, dataset, task, manifest)
@@ -116,7 +116,7 @@ class _Job:
             manifest=manifest,
             task=task,
             loader=_loader(trial, places, options, dataset, manifest, task),
-            notes=[*manifest.notes, f"training clips: {task.source}"],
+            notes=[*model.weights_notes, *manifest.notes, f"training clips: {task.source}"],
         )
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:

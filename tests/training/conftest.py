@@ -106,6 +106,7 @@ def make_trial(squares: Path, small_backbone: type[pb.Backbone], places: Places)
             dataset="folder",
             dataset_version="1",
             dataset_options=data.values(),
+            locations={"folder": data.locations(), method: created.locations()},
             manifest_sha256=manifest.sha256,
             split="1",
             shots=6,
