@@ -11,10 +11,12 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, TypeVar
 
 import pandas as pd
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,7 @@ class Comparison:
     """All runs of one setting, each list ordered by seed."""
 
     runs: dict[tuple[Configuration, CaseKey], list[Run]]
+    locations: dict[CaseKey, dict[str, Any]]  #: fields of a data set that name files, as one of its trials had them
     prompts: tuple[str, ...]
     devices: tuple[str, ...]
     configurations: list[Configuration] = field(init=False)
@@ -114,6 +117,14 @@ class Comparison:
         """The runs of one cell; empty where there are none."""
         return self.runs.get((configuration, case), [])
 
+    def seeds(self, row: Configuration, case: CaseKey) -> frozenset[int]:
+        """The seeds of one cell."""
+        return self._seeds.get((row, case), frozenset())
+
+    @cached_property
+    def _seeds(self) -> dict[tuple[Configuration, CaseKey], frozenset[int]]:
+        return {place: frozenset([run.seed for run in runs]) for place, runs in self.runs.items()}
+
     def usual_seeds(self, row: Configuration, case: CaseKey) -> frozenset[int]:
         """The seeds that most rows of this row's group have on a case; the larger set wins a tie."""
         return self._usual_seeds.get((row.comparable, case), frozenset())
@@ -121,8 +132,8 @@ class Comparison:
     @cached_property
     def _usual_seeds(self) -> dict[tuple[Comparable, CaseKey], frozenset[int]]:
         counts: dict[tuple[Comparable, CaseKey], Counter[frozenset[int]]] = defaultdict(Counter)
-        for (row, case), runs in self.runs.items():
-            counts[row.comparable, case][seeds_of(runs)] += 1
+        for (row, case), seeds in self._seeds.items():
+            counts[row.comparable, case][seeds] += 1
         return {
             place: max(found, key=lambda seeds: (found[seeds], len(seeds), sorted(seeds, reverse=True)))
             for place, found in counts.items()
@@ -145,18 +156,19 @@ def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str]) -> Comp
     trials = trials.dropna(subset=list(metrics))
     trials["shots"] = trials["shots"].fillna(0)
     trials["descriptions"] = trials["descriptions_sha256"].where(_has_several_descriptions(trials), "")
-    configurations, cases = _tuples(trials, Configuration), _tuples(trials, CaseKey)
+    rows, row_of = _distinct_rows(trials, Configuration)
+    cases, case_of = _distinct_rows(trials, CaseKey)
     trials["values"] = pd.Series(_columns(trials, metrics), index=trials.index, dtype=object)
-    runs = _tuples(trials, Run)
-    cells: dict[tuple[tuple[Any, ...], tuple[Any, ...]], list[Run]] = defaultdict(list)
-    for configuration, case, run in zip(configurations, cases, runs, strict=True):
-        cells[configuration, case].append(Run(*run))
-    rows = {values: Configuration(*values) for values, _ in cells}
-    columns = {values: CaseKey(*values) for _, values in cells}
-    made = {
-        (rows[row], columns[column]): sorted(found, key=lambda run: run.seed) for (row, column), found in cells.items()
+    trials["row"], trials["case"] = row_of, case_of
+    cells: dict[tuple[Configuration, CaseKey], list[Run]] = defaultdict(list)
+    for row, case, *values in _columns(trials.sort_values("seed", kind="stable"), ["row", "case", *_names(Run)]):
+        cells[rows[row], cases[case]].append(Run(*values))
+    located = trials.drop_duplicates("case")
+    locations = {
+        cases[case]: json.loads(text).get(cases[case].dataset, {})
+        for case, text in _columns(located, ["case", "locations"])
     }
-    return Comparison(made, _distinct(trials["prompt_template"]), _distinct(trials["device"]))
+    return Comparison(dict(cells), locations, _distinct(trials["prompt_template"]), _distinct(trials["device"]))
 
 
 def _has_several_descriptions(trials: pd.DataFrame) -> pd.Series:
@@ -164,16 +176,23 @@ def _has_several_descriptions(trials: pd.DataFrame) -> pd.Series:
 
     Descriptions belong to a data set, so a row that used one file for each data set stays one row.
     """
-    row = [each.name for each in fields(Configuration) if each.name != "descriptions"]
-    case = [each.name for each in fields(CaseKey)]
     if trials["descriptions_sha256"].nunique() < 2:
         return pd.Series(False, index=trials.index)
-    counts = trials.groupby([*row, *case], sort=False)["descriptions_sha256"].transform("nunique")
+    row = [name for name in _names(Configuration) if name != "descriptions"]
+    counts = trials.groupby([*row, *_names(CaseKey)], sort=False)["descriptions_sha256"].transform("nunique")
     return counts.groupby([trials[name] for name in row], sort=False).transform("max") > 1
 
 
-def _tuples(trials: pd.DataFrame, kind: type) -> list[tuple[Any, ...]]:
-    return _columns(trials, [each.name for each in fields(kind)])
+def _distinct_rows(trials: pd.DataFrame, kind: type[T]) -> tuple[list[T], pd.Series]:
+    """One object for each distinct combination of the fields of `kind`, and which of them each trial has."""
+    names = _names(kind)
+    numbers = trials.groupby(names, sort=False).ngroup()
+    first = trials[~numbers.duplicated()]
+    return [kind(*values) for values in _columns(first, names)], numbers
+
+
+def _names(kind: Any) -> list[str]:
+    return [each.name for each in fields(kind)]
 
 
 def _columns(trials: pd.DataFrame, names: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -249,28 +268,29 @@ def _text(value: Any) -> str:
 # Reservations
 
 
-def seeds_of(runs: Sequence[Run]) -> frozenset[int]:
-    """The seeds of these runs."""
-    return frozenset(run.seed for run in runs)
-
-
-def marks_of(runs: Sequence[Run], usual: frozenset[int]) -> tuple[str, ...]:
-    """The marks of the records, and those that follow from coverage and seeds."""
-    marks = {word for run in runs for word in run.marks.split()}
+def marks_of(comparison: Comparison, row: Configuration, case: CaseKey) -> tuple[str, ...]:
+    """The marks of one cell: those of its records, and those that follow from coverage and seeds."""
+    runs = comparison.of(row, case)
+    marks = {word for run in runs if run.marks for word in run.marks.split()}
     if any(uncovered(run) for run in runs):
         marks.add("incomplete-coverage")
-    if runs and seeds_of(runs) != usual:
+    if runs and comparison.seeds(row, case) != comparison.usual_seeds(row, case):
         marks.add("partial-seeds")
     return tuple(sorted(marks))
 
 
 def uncovered(run: Run) -> str:
     """Which clips a run did not use, in words; empty where it used all."""
+    return _uncovered(run.train_clips, run.coverage)
+
+
+@cache
+def _uncovered(train_clips: str, coverage: str) -> str:
     parts = []
-    train = json.loads(run.train_clips)
-    if train.get("used", 0) < train.get("expected", 0):
+    train = json.loads(train_clips)
+    if train["used"] < train["expected"]:
         parts.append(f"training: {train['used']:,} of {train['expected']:,} clips used")
-    for evaluation, counts in json.loads(run.coverage).items():
+    for evaluation, counts in json.loads(coverage).items():
         if counts["used"] < counts["expected"]:
             parts.append(
                 f"{evaluation}: {counts['used']:,} of {counts['expected']:,} test clips scored "
@@ -281,11 +301,13 @@ def uncovered(run: Run) -> str:
 
 def scored(runs: Sequence[Run]) -> tuple[int, int]:
     """Test clips scored and expected over all evaluations, of the run that scored fewest."""
-    totals = []
-    for run in runs:
-        counts = json.loads(run.coverage).values()
-        totals.append((sum(each["used"] for each in counts), sum(each["expected"] for each in counts)))
-    return min(totals)
+    return min(_scored(run.coverage) for run in runs)
+
+
+@cache
+def _scored(coverage: str) -> tuple[int, int]:
+    counts = json.loads(coverage).values()
+    return sum(each["used"] for each in counts), sum(each["expected"] for each in counts)
 
 
 # What would fill the gaps
@@ -297,9 +319,9 @@ def commands(comparison: Comparison, setting: str) -> list[str]:
     for configurations in comparison.groups().values():
         differences = _differences({each: each.settable for each in configurations}, lambda each: each.method)
         for case, row in itertools.product(comparison.cases, configurations):
-            missing = comparison.usual_seeds(row, case) - seeds_of(comparison.of(row, case))
+            missing = comparison.usual_seeds(row, case) - comparison.seeds(row, case)
             if missing:
-                methods[_flags(row, case, missing, differences[row])].append(row.method)
+                methods[_flags(comparison, row, case, missing, differences[row])].append(row.method)
     return [
         shlex.join(["petl-bench", "run", "--methods", ",".join(dict.fromkeys(names)), "--setting", setting, *flags])
         for flags, names in methods.items()
@@ -307,7 +329,11 @@ def commands(comparison: Comparison, setting: str) -> list[str]:
 
 
 def _flags(
-    configuration: Configuration, case: CaseKey, seeds: Iterable[int], differences: Mapping[str, Any]
+    comparison: Comparison,
+    configuration: Configuration,
+    case: CaseKey,
+    seeds: Iterable[int],
+    differences: Mapping[str, Any],
 ) -> tuple[str, ...]:
     flags = ["--datasets", case.dataset, "--backbone", configuration.backbone]
     if configuration.weights != "packaged":
@@ -317,10 +343,9 @@ def _flags(
         flags += ["--splits", case.split]
     if case.shots:
         flags += ["--shots", str(case.shots)]
-    options = {
-        f"{case.dataset}.{name}": value for name, value in json.loads(case.dataset_options).items() if value is not None
-    }
+    options = {**json.loads(case.dataset_options), **comparison.locations[case]}
+    given = {f"{case.dataset}.{name}": value for name, value in options.items() if value is not None}
     settable = {name: value for name, value in differences.items() if "." in name}
-    for name, value in {**options, **settable}.items():
+    for name, value in {**given, **settable}.items():
         flags += ["--set", f"{name}={_text(value)}"]
     return tuple(flags)

@@ -35,7 +35,12 @@ _KINDS = tuple(_RECORD_TYPES.values())
 _record_values = itemgetter(*_RECORD_TYPES)
 _TRIAL_FIELDS = frozenset(field.name for field in dataclasses.fields(Trial))
 #: A field that came later has a default, so that older records stay readable.
-_REQUIRED = frozenset(field.name for field in dataclasses.fields(Trial) if field.default is dataclasses.MISSING)
+_REQUIRED = frozenset(
+    field.name
+    for field in dataclasses.fields(Trial)
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+)
+_MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training")
 _COUNTS = frozenset(("expected", "found", "unreadable", "used"))
 _JSON_NAMES = {int: "a whole number", str: "a text", dict: "a mapping", list: "a list"}
 
@@ -54,7 +59,7 @@ def fault_of(values: Any, name: str) -> str | None:
         return f"belongs to trial {values['key'][:12]}, not to this folder; a copied or renamed folder is not read"
     if values["status"] != "done":
         return f"status {values['status']!r} instead of 'done'"
-    return _trial_fault(values["trial"]) or _metrics_fault(values["metrics"]) or _coverage_fault(values["coverage"])
+    return _trial_fault(values["trial"]) or _metrics_fault(values["metrics"]) or _coverage_fault(values)
 
 
 def _type_fault(values: Mapping[str, Any]) -> str:
@@ -69,6 +74,9 @@ def _trial_fault(trial: Mapping[str, Any]) -> str | None:
         return (
             f"its trial has {', '.join(sorted(trial.keys() - _TRIAL_FIELDS))}, which this version of petl-bench lacks"
         )
+    for field in _MAPPINGS:
+        if type(trial[field]) is not dict:
+            return f"damaged: {field} is {trial[field]!r}, expected a mapping"
     if type(trial["seed"]) is not int or (trial["shots"] is not None and type(trial["shots"]) is not int):
         return f"damaged: seed {trial['seed']!r}, shots {trial['shots']!r}: expected whole numbers"
     return None
@@ -81,8 +89,11 @@ def _metrics_fault(metrics: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _coverage_fault(coverage: Mapping[str, Any]) -> str | None:
-    for evaluation, counts in coverage.items():
+def _coverage_fault(values: Mapping[str, Any]) -> str | None:
+    train = values["train_clips"]
+    if type(train.get("used")) is not int or type(train.get("expected")) is not int:
+        return f"damaged: train_clips is {train!r}, expected the numbers of expected and used clips"
+    for evaluation, counts in values["coverage"].items():
         if type(counts) is not dict or not counts.keys() >= _COUNTS or set(map(type, counts.values())) != {int}:
             return f"damaged: coverage of {evaluation} is {counts!r}, expected {', '.join(sorted(_COUNTS))}"
     return None

@@ -20,42 +20,26 @@ import gc
 import hashlib
 import io
 import json
-import os
-import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import petl_bench
 from petl_bench.errors import StoreError
+from petl_bench.files import write_atomically
+from petl_bench.record_scan import RECORD, Problem, parse, read_all, trial_names
 from petl_bench.record_schema import SCHEMA, fault_of
 from petl_bench.trial import EvaluationResult, Trial, TrialResult, canonical_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RECORD = "record.json"
-
-_CHUNK = 500
-_BLOCK = 1 << 16
-
 
 class RecordWarning(UserWarning):
     """Some records were left out; the message names them."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A record that was left out, and why."""
-
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
 
 
 def trial_folder(runs: str | Path, key: str) -> Path:
@@ -64,25 +48,6 @@ def trial_folder(runs: str | Path, key: str) -> Path:
 
 
 # Writing
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, even after a crash or with the disk full.
-
-    Raises StoreError, naming the file, where it cannot be written; a file of that name is then left as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror}. What was recorded before is untouched.") from error
 
 
 def write_record(
@@ -196,16 +161,6 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be stored in a record")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; not every file system can sync a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 # Reading one
 
 
@@ -220,7 +175,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
         raw = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
-    values, fault = _parse(raw, path.absolute().parent.name)
+    values, fault = parse(raw, path.absolute().parent.name)
     if fault:
         raise StoreError(f"{path}: {fault}")
     if _key(values["trial"]) != values["key"]:
@@ -229,9 +184,10 @@ def read_record(path: str | Path) -> dict[str, Any]:
 
 
 def _key(trial: dict[str, Any]) -> str | None:
-    """The key of a trial as it was stored, with the fields that it had then; None where it cannot have been stored so."""
+    """The key of a trial as it was stored, with the fields that it had then; None where it can have none."""
     try:
-        return hashlib.sha256(canonical_json(trial).encode()).hexdigest()
+        values = {name: value for name, value in trial.items() if name != "locations"}
+        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
     except ValueError:
         return None
 
@@ -251,14 +207,6 @@ def read_predictions(folder: str | Path, evaluation: str) -> dict[str, Any]:
             return {name: arrays[name] for name in ("clips", "labels", "scores", "classes")}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path}: cannot be read: {error}") from error
-
-
-def _parse(raw: bytes, name: str) -> tuple[dict[str, Any], str | None]:
-    try:
-        values = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        return {}, f"damaged: {error}"
-    return values, fault_of(values, name)
 
 
 # Reading all
@@ -283,22 +231,32 @@ class RecordReader:
         self.problems = []
         seen: dict[str, Path] = {}
         for folder in self.folders:
-            for names, raws in _chunks(folder / "trials", self.problems):
-                for name, (values, fault) in zip(names, _parse_all(raws, names), strict=True):
-                    if fault is None and name in seen:
-                        fault = f"the same trial is already read from {trial_folder(seen[name], name)}"
-                    if fault is not None:
-                        self.problems.append(Problem(trial_folder(folder, name) / RECORD, fault))
-                        continue
-                    seen[name] = folder
+            trials = folder / "trials"
+            for name, _, values in read_all(trials, trial_names(trials), self.problems):
+                if self._is_first(name, folder, seen):
                     yield values
 
     def frame(self) -> pd.DataFrame:
         """One row per trial and metric; see `load_records`."""
-        from petl_bench.record_frame import frame
+        from petl_bench import record_frame
 
-        with _without_garbage_collection():
-            return frame(self)
+        self.problems = []
+        seen: dict[str, Path] = {}
+        with without_garbage_collection():
+            rows = [
+                row
+                for folder in self.folders
+                for name, row in record_frame.rows_of(folder, self.problems)
+                if self._is_first(name, folder, seen)
+            ]
+            return record_frame.frame(rows)
+
+    def _is_first(self, name: str, folder: Path, seen: dict[str, Path]) -> bool:
+        first = seen.setdefault(name, folder)
+        if first is not folder:
+            reason = f"the same trial is already read from {trial_folder(first, name)}"
+            self.problems.append(Problem(trial_folder(folder, name) / RECORD, reason))
+        return first is folder
 
 
 def iter_records(runs: str | Path | Sequence[str | Path]) -> Iterator[dict[str, Any]]:
@@ -311,7 +269,7 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 
     Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`,
     `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), where the mappings (`hyper_parameters`, `training`,
-    `setting_options`, `dataset_options`) are canonical JSON text; `metric` and `value`; `marks` (words between spaces);
+    `setting_options`, `dataset_options`, `locations`) are canonical JSON text; `metric` and `value`; `marks` (words between spaces);
     `coverage` and `train_clips` (JSON text); `trainable_params`, `backbone_params`, `prompt_template`, `device`,
     `attempts`, `created`, `petl_bench`.
 
@@ -326,62 +284,8 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     return records
 
 
-def _chunks(folder: Path, problems: list[Problem]) -> Iterator[tuple[list[str], list[bytes]]]:
-    """Names and contents of the record files under `folder`, some at a time. A trial without one is not done yet."""
-    names: list[str] = []
-    raws: list[bytes] = []
-    for name in _trial_names(folder):
-        try:
-            raw = _read(f"{folder}/{name}/{RECORD}")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            problems.append(Problem(folder / name / RECORD, f"cannot be read: {error.strerror}"))
-            continue
-        names.append(name)
-        raws.append(raw)
-        if len(names) == _CHUNK:
-            yield names, raws
-            names, raws = [], []
-    if names:
-        yield names, raws
-
-
-def _trial_names(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be read: {error.strerror}") from error
-
-
-def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        parts = [os.read(descriptor, _BLOCK)]
-        while len(parts[-1]) == _BLOCK:
-            parts.append(os.read(descriptor, _BLOCK))
-    finally:
-        os.close(descriptor)
-    return b"".join(parts)
-
-
-def _parse_all(raws: list[bytes], names: list[str]) -> Iterable[tuple[dict[str, Any], str | None]]:
-    """Parse many records in one call, which shares their field names; one by one where any of them is damaged."""
-    try:
-        together = json.loads(b"[" + b",".join(raws) + b"]")
-    except (ValueError, RecursionError):
-        together = []
-    faults = [fault_of(values, name) for values, name in zip(together, names, strict=False)]
-    if len(together) != len(names) or any(faults):
-        return [_parse(raw, name) for raw, name in zip(raws, names, strict=True)]
-    return zip(together, faults, strict=True)
-
-
 @contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Many small containers that are kept make the collector walk all of them again and again."""
     enabled = gc.isenabled()
     gc.disable()

@@ -164,5 +164,6 @@ def ranked(cells: Sequence[Cell], column: Column) -> list[Cell]:
     if len(ladder) > 1:
         ranks[ladder[1]] = "second"
     return [
-        replace(cell, rank=ranks.get(shown[index], "")) if index in shown else cell for index, cell in enumerate(cells)
+        replace(cell, rank=ranks[shown[index]]) if shown.get(index) in ranks else cell
+        for index, cell in enumerate(cells)
     ]

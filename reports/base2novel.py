@@ -15,18 +15,16 @@ from petl_bench.comparison import (
     CaseKey,
     Comparison,
     Configuration,
-    Run,
     case_labels,
     commands,
     compare,
     marks_of,
     row_labels,
     scored,
-    seeds_of,
     uncovered,
 )
 from petl_bench.errors import UsageError
-from petl_bench.statistics import Summary, harmonic_mean_over_seeds, summarise
+from petl_bench.statistics import harmonic_mean_over_seeds, summarise
 from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource, ranked
 
 SETTING = "base2novel"
@@ -117,43 +115,49 @@ def _group(
 ) -> RowGroup:
     backbone, weights, _, views, crops = shared
     labels = row_labels(configurations)
-    cells = [[_cell(comparison, row, case, shows) for row in configurations] for _, case, shows in columns]
+    computed = [_cells(comparison, row) for row in configurations]
+    down = [[cells[case, shows] for cells in computed] for _, case, shows in columns]
     for index, (column, _, shows) in enumerate(columns):
         if shows in _LABELS:
-            cells[index] = ranked(cells[index], column)
-    rows = tuple(Row(labels[row], tuple(column[index] for column in cells)) for index, row in enumerate(configurations))
+            down[index] = ranked(down[index], column)
+    across = zip(*down, strict=True)
+    rows = tuple(Row(labels[row], cells) for row, cells in zip(configurations, across, strict=True))
     several = f", {views} x {crops} views" if (views, crops) != (1, 1) else ""
     return RowGroup(f"Run here: {backbone} ({weights} weights){several}", rows)
 
 
-def _cell(comparison: Comparison, row: Configuration, case: CaseKey | None, shows: str) -> Cell:
-    if case is None:
-        return _parameters(comparison, row, shows)
+def _cells(comparison: Comparison, row: Configuration) -> dict[tuple[CaseKey | None, str], Cell]:
+    """Everything that a row can show, by case and by what a column shows."""
+    cells = _parameters(comparison, row)
+    for case in comparison.cases:
+        cells |= {(case, shows): cell for shows, cell in _results(comparison, row, case).items()}
+    return cells
+
+
+def _results(comparison: Comparison, row: Configuration, case: CaseKey) -> dict[str, Cell]:
     runs = comparison.of(row, case)
     if not runs:
-        return Cell(origin="absent", source="not run")
-    marks = marks_of(runs, comparison.usual_seeds(row, case))
-    if shows == "clips":
-        used, expected = scored(runs)
-        return Cell(f"{used:,}/{expected:,}", n=len(runs))
-    summary = _summary(runs, shows)
-    return Cell(summary.mean, summary.std, summary.n, marks=marks)
-
-
-def _summary(runs: Sequence[Run], metric: str) -> Summary:
+        return dict.fromkeys((*_LABELS, "clips"), Cell(origin="absent", source="not run"))
     base, novel = zip(*[run.values for run in runs], strict=True)
-    if metric == "harmonic_mean":
-        return harmonic_mean_over_seeds(base, novel)
-    return summarise(base if metric == "base_top1" else novel)
+    marks = marks_of(comparison, row, case)
+    used, expected = scored(runs)
+    summaries = {
+        "base_top1": summarise(base),
+        "novel_top1": summarise(novel),
+        "harmonic_mean": harmonic_mean_over_seeds(base, novel),
+    }
+    cells = {shows: Cell(found.mean, found.std, found.n, marks=marks) for shows, found in summaries.items()}
+    return {**cells, "clips": Cell(f"{used:,}/{expected:,}", n=len(runs))}
 
 
-def _parameters(comparison: Comparison, row: Configuration, shows: str) -> Cell:
+def _parameters(comparison: Comparison, row: Configuration) -> dict[tuple[CaseKey | None, str], Cell]:
     runs = [run for case in comparison.cases for run in comparison.of(row, case)]
     found = {(run.trainable_params, run.backbone_params) for run in runs}
     if len(found) != 1:
-        return Cell(origin="absent", source="differs between the runs of this row")
+        absent = Cell(origin="absent", source="differs between the runs of this row")
+        return {(None, "millions"): absent, (None, "percent"): absent}
     trainable, backbone = found.pop()
-    return Cell(trainable / 1e6 if shows == "millions" else 100 * trainable / backbone)
+    return {(None, "millions"): Cell(trainable / 1e6), (None, "percent"): Cell(100 * trainable / backbone)}
 
 
 # Rows that are quoted
@@ -220,7 +224,7 @@ def _footers(comparison: Comparison, quoted: Sequence[RowGroup]) -> list[str]:
         *_backbone_notes(comparison),
         *_training_notes(comparison.configurations),
         *[f"Prompt: {prompt}" for prompt in comparison.prompts],
-        *_data_notes(comparison.cases, labels),
+        *_data_notes(comparison, labels),
         *_coverage_notes(comparison, labels),
         *[f"Device: {device}" for device in comparison.devices],
         *([_QUOTES] if quoted else []),
@@ -233,8 +237,8 @@ def _seed_notes(comparison: Comparison, labels: dict[CaseKey, str]) -> list[str]
         names = row_labels(configurations)
         for case in comparison.cases:
             for row in configurations:
-                if runs := comparison.of(row, case):
-                    sets[seeds_of(runs)].append(f"{names[row]} on {labels[case]}")
+                if seeds := comparison.seeds(row, case):
+                    sets[seeds].append(f"{names[row]} on {labels[case]}")
     usual = max(sets, key=lambda seeds: (len(sets[seeds]), len(seeds), sorted(seeds)))
     spread = "mean ± sample standard deviation over seeds" if len(usual) > 1 else "a single run, without spread: seed"
     lines = [f"Numbers: {spread} {_list(sorted(usual))}."]
@@ -277,11 +281,11 @@ def _by_method(rows: Sequence[Configuration], name: str) -> str:
     return ", ".join(f"{method} {text}" for method, text in texts.items())
 
 
-def _data_notes(cases: Sequence[CaseKey], labels: dict[CaseKey, str]) -> list[str]:
+def _data_notes(comparison: Comparison, labels: dict[CaseKey, str]) -> list[str]:
     notes = []
-    for case in cases:
-        options = {name: value for name, value in json.loads(case.dataset_options).items() if value is not None}
-        chosen = "".join(f", {name}={value}" for name, value in options.items())
+    for case in comparison.cases:
+        options = {**json.loads(case.dataset_options), **comparison.locations[case]}
+        chosen = "".join(f", {name}={value}" for name, value in options.items() if value is not None)
         shots = case.shots or "all"
         notes.append(f"{labels[case]}: split {case.split}, {shots} shots{chosen}, files {case.manifest_sha256[:12]}.")
     return notes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from petl_bench.errors import UsageError
-from petl_bench.records import RecordReader, write_atomically
+from petl_bench.records import RecordReader, without_garbage_collection, write_atomically
 from petl_bench.registry import TABLES, load_plugin_file
 from petl_bench.render import FORMATS, format_of, render
 from petl_bench.table import Table
@@ -59,7 +59,8 @@ def command(
         load_plugin_file(path)
     source = TABLES.get(name)()
     chosen = output_format or ("terminal" if output is None else format_of(output))
-    table = source.build(_records(folders), source.published() if published else None)
+    with without_garbage_collection():
+        table = source.build(_records(folders), source.published() if published else None)
     _write(table, chosen, output)
     _say_what_is_missing(table, folders)
 

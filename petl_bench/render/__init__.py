@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -39,6 +40,7 @@ def format_of(path: Path) -> str:
     raise UsageError(f"--output {path}: no format has this suffix (known: {known}); say which one with --format")
 
 
+@functools.lru_cache(maxsize=10_000)
 def clean(text: str) -> str:
     """One line without control characters: names come from plugin files and records, and may hold anything."""
     return " ".join(_CONTROL.sub(" ", text).split())

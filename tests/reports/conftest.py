@@ -120,7 +120,7 @@ def runs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def example(store: Store, runs: Path) -> Path:
-    """Four methods, two data sets, three seeds; a cell and a seed are missing, a clip is unreadable, msta is there twice."""
+    """Four methods, two data sets, three seeds; a cell, a seed and a clip are missing; msta stands twice."""
     ucf101 = {"dataset": "ucf101", "manifest_sha256": "c" * 64}
     for seed in range(3):
         store(40.0, 42.0, "zero_shot", seed, hyper_parameters={})
