@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from petl_bench.methods.msta import MSTA
-
 import petl_bench as pb
+from petl_bench.methods.msta import MSTA
 
 
 @pb.register_method("text_adapter")

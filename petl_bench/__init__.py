@@ -65,7 +65,11 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'petl_bench' has no attribute {name!r}")
     module = _LAZY[name]
-    value = importlib.import_module(f"{module}.{name}") if module == "petl_bench" else getattr(importlib.import_module(module), name)
+    value = (
+        importlib.import_module(f"{module}.{name}")
+        if module == "petl_bench"
+        else getattr(importlib.import_module(module), name)
+    )
     globals()[name] = value
     return value
 

@@ -12,7 +12,18 @@ from typing import Any
 
 import psutil
 
-LIBRARIES = ("torch", "torchvision", "decord", "av", "numpy", "timm", "loralib", "open_clip_torch", "safetensors", "pandas")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "decord",
+    "av",
+    "numpy",
+    "timm",
+    "loralib",
+    "open_clip_torch",
+    "safetensors",
+    "pandas",
+)
 
 
 def library_versions() -> dict[str, str]:
@@ -63,7 +74,9 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
     return done.stdout.strip()
 
 

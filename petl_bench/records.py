@@ -269,9 +269,11 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
 
     Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`,
     `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), where the mappings (`hyper_parameters`, `training`,
-    `setting_options`, `dataset_options`, `locations`) are canonical JSON text; `metric` and `value`; `marks` (words between spaces);
-    `coverage` and `train_clips` (JSON text); `trainable_params`, `backbone_params`, `prompt_template`, `device`,
-    `attempts`, `created`, `petl_bench`.
+    `setting_options`, `dataset_options`, `locations`) are canonical JSON text; `metric` and `value`; `marks` (words
+    between spaces); `coverage` and `train_clips` (JSON text); `trainable_params`, `backbone_params`, `prompt_template`,
+    `device`, `attempts`, `created`, `petl_bench`.
+
+    A large folder gets an index beside its trials, which makes the next call faster; it is derived and may be deleted.
 
     Warns (RecordWarning) of records left out because they are damaged, foreign, or the second of the same trial.
     Raises StoreError where a folder does not exist.

@@ -48,10 +48,7 @@ class Summary:
 
 def summarise(values: Sequence[float]) -> Summary:
     """Mean and sample standard deviation (n - 1 in the denominator). Raises ValueError where there is no value."""
-    n = len(values)
-    if n == 0:
-        raise ValueError("there is nothing to summarise")
-    mean = math.fsum(values) / n
+    n, mean = len(values), _mean(values)
     if n == 1:
         return Summary(mean, None, 1)
     return Summary(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)), n)
@@ -64,4 +61,10 @@ def harmonic_mean_over_seeds(base: Sequence[float], novel: Sequence[float]) -> S
     the numbers of seeds differ.
     """
     own = summarise([harmonic_mean(one, other) for one, other in zip(base, novel, strict=True)])
-    return Summary(harmonic_mean(summarise(base).mean, summarise(novel).mean), own.std, own.n)
+    return Summary(harmonic_mean(_mean(base), _mean(novel)), own.std, own.n)
+
+
+def _mean(values: Sequence[float]) -> float:
+    if not values:
+        raise ValueError("there is nothing to summarise")
+    return math.fsum(values) / len(values)

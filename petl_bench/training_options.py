@@ -17,21 +17,36 @@ class TrainingOptions(Options):
 
     epochs: int = hyper(11, "passes over the training clips", minimum=0)
     batch_size: int = hyper(32, "clips per optimiser step", minimum=1)
-    micro_batch_size: int | None = hyper(None, "clips per forward pass; less than batch_size accumulates gradients", minimum=1)
+    micro_batch_size: int | None = hyper(
+        None, "clips per forward pass; less than batch_size accumulates gradients", minimum=1
+    )
     learning_rate: float = hyper(1e-3, "peak learning rate of AdamW", minimum=0.0)
     weight_decay: float = hyper(1e-3, "decoupled weight decay, on weights of two or more dimensions", minimum=0.0)
     beta1: float = hyper(0.9, "AdamW's first moment decay", minimum=0.0, maximum=1.0)
     beta2: float = hyper(0.98, "AdamW's second moment decay", minimum=0.0, maximum=1.0)
     adam_epsilon: float = hyper(1e-8, "AdamW's epsilon", minimum=0.0)
     warmup_epochs: float = hyper(5.0, "epochs of linear warm-up from 0", minimum=0.0)
-    final_lr_ratio: float = hyper(0.01, "learning rate at the end of the cosine, as a part of the peak", minimum=0.0, maximum=1.0)
+    final_lr_ratio: float = hyper(
+        0.01, "learning rate at the end of the cosine, as a part of the peak", minimum=0.0, maximum=1.0
+    )
     clip_grad_norm: float | None = hyper(None, "largest norm of the gradient; none: no clipping", minimum=0.0)
     precision: Precision = hyper("fp32", "fp32, or autocast to bf16 or fp16")
-    select: Select = hyper("last", "which epoch is evaluated: the last; the best on a part of the training clips; the best on the test clips (marked)")
-    val_fraction: float = hyper(0.25, "part of the training clips held out where select is val", minimum=0.0, maximum=0.9)
+    select: Select = hyper(
+        "last",
+        "which epoch is evaluated: the last; the best on a part of the training clips; the best on the test clips (marked)",
+    )
+    val_fraction: float = hyper(
+        0.25, "part of the training clips held out where select is val", minimum=0.0, maximum=0.9
+    )
     eval_batch_size: int = hyper(32, "clips per forward pass in evaluation", minimum=1)
     eval_every: int = hyper(5, "epochs between evaluations where select is val or best-on-test", minimum=1)
     views: int = hyper(1, "temporal clips per test video", minimum=1)
     crops: Literal[1, 3] = hyper(1, "spatial crops per test view: the centre, or three along the longer side")
-    threads: int | None = hyper(None, "CPU threads of torch in this trial (they can change the last bits); none: the launcher's choice", minimum=1)
-    bad_clips_allowed: float = hyper(0.01, "part of the clips that may be unreadable before the trial fails", minimum=0.0, maximum=1.0)
+    threads: int | None = hyper(
+        None,
+        "CPU threads of torch in this trial (they can change the last bits); none: the launcher's choice",
+        minimum=1,
+    )
+    bad_clips_allowed: float = hyper(
+        0.01, "part of the clips that may be unreadable before the trial fails", minimum=0.0, maximum=1.0
+    )

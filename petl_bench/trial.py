@@ -38,7 +38,9 @@ class Trial:
     weights_sha256: str
     training: Mapping[str, Any]  #: the fields of TrainingOptions
     decoder: str
-    locations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  #: plugin -> fields that name files; not in the key
+    locations: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  #: plugin -> fields that name files; not in the key
     descriptions_sha256: str = ""  #: of the sentences that the method's loss reads; "" where it reads none
     engine_version: int = ENGINE_VERSION
 

@@ -30,6 +30,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
 from petl_bench.benchmarks.backbones.tiny_captions import CLASS_PROMPT, Caption, caption_of, positives, token_ids
 from petl_bench.benchmarks.datasets.motion_actions import CLASSES, FRAMES
 from petl_bench.benchmarks.datasets.motion_render import (
@@ -45,11 +50,6 @@ from petl_bench.benchmarks.datasets.motion_render import (
     render,
     shifted,
 )
-from safetensors.torch import save
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
 from petl_bench.models.config import ViCLIPConfig
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.tokenizer import tokenize

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from petl_bench.benchmarks.datasets.motion_actions import ACTIONS, CLASSES
 from petl_bench.benchmarks.datasets.motion_render import BIG_ABOVE, COLOURS, SHAPES, SMALL_BELOW, Scene
 

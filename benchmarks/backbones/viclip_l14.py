@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from petl_bench.benchmarks.backbones.viclip_b16 import INTERNVID, PAGE
-
 import petl_bench as pb
+from petl_bench.benchmarks.backbones.viclip_b16 import INTERNVID, PAGE
 
 _LICENCE = "not stated beside the file; the code is Apache-2.0"
 _README = "(ViCLIP's README)"

@@ -29,6 +29,7 @@ from petl_bench.registry import register_dataset
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
     from petl_bench.benchmarks.datasets.motion_render import Scene
 
 CLIPS = {"train": 48, "test": 40}  #: of every class

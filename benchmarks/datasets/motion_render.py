@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from petl_bench.benchmarks.datasets.motion_actions import ACTIONS, CLASSES, FRAMES, Start, Track, still
 
 SIDE = 32

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "methods"], ["show", "msta"], ["show", "viclip-b16"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list", "methods"], ["show", "msta"], ["show", "viclip-b16"]], ids=" ".join
+)
 def test_light_command(benchmark, arguments: list[str]) -> None:
     done = benchmark.pedantic(
         subprocess.run,

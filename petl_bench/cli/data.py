@@ -48,8 +48,8 @@ def status(
 
     Ambiguous: several files of different content fit the name equally well; such a clip is not used.
     """
-    from petl_bench.data.manifest import build_manifest
     from petl_bench.cache import cache_folder
+    from petl_bench.data.manifest import build_manifest
 
     plugin = _dataset(dataset, texts, plugins)
     root = plugin.root(None if data_root is None else data_root.expanduser())

@@ -12,7 +12,9 @@ from petl_bench.registry import KINDS, Registry, load_plugin_file
 
 @click.command(name="list")
 @click.argument("kind", type=click.Choice(list(KINDS)))
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first.")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
+)
 def command(kind: str, plugins: tuple[Path, ...]) -> None:
     """List the plugins of one KIND."""
     for path in plugins:

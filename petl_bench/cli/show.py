@@ -19,7 +19,9 @@ from petl_bench.training_options import TrainingOptions
 
 @click.command(name="show")
 @click.argument("name")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first.")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
+)
 def command(name: str, plugins: tuple[Path, ...]) -> None:
     """Explain the plugin NAME: meaning, paper, hyper-parameters with defaults, supported settings.
 
@@ -54,7 +56,9 @@ def _find(name: str) -> list[tuple[Registry, str]]:
     found = [(registry, name) for registry in KINDS.values() if name in registry.names()]
     if not found:
         everything = {known for registry in KINDS.values() for known in registry.names()}
-        raise unknown("plugin", name, everything, "petl-bench list methods (or settings, datasets, backbones, tables, launchers)")
+        raise unknown(
+            "plugin", name, everything, "petl-bench list methods (or settings, datasets, backbones, tables, launchers)"
+        )
     return found
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.backbone import Backbone
-from petl_bench.data.descriptions import described
 from petl_bench.cache import cache_folder
+from petl_bench.data.descriptions import described
 from petl_bench.data.manifest import Manifest, build_manifest
 from petl_bench.dataset import Dataset
 from petl_bench.errors import DataError, PetlBenchError, PluginError, UsageError, unknown
@@ -30,7 +30,6 @@ from petl_bench.running.spec import Spec
 from petl_bench.setting import Case, Setting
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import Places, Trial
-
 
 
 @dataclass(frozen=True)

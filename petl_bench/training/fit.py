@@ -234,7 +234,9 @@ def _resume(run: Fit, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler
 
 
 def _not_finite(run: Fit, step: int, clips: Sequence[str]) -> str:
-    kept = f"the last good checkpoint is {run.checkpoint}" if run.checkpoint.is_file() else "no checkpoint was written yet"
+    kept = (
+        f"the last good checkpoint is {run.checkpoint}" if run.checkpoint.is_file() else "no checkpoint was written yet"
+    )
     named = ", ".join(clips[:4]) + (f" and {len(clips) - 4} more" if len(clips) > 4 else "")
     return (
         f"the loss is not finite at step {step + 1} (epoch {step // run.steps_per_epoch + 1}), clips {named}; {kept}. "

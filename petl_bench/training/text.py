@@ -37,7 +37,10 @@ class TextFeatures:
 
 @torch.no_grad()
 def description_features(
-    model: DualEncoder, sentences: Mapping[str, Mapping[str, Sequence[str]]], classes: Sequence[str], device: torch.device
+    model: DualEncoder,
+    sentences: Mapping[str, Mapping[str, Sequence[str]]],
+    classes: Sequence[str],
+    device: torch.device,
 ) -> dict[str, Tensor]:
     """Frozen mean feature of each class's sentences: {"spatial": [C, D], "temporal": [C, D]}.
 

@@ -134,8 +134,7 @@ def test_the_full_lists_have_the_documented_size():
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav"])
 def test_files_decode_to_what_was_rendered(folder, decoder):
-    label = CLASSES.index("bouncing")
-    scene = draw_scene(generator("train", label, 1), label, shifted(0.7, 0.9))
+    scene = Motion().scenes("train", CLASSES.index("bouncing"))[1]
     clip = read_clip(folder / "bouncing" / "train_001.mp4", lambda count: list(range(count)), decoder)
     assert clip.frames.shape == (FRAMES, SIDE, SIDE, 3)
     luma = np.array([0.299, 0.587, 0.114])

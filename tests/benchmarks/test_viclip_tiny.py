@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from torch.nn import functional as F
+
+import petl_bench as pb
 from petl_bench.benchmarks.backbones import pretrain_tiny, tiny_captions
 from petl_bench.benchmarks.backbones.viclip_tiny import ViCLIPTiny, read_record
 from petl_bench.benchmarks.datasets.motion import Motion
 from petl_bench.benchmarks.datasets.motion_actions import CLASSES
 from petl_bench.benchmarks.datasets.motion_render import CLEAN, MAIN_SLOT, draw_scene, render, shifted
-from safetensors import safe_open
-from torch.nn import functional as F
-
-import petl_bench as pb
 from petl_bench.data.transforms import test_views as views_of
 
 

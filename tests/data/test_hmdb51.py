@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from petl_bench.benchmarks.datasets.hmdb51 import stated_class
 
+from petl_bench.benchmarks.datasets.hmdb51 import stated_class
 from petl_bench.data.manifest import build_manifest, named_lists
 from petl_bench.dataset import Annotations, Dataset
 from petl_bench.errors import DataError

@@ -29,7 +29,14 @@ def petl_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], *(["list", kind] for kind in KINDS), ["show", "msta"], ["show", "viclip-b16"], ["run", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        *(["list", kind] for kind in KINDS),
+        ["show", "msta"],
+        ["show", "viclip-b16"],
+        ["run", "--help"],
+    ],
     ids=" ".join,
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:

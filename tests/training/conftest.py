@@ -19,7 +19,12 @@ from petl_bench.setting import Case
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import Places, Trial
 
-CLASSES = {"red square": (220, 30, 30), "green square": (30, 200, 40), "blue square": (40, 60, 220), "grey square": (120,) * 3}
+CLASSES = {
+    "red square": (220, 30, 30),
+    "green square": (30, 200, 40),
+    "blue square": (40, 60, 220),
+    "grey square": (120,) * 3,
+}
 
 
 class SmallBackbone(pb.Backbone):
@@ -88,7 +93,9 @@ MakeTrial = Callable[..., Trial]
 def make_trial(squares: Path, small_backbone: type[pb.Backbone], places: Places) -> MakeTrial:
     """A trial on the squares: `make_trial("lora", {"rank": 2}, epochs=2)`; `dataset` changes fields of the data set."""
 
-    def make(method: str, hyper: dict[str, Any] | None = None, dataset: dict[str, Any] | None = None, **training: Any) -> Trial:
+    def make(
+        method: str, hyper: dict[str, Any] | None = None, dataset: dict[str, Any] | None = None, **training: Any
+    ) -> Trial:
         options = {"path": os.fspath(squares), "base_classes": "red square,green square", **(dataset or {})}
         data = DATASETS.get("folder")(**options)
         manifest = build_manifest(data, data.root(None), places.cache)

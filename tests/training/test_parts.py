@@ -40,9 +40,7 @@ def test_only_trainable_parameters_reach_the_optimiser(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "calls"), [("vision_adapter", 1), ("text_adapter", 3)])
-def test_text_features_of_frozen_text_are_computed_once(
-    name: str, calls: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_text_features_of_frozen_text_are_computed_once(name: str, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = attached(name)
     count = 0
     encode = model.encode_text

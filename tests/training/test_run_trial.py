@@ -110,7 +110,9 @@ def test_loader_processes_change_nothing(make_trial: MakeTrial, places: Places, 
     assert same(run(trial, places, tmp_path / "a"), run(trial, replace(places, loader_workers=2), tmp_path / "b"))
 
 
-def test_the_adapter_file_holds_the_trained_tensors_alone(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+def test_the_adapter_file_holds_the_trained_tensors_alone(
+    make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
     trial = make_trial("lora", HYPER["lora"])
     result = run(trial, places, tmp_path)
     metadata, tensors = load_adapter(tmp_path / "adapter.safetensors")

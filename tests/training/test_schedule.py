@@ -16,7 +16,8 @@ from petl_bench.training.schedule import learning_rate
 def test_it_rises_to_the_peak_and_falls_to_the_end(total: int, warmup: int, peak: float) -> None:
     warmup = min(warmup, total)
     rates = [
-        learning_rate(step, peak=peak, warmup_steps=warmup, total_steps=total, final_ratio=0.01) for step in range(total)
+        learning_rate(step, peak=peak, warmup_steps=warmup, total_steps=total, final_ratio=0.01)
+        for step in range(total)
     ]
     assert all(0.0 <= rate <= peak * (1 + 1e-12) for rate in rates)
     assert rates[:warmup] == sorted(rates[:warmup])
