@@ -39,14 +39,30 @@ class LoRA(pb.Method):
         licence="MIT",
     )
     mergeable = True
-    recipes = tuple(
+    recipes = (
+        *(
+            pb.Recipe(
+                setting,
+                hyper={"rank": 256, "alpha": 256.0, "towers": "video"},
+                source="MSTA, CVPR 2025, Table 5: 9.4 M parameters, which is rank 256 on q and v of the video tower "
+                "(other ranks and targets give the same count); alpha is not named, alpha = rank scales by 1",
+            )
+            for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised")
+        ),
         pb.Recipe(
-            setting,
-            hyper={"rank": 256, "alpha": 256.0, "towers": "video"},
-            source="MSTA, CVPR 2025, Table 5: 9.4 M parameters, which is rank 256 on q and v of the video tower "
-            "(other ranks and targets give the same count); alpha is not named, alpha = rank scales the update by 1",
-        )
-        for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised")
+            "base2novel",
+            backbone="viclip-tiny",
+            training={
+                "epochs": 10,
+                "batch_size": 32,
+                "learning_rate": 1e-3,
+                "warmup_epochs": 1.0,
+                "clip_grad_norm": 1.0,
+            },
+            hyper={"rank": 8, "alpha": 16.0, "towers": "both"},
+            source="learning rate of 5e-4, 1e-3, 2e-3, 3e-3 with the best mean harmonic mean over two "
+            "pseudo splits (8 base, 8 novel) inside the base classes of motion, on training clips alone",
+        ),
     )
 
     rank: int = pb.hyper(8, "r: rank of the update", minimum=1)

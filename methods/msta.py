@@ -71,9 +71,17 @@ class MSTA(pb.Method):
         pb.Recipe(
             "base2novel",
             backbone="viclip-tiny",
-            training={"learning_rate": 1e-3},
+            training={
+                "epochs": 10,
+                "batch_size": 32,
+                "learning_rate": 5e-4,
+                "warmup_epochs": 1.0,
+                "clip_grad_norm": 1.0,
+            },
             hyper={"bottleneck_dim": 32, "scale": 1.0, "zero_init_up": True},
-            source="for the width of this backbone: lambda = 0.005 under-adapts it",
+            source="sizes for the width of this backbone (lambda = 0.005 under-adapts it); learning rate of 2.5e-4, "
+            "5e-4, 1e-3, 2e-3 with the best mean harmonic mean over two pseudo splits (8 base, 8 novel) inside the base "
+            "classes of motion, on training clips alone",
         ),
         pb.Recipe(
             "few_shot",
