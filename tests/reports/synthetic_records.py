@@ -1,0 +1,79 @@
+"""Trials and results as a real run would leave them, made on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from petl_bench.statistics import harmonic_mean
+from petl_bench.training_options import TrainingOptions
+from petl_bench.trial import EvaluationResult, Trial, TrialResult
+
+TRAINABLE = {"zero_shot": 0, "lora": 36_864, "msta": 54_321, "full_finetune": 2_500_000}
+BACKBONE = 3_000_000
+
+
+def make_trial(method: str = "msta", seed: int = 0, *, training: dict[str, Any] | None = None, **values: Any) -> Trial:
+    fields: dict[str, Any] = {
+        "method": method,
+        "method_version": "1",
+        "hyper_parameters": {"bottleneck_dim": 16, "scale": 0.005},
+        "setting": "base2novel",
+        "setting_version": "1",
+        "setting_options": {},
+        "dataset": "motion",
+        "dataset_version": "1",
+        "dataset_options": {},
+        "manifest_sha256": "a" * 64,
+        "split": "1",
+        "shots": 16,
+        "seed": seed,
+        "backbone": "viclip-tiny",
+        "weights": "packaged",
+        "weights_sha256": "b" * 64,
+        "training": TrainingOptions(**(training or {})).values(),
+        "decoder": "auto",
+    }
+    return Trial(**{**fields, **values})
+
+
+def make_evaluation(
+    accuracy: float, *, expected: int = 8, missing: Sequence[str] = (), unreadable: Sequence[str] = ()
+) -> EvaluationResult:
+    used = expected - len(missing) - len(unreadable)
+    return EvaluationResult(
+        classes=("Archery", "Basketball"),
+        clips=[f"clip_{index}.mp4" for index in range(used)],
+        labels=[index % 2 for index in range(used)],
+        scores=np.full((used, 2), 0.5, dtype=np.float32),
+        top1=accuracy,
+        top5=100.0,
+        expected=expected,
+        missing=list(missing),
+        unreadable=dict.fromkeys(unreadable, "truncated"),
+    )
+
+
+def make_result(
+    base: float, novel: float, *, trainable: int, marks: Sequence[str] = (), **coverage: Any
+) -> TrialResult:
+    return TrialResult(
+        metrics={"base_top1": base, "novel_top1": novel, "harmonic_mean": harmonic_mean(base, novel)},
+        evaluations={"base": make_evaluation(base, **coverage), "novel": make_evaluation(novel)},
+        trainable_params=trainable,
+        backbone_params=BACKBONE,
+        train_clips={"expected": 32, "missing": 0, "unreadable": 0, "used": 32},
+        train_unreadable={},
+        history=[{"epoch": 1, "loss": 0.5, "seconds": 1.5}],
+        durations_s={"total": 12.5},
+        environment={
+            "python": "3.11",
+            "device": "cpu",
+            "prompt_template": "a video of {}.",
+            "libraries": {"torch": "2.15"},
+        },
+        notes=[],
+        marks=list(marks),
+    )

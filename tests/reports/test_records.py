@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from synthetic_records import make_evaluation, make_result, make_trial
+
+import petl_bench as pb
+from petl_bench import record_index
+from petl_bench.errors import StoreError
+from petl_bench.files import write_atomically
+from petl_bench.records import (
+    RecordReader,
+    RecordWarning,
+    iter_records,
+    read_predictions,
+    read_record,
+    trial_folder,
+    write_record,
+)
+from petl_bench.trial import Trial
+
+Store = Any
+
+
+def _edit(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_a_record_is_read_back_as_it_was_written(store: Store) -> None:
+    path = store(80.0, 45.0, seed=2)
+    record = read_record(path)
+    assert read_record(path.parent) == record
+    assert Trial.from_json(record["trial"]) == make_trial(seed=2)
+    assert record["metrics"]["base_top1"] == 80.0
+    assert record["coverage"]["base"] == {"expected": 8, "found": 8, "unreadable": 0, "used": 8}
+    predictions = read_predictions(path.parent, "novel")
+    assert predictions["scores"].shape == (8, 2)
+    assert predictions["scores"].dtype == "float32"
+    assert predictions["clips"][0] == "clip_0.mp4"
+    details = json.loads((path.parent / "details.json").read_text())
+    assert details["history"][0]["loss"] == 0.5
+    assert json.loads((path.parent / "trial.json").read_text()) == record["trial"]
+
+
+def test_a_done_trial_is_not_recorded_again(store: Store, runs: Path) -> None:
+    path = store(80.0, 45.0)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="already done"):
+        write_record(path.parent, make_trial(), make_result(1.0, 1.0, trainable=1))
+    assert path.read_bytes() == before
+
+
+def test_what_is_not_finite_is_not_recorded(runs: Path) -> None:
+    trial = make_trial()
+    folder = trial_folder(runs, trial.key)
+    folder.mkdir(parents=True)
+    result = make_result(80.0, 45.0, trainable=1)
+    result.metrics["base_top1"] = float("nan")
+    with pytest.raises(StoreError, match="base_top1"):
+        write_record(folder, trial, result)
+    assert not (folder / "record.json").exists()
+
+
+def test_scores_that_do_not_fit_are_refused(runs: Path) -> None:
+    trial = make_trial()
+    folder = trial_folder(runs, trial.key)
+    folder.mkdir(parents=True)
+    result = make_result(80.0, 45.0, trainable=1)
+    result.evaluations["base"].clips.pop()
+    with pytest.raises(StoreError, match="evaluation base"):
+        write_record(folder, trial, result)
+    assert not (folder / "record.json").exists()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "record.json"
+    target.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"record\.json: No space left"):
+        write_atomically(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_load_records_has_a_row_per_trial_and_metric(example: Path) -> None:
+    records = pb.load_records(example)
+    wanted = (
+        "trial method hyper_parameters backbone setting dataset split shots seed metric value weights marks coverage"
+    )
+    assert set(wanted.split()) <= set(records.columns)
+    assert len(records) == 3 * 23
+    assert records["trial"].nunique() == 23
+    one = records[(records["method"] == "lora") & (records["dataset"] == "motion") & (records["metric"] == "base_top1")]
+    assert sorted(one["value"]) == [80.0, 81.0, 82.0]
+    assert json.loads(one["hyper_parameters"].iloc[0]) == {"rank": 4}
+    assert records["shots"].dtype == "Int64"
+
+
+def test_no_records_give_an_empty_frame_with_the_columns(runs: Path) -> None:
+    runs.mkdir()
+    records = pb.load_records(runs)
+    assert records.empty
+    assert {"trial", "metric", "value"} <= set(records.columns)
+
+
+def test_a_missing_folder_is_an_error_that_says_how_to_make_one(runs: Path) -> None:
+    with pytest.raises(StoreError, match="petl-bench run --output"):
+        pb.load_records(runs)
+
+
+def test_trials_that_are_not_done_are_no_problem(store: Store, runs: Path) -> None:
+    store(80.0, 45.0)
+    (runs / "trials" / ("f" * 64)).mkdir(parents=True)
+    (runs / "trials" / "notes.txt").write_text("mine")
+    reader = RecordReader(runs)
+    assert len(reader.frame()) == 3
+    assert reader.problems == []
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"schema": 2}, "schema 2"),
+        ({"schema": None}, "schema None"),
+        ({"status": "failed"}, "failed"),
+        ({"key": "0" * 64}, "not to this folder"),
+        ({"metrics": {"base_top1": "80"}}, "base_top1"),
+        ({"metrics": {"base_top1": True}}, "base_top1"),
+        ({"metrics": []}, "metrics"),
+        ({"marks": {}}, "marks"),
+        ({"coverage": {"base": 3}}, "coverage of base"),
+        ({"train_clips": {}}, "train_clips"),
+        ({"trainable_params": 1.5}, "trainable_params"),
+        ({"trial": {}}, "lacks"),
+        ({"trial": {"x": 1}}, "lacks"),
+    ],
+)
+def test_a_foreign_record_is_named_and_left_out(store: Store, runs: Path, values: dict[str, Any], reason: str) -> None:
+    store(80.0, 45.0, seed=1)
+    path = store(70.0, 40.0, seed=2)
+    _edit(path, **values)
+    with pytest.warns(RecordWarning, match=path.parent.name) as warned:
+        records = pb.load_records(runs)
+    assert reason in str(warned[0].message)
+    assert set(records["seed"]) == {1}
+    with pytest.raises(StoreError, match=r"record\.json"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b"1e999", b"[" * 100_000, b"{},{}"])
+def test_a_damaged_record_is_named_and_left_out(store: Store, runs: Path, content: bytes) -> None:
+    store(80.0, 45.0, seed=1)
+    path = store(70.0, 40.0, seed=2)
+    path.write_bytes(content)
+    reader = RecordReader(runs)
+    assert set(reader.frame()["seed"]) == {1}
+    assert [problem.path for problem in reader.problems] == [path]
+
+
+@given(cut=st.integers(0, 1_000))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_record_cut_short_never_counts(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    runs = tmp_path_factory.mktemp("runs")
+    trial = make_trial()
+    folder = trial_folder(runs, trial.key)
+    folder.mkdir(parents=True)
+    path = write_record(folder, trial, make_result(80.0, 45.0, trainable=1))
+    path.write_bytes(path.read_bytes()[:cut])
+    reader = RecordReader(runs)
+    assert reader.frame().empty
+    assert len(reader.problems) == 1
+
+
+def test_a_changed_trial_is_found_when_its_record_is_verified(store: Store) -> None:
+    path = store(80.0, 45.0)
+    record = json.loads(path.read_text())
+    record["trial"]["seed"] = 7
+    path.write_text(json.dumps(record))
+    with pytest.raises(StoreError, match="changed after it was written"):
+        read_record(path)
+
+
+def test_a_record_of_an_earlier_version_without_later_fields_is_read(store: Store, runs: Path) -> None:
+    path = store(80.0, 45.0)
+    record = json.loads(path.read_text())
+    for field in ("descriptions_sha256", "locations"):
+        del record["trial"][field]
+    path.write_text(json.dumps(record))
+    assert pb.load_records(runs)["descriptions_sha256"].unique().tolist() == [""]
+
+
+def test_a_copied_trial_folder_does_not_count_twice(store: Store, runs: Path) -> None:
+    path = store(80.0, 45.0)
+    shutil.copytree(path.parent, path.parent.with_name("copy"))
+    reader = RecordReader(runs)
+    assert reader.frame()["trial"].nunique() == 1
+    assert "copied or renamed" in str(reader.problems[0])
+
+
+def test_a_trial_in_two_folders_counts_once_and_is_reported(store: Store, tmp_path: Path) -> None:
+    store(80.0, 45.0, runs=tmp_path / "first")
+    store(70.0, 45.0, runs=tmp_path / "second")
+    store(60.0, 45.0, seed=1, runs=tmp_path / "second")
+    reader = RecordReader([tmp_path / "first", tmp_path / "second"])
+    records = reader.frame()
+    assert sorted(records[records["metric"] == "base_top1"]["value"]) == [60.0, 80.0]
+    assert "already read" in str(reader.problems[0])
+    assert len(list(iter_records([tmp_path / "first", tmp_path / "second"]))) == 2
+
+
+def test_predictions_with_pickled_objects_are_refused(store: Store) -> None:
+    import numpy as np
+
+    folder = store(80.0, 45.0).parent
+    np.savez(folder / "predictions-base.npz", clips=np.array([object()]), labels=[0], scores=[[0.0]], classes=["a"])
+    with pytest.raises(StoreError, match="predictions-base"):
+        read_predictions(folder, "base")
+
+
+def test_clip_names_of_any_kind_survive(runs: Path) -> None:
+    trial = make_trial()
+    folder = trial_folder(runs, trial.key)
+    folder.mkdir(parents=True)
+    result = make_result(80.0, 45.0, trainable=1)
+    result.evaluations["base"] = make_evaluation(80.0, missing=["\udcff.mp4", "日本\n.mp4"])
+    write_record(folder, trial, result)
+    details = json.loads((folder / "details.json").read_text())
+    assert details["evaluations"]["base"]["missing"] == ["\udcff.mp4", "日本\n.mp4"]
+
+
+class TestIndex:
+    """The derived index must never show what the records do not say."""
+
+    @pytest.fixture(autouse=True)
+    def _small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(record_index, "WORTHWHILE", 1)
+        monkeypatch.setattr(record_index, "_SETTLED_NS", 0)
+
+    def test_the_frame_is_the_same_with_and_without_it(self, example: Path) -> None:
+        first = pb.load_records(example)
+        assert (example / record_index.NAME).is_file()
+        pd.testing.assert_frame_equal(pb.load_records(example), first)
+        (example / record_index.NAME).unlink()
+        pd.testing.assert_frame_equal(pb.load_records(example), first)
+
+    def test_new_changed_and_removed_records_are_seen(self, store: Store, runs: Path) -> None:
+        kept, changed, removed = (store(80.0, 45.0, seed=seed) for seed in range(3))
+        pb.load_records(runs)
+        store(70.0, 45.0, seed=3)
+        _edit(changed, metrics={"base_top1": 1.0})
+        shutil.rmtree(removed.parent)
+        records = pb.load_records(runs)
+        values = records[records["metric"] == "base_top1"].set_index("seed")["value"].to_dict()
+        assert values == {0: 80.0, 1: 1.0, 3: 70.0}
+        kept.write_text("{")
+        with pytest.warns(RecordWarning):
+            assert set(pb.load_records(runs)["seed"]) == {1, 3}
+
+    def test_a_record_replaced_within_the_clocks_tick_is_seen(
+        self, store: Store, runs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(record_index, "_SETTLED_NS", 3_600_000_000_000)
+        store(80.0, 45.0)
+        pb.load_records(runs)
+        assert not (runs / record_index.NAME).exists()
+
+    @pytest.mark.parametrize("content", [b"", b"00000000\n{}", b"zz\n{}", b"nothing", b"\xff" * 9])
+    def test_a_damaged_one_is_ignored(self, store: Store, runs: Path, content: bytes) -> None:
+        store(80.0, 45.0)
+        pb.load_records(runs)
+        (runs / record_index.NAME).write_bytes(content)
+        assert len(pb.load_records(runs)) == 3
+
+    def test_another_version_does_not_trust_it(self, store: Store, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = store(80.0, 45.0)
+        pb.load_records(runs)
+        monkeypatch.setattr(pb, "__version__", "99")
+        _, _, body = (runs / record_index.NAME).read_bytes().partition(b"\n")
+        assert record_index.load(runs, json.loads(body)["layout"]).rows.keys() == {path.parent.name}
+        assert record_index.load(runs, ["99"]).rows == {}
+
+    def test_a_folder_that_cannot_be_written_is_still_read(
+        self, store: Store, runs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store(80.0, 45.0)
+
+        def refuse(path: Path, content: bytes) -> None:
+            raise StoreError("read-only")
+
+        monkeypatch.setattr(record_index, "write_atomically", refuse)
+        assert len(pb.load_records(runs)) == 3
+
+
+def test_reading_never_sees_half_a_record(runs: Path) -> None:
+    """A writer process is killed again and again; every record that is there is whole."""
+    script = (
+        "import sys; from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from synthetic_records import make_trial, make_result\n"
+        "from petl_bench.records import trial_folder, write_record\n"
+        "for seed in range(100000):\n"
+        "    trial = make_trial(seed=seed)\n"
+        "    folder = trial_folder(sys.argv[1], trial.key)\n"
+        "    folder.mkdir(parents=True, exist_ok=True)\n"
+        "    if not (folder / 'record.json').exists():\n"
+        "        write_record(folder, trial, make_result(80.0, 45.0, trainable=1))\n"
+    )
+    for _ in range(2):
+        writer = subprocess.Popen([sys.executable, "-c", script, str(runs)])
+        deadline = time.monotonic() + 60
+        while not list(runs.glob("trials/*/record.json")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        writer.kill()
+        writer.wait()
+        reader = RecordReader(runs)
+        assert len(reader.frame()) > 0
+        assert reader.problems == []
+        for path in runs.glob("trials/*/record.json"):
+            read_record(path)
+            assert read_predictions(path.parent, "base")["scores"].shape == (8, 2)
