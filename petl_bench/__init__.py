@@ -1,6 +1,7 @@
 """petl-bench: honest comparison of parameter-efficient fine-tuning methods for video-language models.
 
-The public API. Attributes are imported when first used, so that `import petl_bench` and the light commands never load torch.
+The public API. Attributes are imported when first used, so that `import petl_bench` and the light commands never load
+torch.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from petl_bench.options import Options
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """One published checkpoint: its file name, where it is, and what it should score (with the source of the figure)."""
+    """One published checkpoint: its file name, where it is, and what it should score, with the source."""
 
     file: str
     where: str

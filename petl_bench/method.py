@@ -1,8 +1,8 @@
 """The contract of a method: what a plugin author writes, and nothing else.
 
-A method is a dataclass of hyper-parameters (see `options.hyper`) with `attach`. Register it with `@register_method("name")`.
-This module does not import torch, so that `list` and `show` answer at once; method files reach torch through `petl_bench`'s
-lazy attributes or inside their functions.
+A method is a dataclass of hyper-parameters (see `options.hyper`) with `attach`. Register it with
+`@register_method("name")`. This module does not import torch, so that `list` and `show` answer at once; method files
+reach torch through `petl_bench`'s lazy attributes or inside their functions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Paper:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Values that a method is run with in one setting: `training` overrides `TrainingOptions`, `hyper` the method's fields.
+    """Values that a method is run with in one setting: `training` overrides `TrainingOptions`, `hyper` the method's
+    fields.
 
     A recipe with a backbone is preferred over one without; values given on the command line win over both.
     `source` says where the values come from (a paper's table, or how they were chosen).
@@ -64,8 +65,9 @@ class Step:
 class Method(Options):
     """Base of every method.
 
-    Class attributes a plugin sets: `paper`, `recipes`, `settings` and `backbones` it supports (None: all), `version` (raise it
-    when results change), `identity_at_start` (the adapted model equals the frozen one before training), `mergeable`.
+    Class attributes a plugin sets: `paper`, `recipes`, `settings` and `backbones` it supports (None: all), `version`
+    (raise it when results change), `identity_at_start` (the adapted model equals the frozen one before training),
+    `mergeable`.
     """
 
     paper: ClassVar[Paper | None] = None
@@ -82,7 +84,8 @@ class Method(Options):
             cls.attach = _freezing(vars(cls)["attach"])  # type: ignore[method-assign]
 
     def attach(self, model: DualEncoder) -> None:
-        """Put this method's modules at the model's sites, or unfreeze parameters. Everything else is frozen beforehand."""
+        """Put this method's modules at the model's sites, or unfreeze parameters. Everything else is frozen
+        beforehand."""
         raise NotImplementedError(f"{type(self).__name__} must define attach(self, model)")
 
     def expected_trainable(self, config: ViCLIPConfig) -> int:

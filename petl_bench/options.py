@@ -1,7 +1,7 @@
 """Declared options: how a plugin says which fields a user may set.
 
-A class that derives from `Options` is a keyword-only dataclass whose fields are made with `hyper`; each field has a type,
-a default, a meaning, and limits. Values are validated on construction, and parsed from `--set NAME.FIELD=VALUE`.
+A class that derives from `Options` is a keyword-only dataclass whose fields are made with `hyper`; each field has a
+type, a default, a meaning, and limits. Values are validated on construction, and parsed from `--set NAME.FIELD=VALUE`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def hyper(
 ) -> Any:
     """Declare a field: its default, what it means, its limits (inclusive) and its unit.
 
-    `location`: the field only says where files lie. It does not enter a trial's key; what the files hold must, by its hash.
+    `location`: the field only says where files lie. It does not enter a trial's key; what the files hold must, by its
+    hash.
     """
     metadata = {"meaning": meaning, "minimum": minimum, "maximum": maximum, "unit": unit, "location": location}
     return dataclasses.field(default=default, metadata=metadata)

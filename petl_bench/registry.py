@@ -1,7 +1,7 @@
 """One generic registry: entry points (loaded lazily), decorators, and plugin files named with `--plugin`.
 
-A name belongs to one source only: a second one is refused, and the error names both. A plugin that cannot be imported is
-reported with its file and line where it is asked for, and does not take the others down.
+A name belongs to one source only: a second one is refused, and the error names both. A plugin that cannot be imported
+is reported with its file and line where it is asked for, and does not take the others down.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 
 class Registry:
-    """The plugins of one kind, by name. `kind` is singular ("method"); the entry-point group is `petl_bench.<plural>`."""
+    """The plugins of one kind, by name. `kind` is singular ("method"); the entry-point group is
+    `petl_bench.<plural>`."""
 
     def __init__(self, kind: str, plural: str) -> None:
         self.kind, self.plural = kind, plural

@@ -11,7 +11,8 @@ Select = Literal["last", "val", "best-on-test"]
 
 
 class TrainingOptions(Options):
-    """Optimisation and evaluation of one trial. Resolution: these defaults < setting < backbone < method's recipe < command line."""
+    """Optimisation and evaluation of one trial. Resolution: these defaults < setting < backbone < method's recipe <
+    command line."""
 
     name = "training"
 
@@ -33,7 +34,7 @@ class TrainingOptions(Options):
     precision: Precision = hyper("fp32", "fp32, or autocast to bf16 or fp16")
     select: Select = hyper(
         "last",
-        "which epoch is evaluated: the last; the best on a part of the training clips; the best on the test clips (marked)",
+        "which epoch is evaluated: the last, the best on held-out training clips, or on the test clips (marked)",
     )
     val_fraction: float = hyper(
         0.25, "part of the training clips held out where select is val", minimum=0.0, maximum=0.9

@@ -18,7 +18,7 @@ ENGINE_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One method x hyper-parameters x backbone x data set x split x seed. Every field but `locations` enters the key."""
+    """One method x hyper-parameters x backbone x data set x split x seed. All but `locations` enters the key."""
 
     method: str
     method_version: str  #: the plugin's version; for a plugin file also the sha256 of its source

@@ -17,17 +17,17 @@ from petl_bench.statistics import harmonic_mean
 class BaseToNovel(Setting):
     """Base-to-novel generalisation: few-shot training on the base classes, evaluation on base and novel classes.
 
-    Protocol (ViFi-CLIP, CVPR 2023; used by MSTA, CVPR 2025): 16 training clips of each base class; the base test clips are
-    classified among the base classes, the novel test clips among the novel classes; harmonic mean of the two accuracies.
-    Three published draws (s1, s2, s3) of the training clips are the three seeds 0, 1, 2; a further seed, another number of
-    shots, or a data set without published draws gets a seeded draw, and the record says so.
+    Protocol (ViFi-CLIP, CVPR 2023; used by MSTA, CVPR 2025): 16 training clips of each base class; the base test clips
+    are classified among the base classes, the novel test clips among the novel classes; harmonic mean of the two
+    accuracies. Three published draws (s1, s2, s3) of the training clips are the three seeds 0, 1, 2; a further seed,
+    another number of shots, or a data set without published draws gets a seeded draw, and the record says so.
 
-    Classes: the published lists where the data set has them. Otherwise the published rule: classes ranked by their number of
-    training clips (ties by label), the more frequent half is base (the larger half where the number of classes is odd).
+    Classes: the published lists where the data set has them. Otherwise the published rule: classes ranked by their
+    number of training clips (ties by label), the more frequent half is base (the larger half of an odd number).
 
-    What published code did differently: a few test clips were never scored (incomplete last batches were dropped), and MSTA's
-    checkpoints were selected on the test clips of the base classes. Here every clip is scored and the last epoch counts,
-    unless `--select` says otherwise.
+    What published code did differently: a few test clips were never scored (incomplete last batches were dropped), and
+    MSTA's checkpoints were selected on the test clips of the base classes. Here every clip is scored and the last epoch
+    counts, unless `--select` says otherwise.
     """
 
     version = 1
@@ -38,7 +38,8 @@ class BaseToNovel(Setting):
         url="https://arxiv.org/abs/2212.03640",
         bibtex="""@inproceedings{rasheed2023vificlip,
   title     = {Fine-tuned {CLIP} Models are Efficient Video Learners},
-  author    = {Rasheed, Hanoona and Khattak, Muhammad Uzair and Maaz, Muhammad and Khan, Salman and Khan, Fahad Shahbaz},
+  author    = {Rasheed, Hanoona and Khattak, Muhammad Uzair and Maaz, Muhammad and Khan, Salman and
+               Khan, Fahad Shahbaz},
   booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
   year      = {2023}
 }""",
@@ -60,7 +61,8 @@ class BaseToNovel(Setting):
         return [Case(split, count, seed) for split in chosen for count in shots or [16] for seed in seeds]
 
     def task(self, annotations: Annotations, case: Case) -> Task:
-        """Training clips of the base classes, and the two evaluations. Raises UsageError where there are too few classes."""
+        """Training clips of the base classes, and the two evaluations. Raises UsageError where there are too few
+        classes."""
         halves = annotations.base_to_novel if case.split == "1" else None
         halves = halves or _by_frequency(annotations, int(case.split))
         if not halves.base or not halves.novel:
@@ -112,7 +114,8 @@ def _draw(halves: HalfSplit, case: Case) -> tuple[tuple[Sample, ...], str]:
     if not halves.base_train:
         raise UsageError(
             f"base2novel: no published draw of {case.shots} shots for seed {case.seed} "
-            f"(published: seeds {', '.join(map(str, sorted(halves.draws))) or 'none'}), and no base training list to draw from"
+            f"(published: seeds {', '.join(map(str, sorted(halves.draws))) or 'none'}), "
+            "and no base training list to draw from"
         )
     return _seeded_draw(halves.base_train, case)
 

@@ -25,7 +25,8 @@ from petl_bench.training_options import TrainingOptions
 def command(name: str, plugins: tuple[Path, ...]) -> None:
     """Explain the plugin NAME: meaning, paper, hyper-parameters with defaults, supported settings.
 
-    A name that several kinds share is written KIND:NAME, e.g. tables:base2novel. NAME training explains how a trial trains.
+    A name that several kinds share is written KIND:NAME, e.g. tables:base2novel. NAME training explains how a trial
+    trains.
     """
     for path in plugins:
         load_plugin_file(path)

@@ -24,7 +24,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         torch.save(dict(state), temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
         temporary.unlink(missing_ok=True)
         raise StoreError(f"cannot write checkpoint {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -42,7 +42,8 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def save_adapter(path: Path, trial: Trial, tensors: Mapping[str, Tensor]) -> None:
-    """Write the trained tensors as safetensors, with method, hyper-parameters, backbone and trial key in its metadata."""
+    """Write the trained tensors as safetensors, with method, hyper-parameters, backbone and trial key in its
+    metadata."""
     metadata = {
         "format": "petl-bench adapter 1",
         "trial": trial.key,

@@ -57,8 +57,8 @@ class Fit:
 def fit(run: Fit) -> None:
     """Train for `options.epochs` epochs, going on from the checkpoint where there is one.
 
-    Leaves the model at the chosen epoch: the last, or the best where `run.select` is given. Raises TrialError at the first
-    non-finite loss; the last good checkpoint stays.
+    Leaves the model at the chosen epoch: the last, or the best where `run.select` is given. Raises TrialError at the
+    first non-finite loss; the last good checkpoint stays.
     """
     optimizer = make_optimizer(run.model, run.options)
     scaler = gradient_scaler(run.device, run.options.precision)
@@ -196,7 +196,8 @@ def _set_learning_rate(run: Fit, optimizer: torch.optim.AdamW, step: int) -> flo
 
 
 def _keep_best(run: Fit, epoch: int) -> None:
-    """Where an epoch is selected: evaluate at the first, every `eval_every`-th and the last epoch; the first best stays."""
+    """Where an epoch is selected: evaluate at the first, every `eval_every`-th and the last epoch; the first best
+    stays."""
     if run.select is None or not (epoch in (1, run.options.epochs) or epoch % run.options.eval_every == 0):
         return
     accuracy = run.select(epoch)

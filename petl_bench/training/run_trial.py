@@ -330,8 +330,8 @@ def _evaluate_all(job: _Job, durations: dict[str, float]) -> dict[str, Evaluatio
         unreadable = job.unreadable([sample.clip for sample in evaluation.samples])
         if not clips:
             raise DataError(
-                f"evaluation {evaluation.name!r} of {job.trial.dataset}: none of its {len(evaluation.samples)} clips could be "
-                f"scored ({len(missing)} missing, {len(unreadable)} unreadable)"
+                f"evaluation {evaluation.name!r} of {job.trial.dataset}: none of its {len(evaluation.samples)} clips "
+                f"could be scored ({len(missing)} missing, {len(unreadable)} unreadable)"
             )
         results[evaluation.name] = evaluation_result(evaluation, clips, labels, scores, missing, unreadable)
     durations["evaluate"] = time.monotonic() - started

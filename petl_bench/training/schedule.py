@@ -11,8 +11,8 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int
         lr(t) = peak * t / w                                                   t < w
         lr(t) = end + (peak - end) * (1 + cos(pi * t / T)) / 2                 t >= w,   end = final_ratio * peak
 
-    T counts the warm-up too, and the cosine does not start anew after it: the schedule of the MSTA authors' logs (timm's
-    cosine scheduler without a warm-up prefix), which it reproduces to the printed digit.
+    T counts the warm-up too, and the cosine does not start anew after it: the schedule of the MSTA authors' logs
+    (timm's cosine scheduler without a warm-up prefix), which it reproduces to the printed digit.
     """
     if step < warmup_steps:
         return peak * step / warmup_steps

@@ -44,8 +44,8 @@ def description_features(
 ) -> dict[str, Tensor]:
     """Frozen mean feature of each class's sentences: {"spatial": [C, D], "temporal": [C, D]}.
 
-    `sentences` maps a kind to {class: sentences}. The frozen branch is the same tower with its adapters off (MSTA, Section
-    3.3); features are averaged as they come, not normalised.
+    `sentences` maps a kind to {class: sentences}. The frozen branch is the same tower with its adapters off (MSTA,
+    Section 3.3); features are averaged as they come, not normalised.
     """
     with model.adapters_off():
         return {kind: _class_means(model, by_class, classes, device) for kind, by_class in sentences.items()}
