@@ -29,7 +29,7 @@ types: install
 
 # Contracts are checked on a built wheel, where methods, benchmarks and reports stand inside the package as users have them.
 contracts: install
-	rm -rf build/contracts && mkdir -p build/contracts
+	rm -rf build && mkdir -p build/contracts
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/contracts .
 	cd build/contracts && ../../$(BIN)/python -m zipfile -e petl_bench-*.whl . && \
 	    PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../.importlinter
