@@ -39,13 +39,13 @@ def render(table: Table) -> str:
                         clean(row.label),
                         clean(column.group),
                         clean(column.label),
-                        cell.value,
+                        clean(cell.value) if isinstance(cell.value, str) else cell.value,
                         cell.std,
                         cell.n,
                         cell.origin,
                         clean(cell.source),
                         cell.rank,
-                        " ".join(cell.marks),
+                        clean(" ".join(cell.marks)),
                     ]
                 )
     return buffer.getvalue()

@@ -55,7 +55,6 @@ def test_harmonic_mean_refuses_what_is_no_accuracy(wrong: float) -> None:
 
 def test_harmonic_mean_agrees_with_the_published_table() -> None:
     """Table 2 of the MSTA paper prints all three to one decimal."""
-    rounding."""
     path = Path(__file__).parents[2] / "reports" / "published" / "msta_tables.csv"
     triples: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     with path.open(encoding="utf-8") as file:

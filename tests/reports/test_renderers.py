@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import csv
+import html.parser
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+import petl_bench as pb
+from petl_bench.errors import UsageError
+from petl_bench.registry import TABLES
+from petl_bench.render import FORMATS, clean, format_of, latex, markdown, render, terminal
+from petl_bench.table import Cell, Column, Row, RowGroup, Table
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+NASTY = r"""a|b_c $x^2$ \input{/etc/passwd} <script>alert("1")</script> {%} #&~ [x]* `y` --- ''q'' \\"""
+
+
+def _example(runs: Path) -> Table:
+    source = TABLES.get("base2novel")()
+    table: Table = source.build(pb.load_records(runs), source.published())
+    return table
+
+
+def _nasty(label: str = NASTY) -> Table:
+    columns = (Column("Base", label), Column("HM", label))
+    rows = (
+        Row(label, (Cell(81.25, 0.5, 3, rank="best", marks=("random-weights", label)), Cell("x" + label))),
+        Row(
+            "* starred",
+            (Cell(None, origin="absent", source=label), Cell(1.0, origin="quoted", source=label)),
+            ("quoted",),
+        ),
+        Row("[bracketed]", (Cell(2.0, rank="second"), Cell(3.0))),
+    )
+    return Table("nasty", label, label, columns, (RowGroup(label, rows),), (label, "日本 Łódź Ğ éèñçĳ ß → λ"))
+
+
+@pytest.mark.parametrize("output_format", list(FORMATS))
+def test_output_is_byte_for_byte_the_golden(example: Path, output_format: str) -> None:
+    """After a wanted change: PETL_BENCH_WRITE_GOLDENS=1 pytest tests/reports, and look at the difference."""
+    text = render(_example(example), output_format)
+    golden = GOLDENS / f"report_base2novel{FORMATS[output_format][0]}"
+    if os.environ.get("PETL_BENCH_WRITE_GOLDENS"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("output_format", list(FORMATS))
+def test_hostile_text_stays_text(output_format: str) -> None:
+    text = render(_nasty(), output_format)
+    assert text.endswith("\n")
+    assert "\x1b" not in render(_nasty("red \x1b[31m \x07 \r\n bell"), output_format).replace("\\u001b", "")
+
+
+def test_markdown_keeps_its_columns(example: Path) -> None:
+    for table in (_nasty(), _example(example)):
+        lines = [line for line in markdown.render(table).splitlines() if line.startswith("|")]
+        bars = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines}
+        assert bars == {len(table.columns) + 2}
+
+
+@given(st.text())
+def test_markdown_escapes_every_bar(text: str) -> None:
+    assert not re.search(r"(?<!\\)(?:\\\\)*\|", markdown.escape(text))
+
+
+@given(st.text())
+def test_latex_is_ascii_and_every_special_character_is_escaped(text: str) -> None:
+    escaped = latex.escape(text)
+    assert escaped.isascii()
+    allowed = re.sub(
+        r"\\[{}$&#%_]|\\[a-zA-Z]+\{\}|\\char96|\\[a-zA-Z`'^~=.\"]\{\\?[a-zA-Z]\}|\\texttt\{U\+[0-9A-F]+\}", "", escaped
+    )
+    allowed = re.sub(r"\$\\[a-z]+\$", "", allowed)
+    assert not re.search(r"[\\$&#%_^~<>|\"`]", allowed)
+    assert "--" not in escaped
+
+
+@given(st.text())
+def test_cleaned_text_is_one_line_without_control_characters(text: str) -> None:
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f]", clean(text))
+
+
+def _compile(tmp_path: Path, text: str) -> str:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed (Debian: texlive-latex-base texlive-latex-recommended)")
+    (tmp_path / "table.tex").write_text(text, encoding="ascii")
+    done = subprocess.run(
+        ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "table.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "table.pdf").stat().st_size > 1000
+    return done.stdout
+
+
+def test_latex_compiles_as_it_is_and_fits_the_page(example: Path, tmp_path: Path) -> None:
+    log = _compile(tmp_path, latex.render(_example(example)))
+    assert "Overfull" not in log
+
+
+def test_latex_compiles_with_hostile_text(tmp_path: Path) -> None:
+    _compile(tmp_path, latex.render(_nasty()))
+
+
+def test_csv_has_one_number_per_line_with_its_origin(example: Path) -> None:
+    lines = list(csv.DictReader(io.StringIO(render(_example(example), "csv"))))
+    one = [line for line in lines if (line["row"], line["column_group"], line["column"]) == ("lora", "ucf101", "Base")]
+    assert len(one) == 1
+    assert float(one[0]["value"]) == pytest.approx(90 + 1 / 3)
+    assert float(one[0]["standard_deviation"]) == pytest.approx(1 / 3)
+    assert (one[0]["runs"], one[0]["origin"], one[0]["rank"]) == ("3", "run", "best")
+    quoted = [line for line in lines if line["origin"] == "quoted"]
+    assert len(quoted) == 13 * 3
+    assert {line["source"] for line in quoted} == {"MSTA (CVPR 2025), Table 2"}
+    nasty = list(csv.DictReader(io.StringIO(render(_nasty(), "csv"))))
+    assert nasty[0]["row"] == clean(NASTY)
+
+
+def test_json_keeps_everything(example: Path) -> None:
+    table = json.loads(render(_example(example), "json"))
+    assert table["schema"] == 1
+    rows = {row["label"]: row for group in table["groups"] for row in group["rows"]}
+    assert rows["lora"]["cells"][2] == {
+        "value": 81.0,
+        "std": 1.0,
+        "n": 3,
+        "origin": "run",
+        "source": "",
+        "rank": "second",
+        "marks": [],
+    }
+    assert table["marks"]["quoted"]["symbol"] == "Q"
+    assert len(table["commands"]) == 3
+
+
+class _Page(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        assert not [name for name, _ in attributes if name in ("src", "href") or name.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_html_is_self_contained_and_escaped(example: Path) -> None:
+    page = _Page()
+    page.feed(render(_nasty(), "html"))
+    assert "script" not in page.tags
+    assert clean(NASTY) in "".join(page.text)
+    assert "http" not in render(_example(example), "html")
+
+
+def test_a_narrow_terminal_gets_parts_and_no_number_is_cut(example: Path) -> None:
+    table = _example(example)
+    text = terminal.render(table)
+    for row in table.groups[0].rows:
+        for cell, column in zip(row.cells, table.columns, strict=True):
+            if isinstance(cell.value, float) and cell.std is not None:
+                assert f"{column.text(cell.value)} ± {column.text(cell.std)}" in text
+    assert text.count("Method") == 3
+    assert "…" not in text
+
+
+def test_a_wide_terminal_gets_one_part(example: Path) -> None:
+    buffer = io.StringIO()
+    terminal.show(_example(example), Console(file=buffer, width=200, color_system=None))
+    assert buffer.getvalue().count("Method") == 1
+
+
+def test_a_usual_table_fits_eighty_columns(store: Any, runs: Path) -> None:
+    for method in ("zero_shot", "full_finetune", "lora", "adaptformer", "msta"):
+        for seed in range(2):
+            store(80.0 + seed, 45.0 - seed, method, seed)
+    text = terminal.render(_example(runs))
+    assert text.count("Method") == 1
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_styles_on_a_terminal_and_signs_elsewhere(example: Path) -> None:
+    buffer = io.StringIO()
+    terminal.show(_example(example), Console(file=buffer, width=200, force_terminal=True, no_color=True))
+    assert re.search(r"\x1b\[1m *83\.0 ± 1\.0", buffer.getvalue())
+    assert re.search(r"\x1b\[4m *81\.0 ± 1\.0", buffer.getvalue())
+    assert "*83.0 ± 1.0" in terminal.render(_example(example))
+    assert "+81.0 ± 1.0" in terminal.render(_example(example))
+
+
+def test_markup_in_a_name_is_not_interpreted() -> None:
+    assert "[bold]msta[/bold]" in terminal.render(_nasty("[bold]msta[/bold]"))
+
+
+def test_the_suffix_decides_the_format() -> None:
+    assert format_of(Path("table.TEX")) == "latex"
+    assert format_of(Path("a.b.html")) == "html"
+    with pytest.raises(UsageError, match="--format"):
+        format_of(Path("table.docx"))

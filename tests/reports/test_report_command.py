@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Store = Any
+
+
+def _report(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "petl_bench", "report", *arguments], capture_output=True, text=True, cwd=cwd, timeout=120
+    )
+
+
+def test_the_table_goes_to_stdout_and_notes_to_stderr(example: Path) -> None:
+    done = _report("--runs", str(example), "--table", "base2novel", "--format", "markdown")
+    assert done.returncode == 0
+    assert done.stdout.startswith("### Base-to-novel")
+    assert "petl-bench run --methods full_finetune" in done.stderr
+    assert f"--output {example}" in done.stderr
+    assert "petl-bench run" not in done.stdout
+
+
+def test_the_output_file_decides_the_format(example: Path, tmp_path: Path) -> None:
+    target = tmp_path / "table.tex"
+    done = _report("--runs", str(example), "--table", "base2novel", "--output", str(target))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "\\toprule" in target.read_text()
+    assert "wrote" in done.stderr
+
+
+def test_without_published_numbers(example: Path) -> None:
+    done = _report("--runs", str(example), "--table", "base2novel", "--format", "csv", "--no-published")
+    assert "quoted" not in done.stdout
+    assert "run" in done.stdout
+
+
+def test_a_damaged_record_is_named_and_the_rest_reported(store: Store, runs: Path) -> None:
+    store(80.0, 45.0, seed=0)
+    damaged = store(10.0, 45.0, seed=1)
+    damaged.write_text('{"schema": 1')
+    done = _report("--runs", str(runs), "--table", "base2novel", "--format", "json")
+    assert done.returncode == 0
+    assert f"left out: {damaged}" in done.stderr
+    assert json.loads(done.stdout)["groups"][0]["rows"][0]["cells"][2]["value"] == 80.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--table", "base2nove"], "did you mean base2novel"),
+        (["--table", "base2novel", "--runs", "nowhere"], "no such folder of runs"),
+        (["--table", "base2novel", "--runs", "."], "no record of a finished trial"),
+        (["--table", "base2novel", "--output", "table.docx"], "--format"),
+        (["--table", "base2novel", "--format", "pdf"], "--format"),
+        ([], "--table"),
+    ],
+)
+def test_wrong_use_is_one_clear_line_and_exit_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = _report(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_an_output_that_cannot_be_written_is_named(example: Path, tmp_path: Path) -> None:
+    done = _report("--runs", str(example), "--table", "base2novel", "--output", str(tmp_path / "none" / "t.csv"))
+    assert done.returncode == 2
+    assert "t.csv" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_table_from_a_plugin_file(example: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "count_table.py"
+    plugin.write_text(
+        "import petl_bench as pb\n"
+        "from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource\n"
+        "@pb.register_table('count')\n"
+        "class Count(TableSource):\n"
+        '    """How many records."""\n'
+        "    def build(self, records, published):\n"
+        "        row = Row('records', (Cell(float(records['trial'].nunique())),))\n"
+        "        return Table('count', 'Count', 'What', (Column('N', format='.0f'),), (RowGroup('All', (row,)),))\n"
+    )
+    done = _report("--runs", str(example), "--table", "count", "--plugin", str(plugin))
+    assert done.returncode == 0
+    assert "23" in done.stdout
+
+
+def test_a_report_never_loads_torch(example: Path) -> None:
+    script = (
+        "import sys; from click.testing import CliRunner; from petl_bench.cli.report import command\n"
+        f"result = CliRunner().invoke(command, ['--runs', {str(example)!r}, '--table', 'base2novel'])\n"
+        "assert result.exit_code == 0, result.output\n"
+        "assert not {'torch', 'torchvision', 'av', 'decord'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
