@@ -111,6 +111,7 @@ def tiny_config() -> ViCLIPConfig:
 def create(config: ViCLIPConfig) -> DualEncoder:
     """A model to pretrain: position embeddings of the same size as patch embeddings, else they are drowned."""
     model = DualEncoder(config)
+    assert model.video.temporal_embedding is not None
     with torch.no_grad():
         model.video.positional_embedding.normal_(std=0.4)
         model.video.temporal_embedding.normal_(std=0.4)
