@@ -72,12 +72,12 @@ def load(folder: Path, layout: Sequence[str]) -> Index:
 
 def _packed(column: Sequence[Any]) -> dict[str, list[Any]]:
     """A column with few distinct values as those values and their positions."""
-    texts = [value if type(value) is str else None for value in column]
-    distinct = dict.fromkeys(texts)
-    if None in distinct or 2 * len(distinct) > len(column):
+    if set(map(type, column)) != {str}:
         return {"values": list(column)}
-    position = {value: index for index, value in enumerate(distinct)}
-    return {"distinct": list(distinct), "positions": [position[text] for text in texts]}
+    positions = {value: index for index, value in enumerate(dict.fromkeys(column))}
+    if 2 * len(positions) > len(column):
+        return {"values": list(column)}
+    return {"distinct": list(positions), "positions": list(map(positions.__getitem__, column))}
 
 
 def _unpacked(packed: dict[str, list[Any]]) -> list[Any]:

@@ -186,8 +186,8 @@ def test_the_command_names_files_that_a_data_set_was_given(store: Store, runs: P
     store(80.0, 45.0, "zero_shot", 1, **options)
     table = _table(runs)
     assert table.commands == (
-        "petl-bench run --methods msta --setting base2novel --datasets folder --backbone viclip-tiny --seeds 1 --splits 1 "
-        "--shots 16 --set 'folder.path=/data/my clips'",
+        "petl-bench run --methods msta --setting base2novel --datasets folder --backbone viclip-tiny --seeds 1 "
+        "--splits 1 --shots 16 --set 'folder.path=/data/my clips'",
     )
     assert any("path=/data/my clips" in note for note in table.footers)
 
