@@ -33,7 +33,7 @@ def show(table: Table, console: Console) -> None:
     console.print(Text(clean(table.title), style="bold"))
     console.print()
     for part in _parts(table, console.width):
-        grid = _grid(table, part, styled)
+        grid = _grid(table, part, console.width, styled)
         # Without a width of its own, a table is squeezed into the screen by cutting its cells.
         grid.width = Measurement.get(console, console.options.update(max_width=_UNLIMITED), grid).maximum
         console.print(grid, crop=False)
@@ -49,7 +49,7 @@ def _has_ranks(table: Table) -> bool:
 
 def _parts(table: Table, width: int) -> list[list[int]]:
     """Indices of the columns of each part; a column group stays together."""
-    room = width - _label_width(table)
+    room = width - _label_width(table, width)
     parts: list[list[int]] = [[]]
     used = first = 0
     for label, count in table.column_groups():
@@ -66,9 +66,13 @@ def _parts(table: Table, width: int) -> list[list[int]]:
     return parts
 
 
-def _label_width(table: Table) -> int:
+def _label_width(table: Table, width: int) -> int:
+    """Wide enough for the rows; for the titles of groups too where a single part leaves room."""
     labels = [_label(row.label, row.marks) for group in table.groups for row in group.rows]
-    return min(max(map(cell_len, labels), default=0) + _PADDING, _LABEL_WIDTH)
+    longest = min(max(map(cell_len, labels), default=0) + _PADDING, _LABEL_WIDTH)
+    spare = width - sum(_column_width(table, index) + _PADDING for index in range(len(table.columns)))
+    titles = max((cell_len(clean(group.title)) for group in table.groups), default=0) + _PADDING
+    return max(longest, min(titles, spare, _LABEL_WIDTH))
 
 
 def _column_width(table: Table, index: int) -> int:
@@ -86,9 +90,9 @@ def _label(label: str, marks: tuple[str, ...]) -> str:
     return "  " + marked(clean(label), marks)
 
 
-def _grid(table: Table, indices: list[int], styled: bool) -> RichTable:
+def _grid(table: Table, indices: list[int], width: int, styled: bool) -> RichTable:
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _PADDING, 0, 0))
-    grid.add_column(Text("\n" + clean(table.corner)), width=_label_width(table), overflow="fold")
+    grid.add_column(Text("\n" + clean(table.corner)), width=_label_width(table, width), overflow="fold")
     previous = None
     for index in indices:
         column = table.columns[index]
