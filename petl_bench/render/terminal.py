@@ -49,7 +49,7 @@ def _has_ranks(table: Table) -> bool:
 
 def _parts(table: Table, width: int) -> list[list[int]]:
     """Indices of the columns of each part; a column group stays together."""
-    room = width - _label_width(table, width)
+    room = width - _PADDING - _label_width(table, width)
     parts: list[list[int]] = [[]]
     used = first = 0
     for label, count in table.column_groups():
@@ -69,9 +69,9 @@ def _parts(table: Table, width: int) -> list[list[int]]:
 def _label_width(table: Table, width: int) -> int:
     """Wide enough for the rows; for the titles of groups too where a single part leaves room."""
     labels = [_label(row.label, row.marks) for group in table.groups for row in group.rows]
-    longest = min(max(map(cell_len, labels), default=0) + _PADDING, _LABEL_WIDTH)
-    spare = width - sum(_column_width(table, index) + _PADDING for index in range(len(table.columns)))
-    titles = max((cell_len(clean(group.title)) for group in table.groups), default=0) + _PADDING
+    longest = min(max(map(cell_len, labels), default=0), _LABEL_WIDTH)
+    spare = width - _PADDING - sum(_column_width(table, index) + _PADDING for index in range(len(table.columns)))
+    titles = max((cell_len(clean(group.title)) for group in table.groups), default=0)
     return max(longest, min(titles, spare, _LABEL_WIDTH))
 
 
