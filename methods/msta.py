@@ -71,13 +71,7 @@ class MSTA(pb.Method):
         pb.Recipe(
             "base2novel",
             backbone="viclip-tiny",
-            training={
-                "epochs": 10,
-                "batch_size": 32,
-                "learning_rate": 2e-3,
-                "warmup_epochs": 1.0,
-                "clip_grad_norm": 1.0,
-            },
+            training={"learning_rate": 2e-3},
             hyper={"bottleneck_dim": 32, "scale": 1.0, "zero_init_up": True},
             source="sizes for the width of this backbone (lambda = 0.005 under-adapts it); "
             "learning rate of 2.5e-4, 5e-4, 1e-3, 2e-3 with the best accuracy on held-out "

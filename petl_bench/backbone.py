@@ -27,7 +27,7 @@ class Backbone(Options):
 
     paper: ClassVar[Paper | None] = None
     config: ClassVar[ViCLIPConfig]
-    #: Training values for this size (see `TrainingOptions`), before a method's recipes.
+    #: Training values for this size (see `TrainingOptions`); a method's recipe for this backbone wins over them.
     training: ClassVar[Mapping[str, Any]] = {}
     published: ClassVar[Sequence[PublishedWeights]] = ()
     mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)

@@ -37,7 +37,8 @@ class Recipe:
     """Values that a method is run with in one setting: `training` overrides `TrainingOptions`, `hyper` the method's
     fields.
 
-    A recipe with a backbone is preferred over one without; values given on the command line win over both.
+    A recipe with a backbone wins over one without and over the backbone's own training values; the command
+    line over all.
     `source` says where the values come from (a paper's table, or how they were chosen).
     """
 

@@ -11,8 +11,11 @@ Select = Literal["last", "val", "best-on-test"]
 
 
 class TrainingOptions(Options):
-    """Optimisation and evaluation of one trial. Resolution: these defaults < setting < backbone < method's recipe <
-    command line."""
+    """Optimisation and evaluation of one trial.
+
+    Resolution, the later one winning: these defaults, the setting, the method's recipe, the backbone, the method's
+    recipe for that backbone, the command line.
+    """
 
     name = "training"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import petl_bench as pb
 
@@ -34,6 +35,8 @@ class ViCLIPTiny(pb.Backbone):
     config = pb.ViCLIPConfig(**_RECORD["config"], token_ids=tuple(_RECORD["token_ids"]))
     mean = (_RECORD["mean"],) * 3
     std = (_RECORD["std"],) * 3
+    # One thread: the model is too small for more, and a trial's last bits then do not depend on how many run at once.
+    training: ClassVar[Mapping[str, Any]] = {"epochs": 10, "warmup_epochs": 1.0, "clip_grad_norm": 1.0, "threads": 1}
 
     @classmethod
     def packaged_weights(cls) -> Path | None:

@@ -51,6 +51,9 @@ class Motion(Dataset):
     of 16 training clips per base class are the three seeds; draws may share clips. So differences between seeds
     here come from the training clips and the initialisation, not from which classes are novel.
 
+    The design was tuned until there was something to see: the shift and the seed of the halves were chosen by the
+    zero-shot accuracy on training clips (halves of about equal difficulty, far from the ceiling).
+
     Training and test clips come from their own streams of random numbers, and so did the clips of pretraining,
     which were also less shifted (at most 0.55) and without context.
     """
@@ -59,7 +62,7 @@ class Motion(Dataset):
     licence = "MIT (made by this package)"
     # Left and right, up and down, clockwise and counterclockwise are classes: no flip, and crops that move little.
     augmentation = Augmentation(
-        crop_scale=(0.8, 1.0), crop_ratio=(0.9, 1.1), flip=0.0, jitter_strength=(0.4, 0.4, 0.2, 0.05)
+        crop_scale=(0.8, 1.0), crop_ratio=(0.9, 1.1), flip=0.0, jitter_strength=(0.4, 0.4, 0.2, 0.0)
     )
 
     shift: float = hyper(

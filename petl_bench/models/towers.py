@@ -146,7 +146,7 @@ class TextTower(nn.Module):
             raise UsageError(f"tokens of shape {tuple(tokens.shape)}: expected [N, L] with L from 1 to {longest}")
 
     def _rows(self, tokens: Tensor, end: Tensor) -> Tensor:
-        at = torch.searchsorted(self.known_ids, tokens).clamp(max=len(self.known_ids) - 1)
+        at = torch.searchsorted(self.known_ids, tokens.contiguous()).clamp(max=len(self.known_ids) - 1)
         known = self.known_ids[at] == tokens
         inside = torch.arange(tokens.shape[1], device=tokens.device) <= end[:, None]
         self._warn_unknown(tokens[inside & ~known])

@@ -1,7 +1,7 @@
 """From what the user asked for to trials with keys: names resolved, values settled, data sets found. Without torch.
 
 Values of a trial are settled in this order, the later one winning: defaults, the setting's training values, the
-backbone's, the method's recipe for the setting, its recipe for the setting and the backbone, the command line.
+method's recipe for the setting, the backbone's training values, the method's recipe for both, the command line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from petl_bench.data.manifest import Manifest, build_manifest
 from petl_bench.dataset import Dataset
 from petl_bench.errors import DataError, PetlBenchError, PluginError, UsageError, unknown
 from petl_bench.launcher import Job
-from petl_bench.method import Method
+from petl_bench.method import Method, Recipe
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.options import Options, field_types
 from petl_bench.records import RECORD, trial_folder
@@ -192,10 +192,13 @@ def _setting(spec: Spec, overrides: _Overrides) -> _PlannedSetting:
 def _method(spec: Spec, name: str, setting: Setting, overrides: _Overrides) -> _PlannedMethod:
     plugin: type[Method] = METHODS.get(name)
     _refuse_unsupported(plugin, name, spec)
-    recipes = sorted(_recipes(plugin, spec), key=lambda recipe: recipe.backbone is not None)
     hyper: dict[str, Any] = {}
-    training: dict[str, Any] = {**setting.training, **BACKBONES.get(spec.backbone).training}
-    for recipe in recipes:
+    training: dict[str, Any] = dict(setting.training)
+    for recipe in _recipes(plugin, spec.setting, None):
+        hyper |= recipe.hyper
+        training |= recipe.training
+    training |= BACKBONES.get(spec.backbone).training
+    for recipe in _recipes(plugin, spec.setting, spec.backbone):
         hyper |= recipe.hyper
         training |= recipe.training
     hyper |= overrides.of(plugin, name)
@@ -203,6 +206,8 @@ def _method(spec: Spec, name: str, setting: Setting, overrides: _Overrides) -> _
     _check_fields(hyper, plugin, f"recipe of {name}", f"petl-bench show {name}")
     _check_fields(training, TrainingOptions, f"recipe of {name}, training", f"petl-bench show {name}")
     method = plugin(**hyper)
+    if _trainable(method, BACKBONES.get(spec.backbone)) == 0:
+        training["epochs"] = 0  # nothing to train: such a trial must not depend on how others train
     return _PlannedMethod(method, plugin_version(plugin), method.values(), TrainingOptions(**training).values())
 
 
@@ -228,8 +233,8 @@ def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:
             )
 
 
-def _recipes(plugin: type[Method], spec: Spec) -> Iterator[Any]:
-    return (r for r in plugin.recipes if r.setting == spec.setting and r.backbone in (None, spec.backbone))
+def _recipes(plugin: type[Method], setting: str, backbone: str | None) -> list[Recipe]:
+    return [recipe for recipe in plugin.recipes if recipe.setting == setting and recipe.backbone == backbone]
 
 
 def _training_flags(spec: Spec) -> dict[str, Any]:

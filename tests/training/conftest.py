@@ -1,4 +1,5 @@
-"""A tiny task for the training tests: coloured squares in real H.264 files, a folder data set, a random tiny backbone."""
+"""A tiny task for the training tests: coloured squares in real H.264 files, a folder data set, a random tiny
+backbone."""
 
 from __future__ import annotations
 
