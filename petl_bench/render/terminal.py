@@ -50,13 +50,12 @@ def _has_ranks(table: Table) -> bool:
 def _parts(table: Table, width: int) -> list[list[int]]:
     """Indices of the columns of each part; a column group stays together."""
     room = width - _PADDING - _label_width(table, width)
+    widths = _column_widths(table)
     parts: list[list[int]] = [[]]
     used = first = 0
-    for label, count in table.column_groups():
+    for _, count in table.column_groups():
         indices = list(range(first, first + count))
-        widths = [_column_width(table, index) for index in indices]
-        widths[0] = max(widths[0], cell_len(clean(label)))
-        needed = sum(widths) + _PADDING * count
+        needed = sum(widths[index] + _PADDING for index in indices)
         if parts[-1] and used + needed > room:
             parts.append([])
             used = 0
@@ -70,15 +69,21 @@ def _label_width(table: Table, width: int) -> int:
     """Wide enough for the rows; for the titles of groups too where a single part leaves room."""
     labels = [_label(row.label, row.marks) for group in table.groups for row in group.rows]
     longest = min(max(map(cell_len, labels), default=0), _LABEL_WIDTH)
-    spare = width - _PADDING - sum(_column_width(table, index) + _PADDING for index in range(len(table.columns)))
+    spare = width - _PADDING - sum(each + _PADDING for each in _column_widths(table))
     titles = max((cell_len(clean(group.title)) for group in table.groups), default=0)
     return max(longest, min(titles, spare, _LABEL_WIDTH))
 
 
-def _column_width(table: Table, index: int) -> int:
-    column = table.columns[index]
-    cells = [_plain(row.cells[index], column) for group in table.groups for row in group.rows]
-    return max(map(cell_len, [clean(column.label), *cells]))
+def _column_widths(table: Table) -> list[int]:
+    """What each column needs; the first of a column group also holds the group's header."""
+    widths = []
+    previous = None
+    for index, column in enumerate(table.columns):
+        texts = [clean(column.label), "" if column.group == previous else clean(column.group)]
+        texts += [_plain(row.cells[index], column) for group in table.groups for row in group.rows]
+        widths.append(max(map(cell_len, texts)))
+        previous = column.group
+    return widths
 
 
 def _plain(cell: Cell, column: Column) -> str:
