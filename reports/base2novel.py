@@ -284,7 +284,7 @@ def _by_method(rows: Sequence[Configuration], name: str) -> str:
 def _data_notes(comparison: Comparison, labels: dict[CaseKey, str]) -> list[str]:
     notes = []
     for case in comparison.cases:
-        options = {**json.loads(case.dataset_options), **comparison.locations[case]}
+        options = json.loads(case.dataset_options)  # not where the files lie: tables are passed on
         chosen = "".join(f", {name}={value}" for name, value in options.items() if value is not None)
         shots = case.shots or "all"
         notes.append(f"{labels[case]}: split {case.split}, {shots} shots{chosen}, files {case.manifest_sha256[:12]}.")
