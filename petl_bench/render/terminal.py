@@ -14,7 +14,7 @@ from rich.text import Text
 from petl_bench.render import clean, marked, notes, number
 from petl_bench.table import Cell, Column, Table
 
-_PADDING = 2
+_PADDING = 2  #: between columns, one of them the divider
 _WIDTH = 80
 _LABEL_WIDTH = 36  #: longer labels, and the titles of groups, go over several lines
 _UNLIMITED = 100_000
@@ -96,7 +96,7 @@ def _label(label: str, marks: tuple[str, ...]) -> str:
 
 
 def _grid(table: Table, indices: list[int], width: int, styled: bool) -> RichTable:
-    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _PADDING, 0, 0))
+    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _PADDING - 1, 0, 0))
     grid.add_column(Text("\n" + clean(table.corner)), width=_label_width(table, width), overflow="fold")
     previous = None
     for index in indices:
