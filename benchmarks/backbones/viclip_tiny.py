@@ -36,7 +36,13 @@ class ViCLIPTiny(pb.Backbone):
     mean = (_RECORD["mean"],) * 3
     std = (_RECORD["std"],) * 3
     # One thread: the model is too small for more, and a trial's last bits then do not depend on how many run at once.
-    training: ClassVar[Mapping[str, Any]] = {"epochs": 10, "warmup_epochs": 1.0, "clip_grad_norm": 1.0, "threads": 1}
+    training: ClassVar[Mapping[str, Any]] = {
+        "epochs": 10,
+        "batch_size": 32,
+        "warmup_epochs": 1.0,
+        "clip_grad_norm": 1.0,
+        "threads": 1,
+    }
 
     @classmethod
     def packaged_weights(cls) -> Path | None:

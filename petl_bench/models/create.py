@@ -29,10 +29,11 @@ def create_model(
     else:
         backbone = BACKBONES.get(name)
         config, path = backbone.config, resolve_weights(backbone, weights).path
+    state = None if path is None else read_checkpoint(path)  # first: a bad file is told at once
     model = DualEncoder(_changed(config, config_changes))
-    if path is not None:
+    if state is not None:
         try:
-            model.load_published_state_dict(read_checkpoint(path))
+            model.load_published_state_dict(state)
         except WeightsError as error:
             raise error if str(path) in str(error) else WeightsError(f"{path}: {error}") from error
     return model

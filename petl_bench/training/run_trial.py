@@ -159,7 +159,8 @@ class _Job:
 
     def environment(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        return {**describe_machine(), "device": name, "threads": torch.get_num_threads()}
+        prompt = {"prompt_template": self.dataset.template}
+        return {**describe_machine(), **prompt, "device": name, "threads": torch.get_num_threads()}
 
 
 def resolve_device(name: str) -> torch.device:
