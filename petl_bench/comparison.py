@@ -12,9 +12,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 
@@ -149,6 +150,8 @@ class Comparison:
 
 def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str]) -> Comparison:
     """The runs of one setting that have all of these metrics."""
+    import pandas as pd  # here: `list` and `show` load the tables' files, and need no pandas
+
     chosen = records[(records["setting"] == setting) & records["metric"].isin(list(metrics))]
     trials = chosen.drop_duplicates("trial").set_index("trial")
     for metric in metrics:
@@ -177,7 +180,7 @@ def _has_several_descriptions(trials: pd.DataFrame) -> pd.Series:
     Descriptions belong to a data set, so a row that used one file for each data set stays one row.
     """
     if trials["descriptions_sha256"].nunique() < 2:
-        return pd.Series(False, index=trials.index)
+        return trials["descriptions_sha256"].map(lambda _: False)
     row = [name for name in _names(Configuration) if name != "descriptions"]
     counts = trials.groupby([*row, *_names(CaseKey)], sort=False)["descriptions_sha256"].transform("nunique")
     return counts.groupby([trials[name] for name in row], sort=False).transform("max") > 1

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
 from petl_bench.comparison import (
@@ -26,6 +25,9 @@ from petl_bench.comparison import (
 from petl_bench.errors import UsageError
 from petl_bench.statistics import harmonic_mean_over_seeds, summarise
 from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource, ranked
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SETTING = "base2novel"
 METRICS = ("base_top1", "novel_top1")
@@ -59,6 +61,8 @@ class BaseToNovelTable(TableSource):
 
     def published(self) -> pd.DataFrame:
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
+        import pandas as pd  # here: `list` and `show` load this file, and need no pandas
+
         return pd.read_csv(PUBLISHED, dtype={"table": str, "shots": "Int64"}, keep_default_na=True)
 
     def build(self, records: pd.DataFrame, published: pd.DataFrame | None) -> Table:
@@ -183,7 +187,7 @@ def _published_rows(numbers: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _quoted_row(label: str, numbers: pd.DataFrame, columns: Sequence[_Column], source: str) -> Row:
     known = {
-        (dataset, metric): (value, None if pd.isna(std) else float(std))
+        (dataset, metric): (value, None if math.isnan(std) else float(std))
         for dataset, metric, value, std in zip(
             numbers["dataset"], numbers["metric"], numbers["value"], numbers["std"], strict=True
         )
