@@ -252,3 +252,11 @@ def test_encoding_writes_h264_in_the_usual_pixel_format(tmp_path):
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert stream.frames == FRAMES
+
+
+def test_another_cache_gets_the_same_bytes(folder, small_cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(motion_module, "CLIPS", {"train": SHOTS, "test": 2})
+    again = Motion().render(tmp_path)
+    files = [file.relative_to(folder) for file in sorted(folder.rglob("*.*")) if file.is_file()]
+    assert len(files) > 32 * (SHOTS + 2)
+    assert [file for file in files if (folder / file).read_bytes() != (again / file).read_bytes()] == []
