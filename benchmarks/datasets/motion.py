@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 CLIPS = {"train": 48, "test": 40}  #: of every class
 SHOTS, DRAWS = 16, 3
 #: Nearly transparent: the decoded luma differs from the rendered one by about one grey level.
-#: Without look-ahead, because x264's macroblock tree gives other bytes from one encoding of so small a clip to the next.
+#: No look-ahead: with x264's macroblock tree, two encodings of the same small clip can differ.
 ENCODER = {"preset": "veryfast", "crf": "10", "threads": "1", "x264-params": "rc-lookahead=0:sync-lookahead=0:mbtree=0"}
 FRAMES_PER_SECOND = 8
 
