@@ -75,7 +75,11 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("training", [{}, {"precision": "bf16"}, {"select": "val"}], ids=["fp32", "bf16", "val"])
+@pytest.mark.parametrize(
+    "training",
+    [{}, {"precision": "bf16"}, {"precision": "fp16"}, {"select": "val"}],
+    ids=["fp32", "bf16", "fp16", "val"],
+)
 def test_an_interrupted_trial_resumes_with_the_same_numbers(
     training: dict[str, str], make_trial: MakeTrial, places: Places, tmp_path: Path
 ) -> None:
