@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def run_trial(
     started = time.monotonic()
     job = _Job.prepare(trial, places, folder, notify)
     durations = {"prepare": time.monotonic() - started}
-    with job.loader:
+    with job.loader, _memory_told(job):
         history = _train(job, durations, checkpoint_seconds)
         evaluations = _evaluate_all(job, durations)
     accuracies = {name: {"top1": result.top1, "top5": result.top5} for name, result in evaluations.items()}
@@ -161,6 +162,19 @@ class _Job:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         prompt = {"prompt_template": self.dataset.template}
         return {**describe_machine(), **prompt, "device": name, "threads": torch.get_num_threads()}
+
+
+@contextmanager
+def _memory_told(job: _Job) -> Iterator[None]:
+    """Turn running out of device memory into a line that says what to change; the batch of a step stays the same."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        size = max(1, (job.options.micro_batch_size or job.options.batch_size) // 2)
+        raise TrialError(
+            f"out of memory on {job.device}: {str(error).splitlines()[0]} Try fewer clips per pass: "
+            f"--set training.micro_batch_size={size} --set training.eval_batch_size={size}"
+        ) from error
 
 
 def resolve_device(name: str) -> torch.device:

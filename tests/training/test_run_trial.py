@@ -153,6 +153,17 @@ def test_a_loss_that_is_not_finite_stops_the_trial(make_trial: MakeTrial, places
         run(trial, places, tmp_path)
 
 
+def test_running_out_of_memory_says_what_to_change(
+    make_trial: MakeTrial, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(METHODS.get("lora"), "loss", full)
+    with pytest.raises(TrialError, match=r"out of memory on cpu.*20\.00 GiB.*--set training\.micro_batch_size=2"):
+        run(make_trial("lora", HYPER["lora"]), places, tmp_path)
+
+
 def test_missing_clips_are_counted_and_marked(
     squares: Path, make_trial: MakeTrial, places: Places, tmp_path: Path
 ) -> None:
