@@ -18,7 +18,6 @@ LIBRARIES = (
     "decord",
     "av",
     "numpy",
-    "timm",
     "loralib",
     "open_clip_torch",
     "safetensors",
