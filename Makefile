@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/petl-bench run --methods zero_shot,full_finetune,lora,adaptformer,msta --setting base2novel --output $(DEMO_RUNS)
 
 test: install
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 lint: install
 	$(BIN)/python -m ruff check .

@@ -30,7 +30,7 @@ def real_data() -> Path:
     folder = os.environ.get("PETL_BENCH_REAL_DATA")
     if not folder or not Path(folder).is_dir():
         pytest.skip("PETL_BENCH_REAL_DATA names no folder of real files")
-    return Path(folder)
+    return Path(folder).resolve()
 
 
 @pytest.fixture(autouse=True)
