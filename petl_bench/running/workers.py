@@ -204,11 +204,11 @@ def _dismiss(workers: list[_Worker]) -> None:
 def _work(pipe: Connection, store: Path, slot: int, threads: int) -> None:
     """The life of a worker: trials come in through the pipe, progress and outcomes go out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_leave_with_parent, name="petl-bench parent", daemon=True).start()
     # Read by torch and its libraries when they are loaded, which is not yet.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     try:
+        signal.signal(signal.SIGTERM, _interrupt)  # until here, with no trial to close, it simply ends the process
         while True:
             job = pipe.recv()
             _take_gpu(job.places.device, slot)
