@@ -12,6 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+# Signals to real processes land where the machine's scheduler lets them; what they hit is the test, when they hit is not.
+pytestmark = pytest.mark.flaky(reruns=2)
+
 
 def test_a_run_leaves_one_record_per_trial_and_does_nothing_the_second_time(toy: Any) -> None:
     first = toy.run("--methods", "waiting,other", "--seeds", "0,1", "--workers", "2")
