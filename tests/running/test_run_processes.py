@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-# Signals to real processes land where the machine's scheduler lets them; what they hit is the test, when they hit is not.
+# When a signal reaches a real process is up to the scheduler of the machine; what it must never break is the test.
 pytestmark = pytest.mark.flaky(reruns=2)
 
 
