@@ -58,9 +58,8 @@ class Step:
     text_features: Tensor  #: [C, D], not normalised, one per training class
     logits: Tensor  #: [B, C]
     labels: Tensor  #: int64 [B]
-    descriptions: Mapping[
-        str, Tensor
-    ]  #: "spatial" and "temporal": [C, D], frozen means of each class's description features
+    #: "spatial" and "temporal": [C, D], frozen means of each class's description features
+    descriptions: Mapping[str, Tensor]
 
 
 class Method(Options):

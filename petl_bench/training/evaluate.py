@@ -31,8 +31,8 @@ def evaluate(
 ) -> tuple[list[str], list[int], np.ndarray]:
     """Clips, labels and scores [N, C] of every clip that could be read.
 
-    A clip's score is the mean over its views of the softmax of `logit_scale * cosine` (facts of the X-CLIP and
-    ViFi-CLIP protocol); memory does not grow with the number of views.
+    A clip's score is the mean over its views of the softmax of `logit_scale * cosine` (the protocol of X-CLIP
+    and ViFi-CLIP); memory does not grow with the number of views.
     """
     model.eval()
     tokens = class_tokens(model, evaluation.classes, template, device)
