@@ -36,11 +36,25 @@ class HalfSplit:
 
 
 @dataclass(frozen=True)
+class Defect:
+    """A known defect of published annotations: a short name, what is wrong, and what it does to numbers."""
+
+    id: str
+    what: str
+    effect: str
+
+    def __str__(self) -> str:
+        return f"known defect {self.id}: {self.what}; {self.effect}"
+
+
+@dataclass(frozen=True)
 class Annotations:
     """What a data set's annotation files say. `train` and `test` map a split number (1, 2, 3) to its samples.
 
-    `few_shot` maps (split, shots) to a published draw. `files` maps every file that was read to its sha256.
-    `notes` are known defects and choices that every record of this data set repeats.
+    `few_shot` maps (split, shots) to a published draw. `candidates` maps a test split to the labels that compete in it,
+    where those are not all classes (the three sets of 160 classes of Kinetics-600). `files` maps every file that was
+    read to its sha256. `defects` are the known ones of the lists that were read; they and `notes` (choices made while
+    reading) stand in every record of this data set. `dataset` is filled in by `build_manifest`.
     """
 
     classes: tuple[str, ...]
@@ -48,8 +62,11 @@ class Annotations:
     test: Mapping[int, tuple[Sample, ...]]
     few_shot: Mapping[tuple[int, int], tuple[Sample, ...]] = field(default_factory=dict)
     base_to_novel: HalfSplit | None = None
+    candidates: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    defects: tuple[Defect, ...] = ()
     notes: tuple[str, ...] = ()
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,8 @@ class Dataset(Options):
     """Base of every data set plugin.
 
     `needs_root` says whether `--data-root` must be given; a data set that makes its own files overrides `root`.
+    `views` are the temporal clips and spatial crops per test video of the published multi-view evaluation.
+    `defects` are all known defects of its published annotations; `annotations` repeats those that apply.
     """
 
     paper: ClassVar[Paper | None] = None
@@ -76,6 +95,16 @@ class Dataset(Options):
     needs_root: ClassVar[bool] = True
     augmentation: ClassVar[Augmentation] = Augmentation()
     template: ClassVar[str] = "a video of {}."
+    views: ClassVar[tuple[int, int]] = (1, 1)
+    defects: ClassVar[Sequence[Defect]] = ()
+
+    def identity(self, stem: str) -> str:
+        """What two names of one clip have in common. `stem`: a name without folders and without video extension.
+
+        A listed clip is found in files of the same identity. Override it where lists or downloaders put more into a
+        name than the clip (times after a YouTube id), or where letter case tells clips apart.
+        """
+        return stem.casefold()
 
     def root(self, data_root: Path | None) -> Path:
         """The folder that holds this data set's files. Raises DataError where there is none."""

@@ -69,7 +69,9 @@ class HMDB51(Dataset):
         tree = scan(root)
         families = [read(tree) for name, read in readers.items() if self.lists in ("auto", name)]
         names = next((family.classes for family in families if family.classes), ())
-        return lists.read_annotations(root, families, partial(stated_class, names), label_names=self.label_names)
+        return lists.read_annotations(
+            root, families, partial(stated_class, names), clip_name=lists.flat, label_names=self.label_names
+        )
 
     def description_order(self, classes: Sequence[str]) -> tuple[str, ...]:
         """`classes` in the order of published index-keyed description files, which follow the label csv's order."""

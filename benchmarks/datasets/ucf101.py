@@ -53,7 +53,7 @@ class UCF101(Dataset):
         readers = {"vificlip": _vificlip, "official": _official, "text4vis": _text4vis, "mmaction2": _mmaction2}
         tree = scan(root)
         families = [read(tree) for name, read in readers.items() if self.lists in ("auto", name)]
-        return lists.read_annotations(root, families, stated_class)
+        return lists.read_annotations(root, families, stated_class, clip_name=lists.flat)
 
 
 def stated_class(clip: str) -> str | None:

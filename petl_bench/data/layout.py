@@ -117,15 +117,19 @@ class Match:
 
 
 class ClipIndex:
-    """Finds clips in a tree. A file in a folder named after another class than the clip's folder never fits."""
+    """Finds clips in a tree. A file in a folder named after another class than the clip's folder never fits.
 
-    def __init__(self, tree: Tree, classes: Sequence[str]) -> None:
-        self._by_stem = _grouped(tree.videos, lambda path: _folded(path.rpartition("/")[2]))
+    `identity` is the data set's (see `Dataset.identity`): files are candidates where theirs equals the clip's.
+    """
+
+    def __init__(self, tree: Tree, classes: Sequence[str], identity: Callable[[str], str] = str.casefold) -> None:
+        self._identity = identity
+        self._by_stem = _grouped(tree.videos, self._identified)
         self._classes = {canonical(name) for name in classes}
 
     def find(self, clip: str) -> Match:
         """The files that fit `clip` best (a relative path, with or without extension)."""
-        same_stem = self._by_stem.get(_folded(clip.rpartition("/")[2]), [])
+        same_stem = self._by_stem.get(self._identified(clip), [])
         by_path = (
             [path for path in same_stem if path == clip],
             [path for path in same_stem if path.endswith(f"/{clip}")],
@@ -138,6 +142,9 @@ class ClipIndex:
         same_name = [path for path in fitting if path.rpartition("/")[2] == clip.rpartition("/")[2]]
         return Match(tuple(same_name or fitting), by_path=False)
 
+    def _identified(self, path: str) -> str:
+        return self._identity(_composed(path.rpartition("/")[2]))
+
     def _of_another_class(self, clip: str, path: str) -> bool:
         wanted, there = (canonical(PurePosixPath(p).parent.name) for p in (clip, path))
         return wanted != there and wanted in self._classes and there in self._classes
@@ -149,9 +156,14 @@ def without_video_suffix(path: str) -> str:
     return stem if f"{dot}{suffix.lower()}" in VIDEO_SUFFIXES else path
 
 
+def _composed(path: str) -> str:
+    """A path without video extension and with composed letters (macOS writes decomposed names)."""
+    return unicodedata.normalize("NFC", without_video_suffix(path))
+
+
 def _folded(path: str) -> str:
-    """A path without video extension, letter case and Unicode composition (macOS writes decomposed names)."""
-    return unicodedata.normalize("NFC", without_video_suffix(path)).casefold()
+    """A path without video extension and letter case."""
+    return _composed(path).casefold()
 
 
 def _name(entry: os.DirEntry[str]) -> str:

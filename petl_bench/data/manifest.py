@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,8 @@ class FoundFile:
 class Manifest:
     """A data set as it lies on this machine. Every clip of its lists is in exactly one of found, missing, ambiguous.
 
-    `ambiguous` maps a clip to the files that fit it equally well; `notes` are the annotations' notes and what was seen
-    on disk.
+    `ambiguous` maps a clip to the files that fit it equally well; `notes` are the annotations' known defects and notes,
+    and what was seen on disk.
     """
 
     dataset: str
@@ -101,10 +101,10 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path) -> Manifest:
     Raises DataError where annotations cannot be used, or where one file trains and is tested in the same split.
     """
     root = root.resolve()
-    annotations = dataset.annotations(root)
+    annotations = replace(dataset.annotations(root), dataset=dataset.name)
     tree = scan(root)
     labels = _labels(annotations)
-    candidates, missing, ambiguous = _resolve(labels, ClipIndex(tree, annotations.classes))
+    candidates, missing, ambiguous = _resolve(labels, ClipIndex(tree, annotations.classes, dataset.identity))
     files = [path for paths in candidates.values() for path in paths]
     fingerprints, refused = _Fingerprints(root, cache_dir).of(files)
     found, unclear = _settle(candidates, fingerprints)
@@ -112,7 +112,12 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path) -> Manifest:
     missing += [clip for clip in candidates if clip not in found and clip not in ambiguous]
     _refuse_shared_files(annotations, found)
     refused |= dict.fromkeys(tree.unreadable, "the folder cannot be listed")
-    notes = (*annotations.notes, *_refused_notes(refused), *_disk_notes(annotations, found))
+    notes = (
+        *map(str, annotations.defects),
+        *annotations.notes,
+        *_refused_notes(refused),
+        *_disk_notes(annotations, found),
+    )
     digest = hashlib.sha256(canonical_json(_content(annotations, found)).encode()).hexdigest()
     return Manifest(
         dataset=dataset.name,
@@ -228,6 +233,7 @@ def _content(annotations: Annotations, found: Mapping[str, FoundFile]) -> dict[s
         "classes": annotations.classes,
         "lists": {name: [(s.clip, s.label) for s in samples] for name, samples in named_lists(annotations)},
         "halves": None if half is None else [half.base, half.novel],
+        "candidates": sorted(annotations.candidates.items()),
         "files": {clip: file.fingerprint for clip, file in found.items()},
     }
 

@@ -22,6 +22,8 @@ Key = TypeVar("Key")
 
 #: Finds the class that a clip's file name states, as written there; None where it states none.
 ClassInName = Callable[[str], str | None]
+#: The name of a clip whichever list names it: lists of one data set differ in folders, extensions and times.
+ClipName = Callable[[str], str]
 
 
 @dataclass
@@ -30,7 +32,7 @@ class HalfLists:
 
     base_names: tuple[str, ...]
     novel_names: tuple[str, ...]
-    base_train: ClipList
+    base_train: ClipList | None
     base_test: ClipList
     novel_test: ClipList
     draws: dict[int, ClipList]
@@ -85,7 +87,7 @@ def vificlip(tree: Tree, folder: str, labels: str) -> Family:
         for shots in (2, 4, 8, 16):
             name = f"train{split}_few_shot_{shots}.txt"
             family.add(family.few_shot, (split, shots), find_annotation(tree, f"{folder}/{name}", f"./{name}"))
-    family.halves = _vificlip_halves(tree, folder, labels, family.files)
+    family.halves = vificlip_halves(tree, folder, labels, family.files)
     return family
 
 
@@ -103,7 +105,13 @@ def rows_family(
     return family
 
 
-def _vificlip_halves(tree: Tree, folder: str, labels: str, used: list[Path]) -> HalfLists | None:
+def vificlip_halves(tree: Tree, folder: str, labels: str, used: list[Path]) -> HalfLists | None:
+    """ViFi-CLIP's base-to-novel lists, `base2novel_splits/<folder>/...`; None where there are none.
+
+    The list of all training clips of the base classes may be absent where there are published draws: Kinetics-400's is
+    left out of many copies for its size. Every file that was read is added to `used`.
+    """
+
     def find(name: str) -> Path | None:
         return find_annotation(tree, f"base2novel_splits/{folder}/{name}", f"{folder}/{name}", f"./{name}")
 
@@ -112,20 +120,24 @@ def _vificlip_halves(tree: Tree, folder: str, labels: str, used: list[Path]) -> 
     if not any(lists.values()) and not any(draws.values()):
         return None
     names = {name: find_annotation(tree, name) for name in (f"{labels}_base_labels.csv", f"{labels}_novel_labels.csv")}
+    base_train = lists.pop("base_train.txt")
     needed = {**lists, **names}
+    found = {draw: file for draw, file in draws.items() if file is not None}
     absent = [name for name, file in needed.items() if file is None]
+    if base_train is None and not found:
+        absent.append("base_train.txt")
     if absent:
         raise DataError(
             f"{tree.root}: the base-to-novel lists of {folder} are incomplete: {', '.join(absent)} not found. They "
             "stand in ViFi-CLIP's repository; or leave these lists out with lists=official"
         )
-    base_train, base_test, novel_test, base_names, novel_names = (file for file in needed.values() if file is not None)
-    found = {draw: file for draw, file in draws.items() if file is not None}
-    used.extend([base_train, base_test, novel_test, base_names, novel_names, *found.values()])
+    base_test, novel_test, base_names, novel_names = (file for file in needed.values() if file is not None)
+    used.extend([base_test, novel_test, base_names, novel_names, *found.values()])
+    used.extend([base_train] if base_train else [])
     return HalfLists(
         base_names=formats.read_class_csv(base_names),
         novel_names=formats.read_class_csv(novel_names),
-        base_train=formats.read_list(base_train),
+        base_train=formats.read_list(base_train) if base_train else None,
         base_test=formats.read_list(base_test),
         novel_test=formats.read_list(novel_test),
         draws={draw: formats.read_list(file) for draw, file in found.items()},
@@ -136,13 +148,18 @@ def _vificlip_halves(tree: Tree, folder: str, labels: str, used: list[Path]) -> 
 
 
 def read_annotations(
-    root: Path, families: Sequence[Family], class_in_name: ClassInName, *, label_names: str | None = None
+    root: Path,
+    families: Sequence[Family],
+    class_in_name: ClassInName,
+    *,
+    clip_name: ClipName,
+    label_names: str | None = None,
 ) -> Annotations:
-    """What the families say together: each list from the first family that has it.
+    """What the families say together: each list from the first family that has it; `clip_name` names the clips.
 
     With `label_names` ("published" or "corrected") names that contradict the clips' file names are reported, and kept
-    or corrected; without it they are refused. Raises DataError where there is no list, or where a clip trains and is
-    tested.
+    or corrected; without it they are refused. Raises DataError where there is no list, where a clip trains and is
+    tested, or where two lists give it different classes.
     """
     present = [family for family in families if family.splits or family.halves]
     named = next((family for family in families if family.classes), None)
@@ -151,7 +168,7 @@ def read_annotations(
             f"{root}: no {'class names' if present else 'annotation lists'} found below it. Put the published lists "
             "there, or name the folder that holds them with --data-root"
         )
-    reader = _Reader(named.classes, class_in_name, label_names is not None, families)
+    reader = _Reader(named.classes, class_in_name, clip_name, label_names is not None, families)
     train = _first(present, lambda family: family.train, reader)
     test = _first(present, lambda family: family.test, reader)
     few_shot = _first(present, lambda family: family.few_shot, reader)
@@ -168,6 +185,7 @@ def read_annotations(
         notes=(_sources(used), *reader.notes(test, named.class_file, label_names)),
     )
     _refuse_overlaps(result)
+    _refuse_disagreement(result)
     return result
 
 
@@ -175,9 +193,15 @@ class _Reader:
     """Turns lists into samples over one set of classes, and holds names against file names."""
 
     def __init__(
-        self, names: tuple[str, ...], class_in_name: ClassInName, may_differ: bool, families: Sequence[Family]
+        self,
+        names: tuple[str, ...],
+        class_in_name: ClassInName,
+        clip_name: ClipName,
+        may_differ: bool,
+        families: Sequence[Family],
     ) -> None:
         self._names, self._class_in_name, self._may_differ = names, class_in_name, may_differ
+        self._clip_name = clip_name
         self.used: set[str] = set()
         self._bases = {family.name: _base(family, names) for family in families}
         lists = [(clip_list, self._bases[family.name]) for family in families for clip_list in family.splits]
@@ -192,7 +216,8 @@ class _Reader:
 
     def halves(self, half: HalfLists) -> HalfSplit:
         """Base-to-novel lists with labels over the full classes; base and novel in the order of their label files."""
-        base_lists = [half.base_train, half.base_test, *half.draws.values()]
+        trained = [half.base_train] if half.base_train else []
+        base_lists = [*trained, half.base_test, *half.draws.values()]
         base = self._global(half.base_names, base_lists)
         novel = self._global(half.novel_names, [half.novel_test])
         if sorted(base + novel) != list(range(len(self._names))):
@@ -200,7 +225,7 @@ class _Reader:
         return HalfSplit(
             base=base,
             novel=novel,
-            base_train=self._relabelled(half.base_train, base),
+            base_train=self._relabelled(half.base_train, base) if half.base_train else (),
             base_test=self._relabelled(half.base_test, base),
             novel_test=self._relabelled(half.novel_test, novel),
             draws={draw: self._relabelled(clip_list, base) for draw, clip_list in half.draws.items()},
@@ -245,7 +270,7 @@ class _Reader:
 
     def _relabelled(self, clip_list: ClipList, labels: Sequence[int]) -> tuple[Sample, ...]:
         samples = formats.labelled(clip_list, [self._names[label] for label in labels], 0)
-        return tuple(Sample(flat(sample.clip), labels[sample.label]) for sample in samples)
+        return tuple(Sample(self._clip_name(sample.clip), labels[sample.label]) for sample in samples)
 
     def _true_names(self, names: tuple[str, ...], lists: Sequence[tuple[ClipList, int]]) -> tuple[str, ...]:
         """Names by content: where all clips of a label state one other class, that one; never but a permutation."""
@@ -275,7 +300,7 @@ class _Reader:
                     f"{clip_list.file}, line {row.line}: the label says {names[sample.label]!r}, the file name "
                     f"{row.clip!r} says {stated!r}; the list and the label file do not belong together"
                 )
-        return tuple(Sample(flat(sample.clip), sample.label) for sample in samples)
+        return tuple(Sample(self._clip_name(sample.clip), sample.label) for sample in samples)
 
 
 def flat(clip: str) -> str:
@@ -312,6 +337,27 @@ def _files(used: Sequence[Family], named: Family) -> list[Path]:
 
 def _sources(used: Sequence[Family]) -> str:
     return f"lists read: {', '.join(family.name for family in used)}"
+
+
+def _refuse_disagreement(result: Annotations) -> None:
+    """Raise DataError where two lists give a clip different classes."""
+    half = result.base_to_novel
+    lists = {f"train {split}": samples for split, samples in result.train.items()}
+    lists |= {f"test {split}": samples for split, samples in result.test.items()}
+    lists |= {f"{shots}-shot {split}": samples for (split, shots), samples in result.few_shot.items()}
+    if half is not None:
+        lists |= {"base train": half.base_train, "base test": half.base_test, "novel test": half.novel_test}
+        lists |= {f"base draw {draw}": samples for draw, samples in half.draws.items()}
+    first: dict[str, tuple[int, str]] = {}
+    for name, samples in lists.items():
+        for sample in samples:
+            label, other = first.setdefault(sample.clip, (sample.label, name))
+            if label != sample.label:
+                raise DataError(
+                    f"{sample.clip}: the list {other} says {result.classes[label]!r}, the list {name} says "
+                    f"{result.classes[sample.label]!r}; the two lists do not belong together. Keep one form of the "
+                    "lists, or choose it with the data set's field `lists`"
+                )
 
 
 def _refuse_overlaps(result: Annotations) -> None:
