@@ -76,6 +76,8 @@ class CaseKey:
     dataset_version: str
     dataset_options: str  #: canonical JSON
     manifest_sha256: str
+    part: str
+    source_sha256: str  #: of the data set that the adapter was trained on, where that is another
 
 
 #: Backbone, weights, their sha256, temporal clips and crops per test video: rows that share them are ranked together.
@@ -230,6 +232,7 @@ def case_labels(cases: Sequence[CaseKey]) -> dict[CaseKey, str]:
 
 def _case_settings(case: CaseKey) -> dict[str, Any]:
     return {
+        "part": case.part,
         "split": case.split,
         "shots": case.shots or "all",
         **json.loads(case.dataset_options),
@@ -237,6 +240,7 @@ def _case_settings(case: CaseKey) -> dict[str, Any]:
         "protocol": case.setting_version,
         "data version": case.dataset_version,
         "files": case.manifest_sha256[:8],
+        "source files": case.source_sha256[:8],
     }
 
 

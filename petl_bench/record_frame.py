@@ -35,6 +35,9 @@ _PLAIN = (
     "seed",
     "decoder",
     "descriptions_sha256",
+    "part",
+    "start_from",
+    "source_sha256",
     "engine_version",
 )
 #: What a record of an earlier version lacks.

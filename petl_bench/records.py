@@ -3,6 +3,8 @@
 One folder per trial, `<runs>/trials/<key>/`:
 
 - `trial.json` everything that decided the numbers (`petl_bench.trial.Trial`);
+- `train_list.txt` the clips that trained, a `clip label` row each, labels as in the training classes; its sha256 stands
+  in the record;
 - `predictions-<evaluation>.npz` per clip: `clips`, `labels` [N], `scores` float32 [N, C], and `classes` [C];
 - `details.json` the history by epoch, the whole environment, missing and unreadable clips with their reasons;
 - `record.json` small: metrics, marks, coverage, parameter counts, durations. It is written last and in one step, and is
@@ -66,6 +68,8 @@ def write_record(
         raise StoreError(f"{path}: this trial is already done; its record is not replaced")
     for name, evaluation in result.evaluations.items():
         write_atomically(folder / f"predictions-{name}.npz", _predictions(name, evaluation))
+    if result.train_list:
+        write_atomically(folder / "train_list.txt", result.train_list.encode())
     write_atomically(folder / "trial.json", _json(asdict(trial), indent=1))
     write_atomically(folder / "details.json", _json(_details(trial, result), indent=1))
     values = {
@@ -77,6 +81,7 @@ def write_record(
         "marks": result.marks,
         "coverage": {name: _coverage(evaluation) for name, evaluation in result.evaluations.items()},
         "train_clips": result.train_clips,
+        "train_list_sha256": hashlib.sha256(result.train_list.encode()).hexdigest() if result.train_list else "",
         "trainable_params": result.trainable_params,
         "backbone_params": result.backbone_params,
         "durations_s": result.durations_s,

@@ -13,11 +13,15 @@ from petl_bench.options import Options
 
 @dataclass(frozen=True)
 class Case:
-    """One run of a setting on one data set: which split, how many shots, which seed."""
+    """One run of a setting on one data set: which split, how many shots, which seed.
+
+    `part` tells apart the cases of a setting that has several kinds of them, such as adapting on a source data set.
+    """
 
     split: str
     shots: int | None
     seed: int
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Evaluation:
 class Task:
     """What a trial trains and evaluates. Labels of `train` index into `train_classes`.
 
-    `source` says where the draw comes from (a published list, or a seeded draw).
+    `source` says where the draw comes from (a published list, or a seeded draw). A case that starts from the adapter
+    of another one has nothing to train.
     """
 
     train_classes: tuple[str, ...]
@@ -50,6 +55,10 @@ class Setting(Options):
     metrics: ClassVar[Sequence[str]] = ()
     #: Training values of this setting (see `TrainingOptions`), before a method's recipes.
     training: ClassVar[Mapping[str, Any]] = {}
+    #: Evaluate with the temporal clips and crops that are published for each data set (`Dataset.views`).
+    multi_view: ClassVar[bool] = False
+    #: The table that shows this setting; "" is the one of the same name.
+    table: ClassVar[str] = ""
 
     def cases(
         self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None
@@ -57,10 +66,19 @@ class Setting(Options):
         """The cases to run. Raises UsageError for a split or number of shots that the data set does not have."""
         raise NotImplementedError
 
+    @property
+    def source_dataset(self) -> str | None:
+        """The data set that methods are adapted on, where that is not the one that they are evaluated on."""
+        return None
+
+    def source_case(self, case: Case) -> Case | None:
+        """The case on the source data set whose adapter `case` starts from; None where it trains by itself."""
+        return None
+
     def task(self, annotations: Annotations, case: Case) -> Task:
         """The training clips and evaluations of one case; deterministic."""
         raise NotImplementedError
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`."""
+        """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite."""
         raise NotImplementedError

@@ -46,6 +46,14 @@ class TrainingOptions(Options):
     eval_every: int = hyper(5, "epochs between evaluations where select is val or best-on-test", minimum=1)
     views: int = hyper(1, "temporal clips per test video", minimum=1)
     crops: Literal[1, 3] = hyper(1, "spatial crops per test view: the centre, or three along the longer side")
+    view_sampling: Literal["uniform", "random"] = hyper(
+        "uniform",
+        "frames of several temporal clips: spread evenly over the video; or, as in published code, a random draw as in "
+        "training (here seeded by the trial's seed and the clip)",
+    )
+    processes: int = hyper(
+        1, "processes that share every batch of this trial, one GPU each where there are GPUs", minimum=1
+    )
     threads: int | None = hyper(
         None,
         "CPU threads of torch in this trial (they can change the last bits); none: the launcher's choice",

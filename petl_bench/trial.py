@@ -13,7 +13,7 @@ from typing import Any
 import petl_bench.setting
 
 #: Raised when the engine itself changes a trial's numbers (decoding, sampling, training loop, evaluation).
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,9 @@ class Trial:
         default_factory=dict
     )  #: plugin -> fields that name files; not in the key
     descriptions_sha256: str = ""  #: of the sentences that the method's loss reads; "" where it reads none
+    part: str = ""  #: which kind of case of its setting, e.g. "source" or "target"
+    start_from: str = ""  #: key of the trial whose adapter this one evaluates; it trains nothing itself
+    source_sha256: str = ""  #: of the data that adapter was trained on (data set, version, options, files); else ""
     engine_version: int = ENGINE_VERSION
 
     @cached_property
@@ -54,14 +57,15 @@ class Trial:
     @property
     def case(self) -> petl_bench.setting.Case:
         """The setting's case that this trial runs."""
-        return petl_bench.setting.Case(split=self.split, shots=self.shots, seed=self.seed)
+        return petl_bench.setting.Case(split=self.split, shots=self.shots, seed=self.seed, part=self.part)
 
     @property
     def title(self) -> str:
         """Short name for progress lines, e.g. `msta motion seed 0 (1a2b3c4d)`."""
         shots = f" {self.shots}-shot" if self.shots is not None else ""
         split = f" split {self.split}" if self.split else ""
-        return f"{self.method} {self.dataset}{split}{shots} seed {self.seed} ({self.key[:8]})"
+        part = f" {self.part}" if self.part else ""
+        return f"{self.method} {self.dataset}{part}{split}{shots} seed {self.seed} ({self.key[:8]})"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Trial:
@@ -128,6 +132,7 @@ class TrialResult:
     environment: dict[str, Any]
     notes: list[str]
     marks: list[str]  #: e.g. "random-weights", "best-on-test", "incomplete-coverage"
+    train_list: str = ""  #: the clips that trained, one `clip label` row each; stored beside the record with its sha256
 
 
 def canonical_json(value: Any) -> str:

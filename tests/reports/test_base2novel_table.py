@@ -149,6 +149,7 @@ def test_every_field_of_a_trial_is_either_row_case_seed_or_place() -> None:
         "seed",
         "descriptions_sha256",
         "locations",
+        "start_from",  # follows from row, source data and seed
     }
 
 
