@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: The trained tensors in the folder of a trial (`petl_bench.training.checkpoint.save_adapter`).
+ADAPTER = "adapter.safetensors"
+
+
 class RecordWarning(UserWarning):
     """Some records were left out; the message names them."""
 

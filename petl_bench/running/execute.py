@@ -13,7 +13,7 @@ from pathlib import Path
 
 from petl_bench.errors import PetlBenchError, StoreError
 from petl_bench.launcher import Job, Outcome, State
-from petl_bench.records import RECORD, read_record, trial_folder, write_record
+from petl_bench.records import ADAPTER, RECORD, read_record, trial_folder, write_record
 from petl_bench.registry import describe, load_plugin_file
 from petl_bench.running import claims
 from petl_bench.trial import Notify
@@ -64,7 +64,7 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
     log = folder / LOG
     try:
         with _logging_to(log, claim.attempt):
-            _run_and_record(job, folder, claim.attempt.number, notify)
+            _run_and_record(job, store, folder, claim.attempt.number, notify)
     except KeyboardInterrupt:
         with contextlib.suppress(StoreError):  # without its end, the attempt reads as interrupted as well
             claim.end("interrupted", "stopped on request")
@@ -79,13 +79,15 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
     return recorded(job, store)
 
 
-def _run_and_record(job: Job, folder: Path, attempt: int, notify: Notify) -> None:
+def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: Notify) -> None:
     for plugin in job.places.plugins:
         load_plugin_file(plugin)
     # Here and not above: this is where torch is loaded, and planning, status and reports do without it.
     from petl_bench.training.run_trial import run_trial
 
-    result = run_trial(job.trial, job.places, folder, notify)
+    start_from = job.trial.start_from
+    adapter = trial_folder(store, start_from) / ADAPTER if start_from else None
+    result = run_trial(job.trial, job.places, folder, notify, adapter=adapter)
     write_record(folder, job.trial, result, attempts=attempt)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,9 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def save_adapter(path: Path, trial: Trial, tensors: Mapping[str, Tensor]) -> None:
-    """Write the trained tensors as safetensors, with method, hyper-parameters, backbone and trial key in its
-    metadata."""
+def save_adapter(path: Path, trial: Trial, tensors: Mapping[str, Tensor], train_classes: Sequence[str]) -> None:
+    """Write the trained tensors as safetensors; method, hyper-parameters, backbone, trial key and training classes
+    stand in its metadata."""
     metadata = {
         "format": "petl-bench adapter 1",
         "trial": trial.key,
@@ -51,17 +51,19 @@ def save_adapter(path: Path, trial: Trial, tensors: Mapping[str, Tensor]) -> Non
         "hyper_parameters": canonical_json(trial.hyper_parameters),
         "backbone": trial.backbone,
         "weights_sha256": trial.weights_sha256,
+        "train_classes": canonical_json(list(train_classes)),
     }
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, save(plain, metadata))
 
 
 def load_adapter(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Metadata (hyper-parameters decoded) and tensors of an adapter file."""
+    """Metadata (hyper-parameters and training classes decoded) and tensors of an adapter file."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
         raise StoreError(f"cannot read adapter {path}: {error}") from error
-    return {**metadata, "hyper_parameters": json.loads(metadata.get("hyper_parameters", "{}"))}, tensors
+    decoded = {name: json.loads(metadata.get(name, "[]")) for name in ("hyper_parameters", "train_classes")}
+    return {**metadata, **decoded}, tensors

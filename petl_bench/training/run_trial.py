@@ -16,6 +16,7 @@ import torch
 from petl_bench.data.clip_cache import ClipCache
 from petl_bench.data.clip_preparation import Recipe as ClipRecipe
 from petl_bench.data.descriptions import described
+from petl_bench.data.layout import canonical
 from petl_bench.data.loading import ClipLoader
 from petl_bench.data.manifest import Manifest, build_manifest
 from petl_bench.dataset import Dataset, Sample
@@ -25,9 +26,10 @@ from petl_bench.method import Method
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.models.tokenizer import overflow_count
+from petl_bench.records import ADAPTER
 from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.setting import Evaluation, Setting, Task
-from petl_bench.training.checkpoint import save_adapter
+from petl_bench.training.checkpoint import load_adapter, save_adapter
 from petl_bench.training.evaluate import evaluate, evaluation_result, top_k_accuracy
 from petl_bench.training.fit import Fit, fit
 from petl_bench.training.seeding import seed_everything
@@ -37,14 +39,22 @@ from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Trial, 
 
 
 def run_trial(
-    trial: Trial, places: Places, folder: Path, notify: Notify, *, checkpoint_seconds: float = 30.0
+    trial: Trial,
+    places: Places,
+    folder: Path,
+    notify: Notify,
+    *,
+    adapter: Path | None = None,
+    checkpoint_seconds: float = 30.0,
 ) -> TrialResult:
     """Train and evaluate one trial; `folder` holds its checkpoint and adapter.
+
+    `adapter` is the file of the trial that this one starts from (`trial.start_from`); such a trial only evaluates.
 
     Raises PetlBenchError (TrialError, DataError, ...) where the trial cannot go on, with what to do about it.
     """
     started = time.monotonic()
-    job = _Job.prepare(trial, places, folder, notify)
+    job = _Job.prepare(trial, places, folder, notify, adapter)
     durations = {"prepare": time.monotonic() - started}
     with job.loader, _memory_told(job):
         history = _train(job, durations, checkpoint_seconds)
@@ -63,6 +73,7 @@ def run_trial(
         environment=job.environment(),
         notes=[*job.notes, *job.remarks()],
         marks=job.marks(evaluations),
+        train_list="".join(f"{sample.clip} {sample.label}\n" for sample in job.task.train) if history else "",
     )
 
 
@@ -86,7 +97,7 @@ class _Job:
     notes: list[str]
 
     @classmethod
-    def prepare(cls, trial: Trial, places: Places, folder: Path, notify: Notify) -> _Job:
+    def prepare(cls, trial: Trial, places: Places, folder: Path, notify: Notify, adapter: Path | None) -> _Job:
         notify(Progress(stage="loading"))
         options = TrainingOptions(**trial.training)
         if options.threads is not None:
@@ -103,6 +114,9 @@ class _Job:
         backbone_params = sum(parameter.numel() for parameter in model.parameters())
         method.attach(model)
         _check_count(trial, method, model)
+        notes = [*model.weights_notes, *manifest.notes, f"training clips: {task.source}"]
+        if trial.start_from:
+            notes.append(_start_from(trial, adapter, model, task))
         return cls(
             trial=trial,
             folder=folder,
@@ -117,7 +131,7 @@ class _Job:
             manifest=manifest,
             task=task,
             loader=_loader(trial, places, options, dataset, manifest, task),
-            notes=[*model.weights_notes, *manifest.notes, f"training clips: {task.source}"],
+            notes=notes,
         )
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -227,6 +241,24 @@ def _check_count(trial: Trial, method: Method, model: DualEncoder) -> None:
         )
 
 
+def _start_from(trial: Trial, file: Path | None, model: DualEncoder, task: Task) -> str:
+    """Load the adapter that the trial starts from; says which of the evaluated classes it was trained on."""
+    if file is None:
+        raise TrialError(f"{trial.title} starts from the adapter of trial {trial.start_from[:8]}, and none was given")
+    metadata, tensors = load_adapter(file)
+    if metadata.get("trial") != trial.start_from:
+        raise TrialError(
+            f"{file} belongs to trial {str(metadata.get('trial'))[:8]}, not to {trial.start_from[:8]}; move the folder "
+            "aside and run the command again"
+        )
+    model.load_adapter_state(tensors)
+    trained = {canonical(name) for name in metadata["train_classes"]}
+    tested = dict.fromkeys(name for evaluation in task.evaluations for name in evaluation.classes)
+    seen = [name for name in tested if canonical(name) in trained]
+    listed = f" ({', '.join(seen[:10])}{', ...' if len(seen) > 10 else ''})" if seen else ""
+    return f"{len(seen)} of the {len(tested)} evaluated classes are among the adapter's training classes{listed}"
+
+
 def _loader(
     trial: Trial, places: Places, options: TrainingOptions, dataset: Dataset, manifest: Manifest, task: Task
 ) -> ClipLoader:
@@ -256,7 +288,7 @@ def _loader(
 
 def _train(job: _Job, durations: dict[str, float], checkpoint_seconds: float) -> list[dict[str, float]]:
     """Train, leave the adapter in the folder, and return the history; nothing where nothing is trainable."""
-    if trainable_parameters(job.model) == 0 or job.options.epochs == 0:
+    if trainable_parameters(job.model) == 0 or job.options.epochs == 0 or job.trial.start_from:
         return []
     started = time.monotonic()
     train, held_out = _split_for_validation(job)
@@ -281,7 +313,7 @@ def _train(job: _Job, durations: dict[str, float], checkpoint_seconds: float) ->
         checkpoint_seconds=checkpoint_seconds,
     )
     fit(run)
-    save_adapter(job.folder / "adapter.safetensors", job.trial, job.model.adapter_state())
+    save_adapter(job.folder / ADAPTER, job.trial, job.model.adapter_state(), job.task.train_classes)
     durations["train"] = time.monotonic() - started
     return run.history
 

@@ -94,7 +94,7 @@ class Picky(Waiting):
     settings = ("base2novel",)
 
 
-def run_trial(trial, places, folder, notify):
+def run_trial(trial, places, folder, notify, adapter=None):
     """Count up to `steps`, one checkpoint per step, and say so in the file named by TOY_LOG."""
     checkpoint = folder / "checkpoint.pt"
     first = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
