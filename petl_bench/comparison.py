@@ -36,6 +36,7 @@ class Configuration:
     weights_sha256: str
     decoder: str
     engine_version: int
+    source_sha256: str  #: of the data set that its adapter was trained on, where that is another than the case's
     descriptions: str  #: sha256 of the class descriptions, only where a method was run with several on one case
 
     @cached_property
@@ -53,6 +54,7 @@ class Configuration:
             "version": self.method_version,
             "decoder": self.decoder,
             "engine": self.engine_version,
+            "source files": self.source_sha256[:8],
             "descriptions": self.descriptions[:8],
         }
 
@@ -77,7 +79,6 @@ class CaseKey:
     dataset_options: str  #: canonical JSON
     manifest_sha256: str
     part: str
-    source_sha256: str  #: of the data set that the adapter was trained on, where that is another
 
 
 #: Backbone, weights, their sha256, temporal clips and crops per test video: rows that share them are ranked together.
@@ -240,7 +241,6 @@ def _case_settings(case: CaseKey) -> dict[str, Any]:
         "protocol": case.setting_version,
         "data version": case.dataset_version,
         "files": case.manifest_sha256[:8],
-        "source files": case.source_sha256[:8],
     }
 
 
