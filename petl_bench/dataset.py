@@ -85,6 +85,7 @@ class Dataset(Options):
     """Base of every data set plugin.
 
     `needs_root` says whether `--data-root` must be given; a data set that makes its own files overrides `root`.
+    `splits` are its published ones; what lies on a machine may be less.
     `views` are the temporal clips and spatial crops per test video of the published multi-view evaluation.
     `defects` are all known defects of its published annotations; `annotations` repeats those that apply.
     """
@@ -95,6 +96,7 @@ class Dataset(Options):
     needs_root: ClassVar[bool] = True
     augmentation: ClassVar[Augmentation] = Augmentation()
     template: ClassVar[str] = "a video of {}."
+    splits: ClassVar[Sequence[int]] = (1,)
     views: ClassVar[tuple[int, int]] = (1, 1)
     defects: ClassVar[Sequence[Defect]] = ()
 

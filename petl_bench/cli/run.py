@@ -36,6 +36,12 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
         raise UsageError(f"{parameter.opts[0]} {text}: expected whole numbers, e.g. 0,1,2") from None
 
 
+def _variants(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
+    from petl_bench.running.spec import parse_variants
+
+    return parse_variants(texts) or None
+
+
 def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...] | None:
     return texts or None
 
@@ -52,8 +58,11 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
 @click.option(
     "--shots", metavar="2,4,8,16", callback=_numbers, help="Training clips per class, where the setting has a choice."
 )
+@click.option("--source", metavar="D", help="Data set to adapt on (zero_shot_transfer).")
 @click.option("--set", multiple=True, metavar="NAME.FIELD=VALUE", callback=_several,
               help="A value of a method, setting, data set or backbone, or training.FIELD. Repeatable.")  # fmt: skip
+@click.option("--variant", "variants", multiple=True, metavar="'NAME.FIELD=VALUE ...'", callback=_variants,
+              help="An alternative with these values. Repeatable: each one is run.")  # fmt: skip
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training clips, for every method.")
 @click.option("--batch-size", type=int, metavar="N", help="Clips per optimiser step, for every method.")
 @click.option("--select", type=click.Choice(["last", "val", "best-on-test"]), help="Which epoch is evaluated.  [last]")
@@ -84,7 +93,7 @@ def command(spec: Path | None, dry_run: bool, **flags: Any) -> int:
     from petl_bench.running.spec import read_spec
 
     with _telling_what_takes_time():
-        planned = plan(read_spec(flags, spec))
+        planned = plan(read_spec(flags, spec), rehearsal=dry_run)
     launcher = _launcher(planned)
     for line in (*planned.notes, *(f"warning: {warning}" for warning in planned.warnings)):
         _tell(line)
@@ -149,7 +158,7 @@ def _launch(launcher: Launcher, plan: Plan) -> list[Outcome]:
 def _summary(plan: Plan, outcomes: list[Outcome]) -> int:
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     _tell(f"records: {plan.output / 'trials'}")
-    command = ["petl-bench", "report", "--runs", str(plan.output), "--table", plan.spec.setting]
+    command = ["petl-bench", "report", "--runs", str(plan.output), "--table", _table_of(plan)]
     _tell(f"table:   {shlex.join(command)}")
     if not failed:
         return ALL_DONE
@@ -162,17 +171,25 @@ def _summary(plan: Plan, outcomes: list[Outcome]) -> int:
 
 
 def _show_table(plan: Plan, outcomes: list[Outcome]) -> None:
-    """Print the table named like the setting, where there is one, as `petl-bench report` does."""
+    """Print the table of the setting, where there is one, as `petl-bench report` does."""
     from petl_bench.cli import report
     from petl_bench.registry import TABLES
 
-    if plan.spec.setting not in TABLES.names() or not any(outcome.state == "done" for outcome in outcomes):
+    table = _table_of(plan)
+    if table not in TABLES.names() or not any(outcome.state == "done" for outcome in outcomes):
         return
     try:
-        click.get_current_context().invoke(report.command, folders=(plan.output,), name=plan.spec.setting)
+        click.get_current_context().invoke(report.command, folders=(plan.output,), name=table)
     except PetlBenchError as error:
         # The trials are what was asked for first: their summary and exit status follow all the same.
         _tell(f"no table: {error}")
+
+
+def _table_of(plan: Plan) -> str:
+    """The table that shows the plan's setting."""
+    from petl_bench.registry import SETTINGS
+
+    return SETTINGS.get(plan.spec.setting).table or plan.spec.setting
 
 
 @contextmanager

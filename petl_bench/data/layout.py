@@ -1,18 +1,23 @@
 """Finding annotation files and clips under a data root, in the layouts that users have.
 
-The tree is walked once. Clips are found by exact path, then by the end of the path, then by name, then by name without
-extension and letter case: flat folders, class folders, `train/`-like prefixes and re-encoded files all work. Where
-several files fit equally well the answer is "ambiguous", never a guess.
+The tree is walked once. A clip is a video file, or a folder of numbered images (see frames_reader.py). Clips are found
+by exact path, then by the end of the path, then by name, then by name without extension and letter case: flat folders,
+class folders, `train/`-like prefixes and re-encoded files all work. Where several files fit equally well the answer is
+"ambiguous", never a guess.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +26,14 @@ from petl_bench.errors import DataError
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
 )
+IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
+#: The name of a frame in a folder of frames: its series ("img_", "frame_", "") and its number.
+FRAME_NAME = re.compile(r"((?:img|image|frame)?[_-]?)([0-9]{1,9})\.(?:jpe?g|png)", re.IGNORECASE)
 _TEXT_SUFFIXES = frozenset({".csv", ".json", ".txt"})
+#: Folders that are listed at the same time: on a network file system the answers take their time.
+_LISTING_THREADS = 16
+#: Folders handed to the threads together, so that Ctrl-C does not have to wait for many.
+_LISTED_AT_ONCE = 2048
 
 
 @lru_cache(maxsize=16384)
@@ -30,54 +42,131 @@ def canonical(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
+def frame_number(name: str) -> int | None:
+    """The number in the name of a frame's file (`img_00012.jpg`: 12); None where the name is not a frame's."""
+    match = FRAME_NAME.fullmatch(name)
+    return int(match[2]) if match else None
+
+
 @dataclass(frozen=True)
 class Tree:
-    """The files under a root, as sorted paths relative to it with `/` between folders; hidden ones are left out."""
+    """The files under a root, as sorted paths relative to it with `/` between folders; hidden ones are left out.
+
+    `videos` are all clips: video files, and the folders of numbered images that `frame_folders` names again.
+    """
 
     root: Path
     videos: tuple[str, ...]
     texts: tuple[str, ...]
     unreadable: tuple[str, ...]  #: folders that the system refused to list
+    frame_folders: frozenset[str] = frozenset()
 
     @cached_property
     def texts_by_name(self) -> dict[str, list[str]]:
         """Annotation files by base name."""
-        return _grouped(self.texts, lambda path: path.rpartition("/")[2])
+        return _grouped(self.texts, _base_name)
 
 
-def scan(root: Path) -> Tree:
+#: The tree that `scan` answers with while one is shared (see `sharing`).
+_shared: ContextVar[Tree | None] = ContextVar("shared tree", default=None)
+
+
+@contextmanager
+def sharing(tree: Tree) -> Iterator[None]:
+    """Within this block, `scan` of the tree's root answers with the tree and does not walk again."""
+    token = _shared.set(tree)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def scan(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
     """Walk `root` once. Symbolic links that the user made are followed; each folder is visited once, so loops end.
 
-    Raises DataError where `root` is not a folder.
+    A folder that holds numbered images, and neither videos nor other folders, is a clip; the root itself is none.
+    `progress` is called now and then with the number of folders listed so far. Raises DataError where `root` is not a
+    folder.
     """
+    shared = _shared.get()
+    if shared is not None and shared.root == root:
+        return shared
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name the folder that holds the data with --data-root")
     videos: list[str] = []
     texts: list[str] = []
     unreadable: list[str] = []
+    frame_folders: set[str] = set()
     visited: set[tuple[int, int]] = set()
-    waiting, linked = deque([""]), deque[str]()
-    while waiting or linked:
-        folder = waiting.popleft() if waiting else linked.popleft()
-        try:
-            status = (root / folder).stat()
-            entries = [] if (status.st_dev, status.st_ino) in visited else sorted(os.scandir(root / folder), key=_name)
-        except OSError:
-            unreadable.append(folder or ".")
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            suffix = PurePosixPath(entry.name).suffix.lower()
-            if suffix in VIDEO_SUFFIXES and entry.is_file():
-                videos.append(path)
-            elif suffix in _TEXT_SUFFIXES and entry.is_file():
-                texts.append(path)
-            elif entry.is_dir():
-                (linked if entry.is_symlink() else waiting).append(path)
-    return Tree(root, tuple(sorted(videos)), tuple(sorted(texts)), tuple(unreadable))
+    waiting, linked = [""], deque[str]()
+    with ThreadPoolExecutor(max_workers=_LISTING_THREADS) as pool:
+        while waiting or linked:
+            waiting = waiting or [linked.popleft()]
+            wave, waiting = waiting[:_LISTED_AT_ONCE], waiting[_LISTED_AT_ONCE:]
+            for folder, listing in zip(wave, pool.map(lambda path: _list(str(root), path), wave), strict=True):
+                if listing is None:
+                    unreadable.append(folder or ".")
+                elif listing.identity not in visited:
+                    visited.add(listing.identity)
+                    videos += listing.videos
+                    texts += listing.texts
+                    waiting += listing.folders
+                    linked += listing.linked
+                    if listing.has_frames and folder and not (listing.videos or listing.folders or listing.linked):
+                        frame_folders.add(folder)
+                if progress is not None:
+                    progress(len(visited))
+    return Tree(
+        root,
+        tuple(sorted([*videos, *frame_folders])),
+        tuple(sorted(texts)),
+        tuple(unreadable),
+        frozenset(frame_folders),
+    )
+
+
+@dataclass
+class _Listing:
+    """What one folder holds; `identity` is the same by whatever path it was reached."""
+
+    identity: tuple[int, int]
+    videos: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
+    has_frames: bool = False
+
+
+def _list(root: str, folder: str) -> _Listing | None:
+    """The entries of a folder below the root; None where the system refuses to list it."""
+    place = f"{root}/{folder}" if folder else root
+    prefix = f"{folder}/" if folder else ""
+    try:
+        status = os.stat(place)  # noqa: PTH116 - here and below: hundreds of thousands of paths, and Path is slow
+        with os.scandir(place) as entries:
+            listing = _Listing((status.st_dev, status.st_ino))
+            for entry in sorted(entries, key=_name):
+                _sort_in(entry, prefix + entry.name, listing)
+    except OSError:
+        return None
+    return listing
+
+
+def _sort_in(entry: os.DirEntry[str], path: str, listing: _Listing) -> None:
+    name = entry.name
+    if name.startswith("."):
+        return
+    _, dot, suffix = name.rpartition(".")
+    suffix = f"{dot}{suffix.lower()}"
+    if suffix in IMAGE_SUFFIXES:
+        # One numbered image tells: the others are looked at when the clip is read.
+        listing.has_frames = listing.has_frames or (frame_number(name) is not None and entry.is_file())
+    elif suffix in VIDEO_SUFFIXES and entry.is_file():
+        listing.videos.append(path)
+    elif suffix in _TEXT_SUFFIXES and entry.is_file():
+        listing.texts.append(path)
+    elif entry.is_dir():
+        (listing.linked if entry.is_symlink() else listing.folders).append(path)
 
 
 def find_annotation(tree: Tree, *patterns: str) -> Path | None:
@@ -109,44 +198,61 @@ def _text_hits(tree: Tree, pattern: str) -> list[str]:
 class Match:
     """Files that fit a clip: none (missing), one (found), or several (ambiguous).
 
-    `by_path` says that the file was found by its path, and not by its base name alone.
+    `by_path` says that the file was found by its path, and not by its base name alone. `frames_beside` are frame
+    folders of the same clip, left aside because there is a video file.
     """
 
     files: tuple[str, ...]
     by_path: bool
+    frames_beside: tuple[str, ...] = ()
 
 
 class ClipIndex:
     """Finds clips in a tree. A file in a folder named after another class than the clip's folder never fits.
 
     `identity` is the data set's (see `Dataset.identity`): files are candidates where theirs equals the clip's.
+    A video file goes before a frame folder, but for a folder that fits by its path where the video fits by name alone.
     """
 
     def __init__(self, tree: Tree, classes: Sequence[str], identity: Callable[[str], str] = str.casefold) -> None:
         self._identity = identity
         self._by_stem = _grouped(tree.videos, self._identified)
+        self._frame_folders = tree.frame_folders
         self._classes = {canonical(name) for name in classes}
 
     def find(self, clip: str) -> Match:
         """The files that fit `clip` best (a relative path, with or without extension)."""
         same_stem = self._by_stem.get(self._identified(clip), [])
+        if self._frame_folders.isdisjoint(same_stem):
+            return self._best(clip, same_stem)
+        videos = self._best(clip, [path for path in same_stem if path not in self._frame_folders])
+        frames = self._best(clip, [path for path in same_stem if path in self._frame_folders])
+        if not videos.files or (frames.by_path and not videos.by_path):
+            return frames
+        return Match(videos.files, videos.by_path, frames.files)
+
+    def _best(self, clip: str, same_stem: Sequence[str]) -> Match:
+        if list(same_stem) == [clip]:
+            return Match((clip,), by_path=True)
+        folded = _folded(clip)
         by_path = (
-            [path for path in same_stem if path == clip],
-            [path for path in same_stem if path.endswith(f"/{clip}")],
-            [path for path in same_stem if f"/{_folded(path)}".endswith(f"/{_folded(clip)}")],
+            lambda path: path == clip,
+            lambda path: path.endswith(f"/{clip}"),
+            lambda path: f"/{_folded(path)}".endswith(f"/{folded}"),
         )
-        for files in by_path:
+        for fits in by_path:
+            files = tuple(path for path in same_stem if fits(path))
             if files:
-                return Match(tuple(files), by_path=True)
+                return Match(files, by_path=True)
         fitting = [path for path in same_stem if not self._of_another_class(clip, path)]
-        same_name = [path for path in fitting if path.rpartition("/")[2] == clip.rpartition("/")[2]]
+        same_name = [path for path in fitting if _base_name(path) == _base_name(clip)]
         return Match(tuple(same_name or fitting), by_path=False)
 
     def _identified(self, path: str) -> str:
-        return self._identity(_composed(path.rpartition("/")[2]))
+        return self._identity(_composed(_base_name(path)))
 
     def _of_another_class(self, clip: str, path: str) -> bool:
-        wanted, there = (canonical(PurePosixPath(p).parent.name) for p in (clip, path))
+        wanted, there = canonical(_folder_name(clip)), canonical(_folder_name(path))
         return wanted != there and wanted in self._classes and there in self._classes
 
 
@@ -158,12 +264,22 @@ def without_video_suffix(path: str) -> str:
 
 def _composed(path: str) -> str:
     """A path without video extension and with composed letters (macOS writes decomposed names)."""
-    return unicodedata.normalize("NFC", without_video_suffix(path))
+    stem = without_video_suffix(path)
+    return stem if stem.isascii() else unicodedata.normalize("NFC", stem)
 
 
 def _folded(path: str) -> str:
     """A path without video extension and letter case."""
     return _composed(path).casefold()
+
+
+def _base_name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _folder_name(path: str) -> str:
+    """The name of the folder that holds `path`; empty at the root."""
+    return path.rpartition("/")[0].rpartition("/")[2]
 
 
 def _name(entry: os.DirEntry[str]) -> str:
@@ -178,9 +294,12 @@ def _grouped(paths: Iterable[str], key: Callable[[str], str]) -> dict[str, list[
 
 
 def given_root(name: str, data_root: Path | None, holds: str) -> Path:
-    """The folder given with `--data-root`. Raises DataError where none was given, or where there is no such folder."""
+    """The folder given with `--data-root`, or the one below it that is named after the data set.
+
+    Raises DataError where none was given, or where there is no such folder.
+    """
     if data_root is None:
         raise DataError(f"{name} needs --data-root DIR: the folder that holds {holds}")
     if not data_root.is_dir():
         raise DataError(f"--data-root {data_root}: no such folder; it should hold {holds}")
-    return data_root
+    return data_root / name if (data_root / name).is_dir() else data_root

@@ -17,7 +17,10 @@ LOOK_EVERY_S = 1.0
 
 
 class Agenda:
-    """The jobs of one run. A trial that another process holds is waited for and its record used: nothing runs twice."""
+    """The jobs of one run. A trial that another process holds is waited for and its record used: nothing runs twice.
+
+    A trial that starts from another one's adapter waits for that one, and fails with it.
+    """
 
     def __init__(self, jobs: Sequence[Job], store: Path, watch: Watcher, attempts: int) -> None:
         self.store, self.watch, self.attempts = store, watch, attempts
@@ -26,16 +29,23 @@ class Agenda:
         self.waiting: list[Job] = []
         self.outcomes: dict[str, Outcome] = {}
         self.tries: Counter[str] = Counter()
+        self._keys = {job.trial.key for job in jobs}
         self._looked_at = 0.0
 
     def next(self) -> Job | None:
         """The next job to start now, or None where there is none (yet)."""
         self._look_at_others()
-        if not self.pending:
-            return None
-        job = self.pending.popleft()
-        self.tries[job.trial.key] += 1
-        return job
+        for _ in range(len(self.pending)):
+            job = self.pending.popleft()
+            if self._must_wait(job):
+                self.pending.append(job)
+            elif self._start_failed(job):
+                start = self.outcomes[job.trial.start_from]
+                self._fail(job, f"the trial whose adapter it starts from failed: {start.title}: {start.reason}")
+            else:
+                self.tries[job.trial.key] += 1
+                return job
+        return None
 
     def settle(self, job: Job, outcome: Outcome) -> None:
         """Take in how an attempt ended."""
@@ -56,6 +66,15 @@ class Agenda:
     def results(self) -> list[Outcome]:
         """One outcome per job, in the order in which they were given."""
         return [self.outcomes[job.trial.key] for job in self.order]
+
+    def _must_wait(self, job: Job) -> bool:
+        """Whether the trial that it starts from has still to be done in this run."""
+        start = job.trial.start_from
+        return start in self._keys and start not in self.outcomes
+
+    def _start_failed(self, job: Job) -> bool:
+        start = self.outcomes.get(job.trial.start_from)
+        return start is not None and start.state != "done"
 
     def _fail(self, job: Job, reason: str) -> None:
         log = trial_folder(self.store, job.trial.key) / LOG

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from petl_bench.errors import PetlBenchError, StoreError
+from petl_bench.errors import PetlBenchError, StoreError, TrialError
 from petl_bench.launcher import Job, Outcome, State
 from petl_bench.records import ADAPTER, RECORD, read_record, trial_folder, write_record
 from petl_bench.registry import describe, load_plugin_file
@@ -87,6 +87,8 @@ def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: N
 
     start_from = job.trial.start_from
     adapter = trial_folder(store, start_from) / ADAPTER if start_from else None
+    if adapter is not None and not adapter.is_file():
+        raise TrialError(f"the adapter that it starts from is not there: {adapter}. Run the command again to make it")
     result = run_trial(job.trial, job.places, folder, notify, adapter=adapter)
     write_record(folder, job.trial, result, attempts=attempt)
 

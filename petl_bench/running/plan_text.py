@@ -40,13 +40,13 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 def _row(plan: Plan, job: Job) -> list[str]:
     trial, clips = job.trial, plan.clips[job.trial.key]
     return [
-        trial.key[:12],
+        trial.key[:12] if trial.manifest_sha256 and trial.weights_sha256 else "-",
         trial.method,
-        trial.dataset,
+        f"{trial.dataset} {trial.part}".strip(),
         trial.split or "-",
         "all" if trial.shots is None else str(trial.shots),
         str(trial.seed),
-        f"{plan.trainable[trial.method]:,}",
+        f"{plan.trainable[trial.key]:,}",
         f"{_of(clips.train, clips.train_listed)} x {trial.training['epochs']}",
         _of(clips.test, clips.test_listed),
         "done" if trial.key in plan.done else "to run",

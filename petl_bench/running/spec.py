@@ -7,7 +7,7 @@ import hashlib
 import shlex
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,9 @@ class Spec:
     seeds: tuple[int, ...] = (0, 1, 2)
     splits: tuple[str, ...] | None = None
     shots: tuple[int, ...] | None = None
+    source: str | None = None  #: data set to adapt on, where the setting evaluates on others
     set: tuple[str, ...] = ()  #: NAME.FIELD=VALUE
+    variants: tuple[tuple[str, ...], ...] = ()  #: alternatives, each with values of its own: NAME.FIELD=VALUE
     epochs: int | None = None
     batch_size: int | None = None
     select: Select | None = None
@@ -62,7 +64,14 @@ class Spec:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}")
         if any(seed < 0 for seed in self.seeds):
             raise UsageError("--seeds: a seed is a whole number from 0")
-        self.overrides()
+        for part in self.parts():
+            part.overrides()
+
+    def parts(self) -> list[Spec]:
+        """This spec once for each variant, with that variant's values; itself where it has none."""
+        if not self.variants:
+            return [self]
+        return [dataclasses.replace(self, set=(*self.set, *variant), variants=()) for variant in self.variants]
 
     def overrides(self) -> dict[str, dict[str, str]]:
         """The values of `--set` as `{plugin: {field: text}}`; a later one wins."""
@@ -96,6 +105,9 @@ class Spec:
             if option.name in ("set", "plugin"):
                 for item in value:
                     yield from (flag, item)
+            elif option.name == "variants":
+                for variant in value:
+                    yield from ("--variant", shlex.join(variant))
             else:
                 yield from (flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
@@ -121,11 +133,29 @@ def _read_toml(path: Path) -> dict[str, Any]:
     for name in table:
         if name not in _TYPES:
             raise unknown(f"key in {path}", name, _TYPES, SEE)
-    values = {name: value for name, value in table.items() if name != "set"}
+    values = {name: value for name, value in table.items() if name not in ("set", "variants")}
     converted = {name: _convert(_TYPES[name], value, f"{path}: {name}") for name, value in values.items()}
     if "set" in table:
         converted["set"] = tuple(_set_texts(table["set"], path))
+    if "variants" in table:
+        converted["variants"] = tuple(_variants(table["variants"], path))
     return converted
+
+
+def _variants(value: Any, path: Path) -> Iterator[tuple[str, ...]]:
+    """`variants` is a list of tables with the form of `set`: `[[variants]]` with `lora.rank = 8`."""
+    if not isinstance(value, list) or not all(isinstance(item, (dict, list)) for item in value):
+        raise UsageError(f"{path}: variants: expected tables such as [[variants]] with lora.rank = 8")
+    for item in value:
+        yield tuple(_set_texts(item, path))
+
+
+def parse_variants(texts: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """The values of `--variant`: `NAME.FIELD=VALUE` with blanks between them, quoted as in a shell."""
+    try:
+        return tuple(tuple(shlex.split(text)) for text in texts)
+    except ValueError as error:
+        raise UsageError(f"--variant: {error}; expected NAME.FIELD=VALUE with blanks between") from error
 
 
 def load_toml(path: Path, flag: str) -> dict[str, Any]:

@@ -1,0 +1,171 @@
+"""The data sets of a plan: found once, however many trials read them. Without torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from petl_bench.cache import cache_folder
+from petl_bench.data.descriptions import described
+from petl_bench.data.manifest import Manifest, build_manifest
+from petl_bench.dataset import Annotations, Dataset
+from petl_bench.errors import DataError, UsageError
+from petl_bench.method import Method
+from petl_bench.models.weights import ResolvedWeights
+from petl_bench.registry import DATASETS
+from petl_bench.running.spec import Spec
+from petl_bench.running.values import Overrides, plugin_version
+from petl_bench.setting import Case, Setting, Task
+from petl_bench.trial import Places, canonical_json
+
+
+@dataclass(frozen=True)
+class Clips:
+    """How many clips one trial reads, as far as they are on this machine, and how many its lists name."""
+
+    train: int  #: per epoch
+    test: int
+    train_listed: int
+    test_listed: int
+
+
+@dataclass(frozen=True)
+class PlannedDataset:
+    """A data set with its values, and what of it lies on this machine.
+
+    `here` is False where a plan that is only rehearsed goes without its files: then nothing is known but its splits.
+    """
+
+    dataset: Dataset
+    version: str
+    options: Mapping[str, Any]
+    manifest: Manifest
+    here: bool
+    _tasks: dict[tuple[str, Case], Task] = field(default_factory=dict)
+    _descriptions: dict[tuple[str, str, tuple[str, ...]], str] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Of everything about it that decides what is trained."""
+        identity = [self.dataset.name, self.version, dict(self.options), self.manifest.sha256]
+        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+
+    def task(self, setting: Setting, case: Case) -> Task:
+        """What one case trains and evaluates; an empty task where the files are not here."""
+        if not self.here:
+            return Task((), (), (), "not on this machine")
+        known = (canonical_json([setting.name, setting.values()]), case)
+        if known not in self._tasks:
+            self._tasks[known] = setting.task(self.manifest.annotations, case)
+        return self._tasks[known]
+
+    def clips(self, task: Task) -> Clips:
+        """How many clips of a task there are."""
+        found = self.manifest.found
+        test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
+        return Clips(
+            train=sum(sample.clip in found for sample in task.train),
+            test=sum(sample.clip in found for sample in test),
+            train_listed=len(task.train),
+            test_listed=len(test),
+        )
+
+    def refuse_unscorable(self, task: Task) -> None:
+        """Raise DataError where no clip of an evaluation is on this machine."""
+        for evaluation in task.evaluations:
+            if not any(sample.clip in self.manifest.found for sample in evaluation.samples):
+                name = self.manifest.dataset
+                raise DataError(
+                    f"{name}: none of the {len(evaluation.samples)} clips of evaluation {evaluation.name!r} is under "
+                    f"{self.manifest.root}. See: petl-bench data status {name} --data-root DIR"
+                )
+
+    def descriptions_of(self, method: Method, task: Task) -> str:
+        """sha256 of the sentences that the method's loss reads in this task; "" where it reads none."""
+        if method.description_count == 0:
+            return ""
+        known = (method.name, canonical_json([method.values(), method.locations()]), task.train_classes)
+        if known not in self._descriptions:
+            found = described(method, self.dataset, task, self.manifest.annotations)
+            self._descriptions[known] = "" if found is None else found.sha256
+        return self._descriptions[known]
+
+    def notes(self) -> Iterator[str]:
+        """What is on this machine of the data set, in words."""
+        name, manifest = self.dataset.name, self.manifest
+        if not self.here:
+            yield f"{name}: not on this machine; its trials are counted by the splits that are published"
+            return
+        unclear = f", {len(manifest.ambiguous)} ambiguous" if manifest.ambiguous else ""
+        yield (
+            f"{name}: {manifest.expected} clips expected, {len(manifest.found)} found, "
+            f"{len(manifest.missing)} missing{unclear} under {manifest.root}"
+        )
+        yield from (f"{name}: {note}" for note in manifest.notes)
+
+
+class DataOnThisMachine:
+    """Finds each data set once for all parts of a plan.
+
+    `rehearsal`: a data set whose files are not here, or have no clips, is no error.
+    """
+
+    def __init__(self, rehearsal: bool) -> None:
+        self._rehearsal = rehearsal
+        self._found: dict[tuple[str, str], PlannedDataset] = {}
+
+    def get(self, spec: Spec, name: str, overrides: Overrides) -> PlannedDataset:
+        """The data set with the values given for it. Raises UsageError or DataError where it cannot be used."""
+        dataset: Dataset = overrides.build(DATASETS.get(name), name)
+        known = (name, canonical_json([spec.data_root, dataset.values(), dataset.locations()]))
+        if known not in self._found:
+            self._found[known] = self._find(spec, dataset)
+        return self._found[known]
+
+    def _find(self, spec: Spec, dataset: Dataset) -> PlannedDataset:
+        try:
+            manifest, here = self._manifest(spec, dataset), True
+        except (DataError, UsageError):
+            if not self._rehearsal:
+                raise
+            manifest, here = _unknown(dataset), False
+        return PlannedDataset(dataset, plugin_version(type(dataset)), dataset.values(), manifest, here)
+
+    def _manifest(self, spec: Spec, dataset: Dataset) -> Manifest:
+        data_root = Path(spec.data_root).expanduser() if spec.data_root is not None else None
+        if dataset.needs_root and data_root is None:
+            raise UsageError(f"{dataset.name} is not part of petl-bench: say where its files are with --data-root DIR")
+        if data_root is not None and not data_root.is_dir():
+            raise DataError(f"--data-root {data_root}: no such folder")
+        manifest = build_manifest(dataset, dataset.root(data_root), cache_folder())
+        if not manifest.found and not self._rehearsal:
+            raise DataError(
+                f"{dataset.name}: none of the {manifest.expected} clips that its lists name is under {manifest.root}. "
+                f"See: petl-bench data status {dataset.name} --data-root DIR"
+            )
+        return manifest
+
+
+def places_of(spec: Spec, data: PlannedDataset, weights: ResolvedWeights) -> Places:
+    """Where the files of a trial on this data set lie."""
+    cache = cache_folder()
+    # Only files that petl-bench made itself are decoded in the trial's process: any other clip may hang a decoder.
+    loaders = 0 if data.manifest.root.is_relative_to(cache.resolve()) else 1
+    return Places(
+        cache=cache,
+        data_root=Path(spec.data_root).expanduser() if spec.data_root is not None else None,
+        weights=weights.path,
+        device=spec.device,
+        loader_workers=loaders,
+        plugins=tuple(Path(path).expanduser().resolve() for path in spec.plugin),
+    )
+
+
+def _unknown(dataset: Dataset) -> Manifest:
+    """A manifest that knows only which splits are published."""
+    splits = dict.fromkeys(dataset.splits, ())
+    annotations = Annotations(classes=(), train=splits, test=splits, dataset=dataset.name)
+    return Manifest(dataset.name, Path(), annotations, {}, (), {}, (), sha256="")

@@ -1,0 +1,176 @@
+"""Which values each plugin of a run has: names resolved, `--set` parsed, recipes applied. Without torch.
+
+Values of a trial are settled in this order, the later one winning: defaults, the setting's training values, the data
+set's views (multi-view settings), the method's recipe for the setting, the backbone's training values, the method's
+recipe for both, the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from petl_bench.backbone import Backbone
+from petl_bench.dataset import Dataset
+from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
+from petl_bench.method import Method, Recipe
+from petl_bench.options import Options, field_types
+from petl_bench.registry import BACKBONES, KINDS, METHODS, SETTINGS, describe
+from petl_bench.running.spec import Spec
+from petl_bench.setting import Setting
+from petl_bench.training_options import TrainingOptions
+
+_SETTABLE = ("methods", "settings", "datasets", "backbones")
+
+
+def plugin_version(plugin: type) -> str:
+    """The version that a plugin declares; for one from a plugin file also the sha256 of that file."""
+    version = str(getattr(plugin, "version", 1))
+    if not plugin.__module__.startswith("petl_bench_plugin_"):
+        return version
+    return f"{version}+{hashlib.sha256(Path(inspect.getfile(plugin)).read_bytes()).hexdigest()}"
+
+
+class Overrides:
+    """The values of `--set`. Raises UsageError for a name, field or value that no plugin has, used or not."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._texts = spec.overrides()
+        plugins = {name: KINDS[kind] for kind in _SETTABLE for name in KINDS[kind].names()}
+        for name, texts in self._texts.items():
+            if name == "training":
+                TrainingOptions(**TrainingOptions.parse(texts))
+            elif name not in plugins:
+                raise unknown(
+                    "name in --set",
+                    name,
+                    ["training", *plugins],
+                    "petl-bench list methods (or settings, datasets, backbones)",
+                )
+            else:
+                plugins[name].get(name).parse(texts)
+
+    def of(self, plugin: type[Options], name: str) -> dict[str, Any]:
+        """The values given for one plugin, parsed as its fields' types."""
+        return plugin.parse(self._texts.get(name, {}))
+
+    def build(self, plugin: type[Any], name: str) -> Any:
+        """The plugin with the values given for it."""
+        return plugin(**self.of(plugin, name))
+
+    def unused(self, used: Iterable[str]) -> list[str]:
+        """One line for each value that has no effect on a run with these plugins."""
+        names = self._texts.keys() - {"training", *used}
+        return [
+            f"--set {name}.{field} has no effect: {name} is not part of this run"
+            for name in self._texts
+            if name in names
+            for field in self._texts[name]
+        ]
+
+
+@dataclass(frozen=True)
+class PlannedSetting:
+    """A setting with its values."""
+
+    setting: Setting
+    version: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PlannedMethod:
+    """A method with its values. `trainable`: its parameters on this backbone, by its formula."""
+
+    method: Method
+    version: str
+    hyper_parameters: Mapping[str, Any]
+    trainable: int
+
+
+def planned_setting(spec: Spec, overrides: Overrides) -> PlannedSetting:
+    """The setting of a spec. Raises UsageError for unknown names and fields, or a source that it does not take."""
+    plugin: type[Setting] = SETTINGS.get(spec.setting)
+    values = overrides.of(plugin, spec.setting)
+    if spec.source is not None:
+        if "source" not in field_types(plugin):
+            raise UsageError(f"--source {spec.source}: the setting {spec.setting} trains on the data set it evaluates")
+        values["source"] = spec.source
+    setting = plugin(**values)
+    return PlannedSetting(setting, plugin_version(plugin), setting.values())
+
+
+def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod:
+    """A method of a spec with the values that it has in its setting and on its backbone."""
+    plugin: type[Method] = METHODS.get(name)
+    _refuse_unsupported(plugin, name, spec)
+    recipes = [*_recipes(plugin, spec.setting, None), *_recipes(plugin, spec.setting, spec.backbone)]
+    hyper: dict[str, Any] = {}
+    for recipe in recipes:
+        hyper |= recipe.hyper
+    hyper |= overrides.of(plugin, name)
+    _check_fields(hyper, plugin, f"recipe of {name}", f"petl-bench show {name}")
+    method = plugin(**hyper)
+    return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone))
+
+
+def training_values(
+    spec: Spec, planned: PlannedMethod, setting: Setting, dataset: type[Dataset], overrides: Overrides
+) -> dict[str, Any]:
+    """The training options of a method in a setting on one data set."""
+    method, name = type(planned.method), planned.method.name
+    training: dict[str, Any] = dict(setting.training)
+    if setting.multi_view:
+        training["views"], training["crops"] = dataset.views
+    for recipe in _recipes(method, spec.setting, None):
+        training |= recipe.training
+    training |= BACKBONES.get(spec.backbone).training
+    for recipe in _recipes(method, spec.setting, spec.backbone):
+        training |= recipe.training
+    training |= overrides.of(TrainingOptions, "training") | _training_flags(spec)
+    _check_fields(training, TrainingOptions, f"recipe of {name}, training", f"petl-bench show {name}")
+    if planned.trainable == 0:
+        training["epochs"] = 0  # nothing to train: such a trial must not depend on how others train
+    return TrainingOptions(**training).values()
+
+
+def _trainable(method: Method, backbone: str) -> int:
+    """Trainable parameters by the method's formula, which also refuses values that do not fit the backbone."""
+    plugin: type[Backbone] = BACKBONES.get(backbone)
+    try:
+        return method.expected_trainable(plugin.config)
+    except PetlBenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"the parameter formula of {method.name} fails: {describe(error)}") from error
+
+
+def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:
+    for kind, asked, supported in (
+        ("setting", spec.setting, plugin.settings),
+        ("backbone", spec.backbone, plugin.backbones),
+    ):
+        if supported is not None and asked not in supported:
+            raise UsageError(
+                f"{name} does not work with the {kind} {asked!r} (it supports {', '.join(supported)}): "
+                f"leave it out of --methods, or choose another {kind}. See: petl-bench show {name}"
+            )
+
+
+def _recipes(plugin: type[Method], setting: str, backbone: str | None) -> list[Recipe]:
+    return [recipe for recipe in plugin.recipes if recipe.setting == setting and recipe.backbone == backbone]
+
+
+def _training_flags(spec: Spec) -> dict[str, Any]:
+    given = {name: getattr(spec, name) for name in ("epochs", "batch_size", "select", "precision")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_fields(values: Mapping[str, Any], options: type[Options], label: str, see: str) -> None:
+    for name in values:
+        if name not in field_types(options):
+            raise unknown(f"field in the {label}", name, field_types(options), see)
