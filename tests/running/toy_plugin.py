@@ -52,6 +52,33 @@ class ToySetting(pb.Setting):
         return {"top1": accuracies["all"]["top1"]}
 
 
+@pb.register_setting("toy_transfer")
+class ToyTransfer(ToySetting):
+    """Adapts on a source data set; each of two splits of the others starts from that adapter."""
+
+    source: str = pb.hyper("toys", "data set to adapt on")
+
+    @property
+    def source_dataset(self):
+        return self.source
+
+    def cases(self, annotations, seeds, splits, shots):
+        return [pb.Case(split, None, seed, "target") for split in splits or ("1", "2") for seed in seeds]
+
+    def source_case(self, case):
+        return pb.Case("1", None, case.seed, "source")
+
+
+@pb.register_dataset("elsewhere")
+class Elsewhere(Toys):
+    """A data set with two published splits that is on no machine."""
+
+    splits = (1, 2)
+
+    def root(self, data_root):
+        raise pb.DataError("elsewhere is not here")
+
+
 @pb.register_backbone("toy_net")
 class ToyNet(pb.Backbone):
     """A shape, never built."""
@@ -99,6 +126,10 @@ def run_trial(trial, places, folder, notify, adapter=None):
     checkpoint = folder / "checkpoint.pt"
     first = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
     steps, mishap = trial.hyper_parameters["steps"], trial.hyper_parameters["mishap"]
+    if trial.start_from and adapter.read_text() != trial.start_from:
+        raise TrialError(f"a wrong adapter: {adapter}")
+    if trial.part == "source":
+        (folder / "adapter.safetensors").write_text(trial.key)
     _say(f"start {trial.method} {trial.seed} {first}")
     print(f"hello from {trial.title}")
     for step in range(first, steps):
