@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from typing import Literal
 from petl_bench.data import annotation_formats as formats
 from petl_bench.data import published_lists as lists
 from petl_bench.data.layout import Tree, find_annotation, given_root, scan, without_video_suffix
-from petl_bench.dataset import Annotations, Dataset
+from petl_bench.dataset import Annotations, Dataset, Defect
 from petl_bench.method import Paper
 from petl_bench.options import hyper
 from petl_bench.registry import register_dataset
@@ -21,10 +22,27 @@ _CONDITIONS = re.compile(r"_[a-z]_[a-z]{2}_np[0-9]+_[a-z]{2}_[a-z]{3}_[0-9]+")
 #: Pairs that the label csv shared by ViFi-CLIP, X-CLIP, OST and ActionCLIP names in this order, against its own lists.
 _SWAPPED = (("kick ball", "kick"), ("sword exercise", "sword"))
 
+_SWAP = Defect(
+    "swapped-names",
+    "the label csv of ViFi-CLIP, X-CLIP, OST and ActionCLIP swaps 'kick' with 'kick ball' and 'sword' with 'sword "
+    "exercise' against its lists",
+    "120 of 1,530 clips of each test split carry another class's name; label_names=corrected puts it right",
+)
+_BY_ALPHABET = Defect(
+    "base-by-alphabet",
+    "every class trains with 70 clips, so frequency decides nothing: the base classes are the last 26 of the alphabet",
+    "base and novel are one arbitrary division, not frequent and rare actions",
+)
+
 
 @register_dataset("hmdb51")
 class HMDB51(Dataset):
-    """HMDB-51 (Kuehne et al., ICCV 2011). Lists: official (3 splits), MIL-NCE's csv, ViFi-CLIP, Text4Vis, mmaction2.
+    """HMDB-51 (Kuehne et al., ICCV 2011). Lists: official, ViFi-CLIP (test, few-shot, base-to-novel), others.
+
+    With `lists=auto` every list is taken from the first form that has it: ViFi-CLIP, official, MIL-NCE's csv, Text4Vis,
+    ActionCLIP, mmaction2 (videos or frame folders). X-CLIP and OST publish ViFi-CLIP's files under the same names.
+    `lists=text4vis_full` reads Text4Vis' zero-shot list of all 6,766 clips as test split 1 of a data set without
+    training clips; it is never mixed with the three splits, whose training clips it tests.
 
     The label csv that ViFi-CLIP, X-CLIP, OST and ActionCLIP share names "kick ball" and "kick", "sword exercise" and
     "sword" in the wrong order: clips of 4 of the 51 classes get another class's prompt. Published numbers contain this,
@@ -44,10 +62,13 @@ class HMDB51(Dataset):
 }""",
         licence="CC BY 4.0",
     )
+    views = (10, 3)  # as MSTA's logs say
+    defects = (_SWAP, _BY_ALPHABET)
     licence = "CC BY 4.0 (annotations); clips come from films and the web and keep their owners' rights"
+    description_name = "hmdb"  # in the names of published description files
 
-    lists: Literal["auto", "vificlip", "official", "milnce", "text4vis", "mmaction2"] = hyper(
-        "auto", "which published lists to read; auto: every list from the first form that has it"
+    lists: Literal["auto", "vificlip", "official", "milnce", "text4vis", "actionclip", "mmaction2", "text4vis_full"] = (
+        hyper("auto", "which published lists to read; auto: every list from the first form that has it")
     )
     label_names: Literal["published", "corrected"] = hyper(
         "published", "class names as in the label file, or as the clips' file names say where the two differ"
@@ -58,20 +79,25 @@ class HMDB51(Dataset):
         return given_root("hmdb51", data_root, "the clips and the official splits or ViFi-CLIP's datasets_splits/")
 
     def annotations(self, root: Path) -> Annotations:
-        """The lists found below `root`; label names that contradict the file names become a note."""
+        """The lists found below `root`; label names that contradict the file names are a defect."""
         readers = {
             "vificlip": _vificlip,
             "official": _official,
             "milnce": _milnce,
             "text4vis": _text4vis,
+            "actionclip": _actionclip,
             "mmaction2": _mmaction2,
         }
         tree = scan(root)
-        families = [read(tree) for name, read in readers.items() if self.lists in ("auto", name)]
+        if self.lists == "text4vis_full":
+            families = [_text4vis_full(tree)]
+        else:
+            families = [read(tree) for name, read in readers.items() if self.lists in ("auto", name)]
         names = next((family.classes for family in families if family.classes), ())
-        return lists.read_annotations(
+        found = lists.read_annotations(
             root, families, partial(stated_class, names), clip_name=lists.flat, label_names=self.label_names
         )
+        return replace(found, defects=(*found.defects, _BY_ALPHABET)) if found.base_to_novel else found
 
     def description_order(self, classes: Sequence[str]) -> tuple[str, ...]:
         """`classes` in the order of published index-keyed description files, which follow the label csv's order."""
@@ -133,10 +159,21 @@ def _named_classes(family: lists.Family) -> tuple[str, ...]:
 
 
 def _text4vis(tree: Tree) -> lists.Family:
-    pattern = "hmdb51/{part}_rgb_split_{split}.txt"
-    return lists.rows_family(tree, "text4vis", ["hmdb51_labels.csv"], pattern, formats.read_counted_list)
+    patterns = {"hmdb51/{part}_rgb_split_{split}.txt": formats.read_counted_list}
+    return lists.rows_family(tree, "text4vis", ["hmdb51_labels.csv"], patterns)
+
+
+def _text4vis_full(tree: Tree) -> lists.Family:
+    family = lists.rows_family(tree, "text4vis_full", ["hmdb51_labels.csv"], {})
+    family.add(family.test, 1, find_annotation(tree, "hmdb_full_for_zeroshot.txt"), formats.read_counted_list)
+    return family
+
+
+def _actionclip(tree: Tree) -> lists.Family:
+    """ActionCLIP's form, as its configurations name the files; its paths are absolute on somebody's disk."""
+    patterns = {"hmdb51/{part}_rgb_split{split}.txt": partial(formats.read_counted_list, foreign=True)}
+    return lists.rows_family(tree, "actionclip", ["hmdb_51_labels.csv", "hmdb51_labels.csv"], patterns)
 
 
 def _mmaction2(tree: Tree) -> lists.Family:
-    pattern = "hmdb51_{part}_split_{split}_videos.txt"
-    return lists.rows_family(tree, "mmaction2", ["hmdb51/label_map.txt"], pattern, formats.read_list)
+    return lists.mmaction2(tree, "hmdb51")

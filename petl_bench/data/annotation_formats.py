@@ -20,6 +20,8 @@ from petl_bench.dataset import Sample
 from petl_bench.errors import DataError
 
 _INTEGER = re.compile(r"-?[0-9]+")
+_FRAMES_AT_END = re.compile(r"(.*\S)[ \t]+([0-9]+)")
+_INTEGERS_AT_END = re.compile(r"(.*?\S)((?:[ \t]+-?[0-9]+)+)")
 _VIDEO_AND_INTEGERS = re.compile(
     r".*\.(?:" + "|".join(suffix[1:] for suffix in sorted(VIDEO_SUFFIXES)) + r")(?:[ \t]+-?[0-9]+)+", re.IGNORECASE
 )
@@ -77,7 +79,7 @@ def sha256_of(paths: Iterable[Path], root: Path) -> dict[str, str]:
 def clip_path(text: str, where: str) -> str:
     """The clip as a relative path with `/` between folders. Raises DataError where it would leave the data root."""
     parts = text.replace("\\", "/").split("/")
-    if not parts[0] or re.match(r"[A-Za-z]:", text):
+    if _absolute(text):
         raise DataError(f"{where}: {text!r} is an absolute path; clips are named relative to the data root")
     if ".." in parts or "\0" in text:
         raise DataError(f"{where}: {text!r} leaves the data root; write the path without '..'")
@@ -85,6 +87,10 @@ def clip_path(text: str, where: str) -> str:
     if not kept:
         raise DataError(f"{where}: {text!r} names no clip")
     return "/".join(kept)
+
+
+def _absolute(path: str) -> bool:
+    return path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", path) is not None
 
 
 # ---------------------------------------------------------------- class names
@@ -156,9 +162,16 @@ def _class_names(path: Path, rows: Sequence[tuple[int, str, str]], first: int) -
 def read_list(path: Path) -> ClipList:
     """`<path> <label>` (ViFi-CLIP, X-CLIP, OST, Text4Vis' and mmaction2's video lists, trainlist0N.txt of UCF-101).
 
-    The label is what follows the last blank, so names may hold blanks. Several labels per clip are refused.
+    The label is what follows the last blank, so names may hold blanks. Refused are several labels per clip, and lists
+    whose every row has a frame count before its label.
     """
-    return _clip_list(path, [_two_columns(path, number, line) for number, line in read_lines(path)])
+    found = _clip_list(path, [_two_columns(path, number, line) for number, line in read_lines(path)])
+    if all(_FRAMES_AT_END.fullmatch(row.clip) for row in found.rows):
+        raise DataError(
+            f"{path}, line {found.rows[0].line}: every row has two numbers, so this is a list of frame folders with "
+            "frame counts. The data set expects `<path> <label>` under this name; write it without the counts"
+        )
+    return found
 
 
 def read_unlabelled_list(path: Path) -> ClipList:
@@ -170,16 +183,38 @@ def read_unlabelled_list(path: Path) -> ClipList:
     return _clip_list(path, rows)
 
 
-def read_counted_list(path: Path) -> ClipList:
-    """`<path> <frames> <label>` (Text4Vis' frame folders, mmaction2's rawframe lists); the frame count is dropped."""
+def read_counted_list(path: Path, *, foreign: bool = False) -> ClipList:
+    """`<path> <frames> <label>` (Text4Vis, TSM, ActionCLIP, mmaction2's rawframe lists); the frame count is dropped.
+
+    mmaction2's rows with an offset, `<path> 0 <frames> <label>`, are read where they start at frame 0: the clip is the
+    whole folder. Other offsets and several labels per clip are refused. With `foreign` paths may be absolute, as
+    ActionCLIP's on its authors' disk: their last two parts, class folder and clip, are kept.
+    """
     rows = []
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
         front, label = _cut(line, where)
         clip, frames = _cut(front, where)
         _integer(frames, where, "number of frames")
+        clip = _without_offset(clip, where)
+        clip = "/".join(clip.replace("\\", "/").split("/")[-2:]) if foreign and _absolute(clip) else clip
         rows.append(Row(number, clip_path(clip, where), _integer(label, where, "label")))
     return _clip_list(path, rows)
+
+
+def _without_offset(clip: str, where: str) -> str:
+    """The clip without a first frame of 0 after it. Raises DataError for any other numbers there."""
+    more = _INTEGERS_AT_END.fullmatch(clip)
+    if more is None:
+        return clip
+    name, numbers = more[1], more[2].split()
+    if numbers != ["0"]:
+        raise DataError(
+            f"{where}: {len(numbers) + 2} numbers follow the clip {name!r}: several labels, or a part of its frames "
+            f"from frame {numbers[0]} on. petl-bench classifies whole clips with one label each; write "
+            "`<path> <frames> <label>`, and give each part a folder of its own"
+        )
+    return name
 
 
 def read_milnce_csv(path: Path) -> dict[tuple[str, int], ClipList]:

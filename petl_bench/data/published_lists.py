@@ -15,7 +15,7 @@ from typing import TypeVar
 from petl_bench.data import annotation_formats as formats
 from petl_bench.data.annotation_formats import ClipList
 from petl_bench.data.layout import Tree, canonical, find_annotation, without_video_suffix
-from petl_bench.dataset import Annotations, HalfSplit, Sample
+from petl_bench.dataset import Annotations, Defect, HalfSplit, Sample
 from petl_bench.errors import DataError
 
 Key = TypeVar("Key")
@@ -92,17 +92,29 @@ def vificlip(tree: Tree, folder: str, labels: str) -> Family:
 
 
 def rows_family(
-    tree: Tree, name: str, class_patterns: Sequence[str], list_pattern: str, read: Callable[[Path], ClipList]
+    tree: Tree, name: str, class_patterns: Sequence[str], list_patterns: Mapping[str, Callable[[Path], ClipList]]
 ) -> Family:
-    """A form with one list per part and split; `list_pattern` holds `{part}` (train or val) and `{split}`."""
+    """A form with one list per part and split; patterns hold `{part}` (train or val) and `{split}`.
+
+    `list_patterns` maps a pattern to its reader; a list is taken from the first pattern that fits a file.
+    """
     family = Family(name)
     family.class_file = find_annotation(tree, *class_patterns)
     if family.class_file:
         family.classes = tuple(label.replace("_", " ") for label in formats.read_classes(family.class_file))
     for split in (1, 2, 3):
         for part, lists in (("train", family.train), ("val", family.test)):
-            family.add(lists, split, find_annotation(tree, list_pattern.format(part=part, split=split)), read)
+            for pattern, read in list_patterns.items():
+                if split not in lists:
+                    family.add(lists, split, find_annotation(tree, pattern.format(part=part, split=split)), read)
     return family
+
+
+def mmaction2(tree: Tree, name: str) -> Family:
+    """mmaction2's lists of videos, else of frame folders, of a data set with three splits (`ucf101`, `hmdb51`)."""
+    start = name + "_{part}_split_{split}_"
+    patterns = {f"{start}videos.txt": formats.read_list, f"{start}rawframes.txt": formats.read_counted_list}
+    return rows_family(tree, "mmaction2", [f"{name}/label_map.txt"], patterns)
 
 
 def vificlip_halves(tree: Tree, folder: str, labels: str, used: list[Path]) -> HalfLists | None:
@@ -158,8 +170,9 @@ def read_annotations(
     """What the families say together: each list from the first family that has it; `clip_name` names the clips.
 
     With `label_names` ("published" or "corrected") names that contradict the clips' file names are reported, and kept
-    or corrected; without it they are refused. Raises DataError where there is no list, where a clip trains and is
-    tested, or where two lists give it different classes.
+    or corrected; without it they are refused. Numbers in the lists of a family are those of its own class names, where
+    it has them. Raises DataError where there is no list, where a clip trains and is tested, or where two lists give it
+    different classes.
     """
     present = [family for family in families if family.splits or family.halves]
     named = next((family for family in families if family.classes), None)
@@ -182,7 +195,8 @@ def read_annotations(
         few_shot=few_shot,
         base_to_novel=None if half is None else reader.halves(half),
         files=formats.sha256_of(_files(used, named), root),
-        notes=(_sources(used), *reader.notes(test, named.class_file, label_names)),
+        defects=tuple(reader.defects(test, named.class_file, label_names)),
+        notes=(_sources(used),),
     )
     _refuse_overlaps(result)
     _refuse_disagreement(result)
@@ -203,16 +217,20 @@ class _Reader:
         self._names, self._class_in_name, self._may_differ = names, class_in_name, may_differ
         self._clip_name = clip_name
         self.used: set[str] = set()
-        self._bases = {family.name: _base(family, names) for family in families}
-        lists = [(clip_list, self._bases[family.name]) for family in families for clip_list in family.splits]
-        self.true_names = self._true_names(names, lists)
+        self._own = {family.name: family.classes or names for family in families}
+        self._bases = {family.name: _base(family, self._own[family.name]) for family in families}
+        self.true_names = self._true_names(names, self._lists(families, names))
 
     def samples(self, family: Family, lists: Sequence[ClipList]) -> tuple[Sample, ...]:
         """The lists' rows, with labels that mean the clips' content."""
         self.used.add(family.name)
-        base = self._bases[family.name]
-        found = [sample for clip_list in lists for sample in self._checked(clip_list, self.true_names, base)]
-        return tuple(found)
+        own, base = self._own[family.name], self._bases[family.name]
+        if own == self._names:
+            return tuple(sample for clip_list in lists for sample in self._checked(clip_list, self.true_names, base))
+        names = self._true_names(own, self._lists([family], own))
+        labels = self._labels(names, family.class_file or lists[0].file)
+        found = (sample for clip_list in lists for sample in self._checked(clip_list, names, base))
+        return tuple(Sample(sample.clip, labels[sample.label]) for sample in found)
 
     def halves(self, half: HalfLists) -> HalfSplit:
         """Base-to-novel lists with labels over the full classes; base and novel in the order of their label files."""
@@ -232,10 +250,10 @@ class _Reader:
             source="published lists (ViFi-CLIP)",
         )
 
-    def notes(
+    def defects(
         self, test: Mapping[int, Sequence[Sample]], class_file: Path | None, label_names: str | None
-    ) -> Iterator[str]:
-        """What the difference between names and file names changes."""
+    ) -> Iterator[Defect]:
+        """What the difference between names and file names changes, measured on the test lists."""
         wrong = [label for label, name in enumerate(self._names) if name != self.true_names[label]]
         if not wrong:
             return
@@ -250,23 +268,31 @@ class _Reader:
         where = class_file.name if class_file else "the label file"
         changed = ", ".join(f"{label} = {self._names[label]!r}" for label in wrong)
         kept = "kept as published" if label_names == "published" else "corrected here, unlike published numbers"
-        yield (
-            f"{where} swaps {len(wrong)} of {len(self._names)} class names against its lists ({changed}): {clips} "
-            f"carry another class's name; {kept} (label_names={label_names})"
+        yield Defect(
+            "swapped-names",
+            f"{where} swaps {len(wrong)} of {len(self._names)} class names against its lists ({changed})",
+            f"{clips} carry another class's name; {kept} (label_names={label_names})",
         )
 
     def _global(self, names: tuple[str, ...], lists: Sequence[ClipList]) -> tuple[int, ...]:
         true = self._true_names(names, [(clip_list, 0) for clip_list in lists])
         for clip_list in lists:
             self._checked(clip_list, true, 0)
+        return self._labels(true, lists[0].file.parent)
+
+    def _labels(self, names: Sequence[str], where: Path) -> tuple[int, ...]:
+        """The labels over the full classes that these names have."""
         find = formats.class_finder(self.true_names)
-        labels = []
-        for name in true:
-            label = find(name)
+        labels = {name: find(name) for name in names}
+        for name, label in labels.items():
             if label is None:
-                raise DataError(f"{lists[0].file.parent}: {name!r} of its label file is none of the classes")
-            labels.append(label)
-        return tuple(labels)
+                raise DataError(f"{where}: {name!r} of its label file is none of the classes")
+        return tuple(label for label in labels.values() if label is not None)
+
+    def _lists(self, families: Sequence[Family], names: tuple[str, ...]) -> list[tuple[ClipList, int]]:
+        """The lists whose numbers are those of `names`, each with where its labels start."""
+        numbered = [family for family in families if self._own[family.name] == names]
+        return [(clip_list, self._bases[family.name]) for family in numbered for clip_list in family.splits]
 
     def _relabelled(self, clip_list: ClipList, labels: Sequence[int]) -> tuple[Sample, ...]:
         samples = formats.labelled(clip_list, [self._names[label] for label in labels], 0)
@@ -332,7 +358,7 @@ def _first(
 
 def _files(used: Sequence[Family], named: Family) -> list[Path]:
     files = [file for family in used for file in family.files]
-    return [*files, named.class_file] if named.class_file else files
+    return [*files, *(family.class_file for family in (named, *used) if family.class_file)]
 
 
 def _sources(used: Sequence[Family]) -> str:

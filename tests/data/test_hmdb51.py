@@ -64,7 +64,7 @@ def test_published_names_are_kept_and_the_swap_is_reported(vificlip: Path) -> No
     found = read(vificlip)
     assert found.classes == tuple(PUBLISHED)
     assert all(named(found)[clip(label, 1)] == PUBLISHED[label] for label in range(5))
-    (note,) = [note for note in found.notes if "swaps" in note]
+    (note,) = [str(defect) for defect in found.defects if defect.id == "swapped-names"]
     assert "hmdb_51_labels.csv swaps 4 of 5 class names against its lists" in note
     assert "8 of 10 clips of each test split" in note
     assert "kept as published (label_names=published)" in note
@@ -74,7 +74,7 @@ def test_corrected_names_are_those_of_the_files(vificlip: Path) -> None:
     found = read(vificlip, label_names="corrected")
     assert found.classes == tuple(MEANT)
     assert all(named(found)[clip(label, 1)] == MEANT[label] for label in range(5))
-    assert any("corrected here" in note for note in found.notes)
+    assert any("corrected here" in defect.effect for defect in found.defects)
 
 
 @pytest.mark.parametrize("names", ["published", "corrected"])
@@ -103,7 +103,7 @@ def test_lists_without_the_defect_have_no_note(tmp_path: Path) -> None:
     for names in ("published", "corrected"):
         found = read(tmp_path, label_names=names)
         assert found.classes == tuple(MEANT)
-        assert not any("swaps" in note for note in found.notes)
+        assert not any(defect.id == "swapped-names" for defect in found.defects)
 
 
 def test_single_wrong_label_is_refused(vificlip: Path) -> None:
@@ -173,7 +173,7 @@ def test_real_lists(real_data: Path) -> None:
     assert [len(x) for x in (half.base, half.novel, half.base_train, half.base_test, half.novel_test)] == [
         26, 25, 1820, 780, 750
     ]  # fmt: skip
-    (note,) = [note for note in found.notes if "swaps" in note]
+    (note,) = [str(defect) for defect in found.defects if defect.id == "swapped-names"]
     assert "4 of 51 class names" in note
     assert "120 of 1,530 clips of each test split" in note
 
