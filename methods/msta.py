@@ -191,15 +191,20 @@ class MSTA(pb.Method):
         from torch.nn.functional import cosine_similarity
 
         classes: Any = slice(None) if self.consistency_classes == "all" else step.labels.unique()
-        kinds = ("spatial", "temporal") if self.description_kinds == "both" else (self.description_kinds,)
         adapted = step.text_features[classes].float()
-        distances = [1 - cosine_similarity(adapted, step.descriptions[kind][classes].float(), dim=-1) for kind in kinds]
+        frozen = [step.descriptions[kind][classes].float() for kind in self.description_kinds_read]
+        distances = [1 - cosine_similarity(adapted, features, dim=-1) for features in frozen]
         return self.consistency_weight * sum(distances).mean()
 
     @property
     def description_count(self) -> int:
         """N where L_CC is used; it is constant, and left out, where the text tower has no adapter."""
         return self.descriptions_per_class if self.consistency_weight > 0 and self.towers != "video" else 0
+
+    @property
+    def description_kinds_read(self) -> tuple[str, ...]:
+        """Both kinds, or the one that L_CC is restricted to."""
+        return ("spatial", "temporal") if self.description_kinds == "both" else (self.description_kinds,)
 
     def _layers(self, config: pb.ViCLIPConfig) -> dict[str, range]:
         """Indices of the adapted blocks per tower, and the check that the options fit the backbone."""

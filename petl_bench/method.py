@@ -58,7 +58,7 @@ class Step:
     text_features: Tensor  #: [C, D], not normalised, one per training class
     logits: Tensor  #: [B, C]
     labels: Tensor  #: int64 [B]
-    #: "spatial" and "temporal": [C, D], frozen means of each class's description features
+    #: by kind that the method reads ("spatial", "temporal"): [C, D], frozen means of each class's description features
     descriptions: Mapping[str, Tensor]
 
 
@@ -104,6 +104,11 @@ class Method(Options):
     def description_count(self) -> int:
         """Sentences of each kind per class that `loss` needs; 0 where it needs none."""
         return 0
+
+    @property
+    def description_kinds_read(self) -> tuple[str, ...]:
+        """The kinds of descriptions that `loss` looks at, where it needs any; files of another kind are not read."""
+        return ("spatial", "temporal")
 
 
 def _freezing(attach: Any) -> Any:

@@ -359,13 +359,12 @@ def _descriptions(job: _Job) -> dict[str, torch.Tensor]:
     found = described(job.method, job.dataset, job.task, job.manifest.annotations)
     if found is None:
         return {}
-    sentences = {"spatial": found.spatial, "temporal": found.temporal}
-    texts = [text for by_class in sentences.values() for part in by_class.values() for text in part]
+    texts = [text for by_class in found.sentences.values() for part in by_class.values() for text in part]
     cut = overflow_count(texts, job.model.config.context_length)
     job.notes += [f"descriptions: {found.source}", *found.notes]
     if cut:
         job.notes.append(f"{cut} of {len(texts)} descriptions are longer than the text context and were cut")
-    return description_features(job.model, sentences, job.task.train_classes, job.device)
+    return description_features(job.model, found.sentences, job.task.train_classes, job.device)
 
 
 def _evaluate_all(job: _Job, durations: dict[str, float]) -> dict[str, EvaluationResult]:

@@ -129,6 +129,10 @@ def test_irregular_entries_are_reported(tmp_path: Path) -> None:
     assert found.notes == (
         "1 classes have fewer than 2 temporal sentences, e.g. 'brush hair' has 1",
         "1 classes have temporal sentences that do not name their class, e.g. 'BasketballDunk'",
+        "1 classes are named by words written together in their temporal sentences, e.g. 'basketballdunk' for "
+        "'basketball dunk'",
+        "1 temporal sentences of 1 classes do not begin 'A video of', e.g. 'The next step' of 'BasketballDunk'",
+        "1 temporal sentences: continues another sentence, e.g. of 'BasketballDunk': 'The next step involves hands.'",
     )
 
 
@@ -144,7 +148,9 @@ def test_folder_of_published_pairs_gives_the_one_that_fits(tmp_path: Path) -> No
     found = descriptions_for(ucf101, CLASSES, 4, tmp_path, [*CLASSES, *other])
     assert "8_s_description_ucf_101.json" in found.files
     assert [len(texts) for texts in found.temporal.values()] == [4, 4, 4]
-    with pytest.raises(DataError, match=r"no pair with 9 or more sentences for 3 classes of ucf101"):
+    with pytest.raises(
+        DataError, match=r"no spatial and temporal file with 9 or more sentences for 3 classes of ucf101"
+    ):
         descriptions_for(ucf101, CLASSES, 9, tmp_path)
 
 
@@ -158,10 +164,52 @@ def test_swapped_label_names_get_their_own_descriptions(tmp_path: Path, order: l
 
 
 def test_own_descriptions_come_before_templates() -> None:
-    found = descriptions_for(Described(), CLASSES, 3)
-    assert found.spatial["Typing"] == ["s1", "s2", "s3"]
+    found = descriptions_for(Described(), CLASSES, 2)
+    assert found.spatial["Typing"] == ["s1", "s2"]
     assert found.source == "the descriptions of described"
-    assert found.notes == ("3 classes have fewer than 3 temporal sentences, e.g. 'Typing' has 2",)
+    assert found.notes == ()
+
+
+def test_more_sentences_than_there_are_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the descriptions of described: at most 2 temporal sentences per class, 3 ask"):
+        descriptions_for(Described(), CLASSES, 3)
+    assert descriptions_for(Described(), CLASSES, 3, kinds=["spatial"]).spatial["Typing"] == ["s1", "s2", "s3"]
+    with pytest.raises(
+        DataError, match=r"2_s_description_ucf_101.json.*: at most 2 spatial sentences per class, 4 ask"
+    ):
+        descriptions_for(Plain(), CLASSES, 4, pair(tmp_path, CLASSES))
+
+
+def test_only_the_kinds_that_are_read_are_needed(tmp_path: Path) -> None:
+    pattern = pair(tmp_path, CLASSES)
+    both = descriptions_for(Plain(), CLASSES, 2, pattern)
+    (tmp_path / "2_t_description_ucf_101.json").unlink()
+    with pytest.raises(DataError, match="no pair of files"):
+        descriptions_for(Plain(), CLASSES, 2, pattern)
+    with pytest.raises(DataError, match="no temporal file"):
+        descriptions_for(Plain(), CLASSES, 2, pattern, kinds=["temporal"])
+    ucf101 = DATASETS.get("ucf101")()
+    for path in (pattern, tmp_path / "2_s_description_ucf_101.json", tmp_path):
+        found = descriptions_for(ucf101, CLASSES, 2, path, kinds=["spatial"])
+        assert found.sentences == {"spatial": both.spatial}
+        assert list(found.files) == ["2_s_description_ucf_101.json"]
+        assert found.sha256 != both.sha256
+    with pytest.raises(DataError, match="by its name it does not hold the temporal sentences"):
+        descriptions_for(ucf101, CLASSES, 2, tmp_path / "2_s_description_ucf_101.json", kinds=["temporal"])
+
+
+def test_two_entries_that_changed_places_are_refused(tmp_path: Path) -> None:
+    """Most of the file fits; still, an entry that states another class of the list is in the wrong place."""
+    names = [f"action {word}" for word in ("one", "two", "three", "four", "five", "six")]
+    pattern = pair(tmp_path, [names[1], names[0], *names[2:]])
+    with pytest.raises(DataError, match=r"2_t_.*: the entry for 'action one' speaks of 'action two'.*another order"):
+        descriptions_for(Plain(), names, 2, pattern)
+
+
+def test_a_class_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    file = save(tmp_path, '{"Typing": {"spatial": ["a"], "temporal": ["b"]}, "Typing": {}}')
+    with pytest.raises(DataError, match=r"mine\.json: not JSON \(two entries 'Typing'\)"):
+        descriptions_for(Plain(), ["Typing"], 1, file)
 
 
 def test_templates_are_a_stand_in_that_says_so() -> None:
