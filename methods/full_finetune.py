@@ -46,11 +46,54 @@ class FullFinetune(pb.Method):
             source="ViFi-CLIP's base-to-novel configuration (without its mixup, cutmix and label smoothing)",
         ),
         pb.Recipe(
+            "few_shot",
+            training={
+                "epochs": 50,
+                "batch_size": 64,
+                "learning_rate": 2e-6,
+                "weight_decay": 1e-3,
+                "warmup_epochs": 5.0,
+            },
+            source="ViFi-CLIP's few-shot configuration (without its mixup, cutmix and label smoothing)",
+        ),
+        pb.Recipe(
+            "zero_shot_transfer",
+            training={
+                "epochs": 10,
+                "batch_size": 256,
+                "learning_rate": 8e-6,
+                "weight_decay": 1e-3,
+                "warmup_epochs": 5.0,
+            },
+            source="ViFi-CLIP's zero-shot configuration, trained on Kinetics-400 (without its mixup, cutmix and label "
+            "smoothing)",
+        ),
+        pb.Recipe(
+            "fully_supervised",
+            training={
+                "epochs": 30,
+                "batch_size": 512,
+                "learning_rate": 2.2e-5,
+                "weight_decay": 1e-3,
+                "warmup_epochs": 5.0,
+            },
+            source="ViFi-CLIP's fully-supervised configuration (without its mixup, cutmix and label smoothing)",
+        ),
+        pb.Recipe(
             "base2novel",
             backbone="viclip-tiny",
             training={"learning_rate": 1e-4},
             source="learning rate of 1e-5, 3e-5, 1e-4, 3e-4 with the best accuracy on held-out "
             "training clips, mean of two halves of motion's base classes (the smaller one at a tie)",
+        ),
+        *(
+            pb.Recipe(
+                setting,
+                backbone="viclip-tiny",
+                training={"learning_rate": 1e-4},
+                source="learning rate of base2novel, not tuned for this setting",
+            )
+            for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
         ),
     )
 

@@ -95,6 +95,16 @@ class MSTA(pb.Method):
             hyper={"bottleneck_dim": 128, "first_layer": 1, "last_layer": None, "scale": 0.001},
             source="last row of Table 1, printed there as few-shot; Table 5 counts 8.7 M, which is bottleneck_dim 256",
         ),
+        *(
+            pb.Recipe(
+                setting,
+                backbone="viclip-tiny",
+                training={"learning_rate": 2e-3},
+                hyper={"bottleneck_dim": 32, "first_layer": 1, "last_layer": None, "scale": 1.0, "zero_init_up": True},
+                source="sizes and learning rate of base2novel, not tuned for this setting",
+            )
+            for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
+        ),
     )
 
     bottleneck_dim: int = pb.hyper(256, "d: channels of the bottleneck; must divide the video tower's width", minimum=1)

@@ -28,6 +28,15 @@ class TextAdapter(MSTA):
             source="learning rate of 1e-3, 3e-3, 6e-3, 1e-2 with the best accuracy on held-out "
             "training clips, mean of two halves of motion's base classes (the smaller one at a tie)",
         ),
+        *(
+            pb.Recipe(
+                setting,
+                backbone="viclip-tiny",
+                training={"learning_rate": 1e-2},
+                source="learning rate of base2novel, not tuned for this setting",
+            )
+            for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
+        ),
     )
 
     towers: Literal["text"] = pb.hyper("text", "the adapted tower; fixed")

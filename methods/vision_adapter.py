@@ -27,6 +27,15 @@ class VisionAdapter(MSTA):
             source="learning rate of 2.5e-4, 5e-4, 1e-3, 2e-3 with the best accuracy on held-out "
             "training clips, mean of two halves of motion's base classes (the smaller one at a tie)",
         ),
+        *(
+            pb.Recipe(
+                setting,
+                backbone="viclip-tiny",
+                training={"learning_rate": 1e-3},
+                source="learning rate of base2novel, not tuned for this setting",
+            )
+            for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
+        ),
     )
 
     towers: Literal["video"] = pb.hyper("video", "the adapted tower; fixed")
