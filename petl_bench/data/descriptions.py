@@ -71,7 +71,7 @@ class Descriptions:
 
 def described(method: Method, dataset: Dataset, task: Task, annotations: Annotations) -> Descriptions | None:
     """The descriptions of the training classes that a method's loss reads; None where it reads none."""
-    if method.description_count == 0:
+    if method.description_count == 0 or not task.train_classes:
         return None
     path = getattr(method, "descriptions", None)
     kinds, count = method.description_kinds_read, method.description_count
