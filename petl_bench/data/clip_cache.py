@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import zlib
 from collections import OrderedDict
@@ -16,6 +17,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from petl_bench.data.frames_reader import folder_stamp
 
 _FORMAT = 1
 _FRAMES = "frames"
@@ -58,12 +61,16 @@ class ClipCache:
         self._start()
 
     def key(self, path: Path, decoder: str, short_side: int, selection: str) -> str:
-        """The name of an entry: changes with the file (path, size, time of change) and with how it is decoded."""
+        """The name of an entry: changes with the file (path, size, time of change) and with how it is decoded.
+
+        A folder of frames changes as `folder_stamp` says.
+        """
         try:
             status = path.stat()
-            fingerprint = [status.st_size, status.st_mtime_ns]
+            is_folder = stat.S_ISDIR(status.st_mode)
+            fingerprint = folder_stamp(path) if is_folder else [status.st_size, status.st_mtime_ns]
         except OSError:
-            fingerprint = []  # a missing file: reading it says so
+            fingerprint = []  # what cannot be read: reading it says so
         parts = [_FORMAT, os.fspath(path.absolute()), fingerprint, decoder, short_side, selection]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Reading chosen frames of a video file: one call, several decoders behind it, one clear error where none succeeds."""
+"""Reading chosen frames of a video file or a folder of frames: one call, several decoders, one clear error."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from petl_bench.data.decord_reader import DecordDecoder
+from petl_bench.data.frames_reader import list_frames, read_frames
 from petl_bench.data.pyav_reader import PyAVDecoder
 from petl_bench.data.torchcodec_reader import TorchCodecDecoder
 from petl_bench.data.video_stream import DecodeFailure, Decoder, FewerFrames, StreamInfo, inspect_stream
@@ -24,10 +25,13 @@ DECODERS: dict[str, Decoder] = {
     decoder.name: decoder for decoder in (DecordDecoder(), PyAVDecoder(), TorchCodecDecoder())
 }
 
+#: What `DecodedClip.decoder` says of a folder of frames.
+FRAMES = "frames"
+
 
 @dataclass(frozen=True)
 class DecodedClip:
-    """Frames of one file.
+    """Frames of one file, or of one folder of frames.
 
     `frames` uint8 `[T, H, W, 3]`, upright RGB; `indices` says which frame of the file each one is; `num_frames` is the
     number of frames that the file really has; `decoder` is the one that was used, and `reason` why, where it is not the
@@ -47,7 +51,8 @@ def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> Decode
 
     An index past the end wraps round (modulo, as the published loaders do). `choose` is called again where decoding
     shows that the file has fewer frames than its packets promise, so it must give the same answer for the same
-    number. `decoder="auto"` takes decord, or PyAV where decord fails or cannot be trusted with this file.
+    number. `decoder="auto"` takes decord, or PyAV where decord fails or cannot be trusted with this file. A folder is
+    read as numbered images (see frames_reader.py), whatever `decoder` says.
 
     Raises DataError, naming the file and every decoder's own words, where no frames, or not the right ones, can be had;
     UsageError for an unknown decoder.
@@ -55,6 +60,8 @@ def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> Decode
     if decoder != "auto" and decoder not in DECODERS:
         raise unknown("decoder", decoder, ["auto", *DECODERS], "petl-bench doctor")
     path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, choose)
     try:
         info = inspect_stream(path)
     except DecodeFailure as failure:
@@ -67,6 +74,16 @@ def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> Decode
         except DecodeFailure as failure:
             failures.append(f"{name}: {failure}")
     raise DataError(f"cannot decode {path} ({info.codec}): {'; '.join(failures)}")
+
+
+def _read_folder(path: Path, choose: Choose) -> DecodedClip:
+    try:
+        names = list_frames(path)
+        indices = tuple(int(index) % len(names) for index in choose(len(names)))
+        frames = read_frames(path, [names[index] for index in indices])
+    except DecodeFailure as failure:
+        raise DataError(f"cannot read {path}: {failure}") from None
+    return DecodedClip(frames, indices, len(names), None, FRAMES, "")
 
 
 def _order(decoder: str, info: StreamInfo) -> tuple[list[str], list[str]]:

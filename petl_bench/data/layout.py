@@ -86,7 +86,7 @@ def scan(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
 
     A folder that holds numbered images, and neither videos nor other folders, is a clip; the root itself is none.
     `progress` is called now and then with the number of folders listed so far. Raises DataError where `root` is not a
-    folder.
+    folder, or cannot be listed.
     """
     shared = _shared.get()
     if shared is not None and shared.root == root:
@@ -104,8 +104,10 @@ def scan(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
             waiting = waiting or [linked.popleft()]
             wave, waiting = waiting[:_LISTED_AT_ONCE], waiting[_LISTED_AT_ONCE:]
             for folder, listing in zip(wave, pool.map(lambda path: _list(str(root), path), wave), strict=True):
+                if listing is None and not folder:
+                    raise DataError(f"{root}: the folder cannot be listed; are you allowed to read it?")
                 if listing is None:
-                    unreadable.append(folder or ".")
+                    unreadable.append(folder)
                 elif listing.identity not in visited:
                     visited.add(listing.identity)
                     videos += listing.videos
@@ -232,8 +234,8 @@ class ClipIndex:
         return Match(videos.files, videos.by_path, frames.files)
 
     def _best(self, clip: str, same_stem: Sequence[str]) -> Match:
-        if list(same_stem) == [clip]:
-            return Match((clip,), by_path=True)
+        if len(same_stem) == 1 and f"/{same_stem[0]}".endswith(f"/{clip}"):
+            return Match((same_stem[0],), by_path=True)  # nearly every clip, and quickly
         folded = _folded(clip)
         by_path = (
             lambda path: path == clip,

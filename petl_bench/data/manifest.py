@@ -7,36 +7,20 @@ same data elsewhere gives the same hash. It enters the key of every trial.
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-import os
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from petl_bench.data.layout import ClipIndex, scan
+from petl_bench.data.fingerprints import Fingerprints, FoundFile
+from petl_bench.data.layout import ClipIndex, Match, scan, sharing
+from petl_bench.data.scan_results import ScanResults
 from petl_bench.dataset import Annotations, Dataset, HalfSplit, Sample
 from petl_bench.errors import DataError
 from petl_bench.trial import canonical_json
 
-_log = logging.getLogger(__name__)
-
-#: Bytes read at each end of a clip for its fingerprint.
-_END_BYTES = 64 * 1024
-_CACHE_VERSION = 1
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """A clip's file: where it lies, its size in bytes, and a hash of its size and its first and last 64 KiB."""
-
-    path: Path
-    bytes: int
-    fingerprint: str
+#: Told now and then how far building is: what is counted, how many are done, and of how many (None: not known yet).
+Notify = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +28,8 @@ class Manifest:
     """A data set as it lies on this machine. Every clip of its lists is in exactly one of found, missing, ambiguous.
 
     `ambiguous` maps a clip to the files that fit it equally well; `notes` are the annotations' known defects and notes,
-    and what was seen on disk.
+    and what was seen on disk. `quarantined` maps clips that `petl-bench data scan` found unreadable to the reason; it
+    is no part of the hash, which follows the data and not what was tried with them.
     """
 
     dataset: str
@@ -55,6 +40,7 @@ class Manifest:
     ambiguous: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
     sha256: str
+    quarantined: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def expected(self) -> int:
@@ -95,18 +81,24 @@ def named_lists(annotations: Annotations) -> Iterator[tuple[str, tuple[Sample, .
         yield from _half_lists(annotations.base_to_novel)
 
 
-def build_manifest(dataset: Dataset, root: Path, cache_dir: Path) -> Manifest:
+def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify | None = None) -> Manifest:
     """Read the annotations under `root`, find and fingerprint every clip. Fingerprints are cached under `cache_dir`.
 
     Raises DataError where annotations cannot be used, or where one file trains and is tested in the same split.
     """
     root = root.resolve()
-    annotations = replace(dataset.annotations(root), dataset=dataset.name)
-    tree = scan(root)
+    tell = notify or (lambda what, done, total: None)
+    tree = scan(root, lambda folders: tell("folders listed", folders, None))
+    with sharing(tree):
+        annotations = replace(dataset.annotations(root), dataset=dataset.name)
     labels = _labels(annotations)
-    candidates, missing, ambiguous = _resolve(labels, ClipIndex(tree, annotations.classes, dataset.identity))
+    index = ClipIndex(tree, annotations.classes, dataset.identity)
+    matches = {clip: index.find(clip) for clip in labels}
+    candidates, missing, ambiguous = _resolve(labels, matches)
     files = [path for paths in candidates.values() for path in paths]
-    fingerprints, refused = _Fingerprints(root, cache_dir).of(files)
+    fingerprints, refused = Fingerprints(root, cache_dir).of(
+        files, lambda done, total: tell("clips looked at", done, total)
+    )
     found, unclear = _settle(candidates, fingerprints)
     ambiguous |= unclear
     missing += [clip for clip in candidates if clip not in found and clip not in ambiguous]
@@ -116,6 +108,7 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path) -> Manifest:
         *map(str, annotations.defects),
         *annotations.notes,
         *_refused_notes(refused),
+        *_frames_beside_notes(matches),
         *_disk_notes(annotations, found),
     )
     digest = hashlib.sha256(canonical_json(_content(annotations, found)).encode()).hexdigest()
@@ -128,6 +121,7 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path) -> Manifest:
         ambiguous=dict(sorted(ambiguous.items())),
         notes=notes,
         sha256=digest,
+        quarantined=ScanResults(cache_dir, dataset.name, root).quarantined(found),
     )
 
 
@@ -151,13 +145,12 @@ def _labels(annotations: Annotations) -> dict[str, set[int]]:
 
 
 def _resolve(
-    labels: Mapping[str, set[int]], index: ClipIndex
+    labels: Mapping[str, set[int]], matches: Mapping[str, Match]
 ) -> tuple[dict[str, tuple[str, ...]], list[str], dict[str, tuple[str, ...]]]:
     """Candidates of every clip, the missing ones, and those that share a file with a clip of another label.
 
     A file that several clips of different labels claim belongs to those that name it by its path, if to any.
     """
-    matches = {clip: index.find(clip) for clip in labels}
     claimed: dict[str, set[int]] = {}
     for clip, match in matches.items():
         for file in match.files:
@@ -189,12 +182,13 @@ def _settle(
 
 def _refuse_shared_files(annotations: Annotations, found: Mapping[str, FoundFile]) -> None:
     for name, train, test in _train_and_test(annotations):
-        trained = {found[sample.clip].path: sample.clip for sample in train if sample.clip in found}
+        trained = {found[sample.clip].place: sample.clip for sample in train if sample.clip in found}
         for sample in test:
-            if sample.clip in found and found[sample.clip].path in trained:
+            file = found[sample.clip].place if sample.clip in found else ""
+            if file in trained:
                 raise DataError(
-                    f"{found[sample.clip].path}: trains as {trained[found[sample.clip].path]!r} and is tested as "
-                    f"{sample.clip!r} in {name}; remove it from one of the lists"
+                    f"{file}: trains as {trained[file]!r} and is tested as {sample.clip!r} in {name}; remove it from "
+                    "one of the lists"
                 )
 
 
@@ -214,6 +208,16 @@ def _refused_notes(refused: Mapping[str, str]) -> Iterator[str]:
     if refused:
         path, reason = next(iter(sorted(refused.items())))
         yield f"{len(refused)} files or folders cannot be read and count as missing, e.g. {path} ({reason})"
+
+
+def _frames_beside_notes(matches: Mapping[str, Match]) -> Iterator[str]:
+    beside = {clip: match for clip, match in matches.items() if match.frames_beside}
+    if beside:
+        match = beside[min(beside)]
+        yield (
+            f"{len(beside)} clips have a video file and a folder of frames; the video is used, "
+            f"e.g. {match.files[0]} and not {match.frames_beside[0]}"
+        )
 
 
 def _disk_notes(annotations: Annotations, found: Mapping[str, FoundFile]) -> Iterator[str]:
@@ -236,86 +240,3 @@ def _content(annotations: Annotations, found: Mapping[str, FoundFile]) -> dict[s
         "candidates": sorted(annotations.candidates.items()),
         "files": {clip: file.fingerprint for clip, file in found.items()},
     }
-
-
-# ---------------------------------------------------------------- fingerprints
-
-
-class _Fingerprints:
-    """Fingerprints of files under one root, remembered by path, size and time of change in one JSON file."""
-
-    def __init__(self, root: Path, cache_dir: Path) -> None:
-        self._root = root
-        name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
-        self._file = cache_dir / "manifests" / f"fingerprints-{name}.json"
-
-    def of(self, paths: Iterable[str]) -> tuple[dict[str, FoundFile], dict[str, str]]:
-        """The files below the root with their fingerprints, and those that cannot be read with the system's reason."""
-        known = self._load()
-        refused: dict[str, str] = {}
-
-        def read(path: str) -> list[Any] | None:
-            file = self._root / path
-            try:
-                status = file.stat()
-                current = [status.st_size, status.st_mtime_ns]
-                return (
-                    [*current, _fingerprint(file, status.st_size)]
-                    if known.get(path, [])[:2] != current
-                    else known[path]
-                )
-            except OSError as error:
-                refused[path] = error.strerror or str(error)
-                return None
-
-        wanted = sorted(set(paths))
-        # Reading is most of the work, on network file systems above all, and leaves the interpreter's lock.
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            blocks = [wanted[start : start + 64] for start in range(0, len(wanted), 64)]
-            read_blocks = pool.map(lambda block: [read(path) for path in block], blocks)
-            entries = dict(zip(wanted, chain.from_iterable(read_blocks), strict=True))
-        readable = {path: entry for path, entry in entries.items() if entry is not None}
-        if any(known.get(path) != entry for path, entry in readable.items()):
-            self._store(known | readable)
-        return {path: FoundFile(self._root / path, entry[0], entry[2]) for path, entry in readable.items()}, refused
-
-    def _load(self) -> dict[str, list[Any]]:
-        try:
-            stored = json.loads(self._file.read_text(encoding="utf-8"))
-            if stored["version"] == _CACHE_VERSION:
-                files: dict[str, list[Any]] = stored["files"]
-                return {path: entry for path, entry in files.items() if len(entry) == 3}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _log.warning("%s: not usable (%s); clips are fingerprinted again", self._file, error)
-        return {}
-
-    def _store(self, entries: Mapping[str, list[Any]]) -> None:
-        text = json.dumps({"version": _CACHE_VERSION, "files": entries})
-        try:
-            write_atomically(self._file, text)
-        except OSError as error:
-            _log.warning("%s: cannot be written (%s); fingerprints are not remembered", self._file, error.strerror)
-
-
-def _fingerprint(file: Path, size: int) -> str:
-    digest = hashlib.sha256(str(size).encode())
-    with file.open("rb") as stream:
-        digest.update(stream.read(_END_BYTES))
-        stream.seek(max(_END_BYTES, size - _END_BYTES))
-        digest.update(stream.read(_END_BYTES))
-    return digest.hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old or the new one, never a part. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -61,7 +61,7 @@ def test_a_clip_is_never_taken_from_another_class(tmp_path: Path) -> None:
 
 
 def test_hidden_files_and_other_files_are_no_clips(tmp_path: Path) -> None:
-    make(tmp_path, "Run/._1.mp4", ".trash/1.mp4", "Run/1.jpg")
+    make(tmp_path, "Run/._1.mp4", ".trash/1.mp4", "Run/poster.jpg", "Run/.1.jpg")
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
     assert scan(tmp_path).videos == ()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.data import manifest as manifests
+from petl_bench.data import fingerprints
 from petl_bench.data.manifest import Manifest, build_manifest, coverage
 from petl_bench.dataset import Annotations, Dataset, Sample
 from petl_bench.errors import DataError
@@ -83,7 +83,7 @@ def test_change_at_the_end_of_a_long_file_changes_the_hash(root: Path) -> None:
 
 def test_files_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build(root)
-    monkeypatch.setattr(manifests, "_fingerprint", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(fingerprints, "_fingerprint", lambda *_: pytest.fail("read again"))
     assert build(root) == first
 
 
@@ -113,14 +113,14 @@ def test_missing_clips_are_counted(root: Path) -> None:
 
 
 def test_file_that_cannot_be_read_counts_as_missing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = manifests._fingerprint
+    read = fingerprints._fingerprint
 
-    def refuse(file: Path, size: int) -> str:
-        if file.name == "4.mp4":
+    def refuse(place: str, size: int) -> str:
+        if place.endswith("/4.mp4"):
             raise PermissionError(13, "Permission denied")
-        return read(file, size)
+        return read(place, size)
 
-    monkeypatch.setattr(manifests, "_fingerprint", refuse)
+    monkeypatch.setattr(fingerprints, "_fingerprint", refuse)
     manifest = build(root)
     assert manifest.missing == ("Walk/4.mp4",)
     assert "Walk/4.mp4 (Permission denied)" in manifest.notes[-1]

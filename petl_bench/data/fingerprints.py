@@ -1,0 +1,139 @@
+"""Fingerprints of clips: what a file or a folder of frames holds, told by its size and the ends of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from petl_bench.data.frames_reader import content_ends, folder_fingerprint, folder_stamp
+from petl_bench.errors import StoreError
+from petl_bench.files import write_atomically
+
+_log = logging.getLogger(__name__)
+
+#: Bytes read at each end of a file.
+END_BYTES = 64 * 1024
+_CACHE_VERSION = 2
+#: Reading is most of the work on network file systems, and leaves the interpreter's lock.
+_THREADS = 8
+_BLOCK = 256
+
+#: What the memory holds of a clip: a stamp that changes with the file, its bytes, its fingerprint.
+_Entry = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A clip's file or folder of frames: its absolute path as text, its size in bytes, and its fingerprint.
+
+    That is a hash of a file's size and its first and last 64 KiB, or of a folder's frames (see `folder_fingerprint`).
+    """
+
+    place: str
+    bytes: int
+    fingerprint: str
+
+    @property
+    def path(self) -> Path:
+        """Where it lies. Made when asked for: a quarter of a million of them take seconds."""
+        return Path(self.place)
+
+
+class Fingerprints:
+    """Fingerprints of clips under one root, remembered in one JSON file for as long as the clips stay as they are."""
+
+    def __init__(self, root: Path, cache_dir: Path) -> None:
+        self._root = str(root)
+        self._file = cache_dir / "manifests" / f"fingerprints-{root_name(root)}.json"
+
+    def of(
+        self, paths: Iterable[str], progress: Callable[[int, int], None] | None = None
+    ) -> tuple[dict[str, FoundFile], dict[str, str]]:
+        """The clips below the root with their fingerprints, and those that cannot be read with the system's reason.
+
+        `progress` is called now and then with the number of clips done and the number of all.
+        """
+        known = self._load()
+        refused: dict[str, str] = {}
+
+        def read(path: str) -> _Entry | None:
+            try:
+                return _entry(f"{self._root}/{path}", known.get(path))
+            except OSError as error:
+                refused[path] = error.strerror or str(error)
+                return None
+
+        wanted = sorted(set(paths))
+        entries = dict(zip(wanted, self._read_all(read, wanted, progress), strict=True))
+        readable = {path: entry for path, entry in entries.items() if entry is not None}
+        if any(known.get(path) is not entry for path, entry in readable.items()):
+            self._store(known | readable)
+        found = {path: FoundFile(f"{self._root}/{path}", entry[1], entry[2]) for path, entry in readable.items()}
+        return found, refused
+
+    def _read_all(
+        self,
+        read: Callable[[str], _Entry | None],
+        wanted: Sequence[str],
+        progress: Callable[[int, int], None] | None,
+    ) -> Iterable[_Entry | None]:
+        blocks = [wanted[start : start + _BLOCK] for start in range(0, len(wanted), _BLOCK)]
+        done: list[list[_Entry | None]] = []
+        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+            for block in pool.map(lambda block: [read(path) for path in block], blocks):
+                done.append(block)
+                if progress is not None:
+                    progress(min(len(done) * _BLOCK, len(wanted)), len(wanted))
+        return chain.from_iterable(done)
+
+    def _load(self) -> dict[str, _Entry]:
+        try:
+            stored = json.loads(self._file.read_bytes())
+            if stored["version"] == _CACHE_VERSION:
+                files: dict[str, _Entry] = stored["files"]
+                return {path: entry for path, entry in files.items() if len(entry) == 3}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _log.warning("%s: not usable (%s); clips are fingerprinted again", self._file, error)
+        return {}
+
+    def _store(self, entries: Mapping[str, _Entry]) -> None:
+        text = json.dumps({"version": _CACHE_VERSION, "files": entries})
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._file, text.encode())
+        except (OSError, StoreError) as error:
+            _log.warning("%s; fingerprints are not remembered", error)
+
+
+def root_name(root: Path) -> str:
+    """A short name of a data root, for files in the cache that belong to it."""
+    return hashlib.sha256(str(root).encode()).hexdigest()[:16]
+
+
+def _entry(place: str, known: _Entry | None) -> _Entry:
+    """The entry of a file or folder; the known one where its stamp is still right. Raises OSError."""
+    status = os.stat(place)  # noqa: PTH116 - hundreds of thousands of files, and Path is slow
+    is_folder = stat.S_ISDIR(status.st_mode)
+    stamp = folder_stamp(Path(place)) if is_folder else [status.st_size, status.st_mtime_ns]
+    if known is not None and known[0] == stamp:
+        return known
+    if is_folder:
+        return [stamp, *folder_fingerprint(Path(place), END_BYTES)]
+    return [stamp, status.st_size, _fingerprint(place, status.st_size)]
+
+
+def _fingerprint(place: str, size: int) -> str:
+    digest = hashlib.sha256(str(size).encode())
+    digest.update(content_ends(place, size, END_BYTES))
+    return digest.hexdigest()
