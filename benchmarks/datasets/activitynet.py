@@ -53,7 +53,7 @@ class ActivityNet(Dataset):
   pages     = {961--970},
   year      = {2015}
 }""",
-        licence="not stated here; look it up at its source",
+        licence="not stated here",
     )
     defects = (_TWO_ORDERS,)
     licence = "look it up at the source; videos come from YouTube and keep their owners' rights"

@@ -49,7 +49,7 @@ class SomethingSomethingV2(Dataset):
   pages     = {5842--5850},
   year      = {2017}
 }""",
-        licence="its owner's own terms",
+        licence="not stated here",
     )
     views = (2, 3)  # as MSTA's logs say
     defects = (_TWO_VERSIONS,)

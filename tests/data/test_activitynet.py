@@ -152,6 +152,14 @@ def test_videos_are_found_by_id_and_letter_case(tmp_path: Path) -> None:
     }
 
 
+def test_instances_and_videos_as_folders_of_frames_are_found(tmp_path: Path) -> None:
+    write_text4vis(tmp_path)
+    for clip in ("v_-DG--pjY5gg", "wONwHYy59Tc", "FWbCX1wBVo1_0", "FWbCX1wBVo1_11"):
+        write(tmp_path, f"frames/{clip}/img_00001.jpg", [clip])
+    found = build_manifest(activitynet(), tmp_path, tmp_path / "cache").found
+    assert set(found) == {"-DG--pjY5gg", "wONwHYy59Tc", "FWbCX1wBVo1_0", "FWbCX1wBVo1_11"}
+
+
 IDS = st.text("abcXYZ019_-", min_size=11, max_size=11).filter(lambda video: not video.startswith("v_"))
 
 

@@ -125,6 +125,50 @@ def test_frame_count_is_not_read_into_the_path(tmp_path: Path) -> None:
     assert clips(formats.read_counted_list(path)) == [("run/a_b", 0), ("walk/c", 1)]
 
 
+@pytest.mark.parametrize("rows", ["run/a 0 163 0\nwalk/b 0 12 1", "12 0 163 0\r\n-b 0 12 1\r\n", "a 5 0\nb\t0\t12\t1"])
+def test_rows_that_start_at_frame_0_are_whole_folders(tmp_path: Path, rows: str) -> None:
+    found = clips(formats.read_counted_list(write(tmp_path, "val_rawframes.txt", rows)))
+    assert found == [(row.split()[0], label) for label, row in enumerate(rows.splitlines())]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("run/a 213 122 2", r"line 2: 3 numbers follow the clip 'run/a': several labels, or a part .* frame 213 on"),
+        ("run/a 163 1 5 7", r"line 2: 4 numbers follow the clip 'run/a'"),
+        ("run/a 0 0 163 1", r"line 2: 4 numbers follow the clip 'run/a'"),
+        ("run/a x 1", "line 2: the number of frames 'x' is not a whole number"),
+        ("run/a 163 x", "line 2: the label 'x' is not a whole number"),
+        ("run/a 1", "line 2: expected a clip and a number"),
+        ("/disk/run/a 163 1", "line 2: '/disk/run/a' is an absolute path"),
+        ("run/../../a 163 1", "line 2: .* leaves the data root"),
+    ],
+)
+def test_bad_counted_list_names_file_and_line(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as error:
+        formats.read_counted_list(write(tmp_path, "rawframes.txt", f"walk/b 5 0\n{row}\n"))
+    assert "rawframes.txt" in str(error.value)
+
+
+@pytest.mark.parametrize("path", ["/disk/frames/run/a", "C:\\frames\\run\\a", "\\\\server\\run\\a", "run/a"])
+def test_foreign_absolute_paths_keep_class_folder_and_clip(tmp_path: Path, path: str) -> None:
+    found = formats.read_counted_list(write(tmp_path, "val.txt", f"{path} 163 3\r\n"), foreign=True)
+    assert clips(found) == [("run/a", 3)]
+
+
+@pytest.mark.parametrize("path", ["/disk/../..", "/disk/..", "a/../b"])
+def test_foreign_paths_do_not_leave_the_root(tmp_path: Path, path: str) -> None:
+    with pytest.raises(DataError, match="leaves the data root"):
+        formats.read_counted_list(write(tmp_path, "val.txt", f"{path} 163 3\n"), foreign=True)
+
+
+def test_list_with_frame_counts_is_not_read_as_a_list_of_names(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"videos\.txt, line 1: every row has two numbers"):
+        formats.read_list(write(tmp_path, "videos.txt", "run/a 163 0\nwalk/b 12 1\n"))
+    named = formats.read_list(write(tmp_path, "videos.txt", "take 1 0\nother 1\n"))
+    assert clips(named) == [("take 1", 0), ("other", 1)]
+
+
 def test_milnce_csv(tmp_path: Path) -> None:
     content = "video_id,label,split1,split2,split3\na.avi,brush_hair_test,1,2,0\nb.avi,walk_test,2,1,1\n"
     lists = formats.read_milnce_csv(write(tmp_path, "hmdb51.csv", content))
@@ -212,6 +256,20 @@ def test_lists_survive_a_round_trip(rows: list[tuple[str, int]], tmp_path_factor
 
 
 @given(
+    rows=st.lists(st.tuples(CLIPS, st.integers(0, 9999), st.integers(0, 400)), min_size=1, max_size=8),
+    offset=st.sampled_from(["", "0 "]),
+)
+def test_counted_lists_survive_a_round_trip(
+    rows: list[tuple[str, int, int]], offset: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("lists") / "train.txt"
+    unique = list({clip: (clip, frames, label) for clip, frames, label in rows}.values())
+    for end in ("\n", "\r\n"):
+        path.write_bytes(end.join(f"{clip} {offset}{frames} {label}" for clip, frames, label in unique).encode())
+        assert clips(formats.read_counted_list(path)) == [(clip, label) for clip, _, label in unique]
+
+
+@given(
     before=st.lists(st.sampled_from(["a", "..", ".", "", "b c"]), max_size=4),
     after=st.lists(st.sampled_from(["a", "..", ".", "x.mp4"]), min_size=1, max_size=4),
     slash=st.sampled_from(["/", "\\"]),
@@ -280,3 +338,29 @@ def test_published_label_files_are_read(real_data: Path) -> None:
 def test_absolute_frame_lists_are_refused(real_data: Path) -> None:
     with pytest.raises(DataError, match="absolute path"):
         formats.read_counted_list(real_data / "annotations" / "actionclip" / "val_frames_re.txt")
+
+
+def test_absolute_frame_lists_are_read_by_class_folder_and_clip(real_data: Path) -> None:
+    rows = formats.read_counted_list(real_data / "annotations/actionclip/val_frames_re.txt", foreign=True).rows
+    assert (rows[0].clip, rows[0].label) == ("ice_skating/99elfyHn6wo", 164)
+    assert {row.clip.count("/") for row in rows} == {1}
+    assert len(rows) == 2000  # of 19,357: the sample is cut
+
+
+def test_published_frame_lists_have_the_published_counts(real_data: Path) -> None:
+    folder = real_data / "annotations" / "text4vis"
+    counts = {path: len(formats.read_counted_list(folder / path).rows) for path in (
+        "ucf101/val_rgb_split_1.txt", "hmdb51/val_rgb_split_1.txt", "activitynet/anet_val_video_fps1.txt"
+    )}  # fmt: skip
+    assert list(counts.values()) == [3783, 1530, 4926]
+    for path in counts:
+        with pytest.raises(DataError, match="every row has two numbers"):
+            formats.read_list(folder / path)
+
+
+def test_official_lists_end_lines_with_crlf_and_count_from_1(real_data: Path) -> None:
+    folder = real_data / "annotations/ucf101_official/ucfTrainTestlist"
+    assert (folder / "trainlist01.txt").read_bytes().count(b"\r\n") == 9537
+    labels = [row.label for row in formats.read_list(folder / "trainlist01.txt").rows]
+    assert (min(map(int, labels)), max(map(int, labels))) == (1, 101)
+    assert formats.read_class_index(folder / "classInd.txt")[0] == "ApplyEyeMakeup"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,53 @@ def test_lists_without_the_defect_have_no_note(tmp_path: Path) -> None:
         assert not any(defect.id == "swapped-names" for defect in found.defects)
 
 
+@pytest.mark.parametrize("form", ["{} 163 {}", "{} 0 163 {}"])
+def test_mmaction2_lists_of_frame_folders(tmp_path: Path, form: str) -> None:
+    write(tmp_path, "hmdb51/label_map.txt", [name.replace(" ", "_") for name in MEANT])
+    rows = [form.format(f"{MEANT[i].replace(' ', '_')}/{clip(i, 1)[:-4]}", i) for i in range(5)]
+    write(tmp_path, "hmdb51_val_split_2_rawframes.txt", rows)
+    found = read(tmp_path)
+    assert (found.classes, [s.clip for s in found.test[2]]) == (tuple(MEANT), [clip(i, 1) for i in range(5)])
+
+
+def test_actionclip_lists_carry_the_defect_too(tmp_path: Path) -> None:
+    write_labels(tmp_path, "hmdb51_labels.csv", PUBLISHED)
+    rows = [f"/public/frames/{MEANT[i].replace(' ', '_')}/{clip(i, 1)[:-4]} 163 {i}" for i in range(5)]
+    write(tmp_path, "lists/hmdb51/val_rgb_split1.txt", rows, "\r\n")
+    found = read(tmp_path)
+    assert named(found) == {clip(i, 1): PUBLISHED[i] for i in range(5)}
+    assert [defect.id for defect in found.defects] == ["swapped-names"]
+
+
+def test_full_list_is_a_test_split_of_its_own(vificlip: Path) -> None:
+    write_labels(vificlip, "hmdb51_labels.csv", MEANT)
+    rows = [f"{MEANT[i].replace(' ', '_')}/{clip(i, n)[:-4]} 0 {i}" for i in range(5) for n in range(4)]
+    write(vificlip, "hmdb51/hmdb_full_for_zeroshot.txt", rows)
+    full = read(vificlip, lists="text4vis_full")
+    assert (full.train, list(full.test), len(full.test[1])) == ({}, [1], 20)
+    assert full.classes == tuple(MEANT)
+    assert len(read(vificlip).test[1]) == 10
+
+
+def test_corrected_and_swapped_label_files_beside_each_other(vificlip: Path) -> None:
+    """Training clips from Text4Vis, whose csv is right, and test clips from ViFi-CLIP: a clip's content decides."""
+    write_labels(vificlip, "hmdb51_labels.csv", MEANT)
+    rows = [f"{MEANT[i].replace(' ', '_')}/{clip(i, 9)[:-4]} 438 {i}" for i in range(5)]
+    write(vificlip, "hmdb51/train_rgb_split_1.txt", rows)
+    for names, classes in (("published", PUBLISHED), ("corrected", MEANT)):
+        found = read(vificlip, label_names=names)
+        assert [named(found)[clip(i, 9)] for i in range(5)] == classes
+        assert [named(found)[clip(i, 1)] for i in range(5)] == classes
+
+
+def test_defects_that_apply_are_told(vificlip: Path) -> None:
+    assert [d.id for d in read(vificlip).defects] == [d.id for d in hmdb51().defects]
+    manifest = build_manifest(hmdb51(), vificlip, vificlip / "cache")
+    assert any(
+        note.startswith("known defect swapped-names: hmdb_51_labels.csv swaps 4 of 5") for note in manifest.notes
+    )
+
+
 def test_single_wrong_label_is_refused(vificlip: Path) -> None:
     write(vificlip, "hmdb_splits/val1.txt", [f"{clip(0, 1)} 0", f"{clip(0, 2)} 1", f"{clip(1, 1)} 1"])
     with pytest.raises(DataError, match=r"val1\.txt, line 2: the label says 'kick ball', .* says 'brush hair'"):
@@ -183,6 +231,45 @@ def test_real_names_after_correction_are_those_of_every_file(real_data: Path) ->
     wrong = [c for c, name in named(found).items() if stated_class(found.classes, c) not in (name, None)]
     assert wrong == []
     assert found.classes == read(real_data, lists="text4vis").classes == read(real_data, lists="milnce").classes
+
+
+def test_real_few_shot_lists_train_and_are_not_nested(real_data: Path) -> None:
+    found = read(real_data)
+    assert {key: len(samples) for key, samples in found.few_shot.items()} == {
+        (1, 2): 102, (1, 4): 204, (1, 8): 408, (1, 16): 816
+    }  # fmt: skip
+    for samples in found.few_shot.values():
+        assert set(samples) <= set(found.train[1])
+    for fewer, more in ((2, 4), (4, 8), (8, 16)):
+        assert not set(found.few_shot[1, fewer]) <= set(found.few_shot[1, more])
+
+
+def test_real_base_classes_are_the_last_of_the_alphabet(real_data: Path) -> None:
+    half = read(real_data).base_to_novel
+    assert half is not None
+    assert sorted(half.base) == list(range(25, 51))
+
+
+def test_real_awkward_names_are_read_and_found(real_data: Path, tmp_path: Path) -> None:
+    clips = {sample.clip for _, samples in named_lists(read(real_data)) for sample in samples}
+    with (real_data / "annotations/milnce/hmdb51.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 6_766
+    assert clips == {row["video_id"] for row in rows if {row[f"split{split}"] for split in (1, 2, 3)} != {"0"}}
+    assert set("()[]!#&+;~@") <= set("".join(clips))
+    assert any("_np10_" in clip for clip in clips)
+    found = build_manifest(hmdb51(), real_data, tmp_path).found
+    assert "Golf_Tips_-_Hit_The_Driver_300+_Yards!!!_golf_f_nm_np1_fr_med_0.avi" in found
+
+
+def test_real_mmaction2_label_map_fits_the_lists(real_data: Path, tmp_path: Path) -> None:
+    names = (real_data / "annotations/mmaction2/label_maps/hmdb51/label_map.txt").read_text().splitlines()
+    write(tmp_path, "hmdb51/label_map.txt", names)
+    samples = read(real_data).test[1]
+    write(tmp_path, "hmdb51_val_split_1_videos.txt", [f"{names[s.label]}/{s.clip} {s.label}" for s in samples])
+    found = read(tmp_path)
+    assert found.test[1] == samples
+    assert found.classes == read(real_data, label_names="corrected").classes
 
 
 def test_real_forms_agree(real_data: Path) -> None:

@@ -149,6 +149,17 @@ def test_clips_of_any_extension_are_found(tmp_path: Path) -> None:
     assert any(note.startswith("known defect v1-label-map") for note in manifest.notes)
 
 
+@pytest.mark.parametrize("frame", ["{:06d}.jpg", "img_{:05d}.jpg"])
+def test_clips_as_folders_of_frames_are_found(tmp_path: Path, frame: str) -> None:
+    write(tmp_path, "something/v2/category.txt", "\n".join(CLASSES))
+    write(tmp_path, "something/v2/val_videofolder.txt", rows(TEST, "{id} 2 {label}"))
+    for sample in TEST:
+        for number in (1, 2):
+            write(tmp_path, f"frames/{sample.clip.removesuffix('.webm')}/{frame.format(number)}", sample.clip)
+    manifest = build_manifest(ssv2(), tmp_path, tmp_path / "cache")
+    assert (set(manifest.found), manifest.missing) == ({sample.clip for sample in TEST}, ())
+
+
 # ---------------------------------------------------------------- bad input
 
 

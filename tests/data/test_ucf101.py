@@ -121,6 +121,80 @@ def test_text4vis_and_mmaction2_lists(tmp_path: Path) -> None:
     assert read(tmp_path, lists="mmaction2").test == {1: TEST}
 
 
+@pytest.mark.parametrize("form", ["{} 163 {}", "{} 0 163 {}"])
+def test_mmaction2_lists_of_frame_folders(tmp_path: Path, form: str) -> None:
+    write(tmp_path, "ucf101/label_map.txt", CLASSES)
+    rows = [form.format(f"{CLASSES[i]}/{clip(i, 1)[:-4]}", i) for i in range(4)]
+    write(tmp_path, "ucf101/ucf101_val_split_1_rawframes.txt", rows)
+    assert read(tmp_path).test == read(tmp_path, lists="mmaction2").test == {1: TEST}
+
+
+def test_mmaction2_lists_with_several_labels_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "ucf101/label_map.txt", CLASSES)
+    rows = [f"{CLASSES[0]}/{clip(0, 1)} 0", f"{CLASSES[1]}/{clip(1, 1)} 1 3"]
+    write(tmp_path, "ucf101/ucf101_val_split_1_videos.txt", rows)
+    with pytest.raises(DataError, match=r"videos\.txt, line 2: several numbers .* one label per clip"):
+        read(tmp_path)
+
+
+def test_actionclip_lists_with_absolute_paths(tmp_path: Path) -> None:
+    write(tmp_path, "lists/ucf_labels.csv", ["id,name", *(f"{i},{name}" for i, name in enumerate(CLASSES))], "\r\n")
+    rows = [f"/public/frames/{CLASSES[i]}/{clip(i, 1)[:-4]} 163 {i}" for i in range(4)]
+    write(tmp_path, "lists/ucf101/val_rgb_split1.txt", rows, "\r\n")
+    assert read(tmp_path).test == read(tmp_path, lists="actionclip").test == {1: TEST}
+
+
+def test_copies_of_the_same_lists_count_once(tmp_path: Path) -> None:
+    """X-CLIP and OST publish ViFi-CLIP's files under the same names."""
+    for folder in ("ViFi-CLIP", "VideoX/X-CLIP", "OST"):
+        write_vificlip(tmp_path / folder)
+    assert (read(tmp_path).test, read(tmp_path).few_shot) == ({1: TEST}, {(1, 2): OFFICIAL_TRAIN})
+    write(tmp_path, "OST/labels/ucf_101_labels.csv", ["id,name", "0,Archery", "1,Typing"])
+    with pytest.raises(DataError, match=r"several different files are called ucf_101_labels\.csv: OST/"):
+        read(tmp_path)
+
+
+def test_full_list_is_a_test_split_of_its_own(tmp_path: Path) -> None:
+    write_official(tmp_path)
+    write(tmp_path, "labels/ucf_labels.csv", ["id,name", *(f"{i},{name}" for i, name in enumerate(CLASSES))])
+    samples = (*OFFICIAL_TRAIN, *TEST)
+    rows = [f"{CLASSES[s.label]}/{s.clip[:-4]} 163 {s.label}" for s in samples]
+    write(tmp_path, "lists/ucf101/ucf_full_for_zeroshot.txt", rows)
+    full = read(tmp_path, lists="text4vis_full")
+    assert (full.train, full.test) == ({}, {1: samples})
+    assert read(tmp_path).test == {1: TEST}
+
+
+def test_numbers_mean_the_label_file_that_came_with_the_list(tmp_path: Path) -> None:
+    write_official(tmp_path)
+    names = ["Typing", "Archery", "HandstandPushups", "BasketballDunk"]
+    write(tmp_path, "ucf101/label_map.txt", names)
+    rows = [f"{clip(i, 1)} {names.index(CLASSES[i])}" for i in range(4)]
+    write(tmp_path, "ucf101/ucf101_val_split_1_videos.txt", rows)
+    (tmp_path / "ucfTrainTestlist/testlist01.txt").unlink()
+    found = read(tmp_path)
+    assert found.classes == tuple(CLASSES)
+    assert (found.train, found.test) == ({1: OFFICIAL_TRAIN}, {1: TEST})
+    write(tmp_path, "ucf101/label_map.txt", [*names[:3], "Surfing"])
+    with pytest.raises(DataError, match=r"label_map\.txt: 'Surfing' of its label file is none of the classes"):
+        read(tmp_path)
+
+
+def test_defects_that_apply_are_told(tmp_path: Path) -> None:
+    write_official(tmp_path / "official")
+    write_vificlip(tmp_path / "vificlip")
+    official, vificlip = ([d.id for d in read(tmp_path / form).defects] for form in ("official", "vificlip"))
+    assert official == ["handstand-spelling"]
+    assert vificlip == ["handstand-spelling", "msta-one-draw", "msta-own-lists"]
+    assert [defect.id for defect in ucf101().defects] == vificlip
+    notes = build_manifest(ucf101(), tmp_path / "official", tmp_path / "cache").notes
+    assert any(note.startswith("known defect handstand-spelling: ") for note in notes)
+
+
+def test_published_views() -> None:
+    assert (ucf101().views, DATASETS.get("hmdb51")().views, DATASETS.get("ssv2")().views) == ((5, 3), (10, 3), (2, 3))
+
+
 @pytest.mark.parametrize("layout", ["{name}", "UCF-101/{folder}/{name}", "{folder}/{stem}.mp4", "a/b/{name}"])
 def test_clips_are_found_in_the_layouts_that_users_have(tmp_path: Path, layout: str) -> None:
     write_official(tmp_path)
@@ -203,6 +277,34 @@ def test_real_lists(real_data: Path) -> None:
     for samples in half.draws.values():
         assert set(samples) <= set(half.base_train) <= set(found.train[1])
     assert {*half.base_test, *half.novel_test} == set(found.test[1])
+
+
+def test_real_few_shot_lists_train_and_are_not_nested(real_data: Path) -> None:
+    found = read(real_data)
+    for samples in found.few_shot.values():
+        assert set(samples) <= set(found.train[1])
+    for fewer, more in ((2, 4), (4, 8), (8, 16)):
+        assert not set(found.few_shot[1, fewer]) <= set(found.few_shot[1, more])
+    half = found.base_to_novel
+    assert half is not None
+    assert len({*found.few_shot[1, 16]} & {*half.draws[0]}) == 112
+
+
+def test_real_class_and_file_names_differ_in_a_letter(real_data: Path) -> None:
+    found = read(real_data)
+    label = found.classes.index("HandstandPushups")
+    clips = [sample.clip for sample in found.test[1] if sample.label == label]
+    assert clips
+    assert all(clip.startswith("v_HandStandPushups_") for clip in clips)
+
+
+def test_real_mmaction2_label_map_fits(real_data: Path, tmp_path: Path) -> None:
+    names = (real_data / "annotations/mmaction2/label_maps/ucf101/label_map.txt").read_text().splitlines()
+    write(tmp_path, "ucf101/label_map.txt", names)
+    samples = read(real_data).test[1]
+    rows = [f"{names[s.label]}/{s.clip[:-4]} 163 {s.label}" for s in samples]
+    write(tmp_path, "ucf101_val_split_1_rawframes.txt", rows)
+    assert read(tmp_path).test[1] == samples
 
 
 def test_real_forms_agree(real_data: Path) -> None:
