@@ -21,7 +21,6 @@ from petl_bench.errors import DataError
 #: Start and end in seconds, as most downloaders put them after the id. Ids hold `_` themselves: never split there.
 _TIMES = re.compile(r"_[0-9]{6}_[0-9]{6}$")
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
-_COUNTED = re.compile(r"(\S.*?)[ \t]+([0-9]+)[ \t]+(-?[0-9]+)")
 _OFFICIAL_COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
 
 
@@ -84,24 +83,8 @@ def read_counted_list(path: Path) -> ClipList:
 
 
 def read_foreign_list(path: Path) -> ClipList:
-    """`<path> <frames> <label>` with the absolute paths of its authors' disk (ActionCLIP), every id once.
-
-    Of an absolute path the last two parts are kept, `<class folder>/<id>`; nothing else of it is ever used.
-    """
-    rows = []
-    for number, line in formats.read_lines(path):
-        where = f"{path}, line {number}"
-        match = _COUNTED.fullmatch(line.strip(" \t"))
-        if match is None:
-            raise DataError(f"{where}: expected `<path> <frames> <label>`, found {line.strip()!r}")
-        rows.append(Row(number, formats.clip_path(_without_foreign_root(match[1]), where), int(match[3])))
-    return once(ClipList(path, tuple(rows)))
-
-
-def _without_foreign_root(text: str) -> str:
-    parts = text.replace("\\", "/").split("/")
-    absolute = not parts[0] or re.fullmatch(r"[A-Za-z]:", parts[0])
-    return "/".join([part for part in parts[1:] if part][-2:]) if absolute else text
+    """`<path> <frames> <label>`, every id once; of absolute paths (ActionCLIP's) `<class folder>/<id>` is kept."""
+    return once(formats.read_counted_list(path, foreign=True))
 
 
 def read_official_csv(path: Path) -> ClipList:

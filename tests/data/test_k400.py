@@ -220,8 +220,8 @@ def test_actionclip_list_loses_the_path_of_its_authors(tmp_path: Path, prefix: s
         ("/data/../.. 250 0", "leaves the data root"),
         ("../ice_skating/abcdefghijk 250 0", "leaves the data root"),
         ("/ 250 0", "names no clip|absolute"),
-        ("/data/ice_skating/abcdefghijk 1", "expected `<path> <frames> <label>`"),
-        ("/data/ice_skating/abcdefghijk many 1", "expected `<path> <frames> <label>`"),
+        ("/data/ice_skating/abcdefghijk 1", "expected a clip and a number"),
+        ("/data/ice_skating/abcdefghijk many 1", "the number of frames 'many' is not a whole number"),
     ],
 )
 def test_bad_actionclip_rows_are_named(tmp_path: Path, row: str, message: str) -> None:
