@@ -28,7 +28,7 @@ from petl_bench.running.values import (
     training_values,
 )
 from petl_bench.setting import Case
-from petl_bench.trial import Trial
+from petl_bench.trial import Places, Trial
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,7 @@ class _Draft:
         start_from: str = "",
         source_sha256: str = "",
     ) -> Trial:
-        task = data.task(part.setting.setting, case)
-        if not self._rehearsal:
-            data.refuse_unscorable(task)
+        group = data.group(part.setting, case)
         spec, options = part.spec, part.setting
         trial = Trial(
             method=method.method.name,
@@ -149,8 +147,8 @@ class _Draft:
             dataset_version=data.version,
             dataset_options=data.options,
             manifest_sha256=data.manifest.sha256,
-            locations=_locations(data.dataset, method.method),
-            descriptions_sha256=data.descriptions_of(method.method, task),
+            locations=part.locations(method, data),
+            descriptions_sha256=data.descriptions_of(method.method, group.task),
             split=case.split,
             shots=case.shots,
             seed=case.seed,
@@ -164,8 +162,8 @@ class _Draft:
             source_sha256=source_sha256,
         )
         if trial.key not in self.jobs:
-            self.jobs[trial.key] = Job(trial=trial, places=places_of(spec, data, part.weights))
-            self.clips[trial.key] = data.clips(task)
+            self.jobs[trial.key] = Job(trial=trial, places=part.places(data))
+            self.clips[trial.key] = group.clips
             self.trainable[trial.key] = 0 if trial.start_from else method.trainable
         return trial
 
@@ -190,6 +188,14 @@ class _Part:
     def __init__(self, spec: Spec, setting: PlannedSetting, overrides: Overrides, weights: ResolvedWeights) -> None:
         self.spec, self.setting, self.overrides, self.weights = spec, setting, overrides, weights
         self._training: dict[tuple[str, str], dict[str, Any]] = {}
+        self._places: dict[str, Places] = {}
+        self._locations: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+
+    def places(self, data: PlannedDataset) -> Places:
+        """Where the files of the trials on a data set lie."""
+        if data.dataset.name not in self._places:
+            self._places[data.dataset.name] = places_of(self.spec, data, self.weights)
+        return self._places[data.dataset.name]
 
     def training(self, method: PlannedMethod, data: PlannedDataset) -> dict[str, Any]:
         """The training options of a method on a data set."""
@@ -200,10 +206,13 @@ class _Part:
             )
         return self._training[known]
 
-
-def _locations(*plugins: Any) -> dict[str, dict[str, Any]]:
-    """Where the plugins' files lie, for those that were told."""
-    return {plugin.name: locations for plugin in plugins if (locations := plugin.locations())}
+    def locations(self, method: PlannedMethod, data: PlannedDataset) -> dict[str, dict[str, Any]]:
+        """Where the files of a method and a data set lie, for those that were told."""
+        known = (method.method.name, data.dataset.name)
+        if known not in self._locations:
+            told = {each.name: each.locations() for each in (data.dataset, method.method)}
+            self._locations[known] = {name: locations for name, locations in told.items() if locations}
+        return self._locations[known]
 
 
 def _done(output: Path, keys: Mapping[str, Job]) -> frozenset[str]:

@@ -17,7 +17,7 @@ from petl_bench.method import Method
 from petl_bench.models.weights import ResolvedWeights
 from petl_bench.registry import DATASETS
 from petl_bench.running.spec import Spec
-from petl_bench.running.values import Overrides, plugin_version
+from petl_bench.running.values import Overrides, PlannedSetting, plugin_version
 from petl_bench.setting import Case, Setting, Task
 from petl_bench.trial import Places, canonical_json
 
@@ -33,6 +33,14 @@ class Clips:
 
 
 @dataclass(frozen=True)
+class CaseGroup:
+    """What the first of the cases that differ only in their seed trains and evaluates, and how many clips that are."""
+
+    task: Task
+    clips: Clips
+
+
+@dataclass(frozen=True)
 class PlannedDataset:
     """A data set with its values, and what of it lies on this machine.
 
@@ -44,7 +52,7 @@ class PlannedDataset:
     options: Mapping[str, Any]
     manifest: Manifest
     here: bool
-    _tasks: dict[tuple[str, Case], Task] = field(default_factory=dict)
+    _groups: dict[tuple[str, str, int | None, str], CaseGroup] = field(default_factory=dict)
     _descriptions: dict[tuple[str, str, tuple[str, ...]], str] = field(default_factory=dict)
 
     @property
@@ -53,35 +61,37 @@ class PlannedDataset:
         identity = [self.dataset.name, self.version, dict(self.options), self.manifest.sha256]
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
-    def task(self, setting: Setting, case: Case) -> Task:
-        """What one case trains and evaluates; an empty task where the files are not here."""
+    def group(self, planned: PlannedSetting, case: Case) -> CaseGroup:
+        """What cases that differ in nothing but the seed have in common, looked up at the first of them.
+
+        Seeds differ in which clips train, not in how many; the evaluations are the same. Raises DataError where no clip
+        of an evaluation is on this machine.
+        """
+        known = (planned.identity, case.split, case.shots, case.part)
+        if known not in self._groups:
+            self._groups[known] = self._look(planned.setting, case)
+        return self._groups[known]
+
+    def _look(self, setting: Setting, case: Case) -> CaseGroup:
         if not self.here:
-            return Task((), (), (), "not on this machine")
-        known = (canonical_json([setting.name, setting.values()]), case)
-        if known not in self._tasks:
-            self._tasks[known] = setting.task(self.manifest.annotations, case)
-        return self._tasks[known]
-
-    def clips(self, task: Task) -> Clips:
-        """How many clips of a task there are."""
+            return CaseGroup(Task((), (), (), "not on this machine"), Clips(0, 0, 0, 0))
+        task = setting.task(self.manifest.annotations, case)
         found = self.manifest.found
-        test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
-        return Clips(
-            train=sum(sample.clip in found for sample in task.train),
-            test=sum(sample.clip in found for sample in test),
-            train_listed=len(task.train),
-            test_listed=len(test),
-        )
-
-    def refuse_unscorable(self, task: Task) -> None:
-        """Raise DataError where no clip of an evaluation is on this machine."""
         for evaluation in task.evaluations:
-            if not any(sample.clip in self.manifest.found for sample in evaluation.samples):
+            if found and not any(sample.clip in found for sample in evaluation.samples):
                 name = self.manifest.dataset
                 raise DataError(
                     f"{name}: none of the {len(evaluation.samples)} clips of evaluation {evaluation.name!r} is under "
                     f"{self.manifest.root}. See: petl-bench data status {name} --data-root DIR"
                 )
+        test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
+        clips = Clips(
+            train=sum(sample.clip in found for sample in task.train),
+            test=sum(sample.clip in found for sample in test),
+            train_listed=len(task.train),
+            test_listed=len(test),
+        )
+        return CaseGroup(task, clips)
 
     def descriptions_of(self, method: Method, task: Task) -> str:
         """sha256 of the sentences that the method's loss reads in this task; "" where it reads none."""

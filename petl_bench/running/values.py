@@ -11,6 +11,7 @@ import hashlib
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from petl_bench.registry import BACKBONES, KINDS, METHODS, SETTINGS, describe
 from petl_bench.running.spec import Spec
 from petl_bench.setting import Setting
 from petl_bench.training_options import TrainingOptions
+from petl_bench.trial import canonical_json
 
 _SETTABLE = ("methods", "settings", "datasets", "backbones")
 
@@ -80,6 +82,11 @@ class PlannedSetting:
     setting: Setting
     version: str
     options: Mapping[str, Any]
+
+    @cached_property
+    def identity(self) -> str:
+        """The setting's name and values as one text."""
+        return canonical_json([self.setting.name, dict(self.options)])
 
 
 @dataclass(frozen=True)
