@@ -22,6 +22,7 @@ COMMANDS = {
     "check": ("check", "Run the conformance checks on a method."),
     "new-method": ("new_method", "Write a plugin file to start from."),
     "data": ("data", "Find, verify and count the clips of a data set."),
+    "describe": ("describe", "Have a language model describe the classes of a data set."),
     "doctor": ("doctor", "Is this machine fit: versions, decoders, devices, weights."),
 }
 

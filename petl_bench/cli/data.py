@@ -51,7 +51,7 @@ def status(
     from petl_bench.cache import cache_folder
     from petl_bench.data.manifest import build_manifest
 
-    plugin = _dataset(dataset, texts, plugins)
+    plugin = chosen_dataset(dataset, texts, plugins)
     root = plugin.root(None if data_root is None else data_root.expanduser())
     manifest = build_manifest(plugin, root, cache_folder())
     unreadable = _unreadable(manifest) if decode else None
@@ -62,7 +62,8 @@ def status(
         _print(report, per_class)
 
 
-def _dataset(name: str, texts: Sequence[str], plugins: Sequence[str]) -> Dataset:
+def chosen_dataset(name: str, texts: Sequence[str], plugins: Sequence[str]) -> Dataset:
+    """The data set of that name with its `--set` fields, after loading plugin files."""
     from petl_bench.registry import DATASETS, load_plugin_file
 
     for file in plugins:
