@@ -9,7 +9,9 @@ from petl_bench.errors import StoreError
 from petl_bench.launcher import Job
 from petl_bench.records import read_record, trial_folder
 from petl_bench.running.plan import Plan
+from petl_bench.running.plan_data import Clips
 from petl_bench.running.status import duration
+from petl_bench.trial import Trial
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
@@ -39,18 +41,26 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 
 def _row(plan: Plan, job: Job) -> list[str]:
     trial, clips = job.trial, plan.clips[job.trial.key]
+    known = bool(trial.manifest_sha256)
     return [
-        trial.key[:12] if trial.manifest_sha256 and trial.weights_sha256 else "-",
+        trial.key[:12] if known and trial.weights_sha256 else "-",
         trial.method,
         f"{trial.dataset} {trial.part}".strip(),
         trial.split or "-",
         "all" if trial.shots is None else str(trial.shots),
         str(trial.seed),
         f"{plan.trainable[trial.key]:,}",
-        f"{_of(clips.train, clips.train_listed)} x {trial.training['epochs']}",
-        _of(clips.test, clips.test_listed),
+        _training(trial, clips, known),
+        _of(clips.test, clips.test_listed) if known else "?",
         "done" if trial.key in plan.done else "to run",
     ]
+
+
+def _training(trial: Trial, clips: Clips, known: bool) -> str:
+    """What a trial trains on: its clips, or nothing where it starts from the adapter of another one."""
+    if trial.start_from:
+        return f"adapter of {trial.start_from[:12]}" if known else "adapter of another"
+    return f"{_of(clips.train, clips.train_listed) if known else '?'} x {trial.training['epochs']}"
 
 
 def _of(found: int, listed: int) -> str:
@@ -62,7 +72,7 @@ def _estimate(plan: Plan) -> str:
     trained, views = 0, 0
     for job in plan.to_do:
         clips, training = plan.clips[job.trial.key], job.trial.training
-        trained += clips.train * training["epochs"]
+        trained += 0 if job.trial.start_from else clips.train * training["epochs"]
         views += clips.test * training["views"] * training["crops"]
     text = f"estimate: at most {trained:,} clips through training, {views:,} views through evaluation"
     seconds = _seconds_by_method(plan)
