@@ -84,7 +84,11 @@ def _states_no_class(_clip: str) -> None:
 
 
 def _refuse_other_label_maps(families: Sequence[lists.Family]) -> None:
+    """Only what is read matters: a label file without lists, but for the one that names the classes, is passed over."""
+    named = next((family for family in families if family.classes), None)
     for family in families:
+        if family is not named and not family.splits:
+            continue
         names, ordered = family.classes, sorted(family.classes, key=str.casefold)
         wrong = next((label for label, name in enumerate(names) if name != ordered[label]), None)
         if wrong is not None:
@@ -201,17 +205,21 @@ def _official(tree: Tree) -> lists.Family:
 
 
 def _mmaction2(tree: Tree) -> lists.Family:
-    files = {"sthv2_{part}_list_videos.txt": formats.read_list, "sthv2_{part}_list_rawframes.txt": _counted}
-    return _numbered(tree, "mmaction2", ["sthv2/label_map.txt", "./label_map.txt"], files)
+    return _numbered(
+        tree,
+        "mmaction2",
+        ["sthv2/label_map.txt", "./label_map.txt"],
+        {
+            "sthv2_{part}_list_videos.txt": formats.read_list,
+            "sthv2_{part}_list_rawframes.txt": formats.read_counted_list,
+        },
+    )
 
 
 def _tsm(tree: Tree) -> lists.Family:
-    files = {"something/v2/{part}_videofolder.txt": _counted, "./{part}_videofolder.txt": _counted}
-    return _numbered(tree, "tsm", ["something/v2/category.txt", "./category.txt"], files)
-
-
-def _counted(path: Path) -> ClipList:
-    return formats.read_counted_list(path)
+    patterns = ["something/v2/{part}_videofolder.txt", "./{part}_videofolder.txt"]
+    labels = ["something/v2/category.txt", "./category.txt"]
+    return _numbered(tree, "tsm", labels, dict.fromkeys(patterns, formats.read_counted_list))
 
 
 def _numbered(

@@ -170,6 +170,15 @@ def test_label_map_of_version_1_is_refused(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_label_map_without_lists_does_not_matter(tmp_path: Path) -> None:
+    write_vificlip(tmp_path)
+    write(tmp_path, "label_map.txt", "run\nwalk\nclimb")
+    assert read(tmp_path).test == {1: TEST}
+    write(tmp_path, "sthv2_train_list_videos.txt", rows(TRAIN, "{id}.mp4 {label}"))
+    with pytest.raises(DataError, match=r"label_map\.txt: class 0 is 'run'"):
+        read(tmp_path)
+
+
 def test_unknown_template_is_refused(tmp_path: Path) -> None:
     write_official(tmp_path)
     wrong = [*entries(TRAIN)[:2], {"id": "102", "template": "Eating [something]"}]
