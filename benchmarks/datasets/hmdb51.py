@@ -62,6 +62,7 @@ class HMDB51(Dataset):
 }""",
         licence="CC BY 4.0",
     )
+    splits = (1, 2, 3)
     views = (10, 3)  # as MSTA's logs say
     defects = (_SWAP, _BY_ALPHABET)
     licence = "CC BY 4.0 (annotations); clips come from films and the web and keep their owners' rights"

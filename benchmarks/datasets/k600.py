@@ -55,7 +55,7 @@ class K600(Dataset):
         licence="CC BY 4.0",
     )
     licence = "CC BY 4.0 (annotations); clips come from YouTube and keep their owners' rights"
-    views = (1, 1)
+    splits = (1, 2, 3)
     defects = (
         Defect(
             "k600-217-classes",

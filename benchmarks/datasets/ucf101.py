@@ -59,6 +59,7 @@ class UCF101(Dataset):
 }""",
         licence="none stated",
     )
+    splits = (1, 2, 3)
     views = (5, 3)  # as MSTA's logs say
     defects = (_SPELLING, _ONE_DRAW, _OWN_LISTS)
     licence = "none stated by the authors; clips come from YouTube and keep their owners' rights"
