@@ -1,23 +1,17 @@
-"""From records to what a table compares: configurations (rows) on cases (column groups), with their reservations.
+"""What a table compares: configurations (rows) on cases (column groups), their labels and their reservations.
 
-Runs are averaged over seeds only: two trials share a cell only where they differ in nothing but the seed.
+Runs are averaged over seeds only: two trials share a cell only where they differ in nothing but the seed, and in what
+changes no number (processes, threads, how many bad clips are allowed).
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-T = TypeVar("T")
+from typing import Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +23,17 @@ class Configuration:
 
     method: str
     hyper_parameters: str  #: canonical JSON, as in a frame of records
-    training: str  #: canonical JSON
+    training: str  #: canonical JSON, without views and crops, and without what changes no number
     method_version: str
     backbone: str
     weights: str
     weights_sha256: str
     decoder: str
     engine_version: int
-    source_sha256: str  #: of the data set that its adapter was trained on, where that is another than the case's
+    source_sha256: (
+        str  #: of the data that its adapter was trained on, only where others used other files of that source
+    )
+    other_views: str  #: temporal clips x crops per test video, only where most runs on that data set have others
     descriptions: str  #: sha256 of the class descriptions, only where a method was run with several on one case
 
     @cached_property
@@ -55,14 +52,14 @@ class Configuration:
             "decoder": self.decoder,
             "engine": self.engine_version,
             "source files": self.source_sha256[:8],
+            "views": self.other_views,
             "descriptions": self.descriptions[:8],
         }
 
     @cached_property
     def comparable(self) -> Comparable:
         """What rows must share to be ranked together."""
-        training = self.training_values
-        return self.backbone, self.weights, self.weights_sha256, training.get("views", 1), training.get("crops", 1)
+        return self.backbone, self.weights, self.weights_sha256, self.other_views, self.source_sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +78,8 @@ class CaseKey:
     part: str
 
 
-#: Backbone, weights, their sha256, temporal clips and crops per test video: rows that share them are ranked together.
-Comparable = tuple[str, str, str, int, int]
+#: Backbone, weights, their sha256, unusual views, unusual source files: rows that share them are ranked together.
+Comparable = tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +93,17 @@ class Run:
     train_clips: str
     trainable_params: int
     backbone_params: int
+    views: str  #: temporal clips x crops per test video
+    source_missing: bool  #: it starts from the adapter of a trial whose record is not here
 
 
 @dataclass
 class Comparison:
-    """All runs of one setting, each list ordered by seed."""
+    """All runs of one setting, each list ordered by seed, with one run per seed."""
 
     runs: dict[tuple[Configuration, CaseKey], list[Run]]
-    locations: dict[CaseKey, dict[str, Any]]  #: fields of a data set that name files, as one of its trials had them
+    data_fields: dict[CaseKey, dict[str, Any]]  #: "data set.field" -> value, locations too, as one trial had them
+    repeated: dict[tuple[Configuration, CaseKey], float]  #: seeds that were run again: the largest difference
     prompts: tuple[str, ...]
     devices: tuple[str, ...]
     configurations: list[Configuration] = field(init=False)
@@ -114,7 +114,7 @@ class Comparison:
         sizes: dict[Configuration, int] = {}
         for (row, _), runs in self.runs.items():
             sizes[row] = max(sizes.get(row, 0), runs[0].trainable_params)
-        self.configurations = sorted(sizes, key=lambda row: (sizes[row], _values(row)))
+        self.configurations = sorted(sizes, key=lambda row: (sizes[row], _order(row)))
         self.cases = sorted({case for _, case in self.runs}, key=_values)
 
     def of(self, configuration: Configuration, case: CaseKey) -> list[Run]:
@@ -143,6 +143,14 @@ class Comparison:
             for place, found in counts.items()
         }
 
+    def usual_views(self, case: CaseKey) -> str:
+        """The temporal clips x crops that most runs on the data set of a case have."""
+        return self._usual_views[case.dataset]
+
+    @cached_property
+    def _usual_views(self) -> dict[str, str]:
+        return {case.dataset: runs[0].views for (row, case), runs in self.runs.items() if not row.other_views}
+
     def groups(self) -> dict[Comparable, list[Configuration]]:
         """The configurations that may be ranked together, by what they share."""
         grouped: dict[Comparable, list[Configuration]] = defaultdict(list)
@@ -151,66 +159,26 @@ class Comparison:
         return dict(sorted(grouped.items()))
 
 
-def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str]) -> Comparison:
-    """The runs of one setting that have all of these metrics."""
-    import pandas as pd  # here: `list` and `show` load the tables' files, and need no pandas
-
-    chosen = records[(records["setting"] == setting) & records["metric"].isin(list(metrics))]
-    trials = chosen.drop_duplicates("trial").set_index("trial")
-    for metric in metrics:
-        trials[metric] = chosen[chosen["metric"] == metric].set_index("trial")["value"]
-    trials = trials.dropna(subset=list(metrics))
-    trials["shots"] = trials["shots"].fillna(0)
-    trials["descriptions"] = trials["descriptions_sha256"].where(_has_several_descriptions(trials), "")
-    rows, row_of = _distinct_rows(trials, Configuration)
-    cases, case_of = _distinct_rows(trials, CaseKey)
-    trials["values"] = pd.Series(_columns(trials, metrics), index=trials.index, dtype=object)
-    trials["row"], trials["case"] = row_of, case_of
-    cells: dict[tuple[Configuration, CaseKey], list[Run]] = defaultdict(list)
-    for row, case, *values in _columns(trials.sort_values("seed", kind="stable"), ["row", "case", *_names(Run)]):
-        cells[rows[row], cases[case]].append(Run(*values))
-    located = trials.drop_duplicates("case")
-    locations = {
-        cases[case]: json.loads(text).get(cases[case].dataset, {})
-        for case, text in _columns(located, ["case", "locations"])
-    }
-    return Comparison(dict(cells), locations, _distinct(trials["prompt_template"]), _distinct(trials["device"]))
+def _values(thing: Configuration | CaseKey) -> tuple[Any, ...]:
+    return tuple(getattr(thing, each.name) for each in fields(thing))
 
 
-def _has_several_descriptions(trials: pd.DataFrame) -> pd.Series:
-    """Whether a trial's row has, on any case, runs with different descriptions; these must not be averaged.
-
-    Descriptions belong to a data set, so a row that used one file for each data set stays one row.
-    """
-    if trials["descriptions_sha256"].nunique() < 2:
-        return trials["descriptions_sha256"].map(lambda _: False)
-    row = [name for name in _names(Configuration) if name != "descriptions"]
-    counts = trials.groupby([*row, *_names(CaseKey)], sort=False)["descriptions_sha256"].transform("nunique")
-    return counts.groupby([trials[name] for name in row], sort=False).transform("max") > 1
+def _order(row: Configuration) -> tuple[Any, ...]:
+    """Rows of one method by the values of their fields, numbers as numbers: 3e-05 before 0.0003."""
+    return row.method, _by_value(row.hyper_parameters), _by_value(row.training), _values(row)
 
 
-def _distinct_rows(trials: pd.DataFrame, kind: type[T]) -> tuple[list[T], pd.Series]:
-    """One object for each distinct combination of the fields of `kind`, and which of them each trial has."""
-    names = _names(kind)
-    numbers = trials.groupby(names, sort=False).ngroup()
-    first = trials[~numbers.duplicated()]
-    return [kind(*values) for values in _columns(first, names)], numbers
+@cache
+def _by_value(text: str) -> tuple[Any, ...]:
+    return tuple((name, *_rank_of(value)) for name, value in sorted(json.loads(text).items()))
 
 
-def _names(kind: Any) -> list[str]:
-    return [each.name for each in fields(kind)]
-
-
-def _columns(trials: pd.DataFrame, names: Sequence[str]) -> list[tuple[Any, ...]]:
-    return list(zip(*[trials[name].tolist() for name in names], strict=True))
-
-
-def _values(row: Configuration | CaseKey) -> tuple[Any, ...]:
-    return tuple(getattr(row, each.name) for each in fields(row))
-
-
-def _distinct(values: pd.Series) -> tuple[str, ...]:
-    return tuple(sorted(map(str, values.dropna().unique())))
+def _rank_of(value: Any) -> tuple[int, float, str]:
+    if value is None:
+        return 0, 0.0, ""
+    if isinstance(value, (bool, int, float)):
+        return 1, float(value), ""
+    return 2, 0.0, json.dumps(value)
 
 
 # Labels: as short as they may be while nothing is confused
@@ -218,17 +186,35 @@ def _distinct(values: pd.Series) -> tuple[str, ...]:
 
 def row_labels(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
     """Method names, with the values in which the configurations of one method differ."""
-    differences = _differences({each: each.settable for each in configurations}, lambda each: each.method)
+    differences = differences_in({each: each.settable for each in configurations}, lambda each: each.method)
     return {
         each: _label(each.method, {name.removeprefix(f"{each.method}."): value for name, value in found.items()})
         for each, found in differences.items()
     }
 
 
-def case_labels(cases: Sequence[CaseKey]) -> dict[CaseKey, str]:
-    """Data set names, with what tells the cases of one data set apart."""
-    differences = _differences({case: _case_settings(case) for case in cases}, lambda case: case.dataset)
+def case_labels(cases: Sequence[CaseKey], besides: str = "") -> dict[CaseKey, str]:
+    """Data set names, with what tells the cases of one data set apart, besides the field named."""
+    settings = {case: {n: v for n, v in _case_settings(case).items() if n != besides} for case in cases}
+    differences = differences_in(settings, lambda case: case.dataset)
     return {case: _label(case.dataset, found) for case, found in differences.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """Cases that differ in one field only, such as the shots, under their common label."""
+
+    label: str
+    cases: tuple[CaseKey, ...]
+
+
+def bundles(cases: Sequence[CaseKey], over: str) -> list[Bundle]:
+    """The cases, gathered over the values of one field; in their order."""
+    found: dict[tuple[Any, ...], list[CaseKey]] = defaultdict(list)
+    for case in cases:
+        found[tuple(getattr(case, each.name) for each in fields(case) if each.name != over)].append(case)
+    labels = case_labels(cases, besides=over)
+    return [Bundle(labels[some[0]], tuple(some)) for some in found.values()]
 
 
 def _case_settings(case: CaseKey) -> dict[str, Any]:
@@ -244,7 +230,7 @@ def _case_settings(case: CaseKey) -> dict[str, Any]:
     }
 
 
-def _differences(settings: Mapping[Any, Mapping[str, Any]], family: Any) -> dict[Any, dict[str, Any]]:
+def differences_in(settings: Mapping[Any, Mapping[str, Any]], family: Any) -> dict[Any, dict[str, Any]]:
     """For each thing, those of its settings that are not alike in its family."""
     families: dict[Any, list[Any]] = defaultdict(list)
     for thing in settings:
@@ -262,13 +248,14 @@ def _differences(settings: Mapping[Any, Mapping[str, Any]], family: Any) -> dict
 
 
 def _label(name: str, differences: Mapping[str, Any]) -> str:
-    inside = ", ".join(f"{setting}={_text(value)}" for setting, value in differences.items())
+    inside = ", ".join(f"{setting}={text_of(value)}" for setting, value in differences.items())
     return f"{name} ({inside})" if inside else name
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value of a field as `--set` takes it."""
     if isinstance(value, list):
-        return ",".join(map(_text, value))
+        return ",".join(map(text_of, value))
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -315,44 +302,3 @@ def scored(runs: Sequence[Run]) -> tuple[int, int]:
 def _scored(coverage: str) -> tuple[int, int]:
     counts = json.loads(coverage).values()
     return sum(each["used"] for each in counts), sum(each["expected"] for each in counts)
-
-
-# What would fill the gaps
-
-
-def commands(comparison: Comparison, setting: str) -> list[str]:
-    """The commands that would run the missing cells and seeds."""
-    methods: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for configurations in comparison.groups().values():
-        differences = _differences({each: each.settable for each in configurations}, lambda each: each.method)
-        for case, row in itertools.product(comparison.cases, configurations):
-            missing = comparison.usual_seeds(row, case) - comparison.seeds(row, case)
-            if missing:
-                methods[_flags(comparison, row, case, missing, differences[row])].append(row.method)
-    return [
-        shlex.join(["petl-bench", "run", "--methods", ",".join(dict.fromkeys(names)), "--setting", setting, *flags])
-        for flags, names in methods.items()
-    ]
-
-
-def _flags(
-    comparison: Comparison,
-    configuration: Configuration,
-    case: CaseKey,
-    seeds: Iterable[int],
-    differences: Mapping[str, Any],
-) -> tuple[str, ...]:
-    flags = ["--datasets", case.dataset, "--backbone", configuration.backbone]
-    if configuration.weights != "packaged":
-        flags += ["--weights", configuration.weights]
-    flags += ["--seeds", ",".join(map(str, sorted(seeds)))]
-    if case.split:
-        flags += ["--splits", case.split]
-    if case.shots:
-        flags += ["--shots", str(case.shots)]
-    options = {**json.loads(case.dataset_options), **comparison.locations[case]}
-    given = {f"{case.dataset}.{name}": value for name, value in options.items() if value is not None}
-    settable = {name: value for name, value in differences.items() if "." in name}
-    for name, value in {**given, **settable}.items():
-        flags += ["--set", f"{name}={_text(value)}"]
-    return tuple(flags)

@@ -37,6 +37,7 @@ MARKS = {
         Mark("best-on-test", "T", "the epoch was selected on the test clips; only to compare with papers that did so"),
         Mark("incomplete-coverage", "C", "some clips are missing or unreadable"),
         Mark("partial-seeds", "S", "other seeds than the rest of the column"),
+        Mark("partial-splits", "P", "other splits than the rest of the column"),
         Mark("quoted", "Q", "quoted, not run here"),
     )
 }
@@ -46,7 +47,8 @@ MARKS = {
 class Cell:
     """One entry. `value` is a number in the column's unit, a text, or None where it is absent.
 
-    `std` is the sample standard deviation over `n` runs; `source`: where a quoted number stands, or why there is none.
+    `std` is the sample standard deviation over `n` runs (or splits, where the table says so); `source`: where a quoted
+    number stands, or why there is none.
     """
 
     value: float | str | None = None

@@ -1,0 +1,189 @@
+"""From a frame of records to a comparison: which trials are one row, which one case, and which run of a seed counts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from petl_bench.comparison import CaseKey, Comparison, Configuration, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+#: Training options that change no number: any of them gives the same one, up to rounding.
+_WITHOUT_EFFECT = ("processes", "threads", "bad_clips_allowed")
+#: Training options that belong to a data set: its multi-view evaluation.
+_OF_DATA_SET = ("views", "crops")
+
+
+def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: str = "") -> Comparison:
+    """The runs of one setting that have all of these metrics; only the cases whose part starts with `part`."""
+    trials = _trials(records, setting, metrics, part)
+    trials = _with_sources(trials, records)
+    trials["descriptions"] = trials["descriptions_sha256"].where(_has_several_descriptions(trials), "")
+    rows, row_of = _distinct_rows(trials, Configuration)
+    cases, case_of = _distinct_rows(trials, CaseKey)
+    trials["row"], trials["case"] = row_of, case_of
+    # Of a seed that was run several ways, the run in the fewest processes and threads counts.
+    trials = trials.sort_values(["seed", "processes", "threads"], kind="stable")
+    again = trials.duplicated(["row", "case", "seed"])
+    repeated = _repeated(trials, again, metrics)
+    trials = trials[~again].copy()
+    trials["values"] = list(zip(*[trials[metric].tolist() for metric in metrics], strict=True))
+    cells: dict[tuple[Configuration, CaseKey], list[Run]] = defaultdict(list)
+    for row, case, *values in _columns(trials, ["row", "case", *_names(Run)]):
+        cells[rows[row], cases[case]].append(Run(*values))
+    data_fields = {
+        cases[case]: {**_data_fields(*own), **json.loads(source)}
+        for case, source, *own in _columns(
+            trials.sort_values("source_fields", ascending=False, kind="stable").drop_duplicates("case"),
+            ["case", "source_fields", "dataset", "dataset_options", "locations"],
+        )
+    }
+    return Comparison(
+        runs=dict(cells),
+        data_fields=data_fields,
+        repeated={(rows[row], cases[case]): spread for (row, case), spread in repeated.items()},
+        prompts=_distinct(trials["prompt_template"]),
+        devices=_distinct(trials["device"]),
+    )
+
+
+def _trials(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: str) -> pd.DataFrame:
+    """One row per trial, indexed by its key, with a column per metric, and its training options taken apart."""
+    chosen = records[(records["setting"] == setting) & records["metric"].isin(list(metrics))]
+    if part:
+        chosen = chosen[chosen["part"].str.startswith(part)]
+    trials = chosen.drop_duplicates("trial").set_index("trial")
+    for metric in metrics:
+        trials[metric] = chosen[chosen["metric"] == metric].set_index("trial")["value"]
+    trials = trials.dropna(subset=list(metrics)).copy()
+    trials["shots"] = trials["shots"].fillna(0)
+    trials["views"] = trials["training"].map(_views)
+    for name in ("processes", "threads"):
+        trials[name] = trials["training"].map(_number_of(name))
+    trials["training"] = trials["training"].map(_training_of_row)
+    trials["other_views"] = _unusual(trials, "views", ["dataset"], _size)
+    trials["source_sha256"] = _unusual(trials, "source_sha256", ["setting_options"], str)
+    return trials
+
+
+@cache
+def _training_of_row(training: str) -> str:
+    values = {
+        name: value for name, value in json.loads(training).items() if name not in (*_WITHOUT_EFFECT, *_OF_DATA_SET)
+    }
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@cache
+def _views(training: str) -> str:
+    values = json.loads(training)
+    return f"{values.get('views', 1)} x {values.get('crops', 1)}"
+
+
+def _size(views: str) -> int:
+    clips, _, crops = views.partition(" x ")
+    return int(clips) * int(crops)
+
+
+@cache
+def _number_of(name: str) -> Callable[[str], int]:
+    return cache(lambda training: json.loads(training).get(name) or 0)
+
+
+def _unusual(trials: pd.DataFrame, name: str, by: list[str], size: Callable[[str], Any]) -> pd.Series:
+    """The values of a column where they are not what most trials of their group have, and "" elsewhere.
+
+    Trials without a value do not count; the smaller value wins a tie.
+    """
+    import pandas as pd  # here: `list` and `show` load the tables' files, and need no pandas
+
+    counts: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    places = _columns(trials, [*by, name])
+    for *group, value in places:
+        if value:
+            counts[tuple(group)][value] += 1
+    usual = {
+        group: min(found, key=lambda value: (-found[value], size(value), value)) for group, found in counts.items()
+    }
+    found = ["" if value == usual.get(tuple(group)) else value for *group, value in places]
+    return pd.Series(found, index=trials.index, dtype=object)
+
+
+def _with_sources(trials: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+    """Add what the trial says whose adapter a trial starts from: its training clips, descriptions, marks and data."""
+    trials = trials.assign(source_missing=False, source_fields="{}")
+    started = trials["start_from"] != ""
+    if not started.any():
+        return trials
+    sources = records[records["trial"].isin(trials["start_from"].unique())].drop_duplicates("trial").set_index("trial")
+    trials["source_missing"] = started & ~trials["start_from"].isin(sources.index)
+    found = trials.index[started & ~trials["source_missing"]]
+    origin = sources.loc[trials.loc[found, "start_from"]]
+    for name in ("train_clips", "descriptions_sha256"):
+        trials.loc[found, name] = origin[name].tolist()
+    pairs = zip(trials.loc[found, "marks"], origin["marks"], strict=True)
+    trials.loc[found, "marks"] = [_joined_marks(own, of_source) for own, of_source in pairs]
+    of_data = _columns(origin, ["dataset", "dataset_options", "locations"])
+    trials.loc[found, "source_fields"] = [json.dumps(_data_fields(*each)) for each in of_data]
+    return trials
+
+
+def _joined_marks(own: str, of_source: str) -> str:
+    """Marks of both; not those for the source's own test clips, which say nothing about the target."""
+    return " ".join(sorted({*own.split(), *of_source.split()} - ({"incomplete-coverage"} - set(own.split()))))
+
+
+def _data_fields(dataset: str, options: str, locations: str) -> dict[str, Any]:
+    values = {**json.loads(options), **json.loads(locations).get(dataset, {})}
+    return {f"{dataset}.{name}": value for name, value in values.items() if value is not None}
+
+
+def _has_several_descriptions(trials: pd.DataFrame) -> pd.Series:
+    """Whether a trial's row has, on any case, runs with different descriptions; these must not be averaged.
+
+    Descriptions belong to a data set, so a row that used one file for each data set stays one row.
+    """
+    if trials["descriptions_sha256"].nunique() < 2:
+        return trials["descriptions_sha256"].map(lambda _: False)
+    row = [name for name in _names(Configuration) if name != "descriptions"]
+    counts = trials.groupby([*row, *_names(CaseKey)], sort=False)["descriptions_sha256"].transform("nunique")
+    return counts.groupby([trials[name] for name in row], sort=False).transform("max") > 1
+
+
+def _repeated(trials: pd.DataFrame, again: pd.Series, metrics: Sequence[str]) -> dict[tuple[int, int], float]:
+    """Row and case of seeds that were run more than once, with the largest difference between two runs of a seed."""
+    if not again.any():
+        return {}
+    values = trials.groupby(["row", "case", "seed"], sort=True)[list(metrics)]
+    spread = (values.max() - values.min()).max(axis=1)[values.size() > 1].reset_index(name="spread")
+    largest: dict[tuple[int, int], float] = {}
+    for row, case, found in _columns(spread, ["row", "case", "spread"]):
+        largest[row, case] = max(found, largest.get((row, case), 0.0))
+    return largest
+
+
+def _distinct_rows(trials: pd.DataFrame, kind: type[T]) -> tuple[list[T], pd.Series]:
+    """One object for each distinct combination of the fields of `kind`, and which of them each trial has."""
+    names = _names(kind)
+    numbers = trials.groupby(names, sort=False).ngroup()
+    first = trials[~numbers.duplicated()]
+    return [kind(*values) for values in _columns(first, names)], numbers
+
+
+def _names(kind: Any) -> list[str]:
+    return [each.name for each in fields(kind)]
+
+
+def _columns(trials: pd.DataFrame, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    return list(zip(*[trials[name].tolist() for name in names], strict=True))
+
+
+def _distinct(values: pd.Series) -> tuple[str, ...]:
+    return tuple(sorted(map(str, values.dropna().unique())))

@@ -1,0 +1,90 @@
+"""The fully-supervised table: trained parameters, top-1 and top-5 of every method and data set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import petl_bench as pb
+from petl_bench import table_notes, table_parts
+from petl_bench.compare_records import compare
+from petl_bench.comparison import CaseKey, Comparison, bundles, case_labels
+from petl_bench.missing_runs import commands
+from petl_bench.reports.published_numbers import published_numbers
+from petl_bench.table import Column, Table, TableSource
+from petl_bench.table_parts import Published, Spot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SETTING = "fully_supervised"
+METRICS = {"top1": "Top-1", "top5": "Top-5"}
+_PUBLISHED_TABLE, _PUBLISHED_DATASET, _PUBLISHED_SPLIT = "5", "k400", "1"
+_QUOTED = (
+    f"{table_notes.QUOTED} Table 5: 4 x 3 views; its 8.7 M parameters of MSTA are those of another bottleneck than the "
+    "paper's Table 1 names."
+)
+
+
+@pb.register_table("fully_supervised")
+class FullySupervisedTable(TableSource):
+    """Fully-supervised recognition: trained parameters, top-1 and top-5, mean and spread over seeds.
+
+    Rows are ranked where they share backbone, weights, views and seeds, and carry no mark. Quoted: Table 5 of the MSTA
+    paper (CVPR 2025), for Kinetics-400.
+    """
+
+    def published(self) -> pd.DataFrame:
+        """The published numbers of the MSTA paper, one per line, with the table they stand in."""
+        return published_numbers()
+
+    def build(self, records: pd.DataFrame, published: pd.DataFrame | None) -> Table:
+        """The table of all fully-supervised records. Raises UsageError where there are none."""
+        comparison = compare(records, SETTING, list(METRICS))
+        table_parts.refuse_nothing(comparison, SETTING)
+        spots = [*_trained(comparison), *_accuracies(comparison)]
+        quoted = table_parts.quoted_groups(published, _PUBLISHED_TABLE, spots)
+        return Table(
+            name="fully_supervised",
+            title="Fully-supervised recognition: top-1 and top-5 accuracy in percent",
+            corner="Method",
+            columns=tuple(spot.column for spot in spots),
+            groups=(*table_parts.run_groups(comparison, spots), *quoted),
+            footers=(
+                *table_notes.seed_notes(comparison),
+                table_notes.RANKS,
+                table_notes.TRAINED,
+                *table_notes.training_notes(comparison),
+                *table_notes.data_notes(comparison, bundles(comparison.cases, over="")),
+                *([_QUOTED] if quoted else []),
+            ),
+            commands=tuple(commands(comparison, SETTING, multi_view=True)),
+        )
+
+
+def _trained(comparison: Comparison) -> list[Spot]:
+    """Trained parameters; the published ones stand beside only where their data set is shown."""
+    millions, percent = table_parts.trained(comparison)
+    shown = any(_published(case, "top1") for case in comparison.cases)
+    return [replace(millions, published=(_PUBLISHED_DATASET, 0, "tunable_params_m") if shown else None), percent]
+
+
+def _accuracies(comparison: Comparison) -> list[Spot]:
+    spots = []
+    for case, label in case_labels(comparison.cases).items():
+        spots += [
+            Spot(
+                column=Column(name, label),
+                cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(index)),
+                ranked=True,
+                published=_published(case, metric),
+            )
+            for index, (metric, name) in enumerate(METRICS.items())
+        ]
+        spots += table_parts.clips(comparison, label, [case])
+    return spots
+
+
+def _published(case: CaseKey, metric: str) -> Published | None:
+    shown = case.dataset == _PUBLISHED_DATASET and case.split == _PUBLISHED_SPLIT
+    return (case.dataset, 0, metric) if shown else None
