@@ -45,8 +45,9 @@ _HERE = Path(__file__).parent
 
 @register_dataset("motion")
 class Motion(Dataset):
-    """Rendered clips of 32 actions (moving left, growing, bouncing, ...): 8 frames of 32 x 32 pixels, 48 training
-    and 40 test clips per class.
+    """Rendered clips of 32 actions (moving left, growing, bouncing, ...); the embedded default.
+
+    8 frames of 32 x 32 pixels, 48 training and 40 test clips per class.
 
     Half of the classes, by a seeded shuffle that is fixed for all, is base, the other half novel. Three fixed draws
     of 16 training clips per base class are the three seeds; draws may share clips. So differences between seeds

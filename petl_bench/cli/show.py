@@ -70,7 +70,7 @@ def _page(registry: Registry, name: str) -> Iterator[str]:
     yield inspect.cleandoc(plugin.__doc__ or "no description")
     yield from _fields(plugin, name)
     yield from _facts(plugin)
-    yield from _paper(getattr(plugin, "paper", None))
+    yield from _paper(getattr(plugin, "paper", None), registry.kind)
 
 
 def _fields(plugin: Any, name: str) -> Iterator[str]:
@@ -106,6 +106,10 @@ def _facts(plugin: Any) -> Iterator[str]:
         if isinstance(values := getattr(plugin, label, None), (tuple, list)) and values:
             yield ""
             yield f"{label.capitalize()}: {', '.join(values)}"
+    for defect in getattr(plugin, "defects", ()):
+        yield ""
+        yield f"Known defect {defect.id}: {defect.what}"
+        yield f"      effect: {defect.effect}"
     for recipe in getattr(plugin, "recipes", ()):
         where = recipe.setting + (f" with {recipe.backbone}" if recipe.backbone else "")
         values = ", ".join(f"{key}={_text(value)}" for key, value in {**recipe.training, **recipe.hyper}.items())
@@ -115,11 +119,12 @@ def _facts(plugin: Any) -> Iterator[str]:
             yield f"      source: {recipe.source}"
 
 
-def _paper(paper: Any) -> Iterator[str]:
+def _paper(paper: Any, kind: str) -> Iterator[str]:
     if paper is None:
         return
+    what = "licence" if kind == KINDS["datasets"].kind else "licence of the published code"
     yield ""
-    yield f"Paper: {paper.title}. {paper.venue}. {paper.url} (licence of the published code: {paper.licence})"
+    yield f"Paper: {paper.title}. {paper.venue}. {paper.url} ({what}: {paper.licence})"
     yield ""
     yield paper.bibtex.strip()
 
