@@ -110,6 +110,30 @@ def test_wrong_cases_are_refused(splits: list[str] | None, shots: list[int] | No
         setting().cases(make([20, 20]), seeds=[0], splits=splits, shots=shots)
 
 
+def test_cases_of_data_that_is_not_here(skeleton: Annotations) -> None:
+    cases = setting().cases(skeleton, seeds=[0, 1, 2], splits=None, shots=None)
+    assert cases == [Case("1", 16, seed) for seed in (0, 1, 2)]
+
+
+def test_halves_by_frequency_are_those_of_the_annotations_at_hand() -> None:
+    many = [make([5, 30, 20, 40]), make([30, 5, 40, 20])] * 2
+    assert [setting().task(each, Case("1", 4, 0)).train_classes for each in many] == [
+        ("class 1", "class 3"),
+        ("class 0", "class 2"),
+    ] * 2
+
+
+def test_one_class_cannot_be_halved() -> None:
+    with pytest.raises(pb.UsageError, match="base2novel needs at least one base and one novel class; there are 1"):
+        setting().task(make([20]), Case("1", 16, 0))
+
+
+def test_without_halves_and_training_list_it_is_refused() -> None:
+    bare = Annotations(("a", "b"), {}, {1: (Sample("x.mp4", 0),)})
+    with pytest.raises(pb.UsageError, match="base2novel needs a list of all training clips, split 1"):
+        setting().task(bare, Case("1", 16, 0))
+
+
 def test_metrics_are_the_two_accuracies_and_their_harmonic_mean() -> None:
     metrics = setting().summarise({"base": {"top1": 80.0, "top5": 99.0}, "novel": {"top1": 60.0, "top5": 90.0}})
     assert metrics == {"base_top1": 80.0, "novel_top1": 60.0, "harmonic_mean": pytest.approx(68.571, abs=1e-3)}
