@@ -55,14 +55,14 @@ def seeded_draw(pool: Sequence[Sample], shots: int, key: str) -> tuple[tuple[Sam
     The draw of a class depends on its own clips and on `key` alone (setting, split, shots, seed), not on the order of
     the list.
     """
-    by_class: dict[int, list[Sample]] = defaultdict(list)
-    for sample in sorted(set(pool)):
-        by_class[sample.label].append(sample)
+    by_class: dict[int, set[str]] = defaultdict(set)
+    for sample in pool:
+        by_class[sample.label].add(sample.clip)
     chosen: list[Sample] = []
-    for label, samples in sorted(by_class.items()):
-        rng = random.Random(f"{key}/{label}")
-        chosen += sorted(rng.sample(samples, min(shots, len(samples))))
-    short = sum(len(samples) < shots for samples in by_class.values())
+    for label, clips in sorted(by_class.items()):
+        drawn = random.Random(f"{key}/{label}").sample(sorted(clips), min(shots, len(clips)))
+        chosen += (Sample(clip, label) for clip in sorted(drawn))
+    short = sum(len(clips) < shots for clips in by_class.values())
     return tuple(chosen), f" ({short} classes have fewer clips)" if short else ""
 
 
