@@ -96,7 +96,7 @@ class _Walk:
     def remarks(self, clip: DecodedClip) -> Iterator[str]:
         """What is odd about them."""
         if self.rotation:
-            yield f"turned by {self.rotation % 360} degrees (metadata)"
+            yield f"turned by {-self.rotation % 360} degrees (metadata)"
         if self.stopped:
             yield f"decoding stops after {self.count} frames: {self.stopped}"
         elif self.count != clip.num_frames:
@@ -124,7 +124,8 @@ def _walk(path: Path) -> _Walk:
 
 
 def _is_uneven(times: Sequence[float]) -> bool:
-    gaps = [later - earlier for earlier, later in pairwise(sorted(times))]
+    # Without the first gap and the last: AVI has no times of its own, and those guessed at its ends are off.
+    gaps = [later - earlier for earlier, later in pairwise(sorted(times))][1:-1]
     if not gaps:
         return False
     usual = median(gaps)

@@ -1,0 +1,53 @@
+"""`petl-bench data index`: find the files of a data set, whatever the folder layout, and write down what was found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from petl_bench.cli.data_options import dataset_options, read_manifest
+
+
+@click.command(name="index", short_help="Find the clips of a data set by name, and write what was found.")
+@dataset_options
+@click.option("--output", metavar="FILE.json", type=click.Path(path_type=Path), help="Default: in the cache folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written, and not the table.")
+def index(
+    dataset: str,
+    data_root: Path | None,
+    texts: tuple[str, ...],
+    plugins: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Find the clips that the lists of DATASET name, whatever the folder layout, and write a JSON manifest.
+
+    It holds counts per list and class, the file of every clip found, what is missing and what is ambiguous, the
+    annotation files with their hashes, and the known defects. Files that have not changed are not read again.
+    """
+    from petl_bench.cache import cache_folder
+    from petl_bench.cli.data_report import build_report, print_report
+    from petl_bench.data.fingerprints import root_name
+    from petl_bench.data.scan_results import ScanResults
+    from petl_bench.errors import StoreError
+    from petl_bench.files import write_atomically
+
+    plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
+    results = ScanResults(cache_folder(), manifest.dataset, manifest.root)
+    report = build_report(plugin, manifest, results.of(manifest.found))
+    whole = {**report, "found": {clip: results.relative(file) for clip, file in manifest.found.items()}}
+    if output is None:
+        output = cache_folder() / "manifests" / f"{manifest.dataset}-{root_name(manifest.root)}.json"
+    text = json.dumps(whole, indent=1, ensure_ascii=False)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {output}: {error.strerror}") from error
+    write_atomically(output, text.encode(errors="surrogateescape"))
+    if as_json:
+        click.echo(text)
+    else:
+        print_report(report, per_class=False)
+    click.echo(f"manifest: {output}", err=as_json)

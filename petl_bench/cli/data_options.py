@@ -1,0 +1,62 @@
+"""What the commands of `petl-bench data` have in common: which data set, under which root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from petl_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from petl_bench.data.manifest import Manifest
+    from petl_bench.dataset import Dataset
+
+_OPTIONS = (
+    click.argument("dataset"),
+    click.option("--data-root", metavar="DIR", type=click.Path(path_type=Path), help="Folder with lists and videos."),
+    click.option(
+        "--set", "texts", multiple=True, metavar="NAME.FIELD=VALUE", help="A field of the data set. Repeatable."
+    ),
+    click.option("--plugin", "plugins", multiple=True, metavar="FILE.py", help="A plugin file to load. Repeatable."),
+)
+
+
+def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument DATASET and the options that say how it is read."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def read_manifest(
+    name: str, data_root: Path | None, texts: Sequence[str], plugins: Sequence[str]
+) -> tuple[Dataset, Manifest]:
+    """The data set and what of it is there, with progress on stderr. Raises UsageError, DataError."""
+    from petl_bench.cache import cache_folder
+    from petl_bench.cli.progress import showing_progress
+    from petl_bench.data.manifest import build_manifest
+
+    dataset = chosen_dataset(name, texts, plugins)
+    root = dataset.root(None if data_root is None else data_root.expanduser())
+    with showing_progress() as notify:
+        return dataset, build_manifest(dataset, root, cache_folder(), notify)
+
+
+def chosen_dataset(name: str, texts: Sequence[str], plugins: Sequence[str]) -> Dataset:
+    """The data set with its `--set` fields, and with plugins loaded. Raises UsageError, PluginError."""
+    from petl_bench.registry import DATASETS, load_plugin_file
+
+    for file in plugins:
+        load_plugin_file(file)
+    fields = {}
+    for text in texts:
+        target, equals, value = text.partition("=")
+        owner, _, option = target.strip().rpartition(".")
+        if not equals or owner != name:
+            raise UsageError(f"--set {text}: expected {name}.FIELD=VALUE (petl-bench show {name})")
+        fields[option] = value.strip()
+    plugin: type[Dataset] = DATASETS.get(name)
+    return plugin(**plugin.parse(fields))

@@ -1,0 +1,48 @@
+"""`petl-bench data status`: how many clips there should be, are there, and can be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from petl_bench.cli.data_options import dataset_options, read_manifest
+
+
+@click.command(name="status", short_help="Count what a data set's lists name, and what is there.")
+@dataset_options
+@click.option("--per-class", is_flag=True, help="One row for every class of every list.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, one JSON document.")
+def status(
+    dataset: str,
+    data_root: Path | None,
+    texts: tuple[str, ...],
+    plugins: tuple[str, ...],
+    per_class: bool,
+    as_json: bool,
+) -> None:
+    """Say how many clips the lists of DATASET name, and how many of them are found, missing and ambiguous.
+
+    Ambiguous: several files of different content fit the name equally well; such a clip is not used. Which of the clips
+    found can be read is known once `petl-bench data scan` has read them.
+    """
+    from petl_bench.cache import cache_folder
+    from petl_bench.cli.data_report import build_report, print_report
+    from petl_bench.data.scan_results import ScanResults
+
+    plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
+    results = ScanResults(cache_folder(), manifest.dataset, manifest.root)
+    scanned = results.of(manifest.found)
+    report = build_report(plugin, manifest, scanned)
+    if as_json:
+        click.echo(json.dumps({**report, "scan": str(results.file) if scanned else None}, indent=1, ensure_ascii=False))
+        return
+    print_report(report, per_class)
+    if manifest.quarantined:
+        click.echo(
+            f"runs leave out the {len(manifest.quarantined):,} unreadable clips; they are listed in {results.file}"
+        )
+        click.echo("remove that file, or use `petl-bench data scan --fresh`, to try them again")
+    elif manifest.found and not scanned:
+        click.echo(f"whether the clips can be read: petl-bench data scan {manifest.dataset} (with the same options)")
