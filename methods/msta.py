@@ -154,7 +154,8 @@ class MSTA(pb.Method):
     description_kinds: Literal["both", "spatial", "temporal"] = pb.hyper("both", "descriptions in L_CC (Table 7)")
     descriptions: str | None = pb.hyper(
         None,
-        "file or folder of descriptions (the published JSON, or keyed by class); none: the data set's, else templates",
+        "file or folder of descriptions (the published JSON, or keyed by class); templates: sentences made from the "
+        "class names; none: the data set's, else templates",
         location=True,
     )
     descriptions_per_class: int = pb.hyper(2, "N: sentences of each kind per class", minimum=1)

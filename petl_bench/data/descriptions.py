@@ -19,6 +19,8 @@ from petl_bench.method import Method
 from petl_bench.setting import Task
 from petl_bench.trial import canonical_json
 
+#: Instead of a path: sentences from the class names, also for a data set that has its own.
+TEMPLATES = "templates"
 #: Rephrasings of a class name, `{}`; they say nothing that the name does not say.
 _TEMPLATES = {
     "spatial": (
@@ -92,19 +94,20 @@ def descriptions_for(
     each, with `{kind}` where their names differ (`2_{kind}_description_ucf_101_base.json`; s and t, or spatio and
     temporal); or a folder of published files, of which those for this data set, these classes and this count are
     taken. Files keyed by index must have as many entries as `classes`, in their order, or as `all_classes`. Only the
-    files of `kinds` are needed; where that is one kind, `path` may also be its file.
+    files of `kinds` are needed; where that is one kind, `path` may also be its file. The word `templates` instead of a
+    path passes over the data set's own.
 
     Raises DataError, naming file and class, where the files do not fit, or where no class has `count` sentences.
     """
-    if path is not None:
+    if path is not None and str(path) != TEMPLATES:
         sentences, hashes = read_description_files(path, classes, count, kinds, dataset, all_classes)
         source = ", ".join(f"{name} (sha256 {digest[:12]})" for name, digest in hashes.items())
         return _picked(sentences, count, source, hashes)
-    own = dataset.descriptions(classes)
+    own = None if path is not None else dataset.descriptions(classes)
     if own is None:
         return Descriptions(
             {kind: template_descriptions(classes, kind, count) for kind in kinds},
-            source="templates: sentences made from the class names alone, no descriptions of the data set",
+            source="templates: sentences made from the class names alone, which add no knowledge of the classes",
         )
     sentences = {kind: {name: list(own[name][kind]) for name in classes} for kind in kinds}
     return _picked(sentences, count, f"the descriptions of {dataset.name}", {})
@@ -126,7 +129,7 @@ def _picked(
         if most < count:
             raise DataError(
                 f"{source}: at most {most} {kind} sentences per class, {count} asked for; "
-                f"take {most}, or name a file with more"
+                f"take {most}, name a file with more, or write msta.descriptions={TEMPLATES}"
             )
     notes = [note for kind, by_class in sentences.items() for note in irregularities(by_class, count, kind)]
     picked = {kind: {name: found[:count] for name, found in texts.items()} for kind, texts in sentences.items()}
