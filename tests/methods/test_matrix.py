@@ -1,0 +1,175 @@
+"""Every method in every setting that it supports: a whole trial on tiny files, from clips to metrics.
+
+Both sides come from the registries, so that a new method or setting is tried with all others at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import petl_bench as pb
+from petl_bench.conformance_subject import Subject, supported_configs
+from petl_bench.data.descriptions import described
+from petl_bench.data.manifest import build_manifest
+from petl_bench.options import field_types
+from petl_bench.records import ADAPTER
+from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.setting import Case, Setting
+from petl_bench.training.run_trial import run_trial
+from petl_bench.training_options import TrainingOptions
+from petl_bench.trial import Places, Trial, TrialResult
+
+PAIRS = [
+    (method, setting)
+    for method in METHODS.names()
+    for setting in SETTINGS.names()
+    if METHODS.get(method).settings is None or setting in METHODS.get(method).settings
+]
+#: Class names of the two data sets, one to adapt on and one to evaluate; one class is in both.
+CLASSES = {"matrix_source": ("running", "jumping", "swimming", "archery"), "matrix_target": ("archery", "typing")}
+CLIPS = {"train": 3, "test": 2}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two data sets of clips of four frames, 32 x 32 pixels, one colour per class."""
+    root = tmp_path_factory.mktemp("matrix")
+    rng = np.random.default_rng(0)
+    for dataset, classes in CLASSES.items():
+        for name in classes:
+            colour = rng.integers(30, 220, 3)
+            for part, count in CLIPS.items():
+                for number in range(count):
+                    write_video(root / dataset / part / name / f"{number}.mp4", colour, rng)
+    return root
+
+
+def write_video(path: Path, colour: np.ndarray, rng: np.random.Generator) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(4):
+            picture = np.clip(colour + rng.normal(0, 8, (32, 32, 3)), 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@dataclass
+class World:
+    """What a trial needs beside its method and setting."""
+
+    root: Path
+    places: Places
+    output: Path
+
+    def run(
+        self, subject: Subject, setting: Setting, dataset: str, case: Case, start: Trial | None = None
+    ) -> tuple[Trial, TrialResult]:
+        """One trial of one epoch; `start` is the trial whose adapter it only evaluates."""
+        trial = self.trial(subject, setting, dataset, case, start)
+        folder = self.output / trial.key
+        folder.mkdir()
+        adapter = self.output / start.key / ADAPTER if start else None
+        return trial, run_trial(trial, self.places, folder, lambda progress: None, adapter=adapter)
+
+    def trial(self, subject: Subject, setting: Setting, dataset: str, case: Case, start: Trial | None) -> Trial:
+        data = self.dataset(dataset)
+        manifest = build_manifest(data, data.root(None), self.places.cache)
+        method = subject.create()
+        descriptions = described(method, data, setting.task(manifest.annotations, case), manifest.annotations)
+        training = {"epochs": 1, "batch_size": 4, "warmup_epochs": 0.0, "threads": 1}
+        views = {"views": 2, "crops": 3} if setting.multi_view else {}
+        return Trial(
+            method=method.name,
+            method_version="1",
+            hyper_parameters=method.values(),
+            setting=setting.name,
+            setting_version="1",
+            setting_options=setting.values(),
+            dataset=dataset,
+            dataset_version="1",
+            dataset_options=data.values(),
+            locations={dataset: data.locations(), method.name: method.locations()},
+            manifest_sha256=manifest.sha256,
+            split=case.split,
+            shots=case.shots,
+            seed=case.seed,
+            part=case.part,
+            backbone="matrix_small",
+            weights="random",
+            weights_sha256="random",
+            training=TrainingOptions(**training, **views).values(),
+            decoder="auto",
+            descriptions_sha256="" if descriptions is None else descriptions.sha256,
+            start_from=start.key if start else "",
+        )
+
+    def dataset(self, name: str) -> pb.Dataset:
+        created: pb.Dataset = DATASETS.get(name)(path=str(self.root / name))
+        return created
+
+
+MakeWorld = Callable[[Subject], World]
+
+
+@pytest.fixture
+def world(files: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeWorld:
+    """Registers the two data sets, and a small backbone of a kind that the method supports."""
+
+    def make(subject: Subject) -> World:
+        small = next(iter(supported_configs(subject).values())).with_(context_length=32, vocab_size=49408)
+        pb.register_backbone("matrix_small")(type("MatrixSmall", (pb.Backbone,), _here(config=small)))
+        for name in CLASSES:
+            pb.register_dataset(name)(type("MatrixData", (DATASETS.get("folder"),), _here()))
+        return World(files, Places(cache=tmp_path_factory.getbasetemp() / "matrix-cache"), tmp_path)
+
+    return make
+
+
+def _here(**attributes: Any) -> dict[str, Any]:
+    """Attributes of a class made here: what a test registers is forgotten after it, by its module."""
+    return {"__module__": __name__, "__doc__": "Made for a test.", **attributes}
+
+
+@pytest.mark.parametrize(("method", "name"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
+def test_every_method_runs_in_every_setting_that_it_supports(method: str, name: str, world: MakeWorld) -> None:
+    subject = Subject(METHODS.get(method))
+    here = world(subject)
+    source = {"source": "matrix_source"} if "source" in field_types(SETTINGS.get(name)) else {}
+    setting: Setting = SETTINGS.get(name)(**source)
+    data = here.dataset("matrix_target")
+    annotations = build_manifest(data, data.root(None), here.places.cache).annotations
+    case = setting.cases(annotations, seeds=[0], splits=None, shots=None)[0]
+    results = list(trials_of(here, subject, setting, case))
+
+    metrics = {name: value for _, result in results for name, value in result.metrics.items()}
+    trains = results[-1][1].trainable_params > 0
+    needless = set() if trains or setting.source_dataset is None else {"source_top1"}
+    assert set(metrics) == set(setting.metrics) - needless
+    assert all(math.isfinite(value) and 0.0 <= value <= 100.0 for value in metrics.values())
+    for trial, result in results:
+        assert result.marks == ["random-weights"]
+        assert all(len(e.clips) == e.expected > 0 for e in result.evaluations.values())
+        assert (here.output / trial.key / ADAPTER).exists() is (trains and not trial.start_from)
+        assert len(result.history) == int(trains and not trial.start_from)
+
+
+def trials_of(here: World, subject: Subject, setting: Setting, case: Case) -> list[tuple[Trial, TrialResult]]:
+    """The trial of a case, after the one whose adapter it starts from, as a plan orders them."""
+    origin = setting.source_case(case)
+    if origin is None or not subject.create().expected_trainable(BACKBONES.get("matrix_small").config):
+        return [here.run(subject, setting, "matrix_target", case)]
+    assert setting.source_dataset is not None
+    source = here.run(subject, setting, setting.source_dataset, origin)
+    target = here.run(subject, setting, "matrix_target", case, start=source[0])
+    assert any("1 of the 2 evaluated classes are among" in note for note in target[1].notes)
+    return [source, target]
