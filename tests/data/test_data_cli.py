@@ -1,18 +1,22 @@
-"""`petl-bench data status`: exact counts on stdout, one clear line for wrong use."""
+"""`petl-bench data index` and `data status`: exact counts on stdout, one clear line for wrong use."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from petl_bench.cli.data import command
+from petl_bench.data import layout
+from petl_bench.dataset import Annotations, Defect
 from petl_bench.errors import PetlBenchError
+from petl_bench.registry import DATASETS, register_dataset
 
 
 @pytest.fixture
@@ -28,6 +32,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(name)
     return folder
+
+
+#: What is counted of clips that were not scanned.
+def unscanned(expected: int, found: int, missing: int, ambiguous: int) -> dict[str, int]:
+    there = {"expected": expected, "found": found, "missing": missing, "ambiguous": ambiguous}
+    return {**there, "readable": 0, "unreadable": 0, "not_scanned": found}
 
 
 def status(*arguments: str) -> Result:
@@ -61,24 +71,104 @@ def test_counts_per_class(root: Path) -> None:
 
 def test_json_has_everything(root: Path) -> None:
     report = json.loads(of_folder(root, "--json", "--set", "folder.base_classes=Walk").stdout)
-    assert report["clips"] == {"expected": 4, "found": 2, "missing": 1, "ambiguous": 1}
+    assert report["clips"] == unscanned(4, 2, 1, 1)
     assert [row["name"] for row in report["lists"]] == ["train 1", "test 1", "base_train", "base_test", "novel_test"]
-    assert report["lists"][1]["classes"]["Walk"] == {"expected": 1, "found": 0, "missing": 1, "ambiguous": 0}
+    assert report["lists"][1]["classes"]["Walk"] == unscanned(1, 0, 1, 0)
     assert (report["missing"], report["ambiguous"]) == (["d.mp4"], {"c.mp4": ["x/c.mp4", "y/c.mp4"]})
     assert len(report["sha256"]) == 64
     assert set(report["files"]) == {"labels.csv", "train.txt", "test.txt"}
 
 
-def test_unreadable_clips_are_counted_when_asked(root: Path, write_video: Callable[..., Path]) -> None:
-    write_video(root / "a.mp4", 5)
-    result = of_folder(root, "--decode")
-    assert ["train", "1", "2", "2", "0", "0", "1"] in rows(result)
-    assert "unreadable: b.mp4 (" in result.stdout
-    report = json.loads(of_folder(root, "--decode", "--json").stdout)
-    assert list(report["unreadable"]) == ["b.mp4"]
-    assert report["clips"]["unreadable"] == 1
+def test_clips_that_were_not_scanned_are_not_called_readable(root: Path) -> None:
+    result = of_folder(root)
+    assert "readable" not in result.stdout
+    assert "whether the clips can be read: petl-bench data scan folder" in result.stdout
+    assert json.loads(of_folder(root, "--json").stdout)["scan"] is None
 
 
+def test_known_defects_have_lines_of_their_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @register_dataset("faulty")
+    class Faulty(DATASETS.get("folder")):
+        """A data set with a defect in the lists that are read, and one in others."""
+
+        defects = (Defect("swap", "two names are swapped", "120 clips"), Defect("other", "rows twice", "none"))
+
+        def annotations(self, root: Path) -> Annotations:
+            return replace(super().annotations(root), defects=self.defects[:1], notes=("a note",))
+
+    result = status("faulty", "--set", f"faulty.path={root}")
+    assert "known defect swap: two names are swapped; 120 clips" in result.stdout.splitlines()
+    assert "known defect other (not in the lists that were read): rows twice; none" in result.stdout.splitlines()
+    assert "note: a note" in result.stdout.splitlines()
+    assert result.stdout.count("two names are swapped") == 1
+    report = json.loads(status("faulty", "--set", f"faulty.path={root}", "--json").stdout)
+    assert report["defects"][0] == {
+        "id": "swap", "what": "two names are swapped", "effect": "120 clips", "applies": True,
+    }  # fmt: skip
+    assert report["notes"] == ["a note"]
+
+
+def index(root: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(command, ["index", "folder", "--set", f"folder.path={root}", *arguments])
+
+
+def test_index_writes_what_was_found(root: Path, tmp_path: Path) -> None:
+    result = index(root)
+    assert result.exit_code == 0, result.output
+    assert ["train", "1", "2", "2", "0", "0"] in rows(result)
+    *_, last = result.stdout.splitlines()
+    file = Path(last.removeprefix("manifest: "))
+    assert file.is_relative_to(tmp_path / "cache")
+    written = json.loads(file.read_text())
+    assert written["clips"] == unscanned(4, 2, 1, 1)
+    assert written["lists"][1]["classes"]["Walk"] == unscanned(1, 0, 1, 0)
+    assert written["found"] == {"a.mp4": "a.mp4", "b.mp4": "b.mp4"}
+    assert (written["missing"], written["ambiguous"]) == (["d.mp4"], {"c.mp4": ["x/c.mp4", "y/c.mp4"]})
+    assert written["files"]["train.txt"] == hashlib.sha256((root / "train.txt").read_bytes()).hexdigest()
+    assert {"defects", "notes", "sha256", "root"} <= set(written)
+
+
+def test_index_to_a_file_and_as_json(root: Path, tmp_path: Path) -> None:
+    result = index(root, "--output", str(tmp_path / "new" / "m.json"), "--json")
+    assert json.loads(result.stdout) == json.loads((tmp_path / "new" / "m.json").read_text())
+    assert result.stderr == f"manifest: {tmp_path / 'new' / 'm.json'}\n"
+
+
+def test_index_that_cannot_be_written_is_one_clear_line(root: Path) -> None:
+    with pytest.raises(PetlBenchError, match=r"cannot write .*a\.mp4/m\.json") as error:
+        CliRunner().invoke(
+            command,
+            ["index", "folder", "--set", f"folder.path={root}", "--output", str(root / "a.mp4" / "m.json")],
+            catch_exceptions=False,
+        )
+    assert "\n" not in str(error.value)
+
+
+def test_frames_beside_videos_and_frame_folders_are_told(root: Path) -> None:
+    for folder in ("frames/a", "frames/d"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "img_00001.jpg").write_text(folder)
+    report = json.loads(index(root, "--json").stdout)
+    assert report["found"]["d.mp4"] == "frames/d"
+    assert "1 clips have a video file and a folder of frames; the video is used" in report["notes"][-1]
+
+
+def test_folders_that_cannot_be_listed_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "secret").mkdir()
+    list_folder = layout.os.scandir
+
+    def refuse(place: str) -> object:
+        if place.endswith("/secret"):
+            raise PermissionError(13, "Permission denied")
+        return list_folder(place)
+
+    monkeypatch.setattr(layout.os, "scandir", refuse)
+    assert "note: 1 files or folders cannot be read and count as missing, e.g. secret (the folder cannot" in (
+        of_folder(root).stdout
+    )
+
+
+@pytest.mark.parametrize("subcommand", ["index", "scan", "status"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -91,9 +181,9 @@ def test_unreadable_clips_are_counted_when_asked(root: Path, write_video: Callab
         (["folder", "--plugin", "nowhere.py"], "no such file"),
     ],
 )
-def test_wrong_use_is_one_clear_line(arguments: list[str], message: str) -> None:
+def test_wrong_use_is_one_clear_line(subcommand: str, arguments: list[str], message: str) -> None:
     with pytest.raises(PetlBenchError, match=message) as error:
-        CliRunner().invoke(command, ["status", *arguments], catch_exceptions=False)
+        CliRunner().invoke(command, [subcommand, *arguments], catch_exceptions=False)
     assert "\n" not in str(error.value)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.data.layout import ClipIndex, find_annotation, scan
+from petl_bench.data import layout
+from petl_bench.data.layout import ClipIndex, find_annotation, scan, sharing
 from petl_bench.errors import DataError
 
 
@@ -85,6 +86,68 @@ def test_nothing_outside_the_root_is_found(tmp_path: Path) -> None:
 def test_missing_root_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such folder.*--data-root"):
         scan(tmp_path / "nowhere")
+
+
+def test_root_that_cannot_be_listed_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout.os, "scandir", lambda place: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    with pytest.raises(DataError, match="the folder cannot be listed"):
+        scan(tmp_path)
+
+
+def test_folders_of_numbered_images_are_clips(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        "Run/a/img_00001.jpg",
+        "Run/a/img_00002.jpg",
+        "Run/a/flow_x_00001.jpg",
+        "Run/b.mp4",
+        "Run/0001.jpg",  # a picture in a folder of clips makes it no clip
+        "Walk/c/00000.PNG",
+        "Walk/d/poster.jpg",
+        "Walk/e/flow_x_00001.jpg",
+        "1.jpg",
+    )
+    tree = scan(tmp_path)
+    assert tree.videos == ("Run/a", "Run/b.mp4", "Walk/c")
+    assert tree.frame_folders == {"Run/a", "Walk/c"}
+
+
+@pytest.mark.parametrize("clip", ["Run/v_1.avi", "Run/v_1", "v_1", "/nas/frames/Run/v_1", "other/v_1"])
+def test_frame_folders_are_found_like_files(tmp_path: Path, clip: str) -> None:
+    assert find(make(tmp_path, "rawframes/Run/v_1/img_00001.jpg"), clip, "Run", "Walk") == ("rawframes/Run/v_1",)
+
+
+@pytest.mark.parametrize("clip", ["Run/1.mp4", "Run/1", "1", "/nas/Run/1"])
+def test_the_video_goes_before_its_frames(tmp_path: Path, clip: str) -> None:
+    make(tmp_path, "frames/Run/1/img_00001.jpg", "videos/Run/1.mp4")
+    match = ClipIndex(scan(tmp_path), ["Run", "Walk"]).find(clip)
+    assert (match.files, match.frames_beside) == (("videos/Run/1.mp4",), ("frames/Run/1",))
+
+
+def test_frames_that_fit_by_path_go_before_a_video_that_fits_by_name_alone(tmp_path: Path) -> None:
+    make(tmp_path, "s01/1/img_00001.jpg", "1.mp4")
+    assert find(tmp_path, "s01/1") == ("s01/1",)
+
+
+def test_many_folders_give_the_same_tree_whatever_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, *(f"c{n % 7}/d{n}/{n}.mp4" for n in range(60)))
+    (tmp_path / "linked").symlink_to(tmp_path / "c3")
+    whole = scan(tmp_path)
+    monkeypatch.setattr(layout, "_LISTED_AT_ONCE", 3)
+    monkeypatch.setattr(layout, "_LISTING_THREADS", 1)
+    told: list[int] = []
+    assert scan(tmp_path, told.append) == whole
+    assert len(whole.videos) == 60
+    assert (told[-1], told) == (68, sorted(told))
+
+
+def test_a_shared_tree_is_not_walked_again(tmp_path: Path) -> None:
+    tree = scan(make(tmp_path, "a/1.mp4"))
+    make(tmp_path, "a/2.mp4")
+    with sharing(tree):
+        assert scan(tmp_path) is tree
+        assert scan(tmp_path / "a").videos == ("1.mp4", "2.mp4")
+    assert scan(tmp_path).videos == ("a/1.mp4", "a/2.mp4")
 
 
 def test_annotations_are_found_by_the_end_of_their_path(tmp_path: Path) -> None:

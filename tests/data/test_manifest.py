@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from petl_bench.data import fingerprints
+from petl_bench.data.decoding import read_clip
 from petl_bench.data.manifest import Manifest, build_manifest, coverage
+from petl_bench.data.scan_results import ScanResult, ScanResults
 from petl_bench.dataset import Annotations, Dataset, Sample
 from petl_bench.errors import DataError
 
@@ -154,3 +156,62 @@ def test_one_file_that_trains_and_is_tested_is_refused(root: Path) -> None:
 def test_copy_of_a_training_clip_among_test_clips_is_noted(root: Path) -> None:
     shutil.copy(root / "Run/1.mp4", root / "Run/3.mp4")
     assert build(root).notes[-1].startswith("1 test clips of split 1 have the content of a training clip")
+
+
+def frames_of(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_bytes(name.encode() * 10)
+    return folder
+
+
+def test_frame_folders_are_found_and_fingerprinted(root: Path) -> None:
+    (root / "Run/1.mp4").unlink()
+    folder = frames_of(root / "frames/Run/1", "img_00001.jpg", "img_00002.jpg")
+    first = build(root)
+    assert first.found["Run/1.mp4"].path == folder.resolve()
+    assert first.found["Run/1.mp4"].bytes == 260
+    assert not first.missing
+    (folder / "img_00003.jpg").write_text("one more")
+    assert build(root).sha256 != first.sha256
+
+
+def test_frames_beside_a_video_are_noted_and_change_nothing(root: Path) -> None:
+    first = build(root)
+    frames_of(root / "frames/Run/1", "img_00001.jpg")
+    manifest = build(root)
+    assert (manifest.sha256, manifest.found) == (first.sha256, first.found)
+    assert manifest.notes[-1] == (
+        "1 clips have a video file and a folder of frames; the video is used, e.g. Run/1.mp4 and not frames/Run/1"
+    )
+
+
+def test_frame_folder_with_gaps_is_there_and_reading_it_says_what_is_missing(root: Path) -> None:
+    (root / "Run/1.mp4").unlink()
+    frames_of(root / "Run/1", "img_00001.jpg", "img_00003.jpg")
+    manifest = build(root)
+    with pytest.raises(DataError, match=r"Run/1: 1 of 3 frames are missing: 2"):
+        read_clip(manifest.found["Run/1.mp4"].path, range)
+
+
+def test_quarantine_follows_the_stored_scan_and_leaves_the_hash_alone(root: Path) -> None:
+    before = build(root)
+    assert before.quarantined == {}
+    results = ScanResults(root.parent / "cache", "listed", before.root)
+    with results.adding() as add:
+        for clip, reason in (("Run/1.mp4", "broken"), ("Walk/2.mp4", ""), ("Run/3.mp4", "hopeless")):
+            add(ScanResult(clip, before.found[clip].fingerprint, reason))
+    manifest = build(root)
+    assert manifest.quarantined == {"Run/1.mp4": "broken", "Run/3.mp4": "hopeless"}
+    assert manifest.sha256 == before.sha256
+    (root / "Run/1.mp4").write_text("downloaded again")
+    assert build(root).quarantined == {"Run/3.mp4": "hopeless"}
+    results.forget()
+    assert build(root).quarantined == {}
+
+
+def test_progress_is_told(root: Path) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    build_manifest(Listed(), root, root.parent / "cache", lambda *step: told.append(step))
+    assert ("folders listed", 3, None) in told
+    assert told[-1] == ("clips looked at", 4, 4)

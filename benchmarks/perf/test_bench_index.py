@@ -1,0 +1,59 @@
+"""Indexing 250,000 generated empty files in 400 class folders, as `petl-bench data index` does. To reach: 30 s warm.
+
+Cold: no fingerprint is remembered. Warm: all are, and every file is asked whether it has changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from petl_bench.data.layout import scan
+from petl_bench.data.manifest import Manifest, build_manifest
+from petl_bench.registry import DATASETS
+
+CLASSES, CLIPS_EACH = 400, 625
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lists that name `class/clip`, and the files below `videos/train` and `videos/val`."""
+    folder = tmp_path_factory.mktemp("clips")
+    rows: dict[str, list[str]] = {"train": [], "test": []}
+    for label in range(CLASSES):
+        place = folder / "videos" / ("train" if label % 2 else "val") / f"class_{label:03d}"
+        place.mkdir(parents=True)
+        for number in range(CLIPS_EACH):
+            name = f"clip{label:03d}{number:05d}_000010_000020.mp4"
+            (place / name).touch()
+            rows["train" if number % 5 else "test"].append(f"{place.name}/{name} {label}\n")
+    (folder / "labels.csv").write_text("id,name\n" + "".join(f"{n},class_{n:03d}\n" for n in range(CLASSES)))
+    for part, lines in rows.items():
+        (folder / f"{part}.txt").write_text("".join(lines))
+    return folder
+
+
+def build(root: Path, cache: Path) -> Manifest:
+    return build_manifest(DATASETS.get("folder")(path=str(root)), root, cache)
+
+
+def test_walk_250000_files(benchmark, root: Path) -> None:
+    tree = benchmark.pedantic(scan, args=(root,), rounds=3)
+    assert len(tree.videos) == CLASSES * CLIPS_EACH
+
+
+def test_index_250000_files_cold(benchmark, root: Path, tmp_path: Path) -> None:
+    def forget() -> tuple[tuple[Path, Path], dict[str, object]]:
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        return (root, tmp_path / "cache"), {}
+
+    manifest = benchmark.pedantic(build, setup=forget, rounds=2)
+    assert len(manifest.found) == CLASSES * CLIPS_EACH
+
+
+def test_index_250000_files_warm(benchmark, root: Path, tmp_path: Path) -> None:
+    build(root, tmp_path / "cache")
+    manifest = benchmark.pedantic(build, args=(root, tmp_path / "cache"), rounds=3)
+    assert len(manifest.found) == CLASSES * CLIPS_EACH
