@@ -19,6 +19,7 @@ T = TypeVar("T")
 _WITHOUT_EFFECT = ("processes", "threads", "bad_clips_allowed")
 #: Training options that belong to a data set: its multi-view evaluation.
 _OF_DATA_SET = ("views", "crops")
+_ONE_VIEW = "1 x 1"
 
 
 def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: str = "") -> Comparison:
@@ -41,7 +42,7 @@ def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     data_fields = {
         cases[case]: {**_data_fields(*own), **json.loads(source)}
         for case, source, *own in _columns(
-            trials.sort_values("source_fields", ascending=False, kind="stable").drop_duplicates("case"),
+            trials.sort_values("source_fields", key=lambda texts: texts == "{}", kind="stable").drop_duplicates("case"),
             ["case", "source_fields", "dataset", "dataset_options", "locations"],
         )
     }
@@ -68,8 +69,8 @@ def _trials(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     for name in ("processes", "threads"):
         trials[name] = trials["training"].map(_number_of(name))
     trials["training"] = trials["training"].map(_training_of_row)
-    trials["other_views"] = _unusual(trials, "views", ["dataset"], _size)
     trials["source_sha256"] = _unusual(trials, "source_sha256", ["setting_options"], str)
+    trials["other_views"] = _views_apart(trials)
     return trials
 
 
@@ -97,13 +98,35 @@ def _number_of(name: str) -> Callable[[str], int]:
     return cache(lambda training: json.loads(training).get(name) or 0)
 
 
+def _views_apart(trials: pd.DataFrame) -> pd.Series:
+    """What sets rows apart by their views; "" for all where each data set was evaluated with the same views.
+
+    On a data set that was evaluated with one view and with several, trials belong to "1 x 1" or to "several"; elsewhere
+    a trial goes with what its row has there, or with its own kind where that is both or nothing. Several views that are
+    unusual for their data set stand for themselves.
+    """
+    if (trials.groupby("dataset")["views"].nunique() < 2).all():
+        return trials["views"].map(lambda _: "")
+    single = trials["views"] == _ONE_VIEW
+    unusual = _unusual(trials[~single], "views", ["dataset"], _size).reindex(trials.index, fill_value="")
+    contested = single.groupby(trials["dataset"]).transform("nunique") > 1
+    row = trials.groupby([name for name in _names(Configuration) if name in trials and name != "other_views"]).ngroup()
+    kinds: dict[int, set[bool]] = defaultdict(set)
+    for number, is_single in zip(row[contested], single[contested], strict=True):
+        kinds[number].add(is_single)
+    found = []
+    for number, own, is_single in zip(row, unusual, single, strict=True):
+        kind = kinds.get(number, set())
+        as_single = next(iter(kind)) if len(kind) == 1 else is_single
+        found.append(own or (_ONE_VIEW if as_single else "several") if kinds else own)
+    return _series(found, trials)
+
+
 def _unusual(trials: pd.DataFrame, name: str, by: list[str], size: Callable[[str], Any]) -> pd.Series:
     """The values of a column where they are not what most trials of their group have, and "" elsewhere.
 
     Trials without a value do not count; the smaller value wins a tie.
     """
-    import pandas as pd  # here: `list` and `show` load the tables' files, and need no pandas
-
     counts: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
     places = _columns(trials, [*by, name])
     for *group, value in places:
@@ -113,7 +136,13 @@ def _unusual(trials: pd.DataFrame, name: str, by: list[str], size: Callable[[str
         group: min(found, key=lambda value: (-found[value], size(value), value)) for group, found in counts.items()
     }
     found = ["" if value == usual.get(tuple(group)) else value for *group, value in places]
-    return pd.Series(found, index=trials.index, dtype=object)
+    return _series(found, trials)
+
+
+def _series(values: list[str], trials: pd.DataFrame) -> pd.Series:
+    import pandas as pd  # here: `list` and `show` load the tables' files, and need no pandas
+
+    return pd.Series(values, index=trials.index, dtype=object)
 
 
 def _with_sources(trials: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:

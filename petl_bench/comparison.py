@@ -33,7 +33,7 @@ class Configuration:
     source_sha256: (
         str  #: of the data that its adapter was trained on, only where others used other files of that source
     )
-    other_views: str  #: temporal clips x crops per test video, only where most runs on that data set have others
+    other_views: str  #: what sets its views apart, only where a data set was evaluated with several; see Run.views
     descriptions: str  #: sha256 of the class descriptions, only where a method was run with several on one case
 
     @cached_property
@@ -143,13 +143,13 @@ class Comparison:
             for place, found in counts.items()
         }
 
-    def usual_views(self, case: CaseKey) -> str:
-        """The temporal clips x crops that most runs on the data set of a case have."""
-        return self._usual_views[case.dataset]
+    def views(self, row: Configuration, case: CaseKey) -> str:
+        """The temporal clips x crops of this row's group on the data set of a case, which one of its rows has."""
+        return self._views[row.other_views, case.dataset]
 
     @cached_property
-    def _usual_views(self) -> dict[str, str]:
-        return {case.dataset: runs[0].views for (row, case), runs in self.runs.items() if not row.other_views}
+    def _views(self) -> dict[tuple[str, str], str]:
+        return {(row.other_views, case.dataset): runs[0].views for (row, case), runs in self.runs.items()}
 
     def groups(self) -> dict[Comparable, list[Configuration]]:
         """The configurations that may be ranked together, by what they share."""

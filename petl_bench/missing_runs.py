@@ -82,7 +82,7 @@ def _of_case(comparison: Comparison, setting: str, case: CaseKey) -> dict[str, A
 
 
 def _views(comparison: Comparison, row: Configuration, case: CaseKey, multi_view: bool) -> dict[str, Any]:
-    views = row.other_views or comparison.usual_views(case)
+    views = comparison.views(row, case)
     if views == "1 x 1" and not multi_view and not row.other_views:
         return {}
     clips, _, crops = views.partition(" x ")

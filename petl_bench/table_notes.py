@@ -144,16 +144,19 @@ def _data_note(bundle: Bundle) -> str:
 
 
 def _coverage_notes(comparison: Comparison) -> list[str]:
-    """Which clips were not used, and in which rows."""
+    """Which clips were not used, on which cases and in which rows; what several cases share is said once."""
     labels = case_labels(comparison.cases)
-    found: dict[str, list[str]] = defaultdict(list)
+    rows: dict[tuple[str, CaseKey], list[str]] = defaultdict(list)
     for configurations in comparison.groups().values():
         names = row_labels(configurations)
         for case in comparison.cases:
             for row in configurations:
                 for text in sorted({uncovered(run) for run in comparison.of(row, case)} - {""}):
-                    found[f"{labels[case]}: {text}"].append(names[row])
-    return [f"Coverage of {text} [{listed(rows, 6)}]." for text, rows in found.items()]
+                    rows[text, case].append(names[row])
+    places: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (text, case), some in rows.items():
+        places[text, tuple(some)].append(labels[case])
+    return [f"Coverage of {listed(of, 6)}: {text} [{listed(some, 6)}]." for (text, some), of in places.items()]
 
 
 def _repetition_notes(comparison: Comparison) -> list[str]:

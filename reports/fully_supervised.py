@@ -63,10 +63,11 @@ class FullySupervisedTable(TableSource):
 
 
 def _trained(comparison: Comparison) -> list[Spot]:
-    """Trained parameters; the published ones stand beside only where their data set is shown."""
+    """Trained parameters, as precise as published; the published ones stand beside only with their data set."""
     millions, percent = table_parts.trained(comparison)
     shown = any(_published(case, "top1") for case in comparison.cases)
-    return [replace(millions, published=(_PUBLISHED_DATASET, 0, "tunable_params_m") if shown else None), percent]
+    published = (_PUBLISHED_DATASET, 0, "tunable_params_m") if shown else None
+    return [replace(millions, column=replace(millions.column, format=".4g"), published=published), percent]
 
 
 def _accuracies(comparison: Comparison) -> list[Spot]:

@@ -11,12 +11,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from synthetic_records import TRAINABLE, make_result, make_trial
+from synthetic_records import TRAINABLE, make_evaluation, make_result, make_trial, result_of
 
 from petl_bench.records import trial_folder, write_record
 
 CREATED = "2026-01-02T03:04:05+00:00"
-Store = Callable[..., Path]
+Store = Callable[..., Any]
+VIEWS = {"motion": (1, 1), "hmdb51": (10, 3), "ucf101": (5, 3)}
 
 
 @pytest.fixture
@@ -47,6 +48,85 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
+def keep(tmp_path: Path) -> Store:
+    """Write one record of any setting and return the trial's key; takes metrics and the keywords of `make_trial`."""
+
+    def write(
+        metrics: dict[str, float],
+        method: str = "msta",
+        seed: int = 0,
+        *,
+        runs: Path = tmp_path / "runs",
+        marks: Sequence[str] = (),
+        trainable: int | None = None,
+        train_used: int = 32,
+        unreadable: Sequence[str] = (),
+        **values: Any,
+    ) -> str:
+        trial = make_trial(method, seed, **values)
+        evaluation = make_evaluation(next(iter(metrics.values())), unreadable=unreadable)
+        result = result_of(
+            metrics,
+            {"test": evaluation},
+            trainable=TRAINABLE.get(method, 1000) if trainable is None else trainable,
+            marks=marks,
+            train_used=0 if trial.start_from else train_used,
+            train_expected=0 if trial.start_from else 32,
+        )
+        folder = trial_folder(runs, trial.key)
+        folder.mkdir(parents=True)
+        write_record(folder, trial, result, created=CREATED)
+        return trial.key
+
+    return write
+
+
+@pytest.fixture
+def few_shot(keep: Store) -> Store:
+    """Write one few-shot record, with the views of its data set."""
+
+    def write(top1: float, method: str = "msta", seed: int = 0, *, dataset: str = "motion", **values: Any) -> str:
+        training = {"epochs": 50, "views": VIEWS[dataset][0], "crops": VIEWS[dataset][1], **values.pop("training", {})}
+        given = {"setting": "few_shot", "setting_options": {"draws": "auto"}, "dataset": dataset, "shots": 2, **values}
+        return keep({"top1": top1, "top5": 100.0}, method, seed, training=training, **given)
+
+    return write
+
+
+@pytest.fixture
+def transfer(keep: Store) -> Store:
+    """Write the record of a target, and before it that of the adaptation that it starts from."""
+    adapted: dict[tuple[Any, ...], str] = {}
+
+    def write(
+        top1: float,
+        method: str = "msta",
+        seed: int = 0,
+        *,
+        source: str = "k400",
+        source_values: dict[str, Any] | None = None,
+        adaptation: bool = True,
+        **values: Any,
+    ) -> str:
+        shared = {
+            "setting": "zero_shot_transfer",
+            "setting_options": {"source": source},
+            "shots": None,
+            **{name: values[name] for name in ("hyper_parameters", "training", "runs") if name in values},
+        }
+        given = {"dataset": "ucf101", "split": "1", "part": "target", **shared, **values}
+        if method != "zero_shot":
+            origin = {"dataset": source, "part": "source", "split": "1", **shared, **(source_values or {})}
+            known = (method, seed, repr(sorted(origin.items(), key=str)))
+            if adaptation and known not in adapted:
+                adapted[known] = keep({"source_top1": 70.0}, method, seed, **origin)
+            given |= {"start_from": adapted.get(known, "e" * 64), "source_sha256": "f" * 64, **values}
+        return keep({"top1": top1, "top5": 100.0}, method, seed, **given)
+
+    return write
+
+
+@pytest.fixture
 def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
@@ -67,4 +147,47 @@ def example(store: Store, runs: Path) -> Path:
         store(90.1, 60.0, "full_finetune", seed, hyper_parameters={}, unreadable=["bad.mp4"], **ucf101)
     for seed in range(2):
         store(91.0, 66.0, "msta", seed, **ucf101)
+    return runs
+
+
+@pytest.fixture
+def few_shot_example(few_shot: Store, runs: Path) -> Path:
+    """Three methods, two data sets with views of their own, four numbers of shots; a cell, a seed, a clip missing."""
+    for shots in (2, 4, 8, 16):
+        for seed in range(3):
+            for dataset, first in (("hmdb51", 50.0), ("ucf101", 75.0)):
+                few_shot(first, "zero_shot", seed, dataset=dataset, shots=shots, hyper_parameters={})
+                few_shot(first + shots + seed, "lora", seed, dataset=dataset, shots=shots, hyper_parameters={"rank": 4})
+                if (dataset, shots) != ("hmdb51", 16) and (dataset, shots, seed) != ("ucf101", 8, 2):
+                    bad = ["bad.mp4"] if (dataset, shots) == ("hmdb51", 4) else []
+                    few_shot(first + 1.5 * shots, "msta", seed, dataset=dataset, shots=shots, unreadable=bad)
+    return runs
+
+
+@pytest.fixture
+def zero_shot_example(transfer: Store, runs: Path) -> Path:
+    """Adapted on k400; three splits of two targets and one of a third; msta lacks a split, lora's source a clip."""
+    lora = {"hyper_parameters": {"rank": 4}, "source_values": {"train_used": 31}}
+    for seed in range(3):
+        for split in (1, 2, 3):
+            for dataset, first in (("hmdb51", 40.0), ("ucf101", 62.0)):
+                target = {"dataset": dataset, "split": str(split)}
+                transfer(first + split, "zero_shot", seed, hyper_parameters={}, **target)
+                transfer(first + 10 + split + seed, "full_finetune", seed, hyper_parameters={}, **target)
+                transfer(first + 12 + split, "lora", seed, **lora, **target)
+                if (dataset, split) != ("ucf101", 3):
+                    transfer(first + 15 + split / 2, "msta", seed, **target)
+        transfer(70.0 + seed, "msta", seed, dataset="k600")
+    return runs
+
+
+@pytest.fixture
+def fully_supervised_example(keep: Store, runs: Path) -> Path:
+    """Two methods on k400 and one data set without published numbers, one seed."""
+    values = {"setting": "fully_supervised", "shots": None}
+    for dataset, views in (("k400", (4, 3)), ("ssv2", (2, 3))):
+        training = {"epochs": 100, "batch_size": 256, "views": views[0], "crops": views[1]}
+        given = {**values, "dataset": dataset, "training": training}
+        keep({"top1": 80.25, "top5": 95.5}, "lora", hyper_parameters={"rank": 4}, **given)
+        keep({"top1": 81.5, "top5": 95.25}, "msta", **given)
     return runs

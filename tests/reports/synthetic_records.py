@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,12 +59,32 @@ def make_evaluation(
 def make_result(
     base: float, novel: float, *, trainable: int, marks: Sequence[str] = (), **coverage: Any
 ) -> TrialResult:
+    metrics = {"base_top1": base, "novel_top1": novel, "harmonic_mean": harmonic_mean(base, novel)}
+    evaluations = {"base": make_evaluation(base, **coverage), "novel": make_evaluation(novel)}
+    return result_of(metrics, evaluations, trainable=trainable, marks=marks)
+
+
+def result_of(
+    metrics: Mapping[str, float],
+    evaluations: Mapping[str, EvaluationResult],
+    *,
+    trainable: int,
+    marks: Sequence[str] = (),
+    train_used: int = 32,
+    train_expected: int = 32,
+) -> TrialResult:
+    """What a trial of any setting leaves."""
     return TrialResult(
-        metrics={"base_top1": base, "novel_top1": novel, "harmonic_mean": harmonic_mean(base, novel)},
-        evaluations={"base": make_evaluation(base, **coverage), "novel": make_evaluation(novel)},
+        metrics=dict(metrics),
+        evaluations=dict(evaluations),
         trainable_params=trainable,
         backbone_params=BACKBONE,
-        train_clips={"expected": 32, "missing": 0, "unreadable": 0, "used": 32},
+        train_clips={
+            "expected": train_expected,
+            "missing": train_expected - train_used,
+            "unreadable": 0,
+            "used": train_used,
+        },
         train_unreadable={},
         history=[{"epoch": 1, "loss": 0.5, "seconds": 1.5}],
         durations_s={"total": 12.5},

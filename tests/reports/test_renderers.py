@@ -26,8 +26,8 @@ GOLDENS = Path(__file__).parents[1] / "goldens"
 NASTY = r"""a|b_c $x^2$ \input{/etc/passwd} <script>alert("1")</script> {%} #&~ [x]* `y` --- ''q'' \\"""
 
 
-def _example(runs: Path) -> Table:
-    source = TABLES.get("base2novel")()
+def _example(runs: Path, name: str = "base2novel") -> Table:
+    source = TABLES.get(name)()
     table: Table = source.build(pb.load_records(runs), source.published())
     return table
 
@@ -46,11 +46,21 @@ def _nasty(label: str = NASTY) -> Table:
     return Table("nasty", label, label, columns, (RowGroup(label, rows),), (label, "日本 Łódź Ğ éèñçĳ ß → λ"))
 
 
+#: table -> the fixture with its example records
+EXAMPLES = {
+    "base2novel": "example",
+    "few_shot": "few_shot_example",
+    "zero_shot": "zero_shot_example",
+    "fully_supervised": "fully_supervised_example",
+}
+
+
 @pytest.mark.parametrize("output_format", list(FORMATS))
-def test_output_is_byte_for_byte_the_golden(example: Path, output_format: str) -> None:
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_output_is_byte_for_byte_the_golden(name: str, output_format: str, request: pytest.FixtureRequest) -> None:
     """After a wanted change: PETL_BENCH_WRITE_GOLDENS=1 pytest tests/reports, and look at the difference."""
-    text = render(_example(example), output_format)
-    golden = GOLDENS / f"report_base2novel{FORMATS[output_format][0]}"
+    text = render(_example(request.getfixturevalue(EXAMPLES[name]), name), output_format)
+    golden = GOLDENS / f"report_{name}{FORMATS[output_format][0]}"
     if os.environ.get("PETL_BENCH_WRITE_GOLDENS"):
         golden.write_text(text, encoding="utf-8")
     assert text == golden.read_text(encoding="utf-8")
@@ -109,8 +119,9 @@ def _compile(tmp_path: Path, text: str) -> str:
     return done.stdout
 
 
-def test_latex_compiles_as_it_is_and_fits_the_page(example: Path, tmp_path: Path) -> None:
-    log = _compile(tmp_path, latex.render(_example(example)))
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_latex_compiles_as_it_is_and_fits_the_page(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    log = _compile(tmp_path, latex.render(_example(request.getfixturevalue(EXAMPLES[name]), name)))
     assert "Overfull" not in log
 
 

@@ -1,0 +1,32 @@
+"""Tables of synthetic records, and how to find a cell in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import petl_bench as pb
+from petl_bench.registry import TABLES
+from petl_bench.table import Cell, Row, Table
+
+
+def table_of(runs: Path, name: str, *, published: bool = False) -> Table:
+    source = TABLES.get(name)()
+    table: Table = source.build(pb.load_records(runs), source.published() if published else None)
+    return table
+
+
+def rows_of(table: Table) -> dict[str, Row]:
+    return {row.label: row for group in table.groups for row in group.rows}
+
+
+def cell_of(table: Table, row: str, group: str, label: str) -> Cell:
+    index = next(i for i, column in enumerate(table.columns) if (column.group, column.label) == (group, label))
+    return rows_of(table)[row].cells[index]
+
+
+def headers_of(table: Table) -> list[tuple[str, str]]:
+    return [(column.group, column.label) for column in table.columns if column.group != "Trained"]
+
+
+def notes_of(table: Table) -> str:
+    return "\n".join(table.footers)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tables import cell_of, headers_of, notes_of, rows_of, table_of
+
+from petl_bench.errors import UsageError
+
+Store = Any
+
+
+def test_a_data_set_has_a_column_for_each_number_of_shots_in_order(few_shot_example: Path) -> None:
+    assert headers_of(table_of(few_shot_example, "few_shot")) == [
+        *[("hmdb51", f"K={shots}") for shots in (2, 4, 8, 16)],
+        ("hmdb51", "Clips"),
+        *[("ucf101", f"K={shots}") for shots in (2, 4, 8, 16)],
+    ]
+
+
+def test_mean_and_spread_are_over_seeds(few_shot_example: Path) -> None:
+    cell = cell_of(table_of(few_shot_example, "few_shot"), "lora", "ucf101", "K=8")
+    assert (cell.value, cell.std, cell.n, cell.rank) == (84.0, 1.0, 3, "best")
+
+
+def test_marked_cells_are_not_ranked(few_shot_example: Path) -> None:
+    table = table_of(few_shot_example, "few_shot")
+    partial = cell_of(table, "msta", "ucf101", "K=8")
+    assert (partial.value, partial.rank, partial.marks) == (87.0, "", ("partial-seeds",))
+    incomplete = cell_of(table, "msta", "hmdb51", "K=4")
+    assert (incomplete.rank, incomplete.marks) == ("", ("incomplete-coverage",))
+    assert cell_of(table, "msta", "hmdb51", "Clips").value == "7/8"
+    assert "Seeds 0, 1 only: msta on ucf101 (shots=8)." in table.footers
+
+
+def test_other_splits_and_draws_are_columns_of_their_own(few_shot: Store, runs: Path) -> None:
+    few_shot(50.0, split="1")
+    few_shot(60.0, split="2")
+    few_shot(70.0, split="2", shots=4)
+    few_shot(80.0, split="1", setting_options={"draws": "seeded"})
+    assert set(headers_of(table_of(runs, "few_shot"))) == {
+        ("motion (split=1, draws=auto)", "K=2"),
+        ("motion (split=2, draws=auto)", "K=2"),
+        ("motion (split=2, draws=auto)", "K=4"),
+        ("motion (split=1, draws=seeded)", "K=2"),
+    }
+
+
+def test_table_3_is_quoted_by_data_set_and_shots(few_shot_example: Path) -> None:
+    table = table_of(few_shot_example, "few_shot", published=True)
+    quoted = [cell_of(table, "MSTA + L_CC", "hmdb51", f"K={shots}") for shots in (2, 4, 8, 16)]
+    assert [cell.value for cell in quoted] == [61.2, 62.3, 67.1, 70.4]
+    assert {(cell.origin, cell.source, cell.rank) for cell in quoted} == {("quoted", "MSTA (CVPR 2025), Table 3", "")}
+    assert {"Vanilla CLIP (zero-shot)", "Vanilla CLIP (tuning)"} <= rows_of(table).keys()
+    assert "selected on the test clips" in notes_of(table)
+
+
+@pytest.mark.parametrize("values", [{"dataset": "motion"}, {"dataset": "ucf101", "split": "2"}, {"shots": 3}])
+def test_nothing_is_quoted_for_what_the_paper_does_not_have(few_shot: Store, runs: Path, values: Any) -> None:
+    few_shot(50.0, **values)
+    table = table_of(runs, "few_shot", published=True)
+    assert len(table.groups) == 1
+    assert "Quoted" not in notes_of(table)
+
+
+def test_budget_prompt_and_draws_stand_below(few_shot_example: Path) -> None:
+    notes = notes_of(table_of(few_shot_example, "few_shot"))
+    assert "Budget: epochs 50; batch size 32" in notes
+    assert "hmdb51: split 1, 2, 4, 8, 16 shots, draws=auto, files aaaaaaaaaaaa." in notes
+    assert "Prompt: a video of {}." in notes
+
+
+def test_without_few_shot_records_a_command_is_named(example: Path) -> None:
+    with pytest.raises(UsageError, match="petl-bench run --methods zero_shot,lora --setting few_shot"):
+        table_of(example, "few_shot")
