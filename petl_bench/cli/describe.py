@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ALL_DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 #: Classes without an answer that are named; a second call asks for all of them.
 SHOWN = 5
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @click.command(name="describe")
@@ -115,7 +116,7 @@ def command(
     request = Request(name, kind, count, order, model, url.netloc.decode(), context)
     work = resume(request, _folder(output) / published_name(dataset, kind, count))
     if work.missing:
-        _notes(work, key, key_variable, url.scheme)
+        _notes(work, key, key_variable, url.scheme == "http" and url.host not in LOOPBACK)
         if not _ask(work, ChatEndpoint(url, model, key, timeout), attempts, concurrency):
             return INTERRUPTED
     if work.failed:
@@ -142,12 +143,12 @@ def _folder(output: Path) -> Path:
     return folder
 
 
-def _notes(work: Work, key: str, variable: str, scheme: str) -> None:
+def _notes(work: Work, key: str, variable: str, in_the_open: bool) -> None:
     host, classes = work.request.host, len(work.request.classes)
     _tell(f"{len(work.missing)} of {classes} classes to ask {host} about, kept in {work.partial}")
     if not key:
         _tell(f"note: ${variable} is not set; asking without a key")
-    elif scheme == "http" and host.rpartition(":")[0] not in ("localhost", "127.0.0.1", "[::1]"):
+    elif in_the_open:
         _tell(f"warning: http:// sends the key to {host} unencrypted")
 
 
