@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: The trained tensors in the folder of a trial (`petl_bench.training.checkpoint.save_adapter`).
 ADAPTER = "adapter.safetensors"
+#: What the attempts at a trial printed, with the tracebacks of what went wrong.
+LOG = "log.txt"
 
 
 class RecordWarning(UserWarning):

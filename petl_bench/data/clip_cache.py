@@ -74,8 +74,11 @@ class ClipCache:
         parts = [_FORMAT, os.fspath(path.absolute()), fingerprint, decoder, short_side, selection]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def get(self, key: str) -> CachedClip | None:
-        """The entry, or None where there is none that is whole. Its frames must not be written to."""
+    def get(self, key: str, *, remember: bool = True) -> CachedClip | None:
+        """The entry, or None where there is none that is whole. Its frames must not be written to.
+
+        `remember` keeps it in memory too; a pass that reads every clip once has no use for that.
+        """
         clip = self._memory.get(key)
         if clip is not None:
             self._memory.move_to_end(key)
@@ -85,12 +88,14 @@ class ClipCache:
         if clip is not None:
             with contextlib.suppress(OSError):  # a read-only cache serves as well
                 os.utime(file)
-            self._remember(key, clip)
+            if remember:
+                self._remember(key, clip)
         return clip
 
-    def put(self, key: str, clip: CachedClip) -> None:
-        """Store an entry; what does not fit on the disk is not stored."""
-        self._remember(key, clip)
+    def put(self, key: str, clip: CachedClip, *, remember: bool = True) -> None:
+        """Store an entry, in memory too where `remember` says so; what does not fit on the disk is not stored."""
+        if remember:
+            self._remember(key, clip)
         if not self._writable or clip.frames.nbytes > self.max_bytes:
             return
         try:

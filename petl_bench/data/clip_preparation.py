@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +26,12 @@ Read = Callable[[Path, Choose, str], DecodedClip]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How clips become tensors. T `num_frames`, S `size` pixels, V `views` x `crops` in evaluation."""
+    """How clips become tensors. T `num_frames`, S `size` pixels, V `views` x `crops` in evaluation.
+
+    `view_sampling` says how several views are spread over time: evenly, or by the published random draw, here seeded by
+    (`seed`, clip) and so the same in every evaluation. A single view is the centre of each chunk either way, as
+    published.
+    """
 
     num_frames: int
     size: int
@@ -35,6 +41,7 @@ class Recipe:
     seed: int = 0
     views: int = 1
     crops: int = 1
+    view_sampling: Literal["uniform", "random"] = "uniform"
     decoder: str = "auto"
     cache: ClipCache | None = None
     read: Read = read_clip
@@ -52,15 +59,22 @@ class ClipRequest:
 
 @dataclass(frozen=True)
 class PreparedClip:
-    """Frames float32 `[T, 3, S, S]` for training, `[V, T, 3, S, S]` for evaluation; what is odd about the file."""
+    """Frames for training float32 `[T, 3, S, S]`, normalised; for evaluation uint8 `[V, T, 3, S, S]`, a quarter of the
+    bytes to send between processes (see `to_input`). `remark` says what is odd about the file."""
 
     frames: np.ndarray
     remark: str
 
 
 def prepare(recipe: Recipe, request: ClipRequest) -> PreparedClip:
-    """Decode (or take from the cache), sample, augment or cut into views, normalise. Raises DataError."""
+    """Decode (or take from the cache), sample, augment and normalise or cut into views. Raises DataError."""
     return _prepare_test(recipe, request) if request.epoch is None else _prepare_train(recipe, request, request.epoch)
+
+
+def prepared_bytes(recipe: Recipe, request: ClipRequest) -> int:
+    """Bytes of the frames that `prepare` will give for this request."""
+    view = recipe.num_frames * 3 * recipe.size**2
+    return recipe.views * recipe.crops * view if request.epoch is None else 4 * view
 
 
 def _prepare_train(recipe: Recipe, request: ClipRequest, epoch: int) -> PreparedClip:
@@ -76,12 +90,16 @@ def _prepare_train(recipe: Recipe, request: ClipRequest, epoch: int) -> Prepared
 
 
 def _prepare_test(recipe: Recipe, request: ClipRequest) -> PreparedClip:
-    def choose(num_frames: int) -> Sequence[int]:
-        return [i for view in multi_view_indices(num_frames, recipe.num_frames, recipe.views) for i in view]
+    drawn = recipe.view_sampling == "random" and recipe.views > 1
+    seed = _clip_seed(recipe.seed, "views", request.clip)
 
-    selection = f"views-{recipe.num_frames}x{recipe.views}"
+    def choose(num_frames: int) -> Sequence[int]:
+        generator = np.random.default_rng(seed) if drawn else None
+        return [i for view in multi_view_indices(num_frames, recipe.num_frames, recipe.views, generator) for i in view]
+
+    selection = f"views-{recipe.num_frames}x{recipe.views}" + (f"-drawn-{seed}" if drawn else "")
     frames, remark = _frames(recipe, request.path, choose, short_side(recipe.size, recipe.crops), selection)
-    crops = test_views(frames, recipe.size, recipe.crops, recipe.mean, recipe.std)
+    crops = test_views(frames, recipe.size, recipe.crops)
     # [crops, views * T, ...] is crop-major once the views are taken apart: every view of the first crop comes first.
     video = crops.unflatten(1, (recipe.views, recipe.num_frames)).flatten(0, 1)
     return PreparedClip(video.numpy(), remark)
@@ -90,18 +108,19 @@ def _prepare_test(recipe: Recipe, request: ClipRequest) -> PreparedClip:
 def _frames(recipe: Recipe, path: Path, choose: Choose, short: int, selection: str) -> tuple[np.ndarray, str]:
     """Chosen frames uint8 `[n, h, w, 3]`, shrunk to a short side of `short`, and a remark about the file.
 
-    `selection` names a choice that is the same every time, whose frames are worth caching; "" for a random one.
+    `selection` names a choice that is the same every time, whose frames are worth caching; "" for a random one. Such a
+    choice is of evaluation, which reads every clip once: its frames are kept on disk, not in memory.
     """
-    cache = recipe.cache
+    cache, remember = recipe.cache, not selection
     if cache is None:
         clip = recipe.read(path, choose, recipe.decoder)
         return shrink(clip.frames, short), clip.reason
     whole_key = cache.key(path, recipe.decoder, short, "whole")
-    whole = cache.get(whole_key)
+    whole = cache.get(whole_key, remember=remember)
     if whole is not None:
         return whole.frames[list(choose(len(whole.frames)))], whole.remark
     chosen_key = cache.key(path, recipe.decoder, short, selection)
-    chosen = cache.get(chosen_key) if selection else None
+    chosen = cache.get(chosen_key, remember=False) if selection else None
     if chosen is not None:
         return chosen.frames, chosen.remark
 
@@ -111,14 +130,14 @@ def _frames(recipe: Recipe, path: Path, choose: Choose, short: int, selection: s
     clip = recipe.read(path, choose_or_all, recipe.decoder)
     frames = shrink(clip.frames, short)
     if clip.num_frames <= WHOLE_CLIP_FRAMES:
-        cache.put(whole_key, CachedClip(frames, clip.reason))
+        cache.put(whole_key, CachedClip(frames, clip.reason), remember=remember)
         return frames[list(choose(clip.num_frames))], clip.reason
     if selection:
-        cache.put(chosen_key, CachedClip(frames, clip.reason))
+        cache.put(chosen_key, CachedClip(frames, clip.reason), remember=False)
     return frames, clip.reason
 
 
-def _clip_seed(seed: int, epoch: int, clip: str) -> int:
-    """The same draw for the same (seed, epoch, clip), in whatever process and order clips are prepared."""
-    digest = hashlib.sha256(f"{seed}/{epoch}/{clip}".encode()).digest()
+def _clip_seed(seed: int, draw: int | str, clip: str) -> int:
+    """The same draw for the same (seed, epoch or purpose, clip), in whatever process and order clips are prepared."""
+    digest = hashlib.sha256(f"{seed}/{draw}/{clip}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from petl_bench.data.clip_preparation import ClipRequest, PreparedClip, Recipe, prepare
+from petl_bench.data.transforms import to_input
 from petl_bench.data.worker_pool import WorkerPool
 from petl_bench.dataset import Sample
 from petl_bench.errors import DataError, TrialError
@@ -19,11 +21,17 @@ from petl_bench.errors import DataError, TrialError
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """B clips: frames float32 `[B, T, 3, S, S]` (training) or `[B, V, T, 3, S, S]` (evaluation), labels int64 `[B]`."""
+    """B clips that could be read, of a batch of `planned` clips over all processes of the trial.
+
+    Training: frames float32 `[B, T, 3, S, S]`, normalised. Evaluation: uint8 `[B, V, T, 3, S, S]`, for
+    `ClipLoader.to_input`. Labels int64 `[B]`; `rows` are the clips' places in the list that was asked for.
+    """
 
     frames: torch.Tensor
     labels: torch.Tensor
     clips: list[str]
+    rows: list[int]
+    planned: int
 
 
 class ClipLoader:
@@ -33,10 +41,14 @@ class ClipLoader:
     `workers`; 0 decodes in this process, more in processes of their own, where a clip that takes longer than
     `timeout_s` seconds, or kills its process, is given up.
 
-    A clip that cannot be read is left out of its batch and of every later epoch; `unreadable` says which and why.
-    `remarks` says what is odd about the clips that were read (the decoder that stood in, damage that was concealed).
-    Once more than the part `bad_clips_allowed` of `total_clips` (the distinct clips of the trial; without it, those
-    requested so far) is unreadable, iteration raises TrialError.
+    Batches are cut before anything is read. A clip that cannot be read is left out of its batch, which is then
+    smaller, and is not tried again; so no batch depends on when a clip was found to be bad. `unreadable` says which
+    and why; what is known beforehand is handed in, and those clips are never opened. `remarks` says what is odd about
+    the clips that were read (the decoder that stood in, damage that was concealed). Once more than the part
+    `bad_clips_allowed` of `total_clips` (the distinct clips of the trial; without it, those requested so far) was
+    requested and cannot be read, iteration raises TrialError.
+
+    `shard` is (r, n) in the r-th of n processes that share every batch: this one gets its rows r, r + n, ...
     """
 
     def __init__(
@@ -48,14 +60,17 @@ class ClipLoader:
         timeout_s: float = 60.0,
         bad_clips_allowed: float = 0.01,
         total_clips: int | None = None,
+        unreadable: Mapping[str, str] | None = None,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         self.paths = paths
         self.recipe = recipe
         self.bad_clips_allowed = bad_clips_allowed
         self.total_clips = total_clips
-        self.unreadable: dict[str, str] = {}
+        self.unreadable: dict[str, str] = dict(unreadable or {})
         self.remarks: dict[str, str] = {}
         self._requested: set[str] = set()
+        self._shard = shard
         self._pool = WorkerPool(recipe, workers, timeout_s) if workers > 0 else None
 
     def __enter__(self) -> ClipLoader:
@@ -72,53 +87,85 @@ class ClipLoader:
             self._pool.close()
 
     def train_batches(self, samples: Sequence[Sample], epoch: int, batch_size: int) -> Iterator[ClipBatch]:
-        """One epoch: every readable clip once, in an order of its own; the last batch may be smaller."""
+        """One epoch: batch k holds rows k * `batch_size` to (k + 1) * `batch_size` of an order of its own.
+
+        The last batch may be smaller. Every batch comes, also one of which no clip could be read (here): it is empty.
+        """
         order = _permutation(len(samples), self.recipe.seed, epoch)
-        return self._batches([self._request(samples[i], epoch) for i in order], batch_size)
+        rank, processes = self._shard
+        cuts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return self._batches(samples, epoch, [(cut[rank::processes], len(cut)) for cut in cuts])
 
     def test_batches(self, samples: Sequence[Sample], batch_size: int) -> Iterator[ClipBatch]:
-        """Every readable clip with all its views, in the order of the list; at most `batch_size` views in a batch."""
-        views = self.recipe.views * self.recipe.crops
-        return self._batches([self._request(sample, None) for sample in samples], max(1, batch_size // views))
+        """Every readable clip with all its views, in the order of the list; at most `batch_size` views in a batch, but
+        at least one clip. Of several processes, each gets every n-th clip of the list."""
+        size = max(1, batch_size // (self.recipe.views * self.recipe.crops))
+        rank, processes = self._shard
+        rows = range(rank, len(samples), processes)
+        cuts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        batches = self._batches(samples, None, [(cut, len(cut)) for cut in cuts])
+        return (batch for batch in batches if batch.clips)
 
-    def _request(self, sample: Sample, epoch: int | None) -> ClipRequest:
-        return ClipRequest(sample.clip, self.paths[sample.clip], sample.label, epoch)
+    def to_input(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames uint8 of an evaluation batch as the model reads them: float32, normalised, on their own device."""
+        return to_input(frames, self.recipe.mean, self.recipe.std)
 
-    def _batches(self, requests: Sequence[ClipRequest], batch_size: int) -> Iterator[ClipBatch]:
-        self._requested.update(request.clip for request in requests)
-        batch: list[tuple[ClipRequest, PreparedClip]] = []
-        for request, outcome in self._outcomes(r for r in requests if r.clip not in self.unreadable):
+    def learn(self, unreadable: Mapping[str, str], remarks: Mapping[str, str]) -> None:
+        """Take in what other processes of the trial found out about clips. Raises TrialError as iteration does."""
+        self.unreadable.update(unreadable)
+        self.remarks.update(remarks)
+        self._refuse_too_many()
+
+    def _batches(
+        self, samples: Sequence[Sample], epoch: int | None, cuts: Sequence[tuple[Sequence[int], int]]
+    ) -> Iterator[ClipBatch]:
+        """The batches of `cuts`: for each, the rows of this process, and how many rows all processes have."""
+        self._requested.update(sample.clip for sample in samples)
+        self._refuse_too_many()
+        outcomes = self._outcomes(self._request(samples[row], epoch) for rows, _ in cuts for row in rows)
+        for rows, planned in cuts:
+            yield _collate(list(self._readable(zip(rows, islice(outcomes, len(rows)), strict=True))), planned)
+
+    def _readable(
+        self, outcomes: Iterable[tuple[int, tuple[ClipRequest, PreparedClip | str]]]
+    ) -> Iterator[tuple[int, ClipRequest, np.ndarray]]:
+        for row, (request, outcome) in outcomes:
             if isinstance(outcome, str):
                 self._quarantine(request.clip, outcome)
                 continue
             if outcome.remark:
                 self.remarks[request.clip] = outcome.remark
-            batch.append((request, outcome))
-            if len(batch) == batch_size:
-                yield _collate(batch)
-                batch = []
-        if batch:
-            yield _collate(batch)
+            yield row, request, outcome.frames
+
+    def _request(self, sample: Sample, epoch: int | None) -> ClipRequest:
+        return ClipRequest(sample.clip, self.paths[sample.clip], sample.label, epoch)
 
     def _outcomes(self, requests: Iterable[ClipRequest]) -> Iterator[tuple[ClipRequest, PreparedClip | str]]:
         """Every request with its clip, or with the reason why there is none, in order."""
         if self._pool is not None:
-            yield from self._pool.outcomes(requests)
+            yield from self._pool.outcomes(requests, self.unreadable)
             return
         for request in requests:
-            try:
-                outcome: PreparedClip | str = prepare(self.recipe, request)
-            except DataError as error:
-                outcome = str(error)
-            yield request, outcome
+            yield request, self.unreadable.get(request.clip) or self._prepared(request)
+
+    def _prepared(self, request: ClipRequest) -> PreparedClip | str:
+        try:
+            return prepare(self.recipe, request)
+        except DataError as error:
+            return str(error)
 
     def _quarantine(self, clip: str, reason: str) -> None:
-        self.unreadable[clip] = reason
+        if clip not in self.unreadable:
+            self.unreadable[clip] = reason
+            self._refuse_too_many()
+
+    def _refuse_too_many(self) -> None:
         total = max(self.total_clips or 0, len(self._requested))
-        if len(self.unreadable) > self.bad_clips_allowed * total:
-            first = "; ".join(f"{clip}: {reason}" for clip, reason in list(self.unreadable.items())[:3])
+        bad = {clip: reason for clip, reason in self.unreadable.items() if clip in self._requested}
+        if len(bad) > self.bad_clips_allowed * total:
+            first = "; ".join(f"{clip}: {reason}" for clip, reason in list(bad.items())[:3])
             raise TrialError(
-                f"{len(self.unreadable)} of {total} clips cannot be read, more than the allowed part of "
+                f"{len(bad)} of {total} clips cannot be read, more than the allowed part of "
                 f"{self.bad_clips_allowed:g} (--set training.bad_clips_allowed=...). First: {first}"
             )
 
@@ -128,9 +175,11 @@ def _permutation(count: int, seed: int, epoch: int) -> list[int]:
     return np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(count).tolist()
 
 
-def _collate(batch: Sequence[tuple[ClipRequest, PreparedClip]]) -> ClipBatch:
+def _collate(read: Sequence[tuple[int, ClipRequest, np.ndarray]], planned: int) -> ClipBatch:
     return ClipBatch(
-        frames=torch.from_numpy(np.stack([clip.frames for _, clip in batch])),
-        labels=torch.tensor([request.label for request, _ in batch], dtype=torch.int64),
-        clips=[request.clip for request, _ in batch],
+        frames=torch.from_numpy(np.stack([frames for _, _, frames in read])) if read else torch.empty(0),
+        labels=torch.tensor([request.label for _, request, _ in read], dtype=torch.int64),
+        clips=[request.clip for _, request, _ in read],
+        rows=[row for row, _, _ in read],
+        planned=planned,
     )

@@ -55,11 +55,21 @@ def train_transform(
     return _normalise(pixels, mean, std)
 
 
-def test_views(frames: np.ndarray, size: int, crops: int, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """The spatial views of one temporal view: frames uint8 `[T, H, W, 3]` -> float32 `[crops, T, 3, size, size]`.
+def to_input(video: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """Views uint8 `[..., 3, size, size]` as a model reads them: float32, normalised, on their own device.
+
+    The same bits on every device: a GPU would multiply by 1/255 where it is told a number, but divides by a tensor.
+    """
+    pixels = video.to(torch.float32)
+    return _normalise(pixels.div_(torch.tensor(255.0, device=pixels.device)), mean, std)
+
+
+def test_views(frames: np.ndarray, size: int, crops: int) -> torch.Tensor:
+    """The spatial views of one temporal view: frames uint8 `[T, H, W, 3]` -> uint8 `[crops, T, 3, size, size]`.
 
     One crop: short side resized to 256/224 of `size`, centre. Three: short side resized to `size`, then the left (top),
-    right (bottom) and middle crop, in the published order. Frames that are `size` x `size` already are only normalised.
+    right (bottom) and middle crop, in the published order. Frames that are `size` x `size` already are left as they
+    are. Resizing rounds to whole pixel values, so nothing is lost before `to_input`.
     """
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
     if video.shape[-2:] != (size, size):
@@ -69,8 +79,7 @@ def test_views(frames: np.ndarray, size: int, crops: int, mean: Sequence[float],
     middle = (rows // 2, columns // 2)
     ends = [(0, middle[1]), (rows, middle[1])] if rows > columns else [(middle[0], 0), (middle[0], columns)]
     corners = [*ends, middle] if crops == 3 else [middle]
-    views = torch.stack([video[..., top : top + size, left : left + size] for top, left in corners])
-    return _normalise(views.to(torch.float32).div_(255), mean, std)
+    return torch.stack([video[..., top : top + size, left : left + size] for top, left in corners])
 
 
 def _resize_short_side(video: torch.Tensor, short: int) -> torch.Tensor:
@@ -119,6 +128,6 @@ def _happens(probability: float, generator: torch.Generator) -> bool:
 
 def _normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """(pixels - mean) / std, contiguous; overwrites `pixels` where it can."""
-    centre = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1)
-    spread = torch.tensor(std, dtype=torch.float32).view(3, 1, 1)
+    centre = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
+    spread = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
     return pixels.contiguous().sub_(centre).div_(spread)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from typing import Any
 
 import torch
 from pebble import ProcessExpired, ProcessPool
 
-from petl_bench.data.clip_preparation import ClipRequest, PreparedClip, Recipe, prepare
+from petl_bench.data.clip_preparation import ClipRequest, PreparedClip, Recipe, prepare, prepared_bytes
 from petl_bench.errors import DataError
 
 #: Clips that one process prepares before it is replaced, so that what a decoder leaks does not add up.
 _CLIPS_PER_PROCESS = 1000
+
+#: Clips that are prepared ahead of the one that is asked for: some for each process, but no more than fit into so many
+#: bytes (a clip of 30 views of 8 frames of 224 pixels has 36 MB).
+_AHEAD_PER_PROCESS = 4
+_AHEAD_BYTES = 512 * 2**20
 
 _recipe: Recipe | None = None  # set once in every worker process
 
@@ -29,19 +34,25 @@ class WorkerPool:
         self._timeout_s = timeout_s
         self._pool: ProcessPool | None = None
 
-    def outcomes(self, requests: Iterable[ClipRequest]) -> Iterator[tuple[ClipRequest, PreparedClip | str]]:
-        """Every request with its clip, or with the reason why there is none, in the order of the requests."""
+    def outcomes(
+        self, requests: Iterable[ClipRequest], known_bad: Mapping[str, str]
+    ) -> Iterator[tuple[ClipRequest, PreparedClip | str]]:
+        """Every request with its clip, or with the reason why there is none, in the order of the requests.
+
+        Clips in `known_bad` are not tried; it may grow while this runs.
+        """
         waiting: deque[tuple[ClipRequest, Any]] = deque()
         try:
             for request in requests:
-                waiting.append((request, self._started().schedule(_work, args=(request,), timeout=self._timeout_s)))
-                if len(waiting) > 4 * self._workers:
-                    yield self._outcome(*waiting.popleft())
+                waiting.append((request, None if request.clip in known_bad else self._schedule(request)))
+                if len(waiting) > self._ahead(request):
+                    yield self._outcome(*waiting.popleft(), known_bad)
             while waiting:
-                yield self._outcome(*waiting.popleft())
+                yield self._outcome(*waiting.popleft(), known_bad)
         finally:
             for _, future in waiting:
-                future.cancel()
+                if future is not None:
+                    future.cancel()
 
     def close(self) -> None:
         """End the processes; what they are doing is given up."""
@@ -49,6 +60,13 @@ class WorkerPool:
             self._pool.stop()
             self._pool.join()
             self._pool = None
+
+    def _ahead(self, request: ClipRequest) -> int:
+        fitting = _AHEAD_BYTES // prepared_bytes(self._recipe, request)
+        return max(1, min(_AHEAD_PER_PROCESS * self._workers, fitting))
+
+    def _schedule(self, request: ClipRequest) -> Any:
+        return self._started().schedule(_work, args=(request,), timeout=self._timeout_s)
 
     def _started(self) -> ProcessPool:
         if self._pool is None:
@@ -61,7 +79,11 @@ class WorkerPool:
             )
         return self._pool
 
-    def _outcome(self, request: ClipRequest, future: Any) -> tuple[ClipRequest, PreparedClip | str]:
+    def _outcome(
+        self, request: ClipRequest, future: Any, known_bad: Mapping[str, str]
+    ) -> tuple[ClipRequest, PreparedClip | str]:
+        if future is None:
+            return request, known_bad[request.clip]
         try:
             return request, future.result()
         except DataError as error:

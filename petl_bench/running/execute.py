@@ -13,12 +13,11 @@ from pathlib import Path
 
 from petl_bench.errors import PetlBenchError, StoreError, TrialError
 from petl_bench.launcher import Job, Outcome, State
-from petl_bench.records import ADAPTER, RECORD, read_record, trial_folder, write_record
+from petl_bench.records import ADAPTER, LOG, RECORD, read_record, trial_folder, write_record
 from petl_bench.registry import describe, load_plugin_file
 from petl_bench.running import claims
 from petl_bench.trial import Notify
 
-LOG = "log.txt"
 CHECKPOINT = "checkpoint.pt"
 
 #: What the system says when the store itself is the problem, not the trial.

@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,14 +20,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
 
-import psutil
-
 from petl_bench.errors import StoreError
 from petl_bench.launcher import Job, Outcome
-from petl_bench.records import trial_folder
+from petl_bench.processes import interrupts_ignored, watch_parent
+from petl_bench.records import LOG, trial_folder
 from petl_bench.running import claims
 from petl_bench.running.agenda import LOOK_EVERY_S, Agenda
-from petl_bench.running.execute import LOG, execute
+from petl_bench.running.execute import execute
 from petl_bench.trial import Progress
 
 #: How long a worker may take to close its trial after it was asked to stop.
@@ -149,24 +147,10 @@ def _start(store: Path, slot: int, threads: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_work, args=(there, store, slot, threads), name=f"petl-bench worker {slot}")
-    # Ctrl-C on a terminal reaches every process; a worker ignores it from its first moment on, since it inherits that,
-    # and is stopped by this process instead.
-    with _interrupts_ignored():
+    with interrupts_ignored():
         process.start()
     there.close()
     return _Worker(process, here)
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _stop(agenda: Agenda, workers: list[_Worker]) -> None:
@@ -204,7 +188,7 @@ def _dismiss(workers: list[_Worker]) -> None:
 def _work(pipe: Connection, store: Path, slot: int, threads: int) -> None:
     """The life of a worker: trials come in through the pipe, progress and outcomes go out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, name="petl-bench parent", daemon=True).start()
+    watch_parent()
     # Read by torch and its libraries when they are loaded, which is not yet.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     try:
@@ -264,17 +248,6 @@ def _native_output_to(log: Path) -> Iterator[None]:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def _leave_with_parent() -> None:
-    """Die with the process that started this one, as by `kill -9`: its trial is interrupted and its claim dead."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
-    os._exit(1)
 
 
 def _take_gpu(device: str, slot: int) -> None:

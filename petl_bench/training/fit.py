@@ -18,6 +18,7 @@ from petl_bench.errors import TrialError
 from petl_bench.method import Method, Step
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.training.checkpoint import load_checkpoint, save_checkpoint
+from petl_bench.training.distributed import StepTotals, Team
 from petl_bench.training.precision import autocast, gradient_scaler
 from petl_bench.training.schedule import learning_rate
 from petl_bench.training.seeding import random_state, restore_random_state
@@ -45,6 +46,7 @@ class Fit:
     notify: Notify
     select: Select | None = None
     checkpoint_seconds: float = 30.0
+    team: Team = field(default_factory=Team)
     history: list[dict[str, float]] = field(default_factory=list)
     best_accuracy: float = -1.0
     best_adapter: dict[str, Tensor] = field(default_factory=dict)
@@ -58,7 +60,8 @@ def fit(run: Fit) -> None:
     """Train for `options.epochs` epochs, going on from the checkpoint where there is one.
 
     Leaves the model at the chosen epoch: the last, or the best where `run.select` is given. Raises TrialError at the
-    first non-finite loss; the last good checkpoint stays.
+    first non-finite loss; the last good checkpoint stays. Every process of `run.team` calls this, and all end with the
+    same model; the first one writes the checkpoint.
     """
     optimizer = make_optimizer(run.model, run.options)
     scaler = gradient_scaler(run.device, run.options.precision)
@@ -68,8 +71,10 @@ def fit(run: Fit) -> None:
     for epoch in range(first, run.options.epochs):
         run.history.append(_train_epoch(run, epoch, optimizer, scaler, text))
         _keep_best(run, epoch + 1)
-        if time.monotonic() - saved_at >= run.checkpoint_seconds or epoch + 1 == run.options.epochs:
-            save_checkpoint(run.checkpoint, _state(run, epoch + 1, optimizer, scaler))
+        states = run.team.gather(random_state())
+        due = time.monotonic() - saved_at >= run.checkpoint_seconds or epoch + 1 == run.options.epochs
+        if run.team.first and due:
+            save_checkpoint(run.checkpoint, _state(run, epoch + 1, optimizer, scaler, states))
             saved_at = time.monotonic()
     if run.best_adapter:
         run.model.load_adapter_state(run.best_adapter)
@@ -93,15 +98,22 @@ def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Ad
 def _train_epoch(
     run: Fit, epoch: int, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, text: TextFeatures
 ) -> dict[str, float]:
-    """One pass over the training clips; returns the epoch's row of the history."""
+    """One pass over the training clips; returns the epoch's row of the history.
+
+    Batch k of an epoch has its place in the schedule whatever can be read of it; one that holds no readable clip
+    changes nothing.
+    """
     run.model.train()
     started = time.monotonic()
     clips, correct, loss_sum, rate = 0, 0, 0.0, 0.0
     for position, batch in enumerate(run.batches(epoch)):
         step = epoch * run.steps_per_epoch + position
         rate = _set_learning_rate(run, optimizer, step)
-        loss, right = _train_step(run, batch, optimizer, scaler, text, step)
-        clips, correct, loss_sum = clips + len(batch.clips), correct + right, loss_sum + loss * len(batch.clips)
+        totals = _train_step(run, batch, optimizer, scaler, text, step)
+        clips, correct = clips + totals.clips, correct + totals.correct
+        loss_sum += totals.loss * batch.planned
+        if clips == 0:
+            continue
         seconds_per_step = (time.monotonic() - started) / (position + 1)
         run.notify(
             Progress(
@@ -133,34 +145,45 @@ def _train_step(
     scaler: torch.amp.GradScaler,
     text: TextFeatures,
     step: int,
-) -> tuple[float, int]:
-    """One optimiser step over a batch, in micro-batches; returns its mean loss and the number of right answers.
+) -> StepTotals:
+    """One optimiser step over a batch, in micro-batches and processes; returns the sums over all of these.
+
+    Every loss counts by its part of the planned batch. Where some clips could not be read, that is made up for at the
+    end: how many all processes could read is known only then.
 
     The text tower runs once: micro-batches leave their gradient in `leaf`, which is sent through the tower at the end.
     """
     with autocast(run.device, run.options.precision):
         text_features = text()
     leaf = text_features.detach().requires_grad_(text_features.requires_grad)
-    total, correct, count = 0.0, 0, len(batch.clips)
+    loss_sum, correct = 0.0, 0
     for frames, labels in _micro_batches(run, batch):
         with autocast(run.device, run.options.precision):
             video = run.model.encode_video(frames)
         logits = _logits(run.model, video, leaf)
         loss = functional.cross_entropy(logits, labels)
         extra = run.method.loss(Step(run.model, video, leaf, logits, labels, run.descriptions))
-        loss = (loss if extra is None else loss + extra) * (len(labels) / count)
-        total += loss.item()
+        loss = (loss if extra is None else loss + extra) * (len(labels) / batch.planned)
+        loss_sum += loss.item()
         correct += int((logits.argmax(dim=-1) == labels).sum())
-        if not math.isfinite(total):
-            raise TrialError(_not_finite(run, step, batch.clips))
+        if not math.isfinite(loss_sum):
+            break
         scaler.scale(loss).backward()
     if leaf.grad is not None:
         text_features.backward(leaf.grad)
-    _apply(run, optimizer, scaler)
-    return total, correct
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    totals = run.team.sum_step(loss_sum, correct, len(batch.clips), trained)
+    if not math.isfinite(totals.loss):
+        clips = run.team.gather([] if math.isfinite(loss_sum) else batch.clips)
+        raise TrialError(_not_finite(run, step, [clip for part in clips for clip in part]))
+    if totals.clips:
+        _apply(run, optimizer, scaler, trained, batch.planned / totals.clips)
+    return totals
 
 
 def _micro_batches(run: Fit, batch: ClipBatch) -> Iterable[tuple[Tensor, Tensor]]:
+    if not batch.clips:
+        return
     size = run.options.micro_batch_size or len(batch.clips)
     for frames, labels in zip(batch.frames.split(size), batch.labels.split(size), strict=True):
         yield frames.to(run.device, non_blocking=True), labels.to(run.device, non_blocking=True)
@@ -172,10 +195,14 @@ def _logits(model: DualEncoder, video: Tensor, text: Tensor) -> Tensor:
     return model.logit_scale.float() * video @ functional.normalize(text.float(), dim=-1).T
 
 
-def _apply(run: Fit, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler) -> None:
+def _apply(
+    run: Fit, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, trained: Sequence[Tensor], scale: float
+) -> None:
+    """The optimiser's step, after the gradients were multiplied by `scale`."""
+    if scale != 1.0:
+        torch._foreach_mul_([parameter.grad for parameter in trained if parameter.grad is not None], scale)
     if run.options.clip_grad_norm is not None:
         scaler.unscale_(optimizer)
-        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nn.utils.clip_grad_norm_(trained, run.options.clip_grad_norm)
     scaler.step(optimizer)
     scaler.update()
@@ -207,13 +234,19 @@ def _keep_best(run: Fit, epoch: int) -> None:
         run.best_adapter = {name: tensor.clone() for name, tensor in run.model.adapter_state().items()}
 
 
-def _state(run: Fit, epochs_done: int, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler) -> dict[str, Any]:
+def _state(
+    run: Fit,
+    epochs_done: int,
+    optimizer: torch.optim.AdamW,
+    scaler: torch.amp.GradScaler,
+    random_states: list[dict[str, object]],
+) -> dict[str, Any]:
     return {
         "epochs_done": epochs_done,
         "adapter": run.model.adapter_state(),
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
-        "random": random_state(),
+        "random": random_states,
         "history": run.history,
         "best_accuracy": run.best_accuracy,
         "best_adapter": run.best_adapter,
@@ -221,14 +254,14 @@ def _state(run: Fit, epochs_done: int, optimizer: torch.optim.AdamW, scaler: tor
 
 
 def _resume(run: Fit, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler) -> int:
-    """Restore the checkpoint, if any; returns the first epoch to train."""
-    state = load_checkpoint(run.checkpoint)
+    """Restore the checkpoint, if any, which the first process reads for all; returns the first epoch to train."""
+    state = run.team.share(load_checkpoint(run.checkpoint) if run.team.first else None)
     if state is None:
         return 0
     run.model.load_adapter_state(state["adapter"])
     optimizer.load_state_dict(state["optimizer"])
     scaler.load_state_dict(state["scaler"])
-    restore_random_state(state["random"])
+    restore_random_state(state["random"][run.team.seat.rank])
     run.history[:] = state["history"]
     run.best_accuracy, run.best_adapter = state["best_accuracy"], state["best_adapter"]
     return int(state["epochs_done"])

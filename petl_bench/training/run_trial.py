@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from petl_bench.data.clip_cache import ClipCache
-from petl_bench.data.clip_preparation import Recipe as ClipRecipe
 from petl_bench.data.descriptions import described
-from petl_bench.data.layout import canonical
-from petl_bench.data.loading import ClipLoader
-from petl_bench.data.manifest import Manifest, build_manifest
-from petl_bench.dataset import Dataset, Sample
-from petl_bench.environment import describe_machine
+from petl_bench.data.loading import ClipBatch
+from petl_bench.dataset import Sample
 from petl_bench.errors import DataError, TrialError
-from petl_bench.method import Method
-from petl_bench.models.create import create_model
-from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
+from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.tokenizer import overflow_count
 from petl_bench.records import ADAPTER
-from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
-from petl_bench.setting import Evaluation, Setting, Task
-from petl_bench.training.checkpoint import load_adapter, save_adapter
-from petl_bench.training.evaluate import evaluate, evaluation_result, top_k_accuracy
+from petl_bench.registry import load_plugin_file
+from petl_bench.setting import Evaluation
+from petl_bench.training.checkpoint import save_adapter
+from petl_bench.training.distributed import Seat, seat_of, team_of
+from petl_bench.training.evaluate import Scored, evaluate, evaluation_result, joined, top_k_accuracy
 from petl_bench.training.fit import Fit, fit
-from petl_bench.training.seeding import seed_everything
+from petl_bench.training.job import Job
 from petl_bench.training.text import class_tokens, description_features
-from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Trial, TrialResult
 
 
@@ -51,16 +45,57 @@ def run_trial(
 
     `adapter` is the file of the trial that this one starts from (`trial.start_from`); such a trial only evaluates.
 
+    With `training.processes` = N, N processes share the trial. This one starts the others, unless an outside launcher
+    has started all N (see `join_trial`). The result is that of one process up to rounding, with two exceptions: what
+    a method draws in training (dropout) is drawn in each process for its own clips, and an extra loss over the classes
+    of a batch (msta.consistency_classes=batch) sees one process's part of it, as it sees one micro-batch.
+
     Raises PetlBenchError (TrialError, DataError, ...) where the trial cannot go on, with what to do about it.
     """
     started = time.monotonic()
-    job = _Job.prepare(trial, places, folder, notify, adapter)
-    durations = {"prepare": time.monotonic() - started}
-    with job.loader, _memory_told(job):
-        history = _train(job, durations, checkpoint_seconds)
-        evaluations = _evaluate_all(job, durations)
+    seat = seat_of(int(trial.training["processes"]))
+    if seat.rank > 0:
+        raise ValueError(f"process {seat.rank + 1} of {seat.count} must call join_trial, the first one run_trial")
+    member = partial(join_trial, trial, places, folder, adapter=adapter)
+    with _threads(trial, seat):
+        job = Job.prepare(trial, places, folder, notify, adapter=adapter, seat=seat)
+        durations = {"prepare": time.monotonic() - started}
+        with job.loader, _memory_told(job), _team(job, seat, member):
+            history = _train(job, durations, checkpoint_seconds)
+            evaluations = _evaluate_all(job, durations)
+        durations["total"] = time.monotonic() - started
+        return _result(job, history, evaluations, durations)
+
+
+def join_trial(
+    trial: Trial, places: Places, folder: Path, *, adapter: Path | None = None, seat: Seat | None = None
+) -> None:
+    """What every process of a shared trial but the first one does, while that one is in `run_trial`.
+
+    Under torchrun, or `srun` with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set from SLURM's variables (and
+    LOCAL_RANK and LOCAL_WORLD_SIZE for several GPUs), the process of rank 0 makes the attempt as always
+    (`petl_bench.running.execute`), and every other one calls this with the same trial and places instead; it writes
+    nothing, and raises what goes wrong. WORLD_SIZE must be the trial's `training.processes`. Trials may follow each
+    other in the same processes. The others need not see the folder of the first one, but they need the data and the
+    weights, and the adapter file where a trial starts from one.
+    """
+    for plugin in places.plugins:
+        load_plugin_file(plugin)
+    seat = seat or seat_of(int(trial.training["processes"]))
+    with _threads(trial, seat):
+        job = Job.prepare(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat)
+        with job.loader, _memory_told(job), _team(job, seat, None):
+            _train(job, {}, math.inf)
+            _evaluate_all(job, {})
+
+
+def _result(
+    job: Job,
+    history: list[dict[str, float]],
+    evaluations: dict[str, EvaluationResult],
+    durations: dict[str, float],
+) -> TrialResult:
     accuracies = {name: {"top1": result.top1, "top5": result.top5} for name, result in evaluations.items()}
-    durations["total"] = time.monotonic() - started
     return TrialResult(
         metrics=job.setting.summarise(accuracies),
         evaluations=evaluations,
@@ -77,109 +112,28 @@ def run_trial(
     )
 
 
-@dataclass
-class _Job:
-    """Everything one trial works with."""
-
-    trial: Trial
-    folder: Path
-    notify: Notify
-    device: torch.device
-    options: TrainingOptions
-    dataset: Dataset
-    setting: Setting
-    method: Method
-    model: DualEncoder
-    backbone_params: int
-    manifest: Manifest
-    task: Task
-    loader: ClipLoader
-    notes: list[str]
-
-    @classmethod
-    def prepare(cls, trial: Trial, places: Places, folder: Path, notify: Notify, adapter: Path | None) -> _Job:
-        notify(Progress(stage="loading"))
-        options = TrainingOptions(**trial.training)
-        if options.threads is not None:
-            torch.set_num_threads(options.threads)
-        device = resolve_device(places.device)
-        seed_everything(_derived_seed(trial))
-        dataset = DATASETS.get(trial.dataset)(**trial.dataset_options, **trial.locations.get(trial.dataset, {}))
-        setting = SETTINGS.get(trial.setting)(**trial.setting_options)
-        method = METHODS.get(trial.method)(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
-        manifest = _manifest(trial, dataset, places)
-        task = setting.task(manifest.annotations, trial.case)
-        _check_descriptions(trial, method, dataset, task, manifest)
-        model = create_model(trial.backbone, weights=_weights(trial, places))
-        backbone_params = sum(parameter.numel() for parameter in model.parameters())
-        method.attach(model)
-        _check_count(trial, method, model)
-        notes = [*model.weights_notes, *manifest.notes, f"training clips: {task.source}"]
-        if trial.start_from:
-            notes.append(_start_from(trial, adapter, model, task))
-        return cls(
-            trial=trial,
-            folder=folder,
-            notify=notify,
-            device=device,
-            options=options,
-            dataset=dataset,
-            setting=setting,
-            method=method,
-            model=model.to(device),
-            backbone_params=backbone_params,
-            manifest=manifest,
-            task=task,
-            loader=_loader(trial, places, options, dataset, manifest, task),
-            notes=notes,
-        )
-
-    def found(self, samples: Sequence[Sample]) -> list[Sample]:
-        return [sample for sample in samples if sample.clip in self.manifest.found]
-
-    def missing(self, samples: Sequence[Sample]) -> list[str]:
-        return [sample.clip for sample in samples if sample.clip not in self.manifest.found]
-
-    def unreadable(self, clips: Sequence[str]) -> dict[str, str]:
-        return {clip: self.loader.unreadable[clip] for clip in clips if clip in self.loader.unreadable}
-
-    def train_coverage(self) -> dict[str, int]:
-        expected = len(self.task.train)
-        missing = len(self.missing(self.task.train))
-        unreadable = len(self.unreadable([sample.clip for sample in self.task.train]))
-        return {
-            "expected": expected,
-            "missing": missing,
-            "unreadable": unreadable,
-            "used": expected - missing - unreadable,
-        }
-
-    def marks(self, evaluations: dict[str, EvaluationResult]) -> list[str]:
-        marks = []
-        if self.trial.weights == "random":
-            marks.append("random-weights")
-        if self.options.select == "best-on-test":
-            marks.append("best-on-test")
-        if any(result.missing or result.unreadable for result in evaluations.values()) or self.missing(self.task.train):
-            marks.append("incomplete-coverage")
-        return marks
-
-    def remarks(self) -> list[str]:
-        """What was odd about clips that were read, in one note."""
-        remarks = sorted(self.loader.remarks.items())
-        if not remarks:
-            return []
-        first = "; ".join(f"{clip}: {remark}" for clip, remark in remarks[:5])
-        return [f"{len(remarks)} clips were read with a remark. {first}" + ("; ..." if len(remarks) > 5 else "")]
-
-    def environment(self) -> dict[str, Any]:
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        prompt = {"prompt_template": self.dataset.template}
-        return {**describe_machine(), **prompt, "device": name, "threads": torch.get_num_threads()}
+@contextmanager
+def _threads(trial: Trial, seat: Seat) -> Iterator[None]:
+    """torch's threads while the trial runs: as it says, else this process's part of what there is."""
+    before = torch.get_num_threads()
+    wanted = trial.training["threads"] or max(1, before // seat.local_count)
+    if wanted != before:
+        torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        if wanted != before:
+            torch.set_num_threads(before)
 
 
 @contextmanager
-def _memory_told(job: _Job) -> Iterator[None]:
+def _team(job: Job, seat: Seat, member: Callable[..., None] | None) -> Iterator[None]:
+    with team_of(seat, job.device, name=job.trial.key, folder=job.folder, member=member) as job.team:
+        yield
+
+
+@contextmanager
+def _memory_told(job: Job) -> Iterator[None]:
     """Turn running out of device memory into a line that says what to change; the batch of a step stays the same."""
     try:
         yield
@@ -191,102 +145,7 @@ def _memory_told(job: _Job) -> Iterator[None]:
         ) from error
 
 
-def resolve_device(name: str) -> torch.device:
-    """`auto` is a CUDA device where there is one. Raises TrialError for a device that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise TrialError("--device cuda: no CUDA device is visible here; use --device cpu, or see petl-bench doctor")
-    return torch.device(name)
-
-
-def _derived_seed(trial: Trial) -> int:
-    """One seed per (seed, split, shots), the same for every method, so that methods are compared on the same draws."""
-    return random.Random(f"{trial.seed}/{trial.split}/{trial.shots}").getrandbits(31)
-
-
-def _manifest(trial: Trial, dataset: Dataset, places: Places) -> Manifest:
-    manifest = build_manifest(dataset, dataset.root(places.data_root), places.cache)
-    if manifest.sha256 != trial.manifest_sha256:
-        raise _changed(f"the files of {trial.dataset}", manifest.sha256, trial.manifest_sha256)
-    return manifest
-
-
-def _check_descriptions(trial: Trial, method: Method, dataset: Dataset, task: Task, manifest: Manifest) -> None:
-    found = described(method, dataset, task, manifest.annotations)
-    sha256 = "" if found is None else found.sha256
-    if sha256 != trial.descriptions_sha256:
-        raise _changed("the descriptions", sha256, trial.descriptions_sha256)
-
-
-def _changed(what: str, now: str, planned: str) -> DataError:
-    return DataError(
-        f"{what} changed since this trial was planned ({now[:12] or 'none'}, planned {planned[:12] or 'none'}); "
-        "run the command again to plan anew"
-    )
-
-
-def _weights(trial: Trial, places: Places) -> str | None:
-    if trial.weights == "random":
-        return None
-    return str(places.weights) if places.weights is not None else "auto"
-
-
-def _check_count(trial: Trial, method: Method, model: DualEncoder) -> None:
-    counted, expected = trainable_parameters(model), method.expected_trainable(model.config)
-    if counted != expected:
-        raise TrialError(
-            f"{trial.method}: the model has {counted:,} trainable parameters, the method's formula says {expected:,}. "
-            f"See: petl-bench check {trial.method}"
-        )
-
-
-def _start_from(trial: Trial, file: Path | None, model: DualEncoder, task: Task) -> str:
-    """Load the adapter that the trial starts from; says which of the evaluated classes it was trained on."""
-    if file is None:
-        raise TrialError(f"{trial.title} starts from the adapter of trial {trial.start_from[:8]}, and none was given")
-    metadata, tensors = load_adapter(file)
-    if metadata.get("trial") != trial.start_from:
-        raise TrialError(
-            f"{file} belongs to trial {str(metadata.get('trial'))[:8]}, not to {trial.start_from[:8]}; move the folder "
-            "aside and run the command again"
-        )
-    model.load_adapter_state(tensors)
-    trained = {canonical(name) for name in metadata["train_classes"]}
-    tested = dict.fromkeys(name for evaluation in task.evaluations for name in evaluation.classes)
-    seen = [name for name in tested if canonical(name) in trained]
-    listed = f" ({', '.join(seen[:10])}{', ...' if len(seen) > 10 else ''})" if seen else ""
-    return f"{len(seen)} of the {len(tested)} evaluated classes are among the adapter's training classes{listed}"
-
-
-def _loader(
-    trial: Trial, places: Places, options: TrainingOptions, dataset: Dataset, manifest: Manifest, task: Task
-) -> ClipLoader:
-    backbone = BACKBONES.get(trial.backbone)
-    recipe = ClipRecipe(
-        num_frames=backbone.config.num_frames,
-        size=backbone.config.image_size,
-        mean=backbone.mean,
-        std=backbone.std,
-        augmentation=dataset.augmentation,
-        seed=_derived_seed(trial),
-        views=options.views,
-        crops=options.crops,
-        decoder=trial.decoder,
-        cache=ClipCache(places.cache / "clips"),
-    )
-    samples = [*task.train, *(sample for evaluation in task.evaluations for sample in evaluation.samples)]
-    clips = {sample.clip for sample in samples if sample.clip in manifest.found}
-    return ClipLoader(
-        {clip: manifest.found[clip].path for clip in clips},
-        recipe,
-        workers=places.loader_workers,
-        bad_clips_allowed=options.bad_clips_allowed,
-        total_clips=len(clips),
-    )
-
-
-def _train(job: _Job, durations: dict[str, float], checkpoint_seconds: float) -> list[dict[str, float]]:
+def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> list[dict[str, float]]:
     """Train, leave the adapter in the folder, and return the history; nothing where nothing is trainable."""
     if trainable_parameters(job.model) == 0 or job.options.epochs == 0 or job.trial.start_from:
         return []
@@ -302,7 +161,7 @@ def _train(job: _Job, durations: dict[str, float], checkpoint_seconds: float) ->
         model=job.model,
         method=job.method,
         options=job.options,
-        batches=lambda epoch: job.loader.train_batches(found, epoch, job.options.batch_size),
+        batches=lambda epoch: _train_batches(job, found, epoch),
         clips=len(found),
         tokens=class_tokens(job.model, job.task.train_classes, job.dataset.template, job.device),
         descriptions=_descriptions(job),
@@ -311,14 +170,29 @@ def _train(job: _Job, durations: dict[str, float], checkpoint_seconds: float) ->
         notify=job.notify,
         select=_selection(job, held_out),
         checkpoint_seconds=checkpoint_seconds,
+        team=job.team,
     )
     fit(run)
-    save_adapter(job.folder / ADAPTER, job.trial, job.model.adapter_state(), job.task.train_classes)
+    if job.team.first:
+        save_adapter(job.folder / ADAPTER, job.trial, job.model.adapter_state(), job.task.train_classes)
     durations["train"] = time.monotonic() - started
     return run.history
 
 
-def _split_for_validation(job: _Job) -> tuple[list[Sample], list[Sample]]:
+def _train_batches(job: Job, found: Sequence[Sample], epoch: int) -> Iterator[ClipBatch]:
+    yield from job.loader.train_batches(found, epoch, job.options.batch_size)
+    _share_findings(job)
+
+
+def _share_findings(job: Job) -> None:
+    """Tell every process which clips could not be read, and what was odd about others, in any of them."""
+    findings = job.team.gather((job.loader.unreadable, job.loader.remarks))
+    unreadable = {clip: reason for of_process, _ in findings for clip, reason in of_process.items()}
+    remarks = {clip: remark for _, of_process in findings for clip, remark in of_process.items()}
+    job.loader.learn(*job.team.share((unreadable, remarks)))
+
+
+def _split_for_validation(job: Job) -> tuple[list[Sample], list[Sample]]:
     """Training clips and, where `select` is val, a seeded part of every class held out from them."""
     if job.options.select != "val":
         return list(job.task.train), []
@@ -338,7 +212,7 @@ def _split_for_validation(job: _Job) -> tuple[list[Sample], list[Sample]]:
     return train, held_out
 
 
-def _selection(job: _Job, held_out: Sequence[Sample]) -> Any:
+def _selection(job: Job, held_out: Sequence[Sample]) -> Any:
     """The function that scores an epoch for selection, or None where the last epoch counts."""
     if job.options.select == "last":
         return None
@@ -347,14 +221,14 @@ def _selection(job: _Job, held_out: Sequence[Sample]) -> Any:
         evaluation = Evaluation("validation", job.task.train_classes, tuple(held_out))
 
     def score(epoch: int) -> float:
-        _, labels, scores = _score(job, evaluation)
+        scored = _score(job, evaluation)
         job.model.train()
-        return top_k_accuracy(labels, scores, 1)
+        return job.team.share(top_k_accuracy(scored.labels, scored.scores, 1) if job.team.first else 0.0)
 
     return score
 
 
-def _descriptions(job: _Job) -> dict[str, torch.Tensor]:
+def _descriptions(job: Job) -> dict[str, torch.Tensor]:
     """Frozen description features where the method's loss reads them; what was cut or odd becomes a note."""
     found = described(job.method, job.dataset, job.task, job.manifest.annotations)
     if found is None:
@@ -367,32 +241,42 @@ def _descriptions(job: _Job) -> dict[str, torch.Tensor]:
     return description_features(job.model, found.sentences, job.task.train_classes, job.device)
 
 
-def _evaluate_all(job: _Job, durations: dict[str, float]) -> dict[str, EvaluationResult]:
+def _evaluate_all(job: Job, durations: dict[str, float]) -> dict[str, EvaluationResult]:
+    """Score every evaluation; the results are in the first process alone."""
     started = time.monotonic()
     results = {}
     for evaluation in job.task.evaluations:
-        clips, labels, scores = _score(job, evaluation)
+        scored = _score(job, evaluation)
+        if not job.team.first:
+            continue
         missing = job.missing(evaluation.samples)
         unreadable = job.unreadable([sample.clip for sample in evaluation.samples])
-        if not clips:
+        if not scored.clips:
             raise DataError(
                 f"evaluation {evaluation.name!r} of {job.trial.dataset}: none of its {len(evaluation.samples)} clips "
                 f"could be scored ({len(missing)} missing, {len(unreadable)} unreadable)"
             )
-        results[evaluation.name] = evaluation_result(evaluation, clips, labels, scores, missing, unreadable)
+        results[evaluation.name] = evaluation_result(evaluation, scored, missing, unreadable)
     durations["evaluate"] = time.monotonic() - started
     return results
 
 
-def _score(job: _Job, evaluation: Evaluation) -> tuple[list[str], list[int], Any]:
+def _score(job: Job, evaluation: Evaluation) -> Scored:
+    """The scores of one evaluation, put together from all processes; in the others than the first one, nothing."""
     found = job.found(evaluation.samples)
-    return evaluate(
+    count = job.team.seat.count
+    mine = evaluate(
         job.model,
         evaluation,
         job.loader.test_batches(found, job.options.eval_batch_size),
+        to_input=job.loader.to_input,
         template=job.dataset.template,
         batch_size=job.options.eval_batch_size,
         precision=job.options.precision,
         device=job.device,
-        on_batch=lambda done: job.notify(Progress(stage="evaluating", step=done, steps=len(found))),
+        on_batch=lambda done: job.notify(
+            Progress(stage="evaluating", step=min(done * count, len(found)), steps=len(found))
+        ),
     )
+    _share_findings(job)
+    return joined(job.team.gather(mine), len(evaluation.classes))

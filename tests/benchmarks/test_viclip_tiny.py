@@ -20,6 +20,7 @@ from petl_bench.benchmarks.datasets.motion import Motion
 from petl_bench.benchmarks.datasets.motion_actions import CLASSES
 from petl_bench.benchmarks.datasets.motion_render import CLEAN, MAIN_SLOT, draw_scene, render, shifted
 from petl_bench.data.transforms import test_views as views_of
+from petl_bench.data.transforms import to_input
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_zero_shot_lies_well_above_chance_and_below_the_ceiling(model):
 
 def test_pretraining_normalises_as_the_data_path_does():
     clip = render([draw_scene(np.random.default_rng(0), 3, shifted(0.7))])
-    path = views_of(clip[0], 32, 1, ViCLIPTiny.mean, ViCLIPTiny.std)
+    path = to_input(views_of(clip[0], 32, 1), ViCLIPTiny.mean, ViCLIPTiny.std)
     assert torch.allclose(path, pretrain_tiny.normalise(clip), atol=1e-5)
 
 

@@ -110,9 +110,9 @@ def test_crops_cover_the_declared_part_of_the_frame() -> None:
 def test_one_view_is_the_centre_of_the_resized_frame() -> None:
     frames = np.zeros((2, 256, 400, 3), dtype=np.uint8)
     frames[:, 16:240, 88:312] = 255
-    views = transforms.test_views(frames, 224, 1, MEAN, STD)
-    assert views.shape == (1, 2, 3, 224, 224)
-    torch.testing.assert_close(pixels(views[0]), torch.full((2, 3, 224, 224), 255.0), atol=1e-3, rtol=0)
+    views = transforms.test_views(frames, 224, 1)
+    assert views.dtype == torch.uint8
+    assert torch.equal(views, torch.full((1, 2, 3, 224, 224), 255, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("upright", [False, True])
@@ -120,24 +120,28 @@ def test_three_views_are_the_two_ends_and_then_the_middle(upright: bool) -> None
     frames = np.zeros((2, 32, 72, 3), dtype=np.uint8)
     frames[:, :, :32], frames[:, :, 40:] = 50, 150
     frames = np.ascontiguousarray(frames.transpose(0, 2, 1, 3)) if upright else frames
-    views = pixels(transforms.test_views(frames, 32, 3, MEAN, STD))
+    views = transforms.test_views(frames, 32, 3).float()
     assert views.shape == (3, 2, 3, 32, 32)
     assert views[0].mean().item() == pytest.approx(50, abs=0.01)
     assert views[1].mean().item() == pytest.approx(150, abs=0.01)
     assert views[2].mean().item() == pytest.approx((50 * 12 + 150 * 12) / 32, abs=0.01)
 
 
-def test_frames_of_the_model_s_size_are_only_normalised() -> None:
+def test_frames_of_the_model_s_size_are_left_as_they_are() -> None:
     frames = clip(height=32, width=32)
-    views = transforms.test_views(frames, 32, 1, MEAN, STD)
-    torch.testing.assert_close(
-        pixels(views[0]).permute(0, 2, 3, 1), torch.from_numpy(frames).float(), atol=1e-3, rtol=0
-    )
+    assert np.array_equal(transforms.test_views(frames, 32, 1)[0].permute(0, 2, 3, 1), frames)
+
+
+def test_evaluation_is_normalised_as_training_is_bit_for_bit() -> None:
+    frames = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
+    views = transforms.test_views(frames, 16, 1)
+    assert torch.equal(transforms.to_input(views, MEAN, STD)[0], train(frames, NOTHING, size=16))
+    assert views.dtype == torch.uint8 and int(views.max()) == 255  # and the views are left as they were
 
 
 def test_shrinking_never_enlarges_and_leaves_evaluation_as_it_is() -> None:
     small, large = clip(height=30, width=50), clip(height=128, width=100)
     assert transforms.shrink(small, 37) is small
     assert transforms.shrink(large, 37).shape == (4, 47, 37, 3)
-    direct = transforms.test_views(large, 32, 1, MEAN, STD)
-    assert torch.equal(transforms.test_views(transforms.shrink(large, 37), 32, 1, MEAN, STD), direct)
+    direct = transforms.test_views(large, 32, 1)
+    assert torch.equal(transforms.test_views(transforms.shrink(large, 37), 32, 1), direct)

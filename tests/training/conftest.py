@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,19 @@ def make_trial(squares: Path, small_backbone: type[pb.Backbone], places: Places)
         )
 
     return make
+
+
+@pytest.fixture
+def small_plugin(small_backbone: type[pb.Backbone], tmp_path: Path) -> Callable[[str], Path]:
+    """A plugin file for processes of their own: the small backbone, and whatever code is given."""
+
+    def write(code: str = "") -> Path:
+        plugin = tmp_path / "small_plugin.py"
+        config = asdict(small_backbone.config)
+        plugin.write_text(
+            f"import petl_bench as pb\n\n@pb.register_backbone('small')\nclass SmallBackbone(pb.Backbone):\n"
+            f"    config = pb.ViCLIPConfig(**{config!r})\n\n{code}"
+        )
+        return plugin
+
+    return write

@@ -1,0 +1,257 @@
+"""A prepared trial: everything it works with, checked against what was planned."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from petl_bench.data.clip_cache import ClipCache
+from petl_bench.data.clip_preparation import Recipe as ClipRecipe
+from petl_bench.data.descriptions import described
+from petl_bench.data.layout import canonical
+from petl_bench.data.loading import ClipLoader
+from petl_bench.data.manifest import Manifest, build_manifest
+from petl_bench.dataset import Dataset, Sample
+from petl_bench.environment import describe_machine
+from petl_bench.errors import DataError, TrialError
+from petl_bench.method import Method
+from petl_bench.models.create import create_model
+from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
+from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.setting import Setting, Task
+from petl_bench.training.checkpoint import load_adapter
+from petl_bench.training.distributed import Seat, Team
+from petl_bench.training.seeding import seed_everything
+from petl_bench.training_options import TrainingOptions
+from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Trial
+
+
+@dataclass
+class Job:
+    """Everything one trial works with."""
+
+    trial: Trial
+    folder: Path
+    notify: Notify
+    device: torch.device
+    options: TrainingOptions
+    dataset: Dataset
+    setting: Setting
+    method: Method
+    model: DualEncoder
+    backbone_params: int
+    manifest: Manifest
+    task: Task
+    loader: ClipLoader
+    notes: list[str]
+    team: Team = field(default_factory=Team)  #: the processes that share the trial, once they have met
+
+    @classmethod
+    def prepare(
+        cls, trial: Trial, places: Places, folder: Path, notify: Notify, *, adapter: Path | None = None, seat: Seat
+    ) -> Job:
+        """Build everything, the same in every process of the trial, and check it against the plan.
+
+        Raises DataError or TrialError where it cannot be had, or is not what was planned.
+        """
+        notify(Progress(stage="loading"))
+        options = TrainingOptions(**trial.training)
+        device = resolve_device(places.device, seat)
+        seed_everything(_derived_seed(trial))
+        dataset = DATASETS.get(trial.dataset)(**trial.dataset_options, **trial.locations.get(trial.dataset, {}))
+        setting = SETTINGS.get(trial.setting)(**trial.setting_options)
+        method = METHODS.get(trial.method)(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
+        manifest = _manifest(trial, dataset, places)
+        task = setting.task(manifest.annotations, trial.case)
+        _check_descriptions(trial, method, dataset, task, manifest)
+        model = create_model(trial.backbone, weights=_weights(trial, places))
+        backbone_params = sum(parameter.numel() for parameter in model.parameters())
+        method.attach(model)
+        _check_count(trial, method, model)
+        notes = [*model.weights_notes, *manifest.notes, f"training clips: {task.source}"]
+        if trial.start_from:
+            notes.append(_start_from(trial, adapter, model, task))
+        if seat.count > 1:
+            notes.append(f"{seat.count} processes shared every batch, on {device.type}")
+        if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
+            torch.manual_seed(_derived_seed(trial, seat.rank))
+        return cls(
+            trial=trial,
+            folder=folder,
+            notify=notify,
+            device=device,
+            options=options,
+            dataset=dataset,
+            setting=setting,
+            method=method,
+            model=model.to(device),
+            backbone_params=backbone_params,
+            manifest=manifest,
+            task=task,
+            loader=_loader(trial, places, options, dataset, manifest, task, seat),
+            notes=notes,
+        )
+
+    def found(self, samples: Sequence[Sample]) -> list[Sample]:
+        return [sample for sample in samples if sample.clip in self.manifest.found]
+
+    def missing(self, samples: Sequence[Sample]) -> list[str]:
+        return [sample.clip for sample in samples if sample.clip not in self.manifest.found]
+
+    def unreadable(self, clips: Sequence[str]) -> dict[str, str]:
+        return {clip: self.loader.unreadable[clip] for clip in clips if clip in self.loader.unreadable}
+
+    def train_coverage(self) -> dict[str, int]:
+        expected = len(self.task.train)
+        missing = len(self.missing(self.task.train))
+        unreadable = len(self.unreadable([sample.clip for sample in self.task.train]))
+        return {
+            "expected": expected,
+            "missing": missing,
+            "unreadable": unreadable,
+            "used": expected - missing - unreadable,
+        }
+
+    def marks(self, evaluations: dict[str, EvaluationResult]) -> list[str]:
+        marks = []
+        if self.trial.weights == "random":
+            marks.append("random-weights")
+        if self.options.select == "best-on-test":
+            marks.append("best-on-test")
+        if any(result.missing or result.unreadable for result in evaluations.values()) or self.missing(self.task.train):
+            marks.append("incomplete-coverage")
+        return marks
+
+    def remarks(self) -> list[str]:
+        """What was odd about clips that were read, in one note."""
+        remarks = sorted(self.loader.remarks.items())
+        if not remarks:
+            return []
+        first = "; ".join(f"{clip}: {remark}" for clip, remark in remarks[:5])
+        return [f"{len(remarks)} clips were read with a remark. {first}" + ("; ..." if len(remarks) > 5 else "")]
+
+    def environment(self) -> dict[str, Any]:
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        prompt = {"prompt_template": self.dataset.template}
+        return {**describe_machine(), **prompt, "device": name, "threads": torch.get_num_threads()}
+
+
+def resolve_device(name: str, seat: Seat) -> torch.device:
+    """The device of this process. `auto` is CUDA where every process on this machine can have a GPU of its own.
+
+    Raises TrialError for a device that is not there.
+    """
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        name = "cuda" if devices >= seat.local_count else "cpu"
+    if not name.startswith("cuda"):
+        return torch.device(name)
+    if devices == 0:
+        raise TrialError("--device cuda: no CUDA device is visible here; use --device cpu, or see petl-bench doctor")
+    if devices < seat.local_count:
+        raise TrialError(
+            f"--device cuda: {seat.local_count} processes share this trial, {devices} CUDA devices are visible here; "
+            f"use --set training.processes={devices}"
+        )
+    return torch.device(name) if seat.count == 1 else torch.device("cuda", seat.local_rank)
+
+
+def _derived_seed(trial: Trial, rank: int = 0) -> int:
+    """One seed per (seed, split, shots), the same for every method, so that methods are compared on the same draws."""
+    process = f"/process {rank}" if rank else ""
+    return random.Random(f"{trial.seed}/{trial.split}/{trial.shots}{process}").getrandbits(31)
+
+
+def _manifest(trial: Trial, dataset: Dataset, places: Places) -> Manifest:
+    manifest = build_manifest(dataset, dataset.root(places.data_root), places.cache)
+    if manifest.sha256 != trial.manifest_sha256:
+        raise _changed(f"the files of {trial.dataset}", manifest.sha256, trial.manifest_sha256)
+    return manifest
+
+
+def _check_descriptions(trial: Trial, method: Method, dataset: Dataset, task: Task, manifest: Manifest) -> None:
+    found = described(method, dataset, task, manifest.annotations)
+    sha256 = "" if found is None else found.sha256
+    if sha256 != trial.descriptions_sha256:
+        raise _changed("the descriptions", sha256, trial.descriptions_sha256)
+
+
+def _changed(what: str, now: str, planned: str) -> DataError:
+    return DataError(
+        f"{what} changed since this trial was planned ({now[:12] or 'none'}, planned {planned[:12] or 'none'}); "
+        "run the command again to plan anew"
+    )
+
+
+def _weights(trial: Trial, places: Places) -> str | None:
+    if trial.weights == "random":
+        return None
+    return str(places.weights) if places.weights is not None else "auto"
+
+
+def _check_count(trial: Trial, method: Method, model: DualEncoder) -> None:
+    counted, expected = trainable_parameters(model), method.expected_trainable(model.config)
+    if counted != expected:
+        raise TrialError(
+            f"{trial.method}: the model has {counted:,} trainable parameters, the method's formula says {expected:,}. "
+            f"See: petl-bench check {trial.method}"
+        )
+
+
+def _start_from(trial: Trial, file: Path | None, model: DualEncoder, task: Task) -> str:
+    """Load the adapter that the trial starts from; says which of the evaluated classes it was trained on."""
+    if file is None:
+        raise TrialError(f"{trial.title} starts from the adapter of trial {trial.start_from[:8]}, and none was given")
+    metadata, tensors = load_adapter(file)
+    if metadata.get("trial") != trial.start_from:
+        raise TrialError(
+            f"{file} belongs to trial {str(metadata.get('trial'))[:8]}, not to {trial.start_from[:8]}; move the folder "
+            "aside and run the command again"
+        )
+    model.load_adapter_state(tensors)
+    trained = {canonical(name) for name in metadata["train_classes"]}
+    tested = dict.fromkeys(name for evaluation in task.evaluations for name in evaluation.classes)
+    seen = [name for name in tested if canonical(name) in trained]
+    listed = f" ({', '.join(seen[:10])}{', ...' if len(seen) > 10 else ''})" if seen else ""
+    return f"{len(seen)} of the {len(tested)} evaluated classes are among the adapter's training classes{listed}"
+
+
+def _loader(
+    trial: Trial,
+    places: Places,
+    options: TrainingOptions,
+    dataset: Dataset,
+    manifest: Manifest,
+    task: Task,
+    seat: Seat,
+) -> ClipLoader:
+    backbone = BACKBONES.get(trial.backbone)
+    recipe = ClipRecipe(
+        num_frames=backbone.config.num_frames,
+        size=backbone.config.image_size,
+        mean=backbone.mean,
+        std=backbone.std,
+        augmentation=dataset.augmentation,
+        seed=_derived_seed(trial),
+        views=options.views,
+        crops=options.crops,
+        view_sampling=options.view_sampling,
+        decoder=trial.decoder,
+        cache=ClipCache(places.cache / "clips"),
+    )
+    samples = [*task.train, *(sample for evaluation in task.evaluations for sample in evaluation.samples)]
+    clips = {sample.clip for sample in samples if sample.clip in manifest.found}
+    return ClipLoader(
+        {clip: manifest.found[clip].path for clip in clips},
+        recipe,
+        workers=min(places.loader_workers, max(1, places.loader_workers // seat.local_count)),
+        bad_clips_allowed=options.bad_clips_allowed,
+        total_clips=len(clips),
+        unreadable={clip: reason for clip, reason in manifest.quarantined.items() if clip in clips},
+        shard=(seat.rank, seat.count),
+    )
