@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -215,3 +216,18 @@ def test_real_ucf101_lists_with_some_of_the_clips(
     assert result.exit_code == 0
     assert ["test", "1", "3,783", "24", "3,759", "0"] in rows(result)
     assert ["all", "clips,", "each", "once", "13,320", "48", "13,272", "0"] in rows(result)
+
+
+def test_real_text4vis_lists_with_frame_folders(
+    real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETL_BENCH_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "root"
+    shutil.copytree(real_data / "annotations" / "text4vis", root / "lists")
+    for clip in ("v_Archery_g01_c01", "v_Archery_g01_c02", "v_Archery_g08_c01"):  # the last one is not in the list
+        folder = root / "rawframes" / "Archery" / clip
+        folder.mkdir(parents=True)
+        (folder / "img_00001.jpg").write_text(clip)
+    result = status("ucf101", "--data-root", str(root), "--set", "ucf101.lists=text4vis")
+    assert result.exit_code == 0, result.output
+    assert ["test", "1", "3,783", "2", "3,781", "0"] in rows(result)

@@ -355,3 +355,25 @@ def test_real_odd_videos_by_a_list(real_data: Path, tmp_path: Path, monkeypatch:
     assert report["variable_rate"] == ["abseiling_vfr_90frames.mp4"]
     assert report["short"]["abseiling_7frames.mp4"] == 7
     assert "abseiling_8frames.mp4" not in report["short"]
+
+
+def test_progress_elsewhere_than_on_a_terminal_is_lines(
+    root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert data("scan", root, "--fresh").stderr == ""  # done before the first line is due
+    monkeypatch.setattr("petl_bench.cli.progress._LINE_EVERY_S", 0.0)
+    lines = data("scan", root, "--fresh").stderr.splitlines()
+    assert lines[-1].startswith("clips read: 7 of 7 (")
+    assert lines[-1].endswith(" a second; 2 unreadable)")
+    assert any(line.startswith("folders listed: ") for line in lines)
+
+
+def test_progress_on_a_terminal_is_a_bar(root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    result = data("scan", root)
+    assert "clips read" in result.stderr
+    assert "7/7" in result.stderr
+    assert "2 unreadable" in result.stderr
+    assert "clips read" not in result.stdout
