@@ -143,7 +143,7 @@ def _no_video(path: Path) -> None:
 
 BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "No such file"),
-    "folder": (lambda path: path.mkdir(), "not a regular file"),
+    "folder": (lambda path: path.mkdir(), "the folder holds no numbered frames"),
     "pipe": (lambda path: os.mkfifo(path), "not a regular file"),
     "empty": (lambda path: path.write_bytes(b""), "0 bytes"),
     "page": (lambda path: path.write_text("\n<!DOCTYPE html><html><body>404</body></html>"), "web page"),
