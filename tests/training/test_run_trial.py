@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,17 @@ import pytest
 import torch
 
 import petl_bench as pb
+from petl_bench.data.clip_preparation import Recipe
+from petl_bench.data.decoding import Choose, DecodedClip, read_clip
+from petl_bench.data.manifest import Manifest, build_manifest
 from petl_bench.errors import TrialError
 from petl_bench.registry import METHODS
+from petl_bench.training import job
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint
+from petl_bench.training.distributed import Seat
+from petl_bench.training.job import Job
 from petl_bench.training.run_trial import run_trial
+from petl_bench.training.text import class_tokens
 from petl_bench.trial import Places, Progress, Trial, TrialResult
 
 MakeTrial = Callable[..., Trial]
@@ -193,6 +201,82 @@ def test_a_corrupt_clip_is_quarantined_up_to_the_threshold(
     result = run(trial, places, tmp_path / "run")
     assert "test_8.mp4" in result.evaluations["base"].unreadable["green_square/test_8.mp4"]
     assert "incomplete-coverage" in result.marks
+
+
+def test_quarantined_clips_leave_the_adapter_that_finding_them_bad_leaves(
+    squares: Path, make_trial: MakeTrial, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = tmp_path / "some"
+    shutil.copytree(squares, some)
+    bad = ["green_square/train_2.mp4", "green_square/test_8.mp4"]
+    for clip in bad:
+        (some / clip).write_text("<html>not found</html>")
+    trial = make_trial("msta", HYPER["msta"], dataset={"path": str(some)}, bad_clips_allowed=0.2, batch_size=5)
+    found = run(trial, places, tmp_path / "found")
+
+    def with_quarantine(*arguments: object) -> Manifest:
+        return replace(build_manifest(*arguments), quarantined=dict.fromkeys(bad, "of the scan"))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(job, "build_manifest", with_quarantine)
+    opened: list[str] = []
+
+    def reading(path: Path, choose: Choose, decoder: str) -> DecodedClip:
+        opened.append(f"{path.parent.name}/{path.name}")
+        return read_clip(path, choose, decoder)
+
+    monkeypatch.setattr(job, "ClipRecipe", partial(Recipe, read=reading))
+    known = run(trial, replace(places, cache=tmp_path / "cache"), tmp_path / "known")
+    assert "green_square/train_0.mp4" in opened and not set(bad) & set(opened)
+    assert same(found, known)
+    adapters = [load_adapter(tmp_path / folder / "adapter.safetensors")[1] for folder in ("found", "known")]
+    assert all(torch.equal(adapters[1][name], tensor) for name, tensor in adapters[0].items())
+    assert known.train_clips == found.train_clips == {"expected": 12, "missing": 0, "unreadable": 1, "used": 11}
+    assert known.train_unreadable == {bad[0]: "of the scan"}
+    assert known.evaluations["base"].unreadable == {bad[1]: "of the scan"}
+    assert "incomplete-coverage" in known.marks
+
+    strict = make_trial("zero_shot", dataset={"path": str(some)}, bad_clips_allowed=0.0)
+    with pytest.raises(TrialError, match=r"1 of 24 clips cannot be read.*test_8\.mp4: of the scan"):
+        run(strict, places, tmp_path / "strict")
+
+
+def test_a_step_without_a_readable_clip_changes_nothing_but_keeps_its_place(
+    squares: Path, make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    some = tmp_path / "some"
+    shutil.copytree(squares, some)
+    (some / "green_square" / "train_2.mp4").write_text("<html>not found</html>")
+    steps: list[int] = []
+    trial = make_trial("lora", HYPER["lora"], dataset={"path": str(some)}, bad_clips_allowed=0.2, batch_size=1)
+    (tmp_path / "run").mkdir()
+    result = run_trial(trial, places, tmp_path / "run", lambda progress: steps.append(progress.step))
+    assert result.train_clips["used"] == 11
+    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert state is not None
+    assert {int(of["step"]) for of in state["optimizer"]["state"].values()} == {22}  # two epochs of 11 clips
+    whole = run(make_trial("lora", HYPER["lora"], batch_size=1), places, tmp_path / "whole")
+    assert [row["learning_rate"] for row in result.history] == [row["learning_rate"] for row in whole.history]
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "random"])
+def test_the_score_of_a_clip_is_the_mean_over_its_views_of_the_softmax(
+    sampling: str, make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    trial = make_trial("zero_shot", views=2, crops=3, view_sampling=sampling, eval_batch_size=4)
+    result = run(trial, places, tmp_path)
+    again = Job.prepare(trial, places, tmp_path, lambda progress: None, seat=Seat())
+    evaluation = again.task.evaluations[0]
+    with again.loader, torch.no_grad():
+        model, expected = again.model.eval(), []
+        text = model.encode_text(class_tokens(model, evaluation.classes, again.dataset.template, again.device))
+        for batch in again.loader.test_batches(evaluation.samples, 1):
+            views = [
+                torch.cosine_similarity(model.encode_video(again.loader.to_input(view)[None]), text)
+                for view in batch.frames[0]
+            ]
+            assert len(views) == 6
+            expected.append(torch.stack([(model.logit_scale * view).softmax(-1) for view in views]).mean(0).numpy())
+    np.testing.assert_allclose(result.evaluations["base"].scores, np.stack(expected), atol=1e-5)
 
 
 def test_data_that_changed_since_planning_is_refused(
