@@ -5,11 +5,8 @@ from __future__ import annotations
 import click
 
 from petl_bench.cli.data_index import index
-from petl_bench.cli.data_options import chosen_dataset
 from petl_bench.cli.data_scan import scan
 from petl_bench.cli.data_status import status
-
-__all__ = ["chosen_dataset", "command"]
 
 
 @click.group(name="data")

@@ -102,7 +102,7 @@ def command(
     Example: petl-bench describe --dataset ucf101 --data-root /data/UCF-101 --kind spatial --count 2
     --endpoint https://api.openai.com/v1 --model gpt-4o-mini
     """
-    from petl_bench.cli.data import chosen_dataset
+    from petl_bench.cli.data_options import chosen_dataset
     from petl_bench.data.description_files import published_name, published_order
     from petl_bench.describing.endpoint import ChatEndpoint, endpoint_url
     from petl_bench.describing.generation import Request, finish, resume
