@@ -103,7 +103,7 @@ def test_two_processes_give_the_numbers_of_one(
     trial = make_trial(method, hyper, **{**STEADY, **training})
     places = replace(places, plugins=(small_plugin(),))
     alone = run(trial, replace(places, plugins=()), tmp_path / "alone")
-    together = run(shared(trial), places, tmp_path / "together")
+    together = run(shared(trial), replace(places, loader_workers=2), tmp_path / "together")
     agree((alone, tmp_path / "alone"), (together, tmp_path / "together"))
 
 
@@ -219,7 +219,7 @@ from petl_bench.trial import Places, Trial
 if __name__ == "__main__":
     role, trial, cache, plugin, folder = sys.argv[1:]
     trial = Trial.from_json(json.loads(Path(trial).read_text()))
-    places = Places(cache=Path(cache), plugins=(Path(plugin),))
+    places = Places(cache=Path(cache), plugins=(Path(plugin),), loader_workers=2)
     load_plugin_file(plugin)
     if role == "join":
         join_trial(trial, places, Path(folder))
@@ -261,7 +261,7 @@ def test_the_others_end_with_the_first_process(
         while process.stdout.readline().strip() != "training":
             assert process.poll() is None
         others = psutil.Process(process.pid).children(recursive=True)
-        assert others
+        assert len(others) > 4  # the second process, and what decodes for both
         process.send_signal(number)
         started = time.monotonic()
         process.wait(10)
