@@ -25,7 +25,7 @@ _ONE_VIEW = "1 x 1"
 def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: str = "") -> Comparison:
     """The runs of one setting that have all of these metrics; only the cases whose part starts with `part`."""
     trials = _trials(records, setting, metrics, part)
-    trials = _with_sources(trials, records)
+    _add_sources(trials, records)
     trials["descriptions"] = trials["descriptions_sha256"].where(_has_several_descriptions(trials), "")
     rows, row_of = _distinct_rows(trials, Configuration)
     cases, case_of = _distinct_rows(trials, CaseKey)
@@ -34,7 +34,8 @@ def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     trials = trials.sort_values(["seed", "processes", "threads"], kind="stable")
     again = trials.duplicated(["row", "case", "seed"])
     repeated = _repeated(trials, again, metrics)
-    trials = trials[~again].copy()
+    if again.any():
+        trials = trials[~again].copy()
     trials["values"] = list(zip(*[trials[metric].tolist() for metric in metrics], strict=True))
     cells: dict[tuple[Configuration, CaseKey], list[Run]] = defaultdict(list)
     for row, case, *values in _columns(trials, ["row", "case", *_names(Run)]):
@@ -63,7 +64,7 @@ def _trials(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     trials = chosen.drop_duplicates("trial").set_index("trial")
     for metric in metrics:
         trials[metric] = chosen[chosen["metric"] == metric].set_index("trial")["value"]
-    trials = trials.dropna(subset=list(metrics)).copy()
+    trials = trials.dropna(subset=list(metrics))
     trials["shots"] = trials["shots"].fillna(0)
     trials["views"] = trials["training"].map(_views)
     for name in ("processes", "threads"):
@@ -127,6 +128,8 @@ def _unusual(trials: pd.DataFrame, name: str, by: list[str], size: Callable[[str
 
     Trials without a value do not count; the smaller value wins a tie.
     """
+    if not trials[name].any():
+        return trials[name]
     counts: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
     places = _columns(trials, [*by, name])
     for *group, value in places:
@@ -145,12 +148,12 @@ def _series(values: list[str], trials: pd.DataFrame) -> pd.Series:
     return pd.Series(values, index=trials.index, dtype=object)
 
 
-def _with_sources(trials: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+def _add_sources(trials: pd.DataFrame, records: pd.DataFrame) -> None:
     """Add what the trial says whose adapter a trial starts from: its training clips, descriptions, marks and data."""
-    trials = trials.assign(source_missing=False, source_fields="{}")
+    trials["source_missing"], trials["source_fields"] = False, "{}"
     started = trials["start_from"] != ""
     if not started.any():
-        return trials
+        return
     sources = records[records["trial"].isin(trials["start_from"].unique())].drop_duplicates("trial").set_index("trial")
     trials["source_missing"] = started & ~trials["start_from"].isin(sources.index)
     found = trials.index[started & ~trials["source_missing"]]
@@ -161,7 +164,6 @@ def _with_sources(trials: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     trials.loc[found, "marks"] = [_joined_marks(own, of_source) for own, of_source in pairs]
     of_data = _columns(origin, ["dataset", "dataset_options", "locations"])
     trials.loc[found, "source_fields"] = [json.dumps(_data_fields(*each)) for each in of_data]
-    return trials
 
 
 def _joined_marks(own: str, of_source: str) -> str:

@@ -108,6 +108,7 @@ class Comparison:
     devices: tuple[str, ...]
     configurations: list[Configuration] = field(init=False)
     cases: list[CaseKey] = field(init=False)
+    known_marks: dict[tuple[Configuration, CaseKey], tuple[str, ...]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Rows by number of trainable parameters, then by name; cases by name."""
@@ -264,6 +265,13 @@ def text_of(value: Any) -> str:
 
 def marks_of(comparison: Comparison, row: Configuration, case: CaseKey) -> tuple[str, ...]:
     """The marks of one cell: those of its records, and those that follow from coverage and seeds."""
+    known = comparison.known_marks
+    if (row, case) not in known:
+        known[row, case] = _marks(comparison, row, case)
+    return known[row, case]
+
+
+def _marks(comparison: Comparison, row: Configuration, case: CaseKey) -> tuple[str, ...]:
     runs = comparison.of(row, case)
     marks = {word for run in runs if run.marks for word in run.marks.split()}
     if any(uncovered(run) for run in runs):
