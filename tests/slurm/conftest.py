@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -53,10 +54,8 @@ class LocalCluster:
         return self.ask("sacct", "-X", "-n", "-P", "-o", "State", "-j", job, *flags).split("\n")
 
     def node_state(self, node: str) -> str:
-        """SLURM's word for a node; a `*` at its end says that it does not answer."""
-        out = self.ask("sinfo", "--noheader", "--nodes", node, "--format", "%T")
-        print(time.monotonic(), repr(out))
-        return out.split()[0]
+        """SLURM's words for a node, such as IDLE or DOWN+NOT_RESPONDING; `sinfo` may hold on to old ones."""
+        return re.findall(r"State=(\S+)", self.ask("scontrol", "show", "node", node))[0]
 
     def local(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`slurm/local_cluster COMMAND` on this cluster; it must succeed."""

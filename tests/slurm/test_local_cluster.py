@@ -112,7 +112,7 @@ def test_a_node_is_lost_with_its_jobs_and_comes_back(cluster: LocalCluster, tmp_
     try:
         assert not runs(pid)
         assert "n2         not running" in local_cluster("status", cluster.folder).stdout
-        cluster.wait_until(lambda: cluster.node_state("n2") == "down*")
+        cluster.wait_until(lambda: cluster.node_state("n2") == "DOWN+NOT_RESPONDING")
         cluster.wait_until(lambda: cluster.states(job, "-D") == ["NODE_FAIL", "PENDING"])
     finally:
         cluster.local("start-node", "n2")
