@@ -34,6 +34,10 @@ class TrialError(PetlBenchError):
     """A trial that cannot go on: non-finite loss, too many unreadable clips."""
 
 
+class TrialStopped(PetlBenchError):
+    """A trial that was asked to stop, with the reason. Its checkpoint stays, and the next attempt goes on from it."""
+
+
 class StoreError(PetlBenchError):
     """The output directory cannot be written or read."""
 

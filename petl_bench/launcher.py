@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from petl_bench.errors import UsageError
 from petl_bench.options import Options, hyper
 from petl_bench.trial import Places, Progress, Trial
 
@@ -67,3 +68,28 @@ class Launcher(Options):
         KeyboardInterrupt, after every running trial has been stopped cleanly, where the user interrupts.
         """
         raise NotImplementedError
+
+    def submit(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> None:
+        """Hand the jobs over and come back at once (`run --detach`).
+
+        Raises UsageError where this launcher runs trials itself, or where the scheduler refuses them.
+        """
+        raise UsageError(
+            f"--detach: the {self.name} launcher runs trials itself; leave it out, or use another launcher"
+        )
+
+    def script(self, jobs: Sequence[Job], store: Path) -> str:
+        """What would be handed to a scheduler for these jobs, for `--dry-run`; "" where there is none."""
+        return ""
+
+    def explain(self, tasks: Sequence[str]) -> dict[str, str]:
+        """What the scheduler says about those of the tasks that it still knows as waiting or running, in words.
+
+        Nothing where there is no scheduler, or where it does not answer: its word only explains.
+        """
+        return {}
+
+    def cancel(self, tasks: Sequence[str]) -> list[str]:
+        """Take back tasks that are waiting or running; returns those that were. Raises UsageError with the
+        scheduler's own words where it refuses."""
+        return []
