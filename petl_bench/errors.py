@@ -34,7 +34,7 @@ class TrialError(PetlBenchError):
     """A trial that cannot go on: non-finite loss, too many unreadable clips."""
 
 
-class TrialStopped(PetlBenchError):
+class TrialStopped(PetlBenchError):  # noqa: N818 - it is no fault of the trial
     """A trial that was asked to stop, with the reason. Its checkpoint stays, and the next attempt goes on from it."""
 
 
