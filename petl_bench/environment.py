@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+#: Beside the package where it runs from a snapshot (`petl_bench.running.snapshot`): what it was made from.
+SNAPSHOT = "snapshot.json"
 
 LIBRARIES = (
     "torch",
@@ -45,7 +49,7 @@ def describe_machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "libraries": library_versions(),
-        "git": git_state(Path(__file__).parent),
+        "git": git_state(),
     }
 
 
@@ -59,13 +63,20 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit and whether the work tree is dirty, where the package runs from its own checkout; None elsewhere."""
-    if not (folder.parent / ".git").exists():
+def git_state() -> dict[str, Any] | None:
+    """Commit and whether the work tree is dirty, of the checkout that the package runs from; None elsewhere.
+
+    In a job that runs from a snapshot: those of the checkout that was submitted, at that time.
+    """
+    home = Path(__file__).parent.parent
+    if (home / SNAPSHOT).is_file():
+        state: dict[str, Any] | None = json.loads((home / SNAPSHOT).read_text(encoding="utf-8"))["git"]
+        return state
+    if not (home / ".git").exists():
         return None
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        dirty = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+        commit = _git(home, "rev-parse", "HEAD")
+        dirty = bool(_git(home, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit, "dirty": dirty}
