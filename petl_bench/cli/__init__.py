@@ -16,8 +16,10 @@ from petl_bench.errors import PetlBenchError
 COMMANDS = {
     "run": ("run", "Train and evaluate methods in a setting; nothing done is done twice."),
     "report": ("report", "Turn records into a table: terminal, Markdown, LaTeX, CSV, JSON or HTML."),
-    "status": ("status", "What is done, running, failed or missing, and the command that fills the rest."),
-    "list": ("list_", "List methods, settings, data sets, backbones, tables or launchers."),
+    "status": ("status", "What is done, running, queued, failed or missing, and the command that fills the rest."),
+    "logs": ("logs", "The log of one trial, wherever it ran."),
+    "cancel": ("cancel", "Take the trials of a folder of runs back from a scheduler."),
+    "list": ("list_", "List methods, settings, data sets, backbones, tables, launchers or profiles."),
     "show": ("show", "Explain one plugin: meaning, paper, hyper-parameters, supported settings."),
     "check": ("check", "Run the conformance checks on a method."),
     "new-method": ("new_method", "Write a plugin file to start from."),

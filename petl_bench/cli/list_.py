@@ -1,4 +1,4 @@
-"""`petl-bench list KIND`: every plugin of one kind, with one line of meaning."""
+"""`petl-bench list KIND`: every plugin of one kind, or every profile that ships, with one line of meaning."""
 
 from __future__ import annotations
 
@@ -9,22 +9,33 @@ import click
 from petl_bench.errors import PluginError
 from petl_bench.registry import KINDS, Registry, load_plugin_file
 
+PROFILES = "profiles"
+
 
 @click.command(name="list")
-@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.argument("kind", type=click.Choice([*KINDS, PROFILES]))
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
 )
 def command(kind: str, plugins: tuple[Path, ...]) -> None:
-    """List the plugins of one KIND."""
+    """List the plugins of one KIND; `profiles` are the files that ship for --profile."""
     for path in plugins:
         load_plugin_file(path)
-    registry = KINDS[kind]
-    names = registry.names()
-    width = max(map(len, names), default=0)
-    for name in names:
-        click.echo(f"{name:<{width}}  {_meaning(registry, name)}")
-    click.echo("More about one: petl-bench show NAME", err=True)
+    meanings = _profiles() if kind == PROFILES else _plugins(KINDS[kind])
+    width = max(map(len, meanings), default=0)
+    for name, meaning in meanings.items():
+        click.echo(f"{name:<{width}}  {meaning}")
+    click.echo(f"More about one: petl-bench show {f'{PROFILES}:' if kind == PROFILES else ''}NAME", err=True)
+
+
+def _plugins(registry: Registry) -> dict[str, str]:
+    return {name: _meaning(registry, name) for name in registry.names()}
+
+
+def _profiles() -> dict[str, str]:
+    from petl_bench.running.profiles import meaning, profiles
+
+    return {name: meaning(path) for name, path in profiles().items()}
 
 
 def _meaning(registry: Registry, name: str) -> str:

@@ -26,12 +26,15 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
     """Explain the plugin NAME: meaning, paper, hyper-parameters with defaults, supported settings.
 
     A name that several kinds share is written KIND:NAME, e.g. tables:base2novel. NAME training explains how a trial
-    trains.
+    trains; profiles:NAME prints a file that ships for --profile.
     """
     for path in plugins:
         load_plugin_file(path)
     if name == TrainingOptions.name:
         click.echo("\n".join(_training_page()))
+        return
+    if name.startswith("profiles:"):
+        click.echo(_profile(name.removeprefix("profiles:")), nl=False)
         return
     found = _find(name)
     for position, (registry, plain_name) in enumerate(found):
@@ -45,6 +48,15 @@ def _training_page() -> Iterator[str]:
     yield ""
     yield inspect.cleandoc(TrainingOptions.__doc__ or "")
     yield from _fields(TrainingOptions, TrainingOptions.name)
+
+
+def _profile(name: str) -> str:
+    from petl_bench.running.profiles import SEE, profiles
+
+    shipped = profiles()
+    if name not in shipped:
+        raise unknown("profile", name, shipped, SEE)
+    return shipped[name].read_text(encoding="utf-8")
 
 
 def _find(name: str) -> list[tuple[Registry, str]]:

@@ -1,4 +1,4 @@
-"""`petl-bench status`: what is done, running, failed, interrupted or missing, and the command that fills the rest."""
+"""`petl-bench status`: what is done, running, queued, failed, interrupted or missing, and how to fill the rest."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from petl_bench.running.status import Survey, TrialStatus
 
-STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "interrupted": "yellow", "missing": "dim"}
+STYLES = {
+    "done": "green",
+    "running": "cyan",
+    "queued": "blue",
+    "failed": "bold red",
+    "interrupted": "yellow",
+    "missing": "dim",
+}
 
 
 @click.command(name="status")
@@ -19,10 +28,11 @@ STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "interrupted
               help="The folder that `run --output` wrote to.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Everything, one JSON document.")
 def command(runs: Path, as_json: bool) -> None:
-    """Tell where a folder of runs stands, from its files alone; nothing is written.
+    """Tell where a folder of runs stands, from its files; nothing is written.
 
-    running: a living process works on it. failed: its last attempt ended with a reason. interrupted: stopped, or its
-    process is gone. missing: planned by a `run` command, and not started.
+    running: a living process works on it. queued: a scheduler still knows its job, and says so. failed: its last
+    attempt ended with a reason. interrupted: stopped, or its process is gone. missing: planned by a `run` command, and
+    not started.
     """
     from petl_bench.running.status import survey
 
@@ -56,7 +66,6 @@ def _trial(trial: TrialStatus) -> dict[str, Any]:
 
 def _print(found: Survey) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
@@ -66,12 +75,23 @@ def _print(found: Survey) -> None:
     console.print(Text(f"{found.runs}: {len(found.trials)} trials: {counts}"))
     rest = [trial for trial in found.trials if trial.state != "done"]
     if rest:
-        table = Table("trial", "state", "why", box=None, pad_edge=False)
-        for trial in rest:
-            table.add_row(Text(trial.title), Text(trial.state, style=STYLES[trial.state]), Text(trial.detail))
-        console.print(table)
-    for trial in rest:
-        if trial.log is not None and trial.state != "running":
-            console.print(Text(f"log of {trial.title}: {trial.log}"))
+        console.print(_table(rest), end="")
+    logs = [f"log of {trial.title}: {trial.log}" for trial in rest if trial.log and trial.state != "running"]
+    if logs:
+        console.print(Text("\n".join(logs)))
     for line in found.commands:
         console.print(Text(f"fill the rest with: {line}"))
+
+
+def _table(trials: list[TrialStatus]) -> Text:
+    """Lines of columns. rich's own table takes seconds for thousands of rows."""
+    from rich.text import Text
+
+    titles = max(len("trial"), *(len(trial.title) for trial in trials))
+    states = max(map(len, STYLES))
+    lines: list[tuple[str, str]] = [(f"{'trial':<{titles}}  {'state':<{states}}  why\n", "bold")]
+    for trial in trials:
+        lines.append((f"{trial.title:<{titles}}  ", ""))
+        lines.append((f"{trial.state:<{states}}", STYLES[trial.state]))
+        lines.append((f"  {trial.detail}\n", ""))
+    return Text.assemble(*lines)

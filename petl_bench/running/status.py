@@ -1,22 +1,28 @@
-"""Where a folder of runs stands, from its files alone: nothing is written or guessed, and torch is not loaded."""
+"""Where a folder of runs stands: nothing is written or guessed, and torch is not loaded.
+
+Its files alone say what is done, running, failed, interrupted or missing. Schedulers are asked which of the rest they
+still know, and are not needed.
+"""
 
 from __future__ import annotations
 
-import re
+import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from petl_bench.errors import StoreError
 from petl_bench.records import RECORD, trial_folder
-from petl_bench.running import claims
+from petl_bench.running import claims, scheduler
 from petl_bench.running.execute import CHECKPOINT, LOG
+from petl_bench.running.lookup import started
 from petl_bench.running.output import SavedPlan, read_plans
 
-TrialState = Literal["done", "running", "failed", "interrupted", "missing"]
-STATES: tuple[TrialState, ...] = ("done", "running", "failed", "interrupted", "missing")
+TrialState = Literal["done", "running", "queued", "failed", "interrupted", "missing"]
+STATES: tuple[TrialState, ...] = ("done", "running", "queued", "failed", "interrupted", "missing")
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,11 @@ def survey(runs: Path) -> Survey:
         raise StoreError(f"{runs}: no such folder of runs. Say which one with --runs DIR")
     plans = read_plans(runs)
     titles = {key: title for plan in plans for key, title in plan.trials.items()}
-    found = _started(runs)
-    trials = [_look(runs, key, title, planned=True) for key, title in titles.items()]
-    trials += [_look(runs, key, "", planned=False) for key in found if key not in titles]
+    folders = {key: trial_folder(runs, key) for key in started(runs)}
+    done = {key for key, folder in folders.items() if (folder / RECORD).exists()}
+    queue = _queue(runs, done)
+    keys = dict.fromkeys([*titles, *folders])
+    trials = [_look(key, folders.get(key), titles.get(key), key in done, queue.get(key)) for key in keys]
     known = [trial for trial in trials if trial.planned or trial.state != "missing"]
     return Survey(runs, known, _commands(plans, known))
 
@@ -69,39 +77,68 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _started(runs: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in (runs / "trials").iterdir() if re.fullmatch("[0-9a-f]{64}", path.name))
-    except FileNotFoundError:
-        return []
+@dataclass(frozen=True)
+class _Queued:
+    """The newest task of a trial that a scheduler still knows, and what it says about it."""
+
+    submitted_at: float
+    words: str
 
 
-def _look(runs: Path, key: str, title: str, planned: bool) -> TrialStatus:
-    folder = trial_folder(runs, key)
+def _queue(runs: Path, done: set[str]) -> Mapping[str, _Queued]:
+    newest = {key: task for task in scheduler.tasks(runs) for key in task.keys if key not in done}
+    known = scheduler.still_known(newest.values())
+    said = {key: (task, known.get((task.submission.launcher, task.name))) for key, task in newest.items()}
+    return {key: _Queued(task.submission.submitted_at, words) for key, (task, words) in said.items() if words}
+
+
+def _look(key: str, folder: Path | None, title: str | None, done: bool, queued: _Queued | None) -> TrialStatus:
+    planned = title is not None
+    if folder is None:
+        state, detail = _waiting(queued)
+        return TrialStatus(key, title or key[:8], state, detail, None, 0, planned)
+    if done and title is not None:
+        return TrialStatus(key, title, "done", "", None, _count(folder), planned)
     tried = claims.attempts(folder)
-    state, detail = _state(folder, tried[-1] if tried else None)
-    if not planned and state != "done":
+    if done or (folder / RECORD).exists():  # looked at after its attempts: one that ended meanwhile has a record
+        return TrialStatus(key, title or _title(tried, key), "done", "", None, len(tried), planned)
+    state, detail = _state(folder, tried[-1], queued) if tried else _waiting(queued)
+    if not planned:
         detail = f"{detail}; in no present plan"
-    log = folder / LOG if state != "done" and (folder / LOG).exists() else None
+    log = folder / LOG if (folder / LOG).exists() else None
     return TrialStatus(key, title or _title(tried, key), state, detail, log, len(tried), planned)
 
 
-def _title(tried: list[claims.Attempt], key: str) -> str:
-    return next((attempt.title for attempt in tried if attempt.title), key[:8])
+def _waiting(queued: _Queued | None) -> tuple[TrialState, str]:
+    """The state of a trial that never began."""
+    return ("missing", "not started") if queued is None else ("queued", queued.words)
 
 
-def _state(folder: Path, last: claims.Attempt | None) -> tuple[TrialState, str]:
-    if (folder / RECORD).exists():
-        return "done", ""
-    if last is None:
-        return "missing", "not started"
+def _state(folder: Path, last: claims.Attempt, queued: _Queued | None) -> tuple[TrialState, str]:
     if last.alive():
         return "running", f"for {duration(time.time() - last.started_at)} on {last.host}, process {last.pid}"
+    # One that failed in that very task is not queued, though the task may go on with other trials.
+    failed_since = queued and last.outcome == "failed" and (last.ended_at or 0.0) >= queued.submitted_at
+    if queued is not None and not failed_since:
+        return "queued", queued.words
     if last.outcome == "failed":
         return "failed", last.reason
     how = last.reason if last.ended_at is not None else "its process is gone"
     kept = "goes on from its checkpoint" if (folder / CHECKPOINT).exists() else "starts anew"
     return "interrupted", f"{how}; the next run {kept}"
+
+
+def _count(folder: Path) -> int:
+    """How many attempts there were, without reading them."""
+    try:
+        with os.scandir(folder / claims.FOLDER) as entries:
+            return sum(entry.name.endswith(".json") and entry.name[0] != "." for entry in entries)
+    except FileNotFoundError:
+        return 0
+
+
+def _title(tried: list[claims.Attempt], key: str) -> str:
+    return next((attempt.title for attempt in tried if attempt.title), key[:8])
 
 
 def _commands(plans: list[SavedPlan], trials: list[TrialStatus]) -> list[str]:

@@ -1,0 +1,61 @@
+"""`petl-bench cancel`: take the trials of a folder of runs back from a scheduler."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from petl_bench.running.scheduler import Task
+
+
+@click.command(name="cancel")
+@click.argument("trials", nargs=-1, metavar="[TRIAL ...]")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
+              help="The folder that `run --output` wrote to.")  # fmt: skip
+@click.option("--whole-tasks", is_flag=True, help="Also the other trials that share a job's task with those named.")
+def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
+    """Cancel the jobs of this folder's unfinished trials, or of the TRIALs named (a key, its beginning, or a title).
+
+    Only jobs that were submitted for this folder, and that the scheduler still knows, are cancelled; records and
+    checkpoints stay. Trials that run without a scheduler are stopped with Ctrl-C where their command runs.
+    """
+    from petl_bench.running.cancelling import cancel
+    from petl_bench.running.lookup import find_trial, titles
+
+    known = titles(runs)
+    wanted = {find_trial(known, trial, runs) for trial in trials} if trials else set(known)
+    done = cancel(runs, known, wanted, whole_tasks or not trials)
+    for line in _lines(done.tasks):
+        click.echo(f"cancelled {line}")
+    for line in _lines(done.too_late):
+        click.echo(f"ended before it could be cancelled: {line}")
+    for line in _lines(done.of_others):
+        click.echo(f"left alone: {line}: submitted by another user, who can cancel it")
+    for key, attempt in done.processes.items():
+        click.echo(
+            f"still running: {known[key]} on {attempt.host}, process {attempt.pid}: no scheduler knows it; "
+            "stop it with Ctrl-C where its command runs"
+        )
+    if not done.tasks:
+        click.echo(f"nothing was cancelled: no scheduler knows a job of {'these trials' if trials else runs}")
+
+
+def _lines(tasks: Iterable[Task]) -> list[str]:
+    """One line for each job: its name, and how many tasks and trials it stands for."""
+    counted: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    for task in tasks:
+        job = f"{task.submission.launcher} {task.submission.job}"
+        counted[job] += 1
+        held[job] += len(task.keys)
+    return [f"{job}: {_several(count, 'task')}, {_several(held[job], 'trial')}" for job, count in counted.items()]
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,84 @@
+"""`petl-bench logs TRIAL`: the log of one trial, wherever it ran."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from petl_bench.running.trial_log import TrialLog
+
+
+@click.command(name="logs")
+@click.argument("trial")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
+              help="The folder that `run --output` wrote to.")  # fmt: skip
+@click.option("--follow", is_flag=True, help="Go on printing what comes, until the trial ends.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of each file.")
+def command(trial: str, runs: Path, follow: bool, tail: int | None) -> None:
+    """Print the log of the TRIAL: a key, its beginning, or part of a title, as `petl-bench status` shows them.
+
+    The log goes to standard output; the attempts, and what a scheduler says, to standard error. For a trial that never
+    began, what the scheduler wrote for its job is printed.
+    """
+    from petl_bench.running import trial_log
+    from petl_bench.running.lookup import find_trial, titles
+
+    known = titles(runs)
+    key = find_trial(known, trial, runs)
+    log = trial_log.trial_log(runs, key)
+    _tell(f"{known[key]}  {key}")
+    for line in log.attempts():
+        _tell(line)
+    words = "" if log.done else log.scheduler_says()
+    if words:
+        _tell(words)
+    position = _print_own(log, tail) if log.path.exists() else _print_the_schedulers(log, tail, words)
+    if follow:
+        trial_log.follow(log, position, _write)
+
+
+def _print_own(log: TrialLog, lines: int | None) -> int:
+    """Print the trial's own log; the position after it."""
+    for path in log.scheduler_files():
+        _tell(f"what its job printed: {path}")
+    _tell(f"log: {log.path}")
+    return _print(log.path, lines)
+
+
+def _print_the_schedulers(log: TrialLog, lines: int | None, words: str) -> int:
+    """Print what there is about a trial that never began; 0, where its own log will begin."""
+    if log.task is None:
+        _tell("not started, and not submitted to a scheduler")
+        return 0
+    submission = log.task.submission
+    if not words:
+        _tell(f"{submission.launcher} {log.task.name}: the scheduler does not know it any more")
+    files = log.scheduler_files()
+    _tell("not started; what its job printed:" if files else f"not started; its job wrote nothing: {submission.folder}")
+    for path in files:
+        _tell(f"{path}:")
+        _print(path, lines)
+    return 0
+
+
+def _print(path: Path, lines: int | None) -> int:
+    from petl_bench.running.trial_log import read_from, tail
+
+    position = 0 if lines is None else tail(path, lines)
+    for block in read_from(path, position):
+        _write(block)
+        position += len(block)
+    return position
+
+
+def _write(block: bytes) -> None:
+    sys.stdout.buffer.write(block)
+    sys.stdout.buffer.flush()
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
