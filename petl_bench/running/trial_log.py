@@ -51,7 +51,7 @@ class TrialLog:
         """The files that the scheduler wrote for the newest task: what the job printed before the trial, or instead."""
         if self.task is None:
             return []
-        named = re.compile(rf"(?<!\d){re.escape(self.task.name)}(?!\d).*\.(out|err)")
+        named = re.compile(rf"(?<![\d_]){re.escape(self.task.name)}(?!\d).*\.(out|err)")
         folder = Path(self.task.submission.folder)
         return sorted(path for path in folder.glob("*") if named.search(path.name) and path.is_file())
 

@@ -77,6 +77,7 @@ def test_a_trial_that_never_began_shows_what_its_job_printed(folder: Folder, sch
     (out / "7_1_0_log.err").write_text("module: command not found\n")
     (out / "7_1_0_log.out").write_text("hello from n1\n")
     (out / "7_10_0_log.out").write_text("of another task\n")
+    (out / "7_7_1_log.out").write_text("of the second process of another task\n")
     (out / "7_1_submitted.pkl").write_text("no text")
     scheduler.known["7_1"] = "running on n1"
     shown = petl_bench("logs", "seed 1", "--runs", str(folder.runs))
