@@ -8,9 +8,12 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 
 import psutil
+
+_WARNINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 
 
 @contextlib.contextmanager
@@ -25,6 +28,26 @@ def interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def warnings_held_back() -> Iterator[None]:
+    """A scheduler's warning before it ends a job may reach every process of a trial, and is for the first one alone.
+
+    A process (or thread) that is started in here never receives such a signal, nor do those below it; SIGKILL ends it.
+    To this process a signal is given afterwards, if it came meanwhile.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _WARNINGS)
+    try:
+        # multiprocessing starts this helper beside the first process of its own, and lets signals through again then.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WARNINGS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def watch_parent() -> None:

@@ -101,6 +101,14 @@ class Progress:
 
 Notify = Callable[[Progress], None]
 
+#: Asked again and again by a running trial: why it should stop now, or "" to go on.
+Stop = Callable[[], str]
+
+
+def go_on() -> str:
+    """The answer of whoever never stops a trial."""
+    return ""
+
 
 @dataclass(kw_only=True)
 class EvaluationResult:

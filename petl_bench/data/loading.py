@@ -86,15 +86,19 @@ class ClipLoader:
         if self._pool is not None:
             self._pool.close()
 
-    def train_batches(self, samples: Sequence[Sample], epoch: int, batch_size: int) -> Iterator[ClipBatch]:
-        """One epoch: batch k holds rows k * `batch_size` to (k + 1) * `batch_size` of an order of its own.
+    def train_batches(
+        self, samples: Sequence[Sample], epoch: int, batch_size: int, *, start: int = 0
+    ) -> Iterator[ClipBatch]:
+        """One epoch from its batch `start` on: batch k holds rows k * `batch_size` to (k + 1) * `batch_size` of an
+        order of its own.
 
         The last batch may be smaller. Every batch comes, also one of which no clip could be read (here): it is empty.
+        Clips of the batches before `start` are not opened.
         """
         order = _permutation(len(samples), self.recipe.seed, epoch)
         rank, processes = self._shard
-        cuts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        return self._batches(samples, epoch, [(cut[rank::processes], len(cut)) for cut in cuts])
+        cuts = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+        return self._batches(samples, epoch, [(cut[rank::processes], len(cut)) for cut in cuts[start:]])
 
     def test_batches(self, samples: Sequence[Sample], batch_size: int) -> Iterator[ClipBatch]:
         """Every readable clip with all its views, in the order of the list; at most `batch_size` views in a batch, but
@@ -111,7 +115,10 @@ class ClipLoader:
         return to_input(frames, self.recipe.mean, self.recipe.std)
 
     def learn(self, unreadable: Mapping[str, str], remarks: Mapping[str, str]) -> None:
-        """Take in what other processes of the trial found out about clips. Raises TrialError as iteration does."""
+        """Take in what other processes of the trial, or an earlier attempt at it, found out about clips.
+
+        Raises TrialError as iteration does.
+        """
         self.unreadable.update(unreadable)
         self.remarks.update(remarks)
         self._refuse_too_many()

@@ -11,10 +11,11 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import torch
-from pebble import ProcessExpired, ProcessPool
+from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from petl_bench.data.clip_preparation import ClipRequest, PreparedClip, Recipe, prepare, prepared_bytes
 from petl_bench.errors import DataError
+from petl_bench.processes import warnings_held_back
 
 #: Clips that one process prepares before it is replaced, so that what a decoder leaks does not add up.
 _CLIPS_PER_PROCESS = 1000
@@ -26,6 +27,10 @@ _AHEAD_BYTES = 512 * 2**20
 
 #: Received bytes after which free memory is given back to the system.
 _TRIM_AFTER_BYTES = 32 * 2**20
+
+#: A process that is to end is killed after that time. SIGTERM does not reach it: a scheduler that ends a job may send
+#: one to every process, and the clip that dies of it would count as unreadable, in the next attempt as well.
+_DIES_WITHIN_S = 0.01
 
 _recipe: Recipe | None = None  # set once in every worker process
 
@@ -76,7 +81,9 @@ class WorkerPool:
         return max(1, min(_AHEAD_PER_PROCESS * self._workers, fitting))
 
     def _schedule(self, request: ClipRequest) -> Any:
-        return self._started().schedule(_work, args=(request,), timeout=self._timeout_s)
+        # The first clip starts threads and processes, which inherit this; see `_DIES_WITHIN_S`.
+        with contextlib.nullcontext() if self._pool is not None else warnings_held_back():
+            return self._started().schedule(_work, args=(request,), timeout=self._timeout_s)
 
     def _started(self) -> ProcessPool:
         if self._pool is None:
@@ -87,6 +94,7 @@ class WorkerPool:
                 initargs=(self._recipe,),
                 context=_context(),
             )
+            CONSTS.term_timeout = _DIES_WITHIN_S
         return self._pool
 
     def _outcome(

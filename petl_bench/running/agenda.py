@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from petl_bench.launcher import Job, Outcome, Watcher
+from petl_bench.launcher import Job, Outcome, State, Watcher
 from petl_bench.records import RECORD, trial_folder
 from petl_bench.running import claims
 from petl_bench.running.execute import LOG, recorded
@@ -19,7 +19,8 @@ LOOK_EVERY_S = 1.0
 class Agenda:
     """The jobs of one run. A trial that another process holds is waited for and its record used: nothing runs twice.
 
-    A trial that starts from another one's adapter waits for that one, and fails with it.
+    A trial that starts from another one's adapter waits for that one, and fails or is put off with it. One that was
+    stopped on request is not taken up again.
     """
 
     def __init__(self, jobs: Sequence[Job], store: Path, watch: Watcher, attempts: int) -> None:
@@ -40,8 +41,7 @@ class Agenda:
             if self._must_wait(job):
                 self.pending.append(job)
             elif self._start_failed(job):
-                start = self.outcomes[job.trial.start_from]
-                self._fail(job, f"the trial whose adapter it starts from failed: {start.title}: {start.reason}")
+                self._go_without(job, self.outcomes[job.trial.start_from])
             else:
                 self.tries[job.trial.key] += 1
                 return job
@@ -61,7 +61,7 @@ class Agenda:
             self.watch.note(f"{job.trial.title}: {reason}; trying again")
             self.pending.append(job)
             return
-        self._fail(job, reason)
+        self._end(job, "failed", reason)
 
     def results(self) -> list[Outcome]:
         """One outcome per job, in the order in which they were given."""
@@ -76,9 +76,15 @@ class Agenda:
         start = self.outcomes.get(job.trial.start_from)
         return start is not None and start.state != "done"
 
-    def _fail(self, job: Job, reason: str) -> None:
+    def _go_without(self, job: Job, start: Outcome) -> None:
+        """The trial that it starts from has no adapter for it."""
+        state: State = "interrupted" if start.state == "interrupted" else "failed"
+        how = "was stopped" if state == "interrupted" else "failed"
+        self._end(job, state, f"the trial whose adapter it starts from {how}: {start.title}: {start.reason}")
+
+    def _end(self, job: Job, state: State, reason: str) -> None:
         log = trial_folder(self.store, job.trial.key) / LOG
-        self.settle(job, Outcome(key=job.trial.key, title=job.trial.title, state="failed", reason=reason, log=log))
+        self.settle(job, Outcome(key=job.trial.key, title=job.trial.title, state=state, reason=reason, log=log))
 
     def _look_at_others(self) -> None:
         if not self.waiting or time.monotonic() - self._looked_at < LOOK_EVERY_S:
@@ -97,6 +103,6 @@ class Agenda:
         if last is not None and last.alive():
             self.waiting.append(job)
         elif last is not None and last.outcome == "failed":
-            self._fail(job, f"{last.reason} (in another run, on {last.host})")
+            self._end(job, "failed", f"{last.reason} (in another run, on {last.host})")
         else:
             self.pending.append(job)

@@ -11,12 +11,12 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from petl_bench.errors import PetlBenchError, StoreError, TrialError
+from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped
 from petl_bench.launcher import Job, Outcome, State
 from petl_bench.records import ADAPTER, LOG, RECORD, read_record, trial_folder, write_record
 from petl_bench.registry import describe, load_plugin_file
 from petl_bench.running import claims
-from petl_bench.trial import Notify
+from petl_bench.trial import Notify, Stop, go_on
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -25,11 +25,12 @@ _STORE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _PROBE_BYTES = 1 << 16
 
 
-def execute(job: Job, store: Path, notify: Notify) -> Outcome:
+def execute(job: Job, store: Path, notify: Notify, stop: Stop = go_on) -> Outcome:
     """Make one attempt at the trial, unless it is done or another process works on it.
 
-    What goes wrong in the trial is its outcome, not an error. Raises StoreError where the store cannot be written, and
-    lets KeyboardInterrupt pass after the attempt has been closed; the checkpoint then stays for the next run.
+    What goes wrong in the trial is its outcome, not an error. Where `stop` gives a reason, the attempt ends as
+    interrupted with it, within about a step of the trial; the checkpoint stays for the next attempt. Raises StoreError
+    where the store cannot be written, and lets KeyboardInterrupt and SystemExit pass after the attempt has been closed.
     """
     folder = trial_folder(store, job.trial.key)
     if (folder / RECORD).exists():
@@ -40,7 +41,7 @@ def execute(job: Job, store: Path, notify: Notify) -> Outcome:
     if (folder / RECORD).exists():  # finished by another process between the two looks
         claim.end("done", "already recorded")
         return recorded(job, store)
-    return _attempt(job, store, folder, claim, notify)
+    return _attempt(job, store, folder, claim, notify, stop)
 
 
 def recorded(job: Job, store: Path) -> Outcome:
@@ -59,15 +60,19 @@ def reason_of(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify) -> Outcome:
+def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify, stop: Stop) -> Outcome:
     log = folder / LOG
     try:
         with _logging_to(log, claim.attempt):
-            _run_and_record(job, store, folder, claim.attempt.number, notify)
-    except KeyboardInterrupt:
+            _run_and_record(job, store, folder, claim.attempt.number, notify, stop)
+    except (KeyboardInterrupt, SystemExit):
         with contextlib.suppress(StoreError):  # without its end, the attempt reads as interrupted as well
             claim.end("interrupted", "stopped on request")
         raise
+    except TrialStopped as stopped:
+        reason = reason_of(stopped)
+        claim.end("interrupted", reason)
+        return _outcome(job, folder, "interrupted", reason)
     except Exception as error:
         _raise_where_the_store_is_at_fault(error, folder)
         reason = reason_of(error)
@@ -78,7 +83,7 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
     return recorded(job, store)
 
 
-def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: Notify) -> None:
+def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: Notify, stop: Stop) -> None:
     for plugin in job.places.plugins:
         load_plugin_file(plugin)
     # Here and not above: this is where torch is loaded, and planning, status and reports do without it.
@@ -88,7 +93,7 @@ def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: N
     adapter = trial_folder(store, start_from) / ADAPTER if start_from else None
     if adapter is not None and not adapter.is_file():
         raise TrialError(f"the adapter that it starts from is not there: {adapter}. Run the command again to make it")
-    result = run_trial(job.trial, job.places, folder, notify, adapter=adapter)
+    result = run_trial(job.trial, job.places, folder, notify, adapter=adapter, stop=stop)
     write_record(folder, job.trial, result, attempts=attempt)
 
 
@@ -129,6 +134,10 @@ def _logging_to(log: Path, attempt: claims.Attempt) -> Iterator[None]:
         try:
             with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
                 yield
+        except TrialStopped as stopped:
+            with contextlib.suppress(OSError):
+                file.write(f"stopped: {reason_of(stopped)}\n")
+            raise
         except BaseException as error:
             with contextlib.suppress(OSError):
                 traceback.print_exception(error, file=file)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +22,44 @@ from petl_bench.errors import StoreError, TrialError
 from petl_bench.records import write_atomically
 from petl_bench.trial import Trial, canonical_json
 
+#: Raised when the content of a checkpoint changes.
+FORMAT = 2
+
+#: Writing checkpoints may take this part of a trial's time.
+WRITING_PART = 0.05
+
+_log = logging.getLogger(__name__)
+
+
+class Pace:
+    """When the next checkpoint is due: after `every_s` seconds, or later where writing one takes long."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._took_s = 0.0
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return time.monotonic() - self._last >= max(self._every_s, self._took_s * (1 / WRITING_PART - 1))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Measures the writing that is done in here."""
+        started = time.monotonic()
+        yield
+        self._last = time.monotonic()
+        self._took_s = self._last - started
+
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint beside its final place and rename it, so that a kill leaves the old or the new one whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        torch.save(dict(state), temporary)
+        with temporary.open("xb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
         temporary.unlink(missing_ok=True)
@@ -31,14 +67,20 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The checkpoint, or None where there is none. Raises TrialError for a damaged one."""
+    """The checkpoint, or None where there is none, or one of another format, which is logged. The caller holds the
+    trial: what was left by somebody killed while writing is removed. Raises TrialError for a damaged checkpoint."""
+    for part in path.parent.glob(f".{path.name}.*"):
+        part.unlink(missing_ok=True)
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise TrialError(f"checkpoint {path} is damaged ({error}); delete it to start this trial anew") from error
-    return state
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        _log.warning("checkpoint %s was written by another version of petl-bench; the trial starts anew", path)
+        return None
+    return dict(state)
 
 
 def save_adapter(path: Path, trial: Trial, tensors: Mapping[str, Tensor], train_classes: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from enum import IntEnum
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -37,8 +38,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from petl_bench.errors import PetlBenchError, TrialError
-from petl_bench.processes import interrupts_ignored, kill_below, watch_parent
+from petl_bench.errors import PetlBenchError, TrialError, TrialStopped
+from petl_bench.processes import interrupts_ignored, kill_below, warnings_held_back, watch_parent
 from petl_bench.records import LOG
 from petl_bench.registry import describe
 
@@ -82,13 +83,22 @@ def seat_of(processes: int, environment: Mapping[str, str] = os.environ) -> Seat
     return Seat(rank, count, *local, launched=True)
 
 
+class Then(IntEnum):
+    """What all processes do after a step."""
+
+    GO_ON = 0
+    SAVE = 1
+    STOP = 2
+
+
 @dataclass(frozen=True)
 class StepTotals:
-    """Sums over the processes: the loss's parts, right answers, clips."""
+    """Sums over the processes: the loss's parts, right answers, clips. `then` is the first one's word for all."""
 
     loss: float
     correct: int
     clips: int
+    then: Then = Then.GO_ON
 
 
 @dataclass
@@ -104,20 +114,22 @@ class Team:
         """Whether this process writes files and tells progress."""
         return self.seat.rank == 0
 
-    def sum_step(self, loss: float, correct: int, clips: int, parameters: Sequence[Tensor]) -> StepTotals:
+    def sum_step(self, own: StepTotals, parameters: Sequence[Tensor]) -> StepTotals:
         """The step's sums over all processes; every gradient becomes its sum too, the same bits in all of them.
+
+        Only the first process may want anything else than to go on.
 
         A parameter without a gradient in any process keeps none, as in a single process, so that the optimiser leaves
         it alone. Gradients are left as they are where the loss is not finite or no clip was read.
         """
         if self.seat.count == 1:
-            return StepTotals(loss, correct, clips)
+            return own
         used = [float(parameter.grad is not None) for parameter in parameters]
-        sums = torch.tensor([loss, correct, clips, *used], dtype=torch.float64)
+        sums = torch.tensor([own.loss, own.correct, own.clips, own.then, *used], dtype=torch.float64)
         self._finish(dist.all_reduce(sums, async_op=True))
-        totals = StepTotals(sums[0].item(), int(sums[1]), int(sums[2]))
+        totals = StepTotals(sums[0].item(), int(sums[1]), int(sums[2]), Then(int(sums[3])))
         if math.isfinite(totals.loss) and totals.clips:
-            self._sum_gradients([p for p, count in zip(parameters, sums[3:].tolist(), strict=True) if count])
+            self._sum_gradients([p for p, count in zip(parameters, sums[4:].tolist(), strict=True) if count])
         return totals
 
     @torch.no_grad()
@@ -295,7 +307,7 @@ def _started(seat: Seat, folder: Path, member: Callable[..., None]) -> Iterator[
             its_seat = replace(seat, rank=rank, local_rank=rank)
             arguments = (there, its_seat, folder / LOG, member)
             process = context.Process(target=_run_member, args=arguments, name=f"petl-bench trial process {rank + 1}")
-            with interrupts_ignored():
+            with interrupts_ignored(), warnings_held_back():
                 process.start()
             there.close()
             members.append(_Member(process, here, its_seat, folder / LOG))
@@ -310,6 +322,8 @@ def _run_member(pipe: Connection, seat: Seat, log: Path, member: Callable[..., N
     _write_to(log)
     try:
         member(seat=seat)
+    except TrialStopped:
+        return
     except PetlBenchError as error:
         traceback.print_exc()
         pipe.send(_Failure(" ".join(str(error).split()), cause=not isinstance(error, LostTouchError)))

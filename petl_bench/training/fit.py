@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from petl_bench.data.loading import ClipBatch
-from petl_bench.errors import TrialError
+from petl_bench.data.loading import ClipBatch, ClipLoader
+from petl_bench.errors import TrialError, TrialStopped
 from petl_bench.method import Method, Step
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.training.checkpoint import load_checkpoint, save_checkpoint
-from petl_bench.training.distributed import StepTotals, Team
+from petl_bench.training.checkpoint import Pace, load_checkpoint, save_checkpoint
+from petl_bench.training.distributed import StepTotals, Team, Then
 from petl_bench.training.precision import autocast, gradient_scaler
 from petl_bench.training.schedule import learning_rate
 from petl_bench.training.seeding import random_state, restore_random_state
 from petl_bench.training.text import TextFeatures
 from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import Notify, Progress
+from petl_bench.trial import Notify, Progress, Stop, go_on
 
 #: epoch (from 1) -> accuracy in percent on which the best epoch is chosen
 Select = Callable[[int], float]
@@ -37,7 +37,8 @@ class Fit:
     model: DualEncoder
     method: Method
     options: TrainingOptions
-    batches: Callable[[int], Iterable[ClipBatch]]  #: epoch (from 0) -> its batches
+    batches: Callable[[int, int], Iterable[ClipBatch]]  #: epoch, k (both from 0) -> its batches from the k-th on
+    loader: ClipLoader  #: behind `batches`; what it found out about clips goes into the checkpoint
     clips: int  #: clips per epoch, for the schedule
     tokens: Tensor  #: int64 [C, L]
     descriptions: Mapping[str, Tensor]
@@ -45,37 +46,76 @@ class Fit:
     checkpoint: Path
     notify: Notify
     select: Select | None = None
-    checkpoint_seconds: float = 30.0
+    pace: Pace = field(default_factory=lambda: Pace(30.0))
+    stop: Stop = go_on
     team: Team = field(default_factory=Team)
     history: list[dict[str, float]] = field(default_factory=list)
     best_accuracy: float = -1.0
     best_adapter: dict[str, Tensor] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+    stop_reason: str = ""
+    earlier_s: float = 0.0  #: seconds that earlier attempts spent, up to the checkpoint
 
     @property
     def steps_per_epoch(self) -> int:
         return math.ceil(self.clips / self.options.batch_size)
 
 
+@dataclass
+class Epoch:
+    """The epoch under way, over all processes: how far it is, and what its row of the history will be made from."""
+
+    number: int = 0  #: from 0
+    steps: int = 0  #: that are done
+    clips: int = 0
+    correct: int = 0
+    loss: float = 0.0  #: sum over clips
+    learning_rate: float = 0.0  #: of the last step
+    seconds: float = 0.0  #: in all attempts
+
+    def row(self) -> dict[str, float]:
+        """The row of the history. Raises TrialError where no clip could be read."""
+        if self.clips == 0:
+            raise TrialError(f"epoch {self.number + 1}: no readable training clip is left")
+        return {
+            "epoch": self.number + 1,
+            "loss": self.loss / self.clips,
+            "train_accuracy": 100.0 * self.correct / self.clips,
+            "learning_rate": self.learning_rate,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass
+class _Learner:
+    """What takes the steps."""
+
+    optimizer: torch.optim.AdamW
+    scaler: torch.amp.GradScaler
+    text: TextFeatures
+
+
 def fit(run: Fit) -> None:
     """Train for `options.epochs` epochs, going on from the checkpoint where there is one.
 
     Leaves the model at the chosen epoch: the last, or the best where `run.select` is given. Raises TrialError at the
-    first non-finite loss; the last good checkpoint stays. Every process of `run.team` calls this, and all end with the
-    same model; the first one writes the checkpoint.
+    first non-finite loss; the last good checkpoint stays. Raises TrialStopped where `run.stop` gives a reason, after a
+    checkpoint was written. Every process of `run.team` calls this, and all end with the same model; the first one
+    decides when to write a checkpoint or to stop.
     """
-    optimizer = make_optimizer(run.model, run.options)
-    scaler = gradient_scaler(run.device, run.options.precision)
-    text = TextFeatures(run.model, run.tokens)
-    first = _resume(run, optimizer, scaler)
-    saved_at = time.monotonic()
-    for epoch in range(first, run.options.epochs):
-        run.history.append(_train_epoch(run, epoch, optimizer, scaler, text))
-        _keep_best(run, epoch + 1)
-        states = run.team.gather(random_state())
-        due = time.monotonic() - saved_at >= run.checkpoint_seconds or epoch + 1 == run.options.epochs
-        if run.team.first and due:
-            save_checkpoint(run.checkpoint, _state(run, epoch + 1, optimizer, scaler, states))
-            saved_at = time.monotonic()
+    learner = _Learner(
+        make_optimizer(run.model, run.options),
+        gradient_scaler(run.device, run.options.precision),
+        TextFeatures(run.model, run.tokens),
+    )
+    epoch = _resume(run, learner)
+    to_train = epoch.number < run.options.epochs
+    while epoch.number < run.options.epochs:
+        _train_epoch(run, epoch, learner)
+        _end_epoch(run, epoch, learner)
+        epoch = Epoch(epoch.number + 1)
+    if to_train:
+        _save(run, epoch, learner, run.team.gather(_of_process(run)))
     if run.best_adapter:
         run.model.load_adapter_state(run.best_adapter)
 
@@ -95,55 +135,74 @@ def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Ad
     )
 
 
-def _train_epoch(
-    run: Fit, epoch: int, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, text: TextFeatures
-) -> dict[str, float]:
-    """One pass over the training clips; returns the epoch's row of the history.
+def _train_epoch(run: Fit, epoch: Epoch, learner: _Learner) -> None:
+    """What is left of one pass over the training clips.
 
     Batch k of an epoch has its place in the schedule whatever can be read of it; one that holds no readable clip
     changes nothing.
     """
     run.model.train()
-    started = time.monotonic()
-    clips, correct, loss_sum, rate = 0, 0, 0.0, 0.0
-    for position, batch in enumerate(run.batches(epoch)):
-        step = epoch * run.steps_per_epoch + position
-        rate = _set_learning_rate(run, optimizer, step)
-        totals = _train_step(run, batch, optimizer, scaler, text, step)
-        clips, correct = clips + totals.clips, correct + totals.correct
-        loss_sum += totals.loss * batch.planned
-        if clips == 0:
-            continue
-        seconds_per_step = (time.monotonic() - started) / (position + 1)
-        run.notify(
-            Progress(
-                stage="training",
-                epoch=epoch + 1,
-                epochs=run.options.epochs,
-                step=step + 1,
-                steps=run.options.epochs * run.steps_per_epoch,
-                loss=loss_sum / clips,
-                accuracy=100.0 * correct / clips,
-                seconds_left=seconds_per_step * (run.options.epochs * run.steps_per_epoch - step - 1),
-            )
+    began = time.monotonic() - epoch.seconds
+    for batch in run.batches(epoch.number, epoch.steps):
+        step = epoch.number * run.steps_per_epoch + epoch.steps
+        epoch.learning_rate = _set_learning_rate(run, learner.optimizer, step)
+        totals = _train_step(run, batch, learner, step)
+        epoch.steps += 1
+        epoch.clips += totals.clips
+        epoch.correct += totals.correct
+        epoch.loss += totals.loss * batch.planned
+        epoch.seconds = time.monotonic() - began
+        _tell(run, epoch)
+        if totals.then != Then.GO_ON:
+            _save(run, epoch, learner, run.team.gather(_of_process(run)))
+        if totals.then == Then.STOP:
+            raise TrialStopped(run.team.share(run.stop_reason))
+
+
+def _tell(run: Fit, epoch: Epoch) -> None:
+    if epoch.clips == 0:
+        return
+    step, steps = epoch.number * run.steps_per_epoch + epoch.steps, run.options.epochs * run.steps_per_epoch
+    run.notify(
+        Progress(
+            stage="training",
+            epoch=epoch.number + 1,
+            epochs=run.options.epochs,
+            step=step,
+            steps=steps,
+            loss=epoch.loss / epoch.clips,
+            accuracy=100.0 * epoch.correct / epoch.clips,
+            seconds_left=epoch.seconds / epoch.steps * (steps - step),
         )
-    if clips == 0:
-        raise TrialError(f"epoch {epoch + 1}: no readable training clip is left")
-    return {
-        "epoch": epoch + 1,
-        "loss": loss_sum / clips,
-        "train_accuracy": 100.0 * correct / clips,
-        "learning_rate": rate,
-        "seconds": time.monotonic() - started,
-    }
+    )
+
+
+def _end_epoch(run: Fit, epoch: Epoch, learner: _Learner) -> None:
+    """Write the epoch's row, and keep its model where it is the best so far."""
+    row = epoch.row()
+    if run.select is not None and _is_evaluated(run, epoch.number + 1):
+        before = run.team.gather(_of_process(run))
+        try:
+            accuracy = row["selection_accuracy"] = run.select(epoch.number + 1)
+        except TrialStopped:
+            # The next attempt starts with this evaluation.
+            _save(run, epoch, learner, before)
+            raise
+        if accuracy > run.best_accuracy:  # the first of equal ones stays
+            run.best_accuracy = accuracy
+            run.best_adapter = {name: tensor.clone() for name, tensor in run.model.adapter_state().items()}
+    run.history.append(row)
+
+
+def _is_evaluated(run: Fit, epoch: int) -> bool:
+    """Whether an epoch (from 1) may be selected: the first, every `eval_every`-th and the last."""
+    return epoch in (1, run.options.epochs) or epoch % run.options.eval_every == 0
 
 
 def _train_step(
     run: Fit,
     batch: ClipBatch,
-    optimizer: torch.optim.AdamW,
-    scaler: torch.amp.GradScaler,
-    text: TextFeatures,
+    learner: _Learner,
     step: int,
 ) -> StepTotals:
     """One optimiser step over a batch, in micro-batches and processes; returns the sums over all of these.
@@ -154,7 +213,7 @@ def _train_step(
     The text tower runs once: micro-batches leave their gradient in `leaf`, which is sent through the tower at the end.
     """
     with autocast(run.device, run.options.precision):
-        text_features = text()
+        text_features = learner.text()
     leaf = text_features.detach().requires_grad_(text_features.requires_grad)
     loss_sum, correct = 0.0, 0
     for frames, labels in _micro_batches(run, batch):
@@ -168,16 +227,16 @@ def _train_step(
         correct += int((logits.argmax(dim=-1) == labels).sum())
         if not math.isfinite(loss_sum):
             break
-        scaler.scale(loss).backward()
+        learner.scaler.scale(loss).backward()
     if leaf.grad is not None:
         text_features.backward(leaf.grad)
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    totals = run.team.sum_step(loss_sum, correct, len(batch.clips), trained)
+    trained = [parameter for group in learner.optimizer.param_groups for parameter in group["params"]]
+    totals = run.team.sum_step(StepTotals(loss_sum, correct, len(batch.clips), _wish(run)), trained)
     if not math.isfinite(totals.loss):
         clips = run.team.gather([] if math.isfinite(loss_sum) else batch.clips)
         raise TrialError(_not_finite(run, step, [clip for part in clips for clip in part]))
     if totals.clips:
-        _apply(run, optimizer, scaler, trained, batch.planned / totals.clips)
+        _apply(run, learner, trained, batch.planned / totals.clips)
     return totals
 
 
@@ -195,12 +254,11 @@ def _logits(model: DualEncoder, video: Tensor, text: Tensor) -> Tensor:
     return model.logit_scale.float() * video @ functional.normalize(text.float(), dim=-1).T
 
 
-def _apply(
-    run: Fit, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, trained: Sequence[Tensor], scale: float
-) -> None:
+def _apply(run: Fit, learner: _Learner, trained: Sequence[Tensor], scale: float) -> None:
     """The optimiser's step, after the gradients were multiplied by `scale`."""
     if scale != 1.0:
         torch._foreach_mul_([parameter.grad for parameter in trained if parameter.grad is not None], scale)
+    optimizer, scaler = learner.optimizer, learner.scaler
     if run.options.clip_grad_norm is not None:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(trained, run.options.clip_grad_norm)
@@ -222,49 +280,61 @@ def _set_learning_rate(run: Fit, optimizer: torch.optim.AdamW, step: int) -> flo
     return rate
 
 
-def _keep_best(run: Fit, epoch: int) -> None:
-    """Where an epoch is selected: evaluate at the first, every `eval_every`-th and the last epoch; the first best
-    stays."""
-    if run.select is None or not (epoch in (1, run.options.epochs) or epoch % run.options.eval_every == 0):
-        return
-    accuracy = run.select(epoch)
-    run.history[-1]["selection_accuracy"] = accuracy
-    if accuracy > run.best_accuracy:
-        run.best_accuracy = accuracy
-        run.best_adapter = {name: tensor.clone() for name, tensor in run.model.adapter_state().items()}
+def _wish(run: Fit) -> Then:
+    """What the first process wants all of them to do after the step under way."""
+    if not run.team.first:
+        return Then.GO_ON
+    run.stop_reason = run.stop()
+    if run.stop_reason:
+        return Then.STOP
+    return Then.SAVE if run.pace.due() else Then.GO_ON
 
 
-def _state(
-    run: Fit,
-    epochs_done: int,
-    optimizer: torch.optim.AdamW,
-    scaler: torch.amp.GradScaler,
-    random_states: list[dict[str, object]],
-) -> dict[str, Any]:
+def _of_process(run: Fit) -> dict[str, Any]:
+    """The part of the state that is each process's own."""
     return {
-        "epochs_done": epochs_done,
-        "adapter": run.model.adapter_state(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
-        "random": random_states,
-        "history": run.history,
-        "best_accuracy": run.best_accuracy,
-        "best_adapter": run.best_adapter,
+        "random": random_state(run.device),
+        "unreadable": dict(run.loader.unreadable),
+        "remarks": dict(run.loader.remarks),
     }
 
 
-def _resume(run: Fit, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler) -> int:
-    """Restore the checkpoint, if any, which the first process reads for all; returns the first epoch to train."""
+def _save(run: Fit, epoch: Epoch, learner: _Learner, processes: list[dict[str, Any]]) -> None:
+    """Write the checkpoint, in the first process; `processes` are the parts of all, by rank."""
+    if not run.team.first:
+        return
+    with run.pace.writing():
+        save_checkpoint(
+            run.checkpoint,
+            {
+                "epoch": asdict(epoch),
+                "adapter": run.model.adapter_state(),
+                "optimizer": learner.optimizer.state_dict(),
+                "scaler": learner.scaler.state_dict(),
+                "processes": processes,
+                "history": run.history,
+                "best_accuracy": run.best_accuracy,
+                "best_adapter": run.best_adapter,
+                "seconds": run.earlier_s + time.monotonic() - run.started,
+            },
+        )
+
+
+def _resume(run: Fit, learner: _Learner) -> Epoch:
+    """Restore the checkpoint, if any, which the first process reads for all; returns the epoch to go on with."""
     state = run.team.share(load_checkpoint(run.checkpoint) if run.team.first else None)
     if state is None:
-        return 0
+        return Epoch()
     run.model.load_adapter_state(state["adapter"])
-    optimizer.load_state_dict(state["optimizer"])
-    scaler.load_state_dict(state["scaler"])
-    restore_random_state(state["random"][run.team.seat.rank])
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.scaler.load_state_dict(state["scaler"])
+    own = state["processes"][run.team.seat.rank]
+    restore_random_state(own["random"], run.device)
+    run.loader.learn(own["unreadable"], own["remarks"])
     run.history[:] = state["history"]
     run.best_accuracy, run.best_adapter = state["best_accuracy"], state["best_adapter"]
-    return int(state["epochs_done"])
+    run.earlier_s = state["seconds"]
+    return Epoch(**state["epoch"])
 
 
 def _not_finite(run: Fit, step: int, clips: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from petl_bench.data.loading import ClipLoader
 from petl_bench.data.manifest import Manifest, build_manifest
 from petl_bench.dataset import Dataset, Sample
 from petl_bench.environment import describe_machine
-from petl_bench.errors import DataError, TrialError
+from petl_bench.errors import DataError, TrialError, TrialStopped
 from petl_bench.method import Method
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
@@ -28,7 +28,7 @@ from petl_bench.training.checkpoint import load_adapter
 from petl_bench.training.distributed import Seat, Team
 from petl_bench.training.seeding import seed_everything
 from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Trial
+from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
 
 
 @dataclass
@@ -49,11 +49,20 @@ class Job:
     task: Task
     loader: ClipLoader
     notes: list[str]
+    stop: Stop = go_on
     team: Team = field(default_factory=Team)  #: the processes that share the trial, once they have met
 
     @classmethod
     def prepare(
-        cls, trial: Trial, places: Places, folder: Path, notify: Notify, *, adapter: Path | None = None, seat: Seat
+        cls,
+        trial: Trial,
+        places: Places,
+        folder: Path,
+        notify: Notify,
+        *,
+        adapter: Path | None = None,
+        seat: Seat,
+        stop: Stop = go_on,
     ) -> Job:
         """Build everything, the same in every process of the trial, and check it against the plan.
 
@@ -95,7 +104,13 @@ class Job:
             task=task,
             loader=_loader(trial, places, options, dataset, manifest, task, seat),
             notes=notes,
+            stop=stop,
         )
+
+    def stop_if_asked(self) -> None:
+        """Raise TrialStopped where the trial is to stop."""
+        if reason := self.stop():
+            raise TrialStopped(reason)
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:
         return [sample for sample in samples if sample.clip in self.manifest.found]

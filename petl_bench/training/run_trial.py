@@ -17,19 +17,19 @@ import torch
 from petl_bench.data.descriptions import described
 from petl_bench.data.loading import ClipBatch
 from petl_bench.dataset import Sample
-from petl_bench.errors import DataError, TrialError
+from petl_bench.errors import DataError, TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.tokenizer import overflow_count
 from petl_bench.records import ADAPTER
 from petl_bench.registry import load_plugin_file
 from petl_bench.setting import Evaluation
-from petl_bench.training.checkpoint import save_adapter
+from petl_bench.training.checkpoint import Pace, save_adapter
 from petl_bench.training.distributed import Seat, seat_of, team_of
 from petl_bench.training.evaluate import Scored, evaluate, evaluation_result, joined, top_k_accuracy
 from petl_bench.training.fit import Fit, fit
 from petl_bench.training.job import Job
 from petl_bench.training.text import class_tokens, description_features
-from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Trial, TrialResult
+from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, TrialResult, go_on
 
 
 def run_trial(
@@ -39,9 +39,16 @@ def run_trial(
     notify: Notify,
     *,
     adapter: Path | None = None,
+    stop: Stop = go_on,
     checkpoint_seconds: float = 30.0,
 ) -> TrialResult:
     """Train and evaluate one trial; `folder` holds its checkpoint and adapter.
+
+    `stop` is asked after every training step and every evaluation batch. Where it gives a reason, TrialStopped is
+    raised with it, in training after a checkpoint was written. The next call with the same trial and folder goes on
+    from the newest checkpoint, and gives bit for bit the numbers of a trial that was never stopped. Evaluations are
+    not kept half-way. There is a checkpoint every `checkpoint_seconds` seconds as well, later where writing it takes
+    long.
 
     `adapter` is the file of the trial that this one starts from (`trial.start_from`); such a trial only evaluates.
 
@@ -58,17 +65,23 @@ def run_trial(
         raise ValueError(f"process {seat.rank + 1} of {seat.count} must call join_trial, the first one run_trial")
     member = partial(join_trial, trial, places, folder, adapter=adapter)
     with _threads(trial, seat):
-        job = Job.prepare(trial, places, folder, notify, adapter=adapter, seat=seat)
+        job = Job.prepare(trial, places, folder, notify, adapter=adapter, seat=seat, stop=stop)
         durations = {"prepare": time.monotonic() - started}
         with job.loader, _memory_told(job), _team(job, seat, member):
-            history = _train(job, durations, checkpoint_seconds)
+            history, earlier_s = _train(job, durations, checkpoint_seconds)
             evaluations = _evaluate_all(job, durations)
-        durations["total"] = time.monotonic() - started
+        durations["total"] = earlier_s + time.monotonic() - started
         return _result(job, history, evaluations, durations)
 
 
 def join_trial(
-    trial: Trial, places: Places, folder: Path, *, adapter: Path | None = None, seat: Seat | None = None
+    trial: Trial,
+    places: Places,
+    folder: Path,
+    *,
+    adapter: Path | None = None,
+    seat: Seat | None = None,
+    stop: Stop = go_on,
 ) -> None:
     """What every process of a shared trial but the first one does, while that one is in `run_trial`.
 
@@ -78,12 +91,15 @@ def join_trial(
     nothing, and raises what goes wrong. WORLD_SIZE must be the trial's `training.processes`. Trials may follow each
     other in the same processes. The others need not see the folder of the first one, but they need the data and the
     weights, and the adapter file where a trial starts from one.
+
+    Where the first process is asked to stop while it trains, TrialStopped is raised in all of them, after the same
+    step. In an evaluation every process goes by its own `stop`.
     """
     for plugin in places.plugins:
         load_plugin_file(plugin)
     seat = seat or seat_of(int(trial.training["processes"]))
     with _threads(trial, seat):
-        job = Job.prepare(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat)
+        job = Job.prepare(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat, stop=stop)
         with job.loader, _memory_told(job), _team(job, seat, None):
             _train(job, {}, math.inf)
             _evaluate_all(job, {})
@@ -128,8 +144,15 @@ def _threads(trial: Trial, seat: Seat) -> Iterator[None]:
 
 @contextmanager
 def _team(job: Job, seat: Seat, member: Callable[..., None] | None) -> Iterator[None]:
-    with team_of(seat, job.device, name=job.trial.key, folder=job.folder, member=member) as job.team:
-        yield
+    try:
+        with team_of(seat, job.device, name=job.trial.key, folder=job.folder, member=member) as job.team:
+            yield
+    except TrialError as error:
+        # Whoever ends a job may end some of its processes before this one stops: that is no failure of the trial.
+        reason = job.stop() if seat.count > 1 else ""
+        if not reason:
+            raise
+        raise TrialStopped(reason) from error
 
 
 @contextmanager
@@ -145,10 +168,13 @@ def _memory_told(job: Job) -> Iterator[None]:
         ) from error
 
 
-def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> list[dict[str, float]]:
-    """Train, leave the adapter in the folder, and return the history; nothing where nothing is trainable."""
+def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> tuple[list[dict[str, float]], float]:
+    """Train, and leave the adapter in the folder; does nothing where nothing is trainable.
+
+    Returns the history, and the seconds that earlier attempts spent on it.
+    """
     if trainable_parameters(job.model) == 0 or job.options.epochs == 0 or job.trial.start_from:
-        return []
+        return [], 0.0
     started = time.monotonic()
     train, held_out = _split_for_validation(job)
     found = job.found(train)
@@ -161,7 +187,8 @@ def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> 
         model=job.model,
         method=job.method,
         options=job.options,
-        batches=lambda epoch: _train_batches(job, found, epoch),
+        batches=lambda epoch, start: _train_batches(job, found, epoch, start),
+        loader=job.loader,
         clips=len(found),
         tokens=class_tokens(job.model, job.task.train_classes, job.dataset.template, job.device),
         descriptions=_descriptions(job),
@@ -169,18 +196,19 @@ def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> 
         checkpoint=job.folder / "checkpoint.pt",
         notify=job.notify,
         select=_selection(job, held_out),
-        checkpoint_seconds=checkpoint_seconds,
+        pace=Pace(checkpoint_seconds),
+        stop=job.stop,
         team=job.team,
     )
     fit(run)
     if job.team.first:
         save_adapter(job.folder / ADAPTER, job.trial, job.model.adapter_state(), job.task.train_classes)
-    durations["train"] = time.monotonic() - started
-    return run.history
+    durations["train"] = run.earlier_s + time.monotonic() - started
+    return run.history, run.earlier_s
 
 
-def _train_batches(job: Job, found: Sequence[Sample], epoch: int) -> Iterator[ClipBatch]:
-    yield from job.loader.train_batches(found, epoch, job.options.batch_size)
+def _train_batches(job: Job, found: Sequence[Sample], epoch: int, start: int) -> Iterator[ClipBatch]:
+    yield from job.loader.train_batches(found, epoch, job.options.batch_size, start=start)
     _share_findings(job)
 
 
@@ -265,6 +293,11 @@ def _score(job: Job, evaluation: Evaluation) -> Scored:
     """The scores of one evaluation, put together from all processes; in the others than the first one, nothing."""
     found = job.found(evaluation.samples)
     count = job.team.seat.count
+
+    def on_batch(done: int) -> None:
+        job.notify(Progress(stage="evaluating", step=min(done * count, len(found)), steps=len(found)))
+        job.stop_if_asked()
+
     mine = evaluate(
         job.model,
         evaluation,
@@ -274,9 +307,7 @@ def _score(job: Job, evaluation: Evaluation) -> Scored:
         batch_size=job.options.eval_batch_size,
         precision=job.options.precision,
         device=job.device,
-        on_batch=lambda done: job.notify(
-            Progress(stage="evaluating", step=min(done * count, len(found)), steps=len(found))
-        ),
+        on_batch=on_batch,
     )
     _share_findings(job)
     return joined(job.team.gather(mine), len(evaluation.classes))

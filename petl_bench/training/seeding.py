@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +22,22 @@ def seed_everything(seed: int) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def random_state() -> dict[str, object]:
-    """The state of torch's generators, for an exact resume."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of all global generators of a trial on `device`, for an exact resume; plain values and tensors."""
+    numpy: Any = np.random.get_state()
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "python": random.getstate(),
+        "numpy": (numpy[0], numpy[1].tolist(), *numpy[2:]),
+    }
 
 
-def restore_random_state(state: dict[str, object]) -> None:
+def restore_random_state(state: Mapping[str, Any], device: torch.device) -> None:
     """The inverse of `random_state`."""
-    torch.set_rng_state(state["cpu"])  # type: ignore[arg-type]
-    if torch.cuda.is_available() and state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])  # type: ignore[arg-type]
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import petl_bench as pb
-from petl_bench.errors import TrialError
+from petl_bench.errors import TrialError, TrialStopped
 from petl_bench.trial import EvaluationResult, Progress, TrialResult
 
 CLIPS = tuple(pb.Sample(f"clip_{number}.mp4", number % 2) for number in range(8))
@@ -121,7 +121,7 @@ class Picky(Waiting):
     settings = ("base2novel",)
 
 
-def run_trial(trial, places, folder, notify, adapter=None):
+def run_trial(trial, places, folder, notify, adapter=None, stop=lambda: ""):
     """Count up to `steps`, one checkpoint per step, and say so in the file named by TOY_LOG."""
     checkpoint = folder / "checkpoint.pt"
     first = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
@@ -140,6 +140,8 @@ def run_trial(trial, places, folder, notify, adapter=None):
         temporary = folder / f".checkpoint.{os.getpid()}"
         temporary.write_text(json.dumps(step + 1))
         temporary.replace(checkpoint)
+        if stop():
+            raise TrialStopped(stop())
     _say(f"end {trial.method} {trial.seed}")
     scores = [[0.75, 0.25]] * 4
     result = EvaluationResult(
@@ -171,6 +173,10 @@ def _go_wrong(mishap, folder, trial):
         return
     if mishap == "fail":
         raise TrialError("non-finite loss at step 7")
+    if mishap == "stop":
+        raise TrialStopped("the job's time is up")
+    if mishap == "exit":
+        raise SystemExit(3)
     if mishap == "crash":
         raise ZeroDivisionError("an accident")
     if mishap == "die" or (mishap == "die once" and not (folder / "died").exists()):

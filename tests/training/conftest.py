@@ -18,6 +18,7 @@ from petl_bench.data.descriptions import described
 from petl_bench.data.manifest import build_manifest
 from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.setting import Case
+from petl_bench.training import checkpoint
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import Places, Trial
 
@@ -129,6 +130,13 @@ def make_trial(squares: Path, small_backbone: type[pb.Backbone], places: Places)
         )
 
     return make
+
+
+@pytest.fixture
+def every_step(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The `checkpoint_seconds` that write a checkpoint after every step, however long it takes."""
+    monkeypatch.setattr(checkpoint, "WRITING_PART", 1.0)
+    return 0.0
 
 
 @pytest.fixture

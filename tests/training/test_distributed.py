@@ -128,7 +128,7 @@ class Killed(Exception):
 
 @pytest.mark.slow
 def test_an_interrupted_shared_trial_resumes_with_the_same_numbers(
-    make_trial: MakeTrial, small_plugin: WritePlugin, places: Places, tmp_path: Path
+    make_trial: MakeTrial, small_plugin: WritePlugin, places: Places, tmp_path: Path, every_step: float
 ) -> None:
     # With dropout: every process goes on with its own random state.
     trial = shared(make_trial("adaptformer", {"bottleneck_dim": 8, "dropout": 0.5}, epochs=3))
@@ -142,11 +142,11 @@ def test_an_interrupted_shared_trial_resumes_with_the_same_numbers(
     folder = tmp_path / "cut"
     folder.mkdir()
     with pytest.raises(Killed):
-        run_trial(trial, places, folder, die, checkpoint_seconds=0.0)
+        run_trial(trial, places, folder, die, checkpoint_seconds=every_step)
     assert multiprocessing.active_children() == []
     state = load_checkpoint(folder / "checkpoint.pt")
-    assert state is not None and state["epochs_done"] == 2
-    assert not np.array_equal(*(random["cpu"] for random in state["random"]))
+    assert state is not None and (state["epoch"]["number"], state["epoch"]["steps"]) == (1, 3)
+    assert not np.array_equal(*(process["random"]["cpu"] for process in state["processes"]))
     resumed = run(trial, places, folder)
     assert [row["loss"] for row in resumed.history] == [row["loss"] for row in whole.history]
     for name, evaluation in whole.evaluations.items():
