@@ -17,8 +17,9 @@ import click
 from petl_bench.errors import PetlBenchError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from petl_bench.launcher import Launcher, Outcome
+    from petl_bench.launcher import Job, Launcher, Outcome
     from petl_bench.running.plan import Plan
+    from petl_bench.trial import Progress
 
 #: One exit status per ending, as everywhere in petl-bench.
 ALL_DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
@@ -79,9 +80,10 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
     "--plugin", multiple=True, metavar="FILE.py", callback=_several, help="A plugin file to load. Repeatable."
 )
 @click.option("--output", metavar="DIR", help="Where records go.  [runs]")
+@click.option("--detach", is_flag=True, help="Hand the trials to the scheduler and come back at once.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with keys, counts and an estimate; run nothing.")
 @click.option("--force", is_flag=True, default=None, help="Move existing records aside (DIR/replaced) and run again.")
-def command(spec: Path | None, dry_run: bool, **flags: Any) -> int:
+def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int:
     """Train and evaluate methods in a setting, and print the table.
 
     Trials that have a record are not run again; a trial that was stopped goes on from its checkpoint.
@@ -99,11 +101,13 @@ def command(spec: Path | None, dry_run: bool, **flags: Any) -> int:
         _tell(line)
     if dry_run:
         click.echo("\n".join(plan_lines(planned)))
+        if script := launcher.script(planned.to_do, planned.output):
+            click.echo(f"\n{script}")
         return ALL_DONE
-    return run_plan(planned, launcher)
+    return run_plan(planned, launcher, detach)
 
 
-def run_plan(plan: Plan, launcher: Launcher) -> int:
+def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     """Run a plan to its end and show the table of its setting; the exit status."""
     from petl_bench.running.output import move_aside, prepare_output, save_plan
 
@@ -114,6 +118,11 @@ def run_plan(plan: Plan, launcher: Launcher) -> int:
         _tell(f"{moved} records moved aside to {plan.output / 'replaced'}")
     save_plan(plan)
     _tell(f"{len(plan.jobs)} trials: {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}")
+    if detach:
+        launcher.submit(plan.to_do, plan.output, _Telling())
+        _tell(f"where they stand: {shlex.join(['petl-bench', 'status', '--runs', str(plan.output)])}")
+        _tell(f"table, when they are done: {plan.spec.command()}")
+        return ALL_DONE
     try:
         with _termination_as_interrupt():
             outcomes = _launch(launcher, plan)
@@ -127,11 +136,10 @@ def run_plan(plan: Plan, launcher: Launcher) -> int:
 def _launcher(plan: Plan) -> Launcher:
     from petl_bench.options import field_types
     from petl_bench.registry import LAUNCHERS
-    from petl_bench.running.spec import load_toml
 
     name = plan.spec.launcher
     launcher = LAUNCHERS.get(name)
-    values = load_toml(Path(plan.spec.profile), "--profile") if plan.spec.profile else {}
+    values = _profile(plan.spec.profile) if plan.spec.profile else {}
     for field in values:
         if field not in field_types(launcher):
             raise unknown(
@@ -141,6 +149,21 @@ def _launcher(plan: Plan) -> Launcher:
         values["workers"] = plan.spec.workers
     chosen: Launcher = launcher(**values)
     return chosen
+
+
+def _profile(text: str) -> dict[str, Any]:
+    """The fields in a profile, which is a path or the name of one that ships; tables such as [extra] as NAME=VALUE."""
+    from petl_bench.running.profiles import profile_path
+    from petl_bench.running.spec import load_toml
+
+    values = load_toml(profile_path(text), "--profile")
+    tables = {name: table for name, table in values.items() if isinstance(table, dict)}
+    listed = {name: [f"{option}={_plain(value)}" for option, value in table.items()] for name, table in tables.items()}
+    return {**values, **listed}
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _launch(launcher: Launcher, plan: Plan) -> list[Outcome]:
@@ -213,6 +236,23 @@ def _termination_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+class _Telling:
+    """A watcher of trials that are only handed over: notes, and nothing else happens."""
+
+    def started(self, job: Job) -> None:
+        """Not while they are handed over."""
+
+    def progress(self, job: Job, progress: Progress) -> None:
+        """Not while they are handed over."""
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """Not while they are handed over."""
+
+    def note(self, message: str) -> None:
+        """One line."""
+        _tell(message)
 
 
 def _tell(line: str) -> None:

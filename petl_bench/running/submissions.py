@@ -20,6 +20,7 @@ from petl_bench.errors import StoreError
 from petl_bench.records import write_atomically
 
 FOLDER = "submissions"
+_CANCELLED = "cancelled-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,9 @@ def save_submission(
 
 def read_submissions(store: Path) -> list[Submission]:
     """Every submission of an output folder, the oldest first. Raises StoreError for one that cannot be read."""
-    found = [_read(path) for path in sorted((store / FOLDER).glob("*.json")) if not path.name.startswith(".")]
+    found = [
+        _read(path) for path in sorted((store / FOLDER).glob("*.json")) if not path.name.startswith((".", _CANCELLED))
+    ]
     return sorted(found, key=lambda submission: submission.submitted_at)
 
 
@@ -65,6 +68,18 @@ def latest_task(submissions: Sequence[Submission]) -> dict[str, tuple[Submission
     return {
         key: (submission, task) for submission in submissions for task, keys in submission.tasks.items() for key in keys
     }
+
+
+def save_cancellation(store: Path, tasks: Sequence[str]) -> None:
+    """Remember that tasks were taken back on purpose: a command that waits for them then does not submit them again."""
+    name = f"{_CANCELLED}{uuid.uuid4().hex[:12]}.json"
+    write_atomically(store / FOLDER / name, json.dumps(list(tasks)).encode() + b"\n")
+
+
+def cancelled_tasks(store: Path) -> frozenset[str]:
+    """Tasks that were taken back on purpose."""
+    found = (store / FOLDER).glob(f"{_CANCELLED}*.json")
+    return frozenset(task for path in found for task in json.loads(path.read_text(encoding="utf-8")))
 
 
 def _read(path: Path) -> Submission:

@@ -1,0 +1,315 @@
+"""The SLURM launcher: trials as tasks of job arrays, within the site's limits, watched through their own files.
+
+Whether a trial is done, failed or lost is read from its folder. SLURM is asked only which tasks it still knows, so that
+they are waited for and not submitted again; a controller or accounting that is away, slow or wrong does no harm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from petl_bench.launcher import Job, Launcher, Outcome, Watcher
+from petl_bench.options import hyper
+from petl_bench.records import ADAPTER, LOG, RECORD, trial_folder
+from petl_bench.registry import register_launcher
+from petl_bench.running import claims, slurm_queue
+from petl_bench.running.execute import CHECKPOINT, recorded
+from petl_bench.running.submissions import Submission, cancelled_tasks, latest_task, read_submissions
+
+#: How long a command that only wants to explain waits for the queue.
+_EXPLAIN_WITHIN_S = 3.0
+#: A task that SLURM no longer knows counts as lost once it was missed this many times in a row.
+_MISSED = 2
+
+
+@register_launcher("slurm")
+class SlurmLauncher(Launcher):
+    """Trials on a SLURM cluster, as job arrays sent with submitit. Fields come from a profile (`--profile FILE.toml`).
+
+    The command waits and shows a table; with `--detach` it comes back at once. Either way the same command, typed
+    again, recognises what is queued, and picks up what was preempted, timed out, killed or lost. Ctrl-C leaves the jobs
+    in the queue; `petl-bench cancel` takes them back.
+
+    A trial on several GPUs is one task: `gpus` in the profile and `--set training.processes=N`.
+    """
+
+    partition: str | None = hyper(None, "partition; none: the site's default")
+    account: str | None = hyper(None, "account that is charged")
+    qos: str | None = hyper(None, "quality of service")
+    time_min: int = hyper(
+        240, "time limit of a task; a trial that needs longer goes on in the next one", minimum=1, unit="minutes"
+    )
+    gpus: int = hyper(0, "GPUs of a task", minimum=0)
+    cpus: int = hyper(4, "CPUs of a task", minimum=1)
+    memory_gb: float | None = hyper(None, "memory of a task; none: the site's default", minimum=0.1, unit="GiB")
+    constraint: str | None = hyper(None, "node features, as in sbatch --constraint")
+    exclude: str | None = hyper(None, "nodes that are left out")
+    setup: tuple[str, ...] = hyper((), "shell lines before the trials start (module load, ...)")
+    extra: tuple[str, ...] = hyper((), "further options of sbatch, NAME=VALUE; in a profile the table [extra]")
+    array_parallelism: int = hyper(64, "tasks of one array that run at the same time", minimum=1)
+    trials_per_job: int = hyper(1, "trials in one task", minimum=1)
+    grace_s: int = hyper(90, "warning before the time limit, to write a checkpoint", minimum=10, unit="seconds")
+    attempts: int = hyper(5, "starts of a trial without getting on until it is given up", minimum=1)
+    max_submitted: int | None = hyper(None, "tasks in the queue at once; none: what the site takes", minimum=1)
+    poll_s: float = hyper(10.0, "seconds between looks at files and queue", minimum=0.1, unit="seconds")
+
+    def run(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> list[Outcome]:
+        """Submit what is not queued yet and wait for all of it; see `Launcher.run`."""
+        fleet = _Fleet(self, jobs, store, watch)
+        fleet.run()
+        return fleet.results()
+
+    def submit(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> None:
+        """Submit what is not queued yet, as far as the site takes it; see `Launcher.submit`."""
+        fleet = _Fleet(self, jobs, store, watch)
+        fleet.adopt()
+        left = fleet.submit_ready(together=True)
+        if left:
+            watch.note(f"{left} trials did not fit into the queue; type the same command again when there is room")
+
+    def script(self, jobs: Sequence[Job], store: Path) -> str:
+        """The sbatch script of the first array; see `Launcher.script`."""
+        from petl_bench.running import slurm_batch
+
+        return slurm_batch.script(self, -(-len(jobs) // self.trials_per_job), store)
+
+    def explain(self, tasks: Sequence[str]) -> dict[str, str]:
+        """The queue's words; see `Launcher.explain`."""
+        try:
+            known = slurm_queue.queued(_EXPLAIN_WITHIN_S)
+        except slurm_queue.NoAnswer:
+            return {}
+        return {task: f"SLURM {task}: {known[task]}" for task in tasks if task in known}
+
+    def cancel(self, tasks: Sequence[str]) -> list[str]:
+        """scancel those in the queue; see `Launcher.cancel`."""
+        known = self.explain(tasks)
+        slurm_queue.cancel(list(known))
+        return list(known)
+
+    def sbatch_options(self) -> Mapping[str, str | bool]:
+        """The fields of `extra` by name; one without a value is a switch."""
+        pairs = (text.partition("=") for text in self.extra)
+        return {name: (value if equals and value.lower() != "true" else True) for name, equals, value in pairs}
+
+
+@dataclass
+class _Open:
+    """A trial that has no outcome yet."""
+
+    job: Job
+    folder: Path
+    task: str = ""  #: its task in the queue; "" where it waits to be submitted
+    tries: int = 0  #: submissions in a row that left nothing
+    missed: int = 0  #: looks in a row at which SLURM did not know the task
+    seen: int = 0  #: the newest attempt before its submission
+    shown: bool = False
+
+
+class _Fleet:
+    """The trials of one command on their way through the queue."""
+
+    def __init__(self, launcher: SlurmLauncher, jobs: Sequence[Job], store: Path, watch: Watcher) -> None:
+        from petl_bench.running import slurm_batch
+        from petl_bench.running.snapshot import take_snapshot
+
+        self._batch, self._launcher, self._store, self._watch = slurm_batch, launcher, store, watch
+        self._order = list(jobs)
+        self._outcomes: dict[str, Outcome] = {}
+        self._site = slurm_batch.look_at_site()
+        plugins = jobs[0].places.plugins  # the same for all trials of a command
+        snapshot = take_snapshot(store, plugins)
+        self._source = snapshot.path
+        placed = [replace(job, places=replace(job.places, plugins=tuple(snapshot.plugins))) for job in jobs]
+        self._open = {job.trial.key: _Open(job, trial_folder(store, job.trial.key)) for job in placed}
+        self._silent = False
+
+    def run(self) -> None:
+        """Until every trial has an outcome."""
+        self.adopt()
+        self._settle()
+        while self._open:
+            self.submit_ready(together=False)
+            time.sleep(self._launcher.poll_s)
+            self._settle()
+            self._miss_lost_tasks()
+
+    def results(self) -> list[Outcome]:
+        """One outcome per job, in the order in which they were given."""
+        return [self._outcomes[job.trial.key] for job in self._order]
+
+    def adopt(self) -> None:
+        """Recognise trials that an earlier command submitted and that are still in the queue."""
+        known = self._queued() or {}
+        cancelled = cancelled_tasks(self._store)
+        places = latest_task(_own(read_submissions(self._store), self._launcher.name))
+        for key, trial in self._open.items():
+            _, task = places.get(key, (None, ""))
+            trial.seen = _newest_number(trial)
+            if task in known and task not in cancelled:
+                trial.task = task
+                last = claims.newest(trial.folder)
+                trial.seen -= 1 if last is not None and last.ended_at is None else 0
+        adopted = sum(bool(trial.task) for trial in self._open.values())
+        if adopted:
+            self._watch.note(f"{adopted} trials are in the queue already; they are waited for")
+
+    def submit_ready(self, together: bool) -> int:
+        """Submit what waits and may start, as far as limits allow; returns how many trials are left over.
+
+        `together`: trials that start from another one's adapter go into its task, behind it, since nobody will be there
+        to submit them later.
+        """
+        groups = deque(self._groups(together))
+        while groups and (room := self._room()) > 0:
+            size = min(room, self._site.largest_array, len(groups))
+            if not self._submit(groups, size):
+                break
+        return sum(len(group) for group in groups)
+
+    def _submit(self, groups: deque[list[_Open]], size: int) -> bool:
+        """Submit the first `size` groups, or fewer where the site takes no more; False where it takes none."""
+        while size:
+            part = [groups[index] for index in range(size)]
+            try:
+                handed = self._batch.submit(
+                    self._launcher, [[trial.job for trial in group] for group in part], self._store, self._source
+                )
+            except self._batch.QueueFull as full:
+                size //= 2
+                if not size and not self._silent:
+                    self._silent = True
+                    self._watch.note(f"the site takes no more tasks now ({full}); the rest follows as tasks end")
+                continue
+            self._take_in(part, handed)
+            for _ in part:
+                groups.popleft()
+            return True
+        return False
+
+    def _take_in(self, groups: Sequence[Sequence[_Open]], handed: Submission) -> None:
+        for group, task in zip(groups, handed.tasks, strict=True):
+            for trial in group:
+                trial.task, trial.missed, trial.seen = task, 0, _newest_number(trial)
+                trial.tries += 1
+        self._watch.note(f"submitted {handed.job}: {len(groups)} tasks")
+
+    def _groups(self, together: bool) -> list[list[_Open]]:
+        """Trials that wait, in groups for one task each."""
+        waiting = [trial for trial in self._open.values() if not trial.task]
+        if together:
+            return self._chains(waiting)
+        ready = [trial for trial in waiting if self._may_start(trial)]
+        size = self._launcher.trials_per_job
+        return [ready[start : start + size] for start in range(0, len(ready), size)]
+
+    def _chains(self, waiting: Sequence[_Open]) -> list[list[_Open]]:
+        chains: dict[str, list[_Open]] = {}
+        for trial in waiting:
+            start = trial.job.trial.start_from
+            head = start if start in chains else trial.job.trial.key
+            chains.setdefault(head, []).append(trial)
+        size = self._launcher.trials_per_job
+        groups: list[list[_Open]] = []
+        for chain in chains.values():
+            if groups and len(groups[-1]) + len(chain) <= size:
+                groups[-1].extend(chain)
+            else:
+                groups.append(list(chain))
+        return groups
+
+    def _may_start(self, trial: _Open) -> bool:
+        start = trial.job.trial.start_from
+        return not start or (start not in self._open and (trial_folder(self._store, start) / ADAPTER).exists())
+
+    def _room(self) -> int:
+        """How many tasks may still be put into the queue."""
+        if self._launcher.max_submitted is None:
+            return self._site.largest_array
+        return self._launcher.max_submitted - len({trial.task for trial in self._open.values() if trial.task})
+
+    # ---------------------------------------------------------------- what became of them
+
+    def _settle(self) -> None:
+        """Take in every trial whose folder says how it ended."""
+        for key, trial in list(self._open.items()):
+            if (trial.folder / RECORD).exists():
+                self._end(key, recorded(trial.job, self._store))
+                continue
+            last = claims.newest(trial.folder)
+            if last is None or last.number <= trial.seen:
+                self._fail_with_start(key, trial)
+            elif last.ended_at is None and not trial.shown:
+                trial.shown = True
+                self._watch.started(trial.job)
+            elif last.outcome == "failed":
+                self._fail(key, f"{last.reason} (on {last.host})")
+
+    def _fail_with_start(self, key: str, trial: _Open) -> None:
+        start = self._outcomes.get(trial.job.trial.start_from)
+        if start is not None and start.state == "failed":
+            self._fail(key, f"the trial whose adapter it starts from failed: {start.title}: {start.reason}")
+
+    def _miss_lost_tasks(self) -> None:
+        """Find tasks that left the queue without a word in their trials' folders."""
+        known = self._queued()
+        if known is None:
+            return
+        for key, trial in list(self._open.items()):
+            if not trial.task:
+                continue
+            trial.missed = 0 if trial.task in known else trial.missed + 1
+            last = claims.newest(trial.folder)
+            if trial.missed >= _MISSED and not (trial.folder / RECORD).exists() and not (last and last.alive()):
+                self._lose(key, trial, last)
+
+    def _lose(self, key: str, trial: _Open, last: claims.Attempt | None) -> None:
+        """A task ended before its trial: submit it again, or give it up where it gets nowhere."""
+        began = last is not None and last.number > trial.seen
+        if trial.task in cancelled_tasks(self._store):
+            self._fail(key, "cancelled with petl-bench cancel")
+            return
+        words = slurm_queue.last_words(trial.task)
+        reason = f"SLURM {trial.task} ended{f' ({words})' if words else ''} before the trial was done"
+        if last is not None and last.ended_at is None:
+            claims.finish(trial.folder, last, "interrupted", reason)
+        checkpoint = trial.folder / CHECKPOINT
+        if began and last is not None and checkpoint.exists() and checkpoint.stat().st_mtime >= last.started_at:
+            trial.tries = 0  # it got on
+        trial.task, trial.shown = "", False
+        if trial.tries >= self._launcher.attempts:
+            self._fail(key, f"{reason}; given up after {trial.tries} starts that got nowhere")
+            return
+        self._watch.note(f"{trial.job.trial.title}: {reason}; submitted again")
+
+    def _fail(self, key: str, reason: str) -> None:
+        trial = self._open[key]
+        title = trial.job.trial.title
+        self._end(key, Outcome(key=key, title=title, state="failed", reason=reason, log=trial.folder / LOG))
+
+    def _end(self, key: str, outcome: Outcome) -> None:
+        trial = self._open.pop(key)
+        self._outcomes[key] = outcome
+        self._silent = False
+        self._watch.finished(trial.job, outcome)
+
+    def _queued(self) -> dict[str, slurm_queue.QueueState] | None:
+        """The queue, or None where SLURM does not answer: then nothing is concluded."""
+        try:
+            return slurm_queue.queued()
+        except slurm_queue.NoAnswer as error:
+            self._watch.note(f"SLURM does not answer ({error}); waiting for the trials' own files")
+            return None
+
+
+def _own(submissions: Iterable[Submission], launcher: str) -> list[Submission]:
+    return [submission for submission in submissions if submission.launcher == launcher]
+
+
+def _newest_number(trial: _Open) -> int:
+    last = claims.newest(trial.folder)
+    return 0 if last is None else last.number
