@@ -87,7 +87,7 @@ class ToyNet(pb.Backbone):
 
 
 class Waiting(pb.Method):
-    """Waits for some steps; `mishap` is what happens in the middle: fail, die once, die, stop, fill."""
+    """Waits for some steps; `mishap` is what happens in the middle: fail, die once, die, stop once, fill."""
 
     steps: int = pb.hyper(2, "steps of 20 ms", minimum=1)
     mishap: str = pb.hyper("", "what goes wrong")
@@ -173,10 +173,9 @@ def _go_wrong(mishap, folder, trial):
         return
     if mishap == "fail":
         raise TrialError("non-finite loss at step 7")
-    if mishap == "stop":
+    if mishap == "stop once" and not (folder / "stopped").exists():
+        (folder / "stopped").touch()
         raise TrialStopped("the job's time is up")
-    if mishap == "exit":
-        raise SystemExit(3)
     if mishap == "crash":
         raise ZeroDivisionError("an accident")
     if mishap == "die" or (mishap == "die once" and not (folder / "died").exists()):

@@ -1,0 +1,83 @@
+"""A trial that is stopped on request, in the launcher: not done, not failed, and not taken up again in that run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petl_bench.launcher import Job, Outcome
+from petl_bench.records import trial_folder
+from petl_bench.running import claims
+from petl_bench.running.agenda import Agenda
+from petl_bench.running.execute import execute
+from petl_bench.running.plan import plan
+from tests.running.test_plan import spec_of
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stopped_trial_is_left_to_the_next_run_and_stops_no_other(toy: Any, workers: str) -> None:
+    arguments = ("--methods", "waiting", "--seeds", "0,1,2", "--workers", workers, "--set", "waiting.steps=6")
+    arguments += ("--set", "waiting.mishap=stop once")
+    first = toy.run(*arguments)
+    assert first.returncode == 1
+    assert "interrupted waiting toys" in first.stderr and "the job's time is up" in first.stderr
+    assert "Traceback" not in first.stderr
+    assert len(toy.executions("start waiting 0")) == 1
+    assert len(toy.records()) == 2
+    status = json.loads(toy.command("status", "--runs", str(toy.runs), "--json").stdout)
+    assert (status["counts"]["done"], status["counts"]["interrupted"], status["counts"]["failed"]) == (2, 1, 0)
+    (left,) = [trial for trial in status["trials"] if trial["state"] == "interrupted"]
+    assert left["detail"] == "the job's time is up; the next run goes on from its checkpoint"
+    log = Path(left["log"]).read_text()
+    assert log.splitlines()[-1] == "stopped: the job's time is up" and "Traceback" not in log
+
+    again = toy.run(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert len(toy.records()) == 3
+    assert toy.executions("start waiting 0")[-1] == "start waiting 0 3", "went on from the checkpoint of step 3"
+
+
+class Silent:
+    """A watcher that remembers how trials ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[Outcome] = []
+
+    def started(self, job: Job) -> None: ...
+
+    def progress(self, job: Job, progress: object) -> None: ...
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        self.ended.append(outcome)
+
+    def note(self, message: str) -> None: ...
+
+
+def test_trials_that_start_from_a_stopped_one_are_put_off_with_it(toy_here: Any) -> None:
+    jobs = plan(spec_of(toy_here, setting="toy_transfer")).jobs
+    agenda = Agenda(jobs, toy_here.runs, Silent(), attempts=2)
+    source = agenda.next()
+    assert source is not None and source.trial.part == "source"
+    agenda.settle(
+        source, Outcome(key=source.trial.key, title=source.trial.title, state="interrupted", reason="time is up")
+    )
+    assert agenda.next() is None
+    assert not agenda.pending
+    results = agenda.results()
+    assert [outcome.state for outcome in results] == ["interrupted"] * len(jobs)
+    assert all("starts from was stopped" in outcome.reason for outcome in results[1:])
+
+
+def test_the_reason_reaches_the_attempt_through_execute(toy_here: Any) -> None:
+    (job,) = plan(spec_of(toy_here, set=("waiting.steps=3",))).jobs
+    answers = iter(["", "preempted by a job of more weight", "preempted by a job of more weight"])
+    outcome = execute(job, toy_here.runs, lambda progress: None, stop=lambda: next(answers))
+    assert (outcome.state, outcome.reason) == ("interrupted", "preempted by a job of more weight")
+    folder = trial_folder(toy_here.runs, job.trial.key)
+    attempt = claims.newest(folder)
+    assert attempt is not None and (attempt.outcome, attempt.reason) == ("interrupted", outcome.reason)
+    assert execute(job, toy_here.runs, lambda progress: None).state == "done"
+    assert toy_here.executions("start")[-1].split()[-1] == "2"
