@@ -89,6 +89,10 @@ class Launcher(Options):
         """
         return {}
 
+    def fitness(self) -> str:
+        """Whether trials can be launched from this machine, in words, for `petl-bench doctor`."""
+        return "on this machine"
+
     def cancel(self, tasks: Sequence[str]) -> list[str]:
         """Take back tasks that are waiting or running; returns those that were. Raises UsageError with the
         scheduler's own words where it refuses."""

@@ -10,7 +10,7 @@ import click
 
 from petl_bench.environment import describe_machine
 from petl_bench.errors import DataError, PetlBenchError
-from petl_bench.registry import BACKBONES, KINDS
+from petl_bench.registry import BACKBONES, KINDS, LAUNCHERS
 
 
 @click.command(name="doctor")
@@ -21,7 +21,7 @@ def command() -> None:
     click.echo(f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB")
     for library, version in machine["libraries"].items():
         click.echo(f"  {library} {version}")
-    checks = {"torch": _torch, "decoders": _decoders, "plugins": _plugins, "weights": _weights}
+    checks = {"torch": _torch, "decoders": _decoders, "plugins": _plugins, "weights": _weights, "launchers": _launchers}
     failed = [name for name, check in checks.items() if not _report(name, check)]
     if failed:
         click.echo(f"not fit: {', '.join(failed)}", err=True)
@@ -89,3 +89,8 @@ def _weights() -> str:
     packaged = [name for name in BACKBONES.names() if BACKBONES.get(name).packaged_weights()]
     others = [name for name in BACKBONES.names() if name not in packaged]
     return f"packaged: {', '.join(packaged) or 'none'}; give a file with --weights for {', '.join(others)}"
+
+
+def _launchers() -> str:
+    names = LAUNCHERS.names()
+    return "; ".join(f"{name}: {LAUNCHERS.get(name)().fitness()}" for name in names)

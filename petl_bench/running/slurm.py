@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from petl_bench.errors import UsageError
 from petl_bench.launcher import Job, Launcher, Outcome, Watcher
 from petl_bench.options import hyper
 from petl_bench.records import ADAPTER, LOG, RECORD, trial_folder
@@ -60,7 +61,11 @@ class SlurmLauncher(Launcher):
     def run(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> list[Outcome]:
         """Submit what is not queued yet and wait for all of it; see `Launcher.run`."""
         fleet = _Fleet(self, jobs, store, watch)
-        fleet.run()
+        try:
+            fleet.run()
+        except KeyboardInterrupt:
+            watch.note(f"the trials stay in SLURM's queue; to take them back: petl-bench cancel --runs {store}")
+            raise
         return fleet.results()
 
     def submit(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> None:
@@ -84,6 +89,15 @@ class SlurmLauncher(Launcher):
         except slurm_queue.NoAnswer:
             return {}
         return {task: f"SLURM {task}: {known[task]}" for task in tasks if task in known}
+
+    def fitness(self) -> str:
+        """Whether SLURM's commands are here and answer; see `Launcher.fitness`."""
+        from petl_bench.running import slurm_batch
+
+        try:
+            return f"SLURM answers, arrays of up to {slurm_batch.look_at_site().largest_array} tasks"
+        except UsageError as error:
+            return f"not from here ({error})"
 
     def cancel(self, tasks: Sequence[str]) -> list[str]:
         """scancel those in the queue; see `Launcher.cancel`."""

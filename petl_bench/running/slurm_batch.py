@@ -53,7 +53,7 @@ def look_at_site() -> Site:
     if missing:
         raise UsageError(
             f"--launcher slurm: {missing[0]} is not on this machine's PATH; type this on a login node of the cluster, "
-            "or use --launcher local. See: petl-bench doctor"
+            "or use --launcher local"
         )
     try:
         known = slurm_queue.limits()
