@@ -30,6 +30,7 @@ case "$where" in
 esac
 "$bench" --version
 "$bench" list methods
+"$bench" list profiles
 "$bench" show msta | head -5
 "$bench" run --methods zero_shot,lora --setting base2novel --seeds 0 --epochs 1 --output "$work/runs"
 "$bench" report --runs "$work/runs" --table base2novel --format latex | grep -q '\\toprule'
