@@ -265,13 +265,24 @@ def test_all_processes_of_a_shared_trial_stop_at_the_same_step(
 
 
 TRIAL_IN_A_PROCESS = """
-import json, signal, sys
+import json, signal, sys, time
 from pathlib import Path
+from petl_bench.data.clip_preparation import Recipe
+from petl_bench.data.decoding import read_clip
 from petl_bench.errors import TrialStopped
 from petl_bench.registry import load_plugin_file
-from petl_bench.training import checkpoint
+from petl_bench.training import checkpoint, job
 from petl_bench.training.run_trial import run_trial
 from petl_bench.trial import Places, Trial
+
+def read_slowly(path, choose, decoder):
+    time.sleep(0.05)
+    return read_clip(path, choose, decoder)
+
+def slow_recipe(**values):
+    return Recipe(**{**values, "cache": None, "read": read_slowly})
+
+job.ClipRecipe = slow_recipe  # so that a signal finds clips being read, in every process
 
 if __name__ == "__main__":
     trial, cache, plugin, folder = sys.argv[1:]
@@ -310,7 +321,7 @@ def start(small_plugin: WritePlugin, tmp_path: Path) -> Iterator[Callable[[Trial
         folder.mkdir(exist_ok=True)
         started.append(
             subprocess.Popen(
-                [sys.executable, script, file, tmp_path / "cold cache", small_plugin(), folder],
+                [sys.executable, script, file, tmp_path / "cache", small_plugin(), folder],
                 stdout=subprocess.PIPE,
                 text=True,
             )
