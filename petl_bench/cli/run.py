@@ -185,7 +185,8 @@ def _summary(plan: Plan, outcomes: list[Outcome]) -> int:
     _tell(f"table:   {shlex.join(command)}")
     if not failed:
         return ALL_DONE
-    _tell(f"{len(failed)} of {len(plan.jobs)} trials failed:")
+    what = "failed" if all(outcome.state == "failed" for outcome in failed) else "failed or were stopped"
+    _tell(f"{len(failed)} of {len(plan.jobs)} trials {what}:")
     for outcome in failed:
         _tell(f"  {outcome.title}: {outcome.reason}")
         _tell(f"    log: {outcome.log}")

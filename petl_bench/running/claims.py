@@ -95,6 +95,10 @@ class Claim:
         """The file of this attempt."""
         return _path(self.folder, self.attempt.number)
 
+    def lost(self) -> bool:
+        """Whether another process has taken the trial: this one was asleep (a suspended job) until it looked dead."""
+        return _path(self.folder, self.attempt.number + 1).exists()
+
     def end(self, outcome: str, reason: str = "") -> None:
         """Give the trial up and say how the attempt ended."""
         self._stop.set()

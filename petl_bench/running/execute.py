@@ -64,7 +64,7 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
     log = folder / LOG
     try:
         with _logging_to(log, claim.attempt):
-            _run_and_record(job, store, folder, claim.attempt.number, notify, stop)
+            _run_and_record(job, store, folder, claim.attempt.number, notify, _or_lost(claim, stop))
     except (KeyboardInterrupt, SystemExit):
         with contextlib.suppress(StoreError):  # without its end, the attempt reads as interrupted as well
             claim.end("interrupted", "stopped on request")
@@ -81,6 +81,20 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
     claim.end("done")
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return recorded(job, store)
+
+
+def _or_lost(claim: claims.Claim, stop: Stop) -> Stop:
+    """`stop`, and a stop where the trial was taken over; looked for now and then, since it costs a file access."""
+    looked_at = time.monotonic()
+
+    def reason() -> str:
+        nonlocal looked_at
+        if time.monotonic() - looked_at < claims.HEARTBEAT_EVERY_S:
+            return stop()
+        looked_at = time.monotonic()
+        return "another process took the trial over" if claim.lost() else stop()
+
+    return reason
 
 
 def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: Notify, stop: Stop) -> None:

@@ -42,6 +42,20 @@ def test_a_trial_has_one_owner_until_it_is_given_up(tmp_path: Path) -> None:
     ]
 
 
+def test_an_owner_that_was_asleep_learns_that_its_trial_was_taken(tmp_path: Path) -> None:
+    asleep = claims.take(tmp_path, "a trial")
+    assert asleep is not None
+    assert not asleep.lost()
+    rewrite(tmp_path, 1, machine="another/machine")
+    age(tmp_path, 1, claims.STALE_AFTER_S + 5)
+    other = claims.take(tmp_path, "a trial")
+    assert other is not None
+    assert asleep.lost()
+    assert not other.lost()
+    asleep.end("interrupted")
+    other.end("done")
+
+
 def test_an_owner_whose_process_is_gone_is_followed_at_once(tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=claims.take, args=(tmp_path, "a trial"))
     process.start()
