@@ -192,7 +192,8 @@ def _tell_failed(work: Work) -> None:
 def _tell_done(work: Work, dataset: Dataset) -> None:
     from petl_bench.data.description_files import published_name
 
-    silent = [name for name, answer in work.answers.items() if answer.get("class_mentioned") is False]
+    # In the order of the classes: answers came in any order.
+    silent = [name for name in work.request.classes if work.answers[name].get("class_mentioned") is False]
     if silent:
         _tell(
             f"note: {len(silent)} of {len(work.answers)} classes are not named in their sentences, e.g. {silent[0]!r}"

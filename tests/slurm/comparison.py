@@ -107,8 +107,9 @@ def numbers(output: Path) -> dict[str, Any]:
 
 
 def attempts(output: Path) -> list[dict[str, Any]]:
-    """Every attempt at every trial."""
-    return [json.loads(path.read_text()) for path in sorted(output.glob("trials/*/attempts/*.json"))]
+    """Every attempt at every trial; one that is being written at this moment is left out."""
+    texts = [path.read_text() for path in sorted(output.glob("trials/*/attempts/*.json"))]
+    return [json.loads(text) for text in texts if text.endswith("}\n")]
 
 
 def at_work(output: Path) -> dict[str, int]:
