@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from typing import Any
 
 import psutil
 
@@ -48,6 +49,19 @@ def warnings_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def clean_context(module: str) -> Any:
+    """How to start processes that share nothing with this one, its threads and CUDA state least of all.
+
+    Where the system can fork, they come from a clean server process that has imported `module` once: a new one is there
+    at once, not after the seconds that the import takes.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
 
 
 def watch_parent() -> None:

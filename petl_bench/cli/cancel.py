@@ -43,7 +43,9 @@ def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
             "stop it with Ctrl-C where its command runs"
         )
     if not done.tasks:
-        click.echo(f"nothing was cancelled: no scheduler knows a job of {'these trials' if trials else runs}")
+        click.echo(
+            f"nothing was cancelled: no scheduler that answers knows a job of {'these trials' if trials else runs}"
+        )
 
 
 def _lines(tasks: Iterable[Task]) -> list[str]:

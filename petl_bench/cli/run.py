@@ -118,7 +118,7 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
         _tell(f"{moved} records moved aside to {plan.output / 'replaced'}")
     save_plan(plan)
     _tell(f"{len(plan.jobs)} trials: {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}")
-    if detach:
+    if detach and plan.to_do:
         launcher.submit(plan.to_do, plan.output, _Telling())
         _tell(f"where they stand: {shlex.join(['petl-bench', 'status', '--runs', str(plan.output)])}")
         _tell(f"table, when they are done: {plan.spec.command()}")

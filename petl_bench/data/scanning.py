@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -20,6 +18,7 @@ from petl_bench.data.frames_reader import list_frames, read_image
 from petl_bench.data.scan_results import ScanResult, ScanResults
 from petl_bench.data.video_stream import DecodeFailure, best_video_stream, open_container, short_words
 from petl_bench.errors import DataError
+from petl_bench.processes import clean_context
 
 #: Frames that are read as a run reads them, spread over the clip with both ends.
 _CHECKED_FRAMES = 8
@@ -142,7 +141,10 @@ def _odd_size(clip: DecodedClip) -> tuple[str, ...]:
 
 def _examined(paths: Mapping[str, Path], workers: int, timeout_s: float) -> Iterator[tuple[str, Examined]]:
     pool = ProcessPool(
-        max_workers=workers, max_tasks=_CLIPS_PER_PROCESS, initializer=_leave_ctrl_c_alone, context=_context()
+        max_workers=workers,
+        max_tasks=_CLIPS_PER_PROCESS,
+        initializer=_leave_ctrl_c_alone,
+        context=clean_context(__name__),
     )
     waiting: dict[Future[Examined], str] = {}
     ahead = iter(paths.items())
@@ -172,12 +174,3 @@ def _outcome(future: Future[Examined], timeout_s: float) -> Examined:
 def _leave_ctrl_c_alone() -> None:
     """Ctrl-C reaches every process of a terminal; the one that started these ends them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _context() -> Any:
-    """Processes that share nothing with this one; forked, where the system can, from a server that has the decoders."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import multiprocessing
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
@@ -15,7 +14,7 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from petl_bench.data.clip_preparation import ClipRequest, PreparedClip, Recipe, prepare, prepared_bytes
 from petl_bench.errors import DataError
-from petl_bench.processes import warnings_held_back
+from petl_bench.processes import clean_context, warnings_held_back
 
 #: Clips that one process prepares before it is replaced, so that what a decoder leaks does not add up.
 _CLIPS_PER_PROCESS = 1000
@@ -92,7 +91,7 @@ class WorkerPool:
                 max_tasks=_CLIPS_PER_PROCESS,
                 initializer=_start,
                 initargs=(self._recipe,),
-                context=_context(),
+                context=clean_context(__name__),
             )
             CONSTS.term_timeout = _DIES_WITHIN_S
         return self._pool
@@ -120,19 +119,6 @@ def _give_memory_back() -> None:
     glibc this does nothing."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _context() -> Any:
-    """Processes that share nothing with this one, its threads and CUDA state least of all.
-
-    Where the system can fork, they come from a clean server process that has imported torch once: a new one is there at
-    once, not after the seconds that the import takes.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def _start(recipe: Recipe) -> None:

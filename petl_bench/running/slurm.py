@@ -74,7 +74,10 @@ class SlurmLauncher(Launcher):
         fleet.adopt()
         left = fleet.submit_ready(together=True)
         if left:
-            watch.note(f"{left} trials did not fit into the queue; type the same command again when there is room")
+            watch.note(
+                f"{left} trials have to wait, for room in the queue or for another trial's adapter; type the same "
+                "command again later"
+            )
 
     def script(self, jobs: Sequence[Job], store: Path) -> str:
         """The sbatch script of the first array; see `Launcher.script`."""
@@ -173,7 +176,7 @@ class _Fleet:
             self._watch.note(f"{adopted} trials are in the queue already; they are waited for")
 
     def submit_ready(self, together: bool) -> int:
-        """Submit what waits and may start, as far as limits allow; returns how many trials are left over.
+        """Submit what waits and may start, as far as limits allow; returns how many trials still wait.
 
         `together`: trials that start from another one's adapter go into its task, behind it, since nobody will be there
         to submit them later.
@@ -183,7 +186,7 @@ class _Fleet:
             size = min(room, self._site.largest_array, len(groups))
             if not self._submit(groups, size):
                 break
-        return sum(len(group) for group in groups)
+        return sum(not trial.task for trial in self._open.values())
 
     def _submit(self, groups: deque[list[_Open]], size: int) -> bool:
         """Submit the first `size` groups, or fewer where the site takes no more; False where it takes none."""
@@ -225,8 +228,10 @@ class _Fleet:
         chains: dict[str, list[_Open]] = {}
         for trial in waiting:
             start = trial.job.trial.start_from
-            head = start if start in chains else trial.job.trial.key
-            chains.setdefault(head, []).append(trial)
+            if start in chains:
+                chains[start].append(trial)
+            elif self._may_start(trial):
+                chains[trial.job.trial.key] = [trial]
         size = self._launcher.trials_per_job
         groups: list[list[_Open]] = []
         for chain in chains.values():
@@ -273,32 +278,42 @@ class _Fleet:
         known = self._queued()
         if known is None:
             return
-        for key, trial in list(self._open.items()):
-            if not trial.task:
-                continue
-            trial.missed = 0 if trial.task in known else trial.missed + 1
-            last = claims.newest(trial.folder)
-            if trial.missed >= _MISSED and not (trial.folder / RECORD).exists() and not (last and last.alive()):
-                self._lose(key, trial, last)
+        lost = []
+        for trial in self._open.values():
+            trial.missed = 0 if not trial.task or trial.task in known else trial.missed + 1
+            if trial.missed >= _MISSED and not (trial.folder / RECORD).exists():
+                last = claims.newest(trial.folder)
+                if last is None or not last.alive():
+                    lost.append((trial, last))
+        if lost:
+            words = slurm_queue.last_words(sorted({trial.task for trial, _ in lost}))
+            cancelled = cancelled_tasks(self._store)
+            for trial, last in lost:
+                self._lose(trial, last, words.get(trial.task, ""), trial.task in cancelled)
 
-    def _lose(self, key: str, trial: _Open, last: claims.Attempt | None) -> None:
+    def _lose(self, trial: _Open, last: claims.Attempt | None, words: str, cancelled: bool) -> None:
         """A task ended before its trial: submit it again, or give it up where it gets nowhere."""
-        began = last is not None and last.number > trial.seen
-        if trial.task in cancelled_tasks(self._store):
-            self._fail(key, "cancelled with petl-bench cancel")
-            return
-        words = slurm_queue.last_words(trial.task)
-        reason = f"SLURM {trial.task} ended{f' ({words})' if words else ''} before the trial was done"
+        key, reason = trial.job.trial.key, f"SLURM {trial.task} ended{f' ({words})' if words else ''}"
+        if cancelled:
+            reason = "cancelled with petl-bench cancel"
         if last is not None and last.ended_at is None:
             claims.finish(trial.folder, last, "interrupted", reason)
+        if self._got_on(trial, last):
+            trial.tries = 0
+        if cancelled:
+            self._fail(key, reason)
+        elif trial.tries >= self._launcher.attempts:
+            self._fail(key, f"{reason} before it was done; given up after {trial.tries} starts that got nowhere")
+        else:
+            trial.task, trial.missed, trial.shown = "", 0, False
+            self._watch.note(f"{trial.job.trial.title}: {reason} before it was done; submitted again")
+
+    def _got_on(self, trial: _Open, last: claims.Attempt | None) -> bool:
+        """Whether the lost task left a newer checkpoint."""
+        if last is None or last.number <= trial.seen:
+            return False
         checkpoint = trial.folder / CHECKPOINT
-        if began and last is not None and checkpoint.exists() and checkpoint.stat().st_mtime >= last.started_at:
-            trial.tries = 0  # it got on
-        trial.task, trial.shown = "", False
-        if trial.tries >= self._launcher.attempts:
-            self._fail(key, f"{reason}; given up after {trial.tries} starts that got nowhere")
-            return
-        self._watch.note(f"{trial.job.trial.title}: {reason}; submitted again")
+        return checkpoint.exists() and checkpoint.stat().st_mtime >= last.started_at
 
     def _fail(self, key: str, reason: str) -> None:
         trial = self._open[key]

@@ -17,6 +17,8 @@ from petl_bench.errors import UsageError
 
 #: Longest wait for one of SLURM's commands.
 PATIENCE_S = 30.0
+#: The same for the accounting, which only explains.
+ACCOUNTING_WITHIN_S = 10.0
 #: What every job is called: only jobs of this name are looked at, and ended.
 JOB_NAME = "petl-bench"
 #: Names in one command line.
@@ -49,13 +51,17 @@ def queued(patience_s: float = PATIENCE_S) -> dict[str, QueueState]:
     return {task: QueueState(state, reason, nodes) for task, state, reason, nodes in (c for c in cells if len(c) == 4)}
 
 
-def last_words(task: str) -> str:
-    """What the accounting says about a task that left the queue, e.g. "FAILED 9:0"; "" where it says nothing."""
-    try:
-        text = ask("sacct", "-X", "-n", "-P", "-j", task, "-o", "State,ExitCode")
-    except NoAnswer:
-        return ""
-    return text.splitlines()[0].replace("|", " ") if text else ""
+def last_words(tasks: Sequence[str]) -> dict[str, str]:
+    """What the accounting says about tasks that left the queue, e.g. "FAILED 9:0"; nothing where it does not answer."""
+    said: dict[str, str] = {}
+    for part in _parts(tasks):
+        command = ("sacct", "-X", "-n", "-P", "-j", ",".join(part), "-o", "JobID,State,ExitCode")
+        try:
+            lines = ask(*command, patience_s=ACCOUNTING_WITHIN_S).splitlines()
+        except NoAnswer:
+            return said
+        said |= {task: f"{state} {code}" for task, state, code in (line.split("|") for line in lines)}
+    return said
 
 
 def limits() -> Mapping[str, int]:

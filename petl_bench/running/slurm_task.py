@@ -59,7 +59,7 @@ def run_task(jobs: str, first: int, count: int, store: str, workers: int, attemp
     started = time.time()
     todo = read_jobs(Path(jobs), first, count)
     if workers > 1:
-        _run_side_by_side(todo, Path(store), workers)
+        _run_side_by_side(todo, Path(store), workers, warning)
     else:
         _run_in_turn(todo, Path(store), warning)
     if warning.time_is_up and _worth_another_start(todo, Path(store), started, attempts):
@@ -72,6 +72,7 @@ class _Warning:
     def __init__(self) -> None:
         self.reason = ""
         self.time_is_up = False
+        self.interrupts = False  #: whether a warning also interrupts what this process is doing
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._warn)
         signal.signal(signal.SIGCONT, signal.SIG_IGN)
@@ -85,6 +86,9 @@ class _Warning:
             self.reason = "the time limit of the SLURM job is near"
         else:
             self.reason = self.reason or "SLURM preempted, requeued or cancelled the job (SIGTERM)"
+        if self.interrupts:
+            self.interrupts = False  # once: it takes a moment to stop
+            raise KeyboardInterrupt
 
 
 def _run_in_turn(todo: Sequence[Job], store: Path, warning: _Warning) -> None:
@@ -112,10 +116,18 @@ def _run_in_turn(todo: Sequence[Job], store: Path, warning: _Warning) -> None:
         waiting = held
 
 
-def _run_side_by_side(todo: Sequence[Job], store: Path, workers: int) -> None:
+def _run_side_by_side(todo: Sequence[Job], store: Path, workers: int, warning: _Warning) -> None:
+    """Trials in worker processes; at a warning they are stopped as by Ctrl-C, and keep their last checkpoints."""
     from petl_bench.running.local import LocalLauncher
 
-    LocalLauncher(workers=workers, attempts=_STARTS).run(todo, store, _Printing())
+    warning.interrupts = True
+    try:
+        if not warning():
+            LocalLauncher(workers=workers, attempts=_STARTS).run(todo, store, _Printing())
+    except KeyboardInterrupt:
+        print(f"stopped: {warning()}", flush=True)
+    finally:
+        warning.interrupts = False
 
 
 def _worth_another_start(todo: Sequence[Job], store: Path, started: float, attempts: int) -> bool:

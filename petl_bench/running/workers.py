@@ -188,6 +188,8 @@ def _dismiss(workers: list[_Worker]) -> None:
 def _work(pipe: Connection, store: Path, slot: int, threads: int) -> None:
     """The life of a worker: trials come in through the pipe, progress and outcomes go out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A scheduler's warning before a time limit reaches every process of a job; the parent acts on it.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     watch_parent()
     # Read by torch and its libraries when they are loaded, which is not yet.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)

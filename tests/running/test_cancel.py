@@ -86,7 +86,7 @@ def test_local_processes_are_not_touched(folder: Folder, scheduler: Scheduler) -
     assert claim is not None
     shown = cancel(folder)
     assert f"process {claim.attempt.pid}: no scheduler knows it; stop it with Ctrl-C" in shown
-    assert shown.endswith(f"nothing was cancelled: no scheduler knows a job of {folder.runs}\n")
+    assert shown.endswith(f"nothing was cancelled: no scheduler that answers knows a job of {folder.runs}\n")
     claim.end("done")
 
 
