@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench import table_notes, table_parts
+from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
 from petl_bench.comparison import CaseKey, Comparison, bundles
 from petl_bench.missing_runs import commands
@@ -50,7 +51,7 @@ class FewShotTable(TableSource):
             title="Few-shot recognition: top-1 accuracy in percent, K training clips per class",
             corner="Method",
             columns=tuple(spot.column for spot in spots),
-            groups=(*table_parts.run_groups(comparison, spots), *quoted),
+            groups=(*table_parts.run_groups(comparison, spots, evidence), *quoted),
             footers=(
                 *table_notes.seed_notes(comparison),
                 table_notes.RANKS,
@@ -72,6 +73,7 @@ def _accuracies(comparison: Comparison) -> list[Spot]:
                 cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(0)),
                 ranked=True,
                 published=_published(case),
+                measure=accuracy(Place(case, "test")),
             )
             for case in bundle.cases
         ]
