@@ -102,10 +102,19 @@ class Row:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows that belong together (and are ranked together, if at all), under a common title."""
+    """Rows that belong together (and are ranked together, if at all), under a common title.
+
+    `section` tells groups of one title apart, such as the families of methods.
+    """
 
     title: str
     rows: tuple[Row, ...]
+    section: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title and section in one line."""
+        return f"{self.title}, {self.section}" if self.section else self.title
 
 
 @dataclass(frozen=True)

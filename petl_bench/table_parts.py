@@ -36,7 +36,7 @@ class Spot:
 
 
 #: Kinds of methods, as the tables of papers group them.
-FAMILIES = ("Zero-shot", "Parameter-efficient", "Full fine-tuning")
+FAMILIES = ("zero-shot", "parameter-efficient", "full fine-tuning")
 NOT_RUN = Cell(origin="absent", source="not run")
 
 
@@ -161,8 +161,8 @@ class _Group:
         rows: list[Configuration],
         labels: dict[Configuration, str],
     ) -> None:
-        weights = f"{rows[0].backbone} ({rows[0].weights} weights){_apart(comparison, rows)}"
-        self.title = f"{family}: {weights}"
+        self.title = f"Run here: {rows[0].backbone} ({rows[0].weights} weights){_apart(comparison, rows)}"
+        self.family = family
         self.spots, self.rows, self.labels = spots, rows, labels
         down = [[spot.cell(row) for row in rows] for spot in spots]
         self.cells = [
@@ -180,9 +180,8 @@ class _Group:
     def finished(self) -> RowGroup:
         """What a renderer prints."""
         across = zip(*self.cells, strict=True)
-        return RowGroup(
-            self.title, tuple(Row(self.labels[row], cells) for row, cells in zip(self.rows, across, strict=True))
-        )
+        rows = tuple(Row(self.labels[row], cells) for row, cells in zip(self.rows, across, strict=True))
+        return RowGroup(self.title, rows, self.family)
 
 
 def _add_statistics(groups: Sequence[_Group], statistics: CellStatistics) -> None:
@@ -258,20 +257,21 @@ def quoted_groups(published: pd.DataFrame | None, table: str, spots: Sequence[Sp
     shown = {spot.published for spot in spots}
     numbers = published[published["table"] == table].fillna({"shots": 0, "group": "", "frames": ""})
     numbers = numbers[[place in shown for place in _places(numbers)]]
+    frames = numbers["frames"].nunique() > 1
     return [
         RowGroup(
-            f"Quoted: {source}{f', {kind}' if kind else ''}",
-            tuple(_quoted_row(label, own, spots, str(source)) for label, own in _published_rows(part).items()),
+            f"Quoted: {source}",
+            tuple(_quoted_row(label, own, spots, str(source)) for label, own in _published_rows(part, frames).items()),
+            str(kind),
         )
         for (source, kind), part in numbers.groupby(["source", "group"], sort=False)
     ]
 
 
-def _published_rows(numbers: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The published rows of one group by label, which names the frames where rows differ in their number."""
-    several_frames = numbers["frames"].nunique() > 1
+def _published_rows(numbers: pd.DataFrame, with_frames: bool) -> dict[str, pd.DataFrame]:
+    """The published rows of one group by label, which names their number of frames where rows of the table differ."""
     return {
-        f"{method} ({frames} frames)" if several_frames else str(method): part
+        f"{method} ({frames} frames)" if with_frames else str(method): part
         for (method, frames), part in numbers.groupby(["method", "frames"], sort=False)
     }
 

@@ -40,7 +40,7 @@ def render(table: Table) -> str:
                 writer.writerow(
                     [
                         table.name,
-                        clean(group.title),
+                        clean(group.heading),
                         clean(row.label),
                         clean(column.group),
                         clean(column.label),

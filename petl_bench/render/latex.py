@@ -133,7 +133,7 @@ def _headers(table: Table) -> list[str]:
 
 
 def _group(group: RowGroup, table: Table) -> list[str]:
-    title = rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{\textit{{{escape(group.title)}}}}} \\"
+    title = rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{\textit{{{escape(group.heading)}}}}} \\"
     return [r"\midrule", title, *[_row(row, table) for row in group.rows]]
 
 

@@ -17,7 +17,7 @@ def render(table: Table) -> str:
     headers = [escape(table.corner), *[_header(column) for column in table.columns]]
     lines: list[list[str]] = []
     for group in table.groups:
-        lines.append([f"*{escape(group.title)}*", *[""] * len(table.columns)])
+        lines.append([f"*{escape(group.heading)}*", *[""] * len(table.columns)])
         lines += [_line(row, table) for row in group.rows]
     alignment = ["left", *["right"] * len(table.columns)]
     grid = tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=alignment)

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from petl_bench.render import clean, marked, notes, number
-from petl_bench.table import Cell, Column, Spread, Table, signs, symbols
+from petl_bench.table import ALIKE, Cell, Column, Spread, Table, symbols
 
 _PADDING = 2  #: between columns, one of them the divider
 _WIDTH = 80
@@ -87,8 +87,8 @@ def _column_widths(table: Table) -> list[int]:
 
 
 def _plain(cell: Cell, column: Column, spread: Spread) -> str:
-    sign = {"best": "*", "second": "+", "": ""}[cell.rank]
-    return sign + marked(number(cell, column, spread), signs(cell))
+    sign = {"best": "*", "second": "+", "": ""}[cell.rank] + (ALIKE if cell.alike else "")
+    return sign + marked(number(cell, column, spread), symbols(cell.marks))
 
 
 def _label(label: str, marks: tuple[str, ...]) -> str:
@@ -104,11 +104,16 @@ def _grid(table: Table, indices: list[int], width: int, styled: bool) -> RichTab
         group = "" if column.group == previous else clean(column.group)
         grid.add_column(Text(f"{group}\n{clean(column.label)}"), justify="right", no_wrap=True)
         previous = column.group
+    title = None
     for group_of_rows in table.groups:
         if all(row.cells[index].origin == "absent" for row in group_of_rows.rows for index in indices):
             continue
-        grid.add_section()
-        grid.add_row(Text(clean(group_of_rows.title), style="italic"))
+        if group_of_rows.title != title:
+            grid.add_section()
+            grid.add_row(Text(clean(group_of_rows.title), style="italic"))
+            title = group_of_rows.title
+        if group_of_rows.section:
+            grid.add_row(Text(" " + clean(group_of_rows.section), style="italic"))
         for row in group_of_rows.rows:
             cells = [_styled(row.cells[index], table.columns[index], table.spread, styled) for index in indices]
             grid.add_row(Text(_label(row.label, row.marks)), *cells)
@@ -119,4 +124,5 @@ def _styled(cell: Cell, column: Column, spread: Spread, styled: bool) -> Text:
     if not styled:
         return Text(_plain(cell, column, spread))
     style = {"best": "bold", "second": "underline", "": "dim" if cell.origin == "quoted" else ""}[cell.rank]
-    return Text(marked(number(cell, column, spread), signs(cell)), style=style)
+    alike = ALIKE if cell.alike else ""
+    return Text.assemble(alike, (marked(number(cell, column, spread), symbols(cell.marks)), style))
