@@ -154,14 +154,14 @@ def _studies(method: str, factor: Factor, rows: Sequence[Configuration]) -> Iter
         sets[json.dumps(rest, sort_keys=True)].append(row)
     several = {rest: own for rest, own in sets.items() if len(own) > 1}
     differences = differences_in({rest: json.loads(rest) for rest in several}, lambda _: "")
-    for rest, own in several.items():
-        apart = "".join(f", {name}={text_of(value)}" for name, value in differences[rest].items())
+    for same, own in several.items():
+        apart = "".join(f", {name}={text_of(value)}" for name, value in differences[same].items())
         ordered = sorted(own, key=lambda row: [_by_value(value) for value in _of_factor(factor, row).values()])
         yield Study(
             title=f"{method}: {factor.title}{apart}",
-            labels={row: _label(_of_factor(factor, row)) for row in ordered},
+            labels={each: _label(_of_factor(factor, each)) for each in ordered},
             table=factor.table,
-            published={row: name for row in ordered if (name := _published(factor, row))},
+            published={each: name for each in ordered if (name := _published(factor, each))},
         )
 
 

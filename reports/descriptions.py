@@ -84,7 +84,7 @@ def studies(comparison: Comparison) -> list[Study]:
 
 
 def _studies(rows: list[Configuration]) -> list[Study]:
-    """Rows with a weight, by all but their kinds; each set with the rows that have no weight and else its values."""
+    """Rows with a weight, by all but their kinds; with several kinds, and beside them what has no weight."""
     sets: dict[tuple[str, float], list[Configuration]] = defaultdict(list)
     without: dict[str, list[Configuration]] = defaultdict(list)
     for row in rows:
@@ -94,8 +94,11 @@ def _studies(rows: list[Configuration]) -> list[Study]:
                 sets[_rest(row), hyper[_WEIGHT]].append(row)
             else:
                 without[_rest(row)].append(row)
-    several = {(rest, weight): [*without[rest], *own] for (rest, weight), own in sets.items()}
-    several = {place: own for place, own in several.items() if len({_read(row) for row in own}) > 1}
+    several = {
+        (rest, weight): [*without[rest], *own]
+        for (rest, weight), own in sets.items()
+        if len({_read(row) for row in own}) > 1
+    }
     settings = {place: {**json.loads(place[0]), _WEIGHT: place[1]} for place in several}
     differences = differences_in(settings, lambda place: settings[place]["method"])
     return [_study(own, differences[place]) for place, own in several.items()]

@@ -108,7 +108,7 @@ def checks(published: pd.DataFrame) -> list[Checked]:
     for (table, group, method, dataset), some in numbers.groupby(["table", "group", "method", "dataset"], sort=False):
         values = dict(zip(some["metric"], some["value"], strict=True))
         if values.keys() >= {"base_top1", "novel_top1", "harmonic_mean"}:
-            kind = "" if group.startswith("ablation:") else f" ({group})"
+            kind = "" if str(group).startswith("ablation:") else f" ({group})"
             found.append(_checked(str(table), f"{dataset}, {method}{kind}", values))
     return found
 
