@@ -154,14 +154,15 @@ def _matches(
 ) -> Iterable[Match]:
     """The numbers of these rows that the paper's table has, row by row; `named`: the rows' names in the paper."""
     statistics = None if outcomes is None else CellStatistics(comparison, outcomes)
-    labels = row_labels(list(named))
     for row, name in named.items():
+        configurations = [other for other in named if named[other] == name]
+        which = f": {row_labels(configurations)[row]}" if len(configurations) > 1 else ""
         for spot in spots:
             published, cell = quoted.of(table, name, spot.published), spot.cell(row)
             if published is None or cell.value is None:
                 continue
             interval = statistics.interval(row, spot.measure) if statistics and spot.measure else None
-            label = f"{spot.column.group} {spot.column.label}: {labels[row]}"
+            label = f"{spot.column.group} {spot.column.label}{which}"
             yield Match(table, name, label, published, cell, interval)
 
 

@@ -158,7 +158,8 @@ def _headers(table: Table) -> list[str]:
     spans, rules, first = [], [], 2
     for label, count in table.column_groups():
         spans.append(rf"\multicolumn{{{count}}}{{c}}{{{escape(label)}}}")
-        rules.append(rf"\cmidrule(lr){{{first}-{first + count - 1}}}")
+        if label:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + count - 1}}}")
         first += count
     labels = [escape(table.corner), *[escape(column.label) for column in table.columns]]
     return [f" & {' & '.join(spans)} \\\\", " ".join(rules), " & ".join(labels) + r" \\"]
