@@ -247,8 +247,11 @@ def _measure(sides: Sequence[Any]) -> Any:
 
 
 def _around(value: float, drawn: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """The interval of the draws, between `low` and `high`; it always holds the value itself."""
+    """The interval of the draws, between `low` and `high`; it always holds the value itself.
+
+    In steps of 0.01: what lies below is the chance of the draws.
+    """
     import numpy as np
 
     ends = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
-    return max(low, min(value, float(ends[0]))), min(high, max(value, float(ends[1])))
+    return max(low, min(value, round(float(ends[0]), 2))), min(high, max(value, round(float(ends[1]), 2)))

@@ -97,7 +97,7 @@ def _label(label: str, marks: tuple[str, ...]) -> str:
 
 
 def _section(group: RowGroup) -> str:
-    return " " + clean(group.section)
+    return clean(group.section)
 
 
 def _grid(table: Table, indices: list[int], width: int, styled: bool) -> RichTable:
