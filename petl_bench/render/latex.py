@@ -83,7 +83,7 @@ _DOCUMENT = r"""\documentclass{{article}}
 
 
 #: Lines of rows and titles on one page, which leave room for the notes.
-_LINES = 42
+_LINES = 38
 
 
 def render(table: Table) -> str:

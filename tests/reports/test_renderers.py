@@ -54,6 +54,10 @@ EXAMPLES = {
     "few_shot": "few_shot_example",
     "zero_shot": "zero_shot_example",
     "fully_supervised": "fully_supervised_example",
+    "ablation": "ablation_example",
+    "descriptions": "descriptions_example",
+    "reproduction": "reproduction_example",
+    "published_harmonic_means": "example",
 }
 
 
