@@ -5,6 +5,7 @@ The `table` environment between the two comment lines can be pasted into a paper
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -82,8 +83,8 @@ _DOCUMENT = r"""\documentclass{{article}}
 """.replace("%%", "%")
 
 
-#: Lines of rows and titles on one page, which leave room for the notes.
-_LINES = 38
+#: Lines of a page: rows, titles, and notes, which are set smaller.
+_LINES, _FEWEST, _NOTE_LINE, _NOTE_CHARACTERS = 48, 16, 0.65, 130
 
 
 def render(table: Table) -> str:
@@ -91,7 +92,7 @@ def render(table: Table) -> str:
 
     A table that is longer than a page becomes several, with the notes below the last one.
     """
-    pages = _pages(table.groups)
+    pages = _pages(table)
     parts = [_environment(table, groups, number, len(pages)) for number, groups in enumerate(pages, start=1)]
     return _DOCUMENT.format(table="\n".join(line for part in parts for line in part))
 
@@ -113,17 +114,22 @@ def _character(character: str) -> str:
     return rf"\texttt{{U+{ord(character):04X}}}"
 
 
-def _pages(groups: Sequence[RowGroup]) -> list[list[RowGroup]]:
-    """The groups page by page; a group that does not fit goes on on the next page under its title."""
+def _pages(table: Table) -> list[list[RowGroup]]:
+    """The groups page by page; a group that does not fit goes on on the next page under its title.
+
+    Any page has room for the notes, which stand on the last one.
+    """
+    below = sum(1 + len(note) // _NOTE_CHARACTERS for note in notes(table))
+    lines = max(_FEWEST, _LINES - math.ceil(_NOTE_LINE * below))
     pages: list[list[RowGroup]] = [[]]
-    left = _LINES
-    for group in groups:
+    left = lines
+    for group in table.groups:
         rows = group.rows
         while rows:
             # A title needs a line, and at least two rows below it.
             if left < min(len(rows), 2) + 1:
                 pages.append([])
-                left = _LINES
+                left = lines
             pages[-1].append(replace(group, rows=rows[: left - 1]))
             left -= len(pages[-1][-1].rows) + 1
             rows = rows[len(pages[-1][-1].rows) :]
