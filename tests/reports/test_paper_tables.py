@@ -101,9 +101,7 @@ def test_a_table_of_methods_has_the_papers_layout_cells_bold_and_underline(name:
             for separator, text in in_text.items():
                 form = in_markdown if separator == "|" else in_latex
                 escape = markdown.escape if separator == "|" else latex.escape
-                cells = [
-                    form(*rows[row.label][place], ranks[place]) if place in ranks else "" for place in places[2:]
-                ]
+                cells = [form(*rows[row.label][place], ranks[place]) if place in ranks else "" for place in places[2:]]
                 assert cells in [line[2:] for line in lines_of(text, escape(row.label), separator)]
 
 
