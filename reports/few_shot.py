@@ -1,16 +1,19 @@
-"""The few-shot table: top-1 of every method and data set by number of training clips per class."""
+"""The few-shot table and figure: top-1 of every method and data set by number of training clips per class."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench import table_notes, table_parts
 from petl_bench.compare_records import compare
-from petl_bench.comparison import CaseKey, Comparison, bundles
+from petl_bench.comparison import Bundle, CaseKey, Comparison, Configuration, bundles, row_labels
+from petl_bench.figure import Axis, Figure, Point, Series, joined
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
-from petl_bench.table import Column, Table, TableSource
+from petl_bench.table import Cell, Column, Table, TableSource
 from petl_bench.table_parts import Published, Spot
 
 if TYPE_CHECKING:
@@ -62,22 +65,77 @@ class FewShotTable(TableSource):
             commands=tuple(commands(comparison, SETTING, multi_view=True)),
         )
 
+    def figure(self, evidence: Evidence) -> Figure:
+        """Top-1 against the number of shots: one panel for each data set. Raises UsageError where there are no records.
+
+        Rows of several backbones, weights or views have panels of their own.
+        """
+        comparison = compare(evidence.records, SETTING, ["top1"])
+        table_parts.refuse_nothing(comparison, SETTING)
+        found = bundles(comparison.cases, over="shots")
+        panels = [
+            _picture(comparison, rows, bundle, evidence.published)
+            for rows in comparison.groups().values()
+            for bundle in found
+            if any(comparison.of(row, case) for row in rows for case in bundle.cases)
+        ]
+        quoted = any(series.origin == "quoted" for panel in panels for series in panel.series)
+        notes = [
+            *table_notes.seed_notes(comparison),
+            *table_notes.data_notes(comparison, found),
+            *([_QUOTED] if quoted else []),
+        ]
+        return joined(panels, notes)
+
 
 def _accuracies(comparison: Comparison) -> list[Spot]:
     spots = []
     for bundle in bundles(comparison.cases, over="shots"):
-        spots += [
-            Spot(
-                column=Column(f"K={case.shots}", bundle.label),
-                cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(0)),
-                ranked=True,
-                published=_published(case),
-            )
-            for case in bundle.cases
-        ]
-        spots += table_parts.clips(comparison, bundle.label, bundle.cases)
+        spots += [*_by_shots(comparison, bundle), *table_parts.clips(comparison, bundle.label, bundle.cases)]
     return spots
+
+
+def _by_shots(comparison: Comparison, bundle: Bundle) -> list[Spot]:
+    """One column for each number of shots of a data set."""
+    return [
+        Spot(
+            column=Column(f"K={case.shots}", bundle.label),
+            cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(0)),
+            ranked=True,
+            published=_published(case),
+        )
+        for case in bundle.cases
+    ]
 
 
 def _published(case: CaseKey) -> Published | None:
     return (case.dataset, case.shots, "top1") if case.split == _PUBLISHED_SPLIT else None
+
+
+def _picture(
+    comparison: Comparison, rows: Sequence[Configuration], bundle: Bundle, published: pd.DataFrame | None
+) -> Figure:
+    spots, shots = _by_shots(comparison, bundle), [case.shots for case in bundle.cases]
+    labels = row_labels(rows)
+    here = [Series(labels[row], _points(labels[row], shots, [spot.cell(row) for spot in spots])) for row in rows]
+    quoted = [
+        Series(row.label, _points(row.label, shots, row.cells), origin="quoted")
+        for group in table_parts.quoted_groups(published, _PUBLISHED_TABLE, spots)
+        for row in group.rows
+    ]
+    return Figure(
+        name="few_shot",
+        title=f"{bundle.label}: {rows[0].backbone} ({rows[0].weights} weights)",
+        x=Axis("Training clips per class (K)", logarithmic=True, ticks=tuple(shots)),
+        y=Axis("Top-1 (%)"),
+        series=tuple(replace(series, line=True) for series in (*here, *quoted) if series.points),
+    )
+
+
+def _points(label: str, shots: Sequence[int], cells: Sequence[Cell]) -> tuple[Point, ...]:
+    """One point for each number of shots that was run, or is published."""
+    return tuple(
+        Point(number, cell.value, label, None if cell.std is None else (cell.value - cell.std, cell.value + cell.std))
+        for number, cell in zip(shots, cells, strict=True)
+        if isinstance(cell.value, float)
+    )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench.cli.report_all import folder_for_all, write_all
+from petl_bench.cli.report_figure import refuse_without_figure, write_figure
 from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.records import RecordReader, without_garbage_collection, write_atomically
 from petl_bench.registry import TABLES, load_plugin_file
-from petl_bench.render import FORMATS, format_of, render
-from petl_bench.table import Table
+from petl_bench.render import FIGURE_FORMATS, FORMATS, format_of, render
+from petl_bench.table import Table, TableSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,22 +34,26 @@ _SHOWN = 8
     type=click.Path(path_type=Path),
     help="Output folder of `petl-bench run`; may be given several times.",
 )
-@click.option("--table", "name", required=True, help="Which table: petl-bench list tables.")
+@click.option("--table", "name", default=None, help="Which table: petl-bench list tables.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Every table and figure in every format, into the folder --output."
+)
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(list(FORMATS)),
+    type=click.Choice([*FORMATS, *FIGURE_FORMATS]),
     default=None,
-    help="Output format; by default as the suffix of --output says, else terminal.",
+    help="Output format; by default as the suffix of --output says, else terminal. pdf, svg, png: the table's figure.",
 )
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write to this file.")
+@click.option("--output", type=click.Path(path_type=Path), default=None, help="Write to this file.")
 @click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
 )
 def command(
     folders: tuple[Path, ...],
-    name: str,
+    name: str | None,
+    everything: bool,
     output_format: str | None,
     output: Path | None,
     published: bool,
@@ -54,16 +61,37 @@ def command(
 ) -> None:
     """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
 
-    Example: petl-bench report --runs runs --table base2novel --output table.tex
-    """  # fmt: skip
+    \b
+    petl-bench report --runs runs --table base2novel --output table.tex
+    petl-bench report --runs runs --table tradeoff --output figure.pdf
+    petl-bench report --runs runs --all --output results
+    """
     for path in plugins:
         load_plugin_file(path)
+    if everything:
+        folder = folder_for_all(name, output_format, output)
+        write_all(_evidence(folders, published), folder)
+        return
+    if name is None:
+        raise UsageError("which table? Say --table NAME (petl-bench list tables), or --all")
+    if output is not None and output.is_dir():
+        raise UsageError(f"--output {output} is a folder: name a file in it, or say --all")
     source = TABLES.get(name)()
     chosen = output_format or ("terminal" if output is None else format_of(output))
+    if chosen in FIGURE_FORMATS:
+        refuse_without_figure(source, chosen, output)
+        write_figure(source, _evidence(folders, published)(source), chosen, output)
+        return
     with without_garbage_collection():
-        table = source.build(Evidence(_records(folders), source.published() if published else None))
+        table = source.build(_evidence(folders, published)(source))
     _write(table, chosen, output)
     _say_what_is_missing(table, folders)
+
+
+def _evidence(folders: tuple[Path, ...], published: bool) -> Callable[[TableSource], Evidence]:
+    """What a table may read; the records are read once for all tables."""
+    records = _records(folders)
+    return lambda source: Evidence(records, source.published() if published else None)
 
 
 def _records(folders: tuple[Path, ...]) -> pd.DataFrame:
