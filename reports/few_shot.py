@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SETTING = "few_shot"
 _PUBLISHED_TABLE, _PUBLISHED_SPLIT = "3", "1"
+#: The kind of transfer whose published rows the picture shows: all of them would be too many lines to tell apart.
+_DRAWN = "efficient-transfer"
 _QUOTED = (
     f"{table_notes.QUOTED} Table 3: one published list for each number of shots, split 1, without spread. "
     f"{SELECTED_ON_TEST}"
@@ -116,11 +118,11 @@ def _picture(
     comparison: Comparison, rows: Sequence[Configuration], bundle: Bundle, published: pd.DataFrame | None
 ) -> Figure:
     spots, shots = _by_shots(comparison, bundle), [case.shots for case in bundle.cases]
-    labels = row_labels(rows)
+    labels, few = row_labels(rows), None if published is None else published[published["group"] == _DRAWN]
     here = [Series(labels[row], _points(labels[row], shots, [spot.cell(row) for spot in spots])) for row in rows]
     quoted = [
         Series(row.label, _points(row.label, shots, row.cells), origin="quoted")
-        for group in table_parts.quoted_groups(published, _PUBLISHED_TABLE, spots)
+        for group in table_parts.quoted_groups(few, _PUBLISHED_TABLE, spots)
         for row in group.rows
     ]
     return Figure(

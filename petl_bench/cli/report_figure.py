@@ -47,7 +47,7 @@ def write_figure(source: TableSource, evidence: Evidence, output_format: str, ou
         raise UsageError(f"these records give no figure of the table {source.name}")
     content = draw(figure, output_format)
     if output is None:
-        click.get_binary_stream("stdout").write(content)
+        sys.stdout.buffer.write(content)
     else:
         write_atomically(output, content)
         click.echo(f"wrote {output} ({output_format})", err=True)

@@ -1,6 +1,6 @@
 """Figures for papers, drawn by matplotlib as PDF, SVG or PNG. The same figure gives the same bytes; no display is used.
 
-One column of a two-column paper is 3.5 inches wide; a figure of several panels has two in a row, over both columns.
+One column of a two-column paper is 3.5 inches wide; a figure of several panels has two or three in a row, over both.
 Points that were run here are filled, quoted ones hollow; series differ in colour (Okabe and Ito), marker and line
 style, so that they can be told apart in grey too. Title and notes stand in the file's metadata: a paper has captions.
 """
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
 
 COLUMN_INCHES = 3.5
-_ASPECT = 0.78  #: height of a panel over its width
+_ASPECT, _LEAST_INCHES = 0.78, 2.2  #: of a panel: its height over its width, and its least height
 _DPI = 300
+_PAD_INCHES = 0.02
 _POINTS_PER_PIXEL = 72 / _DPI
 _TEXT_POINTS = 7.0
 _LABEL_POINTS = 6.5
-_LABEL_LETTERS, _LINE_LETTERS = 28, 52  #: per line: beside a point; elsewhere
+_LETTERS_PER_INCH = 17
+_LABEL_LETTERS, _LINE_LETTERS = 28, 44  #: per line: beside a point; along an axis or in the legend
 _MARKER_POINTS = 5.0
 #: Black, blue, vermilion, bluish green, reddish purple, orange, sky blue. The eighth, yellow, is too faint on white.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -42,6 +44,13 @@ _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)
 _GREY = "#777777"
 _FRONT: dict[str, Any] = {"color": _GREY, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 1}
 _BARS: dict[str, Any] = {"fmt": "none", "elinewidth": 0.7, "capsize": 1.8, "capthick": 0.7, "zorder": 2}
+#: On white, over the grid and the front, and below points and error bars.
+_NAME: dict[str, Any] = {
+    "fontsize": _LABEL_POINTS,
+    "linespacing": 1.05,
+    "zorder": 1.5,
+    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.3},
+}
 #: How each series looks, by its label and origin.
 _Styles = dict[tuple[str, str], dict[str, Any]]
 _SETTINGS: dict[Any, Any] = {
@@ -99,11 +108,15 @@ def _metadata(figure: Figure, output_format: str) -> dict[str, str | None]:
 
 def _canvas(figure: Figure) -> Canvas:
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    columns = min(len(figure.panels()), 2)
-    rows = math.ceil(len(figure.panels()) / columns)
-    size = COLUMN_INCHES * columns, COLUMN_INCHES * _ASPECT * rows
-    canvas = Canvas(size, dpi=_DPI, layout="constrained")
+    count = len(figure.panels())
+    columns = count if count < 4 else 2 if count == 4 else 3
+    rows, total = math.ceil(count / columns), COLUMN_INCHES * min(columns, 2)
+    width = total / columns
+    height = max(_ASPECT * width, _LEAST_INCHES)
+    layout = ConstrainedLayoutEngine(h_pad=_PAD_INCHES, w_pad=_PAD_INCHES)
+    canvas = Canvas((total, height * rows), dpi=_DPI, layout=layout)
     styles = _styles(figure.panels())
     panels = []
     for index, panel in enumerate(figure.panels()):
@@ -111,7 +124,7 @@ def _canvas(figure: Figure) -> Canvas:
         panels.append(_Panel(axes, panel, _set_x(axes, panel)))
         _draw_panel(panels[-1], styles)
         if panel is not figure or figure.beside:
-            axes.set_title(_wrapped(panel.title, _LINE_LETTERS))
+            axes.set_title(_wrapped(panel.title, int(width * _LETTERS_PER_INCH)))
     _add_legend(canvas, figure.panels(), styles)
     canvas.draw_without_rendering()
     canvas.set_layout_engine("none")  # labels are placed for the axes as they lie now
@@ -181,10 +194,10 @@ def _set_x(axes: Axes, figure: Figure) -> float:
     low, high = min(positive), max(positive)
     decades = max(math.log10(high / low), 0.5)
     zero, has_zero = low * 10 ** (-0.22 * decades), 0 in values
-    left, right = (zero if has_zero else low) * 10 ** (-0.08 * decades), high * 10 ** (0.12 * decades)
+    left, right = (zero if has_zero else low) * 10 ** (-0.08 * decades), high * 10 ** (0.1 * decades)
     axes.set_xscale("log")
     axes.set_xlim(left, right)
-    shown = {tick: f"{tick:g}" for tick in ticks or _ticks(low * 10 ** (-0.05 * decades), right)}
+    shown = {tick: f"{tick:g}" for tick in ticks or _ticks(low * 10 ** (-0.09 * decades), right)}
     if has_zero:
         shown[zero] = "0"
         _break_axis(axes, [low * 10 ** (place * decades) for place in (-0.13, -0.11)])
@@ -203,7 +216,7 @@ def _set_y(axes: Axes, axis: Axis) -> None:
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers between two positive ones: about five, at equal distances as far as round numbers have them."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 4, 5, 7)):
         found = [float(f"{step}e{exponent}") for exponent in exponents for step in steps]
         inside = [tick for tick in found if low <= tick <= high]
         if len(inside) >= 4:
@@ -308,7 +321,7 @@ def _name_points(panel: _Panel) -> None:
 def _label(panel: _Panel, point: Point) -> Annotation:
     text = _wrapped(point.label, _LABEL_LETTERS)
     at = panel.x(point.x), point.y
-    return panel.axes.annotate(text, at, (0, 0), textcoords="offset points", fontsize=_LABEL_POINTS, zorder=6)
+    return panel.axes.annotate(text, at, (0, 0), textcoords="offset points", **_NAME)
 
 
 def _lead(panel: _Panel, label: Annotation, anchor: Place, box: Box) -> None:
