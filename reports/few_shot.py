@@ -85,7 +85,7 @@ class FewShotTable(TableSource):
         notes = [
             *table_notes.seed_notes(comparison),
             *table_notes.data_notes(comparison, found),
-            *([_QUOTED] if quoted else []),
+            *([f"{_QUOTED} Drawn: its {_DRAWN} rows."] if quoted else []),
         ]
         return joined(panels, notes)
 

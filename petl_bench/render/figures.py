@@ -47,6 +47,7 @@ _BARS: dict[str, Any] = {"fmt": "none", "elinewidth": 0.7, "capsize": 1.8, "capt
 #: On white, over the grid and the front, and below points and error bars.
 _NAME: dict[str, Any] = {
     "fontsize": _LABEL_POINTS,
+    "verticalalignment": "bottom",
     "linespacing": 1.05,
     "zorder": 1.5,
     "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.3},
