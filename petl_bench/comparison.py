@@ -76,6 +76,7 @@ class CaseKey:
     dataset_options: str  #: canonical JSON
     manifest_sha256: str
     part: str
+    selected: str  #: "test" where the epoch was selected on the test clips, which honest numbers never are; else ""
 
 
 #: Backbone, weights, their sha256, unusual views, unusual source files: rows that share them are ranked together.
@@ -86,6 +87,7 @@ Comparable = tuple[str, str, str, str, str]
 class Run:
     """One trial of a configuration on a case."""
 
+    trial: str  #: its key
     seed: int
     values: tuple[float, ...]  #: in the order of the metrics that were asked for
     marks: str
@@ -228,6 +230,7 @@ def _case_settings(case: CaseKey) -> dict[str, Any]:
         "protocol": case.setting_version,
         "data version": case.dataset_version,
         "files": case.manifest_sha256[:8],
+        "epoch selected on": case.selected,
     }
 
 

@@ -30,6 +30,13 @@ class Mark:
     meaning: str
 
 
+#: Stands behind the best number of a column and group, and behind those that a test does not tell from it.
+ALIKE = "="
+ALIKE_MEANING = (
+    "a paired test on the same clips and seeds does not tell it from the best of its column and group "
+    "(5 %, Holm-corrected over the table)"
+)
+
 MARKS = {
     mark.word: mark
     for mark in (
@@ -95,10 +102,19 @@ class Row:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows that belong together (and are ranked together, if at all), under a common title."""
+    """Rows that belong together (and are ranked together, if at all), under a common title.
+
+    `section` tells groups of one title apart, such as the families of methods.
+    """
 
     title: str
     rows: tuple[Row, ...]
+    section: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title and section in one line."""
+        return f"{self.title}, {self.section}" if self.section else self.title
 
 
 @dataclass(frozen=True)
@@ -165,6 +181,11 @@ def symbols(marks: Iterable[str]) -> str:
     words = set(marks)
     known = "".join(mark.symbol for word, mark in MARKS.items() if word in words)
     return ",".join([*([known] if known else []), *sorted(words - MARKS.keys())])
+
+
+def signs(cell: Cell) -> str:
+    """What stands behind a cell's number: ALIKE where a test does not tell it from the best, and its marks' symbols."""
+    return (ALIKE if cell.alike else "") + symbols(cell.marks)
 
 
 def ranked(cells: Sequence[Cell], column: Column) -> list[Cell]:

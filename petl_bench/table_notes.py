@@ -45,7 +45,12 @@ def seed_notes(comparison: Comparison) -> list[str]:
 def training_notes(comparison: Comparison) -> list[str]:
     """Backbones with their weights, which epoch was evaluated with which views, and what the tuning cost."""
     rows = comparison.configurations
-    selection = {_SELECTION.get(row.training_values.get("select", ""), "unknown") for row in rows}
+    selection = {
+        _SELECTION["best-on-test"]
+        if case.selected
+        else _SELECTION.get(row.training_values.get("select", ""), "unknown")
+        for row, case in comparison.runs
+    }
     budget = [f"{meaning} {_by_method(rows, name)}" for name, meaning in _BUDGET.items()]
     tried = Counter(row.method for row in rows)
     configurations = ", ".join(f"{method} {count}" for method, count in sorted(tried.items()))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench import table_notes, table_parts
+from petl_bench.cell_statistics import Measure, Place
 from petl_bench.compare_records import compare
 from petl_bench.comparison import CaseKey, Comparison, Run, bundles, case_labels
 from petl_bench.missing_runs import commands
@@ -51,7 +52,7 @@ class BaseToNovelTable(TableSource):
             title=f"Base-to-novel generalisation: top-1 accuracy in percent{_shots(comparison.cases)}",
             corner="Method",
             columns=tuple(spot.column for spot in spots),
-            groups=(*table_parts.run_groups(comparison, spots), *quoted),
+            groups=(*table_parts.run_groups(comparison, spots, evidence), *quoted),
             footers=(
                 *table_notes.seed_notes(comparison),
                 _HARMONIC_MEAN,
@@ -70,11 +71,11 @@ def _harmonic_mean(runs: Sequence[Run]) -> Summary:
     return harmonic_mean_over_seeds(base, novel)
 
 
-#: What stands under every data set: label, published metric, and how it follows from the runs.
-_SHOWN: tuple[tuple[str, str, Callable[[Sequence[Run]], Summary]], ...] = (
-    ("Base", "base_top1", table_parts.mean_of(0)),
-    ("Novel", "novel_top1", table_parts.mean_of(1)),
-    ("HM", "harmonic_mean", _harmonic_mean),
+#: What stands under every data set: label, published metric, how it follows from the runs, and of which evaluations.
+_SHOWN: tuple[tuple[str, str, Callable[[Sequence[Run]], Summary], tuple[str, ...]], ...] = (
+    ("Base", "base_top1", table_parts.mean_of(0), ("base",)),
+    ("Novel", "novel_top1", table_parts.mean_of(1), ("novel",)),
+    ("HM", "harmonic_mean", _harmonic_mean, ("base", "novel")),
 )
 
 
@@ -87,8 +88,9 @@ def _accuracies(comparison: Comparison) -> list[Spot]:
                 cell=table_parts.over_seeds(comparison, case, summary),
                 ranked=True,
                 published=_published(case, metric),
+                measure=Measure(tuple((Place(case, evaluation),) for evaluation in evaluations)),
             )
-            for name, metric, summary in _SHOWN
+            for name, metric, summary, evaluations in _SHOWN
         ]
         spots += table_parts.clips(comparison, label, [case])
     return spots

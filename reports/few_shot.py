@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench import table_notes, table_parts
+from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
 from petl_bench.comparison import Bundle, CaseKey, Comparison, Configuration, bundles, row_labels
 from petl_bench.figure import Axis, Figure, Point, Series, joined
@@ -55,7 +56,7 @@ class FewShotTable(TableSource):
             title="Few-shot recognition: top-1 accuracy in percent, K training clips per class",
             corner="Method",
             columns=tuple(spot.column for spot in spots),
-            groups=(*table_parts.run_groups(comparison, spots), *quoted),
+            groups=(*table_parts.run_groups(comparison, spots, evidence), *quoted),
             footers=(
                 *table_notes.seed_notes(comparison),
                 table_notes.RANKS,
@@ -105,6 +106,7 @@ def _by_shots(comparison: Comparison, bundle: Bundle) -> list[Spot]:
             cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(0)),
             ranked=True,
             published=_published(case),
+            measure=accuracy(Place(case, "test")),
         )
         for case in bundle.cases
     ]
@@ -137,7 +139,11 @@ def _picture(
 def _points(label: str, shots: Sequence[int], cells: Sequence[Cell]) -> tuple[Point, ...]:
     """One point for each number of shots that was run, or is published."""
     return tuple(
-        Point(number, cell.value, label, None if cell.std is None else (cell.value - cell.std, cell.value + cell.std))
+        Point(number, cell.value, label, y_range=_range(cell.value, cell.std), trials=cell.trials)
         for number, cell in zip(shots, cells, strict=True)
         if isinstance(cell.value, float)
     )
+
+
+def _range(mean: float, std: float | None) -> tuple[float, float] | None:
+    return None if std is None else (mean - std, mean + std)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench import table_notes, table_parts
+from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
 from petl_bench.comparison import Bundle, CaseKey, Comparable, Comparison, Configuration, bundles, marks_of, row_labels
 from petl_bench.missing_runs import commands
@@ -62,7 +63,7 @@ class ZeroShotTable(TableSource):
             title=f"Zero-shot transfer from {table_notes.listed(targets.sources, 3)}: top-1 accuracy in percent",
             corner="Method",
             columns=tuple(spot.column for spot in spots),
-            groups=(*table_parts.run_groups(comparison, spots), *quoted),
+            groups=(*table_parts.run_groups(comparison, spots, evidence), *quoted),
             footers=(
                 *_number_notes(targets),
                 _RANKS,
@@ -119,8 +120,15 @@ def _source(case: CaseKey) -> str:
 def _accuracies(targets: _Targets) -> list[Spot]:
     spots = []
     for bundle in targets.bundles:
-        column = Column("Top-1", bundle.label)
-        spots.append(Spot(column, _over_splits(targets, bundle), ranked=True, published=_published(bundle)))
+        spots.append(
+            Spot(
+                column=Column("Top-1", bundle.label),
+                cell=_over_splits(targets, bundle),
+                ranked=True,
+                published=_published(bundle),
+                measure=accuracy(*(Place(case, "target") for case in bundle.cases)),
+            )
+        )
         spots += table_parts.clips(targets.comparison, bundle.label, bundle.cases, added=True)
     return spots
 
@@ -143,7 +151,8 @@ def _over_splits(targets: _Targets, bundle: Bundle) -> Callable[[Configuration],
         else:
             splits = summarise([table_parts.mean_of(0)(comparison.of(row, case)).mean for case in cases])
             marks = {word for case in cases for word in marks_of(comparison, row, case)}
-            found = Cell(splits.mean, splits.std, splits.n, marks=tuple(sorted(marks)))
+            trials = tuple(run.trial for case in cases for run in comparison.of(row, case))
+            found = Cell(splits.mean, splits.std, splits.n, marks=tuple(sorted(marks)), trials=trials)
         if targets.is_usual(row, bundle):
             return found
         return replace(found, marks=tuple(sorted({*found.marks, "partial-splits"})))

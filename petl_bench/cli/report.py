@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench.cli.gather import MANY_TRIALS, gather
 from petl_bench.cli.report_all import folder_for_all, write_all
 from petl_bench.cli.report_figure import refuse_without_figure, write_figure
 from petl_bench.errors import UsageError
-from petl_bench.evidence import Evidence
-from petl_bench.records import RecordReader, without_garbage_collection, write_atomically
+from petl_bench.explain import explain as explained
+from petl_bench.files import write_atomically
+from petl_bench.records import without_garbage_collection
 from petl_bench.registry import TABLES, load_plugin_file
 from petl_bench.render import FIGURE_FORMATS, FORMATS, format_of, render
-from petl_bench.table import Table, TableSource
-
-if TYPE_CHECKING:
-    import pandas as pd
+from petl_bench.table import Spread, Table
 
 _SHOWN = 8
 
@@ -34,7 +32,7 @@ _SHOWN = 8
     type=click.Path(path_type=Path),
     help="Output folder of `petl-bench run`; may be given several times.",
 )
-@click.option("--table", "name", default=None, help="Which table: petl-bench list tables.")
+@click.option("--table", "name", help="Which table: petl-bench list tables.")
 @click.option(
     "--all", "everything", is_flag=True, help="Every table and figure in every format, into the folder --output."
 )
@@ -48,6 +46,27 @@ _SHOWN = 8
 @click.option("--output", type=click.Path(path_type=Path), default=None, help="Write to this file.")
 @click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
 @click.option(
+    "--baseline", default="", metavar="METHOD", help="Show the difference from this method beside each number."
+)
+@click.option(
+    "--spread",
+    type=click.Choice(["std", "interval"]),
+    default="std",
+    show_default=True,
+    help="Beside each number: the standard deviation over seeds, or the 95 % interval.",
+)
+@click.option(
+    "--statistics/--no-statistics",
+    default=None,
+    help=f"Intervals and paired tests from the predictions; by default with up to {MANY_TRIALS:,} trials.",
+)
+@click.option(
+    "--explain",
+    nargs=3,
+    metavar="TABLE ROW COLUMN",
+    help='The records, commands and files behind one cell, e.g. --explain base2novel msta "motion HM".',
+)
+@click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
 )
 def command(
@@ -57,6 +76,10 @@ def command(
     output_format: str | None,
     output: Path | None,
     published: bool,
+    baseline: str,
+    spread: Spread,
+    statistics: bool | None,
+    explain: tuple[str, str, str] | None,
     plugins: tuple[Path, ...],
 ) -> None:
     """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
@@ -69,42 +92,39 @@ def command(
     for path in plugins:
         load_plugin_file(path)
     if everything:
-        folder = folder_for_all(name, output_format, output)
-        write_all(_evidence(folders, published), folder)
+        folder = folder_for_all(name or (explain and explain[0]), output_format, output)
+        write_all(gather(folders, statistics=statistics, baseline=baseline), folder, published=published, spread=spread)
         return
-    if name is None:
-        raise UsageError("which table? Say --table NAME (petl-bench list tables), or --all")
+    name = _table_name(name, explain)
     if output is not None and output.is_dir():
         raise UsageError(f"--output {output} is a folder: name a file in it, or say --all")
     source = TABLES.get(name)()
     chosen = output_format or ("terminal" if output is None else format_of(output))
     if chosen in FIGURE_FORMATS:
         refuse_without_figure(source, chosen, output)
-        write_figure(source, _evidence(folders, published)(source), chosen, output)
-        return
     with without_garbage_collection():
-        table = source.build(_evidence(folders, published)(source))
+        evidence = gather(
+            folders, statistics=statistics, baseline=baseline, quoted=source.published() if published else None
+        )
+        if chosen in FIGURE_FORMATS:
+            write_figure(source, evidence, chosen, output)
+            return
+        table = replace(source.build(evidence), spread=spread)
+    if explain:
+        for line in explained(table, explain[1], explain[2], folders):
+            click.echo(line)
+        return
     _write(table, chosen, output)
     _say_what_is_missing(table, folders)
 
 
-def _evidence(folders: tuple[Path, ...], published: bool) -> Callable[[TableSource], Evidence]:
-    """What a table may read; the records are read once for all tables."""
-    records = _records(folders)
-    return lambda source: Evidence(records, source.published() if published else None)
-
-
-def _records(folders: tuple[Path, ...]) -> pd.DataFrame:
-    reader = RecordReader(folders)
-    records = reader.frame()
-    for problem in reader.problems[:_SHOWN]:
-        click.echo(f"left out: {problem}", err=True)
-    if len(reader.problems) > _SHOWN:
-        click.echo(f"left out: {len(reader.problems) - _SHOWN} more records, for reasons such as these", err=True)
-    if records.empty:
-        where = ", ".join(map(str, folders))
-        raise UsageError(f"no record of a finished trial under {where}. See: petl-bench status --runs {folders[0]}")
-    return records
+def _table_name(name: str | None, explain: tuple[str, str, str] | None) -> str:
+    if explain and name not in (None, explain[0]):
+        raise UsageError(f"--explain names the table {explain[0]}, --table another one: {name}")
+    chosen = explain[0] if explain else name
+    if chosen is None:
+        raise UsageError("--table TABLE is missing: say which table, or --all. See: petl-bench list tables")
+    return chosen
 
 
 def _write(table: Table, output_format: str, output: Path | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from petl_bench.render import FIGURE_FORMATS, FORMATS, render
 
 if TYPE_CHECKING:
     from petl_bench.evidence import Evidence
-    from petl_bench.table import TableSource
+    from petl_bench.table import Spread, TableSource
 
 
 def folder_for_all(table: str | None, output_format: str | None, output: Path | None) -> Path:
@@ -27,7 +28,7 @@ def folder_for_all(table: str | None, output_format: str | None, output: Path | 
     return output
 
 
-def write_all(evidence: Callable[[TableSource], Evidence], folder: Path) -> None:
+def write_all(evidence: Evidence, folder: Path, *, published: bool, spread: Spread) -> None:
     """Write tables/NAME.SUFFIX and figures/NAME.SUFFIX; a table without records is named and left out.
 
     Raises UsageError where no table has records.
@@ -37,19 +38,20 @@ def write_all(evidence: Callable[[TableSource], Evidence], folder: Path) -> None
         try:
             if name in broken:
                 raise UsageError(broken[name])
-            written += _write(TABLES.get(name)(), evidence, folder)
+            source = TABLES.get(name)()
+            own = replace(evidence, published=source.published() if published else None)
+            written += _write(source, own, folder, spread)
         except UsageError as error:
             click.echo(f"left out {name}: {error}", err=True)
     if not written:
         raise UsageError("no table could be made of these records; the reasons stand above")
 
 
-def _write(source: TableSource, evidence: Callable[[TableSource], Evidence], folder: Path) -> int:
+def _write(source: TableSource, evidence: Evidence, folder: Path, spread: Spread) -> int:
     """Write one table and its figure, and return how many files there are."""
     from petl_bench.render.figures import draw
 
-    found = evidence(source)
-    table, figure = source.build(found), source.figure(found)
+    table, figure = replace(source.build(evidence), spread=spread), source.figure(evidence)
     texts = {suffixes[0]: render(table, kind).encode() for kind, suffixes in FORMATS.items()}
     pictures = {suffixes[0]: draw(figure, kind) for kind, suffixes in FIGURE_FORMATS.items()} if figure else {}
     _write_files(folder / "tables", source.name, texts)
