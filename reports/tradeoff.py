@@ -187,7 +187,7 @@ def _panel(
         comparison=replace(
             comparison, runs={(row, case): comparison.of(row, case) for row in shown for case in common}
         ),
-        labels={row: labels[row] for row in shown},
+        labels=row_labels(shown),
         quoted=tuple(_quoted(published, common)),
         notes=tuple(f"{title}, {data}: {meaning}: {table_notes.listed(them, 6)}." for them, meaning in notes if them),
     )
