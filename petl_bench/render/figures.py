@@ -33,9 +33,11 @@ _PAD_INCHES = 0.02
 _POINTS_PER_PIXEL = 72 / _DPI
 _TEXT_POINTS = 7.0
 _LABEL_POINTS = 6.5
-_LETTERS_PER_INCH = 17
+_LETTERS_PER_INCH, _HANDLE_LETTERS = 17, 7  #: the latter: what a legend's sample and its spaces take
 _LABEL_LETTERS, _LINE_LETTERS = 28, 44  #: per line: beside a point; along an axis or in the legend
 _MARKER_POINTS = 5.0
+#: Of one panel, whose names have room beside them; where there are more, a legend names the series.
+_MOST_NAMED = 20
 #: Black, blue, vermilion, bluish green, reddish purple, orange, sky blue. The eighth, yellow, is too faint on white.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 #: Their numbers have no common divisor with that of the colours: it takes 35 series until a pair comes again.
@@ -43,6 +45,7 @@ _MARKERS = ("o", "s", "^", "D", "v")
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _GREY = "#777777"
 _FRONT: dict[str, Any] = {"color": _GREY, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 1}
+_NO_LINE = {"linestyle": "none"}
 _BARS: dict[str, Any] = {"fmt": "none", "elinewidth": 0.7, "capsize": 1.8, "capthick": 0.7, "zorder": 2}
 #: On white, over the grid and the front, and below points and error bars.
 _NAME: dict[str, Any] = {
@@ -126,11 +129,11 @@ def _canvas(figure: Figure) -> Canvas:
         _draw_panel(panels[-1], styles)
         if panel is not figure or figure.beside:
             axes.set_title(_wrapped(panel.title, int(width * _LETTERS_PER_INCH)))
-    _add_legend(canvas, figure.panels(), styles)
+    _add_legend(canvas, figure, styles)
     canvas.draw_without_rendering()
     canvas.set_layout_engine("none")  # labels are placed for the axes as they lie now
     for drawn in panels:
-        if drawn.figure.name_points:
+        if _are_named(figure):
             _name_points(drawn)
     return canvas
 
@@ -174,7 +177,7 @@ def _draw_panel(panel: _Panel, styles: _Styles) -> None:
 
 def _draw_series(panel: _Panel, series: Series, style: dict[str, Any]) -> None:
     x, y = [panel.x(point.x) for point in series.points], [point.y for point in series.points]
-    panel.axes.plot(x, y, **(style if series.line else {**style, "linestyle": "none"}))
+    panel.axes.plot(x, y, **(style if series.line else {**style, **_NO_LINE}))
     for at, point in zip(x, series.points, strict=True):
         if point.y_range is not None:
             below, above = point.y - point.y_range[0], point.y_range[1] - point.y
@@ -257,36 +260,21 @@ def _style(index: int, origin: str) -> dict[str, Any]:
     }
 
 
-def _add_legend(canvas: Canvas, panels: Sequence[Figure], styles: _Styles) -> None:
-    """Above the panels: the series where points have no names; what is quoted; the front."""
+def _add_legend(canvas: Canvas, figure: Figure, styles: _Styles) -> None:
+    """Above the panels; nothing where there is nothing to explain."""
     from matplotlib.lines import Line2D
 
-    entries: list[tuple[str, dict[str, Any]]] = []
-    if not all(panel.name_points for panel in panels):
-        lines = {series.label for panel in panels for series in panel.series if series.line}
-        quoted = {"quoted": " (quoted)", "run": ""}
-        entries += [
-            (label + quoted[origin], style if label in lines else {**style, "linestyle": "none"})
-            for (label, origin), style in styles.items()
-        ]
-    elif "quoted" in {origin for _, origin in styles}:
-        plain = {**_style(0, "run"), "linestyle": "none", "color": _GREY}
-        entries += [
-            ("run here", {**plain, "markerfacecolor": _GREY}),
-            ("quoted", {**plain, "markerfacecolor": "white"}),
-        ]
-    if any(panel.front for panel in panels):
-        entries.append(("Pareto front", _FRONT))
+    entries = _entries(figure, styles)
     if not entries:
         return
     texts = [_wrapped(label, _LINE_LETTERS) for label, _ in entries]
     letters = max(len(line) for text in texts for line in text.splitlines() or [""])
-    width = canvas.get_size_inches()[0]
+    room = int(canvas.get_size_inches()[0] * _LETTERS_PER_INCH * 1.2)
     legend = canvas.legend(
         [Line2D([], [], **style) for _, style in entries],
         [""] * len(entries),
         loc="outside upper center",
-        ncols=max(1, min(len(entries), int(width * 20 / (letters + 7)))),
+        ncols=max(1, min(len(entries), room // (letters + _HANDLE_LETTERS))),
         frameon=False,
         handlelength=2.4,
         columnspacing=1.2,
@@ -297,7 +285,29 @@ def _add_legend(canvas: Canvas, panels: Sequence[Figure], styles: _Styles) -> No
         entry.set_text(text)
 
 
+def _entries(figure: Figure, styles: _Styles) -> list[tuple[str, dict[str, Any]]]:
+    """What the legend explains: the series where points have no names, else what is quoted; and the front."""
+    front = [("Pareto front", _FRONT)] if any(panel.front for panel in figure.panels()) else []
+    if not _are_named(figure):
+        lines = {series.label for panel in figure.panels() for series in panel.series if series.line}
+        return [
+            (label if origin == "run" else f"{label} (quoted)", style if label in lines else {**style, **_NO_LINE})
+            for (label, origin), style in styles.items()
+        ] + front
+    if "quoted" not in {origin for _, origin in styles}:
+        return front
+    plain = {**_style(0, "run"), **_NO_LINE, "color": _GREY}
+    kinds = [(kind, {**plain, "markerfacecolor": face}) for kind, face in (("run here", _GREY), ("quoted", "white"))]
+    return kinds + front
+
+
 # Labels of points
+
+
+def _are_named(figure: Figure) -> bool:
+    """Whether names stand beside the points; in all panels or in none."""
+    counts = [sum(len(series.points) for series in panel.series) for panel in figure.panels()]
+    return figure.name_points and max(counts) <= _MOST_NAMED
 
 
 def _name_points(panel: _Panel) -> None:

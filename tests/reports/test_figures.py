@@ -162,6 +162,13 @@ def test_quoted_points_are_hollow_and_the_legend_says_so(monkeypatch: pytest.Mon
     assert styles["my_method", "run"]["markerfacecolor"] == styles["my_method", "run"]["color"]
 
 
+def test_where_there_is_no_room_for_names_a_legend_names_the_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = tuple(Point(1.0 + index, 60.0, f"variant {index}") for index in range(30))
+    texts = _texts(monkeypatch, Figure("f", "T", Axis("x"), Axis("y"), (Series("lora", points),), name_points=True))
+    assert "variant" not in texts
+    assert "lora" in texts
+
+
 def test_many_series_differ_in_colour_marker_or_line() -> None:
     looks = [figures._style(index, "run") for index in range(35)]
     assert len({(look["color"], look["marker"], str(look["linestyle"])) for look in looks}) == 35
