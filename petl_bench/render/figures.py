@@ -68,7 +68,6 @@ _SETTINGS: dict[Any, Any] = {
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -132,8 +131,8 @@ def _canvas(figure: Figure) -> Canvas:
     _add_legend(canvas, figure, styles)
     canvas.draw_without_rendering()
     canvas.set_layout_engine("none")  # labels are placed for the axes as they lie now
-    for drawn in panels:
-        if _are_named(figure):
+    if _are_named(figure):
+        for drawn in panels:
             _name_points(drawn)
     return canvas
 
