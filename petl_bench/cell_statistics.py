@@ -56,11 +56,13 @@ class CellStatistics:
         """For each row its sides, of panels on the clips and seeds that all rows have; None where there are none."""
         places = [place for side in measure.sides for place in side if self._has(place, rows)]
         seeds = self._shared_seeds(places, rows)
+        if not seeds:
+            return None
         found: list[list[list[Any]]] = [[] for _ in rows]
         for side in measure.sides:
             panels = [self._panels(place, rows, seeds) for place in side if place in places]
             whole = [each for each in panels if each is not None]
-            if not seeds or not whole or len(whole) < len(panels):
+            if not whole or len(whole) < len(panels):
                 return None
             for index in range(len(rows)):
                 found[index].append([each[index] for each in whole])

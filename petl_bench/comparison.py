@@ -230,7 +230,7 @@ def _case_settings(case: CaseKey) -> dict[str, Any]:
         "protocol": case.setting_version,
         "data version": case.dataset_version,
         "files": case.manifest_sha256[:8],
-        "epoch selected on": case.selected,
+        "epoch": f"best on {case.selected}" if case.selected else "",
     }
 
 
@@ -252,7 +252,7 @@ def differences_in(settings: Mapping[Any, Mapping[str, Any]], family: Any) -> di
 
 
 def _label(name: str, differences: Mapping[str, Any]) -> str:
-    inside = ", ".join(f"{setting}={text_of(value)}" for setting, value in differences.items())
+    inside = ", ".join(f"{setting}={text_of(value)}" for setting, value in differences.items() if value != "")
     return f"{name} ({inside})" if inside else name
 
 

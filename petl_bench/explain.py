@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from petl_bench.errors import StoreError, unknown
 from petl_bench.records import read_record
 from petl_bench.render import clean, number
 from petl_bench.table import ALIKE_MEANING, Cell, Column, Row, Table, mark_of
-from petl_bench.trial_command import command_of
+from petl_bench.trial_command import commands_of
 
 
 def explain(table: Table, row: str, column: str, folders: Sequence[Path]) -> Iterator[str]:
@@ -21,8 +22,7 @@ def explain(table: Table, row: str, column: str, folders: Sequence[Path]) -> Ite
     for title, found, cell, where in _cells(table, row, column):
         yield f"{clean(title)} / {clean(found.label)} / {clean(_full(where))}"
         yield from (f"  {line}" for line in _about(cell, where, found))
-        for trial in cell.trials:
-            yield from (f"  {line}" for line in _about_trial(trial, folders))
+        yield from (f"  {line}" for line in _about_trials(cell.trials, folders))
 
 
 def _cells(table: Table, row: str, column: str) -> list[tuple[str, Row, Cell, Column]]:
@@ -71,20 +71,27 @@ def _about(cell: Cell, column: Column, row: Row) -> Iterator[str]:
         yield "counted or worked out from the row's records, not from single ones"
 
 
-def _about_trial(trial: str, folders: Sequence[Path]) -> Iterator[str]:
-    folder = next((each / "trials" / trial for each in folders if (each / "trials" / trial).is_dir()), None)
-    yield f"trial {trial}"
-    if folder is None:
-        yield "  its folder is gone"
-        return
-    try:
-        record = read_record(folder)
-    except StoreError as error:
-        yield f"  {error}"
-        return
-    yield f"  metrics: {', '.join(f'{name} {value:.6g}' for name, value in record['metrics'].items())}"
-    yield f"  made {record['created']} on {record['environment'].get('device', 'an unnamed device')}"
-    yield f"  command: {command_of(record['trial'])}"
-    for file in sorted(folder.iterdir()):
-        if file.is_file():
-            yield f"  file: {file}"
+def _about_trials(trials: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:
+    found = []
+    for trial in trials:
+        yield f"trial {trial}"
+        folder = next((each / "trials" / trial for each in folders if (each / "trials" / trial).is_dir()), None)
+        if folder is None:
+            yield "  its folder is gone"
+            continue
+        try:
+            record = read_record(folder)
+        except StoreError as error:
+            yield f"  {error}"
+            continue
+        found.append(record["trial"])
+        yield f"  seed {record['trial']['seed']}, made {record['created']}, {_device(record)}"
+        yield f"  metrics: {', '.join(f'{name} {value:.6g}' for name, value in record['metrics'].items())}"
+        yield f"  folder: {folder}"
+        yield f"  files: {', '.join(sorted(file.name for file in folder.iterdir() if file.is_file()))}"
+    for command in commands_of(found):
+        yield f"command: {command}"
+
+
+def _device(record: Mapping[str, Any]) -> str:
+    return f"device {record['environment'].get('device', 'not recorded')}"

@@ -61,13 +61,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Needed:
-    """What would settle a difference of the size seen: in all so many times the clips, or in all so many seeds.
+    """What would settle a difference of the size seen: so many times the clips, or in all so many seeds, or both.
 
-    None: no number would do, since what the other one leaves open is too much.
+    None: no number would do, since what the other one leaves open is too much. `both_factor`: that many times the clips
+    and that many times the seeds.
     """
 
     clips_factor: float | None
     seeds: int | None
+    both_factor: float
 
 
 def interval(sides: Sequence[Side]) -> tuple[float, float]:
@@ -82,7 +84,7 @@ def interval(sides: Sequence[Side]) -> tuple[float, float]:
     random = _random()
     drawn = _measure([_drawn_side(side, None, random)[0] for side in sides])
     drawn = drawn + _seed_noise(_by_seed(sides), random)
-    return _within(drawn, 0.0, 100.0)
+    return _around(float(_measure([_side_value(side) for side in sides])), drawn, 0.0, 100.0)
 
 
 def difference(a: Sequence[Side], b: Sequence[Side]) -> Difference:
@@ -106,9 +108,10 @@ def difference(a: Sequence[Side], b: Sequence[Side]) -> Difference:
     else:
         below, above = float((drawn_all <= 0).sum()), float((drawn_all >= 0).sum())
         p_value = min(1.0, 2 * (min(below, above) + 1) / (_DRAWS + 1))
+    value = float(_measure([_side_value(side) for side in a]) - _measure([_side_value(side) for side in b]))
     return Difference(
-        value=float(_measure([_side_value(side) for side in a]) - _measure([_side_value(side) for side in b])),
-        interval=_within(drawn_all, -100.0, 100.0),
+        value=value,
+        interval=_around(value, drawn_all, -100.0, 100.0),
         p_value=p_value,
         seeds=seeds,
         clips=clips,
@@ -141,7 +144,9 @@ def needed(found: Difference) -> Needed:
     Clips: the same seeds, and so many times the clips. Seeds: the same clips, and so many seeds in all. From the
     variances seen, which are themselves rough.
     """
-    return Needed(_clips_factor(found), _seeds(found))
+    variance = found.clip_share + (found.seed_share or 0.0)
+    both = variance * (_normal_quantile() / found.value) ** 2 if found.value else math.inf
+    return Needed(_clips_factor(found), _seeds(found), both)
 
 
 def _clips_factor(found: Difference) -> float | None:
@@ -241,8 +246,12 @@ def _measure(sides: Sequence[Any]) -> Any:
     return 2 * first * second / total
 
 
-def _within(drawn: np.ndarray, low: float, high: float) -> tuple[float, float]:
+def _around(value: float, drawn: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """The interval of the draws, between `low` and `high`; it always holds the value itself.
+
+    In steps of 0.01: what lies below is the chance of the draws.
+    """
     import numpy as np
 
     ends = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
-    return max(low, float(ends[0])), min(high, float(ends[1]))
+    return max(low, min(value, round(float(ends[0]), 2))), min(high, max(value, round(float(ends[1]), 2)))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from petl_bench.evidence import Evidence
     from petl_bench.figure import Figure
+    from petl_bench.table_parts import Compared
 
 #: `run`: from records; `quoted`: somebody else's number, with its source; `absent`: not there, with the reason.
 Origin = Literal["run", "quoted", "absent"]
@@ -165,6 +166,13 @@ class TableSource:
         Raises UsageError where no record fits the table.
         """
         raise NotImplementedError(f"{type(self).__name__} must define build(self, evidence)")
+
+    def compared(self, records: pd.DataFrame) -> Compared | None:
+        """The comparison behind the table, for `petl-bench compare`; None where it is not one of runs on clips.
+
+        Raises UsageError as `build` does.
+        """
+        return None
 
     def figure(self, evidence: Evidence) -> Figure | None:
         """The picture of these records; None where this table has none. Raises UsageError as `build` does."""

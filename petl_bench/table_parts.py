@@ -35,6 +35,14 @@ class Spot:
     measure: Measure | None = None
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a table shows of its records: a comparison, and its columns."""
+
+    comparison: Comparison
+    spots: list[Spot]
+
+
 #: Kinds of methods, as the tables of papers group them.
 FAMILIES = ("zero-shot", "parameter-efficient", "full fine-tuning")
 NOT_RUN = Cell(origin="absent", source="not run")

@@ -1,17 +1,23 @@
-"""The command that would run one recorded trial again, with every value spelled out."""
+"""The command that would run recorded trials again, with every value spelled out."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from petl_bench.comparison import text_of
 
 
-def command_of(trial: Mapping[str, Any]) -> str:
-    """The command for the trial of a record (the fields of `petl_bench.trial.Trial`)."""
-    return shlex.join(["petl-bench", "run", *_flags(trial)])
+def commands_of(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The commands for the trials of some records (the fields of `petl_bench.trial.Trial`); one for all seeds."""
+    seeds: dict[tuple[str, ...], list[int]] = {}
+    for trial in trials:
+        seeds.setdefault(tuple(_flags(trial)), []).append(trial["seed"])
+    return [
+        shlex.join(["petl-bench", "run", *flags, "--seeds", ",".join(map(str, sorted(found)))])
+        for flags, found in seeds.items()
+    ]
 
 
 def _flags(trial: Mapping[str, Any]) -> Iterator[str]:
@@ -19,7 +25,6 @@ def _flags(trial: Mapping[str, Any]) -> Iterator[str]:
     yield from ("--datasets", trial["dataset"], "--backbone", trial["backbone"])
     if trial["weights"] != "packaged":
         yield from ("--weights", trial["weights"])
-    yield from ("--seeds", str(trial["seed"]))
     if trial["split"]:
         yield from ("--splits", trial["split"])
     if trial["shots"]:

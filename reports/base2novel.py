@@ -14,7 +14,7 @@ from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
 from petl_bench.statistics import Summary, harmonic_mean_over_seeds
 from petl_bench.table import Column, Table, TableSource
-from petl_bench.table_parts import Published, Spot
+from petl_bench.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,11 +41,16 @@ class BaseToNovelTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
+    def compared(self, records: pd.DataFrame) -> Compared:
+        """The records of this setting, and the columns. Raises UsageError where there are none."""
+        comparison = compare(records, SETTING, METRICS)
+        table_parts.refuse_nothing(comparison, SETTING)
+        return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(comparison)])
+
     def build(self, evidence: Evidence) -> Table:
         """The table of all base2novel records. Raises UsageError where there are none."""
-        comparison = compare(evidence.records, SETTING, METRICS)
-        table_parts.refuse_nothing(comparison, SETTING)
-        spots = [*table_parts.trained(comparison), *_accuracies(comparison)]
+        found = self.compared(evidence.records)
+        comparison, spots = found.comparison, found.spots
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="base2novel",

@@ -15,7 +15,7 @@ from petl_bench.figure import Axis, Figure, Point, Series, joined
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
 from petl_bench.table import Cell, Column, Table, TableSource
-from petl_bench.table_parts import Published, Spot
+from petl_bench.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,11 +45,16 @@ class FewShotTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
+    def compared(self, records: pd.DataFrame) -> Compared:
+        """The records of this setting, and the columns. Raises UsageError where there are none."""
+        comparison = compare(records, SETTING, ["top1"])
+        table_parts.refuse_nothing(comparison, SETTING)
+        return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(comparison)])
+
     def build(self, evidence: Evidence) -> Table:
         """The table of all few-shot records. Raises UsageError where there are none."""
-        comparison = compare(evidence.records, SETTING, ["top1"])
-        table_parts.refuse_nothing(comparison, SETTING)
-        spots = [*table_parts.trained(comparison), *_accuracies(comparison)]
+        found = self.compared(evidence.records)
+        comparison, spots = found.comparison, found.spots
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="few_shot",
@@ -73,8 +78,7 @@ class FewShotTable(TableSource):
 
         Rows of several backbones, weights or views have panels of their own.
         """
-        comparison = compare(evidence.records, SETTING, ["top1"])
-        table_parts.refuse_nothing(comparison, SETTING)
+        comparison = self.compared(evidence.records).comparison
         found = bundles(comparison.cases, over="shots")
         panels = [
             _picture(comparison, rows, bundle, evidence.published)

@@ -13,7 +13,7 @@ from petl_bench.comparison import CaseKey, Comparison, bundles, case_labels
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import published_numbers
 from petl_bench.table import Column, Table, TableSource
-from petl_bench.table_parts import Published, Spot
+from petl_bench.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +42,16 @@ class FullySupervisedTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
+    def compared(self, records: pd.DataFrame) -> Compared:
+        """The records of this setting, and the columns. Raises UsageError where there are none."""
+        comparison = compare(records, SETTING, list(METRICS))
+        table_parts.refuse_nothing(comparison, SETTING)
+        return Compared(comparison, [*_trained(comparison), *_accuracies(comparison)])
+
     def build(self, evidence: Evidence) -> Table:
         """The table of all fully-supervised records. Raises UsageError where there are none."""
-        comparison = compare(evidence.records, SETTING, list(METRICS))
-        table_parts.refuse_nothing(comparison, SETTING)
-        spots = [*_trained(comparison), *_accuracies(comparison)]
+        found = self.compared(evidence.records)
+        comparison, spots = found.comparison, found.spots
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="fully_supervised",

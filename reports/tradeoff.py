@@ -170,7 +170,7 @@ def _panels(comparison: Comparison, published: pd.DataFrame | None) -> list[_Pan
 def _panel(
     comparison: Comparison, rows: Sequence[Configuration], cases: Sequence[CaseKey], published: pd.DataFrame | None
 ) -> _Panel:
-    labels, names = row_labels(rows), case_labels(cases)
+    labels, names = row_labels(rows), case_labels(comparison.cases, besides="shots")
     having, common = _common(comparison, rows, cases)
     shown = [row for row in having if _seeds(comparison, row, common)]
     title = f"{rows[0].backbone} ({rows[0].weights} weights)"

@@ -18,7 +18,7 @@ from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import published_numbers
 from petl_bench.statistics import summarise
 from petl_bench.table import Cell, Column, Table, TableSource
-from petl_bench.table_parts import NOT_RUN, Published, Spot
+from petl_bench.table_parts import NOT_RUN, Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,12 +51,17 @@ class ZeroShotTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
+    def compared(self, records: pd.DataFrame) -> Compared:
+        """The records of targets, and the columns. Raises UsageError where there are none."""
+        comparison = compare(records, SETTING, ["top1"], part=_PART)
+        table_parts.refuse_nothing(comparison, SETTING)
+        return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(_Targets(comparison))])
+
     def build(self, evidence: Evidence) -> Table:
         """The table of all records of targets. Raises UsageError where there are none."""
-        comparison = compare(evidence.records, SETTING, ["top1"], part=_PART)
-        table_parts.refuse_nothing(comparison, SETTING)
+        found = self.compared(evidence.records)
+        comparison, spots = found.comparison, found.spots
         targets = _Targets(comparison)
-        spots = [*table_parts.trained(comparison), *_accuracies(targets)]
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="zero_shot",

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from petl_bench.render import clean, marked, notes, number
-from petl_bench.table import ALIKE, Cell, Column, Spread, Table, symbols
+from petl_bench.table import ALIKE, Cell, Column, RowGroup, Spread, Table, symbols
 
 _PADDING = 2  #: between columns, one of them the divider
 _WIDTH = 80
@@ -68,6 +68,7 @@ def _parts(table: Table, width: int) -> list[list[int]]:
 def _label_width(table: Table, width: int) -> int:
     """Wide enough for the rows; for the titles of groups too where a single part leaves room."""
     labels = [_label(row.label, row.marks) for group in table.groups for row in group.rows]
+    labels += [_section(group) for group in table.groups]
     longest = min(max(map(cell_len, labels), default=0), _LABEL_WIDTH)
     spare = width - _PADDING - sum(each + _PADDING for each in _column_widths(table))
     titles = max((cell_len(clean(group.title)) for group in table.groups), default=0)
@@ -95,6 +96,10 @@ def _label(label: str, marks: tuple[str, ...]) -> str:
     return "  " + marked(clean(label), symbols(marks))
 
 
+def _section(group: RowGroup) -> str:
+    return clean(group.section)
+
+
 def _grid(table: Table, indices: list[int], width: int, styled: bool) -> RichTable:
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _PADDING - 1, 0, 0))
     grid.add_column(Text("\n" + clean(table.corner)), width=_label_width(table, width), overflow="fold")
@@ -113,7 +118,7 @@ def _grid(table: Table, indices: list[int], width: int, styled: bool) -> RichTab
             grid.add_row(Text(clean(group_of_rows.title), style="italic"))
             title = group_of_rows.title
         if group_of_rows.section:
-            grid.add_row(Text(" " + clean(group_of_rows.section), style="italic"))
+            grid.add_row(Text(_section(group_of_rows), style="italic"))
         for row in group_of_rows.rows:
             cells = [_styled(row.cells[index], table.columns[index], table.spread, styled) for index in indices]
             grid.add_row(Text(_label(row.label, row.marks)), *cells)

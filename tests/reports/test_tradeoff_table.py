@@ -97,6 +97,15 @@ def test_shots_and_backbones_are_groups_and_panels_of_their_own(store: Store, ru
     assert [group.title for group in table_of(runs, "tradeoff").groups] == [f"Run here: {title}" for title in titles]
 
 
+def test_numbers_selected_on_test_are_a_panel_of_their_own_without_a_front(store: Store, runs: Path) -> None:
+    store(50.0, 50.0)
+    store(60.0, 60.0, training={"select": "best-on-test"}, marks=["best-on-test"])
+    honest, other = figure_of(runs, "tradeoff").panels()
+    assert other.title == "viclip-tiny (packaged weights), 16 shots, motion (epoch=best on test)"
+    assert (len(honest.front or ()), other.front) == (1, None)
+    assert list(points_of(other)) == ["msta [T]"]
+
+
 def test_points_carry_their_interval_and_their_records(tradeoff_example: Path) -> None:
     by_seeds = points_of(figure_of(tradeoff_example, "tradeoff"))["lora"]
     assert (by_seeds.x, len(by_seeds.trials)) == (0.036864, 6)
