@@ -347,7 +347,7 @@ def _strokes(panel: _Panel, points: Sequence[Point]) -> list[Box]:
     """What error bars and the front cover, in points."""
     ends = [[(panel.x(point.x), y) for y in point.y_range] for point in points if point.y_range]
     ends += [list(step) for step in pairwise(panel.front())]
-    return [_box(_on_paper(panel, *one), _on_paper(panel, *other), 0.8) for one, other in ends]
+    return [_box(_on_paper(panel, *one), _on_paper(panel, *other), 2.0) for one, other in ends]
 
 
 def _frame(panel: _Panel) -> Box:
