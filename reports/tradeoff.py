@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -101,13 +102,15 @@ class TradeOffTable(TableSource):
     def build(self, evidence: Evidence) -> Table:
         """The table of all base2novel records. Raises UsageError where there are none."""
         comparison, panels, left_out = _compared(evidence)
+        spots = [_spots(panel.comparison) for panel in panels]
+        groups = [_run_groups(panel, own, evidence) for panel, own in zip(panels, spots, strict=True)]
         quoted = list(dict.fromkeys(group for panel in panels for group in _quoted_groups(panel)))
         return Table(
             name="tradeoff",
             title="Trade-off: trained parameters against base-to-novel accuracy in percent",
             corner="Method",
-            columns=tuple(spot.column for spot in _spots(panels[0].comparison)),
-            groups=(*[group for panel in panels for group in _run_groups(panel, evidence)], *quoted),
+            columns=tuple(spot.column for spot in spots[0]),
+            groups=(*itertools.chain(*groups), *quoted),
             footers=(
                 _OVER_DATA,
                 _FRONT,
@@ -317,8 +320,8 @@ def _quoted_cells(each: _Quoted) -> list[Cell]:
 # Table and picture of a panel
 
 
-def _run_groups(panel: _Panel, evidence: Evidence) -> list[RowGroup]:
-    groups = table_parts.run_groups(panel.comparison, _spots(panel.comparison), evidence)
+def _run_groups(panel: _Panel, spots: Sequence[Spot], evidence: Evidence) -> list[RowGroup]:
+    groups = table_parts.run_groups(panel.comparison, spots, evidence)
     return [replace(group, title=f"{group.title}, {panel.data}") for group in groups]
 
 

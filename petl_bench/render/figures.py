@@ -177,10 +177,12 @@ def _draw_panel(panel: _Panel, styles: _Styles) -> None:
 def _draw_series(panel: _Panel, series: Series, style: dict[str, Any]) -> None:
     x, y = [panel.x(point.x) for point in series.points], [point.y for point in series.points]
     panel.axes.plot(x, y, **(style if series.line else {**style, **_NO_LINE}))
-    for at, point in zip(x, series.points, strict=True):
-        if point.y_range is not None:
-            below, above = point.y - point.y_range[0], point.y_range[1] - point.y
-            panel.axes.errorbar(at, point.y, [[max(below, 0)], [max(above, 0)]], ecolor=style["color"], **_BARS)
+    ranged = [(at, point.y, point.y_range) for at, point in zip(x, series.points, strict=True) if point.y_range]
+    if ranged:
+        at, middle, ranges = zip(*ranged, strict=True)
+        below = [max(y - low, 0) for y, (low, _) in zip(middle, ranges, strict=True)]
+        above = [max(high - y, 0) for y, (_, high) in zip(middle, ranges, strict=True)]
+        panel.axes.errorbar(at, middle, [below, above], ecolor=style["color"], **_BARS)
 
 
 # Axes
