@@ -12,6 +12,7 @@ from petl_bench.cli.gather import MANY_TRIALS, gather
 from petl_bench.cli.report_all import folder_for_all, write_all
 from petl_bench.cli.report_figure import refuse_without_figure, write_figure
 from petl_bench.errors import UsageError
+from petl_bench.evidence import Evidence
 from petl_bench.explain import explain as explained
 from petl_bench.files import write_atomically
 from petl_bench.records import without_garbage_collection
@@ -89,6 +90,8 @@ def command(
     petl-bench report --runs runs --table tradeoff --output figure.pdf
     petl-bench report --runs runs --all --output results
     """
+    from petl_bench.record_frame import frame  # here: `--help` needs no pandas
+
     for path in plugins:
         load_plugin_file(path)
     if everything:
@@ -103,9 +106,11 @@ def command(
     if chosen in FIGURE_FORMATS:
         refuse_without_figure(source, chosen, output)
     with without_garbage_collection():
-        evidence = gather(
-            folders, statistics=statistics, baseline=baseline, quoted=source.published() if published else None
-        )
+        quoted = source.published() if published else None
+        if source.needs_records:
+            evidence = gather(folders, statistics=statistics, baseline=baseline, quoted=quoted)
+        else:
+            evidence = Evidence(frame([]), quoted)
         if chosen in FIGURE_FORMATS:
             write_figure(source, evidence, chosen, output)
             return
