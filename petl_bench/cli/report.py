@@ -9,13 +9,15 @@ from pathlib import Path
 import click
 
 from petl_bench.cli.gather import MANY_TRIALS, gather
+from petl_bench.cli.report_all import folder_for_all, write_all
+from petl_bench.cli.report_figure import refuse_without_figure, write_figure
 from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.explain import explain as explained
 from petl_bench.files import write_atomically
 from petl_bench.records import without_garbage_collection
 from petl_bench.registry import TABLES, load_plugin_file
-from petl_bench.render import FORMATS, format_of, render
+from petl_bench.render import FIGURE_FORMATS, FORMATS, format_of, render
 from petl_bench.table import Spread, Table
 
 _SHOWN = 8
@@ -33,13 +35,16 @@ _SHOWN = 8
 )
 @click.option("--table", "name", help="Which table: petl-bench list tables.")
 @click.option(
+    "--all", "everything", is_flag=True, help="Every table and figure in every format, into the folder --output."
+)
+@click.option(
     "--format",
     "output_format",
-    type=click.Choice(list(FORMATS)),
+    type=click.Choice([*FORMATS, *FIGURE_FORMATS]),
     default=None,
-    help="Output format; by default as the suffix of --output says, else terminal.",
+    help="Output format; by default as the suffix of --output says, else terminal. pdf, svg, png: the table's figure.",
 )
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write to this file.")
+@click.option("--output", type=click.Path(path_type=Path), default=None, help="Write to this file.")
 @click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
 @click.option(
     "--baseline", default="", metavar="METHOD", help="Show the difference from this method beside each number."
@@ -68,6 +73,7 @@ _SHOWN = 8
 def command(
     folders: tuple[Path, ...],
     name: str | None,
+    everything: bool,
     output_format: str | None,
     output: Path | None,
     published: bool,
@@ -79,21 +85,35 @@ def command(
 ) -> None:
     """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
 
-    Example: petl-bench report --runs runs --table base2novel --output table.tex
-    """  # fmt: skip
+    \b
+    petl-bench report --runs runs --table base2novel --output table.tex
+    petl-bench report --runs runs --table tradeoff --output figure.pdf
+    petl-bench report --runs runs --all --output results
+    """
     from petl_bench.record_frame import frame  # here: `--help` needs no pandas
 
     for path in plugins:
         load_plugin_file(path)
+    if everything:
+        folder = folder_for_all(name or (explain and explain[0]), output_format, output)
+        write_all(gather(folders, statistics=statistics, baseline=baseline), folder, published=published, spread=spread)
+        return
     name = _table_name(name, explain)
+    if output is not None and output.is_dir():
+        raise UsageError(f"--output {output} is a folder: name a file in it, or say --all")
     source = TABLES.get(name)()
     chosen = output_format or ("terminal" if output is None else format_of(output))
+    if chosen in FIGURE_FORMATS:
+        refuse_without_figure(source, chosen, output)
     with without_garbage_collection():
         quoted = source.published() if published else None
         if source.needs_records:
             evidence = gather(folders, statistics=statistics, baseline=baseline, quoted=quoted)
         else:
             evidence = Evidence(frame([]), quoted)
+        if chosen in FIGURE_FORMATS:
+            write_figure(source, evidence, chosen, output)
+            return
         table = replace(source.build(evidence), spread=spread)
     if explain:
         for line in explained(table, explain[1], explain[2], folders):
@@ -108,7 +128,7 @@ def _table_name(name: str | None, explain: tuple[str, str, str] | None) -> str:
         raise UsageError(f"--explain names the table {explain[0]}, --table another one: {name}")
     chosen = explain[0] if explain else name
     if chosen is None:
-        raise UsageError("--table TABLE is missing: say which table. See: petl-bench list tables")
+        raise UsageError("--table TABLE is missing: say which table, or --all. See: petl-bench list tables")
     return chosen
 
 
