@@ -5,7 +5,8 @@ One folder per trial, `<runs>/trials/<key>/`:
 - `trial.json` everything that decided the numbers (`petl_bench.trial.Trial`);
 - `train_list.txt` the clips that trained, a `clip label` row each, labels as in the training classes; its sha256 stands
   in the record;
-- `predictions-<evaluation>.npz` per clip: `clips`, `labels` [N], `scores` float32 [N, C], and `classes` [C];
+- `predictions-<evaluation>.npz` per clip: `clips`, `labels` [N], `scores` float32 [N, C], and `classes` [C]; and what
+  follows from the scores, so that a report need not read them: `ranks` of the labels and `predicted` classes [N];
 - `details.json` the history by epoch, the whole environment, missing and unreadable clips with their reasons;
 - `record.json` small: metrics, marks, coverage, parameter counts, durations. It is written last and in one step, and is
   the sole proof that the trial is done.
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import petl_bench
 from petl_bench.errors import StoreError
 from petl_bench.files import write_atomically
+from petl_bench.outcomes import predicted_of, ranks_of
 from petl_bench.record_scan import RECORD, Problem, parse, read_all, trial_names
 from petl_bench.record_schema import SCHEMA, fault_of
 from petl_bench.trial import EvaluationResult, Trial, TrialResult, canonical_json
@@ -145,6 +147,7 @@ def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
             f"evaluation {name}: scores {scores.shape} do not fit {len(evaluation.clips)} clips, "
             f"{len(evaluation.labels)} labels and {len(evaluation.classes)} classes"
         )
+    ranks = ranks_of(evaluation.labels, scores)
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -152,6 +155,8 @@ def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
         labels=np.array(evaluation.labels, dtype=np.int64),
         scores=scores,
         classes=np.array(evaluation.classes, dtype=np.str_),
+        ranks=ranks.astype(np.int32),
+        predicted=predicted_of(evaluation.labels, scores, ranks).astype(np.int32),
     )
     return buffer.getvalue()
 

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
+    from petl_bench.evidence import Evidence
+    from petl_bench.figure import Figure
+
 #: `run`: from records; `quoted`: somebody else's number, with its source; `absent`: not there, with the reason.
 Origin = Literal["run", "quoted", "absent"]
 Rank = Literal["", "best", "second"]
+Spread = Literal["std", "interval"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,10 @@ MARKS = {
 class Cell:
     """One entry. `value` is a number in the column's unit, a text, or None where it is absent.
 
-    `std` is the sample standard deviation over `n` runs (or splits, where the table says so); `source`: where a quoted
-    number stands, or why there is none.
+    `std` is the sample standard deviation over `n` runs (or splits, where the table says so); `interval` a 95 %
+    interval, `delta` the difference from the baseline row, both in the unit of the value; `alike`: a paired test does
+    not tell it from the best of its column and group. `source`: where a quoted number stands, or why there is none;
+    `trials`: the keys of the records behind the number.
     """
 
     value: float | str | None = None
@@ -58,6 +64,10 @@ class Cell:
     source: str = ""
     rank: Rank = ""
     marks: tuple[str, ...] = ()
+    interval: tuple[float, float] | None = None
+    delta: float | None = None
+    alike: bool = False
+    trials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,7 @@ class Column:
     label: str
     group: str = ""
     format: str = ".1f"
+    lower_is_better: bool = False
 
     def text(self, number: float) -> str:
         """A number as the column shows it."""
@@ -92,7 +103,10 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Table:
-    """Everything a renderer prints. `commands` are those that would fill its missing cells."""
+    """Everything a renderer prints. `commands` are those that would fill its missing cells.
+
+    `spread`: what stands behind a number, its standard deviation or its 95 % interval.
+    """
 
     name: str
     title: str
@@ -101,6 +115,7 @@ class Table:
     groups: tuple[RowGroup, ...]
     footers: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    spread: Spread = "std"
 
     def marks(self) -> list[Mark]:
         """The marks that occur, in a fixed order; a word that is not known here stands for itself."""
@@ -128,12 +143,16 @@ class TableSource:
         """The published numbers that this table may quote; None where there are none."""
         return None
 
-    def build(self, records: pd.DataFrame, published: pd.DataFrame | None) -> Table:
-        """The table of these records (see `petl_bench.load_records`), with `published` numbers beside them where given.
+    def build(self, evidence: Evidence) -> Table:
+        """The table of these records, with published numbers beside them where the evidence holds some.
 
         Raises UsageError where no record fits the table.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define build(self, records, published)")
+        raise NotImplementedError(f"{type(self).__name__} must define build(self, evidence)")
+
+    def figure(self, evidence: Evidence) -> Figure | None:
+        """The picture of these records; None where this table has none. Raises UsageError as `build` does."""
+        return None
 
 
 def mark_of(word: str) -> Mark:
@@ -149,7 +168,7 @@ def symbols(marks: Iterable[str]) -> str:
 
 
 def ranked(cells: Sequence[Cell], column: Column) -> list[Cell]:
-    """The cells of one column with the best and the second marked, higher is better.
+    """The cells of one column with the best and the second marked.
 
     Only numbers that were run here and carry no mark are ranked, and only where there are two to compare. Numbers that
     the column shows alike are equal, and share their rank.
@@ -161,7 +180,7 @@ def ranked(cells: Sequence[Cell], column: Column) -> list[Cell]:
     }
     if len(shown) < 2:
         return list(cells)
-    ladder = sorted(set(shown.values()), reverse=True)
+    ladder = sorted(set(shown.values()), reverse=not column.lower_is_better)
     ranks: dict[float, Rank] = {ladder[0]: "best"}
     if len(ladder) > 1:
         ranks[ladder[1]] = "second"

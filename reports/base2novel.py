@@ -18,6 +18,8 @@ from petl_bench.table_parts import Published, Spot
 if TYPE_CHECKING:
     import pandas as pd
 
+    from petl_bench.evidence import Evidence
+
 SETTING = "base2novel"
 METRICS = ("base_top1", "novel_top1")
 #: The case that the paper's Table 2 shows: the published lists (split 1) with 16 shots.
@@ -38,12 +40,12 @@ class BaseToNovelTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
-    def build(self, records: pd.DataFrame, published: pd.DataFrame | None) -> Table:
+    def build(self, evidence: Evidence) -> Table:
         """The table of all base2novel records. Raises UsageError where there are none."""
-        comparison = compare(records, SETTING, METRICS)
+        comparison = compare(evidence.records, SETTING, METRICS)
         table_parts.refuse_nothing(comparison, SETTING)
         spots = [*table_parts.trained(comparison), *_accuracies(comparison)]
-        quoted = table_parts.quoted_groups(published, _PUBLISHED_TABLE, spots)
+        quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="base2novel",
             title=f"Base-to-novel generalisation: top-1 accuracy in percent{_shots(comparison.cases)}",

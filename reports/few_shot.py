@@ -16,6 +16,8 @@ from petl_bench.table_parts import Published, Spot
 if TYPE_CHECKING:
     import pandas as pd
 
+    from petl_bench.evidence import Evidence
+
 SETTING = "few_shot"
 _PUBLISHED_TABLE, _PUBLISHED_SPLIT = "3", "1"
 _QUOTED = (
@@ -37,12 +39,12 @@ class FewShotTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
-    def build(self, records: pd.DataFrame, published: pd.DataFrame | None) -> Table:
+    def build(self, evidence: Evidence) -> Table:
         """The table of all few-shot records. Raises UsageError where there are none."""
-        comparison = compare(records, SETTING, ["top1"])
+        comparison = compare(evidence.records, SETTING, ["top1"])
         table_parts.refuse_nothing(comparison, SETTING)
         spots = [*table_parts.trained(comparison), *_accuracies(comparison)]
-        quoted = table_parts.quoted_groups(published, _PUBLISHED_TABLE, spots)
+        quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="few_shot",
             title="Few-shot recognition: top-1 accuracy in percent, K training clips per class",

@@ -17,6 +17,8 @@ from petl_bench.table_parts import Published, Spot
 if TYPE_CHECKING:
     import pandas as pd
 
+    from petl_bench.evidence import Evidence
+
 SETTING = "fully_supervised"
 METRICS = {"top1": "Top-1", "top5": "Top-5"}
 _PUBLISHED_TABLE, _PUBLISHED_DATASET, _PUBLISHED_SPLIT = "5", "k400", "1"
@@ -38,12 +40,12 @@ class FullySupervisedTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
-    def build(self, records: pd.DataFrame, published: pd.DataFrame | None) -> Table:
+    def build(self, evidence: Evidence) -> Table:
         """The table of all fully-supervised records. Raises UsageError where there are none."""
-        comparison = compare(records, SETTING, list(METRICS))
+        comparison = compare(evidence.records, SETTING, list(METRICS))
         table_parts.refuse_nothing(comparison, SETTING)
         spots = [*_trained(comparison), *_accuracies(comparison)]
-        quoted = table_parts.quoted_groups(published, _PUBLISHED_TABLE, spots)
+        quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="fully_supervised",
             title="Fully-supervised recognition: top-1 and top-5 accuracy in percent",

@@ -22,6 +22,8 @@ from petl_bench.table_parts import NOT_RUN, Published, Spot
 if TYPE_CHECKING:
     import pandas as pd
 
+    from petl_bench.evidence import Evidence
+
 SETTING = "zero_shot_transfer"
 #: Records of adaptations have other parts, and no number of a target.
 _PART, _NOVEL_HALF = "target", "target-novel"
@@ -48,13 +50,13 @@ class ZeroShotTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
-    def build(self, records: pd.DataFrame, published: pd.DataFrame | None) -> Table:
+    def build(self, evidence: Evidence) -> Table:
         """The table of all records of targets. Raises UsageError where there are none."""
-        comparison = compare(records, SETTING, ["top1"], part=_PART)
+        comparison = compare(evidence.records, SETTING, ["top1"], part=_PART)
         table_parts.refuse_nothing(comparison, SETTING)
         targets = _Targets(comparison)
         spots = [*table_parts.trained(comparison), *_accuracies(targets)]
-        quoted = table_parts.quoted_groups(published, _PUBLISHED_TABLE, spots)
+        quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="zero_shot",
             title=f"Zero-shot transfer from {table_notes.listed(targets.sources, 3)}: top-1 accuracy in percent",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from petl_bench.errors import UsageError
+from petl_bench.evidence import Evidence
 from petl_bench.records import RecordReader, without_garbage_collection, write_atomically
 from petl_bench.registry import TABLES, load_plugin_file
 from petl_bench.render import FORMATS, format_of, render
@@ -60,7 +61,7 @@ def command(
     source = TABLES.get(name)()
     chosen = output_format or ("terminal" if output is None else format_of(output))
     with without_garbage_collection():
-        table = source.build(_records(folders), source.published() if published else None)
+        table = source.build(Evidence(_records(folders), source.published() if published else None))
     _write(table, chosen, output)
     _say_what_is_missing(table, folders)
 

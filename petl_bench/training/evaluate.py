@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from petl_bench.data.loading import ClipBatch
 from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.outcomes import ranks_of
 from petl_bench.setting import Evaluation
 from petl_bench.training.precision import autocast
 from petl_bench.training.text import class_tokens
@@ -98,10 +99,7 @@ def top_k_accuracy(labels: Sequence[int], scores: np.ndarray, k: int) -> float:
     """Percentage of clips whose label is among the `k` highest scores; ties count against the label."""
     if not len(labels):
         raise ValueError("no clips to score")
-    of_label = scores[np.arange(len(labels)), np.asarray(labels)]
-    # At least as high as the label's own score, itself included: a constant score is never right by luck of the order.
-    rank = (scores >= of_label[:, None]).sum(axis=1)
-    return 100.0 * float((rank <= k).mean())
+    return 100.0 * float((ranks_of(labels, scores) <= k).mean())
 
 
 def evaluation_result(

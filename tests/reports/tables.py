@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import petl_bench as pb
+from petl_bench.evidence import Evidence
 from petl_bench.registry import TABLES
 from petl_bench.table import Cell, Row, Table
 
 
 def table_of(runs: Path, name: str, *, published: bool = False) -> Table:
     source = TABLES.get(name)()
-    table: Table = source.build(pb.load_records(runs), source.published() if published else None)
+    table: Table = source.build(Evidence(pb.load_records(runs), source.published() if published else None))
     return table
 
 

@@ -9,6 +9,7 @@ import pytest
 import petl_bench as pb
 from petl_bench.comparison import CaseKey, Configuration
 from petl_bench.errors import UsageError
+from petl_bench.evidence import Evidence
 from petl_bench.registry import TABLES
 from petl_bench.table import Cell, Column, Row, Table, ranked
 from petl_bench.trial import Trial
@@ -18,7 +19,7 @@ Store = Any
 
 def _table(runs: Path, *, published: bool = False) -> Table:
     source = TABLES.get("base2novel")()
-    table: Table = source.build(pb.load_records(runs), source.published() if published else None)
+    table: Table = source.build(Evidence(pb.load_records(runs), source.published() if published else None))
     return table
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 
 import petl_bench as pb
 from petl_bench.errors import UsageError
+from petl_bench.evidence import Evidence
 from petl_bench.registry import TABLES
 from petl_bench.render import FORMATS, clean, format_of, latex, markdown, render, terminal
 from petl_bench.table import Cell, Column, Row, RowGroup, Table
@@ -28,7 +29,7 @@ NASTY = r"""a|b_c $x^2$ \input{/etc/passwd} <script>alert("1")</script> {%} #&~ 
 
 def _example(runs: Path, name: str = "base2novel") -> Table:
     source = TABLES.get(name)()
-    table: Table = source.build(pb.load_records(runs), source.published())
+    table: Table = source.build(Evidence(pb.load_records(runs), source.published()))
     return table
 
 

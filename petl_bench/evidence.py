@@ -1,0 +1,48 @@
+"""What a table is made of: records, published numbers, and what became of every single clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One evaluation of one trial, clip by clip; N clips.
+
+    `clips` [N] their names, `labels` int64 [N] and `predicted` int64 [N] index into `classes` [C]; `ranks` int64 [N] is
+    the place of the true class among the scores: 1 is right, at most 5 is right in the top-5.
+    """
+
+    clips: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    ranks: np.ndarray
+    classes: np.ndarray
+
+
+class Outcomes(Protocol):
+    """Finds the outcome of a trial's evaluation, such as "base", "novel", "test" or "target"."""
+
+    def of(self, trial: str, evaluation: str) -> Outcome | None:
+        """None where it cannot be read: it was written by another version, is damaged, or is gone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a table may read.
+
+    `records`: see `petl_bench.load_records`; `published`: one number per row, None where none shall be quoted;
+    `outcomes`: None where no interval and no test is asked for; `baseline`: the method whose numbers the others are
+    compared with, "" for none.
+    """
+
+    records: pd.DataFrame
+    published: pd.DataFrame | None = None
+    outcomes: Outcomes | None = None
+    baseline: str = ""
