@@ -15,10 +15,10 @@ from petl_bench.costs.device import describe_device, device_name, refuse_precisi
 from petl_bench.costs.measure import Group, Limits, Measured, Tell, measure_group
 from petl_bench.costs.nvml import Gpu
 from petl_bench.costs.subject import Subject, Workload
-from petl_bench.errors import PetlBenchError
+from petl_bench.errors import PetlBenchError, StoreError
 from petl_bench.method import Method
 from petl_bench.models.weights import ResolvedWeights
-from petl_bench.records import RECORD, trial_folder
+from petl_bench.records import RECORD, read_record, trial_folder
 from petl_bench.registry import describe
 from petl_bench.trial import Trial
 
@@ -30,6 +30,11 @@ class Item:
     method: Method
     version: str
     merged: bool = False
+
+    @property
+    def title(self) -> str:
+        """For progress lines and failures."""
+        return f"{self.method.name}{' merged' if self.merged else ''}"
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class _Session:
         """Measure what lacks a record in this group, beside the references."""
         trials = {item: self._trials[item, group] for item in self.request.items}
         missing = [item for item in trials if not (trial_folder(self.output, trials[item].key) / RECORD).exists()]
-        self.report.recorded += [trial for item, trial in trials.items() if item not in missing]
+        self._take(group, {item: trial for item, trial in trials.items() if item not in missing})
         if not missing:
             self.tell(f"{group.title}: recorded already; measured again only with --force")
             return
@@ -121,6 +126,15 @@ class _Session:
         wanted = [item for item in trials if item in missing or item.method.name in self._references]
         subjects = {subject: item for item in wanted if (subject := self._subject(item)) is not None}
         self._measure(group, subjects, {item: trials[item] for item in missing})
+
+    def _take(self, group: Group, recorded: dict[Item, Trial]) -> None:
+        """What is recorded already; a record that cannot be read counts as failed, and is left as it is."""
+        for item, trial in recorded.items():
+            try:
+                read_record(trial_folder(self.output, trial.key))
+                self.report.recorded.append(trial)
+            except StoreError as error:
+                self._fail(f"{item.title}, {group.title}", f"{error}. Move it aside and measure again with --force")
 
     @property
     def _references(self) -> tuple[str, str]:
@@ -183,7 +197,7 @@ class _Session:
                 subject.build()
             except Exception as error:  # one method that cannot be had does not take the others down
                 self._built[item] = None
-                self._fail(subject.title, str(error) if isinstance(error, PetlBenchError) else describe(error))
+                self._fail(item.title, str(error) if isinstance(error, PetlBenchError) else describe(error))
         return self._built[item]
 
     def _of_device(self, others: OthersOnCpu) -> tuple[list[str], list[str]]:
