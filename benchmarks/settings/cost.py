@@ -11,11 +11,11 @@ from petl_bench.setting import Setting
 class Cost(Setting):
     """What a method costs: parameters, FLOPs, time of a training step and of inference, memory, file size, energy.
 
-    It is measured with `petl-bench cost --methods a,b` and not with `petl-bench run`: no data set is read, and no number
-    says anything about accuracy. All methods of a comparison are measured in one process, in rounds that go over all of
-    them, together with the frozen backbone and full fine-tuning, so that every ratio comes from the same minutes of the
-    same machine. There is one record per method, backbone, device, precision and batch size. docs/cost_protocol.md says
-    how each number is obtained; the version of that protocol is in every record.
+    It is measured with `petl-bench cost --methods a,b` and not with `petl-bench run`: no data set is read, and no
+    number says anything about accuracy. All methods of a comparison are measured in one process, in rounds that go over
+    all of them, together with the frozen backbone and full fine-tuning, so that every ratio comes from the same minutes
+    of the same machine. There is one record per method, backbone, device, precision and batch size.
+    docs/cost_protocol.md says how each number is obtained; the version of that protocol is in every record.
     """
 
     version = PROTOCOL_VERSION

@@ -307,9 +307,9 @@ def _stored_request(backbone: str, classes: int, frozen: str, full: str, measure
         items[canonical_json([each.trial["method"], each.trial["hyper_parameters"], options["merged"]])] = item
         groups[options["precision"], options["batch_size"]] = Group(options["precision"], options["batch_size"])
     present = {item.method.name for item in items.values()}
-    missing = [Item(METHODS.get(name)(), plugin_version(METHODS.get(name))) for name in (frozen, full) if name not in present]
+    missing = [METHODS.get(name) for name in (frozen, full) if name not in present]
     return Request(
-        items=[*missing, *items.values()],
+        items=[*(Item(plugin(), plugin_version(plugin)) for plugin in missing), *items.values()],
         groups=list(groups.values()),
         references=References(frozen, full),
         setting_version=plugin_version(SETTINGS.get(SETTING)),

@@ -48,7 +48,7 @@ def count_video(model: DualEncoder) -> Count:
     """One video through the video tower with everything attached to it. Nothing is computed: the copy has no data."""
     config = model.config
     shape = (1, config.num_frames, 3, config.image_size, config.image_size)
-    twin = copy.deepcopy(model).to("meta").eval()
+    twin = _without_data(model).eval()
     expected = None if _is_changed(model) else formula.video_macs(config)
     return _count(twin, twin.encode_video, torch.empty(shape, device="meta"), expected)
 
@@ -81,6 +81,16 @@ def weight_bytes(model: nn.Module) -> int:
     """Bytes of all parameters and buffers, each once."""
     tensors = [*model.parameters(), *model.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in {id(each): each for each in tensors}.values())
+
+
+def _without_data(model: DualEncoder) -> DualEncoder:
+    """A copy whose tensors have shapes and nothing in them; what modules share, the copies share."""
+    shapes: dict[int, Tensor] = {
+        id(parameter): nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
+        for parameter in model.parameters()
+    }
+    shapes |= {id(buffer): buffer.to("meta") for buffer in model.buffers()}
+    return copy.deepcopy(model, shapes)
 
 
 def _is_changed(model: DualEncoder) -> bool:
@@ -126,9 +136,7 @@ class _Calling(nn.Module):
         return self.call(argument)
 
 
-def _by_fvcore(
-    model: DualEncoder, call: Callable[[Tensor], Tensor], argument: Tensor
-) -> tuple[int, dict[str, int]]:
+def _by_fvcore(model: DualEncoder, call: Callable[[Tensor], Tensor], argument: Tensor) -> tuple[int, dict[str, int]]:
     with _quiet():
         from fvcore.nn import FlopCountAnalysis
 
@@ -202,7 +210,7 @@ def _dispatched_elements(*_: Any, out_shape: Any = None, **__: Any) -> int:
 def _by_modules(model: DualEncoder, call: Callable[[Tensor], Tensor], argument: Tensor) -> int:
     macs: list[int] = []
     handles = [
-        module.register_forward_hook(lambda module, inputs, output, rule=rule: macs.append(rule(module, inputs, output)))
+        module.register_forward_hook(lambda ran, inputs, output, rule=rule: macs.append(rule(ran, inputs, output)))
         for module in model.modules()
         for kind, rule in _RULES.items()
         if isinstance(module, kind)

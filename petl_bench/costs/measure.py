@@ -125,7 +125,7 @@ class _Contestant:
     trains: bool
     repeats: dict[str, int] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
-    kept: dict[int, Passes] = field(default_factory=dict)  #: by batch, on the CPU, where memory is no part of the result
+    kept: dict[int, Passes] = field(default_factory=dict)  #: by batch; on the CPU alone
 
     @classmethod
     def prepare(cls, subject: Subject, group: Group, limits: Limits, gpu: Gpu | None) -> _Contestant:
@@ -151,7 +151,7 @@ class _Contestant:
     def _warm(
         self, name: str, call: Callable[[], None], peak: Callable[[], int] | None = None, metric: str = ""
     ) -> None:
-        """Run a pass, the first time for its peak of memory where that is asked for, and settle how often it is repeated.
+        """Run a pass, the first time for its peak of memory where that is asked for; settle how often it is repeated.
 
         What takes long is run once: its first pass is as good as its second.
         """
@@ -282,7 +282,9 @@ def _add_times(result: Measured, name: str, values: Sequence[float]) -> None:
 
 
 def _add_energy(contestant: _Contestant, result: Measured, flat: Samples) -> None:
-    names = {"inference": "inference_energy_j_per_video"} | ({"train": "train_step_energy_j"} if contestant.trains else {})
+    names = {"inference": "inference_energy_j_per_video"}
+    if contestant.trains:
+        names["train"] = "train_step_energy_j"
     for name, metric in names.items():
         if f"{name}_j" in flat:
             result.metrics[metric] = median(flat[f"{name}_j"])

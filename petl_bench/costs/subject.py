@@ -143,8 +143,8 @@ class Passes:
     """The passes of one subject that are timed, with inputs of one batch size on its device.
 
     `infer`: B videos to class scores, the text features at hand; `encode_text`: C prompts to features; `train`: one
-    optimiser step of the harness's own loop over B clips and C classes, text included, at a rate of 0. Frames lie on the
-    device, normalised: nothing is loaded, decoded or copied.
+    optimiser step of the harness's own loop over B clips and C classes, text included, at a rate of 0. Frames lie on
+    the device, normalised: nothing is loaded, decoded or copied.
     """
 
     def __init__(self, subject: Subject, batch: int, precision: str) -> None:
@@ -214,7 +214,7 @@ class Passes:
             model=self._model,
             method=subject.method,
             # A rate of 0 computes what any other does, and leaves the weights as they are.
-            options=TrainingOptions(learning_rate=0.0, batch_size=self._batch, precision=self._precision),
+            options=TrainingOptions(**{"learning_rate": 0.0, "batch_size": self._batch, "precision": self._precision}),
             batches=lambda epoch, start: (),
             loader=cast(ClipLoader, None),  # steps alone are taken: nothing is loaded, and no checkpoint is written
             clips=self._batch,

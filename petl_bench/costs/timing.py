@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -39,7 +40,7 @@ def _cuda_times(device: torch.device, call: Callable[[], Any], count: int) -> li
             call()
             event.record()
         torch.cuda.synchronize()
-    return [start.elapsed_time(end) for start, end in zip(events, events[1:], strict=False)]
+    return [start.elapsed_time(end) for start, end in itertools.pairwise(events)]
 
 
 def interleave(

@@ -1,15 +1,19 @@
-"""The command line of `petl-bench cost` in a process of its own, and a plugin with methods that misbehave."""
+"""The command line of `petl-bench cost`, and a plugin with methods that misbehave."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
-import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+
+from petl_bench.cli import main
 
 PLUGIN = '''
 """A method that computes where no counter sees it, and one whose training fails."""
@@ -54,8 +58,17 @@ class Failing(pb.Method):
 '''
 
 
+@dataclass
+class Done:
+    """What a command printed, and its exit status."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 class CostCommand:
-    """`petl-bench cost` with few rounds, into a folder of its own."""
+    """`petl-bench cost` in this process, which has loaded torch already, into a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,17 +76,19 @@ class CostCommand:
         self.plugin = folder / "odd_methods.py"
         self.plugin.write_text(PLUGIN)
 
-    def __call__(self, *arguments: str, command: str = "cost") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "petl_bench", command, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PETL_BENCH_CACHE": str(self.folder / "cache"), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
+    def __call__(self, *arguments: str, command: str = "cost") -> Done:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.object(sys, "argv", ["petl-bench", command, *arguments]),
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+        return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
-    def measure(self, methods: str, *arguments: str, rounds: int = 3) -> subprocess.CompletedProcess[str]:
+    def measure(self, methods: str, *arguments: str, rounds: int = 3) -> Done:
         """Measure on the CPU with few rounds."""
         return self("--methods", methods, "--device", "cpu", "--rounds", str(rounds), "--classes", "3", *arguments)
 
@@ -94,7 +109,7 @@ def cost(tmp_path: Path) -> CostCommand:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[CostCommand, subprocess.CompletedProcess[str]]:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[CostCommand, Done]:
     """One run that several tests look at: two methods, of which one can be merged, with one and two videos."""
     command = CostCommand(tmp_path_factory.mktemp("cost"))
     return command, command.measure("lora,msta", "--batch-sizes", "1,2")

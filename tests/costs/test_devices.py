@@ -44,28 +44,23 @@ def test_running_out_of_memory_is_one_line() -> None:
         raise RuntimeError("something else")
 
 
-class FakeNvml:
-    """NVML as far as it is asked."""
+def fake_nvml(processes: int | None = 0, used: int = 0) -> Any:
+    """NVML as far as it is asked; None: it does not tell who computes."""
 
-    NVMLError = RuntimeError
-    NVML_CLOCK_SM, NVML_CLOCK_MEM = 1, 2
-
-    def __init__(self, processes: int | None = 0, used: int = 0) -> None:
-        self.processes, self.used = processes, used
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: Any) -> list[Any]:
-        if self.processes is None:
+    def running(handle: Any) -> list[Any]:
+        if processes is None:
             raise RuntimeError("not supported")
-        return [SimpleNamespace(pid=-number) for number in range(1, self.processes + 1)]
+        return [SimpleNamespace(pid=-number) for number in range(1, processes + 1)]
 
-    def nvmlDeviceGetUtilizationRates(self, handle: Any) -> Any:
-        return SimpleNamespace(gpu=self.used)
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any) -> int:
-        return 1500
-
-    def nvmlDeviceGetClockInfo(self, handle: Any, kind: int) -> int:
-        return {1: 1410, 2: 1593}[kind]
+    return SimpleNamespace(
+        NVMLError=RuntimeError,
+        NVML_CLOCK_SM=1,
+        NVML_CLOCK_MEM=2,
+        nvmlDeviceGetComputeRunningProcesses=running,
+        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=used),
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: 1500,
+        nvmlDeviceGetClockInfo=lambda handle, kind: {1: 1410, 2: 1593}[kind],
+    )
 
 
 @pytest.fixture
@@ -74,20 +69,22 @@ def _named_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_named_gpu")
-@pytest.mark.parametrize(("nvml", "says"), [(FakeNvml(2), "2 other processes"), (FakeNvml(0, 45), "45 % of its time")])
-def test_a_busy_gpu_is_refused(nvml: FakeNvml, says: str) -> None:
+@pytest.mark.parametrize(
+    ("nvml", "says"), [(fake_nvml(2), "2 other processes"), (fake_nvml(0, 45), "45 % of its time")]
+)
+def test_a_busy_gpu_is_refused(nvml: Any, says: str) -> None:
     with pytest.raises(UsageError, match=f"A100 is busy.*{says}.*CUDA_VISIBLE_DEVICES"):
         busy.refuse_busy_gpu(CUDA, Gpu(nvml, None))
 
 
 def test_a_gpu_that_does_not_tell_is_measured_with_a_note() -> None:
-    assert busy.refuse_busy_gpu(CUDA, Gpu(FakeNvml(), None)) == ""
-    assert "could not be found out" in busy.refuse_busy_gpu(CUDA, Gpu(FakeNvml(None), None))
+    assert busy.refuse_busy_gpu(CUDA, Gpu(fake_nvml(), None)) == ""
+    assert "could not be found out" in busy.refuse_busy_gpu(CUDA, Gpu(fake_nvml(None), None))
     assert "could not be found out" in busy.refuse_busy_gpu(CUDA, None)
 
 
 def test_clocks_and_energy_are_as_the_driver_tells_them() -> None:
-    gpu = Gpu(FakeNvml(), None)
+    gpu = Gpu(fake_nvml(), None)
     assert gpu.clocks_mhz() == {"sm_clock_mhz": 1410, "memory_clock_mhz": 1593}
     assert gpu.energy_mj() == 1500
 
