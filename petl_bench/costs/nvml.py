@@ -50,12 +50,14 @@ class Gpu:
 
     def clocks_mhz(self) -> dict[str, int]:
         """Present clocks of the processors and the memory, as far as they can be read."""
-        kinds = {"sm_clock_mhz": "NVML_CLOCK_SM", "memory_clock_mhz": "NVML_CLOCK_MEM"}
         values = {
-            name: self._ask(lambda kind=kind: self.nvml.nvmlDeviceGetClockInfo(self.handle, getattr(self.nvml, kind)))
-            for name, kind in kinds.items()
+            "sm_clock_mhz": self._clock(self.nvml.NVML_CLOCK_SM),
+            "memory_clock_mhz": self._clock(self.nvml.NVML_CLOCK_MEM),
         }
         return {name: int(value) for name, value in values.items() if value is not None}
+
+    def _clock(self, kind: int) -> Any:
+        return self._ask(lambda: self.nvml.nvmlDeviceGetClockInfo(self.handle, kind))
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -210,11 +210,12 @@ class Passes:
         subject, config = self._subject, self._model.config
         kinds = subject.method.description_kinds_read if subject.method.description_count else ()
         shape = (subject.workload.classes, config.embed_dim)
+        # A rate of 0 computes what any other does, and leaves the weights as they are.
+        options: dict[str, Any] = {"learning_rate": 0.0, "batch_size": self._batch, "precision": self._precision}
         return Fit(
             model=self._model,
             method=subject.method,
-            # A rate of 0 computes what any other does, and leaves the weights as they are.
-            options=TrainingOptions(**{"learning_rate": 0.0, "batch_size": self._batch, "precision": self._precision}),
+            options=TrainingOptions(**options),
             batches=lambda epoch, start: (),
             loader=cast(ClipLoader, None),  # steps alone are taken: nothing is loaded, and no checkpoint is written
             clips=self._batch,

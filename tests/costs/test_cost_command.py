@@ -112,7 +112,7 @@ def last_lines(done: Done) -> str:
         ([], "no method given"),
         (["--methods", "lra"], "unknown method 'lra'; did you mean lora"),
         (["--methods", "lora", "--backbone", "viclip-tny"], "did you mean viclip-tiny"),
-        (["--methods", "lora", "--batch-sizes", "1,big"], "--batch-sizes 1,big: expected whole numbers from 1, or larg"),
+        (["--methods", "lora", "--batch-sizes", "1,big"], "--batch-sizes 1,big: expected whole numbers"),
         (["--methods", "lora", "--batch-sizes", "0"], "--batch-sizes 0: expected whole numbers from 1"),
         (["--methods", "lora", "--precision", "fp8"], "--precision fp8: expected one or several of fp32, bf16, fp16"),
         (["--methods", "lora", "--set", "lora.rnk=3"], "did you mean rank"),
