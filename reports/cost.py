@@ -322,8 +322,8 @@ def _footers(rows: Sequence[_Row], quoted: bool) -> Iterable[str]:
         f"Times: medians over {between} interleaved rounds, without data loading; p10, p90: over single passes. "
         "GFLOPs: video tower, two per multiply-accumulate."
     )
-    yield f"/ frozen: throughput over that of {frozen}; / full: step over that of {full}; both paired by round of one run."
+    yield f"/ frozen: throughput over that of {frozen}; / full: step over that of {full}; paired by round of one run."
     yield "Memory: what torch's allocator held at most, weights and optimiser included. Text: all class prompts once."
     yield "Best and second: within a group, references aside, without a mark; less is best but for videos/s, / frozen."
     if quoted:
-        yield "Quoted numbers come from another device and pipeline; Table 8 of the paper names neither batch nor precision."
+        yield "Quoted: another device, another pipeline; Table 8 of the paper names neither batch nor precision."

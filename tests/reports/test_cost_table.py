@@ -14,6 +14,7 @@ from petl_bench.records import write_record
 from petl_bench.registry import METHODS, TABLES
 from petl_bench.render import FORMATS, render
 from petl_bench.table import Cell, RowGroup, Table
+from petl_bench.trial import Trial, TrialResult
 
 from .synthetic_records import make_result, make_trial
 
@@ -32,15 +33,29 @@ def write(
     }  # fmt: skip
     trial = recording.trial_of(METHODS.get(method)(**hyper), "1", references=REFERENCES, **values)
     step, throughput = TIMES[method]
-    found = {"batch_size": 32, "rounds": 5, "trainable_params": 1000.0, "trainable_percent": 1.0, "total_params": 2000.0,
-             "throughput_videos_per_s": throughput, "throughput_vs_frozen": throughput / 100,
-             "throughput_vs_frozen_low": throughput / 101, "throughput_vs_frozen_high": throughput / 99}  # fmt: skip
+    found = {
+        "batch_size": 32,
+        "rounds": 5,
+        "trainable_params": 1000.0,
+        "trainable_percent": 1.0,
+        "total_params": 2000.0,
+        "throughput_videos_per_s": throughput,
+        "throughput_vs_frozen": throughput / 100,
+        "throughput_vs_frozen_low": throughput / 101,
+        "throughput_vs_frozen_high": throughput / 99,
+    }
     if step is not None:
         found |= {"train_step_ms": step, "train_step_ms_p10": step - 1, "train_step_ms_p90": step + 1}
     recording.record(
         runs, trial, metrics={**found, **(metrics or {})}, absent={}, rounds=[], trainable_params=1000,
         backbone_params=2000, environment={"device": values["device"]}, seconds=1.0, notes=[], marks=marks,
     )  # fmt: skip
+
+
+def write_other(runs: Path, trial: Trial, result: TrialResult) -> None:
+    folder = runs / "trials" / trial.key
+    folder.mkdir(parents=True)
+    write_record(folder, trial, result)
 
 
 def table_of(runs: Path, *, published: bool = False) -> Table:
@@ -97,10 +112,10 @@ def test_what_is_not_measured_is_absent_with_a_reason(runs: Path) -> None:
 
 def test_rows_of_one_method_are_told_apart(tmp_path: Path) -> None:
     write(tmp_path, "lora")
-    write(tmp_path, "lora", hyper={"rank": 16})
+    write(tmp_path, "lora", hyper={"rank": 16}, metrics={"trainable_params": 2000.0})
     write(tmp_path, "lora", merged=True)
     (group,) = table_of(tmp_path).groups
-    assert [row.label for row in group.rows] == ["lora (rank=8)", "lora (rank=16)", "lora merged"]
+    assert [row.label for row in group.rows] == ["lora (rank=8)", "lora merged", "lora (rank=16)"]
 
 
 def test_every_number_names_its_record_and_ratios_have_intervals(runs: Path) -> None:
@@ -123,11 +138,19 @@ def test_the_paper_is_quoted_on_its_own_device(runs: Path) -> None:
 def test_zero_shot_accuracy_on_k600_stands_beside_the_same_method(runs: Path) -> None:
     hyper = METHODS.get("lora")().values()
     for split, accuracy in (("1", 70.0), ("2", 72.0)):
-        trial = make_trial("lora", setting="zero_shot_transfer", dataset="k600", split=split, part="target",
-                           backbone="viclip-b16", hyper_parameters=hyper, setting_options={"source": "k400"})  # fmt: skip
+        trial = make_trial(
+            "lora",
+            setting="zero_shot_transfer",
+            dataset="k600",
+            split=split,
+            part="target",
+            backbone="viclip-b16",
+            hyper_parameters=hyper,
+            setting_options={"source": "k400"},
+        )
         result = make_result(60.0, 60.0, trainable=1000)
         result.metrics = {"top1": accuracy}
-        write_record(runs / "trials" / trial.key, trial, result)
+        write_other(runs, trial, result)
     table = table_of(runs)
     found = cell(table, table.groups[0], "lora", "Zero-shot K600 top-1")
     assert (found.value, found.n) == (71.0, 2)
@@ -141,6 +164,6 @@ def test_every_format_shows_it(runs: Path, output_format: str) -> None:
 
 def test_without_a_record_the_command_is_named(tmp_path: Path) -> None:
     trial = make_trial()
-    write_record(tmp_path / "trials" / trial.key, trial, make_result(60.0, 60.0, trainable=1))
+    write_other(tmp_path, trial, make_result(60.0, 60.0, trainable=1))
     with pytest.raises(pb.UsageError, match="petl-bench cost --methods"):
         table_of(tmp_path)
