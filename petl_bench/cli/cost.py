@@ -158,6 +158,7 @@ def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> Requ
     spec = Spec(methods=tuple(methods), backbone=asked["backbone"], set=asked.get("overrides", ()))
     overrides = Overrides(spec)
     setting = overrides.build(SETTINGS.get(SETTING), SETTING)
+    SETTINGS.get(setting.hyper_of)
     for line in overrides.unused([*methods, setting.frozen, setting.full, SETTING]):
         _tell(f"warning: {line}")
     return Request(

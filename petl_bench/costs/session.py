@@ -193,6 +193,7 @@ class _Session:
         if item not in self._built:
             subject = Subject(self._trials[item, self.request.groups[0]], item.method, item.merged, self._workload)
             self._built[item] = subject
+            self.tell(f"attaching {item.title} to {self.request.backbone}, counting")
             try:
                 subject.build()
             except Exception as error:  # one method that cannot be had does not take the others down

@@ -116,6 +116,7 @@ def last_lines(done: Done) -> str:
         (["--methods", "lora", "--batch-sizes", "0"], "--batch-sizes 0: expected whole numbers from 1"),
         (["--methods", "lora", "--precision", "fp8"], "--precision fp8: expected one or several of fp32, bf16, fp16"),
         (["--methods", "lora", "--set", "lora.rnk=3"], "did you mean rank"),
+        (["--methods", "lora", "--set", "cost.hyper_of=base2nov"], "did you mean base2novel"),
         (["--methods", "lora", "--weights", "none.pth"], "--weights none.pth: no such file"),
         (["--methods", "lora", "--compare", "nowhere"], "nowhere"),
         (["--compare", "nowhere", "--classes", "3"], "--classes: not together with --compare"),
