@@ -316,10 +316,10 @@ def _quoted_row(method: str, metrics: Mapping[str, float], spots: Sequence[_Spot
 def _footers(rows: Sequence[_Row], quoted: bool) -> Iterable[str]:
     frozen = ", ".join(sorted({row.options["frozen"] for row in rows}))
     full = ", ".join(sorted({row.options["full"] for row in rows}))
-    rounds = sorted({int(row.metrics["rounds"]) for row in rows if "rounds" in row.metrics})
-    between = f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else f"{rounds[0]}" if rounds else "unknown"
+    rounds = sorted(int(row.metrics["rounds"]) for row in rows)
+    between = " to ".join(map(str, dict.fromkeys((rounds[0], rounds[-1]))))
     yield (
-        f"Times: medians over {between} interleaved rounds, without data loading; p10, p90: over single passes. "
+        f"Times: medians, in interleaved rounds ({between}), without data loading; p10, p90: over single passes. "
         "GFLOPs: video tower, two per multiply-accumulate."
     )
     yield f"/ frozen: throughput over that of {frozen}; / full: step over that of {full}; paired by round of one run."

@@ -96,18 +96,13 @@ def measure_group(
         rounds=limits.rounds,
         most=MOST_ROUNDS,
         seconds=GROUP_SECONDS - (time.monotonic() - started),
-        dropped=lambda subject, error: _is_told(subject, error, fail),
+        dropped=lambda subject, error: fail(subject, _line(error)),
         on_round=lambda done: tell(f"{group.title}: round {done} done"),
     )
     measured = {subject: _summarise(contestants[subject], rounds) for subject, rounds in given.items()}
     _relate(measured, frozen, "throughput_vs_frozen", _throughputs, "the frozen backbone")
     _relate(measured, full, "train_step_vs_full", _train_steps, "full fine-tuning")
     return measured
-
-
-def _is_told(subject: Subject, error: Exception, fail: Fail) -> bool:
-    fail(subject, _line(error))
-    return True
 
 
 def _line(error: Exception) -> str:

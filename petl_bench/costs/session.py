@@ -207,7 +207,10 @@ class _Session:
             return ([self._gpu_note] if self._gpu_note else []), []
         percent = others.percent()
         note = f"others took {percent:.0f} % of the processors' time while this was measured"
-        return [note], ([BUSY] if percent > CPU_LIMIT else [])
+        if percent <= CPU_LIMIT:
+            return [note], []
+        self.tell(f"{note}: its times are marked {BUSY}")
+        return [note], [BUSY]
 
     def _fail(self, what: str, reason: str) -> None:
         line = f"{what}, {self.request.backbone}: {' '.join(reason.split())}"

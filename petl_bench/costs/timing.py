@@ -49,14 +49,13 @@ def interleave(
     rounds: int | None,
     most: int,
     seconds: float,
-    dropped: Callable[[Key, Exception], bool],
+    dropped: Callable[[Key, Exception], None],
     on_round: Callable[[int], None] = lambda done: None,
 ) -> dict[Key, list[Samples]]:
     """What every turn gave in every round: A B C, then B C A, then C A B, ...
 
     `rounds` fixes their number; None means at least one, at most `most`, and no further one that would not end within
-    `seconds`. A turn that raises is told to `dropped`; where that gives True it is left out from then on, with all that
-    it gave, and else the error goes on.
+    `seconds`. A turn that raises is told to `dropped`, and left out from then on, with all that it gave.
     """
     given: dict[Key, list[Samples]] = {key: [] for key in turns}
     started, done = time.monotonic(), 0
@@ -70,8 +69,7 @@ def interleave(
             try:
                 given[key].append(turns[key]())
             except Exception as error:
-                if not dropped(key, error):
-                    raise
+                dropped(key, error)
                 del given[key]
         done += 1
         on_round(done)

@@ -23,8 +23,8 @@ def turns(log: list[str], names: str) -> dict[str, object]:
     return {name: turn(name) for name in names}
 
 
-def never(key: object, error: Exception) -> bool:
-    return False
+def never(key: object, error: Exception) -> None:
+    raise AssertionError(f"{key} failed") from error
 
 
 def test_every_round_goes_over_all_and_begins_with_another_one() -> None:
@@ -54,18 +54,10 @@ def test_one_that_fails_is_left_out_and_the_others_go_on() -> None:
         rounds=3,
         most=3,
         seconds=0,
-        dropped=lambda key, error: told.append(f"{key}: {error}") is None,
+        dropped=lambda key, error: told.append(f"{key}: {error}"),
     )
     assert told == ["C: not again"]
     assert {name: len(rounds) for name, rounds in given.items()} == {"A": 3, "B": 3}
-
-
-def test_an_error_that_nobody_takes_goes_on() -> None:
-    def failing() -> Samples:
-        raise ValueError("stop")
-
-    with pytest.raises(ValueError, match="stop"):
-        interleave({"A": failing}, rounds=1, most=1, seconds=0, dropped=never)
 
 
 def test_a_drift_of_the_machine_cancels_in_a_paired_ratio() -> None:
