@@ -38,6 +38,9 @@ ALIKE_MEANING = (
     "(5 %, Holm-corrected over the table)"
 )
 
+#: The mark of numbers that no run gave, which are compared among themselves alone.
+SYNTHETIC = "synthetic"
+
 MARKS = {
     mark.word: mark
     for mark in (
@@ -51,6 +54,7 @@ MARKS = {
         Mark("partial-seeds", "S", "other seeds than the rest of the column"),
         Mark("partial-splits", "P", "other splits than the rest of the column"),
         Mark("busy-device", "B", "others used the device while it was measured: measure again when it is idle"),
+        Mark(SYNTHETIC, "Y", "made by a script, not measured"),
         Mark("quoted", "Q", "quoted, not run here"),
     )
 }
@@ -158,6 +162,8 @@ class TableSource:
     """Base of every table plugin: a pure function from records, and published numbers, to a table."""
 
     name: ClassVar[str] = ""
+    #: Whether there is nothing to show without records; else `build` may get none.
+    needs_records: ClassVar[bool] = True
 
     def published(self) -> pd.DataFrame | None:
         """The published numbers that this table may quote; None where there are none."""
@@ -202,14 +208,17 @@ def signs(cell: Cell) -> str:
 def ranked(cells: Sequence[Cell], column: Column) -> list[Cell]:
     """The cells of one column with the best and the second marked.
 
-    Only numbers that were run here and carry no mark are ranked, and only where there are two to compare. Numbers that
-    the column shows alike are equal, and share their rank.
+    Only numbers that were run here and carry no mark are ranked, and only where there are two to compare; of numbers
+    that are all made by a script, those without another mark. Numbers that the column shows alike are equal, and share
+    their rank.
     """
-    shown = {
-        index: float(column.text(cell.value))
+    numbers = {
+        index: (cell.value, cell.marks)
         for index, cell in enumerate(cells)
-        if isinstance(cell.value, (int, float)) and cell.origin == "run" and not cell.marks
+        if isinstance(cell.value, (int, float)) and cell.origin == "run"
     }
+    usual = (SYNTHETIC,) if all(SYNTHETIC in marks for _, marks in numbers.values()) else ()
+    shown = {index: float(column.text(value)) for index, (value, marks) in numbers.items() if marks == usual}
     if len(shown) < 2:
         return list(cells)
     ladder = sorted(set(shown.values()), reverse=not column.lower_is_better)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -130,12 +130,19 @@ def run_groups(comparison: Comparison, spots: Sequence[Spot], evidence: Evidence
     fine-tuning. Where the evidence has outcomes, cells get their intervals, and those that a paired test does not tell
     apart from the best of their column and group share a sign with it (Holm's correction over the whole table).
     """
-    groups = [_Group(comparison, spots, family, rows, labels) for family, rows, labels in _families(comparison)]
-    if evidence.outcomes is not None:
-        _add_statistics(groups, CellStatistics(comparison, evidence.outcomes))
+    groups = [
+        RankedRows(weights_title(comparison, rows), family, spots, rows, labels)
+        for family, rows, labels in _families(comparison)
+    ]
+    add_statistics(groups, comparison, evidence)
     if evidence.baseline:
         _add_deltas(groups, evidence.baseline)
     return [group.finished() for group in groups]
+
+
+def weights_title(comparison: Comparison, rows: Sequence[Configuration]) -> str:
+    """What rows of one group share: backbone, weights, views, source files."""
+    return f"Run here: {rows[0].backbone} ({rows[0].weights} weights){_apart(comparison, rows)}"
 
 
 def _families(comparison: Comparison) -> Iterable[tuple[str, list[Configuration], dict[Configuration, str]]]:
@@ -158,19 +165,18 @@ def _family(comparison: Comparison, row: Configuration) -> str:
     return FAMILIES[1] if run.trainable_params < run.backbone_params / 2 else FAMILIES[2]
 
 
-class _Group:
+class RankedRows:
     """Rows under a common title while their cells are worked out; `cells[spot][row]`."""
 
     def __init__(
         self,
-        comparison: Comparison,
+        title: str,
+        section: str,
         spots: Sequence[Spot],
-        family: str,
-        rows: list[Configuration],
-        labels: dict[Configuration, str],
+        rows: Sequence[Configuration],
+        labels: Mapping[Configuration, str],
     ) -> None:
-        self.title = f"Run here: {rows[0].backbone} ({rows[0].weights} weights){_apart(comparison, rows)}"
-        self.family = family
+        self.title, self.section = title, section
         self.spots, self.rows, self.labels = spots, rows, labels
         down = [[spot.cell(row) for row in rows] for spot in spots]
         self.cells = [
@@ -189,11 +195,15 @@ class _Group:
         """What a renderer prints."""
         across = zip(*self.cells, strict=True)
         rows = tuple(Row(self.labels[row], cells) for row, cells in zip(self.rows, across, strict=True))
-        return RowGroup(self.title, rows, self.family)
+        return RowGroup(self.title, rows, self.section)
 
 
-def _add_statistics(groups: Sequence[_Group], statistics: CellStatistics) -> None:
-    tested: list[tuple[_Group, int, int, float]] = []
+def add_statistics(groups: Sequence[RankedRows], comparison: Comparison, evidence: Evidence) -> None:
+    """Intervals, and which cells a paired test does not tell from the best; nothing where no outcomes are known."""
+    if evidence.outcomes is None:
+        return
+    statistics = CellStatistics(comparison, evidence.outcomes)
+    tested: list[tuple[RankedRows, int, int, float]] = []
     for group in groups:
         for index, spot in enumerate(group.spots):
             if spot.measure is None:
@@ -210,20 +220,20 @@ def _add_statistics(groups: Sequence[_Group], statistics: CellStatistics) -> Non
                 group.change(index, best, alike=True)
 
 
-def _tests(group: _Group, index: int, measure: Measure, statistics: CellStatistics) -> Iterable[tuple[int, float]]:
+def _tests(group: RankedRows, index: int, measure: Measure, statistics: CellStatistics) -> Iterable[tuple[int, float]]:
     """Each ranked row of a column against the best: (place of the row, p-value)."""
     best = group.best(index)
     if best is None:
         return
     for place, row in enumerate(group.rows):
         cell = group.cells[index][place]
-        if place != best and cell.value is not None and not cell.marks:
+        if place != best and cell.value is not None and cell.marks == group.cells[index][best].marks:
             found = statistics.difference(group.rows[best], row, measure)
             if found is not None:
                 yield place, found.p_value
 
 
-def _add_deltas(groups: Sequence[_Group], baseline: str) -> None:
+def _add_deltas(groups: Sequence[RankedRows], baseline: str) -> None:
     """Differences from the baseline method's first row with the same backbone, weights, views and source."""
     references = {
         row.comparable: (group, place)
@@ -240,7 +250,7 @@ def _add_deltas(groups: Sequence[_Group], baseline: str) -> None:
                 _add_delta(group, index, reference[0].cells[index][reference[1]])
 
 
-def _add_delta(group: _Group, index: int, baseline: Cell) -> None:
+def _add_delta(group: RankedRows, index: int, baseline: Cell) -> None:
     for place, cell in enumerate(group.cells[index]):
         if cell is not baseline and isinstance(cell.value, float) and isinstance(baseline.value, float):
             group.change(index, place, delta=cell.value - baseline.value)

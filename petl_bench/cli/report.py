@@ -10,6 +10,7 @@ import click
 
 from petl_bench.cli.gather import MANY_TRIALS, gather
 from petl_bench.errors import UsageError
+from petl_bench.evidence import Evidence
 from petl_bench.explain import explain as explained
 from petl_bench.files import write_atomically
 from petl_bench.records import without_garbage_collection
@@ -80,15 +81,19 @@ def command(
 
     Example: petl-bench report --runs runs --table base2novel --output table.tex
     """  # fmt: skip
+    from petl_bench.record_frame import frame  # here: `--help` needs no pandas
+
     for path in plugins:
         load_plugin_file(path)
     name = _table_name(name, explain)
     source = TABLES.get(name)()
     chosen = output_format or ("terminal" if output is None else format_of(output))
     with without_garbage_collection():
-        evidence = gather(
-            folders, statistics=statistics, baseline=baseline, quoted=source.published() if published else None
-        )
+        quoted = source.published() if published else None
+        if source.needs_records:
+            evidence = gather(folders, statistics=statistics, baseline=baseline, quoted=quoted)
+        else:
+            evidence = Evidence(frame([]), quoted)
         table = replace(source.build(evidence), spread=spread)
     if explain:
         for line in explained(table, explain[1], explain[2], folders):

@@ -5,8 +5,11 @@ The `table` environment between the two comment lines can be pasted into a paper
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
 
 from petl_bench.render import clean, notes, number
 from petl_bench.table import Cell, Column, Row, RowGroup, Spread, Table, signs, symbols
@@ -80,9 +83,18 @@ _DOCUMENT = r"""\documentclass{{article}}
 """.replace("%%", "%")
 
 
+#: Lines of a page: rows, titles, and notes, which are set smaller.
+_LINES, _FEWEST, _NOTE_LINE, _NOTE_CHARACTERS = 48, 16, 0.65, 130
+
+
 def render(table: Table) -> str:
-    """The document; best in bold, second underlined, marks as superscripts, the notes below."""
-    return _DOCUMENT.format(table="\n".join(_environment(table)))
+    """The document; best in bold, second underlined, marks as superscripts, the notes below.
+
+    A table that is longer than a page becomes several, with the notes below the last one.
+    """
+    pages = _pages(table)
+    parts = [_environment(table, groups, number, len(pages)) for number, groups in enumerate(pages, start=1)]
+    return _DOCUMENT.format(table="\n".join(line for part in parts for line in part))
 
 
 def escape(text: str) -> str:
@@ -102,22 +114,48 @@ def _character(character: str) -> str:
     return rf"\texttt{{U+{ord(character):04X}}}"
 
 
-def _environment(table: Table) -> list[str]:
+def _pages(table: Table) -> list[list[RowGroup]]:
+    """The groups page by page; a group that does not fit goes on on the next page under its title.
+
+    Any page has room for the notes, which stand on the last one.
+    """
+    below = sum(1 + len(note) // _NOTE_CHARACTERS for note in notes(table))
+    lines = max(_FEWEST, _LINES - math.ceil(_NOTE_LINE * below))
+    pages: list[list[RowGroup]] = [[]]
+    left = lines
+    for group in table.groups:
+        rows = group.rows
+        while rows:
+            # A title needs a line, and at least two rows below it.
+            if left < min(len(rows), 2) + 1:
+                pages.append([])
+                left = lines
+            pages[-1].append(replace(group, rows=rows[: left - 1]))
+            left -= len(pages[-1][-1].rows) + 1
+            rows = rows[len(pages[-1][-1].rows) :]
+    return pages
+
+
+def _environment(table: Table, groups: Sequence[RowGroup], page: int, pages: int) -> list[str]:
+    label = rf"\label{{tab:{''.join(c for c in table.name if c.isalnum() and c.isascii())}}}"
+    below = [
+        r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
+        *[rf"{escape(note)}\par" for note in notes(table)],
+        r"\end{minipage}",
+    ]
     return [
-        r"\begin{table}[ht]",
+        rf"\begin{{table}}[{'ht' if pages == 1 else 'p'}]",
         r"\centering",
-        rf"\caption{{{escape(table.title)}}}",
-        rf"\label{{tab:{''.join(c for c in table.name if c.isalnum() and c.isascii())}}}",
+        rf"\caption{{{escape(table.title)}{f' ({page} of {pages})' if pages > 1 else ''}}}",
+        *([label] if page == 1 else []),
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         *_headers(table),
-        *[line for group in table.groups for line in _group(group, table)],
+        *[line for group in groups for line in _group(group, table)],
         r"\bottomrule",
         r"\end{tabular}}",
-        r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
-        *[rf"{escape(note)}\par" for note in notes(table)],
-        r"\end{minipage}",
+        *(below if page == pages else []),
         r"\end{table}",
     ]
 
@@ -126,7 +164,8 @@ def _headers(table: Table) -> list[str]:
     spans, rules, first = [], [], 2
     for label, count in table.column_groups():
         spans.append(rf"\multicolumn{{{count}}}{{c}}{{{escape(label)}}}")
-        rules.append(rf"\cmidrule(lr){{{first}-{first + count - 1}}}")
+        if label:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + count - 1}}}")
         first += count
     labels = [escape(table.corner), *[escape(column.label) for column in table.columns]]
     return [f" & {' & '.join(spans)} \\\\", " ".join(rules), " & ".join(labels) + r" \\"]

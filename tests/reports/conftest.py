@@ -191,3 +191,45 @@ def fully_supervised_example(keep: Store, runs: Path) -> Path:
         keep({"top1": 80.25, "top5": 95.5}, "lora", hyper_parameters={"rank": 4}, **given)
         keep({"top1": 81.5, "top5": 95.25}, "msta", **given)
     return runs
+
+
+@pytest.fixture
+def ablation_example(store: Store, runs: Path) -> Path:
+    """The rank of lora on two data sets, of which one value lacks one; lambda and the layers of msta on one."""
+    ucf101 = {"dataset": "ucf101", "manifest_sha256": "c" * 64}
+    for seed in range(2):
+        for rank in (16, 4, 8):
+            lora = {"hyper_parameters": {"rank": rank, "alpha": 16.0}, "trainable": 9_216 * rank}
+            store(80.0 + rank / 4 + seed, 45.0 - rank / 2, "lora", seed, **lora)
+            if rank != 16:
+                store(90.0 + rank / 4 + seed, 60.0 - rank / 2, "lora", seed, **lora, **ucf101)
+        for scale, first in ((0.01, 1), (0.005, 1), (0.005, 3)):
+            hyper = {"bottleneck_dim": 16, "scale": scale, "first_layer": first, "last_layer": None}
+            hyper |= {"consistency_weight": 1.0}
+            store(82.0 + 100 * scale + seed, 50.0 - first, "msta", seed, hyper_parameters=hyper)
+    return runs
+
+
+@pytest.fixture
+def descriptions_example(store: Store, runs: Path) -> Path:
+    """Msta with both kinds of descriptions, each alone, and none; two seeds."""
+    for seed in range(2):
+        for weight, kinds, novel in ((0.0, "both", 44.0), (1.0, "both", 47.5), (1.0, "spatial", 46.0)):
+            hyper = {"bottleneck_dim": 16, "consistency_weight": weight, "description_kinds": kinds}
+            store(82.0 + seed, novel, "msta", seed, hyper_parameters=hyper)
+        hyper = {"bottleneck_dim": 16, "consistency_weight": 1.0, "description_kinds": "temporal"}
+        store(81.0 + seed, 47.4, "msta", seed, hyper_parameters=hyper)
+    return runs
+
+
+@pytest.fixture
+def reproduction_example(store: Store, few_shot: Store, runs: Path) -> Path:
+    """Three methods of ViCLIP-B/16 on hmdb51, one of them in two configurations; one table has a single seed."""
+    b16 = {"dataset": "hmdb51", "backbone": "viclip-b16", "weights": "ViCLIP-B_InternVid-FLT-10M.pth"}
+    for seed in range(2):
+        store(62.0 + seed, 48.5, "zero_shot", seed, hyper_parameters={}, **b16)
+        store(75.0 + seed, 55.0, "lora", seed, hyper_parameters={"rank": 4}, **b16)
+        store(77.0 + seed, 54.5, "lora", seed, hyper_parameters={"rank": 8}, **b16)
+        store(77.0, 57.5 - seed, "msta", seed, hyper_parameters={"consistency_weight": 1.0}, **b16)
+    few_shot(69.0, "msta", shots=16, hyper_parameters={"consistency_weight": 0.0}, **b16)
+    return runs
