@@ -80,7 +80,7 @@ def notes(table: Table) -> list[str]:
     if any(cell.alike for cell in cells):
         legend.append(f"{ALIKE}: {ALIKE_MEANING}")
     if table.spread == "interval" and any(cell.interval for cell in cells):
-        legend.append("In brackets: 95 % intervals, over the choice of clips and of seeds (one seed: of clips alone).")
+        legend.append(f"In brackets: 95 % intervals, {table.interval_over}.")
     return [*legend, *map(clean, table.footers)]
 
 
