@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench.cli.report_page import is_page, write_page
 from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
+from petl_bench.outcomes import StoredOutcomes
 from petl_bench.records import RecordReader, without_garbage_collection, write_atomically
 from petl_bench.registry import TABLES, load_plugin_file
 from petl_bench.render import FORMATS, format_of, render
@@ -31,7 +33,7 @@ _SHOWN = 8
     type=click.Path(path_type=Path),
     help="Output folder of `petl-bench run`; may be given several times.",
 )
-@click.option("--table", "name", required=True, help="Which table: petl-bench list tables.")
+@click.option("--table", "name", help="Which table: petl-bench list tables. Optional for a page (--output FOLDER/).")
 @click.option(
     "--format",
     "output_format",
@@ -39,34 +41,52 @@ _SHOWN = 8
     default=None,
     help="Output format; by default as the suffix of --output says, else terminal.",
 )
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write to this file.")
+@click.option("--output", "given_output", default=None, help="Write to this file, or one page of all to this folder.")
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=None,
+    help="Where the videos are, for the pictures of a page.",
+)
 @click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
 )
 def command(
     folders: tuple[Path, ...],
-    name: str,
+    name: str | None,
     output_format: str | None,
-    output: Path | None,
+    given_output: str | None,
+    data_root: Path | None,
     published: bool,
     plugins: tuple[Path, ...],
 ) -> None:
     """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
 
-    Example: petl-bench report --runs runs --table base2novel --output table.tex
+    Examples: petl-bench report --runs runs --table base2novel --output table.tex
+
+    petl-bench report --runs runs --output site/     (every table, plot and clip as one page)
     """  # fmt: skip
     for path in plugins:
         load_plugin_file(path)
+    output = None if given_output is None else Path(given_output)
+    if output is not None and is_page(output_format, given_output):
+        records, problems = _records(folders)
+        evidence = Evidence(records, outcomes=StoredOutcomes(folders))
+        write_page(evidence, folders, output, table=name, published=published, data_root=data_root, problems=problems)
+        return
+    if name is None:
+        raise UsageError("--table NAME is missing: petl-bench list tables. For a page of all: --output FOLDER/")
     source = TABLES.get(name)()
     chosen = output_format or ("terminal" if output is None else format_of(output))
     with without_garbage_collection():
-        table = source.build(Evidence(_records(folders), source.published() if published else None))
+        table = source.build(Evidence(_records(folders)[0], source.published() if published else None))
     _write(table, chosen, output)
     _say_what_is_missing(table, folders)
 
 
-def _records(folders: tuple[Path, ...]) -> pd.DataFrame:
+def _records(folders: tuple[Path, ...]) -> tuple[pd.DataFrame, list[str]]:
+    """The records, and what was left out."""
     reader = RecordReader(folders)
     records = reader.frame()
     for problem in reader.problems[:_SHOWN]:
@@ -76,7 +96,7 @@ def _records(folders: tuple[Path, ...]) -> pd.DataFrame:
     if records.empty:
         where = ", ".join(map(str, folders))
         raise UsageError(f"no record of a finished trial under {where}. See: petl-bench status --runs {folders[0]}")
-    return records
+    return records, [str(problem) for problem in reader.problems]
 
 
 def _write(table: Table, output_format: str, output: Path | None) -> None:

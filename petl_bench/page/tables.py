@@ -1,0 +1,124 @@
+"""Tables as the page shows them: rows of cells that can be asked where they come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from petl_bench.page.provenance import Texts
+from petl_bench.render import clean, notes, number
+from petl_bench.table import Cell, Column, Row, RowGroup, Table, mark_of, symbols
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table of the page, as far as the page has room for it. `left_out` is the number of rows that it has not."""
+
+    id: str
+    table: Table
+    groups: tuple[RowGroup, ...]
+    left_out: int
+    csv_command: str
+
+    @property
+    def has_quoted(self) -> bool:
+        """Whether somebody else's numbers stand in it."""
+        return any(map(is_quoted, self.groups))
+
+    @property
+    def notes(self) -> list[str]:
+        """What stands under it."""
+        return notes(self.table)
+
+
+def is_quoted(group: RowGroup) -> bool:
+    """Whether all rows of a group were quoted."""
+    return all("quoted" in row.marks for row in group.rows)
+
+
+def table_view(table: Table, most_cells: int, runs: str) -> TableView:
+    """A table cut to `most_cells`; `runs` are the options that name the folders of its records."""
+    room = max(1, most_cells // max(1, len(table.columns)))
+    groups, left_out = [], 0
+    for group in table.groups:
+        shown = group.rows[:room]
+        room -= len(shown)
+        left_out += len(group.rows) - len(shown)
+        if shown:
+            groups.append(RowGroup(group.title, shown))
+    command = clean(f"petl-bench report{runs} --table {table.name} --format csv")
+    return TableView(f"table-{slug(table.name)}", table, tuple(groups), left_out, command)
+
+
+def slug(name: str) -> str:
+    """A name as part of an address on the page."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"
+
+
+# What the template asks of cells
+
+
+def cell_text(cell: Cell, column: Column) -> str:
+    """What a cell shows."""
+    return number(cell, column) or "–"
+
+
+def sort_value(cell: Cell) -> str:
+    """What a column is sorted by; "" sorts last."""
+    if cell.value is None:
+        return ""
+    return f"{cell.value:.10g}" if isinstance(cell.value, (int, float)) else clean(cell.value)
+
+
+def cell_class(cell: Cell) -> str:
+    """The style of a cell: its origin, its rank, and whether a test tells it from the best."""
+    return " ".join(filter(None, (cell.origin, cell.rank, "alike" if cell.alike else "")))
+
+
+def signs(cell_or_row: Cell | Row) -> str:
+    """The symbols of its marks."""
+    return clean(symbols(cell_or_row.marks))
+
+
+# What page.js reads
+
+
+def table_data(view: TableView, texts: Texts, number_trials: Callable[[Iterable[str]], list[int]]) -> dict[str, Any]:
+    """Everything behind the cells of a table; fields that say nothing are left out."""
+    return {
+        "columns": [clean(f"{column.group} {column.label}") for column in view.table.columns],
+        "marks": {clean(word): clean(mark_of(word).meaning) for word in sorted(_words(view))},
+        "csv": view.csv_command,
+        "rows": [
+            [_cell(cell, texts, number_trials) for cell in row.cells] for group in view.groups for row in group.rows
+        ],
+    }
+
+
+def _words(view: TableView) -> set[str]:
+    rows = [row for group in view.groups for row in group.rows]
+    return {word for row in rows for word in row.marks} | {w for row in rows for cell in row.cells for w in cell.marks}
+
+
+def _cell(cell: Cell, texts: Texts, number_trials: Callable[[Iterable[str]], list[int]]) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "v": _short(cell.value) if not isinstance(cell.value, str) else None,
+        "s": _short(cell.std),
+        "n": cell.n,
+        "o": cell.origin if cell.origin != "run" else None,
+        "c": texts.number(clean(cell.source)) if cell.source else None,
+        "k": [clean(word) for word in cell.marks] or None,
+        "i": [_short(end) for end in cell.interval] if cell.interval is not None else None,
+        "d": _short(cell.delta),
+        "a": True if cell.alike else None,
+        "r": cell.rank or None,
+        "t": number_trials(cell.trials) or None,
+        "of": len(cell.trials) or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.8g}")

@@ -1,0 +1,144 @@
+"""The trials of a frame of records: which cases there are, and which variants of methods were run on each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from petl_bench.comparison import differences_in, text_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CASE = (
+    "setting",
+    "dataset",
+    "split",
+    "shots",
+    "part",
+    "setting_version",
+    "setting_options",
+    "dataset_version",
+    "dataset_options",
+    "manifest_sha256",
+)
+_VARIANT = (
+    "method",
+    "hyper_parameters",
+    "training",
+    "method_version",
+    "backbone",
+    "weights",
+    "weights_sha256",
+    "decoder",
+    "engine_version",
+    "descriptions_sha256",
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with its values on one case: `trials` are the keys of its runs, ordered by `seeds`."""
+
+    label: str
+    method: str
+    trainable_params: int
+    trials: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PageCase:
+    """Data, split, shots and protocol, on which variants can be compared; fewest trained parameters first."""
+
+    label: str
+    variants: tuple[Variant, ...]
+
+
+def cases_of(records: pd.DataFrame) -> list[PageCase]:
+    """Every case with its variants, in a fixed order."""
+    trials = records.drop_duplicates("trial").copy()
+    trials["shots"] = trials["shots"].fillna(0)
+    parts: dict[Any, pd.DataFrame] = dict(iter(trials.groupby(list(_CASE), sort=True)))
+    settings = {values: _settings_of_case(dict(zip(_CASE, values, strict=True))) for values in parts}
+    differences = differences_in(settings, lambda values: values[:2])
+    return [
+        PageCase(_label(f"{values[0]} · {values[1]}", differences[values]), _variants(part))
+        for values, part in parts.items()
+    ]
+
+
+def chosen_variants(cases: Sequence[PageCase], most_trials: int) -> list[PageCase]:
+    """The cases with as many variants as have `most_trials` trials in all; cases take turns, so that each has some."""
+    kept: dict[int, list[Variant]] = {number: [] for number in range(len(cases))}
+    left = most_trials
+    for number, variant in _in_turns(cases):
+        if len(variant.trials) > left:
+            break
+        left -= len(variant.trials)
+        kept[number].append(variant)
+    return [PageCase(cases[number].label, tuple(variants)) for number, variants in kept.items() if variants]
+
+
+def _in_turns(cases: Sequence[PageCase]) -> Iterator[tuple[int, Variant]]:
+    for turn in itertools.zip_longest(*[case.variants for case in cases]):
+        yield from ((number, variant) for number, variant in enumerate(turn) if variant is not None)
+
+
+def trial_count(cases: Iterable[PageCase]) -> int:
+    """How many trials the variants of these cases have."""
+    return sum(len(variant.trials) for case in cases for variant in case.variants)
+
+
+def _settings_of_case(case: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "part": case["part"],
+        "split": case["split"],
+        "shots": int(case["shots"]) or "all",
+        **json.loads(case["dataset_options"]),
+        **json.loads(case["setting_options"]),
+        "protocol": case["setting_version"],
+        "data version": case["dataset_version"],
+        "files": case["manifest_sha256"][:8],
+    }
+
+
+def _variants(trials: pd.DataFrame) -> tuple[Variant, ...]:
+    parts: dict[Any, pd.DataFrame] = {
+        values: part.sort_values(["seed", "trial"]) for values, part in trials.groupby(list(_VARIANT), sort=True)
+    }
+    settings = {values: _settings_of_variant(dict(zip(_VARIANT, values, strict=True))) for values in parts}
+    differences = differences_in(settings, lambda values: values[0])
+    found = [
+        Variant(
+            label=_label(values[0], differences[values]),
+            method=values[0],
+            trainable_params=int(part["trainable_params"].iloc[0]),
+            trials=tuple(part["trial"]),
+            seeds=tuple(map(int, part["seed"])),
+        )
+        for values, part in parts.items()
+    ]
+    return tuple(sorted(found, key=lambda variant: (variant.trainable_params, variant.label)))
+
+
+def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **json.loads(variant["hyper_parameters"]),
+        **{f"training.{name}": value for name, value in json.loads(variant["training"]).items()},
+        "backbone": variant["backbone"],
+        "weights": variant["weights"],
+        "weights file": variant["weights_sha256"][:8],
+        "version": variant["method_version"],
+        "decoder": variant["decoder"],
+        "engine": variant["engine_version"],
+        "descriptions": variant["descriptions_sha256"][:8],
+    }
+
+
+def _label(name: str, differences: dict[str, Any]) -> str:
+    inside = ", ".join(f"{setting}={text_of(value)}" for setting, value in differences.items())
+    return f"{name} ({inside})" if inside else name
