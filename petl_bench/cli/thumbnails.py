@@ -38,7 +38,7 @@ class Thumbnails:
         if isinstance(manifest, str):
             return manifest
         if manifest.sha256 != values["manifest_sha256"]:
-            return "no picture: the files here are not those of the run"
+            return "no pictures: the files here are not those of the run"
         if clip not in manifest.found:
             return "no picture: the clip is not found here"
         return self._frame(manifest.found[clip].path)
@@ -58,7 +58,7 @@ class Thumbnails:
             try:
                 self._manifests[known] = self._found(*known)
             except (PetlBenchError, OSError, ValueError, TypeError) as error:
-                self._manifests[known] = f"no picture: {error}"
+                self._manifests[known] = f"no pictures: {error}"
         return self._manifests[known]
 
     def _found(self, name: str, options: str, locations: str) -> Manifest | str:
@@ -68,7 +68,7 @@ class Thumbnails:
 
         dataset = DATASETS.get(name)(**json.loads(options), **json.loads(locations).get(name, {}))
         if dataset.needs_root and self._data_root is None:
-            return "no picture: --data-root says where the videos are"
+            return "no pictures: --data-root DIR says where the videos are"
         return build_manifest(dataset, dataset.root(self._data_root), cache_folder())
 
 

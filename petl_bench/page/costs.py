@@ -43,7 +43,9 @@ def costs_block(
         return None
     first, second, placed = faceted(plots)
     about = "Mean over seeds. Durations were taken while trials ran, beside whatever else the machine did."
-    return Block("costs", "Costs", about, (("Case", first), ("Cost", second)), placed)
+    cut = any(len(case.variants) > _BARS for case in cases)
+    notes = (f"Of every case the {_BARS} variants with the fewest trained parameters.",) if cut else ()
+    return Block("costs", "Costs", about, (("Case", first), ("Cost", second)), placed, notes)
 
 
 def _measured(records: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -39,6 +39,7 @@ class Misses:
     total: int
     clips: int
     pictures: tuple[Picture, ...]
+    why_none: str  #: where no clip has a picture, all for the same reason
     listed: tuple[MissedClip, ...]
 
 
@@ -55,13 +56,17 @@ def misses_of(found: Sequence[Evaluated], records: pd.DataFrame, thumbnail: Thum
         shown = _spread(each.missed, min(share, left))
         left -= len(shown)
         values = dict(data.loc[each.trial])
+        pictures = tuple(_picture(missed, values, thumbnail) for missed in shown if thumbnail is not None)
+        reasons = {picture.reason for picture in pictures}
+        why_none = reasons.pop() if len(reasons) == 1 else ""
         result.append(
             Misses(
                 label=each.label,
                 runs=sum(counts.runs for counts in each.variants),
                 total=len(each.missed),
                 clips=each.clips,
-                pictures=tuple(_picture(missed, values, thumbnail) for missed in shown if thumbnail is not None),
+                pictures=() if why_none else pictures,
+                why_none=why_none,
                 listed=each.missed[:_LISTED],
             )
         )

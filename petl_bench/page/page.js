@@ -192,6 +192,7 @@ const MARKERS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "st
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 const VISIBLE_LINES = 8;
 const BAR_HEIGHT = 26;
+const ROOM_FOR_TEXT = 1.22; // beyond the longest bar
 const drawn = new Map(); // id of a drawing -> what draws it
 
 let plotly = null;
@@ -223,9 +224,9 @@ function drawNow(element, figure) {
     font: { family: style.fontFamily, size: 13, color: colours.ink },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 56, r: 16, t: 12, b: 48 }, height: 420, hovermode: "closest", showlegend: false,
-    legend: { orientation: "h", y: -0.2, yanchor: "top", font: { size: 12 } },
     hoverlabel: { bgcolor: colours.card, bordercolor: colours.line, font: { color: colours.ink }, align: "left" },
   };
+  if (isPrinting) base.width = PRINTED_WIDTH;
   const merged = { ...base, ...layout, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis } };
   element.style.minHeight = `${merged.height}px`;
   const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"], displayModeBar: "hover" };
@@ -252,11 +253,18 @@ function pointsFigure(plot) {
   return (colours) => ({
     traces: [...plot.series.flatMap((series, number) => pointTraces(plot, series, number, colours)), ...frontTrace(plot, colours)],
     layout: {
+      ...legendOf(plot.series.length),
       showlegend: !plot.names && plot.series.length + (plot.front ? 1 : 0) > 1,
       xaxis: { title: { text: inert(plot.x.label) }, type: plot.x.log ? "log" : "linear", ...wholeTicks(plot) },
       yaxis: { title: { text: inert(plot.y.label) }, type: plot.y.log ? "log" : "linear" },
     },
   });
+}
+
+/** Beside the plot where there are many names and room for them, else below it. */
+function legendOf(names) {
+  if (names > 6 && window.innerWidth >= 900) return { height: 480, legend: { font: { size: 12 } } };
+  return { height: names > 6 ? 520 : 440, legend: { orientation: "h", y: -0.2, yanchor: "top", maxheight: 110, font: { size: 12 } } };
 }
 
 /** Epochs are whole: no tick between them. */
@@ -271,7 +279,7 @@ function pointTraces(plot, series, number, colours) {
   const common = { legendgroup: String(number), visible: series.line && number >= VISIBLE_LINES ? "legendonly" : true };
   const marker = { color: colour, size: series.line ? 6 : 10, symbol: `${MARKERS[number % MARKERS.length]}${series.quoted ? "-open" : ""}` };
   const trace = {
-    ...common, meta: series, type: "scatter", name: inert(clipped(series.label, 60)), x: series.x, y: series.y, marker,
+    ...common, meta: series, type: "scatter", name: inert(clipped(series.label, 40)), x: series.x, y: series.y, marker,
     mode: `${series.line ? "lines+" : ""}markers${plot.names ? "+text" : ""}`,
     line: { color: colour, width: 2, dash: DASHES[Math.floor(number / COLOURS.length) % DASHES.length] },
     hovertext: series.x.map((_, place) => hoverText(plot, series, place)), hoverinfo: "text",
@@ -308,17 +316,18 @@ function barsFigure(plot) {
   return () => {
     const names = [...new Set(plot.series.flatMap((series) => series.text))];
     const rows = names.length * Math.max(1, plot.series.length);
+    const longest = Math.max(...plot.series.flatMap((series) => series.x));
     return {
       traces: plot.series.map((series, number) => ({
         type: "bar", orientation: "h", meta: { ...series, isBar: true }, name: inert(series.label), x: series.x,
         y: series.text.map((name) => names.indexOf(name)), marker: { color: COLOURS[number % COLOURS.length] },
-        text: series.x.map(shown), textposition: "auto", hoverinfo: "text", insidetextanchor: "end", cliponaxis: false,
+        text: series.x.map(shown), textposition: "outside", hoverinfo: "text", cliponaxis: false,
         hovertext: series.x.map((value, place) => `<b>${inert(series.text[place])}</b><br>${inert(plot.x.label)}: ${shown(value)}${series.label ? `<br>${inert(series.label)}` : ""}`),
       })),
       layout: {
         height: 110 + BAR_HEIGHT * rows, bargap: 0.3, margin: { l: 8, r: 40, t: 12, b: 48 },
-        showlegend: plot.series.length > 1,
-        xaxis: { title: { text: inert(plot.x.label) }, rangemode: "tozero" },
+        ...(plot.series.length > 1 ? { showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom" } } : {}),
+        xaxis: { title: { text: inert(plot.x.label) }, range: [0, (longest || 1) * ROOM_FOR_TEXT] },
         yaxis: namesAxis(names),
       },
     };
@@ -452,10 +461,12 @@ function verdict(rows, variant, reference) {
 
 function classesFigure(rows, variant, reference) {
   const few = rows.length > 2 * LARGEST ? [...rows.slice(0, LARGEST), ...rows.slice(-LARGEST)] : rows;
-  const unit = reference ? "Difference in accuracy (points)" : "Accuracy (%)";
+  const unit = reference ? "Difference (points)" : "Accuracy (%)";
+  const values = few.map((row) => row.value);
+  const range = [Math.min(0, ...values), Math.max(0, ...values)].map((end) => end * (window.innerWidth < 640 ? 1.6 : ROOM_FOR_TEXT));
   return () => ({
     traces: [{
-      type: "bar", orientation: "h", x: few.map((row) => row.value), y: few.map((_, place) => place),
+      type: "bar", orientation: "h", x: values, y: few.map((_, place) => place),
       marker: { color: few.map((row) => (row.value < 0 ? COLOURS[1] : COLOURS[0])) },
       text: few.map((row) => (reference && row.value > 0 ? "+" : "") + row.value.toFixed(1)), textposition: "outside", cliponaxis: false,
       hoverinfo: "text",
@@ -463,7 +474,7 @@ function classesFigure(rows, variant, reference) {
     }],
     layout: {
       height: 90 + 22 * few.length, bargap: 0.35, margin: { l: 8, r: 40, t: 12, b: 48 },
-      xaxis: { title: { text: unit }, zeroline: true },
+      xaxis: { title: { text: unit }, range: range[0] === range[1] ? [0, 1] : range },
       yaxis: namesAxis(few.map((row) => row.name)),
     },
   });
@@ -544,17 +555,22 @@ function startNavigation() {
   all("main > section").forEach((section) => current.observe(section));
 }
 
+const PRINTED_WIDTH = 960; // A4 on its side, less margins
+let isPrinting = false;
+
 function startPrinting() {
   let before;
   addEventListener("beforeprint", () => {
     before = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";
+    isPrinting = true;
     [...unseen.keys()].forEach(show);
     redraw();
   });
   addEventListener("afterprint", () => {
     if (before === undefined) delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = before;
+    isPrinting = false;
     redraw();
   });
 }
