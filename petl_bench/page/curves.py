@@ -48,6 +48,7 @@ def _quantities(case: PageCase, details: StoredDetails) -> list[str]:
         for trial in variant.trials
         if (found := details.of(trial)) is not None
         for row in found.history
+        if _EPOCH in row
         for name in row
     } - {_EPOCH}
     return [name for name in _LABELS if name in names] + sorted(names - _LABELS.keys())

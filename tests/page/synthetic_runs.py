@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from petl_bench.records import trial_folder, write_record
 from petl_bench.statistics import harmonic_mean
 from petl_bench.trial import EvaluationResult
 
+Build = Callable[..., str]
+#: What no name of a method, class or clip may do to a page.
+HOSTILE = "_%&<script>alert(1)</script><b>$\\\u2028\"'"
 CREATED = "2026-01-02T03:04:05+00:00"
 CLASSES = {"base": ("archery", "basketball", "bowling"), "novel": ("surfing", "yoga", "diving")}
 CLIPS_OF_CLASS = 6
@@ -65,3 +69,13 @@ def _evaluation(classes: tuple[str, ...], skill: float, rng: np.random.Generator
         top5=100.0,
         expected=len(labels),
     )
+
+
+def add_costs(runs: Path, method: str, metrics: dict[str, float]) -> None:
+    """Write one record of measured costs."""
+    trial = make_trial(method, 0, setting="cost", hyper_parameters={}, shots=None)
+    folder = trial_folder(runs, trial.key)
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    evaluations = {"test": _evaluation(("a", "b"), 0.5, rng)}
+    write_record(folder, trial, result_of(metrics, evaluations, trainable=1000), created=CREATED)
