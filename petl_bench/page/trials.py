@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from petl_bench.comparison import differences_in, text_of
 
@@ -39,6 +40,12 @@ _VARIANT = (
 )
 
 
+class _Run(NamedTuple):
+    trainable_params: int
+    seed: int
+    trial: str
+
+
 @dataclass(frozen=True)
 class Variant:
     """A method with its values on one case: `trials` are the keys of its runs, ordered by `seeds`."""
@@ -60,15 +67,18 @@ class PageCase:
 
 def cases_of(records: pd.DataFrame) -> list[PageCase]:
     """Every case with its variants, in a fixed order."""
-    trials = records.drop_duplicates("trial").copy()
-    trials["shots"] = trials["shots"].fillna(0)
-    parts: dict[Any, pd.DataFrame] = dict(iter(trials.groupby(list(_CASE), sort=True)))
-    settings = {values: _settings_of_case(dict(zip(_CASE, values, strict=True))) for values in parts}
-    differences = differences_in(settings, lambda values: values[:2])
-    return [
-        PageCase(_label(f"{values[0]} · {values[1]}", differences[values]), _variants(part))
-        for values, part in parts.items()
-    ]
+    trials = records.drop_duplicates("trial")
+    columns = [*_CASE, *_VARIANT, "trainable_params", "seed", "trial"]
+    values = [trials[name].fillna(0).tolist() if name == "shots" else trials[name].tolist() for name in columns]
+    grouped: dict[tuple[Any, ...], dict[tuple[Any, ...], list[_Run]]] = {}
+    for row in zip(*values, strict=True):  # plain tuples: pandas takes a second for every thousand groups
+        case, variant = row[: len(_CASE)], row[len(_CASE) : -3]
+        grouped.setdefault(case, {}).setdefault(variant, []).append(_Run(*row[-3:]))
+    cases = sorted(grouped)
+    differences = differences_in(
+        {case: _settings_of_case(dict(zip(_CASE, case, strict=True))) for case in cases}, lambda case: case[:2]
+    )
+    return [PageCase(_label(f"{case[0]} · {case[1]}", differences[case]), _variants(grouped[case])) for case in cases]
 
 
 def chosen_variants(cases: Sequence[PageCase], most_trials: int) -> list[PageCase]:
@@ -106,29 +116,28 @@ def _settings_of_case(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _variants(trials: pd.DataFrame) -> tuple[Variant, ...]:
-    parts: dict[Any, pd.DataFrame] = {
-        values: part.sort_values(["seed", "trial"]) for values, part in trials.groupby(list(_VARIANT), sort=True)
-    }
-    settings = {values: _settings_of_variant(dict(zip(_VARIANT, values, strict=True))) for values in parts}
+def _variants(grouped: Mapping[tuple[Any, ...], list[_Run]]) -> tuple[Variant, ...]:
+    settings = {values: _settings_of_variant(dict(zip(_VARIANT, values, strict=True))) for values in grouped}
     differences = differences_in(settings, lambda values: values[0])
-    found = [
-        Variant(
-            label=_label(values[0], differences[values]),
-            method=values[0],
-            trainable_params=int(part["trainable_params"].iloc[0]),
-            trials=tuple(part["trial"]),
-            seeds=tuple(map(int, part["seed"])),
+    found = []
+    for values, unordered in grouped.items():
+        runs = sorted(unordered, key=lambda run: (run.seed, run.trial))
+        found.append(
+            Variant(
+                label=_label(values[0], differences[values]),
+                method=values[0],
+                trainable_params=runs[0].trainable_params,
+                trials=tuple(run.trial for run in runs),
+                seeds=tuple(run.seed for run in runs),
+            )
         )
-        for values, part in parts.items()
-    ]
-    return tuple(sorted(found, key=lambda variant: (variant.trainable_params, variant.label)))
+    return tuple(sorted(found, key=lambda variant: (variant.trainable_params, variant.label, variant.trials)))
 
 
 def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:
     return {
         **json.loads(variant["hyper_parameters"]),
-        **{f"training.{name}": value for name, value in json.loads(variant["training"]).items()},
+        **_training(variant["training"]),
         "backbone": variant["backbone"],
         "weights": variant["weights"],
         "weights file": variant["weights_sha256"][:8],
@@ -137,6 +146,11 @@ def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:
         "engine": variant["engine_version"],
         "descriptions": variant["descriptions_sha256"][:8],
     }
+
+
+@cache
+def _training(text: str) -> dict[str, Any]:
+    return {f"training.{name}": value for name, value in json.loads(text).items()}
 
 
 def _label(name: str, differences: dict[str, Any]) -> str:
