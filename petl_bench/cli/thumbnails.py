@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from petl_bench.errors import PetlBenchError
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Thumbnails:
         dataset = DATASETS.get(name)(**json.loads(options), **json.loads(locations).get(name, {}))
         if dataset.needs_root and self._data_root is None:
             return "no pictures: --data-root DIR says where the videos are"
+        click.echo(f"finding the clips of {name}, for pictures", err=True)  # minutes, where nobody has looked before
         return build_manifest(dataset, dataset.root(self._data_root), cache_folder())
 
 
