@@ -190,6 +190,8 @@ function trialArticle(number) {
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 const MARKERS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down"];
 const DASHES = ["solid", "dash", "dot", "dashdot"];
+// Named one by one: among plotly's own is one that uploads the plot.
+const BUTTONS = [["toImage"], ["zoom2d", "pan2d", "autoScale2d"]];
 const VISIBLE_LINES = 8;
 const BAR_HEIGHT = 26;
 const ROOM_FOR_TEXT = 1.22; // beyond the longest bar
@@ -219,7 +221,8 @@ function drawNow(element, figure) {
   const style = getComputedStyle(element);
   const colours = { ink: style.color, card: style.backgroundColor, line: style.borderTopColor, muted: style.outlineColor };
   const { traces, layout } = figure(colours);
-  const axis = { gridcolor: colours.line, zerolinecolor: colours.line, linecolor: colours.line, automargin: true, fixedrange: matchMedia("(pointer: coarse)").matches };
+  const isTouch = matchMedia("(pointer: coarse)").matches; // there, a drag scrolls the page
+  const axis = { gridcolor: colours.line, zerolinecolor: colours.line, linecolor: colours.line, automargin: true, fixedrange: isTouch };
   const base = {
     font: { family: style.fontFamily, size: 13, color: colours.ink },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -229,7 +232,7 @@ function drawNow(element, figure) {
   if (isPrinting) base.width = PRINTED_WIDTH;
   const merged = { ...base, ...layout, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis } };
   element.style.minHeight = `${merged.height}px`;
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"], displayModeBar: "hover" };
+  const config = { responsive: true, displaylogo: false, modeBarButtons: BUTTONS, displayModeBar: isTouch ? false : "hover" };
   window.Plotly.react(element, traces, merged, config);
   element.removeAllListeners("plotly_click");
   element.on("plotly_click", (event) => openPoint(event.points[0]));
@@ -254,6 +257,7 @@ function pointsFigure(plot) {
     traces: [...plot.series.flatMap((series, number) => pointTraces(plot, series, number, colours)), ...frontTrace(plot, colours)],
     layout: {
       ...legendOf(plot.series.length),
+      ...(plot.names ? { margin: { l: 56, r: 64, t: 24, b: 48 } } : {}), // names at the edge
       showlegend: !plot.names && plot.series.length + (plot.front ? 1 : 0) > 1,
       xaxis: { title: { text: inert(plot.x.label) }, type: plot.x.log ? "log" : "linear", ...wholeTicks(plot) },
       yaxis: { title: { text: inert(plot.y.label) }, type: plot.y.log ? "log" : "linear" },
