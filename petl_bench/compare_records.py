@@ -37,6 +37,7 @@ def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     if again.any():
         trials = trials[~again].copy()
     trials["values"] = list(zip(*[trials[metric].tolist() for metric in metrics], strict=True))
+    trials["trial"] = trials.index
     cells: dict[tuple[Configuration, CaseKey], list[Run]] = defaultdict(list)
     for row, case, *values in _columns(trials, ["row", "case", *_names(Run)]):
         cells[rows[row], cases[case]].append(Run(*values))
@@ -69,6 +70,7 @@ def _trials(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     trials["views"] = trials["training"].map(_views)
     for name in ("processes", "threads"):
         trials[name] = trials["training"].map(_number_of(name))
+    trials["selected"] = trials["training"].map(_selected)
     trials["training"] = trials["training"].map(_training_of_row)
     trials["source_sha256"] = _unusual(trials, "source_sha256", ["setting_options"], str)
     trials["other_views"] = _views_apart(trials)
@@ -80,7 +82,14 @@ def _training_of_row(training: str) -> str:
     values = {
         name: value for name, value in json.loads(training).items() if name not in (*_WITHOUT_EFFECT, *_OF_DATA_SET)
     }
+    if _selected(training):
+        values["select"] = "last"  # its row: the same training with an honest selection, in a column of its own
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@cache
+def _selected(training: str) -> str:
+    return "test" if json.loads(training).get("select") == "best-on-test" else ""
 
 
 @cache

@@ -76,6 +76,7 @@ class CaseKey:
     dataset_options: str  #: canonical JSON
     manifest_sha256: str
     part: str
+    selected: str  #: "test" where the epoch was selected on the test clips, which honest numbers never are; else ""
 
 
 #: Backbone, weights, their sha256, unusual views, unusual source files: rows that share them are ranked together.
@@ -86,6 +87,7 @@ Comparable = tuple[str, str, str, str, str]
 class Run:
     """One trial of a configuration on a case."""
 
+    trial: str  #: its key
     seed: int
     values: tuple[float, ...]  #: in the order of the metrics that were asked for
     marks: str
@@ -228,6 +230,7 @@ def _case_settings(case: CaseKey) -> dict[str, Any]:
         "protocol": case.setting_version,
         "data version": case.dataset_version,
         "files": case.manifest_sha256[:8],
+        "epoch": f"best on {case.selected}" if case.selected else "",
     }
 
 
@@ -249,7 +252,7 @@ def differences_in(settings: Mapping[Any, Mapping[str, Any]], family: Any) -> di
 
 
 def _label(name: str, differences: Mapping[str, Any]) -> str:
-    inside = ", ".join(f"{setting}={text_of(value)}" for setting, value in differences.items())
+    inside = ", ".join(f"{setting}={text_of(value)}" for setting, value in differences.items() if value != "")
     return f"{name} ({inside})" if inside else name
 
 

@@ -78,6 +78,8 @@ def _of_case(comparison: Comparison, setting: str, case: CaseKey) -> dict[str, A
     """The values of the setting and of the data sets, where their files lie included."""
     options = json.loads(case.setting_options)
     of_setting = {f"{setting}.{name}": value for name, value in options.items() if value is not None}
+    if case.selected:
+        of_setting["training.select"] = "best-on-test"
     return {**of_setting, **comparison.data_fields[case]}
 
 

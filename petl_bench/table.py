@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from petl_bench.evidence import Evidence
     from petl_bench.figure import Figure
+    from petl_bench.table_parts import Compared
 
 #: `run`: from records; `quoted`: somebody else's number, with its source; `absent`: not there, with the reason.
 Origin = Literal["run", "quoted", "absent"]
@@ -29,6 +30,13 @@ class Mark:
     symbol: str
     meaning: str
 
+
+#: Stands behind the best number of a column and group, and behind those that a test does not tell from it.
+ALIKE = "="
+ALIKE_MEANING = (
+    "a paired test on the same clips and seeds does not tell it from the best of its column and group "
+    "(5 %, Holm-corrected over the table)"
+)
 
 MARKS = {
     mark.word: mark
@@ -95,10 +103,19 @@ class Row:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows that belong together (and are ranked together, if at all), under a common title."""
+    """Rows that belong together (and are ranked together, if at all), under a common title.
+
+    `section` tells groups of one title apart, such as the families of methods.
+    """
 
     title: str
     rows: tuple[Row, ...]
+    section: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title and section in one line."""
+        return f"{self.title}, {self.section}" if self.section else self.title
 
 
 @dataclass(frozen=True)
@@ -150,6 +167,13 @@ class TableSource:
         """
         raise NotImplementedError(f"{type(self).__name__} must define build(self, evidence)")
 
+    def compared(self, records: pd.DataFrame) -> Compared | None:
+        """The comparison behind the table, for `petl-bench compare`; None where it is not one of runs on clips.
+
+        Raises UsageError as `build` does.
+        """
+        return None
+
     def figure(self, evidence: Evidence) -> Figure | None:
         """The picture of these records; None where this table has none. Raises UsageError as `build` does."""
         return None
@@ -165,6 +189,11 @@ def symbols(marks: Iterable[str]) -> str:
     words = set(marks)
     known = "".join(mark.symbol for word, mark in MARKS.items() if word in words)
     return ",".join([*([known] if known else []), *sorted(words - MARKS.keys())])
+
+
+def signs(cell: Cell) -> str:
+    """What stands behind a cell's number: ALIKE where a test does not tell it from the best, and its marks' symbols."""
+    return (ALIKE if cell.alike else "") + symbols(cell.marks)
 
 
 def ranked(cells: Sequence[Cell], column: Column) -> list[Cell]:

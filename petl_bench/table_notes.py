@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from petl_bench.comparison import Bundle, CaseKey, Comparison, Configuration, case_labels, row_labels, uncovered
@@ -45,7 +46,12 @@ def seed_notes(comparison: Comparison) -> list[str]:
 def training_notes(comparison: Comparison) -> list[str]:
     """Backbones with their weights, which epoch was evaluated with which views, and what the tuning cost."""
     rows = comparison.configurations
-    selection = {_SELECTION.get(row.training_values.get("select", ""), "unknown") for row in rows}
+    selection = {
+        _SELECTION["best-on-test"]
+        if case.selected
+        else _SELECTION.get(row.training_values.get("select", ""), "unknown")
+        for row, case in comparison.runs
+    }
     budget = [f"{meaning} {_by_method(rows, name)}" for name, meaning in _BUDGET.items()]
     tried = Counter(row.method for row in rows)
     configurations = ", ".join(f"{method} {count}" for method, count in sorted(tried.items()))
@@ -53,6 +59,7 @@ def training_notes(comparison: Comparison) -> list[str]:
         *_backbone_notes(comparison),
         f"Evaluated: {listed(sorted(selection))}; views per test video (clips x crops): {_views(comparison)}.",
         f"Budget: {'; '.join(budget)}. Configurations tried in these records: {configurations}.",
+        *inflation_notes(comparison),
         *[f"Prompt: {prompt}" for prompt in comparison.prompts],
     ]
 
@@ -65,6 +72,33 @@ def data_notes(comparison: Comparison, bundles: Sequence[Bundle]) -> list[str]:
         *_repetition_notes(comparison),
         *[f"Device: {device}" for device in comparison.devices],
     ]
+
+
+def inflation_notes(comparison: Comparison) -> list[str]:
+    """By how much selecting the epoch on the test clips raises the numbers, where both were run."""
+    honest = {_but_selection(case): case for case in comparison.cases if not case.selected}
+    raised = []
+    for row, case in comparison.runs:
+        other = honest.get(_but_selection(case)) if case.selected else None
+        if other is None or not (comparison.seeds(row, case) & comparison.seeds(row, other)):
+            continue
+        fair = {run.seed: run.values for run in comparison.of(row, other)}
+        raised += [
+            sum(run.values) / len(run.values) - sum(fair[run.seed]) / len(run.values)
+            for run in comparison.of(row, case)
+            if run.seed in fair
+        ]
+    if not raised:
+        return []
+    mean = sum(raised) / len(raised)
+    return [
+        f"Selecting the epoch on the test clips changes accuracy by {mean:+.2f} points, mean over {len(raised)} pairs "
+        "of runs that differ in nothing else."
+    ]
+
+
+def _but_selection(case: CaseKey) -> tuple[Any, ...]:
+    return tuple(getattr(case, each.name) for each in fields(case) if each.name != "selected")
 
 
 def listed(values: Iterable[object], most: int = 1000) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+from petl_bench.cell_statistics import CellStatistics, Measure
 from petl_bench.comparison import CaseKey, Comparison, Configuration, Run, marks_of, row_labels, scored
 from petl_bench.errors import UsageError
+from petl_bench.significance import LEVEL, holm
 from petl_bench.statistics import Summary, summarise
 from petl_bench.table import Cell, Column, Row, RowGroup, ranked
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from petl_bench.evidence import Evidence
 
 #: What a published number is of: data set, shots (0: all clips, or not said), metric.
 Published = tuple[str, int, str]
@@ -22,14 +26,25 @@ Published = tuple[str, int, str]
 
 @dataclass(frozen=True)
 class Spot:
-    """A column, what each row shows in it, and which published number belongs there."""
+    """A column, what each row shows in it, what that measures, and which published number belongs there."""
 
     column: Column
     cell: Callable[[Configuration], Cell]
     ranked: bool = False
     published: Published | None = None
+    measure: Measure | None = None
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a table shows of its records: a comparison, and its columns."""
+
+    comparison: Comparison
+    spots: list[Spot]
+
+
+#: Kinds of methods, as the tables of papers group them.
+FAMILIES = ("zero-shot", "parameter-efficient", "full fine-tuning")
 NOT_RUN = Cell(origin="absent", source="not run")
 
 
@@ -72,7 +87,8 @@ def over_seeds(
         if not runs:
             return NOT_RUN
         found = summary(runs)
-        return Cell(found.mean, found.std, found.n, marks=marks_of(comparison, row, case))
+        trials = tuple(run.trial for run in runs)
+        return Cell(found.mean, found.std, found.n, marks=marks_of(comparison, row, case), trials=trials)
 
     return cell
 
@@ -107,18 +123,127 @@ def clips(comparison: Comparison, group: str, cases: Sequence[CaseKey], *, added
 # Rows that were run here
 
 
-def run_groups(comparison: Comparison, spots: Sequence[Spot]) -> list[RowGroup]:
-    """The rows that were run here, in groups that share backbone, weights and views, ranked within each."""
-    return [_group(comparison, spots, rows) for rows in comparison.groups().values()]
+def run_groups(comparison: Comparison, spots: Sequence[Spot], evidence: Evidence) -> list[RowGroup]:
+    """The rows that were run here, ranked within each group.
+
+    Rows of a group share backbone, weights and views, and are of one family: zero-shot, parameter-efficient or full
+    fine-tuning. Where the evidence has outcomes, cells get their intervals, and those that a paired test does not tell
+    apart from the best of their column and group share a sign with it (Holm's correction over the whole table).
+    """
+    groups = [_Group(comparison, spots, family, rows, labels) for family, rows, labels in _families(comparison)]
+    if evidence.outcomes is not None:
+        _add_statistics(groups, CellStatistics(comparison, evidence.outcomes))
+    if evidence.baseline:
+        _add_deltas(groups, evidence.baseline)
+    return [group.finished() for group in groups]
 
 
-def _group(comparison: Comparison, spots: Sequence[Spot], rows: list[Configuration]) -> RowGroup:
-    labels = row_labels(rows)
-    down = [[spot.cell(row) for row in rows] for spot in spots]
-    down = [ranked(cells, spot.column) if spot.ranked else cells for cells, spot in zip(down, spots, strict=True)]
-    across = zip(*down, strict=True)
-    title = f"Run here: {rows[0].backbone} ({rows[0].weights} weights){_apart(comparison, rows)}"
-    return RowGroup(title, tuple(Row(labels[row], cells) for row, cells in zip(rows, across, strict=True)))
+def _families(comparison: Comparison) -> Iterable[tuple[str, list[Configuration], dict[Configuration, str]]]:
+    """Name, rows and their labels, group by group."""
+    for rows in comparison.groups().values():
+        labels = row_labels(rows)
+        families: dict[str, list[Configuration]] = defaultdict(list)
+        for row in rows:
+            families[_family(comparison, row)].append(row)
+        for family in FAMILIES:
+            if family in families:
+                yield family, families[family], labels
+
+
+def _family(comparison: Comparison, row: Configuration) -> str:
+    """By what is trained: nothing, up to half of the backbone, or more."""
+    run = next(runs[0] for case in comparison.cases if (runs := comparison.of(row, case)))
+    if run.trainable_params == 0:
+        return FAMILIES[0]
+    return FAMILIES[1] if run.trainable_params < run.backbone_params / 2 else FAMILIES[2]
+
+
+class _Group:
+    """Rows under a common title while their cells are worked out; `cells[spot][row]`."""
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        spots: Sequence[Spot],
+        family: str,
+        rows: list[Configuration],
+        labels: dict[Configuration, str],
+    ) -> None:
+        self.title = f"Run here: {rows[0].backbone} ({rows[0].weights} weights){_apart(comparison, rows)}"
+        self.family = family
+        self.spots, self.rows, self.labels = spots, rows, labels
+        down = [[spot.cell(row) for row in rows] for spot in spots]
+        self.cells = [
+            ranked(cells, spot.column) if spot.ranked else cells for cells, spot in zip(down, spots, strict=True)
+        ]
+
+    def change(self, spot: int, row: int, **values: Any) -> None:
+        """Set fields of one cell."""
+        self.cells[spot][row] = replace(self.cells[spot][row], **values)
+
+    def best(self, spot: int) -> int | None:
+        """The first row that is best in a column; None where nothing is ranked."""
+        return next((index for index, cell in enumerate(self.cells[spot]) if cell.rank == "best"), None)
+
+    def finished(self) -> RowGroup:
+        """What a renderer prints."""
+        across = zip(*self.cells, strict=True)
+        rows = tuple(Row(self.labels[row], cells) for row, cells in zip(self.rows, across, strict=True))
+        return RowGroup(self.title, rows, self.family)
+
+
+def _add_statistics(groups: Sequence[_Group], statistics: CellStatistics) -> None:
+    tested: list[tuple[_Group, int, int, float]] = []
+    for group in groups:
+        for index, spot in enumerate(group.spots):
+            if spot.measure is None:
+                continue
+            for place, row in enumerate(group.rows):
+                if group.cells[index][place].value is not None:
+                    group.change(index, place, interval=statistics.interval(row, spot.measure))
+            tested += [(group, index, place, p) for place, p in _tests(group, index, spot.measure, statistics)]
+    for (group, index, place, _), p_value in zip(tested, holm([p for *_, p in tested]), strict=True):
+        if p_value >= LEVEL:
+            group.change(index, place, alike=True)
+            best = group.best(index)
+            if best is not None:
+                group.change(index, best, alike=True)
+
+
+def _tests(group: _Group, index: int, measure: Measure, statistics: CellStatistics) -> Iterable[tuple[int, float]]:
+    """Each ranked row of a column against the best: (place of the row, p-value)."""
+    best = group.best(index)
+    if best is None:
+        return
+    for place, row in enumerate(group.rows):
+        cell = group.cells[index][place]
+        if place != best and cell.value is not None and not cell.marks:
+            found = statistics.difference(group.rows[best], row, measure)
+            if found is not None:
+                yield place, found.p_value
+
+
+def _add_deltas(groups: Sequence[_Group], baseline: str) -> None:
+    """Differences from the baseline method's first row with the same backbone, weights, views and source."""
+    references = {
+        row.comparable: (group, place)
+        for group in reversed(groups)
+        for place, row in reversed(list(enumerate(group.rows)))
+        if row.method == baseline
+    }
+    for group in groups:
+        reference = references.get(group.rows[0].comparable)
+        if reference is None:
+            continue
+        for index, spot in enumerate(group.spots):
+            if spot.ranked:
+                _add_delta(group, index, reference[0].cells[index][reference[1]])
+
+
+def _add_delta(group: _Group, index: int, baseline: Cell) -> None:
+    for place, cell in enumerate(group.cells[index]):
+        if cell is not baseline and isinstance(cell.value, float) and isinstance(baseline.value, float):
+            group.change(index, place, delta=cell.value - baseline.value)
 
 
 def _apart(comparison: Comparison, rows: Sequence[Configuration]) -> str:
@@ -140,33 +265,23 @@ def quoted_groups(published: pd.DataFrame | None, table: str, spots: Sequence[Sp
     shown = {spot.published for spot in spots}
     numbers = published[published["table"] == table].fillna({"shots": 0, "group": "", "frames": ""})
     numbers = numbers[[place in shown for place in _places(numbers)]]
+    frames = numbers["frames"].nunique() > 1
     return [
         RowGroup(
             f"Quoted: {source}",
-            tuple(_quoted_row(label, own, spots, str(source)) for label, own in _published_rows(part).items()),
+            tuple(_quoted_row(label, own, spots, str(source)) for label, own in _published_rows(part, frames).items()),
+            str(kind),
         )
-        for source, part in numbers.groupby("source", sort=False)
+        for (source, kind), part in numbers.groupby(["source", "group"], sort=False)
     ]
 
 
-def _published_rows(numbers: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The published rows by label.
-
-    Where a method occurs in several kinds of transfer, its label names the kind; where rows differ in their number of
-    frames, every label names its own.
-    """
-    several_frames = numbers["frames"].nunique() > 1
-    parts = [
-        (str(kind), str(method), str(frames), part)
-        for (kind, method, frames), part in numbers.groupby(["group", "method", "frames"], sort=False)
-    ]
-    kinds = Counter(method for _, method in {(kind, method) for kind, method, _, _ in parts})
-    rows = {}
-    for kind, method, frames, part in parts:
-        inside = [kind] if kinds[method] > 1 else []
-        inside += [f"{frames} frames"] if several_frames else []
-        rows[f"{method} ({', '.join(inside)})" if inside else method] = part
-    return rows
+def _published_rows(numbers: pd.DataFrame, with_frames: bool) -> dict[str, pd.DataFrame]:
+    """The published rows of one group by label, which names their number of frames where rows of the table differ."""
+    return {
+        f"{method} ({frames} frames)" if with_frames else str(method): part
+        for (method, frames), part in numbers.groupby(["method", "frames"], sort=False)
+    }
 
 
 def _places(numbers: pd.DataFrame) -> list[Published]:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench import table_notes, table_parts
+from petl_bench.cell_statistics import Measure, Place
 from petl_bench.compare_records import compare
 from petl_bench.comparison import CaseKey, Comparison, Run, bundles, case_labels
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
 from petl_bench.statistics import Summary, harmonic_mean_over_seeds
 from petl_bench.table import Column, Table, TableSource
-from petl_bench.table_parts import Published, Spot
+from petl_bench.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,18 +41,23 @@ class BaseToNovelTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
+    def compared(self, records: pd.DataFrame) -> Compared:
+        """The records of this setting, and the columns. Raises UsageError where there are none."""
+        comparison = compare(records, SETTING, METRICS)
+        table_parts.refuse_nothing(comparison, SETTING)
+        return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(comparison)])
+
     def build(self, evidence: Evidence) -> Table:
         """The table of all base2novel records. Raises UsageError where there are none."""
-        comparison = compare(evidence.records, SETTING, METRICS)
-        table_parts.refuse_nothing(comparison, SETTING)
-        spots = [*table_parts.trained(comparison), *_accuracies(comparison)]
+        found = self.compared(evidence.records)
+        comparison, spots = found.comparison, found.spots
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="base2novel",
             title=f"Base-to-novel generalisation: top-1 accuracy in percent{_shots(comparison.cases)}",
             corner="Method",
             columns=tuple(spot.column for spot in spots),
-            groups=(*table_parts.run_groups(comparison, spots), *quoted),
+            groups=(*table_parts.run_groups(comparison, spots, evidence), *quoted),
             footers=(
                 *table_notes.seed_notes(comparison),
                 _HARMONIC_MEAN,
@@ -70,11 +76,11 @@ def _harmonic_mean(runs: Sequence[Run]) -> Summary:
     return harmonic_mean_over_seeds(base, novel)
 
 
-#: What stands under every data set: label, published metric, and how it follows from the runs.
-_SHOWN: tuple[tuple[str, str, Callable[[Sequence[Run]], Summary]], ...] = (
-    ("Base", "base_top1", table_parts.mean_of(0)),
-    ("Novel", "novel_top1", table_parts.mean_of(1)),
-    ("HM", "harmonic_mean", _harmonic_mean),
+#: What stands under every data set: label, published metric, how it follows from the runs, and of which evaluations.
+_SHOWN: tuple[tuple[str, str, Callable[[Sequence[Run]], Summary], tuple[str, ...]], ...] = (
+    ("Base", "base_top1", table_parts.mean_of(0), ("base",)),
+    ("Novel", "novel_top1", table_parts.mean_of(1), ("novel",)),
+    ("HM", "harmonic_mean", _harmonic_mean, ("base", "novel")),
 )
 
 
@@ -87,8 +93,9 @@ def _accuracies(comparison: Comparison) -> list[Spot]:
                 cell=table_parts.over_seeds(comparison, case, summary),
                 ranked=True,
                 published=_published(case, metric),
+                measure=Measure(tuple((Place(case, evaluation),) for evaluation in evaluations)),
             )
-            for name, metric, summary in _SHOWN
+            for name, metric, summary, evaluations in _SHOWN
         ]
         spots += table_parts.clips(comparison, label, [case])
     return spots

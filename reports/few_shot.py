@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench import table_notes, table_parts
+from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
 from petl_bench.comparison import CaseKey, Comparison, bundles
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
 from petl_bench.table import Column, Table, TableSource
-from petl_bench.table_parts import Published, Spot
+from petl_bench.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,18 +40,23 @@ class FewShotTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
+    def compared(self, records: pd.DataFrame) -> Compared:
+        """The records of this setting, and the columns. Raises UsageError where there are none."""
+        comparison = compare(records, SETTING, ["top1"])
+        table_parts.refuse_nothing(comparison, SETTING)
+        return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(comparison)])
+
     def build(self, evidence: Evidence) -> Table:
         """The table of all few-shot records. Raises UsageError where there are none."""
-        comparison = compare(evidence.records, SETTING, ["top1"])
-        table_parts.refuse_nothing(comparison, SETTING)
-        spots = [*table_parts.trained(comparison), *_accuracies(comparison)]
+        found = self.compared(evidence.records)
+        comparison, spots = found.comparison, found.spots
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="few_shot",
             title="Few-shot recognition: top-1 accuracy in percent, K training clips per class",
             corner="Method",
             columns=tuple(spot.column for spot in spots),
-            groups=(*table_parts.run_groups(comparison, spots), *quoted),
+            groups=(*table_parts.run_groups(comparison, spots, evidence), *quoted),
             footers=(
                 *table_notes.seed_notes(comparison),
                 table_notes.RANKS,
@@ -72,6 +78,7 @@ def _accuracies(comparison: Comparison) -> list[Spot]:
                 cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(0)),
                 ranked=True,
                 published=_published(case),
+                measure=accuracy(Place(case, "test")),
             )
             for case in bundle.cases
         ]

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench import table_notes, table_parts
+from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
 from petl_bench.comparison import CaseKey, Comparison, bundles, case_labels
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import published_numbers
 from petl_bench.table import Column, Table, TableSource
-from petl_bench.table_parts import Published, Spot
+from petl_bench.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from petl_bench.evidence import Evidence
 
 SETTING = "fully_supervised"
-METRICS = {"top1": "Top-1", "top5": "Top-5"}
+#: metric -> its label, and among how many of the highest scores a label counts as right
+METRICS = {"top1": ("Top-1", 1), "top5": ("Top-5", 5)}
 _PUBLISHED_TABLE, _PUBLISHED_DATASET, _PUBLISHED_SPLIT = "5", "k400", "1"
 _QUOTED = (
     f"{table_notes.QUOTED} Table 5: 4 x 3 views; its 8.7 M parameters of MSTA are those of another bottleneck than the "
@@ -40,18 +42,23 @@ class FullySupervisedTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
+    def compared(self, records: pd.DataFrame) -> Compared:
+        """The records of this setting, and the columns. Raises UsageError where there are none."""
+        comparison = compare(records, SETTING, list(METRICS))
+        table_parts.refuse_nothing(comparison, SETTING)
+        return Compared(comparison, [*_trained(comparison), *_accuracies(comparison)])
+
     def build(self, evidence: Evidence) -> Table:
         """The table of all fully-supervised records. Raises UsageError where there are none."""
-        comparison = compare(evidence.records, SETTING, list(METRICS))
-        table_parts.refuse_nothing(comparison, SETTING)
-        spots = [*_trained(comparison), *_accuracies(comparison)]
+        found = self.compared(evidence.records)
+        comparison, spots = found.comparison, found.spots
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="fully_supervised",
             title="Fully-supervised recognition: top-1 and top-5 accuracy in percent",
             corner="Method",
             columns=tuple(spot.column for spot in spots),
-            groups=(*table_parts.run_groups(comparison, spots), *quoted),
+            groups=(*table_parts.run_groups(comparison, spots, evidence), *quoted),
             footers=(
                 *table_notes.seed_notes(comparison),
                 table_notes.RANKS,
@@ -81,8 +88,9 @@ def _accuracies(comparison: Comparison) -> list[Spot]:
                 cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(index)),
                 ranked=True,
                 published=_published(case, metric),
+                measure=accuracy(Place(case, "test", top)),
             )
-            for index, (metric, name) in enumerate(METRICS.items())
+            for index, (metric, (name, top)) in enumerate(METRICS.items())
         ]
         spots += table_parts.clips(comparison, label, [case])
     return spots

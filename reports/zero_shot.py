@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench import table_notes, table_parts
+from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
 from petl_bench.comparison import Bundle, CaseKey, Comparable, Comparison, Configuration, bundles, marks_of, row_labels
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import published_numbers
 from petl_bench.statistics import summarise
 from petl_bench.table import Cell, Column, Table, TableSource
-from petl_bench.table_parts import NOT_RUN, Published, Spot
+from petl_bench.table_parts import NOT_RUN, Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,19 +51,24 @@ class ZeroShotTable(TableSource):
         """The published numbers of the MSTA paper, one per line, with the table they stand in."""
         return published_numbers()
 
+    def compared(self, records: pd.DataFrame) -> Compared:
+        """The records of targets, and the columns. Raises UsageError where there are none."""
+        comparison = compare(records, SETTING, ["top1"], part=_PART)
+        table_parts.refuse_nothing(comparison, SETTING)
+        return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(_Targets(comparison))])
+
     def build(self, evidence: Evidence) -> Table:
         """The table of all records of targets. Raises UsageError where there are none."""
-        comparison = compare(evidence.records, SETTING, ["top1"], part=_PART)
-        table_parts.refuse_nothing(comparison, SETTING)
+        found = self.compared(evidence.records)
+        comparison, spots = found.comparison, found.spots
         targets = _Targets(comparison)
-        spots = [*table_parts.trained(comparison), *_accuracies(targets)]
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
             name="zero_shot",
             title=f"Zero-shot transfer from {table_notes.listed(targets.sources, 3)}: top-1 accuracy in percent",
             corner="Method",
             columns=tuple(spot.column for spot in spots),
-            groups=(*table_parts.run_groups(comparison, spots), *quoted),
+            groups=(*table_parts.run_groups(comparison, spots, evidence), *quoted),
             footers=(
                 *_number_notes(targets),
                 _RANKS,
@@ -119,8 +125,15 @@ def _source(case: CaseKey) -> str:
 def _accuracies(targets: _Targets) -> list[Spot]:
     spots = []
     for bundle in targets.bundles:
-        column = Column("Top-1", bundle.label)
-        spots.append(Spot(column, _over_splits(targets, bundle), ranked=True, published=_published(bundle)))
+        spots.append(
+            Spot(
+                column=Column("Top-1", bundle.label),
+                cell=_over_splits(targets, bundle),
+                ranked=True,
+                published=_published(bundle),
+                measure=accuracy(*(Place(case, "target") for case in bundle.cases)),
+            )
+        )
         spots += table_parts.clips(targets.comparison, bundle.label, bundle.cases, added=True)
     return spots
 
@@ -143,7 +156,8 @@ def _over_splits(targets: _Targets, bundle: Bundle) -> Callable[[Configuration],
         else:
             splits = summarise([table_parts.mean_of(0)(comparison.of(row, case)).mean for case in cases])
             marks = {word for case in cases for word in marks_of(comparison, row, case)}
-            found = Cell(splits.mean, splits.std, splits.n, marks=tuple(sorted(marks)))
+            trials = tuple(run.trial for case in cases for run in comparison.of(row, case))
+            found = Cell(splits.mean, splits.std, splits.n, marks=tuple(sorted(marks)), trials=trials)
         if targets.is_usual(row, bundle):
             return found
         return replace(found, marks=tuple(sorted({*found.marks, "partial-splits"})))

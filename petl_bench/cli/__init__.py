@@ -16,6 +16,7 @@ from petl_bench.errors import PetlBenchError
 COMMANDS = {
     "run": ("run", "Train and evaluate methods in a setting; nothing done is done twice."),
     "report": ("report", "Turn records into a table: terminal, Markdown, LaTeX, CSV, JSON or HTML."),
+    "compare": ("compare", "Is the difference between two methods real, and what would settle it?"),
     "status": ("status", "What is done, running, queued, failed or missing, and the command that fills the rest."),
     "logs": ("logs", "The log of one trial, wherever it ran."),
     "cancel": ("cancel", "Take the trials of a folder of runs back from a scheduler."),

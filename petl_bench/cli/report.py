@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench.cli.gather import MANY_TRIALS, gather
 from petl_bench.cli.report_page import is_page, write_page
 from petl_bench.errors import UsageError
-from petl_bench.evidence import Evidence
-from petl_bench.outcomes import StoredOutcomes
-from petl_bench.records import RecordReader, without_garbage_collection, write_atomically
+from petl_bench.explain import explain as explained
+from petl_bench.files import write_atomically
+from petl_bench.records import without_garbage_collection
 from petl_bench.registry import TABLES, load_plugin_file
 from petl_bench.render import FORMATS, format_of, render
-from petl_bench.table import Table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from petl_bench.table import Spread, Table
 
 _SHOWN = 8
 
@@ -50,6 +48,27 @@ _SHOWN = 8
 )
 @click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
 @click.option(
+    "--baseline", default="", metavar="METHOD", help="Show the difference from this method beside each number."
+)
+@click.option(
+    "--spread",
+    type=click.Choice(["std", "interval"]),
+    default="std",
+    show_default=True,
+    help="Beside each number: the standard deviation over seeds, or the 95 % interval.",
+)
+@click.option(
+    "--statistics/--no-statistics",
+    default=None,
+    help=f"Intervals and paired tests from the predictions; by default with up to {MANY_TRIALS:,} trials.",
+)
+@click.option(
+    "--explain",
+    nargs=3,
+    metavar="TABLE ROW COLUMN",
+    help='The records, commands and files behind one cell, e.g. --explain base2novel msta "motion HM".',
+)
+@click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
 )
 def command(
@@ -59,6 +78,10 @@ def command(
     given_output: str | None,
     data_root: Path | None,
     published: bool,
+    baseline: str,
+    spread: Spread,
+    statistics: bool | None,
+    explain: tuple[str, str, str] | None,
     plugins: tuple[Path, ...],
 ) -> None:
     """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
@@ -70,33 +93,36 @@ def command(
     for path in plugins:
         load_plugin_file(path)
     output = None if given_output is None else Path(given_output)
-    if output is not None and is_page(output_format, given_output):
-        records, problems = _records(folders)
-        evidence = Evidence(records, outcomes=StoredOutcomes(folders))
-        write_page(evidence, folders, output, table=name, published=published, data_root=data_root, problems=problems)
+    if output is not None and not explain and is_page(output_format, given_output):
+        with without_garbage_collection():
+            evidence = gather(folders, statistics=statistics, baseline=baseline)
+            write_page(evidence, folders, output, table=name, published=published, spread=spread, data_root=data_root)
         return
-    if name is None:
-        raise UsageError("--table NAME is missing: petl-bench list tables. For a page of all: --output FOLDER/")
+    name = _table_name(name, explain)
     source = TABLES.get(name)()
     chosen = output_format or ("terminal" if output is None else format_of(output))
     with without_garbage_collection():
-        table = source.build(Evidence(_records(folders)[0], source.published() if published else None))
+        evidence = gather(
+            folders, statistics=statistics, baseline=baseline, quoted=source.published() if published else None
+        )
+        table = replace(source.build(evidence), spread=spread)
+    if explain:
+        for line in explained(table, explain[1], explain[2], folders):
+            click.echo(line)
+        return
     _write(table, chosen, output)
     _say_what_is_missing(table, folders)
 
 
-def _records(folders: tuple[Path, ...]) -> tuple[pd.DataFrame, list[str]]:
-    """The records, and what was left out."""
-    reader = RecordReader(folders)
-    records = reader.frame()
-    for problem in reader.problems[:_SHOWN]:
-        click.echo(f"left out: {problem}", err=True)
-    if len(reader.problems) > _SHOWN:
-        click.echo(f"left out: {len(reader.problems) - _SHOWN} more records, for reasons such as these", err=True)
-    if records.empty:
-        where = ", ".join(map(str, folders))
-        raise UsageError(f"no record of a finished trial under {where}. See: petl-bench status --runs {folders[0]}")
-    return records, [str(problem) for problem in reader.problems]
+def _table_name(name: str | None, explain: tuple[str, str, str] | None) -> str:
+    if explain and name not in (None, explain[0]):
+        raise UsageError(f"--explain names the table {explain[0]}, --table another one: {name}")
+    chosen = explain[0] if explain else name
+    if chosen is None:
+        raise UsageError(
+            "--table TABLE is missing: say which table (petl-bench list tables), or --output FOLDER/ for a page of all"
+        )
+    return chosen
 
 
 def _write(table: Table, output_format: str, output: Path | None) -> None:

@@ -12,11 +12,11 @@ import click
 from petl_bench.cli.thumbnails import thumbnails
 from petl_bench.errors import PluginError, StoreError, UsageError
 from petl_bench.evidence import Evidence
-from petl_bench.records import without_garbage_collection, write_atomically
+from petl_bench.files import write_atomically
 from petl_bench.registry import TABLES
 
 if TYPE_CHECKING:
-    from petl_bench.table import TableSource
+    from petl_bench.table import Spread, TableSource
 
 _FILE = "index.html"
 
@@ -43,16 +43,16 @@ def write_page(
     *,
     table: str | None = None,
     published: bool = True,
+    spread: Spread = "std",
     data_root: Path | None = None,
-    problems: Sequence[str] = (),
 ) -> None:
     """Write `output/index.html`: the tables of every plugin that has records, or the one table that is named."""
     from petl_bench.page.build import build_page
 
     sources = [TABLES.get(table)()] if table else _every_table()
     _make_folder(output)
-    with without_garbage_collection(), thumbnails(data_root) as thumbnail:
-        page = build_page(sources, evidence, folders, quote=published, thumbnail=thumbnail, problems=problems)
+    with thumbnails(data_root) as thumbnail:
+        page = build_page(sources, evidence, folders, quote=published, spread=spread, thumbnail=thumbnail)
     write_atomically(output / _FILE, page)
     click.echo(f"wrote {output / _FILE} ({len(page) / 1e6:.1f} MB)", err=True)
 

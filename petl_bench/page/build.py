@@ -27,10 +27,11 @@ from petl_bench.page.plots import Block, figure_block
 from petl_bench.page.provenance import Provenance, Texts
 from petl_bench.page.trials import cases_of, chosen_variants, trial_count
 from petl_bench.render import clean
-from petl_bench.table import Table, TableSource
+from petl_bench.table import Spread, Table, TableSource
 
 #: Cells of all tables together, and trials whose folders are opened: what a page has room and a reader patience for.
 _CELLS, _OPENED_TRIALS = 40_000, 1_000
+_PROBLEMS = 50
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,21 @@ def build_page(
     folders: Sequence[Path],
     *,
     quote: bool = True,
+    spread: Spread = "std",
     thumbnail: Thumbnail | None = None,
-    problems: Sequence[str] = (),
 ) -> bytes:
     """The page as UTF-8. The same records, in folders of the same names, give the same bytes.
 
-    `folders` are those the records were read from; `quote`: with published numbers; `problems`: the records that were
-    left out. Tables without records are not on it. Raises UsageError where none has any.
+    `folders` are those the records were read from; `quote`: with published numbers; `spread`: what stands beside a
+    number. Tables without records are not on it. Raises UsageError where none has any.
     """
-    built = _built(sources, evidence, quote)
+    built = [
+        (None if table is None else replace(table, spread=spread), figure)
+        for table, figure in _built(sources, evidence, quote)
+    ]
     if not any(table is not None for table, _ in built):
         raise UsageError(f"no record here fits any of these tables: {', '.join(source.name for source in sources)}")
-    page = _page(built, evidence, folders, thumbnail, problems)
+    page = _page(built, evidence, folders, thumbnail)
     # Names of files may hold what UTF-8 cannot.
     return _render(page).encode("utf-8", errors="replace")
 
@@ -97,7 +101,6 @@ def _page(
     evidence: Evidence,
     folders: Sequence[Path],
     thumbnail: Thumbnail | None,
-    problems: Sequence[str],
 ) -> Page:
     records, details, texts = evidence.records, StoredDetails(folders), Texts()
     provenance = Provenance(records, details, texts)
@@ -121,7 +124,7 @@ def _page(
         classes=classes,
         misses=misses_of(found, records, thumbnail),
         costs=costs,
-        problems=tuple(map(clean, problems)),
+        problems=_problems(evidence.left_out),
         left_out=_left_out(trial_count(cases), trial_count(every_case)),
         data={
             "tables": table_data,
@@ -131,6 +134,11 @@ def _page(
             "texts": texts.all(),
         },
     )
+
+
+def _problems(left_out: Sequence[str]) -> tuple[str, ...]:
+    more = (f"and {len(left_out) - _PROBLEMS:,} more",) if len(left_out) > _PROBLEMS else ()
+    return (*map(clean, left_out[:_PROBLEMS]), *more)
 
 
 def _left_out(opened: int, trials: int) -> str:

@@ -136,10 +136,13 @@ function cellLines(cell, table) {
   if (cell.i) lines.push(`95 % interval: ${shown(cell.i[0])} to ${shown(cell.i[1])}`);
   if (cell.d !== undefined) lines.push(`Difference from the baseline: ${cell.d > 0 ? "+" : ""}${shown(cell.d)}`);
   if (cell.r) lines.push(`${cell.r === "best" ? "The best" : "The second"} of its column and group`);
-  if (cell.a) lines.push("A paired test does not tell it from the best of its column and group");
+  if (cell.a) lines.push(sentence(table.alike));
   for (const word of cell.k ?? []) lines.push(`Mark: ${table.marks[word]}`);
+  if (!cell.o && !cell.of) lines.push("Counted or worked out from the row's records, not from single ones");
   return lines;
 }
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function openSheet(title, value, lines, trials, trialCount, csv) {
   const close = make("button", "Close", { type: "button", class: "close" });
@@ -158,11 +161,16 @@ function openSheet(title, value, lines, trials, trialCount, csv) {
   byId("provenance").scrollTop = 0;
 }
 
-function commandsOf(trials) {
-  const commands = [...new Set(trials.map((number) => data.texts[data.trials[number].command]))].filter(Boolean);
-  if (!commands.length) return [];
-  return [make("p", "Made by:", { class: "note" }), ...commands.map((command) => make("pre", command))];
+function commandsOf(numbers) {
+  const trials = numbers.map((number) => data.trials[number]);
+  const made = [...new Set(trials.map((trial) => data.texts[trial.command]))].filter(Boolean);
+  const again = Map.groupBy(trials.filter((trial) => trial.again !== undefined), (trial) => trial.again);
+  const repeated = [...again].map(([text, some]) => `${data.texts[text]} --seeds ${some.map((trial) => trial.seed).sort().join(",")}`);
+  return [...commandList("Made by:", made), ...commandList("To run it again:", repeated)];
 }
+
+const commandList = (title, commands) =>
+  (commands.length ? [make("p", title, { class: "note" }), ...commands.map((command) => make("pre", command))] : []);
 
 function missingTrials(listed, count) {
   if (count <= listed) return [];

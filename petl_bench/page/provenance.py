@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from petl_bench.comparison import text_of
 from petl_bench.page.details import StoredDetails, TrialDetails
 from petl_bench.render import clean
+from petl_bench.trial_command import commands_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,10 +69,21 @@ class Provenance:
             "title": self._texts.number(_title(row)),
             "lines": [self._texts.number(line) for line in self._lines(key, row, details)],
             "metrics": {clean(name): float(f"{value:.10g}") for name, value in metrics.items()},
-            "command": self._texts.number(clean(self._details.command(key))),
+            **self._commands(key, row),
             **({} if details is None else {"folder": self._texts.number(clean(str(details.folder.parent)))}),
             **({} if details is None else {"files": self._texts.number(clean(", ".join(details.files)))}),
         }
+
+    def _commands(self, key: str, row: Mapping[str, Any]) -> dict[str, int]:
+        """The command that made the trial; where no plan remembers it, the one that would run it again."""
+        made = clean(self._details.command(key))
+        if made:
+            return {"command": self._texts.number(made)}
+        values = {name: None if _is_empty(row[name]) else row[name] for name in _FIELDS}
+        values |= {name: json.loads(row[name]) for name in _MAPPINGS}
+        text = clean(commands_of([values])[0])
+        # The seed stands at the end; without it, all seeds share one text.
+        return {"again": self._texts.number(text.rpartition(" --seeds ")[0])}
 
     def _lines(self, key: str, row: Mapping[str, Any], details: TrialDetails | None) -> Iterable[str]:
         """What decided the number, and where it was made, as "name: value"."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from petl_bench.page.provenance import Texts
 from petl_bench.render import clean, notes, number
-from petl_bench.table import Cell, Column, Row, RowGroup, Table, mark_of, symbols
+from petl_bench.table import ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, mark_of, symbols
+from petl_bench.table import signs as signs_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def table_view(table: Table, most_cells: int, runs: str) -> TableView:
         room -= len(shown)
         left_out += len(group.rows) - len(shown)
         if shown:
-            groups.append(RowGroup(group.title, shown))
+            groups.append(replace(group, rows=shown))
     command = clean(f"petl-bench report{runs} --table {table.name} --format csv")
     return TableView(f"table-{slug(table.name)}", table, tuple(groups), left_out, command)
 
@@ -60,9 +61,9 @@ def slug(name: str) -> str:
 # What the template asks of cells
 
 
-def cell_text(cell: Cell, column: Column) -> str:
+def cell_text(cell: Cell, column: Column, spread: Spread) -> str:
     """What a cell shows."""
-    return number(cell, column) or "–"
+    return number(cell, column, spread) or "–"
 
 
 def sort_value(cell: Cell) -> str:
@@ -73,13 +74,13 @@ def sort_value(cell: Cell) -> str:
 
 
 def cell_class(cell: Cell) -> str:
-    """The style of a cell: its origin, its rank, and whether a test tells it from the best."""
-    return " ".join(filter(None, (cell.origin, cell.rank, "alike" if cell.alike else "")))
+    """The style of a cell: its origin and its rank."""
+    return f"{cell.origin} {cell.rank}".strip()
 
 
 def signs(cell_or_row: Cell | Row) -> str:
-    """The symbols of its marks."""
-    return clean(symbols(cell_or_row.marks))
+    """The signs behind a number or a row's label."""
+    return clean(signs_of(cell_or_row) if isinstance(cell_or_row, Cell) else symbols(cell_or_row.marks))
 
 
 # What page.js reads
@@ -90,6 +91,7 @@ def table_data(view: TableView, texts: Texts, number_trials: Callable[[Iterable[
     return {
         "columns": [clean(f"{column.group} {column.label}") for column in view.table.columns],
         "marks": {clean(word): clean(mark_of(word).meaning) for word in sorted(_words(view))},
+        "alike": ALIKE_MEANING,
         "csv": view.csv_command,
         "rows": [
             [_cell(cell, texts, number_trials) for cell in row.cells] for group in view.groups for row in group.rows

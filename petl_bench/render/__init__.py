@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from petl_bench.errors import UsageError
-from petl_bench.table import Cell, Column, Table, symbols
+from petl_bench.table import ALIKE, ALIKE_MEANING, Cell, Column, Spread, Table
 
 #: format -> suffixes of a file that imply it; `json` and `csv` keep full precision and the origin of every number.
 FORMATS: dict[str, tuple[str, ...]] = {
@@ -46,23 +46,42 @@ def clean(text: str) -> str:
     return " ".join(_CONTROL.sub(" ", text).split())
 
 
-def number(cell: Cell, column: Column, plus_minus: str = "±") -> str:
-    """A cell's number as its column shows it, with its standard deviation; empty where it is absent."""
+def number(cell: Cell, column: Column, spread: Spread = "std") -> str:
+    """A cell's number as its column shows it, with its spread and its difference from the baseline.
+
+    Empty where it is absent; an interval that is not known is not shown.
+    """
     if cell.value is None:
         return ""
     if isinstance(cell.value, str):
         return clean(cell.value)
-    spread = f" {plus_minus} {column.text(cell.std)}" if cell.std is not None else ""
-    return column.text(cell.value) + spread
+    parts = [column.text(cell.value)]
+    if spread == "std" and cell.std is not None:
+        parts.append(f"± {column.text(cell.std)}")
+    if spread == "interval" and cell.interval is not None:
+        parts.append(f"[{column.text(cell.interval[0])}, {column.text(cell.interval[1])}]")
+    if cell.delta is not None:
+        parts.append(f"({_signed(cell.delta, column)})")
+    return " ".join(parts)
+
+
+def _signed(delta: float, column: Column) -> str:
+    text = column.text(abs(delta))
+    return text if float(text) == 0 else ("+" if delta > 0 else "-") + text
 
 
 def notes(table: Table) -> list[str]:
     """The lines under a table: what its marks mean, then its footers."""
     legend = [f"{mark.symbol}: {clean(mark.meaning)}" for mark in table.marks() if mark.symbol != mark.meaning]
+    cells = [cell for group in table.groups for row in group.rows for cell in row.cells]
+    if any(cell.alike for cell in cells):
+        legend.append(f"{ALIKE}: {ALIKE_MEANING}")
+    if table.spread == "interval" and any(cell.interval for cell in cells):
+        legend.append("In brackets: 95 % intervals, over the choice of clips and of seeds (one seed: of clips alone).")
     return [*legend, *map(clean, table.footers)]
 
 
-def marked(text: str, marks: tuple[str, ...]) -> str:
-    """A text followed by the symbols of its marks in brackets."""
-    signs = clean(symbols(marks))
+def marked(text: str, signs: str) -> str:
+    """A text followed by its signs, such as the symbols of its marks, in brackets."""
+    signs = clean(signs)
     return f"{text} [{signs}]" if text and signs else text

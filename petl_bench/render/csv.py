@@ -16,11 +16,16 @@ FIELDS = (
     "column",
     "value",
     "standard_deviation",
+    "interval_low",
+    "interval_high",
+    "delta",
     "runs",
     "origin",
     "source",
     "rank",
+    "like_the_best",
     "marks",
+    "trials",
 )
 
 
@@ -35,17 +40,21 @@ def render(table: Table) -> str:
                 writer.writerow(
                     [
                         table.name,
-                        clean(group.title),
+                        clean(group.heading),
                         clean(row.label),
                         clean(column.group),
                         clean(column.label),
                         clean(cell.value) if isinstance(cell.value, str) else cell.value,
                         cell.std,
+                        *(cell.interval or (None, None)),
+                        cell.delta,
                         cell.n,
                         cell.origin,
                         clean(cell.source),
                         cell.rank,
+                        "yes" if cell.alike else "",
                         clean(" ".join(cell.marks)),
+                        " ".join(cell.trials),
                     ]
                 )
     return buffer.getvalue()

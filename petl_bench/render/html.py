@@ -5,7 +5,7 @@ from __future__ import annotations
 import jinja2
 
 from petl_bench.render import clean, notes, number
-from petl_bench.table import Table, symbols
+from petl_bench.table import Table, signs, symbols
 
 
 def render(table: Table) -> str:
@@ -20,4 +20,4 @@ def render(table: Table) -> str:
     )
     environment.filters["clean"] = clean
     template = environment.get_template("table.html.jinja")
-    return template.render(table=table, number=number, symbols=symbols, notes=notes(table))
+    return template.render(table=table, number=number, symbols=symbols, signs=signs, notes=notes(table))

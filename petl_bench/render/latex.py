@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 from petl_bench.render import clean, notes, number
-from petl_bench.table import Cell, Column, Row, RowGroup, Table, symbols
+from petl_bench.table import Cell, Column, Row, RowGroup, Spread, Table, signs, symbols
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -112,7 +112,7 @@ def _environment(table: Table) -> list[str]:
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         *_headers(table),
-        *[line for group in table.groups for line in _group(group, table.columns)],
+        *[line for group in table.groups for line in _group(group, table)],
         r"\bottomrule",
         r"\end{tabular}}",
         r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
@@ -132,24 +132,24 @@ def _headers(table: Table) -> list[str]:
     return [f" & {' & '.join(spans)} \\\\", " ".join(rules), " & ".join(labels) + r" \\"]
 
 
-def _group(group: RowGroup, columns: tuple[Column, ...]) -> list[str]:
-    title = rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{escape(group.title)}}}}} \\"
-    return [r"\midrule", title, *[_row(row, columns) for row in group.rows]]
+def _group(group: RowGroup, table: Table) -> list[str]:
+    title = rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{\textit{{{escape(group.heading)}}}}} \\"
+    return [r"\midrule", title, *[_row(row, table) for row in group.rows]]
 
 
-def _row(row: Row, columns: tuple[Column, ...]) -> str:
-    cells = [_cell(cell, column) for cell, column in zip(row.cells, columns, strict=True)]
-    return " & ".join([escape(row.label) + _superscript(row.marks), *cells]) + r" \\"
+def _row(row: Row, table: Table) -> str:
+    cells = [_cell(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)]
+    return " & ".join([escape(row.label) + _superscript(symbols(row.marks)), *cells]) + r" \\"
 
 
-def _cell(cell: Cell, column: Column) -> str:
-    text = escape(number(cell, column))
+def _cell(cell: Cell, column: Column, spread: Spread) -> str:
+    text = escape(number(cell, column, spread))
     if not text:
         return ""
     text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[cell.rank]
-    return text + _superscript(cell.marks)
+    return text + _superscript(signs(cell))
 
 
-def _superscript(marks: tuple[str, ...]) -> str:
-    signs = escape(symbols(marks))
-    return rf"\textsuperscript{{{signs}}}" if signs else ""
+def _superscript(signs: str) -> str:
+    text = escape(signs)
+    return rf"\textsuperscript{{{text}}}" if text else ""

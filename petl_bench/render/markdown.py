@@ -7,7 +7,7 @@ import re
 from tabulate import tabulate
 
 from petl_bench.render import clean, marked, notes, number
-from petl_bench.table import Cell, Column, Row, Table
+from petl_bench.table import Cell, Column, Row, Spread, Table, signs, symbols
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 
@@ -17,8 +17,8 @@ def render(table: Table) -> str:
     headers = [escape(table.corner), *[_header(column) for column in table.columns]]
     lines: list[list[str]] = []
     for group in table.groups:
-        lines.append([f"*{escape(group.title)}*", *[""] * len(table.columns)])
-        lines += [_line(row, table.columns) for row in group.rows]
+        lines.append([f"*{escape(group.heading)}*", *[""] * len(table.columns)])
+        lines += [_line(row, table) for row in group.rows]
     alignment = ["left", *["right"] * len(table.columns)]
     grid = tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=alignment)
     listed = "\n".join(f"- {escape(note)}" for note in notes(table))
@@ -34,11 +34,11 @@ def _header(column: Column) -> str:
     return escape(f"{column.group} {column.label}")
 
 
-def _line(row: Row, columns: tuple[Column, ...]) -> list[str]:
-    cells = [_cell(cell, column) for cell, column in zip(row.cells, columns, strict=True)]
-    return [escape(marked(clean(row.label), row.marks)), *cells]
+def _line(row: Row, table: Table) -> list[str]:
+    cells = [_cell(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)]
+    return [escape(marked(clean(row.label), symbols(row.marks))), *cells]
 
 
-def _cell(cell: Cell, column: Column) -> str:
-    text = escape(marked(number(cell, column), cell.marks))
+def _cell(cell: Cell, column: Column, spread: Spread) -> str:
+    text = escape(marked(number(cell, column, spread), signs(cell)))
     return {"best": f"**{text}**", "second": f"<u>{text}</u>", "": text}[cell.rank]

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from petl_bench.render import clean, marked, notes, number
-from petl_bench.table import Cell, Column, Table
+from petl_bench.table import ALIKE, Cell, Column, RowGroup, Spread, Table, symbols
 
 _PADDING = 2  #: between columns, one of them the divider
 _WIDTH = 80
@@ -68,6 +68,7 @@ def _parts(table: Table, width: int) -> list[list[int]]:
 def _label_width(table: Table, width: int) -> int:
     """Wide enough for the rows; for the titles of groups too where a single part leaves room."""
     labels = [_label(row.label, row.marks) for group in table.groups for row in group.rows]
+    labels += [_section(group) for group in table.groups]
     longest = min(max(map(cell_len, labels), default=0), _LABEL_WIDTH)
     spare = width - _PADDING - sum(each + _PADDING for each in _column_widths(table))
     titles = max((cell_len(clean(group.title)) for group in table.groups), default=0)
@@ -80,19 +81,23 @@ def _column_widths(table: Table) -> list[int]:
     previous = None
     for index, column in enumerate(table.columns):
         texts = [clean(column.label), "" if column.group == previous else clean(column.group)]
-        texts += [_plain(row.cells[index], column) for group in table.groups for row in group.rows]
+        texts += [_plain(row.cells[index], column, table.spread) for group in table.groups for row in group.rows]
         widths.append(max(map(cell_len, texts)))
         previous = column.group
     return widths
 
 
-def _plain(cell: Cell, column: Column) -> str:
-    sign = {"best": "*", "second": "+", "": ""}[cell.rank]
-    return sign + marked(number(cell, column), cell.marks)
+def _plain(cell: Cell, column: Column, spread: Spread) -> str:
+    sign = {"best": "*", "second": "+", "": ""}[cell.rank] + (ALIKE if cell.alike else "")
+    return sign + marked(number(cell, column, spread), symbols(cell.marks))
 
 
 def _label(label: str, marks: tuple[str, ...]) -> str:
-    return "  " + marked(clean(label), marks)
+    return "  " + marked(clean(label), symbols(marks))
+
+
+def _section(group: RowGroup) -> str:
+    return clean(group.section)
 
 
 def _grid(table: Table, indices: list[int], width: int, styled: bool) -> RichTable:
@@ -104,19 +109,25 @@ def _grid(table: Table, indices: list[int], width: int, styled: bool) -> RichTab
         group = "" if column.group == previous else clean(column.group)
         grid.add_column(Text(f"{group}\n{clean(column.label)}"), justify="right", no_wrap=True)
         previous = column.group
+    title = None
     for group_of_rows in table.groups:
         if all(row.cells[index].origin == "absent" for row in group_of_rows.rows for index in indices):
             continue
-        grid.add_section()
-        grid.add_row(Text(clean(group_of_rows.title), style="italic"))
+        if group_of_rows.title != title:
+            grid.add_section()
+            grid.add_row(Text(clean(group_of_rows.title), style="italic"))
+            title = group_of_rows.title
+        if group_of_rows.section:
+            grid.add_row(Text(_section(group_of_rows), style="italic"))
         for row in group_of_rows.rows:
-            cells = [_styled(row.cells[index], table.columns[index], styled) for index in indices]
+            cells = [_styled(row.cells[index], table.columns[index], table.spread, styled) for index in indices]
             grid.add_row(Text(_label(row.label, row.marks)), *cells)
     return grid
 
 
-def _styled(cell: Cell, column: Column, styled: bool) -> Text:
+def _styled(cell: Cell, column: Column, spread: Spread, styled: bool) -> Text:
     if not styled:
-        return Text(_plain(cell, column))
+        return Text(_plain(cell, column, spread))
     style = {"best": "bold", "second": "underline", "": "dim" if cell.origin == "quoted" else ""}[cell.rank]
-    return Text(marked(number(cell, column), cell.marks), style=style)
+    alike = ALIKE if cell.alike else ""
+    return Text.assemble(alike, (marked(number(cell, column, spread), symbols(cell.marks)), style))

@@ -81,9 +81,20 @@ def test_the_command_of_a_trial_comes_from_its_plan(runs: Path, build: Build) ->
         (runs / "plans" / f"{name}.json").write_text(json.dumps(values))
     (runs / "plans" / "c.json").write_text("{")
     data = _data(build(runs, ToyTable()))
-    by_key = {trial["key"]: data["texts"][trial["command"]] for trial in data["trials"]}
-    assert by_key.pop(key) == "petl-bench run --new"
-    assert set(by_key.values()) == {""}
+    trials = {trial["key"]: trial for trial in data["trials"]}
+    assert data["texts"][trials.pop(key)["command"]] == "petl-bench run --new"
+    assert not any("command" in trial for trial in trials.values())
+    again = {data["texts"][trial["again"]] for trial in trials.values()}
+    assert len(again) == 3, "the seeds of a method share one command"
+    assert any("--methods msta" in text and "--set msta.bottleneck_dim=16" in text for text in again)
+
+
+def test_what_was_left_out_is_listed(runs: Path) -> None:
+    records = pb.load_records(runs)
+    problems = tuple(f"<{number}.json>: damaged" for number in range(60))
+    page = build_page([ToyTable()], Evidence(records, left_out=problems), [runs]).decode()
+    assert "<li>&lt;0.json&gt;: damaged</li>" in page
+    assert "<li>and 10 more</li>" in page
 
 
 def test_figures_curves_costs_and_classes_hold_what_the_records_say(runs: Path, build: Build) -> None:
@@ -94,7 +105,7 @@ def test_figures_curves_costs_and_classes_hold_what_the_records_say(runs: Path, 
     assert figure["front"] == [[1.0, 30.0], [54322.0, 70.0]]
     curves = data["plots"]["curves"]
     assert [facet["values"] for facet in curves["facets"]] == [
-        ["base2novel · motion"],
+        ["base2novel · ucf101"],
         ["Training loss", "Training accuracy (%)", "Learning rate"],
     ]
     loss = curves["plots"]["0,0"]["series"]
@@ -107,7 +118,7 @@ def test_figures_curves_costs_and_classes_hold_what_the_records_say(runs: Path, 
     assert costs["plots"]["0,0"]["series"][0]["x"] == [0.0, 36864.0, 54321.0]
     assert costs["plots"]["0,1"]["series"][0]["label"] == "cpu"
     base = data["classes"][0]
-    assert base["label"] == "base2novel · motion · base"
+    assert base["label"] == "base2novel · ucf101 · base"
     assert base["classes"] == ["archery", "basketball", "bowling"]
     assert base["scored"] == [18, 18, 18]
     records = pb.load_records(runs)
@@ -124,7 +135,7 @@ def test_the_clips_that_every_run_misses(runs: Path, build: Build) -> None:
         return "no picture: the <file> is gone" if "yoga" in clip else b"\xff\xd8jpeg"
 
     page = build(runs, thumbnail=thumbnail)
-    assert ("motion", "archery/clip_000.mp4") in asked
+    assert ("ucf101", "archery/clip_000.mp4") in asked
     assert "archery/clip_001.mp4" not in page, "some run gets it right"
     assert 'src="data:image/jpeg;base64,/9hqcGVn"' in page
     assert "the &lt;file&gt; is gone" in page

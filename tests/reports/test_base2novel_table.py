@@ -47,7 +47,8 @@ def test_the_harmonic_mean_is_of_the_means(store: Store, runs: Path) -> None:
 
 def test_one_seed_has_no_spread(store: Store, runs: Path) -> None:
     store(80.0, 45.0)
-    assert _cell(_table(runs), "msta", "motion", "Base") == Cell(80.0, None, 1)
+    cell = _cell(_table(runs), "msta", "motion", "Base")
+    assert (cell.value, cell.std, cell.n, len(cell.trials)) == (80.0, None, 1, 1)
 
 
 def test_rows_are_labelled_by_what_differs_and_ordered_by_size(example: Path) -> None:
@@ -75,7 +76,20 @@ def test_best_and_second_among_unmarked_rows(example: Path) -> None:
     assert (partial.value, partial.rank, partial.marks) == (91.0, "", ("partial-seeds",))
     incomplete = _cell(table, "full_finetune", "ucf101", "Base")
     assert (incomplete.rank, incomplete.marks) == ("", ("incomplete-coverage",))
-    assert _cell(table, "lora", "ucf101", "Base").rank == "best"
+    assert _cell(table, "lora", "ucf101", "Base").rank == "", "nothing beside it in its family to compare with"
+
+
+def test_families_are_groups_of_their_own(example: Path) -> None:
+    groups = {group.heading: [row.label for row in group.rows] for group in _table(example).groups}
+    assert groups == {
+        "Run here: viclip-tiny (packaged weights), zero-shot": ["zero_shot"],
+        "Run here: viclip-tiny (packaged weights), parameter-efficient": [
+            "lora",
+            "msta (bottleneck_dim=16)",
+            "msta (bottleneck_dim=32)",
+        ],
+        "Run here: viclip-tiny (packaged weights), full fine-tuning": ["full_finetune"],
+    }
 
 
 def test_equal_figures_share_a_rank() -> None:
@@ -90,7 +104,7 @@ def test_a_single_number_is_not_the_best() -> None:
 def test_a_method_with_more_seeds_does_not_take_the_rank_from_the_others(store: Store, runs: Path) -> None:
     for seed in range(3):
         store(80.0, 45.0, "lora", seed)
-        store(70.0, 45.0, "zero_shot", seed)
+        store(70.0, 45.0, "adaptformer", seed)
     for seed in range(5):
         store(90.0, 45.0, "msta", seed)
     table = _table(runs)
@@ -101,11 +115,11 @@ def test_a_method_with_more_seeds_does_not_take_the_rank_from_the_others(store: 
 @pytest.mark.parametrize("mark", ["random-weights", "best-on-test"])
 def test_a_marked_number_is_shown_with_its_mark_and_not_ranked(store: Store, runs: Path, mark: str) -> None:
     store(80.0, 45.0, "lora")
-    store(85.0, 45.0, "zero_shot")
+    store(85.0, 45.0, "adaptformer")
     store(90.0, 46.0, marks=[mark])
     table = _table(runs)
     assert _cell(table, "msta", "motion", "Base").marks == (mark,)
-    assert _cell(table, "zero_shot", "motion", "Base").rank == "best"
+    assert _cell(table, "adaptformer", "motion", "Base").rank == "best"
     assert [each.word for each in table.marks()] == [mark]
 
 
@@ -146,7 +160,7 @@ def test_one_description_file_for_each_data_set_is_one_row(store: Store, runs: P
 def test_every_field_of_a_trial_is_either_row_case_seed_or_place() -> None:
     """A field that no identity knows would let different trials be averaged as seeds of one row."""
     known = {each.name for kind in (Configuration, CaseKey) for each in fields(kind)}
-    assert {each.name for each in fields(Trial)} == (known - {"descriptions", "other_views"}) | {
+    assert {each.name for each in fields(Trial)} == (known - {"descriptions", "other_views", "selected"}) | {
         "seed",
         "descriptions_sha256",
         "locations",
@@ -200,7 +214,9 @@ def test_published_rows_stand_beside_and_are_never_ranked(example: Path) -> None
     assert (quoted.value, quoted.origin, quoted.source) == (82.9, "quoted", "MSTA (CVPR 2025), Table 2")
     assert (quoted.rank, _rows(table)["MSTA + L_CC"].marks) == ("", ("quoted",))
     assert _cell(table, "MSTA + L_CC", "motion", "HM").origin == "absent"
-    assert "Vanilla CLIP (zero-shot)" in _rows(table)
+    quoted_titles = [group.heading for group in table.groups if group.title.startswith("Quoted")]
+    assert quoted_titles[0] == "Quoted: MSTA (CVPR 2025), Table 2, zero-shot"
+    assert quoted_titles[-1] == "Quoted: MSTA (CVPR 2025), Table 2, efficient-transfer"
     without = _table(example)
     assert [each for each in without.groups if each.title.startswith("Quoted")] == []
     assert _cell(table, "lora", "ucf101", "Base") == _cell(without, "lora", "ucf101", "Base")

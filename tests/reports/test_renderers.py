@@ -19,6 +19,7 @@ from rich.console import Console
 import petl_bench as pb
 from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
+from petl_bench.outcomes import StoredOutcomes
 from petl_bench.registry import TABLES
 from petl_bench.render import FORMATS, clean, format_of, latex, markdown, render, terminal
 from petl_bench.table import Cell, Column, Row, RowGroup, Table
@@ -29,7 +30,7 @@ NASTY = r"""a|b_c $x^2$ \input{/etc/passwd} <script>alert("1")</script> {%} #&~ 
 
 def _example(runs: Path, name: str = "base2novel") -> Table:
     source = TABLES.get(name)()
-    table: Table = source.build(Evidence(pb.load_records(runs), source.published()))
+    table: Table = source.build(Evidence(pb.load_records(runs), source.published(), StoredOutcomes([runs])))
     return table
 
 
@@ -136,7 +137,9 @@ def test_csv_has_one_number_per_line_with_its_origin(example: Path) -> None:
     assert len(one) == 1
     assert float(one[0]["value"]) == pytest.approx(90 + 1 / 3)
     assert float(one[0]["standard_deviation"]) == pytest.approx(1 / 3)
-    assert (one[0]["runs"], one[0]["origin"], one[0]["rank"]) == ("3", "run", "best")
+    assert (one[0]["runs"], one[0]["origin"], one[0]["rank"]) == ("3", "run", "")
+    assert len(one[0]["trials"].split()) == 3
+    assert float(one[0]["interval_low"]) < float(one[0]["value"]) < float(one[0]["interval_high"])
     quoted = [line for line in lines if line["origin"] == "quoted"]
     assert len(quoted) == 13 * 3
     assert {line["source"] for line in quoted} == {"MSTA (CVPR 2025), Table 2"}
@@ -146,9 +149,13 @@ def test_csv_has_one_number_per_line_with_its_origin(example: Path) -> None:
 
 def test_json_keeps_everything(example: Path) -> None:
     table = json.loads(render(_example(example), "json"))
-    assert table["schema"] == 1
+    assert table["schema"] == 2
     rows = {row["label"]: row for group in table["groups"] for row in group["rows"]}
-    assert rows["lora"]["cells"][2] == {
+    cell = rows["lora"]["cells"][2]
+    low, high = cell.pop("interval")
+    assert 0 < low < 81.0 < high <= 100, "eight clips"
+    assert len(cell.pop("trials")) == 3
+    assert cell == {
         "value": 81.0,
         "std": 1.0,
         "n": 3,
@@ -156,6 +163,8 @@ def test_json_keeps_everything(example: Path) -> None:
         "source": "",
         "rank": "second",
         "marks": [],
+        "delta": None,
+        "alike": True,
     }
     assert table["marks"]["quoted"]["symbol"] == "Q"
     assert len(table["commands"]) == 3
@@ -214,8 +223,8 @@ def test_styles_on_a_terminal_and_signs_elsewhere(example: Path) -> None:
     terminal.show(_example(example), Console(file=buffer, width=200, force_terminal=True, no_color=True))
     assert re.search(r"\x1b\[1m *83\.0 ± 1\.0", buffer.getvalue())
     assert re.search(r"\x1b\[4m *81\.0 ± 1\.0", buffer.getvalue())
-    assert "*83.0 ± 1.0" in terminal.render(_example(example))
-    assert "+81.0 ± 1.0" in terminal.render(_example(example))
+    assert "*=83.0 ± 1.0" in terminal.render(_example(example))
+    assert "+=81.0 ± 1.0" in terminal.render(_example(example))
 
 
 def test_markup_in_a_name_is_not_interpreted() -> None:

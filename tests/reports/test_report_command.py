@@ -84,8 +84,8 @@ def test_a_table_from_a_plugin_file(example: Path, tmp_path: Path) -> None:
         "@pb.register_table('count')\n"
         "class Count(TableSource):\n"
         '    """How many records."""\n'
-        "    def build(self, records, published):\n"
-        "        row = Row('records', (Cell(float(records['trial'].nunique())),))\n"
+        "    def build(self, evidence):\n"
+        "        row = Row('records', (Cell(float(evidence.records['trial'].nunique())),))\n"
         "        return Table('count', 'Count', 'What', (Column('N', format='.0f'),), (RowGroup('All', (row,)),))\n"
     )
     done = _report("--runs", str(example), "--table", "count", "--plugin", str(plugin))

@@ -1,0 +1,113 @@
+"""From cells to panels: which clips and seeds stand behind a number, its interval, and its test against another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from petl_bench.comparison import CaseKey, Comparison, Configuration
+from petl_bench.significance import Difference, difference, interval
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from petl_bench.evidence import Outcome, Outcomes
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where clips are scored: a case and one of its evaluations; right is whose label is among the `top` k scores."""
+
+    case: CaseKey
+    evaluation: str
+    top: int = 1
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a column shows, in accuracies: the mean over the places of its one side, or the harmonic mean of two."""
+
+    sides: tuple[tuple[Place, ...], ...]
+
+
+def accuracy(*places: Place) -> Measure:
+    """The mean accuracy over these places."""
+    return Measure((places,))
+
+
+class CellStatistics:
+    """Intervals and paired tests of the cells of one comparison."""
+
+    def __init__(self, comparison: Comparison, outcomes: Outcomes) -> None:
+        self._comparison, self._outcomes = comparison, outcomes
+
+    def interval(self, row: Configuration, measure: Measure) -> tuple[float, float] | None:
+        """The 95 % interval of a cell; None where its clips are not known."""
+        sides = self._sides(measure, [row])
+        return None if sides is None else interval(sides[0])
+
+    def difference(self, a: Configuration, b: Configuration, measure: Measure) -> Difference | None:
+        """The paired difference of two cells of a column, on the clips and seeds that both have; None without such."""
+        sides = self._sides(measure, [a, b])
+        return None if sides is None else difference(*sides)
+
+    def _sides(self, measure: Measure, rows: Sequence[Configuration]) -> list[list[list[Any]]] | None:
+        """For each row its sides, of panels on the clips and seeds that all rows have; None where there are none."""
+        places = [place for side in measure.sides for place in side if self._has(place, rows)]
+        seeds = self._shared_seeds(places, rows)
+        if not seeds:
+            return None
+        found: list[list[list[Any]]] = [[] for _ in rows]
+        for side in measure.sides:
+            panels = [self._panels(place, rows, seeds) for place in side if place in places]
+            whole = [each for each in panels if each is not None]
+            if not whole or len(whole) < len(panels):
+                return None
+            for index in range(len(rows)):
+                found[index].append([each[index] for each in whole])
+        return found
+
+    def _has(self, place: Place, rows: Sequence[Configuration]) -> bool:
+        return all(self._comparison.of(row, place.case) for row in rows)
+
+    def _shared_seeds(self, places: Sequence[Place], rows: Sequence[Configuration]) -> list[int]:
+        sets = [self._comparison.seeds(row, place.case) for place in places for row in rows]
+        return sorted(frozenset.intersection(*sets)) if sets else []
+
+    def _panels(self, place: Place, rows: Sequence[Configuration], seeds: Sequence[int]) -> list[Any] | None:
+        """One panel [S, N] for each row, on the clips that every row scored under every seed."""
+        import numpy as np
+
+        table: list[list[Outcome]] = []
+        for row in rows:
+            trials = {run.seed: run.trial for run in self._comparison.of(row, place.case)}
+            outcomes = [self._outcomes.of(trials[seed], place.evaluation) for seed in seeds]
+            known = [outcome for outcome in outcomes if outcome is not None]
+            if len(known) < len(seeds):
+                return None
+            table.append(known)
+        clips = _common_clips([outcome for known in table for outcome in known])
+        if not len(clips):
+            return None
+        return [np.stack([_ranks(outcome, clips) <= place.top for outcome in known]) for known in table]
+
+
+def _common_clips(outcomes: Sequence[Outcome]) -> np.ndarray:
+    import numpy as np
+
+    clips = outcomes[0].clips
+    for outcome in outcomes[1:]:
+        if not np.array_equal(clips, outcome.clips):
+            clips = np.intersect1d(clips, outcome.clips)
+    return clips
+
+
+def _ranks(outcome: Outcome, clips: np.ndarray) -> np.ndarray:
+    """The ranks of these clips, in their order."""
+    import numpy as np
+
+    if np.array_equal(outcome.clips, clips):
+        return outcome.ranks
+    order = np.argsort(outcome.clips)
+    return outcome.ranks[order[np.searchsorted(outcome.clips, clips, sorter=order)]]

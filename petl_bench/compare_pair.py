@@ -1,0 +1,189 @@
+"""Two methods side by side: is one better, is the difference real, and what would settle it? In plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from petl_bench.cell_statistics import CellStatistics
+from petl_bench.comparison import Configuration, marks_of, row_labels
+from petl_bench.errors import UsageError, unknown
+from petl_bench.evidence import Evidence
+from petl_bench.render import clean
+from petl_bench.significance import LEVEL, Difference, Needed, holm, needed
+from petl_bench.table import TableSource, mark_of
+from petl_bench.table_parts import Compared, Spot
+
+#: More clips than this many times those at hand are not worth to be named.
+_MOST_CLIPS = 100
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A against B in one column of one table; `p_value` is Holm's, over all findings of one comparison."""
+
+    table: str
+    column: str
+    a: float
+    b: float
+    difference: Difference
+    p_value: float
+    reservations: tuple[str, ...]
+
+    @property
+    def is_real(self) -> bool:
+        """Whether chance is an unlikely explanation, with all columns looked at."""
+        return self.p_value < LEVEL
+
+
+def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str) -> list[Finding]:
+    """Every column of these tables in which both rows have numbers on the same clips and seeds.
+
+    A row is named by its method, or as a table shows it where a method was run in several ways. Raises UsageError for
+    an unknown row, a method with several rows, or where nothing can be compared.
+    """
+    found: list[Finding] = []
+    known: set[str] = set()
+    for source in sources:
+        compared = _compared(source, evidence)
+        if compared is None:
+            continue
+        known |= set(_labels(compared).values())
+        for one, other in _pairs(compared, a, b):
+            found += _of_pair(source.name, compared, evidence, one, other)
+    if not found:
+        for name in (a, b):
+            if name not in known:
+                raise unknown("row", name, known, "petl-bench report --table TABLE")
+        raise UsageError(f"{a} and {b} have no clips and seeds in common here; run both with the same seeds")
+    corrected = holm([each.p_value for each in found])
+    return [_with_p(each, p_value) for each, p_value in zip(found, corrected, strict=True)]
+
+
+def _with_p(finding: Finding, p_value: float) -> Finding:
+    return Finding(**{**finding.__dict__, "p_value": p_value})
+
+
+def _compared(source: TableSource, evidence: Evidence) -> Compared | None:
+    try:
+        return source.compared(evidence.records)
+    except UsageError:
+        return None  # no record of that setting
+
+
+def _labels(compared: Compared) -> dict[Configuration, str]:
+    labels: dict[Configuration, str] = {}
+    for rows in compared.comparison.groups().values():
+        labels |= row_labels(rows)
+    return labels
+
+
+def _pairs(compared: Compared, a: str, b: str) -> Iterator[tuple[Configuration, Configuration]]:
+    """The rows that the two names mean, in every group of rows that may be compared."""
+    for rows in compared.comparison.groups().values():
+        labels = row_labels(rows)
+        one, other = _row(rows, labels, a), _row(rows, labels, b)
+        if one is not None and other is not None and one is not other:
+            yield one, other
+
+
+def _row(rows: Sequence[Configuration], labels: dict[Configuration, str], name: str) -> Configuration | None:
+    exact = [row for row in rows if labels[row] == name]
+    if exact:
+        return exact[0]
+    of_method = [row for row in rows if row.method == name]
+    if len(of_method) > 1:
+        listed = ", ".join(repr(labels[row]) for row in of_method[:10])
+        raise UsageError(f"{name} was run in several ways; say which: {listed}")
+    return of_method[0] if of_method else None
+
+
+def _of_pair(
+    table: str, compared: Compared, evidence: Evidence, one: Configuration, other: Configuration
+) -> Iterator[Finding]:
+    assert evidence.outcomes is not None
+    statistics = CellStatistics(compared.comparison, evidence.outcomes)
+    for spot in compared.spots:
+        found = statistics.difference(one, other, spot.measure) if spot.measure is not None else None
+        a, b = spot.cell(one).value, spot.cell(other).value
+        if found is not None and isinstance(a, float) and isinstance(b, float):
+            column = f"{spot.column.group} {spot.column.label}".strip()
+            yield Finding(table, column, a, b, found, found.p_value, _reservations(compared, spot, one, other))
+
+
+def _reservations(compared: Compared, spot: Spot, one: Configuration, other: Configuration) -> tuple[str, ...]:
+    places = [place for side in spot.measure.sides for place in side] if spot.measure else []
+    words = {
+        word for place in places for row in (one, other) for word in marks_of(compared.comparison, row, place.case)
+    }
+    return tuple(mark_of(word).meaning for word in sorted(words))
+
+
+# Words
+
+
+def in_words(found: Sequence[Finding], a: str, b: str) -> Iterator[str]:
+    """The findings, line by line, with an answer at the end."""
+    for table in dict.fromkeys(finding.table for finding in found):
+        yield f"{clean(a)} against {clean(b)}, {table}"
+        for finding in (each for each in found if each.table == table):
+            yield from _about(finding)
+    yield ""
+    yield from _answer(found, clean(a), clean(b))
+
+
+def _about(finding: Finding) -> Iterator[str]:
+    found = finding.difference
+    low, high = found.interval
+    verdict = "a real difference" if finding.is_real else "may be chance"
+    yield (
+        f"  {clean(finding.column)}: {found.value:+.1f} points ({finding.a:.1f} against {finding.b:.1f}), "
+        f"95 % interval {low:+.1f} to {high:+.1f}: {verdict} (p = {_p(finding.p_value)})"
+    )
+    if not finding.is_real:
+        yield f"    {_to_settle(found, needed(found))}"
+    for reservation in finding.reservations:
+        yield f"    with a reservation: {reservation}"
+
+
+def _to_settle(found: Difference, more: Needed) -> str:
+    """What would settle a difference of the size seen."""
+    if abs(found.value) < 0.005:
+        return "there is no difference to settle: the numbers are equal"
+    ways = []
+    if more.clips_factor is not None and more.clips_factor <= _MOST_CLIPS:
+        ways.append(f"about {math.ceil(found.clips * max(1.0, more.clips_factor)):,} test clips (here {found.clips:,})")
+    if more.seeds is not None:
+        ways.append(f"about {more.seeds} seeds (here {found.seeds})")
+    elif found.seeds == 1:
+        ways.append("more seeds: one says nothing about others")
+    if not ways and more.both_factor <= _MOST_CLIPS:
+        ways.append(f"about {math.ceil(more.both_factor)} times both the clips and the seeds")
+    if not ways:
+        return "a difference as small as this is beyond what more clips and seeds would settle"
+    return f"to settle a difference of this size (4 times of 5): {', or '.join(ways)}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 0.001 else "below 0.001"
+
+
+def _answer(found: Sequence[Finding], a: str, b: str) -> Iterator[str]:
+    better = [clean(each.column) for each in found if each.is_real and each.difference.value > 0]
+    worse = [clean(each.column) for each in found if each.is_real and each.difference.value < 0]
+    if better:
+        yield f"{a} is better than {b} on: {', '.join(better)}."
+    if worse:
+        yield f"{a} is worse than {b} on: {', '.join(worse)}."
+    if not better and not worse:
+        yield f"These runs do not tell {a} and {b} apart."
+    first = found[0].difference
+    seeds = (
+        "one seed, so that this is about these two runs and not about the methods"
+        if first.seeds == 1
+        else (f"{first.seeds} seeds")
+    )
+    yield (
+        f"Paired on the same clips and seeds ({seeds}); p-values corrected (Holm) for {len(found)} columns; level 5 %."
+    )

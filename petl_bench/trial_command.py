@@ -1,0 +1,45 @@
+"""The command that would run recorded trials again, with every value spelled out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from petl_bench.comparison import text_of
+
+
+def commands_of(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The commands for the trials of some records (the fields of `petl_bench.trial.Trial`); one for all seeds."""
+    seeds: dict[tuple[str, ...], list[int]] = {}
+    for trial in trials:
+        seeds.setdefault(tuple(_flags(trial)), []).append(trial["seed"])
+    return [
+        shlex.join(["petl-bench", "run", *flags, "--seeds", ",".join(map(str, sorted(found)))])
+        for flags, found in seeds.items()
+    ]
+
+
+def _flags(trial: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("--methods", trial["method"], "--setting", trial["setting"])
+    yield from ("--datasets", trial["dataset"], "--backbone", trial["backbone"])
+    if trial["weights"] != "packaged":
+        yield from ("--weights", trial["weights"])
+    if trial["split"]:
+        yield from ("--splits", trial["split"])
+    if trial["shots"]:
+        yield from ("--shots", str(trial["shots"]))
+    if trial["decoder"] != "auto":
+        yield from ("--decoder", trial["decoder"])
+    for plugin, values in _values(trial):
+        for name, value in values.items():
+            if value is not None:
+                yield from ("--set", f"{plugin}.{name}={text_of(value)}")
+
+
+def _values(trial: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield trial["method"], trial["hyper_parameters"]
+    yield trial["setting"], trial["setting_options"]
+    yield trial["dataset"], trial["dataset_options"]
+    yield "training", trial["training"]
+    yield from trial.get("locations", {}).items()

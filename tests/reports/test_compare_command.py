@@ -1,0 +1,230 @@
+"""`petl-bench compare`, `report --explain`, `--baseline`, `--spread`: what a number is worth, and where it is from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from synthetic_records import make_evaluation, make_trial, result_of
+from tables import cell_of, rows_of
+
+import petl_bench as pb
+from petl_bench.cli.compare import command as compare
+from petl_bench.cli.report import command as report
+from petl_bench.evidence import Evidence
+from petl_bench.outcomes import StoredOutcomes, predicted_of, ranks_of, read_outcome
+from petl_bench.records import trial_folder, write_record
+from petl_bench.registry import TABLES
+from petl_bench.table import Table
+
+CLIPS = 200
+
+
+@pytest.fixture
+def judged(runs: Path) -> Any:
+    """Write one base2novel record whose clips are right with the probabilities asked for."""
+
+    def write(
+        base: float, novel: float, method: str, seed: int, *, hard: int = 0, trainable: int = 1000, **values: Any
+    ) -> Path:
+        random = np.random.default_rng([hard, seed, len(method), ord(method[0])])
+        evaluations = {}
+        for name, chance in (("base", base), ("novel", novel)):
+            evaluation = make_evaluation(0.0, expected=CLIPS)
+            right = random.random(CLIPS) < chance
+            evaluation.scores = np.where(np.eye(2, dtype=bool)[evaluation.labels] == right[:, None], 0.75, 0.25)
+            evaluation.top1 = 100 * float(right.mean())
+            evaluations[name] = evaluation
+        metrics = {f"{name}_top1": each.top1 for name, each in evaluations.items()}
+        metrics["harmonic_mean"] = pb.harmonic_mean(*metrics.values())
+        trial = make_trial(method, seed, **values)
+        folder = trial_folder(runs, trial.key)
+        folder.mkdir(parents=True)
+        return write_record(folder, trial, result_of(metrics, evaluations, trainable=trainable))
+
+    return write
+
+
+@pytest.fixture
+def three(judged: Any, runs: Path) -> Path:
+    """lora is far below msta on base; adaptformer is like msta."""
+    for seed in range(3):
+        judged(0.9, 0.6, "msta", seed)
+        judged(0.89, 0.6, "adaptformer", seed)
+        judged(0.6, 0.59, "lora", seed)
+    return runs
+
+
+def _table(runs: Path, name: str = "base2novel", **values: Any) -> Table:
+    table: Table = TABLES.get(name)().build(Evidence(pb.load_records(runs), None, StoredOutcomes([runs]), **values))
+    return table
+
+
+def _compare(*arguments: str) -> Any:
+    return CliRunner().invoke(compare, list(arguments), catch_exceptions=True)
+
+
+def _report(*arguments: str) -> Any:
+    return CliRunner().invoke(report, list(arguments))
+
+
+def test_a_real_difference_is_told_from_chance(three: Path) -> None:
+    done = _compare("msta", "lora", "--runs", str(three))
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == "msta against lora, base2novel"
+    base = next(line for line in lines if line.startswith("  motion Base"))
+    assert "a real difference" in base
+    novel = next(line for line in lines if line.startswith("  motion Novel"))
+    assert "may be chance" in novel
+    assert any(line.startswith("msta is better than lora on: motion Base") for line in lines)
+
+
+def test_the_other_way_round_says_worse(three: Path) -> None:
+    assert "lora is worse than msta on: motion Base" in _compare("lora", "msta", "--runs", str(three)).stdout
+
+
+def test_like_methods_are_not_told_apart_and_it_says_what_would_settle_it(three: Path) -> None:
+    done = _compare("msta", "adaptformer", "--runs", str(three))
+    assert "These runs do not tell msta and adaptformer apart." in done.stdout
+    assert "to settle a difference of this size" in done.stdout or "beyond what more clips" in done.stdout
+
+
+def test_one_seed_is_about_two_runs_only(judged: Any, runs: Path) -> None:
+    judged(0.9, 0.6, "msta", 0)
+    judged(0.6, 0.6, "lora", 0)
+    done = _compare("msta", "lora", "--runs", str(runs))
+    assert "one seed, so that this is about these two runs and not about the methods" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [(("mstaa", "lora"), "did you mean msta?"), (("msta", "nothing at all"), "unknown row 'nothing at all'")],
+)
+def test_unknown_names(three: Path, names: tuple[str, str], words: str) -> None:
+    done = _compare(*names, "--runs", str(three))
+    assert isinstance(done.exception, pb.UsageError)
+    assert words in str(done.exception)
+
+
+def test_a_method_in_several_ways_must_be_named_as_the_table_does(three: Path, judged: Any) -> None:
+    for seed in range(3):
+        judged(0.5, 0.5, "msta", seed, hyper_parameters={"bottleneck_dim": 64, "scale": 0.005}, trainable=2000)
+    done = _compare("msta", "lora", "--runs", str(three))
+    assert "say which: 'msta (bottleneck_dim=16)', 'msta (bottleneck_dim=64)'" in str(done.exception)
+    assert _compare("msta (bottleneck_dim=16)", "lora", "--runs", str(three)).exit_code == 0
+
+
+def test_seeds_that_do_not_meet_cannot_be_compared(judged: Any, runs: Path) -> None:
+    judged(0.9, 0.6, "msta", 0)
+    judged(0.6, 0.6, "lora", 1)
+    assert "no clips and seeds in common" in str(_compare("msta", "lora", "--runs", str(runs)).exception)
+
+
+def test_the_best_shares_its_sign_with_those_that_are_like_it(three: Path) -> None:
+    table = _table(three)
+    alike = {row: cell_of(table, row, "motion", "Base").alike for row in ("msta", "adaptformer", "lora")}
+    assert alike == {"msta": True, "adaptformer": True, "lora": False}
+    assert cell_of(table, "msta", "motion", "Base").rank == "best"
+
+
+def test_intervals_hold_the_number_and_are_about_as_wide_as_they_must(three: Path) -> None:
+    cell = cell_of(_table(three), "msta", "motion", "Base")
+    assert cell.interval is not None
+    assert cell.interval[0] < cell.value < cell.interval[1]
+    assert 3 < cell.interval[1] - cell.interval[0] < 25
+
+
+def test_without_outcomes_there_are_no_intervals_and_no_signs(three: Path) -> None:
+    table = TABLES.get("base2novel")().build(Evidence(pb.load_records(three)))
+    assert all(not cell.alike and cell.interval is None for row in rows_of(table).values() for cell in row.cells)
+
+
+def test_differences_from_a_baseline(three: Path) -> None:
+    table = _table(three, baseline="lora")
+    base, msta = (cell_of(table, row, "motion", "Base") for row in ("lora", "msta"))
+    assert base.delta is None
+    assert msta.delta == pytest.approx(msta.value - base.value)
+    done = _report("--runs", str(three), "--table", "base2novel", "--baseline", "lora", "--no-published")
+    assert f"(+{msta.delta:.1f})" in done.stdout
+    done = _report("--runs", str(three), "--table", "base2novel", "--baseline", "nobody")
+    assert "--baseline nobody: no record of such a method here. There are: adaptformer, lora, msta" in str(
+        done.exception
+    )
+
+
+def test_intervals_instead_of_standard_deviations(three: Path) -> None:
+    done = _report("--runs", str(three), "--table", "base2novel", "--spread", "interval", "--format", "markdown")
+    cell = cell_of(_table(three), "lora", "motion", "Base")
+    assert rf"{cell.value:.1f} \[{cell.interval[0]:.1f}, {cell.interval[1]:.1f}\]" in done.stdout
+    assert "95 % intervals" in done.stdout
+
+
+def test_explain_names_records_files_and_command(three: Path) -> None:
+    done = _report("--runs", str(three), "--explain", "base2novel", "msta", "Base")
+    assert done.exit_code == 0, done.output
+    trials = cell_of(_table(three), "msta", "motion", "Base").trials
+    assert len(trials) == 3
+    for trial in trials:
+        assert f"trial {trial}" in done.stdout
+        assert str(three / "trials" / trial) in done.stdout
+    assert "predictions-base.npz" in done.stdout
+    commands = [line for line in done.stdout.splitlines() if "command: petl-bench run --methods msta" in line]
+    assert len(commands) == 1
+    assert commands[0].endswith("--seeds 0,1,2")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (("base2novel", "mst", "Base"), "did you mean msta?"),
+        (("base2novel", "msta", "Bass"), "unknown column 'Bass'"),
+        (("base2nove", "msta", "Base"), "did you mean base2novel?"),
+    ],
+)
+def test_explain_says_what_there_is(three: Path, place: tuple[str, str, str], words: str) -> None:
+    done = _report("--runs", str(three), "--explain", *place)
+    assert words in str(done.exception)
+
+
+def test_explain_tells_what_is_quoted(judged: Any, runs: Path) -> None:
+    judged(0.9, 0.6, "msta", 0, dataset="ucf101")
+    done = _report("--runs", str(runs), "--explain", "base2novel", "MSTA + L_CC", "ucf101 HM")
+    assert "quoted from MSTA (CVPR 2025), Table 2; not run here" in done.stdout
+
+
+def test_selected_on_test_stands_beside_the_honest_number(judged: Any, runs: Path) -> None:
+    for seed in range(2):
+        judged(0.8, 0.6, "msta", seed)
+        judged(0.9, 0.7, "msta", seed, hard=1, training={"select": "best-on-test"})
+    table = _table(runs)
+    assert [row.label for group in table.groups for row in group.rows] == ["msta"]
+    groups = list(dict.fromkeys(column.group for column in table.columns if column.group != "Trained"))
+    assert groups == ["motion", "motion (epoch=best on test)"]
+    honest, inflated = (cell_of(table, "msta", group, "Base").value for group in groups)
+    assert inflated > honest
+    assert any(note.startswith("Selecting the epoch on the test clips changes accuracy by +") for note in table.footers)
+
+
+def test_outcomes_follow_from_scores_of_records_without_them(tmp_path: Path) -> None:
+    scores = np.array([[0.7, 0.2, 0.1], [0.4, 0.4, 0.2], [0.1, 0.2, 0.7]], dtype=np.float32)
+    labels = np.array([0, 1, 1])
+    path = tmp_path / "predictions-test.npz"
+    np.savez(path, clips=np.array(["a", "b", "c"]), labels=labels, scores=scores, classes=np.array(["x", "y", "z"]))
+    outcome = read_outcome(path)
+    assert outcome is not None
+    assert outcome.ranks.tolist() == ranks_of(labels, scores).tolist() == [1, 2, 2], "a tie counts against the label"
+    assert outcome.predicted.tolist() == [0, 0, 2]
+    assert predicted_of(labels, scores, outcome.ranks).tolist() == [0, 0, 2]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", None])
+def test_a_damaged_file_of_predictions_costs_the_interval_only(three: Path, damage: bytes | None) -> None:
+    trial = cell_of(_table(three), "msta", "motion", "Base").trials[0]
+    path = three / "trials" / trial / "predictions-base.npz"
+    path.write_bytes(path.read_bytes()[:100] if damage is None else damage)
+    cell = cell_of(_table(three), "msta", "motion", "Base")
+    assert cell.value is not None and cell.interval is None
