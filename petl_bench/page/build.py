@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,8 +104,7 @@ def _page(
     records, details, texts = evidence.records, StoredDetails(folders), Texts()
     provenance = Provenance(records, details, texts)
     shown = [table for table, _ in built if table is not None]
-    options = "".join(f" --runs {shlex.quote(str(folder))}" for folder in folders)
-    views = tuple(tables.table_view(table, _CELLS // len(shown), options) for table in shown)
+    views = tuple(tables.table_view(table, _CELLS // len(shown), folders) for table in shown)
     table_data = [tables.table_data(view, texts, provenance.numbers) for view in views]
     figures = tuple(figure_block(figure, provenance.numbers) for _, figure in built if figure is not None)
     every_case = cases_of(records)

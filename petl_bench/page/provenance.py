@@ -114,7 +114,7 @@ def _title(row: Mapping[str, Any]) -> str:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or value == "" or value != value or str(value) == "<NA>"
+    return str(value) in ("", "None", "nan", "<NA>")  # pandas' own NA cannot even be compared
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from petl_bench.page.provenance import Texts
 from petl_bench.render import clean, notes, number
 from petl_bench.table import ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, mark_of, symbols
 from petl_bench.table import signs as signs_of
+
+#: Commands that fill what is missing, as many as are listed.
+_COMMANDS = 50
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,7 @@ class TableView:
     groups: tuple[RowGroup, ...]
     left_out: int
     csv_command: str
+    commands: tuple[str, ...]
 
     @property
     def has_quoted(self) -> bool:
@@ -39,8 +45,8 @@ def is_quoted(group: RowGroup) -> bool:
     return all("quoted" in row.marks for row in group.rows)
 
 
-def table_view(table: Table, most_cells: int, runs: str) -> TableView:
-    """A table cut to `most_cells`; `runs` are the options that name the folders of its records."""
+def table_view(table: Table, most_cells: int, folders: Sequence[Path]) -> TableView:
+    """A table of the records in these folders, cut to `most_cells`."""
     room = max(1, most_cells // max(1, len(table.columns)))
     groups, left_out = [], 0
     for group in table.groups:
@@ -49,8 +55,22 @@ def table_view(table: Table, most_cells: int, runs: str) -> TableView:
         left_out += len(group.rows) - len(shown)
         if shown:
             groups.append(replace(group, rows=shown))
-    command = clean(f"petl-bench report{runs} --table {table.name} --format csv")
-    return TableView(f"table-{slug(table.name)}", table, tuple(groups), left_out, command)
+    runs = "".join(f" --runs {shlex.quote(str(folder))}" for folder in folders)
+    return TableView(
+        id=f"table-{slug(table.name)}",
+        table=table,
+        groups=tuple(groups),
+        left_out=left_out,
+        csv_command=clean(f"petl-bench report{runs} --table {table.name} --format csv"),
+        commands=_filling(table.commands, folders[0]),
+    )
+
+
+def _filling(commands: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """The commands that fill what is missing, into the folder that the records were read from."""
+    to = "" if folder == Path("runs") else f" --output {shlex.quote(str(folder))}"
+    more = (f"# and {len(commands) - _COMMANDS:,} more",) if len(commands) > _COMMANDS else ()
+    return (*[clean(command + to) for command in commands[:_COMMANDS]], *more)
 
 
 def slug(name: str) -> str:

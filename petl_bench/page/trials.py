@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from petl_bench.compare_records import WITHOUT_EFFECT
 from petl_bench.comparison import differences_in, text_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def cases_of(records: pd.DataFrame) -> list[PageCase]:
     """Every case with its variants, in a fixed order."""
     trials = records.drop_duplicates("trial")
     columns = [*_CASE, *_VARIANT, "trainable_params", "seed", "trial"]
-    values = [trials[name].fillna(0).tolist() if name == "shots" else trials[name].tolist() for name in columns]
+    known = {"shots": trials["shots"].fillna(0), "training": trials["training"].map(_training)}
+    values = [known.get(name, trials[name]).tolist() for name in columns]
     grouped: dict[tuple[Any, ...], dict[tuple[Any, ...], list[_Run]]] = {}
     for row in zip(*values, strict=True):  # plain tuples: pandas takes a second for every thousand groups
         case, variant = row[: len(_CASE)], row[len(_CASE) : -3]
@@ -137,7 +139,7 @@ def _variants(grouped: Mapping[tuple[Any, ...], list[_Run]]) -> tuple[Variant, .
 def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:
     return {
         **json.loads(variant["hyper_parameters"]),
-        **_training(variant["training"]),
+        **{f"training.{name}": value for name, value in json.loads(variant["training"]).items()},
         "backbone": variant["backbone"],
         "weights": variant["weights"],
         "weights file": variant["weights_sha256"][:8],
@@ -149,8 +151,9 @@ def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _training(text: str) -> dict[str, Any]:
-    return {f"training.{name}": value for name, value in json.loads(text).items()}
+def _training(text: str) -> str:
+    """Training options without those that change no number."""
+    return json.dumps({name: value for name, value in json.loads(text).items() if name not in WITHOUT_EFFECT})
 
 
 def _label(name: str, differences: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from synthetic_runs import HOSTILE, Build, add_costs, add_run
 from toy_table import ToyTable
 
 import petl_bench as pb
+from petl_bench.cli.report_page import is_page
 from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.page.build import build_page
@@ -68,7 +69,7 @@ def test_every_cell_has_its_number_and_its_provenance(runs: Path, build: Build) 
     quoted = data["tables"][0]["rows"][-1][1]
     assert quoted["o"] == "quoted"
     assert data["texts"][quoted["c"]] == "Table 2"
-    assert "petl-bench run --methods missing" in page
+    assert f"petl-bench run --methods missing --output {runs}" in page
     assert f"petl-bench report --runs {runs} --table toy --format csv" in page
 
 
@@ -87,6 +88,22 @@ def test_the_command_of_a_trial_comes_from_its_plan(runs: Path, build: Build) ->
     again = {data["texts"][trial["again"]] for trial in trials.values()}
     assert len(again) == 3, "the seeds of a method share one command"
     assert any("--methods msta" in text and "--set msta.bottleneck_dim=16" in text for text in again)
+
+
+def test_a_trial_without_shots_and_split(tmp_path: Path, build: Build) -> None:
+    add_run(tmp_path / "runs", "msta", 0, shots=None, split="")
+    data = _data(build(tmp_path / "runs", ToyTable()))
+    assert "--shots" not in data["texts"][data["trials"][0]["again"]]
+    assert any(
+        line.startswith("Trial: method msta, setting base2novel, dataset ucf101, backbone") for line in data["texts"]
+    )
+
+
+def test_runs_that_differ_in_processes_alone_are_one_line(tmp_path: Path, build: Build) -> None:
+    for seed in range(2):
+        add_run(tmp_path / "runs", "msta", seed, training={"processes": seed + 1})
+    data = _data(build(tmp_path / "runs", ToyTable()))
+    assert [variant["label"] for variant in data["classes"][0]["variants"]] == ["msta"]
 
 
 def test_what_was_left_out_is_listed(runs: Path) -> None:
@@ -242,14 +259,14 @@ class _Many(TableSource):
 def test_a_page_of_very_many_records_is_cut_and_says_so(runs: Path) -> None:
     records = pb.load_records(runs)
     few = records[records["metric"] == "harmonic_mean"]
-    many = pd.concat([few] * 1_000, ignore_index=True)
+    many = pd.concat([few] * 400, ignore_index=True)
     many["trial"] = [f"{number:064x}" for number in range(len(many))]
     many["hyper_parameters"] = [f'{{"x":{number // 9}}}' for number in range(len(many))]
     page = build_page([_Many(), TABLES.get("base2novel")()], Evidence(_with_both_halves(many)), [runs])
     assert len(page) < 20e6
     text = page.decode()
     assert "more rows have no room here. All of them: <code>petl-bench report" in text
-    assert "of the 9,000 trials" in text
+    assert "of the 3,600 trials" in text
 
 
 def _with_both_halves(records: pd.DataFrame) -> pd.DataFrame:
@@ -265,13 +282,34 @@ def _report(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("output", ["site/", "site", "there"])
-def test_an_output_that_is_a_folder_gets_the_page(runs: Path, tmp_path: Path, output: str) -> None:
-    (tmp_path / "there").mkdir()
-    done = _report("--runs", str(runs), "--format", "html", "--output", output, cwd=tmp_path)
+def test_an_output_that_is_a_folder_gets_the_page(runs: Path, tmp_path: Path) -> None:
+    done = _report("--runs", str(runs), "--format", "html", "--output", "site/", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert f"wrote {Path(output) / 'index.html'}" in done.stderr
-    assert 'id="table-base2novel"' in (tmp_path / output / "index.html").read_text()
+    assert "wrote site/index.html" in done.stderr
+    assert 'id="table-base2novel"' in (tmp_path / "site" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("output", "output_format", "expected"),
+    [
+        ("site/", "html", True),
+        ("site.v2/", None, True),
+        ("site", None, True),
+        ("there.d", "html", True),
+        ("table.html", "html", False),
+        ("table.html", None, False),
+        ("table", "csv", False),
+        ("plain", "html", False),
+        (None, "html", False),
+    ],
+)
+def test_which_output_is_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str | None, output_format: str | None, expected: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.d").mkdir()
+    Path("plain").write_text("")
+    assert is_page(output_format, output) is expected
 
 
 def test_a_file_still_gets_the_single_table(runs: Path, tmp_path: Path) -> None:

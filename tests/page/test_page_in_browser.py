@@ -207,6 +207,8 @@ def test_a_point_of_a_plot_says_where_it_comes_from(visit: Any) -> None:
     at.page.locator("#figure-toy").scroll_into_view_if_needed()
     point = at.page.locator("#figure-toy-drawing .scatterlayer .trace .points path").first
     point.wait_for()
+    names = at.page.locator("#figure-toy-drawing .textpoint").all_text_contents()
+    assert any(name.startswith("_%&<script>alert(1)") for name in names), "plotly shows what it may not read as markup"
     box = point.bounding_box()
     at.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     at.page.locator("#figure-toy-drawing .hoverlayer .hovertext").first.wait_for()
