@@ -120,7 +120,7 @@ function openCell(button) {
   const row = cell.parentElement;
   const table = data.tables[row.closest("table").dataset.table];
   const values = table.rows[row.dataset.row][cell.cellIndex - 1];
-  const title = `${row.cells[0].firstChild.textContent}: ${table.columns[cell.cellIndex - 1]}`;
+  const title = `${row.querySelector("th span").firstChild.textContent}: ${table.columns[cell.cellIndex - 1]}`;
   openSheet(title, button.firstChild.textContent, cellLines(values, table), values.t ?? [], values.of ?? 0, table.csv);
 }
 
