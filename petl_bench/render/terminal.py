@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import io
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from petl_bench.render import clean, marked, notes, number
-from petl_bench.table import ALIKE, Cell, Column, RowGroup, Spread, Table, symbols
+from petl_bench.table import ALIKE, Cell, Column, Row, Spread, Table, symbols
 
-_PADDING = 2  #: between columns, one of them the divider
+_PADDING = 2  #: between columns
 _WIDTH = 80
 _LABEL_WIDTH = 36  #: longer labels, and the titles of groups, go over several lines
-_UNLIMITED = 100_000
 
 
 def render(table: Table) -> str:
@@ -32,25 +31,47 @@ def show(table: Table, console: Console) -> None:
     styled = console.is_terminal
     console.print(Text(clean(table.title), style="bold"))
     console.print()
-    for part in _parts(table, console.width):
-        grid = _grid(table, part, console.width, styled)
-        # Without a width of its own, a table is squeezed into the screen by cutting its cells.
-        grid.width = Measurement.get(console, console.options.update(max_width=_UNLIMITED), grid).maximum
-        console.print(grid, crop=False)
+    layout = _layout(table, console.width, styled)
+    for part in layout.parts:
+        for line in _lines(table, layout, part):
+            _print(line, console, styled)
         console.print()
     legend = [] if styled or not _has_ranks(table) else ["*: best, +: second"]
     for note in [*legend, *notes(table)]:
         console.print(Text(note, style="dim"))
 
 
-def _has_ranks(table: Table) -> bool:
-    return any(cell.rank for group in table.groups for row in group.rows for cell in row.cells)
+#: A line in pieces, each a text and its style.
+_Line = list[tuple[str, str]]
 
 
-def _parts(table: Table, width: int) -> list[list[int]]:
-    """Indices of the columns of each part; a column group stays together."""
-    room = width - _PADDING - _label_width(table, width)
-    widths = _column_widths(table)
+def _print(line: _Line, console: Console, styled: bool) -> None:
+    if styled:
+        console.print(Text.assemble(*line), no_wrap=True, overflow="ignore", crop=False)
+    else:  # rich takes long over many thousands of lines
+        console.file.write("".join(text for text, _ in line).rstrip() + "\n")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What is printed where.
+
+    `texts[group][row][column]`: the text of a cell, and its style; `parts`: the indices of the columns that are printed
+    together.
+    """
+
+    texts: list[list[_Line]]
+    label_width: int
+    widths: list[int]
+    parts: list[list[int]]
+
+
+def _layout(table: Table, width: int, styled: bool) -> _Layout:
+    """A table that is wider than the screen goes into parts; a column group stays together."""
+    texts = [[_row(row, table, styled) for row in group.rows] for group in table.groups]
+    widths = _column_widths(table.columns, [row for group in texts for row in group])
+    label_width = _label_width(table, width, widths)
+    room = width - _PADDING - label_width
     parts: list[list[int]] = [[]]
     used = first = 0
     for _, count in table.column_groups():
@@ -62,72 +83,97 @@ def _parts(table: Table, width: int) -> list[list[int]]:
         parts[-1] += indices
         used += needed
         first += count
-    return parts
+    return _Layout(texts, label_width, widths, parts)
 
 
-def _label_width(table: Table, width: int) -> int:
+def _label_width(table: Table, width: int, widths: list[int]) -> int:
     """Wide enough for the rows; for the titles of groups too where a single part leaves room."""
     labels = [_label(row.label, row.marks) for group in table.groups for row in group.rows]
-    labels += [_section(group) for group in table.groups]
-    longest = min(max(map(cell_len, labels), default=0), _LABEL_WIDTH)
-    spare = width - _PADDING - sum(each + _PADDING for each in _column_widths(table))
+    labels += [clean(group.section) for group in table.groups]
+    longest = min(max(map(cell_len, [clean(table.corner), *labels])), _LABEL_WIDTH)
+    spare = width - _PADDING - sum(each + _PADDING for each in widths)
     titles = max((cell_len(clean(group.title)) for group in table.groups), default=0)
     return max(longest, min(titles, spare, _LABEL_WIDTH))
 
 
-def _column_widths(table: Table) -> list[int]:
+def _column_widths(columns: Sequence[Column], rows: Sequence[_Line]) -> list[int]:
     """What each column needs; the first of a column group also holds the group's header."""
     widths = []
-    previous = None
-    for index, column in enumerate(table.columns):
-        texts = [clean(column.label), "" if column.group == previous else clean(column.group)]
-        texts += [_plain(row.cells[index], column, table.spread) for group in table.groups for row in group.rows]
+    for index, (column, header) in enumerate(zip(columns, _group_headers(columns), strict=True)):
+        texts = [clean(column.label), header, *(row[index][0] for row in rows)]
         widths.append(max(map(cell_len, texts)))
-        previous = column.group
     return widths
 
 
-def _plain(cell: Cell, column: Column, spread: Spread) -> str:
-    sign = {"best": "*", "second": "+", "": ""}[cell.rank] + (ALIKE if cell.alike else "")
-    return sign + marked(number(cell, column, spread), symbols(cell.marks))
+def _has_ranks(table: Table) -> bool:
+    return any(cell.rank for group in table.groups for row in group.rows for cell in row.cells)
 
 
 def _label(label: str, marks: tuple[str, ...]) -> str:
     return "  " + marked(clean(label), symbols(marks))
 
 
-def _section(group: RowGroup) -> str:
-    return clean(group.section)
-
-
-def _grid(table: Table, indices: list[int], width: int, styled: bool) -> RichTable:
-    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _PADDING - 1, 0, 0))
-    grid.add_column(Text("\n" + clean(table.corner)), width=_label_width(table, width), overflow="fold")
-    previous = None
-    for index in indices:
-        column = table.columns[index]
-        group = "" if column.group == previous else clean(column.group)
-        grid.add_column(Text(f"{group}\n{clean(column.label)}"), justify="right", no_wrap=True)
-        previous = column.group
+def _lines(table: Table, layout: _Layout, indices: list[int]) -> Iterator[_Line]:
+    """The lines of one part of the table: its headers, a rule, and the groups that have something to show there."""
+    columns = [table.columns[index] for index in indices]
+    yield _line(layout, "", [(text, "bold") for text in _group_headers(columns)], indices)
+    yield _line(layout, clean(table.corner), [(clean(column.label), "bold") for column in columns], indices, "bold")
+    yield [("─" * (layout.label_width + sum(_PADDING + layout.widths[index] for index in indices)), "")]
     title = None
-    for group_of_rows in table.groups:
-        if all(row.cells[index].origin == "absent" for row in group_of_rows.rows for index in indices):
+    for group, texts in zip(table.groups, layout.texts, strict=True):
+        if all(row.cells[index].origin == "absent" for row in group.rows for index in indices):
             continue
-        if group_of_rows.title != title:
-            grid.add_section()
-            grid.add_row(Text(clean(group_of_rows.title), style="italic"))
-            title = group_of_rows.title
-        if group_of_rows.section:
-            grid.add_row(Text(_section(group_of_rows), style="italic"))
-        for row in group_of_rows.rows:
-            cells = [_styled(row.cells[index], table.columns[index], table.spread, styled) for index in indices]
-            grid.add_row(Text(_label(row.label, row.marks)), *cells)
-    return grid
+        if group.title != title:
+            if title is not None:
+                yield []
+            title = group.title
+            yield from _heading(title, layout)
+        if group.section:
+            yield from _heading(group.section, layout)
+        for row, cells in zip(group.rows, texts, strict=True):
+            *above, last = _folded(_label(row.label, row.marks), layout)
+            yield from ([(text, "")] for text in above)
+            yield _line(layout, last, [cells[index] for index in indices], indices)
 
 
-def _styled(cell: Cell, column: Column, spread: Spread, styled: bool) -> Text:
+def _group_headers(columns: Sequence[Column]) -> list[str]:
+    """The header above each column, empty where the one before has the same."""
+    before = [None, *[column.group for column in columns]]
+    return [
+        "" if column.group == previous else clean(column.group)
+        for column, previous in zip(columns, before, strict=False)
+    ]
+
+
+def _line(layout: _Layout, label: str, cells: _Line, indices: list[int], style: str = "") -> _Line:
+    """A label and right-aligned cells."""
+    line = [(label + " " * (layout.label_width - cell_len(label)), style)]
+    for (text, own), index in zip(cells, indices, strict=True):
+        line += [(" " * (_PADDING + layout.widths[index] - cell_len(text)), ""), (text, own)]
+    return line
+
+
+def _heading(text: str, layout: _Layout) -> Iterator[_Line]:
+    return ([(line, "italic")] for line in _folded(clean(text), layout))
+
+
+def _folded(text: str, layout: _Layout) -> list[str]:
+    """The text in lines that fit into the first column, broken between words, or within a word that is too long."""
+    if cell_len(text) <= layout.label_width:
+        return [text]
+    indent = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(
+        text.strip(), layout.label_width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def _row(row: Row, table: Table, styled: bool) -> _Line:
+    return [_cell(cell, column, table.spread, styled) for cell, column in zip(row.cells, table.columns, strict=True)]
+
+
+def _cell(cell: Cell, column: Column, spread: Spread, styled: bool) -> tuple[str, str]:
+    """The text of a cell and its style; where there are no styles, signs before the number stand for them."""
+    text = (ALIKE if cell.alike else "") + marked(number(cell, column, spread), symbols(cell.marks))
     if not styled:
-        return Text(_plain(cell, column, spread))
-    style = {"best": "bold", "second": "underline", "": "dim" if cell.origin == "quoted" else ""}[cell.rank]
-    alike = ALIKE if cell.alike else ""
-    return Text.assemble(alike, (marked(number(cell, column, spread), symbols(cell.marks)), style))
+        return {"best": "*", "second": "+", "": ""}[cell.rank] + text, ""
+    return text, {"best": "bold", "second": "underline", "": "dim" if cell.origin == "quoted" else ""}[cell.rank]
