@@ -59,6 +59,8 @@ class Setting(Options):
     multi_view: ClassVar[bool] = False
     #: The table that shows this setting; "" is the one of the same name.
     table: ClassVar[str] = ""
+    #: The command that measures this setting, where that is not `petl-bench run`; it then has no cases and no tasks.
+    command: ClassVar[str] = ""
 
     def cases(
         self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None

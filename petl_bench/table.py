@@ -53,6 +53,7 @@ MARKS = {
         Mark("incomplete-coverage", "C", "some clips are missing or unreadable"),
         Mark("partial-seeds", "S", "other seeds than the rest of the column"),
         Mark("partial-splits", "P", "other splits than the rest of the column"),
+        Mark("busy-device", "B", "others used the device while it was measured: measure again when it is idle"),
         Mark(SYNTHETIC, "Y", "made by a script, not measured"),
         Mark("quoted", "Q", "quoted, not run here"),
     )
@@ -126,7 +127,8 @@ class RowGroup:
 class Table:
     """Everything a renderer prints. `commands` are those that would fill its missing cells.
 
-    `spread`: what stands behind a number, its standard deviation or its 95 % interval.
+    `spread`: what stands behind a number, its standard deviation or its 95 % interval; `interval_over`: what the
+    intervals are over, in words.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Table:
     footers: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     spread: Spread = "std"
+    interval_over: str = "over the choice of clips and of seeds (one seed: of clips alone)"
 
     def marks(self) -> list[Mark]:
         """The marks that occur, in a fixed order; a word that is not known here stands for itself."""

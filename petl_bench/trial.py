@@ -62,10 +62,11 @@ class Trial:
     @property
     def title(self) -> str:
         """Short name for progress lines, e.g. `msta motion seed 0 (1a2b3c4d)`."""
+        dataset = f" {self.dataset}" if self.dataset else ""
         shots = f" {self.shots}-shot" if self.shots is not None else ""
         split = f" split {self.split}" if self.split else ""
         part = f" {self.part}" if self.part else ""
-        return f"{self.method} {self.dataset}{part}{split}{shots} seed {self.seed} ({self.key[:8]})"
+        return f"{self.method}{dataset}{part}{split}{shots} seed {self.seed} ({self.key[:8]})"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Trial:

@@ -11,13 +11,30 @@ from petl_bench.comparison import text_of
 
 def commands_of(trials: Sequence[Mapping[str, Any]]) -> list[str]:
     """The commands for the trials of some records (the fields of `petl_bench.trial.Trial`); one for all seeds."""
+    measured = [trial for trial in trials if trial["setting"] == "cost"]
     seeds: dict[tuple[str, ...], list[int]] = {}
     for trial in trials:
+        if trial in measured:
+            continue
         seeds.setdefault(tuple(_flags(trial)), []).append(trial["seed"])
     return [
-        shlex.join(["petl-bench", "run", *flags, "--seeds", ",".join(map(str, sorted(found)))])
-        for flags, found in seeds.items()
+        *(
+            shlex.join(["petl-bench", "run", *flags, "--seeds", ",".join(map(str, sorted(found)))])
+            for flags, found in seeds.items()
+        ),
+        *(shlex.join(["petl-bench", "cost", *_cost_flags(trial)]) for trial in measured),
     ]
+
+
+def _cost_flags(trial: Mapping[str, Any]) -> Iterator[str]:
+    options = trial["setting_options"]
+    yield from ("--methods", trial["method"], "--backbone", trial["backbone"])
+    yield from ("--batch-sizes", str(options["batch_size"]), "--precision", options["precision"])
+    yield from ("--classes", str(options["classes"]))
+    for plugin, values in ((trial["method"], trial["hyper_parameters"]), *trial.get("locations", {}).items()):
+        for name, value in values.items():
+            if value is not None:
+                yield from ("--set", f"{plugin}.{name}={text_of(value)}")
 
 
 def _flags(trial: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "show": ("show", "Explain one plugin: meaning, paper, hyper-parameters, supported settings."),
     "check": ("check", "Run the conformance checks on a method."),
     "new-method": ("new_method", "Write a plugin file to start from."),
+    "cost": ("cost", "What methods cost: parameters, FLOPs, time, memory, energy, measured side by side."),
     "data": ("data", "Find, verify and count the clips of a data set."),
     "describe": ("describe", "Have a language model describe the classes of a data set."),
     "doctor": ("doctor", "Is this machine fit: versions, decoders, devices, weights."),

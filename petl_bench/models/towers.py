@@ -58,7 +58,7 @@ class VideoTower(nn.Module):
         return features if grid.joint else features.unflatten(0, (-1, grid.frames)).mean(1)
 
     def _check(self, frames: Tensor) -> None:
-        config, shape = self.config, tuple(frames.shape)
+        config, shape = self.config, tuple(map(int, frames.shape))  # whole numbers while the model is traced, too
         size = config.image_size
         if frames.dim() != 5 or shape[2:] != (3, size, size):
             raise UsageError(f"frames of shape {shape}: expected [B, T, 3, {size}, {size}]")

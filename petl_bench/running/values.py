@@ -102,6 +102,8 @@ class PlannedMethod:
 def planned_setting(spec: Spec, overrides: Overrides) -> PlannedSetting:
     """The setting of a spec. Raises UsageError for unknown names and fields, or a source that it does not take."""
     plugin: type[Setting] = SETTINGS.get(spec.setting)
+    if plugin.command:
+        raise UsageError(f"the setting {spec.setting} is not measured with petl-bench run; type: {plugin.command}")
     values = overrides.of(plugin, spec.setting)
     if spec.source is not None:
         if "source" not in field_types(plugin):

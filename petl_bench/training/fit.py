@@ -103,11 +103,7 @@ def fit(run: Fit) -> None:
     checkpoint was written. Every process of `run.team` calls this, and all end with the same model; the first one
     decides when to write a checkpoint or to stop.
     """
-    learner = _Learner(
-        make_optimizer(run.model, run.options),
-        gradient_scaler(run.device, run.options.precision),
-        TextFeatures(run.model, run.tokens),
-    )
+    learner = _learner(run)
     epoch = _resume(run, learner)
     to_train = epoch.number < run.options.epochs
     while epoch.number < run.options.epochs:
@@ -118,6 +114,29 @@ def fit(run: Fit) -> None:
         _save(run, epoch, learner, run.team.gather(_of_process(run)))
     if run.best_adapter:
         run.model.load_adapter_state(run.best_adapter)
+
+
+def _learner(run: Fit) -> _Learner:
+    return _Learner(
+        make_optimizer(run.model, run.options),
+        gradient_scaler(run.device, run.options.precision),
+        TextFeatures(run.model, run.tokens),
+    )
+
+
+class Steps:
+    """Optimiser steps over batches that the caller holds, outside of any epoch: what is measured as a training step.
+
+    The rate stays `options.learning_rate`.
+    """
+
+    def __init__(self, run: Fit) -> None:
+        self._run, self._learner = run, _learner(run)
+        self.optimizer = self._learner.optimizer
+
+    def __call__(self, batch: ClipBatch) -> None:
+        """One step. Raises TrialError for a loss that is not finite."""
+        _train_step(self._run, batch, self._learner, 0)
 
 
 def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.AdamW:

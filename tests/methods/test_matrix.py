@@ -31,6 +31,7 @@ PAIRS = [
     (method, setting)
     for method in METHODS.names()
     for setting in SETTINGS.names()
+    if not SETTINGS.get(setting).command
     if METHODS.get(method).settings is None or setting in METHODS.get(method).settings
 ]
 #: Class names of the two data sets, one to adapt on and one to evaluate; one class is in both.

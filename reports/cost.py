@@ -1,0 +1,329 @@
+"""The cost table: parameters, FLOPs, time, memory and file size of every method, on one device at a time."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import petl_bench as pb
+from petl_bench.comparison import differences_in, text_of
+from petl_bench.reports.published_numbers import published_numbers
+from petl_bench.statistics import summarise
+from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource, ranked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from petl_bench.evidence import Evidence
+
+SETTING = "cost"
+BUSY = "busy-device"
+_PUBLISHED_TABLE = "8"
+_INTERVALS = "of the median over rounds, by bootstrap"
+#: Why a number is not there, where the record says it in words of its own.
+_IN_NOTES = "not measured; the reason is in the notes of the record"
+
+
+@pb.register_table("cost")
+class CostTable(TableSource):
+    """What methods cost, as in Table 8 of the MSTA paper (CVPR 2025), which is quoted.
+
+    Rows of a group were measured on one device, in one precision, with one batch size and number of classes, by one
+    version of the protocol (docs/cost_protocol.md), so that no column mixes them. The best and the second are those of
+    a group, references aside, and without a mark. Zero-shot accuracy on K600 stands beside where there are records of
+    it (setting zero_shot_transfer, the same hyper-parameters).
+    """
+
+    def published(self) -> pd.DataFrame:
+        """The published numbers of the MSTA paper, one per line, with the table they stand in."""
+        return published_numbers()
+
+    def build(self, evidence: Evidence) -> Table:
+        """The table of all cost records. Raises UsageError where there are none."""
+        rows = _rows(evidence.records)
+        if not rows:
+            raise pb.UsageError("no cost record here. Make some: petl-bench cost --methods lora,msta")
+        accuracies = _Accuracies(evidence.records)
+        quoted = _quoted(evidence.published)
+        spots = _spots(accuracies, shown=bool(quoted))
+        return Table(
+            name="cost",
+            title="What methods cost to train and to use",
+            corner="Method",
+            columns=tuple(spot.column for spot in spots),
+            groups=(
+                *(_group(title, found, spots) for title, found in _groups(rows)),
+                *_quoted_groups(quoted, spots),
+            ),
+            footers=tuple(_footers(rows, bool(quoted))),
+            interval_over=_INTERVALS,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One record."""
+
+    trial: str
+    method: str
+    hyper_parameters: str
+    options: Mapping[str, Any]
+    backbone: str
+    versions: Mapping[str, Any]  #: what else can tell two rows apart
+    metrics: Mapping[str, float]
+    marks: tuple[str, ...]
+    created: str
+
+    @property
+    def name(self) -> str:
+        """The method, and whether it was merged into the backbone."""
+        return f"{self.method} merged" if self.options["merged"] else self.method
+
+    @property
+    def is_reference(self) -> bool:
+        """The frozen backbone, or full fine-tuning."""
+        return self.method in (self.options["frozen"], self.options["full"])
+
+    @cached_property
+    def conditions(self) -> tuple[Any, ...]:
+        """What rows of one group have in common."""
+        names = ("device", "threads", "precision", "batch_size", "classes", "protocol", "frozen", "full")
+        return (self.backbone, *(self.options[name] for name in names))
+
+    @property
+    def title(self) -> str:
+        """The conditions in words."""
+        options, batch = self.options, self.options["batch_size"]
+        size = "the largest batch of each" if batch == "largest" else f"batch {batch}"
+        return (
+            f"Run here: {self.backbone}, {size}, {options['precision']}, on {options['device']}, "
+            f"{options['threads']} CPU threads, {options['classes']} classes, protocol {options['protocol']}"
+        )
+
+
+def _rows(records: pd.DataFrame) -> list[_Row]:
+    found = records[records["setting"] == SETTING]
+    rows = []
+    for trial, part in found.groupby("trial", sort=False):
+        first = part.iloc[0]
+        rows.append(
+            _Row(
+                trial=str(trial),
+                method=str(first["method"]),
+                hyper_parameters=str(first["hyper_parameters"]),
+                options=json.loads(first["setting_options"]),
+                backbone=str(first["backbone"]),
+                versions={
+                    "version": first["method_version"],
+                    "engine": int(first["engine_version"]),
+                    "weights": first["weights"],
+                },
+                metrics=dict(zip(part["metric"], part["value"], strict=True)),
+                marks=tuple(str(first["marks"]).split()),
+                created=str(first["created"]),
+            )
+        )
+    return rows
+
+
+def _groups(rows: Iterable[_Row]) -> list[tuple[str, list[_Row]]]:
+    grouped: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
+    for row in rows:
+        grouped[row.conditions].append(row)
+    ordered = sorted(grouped.values(), key=lambda found: [_by_size(value) for value in found[0].conditions])
+    return [(found[0].title, sorted(found, key=_order)) for found in ordered]
+
+
+def _by_size(value: Any) -> tuple[bool, float, str]:
+    """Numbers before words, and by size."""
+    return (True, 0.0, value) if isinstance(value, str) else (False, float(value), "")
+
+
+def _order(row: _Row) -> tuple[Any, ...]:
+    """By number of trained parameters: the frozen backbone first, full fine-tuning last."""
+    return row.metrics["trainable_params"], row.name, row.hyper_parameters, row.created
+
+
+# Columns
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """A column, and what a row shows in it. `metric`: also of which published number it is."""
+
+    column: Column
+    metric: str
+    cell: Callable[[_Row], Cell]
+    ranked: bool = True
+
+
+def _spots(accuracies: _Accuracies, *, shown: bool) -> list[_Spot]:
+    spots = [
+        _spot("M", "Trained", ".4g", "trainable_params", per=1e6, ranked=False),
+        _spot("%", "Trained", ".3g", "trainable_percent", ranked=False),
+        _spot("total M", "Trained", ".4g", "total_params", per=1e6, ranked=False),
+        _spot("MB", "Adapter", ".4g", "adapter_mb"),
+        _spot("GFLOPs", "One video", ".4g", "flops_g"),
+        _spot("ms", "One video", ".4g", "latency_ms", timed=True),
+        _spot("ms", "Train step", ".4g", "train_step_ms", timed=True),
+        _spot("p10", "Train step", ".4g", "train_step_ms_p10", timed=True, ranked=False),
+        _spot("p90", "Train step", ".4g", "train_step_ms_p90", timed=True, ranked=False),
+        _spot("/ full", "Train step", ".3f", "train_step_vs_full", timed=True),
+        _spot("videos/s", "Inference", ".4g", "throughput_videos_per_s", timed=True, lower=False),
+        _spot("/ frozen", "Inference", ".3f", "throughput_vs_frozen", timed=True, lower=False),
+        _spot("batch", "Inference", ".0f", "batch_size", ranked=False),
+        _spot("train", "Memory MiB", ".4g", "peak_memory_mib"),
+        _spot("infer", "Memory MiB", ".4g", "inference_memory_mib"),
+        _spot("ms", "Text", ".4g", "text_ms", timed=True),
+    ]
+    if shown or accuracies.found:
+        column = Column("top-1", "Zero-shot K600", ".1f")
+        spots.append(_Spot(column, "k600_zero_shot_top1", accuracies.cell))
+    return spots
+
+
+def _spot(
+    label: str,
+    group: str,
+    form: str,
+    metric: str,
+    *,
+    per: float = 1.0,
+    timed: bool = False,
+    lower: bool = True,
+    ranked: bool = True,
+) -> _Spot:
+    """A column of one metric. `timed`: a busy device makes it doubtful; `lower` is better."""
+
+    def cell(row: _Row) -> Cell:
+        if metric not in row.metrics:
+            return Cell(origin="absent", source=_IN_NOTES)
+        marks = row.marks if timed else tuple(word for word in row.marks if word != BUSY)
+        ends = [row.metrics.get(f"{metric}_{end}") for end in ("low", "high")]
+        interval = (ends[0] / per, ends[1] / per) if ends[0] is not None and ends[1] is not None else None
+        return Cell(row.metrics[metric] / per, marks=marks, interval=interval, trials=(row.trial,))
+
+    return _Spot(Column(label, group, form, lower_is_better=lower), metric, cell, ranked)
+
+
+class _Accuracies:
+    """Zero-shot top-1 on K600 of the records, by method, hyper-parameters and backbone."""
+
+    def __init__(self, records: pd.DataFrame) -> None:
+        wanted = (records["setting"] == "zero_shot_transfer") & (records["dataset"] == "k600")
+        part = records[wanted & (records["metric"] == "top1") & records["part"].str.startswith("target")]
+        self.found: dict[tuple[str, str, str], pd.DataFrame] = {
+            (str(method), str(hyper), str(backbone)): runs
+            for (method, hyper, backbone), runs in part.groupby(["method", "hyper_parameters", "backbone"], sort=False)
+        }
+
+    def cell(self, row: _Row) -> Cell:
+        """Mean over splits of each split's mean over seeds, with the spread over splits."""
+        runs = self.found.get((row.method, row.hyper_parameters, row.backbone))
+        if runs is None or row.options["merged"]:
+            return Cell(origin="absent", source="as unmerged" if row.options["merged"] else "not run")
+        if len(runs.drop_duplicates(["training", "weights_sha256", "setting_options", "manifest_sha256"])) > 1:
+            return Cell(origin="absent", source="there are runs of several kinds; see the table zero_shot")
+        splits = summarise([float(part["value"].mean()) for _, part in runs.groupby("split")])
+        marks = tuple(sorted({word for marks in runs["marks"] for word in marks.split()}))
+        return Cell(splits.mean, splits.std, splits.n, marks=marks, trials=tuple(runs["trial"]))
+
+
+# Rows
+
+
+def _group(title: str, rows: Sequence[_Row], spots: Sequence[_Spot]) -> RowGroup:
+    labels = _labels(rows)
+    columns = [_ranked([spot.cell(row) for row in rows], rows, spot) for spot in spots]
+    cells = zip(*columns, strict=True)
+    return RowGroup(title, tuple(Row(labels[row], own) for row, own in zip(rows, cells, strict=True)))
+
+
+def _ranked(cells: list[Cell], rows: Sequence[_Row], spot: _Spot) -> list[Cell]:
+    """The best and the second among the methods; the references are what they are measured by."""
+    methods = [index for index, row in enumerate(rows) if not row.is_reference]
+    if spot.ranked:
+        for index, cell in zip(methods, ranked([cells[index] for index in methods], spot.column), strict=True):
+            cells[index] = cell
+    return cells
+
+
+def _labels(rows: Sequence[_Row]) -> dict[_Row, str]:
+    """Methods, with the values in which rows of one method differ."""
+    settings = {row: {**json.loads(row.hyper_parameters), **row.versions} for row in rows}
+    differences = differences_in(settings, lambda row: row.name)
+    return {row: _label(row.name, found) for row, found in differences.items()}
+
+
+def _label(name: str, differences: Mapping[str, Any]) -> str:
+    inside = ", ".join(f"{field}={text_of(value)}" for field, value in differences.items())
+    return f"{name} ({inside})" if inside else name
+
+
+# What is quoted
+
+
+def _quoted(published: pd.DataFrame | None) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
+    """(source, device) -> method -> metric -> value, in the units of the columns."""
+    found: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    if published is None:
+        return found
+    numbers = published[published["table"] == _PUBLISHED_TABLE]
+    for source, device, method, metric, value in zip(
+        numbers["source"], numbers["group"], numbers["method"], numbers["metric"], numbers["value"], strict=True
+    ):
+        name, factor = _PUBLISHED.get(metric, (metric, 1.0))
+        found.setdefault((source, device), {}).setdefault(method, {})[name] = factor * float(value)
+    return found
+
+
+#: Published metric -> ours, and the factor to its unit.
+_PUBLISHED = {
+    "train_step_latency_s": ("train_step_ms", 1000.0),
+    "inference_throughput_videos_per_s": ("throughput_videos_per_s", 1.0),
+}
+
+
+def _quoted_groups(
+    quoted: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]], spots: Sequence[_Spot]
+) -> list[RowGroup]:
+    return [
+        RowGroup(
+            f"Quoted: {source}, on {device}; batch and precision not said",
+            tuple(_quoted_row(method, metrics, spots, source) for method, metrics in methods.items()),
+        )
+        for (source, device), methods in quoted.items()
+    ]
+
+
+def _quoted_row(method: str, metrics: Mapping[str, float], spots: Sequence[_Spot], source: str) -> Row:
+    cells = [
+        Cell(metrics[spot.metric], origin="quoted", source=source)
+        if spot.metric in metrics
+        else Cell(origin="absent", source=f"not in {source}")
+        for spot in spots
+    ]
+    return Row(method, tuple(cells), marks=("quoted",))
+
+
+# Footers
+
+
+def _footers(rows: Sequence[_Row], quoted: bool) -> Iterable[str]:
+    frozen = ", ".join(sorted({row.options["frozen"] for row in rows}))
+    full = ", ".join(sorted({row.options["full"] for row in rows}))
+    rounds = sorted(int(row.metrics["rounds"]) for row in rows)
+    between = " to ".join(map(str, dict.fromkeys((rounds[0], rounds[-1]))))
+    yield (
+        f"Times: medians, in interleaved rounds ({between}), without data loading; p10, p90: over single passes. "
+        "GFLOPs: video tower, two per multiply-accumulate."
+    )
+    yield f"/ frozen: throughput over that of {frozen}; / full: step over that of {full}; paired by round of one run."
+    yield "Memory: what torch's allocator held at most, weights and optimiser included. Text: all class prompts once."
+    yield "Best and second: within a group, references aside, without a mark; less is best but for videos/s, / frozen."
+    if quoted:
+        yield "Quoted: another device, another pipeline; Table 8 of the paper names neither batch nor precision."
