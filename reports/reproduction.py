@@ -67,7 +67,7 @@ class ReproductionTable(TableSource):
     Tables 2 to 7, for ViCLIP-B/16 with weights that are not random, on the data sets, splits and shots that the paper's
     table shows. Difference: absolute, in the number's unit (percentage points; millions for trained parameters).
     Inside: whether the quoted value lies inside the 95 % interval of the number run here. Configurations of one method
-    each have their own rows.
+    each have their own rows. Table 8 is quoted in the table `cost`: its times are of one device.
     """
 
     def published(self) -> pd.DataFrame:
