@@ -104,7 +104,7 @@ class Site(nn.Module):
 
 
 def untouched(module: nn.Module) -> bool:
-    """Whether nothing inside trains, and nothing is attached, replaced or hooked: what it gives is the backbone's own."""
+    """Whether nothing inside trains, is attached, replaced or hooked: what it computes stays the backbone's own."""
     if any(parameter.requires_grad for parameter in module.parameters()):
         return False
     return not any(
