@@ -39,6 +39,8 @@ def write_all(evidence: Evidence, folder: Path, *, published: bool, spread: Spre
             if name in broken:
                 raise UsageError(broken[name])
             source = TABLES.get(name)()
+            if not source.needs_records:
+                continue  # it would be the same for any records
             own = replace(evidence, published=source.published() if published else None)
             written += _write(source, own, folder, spread)
         except UsageError as error:

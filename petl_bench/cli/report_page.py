@@ -58,14 +58,14 @@ def write_page(
 
 
 def _every_table() -> list[TableSource]:
-    """A table that cannot be loaded is named, and the others are shown."""
+    """All that are made of records; one that cannot be loaded is named, and the others are shown."""
     sources = []
     for name in TABLES.names():
         try:
             sources.append(TABLES.get(name)())
         except PluginError as error:
             click.echo(f"left out: {error}", err=True)
-    return sources
+    return [source for source in sources if source.needs_records]
 
 
 def _make_folder(output: Path) -> None:

@@ -106,7 +106,11 @@ def _page(
     shown = [table for table, _ in built if table is not None]
     views = tuple(tables.table_view(table, _CELLS // len(shown), folders) for table in shown)
     table_data = [tables.table_data(view, texts, provenance.numbers) for view in views]
-    figures = tuple(figure_block(figure, provenance.numbers) for _, figure in built if figure is not None)
+    figures = tuple(
+        figure_block(figure, figure.title if table is None else table.title, provenance.numbers)
+        for table, figure in built
+        if figure is not None
+    )
     every_case = cases_of(records)
     cases = chosen_variants(every_case, _OPENED_TRIALS)
     found = list(evaluated(cases, records, details))

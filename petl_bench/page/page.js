@@ -255,7 +255,7 @@ function openPoint(point) {
   const trials = source?.of ?? source?.trials?.[point.pointNumber];
   if (!trials?.length) return;
   const name = source.text?.[point.pointNumber] || source.label;
-  openSheet(name, `${shown(point.x)}${source.isBar ? "" : `, ${shown(point.y)}`}`, [], trials, trials.length, "");
+  openSheet(name, `${shown(source.x[point.pointNumber])}${source.isBar ? "" : `, ${shown(point.y)}`}`, [], trials, trials.length, "");
 }
 
 const FIGURES = { points: pointsFigure, bars: barsFigure };
@@ -267,8 +267,8 @@ function pointsFigure(plot) {
       ...legendOf(plot.series.length),
       ...(plot.names ? { margin: { l: 56, r: 64, t: 24, b: 48 } } : {}), // names at the edge
       showlegend: !plot.names && plot.series.length + (plot.front ? 1 : 0) > 1,
-      xaxis: { title: { text: inert(plot.x.label) }, type: plot.x.log ? "log" : "linear", ...wholeTicks(plot) },
-      yaxis: { title: { text: inert(plot.y.label) }, type: plot.y.log ? "log" : "linear" },
+      xaxis: { title: { text: inert(plot.x.label) }, type: plot.x.log ? "log" : "linear", ...wholeTicks(plot), ...chosenTicks(plot) },
+      yaxis: { title: { text: inert(plot.y.label) }, type: plot.y.log ? "log" : "linear", ...ticksAt(plot.y.ticks) },
     },
   });
 }
@@ -286,12 +286,35 @@ function wholeTicks(plot) {
   return { tick0: 0, dtick: Math.max(1, Math.ceil(last / 10)) };
 }
 
+const ticksAt = (ticks) => (ticks ? { tickvals: ticks, ticktext: ticks.map(shown) } : {});
+
+/** Zero has no place on a logarithmic axis: it gets one of its own, left of all others, with the tick "0". */
+function zeroPlace(plot) {
+  const values = plot.series.flatMap((series) => series.x);
+  const positive = values.filter((x) => x > 0);
+  return plot.x.log && values.includes(0) ? (positive.length ? Math.min(...positive) : 1) / 2.5 : null;
+}
+
+const drawnX = (plot, x) => (x === 0 ? zeroPlace(plot) ?? x : x);
+
+function chosenTicks(plot) {
+  const zero = zeroPlace(plot);
+  if (zero === null) return ticksAt(plot.x.ticks);
+  const positive = plot.series.flatMap((series) => series.x).filter((x) => x > 0);
+  const [low, high] = positive.length ? [Math.min(...positive), Math.max(...positive)] : [1, 1];
+  const ticks = [];
+  for (let exponent = Math.floor(Math.log10(low)); exponent <= Math.ceil(Math.log10(high)); exponent += 1) {
+    ticks.push(...[1, 3].map((step) => Number(`${step}e${exponent}`)).filter((tick) => tick >= low * 0.7 && tick <= high * 1.4));
+  }
+  return { tickvals: [zero, ...ticks], ticktext: ["0", ...ticks.map(shown)] };
+}
+
 function pointTraces(plot, series, number, colours) {
   const colour = series.quoted ? colours.muted : COLOURS[number % COLOURS.length];
   const common = { legendgroup: String(number), visible: series.line && number >= VISIBLE_LINES ? "legendonly" : true };
   const marker = { color: colour, size: series.line ? 6 : 10, symbol: `${MARKERS[number % MARKERS.length]}${series.quoted ? "-open" : ""}` };
   const trace = {
-    ...common, meta: series, type: "scatter", name: inert(clipped(series.label, 40)), x: series.x, y: series.y, marker,
+    ...common, meta: series, type: "scatter", name: inert(clipped(series.label, 40)), x: series.x.map((x) => drawnX(plot, x)), y: series.y, marker,
     mode: `${series.line ? "lines+" : ""}markers${plot.names ? "+text" : ""}`,
     line: { color: colour, width: 2, dash: DASHES[Math.floor(number / COLOURS.length) % DASHES.length] },
     hovertext: series.x.map((_, place) => hoverText(plot, series, place)), hoverinfo: "text",
@@ -319,7 +342,7 @@ function frontTrace(plot, colours) {
   if (!plot.front) return [];
   return [{
     type: "scatter", mode: "lines", name: "Pareto front", hoverinfo: "skip",
-    x: plot.front.map((point) => point[0]), y: plot.front.map((point) => point[1]),
+    x: plot.front.map((point) => drawnX(plot, point[0])), y: plot.front.map((point) => point[1]),
     line: { color: colours.muted, dash: "dot", width: 1.5, shape: "hv" },
   }];
 }
@@ -476,6 +499,7 @@ function classesFigure(rows, variant, reference) {
   const unit = reference ? "Difference (points)" : "Accuracy (%)";
   const values = few.map((row) => row.value);
   const range = [Math.min(0, ...values), Math.max(0, ...values)].map((end) => end * (window.innerWidth < 640 ? 1.6 : ROOM_FOR_TEXT));
+  if (range[0] < 0) range[0] -= (range[1] - range[0]) * 0.06; // room for the number left of a short bar
   return () => ({
     traces: [{
       type: "bar", orientation: "h", x: values, y: few.map((_, place) => place),

@@ -41,8 +41,16 @@ def short(number: float) -> float:
     return float(f"{number:.5g}")
 
 
-def figure_block(figure: Figure, number_trials: NumberTrials) -> Block:
-    """A table's figure as one plot without choices."""
+def figure_block(figure: Figure, title: str, number_trials: NumberTrials) -> Block:
+    """A table's figure under the table's title, with a choice of its panels where there are several."""
+    panels = figure.panels()
+    facets = (("Panel", tuple(panel.title for panel in panels)),) if len(panels) > 1 else ()
+    plots = {str(place) if facets else "": _plot(panel, number_trials) for place, panel in enumerate(panels)}
+    about = "" if facets else clean(figure.title)
+    return Block(f"figure-{figure.name}", clean(title), about, facets, plots, tuple(map(clean, figure.notes)))
+
+
+def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:
     series = [
         {
             "label": clean(each.label),
@@ -50,18 +58,16 @@ def figure_block(figure: Figure, number_trials: NumberTrials) -> Block:
             "line": each.line,
             **_columns(each.points, number_trials),
         }
-        for each in figure.series
+        for each in panel.series
     ]
-    plot = {
+    return {
         "kind": "points",
-        "x": axis(figure.x.label, logarithmic=figure.x.logarithmic),
-        "y": axis(figure.y.label, logarithmic=figure.y.logarithmic),
-        "names": figure.name_points,
+        "x": axis(panel.x.label, logarithmic=panel.x.logarithmic, ticks=panel.x.ticks),
+        "y": axis(panel.y.label, logarithmic=panel.y.logarithmic, ticks=panel.y.ticks),
+        "names": panel.name_points,
         "series": series,
-        **({"front": [list(point) for point in figure.front]} if figure.front else {}),
+        **({"front": [list(point) for point in panel.front]} if panel.front else {}),
     }
-    notes = tuple(map(clean, figure.notes))
-    return Block(f"figure-{figure.name}", clean(figure.title), "", (), {"": plot}, notes)
 
 
 def _columns(points: Sequence[Point], number_trials: NumberTrials) -> dict[str, Any]:
@@ -78,9 +84,13 @@ def _columns(points: Sequence[Point], number_trials: NumberTrials) -> dict[str, 
     return columns
 
 
-def axis(label: str, *, logarithmic: bool = False) -> dict[str, Any]:
-    """One direction of a plot."""
-    return {"label": clean(label), **({"log": True} if logarithmic else {})}
+def axis(label: str, *, logarithmic: bool = False, ticks: Sequence[float] = ()) -> dict[str, Any]:
+    """One direction of a plot; where `ticks` is empty, page.js chooses them."""
+    return {
+        "label": clean(label),
+        **({"log": True} if logarithmic else {}),
+        **({"ticks": list(ticks)} if ticks else {}),
+    }
 
 
 def facet_values(found: Iterable[str]) -> tuple[str, ...]:
