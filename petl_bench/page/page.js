@@ -165,7 +165,7 @@ function commandsOf(numbers) {
   const trials = numbers.map((number) => data.trials[number]);
   const made = [...new Set(trials.map((trial) => data.texts[trial.command]))].filter(Boolean);
   const again = Map.groupBy(trials.filter((trial) => trial.again !== undefined), (trial) => trial.again);
-  const repeated = [...again].map(([text, some]) => `${data.texts[text]} --seeds ${some.map((trial) => trial.seed).sort().join(",")}`);
+  const repeated = [...again].map(([text, some]) => data.texts[text] + (data.texts[text].endsWith(" --seeds ") ? some.map((trial) => trial.seed).sort().join(",") : ""));
   return [...commandList("Made by:", made), ...commandList("To run it again:", repeated)];
 }
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: Trials that the page describes; numbers of others say only how many runs they have.
 _TRIALS = 5_000
+_SEEDS = " --seeds "
 _FIELDS = ["method", "setting", "dataset", "split", "shots", "part", "seed", "backbone", "weights", "decoder"]
 _MAPPINGS = ["hyper_parameters", "training", "dataset_options", "setting_options", "locations"]
 
@@ -81,9 +82,13 @@ class Provenance:
             return {"command": self._texts.number(made)}
         values = {name: None if _is_empty(row[name]) else row[name] for name in _FIELDS}
         values |= {name: json.loads(row[name]) for name in _MAPPINGS}
-        text = clean(commands_of([values])[0])
-        # The seed stands at the end; without it, all seeds share one text.
-        return {"again": self._texts.number(text.rpartition(" --seeds ")[0])}
+        try:
+            text = clean(commands_of([values])[0])
+        except KeyError:  # measured by another version, with other options
+            return {}
+        before, seeds, _ = text.rpartition(_SEEDS)
+        # Without the seed at their end, commands of all seeds are one text.
+        return {"again": self._texts.number(before + seeds if seeds else text)}
 
     def _lines(self, key: str, row: Mapping[str, Any], details: TrialDetails | None) -> Iterable[str]:
         """What decided the number, and where it was made, as "name: value"."""
