@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_RUNS ?= runs/demo
+DEMO_REPORT ?= $(DEMO_RUNS)/report
 
 .PHONY: demo test install lint types contracts perf clean
 
@@ -16,6 +17,7 @@ install: $(VENV)/.installed
 
 demo: install
 	$(BIN)/petl-bench run --methods zero_shot,full_finetune,lora,adaptformer,msta --setting base2novel --output $(DEMO_RUNS)
+	$(BIN)/petl-bench report --runs $(DEMO_RUNS) --all --output $(DEMO_REPORT)
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests

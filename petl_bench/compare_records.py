@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 #: Training options that change no number: any of them gives the same one, up to rounding.
-_WITHOUT_EFFECT = ("processes", "threads", "bad_clips_allowed")
+WITHOUT_EFFECT = ("processes", "threads", "bad_clips_allowed")
 #: Training options that belong to a data set: its multi-view evaluation.
 _OF_DATA_SET = ("views", "crops")
 _ONE_VIEW = "1 x 1"
@@ -80,7 +80,7 @@ def _trials(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
 @cache
 def _training_of_row(training: str) -> str:
     values = {
-        name: value for name, value in json.loads(training).items() if name not in (*_WITHOUT_EFFECT, *_OF_DATA_SET)
+        name: value for name, value in json.loads(training).items() if name not in (*WITHOUT_EFFECT, *_OF_DATA_SET)
     }
     if _selected(training):
         values["select"] = "last"  # its row: the same training with an honest selection, in a column of its own

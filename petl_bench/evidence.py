@@ -39,10 +39,11 @@ class Evidence:
 
     `records`: see `petl_bench.load_records`; `published`: one number per row, None where none shall be quoted;
     `outcomes`: None where no interval and no test is asked for; `baseline`: the method whose numbers the others are
-    compared with, "" for none.
+    compared with, "" for none; `left_out`: the records that cannot be used, each with its reason.
     """
 
     records: pd.DataFrame
     published: pd.DataFrame | None = None
     outcomes: Outcomes | None = None
     baseline: str = ""
+    left_out: tuple[str, ...] = ()

@@ -1,17 +1,20 @@
-"""The few-shot table: top-1 of every method and data set by number of training clips per class."""
+"""The few-shot table and figure: top-1 of every method and data set by number of training clips per class."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench import table_notes, table_parts
 from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
-from petl_bench.comparison import CaseKey, Comparison, bundles
+from petl_bench.comparison import Bundle, CaseKey, Comparison, Configuration, bundles, row_labels
+from petl_bench.figure import Axis, Figure, Point, Series, joined
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
-from petl_bench.table import Column, Table, TableSource
+from petl_bench.table import Cell, Column, Table, TableSource
 from petl_bench.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 SETTING = "few_shot"
 _PUBLISHED_TABLE, _PUBLISHED_SPLIT = "3", "1"
+#: The kind of transfer whose published rows the picture shows: all of them would be too many lines to tell apart.
+_DRAWN = "efficient-transfer"
 _QUOTED = (
     f"{table_notes.QUOTED} Table 3: one published list for each number of shots, split 1, without spread. "
     f"{SELECTED_ON_TEST}"
@@ -68,23 +73,81 @@ class FewShotTable(TableSource):
             commands=tuple(commands(comparison, SETTING, multi_view=True)),
         )
 
+    def figure(self, evidence: Evidence) -> Figure:
+        """Top-1 against the number of shots: one panel for each data set. Raises UsageError where there are no records.
+
+        Rows of several backbones, weights or views have panels of their own.
+        """
+        comparison = self.compared(evidence.records).comparison
+        found = bundles(comparison.cases, over="shots")
+        panels = [
+            _picture(comparison, rows, bundle, evidence.published)
+            for rows in comparison.groups().values()
+            for bundle in found
+            if any(comparison.of(row, case) for row in rows for case in bundle.cases)
+        ]
+        quoted = any(series.origin == "quoted" for panel in panels for series in panel.series)
+        notes = [
+            *table_notes.seed_notes(comparison),
+            *table_notes.data_notes(comparison, found),
+            *([f"{_QUOTED} Drawn: its {_DRAWN} rows."] if quoted else []),
+        ]
+        return joined(panels, notes)
+
 
 def _accuracies(comparison: Comparison) -> list[Spot]:
     spots = []
     for bundle in bundles(comparison.cases, over="shots"):
-        spots += [
-            Spot(
-                column=Column(f"K={case.shots}", bundle.label),
-                cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(0)),
-                ranked=True,
-                published=_published(case),
-                measure=accuracy(Place(case, "test")),
-            )
-            for case in bundle.cases
-        ]
-        spots += table_parts.clips(comparison, bundle.label, bundle.cases)
+        spots += [*_by_shots(comparison, bundle), *table_parts.clips(comparison, bundle.label, bundle.cases)]
     return spots
+
+
+def _by_shots(comparison: Comparison, bundle: Bundle) -> list[Spot]:
+    """One column for each number of shots of a data set."""
+    return [
+        Spot(
+            column=Column(f"K={case.shots}", bundle.label),
+            cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(0)),
+            ranked=True,
+            published=_published(case),
+            measure=accuracy(Place(case, "test")),
+        )
+        for case in bundle.cases
+    ]
 
 
 def _published(case: CaseKey) -> Published | None:
     return (case.dataset, case.shots, "top1") if case.split == _PUBLISHED_SPLIT else None
+
+
+def _picture(
+    comparison: Comparison, rows: Sequence[Configuration], bundle: Bundle, published: pd.DataFrame | None
+) -> Figure:
+    spots, shots = _by_shots(comparison, bundle), [case.shots for case in bundle.cases]
+    labels, few = row_labels(rows), None if published is None else published[published["group"] == _DRAWN]
+    here = [Series(labels[row], _points(labels[row], shots, [spot.cell(row) for spot in spots])) for row in rows]
+    quoted = [
+        Series(row.label, _points(row.label, shots, row.cells), origin="quoted")
+        for group in table_parts.quoted_groups(few, _PUBLISHED_TABLE, spots)
+        for row in group.rows
+    ]
+    return Figure(
+        name="few_shot",
+        title=f"{bundle.label}: {rows[0].backbone} ({rows[0].weights} weights)",
+        x=Axis("Training clips per class (K)", logarithmic=True, ticks=tuple(shots)),
+        y=Axis("Top-1 (%)"),
+        series=tuple(replace(series, line=True) for series in (*here, *quoted) if series.points),
+    )
+
+
+def _points(label: str, shots: Sequence[int], cells: Sequence[Cell]) -> tuple[Point, ...]:
+    """One point for each number of shots that was run, or is published."""
+    return tuple(
+        Point(number, cell.value, label, y_range=_range(cell.value, cell.std), trials=cell.trials)
+        for number, cell in zip(shots, cells, strict=True)
+        if isinstance(cell.value, float)
+    )
+
+
+def _range(mean: float, std: float | None) -> tuple[float, float] | None:
+    return None if std is None else (mean - std, mean + std)

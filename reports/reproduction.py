@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -154,16 +155,27 @@ def _matches(
 ) -> Iterable[Match]:
     """The numbers of these rows that the paper's table has, row by row; `named`: the rows' names in the paper."""
     statistics = None if outcomes is None else CellStatistics(comparison, outcomes)
+    labels = _labels(named)
     for row, name in named.items():
-        configurations = [other for other in named if named[other] == name]
-        which = f": {row_labels(configurations)[row]}" if len(configurations) > 1 else ""
         for spot in spots:
             published, cell = quoted.of(table, name, spot.published), spot.cell(row)
             if published is None or cell.value is None:
                 continue
             interval = statistics.interval(row, spot.measure) if statistics and spot.measure else None
-            label = f"{spot.column.group} {spot.column.label}{which}"
+            label = f"{spot.column.group} {spot.column.label}{labels[row]}"
             yield Match(table, name, label, published, cell, interval)
+
+
+def _labels(named: Mapping[Configuration, str]) -> dict[Configuration, str]:
+    """What tells the configurations of one row of the paper apart; nothing where there is one."""
+    by_name: dict[str, list[Configuration]] = defaultdict(list)
+    for row, name in named.items():
+        by_name[name].append(row)
+    return {
+        row: f": {label}" if len(rows) > 1 else ""
+        for rows in by_name.values()
+        for row, label in row_labels(rows).items()
+    }
 
 
 # Rows

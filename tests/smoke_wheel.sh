@@ -34,4 +34,5 @@ esac
 "$bench" show msta | head -5
 "$bench" run --methods zero_shot,lora --setting base2novel --seeds 0 --epochs 1 --output "$work/runs"
 "$bench" report --runs "$work/runs" --table base2novel --format latex | grep -q '\\toprule'
+"$bench" report --runs "$work/runs" --output "$work/site/" && grep -q 'id="table-base2novel"' "$work/site/index.html"
 echo "the wheel works"

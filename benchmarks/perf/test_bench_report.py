@@ -98,3 +98,13 @@ def test_report_over_100000_records(benchmark: BenchmarkFixture, many_records: P
     """Every record is still checked for a change; what has not changed comes from the index."""
     RecordReader(many_records).frame()
     benchmark.pedantic(_report, args=[many_records], rounds=3)
+
+
+@pytest.mark.timeout(900)
+def test_page_of_100000_records(benchmark: BenchmarkFixture, many_records: Path, tmp_path: Path) -> None:
+    """As much as one page holds: under 20 MB, with a note of what is left out."""
+    arguments = ["--runs", str(many_records), "--output", f"{tmp_path}/"]
+    benchmark.pedantic(lambda: CliRunner().invoke(command, arguments, catch_exceptions=False), rounds=1)
+    page = (tmp_path / "index.html").read_bytes()
+    assert len(page) < 20e6
+    assert b"more rows have no room here" in page

@@ -28,7 +28,7 @@ def gather(
     `statistics`: whether intervals and tests are worked out; None: unless there are very many trials.
     Raises UsageError where there is no record, or none of the baseline.
     """
-    records = _records(folders)
+    records, left_out = _records(folders)
     if baseline and baseline not in set(records["method"]):
         known = ", ".join(sorted(set(records["method"])))
         raise UsageError(f"--baseline {baseline}: no record of such a method here. There are: {known}")
@@ -37,10 +37,10 @@ def gather(
         statistics = trials <= MANY_TRIALS
         if not statistics:
             click.echo(f"{trials:,} trials: without intervals and tests; --statistics works them out", err=True)
-    return Evidence(records, quoted, StoredOutcomes(folders) if statistics else None, baseline)
+    return Evidence(records, quoted, StoredOutcomes(folders) if statistics else None, baseline, left_out)
 
 
-def _records(folders: tuple[Path, ...]) -> pd.DataFrame:
+def _records(folders: tuple[Path, ...]) -> tuple[pd.DataFrame, tuple[str, ...]]:
     reader = RecordReader(folders)
     records = reader.frame()
     for problem in reader.problems[:_SHOWN]:
@@ -50,4 +50,4 @@ def _records(folders: tuple[Path, ...]) -> pd.DataFrame:
     if records.empty:
         where = ", ".join(map(str, folders))
         raise UsageError(f"no record of a finished trial under {where}. See: petl-bench status --runs {folders[0]}")
-    return records
+    return records, tuple(map(str, reader.problems))

@@ -9,13 +9,16 @@ from pathlib import Path
 import click
 
 from petl_bench.cli.gather import MANY_TRIALS, gather
+from petl_bench.cli.report_all import folder_for_all, write_all
+from petl_bench.cli.report_figure import refuse_without_figure, write_figure
+from petl_bench.cli.report_page import is_page, write_page
 from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.explain import explain as explained
 from petl_bench.files import write_atomically
 from petl_bench.records import without_garbage_collection
 from petl_bench.registry import TABLES, load_plugin_file
-from petl_bench.render import FORMATS, format_of, render
+from petl_bench.render import FIGURE_FORMATS, FORMATS, format_of, render
 from petl_bench.table import Spread, Table
 
 _SHOWN = 8
@@ -31,15 +34,24 @@ _SHOWN = 8
     type=click.Path(path_type=Path),
     help="Output folder of `petl-bench run`; may be given several times.",
 )
-@click.option("--table", "name", help="Which table: petl-bench list tables.")
+@click.option("--table", "name", help="Which table: petl-bench list tables. Optional for a page (--output FOLDER/).")
+@click.option(
+    "--all", "everything", is_flag=True, help="Every table and figure in every format, and the page, into --output."
+)
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(list(FORMATS)),
+    type=click.Choice([*FORMATS, *FIGURE_FORMATS]),
     default=None,
-    help="Output format; by default as the suffix of --output says, else terminal.",
+    help="Output format; by default as the suffix of --output says, else terminal. pdf, svg, png: the table's figure.",
 )
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write to this file.")
+@click.option("--output", "given_output", default=None, help="Write to this file, or one page of all to this folder.")
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=None,
+    help="Where the videos are, for the pictures of a page.",
+)
 @click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
 @click.option(
     "--baseline", default="", metavar="METHOD", help="Show the difference from this method beside each number."
@@ -68,8 +80,10 @@ _SHOWN = 8
 def command(
     folders: tuple[Path, ...],
     name: str | None,
+    everything: bool,
     output_format: str | None,
-    output: Path | None,
+    given_output: str | None,
+    data_root: Path | None,
     published: bool,
     baseline: str,
     spread: Spread,
@@ -79,21 +93,41 @@ def command(
 ) -> None:
     """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
 
-    Example: petl-bench report --runs runs --table base2novel --output table.tex
-    """  # fmt: skip
-    from petl_bench.record_frame import frame  # here: `--help` needs no pandas
-
+    \b
+    petl-bench report --runs runs --table base2novel --output table.tex
+    petl-bench report --runs runs --table tradeoff --output figure.pdf
+    petl-bench report --runs runs --output site/     every table, plot and clip as one page
+    petl-bench report --runs runs --all --output results
+    """
     for path in plugins:
         load_plugin_file(path)
+    output = None if given_output is None else Path(given_output)
+    if everything:
+        output = folder_for_all(name or (explain and explain[0]), output_format, output)
+    if everything or (not explain and is_page(output_format, given_output)):
+        assert output is not None
+        with without_garbage_collection():
+            evidence = gather(folders, statistics=statistics, baseline=baseline)
+            if everything:
+                write_all(evidence, output, published=published, spread=spread)
+            write_page(evidence, folders, output, table=name, published=published, spread=spread, data_root=data_root)
+        return
     name = _table_name(name, explain)
     source = TABLES.get(name)()
     chosen = output_format or ("terminal" if output is None else format_of(output))
+    if chosen in FIGURE_FORMATS:
+        refuse_without_figure(source, chosen, output)
     with without_garbage_collection():
+        from petl_bench.record_frame import frame  # here: `--help` needs no pandas
+
         quoted = source.published() if published else None
         if source.needs_records:
             evidence = gather(folders, statistics=statistics, baseline=baseline, quoted=quoted)
         else:
             evidence = Evidence(frame([]), quoted)
+        if chosen in FIGURE_FORMATS:
+            write_figure(source, evidence, chosen, output)
+            return
         table = replace(source.build(evidence), spread=spread)
     if explain:
         for line in explained(table, explain[1], explain[2], folders):
@@ -108,7 +142,9 @@ def _table_name(name: str | None, explain: tuple[str, str, str] | None) -> str:
         raise UsageError(f"--explain names the table {explain[0]}, --table another one: {name}")
     chosen = explain[0] if explain else name
     if chosen is None:
-        raise UsageError("--table TABLE is missing: say which table. See: petl-bench list tables")
+        raise UsageError(
+            "--table TABLE is missing: say which table (petl-bench list tables), or --output FOLDER/ for a page of all"
+        )
     return chosen
 
 

@@ -106,7 +106,8 @@ def _facts(plugin: Any) -> Iterator[str]:
         for key, value in dataclasses.asdict(config).items():
             shown = f"{len(value)} ids" if isinstance(value, (tuple, list)) else value
             yield f"  {key} = {shown}"
-    if published := getattr(plugin, "published", ()):
+    published = getattr(plugin, "published", ())  # of a table: a function, of published numbers
+    if published and not callable(published):
         yield ""
         yield "Published weights (give one with --weights FILE, or --weights hf:REPO/FILE):"
         for weights in published:

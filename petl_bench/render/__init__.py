@@ -19,6 +19,8 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "html": (".html", ".htm"),
     "json": (".json",),
 }
+#: The same for figures; see `petl_bench.render.figures`.
+FIGURE_FORMATS: dict[str, tuple[str, ...]] = {"pdf": (".pdf",), "svg": (".svg",), "png": (".png",)}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -32,11 +34,12 @@ def render(table: Table, output_format: str) -> str:
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's suffix implies. Raises UsageError for any other suffix."""
-    for output_format, suffixes in FORMATS.items():
+    """The format of tables or figures that a file's suffix implies. Raises UsageError for any other suffix."""
+    formats = {**FORMATS, **FIGURE_FORMATS}
+    for output_format, suffixes in formats.items():
         if path.suffix.lower() in suffixes:
             return output_format
-    known = ", ".join(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+    known = ", ".join(suffix for suffixes in formats.values() for suffix in suffixes)
     raise UsageError(f"--output {path}: no format has this suffix (known: {known}); say which one with --format")
 
 

@@ -63,6 +63,12 @@ def test_show_explains_a_method(name: str) -> None:
         assert f"  {field.name} = " in text
 
 
+def test_show_explains_a_table() -> None:
+    done = petl_bench("show", "tables:reproduction")
+    assert done.returncode == 0
+    assert "Published against run here" in done.stdout
+
+
 def test_show_prints_where_published_weights_are() -> None:
     text = petl_bench("show", "viclip-b16").stdout
     assert "ViCLIP-B_InternVid-FLT-10M.pth" in text and "58.5" in text

@@ -151,6 +151,21 @@ def example(store: Store, runs: Path) -> Path:
 
 
 @pytest.fixture
+def tradeoff_example(store: Store, runs: Path) -> Path:
+    """Four methods on two data sets of Table 2, three seeds; full_finetune lacks a clip, and one row a data set."""
+    for dataset, first in (("hmdb51", 50.0), ("ucf101", 70.0)):
+        data = {"dataset": dataset, "manifest_sha256": dataset[0] * 64}
+        for seed in range(3):
+            bad = ["bad.mp4"] if dataset == "hmdb51" else []
+            store(first, first, "zero_shot", seed, hyper_parameters={}, **data)
+            store(first + 20, first + seed, "lora", seed, hyper_parameters={"rank": 4}, **data)
+            store(first + 15, first + seed, "msta", seed, **data)
+            store(first + 25, first, "full_finetune", seed, hyper_parameters={}, unreadable=bad, **data)
+    store(60.0, 60.0, "lora", hyper_parameters={"rank": 8}, dataset="k400", manifest_sha256="k" * 64)
+    return runs
+
+
+@pytest.fixture
 def few_shot_example(few_shot: Store, runs: Path) -> Path:
     """Three methods, two data sets with views of their own, four numbers of shots; a cell, a seed, a clip missing."""
     for shots in (2, 4, 8, 16):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import petl_bench as pb
 from petl_bench.evidence import Evidence
+from petl_bench.figure import Figure, Point
+from petl_bench.outcomes import StoredOutcomes
 from petl_bench.registry import TABLES
 from petl_bench.table import Cell, Row, Table
 
@@ -14,6 +16,17 @@ def table_of(runs: Path, name: str, *, published: bool = False) -> Table:
     source = TABLES.get(name)()
     table: Table = source.build(Evidence(pb.load_records(runs), source.published() if published else None))
     return table
+
+
+def figure_of(runs: Path, name: str, *, published: bool = False, statistics: bool = False) -> Figure:
+    source = TABLES.get(name)()
+    quoted, outcomes = source.published() if published else None, StoredOutcomes([runs]) if statistics else None
+    figure: Figure = source.figure(Evidence(pb.load_records(runs), quoted, outcomes))
+    return figure
+
+
+def points_of(figure: Figure) -> dict[str, Point]:
+    return {point.label: point for series in figure.series for point in series.points}
 
 
 def rows_of(table: Table) -> dict[str, Row]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tables import cell_of, headers_of, notes_of, table_of
+from tables import cell_of, figure_of, headers_of, notes_of, table_of
 
 from petl_bench.errors import UsageError
 
@@ -76,3 +76,31 @@ def test_budget_prompt_and_draws_stand_below(few_shot_example: Path) -> None:
 def test_without_few_shot_records_a_command_is_named(example: Path) -> None:
     with pytest.raises(UsageError, match="petl-bench run --methods zero_shot,lora --setting few_shot"):
         table_of(example, "few_shot")
+
+
+def test_the_figure_has_a_panel_for_each_data_set_and_a_line_for_each_row(few_shot_example: Path) -> None:
+    panels = figure_of(few_shot_example, "few_shot").panels()
+    assert [panel.title.split(":")[0] for panel in panels] == ["hmdb51", "ucf101"]
+    hmdb51, ucf101 = panels
+    assert ucf101.x.ticks == (2, 4, 8, 16)
+    lines = {series.label: series for series in ucf101.series}
+    assert list(lines) == ["zero_shot", "lora", "msta"]
+    assert all(series.line and series.origin == "run" for series in lines.values())
+    assert [(point.x, point.y, point.y_range) for point in lines["lora"].points] == [
+        (shots, 76.0 + shots, (75.0 + shots, 77.0 + shots)) for shots in (2, 4, 8, 16)
+    ]
+    assert all(len(point.trials) == 3 for point in lines["lora"].points)
+    assert [point.x for point in hmdb51.series[2].points] == [2, 4, 8], "one cell is missing"
+
+
+def test_the_figure_quotes_what_transfers_efficiently(few_shot_example: Path) -> None:
+    figure = figure_of(few_shot_example, "few_shot", published=True)
+    quoted = [series for series in figure.series if series.origin == "quoted"]
+    assert [series.label for series in quoted] == ["Zero-ViCLIP", "AdaptFormer", "LoRA", "MSTA", "MSTA + L_CC"]
+    assert [point.y for point in quoted[-1].points] == [61.2, 62.3, 67.1, 70.4]
+    assert figure.notes[-1].endswith("Drawn: its efficient-transfer rows.")
+
+
+def test_a_figure_of_nothing_is_refused_like_the_table(example: Path) -> None:
+    with pytest.raises(UsageError, match="--setting few_shot"):
+        figure_of(example, "few_shot")

@@ -54,6 +54,7 @@ EXAMPLES = {
     "few_shot": "few_shot_example",
     "zero_shot": "zero_shot_example",
     "fully_supervised": "fully_supervised_example",
+    "tradeoff": "tradeoff_example",
     "ablation": "ablation_example",
     "descriptions": "descriptions_example",
     "reproduction": "reproduction_example",

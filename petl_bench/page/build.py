@@ -1,0 +1,173 @@
+"""Records become one page: every table that has records, its figures, and what lies behind the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from petl_bench.errors import UsageError
+from petl_bench.evidence import Evidence
+from petl_bench.figure import Figure
+from petl_bench.page import tables
+from petl_bench.page.assets import asset, json_block, plotly_base64
+from petl_bench.page.classes import classes_data
+from petl_bench.page.costs import costs_block
+from petl_bench.page.curves import curves_block
+from petl_bench.page.details import StoredDetails
+from petl_bench.page.evaluations import evaluated
+from petl_bench.page.misses import Misses, Thumbnail, misses_of
+from petl_bench.page.overview import Fact, facts_of
+from petl_bench.page.plots import Block, figure_block
+from petl_bench.page.provenance import Provenance, Texts
+from petl_bench.page.trials import cases_of, chosen_variants, trial_count
+from petl_bench.render import clean
+from petl_bench.table import Spread, Table, TableSource
+
+#: Cells of all tables together, and trials whose folders are opened: what a page has room and a reader patience for.
+_CELLS, _OPENED_TRIALS = 40_000, 1_000
+_PROBLEMS = 50
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template shows."""
+
+    facts: tuple[Fact, ...]
+    views: tuple[tables.TableView, ...]
+    figures: tuple[Block, ...]
+    curves: Block | None
+    classes: list[dict[str, Any]]
+    misses: list[Misses]
+    costs: Block | None
+    problems: tuple[str, ...]
+    left_out: str
+    data: dict[str, Any] = field(repr=False)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """All plots."""
+        return [*self.figures, *[block for block in (self.curves, self.costs) if block is not None]]
+
+
+def build_page(
+    sources: Sequence[TableSource],
+    evidence: Evidence,
+    folders: Sequence[Path],
+    *,
+    quote: bool = True,
+    spread: Spread = "std",
+    thumbnail: Thumbnail | None = None,
+) -> bytes:
+    """The page as UTF-8. The same records, in folders of the same names, give the same bytes.
+
+    `folders` are those the records were read from; `quote`: with published numbers; `spread`: what stands beside a
+    number. Tables without records are not on it. Raises UsageError where none has any.
+    """
+    built = [
+        (None if table is None else replace(table, spread=spread), figure)
+        for table, figure in _built(sources, evidence, quote)
+    ]
+    if not any(table is not None for table, _ in built):
+        raise UsageError(f"no record here fits any of these tables: {', '.join(source.name for source in sources)}")
+    page = _page(built, evidence, folders, thumbnail)
+    # Names of files may hold what UTF-8 cannot.
+    return _render(page).encode("utf-8", errors="replace")
+
+
+def _built(sources: Sequence[TableSource], evidence: Evidence, quote: bool) -> list[tuple[Table | None, Figure | None]]:
+    found = []
+    for source in sources:
+        own = replace(evidence, published=source.published() if quote else None)
+        found.append((_or_none(source.build, own), _or_none(source.figure, own)))
+    return found
+
+
+def _or_none(make: Any, evidence: Evidence) -> Any:
+    """A table or a figure; None where it has no records."""
+    try:
+        return make(evidence)
+    except UsageError:
+        return None
+
+
+def _page(
+    built: Sequence[tuple[Table | None, Figure | None]],
+    evidence: Evidence,
+    folders: Sequence[Path],
+    thumbnail: Thumbnail | None,
+) -> Page:
+    records, details, texts = evidence.records, StoredDetails(folders), Texts()
+    provenance = Provenance(records, details, texts)
+    shown = [table for table, _ in built if table is not None]
+    views = tuple(tables.table_view(table, _CELLS // len(shown), folders) for table in shown)
+    table_data = [tables.table_data(view, texts, provenance.numbers) for view in views]
+    figures = tuple(
+        figure_block(figure, figure.title if table is None else table.title, provenance.numbers)
+        for table, figure in built
+        if figure is not None
+    )
+    every_case = cases_of(records)
+    cases = chosen_variants(every_case, _OPENED_TRIALS)
+    found = list(evaluated(cases, records, details))
+    curves = curves_block(cases, details, provenance.numbers)
+    costs = costs_block(cases, records, details, provenance.numbers)
+    classes = classes_data(found)
+    blocks = [*figures, *[block for block in (curves, costs) if block is not None]]
+    return Page(
+        facts=facts_of(records),
+        views=views,
+        figures=figures,
+        curves=curves,
+        classes=classes,
+        misses=misses_of(found, records, thumbnail),
+        costs=costs,
+        problems=_problems(evidence.left_out),
+        left_out=_left_out(trial_count(cases), trial_count(every_case)),
+        data={
+            "tables": table_data,
+            "plots": {block.id: block.data() for block in blocks},
+            "classes": classes,
+            "trials": provenance.data(),
+            "texts": texts.all(),
+        },
+    )
+
+
+def _problems(left_out: Sequence[str]) -> tuple[str, ...]:
+    more = (f"and {len(left_out) - _PROBLEMS:,} more",) if len(left_out) > _PROBLEMS else ()
+    return (*map(clean, left_out[:_PROBLEMS]), *more)
+
+
+def _left_out(opened: int, trials: int) -> str:
+    if opened == trials:
+        return ""
+    return (
+        f"Learning curves, classes, missed clips and costs are of {opened:,} of the {trials:,} trials: the variants "
+        "with the fewest trained parameters of every case. Limit the page with --runs to see others."
+    )
+
+
+def _render(page: Page) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("petl_bench.page", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["clean"] = clean
+    template = environment.get_template("page.html.jinja")
+    return template.render(
+        page=page,
+        tables=tables,
+        style=Markup(asset("page.css")),
+        script=Markup(asset("page.js")),
+        data=Markup(json_block(page.data)),
+        plotly=Markup(plotly_base64()),
+    )

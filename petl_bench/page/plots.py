@@ -1,0 +1,106 @@
+"""Plots as plain data, which page.js draws: every number of a plot stands in its data table too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from petl_bench.figure import Figure, Point
+from petl_bench.render import clean
+
+#: The numbers of the trials with these keys, as the page counts them.
+NumberTrials = Callable[[Iterable[str]], list[int]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A plot with its heading, and one choice of it for each combination of the values of its facets.
+
+    `facets`: (what is chosen, its values); `plots`: positions of the values, as "0,2", to a plot.
+    """
+
+    id: str
+    title: str
+    about: str
+    facets: tuple[tuple[str, tuple[str, ...]], ...]
+    plots: Mapping[str, Mapping[str, Any]]
+    notes: tuple[str, ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        """What page.js reads."""
+        return {
+            "title": clean(self.title),
+            "facets": [{"label": label, "values": [clean(value) for value in values]} for label, values in self.facets],
+            "plots": self.plots,
+        }
+
+
+def short(number: float) -> float:
+    """A number with the digits that a plot can show."""
+    return float(f"{number:.5g}")
+
+
+def figure_block(figure: Figure, title: str, number_trials: NumberTrials) -> Block:
+    """A table's figure under the table's title, with a choice of its panels where there are several."""
+    panels = figure.panels()
+    facets = (("Panel", tuple(panel.title for panel in panels)),) if len(panels) > 1 else ()
+    plots = {str(place) if facets else "": _plot(panel, number_trials) for place, panel in enumerate(panels)}
+    about = "" if facets else clean(figure.title)
+    return Block(f"figure-{figure.name}", clean(title), about, facets, plots, tuple(map(clean, figure.notes)))
+
+
+def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:
+    series = [
+        {
+            "label": clean(each.label),
+            "quoted": each.origin == "quoted",
+            "line": each.line,
+            **_columns(each.points, number_trials),
+        }
+        for each in panel.series
+    ]
+    return {
+        "kind": "points",
+        "x": axis(panel.x.label, logarithmic=panel.x.logarithmic, ticks=panel.x.ticks),
+        "y": axis(panel.y.label, logarithmic=panel.y.logarithmic, ticks=panel.y.ticks),
+        "names": panel.name_points,
+        "series": series,
+        **({"front": [list(point) for point in panel.front]} if panel.front else {}),
+    }
+
+
+def _columns(points: Sequence[Point], number_trials: NumberTrials) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        "x": [short(point.x) for point in points],
+        "y": [short(point.y) for point in points],
+        "text": [clean(point.label) for point in points],
+    }
+    if any(point.y_range for point in points):
+        columns["low"] = [short(point.y_range[0]) if point.y_range else None for point in points]
+        columns["high"] = [short(point.y_range[1]) if point.y_range else None for point in points]
+    if any(point.trials for point in points):
+        columns["trials"] = [number_trials(point.trials) for point in points]
+    return columns
+
+
+def axis(label: str, *, logarithmic: bool = False, ticks: Sequence[float] = ()) -> dict[str, Any]:
+    """One direction of a plot; where `ticks` is empty, page.js chooses them."""
+    return {
+        "label": clean(label),
+        **({"log": True} if logarithmic else {}),
+        **({"ticks": list(ticks)} if ticks else {}),
+    }
+
+
+def facet_values(found: Iterable[str]) -> tuple[str, ...]:
+    """Distinct values in the order in which they were found."""
+    return tuple(dict.fromkeys(found))
+
+
+def faceted(
+    plots: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, Mapping[str, Any]]]:
+    """Plots by two choices: the values of either, and the plots by the positions of these values."""
+    first, second = facet_values(one for one, _ in plots), facet_values(two for _, two in plots)
+    return first, second, {f"{first.index(one)},{second.index(two)}": plot for (one, two), plot in plots.items()}

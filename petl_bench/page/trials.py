@@ -1,0 +1,161 @@
+"""The trials of a frame of records: which cases there are, and which variants of methods were run on each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from petl_bench.compare_records import WITHOUT_EFFECT
+from petl_bench.comparison import differences_in, text_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CASE = (
+    "setting",
+    "dataset",
+    "split",
+    "shots",
+    "part",
+    "setting_version",
+    "setting_options",
+    "dataset_version",
+    "dataset_options",
+    "manifest_sha256",
+)
+_VARIANT = (
+    "method",
+    "hyper_parameters",
+    "training",
+    "method_version",
+    "backbone",
+    "weights",
+    "weights_sha256",
+    "decoder",
+    "engine_version",
+    "descriptions_sha256",
+)
+
+
+class _Run(NamedTuple):
+    trainable_params: int
+    seed: int
+    trial: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with its values on one case: `trials` are the keys of its runs, ordered by `seeds`."""
+
+    label: str
+    method: str
+    trainable_params: int
+    trials: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PageCase:
+    """Data, split, shots and protocol, on which variants can be compared; fewest trained parameters first."""
+
+    label: str
+    variants: tuple[Variant, ...]
+
+
+def cases_of(records: pd.DataFrame) -> list[PageCase]:
+    """Every case with its variants, in a fixed order."""
+    trials = records.drop_duplicates("trial")
+    columns = [*_CASE, *_VARIANT, "trainable_params", "seed", "trial"]
+    known = {"shots": trials["shots"].fillna(0), "training": trials["training"].map(_training)}
+    values = [known.get(name, trials[name]).tolist() for name in columns]
+    grouped: dict[tuple[Any, ...], dict[tuple[Any, ...], list[_Run]]] = {}
+    for row in zip(*values, strict=True):  # plain tuples: pandas takes a second for every thousand groups
+        case, variant = row[: len(_CASE)], row[len(_CASE) : -3]
+        grouped.setdefault(case, {}).setdefault(variant, []).append(_Run(*row[-3:]))
+    cases = sorted(grouped)
+    differences = differences_in(
+        {case: _settings_of_case(dict(zip(_CASE, case, strict=True))) for case in cases}, lambda case: case[:2]
+    )
+    return [PageCase(_label(f"{case[0]} · {case[1]}", differences[case]), _variants(grouped[case])) for case in cases]
+
+
+def chosen_variants(cases: Sequence[PageCase], most_trials: int) -> list[PageCase]:
+    """The cases with as many variants as have `most_trials` trials in all; cases take turns, so that each has some."""
+    kept: dict[int, list[Variant]] = {number: [] for number in range(len(cases))}
+    left = most_trials
+    for number, variant in _in_turns(cases):
+        if len(variant.trials) > left:
+            break
+        left -= len(variant.trials)
+        kept[number].append(variant)
+    return [PageCase(cases[number].label, tuple(variants)) for number, variants in kept.items() if variants]
+
+
+def _in_turns(cases: Sequence[PageCase]) -> Iterator[tuple[int, Variant]]:
+    for turn in itertools.zip_longest(*[case.variants for case in cases]):
+        yield from ((number, variant) for number, variant in enumerate(turn) if variant is not None)
+
+
+def trial_count(cases: Iterable[PageCase]) -> int:
+    """How many trials the variants of these cases have."""
+    return sum(len(variant.trials) for case in cases for variant in case.variants)
+
+
+def _settings_of_case(case: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "part": case["part"],
+        "split": case["split"],
+        "shots": int(case["shots"]) or "all",
+        **json.loads(case["dataset_options"]),
+        **json.loads(case["setting_options"]),
+        "protocol": case["setting_version"],
+        "data version": case["dataset_version"],
+        "files": case["manifest_sha256"][:8],
+    }
+
+
+def _variants(grouped: Mapping[tuple[Any, ...], list[_Run]]) -> tuple[Variant, ...]:
+    settings = {values: _settings_of_variant(dict(zip(_VARIANT, values, strict=True))) for values in grouped}
+    differences = differences_in(settings, lambda values: values[0])
+    found = []
+    for values, unordered in grouped.items():
+        runs = sorted(unordered, key=lambda run: (run.seed, run.trial))
+        found.append(
+            Variant(
+                label=_label(values[0], differences[values]),
+                method=values[0],
+                trainable_params=runs[0].trainable_params,
+                trials=tuple(run.trial for run in runs),
+                seeds=tuple(run.seed for run in runs),
+            )
+        )
+    return tuple(sorted(found, key=lambda variant: (variant.trainable_params, variant.label, variant.trials)))
+
+
+def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **json.loads(variant["hyper_parameters"]),
+        **{f"training.{name}": value for name, value in json.loads(variant["training"]).items()},
+        "backbone": variant["backbone"],
+        "weights": variant["weights"],
+        "weights file": variant["weights_sha256"][:8],
+        "version": variant["method_version"],
+        "decoder": variant["decoder"],
+        "engine": variant["engine_version"],
+        "descriptions": variant["descriptions_sha256"][:8],
+    }
+
+
+@cache
+def _training(text: str) -> str:
+    """Training options without those that change no number."""
+    return json.dumps({name: value for name, value in json.loads(text).items() if name not in WITHOUT_EFFECT})
+
+
+def _label(name: str, differences: dict[str, Any]) -> str:
+    inside = ", ".join(f"{setting}={text_of(value)}" for setting, value in differences.items())
+    return f"{name} ({inside})" if inside else name

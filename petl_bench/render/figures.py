@@ -1,0 +1,386 @@
+"""Figures for papers, drawn by matplotlib as PDF, SVG or PNG. The same figure gives the same bytes; no display is used.
+
+One column of a two-column paper is 3.5 inches wide; a figure of several panels has two or three in a row, over both.
+Points that were run here are filled, quoted ones hollow; series differ in colour (Okabe and Ito), marker and line
+style, so that they can be told apart in grey too. Title and notes stand in the file's metadata: a paper has captions.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from petl_bench.figure import Axis, Figure, Point, Series
+from petl_bench.render import clean
+from petl_bench.render.label_places import Box, Place, place
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.text import Annotation
+
+COLUMN_INCHES = 3.5
+_ASPECT, _LEAST_INCHES = 0.78, 2.2  #: of a panel: its height over its width, and its least height
+_DPI = 300
+_PAD_INCHES = 0.02
+_POINTS_PER_PIXEL = 72 / _DPI
+_TEXT_POINTS = 7.0
+_LABEL_POINTS = 6.5
+_LETTERS_PER_INCH, _HANDLE_LETTERS = 17, 7  #: the latter: what a legend's sample and its spaces take
+_LABEL_LETTERS, _LINE_LETTERS = 28, 44  #: per line: beside a point; along an axis or in the legend
+_MARKER_POINTS = 5.0
+#: Of one panel, whose names have room beside them; where there are more, a legend names the series.
+_MOST_NAMED = 20
+#: Black, blue, vermilion, bluish green, reddish purple, orange, sky blue. The eighth, yellow, is too faint on white.
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: Their numbers have no common divisor with that of the colours: it takes 35 series until a pair comes again.
+_MARKERS = ("o", "s", "^", "D", "v")
+_LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+_GREY = "#777777"
+_FRONT: dict[str, Any] = {"color": _GREY, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 1}
+_NO_LINE = {"linestyle": "none"}
+_BARS: dict[str, Any] = {"fmt": "none", "elinewidth": 0.7, "capsize": 1.8, "capthick": 0.7, "zorder": 2}
+#: On white, over the grid and the front, and below points and error bars.
+_NAME: dict[str, Any] = {
+    "fontsize": _LABEL_POINTS,
+    "verticalalignment": "bottom",
+    "linespacing": 1.05,
+    "zorder": 1.5,
+    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.3},
+}
+#: How each series looks, by its label and origin.
+_Styles = dict[tuple[str, str], dict[str, Any]]
+_SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
+    "font.size": _TEXT_POINTS,
+    "axes.labelsize": _TEXT_POINTS,
+    "axes.titlesize": _TEXT_POINTS,
+    "legend.fontsize": _LABEL_POINTS,
+    "xtick.labelsize": _LABEL_POINTS,
+    "ytick.labelsize": _LABEL_POINTS,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.parse_math": False,  # names of methods are no formulas
+    "text.usetex": False,
+    "pdf.fonttype": 42,  # TrueType: publishers refuse matplotlib's default, Type 3
+    "svg.fonttype": "path",  # looks the same where the font is missing
+    "svg.hashsalt": "petl-bench",  # else identifiers are drawn at random
+}
+
+
+def draw(figure: Figure, output_format: str) -> bytes:
+    """The figure as a "pdf", "svg" or "png" file."""
+    buffer = io.BytesIO()
+    with _own_settings():
+        canvas = _canvas(figure)
+        canvas.savefig(buffer, format=output_format, dpi=_DPI, metadata=_metadata(figure, output_format))
+    return buffer.getvalue()
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """matplotlib's defaults with ours, whatever a user's matplotlibrc says; as before at the end."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
+
+
+def _metadata(figure: Figure, output_format: str) -> dict[str, str | None]:
+    """Title and notes travel with the file; dates and versions do not, so that the bytes stay the same."""
+    title, notes = clean(figure.title), " ".join(map(clean, figure.notes))
+    if output_format == "pdf":
+        return {"Title": title, "Subject": notes, "Creator": "petl-bench", "Producer": None, "CreationDate": None}
+    if output_format == "svg":
+        return {"Title": title, "Description": notes, "Creator": "petl-bench", "Date": None}
+    return {"Title": title, "Description": notes, "Software": None}
+
+
+def _canvas(figure: Figure) -> Canvas:
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    count = len(figure.panels())
+    columns = count if count < 4 else 2 if count == 4 else 3
+    rows, total = math.ceil(count / columns), COLUMN_INCHES * min(columns, 2)
+    width = total / columns
+    height = max(_ASPECT * width, _LEAST_INCHES)
+    layout = ConstrainedLayoutEngine(h_pad=_PAD_INCHES, w_pad=_PAD_INCHES)
+    canvas = Canvas((total, height * rows), dpi=_DPI, layout=layout)
+    styles = _styles(figure.panels())
+    panels = []
+    for index, panel in enumerate(figure.panels()):
+        axes = canvas.add_subplot(rows, columns, index + 1)
+        panels.append(_Panel(axes, panel, _set_x(axes, panel)))
+        _draw_panel(panels[-1], styles)
+        if panel is not figure or figure.beside:
+            axes.set_title(_wrapped(panel.title, int(width * _LETTERS_PER_INCH)))
+    _add_legend(canvas, figure, styles)
+    canvas.draw_without_rendering()
+    canvas.set_layout_engine("none")  # labels are placed for the axes as they lie now
+    if _are_named(figure):
+        for drawn in panels:
+            _name_points(drawn)
+    return canvas
+
+
+# One panel
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """`zero`: where x = 0 is drawn."""
+
+    axes: Axes
+    figure: Figure
+    zero: float
+
+    def x(self, value: float) -> float:
+        return value or self.zero
+
+    def front(self) -> list[tuple[float, float]]:
+        """The corners of the front, as steps: at any x, the best y that is to be had; the last runs on to the edge."""
+        if not self.figure.front:
+            return []
+        points = [(self.x(x), y) for x, y in self.figure.front]
+        ends = [*[x for x, _ in points[1:]], self.axes.get_xlim()[1]]
+        return [corner for (x, y), end in zip(points, ends, strict=True) for corner in ((x, y), (end, y))]
+
+
+def _draw_panel(panel: _Panel, styles: _Styles) -> None:
+    axes, figure = panel.axes, panel.figure
+    axes.set_xlabel(_wrapped(figure.x.label, _LINE_LETTERS))
+    axes.set_ylabel(_wrapped(figure.y.label, _LINE_LETTERS))
+    axes.grid(axis="y", linewidth=0.4, color="#DDDDDD")
+    for series in figure.series:
+        _draw_series(panel, series, styles[series.label, series.origin])
+    axes.margins(y=0.14)
+    axes.autoscale_view(scalex=False)
+    _set_y(axes, figure.y)
+    if figure.front:
+        axes.plot(*zip(*panel.front(), strict=True), **_FRONT)
+
+
+def _draw_series(panel: _Panel, series: Series, style: dict[str, Any]) -> None:
+    x, y = [panel.x(point.x) for point in series.points], [point.y for point in series.points]
+    panel.axes.plot(x, y, **(style if series.line else {**style, **_NO_LINE}))
+    ranged = [(at, point.y, point.y_range) for at, point in zip(x, series.points, strict=True) if point.y_range]
+    if ranged:
+        at, middle, ranges = zip(*ranged, strict=True)
+        below = [max(y - low, 0) for y, (low, _) in zip(middle, ranges, strict=True)]
+        above = [max(high - y, 0) for y, (_, high) in zip(middle, ranges, strict=True)]
+        panel.axes.errorbar(at, middle, [below, above], ecolor=style["color"], **_BARS)
+
+
+# Axes
+
+
+def _set_x(axes: Axes, figure: Figure) -> float:
+    """Set scale, limits and ticks along x; where zero is drawn."""
+    ticks, values = figure.x.ticks, [point.x for series in figure.series for point in series.points]
+    if not figure.x.logarithmic:
+        if ticks:
+            axes.set_xticks(ticks)
+        return 0.0
+    positive = [value for value in (*values, *ticks) if value > 0] or [1.0]
+    low, high = min(positive), max(positive)
+    decades = max(math.log10(high / low), 0.5)
+    zero, has_zero = low * 10 ** (-0.22 * decades), 0 in values
+    left, right = (zero if has_zero else low) * 10 ** (-0.08 * decades), high * 10 ** (0.1 * decades)
+    axes.set_xscale("log")
+    axes.set_xlim(left, right)
+    shown = {tick: f"{tick:g}" for tick in ticks or _ticks(low * 10 ** (-0.09 * decades), right)}
+    if has_zero:
+        shown[zero] = "0"
+        _break_axis(axes, [low * 10 ** (place * decades) for place in (-0.13, -0.11)])
+    axes.set_xticks(list(shown), labels=list(shown.values()))
+    axes.set_xticks([], minor=True)
+    return zero
+
+
+def _set_y(axes: Axes, axis: Axis) -> None:
+    if axis.logarithmic:
+        axes.set_yscale("log")
+    if axis.ticks:
+        axes.set_yticks(axis.ticks)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two positive ones: about five, at equal distances as far as round numbers have them."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 4, 5, 7)):
+        found = [float(f"{step}e{exponent}") for exponent in exponents for step in steps]
+        inside = [tick for tick in found if low <= tick <= high]
+        if len(inside) >= 4:
+            break
+    return inside
+
+
+def _break_axis(axes: Axes, strokes: Sequence[float]) -> None:
+    """Two strokes through the axis, at these x: what lies left of them is not to scale."""
+    shared: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "linestyle": "none", "clip_on": False}
+    axes.plot(strokes, [0, 0], marker="s", markersize=3, color="white", zorder=9, **shared)
+    stroke = [(-0.4, -1.0), (0.4, 1.0)]
+    axes.plot(strokes, [0, 0], marker=stroke, markersize=6, color="black", markeredgewidth=0.6, zorder=10, **shared)
+
+
+# Legend
+
+
+def _styles(panels: Sequence[Figure]) -> _Styles:
+    """How each series looks, by label and origin; alike in all panels."""
+    kinds = dict.fromkeys((series.label, series.origin) for panel in panels for series in panel.series)
+    return {kind: _style(index, kind[1]) for index, kind in enumerate(kinds)}
+
+
+def _style(index: int, origin: str) -> dict[str, Any]:
+    colour = _COLOURS[index % len(_COLOURS)]
+    quoted = origin == "quoted"
+    return {
+        "color": colour,
+        "marker": _MARKERS[index % len(_MARKERS)],
+        "markersize": _MARKER_POINTS,
+        "markerfacecolor": "white" if quoted else colour,
+        "markeredgewidth": 0.8,
+        "linestyle": _LINES[index % len(_LINES)],
+        "linewidth": 0.7 if quoted else 1.0,
+        "zorder": 3 if quoted else 4,
+    }
+
+
+def _add_legend(canvas: Canvas, figure: Figure, styles: _Styles) -> None:
+    """Above the panels; nothing where there is nothing to explain."""
+    from matplotlib.lines import Line2D
+
+    entries = _entries(figure, styles)
+    if not entries:
+        return
+    texts = [_wrapped(label, _LINE_LETTERS) for label, _ in entries]
+    letters = max(len(line) for text in texts for line in text.splitlines() or [""])
+    room = int(canvas.get_size_inches()[0] * _LETTERS_PER_INCH * 1.2)
+    legend = canvas.legend(
+        [Line2D([], [], **style) for _, style in entries],
+        [""] * len(entries),
+        loc="outside upper center",
+        ncols=max(1, min(len(entries), room // (letters + _HANDLE_LETTERS))),
+        frameon=False,
+        handlelength=2.4,
+        columnspacing=1.2,
+        borderaxespad=0.2,
+    )
+    # Set afterwards: matplotlib leaves out entries whose label starts with "_".
+    for entry, text in zip(legend.get_texts(), texts, strict=True):
+        entry.set_text(text)
+
+
+def _entries(figure: Figure, styles: _Styles) -> list[tuple[str, dict[str, Any]]]:
+    """What the legend explains: the series where points have no names, else what is quoted; and the front."""
+    front = [("Pareto front", _FRONT)] if any(panel.front for panel in figure.panels()) else []
+    if not _are_named(figure):
+        lines = {series.label for panel in figure.panels() for series in panel.series if series.line}
+        return [
+            (label if origin == "run" else f"{label} (quoted)", style if label in lines else {**style, **_NO_LINE})
+            for (label, origin), style in styles.items()
+        ] + front
+    if "quoted" not in {origin for _, origin in styles}:
+        return front
+    plain = {**_style(0, "run"), **_NO_LINE, "color": _GREY}
+    kinds = [(kind, {**plain, "markerfacecolor": face}) for kind, face in (("run here", _GREY), ("quoted", "white"))]
+    return kinds + front
+
+
+# Labels of points
+
+
+def _are_named(figure: Figure) -> bool:
+    """Whether names stand beside the points; in all panels or in none."""
+    counts = [sum(len(series.points) for series in panel.series) for panel in figure.panels()]
+    return figure.name_points and max(counts) <= _MOST_NAMED
+
+
+def _name_points(panel: _Panel) -> None:
+    """Put each label beside its point, with a thin line to it where that is far."""
+    points = [point for series in panel.figure.series for point in series.points]
+    labels = [_label(panel, point) for point in points]
+    anchors = [_on_paper(panel, panel.x(point.x), point.y) for point in points]
+    extents = [label.get_window_extent() for label in labels]
+    places = place(
+        anchors,
+        [(extent.width * _POINTS_PER_PIXEL, extent.height * _POINTS_PER_PIXEL) for extent in extents],
+        _frame(panel),
+        solid=[_box(anchor, anchor, _MARKER_POINTS / 2 + 0.5) for anchor in anchors],
+        thin=_strokes(panel, points),
+        gap=_MARKER_POINTS / 2 + 2,
+    )
+    for label, anchor, box in zip(labels, anchors, places, strict=True):
+        label.set_position((box[0] - anchor[0], box[1] - anchor[1]))
+        _lead(panel, label, anchor, box)
+
+
+def _label(panel: _Panel, point: Point) -> Annotation:
+    text = _wrapped(point.label, _LABEL_LETTERS)
+    at = panel.x(point.x), point.y
+    return panel.axes.annotate(text, at, (0, 0), textcoords="offset points", **_NAME)
+
+
+def _lead(panel: _Panel, label: Annotation, anchor: Place, box: Box) -> None:
+    """A line from the point to the nearest place of its label, where there is room for one."""
+    nearest = min(max(anchor[0], box[0]), box[2]), min(max(anchor[1], box[1]), box[3])
+    if math.dist(nearest, anchor) > 2 * _MARKER_POINTS:
+        offset = nearest[0] - anchor[0], nearest[1] - anchor[1]
+        line = {"arrowstyle": "-", "linewidth": 0.4, "color": _GREY, "shrinkA": 0, "shrinkB": _MARKER_POINTS / 2}
+        panel.axes.annotate("", label.xy, offset, textcoords="offset points", arrowprops=line)
+
+
+def _strokes(panel: _Panel, points: Sequence[Point]) -> list[Box]:
+    """What error bars and the front cover, in points."""
+    ends = [[(panel.x(point.x), y) for y in point.y_range] for point in points if point.y_range]
+    ends += [list(step) for step in pairwise(panel.front())]
+    return [_box(_on_paper(panel, *one), _on_paper(panel, *other), 2.0) for one, other in ends]
+
+
+def _frame(panel: _Panel) -> Box:
+    """The axes, in points."""
+    extent = panel.axes.get_window_extent()
+    left, bottom, right, top = (float(edge) * _POINTS_PER_PIXEL for edge in extent.extents)
+    return left, bottom, right, top
+
+
+def _on_paper(panel: _Panel, x: float, y: float) -> Place:
+    """A place of the data, in points."""
+    right, up = panel.axes.transData.transform((x, y))
+    return float(right) * _POINTS_PER_PIXEL, float(up) * _POINTS_PER_PIXEL
+
+
+def _box(one: Place, other: Place, margin: float) -> Box:
+    (left, right), (bottom, top) = sorted((one[0], other[0])), sorted((one[1], other[1]))
+    return left - margin, bottom - margin, right + margin, top + margin
+
+
+# Texts
+
+
+def _wrapped(text: str, letters: int) -> str:
+    """A text over as many lines as it needs; a letter that the font lacks appears as its code point."""
+    known = "".join(letter if ord(letter) in _letters() else f"U+{ord(letter):04X}" for letter in clean(text))
+    return textwrap.fill(known, letters, break_on_hyphens=False)
+
+
+@cache
+def _letters() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont(_SETTINGS["font.family"])).get_charmap())

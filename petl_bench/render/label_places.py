@@ -1,0 +1,72 @@
+"""Where the labels of points go, so that they cover neither each other nor what is drawn. Geometry, no drawing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+Place = tuple[float, float]  #: x, y
+Box = tuple[float, float, float, float]  #: left, bottom, right, top
+
+#: Directions from a point to its label, the preferred ones first: right, left, above, below, then between them.
+_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+_RINGS = 6
+#: How often each label is placed anew, given the others. Labels that sit well stay after two or three times.
+_ROUNDS = 6
+#: What an area costs outside the frame, over a label or a point, and over a line.
+_OUTSIDE, _COVERED, _CROSSED = 50.0, 10.0, 3.0
+
+
+def place(
+    anchors: Sequence[Place],
+    sizes: Sequence[tuple[float, float]],
+    frame: Box,
+    *,
+    solid: Sequence[Box] = (),
+    thin: Sequence[Box] = (),
+    gap: float = 6.0,
+) -> list[Box]:
+    """A box of its size for each anchor, in one unit throughout.
+
+    `solid` must stay free (points), `thin` should (lines, error bars); `gap` is the least distance from an anchor.
+    Every label takes the cheapest of some places around its anchor, given those of the others; the same input gives the
+    same places.
+    """
+    choices = np.array([_choices(anchor, size, gap) for anchor, size in zip(anchors, sizes, strict=True)])
+    far = gap * np.array([4 * ring + 0.5 * rank for ring in range(_RINGS) for rank in range(len(_DIRECTIONS))])
+    areas = (choices[..., 2] - choices[..., 0]) * (choices[..., 3] - choices[..., 1])
+    own = far + _OUTSIDE * (areas - _shared(choices, [frame]).sum(-1))
+    own += _COVERED * _shared(choices, solid).sum(-1) + _CROSSED * _shared(choices, thin).sum(-1)
+    chosen: dict[int, np.ndarray] = {}
+    for index in list(range(len(anchors))) * _ROUNDS:
+        others = [box for other, box in chosen.items() if other != index]
+        costs = own[index] + _COVERED * _shared(choices[index], others).sum(-1)
+        chosen[index] = choices[index, np.argmin(costs)]
+    return [(float(left), float(bottom), float(right), float(top)) for left, bottom, right, top in chosen.values()]
+
+
+def _choices(anchor: Place, size: tuple[float, float], gap: float) -> list[Box]:
+    """Boxes around an anchor, ring by ring, in each direction."""
+    found = []
+    for ring in range(_RINGS):
+        for right, up in _DIRECTIONS:
+            # On a diagonal, the corner of the label is as far from the point as its edge is elsewhere.
+            distance = gap * (1 + 1.5 * ring) / math.hypot(right, up)
+            left = anchor[0] + right * distance - size[0] * (1 - right) / 2
+            bottom = anchor[1] + up * distance - size[1] * (1 - up) / 2
+            found.append((left, bottom, left + size[0], bottom + size[1]))
+    return found
+
+
+def _shared(boxes: np.ndarray, others: ArrayLike) -> np.ndarray:
+    """The area that each box [..., 4] shares with each of the others [N, 4]: [..., N]."""
+    ours, theirs = boxes[..., None, :], np.asarray(others, dtype=float).reshape(-1, 4)
+    width = np.minimum(ours[..., 2], theirs[:, 2]) - np.maximum(ours[..., 0], theirs[:, 0])
+    height = np.minimum(ours[..., 3], theirs[:, 3]) - np.maximum(ours[..., 1], theirs[:, 1])
+    return width.clip(0) * height.clip(0)

@@ -1,0 +1,40 @@
+"""A directory of runs for the page, and a table plugin with a figure and every kind of cell."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from synthetic_runs import Build, add_run
+from toy_table import ToyTable
+
+import petl_bench as pb
+from petl_bench.evidence import Evidence
+from petl_bench.page.build import build_page
+from petl_bench.registry import TABLES
+from petl_bench.table import TableSource
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Three methods, three seeds, on one data set."""
+    folder = tmp_path / "runs"
+    for method in ("zero_shot", "lora", "msta"):
+        for seed in range(3):
+            add_run(folder, method, seed)
+    return folder
+
+
+@pytest.fixture
+def build() -> Build:
+    """The page of some runs as text; takes tables, and the keywords of `build_page`."""
+
+    def page(folder: Path, *sources: TableSource, **keywords: object) -> str:
+        tables = sources or (TABLES.get("base2novel")(), ToyTable())
+        return build_page(tables, Evidence(pb.load_records(folder)), [folder], **keywords).decode()
+
+    return page

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import matplotlib
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from petl_bench.figure import Axis, Figure, Point, Series, joined, pareto_front
+from petl_bench.render import FIGURE_FORMATS, figures
+from petl_bench.render.figures import draw
+
+NASTY = r"""_a|b_c $x^2$ \input{/etc/passwd} <script>alert("1")</script> {%} #&~ `y` \frac{"""
+
+
+def _figure(label: str = "my_method", *, origin: str = "run", name_points: bool = True) -> Figure:
+    points = (Point(0.0, 60.0, label), Point(0.03, 70.0, label, (69.0, 72.0)), Point(1.5, 75.0, label, (74.0, 75.5)))
+    series = [
+        Series(label, points, line=not name_points),
+        Series("other", (Point(0.5, 71.0, "other"),), origin="quoted" if origin == "quoted" else "run"),
+    ]
+    return Figure(
+        name="example",
+        title=f"Title {label}",
+        x=Axis(f"Trained {label}", logarithmic=True),
+        y=Axis(f"Accuracy {label}"),
+        series=tuple(series),
+        front=((0.0, 60.0), (0.03, 70.0), (1.5, 75.0)),
+        name_points=name_points,
+        notes=(f"Note {label}",),
+    )
+
+
+def _texts(monkeypatch: pytest.MonkeyPatch, figure: Figure) -> str:
+    """What the SVG says: with its letters as text, not as outlines."""
+    monkeypatch.setitem(figures._SETTINGS, "svg.fonttype", "none")
+    root = ElementTree.fromstring(draw(figure, "svg"))
+    return " ".join(text for element in root.iter() if element.tag.endswith("text") for text in element.itertext())
+
+
+# Files
+
+
+@pytest.mark.parametrize("output_format", FIGURE_FORMATS)
+def test_the_same_figure_gives_the_same_bytes_in_every_process(output_format: str, tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from test_figures import _figure\n"
+        "from petl_bench.render.figures import draw\n"
+        "pathlib.Path(sys.argv[3]).write_bytes(draw(_figure(), sys.argv[2]))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules, 'it opens displays'\n"
+    )
+    settings = tmp_path / "matplotlibrc"
+    settings.write_text("font.size: 20\nlines.linewidth: 9\nsvg.hashsalt: other\n")
+    for seed, rc in (("1", "/nowhere"), ("2", str(settings))):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "MATPLOTLIBRC": rc}
+        command = [sys.executable, "-c", script, str(Path(__file__).parent), output_format, str(tmp_path / seed)]
+        subprocess.run(command, check=True, env=environment, timeout=120)
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes() == draw(_figure(), output_format)
+
+
+def test_a_users_settings_are_left_alone() -> None:
+    def settings() -> dict[str, object]:
+        return {str(name): matplotlib.rcParams[name] for name in matplotlib.rcParams if not name.startswith("backend")}
+
+    before = settings()
+    draw(_figure(), "png")
+    assert settings() == before
+
+
+def test_the_pdf_holds_its_fonts_as_outlines_and_no_dates(tmp_path: Path) -> None:
+    content = draw(_figure(), "pdf")
+    assert b"/FontFile2" in content
+    assert b"/Type3" not in content
+    assert b"CreationDate" not in content
+    if shutil.which("pdffonts"):
+        path = tmp_path / "figure.pdf"
+        path.write_bytes(content)
+        listed = subprocess.run(["pdffonts", str(path)], capture_output=True, text=True, check=True).stdout
+        fonts = listed.splitlines()[2:]
+        assert fonts
+        assert all(re.search(r"DejaVuSans +CID TrueType +Identity-H +yes yes yes", font) for font in fonts)
+
+
+def test_a_panel_is_as_wide_as_a_column_and_several_as_two() -> None:
+    def inches(figure: Figure) -> tuple[float, float]:
+        image = Image.open(io.BytesIO(draw(figure, "png")))
+        return image.width / 300, image.height / 300
+
+    assert inches(_figure()) == pytest.approx((3.5, 2.73))
+    assert inches(joined([_figure()] * 2, ())) == pytest.approx((7.0, 2.73))
+    assert inches(joined([_figure()] * 3, ())) == pytest.approx((7.0, 2.2))
+    assert inches(joined([_figure()] * 4, ())) == pytest.approx((7.0, 5.46))
+
+
+def test_the_svg_needs_no_font_and_nothing_from_elsewhere() -> None:
+    content = draw(_figure(), "svg").decode()
+    assert "<text" not in content
+    assert "font-family" not in content
+    assert not re.search(r'(?:xlink:)?href="(?!#)', content)
+    assert "<dc:date>" not in content
+
+
+def test_title_and_notes_travel_with_the_file() -> None:
+    assert b"Title my_method" in draw(_figure(), "pdf")
+    assert b"Note my_method" in draw(_figure(), "svg")
+    assert Image.open(io.BytesIO(draw(_figure(), "png"))).info["Description"] == "Note my_method"
+
+
+# Texts
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("output_format", FIGURE_FORMATS)
+@pytest.mark.parametrize("label", [NASTY, "日本\x00\x1b[31m語", "", "$", "m" * 300, "\\", "e\u0301 \u202e abc"])
+def test_any_name_is_drawn_without_complaint(label: str, output_format: str) -> None:
+    assert draw(_figure(label), output_format)
+    assert draw(_figure(label, name_points=False), output_format)
+
+
+@pytest.mark.parametrize("name_points", [True, False])
+def test_names_come_out_letter_by_letter(monkeypatch: pytest.MonkeyPatch, name_points: bool) -> None:
+    texts = _texts(monkeypatch, _figure(NASTY, name_points=name_points))
+    for part in NASTY.split():
+        assert texts.count(part) >= (5 if name_points else 3), "points or legend, and both axes"
+
+
+def test_a_letter_that_the_font_lacks_is_its_code_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "aU+65E5b" in _texts(monkeypatch, _figure("a日b"))
+
+
+# What is drawn
+
+
+def test_zero_has_a_place_of_its_own_on_a_logarithmic_axis(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = _texts(monkeypatch, _figure()).split()
+    ticks = texts[: texts.index("Trained")]
+    assert ticks[-1] == "0"
+    assert [float(tick) for tick in ticks[:-1]] == sorted(float(tick) for tick in ticks[:-1])
+
+
+def test_a_front_of_zero_alone_is_drawn() -> None:
+    series = (Series("zero_shot", (Point(0.0, 60.0, "zero_shot"),)),)
+    assert draw(Figure("f", "T", Axis("x", True), Axis("y"), series, ((0.0, 60.0),), True), "svg")
+
+
+def test_quoted_points_are_hollow_and_the_legend_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "quoted" not in _texts(monkeypatch, _figure())
+    quoted = _figure(origin="quoted")
+    assert "run here quoted Pareto front" in _texts(monkeypatch, quoted)
+    styles = figures._styles(quoted.panels())
+    assert styles["other", "quoted"]["markerfacecolor"] == "white"
+    assert styles["my_method", "run"]["markerfacecolor"] == styles["my_method", "run"]["color"]
+
+
+def test_where_there_is_no_room_for_names_a_legend_names_the_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = tuple(Point(1.0 + index, 60.0, f"variant {index}") for index in range(30))
+    texts = _texts(monkeypatch, Figure("f", "T", Axis("x"), Axis("y"), (Series("lora", points),), name_points=True))
+    assert "variant" not in texts
+    assert "lora" in texts
+
+
+def test_many_series_differ_in_colour_marker_or_line() -> None:
+    looks = [figures._style(index, "run") for index in range(35)]
+    assert len({(look["color"], look["marker"], str(look["linestyle"])) for look in looks}) == 35
+    for one, other in itertools.pairwise(looks):
+        assert one["color"] != other["color"]
+        assert one["marker"] != other["marker"]
+        assert one["linestyle"] != other["linestyle"]
+
+
+def test_a_series_looks_the_same_in_every_panel() -> None:
+    one, other = _figure("a"), _figure("b")
+    styles = figures._styles(joined([one, other], ()).panels())
+    assert list(styles) == [("a", "run"), ("other", "run"), ("b", "run")]
+
+
+# Pareto front
+
+_POINTS = st.lists(st.tuples(st.integers(0, 9).map(float), st.integers(0, 9).map(float)))
+
+
+@given(_POINTS)
+def test_the_front_is_what_no_point_beats(points: list[tuple[float, float]]) -> None:
+    def beaten(point: tuple[float, float]) -> bool:
+        return any(x <= point[0] and y >= point[1] and (x, y) != point for x, y in points)
+
+    front = pareto_front(points)
+    assert set(front) == {point for point in points if not beaten(point)}
+    assert list(front) == sorted(set(front))
+    assert [y for _, y in front] == sorted(y for _, y in front)
+    assert pareto_front(reversed(points)) == front

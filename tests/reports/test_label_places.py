@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from petl_bench.render.label_places import place
+
+FRAME = (0.0, 0.0, 250.0, 180.0)
+
+
+def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def test_a_lonely_label_stands_right_of_its_point() -> None:
+    [box] = place([(100.0, 90.0)], [(40.0, 8.0)], FRAME, gap=5.0)
+    assert box == (105.0, 86.0, 145.0, 94.0)
+
+
+def test_at_the_right_edge_it_stands_left() -> None:
+    [box] = place([(245.0, 90.0)], [(40.0, 8.0)], FRAME, gap=5.0)
+    assert box == (200.0, 86.0, 240.0, 94.0)
+
+
+def test_points_and_lines_are_left_free() -> None:
+    point, line = (103.0, 80.0, 160.0, 100.0), (40.0, 89.0, 97.0, 91.0)
+    [box] = place([(100.0, 90.0)], [(40.0, 8.0)], FRAME, solid=[point], thin=[line], gap=5.0)
+    assert _shared(box, point) == 0
+    assert _shared(box, line) == 0
+
+
+_ANCHORS = st.lists(st.tuples(st.floats(20, 230), st.floats(20, 160)), min_size=1, max_size=5)
+
+
+@given(_ANCHORS)
+def test_a_few_labels_never_cover_one_another_and_stay_inside(anchors: list[tuple[float, float]]) -> None:
+    boxes = place(anchors, [(40.0, 8.0)] * len(anchors), FRAME)
+    assert all(_shared(one, other) < 1e-6 for one, other in itertools.combinations(boxes, 2))
+    assert all(math.isclose(_shared(box, FRAME), 320.0) for box in boxes)
+    assert boxes == place(anchors, [(40.0, 8.0)] * len(anchors), FRAME)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petl_bench.render import FIGURE_FORMATS, FORMATS
+
+Store = Any
+#: How a file of a figure format begins.
+BEGINS = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}
+
+
+def _report(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "petl_bench", "report", *arguments]
+    return subprocess.run(command, **{"capture_output": True, "timeout": 120, **options})
+
+
+@pytest.mark.parametrize("output_format", FIGURE_FORMATS)
+def test_the_suffix_decides_and_notes_go_to_stderr(tradeoff_example: Path, tmp_path: Path, output_format: str) -> None:
+    target = tmp_path / f"figure.{output_format}"
+    done = _report("--runs", str(tradeoff_example), "--table", "tradeoff", "--output", str(target))
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert target.read_bytes().startswith(BEGINS[output_format])
+    assert f"wrote {target} ({output_format})" in done.stderr.decode()
+    assert b"Pareto front: of the runs here" in done.stderr
+
+
+def test_a_figure_goes_to_stdout_where_that_is_no_terminal(tradeoff_example: Path) -> None:
+    done = _report("--runs", str(tradeoff_example), "--table", "tradeoff", "--format", "pdf")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"%PDF")
+    assert done.stdout.rstrip().endswith(b"%%EOF")
+
+
+@pytest.mark.parametrize(("output_format", "shown"), [("pdf", False), ("png", False), ("svg", True)])
+def test_only_an_svg_goes_to_a_terminal(tradeoff_example: Path, output_format: str, shown: bool) -> None:
+    leader, follower = pty.openpty()
+    arguments = ["--runs", str(tradeoff_example), "--table", "tradeoff", "--format", output_format]
+    command = [sys.executable, "-m", "petl_bench", "report", *arguments]
+    with subprocess.Popen(command, stdout=follower, stderr=subprocess.PIPE) as process:
+        os.close(follower)
+        printed = b""
+        while chunk := _read(leader):
+            printed += chunk
+        said = process.stderr.read().decode() if process.stderr else ""
+    os.close(leader)
+    assert process.returncode == (0 if shown else 2)
+    assert printed.startswith(b"<?xml") == shown
+    assert (f"--output tradeoff.{output_format}" in said) != shown
+
+
+def _read(descriptor: int) -> bytes:
+    """What stands on a terminal; nothing once the other side is closed."""
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:
+        return b""
+
+
+def test_a_table_without_a_figure_names_those_with_one(tmp_path: Path) -> None:
+    done = _report("--table", "base2novel", "--format", "pdf", "--runs", str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    said = done.stderr.decode()
+    assert "the table base2novel has no figure. These have one: few_shot, tradeoff" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--all"], "--output DIR"),
+        (["--all", "--output", "d", "--table", "tradeoff"], "leave out --table"),
+        (["--all", "--output", "d", "--format", "csv"], "leave out --table and --format"),
+        (["--all", "--output", "d", "--runs", "."], "no record of a finished trial"),
+        (["--table", "tradeoff", "--output", "."], "is a folder"),
+    ],
+)
+def test_wrong_use_is_one_clear_line_and_exit_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = _report(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert said in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_all_writes_every_table_and_figure_that_has_records(
+    tradeoff_example: Path, few_shot_example: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "deep" / "report"
+    done = _report("--runs", str(tradeoff_example), "--all", "--output", str(folder))
+    said = done.stderr.decode()
+    assert done.returncode == 0, said
+    tables, figures = ("base2novel", "few_shot", "tradeoff"), ("few_shot", "tradeoff")
+    expected = {f"tables/{name}{suffixes[0]}" for name in tables for suffixes in FORMATS.values()}
+    expected |= {f"figures/{name}{suffixes[0]}" for name in figures for suffixes in FIGURE_FORMATS.values()}
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == expected
+    assert "left out zero_shot: no zero_shot_transfer record here" in said
+    one = _report("--runs", str(tradeoff_example), "--table", "tradeoff", "--format", "markdown")
+    assert (folder / "tables" / "tradeoff.md").read_bytes() == one.stdout
+
+
+def test_all_says_where_it_cannot_write(tradeoff_example: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = _report("--runs", str(tradeoff_example), "--all", "--output", str(tmp_path / "file"))
+    assert done.returncode == 2
+    assert "cannot make the folder" in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "never"),
+    [
+        (["--table", "tradeoff"], "matplotlib"),
+        (["--table", "base2novel", "--format", "csv"], "matplotlib"),
+        (["--table", "tradeoff", "--format", "pdf"], "torch"),
+    ],
+)
+def test_a_table_never_loads_matplotlib_and_a_figure_never_torch(
+    tradeoff_example: Path, arguments: list[str], never: str
+) -> None:
+    script = (
+        "import sys; from click.testing import CliRunner; from petl_bench.cli.report import command\n"
+        f"result = CliRunner().invoke(command, {['--runs', str(tradeoff_example), *arguments]!r})\n"
+        "assert result.exit_code == 0, result.output\n"
+        f"assert {never!r} not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
