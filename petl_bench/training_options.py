@@ -42,6 +42,11 @@ class TrainingOptions(Options):
     val_fraction: float = hyper(
         0.25, "part of the training clips held out where select is val", minimum=0.0, maximum=0.9
     )
+    train_views: Literal["augmented", "fixed"] = hyper(
+        "augmented",
+        "what is seen of a training clip: frames and augmentation drawn anew in every epoch; or always the centre view "
+        "of the evaluation (a video tower that the method leaves alone then sees every clip once)",
+    )
     eval_batch_size: int = hyper(32, "clips per forward pass in evaluation", minimum=1)
     eval_every: int = hyper(5, "epochs between evaluations where select is val or best-on-test", minimum=1)
     views: int = hyper(1, "temporal clips per test video", minimum=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ import torch
 from petl_bench.data.clip_cache import CachedClip, ClipCache
 from petl_bench.data.decoding import Choose, DecodedClip, read_clip
 from petl_bench.data.sampling import multi_view_indices, train_indices
-from petl_bench.data.transforms import short_side, shrink, test_views, train_transform
+from petl_bench.data.transforms import short_side, shrink, test_views, to_input, train_transform
 from petl_bench.dataset import Augmentation
 
 #: A clip with at most this many frames is cached whole, so that every later draw of frames is served from the cache.
@@ -30,7 +30,7 @@ class Recipe:
 
     `view_sampling` says how several views are spread over time: evenly, or by the published random draw, here seeded by
     (`seed`, clip) and so the same in every evaluation. A single view is the centre of each chunk either way, as
-    published.
+    published. With `train_views` "fixed" that one view, its centre crop, is what training sees in every epoch.
     """
 
     num_frames: int
@@ -42,6 +42,7 @@ class Recipe:
     views: int = 1
     crops: int = 1
     view_sampling: Literal["uniform", "random"] = "uniform"
+    train_views: Literal["augmented", "fixed"] = "augmented"
     decoder: str = "auto"
     cache: ClipCache | None = None
     read: Read = read_clip
@@ -68,7 +69,11 @@ class PreparedClip:
 
 def prepare(recipe: Recipe, request: ClipRequest) -> PreparedClip:
     """Decode (or take from the cache), sample, augment and normalise or cut into views. Raises DataError."""
-    return _prepare_test(recipe, request) if request.epoch is None else _prepare_train(recipe, request, request.epoch)
+    if request.epoch is None:
+        return _prepare_test(recipe, request)
+    if recipe.train_views == "fixed":
+        return _prepare_fixed(recipe, request)
+    return _prepare_train(recipe, request, request.epoch)
 
 
 def prepared_bytes(recipe: Recipe, request: ClipRequest) -> int:
@@ -87,6 +92,12 @@ def _prepare_train(recipe: Recipe, request: ClipRequest, epoch: int) -> Prepared
     generator = torch.Generator().manual_seed(seed)
     video = train_transform(frames, recipe.augmentation, recipe.size, recipe.mean, recipe.std, generator)
     return PreparedClip(video.numpy(), remark)
+
+
+def _prepare_fixed(recipe: Recipe, request: ClipRequest) -> PreparedClip:
+    seen = _prepare_test(replace(recipe, views=1, crops=1), request)
+    video = to_input(torch.from_numpy(seen.frames[0]), recipe.mean, recipe.std)
+    return PreparedClip(video.numpy(), seen.remark)
 
 
 def _prepare_test(recipe: Recipe, request: ClipRequest) -> PreparedClip:

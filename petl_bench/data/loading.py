@@ -95,20 +95,24 @@ class ClipLoader:
         The last batch may be smaller. Every batch comes, also one of which no clip could be read (here): it is empty.
         Clips of the batches before `start` are not opened.
         """
-        order = _permutation(len(samples), self.recipe.seed, epoch)
+        return self._batches(samples, epoch, self.train_cuts(len(samples), epoch, batch_size)[start:])
+
+    def train_cuts(self, count: int, epoch: int, batch_size: int) -> list[tuple[list[int], int]]:
+        """The batches of an epoch over `count` clips: the rows that this process gets, and how many all have."""
+        order = _permutation(count, self.recipe.seed, epoch)
         rank, processes = self._shard
-        cuts = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
-        return self._batches(samples, epoch, [(cut[rank::processes], len(cut)) for cut in cuts[start:]])
+        cuts = [order[first : first + batch_size] for first in range(0, count, batch_size)]
+        return [(cut[rank::processes], len(cut)) for cut in cuts]
+
+    def fixed_batches(self, samples: Sequence[Sample], batch_size: int) -> Iterator[ClipBatch]:
+        """Every readable training clip once, in the order of the list, as every epoch sees it with fixed views; of
+        several processes, each gets every n-th clip of the list."""
+        return self._in_order(samples, 0, batch_size)
 
     def test_batches(self, samples: Sequence[Sample], batch_size: int) -> Iterator[ClipBatch]:
         """Every readable clip with all its views, in the order of the list; at most `batch_size` views in a batch, but
         at least one clip. Of several processes, each gets every n-th clip of the list."""
-        size = max(1, batch_size // (self.recipe.views * self.recipe.crops))
-        rank, processes = self._shard
-        rows = range(rank, len(samples), processes)
-        cuts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        batches = self._batches(samples, None, [(cut, len(cut)) for cut in cuts])
-        return (batch for batch in batches if batch.clips)
+        return self._in_order(samples, None, max(1, batch_size // (self.recipe.views * self.recipe.crops)))
 
     def to_input(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames uint8 of an evaluation batch as the model reads them: float32, normalised, on their own device."""
@@ -122,6 +126,13 @@ class ClipLoader:
         self.unreadable.update(unreadable)
         self.remarks.update(remarks)
         self._refuse_too_many()
+
+    def _in_order(self, samples: Sequence[Sample], epoch: int | None, size: int) -> Iterator[ClipBatch]:
+        rank, processes = self._shard
+        rows = range(rank, len(samples), processes)
+        cuts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        batches = self._batches(samples, epoch, [(cut, len(cut)) for cut in cuts])
+        return (batch for batch in batches if batch.clips)
 
     def _batches(
         self, samples: Sequence[Sample], epoch: int | None, cuts: Sequence[tuple[Sequence[int], int]]

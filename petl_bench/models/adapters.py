@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from petl_bench.errors import UsageError
-from petl_bench.models.grid import Grid, from_patches_by_place, patches_by_place
+from petl_bench.models.grid import Grid, PatchPlaces, from_patches_by_place, patches_by_place
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -100,32 +100,34 @@ class TemporalConv(nn.Conv3d):
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
         """The convolution's output for every token, and for the class tokens by `cls`."""
         patches = self._over_time(patches_by_place(tokens, grid))
-        return from_patches_by_place(patches, grid, self._class_output(tokens[:, :1], patches, grid))
+        return from_patches_by_place(patches, grid, self.of_class_token(tokens, PatchPlaces(grid)))
+
+    def of_class_token(self, tokens: Tensor, places: PatchPlaces) -> Tensor:
+        """What the class tokens get, by `cls`: [B, 1, out_channels], or [B*T, 1, out_channels] per frame."""
+        cls, grid = tokens[:, :1], places.grid
+        if self.cls == "zero":
+            return cls.new_zeros(*cls.shape[:2], self.out_channels)
+        if self.cls == "mean":
+            # The mean of a convolution over all places is the convolution of their mean.
+            mean = self._over_time(places.mean_by_time(tokens).unsqueeze(1)).mean(dim=2)
+            return mean.repeat_interleave(1 if grid.joint else grid.frames, dim=0)
+        if grid.joint:
+            constant = cls.unsqueeze(2).expand(-1, -1, grid.frames, -1)
+            return self._over_time(constant).mean(dim=2)
+        per_frame = cls.transpose(0, 1).unflatten(1, (-1, grid.frames)).transpose(0, 1)  # [B, 1, T, C]
+        return self._over_time(per_frame).flatten(0, 2).unsqueeze(1)
 
     def _over_time(self, x: Tensor) -> Tensor:
         """[B, P, T, in_channels] -> [B, P, T, out_channels], as a sum of the sequence shifted in time."""
         frames, half = x.shape[2], self.kernel_size[0] // 2
         # Repeated first, so that every product below runs over contiguous output channels.
-        repeated = x.repeat_interleave(self.out_channels // self.in_channels, dim=3)
-        padded = F.pad(repeated, (0, 0, half, half))
+        padded = F.pad(_repeated(x, self.out_channels), (0, 0, half, half))
         assert self.bias is not None
         y: Tensor = self.bias
         weight = self.weight.flatten(1)
         for shift in range(self.kernel_size[0]):
             y = torch.addcmul(y, padded[:, :, shift : shift + frames], weight[:, shift])
         return y
-
-    def _class_output(self, cls: Tensor, patches: Tensor, grid: Grid) -> Tensor:
-        if self.cls == "zero":
-            return cls.new_zeros(*cls.shape[:2], self.out_channels, dtype=patches.dtype)
-        copies = 1 if grid.joint else grid.frames
-        if self.cls == "mean":
-            return patches.mean(dim=(1, 2)).repeat_interleave(copies, dim=0).unsqueeze(1)
-        if grid.joint:
-            constant = cls.unsqueeze(2).expand(-1, -1, grid.frames, -1)
-            return self._over_time(constant).mean(dim=2)
-        per_frame = cls.transpose(0, 1).unflatten(1, (-1, grid.frames)).transpose(0, 1)  # [B, 1, T, C]
-        return self._over_time(per_frame).flatten(0, 2).unsqueeze(1)
 
 
 class SpatioTemporalUp(nn.Module):
@@ -156,22 +158,86 @@ class SpatioTemporalUp(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, h: Tensor, grid: Grid) -> Tensor:
-        """Tokens in and out; `grid` says what they stand for."""
-        return torch.add(self.spatial(h), self._over_time(h, grid), alpha=self.temporal_scale)
+        """Tokens in and out; `grid` says what they stand for.
 
-    def _over_time(self, h: Tensor, grid: Grid) -> Tensor:
-        if self.layout == "grid" or not grid.joint:
-            output: Tensor = self.temporal(h, grid)
-            return output
-        places = grid.height * grid.width
-        output = self.temporal(_swapped(h, grid.frames, places), grid)
-        return _swapped(output, places, grid.frames)
+        What a token gets from itself, U h + b and the convolution's middle tap, is one matrix product; the taps on the
+        other frames are added to its output where it lies.
+        """
+        conv, places = self.temporal, PatchPlaces(grid, self.layout == "sequence")
+        assert conv.bias is not None
+        taps = conv.weight.flatten(1) * self.temporal_scale
+        middle = taps[:, conv.kernel_size[0] // 2]
+        weight = self.spatial.weight + _one_group_per_channel(middle, conv.in_channels)
+        bias = self.spatial.bias + conv.bias * self.temporal_scale
+        cls = torch.add(self.spatial(h[:, :1]), conv.of_class_token(h, places), alpha=self.temporal_scale)
+        return _linear_over_time(h, weight, bias, taps, cls, places)
 
 
-def _swapped(tokens: Tensor, outer: int, inner: int) -> Tensor:
-    """Patch tokens that lie as (outer, inner) put as (inner, outer), behind the class token."""
-    patches = tokens[:, 1:].unflatten(1, (outer, inner)).transpose(1, 2).flatten(1, 2)
-    return torch.cat([tokens[:, :1], patches], dim=1)
+def _one_group_per_channel(values: Tensor, channels: int) -> Tensor:
+    """[out] as the matrix [out, channels] of a convolution with one group per channel: zero outside the groups."""
+    return torch.diag_embed(values.unflatten(0, (channels, -1)).T).transpose(0, 1).flatten(0, 1)
+
+
+def _repeated(x: Tensor, channels: int) -> Tensor:
+    """[..., C] -> [..., channels]: every channel as often as it feeds an output."""
+    return x.repeat_interleave(channels // x.shape[-1], dim=-1)
+
+
+def _linear_over_time(
+    h: Tensor, weight: Tensor, bias: Tensor, taps: Tensor, cls: Tensor, places: PatchPlaces
+) -> Tensor:
+    """h weight^T + bias, and the sum over other frames of taps * h there; `cls` in the place of class tokens.
+
+    h [B, N, C]; weight [out, C]; bias [out]; taps [out, kernel]; cls [B, 1, out]; output [B, N, out].
+    """
+    if torch.is_autocast_enabled(h.device.type):
+        dtype = torch.get_autocast_dtype(h.device.type)
+        h, weight, bias, taps, cls = (tensor.to(dtype) for tensor in (h, weight, bias, taps, cls))
+    if not torch.is_grad_enabled():
+        return _compute_over_time(h, weight, bias, taps, cls, places)
+    output: Tensor = _LinearOverTime.apply(h, weight, bias, taps, cls, places)
+    return output
+
+
+def _compute_over_time(
+    h: Tensor, weight: Tensor, bias: Tensor, taps: Tensor, cls: Tensor, places: PatchPlaces
+) -> Tensor:
+    y = F.linear(h, weight, bias)
+    # Repeated first, so that every product runs over contiguous output channels.
+    repeated = _repeated(h, len(weight))
+    for tap, here, there in places.neighbours(y, repeated, taps.shape[1]):
+        here.addcmul_(there, taps[:, tap])
+    y[:, :1] = cls
+    return y
+
+
+class _LinearOverTime(torch.autograd.Function):
+    """`_compute_over_time` with a backward pass that stays on the tokens, and makes no copy of what it adds to."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, taps: Tensor, cls: Tensor, places: PatchPlaces
+    ) -> Tensor:
+        ctx.save_for_backward(h, weight, taps)
+        ctx.places = places
+        return _compute_over_time(h, weight, bias, taps, cls, places)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        h, weight, taps = ctx.saved_tensors
+        gradient, fan_out = gradients[0].contiguous(), weight.shape[0] // weight.shape[1]
+        of_h, of_taps = gradient @ weight, torch.zeros_like(taps)
+        of_h[:, :1] = 0  # the class token's output does not come from here
+        of_patches = h.clone()
+        of_patches[:, :1] = 0
+        repeated = _repeated(h, len(weight))
+        for tap, here, there in ctx.places.neighbours(gradient, repeated, taps.shape[1]):
+            of_taps[:, tap] = (here * there).flatten(0, -2).sum(0)
+        for tap, here, there in ctx.places.neighbours(gradient, of_h, taps.shape[1]):
+            for output in range(fan_out):
+                there.addcmul_(here[..., output::fan_out], taps[output::fan_out, tap])
+        of_weight = gradient.flatten(0, 1).T @ of_patches.flatten(0, 1)
+        return of_h, of_weight, gradient[:, 1:].sum((0, 1)), of_taps, gradient[:, :1], None
 
 
 class _ScaleGradient(torch.autograd.Function):

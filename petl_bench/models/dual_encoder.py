@@ -14,7 +14,7 @@ from petl_bench.errors import UsageError, WeightsError
 from petl_bench.models import conversion
 from petl_bench.models.config import Towers, ViCLIPConfig
 from petl_bench.models.sites import AdapterSwitch
-from petl_bench.models.towers import TextTower, VideoTower
+from petl_bench.models.towers import PreparedText, TextTower, VideoTower
 from petl_bench.models.transformer import Block
 
 if TYPE_CHECKING:
@@ -52,13 +52,20 @@ class DualEncoder(nn.Module):
         features: Tensor = self.video(frames)
         return features
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
+    def encode_text(self, tokens: Tensor | PreparedText) -> Tensor:
         """Features [N, D], not normalised, of CLIP ids int64 [N, L], L at most `config.context_length`.
 
-        Runs at the length of the longest text, with equal output.
+        Runs at the true length of the texts, with equal output. Takes what `prepare_text` gave as well.
         """
-        features: Tensor = self.text(tokens)
+        features: Tensor = self.text.finish(tokens) if isinstance(tokens, PreparedText) else self.text(tokens)
         return features
+
+    def prepare_text(self, tokens: Tensor) -> PreparedText:
+        """The texts behind the embedding and the first blocks, as far as the attached method leaves these alone.
+
+        For `encode_text` in every step of a training: only what may have changed is then computed again.
+        """
+        return self.text.prepare(tokens)
 
     @property
     def logit_scale(self) -> Tensor:

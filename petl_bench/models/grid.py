@@ -6,6 +6,7 @@ counted row by row (space-major, time-minor). CLIP keeps one sequence per frame,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -45,3 +46,42 @@ def to_volume(tokens: Tensor, grid: Grid) -> Tensor:
 def from_volume(volume: Tensor, grid: Grid, cls: Tensor) -> Tensor:
     """A volume [B, C, T, h, w] and class tokens ([B, 1, C], or [B*T, 1, C] per frame) back to a sequence of tokens."""
     return from_patches_by_place(volume.permute(0, 3, 4, 2, 1).flatten(1, 2), grid, cls)
+
+
+@dataclass(frozen=True)
+class PatchPlaces:
+    """Patch tokens as they lie in memory, with time as a dimension: views only, in any order of tokens.
+
+    `as_it_lies` reads ViCLIP's patch tokens as (T, h*w), whatever they stand for.
+    """
+
+    grid: Grid
+    as_it_lies: bool = False
+
+    def of(self, tokens: Tensor) -> Tensor:
+        """The patch tokens: [B, h*w, T, C] or [B, T, h*w, C], see `time`."""
+        grid = self.grid
+        if not grid.joint:
+            return tokens.unflatten(0, (-1, grid.frames))[:, :, 1:]
+        count = grid.height * grid.width
+        return tokens[:, 1:].unflatten(1, (count, grid.frames) if self.time == 2 else (grid.frames, count))
+
+    @property
+    def time(self) -> int:
+        """The dimension of `of(tokens)` that is time."""
+        return 2 if self.grid.joint and not self.as_it_lies else 1
+
+    def mean_by_time(self, tokens: Tensor) -> Tensor:
+        """The mean over the places of each frame: [B, T, C]."""
+        return self.of(tokens).mean(dim=3 - self.time)
+
+    def neighbours(self, here: Tensor, there: Tensor, kernel: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Per tap of a convolution over time but the middle one: the patches of `here` that it feeds, and those of
+        `there` that it reads, as views of equal shape up to the channels."""
+        frames = self.grid.frames
+        for tap in range(kernel):
+            offset = tap - kernel // 2
+            if 0 < abs(offset) < frames:
+                length = frames - abs(offset)
+                fed = self.of(here).narrow(self.time, max(0, -offset), length)
+                yield tap, fed, self.of(there).narrow(self.time, max(0, offset), length)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from petl_bench.errors import UsageError
 from petl_bench.models.grid import Grid, from_volume, to_volume
 
-__all__ = ["AdapterSwitch", "Grid", "LinearSite", "Site", "from_volume", "to_volume"]
+__all__ = ["AdapterSwitch", "Grid", "LinearSite", "Site", "from_volume", "to_volume", "untouched"]
 
 
 @dataclass
@@ -101,6 +101,19 @@ class Site(nn.Module):
         for attachment in before:
             x, normed = attachment(x, grid), None
         return self.compute(x, grid, normed)
+
+
+def untouched(module: nn.Module) -> bool:
+    """Whether nothing inside trains, is attached, replaced or hooked: what it computes stays the backbone's own."""
+    if any(parameter.requires_grad for parameter in module.parameters()):
+        return False
+    return not any(
+        isinstance(part, Attachment)
+        or (isinstance(part, LinearSite) and part.replacement is not None)
+        or part._forward_hooks
+        or part._forward_pre_hooks
+        for part in module.modules()
+    )
 
 
 class LinearSite(nn.Module):

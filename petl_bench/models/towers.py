@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +13,15 @@ from torch.nn import functional as F
 from petl_bench.errors import UsageError
 from petl_bench.models.config import ViCLIPConfig
 from petl_bench.models.grid import Grid
-from petl_bench.models.sites import AdapterSwitch
+from petl_bench.models.sites import AdapterSwitch, untouched
 from petl_bench.models.transformer import Block, initialise_blocks
 
 log = logging.getLogger("petl_bench")
+
+#: Tokens in one pass through the text tower, which bounds its memory: 256 texts of ViCLIP's whole context.
+LARGEST_PASS = 8192
+#: What starting one more pass costs a block, as floating-point operations that could run in that time.
+PASS_FLOPS_CPU, PASS_FLOPS_GPU = 10**8, 10**10
 
 
 class VideoTower(nn.Module):
@@ -96,8 +103,27 @@ class VideoTower(nn.Module):
         return x.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(2, 3).flatten(0, 1), grid
 
 
+@dataclass(frozen=True)
+class TextPart:
+    """Texts of like length: their rows among all, states [n, L, width], and where each one ends."""
+
+    rows: Tensor
+    states: Tensor
+    end: Tensor
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """Texts whose states went through the first `blocks` blocks."""
+
+    parts: list[TextPart]
+    blocks: int
+
+
 class TextTower(nn.Module):
     """CLIP's text encoder: int64 [N, L] -> [N, D], read at the end-of-text token (the largest id of each row).
+
+    Texts go through it in passes of like length, with equal output.
 
     With a reduced table (`config.token_ids`) ids are mapped to its rows; a word outside becomes row 0, with a warning.
     """
@@ -130,15 +156,51 @@ class TextTower(nn.Module):
         initialise_blocks(self.blocks)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        return self.finish(self._begin(tokens, 0))
+
+    @torch.no_grad()
+    def prepare(self, tokens: Tensor) -> PreparedText:
+        """What stays the same while a method trains: the states of all texts before the first block that it touches."""
+        return self._begin(tokens, self._untouched_blocks())
+
+    def finish(self, prepared: PreparedText) -> Tensor:
+        """Features [N, D] of prepared texts, in the order in which their tokens were given."""
+        features = torch.cat([self._finish(part, prepared.blocks) for part in prepared.parts])
+        return features[torch.cat([part.rows for part in prepared.parts]).argsort()]
+
+    def _begin(self, tokens: Tensor, blocks: int) -> PreparedText:
         self._check(tokens)
         end = tokens.argmax(dim=1)
-        # Attention is causal, so nothing after the last end-of-text token can change a feature.
-        tokens = tokens[:, : int(end.max()) + 1].contiguous()
         rows = tokens if self.config.token_ids is None else self._rows(tokens, end)
-        x = self.token_embedding(rows) + self.positional_embedding[: tokens.shape[1]]
-        for block in self.blocks:
+        parts = []
+        for part in self._passes(end):
+            # Attention is causal, so nothing after the last end-of-text token can change a feature.
+            length = int(end[part].max()) + 1
+            x = self.token_embedding(rows[part, :length]) + self.positional_embedding[:length]
+            for block in self.blocks[:blocks]:
+                x = block(x)
+            parts.append(TextPart(part, x, end[part]))
+        return PreparedText(parts, blocks)
+
+    def _finish(self, part: TextPart, blocks: int) -> Tensor:
+        x = part.states
+        for block in self.blocks[blocks:]:
             x = block(x)
-        return self.norm_final(x[torch.arange(len(x), device=x.device), end]) @ self.projection
+        read: Tensor = self.norm_final(x[torch.arange(len(x), device=x.device), part.end])
+        return read @ self.projection
+
+    def _passes(self, end: Tensor) -> list[Tensor]:
+        """The rows of every pass through the tower: texts of like length, so that little is computed for padding."""
+        per_token = 24 * self.config.text_width**2
+        pass_tokens = (PASS_FLOPS_CPU if end.device.type == "cpu" else PASS_FLOPS_GPU) // per_token
+        order = end.argsort(stable=True)
+        lengths = (end[order] + 1).tolist()
+        return [order[first:last] for first, last in like_lengths(lengths, pass_tokens)]
+
+    def _untouched_blocks(self) -> int:
+        if self.positional_embedding.requires_grad or not untouched(self.token_embedding):
+            return 0
+        return next((i for i, block in enumerate(self.blocks) if not untouched(block)), len(self.blocks))
 
     def _check(self, tokens: Tensor) -> None:
         longest = self.config.context_length
@@ -159,6 +221,26 @@ class TextTower(nn.Module):
 
             self._warned.update(new)
             log.warning("not in this backbone's reduced vocabulary, read as unknown: %s", ", ".join(words_of(new)))
+
+
+def like_lengths(lengths: Sequence[int], pass_tokens: int) -> list[tuple[int, int]]:
+    """Cut ascending lengths into ranges (first, last), so that padding every range to its longest costs least.
+
+    A range costs `pass_tokens` tokens beyond its own; none has more than LARGEST_PASS.
+    """
+    ends = [i for i in range(1, len(lengths) + 1) if i == len(lengths) or lengths[i] > lengths[i - 1]]
+    cheapest: dict[int, tuple[int, int]] = {0: (0, 0)}  # end of a range -> cost up to there, where the range begins
+    for last in ends:
+        cheapest[last] = min(
+            (cost + pass_tokens + (last - first) * lengths[last - 1], first) for first, (cost, _) in cheapest.items()
+        )
+    ranges: list[tuple[int, int]] = []
+    last = len(lengths)
+    while last:
+        first, most = cheapest[last][1], max(1, LARGEST_PASS // lengths[last - 1])
+        ranges = [(start, min(start + most, last)) for start in range(first, last, most)] + ranges
+        last = first
+    return ranges
 
 
 def _blocks(tower: str, width: int, layers: int, heads: int, switch: AdapterSwitch) -> nn.ModuleList:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,8 +13,26 @@ from petl_bench.models.sites import AdapterSwitch, LinearSite, Site
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """x * sigmoid(1.702 x), CLIP's activation; through SiLU, which keeps one tensor for backward instead of two."""
-    return F.silu(1.702 * x) * (1 / 1.702)
+    """x * sigmoid(1.702 x), CLIP's activation; through SiLU, whose factors cancel on the way back."""
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return F.silu(1.702 * x, inplace=True).mul_(1 / 1.702)
+    y: Tensor = _QuickGELU.apply(x)
+    return y
+
+
+class _QuickGELU(torch.autograd.Function):
+    """silu(1.702 x) / 1.702: keeps one tensor, and its backward pass is SiLU's alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        scaled = 1.702 * x
+        ctx.save_for_backward(scaled)
+        return F.silu(scaled).mul_(1 / 1.702)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (scaled,) = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(gradients[0], scaled)
 
 
 class Branch(Site):

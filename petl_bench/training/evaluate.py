@@ -1,4 +1,4 @@
-"""Score every test clip of one evaluation. B clips, V views, T frames, C classes, D embedding channels."""
+"""Score every test clip of one evaluation. C classes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from petl_bench.outcomes import ranks_of
 from petl_bench.setting import Evaluation
 from petl_bench.training.precision import autocast
 from petl_bench.training.text import class_tokens
+from petl_bench.training.video import EncodedBatch, encode
 from petl_bench.trial import EvaluationResult
 
 
@@ -29,7 +30,6 @@ class Scored:
     scores: np.ndarray
 
 
-@torch.no_grad()
 def evaluate(
     model: DualEncoder,
     evaluation: Evaluation,
@@ -42,11 +42,26 @@ def evaluate(
     device: torch.device,
     on_batch: Callable[[int], None],
 ) -> Scored:
-    """Score every clip of `batches`; `to_input` turns their uint8 frames into the model's input, on their device.
+    """Score every clip of `batches`, see `encode` and `score`."""
+    encoded = encode(model, batches, to_input=to_input, batch_size=batch_size, precision=precision, device=device)
+    return score(model, evaluation, encoded, template=template, precision=precision, device=device, on_batch=on_batch)
+
+
+@torch.no_grad()
+def score(
+    model: DualEncoder,
+    evaluation: Evaluation,
+    encoded: Iterable[EncodedBatch],
+    *,
+    template: str,
+    precision: str,
+    device: torch.device,
+    on_batch: Callable[[int], None],
+) -> Scored:
+    """Score every encoded clip among the classes of an evaluation.
 
     A clip's score is the mean over its views of the softmax of `logit_scale * cosine` (the protocol of X-CLIP
-    and ViFi-CLIP). Views go through the model `batch_size` at a time, and of a clip that was scored only its scores
-    stay: memory does not grow with the number of clips, nor the device's with the number of views.
+    and ViFi-CLIP). Of a clip that was scored only its scores stay: memory hardly grows with the number of clips.
     """
     model.eval()
     tokens = class_tokens(model, evaluation.classes, template, device)
@@ -54,9 +69,11 @@ def evaluate(
         text = functional.normalize(model.encode_text(tokens).float(), dim=-1)
     parts: list[Scored] = []
     done = 0
-    for batch in batches:
-        scores = _scores(model, batch.frames, text, to_input, batch_size, precision, device)
-        parts.append(Scored(batch.rows, batch.clips, batch.labels.tolist(), scores))
+    for batch in encoded:
+        video = functional.normalize(batch.features.float(), dim=-1)
+        of_views = (model.logit_scale.float() * video @ text.T).softmax(dim=-1)
+        scores = of_views.mean(dim=1).cpu().numpy().astype(np.float32)
+        parts.append(Scored(batch.rows, batch.clips, batch.labels, scores))
         done += len(batch.clips)
         on_batch(done)
     return joined(parts, len(evaluation.classes))
@@ -70,29 +87,6 @@ def joined(parts: Sequence[Scored], classes: int) -> Scored:
     labels = [label for part in parts for label in part.labels]
     order = sorted(range(len(rows)), key=rows.__getitem__)
     return Scored([rows[i] for i in order], [clips[i] for i in order], [labels[i] for i in order], scores[order])
-
-
-def _scores(
-    model: DualEncoder,
-    frames: Tensor,
-    text: Tensor,
-    to_input: Callable[[Tensor], Tensor],
-    batch_size: int,
-    precision: str,
-    device: torch.device,
-) -> np.ndarray:
-    """Scores [B, C] of frames uint8 [B, V, T, 3, H, W]."""
-    views = frames.shape[1]
-    flat = frames.flatten(0, 1)
-    probabilities = []
-    for part in flat.split(batch_size):
-        video = to_input(part.to(device, non_blocking=True))
-        with autocast(device, precision):
-            features = model.encode_video(video)
-        logits = model.logit_scale.float() * functional.normalize(features.float(), dim=-1) @ text.T
-        probabilities.append(logits.softmax(dim=-1))
-    mean = torch.cat(probabilities).unflatten(0, (-1, views)).mean(dim=1)
-    return mean.cpu().numpy().astype(np.float32)
 
 
 def top_k_accuracy(labels: Sequence[int], scores: np.ndarray, k: int) -> float:

@@ -45,6 +45,7 @@ class Fit:
     device: torch.device
     checkpoint: Path
     notify: Notify
+    encode: Callable[[Tensor], Tensor]  #: what a batch's `frames` hold -> video features [B, D]
     select: Select | None = None
     pace: Pace = field(default_factory=lambda: Pace(30.0))
     stop: Stop = go_on
@@ -151,6 +152,7 @@ def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Ad
         lr=options.learning_rate,
         betas=(options.beta1, options.beta2),
         eps=options.adam_epsilon,
+        fused=True,
     )
 
 
@@ -237,7 +239,7 @@ def _train_step(
     loss_sum, correct = 0.0, 0
     for frames, labels in _micro_batches(run, batch):
         with autocast(run.device, run.options.precision):
-            video = run.model.encode_video(frames)
+            video = run.encode(frames)
         logits = _logits(run.model, video, leaf)
         loss = functional.cross_entropy(logits, labels)
         extra = run.method.loss(Step(run.model, video, leaf, logits, labels, run.descriptions))

@@ -22,11 +22,13 @@ from petl_bench.errors import DataError, TrialError, TrialStopped
 from petl_bench.method import Method
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
+from petl_bench.models.sites import untouched
 from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.setting import Setting, Task
 from petl_bench.training.checkpoint import load_adapter
 from petl_bench.training.distributed import Seat, Team
 from petl_bench.training.seeding import seed_everything
+from petl_bench.training.video import Remembered
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
 
@@ -49,6 +51,7 @@ class Job:
     task: Task
     loader: ClipLoader
     notes: list[str]
+    encoded: Remembered
     stop: Stop = go_on
     team: Team = field(default_factory=Team)  #: the processes that share the trial, once they have met
 
@@ -104,6 +107,7 @@ class Job:
             task=task,
             loader=_loader(trial, places, options, dataset, manifest, task, seat),
             notes=notes,
+            encoded=Remembered(keep=options.select != "last" and untouched(model.video)),
             stop=stop,
         )
 
@@ -256,6 +260,7 @@ def _loader(
         views=options.views,
         crops=options.crops,
         view_sampling=options.view_sampling,
+        train_views=options.train_views,
         decoder=trial.decoder,
         cache=ClipCache(places.cache / "clips"),
     )

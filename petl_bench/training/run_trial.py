@@ -8,7 +8,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,18 @@ from petl_bench.data.loading import ClipBatch
 from petl_bench.dataset import Sample
 from petl_bench.errors import DataError, TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
+from petl_bench.models.sites import untouched
 from petl_bench.models.tokenizer import overflow_count
 from petl_bench.records import ADAPTER
 from petl_bench.registry import load_plugin_file
 from petl_bench.setting import Evaluation
 from petl_bench.training.checkpoint import Pace, save_adapter
 from petl_bench.training.distributed import Seat, seat_of, team_of
-from petl_bench.training.evaluate import Scored, evaluate, evaluation_result, joined, top_k_accuracy
+from petl_bench.training.evaluate import Scored, evaluation_result, joined, score, top_k_accuracy
 from petl_bench.training.fit import Fit, fit
 from petl_bench.training.job import Job
 from petl_bench.training.text import class_tokens, description_features
+from petl_bench.training.video import encode
 from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, TrialResult, go_on
 
 
@@ -183,11 +186,13 @@ def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> 
             f"{job.trial.dataset}: none of the {len(train)} training clips is under {job.manifest.root}. "
             f"See: petl-bench data status {job.trial.dataset} --data-root DIR"
         )
+    batches, encode_clips = _training_clips(job, found)
     run = Fit(
         model=job.model,
         method=job.method,
         options=job.options,
-        batches=lambda epoch, start: _train_batches(job, found, epoch, start),
+        batches=batches,
+        encode=encode_clips,
         loader=job.loader,
         clips=len(found),
         tokens=class_tokens(job.model, job.task.train_classes, job.dataset.template, job.device),
@@ -207,9 +212,58 @@ def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> 
     return run.history, run.earlier_s
 
 
-def _train_batches(job: Job, found: Sequence[Sample], epoch: int, start: int) -> Iterator[ClipBatch]:
+def _training_clips(
+    job: Job, found: Sequence[Sample]
+) -> tuple[Callable[[int, int], Iterator[ClipBatch]], Callable[[torch.Tensor], torch.Tensor]]:
+    """The batches of an epoch from the k-th on, and what makes video features of their frames.
+
+    Where the video tower is left alone and views are fixed, every clip is read and encoded once, before the first
+    epoch, and batches hold features in the place of frames.
+    """
+    if job.options.train_views == "fixed" and untouched(job.model.video):
+        features = cache(partial(_fixed_features, job, found))
+        return partial(_feature_batches, job, found, features), lambda features: features
+    return partial(_frame_batches, job, found), job.model.encode_video
+
+
+def _frame_batches(job: Job, found: Sequence[Sample], epoch: int, start: int) -> Iterator[ClipBatch]:
     yield from job.loader.train_batches(found, epoch, job.options.batch_size, start=start)
     _share_findings(job)
+
+
+def _feature_batches(
+    job: Job, found: Sequence[Sample], features_once: Callable[[], dict[int, torch.Tensor]], epoch: int, start: int
+) -> Iterator[ClipBatch]:
+    features = features_once()
+    for planned_rows, planned in job.loader.train_cuts(len(found), epoch, job.options.batch_size)[start:]:
+        rows = [row for row in planned_rows if row in features]
+        yield ClipBatch(
+            frames=torch.stack([features[row] for row in rows]) if rows else torch.empty(0),
+            labels=torch.tensor([found[row].label for row in rows], dtype=torch.int64),
+            clips=[found[row].clip for row in rows],
+            rows=rows,
+            planned=planned,
+        )
+
+
+def _fixed_features(job: Job, found: Sequence[Sample]) -> dict[int, torch.Tensor]:
+    """Features [D] of the training clips that could be read, by their rows; the same in every process."""
+    own: dict[int, torch.Tensor] = {}
+    count, size = job.team.seat.count, job.options.eval_batch_size
+    batches = (replace(batch, frames=batch.frames.unsqueeze(1)) for batch in job.loader.fixed_batches(found, size))
+    for batch in encode(
+        job.model,
+        batches,
+        to_input=lambda frames: frames,
+        batch_size=size,
+        precision=job.options.precision,
+        device=job.device,
+    ):
+        own.update(zip(batch.rows, batch.features[:, 0].cpu(), strict=True))
+        job.notify(Progress(stage="loading", step=min(len(own) * count, len(found)), steps=len(found)))
+        job.stop_if_asked()
+    _share_findings(job)
+    return job.team.share({row: one for part in job.team.gather(own) for row, one in part.items()})
 
 
 def _share_findings(job: Job) -> None:
@@ -248,12 +302,12 @@ def _selection(job: Job, held_out: Sequence[Sample]) -> Any:
     if job.options.select == "val":
         evaluation = Evaluation("validation", job.task.train_classes, tuple(held_out))
 
-    def score(epoch: int) -> float:
+    def accuracy(epoch: int) -> float:
         scored = _score(job, evaluation)
         job.model.train()
         return job.team.share(top_k_accuracy(scored.labels, scored.scores, 1) if job.team.first else 0.0)
 
-    return score
+    return accuracy
 
 
 def _descriptions(job: Job) -> dict[str, torch.Tensor]:
@@ -298,14 +352,21 @@ def _score(job: Job, evaluation: Evaluation) -> Scored:
         job.notify(Progress(stage="evaluating", step=min(done * count, len(found)), steps=len(found)))
         job.stop_if_asked()
 
-    mine = evaluate(
+    size, precision = job.options.eval_batch_size, job.options.precision
+    encoded = encode(
+        job.model,
+        job.loader.test_batches(found, size),
+        to_input=job.loader.to_input,
+        batch_size=size,
+        precision=precision,
+        device=job.device,
+    )
+    mine = score(
         job.model,
         evaluation,
-        job.loader.test_batches(found, job.options.eval_batch_size),
-        to_input=job.loader.to_input,
+        job.encoded.of(evaluation.samples, encoded),
         template=job.dataset.template,
-        batch_size=job.options.eval_batch_size,
-        precision=job.options.precision,
+        precision=precision,
         device=job.device,
         on_batch=on_batch,
     )

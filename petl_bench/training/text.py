@@ -9,9 +9,7 @@ from torch import Tensor
 
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.tokenizer import tokenize
-
-#: Sentences per forward pass where no gradient is needed.
-BATCH = 256
+from petl_bench.models.towers import PreparedText
 
 
 def class_tokens(model: DualEncoder, classes: Sequence[str], template: str, device: torch.device) -> Tensor:
@@ -20,16 +18,22 @@ def class_tokens(model: DualEncoder, classes: Sequence[str], template: str, devi
 
 
 class TextFeatures:
-    """Text features of the training classes [C, D]: anew every step where the text tower trains, otherwise once."""
+    """Text features of the training classes [C, D]: anew every step where the text tower trains, otherwise once.
+
+    What stands before the first block that trains is computed once in either case.
+    """
 
     def __init__(self, model: DualEncoder, tokens: Tensor) -> None:
         self._model, self._tokens = model, tokens
+        self._prepared: PreparedText | None = None
         self._frozen: Tensor | None = None
 
     def __call__(self) -> Tensor:
         if self._frozen is not None:
             return self._frozen
-        features = self._model.encode_text(self._tokens)
+        if self._prepared is None:
+            self._prepared = self._model.prepare_text(self._tokens)
+        features = self._model.encode_text(self._prepared)
         if not features.requires_grad:
             self._frozen = features
         return features
@@ -56,5 +60,5 @@ def _class_means(
 ) -> Tensor:
     counts = [len(by_class[name]) for name in classes]
     tokens = tokenize([text for name in classes for text in by_class[name]], model.config.context_length).to(device)
-    features = torch.cat([model.encode_text(part) for part in tokens.split(BATCH)])
+    features = model.encode_text(tokens)
     return torch.stack([part.mean(dim=0) for part in features.split(counts)])

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import petl_bench as pb
-from petl_bench.models.adapters import kaiming_normal_
+from petl_bench.models.adapters import SpatioTemporalUp, kaiming_normal_
 from petl_bench.models.sites import Grid, from_volume, to_volume
 from tests.models.conftest import GOLDENS, part
 
@@ -125,3 +125,63 @@ def test_kaiming_normal_has_the_spread_of_its_fan_out() -> None:
     assert module[0].weight.std().item() == pytest.approx((2 / 4096) ** 0.5, rel=0.05)
     assert not module[0].bias.any() and not module[2].bias.any()
     assert module[2].weight.std().item() == pytest.approx((2 / (512 * 3)) ** 0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("cls", ["mean", "zero", "replicate"])
+@pytest.mark.parametrize(("joint", "layout"), [(True, "grid"), (True, "sequence"), (False, "grid")])
+def test_the_up_projection_in_one_pass_equals_the_linear_map_beside_conv3d(
+    joint: bool, layout: str, cls: str, kernel: int
+) -> None:
+    """Outputs and every gradient, also with `scaled=spatial` (a factor on the convolution)."""
+    torch.manual_seed(0)
+    grid, factor = Grid(4, 3, 2, joint), 2.5
+    up = SpatioTemporalUp(4, 12, cls=cls, layout=layout, temporal_scale=factor)
+    up.temporal = pb.TemporalConv(4, 12, kernel=kernel, cls=cls)
+    up.double()
+    tokens = torch.randn(2 if joint else 8, 25 if joint else 7, 4, dtype=torch.double, requires_grad=True)
+
+    def reference() -> Tensor:
+        conv, cls_token = up.temporal, tokens[:, :1]
+        read = Grid(4, 3, 2, joint) if layout == "grid" else None
+        volume = to_volume(tokens, read) if read else tokens[:, 1:].mT.reshape(2, 4, 4, 3, 2)
+        padding = (kernel // 2, 0, 0)
+        output = F.conv3d(volume, conv.weight, conv.bias, padding=padding, groups=4)
+        frames = cls_token.expand(-1, 4, -1) if joint else cls_token.view(2, 4, 4)
+        if cls == "replicate":
+            own = F.conv3d(frames.mT[..., None, None], conv.weight, conv.bias, padding=padding, groups=4)
+            own = own[..., 0, 0].mT
+        else:
+            own = output.mean((2, 3, 4))[:, None].expand(2, 4, 12) * (cls == "mean")
+        own = own.mean(1, keepdim=True) if joint else own.reshape(8, 1, 12)
+        beside = from_volume(output, read, own) if read else torch.cat([own, output.flatten(2).mT], dim=1)
+        return up.spatial(tokens) + factor * beside
+
+    ours, expected = up(tokens, grid), reference()
+    assert_close(ours, expected)
+    with torch.no_grad():
+        assert_close(up(tokens, grid), expected)
+    probe, inputs = torch.randn_like(expected), (tokens, *up.parameters())
+    assert_close(
+        torch.autograd.grad((ours * probe).sum(), inputs, materialize_grads=True),
+        torch.autograd.grad((expected * probe).sum(), inputs, materialize_grads=True),
+    )
+
+
+def test_the_up_projection_follows_autocast() -> None:
+    torch.manual_seed(0)
+    up, grid, tokens = SpatioTemporalUp(4, 12), Grid(4, 3, 2, True), torch.randn(2, 25, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = up(tokens, grid)
+    output.float().square().sum().backward()
+    assert output.dtype == torch.bfloat16
+    assert_close(output.float(), up(tokens, grid), atol=0.05, rtol=0.05)
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in up.parameters())
+
+
+def test_a_single_frame_has_no_neighbours() -> None:
+    torch.manual_seed(0)
+    up, grid, tokens = SpatioTemporalUp(4, 12), Grid(1, 3, 2, True), torch.randn(2, 7, 4)
+    conv = up.temporal
+    expected = up.spatial(tokens) + tokens.repeat_interleave(3, 2) * conv.weight[:, 0, 1, 0, 0] + conv.bias
+    assert_close(up(tokens, grid)[:, 1:], expected[:, 1:])

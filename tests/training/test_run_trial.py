@@ -319,3 +319,71 @@ def test_cuda_is_refused_where_there_is_none(make_trial: MakeTrial, places: Plac
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(TrialError, match="no CUDA device"):
         run(make_trial("zero_shot"), replace(places, device="cuda"), tmp_path)
+
+
+class Counting:
+    """Stands for `read_clip`, and counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, path: Path, choose: Choose, decoder: str) -> DecodedClip:
+        self.count += 1
+        return read_clip(path, choose, decoder)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    """How many clips were read; nothing is cached on disk."""
+    counting = Counting()
+    monkeypatch.setattr(job, "ClipRecipe", lambda **values: Recipe(**{**values, "cache": None, "read": counting}))
+    return counting
+
+
+def test_a_video_tower_that_is_left_alone_sees_every_clip_once(
+    make_trial: MakeTrial, places: Places, tmp_path: Path, reads: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"epochs": 3, "train_views": "fixed", "select": "best-on-test", "eval_every": 1}
+    trial = make_trial("text_adapter", {"bottleneck_dim": 8, "dropout": 0.5}, **options)
+    result = run(trial, places, tmp_path / "once")
+    assert reads.count == 12 + 6 + 6
+    monkeypatch.setattr("petl_bench.training.run_trial.untouched", lambda tower: False)
+    monkeypatch.setattr("petl_bench.training.job.untouched", lambda tower: False)
+    again = run(trial, places, tmp_path / "every time")
+    assert reads.count == 24 + 3 * 12 + 3 * 6 + 6 + 6
+    assert [row["train_accuracy"] for row in again.history] == [row["train_accuracy"] for row in result.history]
+    for name, evaluation in result.evaluations.items():
+        np.testing.assert_allclose(evaluation.scores, again.evaluations[name].scores, atol=1e-5)
+
+
+def test_features_of_fixed_views_do_not_depend_on_a_stop(
+    make_trial: MakeTrial, places: Places, tmp_path: Path, every_step: float
+) -> None:
+    trial = make_trial("text_adapter", {"bottleneck_dim": 8}, train_views="fixed")
+    whole = run(trial, places, tmp_path / "whole")
+
+    def stop_at(progress: Progress) -> None:
+        if progress.stage == "training" and progress.step == 4:
+            raise Killed
+
+    (tmp_path / "stopped").mkdir()
+    with pytest.raises(Killed):
+        run_trial(trial, places, tmp_path / "stopped", stop_at, checkpoint_seconds=every_step)
+    assert same(whole, run(trial, places, tmp_path / "stopped"))
+
+
+def test_clips_that_cannot_be_read_are_left_out_of_fixed_views(
+    make_trial: MakeTrial, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad: set[Path] = set()
+
+    def read(path: Path, choose: Choose, decoder: str) -> DecodedClip:
+        bad.update([path] if not bad else [])
+        if path in bad:
+            raise pb.DataError("broken")
+        return read_clip(path, choose, decoder)
+
+    monkeypatch.setattr(job, "ClipRecipe", lambda **values: Recipe(**{**values, "cache": None, "read": read}))
+    trial = make_trial("text_adapter", {"bottleneck_dim": 8}, train_views="fixed", bad_clips_allowed=0.5)
+    result = run(trial, places, tmp_path)
+    assert result.train_clips == {"expected": 12, "missing": 0, "unreadable": 1, "used": 11}
