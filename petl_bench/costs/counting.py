@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from petl_bench.costs import formula
+from petl_bench.models.adapters import SpatioTemporalUp
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.towers import TextTower, VideoTower
 from petl_bench.models.transformer import Attention
@@ -142,7 +143,7 @@ def _by_fvcore(model: DualEncoder, call: Callable[[Tensor], Tensor], argument: T
 
         analysis = FlopCountAnalysis(_Calling(model, call), (argument,))
         analysis.set_op_handle("aten::scaled_dot_product_attention", _traced_attention)
-        analysis.set_op_handle("aten::addcmul", _traced_elements)
+        analysis.set_op_handle("aten::addcmul", _traced_elements, "aten::addcmul_", _traced_elements)
         analysis.set_op_handle("aten::layer_norm", _nothing)  # fvcore counts this one of the element-wise operators
         macs, missed = int(analysis.total()), analysis.unsupported_ops()
     return macs, dict(sorted({**missed}.items()))
@@ -190,6 +191,7 @@ def _by_torch(call: Callable[[Tensor], Tensor], argument: Tensor) -> int:
     handles = {
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _dispatched_attention,
         torch.ops.aten.addcmul: _dispatched_elements,
+        torch.ops.aten.addcmul_: _dispatched_elements,
     }
     with FlopCounterMode(display=False, custom_mapping=handles) as counter:
         call(argument)
@@ -235,6 +237,11 @@ def _convolution(module: Any, inputs: Sequence[Tensor], output: Tensor) -> int:
     return output.numel() * math.prod(module.kernel_size) * (module.in_channels // module.groups)
 
 
+def _over_time(module: Any, inputs: Sequence[Tensor], output: Tensor) -> int:
+    """One product for the linear map and the middle tap, and a multiply-add for every other tap."""
+    return output.numel() * (module.spatial.in_features + module.temporal.kernel_size[0] - 1)
+
+
 def _self_attention(module: Any, inputs: Sequence[Tensor], output: Tensor) -> int:
     sequences, tokens, width = output.shape
     return 2 * sequences * tokens**2 * width
@@ -258,6 +265,7 @@ _RULES: dict[type, Callable[[Any, Sequence[Tensor], Tensor], int]] = {
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
     nn.Conv3d: _convolution,
+    SpatioTemporalUp: _over_time,
     Attention: _self_attention,
     VideoTower: _video_tower,
     TextTower: _text_tower,

@@ -224,6 +224,7 @@ class Passes:
             device=self._device,
             checkpoint=Path("checkpoint.pt"),
             notify=lambda progress: None,
+            encode=self._model.encode_video,
             pace=Pace(math.inf),
         )
 

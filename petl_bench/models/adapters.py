@@ -190,7 +190,7 @@ def _linear_over_time(
 
     h [B, N, C]; weight [out, C]; bias [out]; taps [out, kernel]; cls [B, 1, out]; output [B, N, out].
     """
-    if torch.is_autocast_enabled(h.device.type):
+    if not h.is_meta and torch.is_autocast_enabled(h.device.type):  # without data there is no autocast to ask for
         dtype = torch.get_autocast_dtype(h.device.type)
         h, weight, bias, taps, cls = (tensor.to(dtype) for tensor in (h, weight, bias, taps, cls))
     if not torch.is_grad_enabled():
