@@ -18,8 +18,10 @@ def measure(benchmark: Any, variants: Mapping[str, Callable[[], object]], rounds
     """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(-1, rounds):  # the first round warms up
-        for name, run in variants.items():
-            spent = _seconds(run)
+        order = list(variants)
+        first = number % len(order)  # each is the first one in its turn: a place in the round must favour none
+        for name in order[first:] + order[:first]:
+            spent = _seconds(variants[name])
             if number >= 0:
                 seconds[name].append(spent)
     base, *others = variants

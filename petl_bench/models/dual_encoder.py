@@ -60,7 +60,7 @@ class DualEncoder(nn.Module):
         features: Tensor = self.text.finish(tokens) if isinstance(tokens, PreparedText) else self.text(tokens)
         return features
 
-    def prepare_text(self, tokens: Tensor) -> PreparedText:
+    def prepare_text(self, tokens: Tensor) -> Tensor | PreparedText:
         """The texts behind the embedding and the first blocks, as far as the attached method leaves these alone.
 
         For `encode_text` in every step of a training: only what may have changed is then computed again.

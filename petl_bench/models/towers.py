@@ -159,9 +159,13 @@ class TextTower(nn.Module):
         return self.finish(self._begin(tokens, 0))
 
     @torch.no_grad()
-    def prepare(self, tokens: Tensor) -> PreparedText:
-        """What stays the same while a method trains: the states of all texts before the first block that it touches."""
-        return self._begin(tokens, self._untouched_blocks())
+    def prepare(self, tokens: Tensor) -> Tensor | PreparedText:
+        """What stays the same while a method trains: the states of all texts before the first block that it touches,
+        or the tokens where it touches the embedding."""
+        if self.positional_embedding.requires_grad or not untouched(self.token_embedding):
+            return tokens
+        touched = (i for i, block in enumerate(self.blocks) if not untouched(block))
+        return self._begin(tokens, next(touched, len(self.blocks)))
 
     def finish(self, prepared: PreparedText) -> Tensor:
         """Features [N, D] of prepared texts, in the order in which their tokens were given."""
@@ -196,11 +200,6 @@ class TextTower(nn.Module):
         order = end.argsort(stable=True)
         lengths = (end[order] + 1).tolist()
         return [order[first:last] for first, last in like_lengths(lengths, pass_tokens)]
-
-    def _untouched_blocks(self) -> int:
-        if self.positional_embedding.requires_grad or not untouched(self.token_embedding):
-            return 0
-        return next((i for i, block in enumerate(self.blocks) if not untouched(block)), len(self.blocks))
 
     def _check(self, tokens: Tensor) -> None:
         longest = self.config.context_length

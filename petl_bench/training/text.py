@@ -25,7 +25,7 @@ class TextFeatures:
 
     def __init__(self, model: DualEncoder, tokens: Tensor) -> None:
         self._model, self._tokens = model, tokens
-        self._prepared: PreparedText | None = None
+        self._prepared: Tensor | PreparedText | None = None
         self._frozen: Tensor | None = None
 
     def __call__(self) -> Tensor:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import petl_bench as pb
+from petl_bench.models.towers import like_lengths
 from petl_bench.registry import METHODS
 from petl_bench.training.evaluate import top_k_accuracy
 from petl_bench.training.fit import make_optimizer
@@ -55,6 +56,38 @@ def test_text_features_of_frozen_text_are_computed_once(name: str, calls: int, m
     for _ in range(3):
         features()
     assert count == calls
+
+
+@pytest.mark.parametrize(
+    ("method", "hyper", "kept"),
+    [
+        ("full_finetune", {}, None),
+        ("text_adapter", {"bottleneck_dim": 8, "first_layer": 2}, 1),
+        ("lora", {"rank": 2}, 0),
+    ],
+)
+def test_text_behind_the_first_block_that_trains_has_the_same_features_and_gradients(
+    method: str, hyper: dict[str, int], kept: int | None
+) -> None:
+    torch.manual_seed(0)
+    model = pb.create_model(CONFIG)
+    pb.create_method(method, **hyper).attach(model.eval())
+    tokens = pb.tokenize(["a video of pour.", "a video of a long jump over sand.", "jump", "a video of pour."])
+    prepared = model.prepare_text(tokens)
+    assert (None if isinstance(prepared, torch.Tensor) else prepared.blocks) == kept
+    trained = [parameter for name, parameter in model.named_parameters() if parameter.requires_grad and "text" in name]
+    left, right = model.encode_text(prepared), model.encode_text(tokens)
+    torch.testing.assert_close(left, right)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(features.square().sum(), trained, allow_unused=True) for features in (left, right))
+    )
+
+
+def test_text_goes_in_passes_of_like_length_that_cost_least() -> None:
+    lengths = [7] * 30 + [8] * 200 + [9] + [13]
+    assert like_lengths(lengths, 16) == [(0, 30), (30, 230), (230, 232)]
+    assert like_lengths(lengths, 10**6) == [(0, 232)]
+    assert like_lengths([32] * 600, 16) == [(0, 256), (256, 512), (512, 600)]
 
 
 def test_top_k_counts_ties_against_the_label() -> None:
