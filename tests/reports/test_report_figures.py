@@ -78,7 +78,7 @@ def test_a_table_without_a_figure_names_those_with_one(tmp_path: Path) -> None:
         (["--all", "--output", "d", "--table", "tradeoff"], "leave out --table"),
         (["--all", "--output", "d", "--format", "csv"], "leave out --table and --format"),
         (["--all", "--output", "d", "--runs", "."], "no record of a finished trial"),
-        (["--table", "tradeoff", "--output", "."], "is a folder"),
+        (["--table", "tradeoff", "--output", ".", "--format", "csv"], "a folder holds the page"),
     ],
 )
 def test_wrong_use_is_one_clear_line_and_exit_2(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -95,8 +95,9 @@ def test_all_writes_every_table_and_figure_that_has_records(
     done = _report("--runs", str(tradeoff_example), "--all", "--output", str(folder))
     said = done.stderr.decode()
     assert done.returncode == 0, said
-    tables, figures = ("base2novel", "few_shot", "tradeoff"), ("few_shot", "tradeoff")
-    expected = {f"tables/{name}{suffixes[0]}" for name in tables for suffixes in FORMATS.values()}
+    tables, figures = ("ablation", "base2novel", "few_shot", "tradeoff"), ("few_shot", "tradeoff")
+    expected = {"index.html"}
+    expected |= {f"tables/{name}{suffixes[0]}" for name in tables for suffixes in FORMATS.values()}
     expected |= {f"figures/{name}{suffixes[0]}" for name in figures for suffixes in FIGURE_FORMATS.values()}
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == expected
     assert "left out zero_shot: no zero_shot_transfer record here" in said
