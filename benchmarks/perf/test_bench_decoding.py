@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import psutil
 import pytest
 import torch
 
+from benchmarks.perf.interleaved import measure
 from petl_bench.data.clip_cache import ClipCache
 from petl_bench.data.clip_preparation import ClipRequest, Recipe, prepare
 from petl_bench.data.decoding import read_clip
@@ -26,6 +28,7 @@ from petl_bench.dataset import Augmentation
 DECODERS = ["decord", "pyav"] if importlib.util.find_spec("decord") else ["pyav"]
 RECIPE = Recipe(num_frames=8, size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 MIB = 2**20
+UCF101 = sorted(Path(os.environ.get("PETL_BENCH_REAL_DATA", "nowhere")).glob("ucf101_six/**/*.avi"))
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,25 @@ def test_a_test_clip_from_the_cache(benchmark: Any, clip: Path, tmp_path: Path, 
     torch.set_num_threads(1)
     recipe = replace(RECIPE, cache=ClipCache(tmp_path, memory_bytes=memory_bytes))
     assert benchmark(prepare, recipe, ClipRequest("clip", clip, 0)).frames.shape == (1, 8, 3, 224, 224)
+
+
+@pytest.mark.skipif(not UCF101, reason="PETL_BENCH_REAL_DATA names no folder with ucf101_six")
+def test_frames_of_ucf101_clips_from_the_cache_and_from_their_files(benchmark: Any, tmp_path: Path) -> None:
+    """The eight frames of an evaluation, from the cache on disk and from the AVI. To reach: 10 times faster."""
+    cache = ClipCache(tmp_path)
+    for path in UCF101[:12]:
+        prepare(replace(RECIPE, cache=cache), ClipRequest(path.name, path, 0))
+    entries = [file.stem for file in tmp_path.glob("*/*")]
+    assert len(entries) == 12
+
+    def from_cache() -> None:
+        assert all(cache.get(entry, remember=False) is not None for entry in entries)
+
+    def from_files() -> None:
+        for path in UCF101[:12]:
+            read_clip(path, lambda count: single_view_indices(count, 8), "auto")
+
+    measure(benchmark, {"cache": from_cache, "files": from_files})
 
 
 def test_a_tiny_training_clip_from_memory(benchmark: Any, tiny: Path, tmp_path: Path) -> None:
