@@ -139,7 +139,7 @@ def test_drill(cluster: LocalCluster, clips: Path, tmp_path: Path, capsys: pytes
 def test_near_its_time_limit_a_trial_writes_a_checkpoint_and_goes_on(
     cluster: LocalCluster, clips: Path, tmp_path: Path
 ) -> None:
-    comparison = Comparison(tmp_path / "c", cluster, clips, seeds="0", epochs="16", pause="0.4")
+    comparison = Comparison(tmp_path / "c", cluster, clips, seeds="0", epochs="16", pause="0.9")
     profile = comparison.profile(time_min=1, grace_s=30, attempts=2)
     comparison.run(tmp_path / "slurm", "--launcher", "slurm", "--profile", str(profile))
     Comparison(tmp_path / "quick", cluster, clips, seeds="0", epochs="16").run(tmp_path / "local")
