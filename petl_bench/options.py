@@ -99,6 +99,8 @@ def _parse(kind: Any, text: str, label: str) -> Any:
         return None if text.lower() in ("none", "") else _parse(_not_none(kind), text, label)
     if typing.get_origin(kind) is tuple:
         return tuple(_parse(typing.get_args(kind)[0], part.strip(), label) for part in text.split(",") if part.strip())
+    if typing.get_origin(kind) is Literal:  # its values may be numbers
+        return _coerce(kind, next((one for one in typing.get_args(kind) if str(one) == text), text), label)
     return _coerce(kind, text, label)
 
 

@@ -8,22 +8,22 @@ from typing import Any
 
 from petl_bench.comparison import text_of
 
+#: The setting of what `petl-bench cost` records (`petl_bench.costs.recording.SETTING`), which `run` cannot make.
+_MEASURED = "cost"
+
 
 def commands_of(trials: Sequence[Mapping[str, Any]]) -> list[str]:
     """The commands for the trials of some records (the fields of `petl_bench.trial.Trial`); one for all seeds."""
-    measured = [trial for trial in trials if trial["setting"] == "cost"]
+    commands: list[str] = []
     seeds: dict[tuple[str, ...], list[int]] = {}
     for trial in trials:
-        if trial in measured:
-            continue
-        seeds.setdefault(tuple(_flags(trial)), []).append(trial["seed"])
-    return [
-        *(
-            shlex.join(["petl-bench", "run", *flags, "--seeds", ",".join(map(str, sorted(found)))])
-            for flags, found in seeds.items()
-        ),
-        *(shlex.join(["petl-bench", "cost", *_cost_flags(trial)]) for trial in measured),
-    ]
+        if trial["setting"] == _MEASURED:
+            commands.append(shlex.join(["petl-bench", "cost", *_cost_flags(trial)]))
+        else:
+            seeds.setdefault(tuple(_flags(trial)), []).append(trial["seed"])
+    for flags, found in seeds.items():
+        commands.append(shlex.join(["petl-bench", "run", *flags, "--seeds", ",".join(map(str, sorted(found)))]))
+    return commands
 
 
 def _cost_flags(trial: Mapping[str, Any]) -> Iterator[str]:
@@ -50,13 +50,14 @@ def _flags(trial: Mapping[str, Any]) -> Iterator[str]:
         yield from ("--decoder", trial["decoder"])
     for plugin, values in _values(trial):
         for name, value in values.items():
-            if value is not None:
-                yield from ("--set", f"{plugin}.{name}={text_of(value)}")
+            yield from ("--set", f"{plugin}.{name}={text_of(value)}")
 
 
 def _values(trial: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Everything that was settled; where files lie only as far as it was said."""
     yield trial["method"], trial["hyper_parameters"]
     yield trial["setting"], trial["setting_options"]
     yield trial["dataset"], trial["dataset_options"]
     yield "training", trial["training"]
-    yield from trial.get("locations", {}).items()
+    for plugin, values in trial.get("locations", {}).items():
+        yield plugin, {name: value for name, value in values.items() if value is not None}

@@ -18,6 +18,7 @@ class Soup(Options):
     salt: float = hyper(0.1, "grams of salt", minimum=0.0)
     hot: bool = hyper(True, "served hot")
     kind: Literal["leek", "pea"] = hyper("pea", "which soup")
+    ladles: Literal[1, 3] = hyper(1, "ladles")
     extras: tuple[str, ...] = hyper(("bread",), "what goes with it")
     spoons: int | None = hyper(None, "spoons; none: all there are", minimum=1)
 
@@ -28,9 +29,16 @@ def test_defaults_and_values() -> None:
         "salt": 0.1,
         "hot": True,
         "kind": "pea",
+        "ladles": 1,
         "extras": ["bread"],
         "spoons": None,
     }
+
+
+def test_a_choice_of_numbers_is_read_from_text() -> None:
+    assert Soup.parse({"ladles": "3"}) == {"ladles": 3}
+    with pytest.raises(UsageError, match=r"soup.ladles=2: expected one of 1, 3"):
+        Soup.parse({"ladles": "2"})
 
 
 def test_parse_turns_texts_into_types() -> None:
@@ -40,6 +48,7 @@ def test_parse_turns_texts_into_types() -> None:
         "salt": 0.01,
         "hot": False,
         "kind": "leek",
+        "ladles": 1,
         "extras": ["a", "b"],
         "spoons": None,
     }

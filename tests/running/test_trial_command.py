@@ -1,0 +1,31 @@
+"""The commands that reports print run the very trials that they are printed for."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from petl_bench.cli.run import command as run
+from petl_bench.running.plan import plan
+from petl_bench.running.spec import Spec
+from petl_bench.trial_command import commands_of
+
+
+@pytest.mark.parametrize("setting", ["base2novel", "few_shot", "fully_supervised", "zero_shot_transfer"])
+def test_the_command_of_a_trial_plans_that_trial(setting: str, tmp_path: Path) -> None:
+    shots = (2,) if setting == "few_shot" else None
+    chosen = ("training.views=2", "training.crops=3", "lora.rank=2")
+    spec = Spec(methods=("zero_shot", "lora", "msta"), setting=setting, seeds=(0, 1), shots=shots, set=chosen)
+    jobs = plan(spec).jobs
+    commands = commands_of([asdict(job.trial) for job in jobs])
+    assert len(commands) <= len(jobs) / 2 + 1, "one for both seeds"
+    planned = ""
+    for command in commands:
+        done = CliRunner().invoke(run, [*shlex.split(command)[2:], "--output", str(tmp_path), "--dry-run"])
+        assert done.exit_code == 0, f"{command}: {done.output} {done.exception}"
+        planned += done.stdout
+    assert [job.trial.title for job in jobs if job.trial.key[:12] not in planned] == []
