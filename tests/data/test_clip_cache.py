@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from petl_bench.data.clip_cache import CachedClip, ClipCache
 
@@ -51,6 +53,21 @@ def test_a_damaged_entry_counts_as_absent_and_can_be_written_again(tmp_path: Pat
     assert cache.get("ab1") is None
     cache.put("ab1", entry())
     assert same(cache.get("ab1"), entry())
+
+
+@given(at=st.integers(0, 10_000), value=st.binary(min_size=1, max_size=12))
+def test_overwritten_bytes_are_noticed_wherever_they_are(
+    tmp_path_factory: pytest.TempPathFactory, at: int, value: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("cache")
+    cache = on_disk(folder)
+    cache.put("ab1", entry())
+    (file,) = files(folder)
+    data = file.read_bytes()
+    at %= len(data)
+    file.write_bytes(data[:at] + value + data[at + len(value) :])
+    found = cache.get("ab1")
+    assert found is None or np.array_equal(found.frames, entry().frames)
 
 
 def test_the_key_changes_with_the_file_and_with_how_it_is_decoded(tmp_path: Path) -> None:
