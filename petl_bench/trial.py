@@ -13,7 +13,7 @@ from typing import Any
 import petl_bench.setting
 
 #: Raised when the engine itself changes a trial's numbers (decoding, sampling, training loop, evaluation).
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,13 +29,17 @@ def create_model(
     else:
         backbone = BACKBONES.get(name)
         config, path = backbone.config, resolve_weights(backbone, weights).path
-    state = None if path is None else read_checkpoint(path)  # first: a bad file is told at once
-    model = DualEncoder(_changed(config, config_changes))
-    if state is not None:
-        try:
-            model.load_published_state_dict(state)
-        except WeightsError as error:
-            raise error if str(path) in str(error) else WeightsError(f"{path}: {error}") from error
+    config = _changed(config, config_changes)
+    return DualEncoder(config) if path is None else _from_file(config, path)
+
+
+def _from_file(config: ViCLIPConfig, path: Path) -> DualEncoder:
+    state = read_checkpoint(path)  # first: a bad file is told at once
+    model = DualEncoder(config, initialise=False)
+    try:
+        model.load_published_state_dict(state)
+    except WeightsError as error:
+        raise error if str(path) in str(error) else WeightsError(f"{path}: {error}") from error
     return model
 
 

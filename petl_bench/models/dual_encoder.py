@@ -26,10 +26,10 @@ class DualEncoder(nn.Module):
 
     ViCLIP (Wang et al., "InternVid", ICLR 2024) where `config.joint_space_time`, else CLIP (Radford et al., ICML 2021)
     with a video's frame features averaged (Rasheed et al., "ViFi-CLIP", CVPR 2023). A new model has random weights,
-    drawn from torch's generator in CLIP's way.
+    drawn from torch's generator in CLIP's way; without `initialise` arbitrary ones, for whoever loads weights at once.
     """
 
-    def __init__(self, config: ViCLIPConfig) -> None:
+    def __init__(self, config: ViCLIPConfig, *, initialise: bool = True) -> None:
         super().__init__()
         _check(config)
         self.config = config
@@ -41,8 +41,9 @@ class DualEncoder(nn.Module):
         # ViCLIP divides similarities by a temperature, CLIP multiplies them with an exponential.
         initial = 0.01 if config.joint_space_time else math.log(1 / 0.07)
         self.temperature = nn.Parameter(torch.tensor(initial))
-        self.video.initialise()
-        self.text.initialise()
+        if initialise:
+            self.video.initialise()
+            self.text.initialise()
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Features [B, D], not normalised, of normalised frames [B, T, 3, H, W]. Raises UsageError for other shapes.

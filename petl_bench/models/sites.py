@@ -116,13 +116,18 @@ def untouched(module: nn.Module) -> bool:
     )
 
 
+class _Linear(nn.Linear):
+    def reset_parameters(self) -> None:
+        """Nothing: the model draws all its weights, or loads them."""
+
+
 class LinearSite(nn.Module):
     """A linear map of the backbone that a module may replace (LoRA); `base` is the backbone's own `nn.Linear`."""
 
     def __init__(self, in_features: int, out_features: int, switch: AdapterSwitch) -> None:
         super().__init__()
         self._switch = switch
-        self.base = nn.Linear(in_features, out_features)
+        self.base = _Linear(in_features, out_features)
         self.replacement: nn.Module | None = None
 
     def replace(self, module: nn.Module) -> None:

@@ -135,7 +135,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.config = config
         width = config.text_width
-        self.token_embedding = nn.Embedding(config.vocab_size, width)
+        self.token_embedding = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, width), freeze=False)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
         self.blocks = _blocks("text", width, config.text_layers, config.text_heads, switch)
         self.norm_final = nn.LayerNorm(width)
