@@ -155,7 +155,7 @@ def _read(file: Path) -> CachedClip | None:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(min(length, _LONGEST_HEADER)))
             frames = np.empty(header[_FRAMES]["shape"], np.uint8)
-            read = stream.readinto(memoryview(frames).cast("B"))  # at once: such a clip is far below 2 GiB
+            read = stream.readinto(frames.data.cast("B"))  # at once: such a clip is far below 2 GiB
         metadata = header["__metadata__"]
         if read != frames.nbytes or metadata["xxh3"] != _checksum(frames):
             return None

@@ -49,6 +49,7 @@ class ClipLoader:
     requested and cannot be read, iteration raises TrialError.
 
     `shard` is (r, n) in the r-th of n processes that share every batch: this one gets its rows r, r + n, ...
+    `pin` puts batches into page-locked memory, from which they get to a GPU faster.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ClipLoader:
         total_clips: int | None = None,
         unreadable: Mapping[str, str] | None = None,
         shard: tuple[int, int] = (0, 1),
+        pin: bool = False,
     ) -> None:
         self.paths = paths
         self.recipe = recipe
@@ -71,6 +73,7 @@ class ClipLoader:
         self.remarks: dict[str, str] = {}
         self._requested: set[str] = set()
         self._shard = shard
+        self._pin = pin
         self._pool = WorkerPool(recipe, workers, timeout_s) if workers > 0 else None
 
     def __enter__(self) -> ClipLoader:
@@ -142,7 +145,8 @@ class ClipLoader:
         self._refuse_too_many()
         outcomes = self._outcomes(self._request(samples[row], epoch) for rows, _ in cuts for row in rows)
         for rows, planned in cuts:
-            yield _collate(list(self._readable(zip(rows, islice(outcomes, len(rows)), strict=True))), planned)
+            read = self._readable(zip(rows, islice(outcomes, len(rows)), strict=True))
+            yield _collate(read, len(rows), planned, self._pin)
 
     def _readable(
         self, outcomes: Iterable[tuple[int, tuple[ClipRequest, PreparedClip | str]]]
@@ -193,11 +197,22 @@ def _permutation(count: int, seed: int, epoch: int) -> list[int]:
     return np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(count).tolist()
 
 
-def _collate(read: Sequence[tuple[int, ClipRequest, np.ndarray]], planned: int) -> ClipBatch:
+def _collate(read: Iterable[tuple[int, ClipRequest, np.ndarray]], room: int, planned: int, pin: bool) -> ClipBatch:
+    """A batch of at most `room` clips; each is copied as it comes, for its frames are valid until the next one."""
+    batch = torch.empty(0)
+    rows: list[int] = []
+    requests: list[ClipRequest] = []
+    for row, request, frames in read:
+        clip = torch.from_numpy(frames)
+        if not rows:
+            batch = torch.empty(room, *clip.shape, dtype=clip.dtype, pin_memory=pin)
+        batch[len(rows)] = clip
+        rows.append(row)
+        requests.append(request)
     return ClipBatch(
-        frames=torch.from_numpy(np.stack([frames for _, _, frames in read])) if read else torch.empty(0),
-        labels=torch.tensor([request.label for _, request, _ in read], dtype=torch.int64),
-        clips=[request.clip for _, request, _ in read],
-        rows=[row for row, _, _ in read],
+        frames=batch[: len(rows)],
+        labels=torch.tensor([request.label for request in requests], dtype=torch.int64),
+        clips=[request.clip for request in requests],
+        rows=rows,
         planned=planned,
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from petl_bench.data.clip_preparation import ClipRequest, PreparedClip, Recipe, prepare, prepared_bytes
+from petl_bench.data.shared_frames import Place, SharedFrames, Written, write
 from petl_bench.errors import DataError
 from petl_bench.processes import clean_context, warnings_held_back
 
@@ -24,14 +25,20 @@ _CLIPS_PER_PROCESS = 1000
 _AHEAD_PER_PROCESS = 4
 _AHEAD_BYTES = 512 * 2**20
 
-#: Received bytes after which free memory is given back to the system.
-_TRIM_AFTER_BYTES = 32 * 2**20
-
 #: A process that is to end is killed after that time. SIGTERM does not reach it: a scheduler that ends a job may send
 #: one to every process, and the clip that dies of it would count as unreadable, in the next attempt as well.
 _DIES_WITHIN_S = 0.01
 
 _recipe: Recipe | None = None  # set once in every worker process
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A clip that is being prepared; `future` is None for one that is known to be bad."""
+
+    request: ClipRequest
+    future: Any
+    place: Place | None
 
 
 class WorkerPool:
@@ -42,31 +49,34 @@ class WorkerPool:
         self._workers = workers
         self._timeout_s = timeout_s
         self._pool: ProcessPool | None = None
+        self._memories: list[SharedFrames] = []
+        self._unused: list[SharedFrames] = []  #: those of them that no worker writes to
 
     def outcomes(
         self, requests: Iterable[ClipRequest], known_bad: Mapping[str, str]
     ) -> Iterator[tuple[ClipRequest, PreparedClip | str]]:
         """Every request with its clip, or with the reason why there is none, in the order of the requests.
 
-        Clips in `known_bad` are not tried; it may grow while this runs.
+        The frames of a clip are valid until the next one is asked for. Clips in `known_bad` are not tried; it may grow
+        while this runs. All requests are of training, or all of evaluation.
         """
-        waiting: deque[tuple[ClipRequest, Any]] = deque()
-        received = 0
+        waiting: deque[_Waiting] = deque()
+        memory, free = self._memory(), None
         try:
             for request in requests:
-                received += prepared_bytes(self._recipe, request)
-                if received > _TRIM_AFTER_BYTES:
-                    received = 0
-                    _give_memory_back()
-                waiting.append((request, None if request.clip in known_bad else self._schedule(request)))
+                free = self._places(memory, request) if free is None else free
+                waiting.append(self._begin(request, known_bad, free))
                 if len(waiting) > self._ahead(request):
-                    yield self._outcome(*waiting.popleft(), known_bad)
+                    yield from self._end(waiting.popleft(), known_bad, memory, free)
             while waiting:
-                yield self._outcome(*waiting.popleft(), known_bad)
+                yield from self._end(waiting.popleft(), known_bad, memory, free or [])
         finally:
-            for _, future in waiting:
-                if future is not None:
-                    future.cancel()
+            for one in waiting:
+                if one.future is not None:
+                    one.future.cancel()
+            # What nobody waits for any more may still be written: that memory is not used again.
+            if memory is not None and not waiting:
+                self._unused.append(memory)
 
     def close(self) -> None:
         """End the processes; what they are doing is given up."""
@@ -74,15 +84,54 @@ class WorkerPool:
             self._pool.stop()
             self._pool.join()
             self._pool = None
+        for memory in self._memories:
+            memory.close()
+        self._memories, self._unused = [], []
+
+    def _memory(self) -> SharedFrames | None:
+        """Where workers leave frames; None where the system cannot share memory so: then they send them."""
+        if self._unused:
+            return self._unused.pop()
+        try:
+            memory = SharedFrames(2 * _AHEAD_BYTES)
+        except OSError:
+            return None
+        self._memories.append(memory)
+        return memory
+
+    def _places(self, memory: SharedFrames | None, request: ClipRequest) -> list[Place]:
+        """One place for every clip that is being prepared, one for the clip in use, and some in reserve."""
+        if memory is None:
+            return []
+        return memory.places(prepared_bytes(self._recipe, request), 2 * self._ahead(request) + 1)
+
+    def _begin(self, request: ClipRequest, known_bad: Mapping[str, str], free: list[Place]) -> _Waiting:
+        if request.clip in known_bad:
+            return _Waiting(request, None, None)
+        place = free.pop() if free else None
+        return _Waiting(request, self._schedule(request, place), place)
+
+    def _end(
+        self, one: _Waiting, known_bad: Mapping[str, str], memory: SharedFrames | None, free: list[Place]
+    ) -> Iterator[tuple[ClipRequest, PreparedClip | str]]:
+        outcome = known_bad[one.request.clip] if one.future is None else self._outcome(one)
+        if isinstance(outcome, tuple):
+            assert memory is not None
+            assert one.place is not None
+            outcome = PreparedClip(memory.read(one.place, outcome[0]), outcome[1])
+        yield one.request, outcome
+        # Where a process was killed, its last writing may come late.
+        if one.place is not None and not isinstance(one.future.exception(), (TimeoutError, ProcessExpired)):
+            free.append(one.place)
 
     def _ahead(self, request: ClipRequest) -> int:
         fitting = _AHEAD_BYTES // prepared_bytes(self._recipe, request)
         return max(1, min(_AHEAD_PER_PROCESS * self._workers, fitting))
 
-    def _schedule(self, request: ClipRequest) -> Any:
+    def _schedule(self, request: ClipRequest, place: Place | None) -> Any:
         # The first clip starts threads and processes, which inherit this; see `_DIES_WITHIN_S`.
         with contextlib.nullcontext() if self._pool is not None else warnings_held_back():
-            return self._started().schedule(_work, args=(request,), timeout=self._timeout_s)
+            return self._started().schedule(_work, args=(request, place), timeout=self._timeout_s)
 
     def _started(self) -> ProcessPool:
         if self._pool is None:
@@ -96,29 +145,19 @@ class WorkerPool:
             CONSTS.term_timeout = _DIES_WITHIN_S
         return self._pool
 
-    def _outcome(
-        self, request: ClipRequest, future: Any, known_bad: Mapping[str, str]
-    ) -> tuple[ClipRequest, PreparedClip | str]:
-        if future is None:
-            return request, known_bad[request.clip]
+    def _outcome(self, one: _Waiting) -> PreparedClip | tuple[Written, str] | str:
+        path = one.request.path
         try:
-            return request, future.result()
+            prepared: PreparedClip | tuple[Written, str] = one.future.result()
         except DataError as error:
-            return request, str(error)
+            return str(error)
         except TimeoutError:
-            return request, f"cannot read {request.path}: gave up after {self._timeout_s:g} s"
+            return f"cannot read {path}: gave up after {self._timeout_s:g} s"
         except ProcessExpired as death:
-            return request, f"cannot read {request.path}: the worker process died (exit status {death.exitcode})"
+            return f"cannot read {path}: the worker process died (exit status {death.exitcode})"
         except CancelledError:
             raise RuntimeError("the loader was closed while its batches were being read") from None
-
-
-def _give_memory_back() -> None:
-    """Undo what clips do to the heap: each is received by a thread while the model's own memory comes and goes, and
-    glibc keeps the gaps, gigabytes of them after some thousand clips. Takes about a millisecond. Elsewhere than with
-    glibc this does nothing."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        return prepared
 
 
 def _start(recipe: Recipe) -> None:
@@ -127,6 +166,9 @@ def _start(recipe: Recipe) -> None:
     torch.set_num_threads(1)
 
 
-def _work(request: ClipRequest) -> PreparedClip:
+def _work(request: ClipRequest, place: Place | None) -> PreparedClip | tuple[Written, str]:
+    """The clip; or, where its frames could be left at the place, what was written and the remark."""
     assert _recipe is not None
-    return prepare(_recipe, request)
+    clip = prepare(_recipe, request)
+    written = None if place is None else write(clip.frames, place)
+    return clip if written is None else (written, clip.remark)

@@ -105,7 +105,7 @@ class Job:
             backbone_params=backbone_params,
             manifest=manifest,
             task=task,
-            loader=_loader(trial, places, options, dataset, manifest, task, seat),
+            loader=_loader(trial, places, options, dataset, manifest, task, seat, pin=device.type == "cuda"),
             notes=notes,
             encoded=Remembered(keep=options.select != "last" and untouched(model.video)),
             stop=stop,
@@ -248,6 +248,8 @@ def _loader(
     manifest: Manifest,
     task: Task,
     seat: Seat,
+    *,
+    pin: bool,
 ) -> ClipLoader:
     backbone = BACKBONES.get(trial.backbone)
     recipe = ClipRecipe(
@@ -274,4 +276,5 @@ def _loader(
         total_clips=len(clips),
         unreadable={clip: reason for clip, reason in manifest.quarantined.items() if clip in clips},
         shard=(seat.rank, seat.count),
+        pin=pin,
     )
