@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,13 +22,15 @@ from torch.utils.checkpoint import checkpoint
 import petl_bench as pb
 from benchmarks.perf.interleaved import measure
 from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.training.compilation import compile_video
 from petl_bench.training.text import TextFeatures
 
 PROMPTS = [f"a video of class number {index}." for index in range(26)]
 #: How many of the 400 prompts "a video of {class}." of Kinetics-400 have how many tokens.
 KINETICS_LENGTHS = {7: 34, 8: 245, 9: 96, 10: 12, 11: 6, 12: 4, 13: 3}
+MSTA_256 = {"consistency_weight": 0.0, "bottleneck_dim": 256}
 MSTA = {
-    "msta 256, 1-12": {"consistency_weight": 0.0, "bottleneck_dim": 256},
+    "msta 256, 1-12": MSTA_256,
     "msta 128, 8-12": {"consistency_weight": 0.0, "bottleneck_dim": 128, "first_layer": 8},
 }
 
@@ -73,6 +76,24 @@ def test_train_step(benchmark: Any, frames: Tensor) -> None:
         for name, model in models.items()
     }
     measure(benchmark, steps, rounds=4)
+
+
+@pytest.mark.timeout(1800)
+def test_compiled_blocks(benchmark: Any, frames: Tensor, tmp_path: Path) -> None:
+    """training.compile, for one clip of 8 frames, once compiled: inference of the frozen model, a step of msta."""
+    frozen, msta = (
+        [carrying(name, **hyper) for _ in range(2)] for name, hyper in (("zero_shot", {}), ("msta", MSTA_256))
+    )
+    for model in (frozen[1], msta[1]):
+        compile_video(model, torch.device("cpu"), tmp_path)
+
+    def encode(model: DualEncoder) -> None:
+        with torch.inference_mode():
+            model.eval().encode_video(frames)
+
+    steps = [partial(_step, model.train(), _text(model), lambda model: model.encode_video(frames)) for model in msta]
+    measure(benchmark, {"inference": partial(encode, frozen[0]), "inference, compiled": partial(encode, frozen[1])})
+    measure(benchmark, {"msta step": steps[0], "msta step, compiled": steps[1]}, rounds=4)
 
 
 @pytest.mark.timeout(1800)

@@ -36,11 +36,13 @@ class FoundFile:
     """A clip's file or folder of frames: its absolute path as text, its size in bytes, and its fingerprint.
 
     That is a hash of a file's size and its first and last 64 KiB, or of a folder's frames (see `folder_fingerprint`).
+    `stamp` changes with what is on disk.
     """
 
     place: str
     bytes: int
     fingerprint: str
+    stamp: tuple[int, ...]
 
     @property
     def path(self) -> Path:
@@ -77,7 +79,10 @@ class Fingerprints:
         readable = {path: entry for path, entry in entries.items() if entry is not None}
         if any(known.get(path) is not entry for path, entry in readable.items()):
             self._store(known | readable)
-        found = {path: FoundFile(f"{self._root}/{path}", entry[1], entry[2]) for path, entry in readable.items()}
+        found = {
+            path: FoundFile(f"{self._root}/{path}", entry[1], entry[2], tuple(entry[0]))
+            for path, entry in readable.items()
+        }
         return found, refused
 
     def _read_all(
@@ -116,6 +121,20 @@ class Fingerprints:
             _log.warning("%s; fingerprints are not remembered", error)
 
 
+def are_unchanged(files: Sequence[FoundFile]) -> bool:
+    """Whether all files have their stamps still."""
+    blocks = [files[start : start + _BLOCK] for start in range(0, len(files), _BLOCK)]
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        return all(pool.map(lambda block: all(map(_is_unchanged, block)), blocks))
+
+
+def _is_unchanged(file: FoundFile) -> bool:
+    try:
+        return _stamp(file.place, os.stat(file.place)) == list(file.stamp)  # noqa: PTH116 - see `_entry`
+    except OSError:
+        return False
+
+
 def root_name(root: Path) -> str:
     """A short name of a data root, for files in the cache that belong to it."""
     return hashlib.sha256(str(root).encode()).hexdigest()[:16]
@@ -124,13 +143,16 @@ def root_name(root: Path) -> str:
 def _entry(place: str, known: _Entry | None) -> _Entry:
     """The entry of a file or folder; the known one where its stamp is still right. Raises OSError."""
     status = os.stat(place)  # noqa: PTH116 - hundreds of thousands of files, and Path is slow
-    is_folder = stat.S_ISDIR(status.st_mode)
-    stamp = folder_stamp(Path(place)) if is_folder else [status.st_size, status.st_mtime_ns]
+    stamp = _stamp(place, status)
     if known is not None and known[0] == stamp:
         return known
-    if is_folder:
+    if stat.S_ISDIR(status.st_mode):
         return [stamp, *folder_fingerprint(Path(place), END_BYTES)]
     return [stamp, status.st_size, _fingerprint(place, status.st_size)]
+
+
+def _stamp(place: str, status: os.stat_result) -> list[int]:
+    return folder_stamp(Path(place)) if stat.S_ISDIR(status.st_mode) else [status.st_size, status.st_mtime_ns]
 
 
 def _fingerprint(place: str, size: int) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from petl_bench.cache import cache_folder
 from petl_bench.data.descriptions import described
-from petl_bench.data.manifest import Manifest, build_manifest
+from petl_bench.data.known_manifests import new_manifest
+from petl_bench.data.manifest import Manifest
 from petl_bench.dataset import Annotations, Dataset
 from petl_bench.errors import DataError, UsageError
 from petl_bench.method import Method
@@ -150,7 +151,7 @@ class DataOnThisMachine:
             raise UsageError(f"{dataset.name} is not part of petl-bench: say where its files are with --data-root DIR")
         if data_root is not None and not data_root.is_dir():
             raise DataError(f"--data-root {data_root}: no such folder")
-        manifest = build_manifest(dataset, dataset.root(data_root), cache_folder())
+        manifest = new_manifest(dataset, dataset.root(data_root), cache_folder())
         if not manifest.found and not self._rehearsal:
             raise DataError(
                 f"{dataset.name}: none of the {manifest.expected} clips that its lists name is under {manifest.root}. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import torch
 from petl_bench.data.clip_cache import ClipCache
 from petl_bench.data.clip_preparation import Recipe as ClipRecipe
 from petl_bench.data.descriptions import described
+from petl_bench.data.known_manifests import is_current, known_manifest, new_manifest
 from petl_bench.data.layout import canonical
 from petl_bench.data.loading import ClipLoader
-from petl_bench.data.manifest import Manifest, build_manifest
+from petl_bench.data.manifest import Manifest
 from petl_bench.dataset import Dataset, Sample
 from petl_bench.environment import describe_machine
 from petl_bench.errors import DataError, TrialError, TrialStopped
@@ -26,6 +28,7 @@ from petl_bench.models.sites import untouched
 from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.setting import Setting, Task
 from petl_bench.training.checkpoint import load_adapter
+from petl_bench.training.compilation import compile_video
 from petl_bench.training.distributed import Seat, Team
 from petl_bench.training.seeding import seed_everything
 from petl_bench.training.video import Remembered
@@ -78,8 +81,7 @@ class Job:
         dataset = DATASETS.get(trial.dataset)(**trial.dataset_options, **trial.locations.get(trial.dataset, {}))
         setting = SETTINGS.get(trial.setting)(**trial.setting_options)
         method = METHODS.get(trial.method)(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
-        manifest = _manifest(trial, dataset, places)
-        task = setting.task(manifest.annotations, trial.case)
+        manifest, task = _data(trial, dataset, setting, places)
         _check_descriptions(trial, method, dataset, task, manifest)
         model = create_model(trial.backbone, weights=_weights(trial, places))
         backbone_params = sum(parameter.numel() for parameter in model.parameters())
@@ -92,6 +94,9 @@ class Job:
             notes.append(f"{seat.count} processes shared every batch, on {device.type}")
         if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
             torch.manual_seed(_derived_seed(trial, seat.rank))
+        model.to(device)
+        if options.compile:
+            compile_video(model, device, places.cache)
         return cls(
             trial=trial,
             folder=folder,
@@ -101,7 +106,7 @@ class Job:
             dataset=dataset,
             setting=setting,
             method=method,
-            model=model.to(device),
+            model=model,
             backbone_params=backbone_params,
             manifest=manifest,
             task=task,
@@ -186,11 +191,27 @@ def _derived_seed(trial: Trial, rank: int = 0) -> int:
     return random.Random(f"{trial.seed}/{trial.split}/{trial.shots}{process}").getrandbits(31)
 
 
-def _manifest(trial: Trial, dataset: Dataset, places: Places) -> Manifest:
-    manifest = build_manifest(dataset, dataset.root(places.data_root), places.cache)
+def _data(trial: Trial, dataset: Dataset, setting: Setting, places: Places) -> tuple[Manifest, Task]:
+    """The files and the task as planned; looked up again only where this process does not know them, or they changed.
+
+    Raises DataError where the files are others than those planned.
+    """
+    root = dataset.root(places.data_root)
+    manifest = known_manifest(dataset, root, places.cache)
+    if manifest is not None and manifest.sha256 == trial.manifest_sha256:
+        task = setting.task(manifest.annotations, trial.case)
+        if is_current(manifest, _clips(task)):
+            return manifest, task
+    manifest = new_manifest(dataset, root, places.cache)
     if manifest.sha256 != trial.manifest_sha256:
         raise _changed(f"the files of {trial.dataset}", manifest.sha256, trial.manifest_sha256)
-    return manifest
+    return manifest, setting.task(manifest.annotations, trial.case)
+
+
+def _clips(task: Task) -> set[str]:
+    """Every clip that the task reads."""
+    samples = chain(task.train, *(evaluation.samples for evaluation in task.evaluations))
+    return {sample.clip for sample in samples}
 
 
 def _check_descriptions(trial: Trial, method: Method, dataset: Dataset, task: Task, manifest: Manifest) -> None:
@@ -266,8 +287,7 @@ def _loader(
         decoder=trial.decoder,
         cache=ClipCache(places.cache / "clips"),
     )
-    samples = [*task.train, *(sample for evaluation in task.evaluations for sample in evaluation.samples)]
-    clips = {sample.clip for sample in samples if sample.clip in manifest.found}
+    clips = {clip for clip in _clips(task) if clip in manifest.found}
     return ClipLoader(
         {clip: manifest.found[clip].path for clip in clips},
         recipe,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,10 +15,11 @@ import pytest
 import torch
 
 import petl_bench as pb
+from petl_bench.data import known_manifests
 from petl_bench.data.clip_preparation import Recipe
 from petl_bench.data.decoding import Choose, DecodedClip, read_clip
 from petl_bench.data.manifest import Manifest, build_manifest
-from petl_bench.errors import TrialError
+from petl_bench.errors import DataError, TrialError
 from petl_bench.registry import METHODS
 from petl_bench.training import job
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint
@@ -220,7 +222,7 @@ def test_quarantined_clips_leave_the_adapter_that_finding_them_bad_leaves(
     def with_quarantine(*arguments: object) -> Manifest:
         return replace(build_manifest(*arguments), quarantined=dict.fromkeys(bad, "of the scan"))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(job, "build_manifest", with_quarantine)
+    monkeypatch.setattr(job, "new_manifest", with_quarantine)
     opened: list[str] = []
 
     def reading(path: Path, choose: Choose, decoder: str) -> DecodedClip:
@@ -240,7 +242,33 @@ def test_quarantined_clips_leave_the_adapter_that_finding_them_bad_leaves(
 
     strict = make_trial("zero_shot", dataset={"path": str(some)}, bad_clips_allowed=0.0)
     with pytest.raises(TrialError, match=r"1 of 24 clips cannot be read.*test_8\.mp4: of the scan"):
-        run(strict, places, tmp_path / "strict")
+        run(strict, replace(places, cache=tmp_path / "cache"), tmp_path / "strict")
+
+
+def test_trials_of_a_process_look_for_the_files_once_but_notice_a_changed_clip(
+    squares: Path, make_trial: MakeTrial, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = tmp_path / "some"
+    shutil.copytree(squares, some)
+    trial = make_trial("zero_shot", dataset={"path": str(some)})
+    built = 0
+
+    def counted(*arguments: object) -> Manifest:
+        nonlocal built
+        built += 1
+        return build_manifest(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(known_manifests, "build_manifest", counted)
+    first = run(trial, places, tmp_path / "first")
+    assert same(first, run(trial, places, tmp_path / "second"))
+    assert built == 1
+    clip = some / "green_square" / "test_8.mp4"
+    os.utime(clip, (1, 1))  # looks changed, and is not
+    assert same(first, run(trial, places, tmp_path / "third"))
+    assert built == 2
+    clip.write_bytes((some / "red_square" / "test_8.mp4").read_bytes())
+    with pytest.raises(DataError, match="the files of folder changed since this trial was planned"):
+        run(trial, places, tmp_path / "fourth")
 
 
 def test_a_step_without_a_readable_clip_changes_nothing_but_keeps_its_place(
