@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from petl_bench.data.known_manifests import is_current, known_manifest, new_manifest
 from petl_bench.data.layout import scan
 from petl_bench.data.manifest import Manifest, build_manifest
-from petl_bench.registry import DATASETS
+from petl_bench.registry import DATASETS, SETTINGS
+from petl_bench.setting import Case
 
 CLASSES, CLIPS_EACH = 400, 625
 
@@ -57,3 +59,17 @@ def test_index_250000_files_warm(benchmark, root: Path, tmp_path: Path) -> None:
     build(root, tmp_path / "cache")
     manifest = benchmark.pedantic(build, args=(root, tmp_path / "cache"), rounds=3)
     assert len(manifest.found) == CLASSES * CLIPS_EACH
+
+
+def test_files_that_the_process_knows(benchmark, root: Path, tmp_path: Path) -> None:
+    """What every trial but the first one of a process does: ask whether its 56,400 clips are as they were."""
+    dataset, cache = DATASETS.get("folder")(path=str(root)), tmp_path / "cache"
+    annotations = new_manifest(dataset, root, cache).annotations
+    task = SETTINGS.get("few_shot")().task(annotations, Case(split="1", shots=16, seed=0))
+
+    def look() -> bool:
+        manifest = known_manifest(dataset, root, cache)
+        clips = {sample.clip for samples in (task.train, task.evaluations[0].samples) for sample in samples}
+        return manifest is not None and is_current(manifest, clips)
+
+    assert benchmark.pedantic(look, rounds=5)

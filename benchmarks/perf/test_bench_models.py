@@ -7,13 +7,17 @@ To reach: the video forward is no slower than the straight implementation beside
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import petl_bench as pb
+from benchmarks.perf.interleaved import measure
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.tokenizer import tokenize
 
@@ -110,6 +114,17 @@ def test_text_forward(benchmark: Any, model: DualEncoder, length: str) -> None:
     tokens = tokenize([*prompts, "a " * 30 if length == "whole context" else "a video of archery."])
     with torch.inference_mode():
         benchmark.pedantic(model.encode_text, (tokens,), rounds=5, warmup_rounds=1)
+
+
+def test_a_backbone_with_weights(benchmark: Any, model: DualEncoder, tmp_path: Path) -> None:
+    """From its file, and with random values drawn first, which the file then replaces."""
+    file = tmp_path / "weights.safetensors"
+    save_file(model.published_state_dict(), file)
+
+    def drawn_first() -> None:
+        DualEncoder(model.config).load_published_state_dict(load_file(file))
+
+    measure(benchmark, {"from its file": partial(pb.create_model, "viclip-b16", file), "drawn first": drawn_first})
 
 
 @pytest.mark.benchmark(group="tokenising 1,000 prompts")
