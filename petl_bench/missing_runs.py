@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from petl_bench.comparison import CaseKey, Comparison, Configuration, differences_in, text_of
+from petl_bench.trial_command import places_of
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class _Gap:
     values: tuple[str, ...]  #: the flags of everything else
 
     def command(self, setting: str) -> str:
-        flags = ["--methods", *_listed(self.methods), "--setting", setting, "--datasets", self.dataset, *self.model]
-        flags += ["--seeds", *_listed(self.seeds)]
+        flags = ["--methods", *_listed(self.methods), "--setting", setting, "--datasets", self.dataset]
+        flags += [*places_of(self.methods, self.dataset), *self.model, "--seeds", *_listed(self.seeds)]
         if any(self.splits):
             flags += ["--splits", *_listed(self.splits)]
         if any(self.shots):

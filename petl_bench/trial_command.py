@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from petl_bench.comparison import text_of
+from petl_bench.registry import DATASETS, METHODS
 
+#: What the user has to put in the place of these: records do not say where files lie on whatever machine.
+_DIR, _FILE = "DIR", "FILE.py"
 #: The setting of what `petl-bench cost` records (`petl_bench.costs.recording.SETTING`), which `run` cannot make.
 _MEASURED = "cost"
 
@@ -26,6 +29,14 @@ def commands_of(trials: Sequence[Mapping[str, Any]]) -> list[str]:
     return commands
 
 
+def places_of(methods: Sequence[str], dataset: str) -> list[str]:
+    """The flags that say where files lie, with words for the user to replace: `--data-root DIR` for a data set that
+    needs it, `--plugin FILE.py` where a method is not installed."""
+    needs_root = dataset in DATASETS.names() and DATASETS.get(dataset).needs_root
+    plugins = [method for method in methods if method not in METHODS.names()]
+    return [*(["--data-root", _DIR] if needs_root else []), *(["--plugin", _FILE] if plugins else [])]
+
+
 def _cost_flags(trial: Mapping[str, Any]) -> Iterator[str]:
     options = trial["setting_options"]
     yield from ("--methods", trial["method"], "--backbone", trial["backbone"])
@@ -39,7 +50,8 @@ def _cost_flags(trial: Mapping[str, Any]) -> Iterator[str]:
 
 def _flags(trial: Mapping[str, Any]) -> Iterator[str]:
     yield from ("--methods", trial["method"], "--setting", trial["setting"])
-    yield from ("--datasets", trial["dataset"], "--backbone", trial["backbone"])
+    yield from ("--datasets", trial["dataset"], *places_of([trial["method"]], trial["dataset"]))
+    yield from ("--backbone", trial["backbone"])
     if trial["weights"] != "packaged":
         yield from ("--weights", trial["weights"])
     if trial["split"]:

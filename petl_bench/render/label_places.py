@@ -21,6 +21,8 @@ _RINGS = 6
 _ROUNDS = 6
 #: What an area costs outside the frame, over a label or a point, and over a line.
 _OUTSIDE, _COVERED, _CROSSED = 50.0, 10.0, 3.0
+#: What it costs that two labels touch at all: more than the farthest place.
+_TOUCHED = 200.0
 
 
 def place(
@@ -46,7 +48,8 @@ def place(
     chosen: dict[int, np.ndarray] = {}
     for index in list(range(len(anchors))) * _ROUNDS:
         others = [box for other, box in chosen.items() if other != index]
-        costs = own[index] + _COVERED * _shared(choices[index], others).sum(-1)
+        shared = _shared(choices[index], others)
+        costs = own[index] + (_COVERED * shared + _TOUCHED * (shared > 0)).sum(-1)
         chosen[index] = choices[index, np.argmin(costs)]
     return [(float(left), float(bottom), float(right), float(top)) for left, bottom, right, top in chosen.values()]
 

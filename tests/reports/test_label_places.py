@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from petl_bench.render.label_places import place
@@ -38,6 +38,7 @@ _ANCHORS = st.lists(st.tuples(st.floats(20, 230), st.floats(20, 160)), min_size=
 
 
 @given(_ANCHORS)
+@example([(83.0, 78.0), (43.5, 71.0)])  # a small overlap was once cheaper than another place
 def test_a_few_labels_never_cover_one_another_and_stay_inside(anchors: list[tuple[float, float]]) -> None:
     boxes = place(anchors, [(40.0, 8.0)] * len(anchors), FRAME)
     assert all(_shared(one, other) < 1e-6 for one, other in itertools.combinations(boxes, 2))

@@ -29,3 +29,12 @@ def test_the_command_of_a_trial_plans_that_trial(setting: str, tmp_path: Path) -
         assert done.exit_code == 0, f"{command}: {done.output} {done.exception}"
         planned += done.stdout
     assert [job.trial.title for job in jobs if job.trial.key[:12] not in planned] == []
+
+
+def test_where_files_lie_is_left_for_the_user_to_fill_in() -> None:
+    trial = asdict(plan(Spec(methods=("lora",), seeds=(0,))).jobs[0].trial)
+    (installed,) = commands_of([trial])
+    assert "DIR" not in installed
+    assert "--plugin" not in installed
+    (elsewhere,) = commands_of([{**trial, "method": "mine", "dataset": "ucf101"}])
+    assert "--datasets ucf101 --data-root DIR --plugin FILE.py --backbone" in elsewhere
