@@ -104,7 +104,8 @@ def test_commands_name_the_views_of_the_row_that_lacks_a_run(few_shot: Store, ru
     few_shot(70.0, "msta", dataset="ucf101")
     few_shot(69.0, "msta", dataset="ucf101", training={"views": 1, "crops": 1})
     start = (
-        "petl-bench run --methods msta --setting few_shot --datasets ucf101 --data-root DIR --backbone viclip-tiny --seeds 1 "
+        "petl-bench run --methods msta --setting few_shot --datasets ucf101 --data-root DIR "
+        "--backbone viclip-tiny --seeds 1 "
         "--splits 1 --shots 2 --set few_shot.draws=auto"
     )
     assert table_of(runs, "few_shot").commands == (
@@ -122,7 +123,8 @@ def test_one_command_fills_several_shots_splits_and_methods(few_shot: Store, run
     assert table_of(runs, "few_shot").commands == (
         "petl-bench run --methods zero_shot --setting few_shot --datasets motion --backbone viclip-tiny --seeds 0 "
         "--splits 1 --shots 2 --set few_shot.draws=auto --set training.views=1 --set training.crops=1",
-        "petl-bench run --methods lora,msta --setting few_shot --datasets ucf101 --data-root DIR --backbone viclip-tiny --seeds 0 "
+        "petl-bench run --methods lora,msta --setting few_shot --datasets ucf101 --data-root DIR "
+        "--backbone viclip-tiny --seeds 0 "
         "--splits 1,2 --shots 2,4 --decoder pyav --set few_shot.draws=auto --set training.views=5 "
         "--set training.crops=3",
     )

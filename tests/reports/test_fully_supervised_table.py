@@ -46,7 +46,8 @@ def test_the_command_names_setting_split_and_views(fully_supervised_example: Pat
     values = {"setting": "fully_supervised", "shots": None, "hyper_parameters": {}, "training": training}
     keep({"top1": 60.0, "top5": 80.0}, "zero_shot", dataset="k400", **values)
     assert table_of(fully_supervised_example, "fully_supervised").commands == (
-        "petl-bench run --methods zero_shot --setting fully_supervised --datasets ssv2 --data-root DIR --backbone viclip-tiny "
+        "petl-bench run --methods zero_shot --setting fully_supervised --datasets ssv2 --data-root DIR "
+        "--backbone viclip-tiny "
         "--seeds 0 --splits 1 --set training.views=2 --set training.crops=3",
     )
 

@@ -156,7 +156,8 @@ def test_commands_carry_source_and_splits(transfer: Store, runs: Path) -> None:
         transfer(40.0, "zero_shot", split=split, source="folder")
     transfer(51.0, "msta", split="1", source="folder", source_values=where)
     assert table_of(runs, "zero_shot").commands == (
-        "petl-bench run --methods msta --setting zero_shot_transfer --datasets ucf101 --data-root DIR --backbone viclip-tiny --seeds 0 "
+        "petl-bench run --methods msta --setting zero_shot_transfer --datasets ucf101 --data-root DIR "
+        "--backbone viclip-tiny --seeds 0 "
         "--splits 2,3 --set zero_shot_transfer.source=folder --set folder.base_classes=a,b "
         "--set folder.path=/data/mine",
     )
