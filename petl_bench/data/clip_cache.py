@@ -160,7 +160,7 @@ def _read(file: Path) -> CachedClip | None:
         if read != frames.nbytes or metadata["xxh3"] != _checksum(frames):
             return None
         return CachedClip(frames, metadata["remark"])
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError, RecursionError):
         return None
 
 
