@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from torchvision.transforms.v2 import functional
 
 from benchmarks.perf.interleaved import measure
+from petl_bench.data import transforms
 from petl_bench.data.clip_cache import ClipCache
 from petl_bench.data.clip_preparation import ClipRequest, Recipe, prepare
 from petl_bench.data.decoding import Choose, DecodedClip, read_clip
@@ -76,6 +79,22 @@ def test_a_training_clip_from_file_to_tensor(benchmark: Any, clip: Path, jitter:
     torch.set_num_threads(1)
     recipe = replace(RECIPE, augmentation=Augmentation(jitter=jitter))
     assert benchmark(prepare, recipe, ClipRequest("clip", clip, 0, epoch=0)).frames.shape == (8, 3, 224, 224)
+
+
+def test_the_augmentation_of_a_training_clip_with_another_hue(benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With colour jitter in every clip, and with torchvision's turn of hues in the place of ours."""
+    torch.set_num_threads(1)
+    frames = np.random.default_rng(0).integers(0, 256, (8, 256, 340, 3), dtype=np.uint8)
+    jitter = Augmentation(jitter=1.0, grey=0.0)
+
+    def augment(hue: Callable[[torch.Tensor, float], torch.Tensor]) -> None:
+        monkeypatch.setattr(transforms, "_shift_hue", hue)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(20):
+            transforms.train_transform(frames, jitter, 224, RECIPE.mean, RECIPE.std, generator)
+
+    ours = transforms._shift_hue
+    measure(benchmark, {"ours": partial(augment, ours), "torchvision's hue": partial(augment, functional.adjust_hue)})
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 256 * MIB])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional as F
 
 from petl_bench.data import transforms
 from petl_bench.dataset import Augmentation
@@ -145,3 +146,15 @@ def test_shrinking_never_enlarges_and_leaves_evaluation_as_it_is() -> None:
     assert transforms.shrink(large, 37).shape == (4, 47, 37, 3)
     direct = transforms.test_views(large, 32, 1)
     assert torch.equal(transforms.test_views(transforms.shrink(large, 37), 32, 1), direct)
+
+
+@given(shift=st.floats(-0.5, 0.5), seed=st.integers(0, 100), levels=st.sampled_from([2, 5, 256]))
+@settings(deadline=None)
+def test_hues_turn_as_torchvision_turns_them(shift: float, seed: int, levels: int) -> None:
+    """With few levels many pixels are grey, or have two channels alike."""
+    generator = torch.Generator().manual_seed(seed)
+    video = torch.randint(0, levels, (2, 3, 16, 20), generator=generator) / (levels - 1)
+    expected = F.adjust_hue(video, shift)
+    turned = transforms._shift_hue(video, shift)
+    torch.testing.assert_close(turned, expected, atol=1e-5, rtol=0)
+    assert turned.min() >= 0 and turned.max() <= 1 + 1e-6
