@@ -44,18 +44,18 @@ def seeds(count: int) -> str:
 
 @pytest.mark.slow
 def test_a_comparison_has_the_numbers_of_the_local_launcher(cluster: LocalCluster, clips: Path, tmp_path: Path) -> None:
-    comparison = Comparison(tmp_path / "c", cluster, clips, seeds=seeds(TRIALS))
+    comparison = Comparison(tmp_path / "c", cluster, clips, seeds=seeds(12))
     said = comparison.run(
         tmp_path / "slurm", "--launcher", "slurm", "--profile", str(comparison.profile(trials_per_job=2))
     )
     comparison.run(tmp_path / "local", "--workers", "2")
-    assert len(numbers(tmp_path / "local")) == TRIALS
+    assert len(numbers(tmp_path / "local")) == 12
     assert numbers(tmp_path / "slurm") == numbers(tmp_path / "local")
-    assert "12 tasks" in said
+    assert "6 tasks" in said
     hosts = {node for line in cluster.ask("sacct", "-X", "-n", "-P", "-o", "NodeList").split() for node in [line]}
     assert {"n1", "n2", "n3"} <= hosts
     again = comparison.run(tmp_path / "slurm", "--launcher", "slurm", "--profile", str(comparison.profile()))
-    assert "24 done, 0 to run" in again
+    assert "12 done, 0 to run" in again
     assert "submitted" not in again
 
 
@@ -136,16 +136,18 @@ def test_drill(cluster: LocalCluster, clips: Path, tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_near_its_time_limit_a_trial_writes_a_checkpoint_and_goes_on(
     cluster: LocalCluster, clips: Path, tmp_path: Path
 ) -> None:
-    comparison = Comparison(tmp_path / "c", cluster, clips, seeds="0", epochs="16", pause="0.9")
-    profile = comparison.profile(time_min=1, grace_s=30, attempts=2)
+    """36 s of training in jobs of a minute, which are warned at least 30 s before their end, often much earlier."""
+    comparison = Comparison(tmp_path / "c", cluster, clips, seeds="0", epochs="10", pause="0.9")
+    profile = comparison.profile(time_min=1, grace_s=30, attempts=1)
     comparison.run(tmp_path / "slurm", "--launcher", "slurm", "--profile", str(profile))
-    Comparison(tmp_path / "quick", cluster, clips, seeds="0", epochs="16").run(tmp_path / "local")
+    Comparison(tmp_path / "quick", cluster, clips, seeds="0", epochs="10").run(tmp_path / "local")
     assert numbers(tmp_path / "slurm") == numbers(tmp_path / "local")
     reasons = [each["reason"] for each in attempts(tmp_path / "slurm")]
-    assert len(reasons) >= 3, "more starts than `attempts`: each got on"
+    assert len(reasons) >= 2, "more starts than `attempts`: each got on"
     assert any("time limit" in reason for reason in reasons)
 
 
