@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 import petl_bench as pb
 from benchmarks.perf.interleaved import measure
@@ -32,6 +33,14 @@ MSTA_256 = {"consistency_weight": 0.0, "bottleneck_dim": 256}
 MSTA = {
     "msta 256, 1-12": MSTA_256,
     "msta 128, 8-12": {"consistency_weight": 0.0, "bottleneck_dim": 128, "first_layer": 8},
+}
+
+#: torch's counter knows attention's operators on a GPU alone.
+ATTENTION_ON_CPU: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
+    ),
 }
 
 
@@ -76,6 +85,28 @@ def test_train_step(benchmark: Any, frames: Tensor) -> None:
         for name, model in models.items()
     }
     measure(benchmark, steps, rounds=4)
+
+
+@pytest.mark.timeout(1800)
+def test_flops_of_a_train_step(benchmark: Any, frames: Tensor) -> None:
+    """What the ratios of the steps would be if only FLOPs took time; in `extra_info`, and printed."""
+    models = {
+        "full fine-tuning": carrying("full_finetune"),
+        **{name: carrying("msta", **hyper) for name, hyper in MSTA.items()},
+        "lora 8": carrying("lora"),
+        "adaptformer 64": carrying("adaptformer"),
+    }
+    flops = {}
+    for name, model in models.items():
+        text = _text(model.train())
+        text()  # what is computed once is no part of a step
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
+            _step(model, text, lambda model: model.encode_video(frames))
+        flops[name] = counter.get_total_flops()
+        ratio = flops[name] / flops["full fine-tuning"]
+        benchmark.extra_info[f"{name} / full fine-tuning, FLOPs"] = ratio
+        print(f"\n{name} / full fine-tuning, FLOPs alone: {ratio:.3f}", end="")
+    benchmark.pedantic(lambda: None, rounds=1)
 
 
 @pytest.mark.timeout(1800)
