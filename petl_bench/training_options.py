@@ -35,7 +35,9 @@ class TrainingOptions(Options):
     )
     clip_grad_norm: float | None = hyper(None, "largest norm of the gradient; none: no clipping", minimum=0.0)
     precision: Precision = hyper("fp32", "fp32, or autocast to bf16 or fp16")
-    compile: bool = hyper(False, "the video tower goes through torch.compile: the same numbers up to rounding")
+    compile: bool = hyper(
+        False, "the video tower goes through torch.compile: the same numbers up to rounding, also after a stop"
+    )
     select: Select = hyper(
         "last",
         "which epoch is evaluated: the last, the best on held-out training clips, or on the test clips (marked)",

@@ -20,7 +20,12 @@ def compile_video(model: DualEncoder, device: torch.device, cache: Path) -> None
     Blocks of one shape share their compiled code, which is kept under `cache` for other trials. The text tower stays as
     it is: its passes have many lengths, and each would be compiled. Raises TrialError where nothing can be compiled for
     the device.
+
+    What is compiled depends on the sizes of batches in the order in which they come. So a trial that was stopped and
+    goes on may differ in the last bits from one that was not.
     """
+    # Code that earlier trials of this process had compiled counts towards a limit, beyond which nothing more is.
+    torch.compiler.reset()
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
     _try_out(device)
     for block in model.video.blocks:
