@@ -50,8 +50,8 @@ def run_trial(
     `stop` is asked after every training step and every evaluation batch. Where it gives a reason, TrialStopped is
     raised with it, in training after a checkpoint was written. The next call with the same trial and folder goes on
     from the newest checkpoint, and gives bit for bit the numbers of a trial that was never stopped (with
-    `training.compile`, up to rounding). Evaluations are not kept half-way. There is a checkpoint every `checkpoint_seconds` seconds as well, later where writing it takes
-    long.
+    `training.compile`, up to rounding). Evaluations are not kept half-way. There is a checkpoint every
+    `checkpoint_seconds` seconds as well, later where writing it takes long.
 
     `adapter` is the file of the trial that this one starts from (`trial.start_from`); such a trial only evaluates.
 
