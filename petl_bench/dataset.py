@@ -52,7 +52,8 @@ class Annotations:
     """What a data set's annotation files say. `train` and `test` map a split number (1, 2, 3) to its samples.
 
     `few_shot` maps (split, shots) to a published draw. `candidates` maps a test split to the labels that compete in it,
-    where those are not all classes (the three sets of 160 classes of Kinetics-600). `files` maps every file that was
+    where those are not all classes (the three sets of 160 classes of Kinetics-600). `groups` maps a clip to the group
+    that its list puts it in, for lists that say so (see `Dataset.group_of`). `files` maps every file that was
     read to its sha256. `defects` are the known ones of the lists that were read; they and `notes` (choices made while
     reading) stand in every record of this data set. `dataset` is filled in by `build_manifest`.
     """
@@ -63,6 +64,7 @@ class Annotations:
     few_shot: Mapping[tuple[int, int], tuple[Sample, ...]] = field(default_factory=dict)
     base_to_novel: HalfSplit | None = None
     candidates: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     defects: tuple[Defect, ...] = ()
     notes: tuple[str, ...] = ()
@@ -107,6 +109,13 @@ class Dataset(Options):
         name than the clip (times after a YouTube id), or where letter case tells clips apart.
         """
         return stem.casefold()
+
+    def group_of(self, clip: str) -> str:
+        """What a clip (as a list names it) shares with the clips that were cut from the same source video.
+
+        Clips of one group are not independent: intervals and tests draw whole groups. Default: every clip by itself.
+        """
+        return clip
 
     def root(self, data_root: Path | None) -> Path:
         """The folder that holds this data set's files. Raises DataError where there is none."""

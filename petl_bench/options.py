@@ -23,13 +23,22 @@ def hyper(
     maximum: float | None = None,
     unit: str = "",
     location: bool = False,
+    later: bool = False,
 ) -> Any:
     """Declare a field: its default, what it means, its limits (inclusive) and its unit.
 
     `location`: the field only says where files lie. It does not enter a trial's key; what the files hold must, by its
-    hash.
+    hash. `later`: the plugin has records from before this field was declared. While it has its default it enters
+    neither the key of a trial nor its record, so that those records stay what they are.
     """
-    metadata = {"meaning": meaning, "minimum": minimum, "maximum": maximum, "unit": unit, "location": location}
+    metadata = {
+        "meaning": meaning,
+        "minimum": minimum,
+        "maximum": maximum,
+        "unit": unit,
+        "location": location,
+        "later": later,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -51,7 +60,7 @@ class Options:
             setattr(self, field.name, value)
 
     def values(self) -> dict[str, Any]:
-        """The fields that decide results, and their values, as plain JSON types."""
+        """The fields that decide results, and their values, as plain JSON types; no `later` field at its default."""
         return self._values(location=False)
 
     def locations(self) -> dict[str, Any]:
@@ -59,8 +68,10 @@ class Options:
         return self._values(location=True)
 
     def _values(self, location: bool) -> dict[str, Any]:
-        fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        return {f.name: _plain(getattr(self, f.name)) for f in fields if f.metadata.get("location", False) == location}
+        fields = [f for f in dataclasses.fields(self) if f.metadata.get("location", False) == location]  # type: ignore[arg-type]
+        values = {f.name: _plain(getattr(self, f.name)) for f in fields}
+        unchanged = {f.name for f in fields if f.metadata.get("later") and values[f.name] == _plain(f.default)}
+        return {name: value for name, value in values.items() if name not in unchanged}
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ One folder per trial, `<runs>/trials/<key>/`:
 - `trial.json` everything that decided the numbers (`petl_bench.trial.Trial`);
 - `train_list.txt` the clips that trained, a `clip label` row each, labels as in the training classes; its sha256 stands
   in the record;
-- `predictions-<evaluation>.npz` per clip: `clips`, `labels` [N], `scores` float32 [N, C], and `classes` [C]; and what
-  follows from the scores, so that a report need not read them: `ranks` of the labels and `predicted` classes [N];
+- `predictions-<evaluation>.npz` per clip: `clips`, `labels` [N], `scores` float32 [N, C], and `classes` [C]; `groups`
+  [N] where the data set says which clips come from one source video; and what follows from the scores, so that a
+  report need not read them: `ranks` of the labels and `predicted` classes [N];
 - `details.json` the history by epoch, the whole environment, missing and unreadable clips with their reasons;
 - `record.json` small: metrics, marks, coverage, parameter counts, durations. It is written last and in one step, and is
   the sole proof that the trial is done.
@@ -148,6 +149,7 @@ def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
             f"{len(evaluation.labels)} labels and {len(evaluation.classes)} classes"
         )
     ranks = ranks_of(evaluation.labels, scores)
+    groups = {"groups": np.array(evaluation.groups, dtype=np.str_)} if evaluation.groups else {}
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -157,6 +159,7 @@ def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
         classes=np.array(evaluation.classes, dtype=np.str_),
         ranks=ranks.astype(np.int32),
         predicted=predicted_of(evaluation.labels, scores, ranks).astype(np.int32),
+        **groups,
     )
     return buffer.getvalue()
 

@@ -122,6 +122,7 @@ class EvaluationResult:
     top1: float  #: percent
     top5: float  #: percent
     expected: int  #: clips that the list names
+    groups: list[str] = field(default_factory=list)  #: of the clips, see `Dataset.group_of`; [] where none are known
     missing: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)  #: clip -> reason
 

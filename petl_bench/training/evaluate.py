@@ -97,9 +97,9 @@ def top_k_accuracy(labels: Sequence[int], scores: np.ndarray, k: int) -> float:
 
 
 def evaluation_result(
-    evaluation: Evaluation, scored: Scored, missing: list[str], unreadable: dict[str, str]
+    evaluation: Evaluation, scored: Scored, groups: list[str], missing: list[str], unreadable: dict[str, str]
 ) -> EvaluationResult:
-    """The record of one evaluation: accuracy over the scored clips, and what could not be scored."""
+    """The record of one evaluation: accuracy over the scored clips, their groups, and what could not be scored."""
     return EvaluationResult(
         classes=evaluation.classes,
         clips=scored.clips,
@@ -108,6 +108,7 @@ def evaluation_result(
         top1=top_k_accuracy(scored.labels, scored.scores, 1),
         top5=top_k_accuracy(scored.labels, scored.scores, 5),
         expected=len(evaluation.samples),
+        groups=groups,
         missing=missing,
         unreadable=unreadable,
     )

@@ -141,6 +141,11 @@ class Job:
             "used": expected - missing - unreadable,
         }
 
+    def groups(self, clips: Sequence[str]) -> list[str]:
+        """Which clips come from one source video: the group of each, from its list, else from its name."""
+        listed = self.manifest.annotations.groups
+        return [listed.get(clip) or self.dataset.group_of(clip) for clip in clips]
+
     def marks(self, evaluations: dict[str, EvaluationResult]) -> list[str]:
         marks = []
         if self.trial.weights == "random":

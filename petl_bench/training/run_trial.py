@@ -338,7 +338,8 @@ def _evaluate_all(job: Job, durations: dict[str, float]) -> dict[str, Evaluation
                 f"evaluation {evaluation.name!r} of {job.trial.dataset}: none of its {len(evaluation.samples)} clips "
                 f"could be scored ({len(missing)} missing, {len(unreadable)} unreadable)"
             )
-        results[evaluation.name] = evaluation_result(evaluation, scored, missing, unreadable)
+        groups = job.groups(scored.clips)
+        results[evaluation.name] = evaluation_result(evaluation, scored, groups, missing, unreadable)
     durations["evaluate"] = time.monotonic() - started
     return results
 
