@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_RUNS ?= runs/demo
 DEMO_REPORT ?= $(DEMO_RUNS)/report
 
-.PHONY: demo test install lint types contracts perf clean
+.PHONY: demo test install lint types contracts perf simulate clean
 
 # The stamp is older than pyproject.toml or constraints.txt when the environment must be brought up to date.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -38,6 +38,10 @@ contracts: install
 
 perf: install
 	$(BIN)/python -m pytest benchmarks/perf --benchmark-only
+
+# Level, power and coverage of intervals and tests, written into docs/statistics.md; under an hour on two cores.
+simulate: install
+	$(BIN)/python benchmarks/statistics/simulate.py
 
 clean:
 	rm -rf build dist *.egg-info

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from petl_bench.comparison import CaseKey, Comparison, Configuration
-from petl_bench.significance import Difference, difference, interval
+from petl_bench.registry import DATASETS
+from petl_bench.significance import Difference, Panel, difference, interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,31 +42,32 @@ class CellStatistics:
 
     def __init__(self, comparison: Comparison, outcomes: Outcomes) -> None:
         self._comparison, self._outcomes = comparison, outcomes
+        self._numbers: dict[str, int] = {}
+        self._units: dict[tuple[str, str], np.ndarray] = {}
 
     def interval(self, row: Configuration, measure: Measure) -> tuple[float, float] | None:
-        """The 95 % interval of a cell; None where its clips are not known."""
+        """The 95 % interval of a cell; None if its clips are not known."""
         sides = self._sides(measure, [row])
-        return None if sides is None else interval(sides[0])
+        return None if sides is None else interval(sides)
 
     def difference(self, a: Configuration, b: Configuration, measure: Measure) -> Difference | None:
         """The paired difference of two cells of a column, on the clips and seeds that both have; None without such."""
         sides = self._sides(measure, [a, b])
-        return None if sides is None else difference(*sides)
+        return None if sides is None else difference(sides)
 
-    def _sides(self, measure: Measure, rows: Sequence[Configuration]) -> list[list[list[Any]]] | None:
-        """For each row its sides, of panels on the clips and seeds that all rows have; None where there are none."""
+    def _sides(self, measure: Measure, rows: Sequence[Configuration]) -> list[list[Panel]] | None:
+        """The sides of a measure, with panels on the clips and seeds that all rows have; None if there are none."""
         places = [place for side in measure.sides for place in side if self._has(place, rows)]
         seeds = self._shared_seeds(places, rows)
         if not seeds:
             return None
-        found: list[list[list[Any]]] = [[] for _ in rows]
+        found = []
         for side in measure.sides:
-            panels = [self._panels(place, rows, seeds) for place in side if place in places]
+            panels = [self._panel(place, rows, seeds) for place in side if place in places]
             whole = [each for each in panels if each is not None]
             if not whole or len(whole) < len(panels):
                 return None
-            for index in range(len(rows)):
-                found[index].append([each[index] for each in whole])
+            found.append(whole)
         return found
 
     def _has(self, place: Place, rows: Sequence[Configuration]) -> bool:
@@ -75,22 +77,49 @@ class CellStatistics:
         sets = [self._comparison.seeds(row, place.case) for place in places for row in rows]
         return sorted(frozenset.intersection(*sets)) if sets else []
 
-    def _panels(self, place: Place, rows: Sequence[Configuration], seeds: Sequence[int]) -> list[Any] | None:
-        """One panel [S, N] for each row, on the clips that every row scored under every seed."""
+    def _panel(self, place: Place, rows: Sequence[Configuration], seeds: Sequence[int]) -> Panel | None:
+        """The rows on the clips that every one of them scored under every seed."""
         import numpy as np
 
         table: list[list[Outcome]] = []
+        trial = ""
         for row in rows:
             trials = {run.seed: run.trial for run in self._comparison.of(row, place.case)}
             outcomes = [self._outcomes.of(trials[seed], place.evaluation) for seed in seeds]
             known = [outcome for outcome in outcomes if outcome is not None]
             if len(known) < len(seeds):
                 return None
+            trial = trial or trials[seeds[0]]
             table.append(known)
         clips = _common_clips([outcome for known in table for outcome in known])
         if not len(clips):
             return None
-        return [np.stack([_ranks(outcome, clips) <= place.top for outcome in known]) for known in table]
+        ranks = np.stack([[_picked(outcome, clips, outcome.ranks) for outcome in known] for known in table])
+        first = table[0][0]
+        return Panel(ranks <= place.top, _picked(first, clips, self._unit_numbers(place, trial, first)))
+
+    def _unit_numbers(self, place: Place, trial: str, outcome: Outcome) -> np.ndarray:
+        """A number for every clip of an outcome, int64 [N]; clips of one group of a data set share theirs."""
+        import numpy as np
+
+        known = (trial, place.evaluation)
+        if known not in self._units:
+            dataset = place.case.dataset
+            groups = _groups_by_name(dataset, outcome.clips) if outcome.groups is None else outcome.groups
+            names, codes = np.unique(groups, return_inverse=True)
+            numbers = [self._numbers.setdefault(f"{dataset}/{name}", len(self._numbers)) for name in names]
+            self._units[known] = np.array(numbers)[codes]
+        return self._units[known]
+
+
+def _groups_by_name(dataset: str, clips: np.ndarray) -> np.ndarray:
+    """Groups of clips whose record holds none, since it is older than groups: from the clips' names."""
+    import numpy as np
+
+    if dataset not in DATASETS.names():
+        return clips
+    group_of = DATASETS.get(dataset)().group_of
+    return np.array([group_of(str(clip)) for clip in clips])
 
 
 def _common_clips(outcomes: Sequence[Outcome]) -> np.ndarray:
@@ -103,11 +132,12 @@ def _common_clips(outcomes: Sequence[Outcome]) -> np.ndarray:
     return clips
 
 
-def _ranks(outcome: Outcome, clips: np.ndarray) -> np.ndarray:
-    """The ranks of these clips, in their order."""
+def _picked(outcome: Outcome, clips: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values [N] of an outcome for these clips, in their order."""
     import numpy as np
 
     if np.array_equal(outcome.clips, clips):
-        return outcome.ranks
+        return values
     order = np.argsort(outcome.clips)
-    return outcome.ranks[order[np.searchsorted(outcome.clips, clips, sorter=order)]]
+    picked: np.ndarray = values[order[np.searchsorted(outcome.clips, clips, sorter=order)]]
+    return picked

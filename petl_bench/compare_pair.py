@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from petl_bench.cell_statistics import CellStatistics
 from petl_bench.comparison import Configuration, marks_of, row_labels
 from petl_bench.errors import UsageError, unknown
 from petl_bench.evidence import Evidence
+from petl_bench.pairwise import PairwiseTests
 from petl_bench.render import clean
-from petl_bench.significance import LEVEL, Difference, Needed, holm, needed
+from petl_bench.significance import LEVEL, Difference, Needed, needed
 from petl_bench.table import TableSource, mark_of
 from petl_bench.table_parts import Compared, Spot
 
@@ -21,7 +21,11 @@ _MOST_CLIPS = 100
 
 @dataclass(frozen=True)
 class Finding:
-    """A against B in one column of one table; `p_value` is Holm's, over all findings of one comparison."""
+    """A against B in one column of one table.
+
+    `p_value`: corrected for all `tests` of the table, every pair of rows in every column, as its signs are; with one
+    seed it is of these two runs alone, and not corrected.
+    """
 
     table: str
     column: str
@@ -29,12 +33,18 @@ class Finding:
     b: float
     difference: Difference
     p_value: float
+    tests: int
     reservations: tuple[str, ...]
 
     @property
-    def is_real(self) -> bool:
-        """Whether chance is an unlikely explanation, with all columns looked at."""
+    def is_told_apart(self) -> bool:
+        """Whether chance is an unlikely explanation, with all rows and columns looked at."""
         return self.p_value < LEVEL
+
+    @property
+    def is_real(self) -> bool:
+        """Whether that is a difference of the methods, which one seed never shows."""
+        return self.is_told_apart and self.difference.is_of_methods
 
 
 def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str) -> list[Finding]:
@@ -50,19 +60,16 @@ def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str)
         if compared is None:
             continue
         known |= set(_labels(compared).values())
+        assert evidence.outcomes is not None
+        tests = PairwiseTests(compared.comparison, [spot.measure for spot in compared.spots], evidence.outcomes)
         for one, other in _pairs(compared, a, b):
-            found += _of_pair(source.name, compared, evidence, one, other)
+            found += _of_pair(source.name, compared, tests, one, other)
     if not found:
         for name in (a, b):
             if name not in known:
                 raise unknown("row", name, known, "petl-bench report --table TABLE")
         raise UsageError(f"{a} and {b} have no clips and seeds in common here; run both with the same seeds")
-    corrected = holm([each.p_value for each in found])
-    return [_with_p(each, p_value) for each, p_value in zip(found, corrected, strict=True)]
-
-
-def _with_p(finding: Finding, p_value: float) -> Finding:
-    return Finding(**{**finding.__dict__, "p_value": p_value})
+    return found
 
 
 def _compared(source: TableSource, evidence: Evidence) -> Compared | None:
@@ -100,16 +107,17 @@ def _row(rows: Sequence[Configuration], labels: dict[Configuration, str], name: 
 
 
 def _of_pair(
-    table: str, compared: Compared, evidence: Evidence, one: Configuration, other: Configuration
+    table: str, compared: Compared, tests: PairwiseTests, one: Configuration, other: Configuration
 ) -> Iterator[Finding]:
-    assert evidence.outcomes is not None
-    statistics = CellStatistics(compared.comparison, evidence.outcomes)
-    for spot in compared.spots:
-        found = statistics.difference(one, other, spot.measure) if spot.measure is not None else None
+    for index, spot in enumerate(compared.spots):
+        found = tests.difference(index, one, other)
         a, b = spot.cell(one).value, spot.cell(other).value
-        if found is not None and isinstance(a, float) and isinstance(b, float):
-            column = f"{spot.column.group} {spot.column.label}".strip()
-            yield Finding(table, column, a, b, found, found.p_value, _reservations(compared, spot, one, other))
+        if found is None or not isinstance(a, float) or not isinstance(b, float):
+            continue
+        column = f"{spot.column.group} {spot.column.label}".strip()
+        p_value = tests.p_value(index, one, other) if found.is_of_methods else found.p_value
+        reservations = _reservations(compared, spot, one, other)
+        yield Finding(table, column, a, b, found, p_value, tests.count, reservations)
 
 
 def _reservations(compared: Compared, spot: Spot, one: Configuration, other: Configuration) -> tuple[str, ...]:
@@ -136,10 +144,9 @@ def in_words(found: Sequence[Finding], a: str, b: str) -> Iterator[str]:
 def _about(finding: Finding) -> Iterator[str]:
     found = finding.difference
     low, high = found.interval
-    verdict = "a real difference" if finding.is_real else "may be chance"
     yield (
         f"  {clean(finding.column)}: {found.value:+.1f} points ({finding.a:.1f} against {finding.b:.1f}), "
-        f"95 % interval {low:+.1f} to {high:+.1f}: {verdict} (p = {_p(finding.p_value)})"
+        f"95 % interval {low:+.1f} to {high:+.1f}: {_verdict(finding)} (p = {_p(finding.p_value)})"
     )
     if not finding.is_real:
         yield f"    {_to_settle(found, needed(found))}"
@@ -147,17 +154,23 @@ def _about(finding: Finding) -> Iterator[str]:
         yield f"    with a reservation: {reservation}"
 
 
+def _verdict(finding: Finding) -> str:
+    if finding.difference.is_of_methods:
+        return "a real difference" if finding.is_real else "may be chance"
+    return "these two runs differ on such clips" if finding.is_told_apart else "chance may explain these two runs"
+
+
 def _to_settle(found: Difference, more: Needed) -> str:
     """What would settle a difference of the size seen."""
     if abs(found.value) < 0.005:
         return "there is no difference to settle: the numbers are equal"
+    if found.seeds == 1:
+        return "to learn of the methods: the same with three seeds or more"
     ways = []
     if more.clips_factor is not None and more.clips_factor <= _MOST_CLIPS:
         ways.append(f"about {math.ceil(found.clips * max(1.0, more.clips_factor)):,} test clips (here {found.clips:,})")
     if more.seeds is not None:
         ways.append(f"about {more.seeds} seeds (here {found.seeds})")
-    elif found.seeds == 1:
-        ways.append("more seeds: one says nothing about others")
     if not ways and more.both_factor <= _MOST_CLIPS:
         ways.append(f"about {math.ceil(more.both_factor)} times both the clips and the seeds")
     if not ways:
@@ -177,13 +190,20 @@ def _answer(found: Sequence[Finding], a: str, b: str) -> Iterator[str]:
     if worse:
         yield f"{a} is worse than {b} on: {', '.join(worse)}."
     if not better and not worse:
-        yield f"These runs do not tell {a} and {b} apart."
-    first = found[0].difference
-    seeds = (
-        "one seed, so that this is about these two runs and not about the methods"
-        if first.seeds == 1
-        else (f"{first.seeds} seeds")
-    )
-    yield (
-        f"Paired on the same clips and seeds ({seeds}); p-values corrected (Holm) for {len(found)} columns; level 5 %."
-    )
+        yield f"These runs do not tell the methods {a} and {b} apart."
+    yield _of_seeds(found[0].difference.seeds)
+    tests = sum({each.table: each.tests for each in found}.values())
+    corrected = f"corrected (Holm) for {tests} tests, all pairs of rows in all columns" if tests else "not corrected"
+    yield f"Paired on the same clips and seeds; level 5 %, {corrected}."
+
+
+def _of_seeds(seeds: int) -> str:
+    """What so many seeds can tell."""
+    if seeds == 1:
+        return "One seed: this is about these two runs, and says nothing of the methods; run three seeds or more."
+    if seeds == 2:
+        return (
+            "Two seeds tell little: most real differences are missed, and up to one verdict in nine is a false alarm "
+            "if seeds matter much; run three seeds or more."
+        )
+    return f"{seeds} seeds."

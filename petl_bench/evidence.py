@@ -15,8 +15,8 @@ class Outcome:
     """One evaluation of one trial, clip by clip; N clips.
 
     `clips` [N] their names, `labels` int64 [N] and `predicted` int64 [N] index into `classes` [C]; `ranks` int64 [N] is
-    the place of the true class among the scores: 1 is right, at most 5 is right in the top-5. `groups` [N]: clips of one
-    group come from one source video and are not independent; None where no groups were stored.
+    the place of the true class among the scores: 1 is right, at most 5 is right in the top-5. `groups` [N]: clips of
+    one group come from one source video and are not independent; None if no groups were stored.
     """
 
     clips: np.ndarray

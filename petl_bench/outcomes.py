@@ -79,7 +79,7 @@ def read_outcome(path: Path) -> Outcome | None:
                 scores = arrays["scores"]
                 ranks = ranks_of(labels, scores)
                 predicted = predicted_of(labels, scores, ranks)
-            groups = arrays["groups"] if "groups" in arrays else None
+            groups = arrays.get("groups")
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     if not len(clips) == len(labels) == len(ranks) == len(predicted):

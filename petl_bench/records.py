@@ -149,7 +149,7 @@ def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
             f"{len(evaluation.labels)} labels and {len(evaluation.classes)} classes"
         )
     ranks = ranks_of(evaluation.labels, scores)
-    groups = {"groups": np.array(evaluation.groups, dtype=np.str_)} if evaluation.groups else {}
+    groups: dict[str, Any] = {"groups": np.array(evaluation.groups, dtype=np.str_)} if evaluation.groups else {}
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,

@@ -34,8 +34,8 @@ class Mark:
 #: Stands behind the best number of a column and group, and behind those that a test does not tell from it.
 ALIKE = "="
 ALIKE_MEANING = (
-    "a paired test on the same clips and seeds does not tell it from the best of its column and group "
-    "(5 %, Holm-corrected over the table)"
+    "no paired test on the same clips and seeds tells it from the best of its column and group (5 %, corrected for all "
+    "pairs and columns of the table; one seed tells no methods apart)"
 )
 
 #: The mark of numbers that no run gave, which are compared among themselves alone.

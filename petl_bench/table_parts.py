@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from petl_bench.cell_statistics import CellStatistics, Measure
+from petl_bench.cell_statistics import Measure
 from petl_bench.comparison import CaseKey, Comparison, Configuration, Run, marks_of, row_labels, scored
 from petl_bench.errors import UsageError
-from petl_bench.significance import LEVEL, holm
+from petl_bench.pairwise import PairwiseTests
 from petl_bench.statistics import Summary, summarise
 from petl_bench.table import Cell, Column, Row, RowGroup, ranked
 
@@ -127,8 +127,8 @@ def run_groups(comparison: Comparison, spots: Sequence[Spot], evidence: Evidence
     """The rows that were run here, ranked within each group.
 
     Rows of a group share backbone, weights and views, and are of one family: zero-shot, parameter-efficient or full
-    fine-tuning. Where the evidence has outcomes, cells get their intervals, and those that a paired test does not tell
-    apart from the best of their column and group share a sign with it (Holm's correction over the whole table).
+    fine-tuning. If the evidence has outcomes, cells get their intervals, and those that no paired test tells apart from
+    the best of their column and group share a sign with it (corrected for all pairs and columns of the table).
     """
     groups = [
         RankedRows(weights_title(comparison, rows), family, spots, rows, labels)
@@ -199,38 +199,30 @@ class RankedRows:
 
 
 def add_statistics(groups: Sequence[RankedRows], comparison: Comparison, evidence: Evidence) -> None:
-    """Intervals, and which cells a paired test does not tell from the best; nothing where no outcomes are known."""
-    if evidence.outcomes is None:
+    """Intervals, and which cells no paired test tells from the best; nothing if no outcomes are known."""
+    if evidence.outcomes is None or not groups:
         return
-    statistics = CellStatistics(comparison, evidence.outcomes)
-    tested: list[tuple[RankedRows, int, int, float]] = []
+    tests = PairwiseTests(comparison, [spot.measure for spot in groups[0].spots], evidence.outcomes)
     for group in groups:
         for index, spot in enumerate(group.spots):
             if spot.measure is None:
                 continue
             for place, row in enumerate(group.rows):
                 if group.cells[index][place].value is not None:
-                    group.change(index, place, interval=statistics.interval(row, spot.measure))
-            tested += [(group, index, place, p) for place, p in _tests(group, index, spot.measure, statistics)]
-    for (group, index, place, _), p_value in zip(tested, holm([p for *_, p in tested]), strict=True):
-        if p_value >= LEVEL:
-            group.change(index, place, alike=True)
-            best = group.best(index)
-            if best is not None:
-                group.change(index, best, alike=True)
+                    group.change(index, place, interval=tests.statistics.interval(row, spot.measure))
+            _mark_alike(group, index, tests)
 
 
-def _tests(group: RankedRows, index: int, measure: Measure, statistics: CellStatistics) -> Iterable[tuple[int, float]]:
-    """Each ranked row of a column against the best: (place of the row, p-value)."""
+def _mark_alike(group: RankedRows, index: int, tests: PairwiseTests) -> None:
+    """Mark the ranked cells of a column that no test tells from the best, and the best with them."""
     best = group.best(index)
     if best is None:
         return
-    for place, row in enumerate(group.rows):
-        cell = group.cells[index][place]
-        if place != best and cell.value is not None and cell.marks == group.cells[index][best].marks:
-            found = statistics.difference(group.rows[best], row, measure)
-            if found is not None:
-                yield place, found.p_value
+    cells = group.cells[index]
+    rivals = [at for at, cell in enumerate(cells) if cell.value is not None and cell.marks == cells[best].marks]
+    alike = [at for at in rivals if at != best and not tests.are_told_apart(index, group.rows[best], group.rows[at])]
+    for at in [best, *alike] if alike else []:
+        group.change(index, at, alike=True)
 
 
 def _add_deltas(groups: Sequence[RankedRows], baseline: str) -> None:

@@ -66,6 +66,10 @@ class ActivityNet(Dataset):
         """`v_<id>` and `<id>` are one video, `v_<id>_<n>` and `<id>_<n>` one instance; letter case counts."""
         return clip_name(stem)
 
+    def group_of(self, clip: str) -> str:
+        """The video that an instance is cut from."""
+        return video_of(clip_name(clip))
+
     def root(self, data_root: Path | None) -> Path:
         """The data root itself; lists and clips may lie anywhere below it."""
         return given_root(

@@ -7,8 +7,11 @@ seeded, recorded part of each class is tested.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -43,6 +46,13 @@ class Folder(Dataset):
     test_fraction: float = hyper(
         0.3, "part of each class that is tested where there are no lists", minimum=0, maximum=1
     )
+    groups: str | None = hyper(
+        None,
+        "which clips come from one recording: csv with the columns clip and group, clips as lists or folders name "
+        "them; intervals and tests draw whole groups",
+        location=True,
+        later=True,
+    )
     split_seed: int = hyper(0, "seed of the split where there are no lists", minimum=0)
 
     def root(self, data_root: Path | None) -> Path:
@@ -65,6 +75,11 @@ class Folder(Dataset):
 
     def annotations(self, root: Path) -> Annotations:
         """Lists where there are any, else class folders."""
+        found = self._lists_or_folders(root)
+        groups = self._file(root, "groups")
+        return found if groups is None else replace(found, groups=_groups(groups, found))
+
+    def _lists_or_folders(self, root: Path) -> Annotations:
         labels = self._file(root, "labels") or _only(root, "labels", ".csv")
         train_list = self._file(root, "train_list") or _only(root, "train", ".txt")
         test_list = self._file(root, "test_list") or _only(root, "test", ".txt")
@@ -195,6 +210,22 @@ class Folder(Dataset):
             if place.is_file():
                 return place.resolve()
         raise DataError(f"folder.{field}={text}: no such file (looked at {', '.join(str(place) for place in places)})")
+
+
+def _groups(file: Path, annotations: Annotations) -> dict[str, str]:
+    """Clip -> group. Raises DataError for a file without these columns, an empty group, or a clip that no list has."""
+    rows = list(csv.DictReader(io.StringIO(formats.read_text(file))))
+    if not rows or not {"clip", "group"} <= rows[0].keys():
+        raise DataError(f"{file}: expected a csv with the columns clip and group, and a row for each clip")
+    clips = {sample.clip for some in (annotations.train, annotations.test) for each in some.values() for sample in each}
+    groups: dict[str, str] = {}
+    for number, row in enumerate(rows, start=2):
+        clip, group = (row["clip"] or "").strip(), (row["group"] or "").strip()
+        if clip not in clips:
+            raise DataError(f"{file}, line {number}: {clip!r} is none of the {len(clips)} clips of this data set")
+        if not group or groups.setdefault(clip, group) != group:
+            raise DataError(f"{file}, line {number}: {clip!r} needs one group, here {group!r}")
+    return groups
 
 
 def _only(root: Path, start: str, suffix: str) -> Path | None:

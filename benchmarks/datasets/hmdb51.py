@@ -19,6 +19,14 @@ from petl_bench.registry import register_dataset
 
 #: What follows the class in a published file name, e.g. `_u_nm_np1_ba_med_3`: body part, camera, people, view, quality.
 _CONDITIONS = re.compile(r"_[a-z]_[a-z]{2}_np[0-9]+_[a-z]{2}_[a-z]{3}_[0-9]+")
+#: The actions as published file names write them, between the source film and the conditions.
+_ACTION_NAMES = (
+    "brush_hair cartwheel catch chew clap climb climb_stairs dive draw_sword dribble drink eat fall_floor "
+    "fencing flic_flac golf handstand hit hug jump kick kick_ball kiss laugh pick pour pullup punch push pushup "
+    "ride_bike ride_horse run shake_hands shoot_ball shoot_bow shoot_gun sit situp smile smoke somersault stand "
+    "swing_baseball sword sword_exercise talk throw turn walk wave"
+)
+_ACTIONS = tuple(_ACTION_NAMES.split())
 #: Pairs that the label csv shared by ViFi-CLIP, X-CLIP, OST and ActionCLIP names in this order, against its own lists.
 _SWAPPED = (("kick ball", "kick"), ("sword exercise", "sword"))
 
@@ -100,6 +108,12 @@ class HMDB51(Dataset):
         )
         return replace(found, defects=(*found.defects, _BY_ALPHABET)) if found.base_to_novel else found
 
+    def group_of(self, clip: str) -> str:
+        """The source film or video, which a published file name begins with: `<source>_<action>_<conditions>`."""
+        title = _title(clip)
+        action = None if title is None else stated_class(_ACTIONS, clip)
+        return clip if title is None or action is None else title.removesuffix(action).rstrip("_")
+
     def description_order(self, classes: Sequence[str]) -> tuple[str, ...]:
         """`classes` in the order of published index-keyed description files, which follow the label csv's order."""
         order = list(classes)
@@ -113,13 +127,20 @@ class HMDB51(Dataset):
 @lru_cache(maxsize=65536)
 def stated_class(classes: tuple[str, ...], clip: str) -> str | None:
     """The class in a published file name: the longest of `classes` before the conditions; None in any other name."""
+    title = _title(clip)
+    if title is None:
+        return None
+    fitting = [name for name in classes if f"_{title}".endswith("_" + name.replace(" ", "_"))]
+    return max(fitting, key=len, default=None)
+
+
+def _title(clip: str) -> str | None:
+    """What stands before the conditions in a published file name, `<source>_<action>`; None in any other name."""
     stem = without_video_suffix(clip.rpartition("/")[2])
     conditions = list(_CONDITIONS.finditer(stem))
     if not conditions or conditions[-1].end() != len(stem):
         return None
-    title = stem[: conditions[-1].start()]
-    fitting = [name for name in classes if f"_{title}".endswith("_" + name.replace(" ", "_"))]
-    return max(fitting, key=len, default=None)
+    return stem[: conditions[-1].start()]
 
 
 def _vificlip(tree: Tree) -> lists.Family:

@@ -88,6 +88,10 @@ class K400(Dataset):
         """The YouTube id, letter case kept, times cut, leading `-` and `_` dropped."""
         return kinetics.identity(stem)
 
+    def group_of(self, clip: str) -> str:
+        """The YouTube id."""
+        return kinetics.identity(clip)
+
     def root(self, data_root: Path | None) -> Path:
         """The data root itself; lists and clips may lie anywhere below it."""
         return given_root("k400", data_root, "the clips and ViFi-CLIP's datasets_splits/ or the official csv files")

@@ -90,6 +90,10 @@ class K600(Dataset):
         """The YouTube id, letter case kept, times cut, leading `-` and `_` dropped."""
         return kinetics.identity(stem)
 
+    def group_of(self, clip: str) -> str:
+        """The YouTube id."""
+        return kinetics.identity(clip)
+
     def root(self, data_root: Path | None) -> Path:
         """The data root itself; lists and clips may lie anywhere below it."""
         return given_root("k600", data_root, "the clips and ViFi-CLIP's datasets_splits/ and labels/")

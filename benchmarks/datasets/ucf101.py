@@ -31,7 +31,7 @@ _OWN_LISTS = Defect(
     "MSTA's base-to-novel logs name lists of their own (*_new.txt), which were not published",
     "its published base-to-novel numbers may rest on other rows than ViFi-CLIP's lists",
 )
-_PUBLISHED_NAME = re.compile(r"v_([A-Za-z]+)_g[0-9]+_c[0-9]+")
+_PUBLISHED_NAME = re.compile(r"(v_([A-Za-z]+)_g[0-9]+)_c[0-9]+")
 
 
 @register_dataset("ucf101")
@@ -73,6 +73,11 @@ class UCF101(Dataset):
         """The data root itself; lists and clips may lie anywhere below it."""
         return given_root("ucf101", data_root, "the clips and ucfTrainTestlist/ or ViFi-CLIP's datasets_splits/")
 
+    def group_of(self, clip: str) -> str:
+        """The source video: `v_Archery_g03` of `v_Archery_g03_c01.avi`, in whichever folder."""
+        match = _PUBLISHED_NAME.fullmatch(without_video_suffix(clip.rpartition("/")[2]))
+        return match[1] if match else clip
+
     def annotations(self, root: Path) -> Annotations:
         """The lists found below `root`, each label checked against the class in the file name."""
         readers = {
@@ -95,7 +100,7 @@ class UCF101(Dataset):
 def stated_class(clip: str) -> str | None:
     """The class in a published file name (`v_HandStandPushups_g01_c01` -> "HandStandPushups"); None in any other."""
     match = _PUBLISHED_NAME.fullmatch(without_video_suffix(clip.rpartition("/")[2]))
-    return match[1] if match else None
+    return match[2] if match else None
 
 
 def _vificlip(tree: Tree) -> lists.Family:

@@ -16,6 +16,7 @@ from petl_bench.cli.compare import command as compare
 from petl_bench.cli.report import command as report
 from petl_bench.evidence import Evidence
 from petl_bench.outcomes import StoredOutcomes, predicted_of, ranks_of, read_outcome
+from petl_bench.pairwise import PairwiseTests
 from petl_bench.records import trial_folder, write_record
 from petl_bench.registry import TABLES
 from petl_bench.table import Table
@@ -89,15 +90,70 @@ def test_the_other_way_round_says_worse(three: Path) -> None:
 
 def test_like_methods_are_not_told_apart_and_it_says_what_would_settle_it(three: Path) -> None:
     done = _compare("msta", "adaptformer", "--runs", str(three))
-    assert "These runs do not tell msta and adaptformer apart." in done.stdout
+    assert "These runs do not tell the methods msta and adaptformer apart." in done.stdout
     assert "to settle a difference of this size" in done.stdout or "beyond what more clips" in done.stdout
 
 
 def test_one_seed_is_about_two_runs_only(judged: Any, runs: Path) -> None:
+    """However large the difference: the runs differ, and of the methods neither `compare` nor the table says a word."""
     judged(0.9, 0.6, "msta", 0)
-    judged(0.6, 0.6, "lora", 0)
+    judged(0.3, 0.6, "lora", 0)
     done = _compare("msta", "lora", "--runs", str(runs))
-    assert "one seed, so that this is about these two runs and not about the methods" in done.stdout
+    assert "these two runs differ on such clips (p = below 0.001)" in done.stdout
+    assert "One seed: this is about these two runs, and says nothing of the methods" in done.stdout
+    assert "real" not in done.stdout
+    assert "better" not in done.stdout
+    assert all(cell_of(_table(runs), method, "motion", "Base").alike for method in ("msta", "lora"))
+
+
+def test_two_seeds_say_how_little_they_tell(judged: Any, runs: Path) -> None:
+    for seed in range(2):
+        judged(0.9, 0.6, "msta", seed)
+        judged(0.6, 0.6, "lora", seed)
+    assert "Two seeds tell little" in _compare("msta", "lora", "--runs", str(runs)).stdout
+
+
+def test_the_table_and_compare_agree(judged: Any, runs: Path) -> None:
+    """Both take their p-values from one family: every pair of rows in every column."""
+    for method, base in (("msta", 0.8), ("lora", 0.74), ("adaptformer", 0.78), ("vision_adapter", 0.6)):
+        for seed in range(3):
+            judged(base, 0.6, method, seed)
+    table = _table(runs)
+    names = ("msta", "lora", "adaptformer", "vision_adapter")
+    best = max(names, key=lambda name: cell_of(table, name, "motion", "Base").value)
+    verdicts = {}
+    for name in set(names) - {best}:
+        done = _compare(best, name, "--runs", str(runs)).stdout
+        base = next(line for line in done.splitlines() if line.startswith("  motion Base"))
+        verdicts[name] = "a real difference" in base
+        assert "corrected (Holm) for 18 tests" in done
+    assert verdicts == {name: not cell_of(table, name, "motion", "Base").alike for name in verdicts}
+    assert set(verdicts.values()) == {True, False}
+
+
+def test_lost_evidence_keeps_its_place_among_the_tests(three: Path) -> None:
+    """Without the clips of a column its test is not found, but the others are corrected for it all the same."""
+
+    class Lost(StoredOutcomes):
+        def of(self, trial: str, evaluation: str) -> Any:
+            return None if evaluation == "base" else super().of(trial, evaluation)
+
+    table = TABLES.get("base2novel")()
+    compared = table.compared(pb.load_records(three))
+    measures = [spot.measure for spot in compared.spots]
+    whole = PairwiseTests(compared.comparison, measures, StoredOutcomes([three]))
+    damaged = PairwiseTests(compared.comparison, measures, Lost([three]))
+    assert whole.count == damaged.count == 9
+    rows = {row.method: row for row in compared.comparison.configurations}
+    base, novel = (
+        next(at for at, spot in enumerate(compared.spots) if spot.column.label == label) for label in ("Base", "Novel")
+    )
+    pair = rows["msta"], rows["lora"]
+    assert whole.are_told_apart(base, *pair)
+    assert not damaged.are_told_apart(base, *pair)
+    assert damaged.p_value(novel, *pair) >= whole.p_value(novel, *pair)
+    lost = TABLES.get("base2novel")().build(Evidence(pb.load_records(three), None, Lost([three])))
+    assert cell_of(lost, "lora", "motion", "Base").alike, "nothing is told from the best without evidence"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,15 @@
-"""Intervals cover what they should, tests alarm as rarely as they say: checked on clips and seeds made at random."""
+"""Intervals cover what they should, tests alarm as rarely and find as much as they say.
+
+A small part of `make simulate`, with limits that a wrong test breaks; and values that can be worked out by hand.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -9,96 +17,203 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petl_bench.significance import difference, holm, interval, mcnemar, needed
+from petl_bench.significance import Panel, difference, holm, interval, needed, sign_flip_test
 
-HARDNESS, TRIES = 2.0, 150
-
-
-def _panel(random: np.random.Generator, hardness: np.ndarray, seeds: int, skill: float, spread: float) -> np.ndarray:
-    """Right or wrong bool [S, N]: a logistic model of how hard a clip is and how lucky a seed was."""
-    luck = random.normal(0, spread, (seeds, 1))
-    return random.random((seeds, len(hardness))) < 1 / (1 + np.exp(-(skill + luck - hardness)))
+SIMULATION = Path(__file__).parents[2] / "benchmarks" / "statistics" / "simulate.py"
+TRIES = 150
 
 
-def _expected(skill: float, spread: float) -> float:
-    """Accuracy in percent over all clips and all seeds."""
-    drawn = np.random.default_rng(0).normal(0, np.hypot(HARDNESS, spread), 400_000)
-    return float(100 * np.mean(1 / (1 + np.exp(-(skill + drawn)))))
+@pytest.fixture(scope="module")
+def simulation() -> ModuleType:
+    """benchmarks/statistics/simulate.py."""
+    spec = importlib.util.spec_from_file_location("simulate", SIMULATION)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["simulate"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
-@pytest.mark.parametrize(("seeds", "clips", "spread"), [(3, 80, 0.1), (3, 400, 0.4), (5, 200, 0.3), (1, 120, 0.0)])
-def test_intervals_cover_the_truth(seeds: int, clips: int, spread: float) -> None:
-    """At least 95 % of the intervals do, up to what 150 tries can tell (one-sided, one in a thousand)."""
-    random = np.random.default_rng(seeds * clips)
-    truth = _expected(1.5, spread)
-    covered = both = 0
-    for _ in range(TRIES):
-        one, other = (_panel(random, random.normal(0, HARDNESS, clips), seeds, 1.5, spread) for _ in range(2))
-        low, high = interval([[one]])
-        covered += low <= truth <= high
-        low, high = interval([[one], [other]])
-        both += low <= truth <= high
-    assert covered >= 0.89 * TRIES
-    assert both >= 0.89 * TRIES
+def panel(*rows: Any, units: Any = None) -> Panel:
+    """Rows of [S][N] truth values; every clip by itself unless `units` says otherwise."""
+    right = np.array(rows, dtype=bool)
+    return Panel(right, np.arange(right.shape[2]) if units is None else np.array(units))
 
 
-@pytest.mark.parametrize(("seeds", "clips", "spread"), [(3, 80, 0.1), (3, 400, 0.4), (5, 200, 0.3), (1, 120, 0.0)])
-def test_equal_methods_are_rarely_told_apart(seeds: int, clips: int, spread: float) -> None:
-    random = np.random.default_rng(seeds * clips + 1)
-    alarms = 0
-    for _ in range(TRIES):
-        hardness = random.normal(0, HARDNESS, clips)
-        a, b = (_panel(random, hardness, seeds, 1.5, spread) for _ in range(2))
-        alarms += difference([[a]], [[b]]).is_real
-    assert alarms <= 0.11 * TRIES
+# Level, power and coverage
 
 
-def test_a_large_difference_is_found() -> None:
-    random = np.random.default_rng(5)
-    found = 0
-    for _ in range(40):
-        hardness = random.normal(0, HARDNESS, 400)
-        a, b = (_panel(random, hardness, 3, skill, 0.1) for skill in (2.5, 1.0))
-        found += difference([[a]], [[b]]).is_real
-    assert found >= 36
+@pytest.mark.parametrize(
+    ("world", "seeds", "clips", "harmonic"),
+    [
+        (1, 3, 60, False),
+        (1, 3, 400, True),
+        (2, 3, 400, False),
+        (3, 5, 400, False),
+        (4, 3, 400, False),
+        (6, 3, 400, True),
+    ],
+)
+def test_equal_methods_are_rarely_told_apart_and_intervals_cover(
+    simulation: ModuleType, world: int, seeds: int, clips: int, harmonic: bool
+) -> None:
+    """Up to what 150 tries can tell: a level of 5 % gives more than 18 alarms once in a thousand times."""
+    found = simulation.answer(simulation.Cell(simulation.WORLDS[world], seeds, clips, harmonic), TRIES)
+    assert found.level <= 18 / TRIES
+    assert found.covered >= 0.89
+    assert found.difference_covered >= 0.86
 
 
-def test_one_seed_alone_is_wilson_and_mcnemar() -> None:
-    a = np.array([[True] * 9 + [False]])
-    b = np.array([[True] * 4 + [False] * 6])
-    low, high = interval([[a]])
-    assert (low, high) == (pytest.approx(59.585, abs=1e-3), pytest.approx(98.212, abs=1e-3))
-    assert difference([[a]], [[b]]).p_value == mcnemar(a[0], b[0]) == pytest.approx(2 * 0.5**5)
+@pytest.mark.parametrize(
+    ("world", "seeds", "clips", "least"), [(0, 3, 400, 0.70), (1, 3, 60, 0.69), (2, 3, 400, 0.30), (4, 5, 400, 0.68)]
+)
+def test_differences_are_found(simulation: ModuleType, world: int, seeds: int, clips: int, least: float) -> None:
+    """A test that never finds anything would have the best of levels."""
+    found = simulation.answer(simulation.Cell(simulation.WORLDS[world], seeds, clips), TRIES)
+    assert found.power >= least - 3 * (least * (1 - least) / TRIES) ** 0.5
+
+
+@pytest.mark.parametrize("methods", [3, 12])
+def test_a_table_of_equal_methods_is_rarely_wrong_however_many_there_are(simulation: ModuleType, methods: int) -> None:
+    found = simulation.answer_table(simulation.TableCell(simulation.WORLDS[1], 3, methods), 80)
+    assert found.wrong <= 11 / 80
+    assert found.found >= 0.3
+
+
+# By hand
+
+
+def test_one_seed_alone_is_mcnemars_test() -> None:
+    found = difference([[panel([[True] * 9 + [False]], [[True] * 4 + [False] * 6])]])
+    assert found.p_value == pytest.approx(2 * 0.5**5)
+    assert not found.is_of_methods
+
+
+def test_the_interval_of_one_run_by_hand() -> None:
+    """9 of 10 right: variance 0.09 / 9, Student's t with 9 degrees of freedom, in Wilson's form."""
+    low, high = interval([[panel([[True] * 9 + [False]])]])
+    assert (low, high) == (pytest.approx(52.34, abs=0.02), pytest.approx(98.66, abs=0.02))
+
+
+def test_the_test_with_several_seeds_by_hand() -> None:
+    """Four clips, two seeds; the seeds differ by no more than clips do, so that clips alone count."""
+    a = [[True, True, True, False], [True, True, False, True]]
+    b = [[False, True, False, False], [False, True, False, False]]
+    found = difference([[panel(a, b)]])
+    means = np.array([1.0, 0.0, 0.5, 0.5]) / 4
+    clips = 4 / 3 * ((means - means.mean()) ** 2).sum()
+    assert found.value == pytest.approx(50.0)
+    assert found.clip_share == pytest.approx(1e4 * clips)
+    assert found.seed_share == 0.0
+    # Signs of 1, 1/2, 1/2: two of eight ways reach the sum of 2. The t-test alone has less.
+    assert found.p_value == pytest.approx(0.25)
+
+
+def test_a_harmonic_mean_is_no_less_sure_for_clips_that_agree() -> None:
+    """The part of a unit on which two methods agree is 0 in their difference, on either side."""
+    same = [[True, False, True, True, False]] * 3
+    other = [[True, False, True, True, True]] * 3
+    found = difference([[panel(same, same)], [panel(other, same)]])
+    assert found.p_value == 1.0  # one unit differs
+    assert found.value == pytest.approx(100 * (2 * 0.6 * 0.8 / 1.4 - 0.6))
+
+
+# Few clips that differ
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 5])
+@pytest.mark.parametrize(("differ", "least"), [(1, 1.0), (2, 0.5), (5, 0.0625), (6, 0.03125)])
+def test_p_is_never_below_an_exact_test_on_the_clips_that_differ(seeds: int, differ: int, least: float) -> None:
+    """Equal seeds add nothing: one clip of 3,783 under three seeds is no difference."""
+    a, b = np.ones((seeds, 3783), bool), np.ones((seeds, 3783), bool)
+    b[:, :differ] = False
+    found = difference([[panel(a, b)]])
+    assert found.p_value >= least * (1 - 1e-9)
+    assert (found.interval[0] <= 0) == (found.p_value >= 0.05)
+
+
+@given(st.lists(st.sampled_from([-1.0, -0.5, -1 / 3, 0.0, 1 / 3, 0.5, 1.0]), max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_the_sign_flip_test_tries_all_signs(differences: list[float]) -> None:
+    sizes = np.abs([value for value in differences if value])
+    sums = [abs(float(np.dot(signs, sizes))) for signs in itertools.product((-1, 1), repeat=len(sizes))]
+    exact = np.mean([value >= abs(sum(differences)) - 1e-9 for value in sums])
+    assert sign_flip_test(np.array(differences)) == pytest.approx(float(exact))
+
+
+# Clips that are not independent
+
+
+def test_clips_of_one_group_count_as_one() -> None:
+    """Every clip five times is no more evidence than once."""
+    random = np.random.default_rng(2)
+    a, b = (random.random((3, 40)) < chance for chance in (0.8, 0.6))
+    once = difference([[panel(a, b)]])
+    fivefold = difference([[panel(a.repeat(5, axis=1), b.repeat(5, axis=1), units=np.arange(40).repeat(5))]])
+    assert fivefold.p_value == pytest.approx(once.p_value)
+    assert fivefold.value == pytest.approx(once.value)
+    assert (fivefold.units, fivefold.clips) == (40, 200)
+    one, apart = difference([[panel(a[:1], b[:1])]]), difference([[panel(*(x[:1].repeat(5, axis=1) for x in (a, b)))]])
+    assert apart.p_value < one.p_value / 10
+    assert interval([[panel(a.repeat(5, axis=1), units=np.arange(40).repeat(5))]]) == interval([[panel(a)]])
+
+
+def test_clips_that_stand_in_several_splits_count_once() -> None:
+    random = np.random.default_rng(4)
+    a, b = (random.random((3, 60)) < chance for chance in (0.8, 0.65))
+    once = panel(a, b)
+    assert difference([[once, once, once]]).p_value == pytest.approx(difference([[once]]).p_value)
+    assert interval([[panel(a)] * 3]) == interval([[panel(a)]])
+
+
+def test_a_single_group_tells_nothing() -> None:
+    one = panel([[True] * 6] * 3, [[False] * 6] * 3, units=["film"] * 6)
+    found = difference([[one]])
+    assert (found.p_value, found.interval) == (1.0, (-100.0, 100.0))
+    assert interval([[panel([[True] * 6] * 3, units=["film"] * 6)]]) == (0.0, 100.0)
+
+
+# In general
 
 
 def test_the_difference_is_antisymmetric_and_nothing_is_nothing() -> None:
     random = np.random.default_rng(3)
     a, b = (random.random((3, 50)) < chance for chance in (0.8, 0.6))
-    there, back = difference([[a]], [[b]]), difference([[b]], [[a]])
+    there, back = difference([[panel(a, b)]]), difference([[panel(b, a)]])
     assert there.value == pytest.approx(-back.value)
+    assert there.p_value == pytest.approx(back.p_value)
     assert there.interval[0] < there.value < there.interval[1]
-    same = difference([[a]], [[a]])
-    assert (same.value, same.interval, same.p_value) == (0.0, (0.0, 0.0), 1.0)
+    same = difference([[panel(a, a)]])
+    assert (same.value, same.p_value) == (0.0, 1.0)
+    assert same.interval[0] < 0 < same.interval[1]
 
 
-def test_panels_of_other_clips_are_refused() -> None:
-    with pytest.raises(ValueError, match="same clips"):
-        difference([[np.ones((3, 5), bool)]], [[np.ones((3, 6), bool)]])
+def test_no_clip_is_refused() -> None:
     with pytest.raises(ValueError, match="no clip"):
-        interval([[np.ones((3, 0), bool)]])
+        interval([[panel(np.ones((3, 0)))]])
+    with pytest.raises(ValueError, match="no clip"):
+        difference([])
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
-def test_an_interval_lies_within_zero_and_hundred_and_holds_the_number(data: Any) -> None:
-    seeds, clips = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 30))
-    panel = np.array(
-        data.draw(st.lists(st.lists(st.booleans(), min_size=clips, max_size=clips), min_size=seeds, max_size=seeds))
-    )
-    low, high = interval([[panel]])
-    assert 0 <= low <= 100 * panel.mean() + 1e-9
-    assert 100 * panel.mean() - 1e-9 <= high <= 100
+@settings(max_examples=60, deadline=None)
+def test_intervals_lie_within_what_there_is_and_hold_the_number(data: Any) -> None:
+    seeds, clips, sides = data.draw(st.integers(1, 4)), data.draw(st.integers(2, 30)), data.draw(st.integers(1, 2))
+    flat = data.draw(st.lists(st.booleans(), min_size=2 * seeds * clips * sides, max_size=2 * seeds * clips * sides))
+    right = np.array(flat).reshape(sides, 2, seeds, clips)
+    units = data.draw(st.sampled_from([np.arange(clips), np.arange(clips) // 2]))
+    both = [[Panel(side, units)] for side in right]
+    low, high = interval([[Panel(side[:1], units)] for side in right])
+    means = right[:, 0].mean(axis=(1, 2))
+    value = 100 * (means[0] if sides == 1 else 2 * means.prod() / max(means.sum(), 1e-12))
+    assert 0 <= low <= value + 1e-9
+    assert value - 1e-9 <= high <= 100
     assert high > low, "clips are never all that there are"
+    found = difference(both)
+    assert -100 <= found.interval[0] <= found.value + 1e-9
+    assert found.value - 1e-9 <= found.interval[1] <= 100
+    assert 0 <= found.p_value <= 1
+    assert np.isfinite(found.p_value)
 
 
 @given(st.lists(st.floats(0, 1), max_size=20))
@@ -114,17 +229,13 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
-def test_what_would_settle_it_settles_it() -> None:
-    """With as many seeds as it says, about four of five repetitions find a difference of that size."""
+def test_what_would_settle_it_settles_it(simulation: ModuleType) -> None:
+    """With as many seeds as it says, at least half of the repetitions find a difference of that size."""
     random = np.random.default_rng(11)
-    hardness = random.normal(0, HARDNESS, 1_000)
-    a, b = (_panel(random, hardness, 3, skill, 0.25) for skill in (1.75, 1.4))
-    first = difference([[a]], [[b]])
+    world = simulation.World("seeds", r=0.25)
+    found = [difference(simulation.draw(world, 2, 3, 1000, 0.35, random)[:1]) for _ in range(20)]
+    first = sorted(found, key=lambda each: abs(each.value - 5.3))[0]  # about as large as it is
     more = needed(first)
-    assert not first.is_real
     assert more.seeds is not None and more.seeds > 3
-    found = 0
-    for _ in range(30):
-        a, b = (_panel(random, hardness, more.seeds, skill, 0.25) for skill in (1.75, 1.4))
-        found += difference([[a]], [[b]]).is_real
-    assert found >= 15
+    repeated = [difference(simulation.draw(world, 2, more.seeds, 1000, 0.35, random)[:1]) for _ in range(40)]
+    assert np.mean([each.p_value < 0.05 for each in repeated]) >= 0.5

@@ -1,0 +1,73 @@
+"""Which rows of a table a test tells apart: every pair of rows in every column, corrected together.
+
+One family of tests for a table and for `petl-bench compare`, so that the two never disagree. Its size depends on rows,
+columns and seeds alone, not on which evidence can be read: a pair whose clips are damaged or gone keeps its place, and
+is not told apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import cached_property
+
+from petl_bench.cell_statistics import CellStatistics, Measure
+from petl_bench.comparison import Comparison, Configuration
+from petl_bench.evidence import Outcomes
+from petl_bench.significance import LEVEL, Difference, holm
+
+_Test = tuple[int, Configuration, Configuration]
+
+
+class PairwiseTests:
+    """The paired tests of one table. `measures`: what each of its columns measures, None for one without a test.
+
+    Rows are paired within the groups that may be compared (one backbone, weights and views), if they share two seeds or
+    more: one seed speaks of two runs, and not of methods.
+    """
+
+    def __init__(self, comparison: Comparison, measures: Sequence[Measure | None], outcomes: Outcomes) -> None:
+        self._comparison, self._measures = comparison, measures
+        self.statistics = CellStatistics(comparison, outcomes)
+
+    def difference(self, column: int, a: Configuration, b: Configuration) -> Difference | None:
+        """A minus B in a column, with a p-value of its own; None if no clips and seeds of both are known."""
+        measure = self._measures[column]
+        return None if measure is None else self.statistics.difference(a, b, measure)
+
+    def p_value(self, column: int, a: Configuration, b: Configuration) -> float:
+        """The p-value of a pair, corrected for all tests of the table (Holm); 1.0 if the pair was not tested."""
+        return self._corrected.get((column, a, b), self._corrected.get((column, b, a), 1.0))
+
+    def are_told_apart(self, column: int, a: Configuration, b: Configuration) -> bool:
+        """Whether chance is an unlikely explanation of the difference, with all pairs and columns looked at."""
+        return self.p_value(column, a, b) < LEVEL
+
+    @property
+    def count(self) -> int:
+        """How many tests the family has."""
+        return len(self._family)
+
+    @cached_property
+    def _family(self) -> list[_Test]:
+        return [
+            (column, a, b)
+            for column, measure in enumerate(self._measures)
+            if measure is not None
+            for rows in self._comparison.groups().values()
+            for a, b in itertools.combinations(rows, 2)
+            if self._seeds(measure, a, b) > 1
+        ]
+
+    @cached_property
+    def _corrected(self) -> dict[_Test, float]:
+        found = [self.difference(*test) for test in self._family]
+        p_values = [1.0 if each is None else each.p_value for each in found]
+        return dict(zip(self._family, holm(p_values), strict=True))
+
+    def _seeds(self, measure: Measure, a: Configuration, b: Configuration) -> int:
+        """How many seeds two rows share on the cases of a column that both have."""
+        cases = [place.case for side in measure.sides for place in side]
+        both = [case for case in cases if self._comparison.of(a, case) and self._comparison.of(b, case)]
+        sets = [self._comparison.seeds(row, case) for case in both for row in (a, b)]
+        return len(frozenset.intersection(*sets)) if sets else 0
