@@ -30,6 +30,7 @@ from petl_bench.training.distributed import Seat, seat_of, team_of
 from petl_bench.training.evaluate import Scored, evaluation_result, joined, score, top_k_accuracy
 from petl_bench.training.fit import Fit, fit
 from petl_bench.training.job import Job
+from petl_bench.training.state import state_of
 from petl_bench.training.text import class_tokens, description_features
 from petl_bench.training.video import encode
 from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, TrialResult, go_on
@@ -207,7 +208,7 @@ def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> 
     )
     fit(run)
     if job.team.first:
-        save_adapter(job.folder / ADAPTER, job.trial, job.model.adapter_state(), job.task.train_classes)
+        save_adapter(job.folder / ADAPTER, job.trial, state_of(job.model, job.method), job.task.train_classes)
     durations["train"] = run.earlier_s + time.monotonic() - started
     return run.history, run.earlier_s
 
