@@ -13,6 +13,8 @@ from petl_bench.evidence import Outcome
 if TYPE_CHECKING:
     import numpy as np
 
+#: The rank of a label whose own score is NaN; fits int32, in which ranks are stored.
+NO_PLACE = 2**31 - 1
 #: Outcomes that are kept in memory; a table reads the same ones again and again.
 _KEPT = 4_000
 
@@ -21,14 +23,14 @@ def ranks_of(labels: Sequence[int] | np.ndarray, scores: np.ndarray) -> np.ndarr
     """The place of each clip's label among its scores [N, C], int64 [N]; 1 is the highest.
 
     Ties count against the label: a constant score is never right by luck of the order. So does NaN: of another class it
-    stands before the label, and a label whose own score is NaN has place C + 1, behind every class.
+    stands before the label, and a label whose own score is NaN has NO_PLACE, which is in no top-k.
     """
     import numpy as np
 
     of_label = scores[np.arange(len(labels)), np.asarray(labels, dtype=np.int64)]
     # What is not below the label, instead of what is above or equal: every comparison with NaN is false.
     places: np.ndarray = (~(scores < of_label[:, None])).sum(axis=1)
-    return places + np.isnan(of_label)
+    return np.where(np.isnan(of_label), NO_PLACE, places)
 
 
 def predicted_of(labels: Sequence[int] | np.ndarray, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:

@@ -85,7 +85,7 @@ def score(
 
 
 _TRY = (
-    "Check the weights (a zero-shot run with the same ones), and try a lower --set training.learning_rate or "
+    "Check the weights; if the method trained, try a lower --set training.learning_rate=RATE, or "
     "--set training.precision=fp32"
 )
 
