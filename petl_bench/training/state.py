@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, TypedDict
 
 import torch
@@ -61,8 +60,7 @@ def load_extra_state(method: Method, state: Mapping[str, Any]) -> None:
     except PetlBenchError:
         raise
     except Exception as error:
-        where = describe(error, within=Path(inspect.getfile(type(method))))
-        raise PluginError(f"{_label(method)}.load_extra_state failed: {where}") from error
+        raise PluginError(f"{_label(method)}.load_extra_state failed: {describe(error)}") from error
 
 
 def _key(method: Method, key: Any) -> str:
@@ -76,16 +74,14 @@ def _copy(method: Method, key: str, value: Any) -> Any:
         if value.layout != torch.strided or value.is_quantized:
             raise PluginError(f"{_label(method)}.extra_state()[{key!r}]: expected an ordinary, dense tensor")
         return value.detach().to("cpu", copy=True).contiguous()
-    try:
+    with suppress(TypeError, ValueError, RecursionError):
         plain = json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError, RecursionError):
-        plain = None
-    if plain != value:
-        raise PluginError(
-            f"{_label(method)}.extra_state()[{key!r}] ({type(value).__name__}): expected a tensor, or a finite "
-            "number, a text, a list or a dictionary with texts as keys that holds nothing else"
-        )
-    return plain
+        if plain == value:
+            return plain
+    raise PluginError(
+        f"{_label(method)}.extra_state()[{key!r}] ({type(value).__name__}): expected a tensor, or a finite number, a "
+        "text, a list or a dictionary with texts as keys that holds nothing else"
+    )
 
 
 def _label(method: Method) -> str:
