@@ -90,10 +90,11 @@ def _train(subject: Subject, folder: Path, *, seed: int = 5, stop_after: int = 0
         asked += 1
         return "the check stops here" if asked == stop_after else ""
 
+    options: dict[str, Any] = {"epochs": EPOCHS, "batch_size": CLIPS, "warmup_epochs": 0.0, "learning_rate": 1e-3}
     run = Fit(
         model=model,
         method=method,
-        options=TrainingOptions(epochs=EPOCHS, batch_size=CLIPS, warmup_epochs=0.0, learning_rate=1e-3),
+        options=TrainingOptions(**options),
         batches=lambda epoch, start: _batches(batch.frames, batch.labels, start),
         loader=cast(ClipLoader, _NoClipsToLoad()),
         clips=CLIPS * STEPS,
