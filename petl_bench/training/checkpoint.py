@@ -131,7 +131,7 @@ def load_adapter(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         header = _header(metadata)
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise StoreError(f"cannot read adapter {path}: {error}") from error
     if fault := not_finite(tensors):
         raise WeightsError(f"adapter {path}: {fault}; delete its trial's folder and run the command again")
@@ -145,6 +145,7 @@ def _header(metadata: Mapping[str, str]) -> dict[str, Any]:
         decoded = {name: json.loads(metadata.get(name, "[]")) for name in ("hyper_parameters", "train_classes")}
         return {**metadata, **decoded, _EXTRA: {}}
     header = json.loads(metadata[_ENTRY])
-    if not isinstance(header, dict) or header.get("format") != _ADAPTER_FORMAT:
+    ours = isinstance(header, dict) and header.get("format") == _ADAPTER_FORMAT
+    if not ours or not isinstance(header.get(_EXTRA), dict):
         raise ValueError("it was written by another version of petl-bench")
     return header

@@ -57,9 +57,10 @@ def run_trial(
     `adapter` is the file of the trial that this one starts from (`trial.start_from`); such a trial only evaluates.
 
     With `training.processes` = N, N processes share the trial. This one starts the others, unless an outside launcher
-    has started all N (see `join_trial`). The result is that of one process up to rounding, with two exceptions: what
-    a method draws in training (dropout) is drawn in each process for its own clips, and an extra loss over the classes
-    of a batch (msta.consistency_classes=batch) sees one process's part of it, as it sees one micro-batch.
+    has started all N (see `join_trial`). The result is that of one process up to rounding, with three exceptions: what
+    a method draws in training (dropout) is drawn in each process for its own clips; an extra loss over the classes of a
+    batch (msta.consistency_classes=batch) sees one process's part of it, as it sees one micro-batch; and buffers and
+    extra state (a batch norm's running statistics) are those of the first process, given to all after every step.
 
     Raises PetlBenchError (TrialError, DataError, ...) where the trial cannot go on, with what to do about it.
     """
