@@ -109,8 +109,8 @@ def fit(run: Fit) -> None:
     """Train for `options.epochs` epochs, going on from the checkpoint where there is one.
 
     Leaves the model at the chosen epoch: the last, or the best where `run.select` is given. Raises TrialError at the
-    first non-finite loss, after an epoch that leaves anything that is not finite, and where fp16 skipped every step; the
-    last good checkpoint stays. Raises TrialStopped where `run.stop` gives a reason, after a checkpoint was written.
+    first non-finite loss, after an epoch that leaves anything non-finite, and where fp16 skipped every step; the last
+    good checkpoint stays. Raises TrialStopped where `run.stop` gives a reason, after a checkpoint was written.
     Every process of `run.team` calls this, and all end with the same model; the first one decides when to write a
     checkpoint or to stop.
     """
