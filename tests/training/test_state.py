@@ -301,7 +301,7 @@ def test_adapters_of_the_first_format_are_read(make_trial: MakeTrial, places: Pl
 
 def test_an_adapter_of_a_later_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "adapter.safetensors"
-    for entry in ('{"format": "petl-bench adapter 3"}', "[]", "no JSON"):
+    for entry in ('{"format": "petl-bench adapter 3"}', "[]", "no JSON", "[" * 100_000):
         save_file({"one": torch.ones(1)}, path, {"petl-bench": entry})
         with pytest.raises(StoreError, match=r"cannot read adapter .*adapter\.safetensors"):
             load_adapter(path)
