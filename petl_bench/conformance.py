@@ -10,15 +10,15 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from petl_bench.conformance_resume import other_python_state, trained_with_a_stop, trained_without_a_stop
 from petl_bench.conformance_subject import (
     CLASSES,
     CLIPS,
@@ -42,7 +42,10 @@ from petl_bench.errors import PetlBenchError, UsageError
 from petl_bench.method import Method
 from petl_bench.models.config import ViCLIPConfig
 from petl_bench.models.dual_encoder import trainable_parameters
+from petl_bench.models.finite import tensors_in
 from petl_bench.registry import METHODS, describe, load_plugin_file
+from petl_bench.training.checkpoint import adapter_content, load_adapter
+from petl_bench.training.state import load_state, state_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,9 +137,15 @@ def only_declared_parameters_train(subject: Subject) -> None:
     model, method = subject.attached()
     before = {name: value.clone() for name, value in frozen_tensors(model).items()}
     train_steps(model, method, 2)
+    buffers = dict(model.named_buffers())
     for name, value in frozen_tensors(model).items():
         require(value.grad is None, f"frozen {name} received a gradient")
-        require(torch.equal(value, before[name]), f"frozen {name} changed in training")
+        why = (
+            f"{name} changed in training and is not saved; register this buffer with persistent=True"
+            if name in buffers
+            else f"frozen {name} changed in training"
+        )
+        require(name in before and torch.equal(value, before[name]), why)
 
 
 @check
@@ -165,13 +174,43 @@ def learns(subject: Subject) -> None:
 
 @check
 def saved_adapter_equals_trained(subject: Subject) -> None:
-    """adapter_state() holds the trained tensors alone, survives safetensors, and gives equal features when loaded."""
-    model, _ = subject.trained()
-    state = model.adapter_state()
-    require(set(state) == set(trainable(model)), "adapter_state() is not exactly the trainable parameters")
-    other, _ = subject.attached()
-    other.load_adapter_state(load_safetensors(save_safetensors({k: v.contiguous() for k, v in state.items()})))
-    require_equal(features(other), features(model), "features differ after saving and loading")
+    """The adapter file holds what was trained, buffers and extra state, nothing else that is frozen; loaded into a new
+    model it gives equal features."""
+    model, method = subject.trained()
+    train_steps(model, method, 2)
+    buffers = dict(model.named_buffers())
+    for name in model.adapter_state():
+        require(name in trainable(model) or name in buffers, f"adapter_state() holds the frozen {name}")
+    missing = sorted(set(trainable(model)) - set(model.adapter_state()))
+    require(not missing, f"adapter_state() lacks {', '.join(missing[:4])}")
+    # Another seed: what attach() draws, and does not save, is another one in a trial that starts from this adapter.
+    other, of_other = subject.attached(seed=7)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "adapter.safetensors"
+        path.write_bytes(adapter_content({}, state_of(model, method)))
+        header, tensors = load_adapter(path)
+    load_state(other, of_other, {"tensors": tensors, "extra": header["extra_state"]})
+    require_equal(
+        features(other),
+        features(model.eval()),
+        "features differ after saving and loading; what they depend on must be a parameter that trains, a persistent "
+        "buffer, or in extra_state()",
+    )
+
+
+@check
+def goes_on_after_a_stop(subject: Subject) -> None:
+    """Stopped after a checkpoint, and gone on with in a new model: bit for bit what an uninterrupted run leaves."""
+    needs_parameters(subject.attached()[0])
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        whole, stopped = trained_without_a_stop(subject, Path(first)), trained_with_a_stop(subject, Path(second))
+    keep = "return it from extra_state() and take it back in load_extra_state(), or make it a persistent buffer"
+    different = other_python_state(whole, stopped)
+    require(not different, f"{different}; {keep}")
+    require(whole.losses == stopped.losses, f"the loss of an epoch differs: something is lost at a stop; {keep}")
+    ours, theirs = (dict(tensors_in(left.state)) for left in (whole, stopped))
+    for name, tensor in ours.items():
+        require(name in theirs and torch.equal(tensor, theirs[name]), f"{name} differs after a stop; {keep}")
 
 
 @check

@@ -75,11 +75,11 @@ class Subject:
         """The method with the values used, some of them changed."""
         return self.method(**{**self.values, **changes})
 
-    def attached(self, config: ViCLIPConfig = SMALL, **changes: Any) -> tuple[DualEncoder, Method]:
-        """A small random model with the method attached; always the same numbers."""
+    def attached(self, config: ViCLIPConfig = SMALL, *, seed: int = 1, **changes: Any) -> tuple[DualEncoder, Method]:
+        """A small random model with the method attached; the same numbers for the same seed of the attachments."""
         method = self.create(**changes)
         model = random_model(config)
-        torch.manual_seed(1)
+        torch.manual_seed(seed)
         method.attach(model)
         return model, method
 
@@ -151,12 +151,16 @@ def training_loss(model: DualEncoder, method: Method, config: ViCLIPConfig = SMA
     video, text = model.encode_video(batch.frames), model.encode_text(batch.tokens)
     normalise = torch.nn.functional.normalize
     logits = model.logit_scale * normalise(video, dim=-1) @ normalise(text, dim=-1).T
-    kinds = ("spatial", "temporal") if method.description_count else ()
-    generator = torch.Generator().manual_seed(4)
-    described = {kind: torch.randn(CLASSES, config.embed_dim, generator=generator) for kind in kinds}
-    extra = method.loss(Step(model, video, text, logits, batch.labels, described))
+    extra = method.loss(Step(model, video, text, logits, batch.labels, made_up_descriptions(method, config)))
     loss = torch.nn.functional.cross_entropy(logits.float(), batch.labels)
     return loss if extra is None else loss + extra
+
+
+def made_up_descriptions(method: Method, config: ViCLIPConfig) -> dict[str, Tensor]:
+    """Seeded random features [C, D] of each kind, where the method's loss reads descriptions."""
+    kinds = ("spatial", "temporal") if method.description_count else ()
+    generator = torch.Generator().manual_seed(4)
+    return {kind: torch.randn(CLASSES, config.embed_dim, generator=generator) for kind in kinds}
 
 
 def trainable(model: DualEncoder) -> dict[str, torch.nn.Parameter]:
@@ -165,9 +169,10 @@ def trainable(model: DualEncoder) -> dict[str, torch.nn.Parameter]:
 
 
 def frozen_tensors(model: DualEncoder) -> dict[str, Tensor]:
-    """Frozen parameters and buffers by name."""
-    mine = {name: value for name, value in model.named_parameters() if not value.requires_grad}
-    return {**mine, **dict(model.named_buffers())}
+    """What training must leave as it is, by name: frozen parameters, and buffers that are not saved."""
+    saved = {id(tensor) for tensor in model.adapter_tensors().values()}
+    mine = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: value for name, value in mine.items() if id(value) not in saved}
 
 
 def train_steps(model: DualEncoder, method: Method, steps: int) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from petl_bench.errors import PluginError
 from petl_bench.models.config import ViCLIPConfig
 from petl_bench.options import Options
 
@@ -95,6 +96,23 @@ class Method(Options):
     def loss(self, step: Step) -> Tensor | None:
         """An extra term, added to the cross-entropy; None where there is none."""
         return None
+
+    def extra_state(self) -> Mapping[str, Any]:
+        """What this method keeps besides trained parameters and persistent buffers, by name: a counter, a memory.
+
+        Tensors, and values that JSON gives back as they were (numbers, texts, lists, dictionaries with texts as keys);
+        all finite. It goes into checkpoints, the selected epoch and the adapter file. Where several processes share a
+        trial, the first one's is taken over by the others after every step.
+        """
+        return {}
+
+    def load_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `extra_state` gave, after `attach`; tensors come on the CPU. Define both, or neither."""
+        if state:
+            raise PluginError(
+                f"{self.name or type(self).__name__} keeps {', '.join(state)} (extra_state), but has no "
+                "load_extra_state(self, state) to take it back"
+            )
 
     def merge(self, model: DualEncoder) -> None:
         """Fold the adapter into the backbone's weights; only where `mergeable`."""

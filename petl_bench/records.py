@@ -148,6 +148,10 @@ def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
             f"evaluation {name}: scores {scores.shape} do not fit {len(evaluation.clips)} clips, "
             f"{len(evaluation.labels)} labels and {len(evaluation.classes)} classes"
         )
+    finite = np.isfinite(scores).all(axis=1)
+    if not finite.all():
+        clip = evaluation.clips[int(np.argmin(finite))]
+        raise StoreError(f"evaluation {name}: the scores of {clip} are not finite, so nothing is recorded")
     ranks = ranks_of(evaluation.labels, scores)
     groups: dict[str, Any] = {"groups": np.array(evaluation.groups, dtype=np.str_)} if evaluation.groups else {}
     buffer = io.BytesIO()

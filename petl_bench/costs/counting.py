@@ -24,11 +24,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from petl_bench.costs import formula
+from petl_bench.method import Method
 from petl_bench.models.adapters import SpatioTemporalUp
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.towers import TextTower, VideoTower
 from petl_bench.models.transformer import Attention
 from petl_bench.training.checkpoint import save_adapter
+from petl_bench.training.state import state_of
 from petl_bench.trial import Trial
 
 #: Counts that differ by more than this part of the largest are no count.
@@ -65,11 +67,11 @@ def count_text(model: DualEncoder, tokens: Tensor) -> Count:
         model.train(training)
 
 
-def adapter_bytes(trial: Trial, model: DualEncoder) -> int:
+def adapter_bytes(trial: Trial, model: DualEncoder, method: Method) -> int:
     """Size of the adapter file that `petl-bench run` would leave, by writing it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adapter.safetensors"
-        save_adapter(path, trial, model.adapter_state(), [])
+        save_adapter(path, trial, state_of(model, method), [])
         return path.stat().st_size
 
 

@@ -94,7 +94,7 @@ class Subject:
         backbone_params = counting.parameter_count(model)
         self.method.attach(model)
         trainable = trainable_parameters(model)
-        size = counting.adapter_bytes(self.trial, model) if trainable else 0
+        size = counting.adapter_bytes(self.trial, model, self.method) if trainable else 0
         if self.merged:
             self.method.merge(model)
         self.model = model.eval()

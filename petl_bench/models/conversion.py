@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from petl_bench.errors import WeightsError
 from petl_bench.models.config import ViCLIPConfig
+from petl_bench.models.finite import not_finite, not_floating
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -95,6 +96,7 @@ def load_published(model: DualEncoder, state: Mapping[str, Any]) -> list[str]:
     if problems:
         kind = "ViCLIP" if model.config.joint_space_time else "CLIP"
         raise WeightsError(f"the checkpoint does not fit this {kind} model: {problems}")
+    _refuse_what_is_no_number({key: tensors[key] for key in names})
     with torch.no_grad():
         for key, parts in names.items():
             for name, part in zip(
@@ -104,6 +106,15 @@ def load_published(model: DualEncoder, state: Mapping[str, Any]) -> list[str]:
     for note in notes:
         log.warning("weights: %s", note)
     return notes
+
+
+def _refuse_what_is_no_number(tensors: Mapping[str, Tensor]) -> None:
+    if fault := not_floating(tensors):
+        raise WeightsError(f"{fault}; take the weights as they were published, not quantised or cast")
+    if fault := not_finite(tensors):
+        raise WeightsError(
+            f"{fault}; the file is damaged, or its training diverged: fetch it again, or take an earlier checkpoint"
+        )
 
 
 def _published_shape(model: DualEncoder, parts: tuple[str, ...]) -> tuple[int, ...]:
@@ -148,6 +159,8 @@ def converted(
 
 def _only_length_differs(have: Tensor, wanted: tuple[int, ...]) -> bool:
     shape = tuple(have.shape)
+    if not have.is_floating_point():
+        return False  # resizing would cast it without a word
     same_but_length = len(shape) == len(wanted) and shape[:-2] == wanted[:-2] and shape[-1] == wanted[-1]
     return same_but_length and shape[-2] != wanted[-2]
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from petl_bench.errors import UsageError, WeightsError
 from petl_bench.models import conversion
 from petl_bench.models.config import Towers, ViCLIPConfig
+from petl_bench.models.finite import not_finite, of_another_kind
 from petl_bench.models.sites import AdapterSwitch
 from petl_bench.models.towers import PreparedText, TextTower, VideoTower
 from petl_bench.models.transformer import Block
@@ -118,23 +119,36 @@ class DualEncoder(nn.Module):
         finally:
             self._switch.on = before
 
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """What belongs to the attached method, by name: trained parameters, and persistent buffers (the running
+        statistics of a batch norm).
+
+        Each tensor once, under its first name, also where sites share a module. A buffer that lies in the memory of a
+        parameter is that parameter, not another tensor.
+        """
+        return {**dict(_trained(self)), **_own_buffers(self)}
+
     def adapter_state(self) -> dict[str, Tensor]:
-        """The trained tensors by parameter name, each once, as copies on the CPU."""
-        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in _trained(self)}
+        """Copies of `adapter_tensors` on the CPU."""
+        return {
+            name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in self.adapter_tensors().items()
+        }
 
     def load_adapter_state(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `adapter_state` gave, after the same method was attached.
 
-        Raises WeightsError that lists missing, unexpected and misshapen tensors; then nothing is changed.
+        Raises WeightsError that lists missing, unexpected and misshapen tensors, or names the first one that is of
+        another type or not finite; then nothing is changed.
         """
-        parameters = dict(_trained(self))
-        wanted = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-        problems = conversion.differences(wanted, state)
+        own = self.adapter_tensors()
+        problems = conversion.differences({name: tuple(tensor.shape) for name, tensor in own.items()}, state)
         if problems:
             raise WeightsError(f"the adapter does not fit the attached method {_label(self.method)}: {problems}")
+        if fault := of_another_kind(own, state) or not_finite(state):
+            raise WeightsError(f"the adapter cannot be used: {fault}; train it anew")
         with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(state[name])
+            for name, tensor in own.items():
+                tensor.copy_(state[name])
 
     def load_published_state_dict(self, state: Mapping[str, Any]) -> list[str]:
         """Load the published ViCLIP or CLIP keys into the backbone's own weights; strict. Returns what was converted.
@@ -159,6 +173,17 @@ def trainable_parameters(model: nn.Module) -> int:
 
 def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def _own_buffers(model: nn.Module) -> dict[str, Tensor]:
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    found: dict[int, tuple[str, Tensor]] = {}
+    for path, module in model.named_modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            persistent = name not in module._non_persistent_buffers_set
+            if persistent and buffer.untyped_storage().data_ptr() not in parameters:
+                found.setdefault(id(buffer), (f"{path}.{name}" if path else name, buffer))
+    return dict(found.values())
 
 
 def _label(method: Method | None) -> str:

@@ -18,12 +18,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from petl_bench.errors import StoreError, TrialError
+from petl_bench.errors import StoreError, TrialError, WeightsError
+from petl_bench.models.finite import not_finite, tensors_in
 from petl_bench.records import write_atomically
+from petl_bench.training.state import State
 from petl_bench.trial import Trial, canonical_json
 
 #: Raised when the content of a checkpoint changes.
-FORMAT = 2
+FORMAT = 3
+
+_ADAPTER_FORMAT = "petl-bench adapter 2"
+#: The entry of an adapter file's metadata that holds everything, as canonical JSON.
+_ENTRY = "petl-bench"
+#: Where the method's extra state stands, in that JSON and before the names of its tensors.
+_EXTRA = "extra_state"
 
 #: Writing checkpoints may take this part of a trial's time.
 WRITING_PART = 0.05
@@ -68,7 +76,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The checkpoint, or None where there is none, or one of another format, which is logged. The caller holds the
-    trial: what was left by somebody killed while writing is removed. Raises TrialError for a damaged checkpoint."""
+    trial: what was left by somebody killed while writing is removed. Raises TrialError for a damaged checkpoint, and
+    for one that holds a tensor which is not finite."""
     for part in path.parent.glob(f".{path.name}.*"):
         part.unlink(missing_ok=True)
     if not path.is_file():
@@ -80,32 +89,63 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         _log.warning("checkpoint %s was written by another version of petl-bench; the trial starts anew", path)
         return None
+    if fault := not_finite(dict(tensors_in(state))):
+        raise TrialError(f"checkpoint {path}: {fault}; delete it to start this trial anew")
     return dict(state)
 
 
-def save_adapter(path: Path, trial: Trial, tensors: Mapping[str, Tensor], train_classes: Sequence[str]) -> None:
-    """Write the trained tensors as safetensors; method, hyper-parameters, backbone, trial key and training classes
-    stand in its metadata."""
-    metadata = {
-        "format": "petl-bench adapter 1",
+def save_adapter(path: Path, trial: Trial, state: State, train_classes: Sequence[str]) -> None:
+    """Write what training left as safetensors; method, hyper-parameters, backbone, trial key and training classes
+    stand in its metadata. Equal trials give equal bytes."""
+    header = {
         "trial": trial.key,
         "method": trial.method,
-        "hyper_parameters": canonical_json(trial.hyper_parameters),
+        "hyper_parameters": trial.hyper_parameters,
         "backbone": trial.backbone,
         "weights_sha256": trial.weights_sha256,
-        "train_classes": canonical_json(list(train_classes)),
+        "train_classes": list(train_classes),
     }
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(plain, metadata))
+    write_atomically(path, adapter_content(header, state))
+
+
+def adapter_content(header: Mapping[str, Any], state: State) -> bytes:
+    """The bytes of an adapter file. Raises TrialError, naming the tensor, where one is not finite."""
+    extra = {name: value for name, value in state["extra"].items() if isinstance(value, Tensor)}
+    tensors = {**state["tensors"], **{f"{_EXTRA}.{name}": value for name, value in extra.items()}}
+    if fault := not_finite(tensors):
+        raise TrialError(f"no adapter is written: {fault}")
+    plain = {name: value for name, value in state["extra"].items() if name not in extra}
+    text = canonical_json({"format": _ADAPTER_FORMAT, **header, _EXTRA: plain})
+    # One entry: safetensors writes a map of several in an order that differs from file to file.
+    return save(tensors, {_ENTRY: text})
 
 
 def load_adapter(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Metadata (hyper-parameters and training classes decoded) and tensors of an adapter file."""
+    """What an adapter file says (format, trial, method, hyper_parameters, backbone, weights_sha256, train_classes, and
+    the method's extra_state), and the tensors for `load_adapter_state`.
+
+    Raises StoreError where it cannot be read, and WeightsError, naming the tensor, where one is not finite.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError) as error:
+        header = _header(metadata)
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise StoreError(f"cannot read adapter {path}: {error}") from error
-    decoded = {name: json.loads(metadata.get(name, "[]")) for name in ("hyper_parameters", "train_classes")}
-    return {**metadata, **decoded}, tensors
+    if fault := not_finite(tensors):
+        raise WeightsError(f"adapter {path}: {fault}; delete its trial's folder and run the command again")
+    extra = {name: tensors.pop(name) for name in list(tensors) if name.startswith(f"{_EXTRA}.")}
+    of_method = {name.removeprefix(f"{_EXTRA}."): tensor for name, tensor in extra.items()}
+    return {**header, _EXTRA: {**header[_EXTRA], **of_method}}, tensors
+
+
+def _header(metadata: Mapping[str, str]) -> dict[str, Any]:
+    if _ENTRY not in metadata:  # files of the first format have an entry for every part
+        decoded = {name: json.loads(metadata.get(name, "[]")) for name in ("hyper_parameters", "train_classes")}
+        return {**metadata, **decoded, _EXTRA: {}}
+    header = json.loads(metadata[_ENTRY])
+    ours = isinstance(header, dict) and header.get("format") == _ADAPTER_FORMAT
+    if not ours or not isinstance(header.get(_EXTRA), dict):
+        raise ValueError("it was written by another version of petl-bench")
+    return header

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from petl_bench.data.loading import ClipBatch
+from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.outcomes import ranks_of
 from petl_bench.setting import Evaluation
@@ -62,21 +63,46 @@ def score(
 
     A clip's score is the mean over its views of the softmax of `logit_scale * cosine` (the protocol of X-CLIP
     and ViFi-CLIP). Of a clip that was scored only its scores stay: memory hardly grows with the number of clips.
+    Raises TrialError, naming the first class or clip, for a feature or a score that is not finite.
     """
     model.eval()
     tokens = class_tokens(model, evaluation.classes, template, device)
     with autocast(device, precision):
         text = functional.normalize(model.encode_text(tokens).float(), dim=-1)
+    _refuse_without_direction(text, evaluation.classes, f"evaluation {evaluation.name}: the text feature of class")
     parts: list[Scored] = []
     done = 0
     for batch in encoded:
         video = functional.normalize(batch.features.float(), dim=-1)
+        _refuse_without_direction(video, batch.clips, f"evaluation {evaluation.name}: the video feature of clip")
         of_views = (model.logit_scale.float() * video @ text.T).softmax(dim=-1)
         scores = of_views.mean(dim=1).cpu().numpy().astype(np.float32)
+        _refuse_not_finite(scores, batch.clips, f"evaluation {evaluation.name}: the scores of clip")
         parts.append(Scored(batch.rows, batch.clips, batch.labels, scores))
         done += len(batch.clips)
         on_batch(done)
     return joined(parts, len(evaluation.classes))
+
+
+_TRY = (
+    "Check the weights; if the method trained, try a lower --set training.learning_rate=RATE, or "
+    "--set training.precision=fp32"
+)
+
+
+def _refuse_without_direction(unit: Tensor, names: Sequence[str], what: str) -> None:
+    """`unit`: normalised features [N, ..., D]. Only those of a feature that is not finite, beyond what can be squared,
+    or zero have another length than 1."""
+    has_direction = (unit.norm(dim=-1) > 0.5).reshape(len(names), -1).all(dim=1)
+    if not has_direction.all():
+        first = names[int(has_direction.int().argmin())]
+        raise TrialError(f"{what} {first!r} is not finite, or zero. {_TRY}")
+
+
+def _refuse_not_finite(scores: np.ndarray, clips: Sequence[str], what: str) -> None:
+    finite = np.isfinite(scores).all(axis=1)
+    if not finite.all():
+        raise TrialError(f"{what} {clips[int(finite.argmin())]!r} are not finite. {_TRY}")
 
 
 def joined(parts: Sequence[Scored], classes: int) -> Scored:

@@ -17,11 +17,20 @@ from petl_bench.data.loading import ClipBatch, ClipLoader
 from petl_bench.errors import TrialError, TrialStopped
 from petl_bench.method import Method, Step
 from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.models.finite import not_finite, tensors_in
 from petl_bench.training.checkpoint import Pace, load_checkpoint, save_checkpoint
 from petl_bench.training.distributed import StepTotals, Team, Then
 from petl_bench.training.precision import autocast, gradient_scaler
 from petl_bench.training.schedule import learning_rate
 from petl_bench.training.seeding import random_state, restore_random_state
+from petl_bench.training.state import (
+    State,
+    extra_state_of,
+    has_extra_state,
+    load_extra_state,
+    load_state,
+    state_of,
+)
 from petl_bench.training.text import TextFeatures
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import Notify, Progress, Stop, go_on
@@ -52,7 +61,7 @@ class Fit:
     team: Team = field(default_factory=Team)
     history: list[dict[str, float]] = field(default_factory=list)
     best_accuracy: float = -1.0
-    best_adapter: dict[str, Tensor] = field(default_factory=dict)
+    best_state: State | None = None
     started: float = field(default_factory=time.monotonic)
     stop_reason: str = ""
     earlier_s: float = 0.0  #: seconds that earlier attempts spent, up to the checkpoint
@@ -100,9 +109,10 @@ def fit(run: Fit) -> None:
     """Train for `options.epochs` epochs, going on from the checkpoint where there is one.
 
     Leaves the model at the chosen epoch: the last, or the best where `run.select` is given. Raises TrialError at the
-    first non-finite loss; the last good checkpoint stays. Raises TrialStopped where `run.stop` gives a reason, after a
-    checkpoint was written. Every process of `run.team` calls this, and all end with the same model; the first one
-    decides when to write a checkpoint or to stop.
+    first non-finite loss, after an epoch that leaves anything non-finite, and where fp16 skipped every step; the last
+    good checkpoint stays. Raises TrialStopped where `run.stop` gives a reason, after a checkpoint was written.
+    Every process of `run.team` calls this, and all end with the same model; the first one decides when to write a
+    checkpoint or to stop.
     """
     learner = _learner(run)
     epoch = _resume(run, learner)
@@ -112,9 +122,10 @@ def fit(run: Fit) -> None:
         _end_epoch(run, epoch, learner)
         epoch = Epoch(epoch.number + 1)
     if to_train:
+        _refuse_skipped(run, learner)
         _save(run, epoch, learner, run.team.gather(_of_process(run)))
-    if run.best_adapter:
-        run.model.load_adapter_state(run.best_adapter)
+    if run.best_state is not None:
+        load_state(run.model, run.method, run.best_state)
 
 
 def _learner(run: Fit) -> _Learner:
@@ -201,6 +212,7 @@ def _tell(run: Fit, epoch: Epoch) -> None:
 def _end_epoch(run: Fit, epoch: Epoch, learner: _Learner) -> None:
     """Write the epoch's row, and keep its model where it is the best so far."""
     row = epoch.row()
+    _refuse_not_finite(run, epoch, learner)
     if run.select is not None and _is_evaluated(run, epoch.number + 1):
         before = run.team.gather(_of_process(run))
         try:
@@ -211,7 +223,7 @@ def _end_epoch(run: Fit, epoch: Epoch, learner: _Learner) -> None:
             raise
         if accuracy > run.best_accuracy:  # the first of equal ones stays
             run.best_accuracy = accuracy
-            run.best_adapter = {name: tensor.clone() for name, tensor in run.model.adapter_state().items()}
+            run.best_state = state_of(run.model, run.method)
     run.history.append(row)
 
 
@@ -258,7 +270,31 @@ def _train_step(
         raise TrialError(_not_finite(run, step, [clip for part in clips for clip in part]))
     if totals.clips:
         _apply(run, learner, trained, batch.planned / totals.clips)
+    _take_over_state(run)
     return totals
+
+
+def _take_over_state(run: Fit) -> None:
+    """Give every process the buffers and the extra state of the first one, which has seen its own clips alone.
+
+    torch's DistributedDataParallel does the same with buffers. After every step, so that no process ever trains or
+    scores with others, and a checkpoint of the first one holds for all.
+    """
+    if run.team.seat.count == 1:
+        return
+    buffers = {
+        name: tensor for name, tensor in run.model.adapter_tensors().items() if not isinstance(tensor, nn.Parameter)
+    }
+    if not buffers and not has_extra_state(run.method):
+        return
+    mine = {name: tensor.cpu() for name, tensor in buffers.items()}, extra_state_of(run.method)
+    of_first, extra = run.team.share(mine)
+    if run.team.first:
+        return
+    with torch.no_grad():
+        for name, tensor in buffers.items():
+            tensor.copy_(of_first[name])
+    load_extra_state(run.method, extra)
 
 
 def _micro_batches(run: Fit, batch: ClipBatch) -> Iterable[tuple[Tensor, Tensor]]:
@@ -321,7 +357,9 @@ def _of_process(run: Fit) -> dict[str, Any]:
 
 
 def _save(run: Fit, epoch: Epoch, learner: _Learner, processes: list[dict[str, Any]]) -> None:
-    """Write the checkpoint, in the first process; `processes` are the parts of all, by rank."""
+    """Write the checkpoint, in the first process; `processes` are the parts of all, by rank. Raises TrialError, in all
+    of them, where there is anything that is not finite."""
+    _refuse_not_finite(run, epoch, learner)
     if not run.team.first:
         return
     with run.pace.writing():
@@ -329,13 +367,13 @@ def _save(run: Fit, epoch: Epoch, learner: _Learner, processes: list[dict[str, A
             run.checkpoint,
             {
                 "epoch": asdict(epoch),
-                "adapter": run.model.adapter_state(),
+                "state": state_of(run.model, run.method),
                 "optimizer": learner.optimizer.state_dict(),
                 "scaler": learner.scaler.state_dict(),
                 "processes": processes,
                 "history": run.history,
                 "best_accuracy": run.best_accuracy,
-                "best_adapter": run.best_adapter,
+                "best_state": run.best_state,
                 "seconds": run.earlier_s + time.monotonic() - run.started,
             },
         )
@@ -346,24 +384,57 @@ def _resume(run: Fit, learner: _Learner) -> Epoch:
     state = run.team.share(load_checkpoint(run.checkpoint) if run.team.first else None)
     if state is None:
         return Epoch()
-    run.model.load_adapter_state(state["adapter"])
+    load_state(run.model, run.method, state["state"])
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.scaler.load_state_dict(state["scaler"])
     own = state["processes"][run.team.seat.rank]
     restore_random_state(own["random"], run.device)
     run.loader.learn(own["unreadable"], own["remarks"])
     run.history[:] = state["history"]
-    run.best_accuracy, run.best_adapter = state["best_accuracy"], state["best_adapter"]
+    run.best_accuracy, run.best_state = state["best_accuracy"], state["best_state"]
     run.earlier_s = state["seconds"]
     return Epoch(**state["epoch"])
 
 
+def _refuse_not_finite(run: Fit, epoch: Epoch, learner: _Learner) -> None:
+    """Raise TrialError where a parameter, buffer, moment of the optimiser or extra state is not finite.
+
+    Every process has the same ones, and so the same answer.
+    """
+    tensors = dict(run.model.adapter_tensors())
+    for name, parameter in run.model.named_parameters():
+        for kind, value in learner.optimizer.state.get(parameter, {}).items():
+            tensors[f"{name} ({kind} of the optimiser)"] = value
+    if has_extra_state(run.method):
+        tensors |= dict(tensors_in(extra_state_of(run.method), "extra_state"))
+    if fault := not_finite(tensors):
+        raise TrialError(f"after step {epoch.steps} of epoch {epoch.number + 1}, {fault}; {_what_to_try(run)}")
+
+
+def _refuse_skipped(run: Fit, learner: _Learner) -> None:
+    """Raise TrialError where the loss scaling of fp16 skipped every step, or so many that gradients of the loss itself
+    overflow: what is left is not what was to be trained. Some skipped steps at the start are usual."""
+    if not learner.scaler.is_enabled():
+        return
+    taken = max((int(state["step"]) for state in learner.optimizer.state.values()), default=0)
+    if taken and learner.scaler.get_scale() >= 1:
+        return
+    steps = run.options.epochs * run.steps_per_epoch
+    raise TrialError(
+        f"{steps - taken} of {steps} steps were skipped, because their gradients were not finite in fp16, and the loss "
+        f"scale fell to {learner.scaler.get_scale():g}. Try --set training.precision=bf16 or fp32, or more steps"
+    )
+
+
 def _not_finite(run: Fit, step: int, clips: Sequence[str]) -> str:
+    named = ", ".join(clips[:4]) + (f" and {len(clips) - 4} more" if len(clips) > 4 else "")
+    at = f"step {step + 1} (epoch {step // run.steps_per_epoch + 1})"
+    return f"the loss is not finite at {at}, clips {named}; {_what_to_try(run)}"
+
+
+def _what_to_try(run: Fit) -> str:
     kept = (
         f"the last good checkpoint is {run.checkpoint}" if run.checkpoint.is_file() else "no checkpoint was written yet"
     )
-    named = ", ".join(clips[:4]) + (f" and {len(clips) - 4} more" if len(clips) > 4 else "")
-    return (
-        f"the loss is not finite at step {step + 1} (epoch {step // run.steps_per_epoch + 1}), clips {named}; {kept}. "
-        f"Try a lower rate: --set training.learning_rate={run.options.learning_rate / 3:.2g}"
-    )
+    precision = "" if run.options.precision == "fp32" else ", or --set training.precision=fp32"
+    return f"{kept}. Try a lower rate: --set training.learning_rate={run.options.learning_rate / 3:.2g}{precision}"

@@ -31,6 +31,7 @@ from petl_bench.training.checkpoint import load_adapter
 from petl_bench.training.compilation import compile_video
 from petl_bench.training.distributed import Seat, Team
 from petl_bench.training.seeding import seed_everything
+from petl_bench.training.state import load_state
 from petl_bench.training.video import Remembered
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
@@ -89,7 +90,7 @@ class Job:
         _check_count(trial, method, model)
         notes = [*model.weights_notes, *manifest.notes, f"training clips: {task.source}"]
         if trial.start_from:
-            notes.append(_start_from(trial, adapter, model, task))
+            notes.append(_start_from(trial, adapter, model, method, task))
         if seat.count > 1:
             notes.append(f"{seat.count} processes shared every batch, on {device.type}")
         if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
@@ -248,7 +249,7 @@ def _check_count(trial: Trial, method: Method, model: DualEncoder) -> None:
         )
 
 
-def _start_from(trial: Trial, file: Path | None, model: DualEncoder, task: Task) -> str:
+def _start_from(trial: Trial, file: Path | None, model: DualEncoder, method: Method, task: Task) -> str:
     """Load the adapter that the trial starts from; says which of the evaluated classes it was trained on."""
     if file is None:
         raise TrialError(f"{trial.title} starts from the adapter of trial {trial.start_from[:8]}, and none was given")
@@ -258,7 +259,7 @@ def _start_from(trial: Trial, file: Path | None, model: DualEncoder, task: Task)
             f"{file} belongs to trial {str(metadata.get('trial'))[:8]}, not to {trial.start_from[:8]}; move the folder "
             "aside and run the command again"
         )
-    model.load_adapter_state(tensors)
+    load_state(model, method, {"tensors": tensors, "extra": metadata["extra_state"]})
     trained = {canonical(name) for name in metadata["train_classes"]}
     tested = dict.fromkeys(name for evaluation in task.evaluations for name in evaluation.classes)
     seen = [name for name in tested if canonical(name) in trained]

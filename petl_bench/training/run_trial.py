@@ -30,6 +30,7 @@ from petl_bench.training.distributed import Seat, seat_of, team_of
 from petl_bench.training.evaluate import Scored, evaluation_result, joined, score, top_k_accuracy
 from petl_bench.training.fit import Fit, fit
 from petl_bench.training.job import Job
+from petl_bench.training.state import state_of
 from petl_bench.training.text import class_tokens, description_features
 from petl_bench.training.video import encode
 from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, TrialResult, go_on
@@ -56,9 +57,10 @@ def run_trial(
     `adapter` is the file of the trial that this one starts from (`trial.start_from`); such a trial only evaluates.
 
     With `training.processes` = N, N processes share the trial. This one starts the others, unless an outside launcher
-    has started all N (see `join_trial`). The result is that of one process up to rounding, with two exceptions: what
-    a method draws in training (dropout) is drawn in each process for its own clips, and an extra loss over the classes
-    of a batch (msta.consistency_classes=batch) sees one process's part of it, as it sees one micro-batch.
+    has started all N (see `join_trial`). The result is that of one process up to rounding, with three exceptions: what
+    a method draws in training (dropout) is drawn in each process for its own clips; an extra loss over the classes of a
+    batch (msta.consistency_classes=batch) sees one process's part of it, as it sees one micro-batch; and buffers and
+    extra state (a batch norm's running statistics) are those of the first process, given to all after every step.
 
     Raises PetlBenchError (TrialError, DataError, ...) where the trial cannot go on, with what to do about it.
     """
@@ -207,7 +209,7 @@ def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> 
     )
     fit(run)
     if job.team.first:
-        save_adapter(job.folder / ADAPTER, job.trial, job.model.adapter_state(), job.task.train_classes)
+        save_adapter(job.folder / ADAPTER, job.trial, state_of(job.model, job.method), job.task.train_classes)
     durations["train"] = run.earlier_s + time.monotonic() - started
     return run.history, run.earlier_s
 

@@ -100,7 +100,7 @@ def test_frozen_weights_that_change_in_training() -> None:
         def __init__(self, adapter: nn.Module) -> None:
             super().__init__()
             self.adapter = adapter
-            self.register_buffer("calls", torch.zeros(()))
+            self.calls = nn.Parameter(torch.zeros(()), requires_grad=False)
 
         def forward(self, x: Tensor) -> Tensor:
             if self.training:

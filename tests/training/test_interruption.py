@@ -108,7 +108,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         BOTH_TOWERS,
         {"batch_size": 5, "micro_batch_size": 2, "clip_grad_norm": 0.5},
     ),
-    "fp16": ("adaptformer", DROPOUT, {"precision": "fp16", "epochs": 1}),
+    "fp16": ("adaptformer", DROPOUT, {"precision": "fp16", "epochs": 2}),
     "val": ("adaptformer", DROPOUT, {"select": "val", "eval_every": 1, "eval_batch_size": 1}),
     "best-on-test": ("msta", {"bottleneck_dim": 8}, {"select": "best-on-test", "eval_batch_size": 3}),
     "everything": ("full_finetune", {}, {"batch_size": 6, "epochs": 1}),
