@@ -13,9 +13,10 @@ from torch.nn import functional
 from petl_bench.data.loading import ClipBatch
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.outcomes import ranks_of
+from petl_bench.prompts import Prompts
 from petl_bench.setting import Evaluation
 from petl_bench.training.precision import autocast
-from petl_bench.training.text import class_tokens
+from petl_bench.training.text import class_directions, class_tokens, encoded_classes, prompts_of
 from petl_bench.training.video import EncodedBatch, encode
 from petl_bench.trial import EvaluationResult
 
@@ -36,7 +37,7 @@ def evaluate(
     batches: Iterable[ClipBatch],
     *,
     to_input: Callable[[Tensor], Tensor],
-    template: str,
+    prompts: Prompts,
     batch_size: int,
     precision: str,
     device: torch.device,
@@ -44,7 +45,7 @@ def evaluate(
 ) -> Scored:
     """Score every clip of `batches`, see `encode` and `score`."""
     encoded = encode(model, batches, to_input=to_input, batch_size=batch_size, precision=precision, device=device)
-    return score(model, evaluation, encoded, template=template, precision=precision, device=device, on_batch=on_batch)
+    return score(model, evaluation, encoded, prompts=prompts, precision=precision, device=device, on_batch=on_batch)
 
 
 @torch.no_grad()
@@ -53,7 +54,7 @@ def score(
     evaluation: Evaluation,
     encoded: Iterable[EncodedBatch],
     *,
-    template: str,
+    prompts: Prompts,
     precision: str,
     device: torch.device,
     on_batch: Callable[[int], None],
@@ -61,12 +62,13 @@ def score(
     """Score every encoded clip among the classes of an evaluation.
 
     A clip's score is the mean over its views of the softmax of `logit_scale * cosine` (the protocol of X-CLIP
-    and ViFi-CLIP). Of a clip that was scored only its scores stay: memory hardly grows with the number of clips.
+    and ViFi-CLIP); with several templates the cosine is the mean of those with a class's prompts. Of a clip that was
+    scored only its scores stay: memory hardly grows with the number of clips.
     """
     model.eval()
-    tokens = class_tokens(model, evaluation.classes, template, device)
+    tokens = class_tokens(model, evaluation.classes, prompts, device)
     with autocast(device, precision):
-        text = functional.normalize(model.encode_text(tokens).float(), dim=-1)
+        text = class_directions(encoded_classes(model, tokens.flatten(0, -2), prompts_of(tokens)), prompts_of(tokens))
     parts: list[Scored] = []
     done = 0
     for batch in encoded:

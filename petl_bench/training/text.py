@@ -1,4 +1,10 @@
-"""Class prompts and descriptions as features. C classes, L tokens, D embedding channels."""
+"""Class prompts and descriptions as features. C classes, E prompts per class, L tokens, D embedding channels.
+
+With one prompt a class's feature is that of its prompt. With several it is the mean of their features, each normalised
+first and the mean left as it is: what a video's cosine with a class is then, is the mean of its cosines with the
+class's prompts, as in ViCLIP's zero-shot evaluation. Training and evaluation do the same, and gradients flow through
+every prompt.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +12,79 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.models.tokenizer import tokenize
+from petl_bench.models.tokenizer import token_lengths, tokenize
 from petl_bench.models.towers import PreparedText
+from petl_bench.prompts import Prompts
 
 
-def class_tokens(model: DualEncoder, classes: Sequence[str], template: str, device: torch.device) -> Tensor:
-    """Tokens of every class's prompt, `template.format(class)`: int64 [C, L]."""
-    return tokenize([template.format(name) for name in classes], model.config.context_length).to(device)
+def class_tokens(model: DualEncoder, classes: Sequence[str], prompts: Prompts, device: torch.device) -> Tensor:
+    """Tokens of every class's prompts: int64 [C, E, L], or [C, L] where there is one template.
+
+    Raises TrialError where every class's prompts are cut before its name.
+    """
+    texts = [text for name in classes for text in prompts.of(name)]
+    tokens = tokenize(texts, model.config.context_length).unflatten(0, (len(classes), len(prompts.templates)))
+    if len(classes) > 1 and (tokens == tokens[:1]).all():
+        raise TrialError(
+            f"the prompt has no room for a class's name: the text tower reads {model.config.context_length} tokens, which "
+            f"are the same for all {len(classes)} classes; shorten the data set's template"
+        )
+    return (tokens if len(prompts.templates) > 1 else tokens.squeeze(1)).to(device)
+
+
+def prompt_notes(model: DualEncoder, classes: Sequence[str], prompts: Prompts) -> list[str]:
+    """What is lost of the prompts of these classes, in words: those that are cut, and classes that look the same."""
+    texts = [tuple(prompts.of(name)) for name in classes]
+    lengths = token_lengths(text for of_class in texts for text in of_class)
+    context = model.config.context_length
+    notes = []
+    if cut := sum(length > context for length in lengths):
+        notes.append(
+            f"{cut} of {len(lengths)} prompts are longer than the text context of {context} tokens and were cut"
+        )
+    tokens = tokenize([text for of_class in texts for text in of_class], context).unflatten(0, (len(texts), -1))
+    alike = len(classes) - len(torch.unique(tokens.flatten(1), dim=0))
+    if alike:
+        notes.append(
+            f"{alike} of {len(classes)} classes have the same prompts as another one and cannot be told from it"
+        )
+    return notes
+
+
+def encoded_classes(model: DualEncoder, prepared: Tensor | PreparedText, prompts: int) -> Tensor:
+    """Features of classes [C, D] from their prompts, [C * E, L] or what `prepare_text` made of it; E is `prompts`."""
+    features = model.encode_text(prepared)
+    if prompts == 1:
+        return features
+    return functional.normalize(features.float(), dim=-1).unflatten(0, (-1, prompts)).mean(dim=1)
+
+
+def class_directions(features: Tensor, prompts: int) -> Tensor:
+    """What a normalised video feature is multiplied with for its (mean) cosine with each class: fp32 [C, D].
+
+    `features`: of `encoded_classes`. The mean over several prompts is not normalised again.
+    """
+    return functional.normalize(features.float(), dim=-1) if prompts == 1 else features.float()
+
+
+def prompts_of(tokens: Tensor) -> int:
+    """E of `class_tokens`."""
+    return tokens.shape[1] if tokens.ndim == 3 else 1
 
 
 class TextFeatures:
-    """Text features of the training classes [C, D]: anew every step where the text tower trains, otherwise once.
+    """Features of the training classes [C, D]: anew every step where the text tower trains, otherwise once.
 
-    What stands before the first block that trains is computed once in either case.
+    What stands before the first block that trains is computed once in either case. `tokens`: of `class_tokens`.
     """
 
     def __init__(self, model: DualEncoder, tokens: Tensor) -> None:
-        self._model, self._tokens = model, tokens
+        self._model, self._prompts = model, prompts_of(tokens)
+        self._tokens = tokens.flatten(0, -2)
         self._prepared: Tensor | PreparedText | None = None
         self._frozen: Tensor | None = None
 
@@ -33,7 +93,7 @@ class TextFeatures:
             return self._frozen
         if self._prepared is None:
             self._prepared = self._model.prepare_text(self._tokens)
-        features = self._model.encode_text(self._prepared)
+        features = encoded_classes(self._model, self._prepared, self._prompts)
         if not features.requires_grad:
             self._frozen = features
         return features
