@@ -30,8 +30,8 @@ def class_tokens(model: DualEncoder, classes: Sequence[str], prompts: Prompts, d
     tokens = tokenize(texts, model.config.context_length).unflatten(0, (len(classes), len(prompts.templates)))
     if len(classes) > 1 and (tokens == tokens[:1]).all():
         raise TrialError(
-            f"the prompt has no room for a class's name: the text tower reads {model.config.context_length} tokens, which "
-            f"are the same for all {len(classes)} classes; shorten the data set's template"
+            f"the prompt has no room for a class's name: the text tower reads {model.config.context_length} tokens, "
+            f"which are the same for all {len(classes)} classes; shorten the data set's template"
         )
     return (tokens if len(prompts.templates) > 1 else tokens.squeeze(1)).to(device)
 
