@@ -121,7 +121,7 @@ class Dataset(Options):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         default = vars(cls).get("template")
         if isinstance(default, str):  # Options knows fields only
-            cls.template = hyper(default, _TEMPLATE, later=True)
+            cls.template = hyper(default.strip(), _TEMPLATE, later=True)
             cls.__annotations__ = {**get_annotations(cls), "template": "str"}
         super().__init_subclass__(**kwargs)
 

@@ -120,7 +120,7 @@ def _as_class_variable() -> type[Dataset]:
 
 def _as_attribute() -> type[Dataset]:
     class Older(Dataset):
-        template = "a drone's view of {}."
+        template = " a drone's view of {}. "
 
     return Older
 
