@@ -16,7 +16,7 @@ from petl_bench.outcomes import ranks_of
 from petl_bench.prompts import Prompts
 from petl_bench.setting import Evaluation
 from petl_bench.training.precision import autocast
-from petl_bench.training.text import class_directions, class_tokens, encoded_classes, prompts_of
+from petl_bench.training.text import by_template, class_directions, class_tokens, encoded_classes
 from petl_bench.training.video import EncodedBatch, encode
 from petl_bench.trial import EvaluationResult
 
@@ -68,7 +68,7 @@ def score(
     model.eval()
     tokens = class_tokens(model, evaluation.classes, prompts, device)
     with autocast(device, precision):
-        text = class_directions(encoded_classes(model, tokens.flatten(0, -2), prompts_of(tokens)), prompts_of(tokens))
+        text = class_directions(encoded_classes(model, by_template(tokens)), tokens)
     parts: list[Scored] = []
     done = 0
     for batch in encoded:

@@ -22,7 +22,7 @@ from petl_bench.training.distributed import StepTotals, Team, Then
 from petl_bench.training.precision import autocast, gradient_scaler
 from petl_bench.training.schedule import learning_rate
 from petl_bench.training.seeding import random_state, restore_random_state
-from petl_bench.training.text import TextFeatures, class_directions, prompts_of
+from petl_bench.training.text import TextFeatures, class_directions
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import Notify, Progress, Stop, go_on
 
@@ -240,7 +240,7 @@ def _train_step(
     for frames, labels in _micro_batches(run, batch):
         with autocast(run.device, run.options.precision):
             video = run.encode(frames)
-        logits = _logits(run.model, video, class_directions(leaf, prompts_of(run.tokens)))
+        logits = _logits(run.model, video, class_directions(leaf, run.tokens))
         loss = functional.cross_entropy(logits, labels)
         extra = run.method.loss(Step(run.model, video, leaf, logits, labels, run.descriptions))
         loss = (loss if extra is None else loss + extra) * (len(labels) / batch.planned)

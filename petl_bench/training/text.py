@@ -55,25 +55,26 @@ def prompt_notes(model: DualEncoder, classes: Sequence[str], prompts: Prompts) -
     return notes
 
 
-def encoded_classes(model: DualEncoder, prepared: Tensor | PreparedText, prompts: int) -> Tensor:
-    """Features of classes [C, D] from their prompts, [C * E, L] or what `prepare_text` made of it; E is `prompts`."""
-    features = model.encode_text(prepared)
-    if prompts == 1:
-        return features
-    return functional.normalize(features.float(), dim=-1).unflatten(0, (-1, prompts)).mean(dim=1)
+def by_template(tokens: Tensor) -> list[Tensor]:
+    """The tokens of `class_tokens`, one [C, L] for each template."""
+    return [tokens] if tokens.ndim == 2 else list(tokens.unbind(dim=1))
 
 
-def class_directions(features: Tensor, prompts: int) -> Tensor:
+def encoded_classes(model: DualEncoder, texts: Sequence[Tensor | PreparedText]) -> Tensor:
+    """Features of classes [C, D] from their prompts: `by_template`, or what `prepare_text` made of each."""
+    if len(texts) == 1:
+        return model.encode_text(texts[0])
+    # One template after the other: an evaluation holds the activations of one of them at a time.
+    features = [functional.normalize(model.encode_text(each).float(), dim=-1) for each in texts]
+    return torch.stack(features).mean(dim=0)
+
+
+def class_directions(features: Tensor, tokens: Tensor) -> Tensor:
     """What a normalised video feature is multiplied with for its (mean) cosine with each class: fp32 [C, D].
 
-    `features`: of `encoded_classes`. The mean over several prompts is not normalised again.
+    `features`: of `encoded_classes`, from these tokens. The mean over several prompts is not normalised again.
     """
-    return functional.normalize(features.float(), dim=-1) if prompts == 1 else features.float()
-
-
-def prompts_of(tokens: Tensor) -> int:
-    """E of `class_tokens`."""
-    return tokens.shape[1] if tokens.ndim == 3 else 1
+    return functional.normalize(features.float(), dim=-1) if tokens.ndim == 2 else features.float()
 
 
 class TextFeatures:
@@ -83,17 +84,16 @@ class TextFeatures:
     """
 
     def __init__(self, model: DualEncoder, tokens: Tensor) -> None:
-        self._model, self._prompts = model, prompts_of(tokens)
-        self._tokens = tokens.flatten(0, -2)
-        self._prepared: Tensor | PreparedText | None = None
+        self._model, self._tokens = model, tokens
+        self._prepared: list[Tensor | PreparedText] | None = None
         self._frozen: Tensor | None = None
 
     def __call__(self) -> Tensor:
         if self._frozen is not None:
             return self._frozen
         if self._prepared is None:
-            self._prepared = self._model.prepare_text(self._tokens)
-        features = encoded_classes(self._model, self._prepared, self._prompts)
+            self._prepared = [self._model.prepare_text(each) for each in by_template(self._tokens)]
+        features = encoded_classes(self._model, self._prepared)
         if not features.requires_grad:
             self._frozen = features
         return features

@@ -54,14 +54,14 @@ def test_one_template_gives_the_features_of_its_prompts_bit_for_bit(model: pb.Du
     assert torch.equal(tokens, pb.tokenize([f"a video of {name}." for name in NAMES]))
     features = TextFeatures(model, tokens)()
     assert torch.equal(features, model.encode_text(model.prepare_text(tokens)))
-    assert torch.equal(class_directions(features, 1), functional.normalize(features, dim=-1))
+    assert torch.equal(class_directions(features, tokens), functional.normalize(features, dim=-1))
 
 
 def test_the_cosine_with_a_class_is_the_mean_of_those_with_its_prompts(model: pb.DualEncoder) -> None:
     tokens = class_tokens(model, NAMES, PAIR, CPU)
     assert tokens.shape == (3, 2, CONFIG.context_length)
     video = functional.normalize(torch.randn(5, CONFIG.embed_dim), dim=-1)
-    found = video @ class_directions(TextFeatures(model, tokens)(), 2).T
+    found = video @ class_directions(TextFeatures(model, tokens)(), tokens).T
     each = [video @ by_hand(model, [template.format(name) for name in NAMES]).T for template in PAIR.templates]
     torch.testing.assert_close(found, (each[0] + each[1]) / 2)
     renormalised = functional.normalize(TextFeatures(model, tokens)(), dim=-1)
@@ -86,7 +86,7 @@ def test_the_gradient_of_an_ensemble_is_the_mean_over_its_prompts(name: str) -> 
         (features() * weights).sum().backward()
         return {key: each.grad.clone() for key, each in trained.items() if each.grad is not None}
 
-    both = gradients(lambda: class_directions(TextFeatures(model, class_tokens(model, NAMES, PAIR, CPU))(), 2))
+    both = gradients(TextFeatures(model, class_tokens(model, NAMES, PAIR, CPU)))
     alone = [
         gradients(lambda template=template: by_hand(model, [template.format(each) for each in NAMES]))
         for template in PAIR.templates
