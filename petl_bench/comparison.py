@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from typing import Any
 
+from petl_bench.prompts import short_text
+
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
@@ -252,7 +254,9 @@ def differences_in(settings: Mapping[Any, Mapping[str, Any]], family: Any) -> di
 
 
 def _label(name: str, differences: Mapping[str, Any]) -> str:
-    inside = ", ".join(f"{setting}={text_of(value)}" for setting, value in differences.items() if value != "")
+    inside = ", ".join(
+        f"{setting}={short_text(text_of(value))}" for setting, value in differences.items() if value != ""
+    )
     return f"{name} ({inside})" if inside else name
 
 

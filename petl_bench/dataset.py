@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import get_annotations
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from petl_bench.method import Paper
-from petl_bench.options import Options
+from petl_bench.options import Options, hyper
+from petl_bench.prompts import Prompts, resolved, split_templates
 
 
 @dataclass(frozen=True, order=True)
@@ -71,6 +73,12 @@ class Annotations:
     dataset: str = ""
 
 
+_TEMPLATE = (
+    "prompt of a class, {} standing for its name; several with | between them, or @FILE with one per line, are an "
+    "ensemble: cosines are averaged over its prompts"
+)
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Training-time augmentation, one draw of parameters per clip (never per frame)."""
@@ -90,6 +98,7 @@ class Dataset(Options):
     `splits` are its published ones; what lies on a machine may be less.
     `views` are the temporal clips and spatial crops per test video of the published multi-view evaluation.
     `defects` are all known defects of its published annotations; `annotations` repeats those that apply.
+    `template` may be given as a plain class attribute, which is then the default of that option.
     """
 
     paper: ClassVar[Paper | None] = None
@@ -97,10 +106,33 @@ class Dataset(Options):
     version: ClassVar[int] = 1
     needs_root: ClassVar[bool] = True
     augmentation: ClassVar[Augmentation] = Augmentation()
-    template: ClassVar[str] = "a video of {}."
     splits: ClassVar[Sequence[int]] = (1,)
     views: ClassVar[tuple[int, int]] = (1, 1)
     defects: ClassVar[Sequence[Defect]] = ()
+
+    template: str = hyper("a video of {}.", _TEMPLATE, later=True)
+    prompt_text: Literal["as_written", "cleaned"] = hyper(
+        "as_written",
+        "prompts as they are written, or cleaned as in ViCLIP's zero-shot evaluation: lower case, without "
+        ", . ' ! ? \" ( ) * # : ; ~, and with blanks for - and /",
+        later=True,
+    )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        default = vars(cls).get("template")
+        if isinstance(default, str):  # Options knows fields only
+            cls.template = hyper(default.strip(), _TEMPLATE, later=True)
+            cls.__annotations__ = {**get_annotations(cls), "template": "str"}
+        super().__init_subclass__(**kwargs)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.template = resolved(self.template, f"{self._label()}.template")
+
+    @property
+    def prompts(self) -> Prompts:
+        """The prompts of this data set's classes."""
+        return Prompts(split_templates(self.template), cleaned=self.prompt_text == "cleaned")
 
     def identity(self, stem: str) -> str:
         """What two names of one clip have in common. `stem`: a name without folders and without video extension.

@@ -56,7 +56,8 @@ class Step:
 
     model: DualEncoder
     video_features: Tensor  #: [B, D], not normalised
-    text_features: Tensor  #: [C, D], not normalised, one per training class
+    #: [C, D], one per training class: of its prompt, not normalised; of several prompts the mean of their unit vectors
+    text_features: Tensor
     logits: Tensor  #: [B, C]
     labels: Tensor  #: int64 [B]
     #: by kind that the method reads ("spatial", "temporal"): [C, D], frozen means of each class's description features

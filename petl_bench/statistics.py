@@ -64,6 +64,22 @@ def harmonic_mean_over_seeds(base: Sequence[float], novel: Sequence[float]) -> S
     return Summary(harmonic_mean(_mean(base), _mean(novel)), own.std, own.n)
 
 
+def prediction_interval(own: Sequence[float], runs: int = 1, level: float = 0.95) -> tuple[float, float] | None:
+    """Where the mean of `runs` further runs lies with probability `level`, by the values of S seeds; None for S = 1.
+
+    m -+ t * s * sqrt(1 / runs + 1 / S): m and s are mean and sample standard deviation of `own`, t is Student's
+    quantile with S - 1 degrees of freedom. Runs are taken to spread as the seeds do, normally. Raises ValueError
+    without values.
+    """
+    summary = summarise(own)
+    if summary.std is None:
+        return None
+    from scipy.stats import t
+
+    half = float(t.ppf(0.5 + level / 2, summary.n - 1)) * summary.std * math.sqrt(1 / runs + 1 / summary.n)
+    return summary.mean - half, summary.mean + half
+
+
 def _mean(values: Sequence[float]) -> float:
     if not values:
         raise ValueError("there is nothing to summarise")

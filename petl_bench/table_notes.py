@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from petl_bench.comparison import Bundle, CaseKey, Comparison, Configuration, case_labels, row_labels, uncovered
+from petl_bench.prompts import short_text
 
 RANKS = "Best and second: among rows of one group with the same seeds and without a mark; equal figures share."
 TRAINED = "Trained: millions of trained parameters, and percent of the backbone's parameters."
@@ -134,14 +135,23 @@ def _backbone_notes(comparison: Comparison) -> list[str]:
 def _views(comparison: Comparison) -> str:
     """The views: once where all runs share them, else by data set."""
     by_data: dict[str, set[str]] = defaultdict(set)
-    sampling = set()
-    for (row, case), runs in comparison.runs.items():
+    values = [row.training_values for row in comparison.configurations]
+    for (_, case), runs in comparison.runs.items():
         by_data[case.dataset] |= {run.views for run in runs}
-        sampling.add(row.training_values.get("view_sampling", "uniform"))
-    drawn = "; frames of several temporal clips: a random draw" if "random" in sampling else ""
-    return _once_or_each(by_data, "{value} on {name}") + (
-        drawn if sampling == {"random"} or not drawn else f"{drawn} in some rows"
+    return "; ".join(
+        [
+            _once_or_each(by_data, "{value} on {name}"),
+            *_in_all_or_some(values, "view_sampling", "random", "frames of several temporal clips: a random draw"),
+            *_in_all_or_some(values, "view_sampling", "middle", "frames: the middle of each segment"),
+            *_in_all_or_some(values, "eval_resize", "squash", "whole frames, resized to the model's square"),
+        ]
     )
+
+
+def _in_all_or_some(values: Sequence[Mapping[str, Any]], name: str, wanted: str, text: str) -> list[str]:
+    """A note on an option that some rows have set; nothing where none has."""
+    having = [each.get(name) == wanted for each in values]
+    return [text if all(having) else f"{text} in some rows"] if any(having) else []
 
 
 def _by_method(rows: Sequence[Configuration], name: str) -> str:
@@ -169,7 +179,7 @@ def _data_note(bundle: Bundle) -> str:
     first = bundle.cases[0]
     # Not where the files lie: tables are passed on.
     options = {**json.loads(first.dataset_options), **json.loads(first.setting_options)}
-    chosen = "".join(f", {name}={value}" for name, value in options.items() if value is not None)
+    chosen = "".join(f", {name}={short_text(str(value))}" for name, value in options.items() if value is not None)
     splits = listed(dict.fromkeys(case.split for case in bundle.cases))
     several = "s" if len({case.split for case in bundle.cases}) > 1 else ""
     shots = listed(dict.fromkeys(case.shots for case in bundle.cases))

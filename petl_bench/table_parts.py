@@ -33,6 +33,7 @@ class Spot:
     ranked: bool = False
     published: Published | None = None
     measure: Measure | None = None
+    own: Callable[[Configuration], list[float]] | None = None  #: the value of each of a row's seeds by itself
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,22 @@ def over_seeds(
         return Cell(found.mean, found.std, found.n, marks=marks_of(comparison, row, case), trials=trials)
 
     return cell
+
+
+def by_seed(
+    comparison: Comparison, cases: Sequence[CaseKey], summary: Callable[[Sequence[Run]], Summary]
+) -> Callable[[Configuration], list[float]]:
+    """The values of a row's seeds, each by itself: of its runs on those of the cases that the row has.
+
+    Seeds that the row lacks on one of these cases are left out.
+    """
+
+    def values(row: Configuration) -> list[float]:
+        found = [{run.seed: run for run in runs} for case in cases if (runs := comparison.of(row, case))]
+        seeds = sorted(set(found[0]).intersection(*found)) if found else []
+        return [summary([runs[seed] for runs in found]).mean for seed in seeds]
+
+    return values
 
 
 def mean_of(metric: int) -> Callable[[Sequence[Run]], Summary]:

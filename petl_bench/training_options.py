@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from petl_bench.errors import UsageError
 from petl_bench.options import Options, hyper
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -54,10 +55,17 @@ class TrainingOptions(Options):
     eval_every: int = hyper(5, "epochs between evaluations where select is val or best-on-test", minimum=1)
     views: int = hyper(1, "temporal clips per test video", minimum=1)
     crops: Literal[1, 3] = hyper(1, "spatial crops per test view: the centre, or three along the longer side")
-    view_sampling: Literal["uniform", "random"] = hyper(
+    view_sampling: Literal["uniform", "random", "middle"] = hyper(
         "uniform",
         "frames of several temporal clips: spread evenly over the video; or, as in published code, a random draw as in "
-        "training (here seeded by the trial's seed and the clip)",
+        "training (here seeded by the trial's seed and the clip). middle: one temporal clip, as ViCLIP's evaluation "
+        "takes it",
+    )
+    eval_resize: Literal["crop", "squash"] = hyper(
+        "crop",
+        "frames in evaluation: resized by their short side and cropped; or, as in ViCLIP's evaluation, resized to the "
+        "model's square whatever their shape",
+        later=True,
     )
     processes: int = hyper(
         1, "processes that share every batch of this trial, one GPU each where there are GPUs", minimum=1
@@ -70,3 +78,12 @@ class TrainingOptions(Options):
     bad_clips_allowed: float = hyper(
         0.01, "part of the clips that may be unreadable before the trial fails", minimum=0.0, maximum=1.0
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eval_resize == "squash" and self.crops != 1:
+            raise UsageError(f"training.eval_resize=squash shows whole frames: set training.crops=1, not {self.crops}")
+        if self.view_sampling == "middle" and self.views != 1:
+            raise UsageError(
+                f"training.view_sampling=middle is one temporal clip: set training.views=1, not {self.views}"
+            )

@@ -11,7 +11,7 @@ from petl_bench.cell_statistics import Measure, Place
 from petl_bench.compare_records import compare
 from petl_bench.comparison import CaseKey, Comparison, Run, bundles, case_labels
 from petl_bench.missing_runs import commands
-from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
+from petl_bench.reports.published_numbers import FROSTER, FROSTER_TABLE, SELECTED_ON_TEST, published_numbers
 from petl_bench.statistics import Summary, harmonic_mean_over_seeds
 from petl_bench.table import Column, Table, TableSource
 from petl_bench.table_parts import Compared, Published, Spot
@@ -34,12 +34,13 @@ class BaseToNovelTable(TableSource):
 
     A row is a method with its hyper-parameters, training options, backbone and weights; rows are ranked where they
     share backbone, weights, views and seeds, and carry no mark. The harmonic mean is that of the mean base and the mean
-    novel accuracy. Quoted: Table 2 of the MSTA paper (CVPR 2025), for its data sets, 16 shots, split 1.
+    novel accuracy. Quoted: Table 2 of the MSTA paper (CVPR 2025) and Table 1 of FROSTER's README (ICLR 2024), which has
+    Open-VCLIP too, for their data sets, 16 shots, split 1.
     """
 
     def published(self) -> pd.DataFrame:
-        """The published numbers of the MSTA paper, one per line, with the table they stand in."""
-        return published_numbers()
+        """The published numbers of the MSTA paper and of FROSTER, one per line, with the table they stand in."""
+        return published_numbers(FROSTER)
 
     def compared(self, records: pd.DataFrame) -> Compared:
         """The records of this setting, and the columns. Raises UsageError where there are none."""
@@ -51,7 +52,11 @@ class BaseToNovelTable(TableSource):
         """The table of all base2novel records. Raises UsageError where there are none."""
         found = self.compared(evidence.records)
         comparison, spots = found.comparison, found.spots
-        quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
+        quoted = [
+            group
+            for table in (_PUBLISHED_TABLE, FROSTER_TABLE)
+            for group in table_parts.quoted_groups(evidence.published, table, spots)
+        ]
         return Table(
             name="base2novel",
             title=f"Base-to-novel generalisation: top-1 accuracy in percent{_shots(comparison.cases)}",
@@ -94,6 +99,7 @@ def _accuracies(comparison: Comparison) -> list[Spot]:
                 ranked=True,
                 published=_published(case, metric),
                 measure=Measure(tuple((Place(case, evaluation),) for evaluation in evaluations)),
+                own=table_parts.by_seed(comparison, [case], summary),
             )
             for name, metric, summary, evaluations in _SHOWN
         ]

@@ -148,6 +148,32 @@ def _order(row: _Row) -> tuple[Any, ...]:
     return row.metrics["trainable_params"], row.name, row.hyper_parameters, row.created
 
 
+@dataclass(frozen=True, eq=False)
+class Timed:
+    """The numbers of one cost record that the paper's Table 8 has, in its units, by the paper's metric."""
+
+    method: str
+    hyper_parameters: str  #: canonical JSON
+    backbone: str
+    conditions: str  #: device, batch size, precision
+    cells: Mapping[str, Cell]
+
+
+def timed(records: pd.DataFrame) -> list[Timed]:
+    """All cost records of methods as they train, not merged, in the order of the table."""
+    found = []
+    for row in (row for _, rows in _groups(_rows(records)) for row in rows if not row.options["merged"]):
+        cells = {
+            metric: Cell(row.metrics[ours] / factor, marks=row.marks, trials=(row.trial,))
+            for metric, (ours, factor) in _PUBLISHED.items()
+            if ours in row.metrics
+        }
+        options = row.options
+        conditions = f"{options['device']}, batch {options['batch_size']}, {options['precision']}"
+        found.append(Timed(row.method, row.hyper_parameters, row.backbone, conditions, cells))
+    return found
+
+
 # Columns
 
 

@@ -111,6 +111,7 @@ def _by_shots(comparison: Comparison, bundle: Bundle) -> list[Spot]:
             ranked=True,
             published=_published(case),
             measure=accuracy(Place(case, "test")),
+            own=table_parts.by_seed(comparison, [case], table_parts.mean_of(0)),
         )
         for case in bundle.cases
     ]

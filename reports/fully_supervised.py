@@ -89,6 +89,7 @@ def _accuracies(comparison: Comparison) -> list[Spot]:
                 ranked=True,
                 published=_published(case, metric),
                 measure=accuracy(Place(case, "test", top)),
+                own=table_parts.by_seed(comparison, [case], table_parts.mean_of(index)),
             )
             for index, (metric, (name, top)) in enumerate(METRICS.items())
         ]

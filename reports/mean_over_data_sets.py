@@ -7,11 +7,21 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from petl_bench import table_notes, table_parts
 from petl_bench.cell_statistics import Measure, Place
-from petl_bench.comparison import CaseKey, Comparison, Configuration, case_labels, differences_in, marks_of, text_of
+from petl_bench.comparison import (
+    CaseKey,
+    Comparison,
+    Configuration,
+    Run,
+    case_labels,
+    differences_in,
+    marks_of,
+    text_of,
+)
 from petl_bench.errors import UsageError
 from petl_bench.statistics import Summary, harmonic_mean_over_seeds, summarise
 from petl_bench.table import Cell, Column, RowGroup
@@ -118,6 +128,7 @@ def spots(comparison: Comparison, rows: Sequence[Configuration], formats: Mappin
                 ranked=True,
                 published=(_PAPERS_NAME, 0, metric) if _are_papers(cases) else None,
                 measure=Measure(tuple(tuple(Place(case, side) for case in cases) for side in sides)) if cases else None,
+                own=table_parts.by_seed(comparison, cases, partial(_of_runs, summary)),
             )
             for name, metric, summary, sides in _SHOWN
         ]
@@ -144,6 +155,12 @@ def _mean(comparison: Comparison, cases: Sequence[CaseKey], summary: _Summary) -
         return Cell(found.mean, found.std, found.n, marks=tuple(sorted(marks)), trials=trials)
 
     return cell
+
+
+def _of_runs(summary: _Summary, runs: Sequence[Run]) -> Summary:
+    """What a column shows of one seed: of the means over its runs, one on each data set."""
+    base, novel = (math.fsum(run.values[side] for run in runs) / len(runs) for side in (0, 1))
+    return summary([base], [novel])
 
 
 def _by_seed(

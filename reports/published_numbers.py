@@ -1,4 +1,4 @@
-"""The published numbers of the MSTA paper (CVPR 2025), and what is known of how they were obtained."""
+"""Published numbers: of the MSTA paper (CVPR 2025) and of others with its protocol, and how they were obtained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
     from petl_bench.comparison import Configuration
 
-PUBLISHED = Path(__file__).with_name("published") / "msta_tables.csv"
+_FOLDER = Path(__file__).with_name("published")
+PUBLISHED = _FOLDER / "msta_tables.csv"
+#: Base-to-novel rows as FROSTER (ICLR 2024) prints them, its own and others', on the same lists.
+FROSTER, FROSTER_TABLE = _FOLDER / "froster_base2novel.csv", "FROSTER 1"
 #: Methods by the names of their rows; both rows of MSTA are one method here.
 _NAMES = {
     "zero_shot": "Zero-ViCLIP",
@@ -22,11 +25,13 @@ _NAMES = {
 SELECTED_ON_TEST = "By its authors' logs, MSTA's epochs were selected on the test clips."
 
 
-def published_numbers() -> pd.DataFrame:
-    """One published number per line, with the table it stands in."""
+def published_numbers(*others: Path) -> pd.DataFrame:
+    """One published number of the MSTA paper per line, with the table it stands in; then those of `others`."""
     import pandas as pd  # here: `list` and `show` load the tables' files, and need no pandas
 
-    return pd.read_csv(PUBLISHED, dtype={"table": str, "shots": "Int64"}, keep_default_na=True)
+    kinds = {"table": str, "group": str, "frames": str, "shots": "Int64", "std": float}
+    found = [pd.read_csv(file, dtype=kinds, keep_default_na=True) for file in (PUBLISHED, *others)]
+    return found[0] if not others else pd.concat(found, ignore_index=True)
 
 
 def paper_name(row: Configuration) -> str:
@@ -34,9 +39,14 @@ def paper_name(row: Configuration) -> str:
 
     The paper's own rows are of ViCLIP-B/16 with its published weights.
     """
-    if row.backbone != "viclip-b16" or row.weights == "random":
+    return "" if row.weights == "random" else name_of(row.method, row.hyper_parameters, row.backbone)
+
+
+def name_of(method: str, hyper_parameters: str, backbone: str) -> str:
+    """The paper's name of a method on its backbone, whatever weights; "" where it has none."""
+    if backbone != "viclip-b16":
         return ""
-    if row.method == "msta":
-        weight = json.loads(row.hyper_parameters).get("consistency_weight", 0)
+    if method == "msta":
+        weight = json.loads(hyper_parameters).get("consistency_weight", 0)
         return "MSTA + L_CC" if weight > 0 else "MSTA"
-    return _NAMES.get(row.method, "")
+    return _NAMES.get(method, "")

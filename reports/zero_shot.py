@@ -132,6 +132,7 @@ def _accuracies(targets: _Targets) -> list[Spot]:
                 ranked=True,
                 published=_published(bundle),
                 measure=accuracy(*(Place(case, "target") for case in bundle.cases)),
+                own=table_parts.by_seed(targets.comparison, bundle.cases, table_parts.mean_of(0)),
             )
         )
         spots += table_parts.clips(targets.comparison, bundle.label, bundle.cases, added=True)

@@ -30,6 +30,7 @@ from petl_bench.data.clip_cache import ClipCache
 from petl_bench.data.clip_preparation import Recipe
 from petl_bench.data.loading import ClipLoader
 from petl_bench.dataset import Sample
+from petl_bench.prompts import Prompts
 from petl_bench.setting import Evaluation
 from petl_bench.training.evaluate import evaluate
 
@@ -54,8 +55,9 @@ def main():
         batches = loader.test_batches(samples, 32)
         before = peak_mib()
         scored = evaluate(
-            model, Evaluation("all", classes, samples), batches, to_input=loader.to_input, template="a video of {}.",
-            batch_size=32, precision="fp32", device=torch.device("cpu"), on_batch=lambda done: None,
+            model, Evaluation("all", classes, samples), batches, to_input=loader.to_input,
+            prompts=Prompts(("a video of {}.",)), batch_size=32, precision="fp32", device=torch.device("cpu"),
+            on_batch=lambda done: None,
         )
     assert len(scored.clips) == count
     print(json.dumps({"peak_mib": peak_mib(), "before_mib": before}))

@@ -61,8 +61,8 @@ class ClipCache:
         self.__dict__.update(state)
         self._start()
 
-    def key(self, path: Path, decoder: str, short_side: int, selection: str) -> str:
-        """The name of an entry: changes with the file (path, size, time of change) and with how it is decoded.
+    def key(self, path: Path, decoder: str, size: int | str, selection: str) -> str:
+        """The name of an entry: changes with the file (path, size, time of change), how it is decoded and resized.
 
         A folder of frames changes as `folder_stamp` says.
         """
@@ -72,7 +72,7 @@ class ClipCache:
             fingerprint = folder_stamp(path) if is_folder else [status.st_size, status.st_mtime_ns]
         except OSError:
             fingerprint = []  # what cannot be read: reading it says so
-        parts = [_FORMAT, os.fspath(path.absolute()), fingerprint, decoder, short_side, selection]
+        parts = [_FORMAT, os.fspath(path.absolute()), fingerprint, decoder, size, selection]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def get(self, key: str, *, remember: bool = True) -> CachedClip | None:

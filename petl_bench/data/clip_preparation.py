@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,8 @@ import torch
 
 from petl_bench.data.clip_cache import CachedClip, ClipCache
 from petl_bench.data.decoding import Choose, DecodedClip, read_clip
-from petl_bench.data.sampling import multi_view_indices, train_indices
-from petl_bench.data.transforms import short_side, shrink, test_views, to_input, train_transform
+from petl_bench.data.sampling import middle_indices, multi_view_indices, train_indices
+from petl_bench.data.transforms import short_side, shrink, squash, test_views, to_input, train_transform
 from petl_bench.dataset import Augmentation
 
 #: A clip with at most this many frames is cached whole, so that every later draw of frames is served from the cache.
@@ -22,6 +23,8 @@ WHOLE_CLIP_FRAMES = 64
 
 #: How a file is read: `read_clip`, or something with its signature.
 Read = Callable[[Path, Choose, str], DecodedClip]
+#: Frames uint8 `[n, H, W, 3]` made smaller, before they are cached.
+Resize = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class Recipe:
 
     `view_sampling` says how several views are spread over time: evenly, or by the published random draw, here seeded by
     (`seed`, clip) and so the same in every evaluation. A single view is the centre of each chunk either way, as
-    published. With `train_views` "fixed" that one view, its centre crop, is what training sees in every epoch.
+    published; with "middle" it is the middle frame of each segment, as ViCLIP counts. With `train_views` "fixed" that
+    one view, its centre crop, is what training sees in every epoch. `eval_resize` "squash" resizes whole frames to S x
+    S instead of cropping.
     """
 
     num_frames: int
@@ -41,7 +46,8 @@ class Recipe:
     seed: int = 0
     views: int = 1
     crops: int = 1
-    view_sampling: Literal["uniform", "random"] = "uniform"
+    view_sampling: Literal["uniform", "random", "middle"] = "uniform"
+    eval_resize: Literal["crop", "squash"] = "crop"
     train_views: Literal["augmented", "fixed"] = "augmented"
     decoder: str = "auto"
     cache: ClipCache | None = None
@@ -88,7 +94,8 @@ def _prepare_train(recipe: Recipe, request: ClipRequest, epoch: int) -> Prepared
     def choose(num_frames: int) -> Sequence[int]:
         return train_indices(num_frames, recipe.num_frames, np.random.default_rng(seed))
 
-    frames, remark = _frames(recipe, request.path, choose, short_side(recipe.size, 1), "")
+    short = short_side(recipe.size, 1)
+    frames, remark = _frames(recipe, request.path, choose, partial(shrink, short=short), short, "")
     generator = torch.Generator().manual_seed(seed)
     video = train_transform(frames, recipe.augmentation, recipe.size, recipe.mean, recipe.std, generator)
     return PreparedClip(video.numpy(), remark)
@@ -105,32 +112,43 @@ def _prepare_test(recipe: Recipe, request: ClipRequest) -> PreparedClip:
     seed = _clip_seed(recipe.seed, "views", request.clip)
 
     def choose(num_frames: int) -> Sequence[int]:
+        if recipe.view_sampling == "middle":
+            return middle_indices(num_frames, recipe.num_frames)
         generator = np.random.default_rng(seed) if drawn else None
         return [i for view in multi_view_indices(num_frames, recipe.num_frames, recipe.views, generator) for i in view]
 
-    selection = f"views-{recipe.num_frames}x{recipe.views}" + (f"-drawn-{seed}" if drawn else "")
-    frames, remark = _frames(recipe, request.path, choose, short_side(recipe.size, recipe.crops), selection)
+    kind = f"-drawn-{seed}" if drawn else "-middle" if recipe.view_sampling == "middle" else ""
+    selection = f"views-{recipe.num_frames}x{recipe.views}{kind}"
+    if recipe.eval_resize == "squash":
+        resize, size = partial(squash, size=recipe.size), f"squash-{recipe.size}"
+        frames, remark = _frames(recipe, request.path, choose, resize, size, selection)
+    else:
+        short = short_side(recipe.size, recipe.crops)
+        frames, remark = _frames(recipe, request.path, choose, partial(shrink, short=short), short, selection)
     crops = test_views(frames, recipe.size, recipe.crops)
     # [crops, views * T, ...] is crop-major once the views are taken apart: every view of the first crop comes first.
     video = crops.unflatten(1, (recipe.views, recipe.num_frames)).flatten(0, 1)
     return PreparedClip(video.numpy(), remark)
 
 
-def _frames(recipe: Recipe, path: Path, choose: Choose, short: int, selection: str) -> tuple[np.ndarray, str]:
-    """Chosen frames uint8 `[n, h, w, 3]`, shrunk to a short side of `short`, and a remark about the file.
+def _frames(
+    recipe: Recipe, path: Path, choose: Choose, resize: Resize, size: int | str, selection: str
+) -> tuple[np.ndarray, str]:
+    """Chosen frames uint8 `[n, h, w, 3]` after `resize`, and a remark about the file.
 
-    `selection` names a choice that is the same every time, whose frames are worth caching; "" for a random one. Such a
-    choice is of evaluation, which reads every clip once: its frames are kept on disk, not in memory.
+    `size` names what `resize` gives, for the cache: the short side in pixels, or in words. `selection` names a choice
+    that is the same every time, whose frames are worth caching; "" for a random one. Such a choice is of evaluation,
+    which reads every clip once: its frames are kept on disk, not in memory.
     """
     cache, remember = recipe.cache, not selection
     if cache is None:
         clip = recipe.read(path, choose, recipe.decoder)
-        return shrink(clip.frames, short), clip.reason
-    whole_key = cache.key(path, recipe.decoder, short, "whole")
+        return resize(clip.frames), clip.reason
+    whole_key = cache.key(path, recipe.decoder, size, "whole")
     whole = cache.get(whole_key, remember=remember)
     if whole is not None:
         return whole.frames[list(choose(len(whole.frames)))], whole.remark
-    chosen_key = cache.key(path, recipe.decoder, short, selection)
+    chosen_key = cache.key(path, recipe.decoder, size, selection)
     chosen = cache.get(chosen_key, remember=False) if selection else None
     if chosen is not None:
         return chosen.frames, chosen.remark
@@ -139,7 +157,7 @@ def _frames(recipe: Recipe, path: Path, choose: Choose, short: int, selection: s
         return range(num_frames) if num_frames <= WHOLE_CLIP_FRAMES else choose(num_frames)
 
     clip = recipe.read(path, choose_or_all, recipe.decoder)
-    frames = shrink(clip.frames, short)
+    frames = resize(clip.frames)
     if clip.num_frames <= WHOLE_CLIP_FRAMES:
         cache.put(whole_key, CachedClip(frames, clip.reason), remember=remember)
         return frames[list(choose(clip.num_frames))], clip.reason

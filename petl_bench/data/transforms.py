@@ -26,6 +26,18 @@ def shrink(frames: np.ndarray, short: int) -> np.ndarray:
     return np.ascontiguousarray(video.permute(0, 2, 3, 1).numpy())
 
 
+def squash(frames: np.ndarray, size: int) -> np.ndarray:
+    """Frames uint8 `[T, H, W, 3]` as `[T, size, size, 3]`, whatever their shape: nothing is cut off, shapes change.
+
+    ViCLIP's evaluation (bicubic); here anti-aliased, as every other resizing.
+    """
+    if frames.shape[1:3] == (size, size):
+        return frames
+    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    video = F.resize(video, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return np.ascontiguousarray(video.permute(0, 2, 3, 1).numpy())
+
+
 def train_transform(
     frames: np.ndarray,
     augmentation: Augmentation,

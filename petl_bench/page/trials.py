@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from petl_bench.compare_records import WITHOUT_EFFECT
 from petl_bench.comparison import differences_in, text_of
+from petl_bench.prompts import short_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,5 +158,5 @@ def _training(text: str) -> str:
 
 
 def _label(name: str, differences: dict[str, Any]) -> str:
-    inside = ", ".join(f"{setting}={text_of(value)}" for setting, value in differences.items())
+    inside = ", ".join(f"{setting}={short_text(text_of(value))}" for setting, value in differences.items())
     return f"{name} ({inside})" if inside else name

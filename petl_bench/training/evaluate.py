@@ -14,9 +14,10 @@ from petl_bench.data.loading import ClipBatch
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.outcomes import ranks_of
+from petl_bench.prompts import Prompts
 from petl_bench.setting import Evaluation
 from petl_bench.training.precision import autocast
-from petl_bench.training.text import class_tokens
+from petl_bench.training.text import by_template, class_directions, class_tokens, encoded_classes
 from petl_bench.training.video import EncodedBatch, encode
 from petl_bench.trial import EvaluationResult
 
@@ -37,7 +38,7 @@ def evaluate(
     batches: Iterable[ClipBatch],
     *,
     to_input: Callable[[Tensor], Tensor],
-    template: str,
+    prompts: Prompts,
     batch_size: int,
     precision: str,
     device: torch.device,
@@ -45,7 +46,7 @@ def evaluate(
 ) -> Scored:
     """Score every clip of `batches`, see `encode` and `score`."""
     encoded = encode(model, batches, to_input=to_input, batch_size=batch_size, precision=precision, device=device)
-    return score(model, evaluation, encoded, template=template, precision=precision, device=device, on_batch=on_batch)
+    return score(model, evaluation, encoded, prompts=prompts, precision=precision, device=device, on_batch=on_batch)
 
 
 @torch.no_grad()
@@ -54,7 +55,7 @@ def score(
     evaluation: Evaluation,
     encoded: Iterable[EncodedBatch],
     *,
-    template: str,
+    prompts: Prompts,
     precision: str,
     device: torch.device,
     on_batch: Callable[[int], None],
@@ -62,14 +63,16 @@ def score(
     """Score every encoded clip among the classes of an evaluation.
 
     A clip's score is the mean over its views of the softmax of `logit_scale * cosine` (the protocol of X-CLIP
-    and ViFi-CLIP). Of a clip that was scored only its scores stay: memory hardly grows with the number of clips.
+    and ViFi-CLIP); with several templates the cosine is the mean of those with a class's prompts. Of a clip that was
+    scored only its scores stay: memory hardly grows with the number of clips.
     Raises TrialError, naming the first class or clip, for a feature or a score that is not finite.
     """
     model.eval()
-    tokens = class_tokens(model, evaluation.classes, template, device)
+    tokens = class_tokens(model, evaluation.classes, prompts, device)
     with autocast(device, precision):
-        text = functional.normalize(model.encode_text(tokens).float(), dim=-1)
-    _refuse_without_direction(text, evaluation.classes, f"evaluation {evaluation.name}: the text feature of class")
+        text = class_directions(encoded_classes(model, by_template(tokens)), tokens)
+    of_class = f"evaluation {evaluation.name}: the text feature of class"
+    _refuse_without_direction(functional.normalize(text, dim=-1), evaluation.classes, of_class)
     parts: list[Scored] = []
     done = 0
     for batch in encoded:

@@ -31,7 +31,7 @@ from petl_bench.training.state import (
     load_state,
     state_of,
 )
-from petl_bench.training.text import TextFeatures
+from petl_bench.training.text import TextFeatures, class_directions
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import Notify, Progress, Stop, go_on
 
@@ -49,7 +49,7 @@ class Fit:
     batches: Callable[[int, int], Iterable[ClipBatch]]  #: epoch, k (both from 0) -> its batches from the k-th on
     loader: ClipLoader  #: behind `batches`; what it found out about clips goes into the checkpoint
     clips: int  #: clips per epoch, for the schedule
-    tokens: Tensor  #: int64 [C, L]
+    tokens: Tensor  #: of `class_tokens`: int64 [C, L], or [C, E, L] with E prompts per class
     descriptions: Mapping[str, Tensor]
     device: torch.device
     checkpoint: Path
@@ -252,7 +252,7 @@ def _train_step(
     for frames, labels in _micro_batches(run, batch):
         with autocast(run.device, run.options.precision):
             video = run.encode(frames)
-        logits = _logits(run.model, video, leaf)
+        logits = _logits(run.model, video, class_directions(leaf, run.tokens))
         loss = functional.cross_entropy(logits, labels)
         extra = run.method.loss(Step(run.model, video, leaf, logits, labels, run.descriptions))
         loss = (loss if extra is None else loss + extra) * (len(labels) / batch.planned)
@@ -305,10 +305,10 @@ def _micro_batches(run: Fit, batch: ClipBatch) -> Iterable[tuple[Tensor, Tensor]
         yield frames.to(run.device, non_blocking=True), labels.to(run.device, non_blocking=True)
 
 
-def _logits(model: DualEncoder, video: Tensor, text: Tensor) -> Tensor:
-    """logit_scale * cosine of video [B, D] and text [C, D] features, in fp32: [B, C]."""
+def _logits(model: DualEncoder, video: Tensor, directions: Tensor) -> Tensor:
+    """logit_scale * cosine of video features [B, D] and classes, see `class_directions` [C, D], in fp32: [B, C]."""
     video = functional.normalize(video.float(), dim=-1)
-    return model.logit_scale.float() * video @ functional.normalize(text.float(), dim=-1).T
+    return model.logit_scale.float() * video @ directions.T
 
 
 def _apply(run: Fit, learner: _Learner, trained: Sequence[Tensor], scale: float) -> None:

@@ -32,6 +32,7 @@ from petl_bench.training.compilation import compile_video
 from petl_bench.training.distributed import Seat, Team
 from petl_bench.training.seeding import seed_everything
 from petl_bench.training.state import load_state
+from petl_bench.training.text import prompt_notes
 from petl_bench.training.video import Remembered
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
@@ -91,6 +92,7 @@ class Job:
         notes = [*model.weights_notes, *manifest.notes, f"training clips: {task.source}"]
         if trial.start_from:
             notes.append(_start_from(trial, adapter, model, method, task))
+        notes += prompt_notes(model, _classes(task), dataset.prompts)
         if seat.count > 1:
             notes.append(f"{seat.count} processes shared every batch, on {device.type}")
         if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
@@ -167,7 +169,7 @@ class Job:
 
     def environment(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        prompt = {"prompt_template": self.dataset.template}
+        prompt = {"prompt_template": str(self.dataset.prompts)}
         return {**describe_machine(), **prompt, "device": name, "threads": torch.get_num_threads()}
 
 
@@ -218,6 +220,11 @@ def _clips(task: Task) -> set[str]:
     """Every clip that the task reads."""
     samples = chain(task.train, *(evaluation.samples for evaluation in task.evaluations))
     return {sample.clip for sample in samples}
+
+
+def _classes(task: Task) -> list[str]:
+    """Every class that is trained or evaluated."""
+    return list(dict.fromkeys([*task.train_classes, *chain(*(one.classes for one in task.evaluations))]))
 
 
 def _check_descriptions(trial: Trial, method: Method, dataset: Dataset, task: Task, manifest: Manifest) -> None:
@@ -289,6 +296,7 @@ def _loader(
         views=options.views,
         crops=options.crops,
         view_sampling=options.view_sampling,
+        eval_resize=options.eval_resize,
         train_views=options.train_views,
         decoder=trial.decoder,
         cache=ClipCache(places.cache / "clips"),

@@ -11,6 +11,8 @@ from petl_bench.comparison import CaseKey, Configuration
 from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.registry import TABLES
+from petl_bench.reports.published_harmonic_means import checks
+from petl_bench.reports.published_numbers import FROSTER, FROSTER_TABLE, published_numbers
 from petl_bench.table import Cell, Column, Row, Table, ranked
 from petl_bench.trial import Trial
 
@@ -216,10 +218,54 @@ def test_published_rows_stand_beside_and_are_never_ranked(example: Path) -> None
     assert _cell(table, "MSTA + L_CC", "motion", "HM").origin == "absent"
     quoted_titles = [group.heading for group in table.groups if group.title.startswith("Quoted")]
     assert quoted_titles[0] == "Quoted: MSTA (CVPR 2025), Table 2, zero-shot"
-    assert quoted_titles[-1] == "Quoted: MSTA (CVPR 2025), Table 2, efficient-transfer"
+    assert quoted_titles[-3:] == [
+        "Quoted: MSTA (CVPR 2025), Table 2, efficient-transfer",
+        "Quoted: FROSTER (ICLR 2024), README Table 1",
+        "Quoted: FROSTER (ICLR 2024), README Table 1, re-run by FROSTER's authors",
+    ]
     without = _table(example)
     assert [each for each in without.groups if each.title.startswith("Quoted")] == []
     assert _cell(table, "lora", "ucf101", "Base") == _cell(without, "lora", "ucf101", "Base")
+
+
+def test_froster_and_open_vclip_are_quoted_and_above_msta_on_ucf101(example: Path) -> None:
+    table = _table(example, published=True)
+    source = "FROSTER (ICLR 2024), README Table 1"
+    for label, value in (("FROSTER", 87.0), ("Open-VCLIP", 85.3)):
+        cell = _cell(table, label, "ucf101", "HM")
+        assert (cell.value, cell.origin, cell.source, cell.rank) == (value, "quoted", source, "")
+        assert value > _cell(table, "MSTA + L_CC", "ucf101", "HM").value  # type: ignore[operator]
+    (again,) = [group for group in table.groups if group.section.startswith("re-run")]
+    assert [row.label for row in again.rows] == ["AIM", "ST-Adapter"]
+
+
+def test_the_harmonic_means_that_froster_prints_are_those_of_its_rows() -> None:
+    numbers = published_numbers(FROSTER)
+    checked = checks(numbers[numbers["table"] == FROSTER_TABLE])
+    assert len(checked) == 9 * 4
+    assert [each.label for each in checked if each.verdict.startswith("disagrees")] == []
+
+
+def test_what_the_docs_say_of_rows_that_both_papers_have() -> None:
+    numbers = published_numbers(FROSTER)
+    numbers = numbers[
+        numbers["method"].isin(["ActionCLIP", "XCLIP", "ViFi-CLIP"]) & (numbers["setting"] == "base2novel")
+    ]
+    numbers = numbers[numbers["metric"] != "harmonic_mean"]
+    place = ["method", "dataset", "metric"]
+    froster = numbers[numbers["table"] == FROSTER_TABLE].set_index(place)["value"]
+    msta = numbers[numbers["table"] == "2"].set_index(place)["value"]
+    higher = (msta - froster).dropna()
+    text = " ".join((Path(__file__).parents[2] / "docs" / "msta.md").read_text().split())
+    assert f"{(higher > 0).sum()} of their {len(higher)} accuracies are higher in MSTA's table" in text
+    assert f"by {higher.mean():.2f} points on average" in text
+
+
+def test_no_other_table_quotes_froster() -> None:
+    for name in TABLES.names():
+        published = TABLES.get(name)().published()
+        if name != "base2novel" and published is not None:
+            assert FROSTER_TABLE not in set(published["table"]), name
 
 
 @pytest.mark.parametrize(

@@ -146,8 +146,8 @@ def test_csv_has_one_number_per_line_with_its_origin(example: Path) -> None:
     assert len(one[0]["trials"].split()) == 3
     assert float(one[0]["interval_low"]) < float(one[0]["value"]) < float(one[0]["interval_high"])
     quoted = [line for line in lines if line["origin"] == "quoted"]
-    assert len(quoted) == 13 * 3
-    assert {line["source"] for line in quoted} == {"MSTA (CVPR 2025), Table 2"}
+    assert len(quoted) == (13 + 9) * 3
+    assert {line["source"] for line in quoted} == {"MSTA (CVPR 2025), Table 2", "FROSTER (ICLR 2024), README Table 1"}
     nasty = list(csv.DictReader(io.StringIO(render(_nasty(), "csv"))))
     assert nasty[0]["row"] == clean(NASTY)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import petl_bench as pb
-from petl_bench.statistics import harmonic_mean, harmonic_mean_over_seeds, summarise
+from petl_bench.statistics import harmonic_mean, harmonic_mean_over_seeds, prediction_interval, summarise
 
 PERCENT = st.floats(0, 100)
 ACCURACIES = st.lists(PERCENT, min_size=1, max_size=20)
@@ -91,3 +91,32 @@ def test_harmonic_mean_over_seeds_is_of_the_means() -> None:
     assert summary.n == 2
     with pytest.raises(ValueError):
         harmonic_mean_over_seeds([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("own", "runs", "low", "high"),
+    [
+        # t of 0.975: 12.706 with 1 degree of freedom, 4.303 with 2, 2.776 with 4 (printed tables).
+        ([70.0, 72.0], 1, 71 - 12.706 * math.sqrt(2) * math.sqrt(1.5), 71 + 12.706 * math.sqrt(2) * math.sqrt(1.5)),
+        ([70.0, 71.0, 72.0], 1, 71 - 4.303 * math.sqrt(4 / 3), 71 + 4.303 * math.sqrt(4 / 3)),
+        ([70.0, 71.0, 72.0], 3, 71 - 4.303 * math.sqrt(2 / 3), 71 + 4.303 * math.sqrt(2 / 3)),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], 1, 3 - 2.776 * math.sqrt(2.5 * 1.2), 3 + 2.776 * math.sqrt(2.5 * 1.2)),
+        ([63.25] * 3, 1, 63.25, 63.25),
+    ],
+)
+def test_where_further_runs_are_to_be_expected(own: list[float], runs: int, low: float, high: float) -> None:
+    assert prediction_interval(own, runs) == pytest.approx((low, high), abs=2e-3)
+
+
+def test_one_seed_says_nothing_of_further_runs() -> None:
+    assert prediction_interval([71.0]) is None
+    with pytest.raises(ValueError, match="nothing to summarise"):
+        prediction_interval([])
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_a_prediction_interval_holds_the_next_run_as_often_as_it_says(seeds: int) -> None:
+    draws = np.random.default_rng(seeds).normal(70, 0.8, (4000, seeds + 1))
+    found = [prediction_interval(list(row[:-1])) for row in draws]
+    inside = np.mean([ends[0] <= row[-1] <= ends[1] for ends, row in zip(found, draws, strict=True) if ends])
+    assert abs(inside - 0.95) < 0.012, "three standard errors of 4,000 draws are 0.010"

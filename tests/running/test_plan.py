@@ -68,8 +68,13 @@ def test_the_key_changes_with_whatever_decides_the_numbers(toy_here: Any) -> Non
         {"precision": "bf16"},
         {"decoder": "pyav"},
         {"set": ("toys.colour=blue",)},
+        {"set": ("toys.template=a photo of {}.",)},
+        {"set": ("toys.prompt_text=cleaned",)},
+        {"set": ("training.eval_resize=squash",)},
     ):
         assert only_trial(toy_here, **change).key != base, change
+    for default in ("toys.template=a video of {}.", "toys.prompt_text=as_written", "training.eval_resize=crop"):
+        assert only_trial(toy_here, set=(default,)).key == base, default
     (toy_here.data / "clip_3.mp4").write_bytes(b"another clip")
     assert only_trial(toy_here).key != base
 

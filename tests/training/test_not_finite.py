@@ -1,4 +1,4 @@
-"""Nothing that is not finite becomes a number: ranking, scores, what training leaves, checkpoints, adapters, records."""
+"""Nothing that is not finite becomes a number: ranks, scores, what training leaves, checkpoints, adapters, records."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ if (multiprocessing.parent_process() is None) {where} True:
     try:
         if where == "==":
             exec(code, {})
-        with pytest.raises(TrialError, match="the video feature of clip '.*' is not finite"):
+        with pytest.raises(TrialError, match=r"the video feature of clip '.*' is not finite"):
             run(trial, replace(places, plugins=(small_plugin(code),)), tmp_path / "run")
     finally:
         DualEncoder.encode_video = encode  # type: ignore[method-assign]

@@ -299,7 +299,7 @@ def test_the_score_of_a_clip_is_the_mean_over_its_views_of_the_softmax(
     evaluation = again.task.evaluations[0]
     with again.loader, torch.no_grad():
         model, expected = again.model.eval(), []
-        text = model.encode_text(class_tokens(model, evaluation.classes, again.dataset.template, again.device))
+        text = model.encode_text(class_tokens(model, evaluation.classes, again.dataset.prompts, again.device))
         for batch in again.loader.test_batches(evaluation.samples, 1):
             views = [
                 torch.cosine_similarity(model.encode_video(again.loader.to_input(view)[None]), text)

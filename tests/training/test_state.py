@@ -192,7 +192,7 @@ def test_extra_state_is_copied_and_plain() -> None:
     "value",
     [(1, 2), {1: "whole number as a key"}, {1, 2}, object(), float("nan"), float("inf"), [torch.zeros(1)], b"bytes",
      np.zeros(2), np.int64(3), torch.eye(2).to_sparse()],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_anything_else_is_refused_with_method_and_key(value: Any) -> None:
     with pytest.raises(PluginError, match=r"^Keeping\.extra_state\(\)\['odd'\].*: expected a"):
