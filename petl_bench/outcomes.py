@@ -45,7 +45,7 @@ def predicted_of(labels: Sequence[int] | np.ndarray, scores: np.ndarray, ranks: 
 
 
 class StoredOutcomes:
-    """The outcomes of the trials under some output folders; the first folder with a whole record counts, as for records.
+    """The outcomes of the trials under some output folders; the first one with a whole record counts.
 
     Nothing is taken on trust: predictions that are not those recorded give no outcome, and a reason (`fault`).
     """
@@ -117,21 +117,24 @@ def checked_outcome(folder: Path, evaluation: str, record: Mapping[str, Any]) ->
     outcome = read_outcome(content)
     if outcome is None:
         return Problem(path, "cannot be read")
-    if "files" not in record and (fault := _details_fault(folder, evaluation, outcome)):
+    if "files" not in record and (fault := details_fault(folder, evaluation, outcome)):
         return Problem(path, fault)
     return outcome
 
 
-def _details_fault(folder: Path, evaluation: str, outcome: Outcome) -> str:
-    """For records of earlier versions, which name no contents: how predictions and details differ; "" if they agree."""
+def details_fault(folder: Path, evaluation: str, outcome: Outcome) -> str:
+    """How the accuracies in `details.json` differ from those of the predictions; "" if they are the same.
+
+    Records of earlier versions name no contents: this is then what binds the predictions.
+    """
     try:
         values = json.loads((folder / DETAILS).read_bytes())["evaluations"][evaluation]
         stored = {name: float(values[name]) for name in ("top1", "top5")}
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
-        return f"{DETAILS} beside it does not tell its accuracies"
+        return f"{DETAILS} does not tell the accuracies of {evaluation}"
     for name, own in accuracies_of(outcome).items():
         if not close(stored[name], own):
-            return f"its {name} is {own:.6g}, and {DETAILS} has {stored[name]:.6g}"
+            return f"the {name} of {evaluation} is {own:.6g} by the predictions, and {stored[name]:.6g} by {DETAILS}"
     return ""
 
 
@@ -151,7 +154,7 @@ def read_outcome(file: Path | bytes) -> Outcome | None:
                 scores = arrays["scores"]
                 ranks = ranks_of(labels, scores)
                 predicted = predicted_of(labels, scores, ranks)
-            groups = arrays["groups"] if "groups" in arrays else None
+            groups = arrays.get("groups")
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     if not len(clips) == len(labels) == len(ranks) == len(predicted):

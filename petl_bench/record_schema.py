@@ -116,7 +116,7 @@ def _coverage_fault(values: Mapping[str, Any]) -> str | None:
 
 
 def _accuracies_fault(values: Mapping[str, Any]) -> str | None:
-    """Accuracies by the names that evaluations give them are percentages; what else a setting declares may be anything."""
+    """Metrics named as accuracies of an evaluation are percentages; what else a setting declares may be anything."""
     metrics = values["metrics"]
     for k in ("top1", "top5"):
         for name in (k, *(f"{evaluation}_{k}" for evaluation in values["coverage"])):

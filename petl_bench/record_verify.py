@@ -9,16 +9,16 @@ from typing import Any
 
 from petl_bench.errors import StoreError
 from petl_bench.evidence import Outcome
-from petl_bench.outcomes import accuracies_of, checked_outcome, predicted_of, ranks_of
-from petl_bench.record_files import file_fault, predictions_name
-from petl_bench.record_judge import close, judge, metrics_fault, unverifiable
+from petl_bench.outcomes import accuracies_of, checked_outcome, details_fault, predicted_of, ranks_of
+from petl_bench.record_files import DETAILS, file_fault, predictions_name
+from petl_bench.record_judge import judge, metrics_fault, unverifiable
 from petl_bench.record_scan import RECORD, Problem, trial_names
-from petl_bench.records import read_details, read_predictions
+from petl_bench.records import read_predictions
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found of one trial: everything wrong with it, and `unknown`, why its metrics were taken as they stand."""
+    """What was found of one trial: all that is wrong with it; `unknown`: why its metrics were taken as they stand."""
 
     trial: str
     problems: tuple[Problem, ...]
@@ -51,8 +51,9 @@ def verify_trial(folder: Path) -> Verified:
             problems.append(outcome)
             continue
         problems += _scores(folder, evaluation, outcome)
+        if "files" in record and (fault := details_fault(folder, evaluation, outcome)):
+            problems.append(Problem(folder / DETAILS, fault))
         accuracies[evaluation] = accuracies_of(outcome)
-    problems += _details(folder, record, accuracies)
     if len(accuracies) == len(record["coverage"]) and (fault := metrics_fault(record, accuracies)):
         problems.append(Problem(folder / RECORD, fault))
     return Verified(folder.name, tuple(dict.fromkeys(problems)), unverifiable(record) if accuracies else "")
@@ -78,20 +79,3 @@ def _scores(folder: Path, evaluation: str, outcome: Outcome) -> Iterator[Problem
         return
     if ranks.tolist() != outcome.ranks.tolist() or predicted.tolist() != outcome.predicted.tolist():
         yield Problem(path, "its ranks or predicted classes do not follow from its scores")
-
-
-def _details(folder: Path, record: dict[str, Any], accuracies: Mapping[str, Mapping[str, float]]) -> Iterator[Problem]:
-    try:
-        stored = read_details(folder, record).get("evaluations", {})
-    except StoreError:
-        if "files" not in record:  # else it is named among the files
-            yield Problem(folder / "details.json", "cannot be read")
-        return
-    for evaluation, found in accuracies.items():
-        for name, value in found.items():
-            own = stored.get(evaluation, {}).get(name)
-            if not isinstance(own, (int, float)) or not close(own, value):
-                yield Problem(
-                    folder / "details.json",
-                    f"{name} of {evaluation} is {own!r}, and the predictions give {value:.12g}",
-                )

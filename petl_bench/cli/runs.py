@@ -39,21 +39,18 @@ def verify(runs: Path, plugins: tuple[Path, ...]) -> int:
 
     for path in plugins:
         load_plugin_file(path)
-    trials = damaged = 0
-    unknown: Counter[str] = Counter()
+    trials, damaged, unknown = 0, [], Counter[str]()
     for found in verified(runs):
         trials += 1
-        damaged += bool(found.problems)
-        if found.unknown:
-            unknown[found.unknown] += 1
+        unknown[found.unknown] += 1
         if found.problems:
+            damaged.append(found)
             click.echo(f"damaged: {clean(_line(found))}")
-            last = found
-    for reason, count in unknown.items():
-        click.echo(f"{count} trials: {clean(reason)}; their accuracies were compared, their metrics were not")
+    for reason in filter(None, unknown):
+        click.echo(f"{unknown[reason]} trials: {clean(reason)}: their accuracies were compared, their metrics were not")
+    click.echo(f"{trials} finished trials under {runs}: {trials - len(damaged)} sound, {len(damaged)} damaged")
     if damaged:
-        click.echo(how_to_repeat(last.problems[0].path.parent).replace("the trial again", "such a trial again, e.g. the last", 1))
-    click.echo(f"{trials} finished trials under {runs}: {trials - damaged} sound, {damaged} damaged")
+        click.echo(clean(how_to_repeat(damaged[0].problems[0].path.parent)))
     return SOME_DAMAGED if damaged else ALL_SOUND
 
 

@@ -217,4 +217,3 @@ class _Part:
             told = {each.name: each.locations() for each in (data.dataset, method.method)}
             self._locations[known] = {name: locations for name, locations in told.items() if locations}
         return self._locations[known]
-

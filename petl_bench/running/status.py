@@ -80,7 +80,8 @@ def _recorded(runs: Path, keys: Iterable[str]) -> dict[str, tuple[TrialState, st
     found: dict[str, tuple[TrialState, str]] = {}
     for key, record in read_all(runs / "trials", sorted(keys), problems):
         lost = adapter_size_fault(f"{runs}/trials/{key}", record)
-        found[key] = ("done", f"its {lost[0]} {lost[1]}; it runs again if another trial is to start from it" if lost else "")
+        detail = f"its {lost[0]} {lost[1]}; it runs again if another trial is to start from it" if lost else ""
+        found[key] = ("done", detail)
     return found | {each.trial: ("damaged", f"{each}. {how_to_repeat(each.path.parent)}") for each in problems}
 
 
