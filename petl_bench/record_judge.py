@@ -58,7 +58,7 @@ def judge(folder: Path) -> tuple[dict[str, Any], Problem | None]:
 def adapter_fault(folder: Path) -> str:
     """Why the adapter that a finished trial left cannot be used, with the file; "" if it can, or if it left none.
 
-    The file is read as a whole. It may serve though other files of its trial are damaged: only its record must be whole.
+    The file is read as a whole. It may serve though other files of its trial are damaged, if its record is whole.
     """
     path = folder / RECORD
     try:
