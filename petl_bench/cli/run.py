@@ -139,9 +139,13 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
 
 def _make_way(plan: Plan) -> None:
     """Move aside the folders of trials that adapt again, because others start from an adapter that is lost."""
+    from petl_bench.record_judge import adapter_fault
+    from petl_bench.records import trial_folder
     from petl_bench.running.output import move_aside
 
-    again = [job for job in plan.jobs if job.trial.key in plan.standing.to_adapt]
+    lost = [job for job in plan.jobs if job.trial.key in plan.standing.to_adapt]
+    # Looked at once more: another command may have made the adapter anew since.
+    again = [job for job in lost if adapter_fault(trial_folder(plan.output, job.trial.key))]
     move_aside(plan.output, again)
     for job in again:
         _tell(
