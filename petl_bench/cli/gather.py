@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def _tell(problems: list[Problem]) -> None:
     for problem in problems[:_SHOWN]:
         click.echo(f"left out: {clean(str(problem))}", err=True)
     if len(problems) > _SHOWN:
-        click.echo(
-            f"left out: {len(problems) - _SHOWN} more records, for reasons such as these; all: petl-bench runs verify",
-            err=True,
-        )
+        click.echo(f"left out: {len(problems) - _SHOWN} more records, for reasons such as these", err=True)
+    if problems:
+        see = shlex.join(["petl-bench", "runs", "verify", "--runs", str(problems[0].path.parents[2])])
+        click.echo(f"every damaged trial, and what to type: {see}", err=True)
