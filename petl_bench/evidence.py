@@ -31,7 +31,11 @@ class Outcomes(Protocol):
     """Finds the outcome of a trial's evaluation, such as "base", "novel", "test" or "target"."""
 
     def of(self, trial: str, evaluation: str) -> Outcome | None:
-        """None where it cannot be read: it was written by another version, is damaged, or is gone."""
+        """None if it cannot be used: it is damaged, is gone, or is not what was recorded; `fault` has the reason."""
+        ...
+
+    def fault(self, trial: str, evaluation: str) -> str:
+        """Why `of` gives None, e.g. "its content is not what was recorded"; "" if it gives an outcome."""
         ...
 
 
@@ -41,7 +45,9 @@ class Evidence:
 
     `records`: see `petl_bench.load_records`; `published`: one number per row, None where none shall be quoted;
     `outcomes`: None where no interval and no test is asked for; `baseline`: the method whose numbers the others are
-    compared with, "" for none; `left_out`: the records that cannot be used, each with its reason.
+    compared with, "" for none; `left_out`: the records that cannot be used, each with its reason; `damaged`: those of
+    them of which it is still known what they were, as `records` has them but with NaN for every value. A table shows
+    no number of theirs, and counts the tests that they would have been part of.
     """
 
     records: pd.DataFrame
@@ -49,3 +55,4 @@ class Evidence:
     outcomes: Outcomes | None = None
     baseline: str = ""
     left_out: tuple[str, ...] = ()
+    damaged: pd.DataFrame | None = None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from petl_bench.evidence import Outcome
+from petl_bench.record_files import DETAILS, content_fault, predictions_name
+from petl_bench.record_judge import close, judge, metrics_fault
+from petl_bench.record_scan import RECORD, Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,38 +53,108 @@ def predicted_of(labels: Sequence[int] | np.ndarray, scores: np.ndarray, ranks: 
 
 
 class StoredOutcomes:
-    """The outcomes of the trials under some output folders; the folder named first wins, as for records."""
+    """The outcomes of the trials under some output folders; the first one with a whole record counts.
+
+    Nothing is taken on trust: predictions that are not those recorded give no outcome, and a reason (`fault`).
+    """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(folders)
-        self._known: dict[tuple[str, str], Outcome | None] = {}
+        self._records: dict[str, tuple[Path, dict[str, Any], Problem | None]] = {}
+        self._known: dict[tuple[str, str], Outcome | Problem] = {}
 
     def of(self, trial: str, evaluation: str) -> Outcome | None:
-        """The outcome of one evaluation; None where it cannot be read."""
+        """The outcome of one evaluation; None if its predictions cannot be used, for which `fault` has the reason."""
+        found = self._look(trial, evaluation)
+        return None if isinstance(found, Problem) else found
+
+    def fault(self, trial: str, evaluation: str) -> str:
+        """Why there is no outcome of one evaluation, with the file; "" if there is one."""
+        found = self._look(trial, evaluation)
+        return f"{found.path.name}: {found.reason}" if isinstance(found, Problem) else ""
+
+    def problem(self, trial: str) -> Problem | None:
+        """What is wrong with a trial, all its predictions read and its metrics worked out anew; None if nothing is."""
+        folder, record, problem = self._record(trial)
+        if problem is not None:
+            return problem
+        accuracies = {}
+        for evaluation in record["coverage"]:
+            found = self._look(trial, evaluation)
+            if isinstance(found, Problem):
+                return found
+            accuracies[evaluation] = accuracies_of(found)
+        fault = metrics_fault(record, accuracies)
+        return Problem(folder / RECORD, fault) if fault else None
+
+    def problems(self, trials: Iterable[str]) -> list[Problem]:
+        """Those of these trials with which something is wrong."""
+        return [found for trial in trials if (found := self.problem(trial)) is not None]
+
+    def _look(self, trial: str, evaluation: str) -> Outcome | Problem:
         place = (trial, evaluation)
         if place not in self._known:
+            folder, record, problem = self._record(trial)
             if len(self._known) >= _KEPT:
                 self._known.pop(next(iter(self._known)))
-            self._known[place] = self._read(trial, evaluation)
+            self._known[place] = problem or checked_outcome(folder, evaluation, record)
         return self._known[place]
 
-    def _read(self, trial: str, evaluation: str) -> Outcome | None:
-        for folder in self._folders:
-            trial_folder = folder / "trials" / trial
-            if (trial_folder / "record.json").exists():
-                return read_outcome(trial_folder / f"predictions-{evaluation}.npz")
-        return None
+    def _record(self, trial: str) -> tuple[Path, dict[str, Any], Problem | None]:
+        """Folder and record of a trial, and what is wrong with them: of the first folder in which nothing is."""
+        if trial not in self._records:
+            found = [(folder, *judge(folder)) for folder in (each / "trials" / trial for each in self._folders)]
+            self._records[trial] = next((each for each in found if each[2] is None), found[0])
+        return self._records[trial]
 
 
-def read_outcome(path: Path) -> Outcome | None:
-    """The outcome that a file of predictions holds, without its scores; None where the file cannot be used.
+def accuracies_of(outcome: Outcome) -> dict[str, float]:
+    """top1 and top5 in percent, as the engine works them out when a trial is evaluated."""
+    return {f"top{k}": 100.0 * float((outcome.ranks <= k).mean()) for k in (1, 5)}
+
+
+def checked_outcome(folder: Path, evaluation: str, record: Mapping[str, Any]) -> Outcome | Problem:
+    """The outcome in a trial's folder, or why it cannot be used: its file is not what the record or the details say."""
+    path = folder / predictions_name(evaluation)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return Problem(path, f"cannot be read: {error.strerror}")
+    if fault := content_fault(path.name, content, record):
+        return Problem(path, fault)
+    outcome = read_outcome(content)
+    if outcome is None:
+        return Problem(path, "cannot be read")
+    if "files" not in record and (fault := details_fault(folder, evaluation, outcome)):
+        return Problem(path, fault)
+    return outcome
+
+
+def details_fault(folder: Path, evaluation: str, outcome: Outcome) -> str:
+    """How the accuracies in `details.json` differ from those of the predictions; "" if they are the same.
+
+    Records of earlier versions name no contents: this is then what binds the predictions.
+    """
+    try:
+        values = json.loads((folder / DETAILS).read_bytes())["evaluations"][evaluation]
+        stored = {name: float(values[name]) for name in ("top1", "top5")}
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return f"{DETAILS} does not tell the accuracies of {evaluation}"
+    for name, own in accuracies_of(outcome).items():
+        if not close(stored[name], own):
+            return f"the {name} of {evaluation} is {own:.6g} by the predictions, and {stored[name]:.6g} by {DETAILS}"
+    return ""
+
+
+def read_outcome(file: Path | bytes) -> Outcome | None:
+    """The outcome that a file of predictions (or its content) holds, without its scores; None if it cannot be used.
 
     Files of earlier versions hold scores alone, from which the outcome follows.
     """
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(file) if isinstance(file, bytes) else file, allow_pickle=False) as arrays:
             clips, labels, classes = arrays["clips"], arrays["labels"].astype(np.int64), arrays["classes"]
             if "ranks" in arrays:
                 ranks, predicted = arrays["ranks"].astype(np.int64), arrays["predicted"].astype(np.int64)

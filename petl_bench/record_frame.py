@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import marshal
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from itertools import chain
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-import petl_bench
-from petl_bench import record_index
-from petl_bench.record_scan import RECORD, Problem, Stamp, read_all, stamp_of, trial_names
+from petl_bench.errors import PetlBenchError
+from petl_bench.registry import SETTINGS
 from petl_bench.trial import Trial
 
 _PLAIN = (
@@ -48,8 +46,6 @@ _OF_RECORD = ("trainable_params", "backbone_params", "attempts", "created", "pet
 _OF_ENVIRONMENT = ("prompt_template", "device")
 _METRICS, _VALUES = "metrics", "values"
 _SEPARATOR = "\x1f"
-#: An index is written anew when more than this part of its records is not in it.
-_WORTH_SAVING = 0.05
 _LAYOUT = [
     "trial",
     *_OF_RECORD,
@@ -64,27 +60,13 @@ _LAYOUT = [
 ]
 
 
-def rows_of(folder: Path, problems: list[Problem]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Name and row of every readable record of an output folder, ordered by name; from its index as far as it holds."""
-    trials = folder / "trials"
-    names = trial_names(trials)
-    index = record_index.load(folder, [petl_bench.__version__, *_LAYOUT])
-    known = {
-        name for name in names if name in index.stamps and _is_still(f"{trials}/{name}/{RECORD}", index.stamps[name])
-    }
+def rows_of(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    """A row for each record, in their order."""
     texts = _remembered_texts()
-    fresh = 0
-    for name, stamp, values in read_all(trials, [name for name in names if name not in known], problems):
-        index.stamps[name], index.rows[name] = stamp, _row(values, texts)
-        known.add(name)
-        fresh += 1
-    index.keep(known)
-    if fresh > len(known) * _WORTH_SAVING:
-        index.save(folder)
-    return ((name, index.rows[name]) for name in names if name in known)
+    return (_row(record, texts) for record in records)
 
 
-def frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     """The rows as a frame; see `petl_bench.records.load_records` for its columns."""
     transposed = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _LAYOUT]
     columns = dict(zip(_LAYOUT, transposed, strict=True))
@@ -99,11 +81,35 @@ def frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     return result
 
 
-def _is_still(path: str, stamp: Stamp) -> bool:
+def damaged(trials: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """A frame of trials (key -> what is known of the trial) without usable records: NaN for each metric of its setting.
+
+    What only a record tells is empty, or nothing.
+    """
+    return frame(rows_of(_without_numbers(key, trial) for key, trial in trials.items()))
+
+
+def _without_numbers(key: str, trial: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "key": key,
+        "trial": trial,
+        "metrics": dict.fromkeys(_metrics_of(trial["setting"]), math.nan),
+        "coverage": {},
+        "train_clips": {"expected": 0, "used": 0},
+        "marks": [],
+        "environment": {},
+        **dict.fromkeys(_OF_RECORD),
+        "trainable_params": 0,
+        "backbone_params": 0,
+    }
+
+
+def _metrics_of(setting: str) -> Sequence[str]:
     try:
-        return stamp_of(os.stat(path)) == stamp  # noqa: PTH116 - making 100,000 Path objects takes longer than the calls
-    except OSError:
-        return False
+        metrics: Sequence[str] = SETTINGS.get(setting).metrics
+    except PetlBenchError:
+        return ()
+    return metrics
 
 
 _plain_fields = itemgetter(*_PLAIN)

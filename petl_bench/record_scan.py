@@ -11,51 +11,47 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.errors import StoreError
+from petl_bench.record_files import size_fault
 from petl_bench.record_schema import fault_of
 
 RECORD = "record.json"
 _CHUNK = 500
 _BLOCK = 1 << 16
 
-#: Inode, time of change (ns) and size: what tells one version of a file from another.
-Stamp = tuple[int, int, int]
-#: Name of the trial, stamp of the file that was read, its values.
-Read = tuple[str, Stamp, dict[str, Any]]
-
 
 @dataclass(frozen=True)
 class Problem:
-    """A record that was left out, and why."""
+    """The file for which a trial was left out, beside its record or the record itself, and why."""
 
     path: Path
     reason: str
+
+    @property
+    def trial(self) -> str:
+        """The name of the trial's folder."""
+        return self.path.parent.name
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
-    """The stamp of a file."""
-    return status.st_ino, status.st_ctime_ns, status.st_size
+def read_all(folder: Path, names: Iterable[str], problems: list[Problem]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and records of these trials under `folder` ("trials"); what cannot be used is added to `problems`.
 
-
-def read_all(folder: Path, names: Iterable[str], problems: list[Problem]) -> Iterator[Read]:
-    """The records of these trials under `folder` ("trials"); what cannot be used is added to `problems`.
-
-    A trial without a record file is not done yet, and no problem.
+    The files beside a record must be there, of the sizes recorded (`petl_bench.record_files.size_fault`). A trial
+    without a record file is not done yet, and no problem.
     """
     remaining = iter(names)
     while chunk := list(itertools.islice(remaining, _CHUNK)):
         yield from _read_some(folder, chunk, problems)
 
 
-def _read_some(folder: Path, names: Sequence[str], problems: list[Problem]) -> Iterator[Read]:
+def _read_some(folder: Path, names: Sequence[str], problems: list[Problem]) -> Iterator[tuple[str, dict[str, Any]]]:
     found: list[str] = []
     raws: list[bytes] = []
-    stamps: list[Stamp] = []
     for name in names:
         try:
-            raw, stamp = _read(f"{folder}/{name}/{RECORD}")
+            raw = _read(f"{folder}/{name}/{RECORD}")
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -63,12 +59,12 @@ def _read_some(folder: Path, names: Sequence[str], problems: list[Problem]) -> I
             continue
         found.append(name)
         raws.append(raw)
-        stamps.append(stamp)
-    for name, stamp, (values, fault) in zip(found, stamps, _parse_all(raws, found), strict=True):
-        if fault is None:
-            yield name, stamp, values
+    for name, (values, fault) in zip(found, _parse_all(raws, found), strict=True):
+        file, reason = (RECORD, fault) if fault else size_fault(f"{folder}/{name}", values) or ("", "")
+        if file:
+            problems.append(Problem(folder / name / file, reason))
         else:
-            problems.append(Problem(folder / name / RECORD, fault))
+            yield name, values
 
 
 def trial_names(folder: Path) -> list[str]:
@@ -82,22 +78,21 @@ def trial_names(folder: Path) -> list[str]:
         raise StoreError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
-def _read(path: str) -> tuple[bytes, Stamp]:
+def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        stamp = stamp_of(os.fstat(descriptor))
         parts = [os.read(descriptor, _BLOCK)]
         while len(parts[-1]) == _BLOCK:
             parts.append(os.read(descriptor, _BLOCK))
     finally:
         os.close(descriptor)
-    return b"".join(parts), stamp
+    return b"".join(parts)
 
 
 def _parse_all(raws: list[bytes], names: list[str]) -> Iterable[tuple[dict[str, Any], str | None]]:
-    """Parse many records in one call, which shares their field names; one by one where any of them is damaged."""
+    """Parse many records in one call, which shares their field names; one by one if any of them is damaged."""
     try:
-        together = json.loads(b"[" + b",".join(raws) + b"]")
+        together = finite_json(b"[" + b",".join(raws) + b"]")
     except (ValueError, RecursionError):
         together = []
     faults = [fault_of(values, name) for values, name in zip(together, names, strict=False)]
@@ -107,9 +102,23 @@ def _parse_all(raws: list[bytes], names: list[str]) -> Iterable[tuple[dict[str, 
 
 
 def parse(raw: bytes, name: str) -> tuple[dict[str, Any], str | None]:
-    """The values of the record of the trial `name`, and why they cannot be used (None where they can)."""
+    """The values of the record of the trial `name`, and why they cannot be used (None if they can)."""
     try:
-        values = json.loads(raw)
+        values = finite_json(raw)
     except (ValueError, RecursionError) as error:
         return {}, f"damaged: {error}"
     return values, fault_of(values, name)
+
+
+def finite_json(raw: bytes) -> Any:
+    """The value of a JSON text in which every number is finite. Raises ValueError (and RecursionError) if it is none.
+
+    Python reads NaN and Infinity, which are not JSON, and makes infinity of 1e999; neither is a number of a trial.
+    """
+    values = json.loads(raw, parse_constant=_refuse)
+    json.dumps(values, allow_nan=False)  # in C, many times as fast as looking at every value
+    return values
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which is no number")

@@ -9,12 +9,12 @@ One folder per trial, `<runs>/trials/<key>/`:
   [N] where the data set says which clips come from one source video; and what follows from the scores, so that a
   report need not read them: `ranks` of the labels and `predicted` classes [N];
 - `details.json` the history by epoch, the whole environment, missing and unreadable clips with their reasons;
-- `record.json` small: metrics, marks, coverage, parameter counts, durations. It is written last and in one step, and is
-  the sole proof that the trial is done.
+- `record.json` small: metrics, marks, coverage, parameter counts, durations, and sha256 and size of every file above
+  and of the adapter (`files`). It is written last and in one step, and is the sole proof that the trial is done.
 
 Every file is written under a temporary name in the same folder, synced, and renamed; so a reader sees a whole file or
 none, also on a shared network file system. Readers take nothing on trust: a damaged or foreign record is named and left
-out.
+out, and so is one whose files are not those that were recorded (`petl_bench.record_judge`).
 """
 
 from __future__ import annotations
@@ -35,16 +35,25 @@ import petl_bench
 from petl_bench.errors import StoreError
 from petl_bench.files import write_atomically
 from petl_bench.outcomes import predicted_of, ranks_of
-from petl_bench.record_scan import RECORD, Problem, parse, read_all, trial_names
+from petl_bench.record_files import (
+    ADAPTER,
+    DETAILS,
+    TRAIN_LIST,
+    TRIAL,
+    content_fault,
+    described,
+    described_file,
+    predictions_name,
+)
+from petl_bench.record_judge import judge, same_metrics, trial_values
+from petl_bench.record_scan import RECORD, Problem, finite_json, read_all, trial_names
 from petl_bench.record_schema import SCHEMA, fault_of
-from petl_bench.trial import EvaluationResult, Trial, TrialResult, canonical_json
+from petl_bench.trial import EvaluationResult, Trial, TrialResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-#: The trained tensors in the folder of a trial (`petl_bench.training.checkpoint.save_adapter`).
-ADAPTER = "adapter.safetensors"
 #: What the attempts at a trial printed, with the tracebacks of what went wrong.
 LOG = "log.txt"
 
@@ -75,12 +84,7 @@ def write_record(
         raise StoreError(f"{folder}: the folder of this trial must be called {trial.key}")
     if path.exists():
         raise StoreError(f"{path}: this trial is already done; its record is not replaced")
-    for name, evaluation in result.evaluations.items():
-        write_atomically(folder / f"predictions-{name}.npz", _predictions(name, evaluation))
-    if result.train_list:
-        write_atomically(folder / "train_list.txt", result.train_list.encode())
-    write_atomically(folder / "trial.json", _json(asdict(trial), indent=1))
-    write_atomically(folder / "details.json", _json(_details(trial, result), indent=1))
+    files = _write_files(folder, trial, result)
     values = {
         "schema": SCHEMA,
         "key": trial.key,
@@ -101,12 +105,30 @@ def write_record(
         "environment": {
             name: value for name, value in result.environment.items() if isinstance(value, (str, int, float))
         },
+        "files": files,
     }
     fault = fault_of(values, folder.name)
     if fault:
         raise StoreError(f"trial {trial.title} cannot be recorded: {fault}")
     write_atomically(path, _json(values))
     return path
+
+
+def _write_files(folder: Path, trial: Trial, result: TrialResult) -> dict[str, dict[str, Any]]:
+    """Write everything but the record; what it says of each file, the adapter included, which is there already."""
+    contents = {predictions_name(name): _predictions(name, each) for name, each in result.evaluations.items()}
+    if result.train_list:
+        contents[TRAIN_LIST] = result.train_list.encode()
+    contents[TRIAL] = _json(asdict(trial), indent=1)
+    contents[DETAILS] = _json(_details(trial, result), indent=1)
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    files = {name: described(content) for name, content in contents.items()}
+    adapter = folder / ADAPTER
+    try:
+        return {**files, ADAPTER: described_file(adapter)} if adapter.exists() else files
+    except OSError as error:
+        raise StoreError(f"{adapter}: cannot be read: {error.strerror}") from error
 
 
 def _details(trial: Trial, result: TrialResult) -> dict[str, Any]:
@@ -188,45 +210,49 @@ def _plain(value: Any) -> Any:
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """The record of one trial, from its `record.json` or its folder, wholly verified (the key is computed again).
+    """The record of one trial, from its `record.json` or its folder; its key is computed again.
 
-    Raises StoreError, naming the file, where there is none, or where it is damaged or belongs to another trial.
+    Raises StoreError, naming the file, if there is none, if it is damaged or belongs to another trial, or if a file
+    beside it is gone or has another size than was recorded.
     """
     path = Path(path)
-    path = path if path.name == RECORD else path / RECORD
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
-    values, fault = parse(raw, path.absolute().parent.name)
-    if fault:
-        raise StoreError(f"{path}: {fault}")
-    if _key(values["trial"]) != values["key"]:
-        raise StoreError(f"{path}: damaged: its trial does not give its key; it was changed after it was written")
+    values, problem = judge(path.parent if path.name == RECORD else path)
+    if problem is not None:
+        raise StoreError(str(problem))
     return values
 
 
-def _key(trial: dict[str, Any]) -> str | None:
-    """The key of a trial as it was stored, with the fields that it had then; None where it can have none."""
+def read_details(folder: str | Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What `details.json` beside a record holds. Raises StoreError if it is not what was recorded."""
+    path = Path(folder) / DETAILS
     try:
-        values = {name: value for name, value in trial.items() if name != "locations"}
-        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
-    except ValueError:
-        return None
+        raw = path.read_bytes()
+        fault = content_fault(DETAILS, raw, record)
+        values = {} if fault else finite_json(raw)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: damaged: {error}") from error
+    if fault or not isinstance(values, dict):
+        raise StoreError(f"{path}: {fault or 'not the details of a trial'}")
+    return values
 
 
 def read_predictions(folder: str | Path, evaluation: str) -> dict[str, Any]:
     """Per-clip predictions of one evaluation: arrays `clips` [N], `labels` [N], `scores` [N, C], `classes` [C].
 
-    Raises StoreError where the file is missing or damaged.
+    Raises StoreError if the file is missing, damaged, or not what the record beside it names.
     """
     import zipfile
 
     import numpy as np
 
-    path = Path(folder) / f"predictions-{evaluation}.npz"
+    path = Path(folder) / predictions_name(evaluation)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        raw = path.read_bytes()
+        if fault := content_fault(path.name, raw, read_record(folder)):
+            raise StoreError(f"{path}: {fault}")
+        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in ("clips", "labels", "scores", "classes")}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path}: cannot be read: {error}") from error
@@ -238,8 +264,8 @@ def read_predictions(folder: str | Path, evaluation: str) -> dict[str, Any]:
 class RecordReader:
     """Reads the records of one or more output folders; `problems` lists what was left out, and why, after each reading.
 
-    A trial found in several folders counts once: the folder named first wins, and the others are listed as problems.
-    Raises StoreError where a folder does not exist.
+    A trial found in several folders with the same numbers counts once: the folder named first wins, and the others are
+    listed as problems. With different numbers, none of them counts. Raises StoreError if a folder does not exist.
     """
 
     def __init__(self, runs: str | Path | Sequence[str | Path]) -> None:
@@ -252,34 +278,44 @@ class RecordReader:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Every record, in the order of the folders and then of the keys."""
         self.problems = []
-        seen: dict[str, Path] = {}
+        if len(self.folders) == 1:
+            yield from (values for _, values in self._read(self.folders[0]))
+            return
+        found: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
         for folder in self.folders:
-            trials = folder / "trials"
-            for name, _, values in read_all(trials, trial_names(trials), self.problems):
-                if self._is_first(name, folder, seen):
-                    yield values
+            for name, values in self._read(folder):
+                found.setdefault(name, []).append((trial_folder(folder, name) / RECORD, values))
+        for copies in found.values():
+            if self._agree(copies):
+                yield copies[0][1]
 
     def frame(self) -> pd.DataFrame:
         """One row per trial and metric; see `load_records`."""
         from petl_bench import record_frame
 
-        self.problems = []
-        seen: dict[str, Path] = {}
         with without_garbage_collection():
-            rows = [
-                row
-                for folder in self.folders
-                for name, row in record_frame.rows_of(folder, self.problems)
-                if self._is_first(name, folder, seen)
-            ]
-            return record_frame.frame(rows)
+            return record_frame.frame(record_frame.rows_of(self))
 
-    def _is_first(self, name: str, folder: Path, seen: dict[str, Path]) -> bool:
-        first = seen.setdefault(name, folder)
-        if first is not folder:
-            reason = f"the same trial is already read from {trial_folder(first, name)}"
-            self.problems.append(Problem(trial_folder(folder, name) / RECORD, reason))
-        return first is folder
+    def _read(self, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+        trials = folder / "trials"
+        return read_all(trials, trial_names(trials), self.problems)
+
+    def _agree(self, copies: Sequence[tuple[Path, dict[str, Any]]]) -> bool:
+        """Whether all copies of a trial have the same numbers; lists those that are left out."""
+        (first, values), *others = copies
+        unequal = [(path, each) for path, each in others if not same_metrics(values["metrics"], each["metrics"])]
+        if not unequal:
+            reason = f"the same trial is already read from {first.parent}, with equal numbers"
+            self.problems += [Problem(path, reason) for path, _ in others]
+            return True
+        stated = "; ".join(f"{path.parent} has {_numbers(each)}" for path, each in [copies[0], *unequal])
+        reason = f"the same trial with different numbers, none of which is used: {stated}. Report without the wrong one"
+        self.problems += [Problem(path, reason) for path, _ in copies]
+        return False
+
+
+def _numbers(record: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.6g}" for name, value in record["metrics"].items())
 
 
 def iter_records(runs: str | Path | Sequence[str | Path]) -> Iterator[dict[str, Any]]:
@@ -296,10 +332,10 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     between spaces); `coverage` and `train_clips` (JSON text); `trainable_params`, `backbone_params`, `prompt_template`,
     `device`, `attempts`, `created`, `petl_bench`.
 
-    A large folder gets an index beside its trials, which makes the next call faster; it is derived and may be deleted.
+    The files beside a record are compared with it by their sizes; `petl-bench runs verify` compares everything.
 
-    Warns (RecordWarning) of records left out because they are damaged, foreign, or the second of the same trial.
-    Raises StoreError where a folder does not exist.
+    Warns (RecordWarning) of records left out because they are damaged, foreign, or one of several of the same trial.
+    Raises StoreError if a folder does not exist.
     """
     reader = RecordReader(runs)
     records = reader.frame()
@@ -307,6 +343,19 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
         listed = "\n".join(f"  {problem}" for problem in reader.problems)
         warnings.warn(f"{len(reader.problems)} records left out:\n{listed}", RecordWarning, stacklevel=2)
     return records
+
+
+def damaged_trials(problems: Sequence[Problem], records: pd.DataFrame) -> pd.DataFrame:
+    """The trials that were left out of `records` though they were finished: a row per trial and metric, values NaN.
+
+    What they were is read from what is left of their folders; a trial of which that does not tell is not among them.
+    """
+    from petl_bench import record_frame
+
+    known = set(records["trial"])
+    folders = {problem.trial: problem.path.parent for problem in problems if problem.trial not in known}
+    trials = {key: trial for key, folder in folders.items() if (trial := trial_values(folder)) is not None}
+    return record_frame.damaged(trials)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import pytest
 from petl_bench.records import LOG, RECORD
 from petl_bench.running.status import survey
 from petl_bench.running.submissions import save_submission
+from tests.running.fake_scheduler import minimal_record
 
 TRIALS, DONE, FAILED, SUBMISSIONS = 10_000, 5_000, 500, 500
 
@@ -44,7 +45,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (attempts / "0001.json").write_text(json.dumps(attempt, indent=1))
         (attempts.parent / LOG).write_text("what happened\n")
         if number < DONE:
-            (attempts.parent / RECORD).write_text("{}")
+            (attempts.parent / RECORD).write_text(json.dumps(minimal_record(key)))
     (folder / "plans").mkdir()
     plan = {"command": "petl-bench run --methods msta", "started_at": 1.0, "trials": titles}
     (folder / "plans" / "plan.json").write_text(json.dumps(plan, indent=1))

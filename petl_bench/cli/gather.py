@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import click
 from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.outcomes import StoredOutcomes
-from petl_bench.records import RecordReader
+from petl_bench.record_scan import Problem
+from petl_bench.records import RecordReader, damaged_trials
+from petl_bench.render import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,26 +31,44 @@ def gather(
     `statistics`: whether intervals and tests are worked out; None: unless there are very many trials.
     Raises UsageError where there is no record, or none of the baseline.
     """
-    records, left_out = _records(folders)
-    if baseline and baseline not in set(records["method"]):
-        known = ", ".join(sorted(set(records["method"])))
-        raise UsageError(f"--baseline {baseline}: no record of such a method here. There are: {known}")
-    if statistics is None:
-        trials = records["trial"].nunique()
-        statistics = trials <= MANY_TRIALS
-        if not statistics:
-            click.echo(f"{trials:,} trials: without intervals and tests; --statistics works them out", err=True)
-    return Evidence(records, quoted, StoredOutcomes(folders) if statistics else None, baseline, left_out)
-
-
-def _records(folders: tuple[Path, ...]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    reader = RecordReader(folders)
+    reader, outcomes = RecordReader(folders), StoredOutcomes(folders)
     records = reader.frame()
-    for problem in reader.problems[:_SHOWN]:
-        click.echo(f"left out: {problem}", err=True)
-    if len(reader.problems) > _SHOWN:
-        click.echo(f"left out: {len(reader.problems) - _SHOWN} more records, for reasons such as these", err=True)
+    trials = records["trial"].unique()
+    if statistics is None:
+        statistics = len(trials) <= MANY_TRIALS
+        if not statistics:
+            click.echo(
+                f"{len(trials):,} trials: without intervals and tests, and their predictions are not read "
+                "(petl-bench runs verify does); --statistics works them out",
+                err=True,
+            )
+    problems = list(reader.problems)
+    if statistics or len(trials) <= MANY_TRIALS:
+        damaged = outcomes.problems(trials)
+        records = records[~records["trial"].isin([problem.trial for problem in damaged])]
+        problems += damaged
+    _tell(problems)
     if records.empty:
         where = ", ".join(map(str, folders))
         raise UsageError(f"no record of a finished trial under {where}. See: petl-bench status --runs {folders[0]}")
-    return records, tuple(map(str, reader.problems))
+    if baseline and baseline not in set(records["method"]):
+        known = ", ".join(sorted(set(records["method"])))
+        raise UsageError(f"--baseline {baseline}: no record of such a method here. There are: {known}")
+    return Evidence(
+        records=records,
+        published=quoted,
+        outcomes=outcomes if statistics else None,
+        baseline=baseline,
+        left_out=tuple(map(str, problems)),
+        damaged=damaged_trials(problems, records),
+    )
+
+
+def _tell(problems: list[Problem]) -> None:
+    for problem in problems[:_SHOWN]:
+        click.echo(f"left out: {clean(str(problem))}", err=True)
+    if len(problems) > _SHOWN:
+        click.echo(f"left out: {len(problems) - _SHOWN} more records, for reasons such as these", err=True)
+    if problems:
+        see = shlex.join(["petl-bench", "runs", "verify", "--runs", str(problems[0].path.parents[2])])
+        click.echo(f"every damaged trial, and what to type: {see}", err=True)

@@ -110,14 +110,18 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     """Run a plan to its end and show the table of its setting; the exit status."""
     from petl_bench.running.output import move_aside, prepare_output, save_plan
+    from petl_bench.running.standing import Standing
 
     prepare_output(plan.output)
     if plan.spec.force:
         moved = move_aside(plan.output, list(plan.jobs))
-        plan = replace(plan, done=frozenset())
+        plan = replace(plan, standing=Standing())
         _tell(f"{moved} records moved aside to {plan.output / 'replaced'}")
+    _make_way(plan)
     save_plan(plan)
-    _tell(f"{len(plan.jobs)} trials: {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}")
+    damaged = len(plan.standing.refused)
+    refused = f", {damaged} refused, for what is recorded is damaged" if damaged else ""
+    _tell(f"{len(plan.jobs)} trials: {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}{refused}")
     if detach and plan.to_do:
         launcher.submit(plan.to_do, plan.output, _Telling())
         _tell(f"where they stand: {shlex.join(['petl-bench', 'status', '--runs', str(plan.output)])}")
@@ -131,6 +135,23 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
         return INTERRUPTED
     _show_table(plan, outcomes)
     return _summary(plan, outcomes)
+
+
+def _make_way(plan: Plan) -> None:
+    """Move aside the folders of trials that adapt again, because others start from an adapter that is lost."""
+    from petl_bench.record_judge import adapter_fault
+    from petl_bench.records import trial_folder
+    from petl_bench.running.output import move_aside
+
+    lost = [job for job in plan.jobs if job.trial.key in plan.standing.to_adapt]
+    # Looked at once more: another command may have made the adapter anew since.
+    again = [job for job in lost if adapter_fault(trial_folder(plan.output, job.trial.key))]
+    move_aside(plan.output, again)
+    for job in again:
+        _tell(
+            f"{job.trial.title} trains again, for others start from its adapter: "
+            f"{plan.standing.to_adapt[job.trial.key]}. Its folder was moved aside to {plan.output / 'replaced'}"
+        )
 
 
 def _launcher(plan: Plan) -> Launcher:
@@ -169,9 +190,11 @@ def _plain(value: Any) -> str:
 def _launch(launcher: Launcher, plan: Plan) -> list[Outcome]:
     """Run what has no record; take the others as they are recorded."""
     from petl_bench.running.display import watching
-    from petl_bench.running.execute import recorded
+    from petl_bench.running.execute import recorded, refused
 
     before = [recorded(job, plan.output) for job in plan.jobs if job.trial.key in plan.done]
+    reasons = plan.standing.refused
+    before += [refused(job, plan.output, reasons[job.trial.key]) for job in plan.jobs if job.trial.key in reasons]
     if not plan.to_do:
         return before
     with watching(len(plan.to_do)) as watch:

@@ -1,4 +1,4 @@
-"""`petl-bench status`: what is done, running, queued, failed, interrupted or missing, and how to fill the rest."""
+"""`petl-bench status`: what is done, running, queued, failed, interrupted, missing or damaged; how to fill the rest."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ STYLES = {
     "failed": "bold red",
     "interrupted": "yellow",
     "missing": "dim",
+    "damaged": "bold red",
 }
 
 
@@ -32,7 +33,8 @@ def command(runs: Path, as_json: bool) -> None:
 
     running: a living process works on it. queued: a scheduler still knows its job, and says so. failed: its last
     attempt ended with a reason. interrupted: stopped, or its process is gone. missing: planned by a `run` command, and
-    not started.
+    not started. damaged: its record, or a file under its numbers, is not what was recorded; what to type stands beside
+    it. Contents are not read here: petl-bench runs verify reads everything.
     """
     from petl_bench.running.status import survey
 
@@ -73,7 +75,7 @@ def _print(found: Survey) -> None:
         console.width = 200  # a file or a pipe has no width of its own
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count or state == "done")
     console.print(Text(f"{found.runs}: {len(found.trials)} trials: {counts}"))
-    rest = [trial for trial in found.trials if trial.state != "done"]
+    rest = [trial for trial in found.trials if trial.state != "done" or trial.detail]
     if rest:
         console.print(_table(rest), end="")
     logs = [f"log of {trial.title}: {trial.log}" for trial in rest if trial.log and trial.state != "running"]

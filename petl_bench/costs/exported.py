@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from petl_bench.records import read_record, trial_folder
+from petl_bench.records import read_details, read_record, trial_folder
 from petl_bench.trial import Trial
 
 #: What is exported: the name of a benchmark, the column of its rounds, in milliseconds.
@@ -28,7 +28,7 @@ def pytest_benchmark_json(output: Path, trials: Iterable[Trial]) -> str:
     for trial in trials:
         folder = trial_folder(output, trial.key)
         record = read_record(folder)
-        details = json.loads((folder / "details.json").read_text(encoding="utf-8"))
+        details = read_details(folder, record)
         environment = details["environment"]
         benchmarks += _benchmarks(trial, record, details["history"])
     values = {

@@ -18,6 +18,7 @@ from petl_bench.costs.subject import Subject, Workload
 from petl_bench.errors import PetlBenchError, StoreError
 from petl_bench.method import Method
 from petl_bench.models.weights import ResolvedWeights
+from petl_bench.record_judge import how_to_repeat
 from petl_bench.records import RECORD, read_record, trial_folder
 from petl_bench.registry import describe
 from petl_bench.trial import Trial
@@ -128,13 +129,14 @@ class _Session:
         self._measure(group, subjects, {item: trials[item] for item in missing})
 
     def _take(self, group: Group, recorded: dict[Item, Trial]) -> None:
-        """What is recorded already; a record that cannot be read counts as failed, and is left as it is."""
+        """What is recorded already; a damaged record counts as failed, and is left as it is."""
         for item, trial in recorded.items():
+            folder = trial_folder(self.output, trial.key)
             try:
-                read_record(trial_folder(self.output, trial.key))
+                read_record(folder)
                 self.report.recorded.append(trial)
             except StoreError as error:
-                self._fail(f"{item.title}, {group.title}", f"{error}. Move it aside and measure again with --force")
+                self._fail(f"{item.title}, {group.title}", f"{error}. {how_to_repeat(folder)}")
 
     @property
     def _references(self) -> tuple[str, str]:

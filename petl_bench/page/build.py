@@ -13,6 +13,7 @@ from markupsafe import Markup
 from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.figure import Figure
+from petl_bench.outcomes import StoredOutcomes
 from petl_bench.page import tables
 from petl_bench.page.assets import asset, json_block, plotly_base64
 from petl_bench.page.classes import classes_data
@@ -113,7 +114,7 @@ def _page(
     )
     every_case = cases_of(records)
     cases = chosen_variants(every_case, _OPENED_TRIALS)
-    found = list(evaluated(cases, records, details))
+    found = list(evaluated(cases, records, evidence.outcomes or StoredOutcomes(folders)))
     curves = curves_block(cases, details, provenance.numbers)
     costs = costs_block(cases, records, details, provenance.numbers)
     classes = classes_data(found)

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from petl_bench.errors import StoreError
+from petl_bench.records import RECORD, read_details
+
 
 @dataclass(frozen=True)
 class TrialDetails:
@@ -48,18 +51,28 @@ class StoredDetails:
         folder = next((each / "trials" / trial for each in self._folders if (each / "trials" / trial).is_dir()), None)
         if folder is None:
             return None
-        record, details = _object(folder / "record.json"), _object(folder / "details.json")
+        record = _object(folder / RECORD)
+        details, notes = _details(folder, record)
         history = details.get("history")
-        notes = record.get("notes")
         environment = details.get("environment") or record.get("environment")
         return TrialDetails(
             folder=folder,
             history=tuple(map(_numbers, history)) if isinstance(history, list) else (),
             durations_s=_numbers(record.get("durations_s")),
             environment=environment if isinstance(environment, dict) else {},
-            notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
+            notes=notes,
             files=tuple(sorted(each.name for each in folder.iterdir() if each.is_file() and each.name[0] != ".")),
         )
+
+
+def _details(folder: Path, record: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The details, and the record's notes; details that are not what was recorded are left out, with a note."""
+    stored = record.get("notes")
+    notes = tuple(map(str, stored)) if isinstance(stored, list) else ()
+    try:
+        return read_details(folder, record), notes
+    except StoreError as error:
+        return {}, (*notes, f"no history: {str(error).removeprefix(f'{folder}/')}")
 
 
 def _commands(folders: Sequence[Path]) -> dict[str, str]:

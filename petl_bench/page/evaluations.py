@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from petl_bench.outcomes import read_outcome
-from petl_bench.page.details import StoredDetails
 from petl_bench.page.trials import PageCase, Variant
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Outcome
+    from petl_bench.evidence import Outcome, Outcomes
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ class Evaluated:
         return f"{self.case} · {self.evaluation}"
 
 
-def evaluated(cases: Sequence[PageCase], records: pd.DataFrame, details: StoredDetails) -> Iterator[Evaluated]:
-    """Every evaluation of the cases of which some run's predictions can be read. One is in memory at a time."""
+def evaluated(cases: Sequence[PageCase], records: pd.DataFrame, outcomes: Outcomes) -> Iterator[Evaluated]:
+    """Every evaluation of the cases of which some run's predictions can be used. One is in memory at a time."""
     coverage = dict(zip(records["trial"], records["coverage"], strict=True))
     for case in cases:
         names = dict.fromkeys(
@@ -70,19 +68,16 @@ def evaluated(cases: Sequence[PageCase], records: pd.DataFrame, details: StoredD
         for name in names:
             tally = _Tally()
             for variant in case.variants:
-                tally.add(variant, list(_outcomes(variant, name, details)))
+                tally.add(variant, list(_outcomes(variant, name, outcomes)))
             if tally.variants:
                 yield tally.result(case, name)
 
 
-def _outcomes(variant: Variant, evaluation: str, details: StoredDetails) -> Iterator[Outcome]:
+def _outcomes(variant: Variant, evaluation: str, outcomes: Outcomes) -> Iterator[Outcome]:
     """The outcomes of a variant, one per seed."""
     seen: set[int] = set()
     for trial, seed in zip(variant.trials, variant.seeds, strict=True):
-        found = details.of(trial)
-        outcome = (
-            None if found is None or seed in seen else read_outcome(found.folder / f"predictions-{evaluation}.npz")
-        )
+        outcome = None if seed in seen else outcomes.of(trial, evaluation)
         if outcome is not None and _is_sound(outcome):
             seen.add(seed)
             yield outcome

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped
 from petl_bench.launcher import Job, Outcome, State
+from petl_bench.record_judge import adapter_fault, how_to_repeat
 from petl_bench.records import ADAPTER, LOG, RECORD, read_record, trial_folder, write_record
 from petl_bench.registry import describe, load_plugin_file
 from petl_bench.running import claims
@@ -45,13 +46,18 @@ def execute(job: Job, store: Path, notify: Notify, stop: Stop = go_on) -> Outcom
 
 
 def recorded(job: Job, store: Path) -> Outcome:
-    """The outcome of a trial that has a record; a record that cannot be read counts as failed, and is left as it is."""
+    """The outcome of a trial that has a record; one that is damaged counts as failed, and is left as it is."""
     folder = trial_folder(store, job.trial.key)
     try:
         record = read_record(folder)
     except StoreError as error:
-        return _outcome(job, folder, "failed", f"{error}. Run again with --force to move it aside and repeat the trial")
+        return refused(job, store, f"{error}. {how_to_repeat(folder)}")
     return Outcome(key=job.trial.key, title=job.trial.title, state="done", metrics=record["metrics"])
+
+
+def refused(job: Job, store: Path, reason: str) -> Outcome:
+    """The outcome of a trial that is not run, with the reason."""
+    return _outcome(job, trial_folder(store, job.trial.key), "failed", reason)
 
 
 def reason_of(error: BaseException) -> str:
@@ -104,11 +110,19 @@ def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: N
     from petl_bench.training.run_trial import run_trial
 
     start_from = job.trial.start_from
-    adapter = trial_folder(store, start_from) / ADAPTER if start_from else None
-    if adapter is not None and not adapter.is_file():
-        raise TrialError(f"the adapter that it starts from is not there: {adapter}. Run the command again to make it")
+    adapter = _adapter_of(trial_folder(store, start_from)) if start_from else None
     result = run_trial(job.trial, job.places, folder, notify, adapter=adapter, stop=stop)
     write_record(folder, job.trial, result, attempts=attempt)
+
+
+def _adapter_of(source: Path) -> Path:
+    """The adapter that a trial starts from. Raises TrialError if it is not the one that its own trial recorded."""
+    if fault := adapter_fault(source):
+        raise TrialError(f"the adapter that it starts from cannot be used: {fault}. {how_to_repeat(source)}")
+    adapter = source / ADAPTER
+    if not adapter.is_file():
+        raise TrialError(f"the trial that it starts from left no adapter, for it trained nothing: {adapter}")
+    return adapter
 
 
 def _raise_where_the_store_is_at_fault(error: Exception, folder: Path) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from petl_bench.errors import StoreError
 from petl_bench.launcher import Job
+from petl_bench.record_judge import REPLACED, unused
 from petl_bench.records import RECORD, trial_folder, write_atomically
 from petl_bench.running import claims
 from petl_bench.running.execute import probe_writing
 from petl_bench.running.plan import Plan
 
 PLANS = "plans"
-REPLACED = "replaced"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def move_aside(output: Path, jobs: list[Job]) -> int:
         last = claims.newest(folder)
         if last is not None and last.alive():
             raise StoreError(
-                f"--force: {job.trial.title} runs at this moment on {last.host}, process {last.pid}; stop it first"
+                f"{folder}: {job.trial.title} runs at this moment on {last.host}, process {last.pid}; stop it first"
             )
         _move(folder, output / REPLACED)
         moved += 1
@@ -77,9 +77,7 @@ def move_aside(output: Path, jobs: list[Job]) -> int:
 
 
 def _move(folder: Path, replaced: Path) -> None:
-    number = 1
-    while (target := replaced / f"{folder.name}-{number}").exists():
-        number += 1
+    target = unused(replaced, folder.name)
     try:
         replaced.mkdir(exist_ok=True)
         folder.rename(target)

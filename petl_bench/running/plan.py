@@ -6,8 +6,7 @@ adapter. A spec with variants is planned once for each; trials that variants hav
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 from petl_bench.errors import PetlBenchError
 from petl_bench.launcher import Job
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
-from petl_bench.records import RECORD, trial_folder
 from petl_bench.registry import BACKBONES, DATASETS, load_plugin_file
 from petl_bench.running.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.spec import Spec
+from petl_bench.running.standing import Standing, standing_of
 from petl_bench.running.values import (
     Overrides,
     PlannedMethod,
@@ -33,13 +32,13 @@ from petl_bench.trial import Places, Trial
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of one run, in the order in which they start. `done` are the keys that have a record already."""
+    """The trials of one run, in the order in which they start; `standing` says which are done already, or damaged."""
 
     spec: Spec
     jobs: tuple[Job, ...]
     clips: Mapping[str, Clips]  #: key -> what the trial reads
     trainable: Mapping[str, int]  #: key -> trained parameters, by the method's formula; 0 where a trial only evaluates
-    done: frozenset[str]
+    standing: Standing
     warnings: tuple[str, ...]
     notes: tuple[str, ...]  #: what was found of every data set
 
@@ -49,9 +48,14 @@ class Plan:
         return Path(self.spec.output).expanduser()
 
     @property
+    def done(self) -> frozenset[str]:
+        """The keys that have a record already."""
+        return self.standing.done
+
+    @property
     def to_do(self) -> list[Job]:
-        """The jobs without a record."""
-        return [job for job in self.jobs if job.trial.key not in self.done]
+        """The jobs to run: not done, and not refused."""
+        return [job for job in self.jobs if job.trial.key not in self.done | self.standing.refused.keys()]
 
 
 def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
@@ -74,7 +78,7 @@ def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
         jobs=tuple(draft.jobs.values()),
         clips=draft.clips,
         trainable=draft.trainable,
-        done=_done(output, draft.jobs),
+        standing=standing_of(output, draft.jobs),
         warnings=tuple(draft.warnings),
         notes=tuple(draft.notes),
     )
@@ -213,11 +217,3 @@ class _Part:
             told = {each.name: each.locations() for each in (data.dataset, method.method)}
             self._locations[known] = {name: locations for name, locations in told.items() if locations}
         return self._locations[known]
-
-
-def _done(output: Path, keys: Mapping[str, Job]) -> frozenset[str]:
-    try:
-        started: Sequence[str] = [entry.name for entry in os.scandir(output / "trials")]
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
-    return frozenset(key for key in keys.keys() & set(started) if (trial_folder(output, key) / RECORD).exists())

@@ -37,6 +37,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield ""
     yield f"{len(plan.jobs)} trials, {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}"
     yield _estimate(plan)
+    for reason in plan.standing.refused.values():
+        yield f"not run: {reason}"
 
 
 def _row(plan: Plan, job: Job) -> list[str]:
@@ -52,8 +54,16 @@ def _row(plan: Plan, job: Job) -> list[str]:
         f"{plan.trainable[trial.key]:,}",
         _training(trial, clips, known),
         _of(clips.test, clips.test_listed) if known else "?",
-        "done" if trial.key in plan.done else "to run",
+        _state(plan, trial.key),
     ]
+
+
+def _state(plan: Plan, key: str) -> str:
+    if key in plan.standing.refused:
+        return "damaged"
+    if key in plan.standing.to_adapt:
+        return "to run again, its adapter is lost"
+    return "done" if key in plan.done else "to run"
 
 
 def _training(trial: Trial, clips: Clips, known: bool) -> str:

@@ -1,7 +1,7 @@
 """Where a folder of runs stands: nothing is written or guessed, and torch is not loaded.
 
-Its files alone say what is done, running, failed, interrupted or missing. Schedulers are asked which of the rest they
-still know, and are not needed.
+Its files alone say what is done, running, failed, interrupted, missing or damaged. Schedulers are asked which of the
+rest they still know, and are not needed.
 """
 
 from __future__ import annotations
@@ -9,25 +9,31 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from petl_bench.errors import StoreError
+from petl_bench.record_files import adapter_size_fault
+from petl_bench.record_judge import how_to_repeat
+from petl_bench.record_scan import Problem, read_all
 from petl_bench.records import RECORD, trial_folder
 from petl_bench.running import claims, scheduler
 from petl_bench.running.execute import CHECKPOINT, LOG
 from petl_bench.running.lookup import started
 from petl_bench.running.output import SavedPlan, read_plans
 
-TrialState = Literal["done", "running", "queued", "failed", "interrupted", "missing"]
-STATES: tuple[TrialState, ...] = ("done", "running", "queued", "failed", "interrupted", "missing")
+TrialState = Literal["done", "running", "queued", "failed", "interrupted", "missing", "damaged"]
+STATES: tuple[TrialState, ...] = ("done", "running", "queued", "failed", "interrupted", "missing", "damaged")
 
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """Where one trial stands. `planned`: it belongs to the latest plan of some command."""
+    """Where one trial stands. `planned`: it belongs to the latest plan of some command.
+
+    A trial that is done has a `detail` only if its adapter is gone, from which others could start.
+    """
 
     key: str
     title: str
@@ -60,12 +66,23 @@ def survey(runs: Path) -> Survey:
     plans = read_plans(runs)
     titles = {key: title for plan in plans for key, title in plan.trials.items()}
     folders = {key: trial_folder(runs, key) for key in started(runs)}
-    done = {key for key, folder in folders.items() if (folder / RECORD).exists()}
-    queue = _queue(runs, done)
+    recorded = _recorded(runs, folders)
+    queue = _queue(runs, recorded.keys())
     keys = dict.fromkeys([*titles, *folders])
-    trials = [_look(key, folders.get(key), titles.get(key), key in done, queue.get(key)) for key in keys]
+    trials = [_look(key, folders.get(key), titles.get(key), recorded.get(key), queue.get(key)) for key in keys]
     known = [trial for trial in trials if trial.planned or trial.state != "missing"]
     return Survey(runs, known, _commands(plans, known))
+
+
+def _recorded(runs: Path, keys: Iterable[str]) -> dict[str, tuple[TrialState, str]]:
+    """State and detail of the trials that have a record."""
+    problems: list[Problem] = []
+    found: dict[str, tuple[TrialState, str]] = {}
+    for key, record in read_all(runs / "trials", sorted(keys), problems):
+        lost = adapter_size_fault(f"{runs}/trials/{key}", record)
+        detail = f"its {lost[0]} {lost[1]}; it runs again if another trial is to start from it" if lost else ""
+        found[key] = ("done", detail)
+    return found | {each.trial: ("damaged", f"{each}. {how_to_repeat(each.path.parent)}") for each in problems}
 
 
 def duration(seconds: float) -> str:
@@ -85,28 +102,41 @@ class _Queued:
     words: str
 
 
-def _queue(runs: Path, done: set[str]) -> Mapping[str, _Queued]:
+def _queue(runs: Path, done: Set[str]) -> Mapping[str, _Queued]:
     newest = {key: task for task in scheduler.tasks(runs) for key in task.keys if key not in done}
     known = scheduler.still_known(newest.values())
     said = {key: (task, known.get((task.submission.launcher, task.name))) for key, task in newest.items()}
     return {key: _Queued(task.submission.submitted_at, words) for key, (task, words) in said.items() if words}
 
 
-def _look(key: str, folder: Path | None, title: str | None, done: bool, queued: _Queued | None) -> TrialStatus:
+def _look(
+    key: str,
+    folder: Path | None,
+    title: str | None,
+    recorded: tuple[TrialState, str] | None,
+    queued: _Queued | None,
+) -> TrialStatus:
     planned = title is not None
     if folder is None:
         state, detail = _waiting(queued)
         return TrialStatus(key, title or key[:8], state, detail, None, 0, planned)
-    if done and title is not None:
-        return TrialStatus(key, title, "done", "", None, _count(folder), planned)
+    if recorded is not None and title is not None:
+        return TrialStatus(key, title, *recorded, _log(folder, recorded[0]), _count(folder), planned)
     tried = claims.attempts(folder)
-    if done or (folder / RECORD).exists():  # looked at after its attempts: one that ended meanwhile has a record
-        return TrialStatus(key, title or _title(tried, key), "done", "", None, len(tried), planned)
+    if recorded is None and (folder / RECORD).exists():  # looked at after its attempts: it ended a moment ago
+        recorded = _recorded(folder.parent.parent, [key]).get(key)
+    if recorded is not None:
+        title = title or _title(tried, key)
+        return TrialStatus(key, title, *recorded, _log(folder, recorded[0]), len(tried), planned)
     state, detail = _state(folder, tried[-1], queued) if tried else _waiting(queued)
     if not planned:
         detail = f"{detail}; in no present plan"
-    log = folder / LOG if (folder / LOG).exists() else None
-    return TrialStatus(key, title or _title(tried, key), state, detail, log, len(tried), planned)
+    return TrialStatus(key, title or _title(tried, key), state, detail, _log(folder, state), len(tried), planned)
+
+
+def _log(folder: Path, state: TrialState) -> Path | None:
+    """The log that tells more about a trial; its record tells enough of one that is recorded."""
+    return folder / LOG if state not in ("done", "damaged") and (folder / LOG).exists() else None
 
 
 def _waiting(queued: _Queued | None) -> tuple[TrialState, str]:

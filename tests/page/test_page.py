@@ -204,11 +204,13 @@ def test_nothing_is_loaded_from_elsewhere(runs: Path, build: Build) -> None:
     assert "@import" not in page
 
 
-def test_damaged_details_and_predictions_say_nothing(runs: Path, build: Build) -> None:
+def test_details_and_predictions_that_were_changed_say_nothing(runs: Path, build: Build) -> None:
+    """Of the size recorded: the trials' records are read, and what lies beside them is found out when it is read."""
     for folder in (runs / "trials").iterdir():
-        (folder / "details.json").write_text('{"history": [1, {"epoch": "x", "loss": 1}], "environment": []}')
-        (folder / "predictions-base.npz").write_bytes(b"PK")
-        (folder / "predictions-novel.npz").unlink()
+        for name in ("details.json", "predictions-base.npz", "predictions-novel.npz"):
+            content = (folder / name).read_bytes()
+            (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            assert (folder / name).stat().st_size == len(content)
     page = build(runs)
     assert 'id="table-base2novel"' in page
     assert 'id="curves"' not in page

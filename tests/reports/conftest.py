@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from synthetic_records import TRAINABLE, make_evaluation, make_result, make_trial, result_of
+from synthetic_records import TRAINABLE, exact, make_evaluation, make_result, make_trial, result_of
 
 from petl_bench.records import trial_folder, write_record
 
@@ -77,6 +77,28 @@ def keep(tmp_path: Path) -> Store:
         folder.mkdir(parents=True)
         write_record(folder, trial, result, created=CREATED)
         return trial.key
+
+    return write
+
+
+@pytest.fixture
+def exact_store(store: Store) -> Store:
+    """As `store`, with accuracies that follow from the predictions, as `report` and `compare` insist."""
+
+    def write(base: float, novel: float, *names: Any, **values: Any) -> Path:
+        left_out = len(values.get("unreadable", ())) + len(values.get("missing", ()))
+        return store(exact(base, left_out), exact(novel), *names, **values)
+
+    return write
+
+
+@pytest.fixture
+def exact_keep(keep: Store) -> Store:
+    """As `keep`, with a first metric that follows from the predictions, as `report` and `compare` insist."""
+
+    def write(metrics: dict[str, float], *names: Any, **values: Any) -> str:
+        name, accuracy = next(iter(metrics.items()))
+        return keep({**metrics, name: exact(accuracy, len(values.get("unreadable", ())))}, *names, **values)
 
     return write
 

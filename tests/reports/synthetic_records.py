@@ -39,6 +39,12 @@ def make_trial(method: str = "msta", seed: int = 0, *, training: dict[str, Any] 
     return Trial(**{**fields, **values})
 
 
+def exact(accuracy: float, left_out: int = 0) -> float:
+    """The accuracy nearest to this one that `make_evaluation` can have, whose scores then give it."""
+    used = 8 - left_out
+    return 100.0 * round(accuracy / 100 * used) / used
+
+
 def make_evaluation(
     accuracy: float, *, expected: int = 8, missing: Sequence[str] = (), unreadable: Sequence[str] = ()
 ) -> EvaluationResult:

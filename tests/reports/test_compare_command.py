@@ -275,12 +275,3 @@ def test_outcomes_follow_from_scores_of_records_without_them(tmp_path: Path) -> 
     assert outcome.ranks.tolist() == ranks_of(labels, scores).tolist() == [1, 2, 2], "a tie counts against the label"
     assert outcome.predicted.tolist() == [0, 0, 2]
     assert predicted_of(labels, scores, outcome.ranks).tolist() == [0, 0, 2]
-
-
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", None])
-def test_a_damaged_file_of_predictions_costs_the_interval_only(three: Path, damage: bytes | None) -> None:
-    trial = cell_of(_table(three), "msta", "motion", "Base").trials[0]
-    path = three / "trials" / trial / "predictions-base.npz"
-    path.write_bytes(path.read_bytes()[:100] if damage is None else damage)
-    cell = cell_of(_table(three), "msta", "motion", "Base")
-    assert cell.value is not None and cell.interval is None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,16 +10,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic_records import make_evaluation, make_result, make_trial
 
 import petl_bench as pb
-from petl_bench import record_index
 from petl_bench.errors import StoreError
 from petl_bench.files import write_atomically
+from petl_bench.outcomes import StoredOutcomes
 from petl_bench.records import (
     RecordReader,
     RecordWarning,
@@ -148,6 +148,18 @@ def test_trials_that_are_not_done_are_no_problem(store: Store, runs: Path) -> No
         ({"trainable_params": 1.5}, "trainable_params"),
         ({"trial": {}}, "lacks"),
         ({"trial": {"x": 1}}, "lacks"),
+        ({"metrics": {"base_top1": 100.5}}, "not a percentage"),
+        ({"metrics": {"novel_top5": -1.0}}, "not a percentage"),
+        ({"durations_s": {"total": -1.0}}, "duration of total"),
+        ({"durations_s": {"total": "long"}}, "duration of total"),
+        ({"trainable_params": -1}, "trainable_params"),
+        ({"train_clips": {"expected": 3, "used": 4}}, "4 of 3"),
+        ({"coverage": {"base": {"expected": 8, "found": 8, "unreadable": 0, "used": 9}}}, "which cannot be"),
+        ({"coverage": {"base": {"expected": 8, "found": 7, "unreadable": -1, "used": 7}}}, "which cannot be"),
+        ({"files": {}}, "files lacks details.json"),
+        ({"files": None}, "files is not"),
+        ({"files": {"../trial.json": {"sha256": "0" * 64, "bytes": 3}}}, "files is not"),
+        ({"files": {"details.json": {"sha256": "0" * 63, "bytes": 3}}}, "files is not"),
     ],
 )
 def test_a_foreign_record_is_named_and_left_out(store: Store, runs: Path, values: dict[str, Any], reason: str) -> None:
@@ -160,6 +172,21 @@ def test_a_foreign_record_is_named_and_left_out(store: Store, runs: Path, values
     assert set(records["seed"]) == {1}
     with pytest.raises(StoreError, match=r"record\.json"):
         read_record(path)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+@pytest.mark.parametrize("place", ["base_top1", "total", "learning_rate", "threads"])
+def test_a_number_that_is_not_finite_counts_nowhere_in_a_record(
+    store: Store, runs: Path, place: str, number: str
+) -> None:
+    store(80.0, 45.0, seed=1)
+    path = store(70.0, 40.0, seed=2)
+    text, count = re.subn(rf'("{place}": )[^,}}]+', rf"\g<1>{number}", path.read_text())
+    assert count == 1
+    path.write_text(text)
+    reader = RecordReader(runs)
+    assert set(reader.frame()["seed"]) == {1}
+    assert [problem.path for problem in reader.problems] == [path]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b"1e999", b"[" * 100_000, b"{},{}"])
@@ -212,15 +239,37 @@ def test_a_copied_trial_folder_does_not_count_twice(store: Store, runs: Path) ->
     assert "copied or renamed" in str(reader.problems[0])
 
 
-def test_a_trial_in_two_folders_counts_once_and_is_reported(store: Store, tmp_path: Path) -> None:
+def test_a_trial_in_two_folders_counts_once_if_its_numbers_are_equal(store: Store, tmp_path: Path) -> None:
     store(80.0, 45.0, runs=tmp_path / "first")
-    store(70.0, 45.0, runs=tmp_path / "second")
+    store(80.0, 45.0, runs=tmp_path / "second")
     store(60.0, 45.0, seed=1, runs=tmp_path / "second")
     reader = RecordReader([tmp_path / "first", tmp_path / "second"])
     records = reader.frame()
     assert sorted(records[records["metric"] == "base_top1"]["value"]) == [60.0, 80.0]
     assert "already read" in str(reader.problems[0])
     assert len(list(iter_records([tmp_path / "first", tmp_path / "second"]))) == 2
+
+
+def test_a_trial_in_several_folders_with_different_numbers_counts_in_none(store: Store, tmp_path: Path) -> None:
+    folders = [tmp_path / "first", tmp_path / "second", tmp_path / "third"]
+    for runs, base in zip(folders, (80.0, 80.0, 70.0), strict=True):
+        store(base, 45.0, runs=runs)
+    store(60.0, 45.0, seed=1, runs=folders[1])
+    reader = RecordReader(folders)
+    records = reader.frame()
+    assert set(records["seed"]) == {1}
+    assert [problem.path.parents[2] for problem in reader.problems] == folders
+    assert all("base_top1 80" in problem.reason and "base_top1 70" in problem.reason for problem in reader.problems)
+
+
+def test_a_whole_copy_counts_though_another_one_is_damaged(store: Store, tmp_path: Path) -> None:
+    folders = [tmp_path / "first", tmp_path / "second"]
+    damaged, whole = (store(75.0, 50.0, runs=runs) for runs in folders)
+    (damaged.parent / "predictions-base.npz").unlink()
+    reader = RecordReader(folders)
+    assert reader.frame()["trial"].nunique() == 1
+    assert [problem.path for problem in reader.problems] == [damaged.parent / "predictions-base.npz"]
+    assert StoredOutcomes(folders).problem(whole.parent.name) is None
 
 
 def test_predictions_with_pickled_objects_are_refused(store: Store) -> None:
@@ -241,69 +290,6 @@ def test_clip_names_of_any_kind_survive(runs: Path) -> None:
     write_record(folder, trial, result)
     details = json.loads((folder / "details.json").read_text())
     assert details["evaluations"]["base"]["missing"] == ["\udcff.mp4", "日本\n.mp4"]
-
-
-class TestIndex:
-    """The derived index must never show what the records do not say."""
-
-    @pytest.fixture(autouse=True)
-    def _small(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(record_index, "WORTHWHILE", 1)
-        monkeypatch.setattr(record_index, "_SETTLED_NS", 0)
-
-    def test_the_frame_is_the_same_with_and_without_it(self, example: Path) -> None:
-        first = pb.load_records(example)
-        assert (example / record_index.NAME).is_file()
-        pd.testing.assert_frame_equal(pb.load_records(example), first)
-        (example / record_index.NAME).unlink()
-        pd.testing.assert_frame_equal(pb.load_records(example), first)
-
-    def test_new_changed_and_removed_records_are_seen(self, store: Store, runs: Path) -> None:
-        kept, changed, removed = (store(80.0, 45.0, seed=seed) for seed in range(3))
-        pb.load_records(runs)
-        store(70.0, 45.0, seed=3)
-        _edit(changed, metrics={"base_top1": 1.0})
-        shutil.rmtree(removed.parent)
-        records = pb.load_records(runs)
-        values = records[records["metric"] == "base_top1"].set_index("seed")["value"].to_dict()
-        assert values == {0: 80.0, 1: 1.0, 3: 70.0}
-        kept.write_text("{")
-        with pytest.warns(RecordWarning):
-            assert set(pb.load_records(runs)["seed"]) == {1, 3}
-
-    def test_a_record_replaced_within_the_clocks_tick_is_seen(
-        self, store: Store, runs: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(record_index, "_SETTLED_NS", 3_600_000_000_000)
-        store(80.0, 45.0)
-        pb.load_records(runs)
-        assert not (runs / record_index.NAME).exists()
-
-    @pytest.mark.parametrize("content", [b"", b"00000000\n{}", b"zz\n{}", b"nothing", b"\xff" * 9])
-    def test_a_damaged_one_is_ignored(self, store: Store, runs: Path, content: bytes) -> None:
-        store(80.0, 45.0)
-        pb.load_records(runs)
-        (runs / record_index.NAME).write_bytes(content)
-        assert len(pb.load_records(runs)) == 3
-
-    def test_another_version_does_not_trust_it(self, store: Store, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = store(80.0, 45.0)
-        pb.load_records(runs)
-        monkeypatch.setattr(pb, "__version__", "99")
-        _, _, body = (runs / record_index.NAME).read_bytes().partition(b"\n")
-        assert record_index.load(runs, json.loads(body)["layout"]).rows.keys() == {path.parent.name}
-        assert record_index.load(runs, ["99"]).rows == {}
-
-    def test_a_folder_that_cannot_be_written_is_still_read(
-        self, store: Store, runs: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        store(80.0, 45.0)
-
-        def refuse(path: Path, content: bytes) -> None:
-            raise StoreError("read-only")
-
-        monkeypatch.setattr(record_index, "write_atomically", refuse)
-        assert len(pb.load_records(runs)) == 3
 
 
 def test_reading_never_sees_half_a_record(runs: Path) -> None:

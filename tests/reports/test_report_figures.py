@@ -16,6 +16,18 @@ Store = Any
 BEGINS = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}
 
 
+@pytest.fixture
+def store(exact_store: Any) -> Any:
+    """The command compares metrics with predictions."""
+    return exact_store
+
+
+@pytest.fixture
+def keep(exact_keep: Any) -> Any:
+    """The command compares metrics with predictions."""
+    return exact_keep
+
+
 def _report(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "petl_bench", "report", *arguments]
     return subprocess.run(command, **{"capture_output": True, "timeout": 120, **options})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner, Result
 
@@ -13,6 +15,7 @@ from petl_bench.errors import UsageError
 from petl_bench.launcher import Launcher
 from petl_bench.registry import register_launcher
 from petl_bench.running.submissions import Submission, save_submission
+from petl_bench.trial import Trial
 
 
 class Scheduler:
@@ -56,6 +59,17 @@ def petl_bench(*arguments: str) -> Result:
     return result
 
 
+def minimal_record(key: str) -> dict[str, Any]:
+    """What a scan of records takes for the record of the trial in this folder: nothing was evaluated."""
+    required = [each.name for each in fields(Trial) if each.default is MISSING and each.default_factory is MISSING]
+    mappings = ("hyper_parameters", "setting_options", "dataset_options", "training")
+    trial = {**dict.fromkeys(required, ""), **{name: {} for name in mappings}, "seed": 0, "shots": None}
+    empty: dict[str, Any] = {"metrics": {}, "coverage": {}, "durations_s": {}, "environment": {}}
+    counts = {"trainable_params": 0, "backbone_params": 0, "attempts": 1, "train_clips": {"expected": 0, "used": 0}}
+    texts = {"schema": 1, "key": key, "status": "done", "created": "", "petl_bench": ""}
+    return {**texts, **empty, **counts, "marks": [], "notes": [], "trial": trial}
+
+
 class Folder:
     """A folder of runs with `count` planned trials, none of them started."""
 
@@ -75,7 +89,7 @@ class Folder:
 
     def record(self, number: int) -> None:
         """Let a trial be done."""
-        (self.trial(number) / "record.json").write_text("{}")
+        (self.trial(number) / "record.json").write_text(json.dumps(minimal_record(self.keys[number])))
 
     def submit(self, job: str, *groups: list[int], launcher: str = "fake") -> Submission:
         """Remember an array with a task for each group of trials."""

@@ -55,7 +55,7 @@ def test_a_damaged_record_is_told_and_left_as_it_is(toy: Any) -> None:
     done = toy.run("--methods", "waiting", "--seeds", "0", "--workers", "1")
     assert done.returncode == 1
     assert "damaged" in done.stderr
-    assert "--force" in done.stderr
+    assert f"mv {record.parent} {toy.runs / 'replaced' / record.parent.name}-1" in done.stderr
     assert record.read_text() == '{"schema": 1'
     again = toy.run("--methods", "waiting", "--seeds", "0", "--workers", "1", "--force")
     assert again.returncode == 0, again.stderr
