@@ -23,6 +23,7 @@ _PLAIN = (
     "method",
     "method_version",
     "backbone",
+    "backbone_version",
     "weights",
     "weights_sha256",
     "setting",

@@ -26,7 +26,6 @@ import io
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,7 @@ from petl_bench.files import write_atomically
 from petl_bench.outcomes import predicted_of, ranks_of
 from petl_bench.record_scan import RECORD, Problem, parse, read_all, trial_names
 from petl_bench.record_schema import SCHEMA, fault_of
-from petl_bench.trial import EvaluationResult, Trial, TrialResult, canonical_json
+from petl_bench.trial import EvaluationResult, Trial, TrialResult, key_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,13 +78,13 @@ def write_record(
         write_atomically(folder / f"predictions-{name}.npz", _predictions(name, evaluation))
     if result.train_list:
         write_atomically(folder / "train_list.txt", result.train_list.encode())
-    write_atomically(folder / "trial.json", _json(asdict(trial), indent=1))
+    write_atomically(folder / "trial.json", _json(trial.stored(), indent=1))
     write_atomically(folder / "details.json", _json(_details(trial, result), indent=1))
     values = {
         "schema": SCHEMA,
         "key": trial.key,
         "status": "done",
-        "trial": asdict(trial),
+        "trial": trial.stored(),
         "metrics": result.metrics,
         "marks": result.marks,
         "coverage": {name: _coverage(evaluation) for name, evaluation in result.evaluations.items()},
@@ -205,8 +204,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
 def _key(trial: dict[str, Any]) -> str | None:
     """The key of a trial as it was stored, with the fields that it had then; None where it can have none."""
     try:
-        values = {name: value for name, value in trial.items() if name != "locations"}
-        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+        return key_of(trial)
     except ValueError:
         return None
 

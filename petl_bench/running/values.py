@@ -7,12 +7,9 @@ recipe for both, the command line.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from petl_bench.backbone import Backbone
@@ -20,6 +17,7 @@ from petl_bench.dataset import Dataset
 from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
 from petl_bench.method import Method, Recipe
 from petl_bench.options import Options, field_types
+from petl_bench.plugin_identity import plugin_version
 from petl_bench.registry import BACKBONES, KINDS, METHODS, SETTINGS, describe
 from petl_bench.running.spec import Spec
 from petl_bench.setting import Setting
@@ -27,14 +25,6 @@ from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import canonical_json
 
 _SETTABLE = ("methods", "settings", "datasets", "backbones")
-
-
-def plugin_version(plugin: type) -> str:
-    """The version that a plugin declares; for one from a plugin file also the sha256 of that file."""
-    version = str(getattr(plugin, "version", 1))
-    if not plugin.__module__.startswith("petl_bench_plugin_"):
-        return version
-    return f"{version}+{hashlib.sha256(Path(inspect.getfile(plugin)).read_bytes()).hexdigest()}"
 
 
 class Overrides:
