@@ -19,7 +19,7 @@ import site
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.abc import MetaPathFinder
@@ -30,6 +30,8 @@ from petl_bench.errors import PluginError
 
 #: The name of the plugin file itself among the modules that make up its code.
 ITSELF = ""
+#: What the names of the modules of plugin files begin with.
+PREFIX = "petl_bench_plugin_"
 #: Endings of files of code.
 CODE_SUFFIXES = (".py", ".so", ".pyd")
 _PACKAGES = ("site-packages", "dist-packages")
@@ -86,6 +88,11 @@ def changed(before: Code, now: Code) -> list[Path]:
     return [(before.get(name) or now[name]).file for name in names if hashes[name][0] != hashes[name][1]]
 
 
+def copies(code: Code) -> dict[str, bytes]:
+    """The files of a plugin's code by their place beside it, for a copy that can be loaded elsewhere."""
+    return {source.place(name): _content(source.file) for name, source in code.items()}
+
+
 def code_files_below(folder: Path) -> Iterator[Path]:
     """Every file of code in a package's folder and below."""
     return (path for path in sorted(folder.rglob("*")) if path.suffix in CODE_SUFFIXES and path.is_file())
@@ -129,6 +136,16 @@ def loaded_code(module_name: str) -> Code | None:
             return None
         _loaded[module_name] = code_of(Path(file).resolve())
     return _loaded[module_name]
+
+
+def file_to_load(module_name: str) -> Path | None:
+    """The plugin file that has to be loaded for what a module registers; None for one that no plugin file brought."""
+    files = [
+        code[ITSELF].file
+        for name, code in _loaded.items()
+        if name.startswith(PREFIX) and (name == module_name or module_name in code)
+    ]
+    return files[0] if files else None
 
 
 _loaded: dict[str, Code] = {}
@@ -326,8 +343,3 @@ def _same(file: Path, source: Source) -> bool:
 
 _importer = _Importer()
 sys.meta_path.insert(0, _importer)
-
-
-def copies(code: Iterable[tuple[str, Source]]) -> dict[str, bytes]:
-    """The files of a plugin's code by their place beside it, for a copy that can be loaded elsewhere."""
-    return {source.place(name): _content(source.file) for name, source in code}

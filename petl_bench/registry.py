@@ -132,7 +132,7 @@ def load_plugin_file(path: str | Path) -> list[tuple[Registry, str]]:
     path = Path(path).expanduser().resolve()
     if not path.is_file():
         raise UsageError(f"--plugin {path}: no such file")
-    module_name = f"petl_bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    module_name = f"{plugin_files.PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if module_name not in sys.modules:
         _import_file(module_name, path)
     return [

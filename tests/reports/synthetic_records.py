@@ -7,15 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from petl_bench.registry import DATASETS, METHODS, SETTINGS
 from petl_bench.statistics import harmonic_mean
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import EvaluationResult, Trial, TrialResult
 
 TRAINABLE = {"zero_shot": 0, "lora": 36_864, "msta": 54_321, "full_finetune": 2_500_000}
 BACKBONE = 3_000_000
+#: What the records say of the weights that ship with viclip-tiny.
+WEIGHTS_SHA256 = "b" * 64
 
 
 def make_trial(method: str = "msta", seed: int = 0, *, training: dict[str, Any] | None = None, **values: Any) -> Trial:
+    """A trial with these values; fields of installed plugins that are not given have their defaults."""
     fields: dict[str, Any] = {
         "method": method,
         "method_version": "1",
@@ -32,11 +36,22 @@ def make_trial(method: str = "msta", seed: int = 0, *, training: dict[str, Any] 
         "seed": seed,
         "backbone": "viclip-tiny",
         "weights": "packaged",
-        "weights_sha256": "b" * 64,
+        "weights_sha256": WEIGHTS_SHA256,
         "training": TrainingOptions(**(training or {})).values(),
         "decoder": "auto",
     }
-    return Trial(**{**fields, **values})
+    trial = {**fields, **values}
+    if method in METHODS.names() and "hyper_parameters" not in values:
+        own = METHODS.get(method)().values()
+        trial["hyper_parameters"] = {n: v for n, v in trial["hyper_parameters"].items() if n in own}
+    for name, registry, options in (
+        (method, METHODS, "hyper_parameters"),
+        (trial["setting"], SETTINGS, "setting_options"),
+        (trial["dataset"], DATASETS, "dataset_options"),
+    ):
+        if name in registry.names():
+            trial[options] = {**registry.get(name)().values(), **trial[options]}
+    return Trial(**trial)
 
 
 def make_evaluation(
