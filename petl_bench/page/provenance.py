@@ -98,7 +98,7 @@ class Provenance:
         """The data set of the trial whose adapter another one starts from, by its key."""
         if key not in self._trials.index:
             return {}
-        row = self._trials.loc[key]
+        row: Any = self._trials.loc[key]
         mappings = {name: json.loads(row[name]) for name in ("dataset_options", "locations")}
         return {key: {"dataset": row["dataset"], **mappings}}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from petl_bench.registry import DATASETS, METHODS, SETTINGS
+from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.resolution import recipe_values, usual_training
 from petl_bench.statistics import harmonic_mean
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import EvaluationResult, Trial, TrialResult
@@ -18,12 +20,19 @@ BACKBONE = 3_000_000
 WEIGHTS_SHA256 = "b" * 64
 
 
-def make_trial(method: str = "msta", seed: int = 0, *, training: dict[str, Any] | None = None, **values: Any) -> Trial:
-    """A trial with these values; fields of installed plugins that are not given have their defaults."""
+def make_trial(
+    method: str = "msta",
+    seed: int = 0,
+    *,
+    training: dict[str, Any] | None = None,
+    as_planned: bool = False,
+    **values: Any,
+) -> Trial:
+    """A trial with these values. `as_planned`: fields of its plugins that are not given are as a run has them."""
     fields: dict[str, Any] = {
         "method": method,
         "method_version": "1",
-        "hyper_parameters": {"bottleneck_dim": 16, "scale": 0.005},
+        "hyper_parameters": {} if as_planned else {"bottleneck_dim": 16, "scale": 0.005},
         "setting": "base2novel",
         "setting_version": "1",
         "setting_options": {},
@@ -40,18 +49,23 @@ def make_trial(method: str = "msta", seed: int = 0, *, training: dict[str, Any] 
         "training": TrainingOptions(**(training or {})).values(),
         "decoder": "auto",
     }
-    trial = {**fields, **values}
-    if method in METHODS.names() and "hyper_parameters" not in values:
-        own = METHODS.get(method)().values()
-        trial["hyper_parameters"] = {n: v for n, v in trial["hyper_parameters"].items() if n in own}
-    for name, registry, options in (
-        (method, METHODS, "hyper_parameters"),
-        (trial["setting"], SETTINGS, "setting_options"),
-        (trial["dataset"], DATASETS, "dataset_options"),
-    ):
-        if name in registry.names():
-            trial[options] = {**registry.get(name)().values(), **trial[options]}
-    return Trial(**trial)
+    trial = Trial(**{**fields, **values})
+    return _as_planned(trial, training or {}) if as_planned else trial
+
+
+def _as_planned(trial: Trial, training: dict[str, Any]) -> Trial:
+    method, setting, dataset = METHODS.get(trial.method), SETTINGS.get(trial.setting), DATASETS.get(trial.dataset)
+    chosen = setting(**trial.setting_options)
+    usual = usual_training(method, chosen, BACKBONES.get(trial.backbone), dataset)
+    usual |= {"epochs": 0} if trial.method == "zero_shot" else {}
+    hyper = recipe_values(method, trial.setting, trial.backbone) | dict(trial.hyper_parameters)
+    return replace(
+        trial,
+        hyper_parameters=method(**hyper).values(),
+        setting_options=chosen.values(),
+        dataset_options=dataset(**trial.dataset_options).values(),
+        training=TrainingOptions(**{**usual, **training}).values(),
+    )
 
 
 def make_evaluation(
