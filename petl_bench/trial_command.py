@@ -212,7 +212,7 @@ def _known(registry: Registry, name: str) -> Any:
 
 
 def obstacle(trial: Mapping[str, Any]) -> str:
-    """Why no command plans a trial with these values, in words; "" where one does. Fields that are absent say nothing."""
+    """Why no command plans a trial with these values, in words; "" where one does. Absent versions say nothing."""
     try:
         return next(_obstacles(trial), "")
     except PetlBenchError as error:

@@ -5,8 +5,8 @@ submissions of one source share it, and it is never changed:
 
     petl_bench/      the package as a wheel has it, with methods, benchmarks and reports inside
     petl_bench-*.dist-info/   its version and its entry points
-    plugins/         the files given with --plugin, each in a folder named after its code, with the modules of the user's
-                     own that it imports beside it
+    plugins/         the files given with --plugin, each in a folder named after its code, beside the modules of the
+                     user's own that it imports
     snapshot.json    the git state of the checkout that it was made from
 
 Only a plugin's code is copied, not what it may read from beside itself; plugins that were installed as packages of

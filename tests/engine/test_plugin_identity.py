@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -209,15 +209,7 @@ def test_plugins_of_another_distribution_are_known_by_its_code(tmp_path: Path) -
 # Checked again when a trial starts
 
 
-def toy_spec(toy: Any, **changes: Any) -> Spec:
-    values: dict[str, Any] = {"methods": ("waiting",), "setting": "toy_setting", "datasets": ("toys",)}
-    values |= {"backbone": "toy_net", "weights": "random", "data_root": str(toy.data), "plugin": (str(toy.plugin),)}
-    return Spec(**{**values, "output": str(toy.runs), "seeds": (0,), **changes})
-
-
-def test_every_kind_of_plugin_is_checked_when_a_trial_starts(tmp_path: Path) -> None:
-    import dataclasses
-
+def test_every_kind_of_plugin_is_checked_when_a_trial_starts() -> None:
     trial = plan(Spec(methods=("lora",), seeds=(0,))).jobs[0].trial
     refuse_changed_plugins(trial)
     for field, value in (
@@ -251,7 +243,8 @@ def test_a_backbone_of_a_plugin_file_enters_the_key(tmp_path: Path) -> None:
     )
     code = (
         "import json, sys\nfrom petl_bench.running.plan import plan\nfrom petl_bench.running.spec import Spec\n"
-        "spec = Spec(methods=('zero_shot',), backbone='net_of_mine', weights='random', seeds=(0,), plugin=(sys.argv[1],))\n"
+        "given = {'backbone': 'net_of_mine', 'weights': 'random', 'seeds': (0,), 'plugin': (sys.argv[1],)}\n"
+        "spec = Spec(methods=('zero_shot',), **given)\n"
         "trial = plan(spec).jobs[0].trial\nprint(json.dumps([trial.key, trial.backbone_version]))\n"
     )
     plugin.write_text(text)

@@ -31,9 +31,9 @@ def test_trials_after_an_edit_are_refused_in_this_process_and_in_workers(toy: An
     for workers in ("1", "2"):
         helper.write_text(HELPER)
         before = len(toy.executions("start"))
-        run = toy.start_run(
-            "--methods", "other", "--set", "other.steps=100", "--seeds", f"{workers}0,{workers}1,{workers}2", "--workers", workers
-        )
+        seeds = f"{workers}0,{workers}1,{workers}2"
+        slow = ("--methods", "other", "--set", "other.steps=100")
+        run = toy.start_run(*slow, "--seeds", seeds, "--workers", workers)
         toy.wait_until(lambda: len(toy.executions("start")) > before)
         helper.write_text("SCALE = 2\n")
         done = toy.finish(run)

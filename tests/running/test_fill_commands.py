@@ -254,7 +254,8 @@ def own_folder(root: Path) -> Path:
 
 def test_a_data_set_of_ones_own_is_filled(tmp_path: Path) -> None:
     chosen = (f"folder.path={own_folder(tmp_path / 'my clips')}", "folder.test_fraction=0.25", "folder.split_seed=7")
-    spec = Spec(methods=("zero_shot", "msta", "lora"), datasets=("folder", "motion"), seeds=(0, 1), set=chosen, shots=(2,))
+    data = ("folder", "motion")
+    spec = Spec(methods=("zero_shot", "msta", "lora"), datasets=data, seeds=(0, 1), set=chosen, shots=(2,))
     (line,) = check_filled(tmp_path / "runs", plan(spec), victim("lora", dataset="folder"))
     assert "folder.split_seed=7" in line
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from petl_bench.cli.run import command as run
+from petl_bench.registry import DATASETS
 from petl_bench.running.plan import plan
 from petl_bench.running.spec import Spec
 from petl_bench.trial_command import commands_of
@@ -36,7 +37,8 @@ def test_where_files_lie_is_left_for_the_user_to_fill_in() -> None:
     (installed,) = commands_of([trial])
     assert "DIR" not in installed
     assert "--plugin" not in installed
-    (elsewhere,) = commands_of([{**trial, "method": "mine", "dataset": "ucf101", "dataset_options": {}}])
+    options = DATASETS.get("ucf101")().values()
+    (elsewhere,) = commands_of([{**trial, "method": "mine", "dataset": "ucf101", "dataset_options": options}])
     assert "--datasets ucf101 --data-root DIR --plugin FILE.py --backbone" in elsewhere
 
 
