@@ -41,16 +41,8 @@ def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     cells: dict[tuple[Configuration, CaseKey], list[Run]] = defaultdict(list)
     for row, case, *values in _columns(trials, ["row", "case", *_names(Run)]):
         cells[rows[row], cases[case]].append(Run(*values))
-    data_fields = {
-        cases[case]: {**_data_fields(*own), **json.loads(source)}
-        for case, source, *own in _columns(
-            trials.sort_values("source_fields", key=lambda texts: texts == "{}", kind="stable").drop_duplicates("case"),
-            ["case", "source_fields", "dataset", "dataset_options", "locations"],
-        )
-    }
     return Comparison(
         runs=dict(cells),
-        data_fields=data_fields,
         repeated={(rows[row], cases[case]): spread for (row, case), spread in repeated.items()},
         prompts=_distinct(trials["prompt_template"]),
         devices=_distinct(trials["device"]),
@@ -71,6 +63,7 @@ def _trials(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     for name in ("processes", "threads"):
         trials[name] = trials["training"].map(_number_of(name))
     trials["selected"] = trials["training"].map(_selected)
+    trials["all_training"] = trials["training"]
     trials["training"] = trials["training"].map(_training_of_row)
     trials["source_sha256"] = _unusual(trials, "source_sha256", ["setting_options"], str)
     trials["other_views"] = _views_apart(trials)

@@ -37,6 +37,7 @@ class Configuration:
     )
     other_views: str  #: what sets its views apart, only where a data set was evaluated with several; see Run.views
     descriptions: str  #: sha256 of the class descriptions, only where a method was run with several on one case
+    backbone_version: str  #: code of the backbone's plugin, where that is not petl-bench's own
 
     @cached_property
     def training_values(self) -> dict[str, Any]:
@@ -56,12 +57,14 @@ class Configuration:
             "source files": self.source_sha256[:8],
             "views": self.other_views,
             "descriptions": self.descriptions[:8],
+            "backbone version": self.backbone_version,
         }
 
     @cached_property
     def comparable(self) -> Comparable:
         """What rows must share to be ranked together."""
-        return self.backbone, self.weights, self.weights_sha256, self.other_views, self.source_sha256
+        weights_sha256 = f"{self.weights_sha256} {self.backbone_version}".rstrip()
+        return self.backbone, self.weights, weights_sha256, self.other_views, self.source_sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,7 @@ class CaseKey:
     selected: str  #: "test" where the epoch was selected on the test clips, which honest numbers never are; else ""
 
 
-#: Backbone, weights, their sha256, unusual views, unusual source files: rows that share them are ranked together.
+#: Backbone, weights, their sha256 (with the backbone's own code, where it has some), unusual views, unusual source files: rows that share them are ranked together.
 Comparable = tuple[str, str, str, str, str]
 
 
@@ -99,6 +102,10 @@ class Run:
     backbone_params: int
     views: str  #: temporal clips x crops per test video
     source_missing: bool  #: it starts from the adapter of a trial whose record is not here
+    all_training: str  #: canonical JSON of all training options
+    locations: str  #: canonical JSON: plugin -> fields that name files
+    source_fields: str  #: JSON: "data set.field" -> value, of the data that its adapter was trained on
+    created: str  #: ISO 8601
 
 
 @dataclass
@@ -106,7 +113,6 @@ class Comparison:
     """All runs of one setting, each list ordered by seed, with one run per seed."""
 
     runs: dict[tuple[Configuration, CaseKey], list[Run]]
-    data_fields: dict[CaseKey, dict[str, Any]]  #: "data set.field" -> value, locations too, as one trial had them
     repeated: dict[tuple[Configuration, CaseKey], float]  #: seeds that were run again: the largest difference
     prompts: tuple[str, ...]
     devices: tuple[str, ...]

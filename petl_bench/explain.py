@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,18 @@ def _about_trials(trials: Sequence[str], folders: Sequence[Path]) -> Iterator[st
         yield f"  metrics: {', '.join(f'{name} {value:.6g}' for name, value in record['metrics'].items())}"
         yield f"  folder: {folder}"
         yield f"  files: {', '.join(sorted(file.name for file in folder.iterdir() if file.is_file()))}"
-    for command in commands_of(found):
+    for command in commands_of(found, _sources(found, folders)):
         yield f"command: {command}"
+
+
+def _sources(trials: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
+    """The trials whose adapters these start from, by their keys, as far as their records can be read."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for key in {trial.get("start_from", "") for trial in trials} - {""}:
+        for folder in folders:
+            with contextlib.suppress(StoreError):
+                found.setdefault(key, read_record(folder / "trials" / key)["trial"])
+    return found
 
 
 def _device(record: Mapping[str, Any]) -> str:

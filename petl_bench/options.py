@@ -63,6 +63,11 @@ class Options:
         """The fields that decide results, and their values, as plain JSON types; no `later` field at its default."""
         return self._values(location=False)
 
+    def all_values(self) -> dict[str, Any]:
+        """Every field that decides results, and its value as plain JSON, at its default or not."""
+        fields = [f for f in dataclasses.fields(self) if not f.metadata.get("location")]  # type: ignore[arg-type]
+        return {f.name: _plain(getattr(self, f.name)) for f in fields}
+
     def locations(self) -> dict[str, Any]:
         """The fields that say where files lie, and their values."""
         return self._values(location=True)

@@ -21,6 +21,7 @@ _PLAIN = (
     "method",
     "method_version",
     "backbone",
+    "backbone_version",
     "weights",
     "weights_sha256",
     "setting",

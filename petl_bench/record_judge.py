@@ -12,7 +12,6 @@ one cannot use:
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shlex
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from petl_bench.record_files import ADAPTER, TRIAL, file_fault, size_fault
 from petl_bench.record_scan import RECORD, Problem, finite_json, parse
 from petl_bench.record_schema import trial_fault
 from petl_bench.registry import SETTINGS
-from petl_bench.trial import canonical_json
+from petl_bench.trial import key_of
 
 #: Folder of runs that reports do not read: what was moved aside.
 REPLACED = "replaced"
@@ -48,7 +47,7 @@ def judge(folder: Path) -> tuple[dict[str, Any], Problem | None]:
     values, fault = parse(raw, folder.absolute().name)
     if fault:
         return {}, Problem(path, fault)
-    if key_of(values["trial"]) != values["key"]:
+    if _key_of(values["trial"]) != values["key"]:
         return {}, Problem(path, "damaged: its trial does not give its key; it was changed after it was written")
     if found := size_fault(str(folder), values):
         return values, Problem(folder / found[0], found[1])
@@ -73,11 +72,10 @@ def adapter_fault(folder: Path) -> str:
     return f"{folder / ADAPTER}: {fault}" if fault else ""
 
 
-def key_of(trial: Mapping[str, Any]) -> str | None:
-    """The key of a trial as it was stored, with the fields that it had then; None if it can have none."""
+def _key_of(trial: Mapping[str, Any]) -> str | None:
+    """The key of a trial as it was stored; None if it can have none."""
     try:
-        values = {name: value for name, value in trial.items() if name != "locations"}
-        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+        return key_of(trial)
     except ValueError:
         return None
 

@@ -26,7 +26,6 @@ import io
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +88,7 @@ def write_record(
         "schema": SCHEMA,
         "key": trial.key,
         "status": "done",
-        "trial": asdict(trial),
+        "trial": trial.stored(),
         "metrics": result.metrics,
         "marks": result.marks,
         "coverage": {name: _coverage(evaluation) for name, evaluation in result.evaluations.items()},
@@ -119,7 +118,7 @@ def _write_files(folder: Path, trial: Trial, result: TrialResult) -> dict[str, d
     contents = {predictions_name(name): _predictions(name, each) for name, each in result.evaluations.items()}
     if result.train_list:
         contents[TRAIN_LIST] = result.train_list.encode()
-    contents[TRIAL] = _json(asdict(trial), indent=1)
+    contents[TRIAL] = _json(trial.stored(), indent=1)
     contents[DETAILS] = _json(_details(trial, result), indent=1)
     for name, content in contents.items():
         write_atomically(folder / name, content)

@@ -7,15 +7,15 @@ is reported with its file and line where it is asked for, and does not take the 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
+from petl_bench import plugin_files
 from petl_bench.errors import PluginError, UsageError, unknown
 
 T = TypeVar("T")
@@ -58,6 +58,8 @@ class Registry:
             raise
         except Exception as error:
             raise PluginError(f"{self.kind} {name!r} ({entry.value}) cannot be loaded: {describe(error)}") from error
+        if entry.dist is not None:
+            _distributions[plugin] = entry.dist
         return self._registered.setdefault(name, plugin)
 
     def broken(self) -> dict[str, str]:
@@ -106,12 +108,20 @@ LAUNCHERS = Registry("launcher", "launchers")
 
 KINDS = {registry.plural: registry for registry in (METHODS, SETTINGS, DATASETS, BACKBONES, TABLES, LAUNCHERS)}
 
+#: Plugins that came through an entry point, and the distribution that has it.
+_distributions: dict[Any, Distribution] = {}
+
 register_method = METHODS.register
 register_setting = SETTINGS.register
 register_dataset = DATASETS.register
 register_backbone = BACKBONES.register
 register_table = TABLES.register
 register_launcher = LAUNCHERS.register
+
+
+def distribution_of(plugin: type) -> Distribution | None:
+    """The installed distribution that brought a plugin; None for one from a plugin file or a script."""
+    return _distributions.get(plugin)
 
 
 def load_plugin_file(path: str | Path) -> list[tuple[Registry, str]]:
@@ -122,7 +132,7 @@ def load_plugin_file(path: str | Path) -> list[tuple[Registry, str]]:
     path = Path(path).expanduser().resolve()
     if not path.is_file():
         raise UsageError(f"--plugin {path}: no such file")
-    module_name = f"petl_bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    module_name = f"{plugin_files.PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if module_name not in sys.modules:
         _import_file(module_name, path)
     return [
@@ -134,15 +144,13 @@ def load_plugin_file(path: str | Path) -> list[tuple[Registry, str]]:
 
 
 def _import_file(module_name: str, path: Path) -> None:
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise UsageError(f"--plugin {path}: expected a Python file (*.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        plugin_files.load(module_name, path)
+    except PluginError as error:
+        raise PluginError(f"plugin {path}: {error}") from error
     except Exception as error:
-        del sys.modules[module_name]
         raise PluginError(f"plugin {path} cannot be loaded: {describe(error, within=path)}") from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,21 @@ import petl_bench.setting
 ENGINE_VERSION = 4
 
 
+def _later(default: Any) -> Any:
+    """A field of Trial that records from before do not have."""
+    return field(default=default, metadata={"later": True})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One method x hyper-parameters x backbone x data set x split x seed. All but `locations` enters the key."""
+    """One method x hyper-parameters x backbone x data set x split x seed. All but `locations` enters the key.
+
+    A field that is added has a default and is made with `_later`: while it has its default it enters neither the key
+    nor the record, so that the records from before stay what they are.
+    """
 
     method: str
-    method_version: str  #: the plugin's version; for a plugin file also the sha256 of its source
+    method_version: str  #: the plugin's version; with its code, where that is not petl-bench's own (plugin_identity.py)
     hyper_parameters: Mapping[str, Any]
     setting: str
     setting_version: str
@@ -46,13 +55,17 @@ class Trial:
     start_from: str = ""  #: key of the trial whose adapter this one evaluates; it trains nothing itself
     source_sha256: str = ""  #: of the data that adapter was trained on (data set, version, options, files); else ""
     engine_version: int = ENGINE_VERSION
+    backbone_version: str = _later("")  #: code of the backbone's plugin, where that is not petl-bench's own
 
     @cached_property
     def key(self) -> str:
         """sha256 of the trial's canonical JSON, as 64 hexadecimal digits."""
         # Not `asdict`, which copies every value deeply: a plan has thousands of trials, their fields are plain JSON.
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "locations"}
-        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+        return key_of({each.name: getattr(self, each.name) for each in fields(self)})
+
+    def stored(self) -> dict[str, Any]:
+        """The trial as plain values for its record, without later fields at their defaults."""
+        return _without_unused(asdict(self))
 
     @property
     def case(self) -> petl_bench.setting.Case:
@@ -70,8 +83,22 @@ class Trial:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Trial:
-        """The inverse of `asdict`."""
+        """The inverse of `asdict` and of `stored`."""
         return cls(**values)
+
+
+_LATER = {each.name: each.default for each in fields(Trial) if each.metadata.get("later")}
+
+
+def key_of(values: Mapping[str, Any]) -> str:
+    """The key of a trial from its fields, as they are or as they were recorded: those that it has enter, save
+    `locations` and later fields at their defaults. Raises ValueError where one of them is not finite."""
+    entering = {name: value for name, value in _without_unused(values).items() if name != "locations"}
+    return hashlib.sha256(canonical_json(entering).encode()).hexdigest()
+
+
+def _without_unused(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
 
 
 @dataclass(frozen=True, kw_only=True)

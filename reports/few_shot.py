@@ -70,7 +70,7 @@ class FewShotTable(TableSource):
                 *table_notes.data_notes(comparison, bundles(comparison.cases, over="shots")),
                 *([_QUOTED] if quoted else []),
             ),
-            commands=tuple(commands(comparison, SETTING, multi_view=True)),
+            commands=tuple(commands(comparison, SETTING)),
         )
 
     def figure(self, evidence: Evidence) -> Figure:

@@ -67,7 +67,7 @@ class FullySupervisedTable(TableSource):
                 *table_notes.data_notes(comparison, bundles(comparison.cases, over="")),
                 *([_QUOTED] if quoted else []),
             ),
-            commands=tuple(commands(comparison, SETTING, multi_view=True)),
+            commands=tuple(commands(comparison, SETTING)),
         )
 
 

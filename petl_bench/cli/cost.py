@@ -147,9 +147,10 @@ def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> Requ
     from petl_bench.costs.recording import SETTING
     from petl_bench.costs.session import References, Request
     from petl_bench.models.weights import resolve_weights
+    from petl_bench.plugin_identity import plugin_version
     from petl_bench.registry import BACKBONES, METHODS, SETTINGS
     from petl_bench.running.spec import Spec
-    from petl_bench.running.values import Overrides, plugin_version
+    from petl_bench.running.values import Overrides
 
     for name in methods:
         METHODS.get(name)
@@ -295,8 +296,8 @@ def _stored_request(backbone: str, classes: int, frozen: str, full: str, measure
     from petl_bench.costs.recording import SETTING
     from petl_bench.costs.session import Item, References, Request
     from petl_bench.models.weights import resolve_weights
+    from petl_bench.plugin_identity import plugin_version
     from petl_bench.registry import BACKBONES, METHODS, SETTINGS
-    from petl_bench.running.values import plugin_version
     from petl_bench.trial import canonical_json
 
     items: dict[str, Item] = {}

@@ -16,6 +16,7 @@ from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.explain import explain as explained
 from petl_bench.files import write_atomically
+from petl_bench.missing_runs import is_command
 from petl_bench.records import without_garbage_collection
 from petl_bench.registry import TABLES, load_plugin_file
 from petl_bench.render import FIGURE_FORMATS, FORMATS, format_of, render
@@ -168,6 +169,6 @@ def _say_what_is_missing(table: Table, folders: tuple[Path, ...]) -> None:
     to = "" if folders[0] == Path("runs") else f" --output {shlex.quote(str(folders[0]))}"
     click.echo("To fill what is missing:", err=True)
     for line in table.commands[:_SHOWN]:
-        click.echo(f"  {line}{to}", err=True)
+        click.echo(f"  {line}{to if is_command(line) else ''}", err=True)
     if len(table.commands) > _SHOWN:
         click.echo(f"  ... and {len(table.commands) - _SHOWN} more", err=True)

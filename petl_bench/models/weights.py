@@ -78,16 +78,22 @@ def _sha256(path: Path, size: int, changed_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def found_weights(backbone: type[Backbone]) -> Path | None:
+    """The published file that "auto" finds for a backbone without packaged weights; None where there is none."""
+    places = (
+        directory / published.file for directory in weights_directories() for published in backbone.published
+    )
+    return next((path for path in places if path.is_file()), None)
+
+
 def _automatic(backbone: type[Backbone]) -> ResolvedWeights:
     packaged = backbone.packaged_weights()
     if packaged is not None:
         return ResolvedWeights("packaged", packaged, sha256_of_file(packaged), "ships with petl-bench")
-    for directory in weights_directories():
-        for published in backbone.published:
-            path = directory / published.file
-            if path.is_file():
-                return ResolvedWeights(path.name, path, sha256_of_file(path), f"found in {directory}")
-    raise WeightsError(f"no weights found: {wanted(backbone)}")
+    path = found_weights(backbone)
+    if path is None:
+        raise WeightsError(f"no weights found: {wanted(backbone)}")
+    return ResolvedWeights(path.name, path, sha256_of_file(path), f"found in {path.parent}")
 
 
 def download(text: str, preferred: list[str]) -> Path:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _TRIALS = 5_000
 _SEEDS = " --seeds "
 _FIELDS = ["method", "setting", "dataset", "split", "shots", "part", "seed", "backbone", "weights", "decoder"]
+#: What decides, besides, whether a command makes a trial again.
+_VERSIONS = ["method_version", "setting_version", "dataset_version", "backbone_version", "weights_sha256"]
+_VERSIONS += ["engine_version", "start_from"]
 _MAPPINGS = ["hyper_parameters", "training", "dataset_options", "setting_options", "locations"]
 
 
@@ -82,13 +85,22 @@ class Provenance:
             return {"command": self._texts.number(made)}
         values = {name: None if _is_empty(row[name]) else row[name] for name in _FIELDS}
         values |= {name: json.loads(row[name]) for name in _MAPPINGS}
+        values |= {name: row[name] for name in _VERSIONS}
         try:
-            text = clean(commands_of([values])[0])
+            text = clean(commands_of([values], self._source(row["start_from"]))[0])
         except KeyError:  # measured by another version, with other options
             return {}
         before, seeds, _ = text.rpartition(_SEEDS)
         # Without the seed at their end, commands of all seeds are one text.
         return {"again": self._texts.number(before + seeds if seeds else text)}
+
+    def _source(self, key: str) -> dict[str, dict[str, Any]]:
+        """The data set of the trial whose adapter another one starts from, by its key."""
+        if key not in self._trials.index:
+            return {}
+        row: Any = self._trials.loc[key]
+        mappings = {name: json.loads(row[name]) for name in ("dataset_options", "locations")}
+        return {key: {"dataset": row["dataset"], **mappings}}
 
     def _lines(self, key: str, row: Mapping[str, Any], details: TrialDetails | None) -> Iterable[str]:
         """What decided the number, and where it was made, as "name: value"."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from petl_bench.missing_runs import is_command
 from petl_bench.page.provenance import Texts
 from petl_bench.render import clean, notes, number
 from petl_bench.table import ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, mark_of, symbols
@@ -70,7 +71,8 @@ def _filling(commands: Sequence[str], folder: Path) -> tuple[str, ...]:
     """The commands that fill what is missing, into the folder that the records were read from."""
     to = "" if folder == Path("runs") else f" --output {shlex.quote(str(folder))}"
     more = (f"# and {len(commands) - _COMMANDS:,} more",) if len(commands) > _COMMANDS else ()
-    return (*[clean(command + to) for command in commands[:_COMMANDS]], *more)
+    shown = [clean(line + to if is_command(line) else line) for line in commands[:_COMMANDS]]
+    return (*shown, *more)
 
 
 def slug(name: str) -> str:

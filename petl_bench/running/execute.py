@@ -13,6 +13,7 @@ from pathlib import Path
 
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped
 from petl_bench.launcher import Job, Outcome, State
+from petl_bench.plugin_identity import refuse_changed_plugins
 from petl_bench.record_judge import adapter_fault, how_to_repeat
 from petl_bench.records import ADAPTER, LOG, RECORD, read_record, trial_folder, write_record
 from petl_bench.registry import describe, load_plugin_file
@@ -106,6 +107,7 @@ def _or_lost(claim: claims.Claim, stop: Stop) -> Stop:
 def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: Notify, stop: Stop) -> None:
     for plugin in job.places.plugins:
         load_plugin_file(plugin)
+    refuse_changed_plugins(job.trial)
     # Here and not above: this is where torch is loaded, and planning, status and reports do without it.
     from petl_bench.training.run_trial import run_trial
 

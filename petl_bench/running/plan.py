@@ -14,6 +14,7 @@ from typing import Any
 from petl_bench.errors import PetlBenchError
 from petl_bench.launcher import Job
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
+from petl_bench.plugin_identity import code_version
 from petl_bench.registry import BACKBONES, DATASETS, load_plugin_file
 from petl_bench.running.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.spec import Spec
@@ -158,6 +159,7 @@ class _Draft:
             seed=case.seed,
             part=case.part,
             backbone=spec.backbone,
+            backbone_version=code_version(BACKBONES.get(spec.backbone)),
             weights=part.weights.label,
             weights_sha256=part.weights.sha256,
             training=part.training(method, data),

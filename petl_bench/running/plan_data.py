@@ -16,9 +16,10 @@ from petl_bench.dataset import Annotations, Dataset
 from petl_bench.errors import DataError, UsageError
 from petl_bench.method import Method
 from petl_bench.models.weights import ResolvedWeights
+from petl_bench.plugin_identity import plugin_version
 from petl_bench.registry import DATASETS
 from petl_bench.running.spec import Spec
-from petl_bench.running.values import Overrides, PlannedSetting, plugin_version
+from petl_bench.running.values import Overrides, PlannedSetting
 from petl_bench.setting import Case, Setting, Task
 from petl_bench.trial import Places, canonical_json
 

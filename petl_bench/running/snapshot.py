@@ -5,10 +5,11 @@ submissions of one source share it, and it is never changed:
 
     petl_bench/      the package as a wheel has it, with methods, benchmarks and reports inside
     petl_bench-*.dist-info/   its version and its entry points
-    plugins/         the files given with --plugin, each in a folder named after its content
+    plugins/         the files given with --plugin, each in a folder named after its code, beside the modules of the
+                     user's own that it imports
     snapshot.json    the git state of the checkout that it was made from
 
-Only a plugin's own file is copied, not what it may read from beside itself; plugins that were installed as packages of
+Only a plugin's code is copied, not what it may read from beside itself; plugins that were installed as packages of
 their own come from the environment, as every other library does.
 """
 
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from petl_bench import plugin_files
 from petl_bench.environment import SNAPSHOT, git_state
 from petl_bench.errors import PetlBenchError, StoreError, UsageError
 
@@ -64,7 +66,8 @@ def take_snapshot(store: Path, plugins: Sequence[Path] = ()) -> Snapshot:
     """
     files = dict(_package_files())
     copies = [_read_plugin(plugin) for plugin in plugins]
-    files |= dict(copies)
+    for _, code in copies:
+        files |= code
     files[SNAPSHOT] = json.dumps({"git": git_state()}, indent=1).encode() + b"\n"
     sha256 = _hash(files)
     folder = (store / FOLDER / sha256[:16]).absolute()
@@ -107,12 +110,13 @@ def _files_under(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _read_plugin(path: Path) -> tuple[str, bytes]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"--plugin {path}: {error.strerror}") from error
-    return f"plugins/{hashlib.sha256(content).hexdigest()[:8]}/{path.name}", content
+def _read_plugin(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Where the copy of a plugin file lies, and every file of its code by its place in the snapshot."""
+    if not path.is_file():
+        raise UsageError(f"--plugin {path}: No such file")
+    code = plugin_files.code_of(path)
+    folder = f"plugins/{plugin_files.hash_of(code)[:8]}"
+    return f"{folder}/{path.name}", {f"{folder}/{name}": content for name, content in plugin_files.copies(code).items()}
 
 
 def _hash(files: Mapping[str, bytes]) -> str:

@@ -7,34 +7,25 @@ recipe for both, the command line.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from petl_bench.backbone import Backbone
 from petl_bench.dataset import Dataset
 from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
-from petl_bench.method import Method, Recipe
+from petl_bench.method import Method
 from petl_bench.options import Options, field_types
+from petl_bench.plugin_identity import plugin_version
 from petl_bench.registry import BACKBONES, KINDS, METHODS, SETTINGS, describe
+from petl_bench.resolution import recipe_values, usual_training
 from petl_bench.running.spec import Spec
 from petl_bench.setting import Setting
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import canonical_json
 
 _SETTABLE = ("methods", "settings", "datasets", "backbones")
-
-
-def plugin_version(plugin: type) -> str:
-    """The version that a plugin declares; for one from a plugin file also the sha256 of that file."""
-    version = str(getattr(plugin, "version", 1))
-    if not plugin.__module__.startswith("petl_bench_plugin_"):
-        return version
-    return f"{version}+{hashlib.sha256(Path(inspect.getfile(plugin)).read_bytes()).hexdigest()}"
 
 
 class Overrides:
@@ -117,11 +108,7 @@ def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod
     """A method of a spec with the values that it has in its setting and on its backbone."""
     plugin: type[Method] = METHODS.get(name)
     _refuse_unsupported(plugin, name, spec)
-    recipes = [*_recipes(plugin, spec.setting, None), *_recipes(plugin, spec.setting, spec.backbone)]
-    hyper: dict[str, Any] = {}
-    for recipe in recipes:
-        hyper |= recipe.hyper
-    hyper |= overrides.of(plugin, name)
+    hyper = recipe_values(plugin, spec.setting, spec.backbone) | overrides.of(plugin, name)
     _check_fields(hyper, plugin, f"recipe of {name}", f"petl-bench show {name}")
     method = plugin(**hyper)
     return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone))
@@ -132,14 +119,7 @@ def training_values(
 ) -> dict[str, Any]:
     """The training options of a method in a setting on one data set."""
     method, name = type(planned.method), planned.method.name
-    training: dict[str, Any] = dict(setting.training)
-    if setting.multi_view:
-        training["views"], training["crops"] = dataset.views
-    for recipe in _recipes(method, spec.setting, None):
-        training |= recipe.training
-    training |= BACKBONES.get(spec.backbone).training
-    for recipe in _recipes(method, spec.setting, spec.backbone):
-        training |= recipe.training
+    training = usual_training(method, setting, BACKBONES.get(spec.backbone), dataset)
     training |= overrides.of(TrainingOptions, "training") | _training_flags(spec)
     _check_fields(training, TrainingOptions, f"recipe of {name}, training", f"petl-bench show {name}")
     if planned.trainable == 0:
@@ -168,10 +148,6 @@ def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:
                 f"{name} does not work with the {kind} {asked!r} (it supports {', '.join(supported)}): "
                 f"leave it out of --methods, or choose another {kind}. See: petl-bench show {name}"
             )
-
-
-def _recipes(plugin: type[Method], setting: str, backbone: str | None) -> list[Recipe]:
-    return [recipe for recipe in plugin.recipes if recipe.setting == setting and recipe.backbone == backbone]
 
 
 def _training_flags(spec: Spec) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from petl_bench.errors import DataError, TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.sites import untouched
 from petl_bench.models.tokenizer import overflow_count
+from petl_bench.plugin_identity import refuse_changed_plugins
 from petl_bench.records import ADAPTER
 from petl_bench.registry import load_plugin_file
 from petl_bench.setting import Evaluation
@@ -102,6 +103,7 @@ def join_trial(
     """
     for plugin in places.plugins:
         load_plugin_file(plugin)
+    refuse_changed_plugins(trial)
     seat = seat or seat_of(int(trial.training["processes"]))
     with _threads(trial, seat):
         job = Job.prepare(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat, stop=stop)

@@ -11,13 +11,20 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from synthetic_records import TRAINABLE, exact, make_evaluation, make_result, make_trial, result_of
+from synthetic_records import TRAINABLE, WEIGHTS_SHA256, exact, make_evaluation, make_result, make_trial, result_of
 
+from petl_bench import trial_command
 from petl_bench.records import trial_folder, write_record
 
 CREATED = "2026-01-02T03:04:05+00:00"
 Store = Callable[..., Any]
 VIEWS = {"motion": (1, 1), "hmdb51": (10, 3), "ucf101": (5, 3)}
+
+
+@pytest.fixture(autouse=True)
+def _weights_of_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights that ship with viclip-tiny are those of the records, so that commands can make these again."""
+    monkeypatch.setattr(trial_command, "sha256_of_file", lambda path: WEIGHTS_SHA256)
 
 
 @pytest.fixture

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.resolution import recipe_values, usual_training
 from petl_bench.statistics import harmonic_mean
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import EvaluationResult, Trial, TrialResult
 
 TRAINABLE = {"zero_shot": 0, "lora": 36_864, "msta": 54_321, "full_finetune": 2_500_000}
 BACKBONE = 3_000_000
+#: What the records say of the weights that ship with viclip-tiny.
+WEIGHTS_SHA256 = "b" * 64
 
 
-def make_trial(method: str = "msta", seed: int = 0, *, training: dict[str, Any] | None = None, **values: Any) -> Trial:
+def make_trial(
+    method: str = "msta",
+    seed: int = 0,
+    *,
+    training: dict[str, Any] | None = None,
+    as_planned: bool = False,
+    **values: Any,
+) -> Trial:
+    """A trial with these values. `as_planned`: fields of its plugins that are not given are as a run has them."""
     fields: dict[str, Any] = {
         "method": method,
         "method_version": "1",
-        "hyper_parameters": {"bottleneck_dim": 16, "scale": 0.005},
+        "hyper_parameters": {} if as_planned else {"bottleneck_dim": 16, "scale": 0.005},
         "setting": "base2novel",
         "setting_version": "1",
         "setting_options": {},
@@ -32,11 +45,27 @@ def make_trial(method: str = "msta", seed: int = 0, *, training: dict[str, Any] 
         "seed": seed,
         "backbone": "viclip-tiny",
         "weights": "packaged",
-        "weights_sha256": "b" * 64,
+        "weights_sha256": WEIGHTS_SHA256,
         "training": TrainingOptions(**(training or {})).values(),
         "decoder": "auto",
     }
-    return Trial(**{**fields, **values})
+    trial = Trial(**{**fields, **values})
+    return _as_planned(trial, training or {}) if as_planned else trial
+
+
+def _as_planned(trial: Trial, training: dict[str, Any]) -> Trial:
+    method, setting, dataset = METHODS.get(trial.method), SETTINGS.get(trial.setting), DATASETS.get(trial.dataset)
+    chosen = setting(**trial.setting_options)
+    usual = usual_training(method, chosen, BACKBONES.get(trial.backbone), dataset)
+    usual |= {"epochs": 0} if trial.method == "zero_shot" else {}
+    hyper = recipe_values(method, trial.setting, trial.backbone) | dict(trial.hyper_parameters)
+    return replace(
+        trial,
+        hyper_parameters=method(**hyper).values(),
+        setting_options=chosen.values(),
+        dataset_options=dataset(**trial.dataset_options).values(),
+        training=TrainingOptions(**{**usual, **training}).values(),
+    )
 
 
 def exact(accuracy: float, left_out: int = 0) -> float:

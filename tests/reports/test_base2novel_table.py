@@ -189,14 +189,23 @@ def test_missing_cells_are_empty_and_the_commands_fill_them(example: Path) -> No
     table = _table(example)
     absent = _cell(table, "full_finetune", "motion", "Base")
     assert (absent.value, absent.origin, absent.source) == (None, "absent", "not run")
-    assert any("--methods full_finetune" in line and "--datasets motion" in line for line in table.commands)
-    partial = [line for line in table.commands if "--methods msta" in line and "--seeds 2 " in line]
-    assert len(partial) == 1
-    assert "--set msta.bottleneck_dim=16" in partial[0]
+    assert any("full_finetune on motion" in line for line in table.commands)
+    assert any("msta on ucf101 split 1 16-shot, seeds 2" in line for line in table.commands)
+
+
+def test_a_missing_seed_of_one_of_two_configurations_is_filled(store: Store, runs: Path) -> None:
+    for dim in (16, 32):
+        for seed in range(3):
+            if (dim, seed) != (16, 2):
+                store(80.0, 45.0, "msta", seed, hyper_parameters={"bottleneck_dim": dim}, as_planned=True)
+    (line,) = _table(runs).commands
+    assert "--methods msta" in line and "--seeds 2 " in line
+    assert "--set msta.bottleneck_dim=16" in line
 
 
 def test_the_command_names_files_that_a_data_set_was_given(store: Store, runs: Path) -> None:
-    options = {"dataset": "folder", "locations": {"folder": {"path": "/data/my clips", "labels": None}}}
+    files = {"folder": {"path": "/data/my clips", "labels": None}}
+    options = {"dataset": "folder", "locations": files, "as_planned": True}
     store(80.0, 45.0, "lora", 0, **options)
     store(80.0, 45.0, "lora", 1, **options)
     store(80.0, 45.0, "msta", 0, **options)

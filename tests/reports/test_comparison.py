@@ -98,33 +98,32 @@ def test_one_row_in_other_views_on_one_data_set_leaves_the_others_whole(store: S
 
 
 def test_commands_name_the_views_of_the_row_that_lacks_a_run(few_shot: Store, runs: Path) -> None:
+    given = {"dataset": "ucf101", "as_planned": True}
     for seed in range(2):
-        few_shot(60.0, "lora", seed, dataset="ucf101")
-        few_shot(68.0, "lora", seed, dataset="ucf101", training={"views": 1, "crops": 1})
-    few_shot(70.0, "msta", dataset="ucf101")
-    few_shot(69.0, "msta", dataset="ucf101", training={"views": 1, "crops": 1})
+        few_shot(60.0, "lora", seed, **given)
+        few_shot(68.0, "lora", seed, training={"views": 1, "crops": 1}, **given)
+    few_shot(70.0, "msta", **given)
+    few_shot(69.0, "msta", training={"views": 1, "crops": 1}, **given)
     start = (
         "petl-bench run --methods msta --setting few_shot --datasets ucf101 --data-root DIR "
-        "--backbone viclip-tiny --seeds 1 "
-        "--splits 1 --shots 2 --set few_shot.draws=auto"
+        "--backbone viclip-tiny --seeds 1 --splits 1 --shots 2 --set training.epochs=50"
     )
     assert table_of(runs, "few_shot").commands == (
         f"{start} --set training.views=1 --set training.crops=1",
-        f"{start} --set training.views=5 --set training.crops=3",
-    )
+        start,
+    ), "a run has those of the data set by itself"
 
 
 def test_one_command_fills_several_shots_splits_and_methods(few_shot: Store, runs: Path) -> None:
     for split in ("1", "2"):
         for shots in (2, 4):
-            few_shot(60.0, "zero_shot", dataset="ucf101", split=split, shots=shots, hyper_parameters={})
-    few_shot(50.0, "msta", decoder="pyav")
-    few_shot(50.0, "lora", decoder="pyav", hyper_parameters={"rank": 4})
+            given = {"dataset": "ucf101", "split": split, "shots": shots, "as_planned": True}
+            few_shot(60.0, "zero_shot", training={"epochs": 0}, **given)
+    few_shot(50.0, "msta", decoder="pyav", as_planned=True)
+    few_shot(50.0, "lora", decoder="pyav", as_planned=True)
     assert table_of(runs, "few_shot").commands == (
         "petl-bench run --methods zero_shot --setting few_shot --datasets motion --backbone viclip-tiny --seeds 0 "
-        "--splits 1 --shots 2 --set few_shot.draws=auto --set training.views=1 --set training.crops=1",
+        "--splits 1 --shots 2",
         "petl-bench run --methods lora,msta --setting few_shot --datasets ucf101 --data-root DIR "
-        "--backbone viclip-tiny --seeds 0 "
-        "--splits 1,2 --shots 2,4 --decoder pyav --set few_shot.draws=auto --set training.views=5 "
-        "--set training.crops=3",
+        "--backbone viclip-tiny --decoder pyav --seeds 0 --splits 1,2 --shots 2,4 --set training.epochs=50",
     )

@@ -172,7 +172,7 @@ def test_json_keeps_everything(example: Path) -> None:
         "alike": True,
     }
     assert table["marks"]["quoted"]["symbol"] == "Q"
-    assert len(table["commands"]) == 3
+    assert len(table["commands"]) == 2
 
 
 class _Page(html.parser.HTMLParser):

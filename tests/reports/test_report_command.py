@@ -27,9 +27,17 @@ def test_the_table_goes_to_stdout_and_notes_to_stderr(example: Path) -> None:
     done = _report("--runs", str(example), "--table", "base2novel", "--format", "markdown")
     assert done.returncode == 0
     assert done.stdout.startswith("### Base-to-novel")
-    assert "petl-bench run --methods full_finetune" in done.stderr
-    assert f"--output {example}" in done.stderr
+    assert "# no command makes full_finetune on motion split 1 16-shot, seeds 0,1,2: full_finetune ha" in done.stderr
+    assert "--output" not in done.stderr, "a line that is no command is left as it is"
     assert "petl-bench run" not in done.stdout
+
+
+def test_the_commands_fill_the_folder_that_was_read(store: Store, runs: Path) -> None:
+    for method, seed in (("lora", 0), ("lora", 1), ("msta", 0)):
+        store(80.0, 45.0, method, seed, as_planned=True)
+    done = _report("--runs", str(runs), "--table", "base2novel", "--format", "markdown")
+    (line,) = [line for line in done.stderr.splitlines() if "msta" in line]
+    assert "no command makes msta on motion split 1 16-shot, seeds 1" in line, "the weights are others"
 
 
 def test_the_output_file_decides_the_format(example: Path, tmp_path: Path) -> None:

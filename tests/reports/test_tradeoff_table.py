@@ -54,7 +54,7 @@ def test_only_data_sets_that_all_rows_have_count(store: Store, runs: Path) -> No
     assert "viclip-tiny (packaged weights), 16 shots, hmdb51: not counted, as some rows lack it: ucf101." in notes_of(
         table
     )
-    assert any("--datasets ucf101" in command for command in table.commands)
+    assert any("lora on ucf101" in line for line in table.commands)
 
 
 def test_a_row_without_the_data_set_of_the_others_is_left_out_and_named(tradeoff_example: Path) -> None:

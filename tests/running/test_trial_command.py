@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from petl_bench.cli.run import command as run
+from petl_bench.registry import DATASETS
 from petl_bench.running.plan import plan
 from petl_bench.running.spec import Spec
 from petl_bench.trial_command import commands_of
@@ -36,5 +37,27 @@ def test_where_files_lie_is_left_for_the_user_to_fill_in() -> None:
     (installed,) = commands_of([trial])
     assert "DIR" not in installed
     assert "--plugin" not in installed
-    (elsewhere,) = commands_of([{**trial, "method": "mine", "dataset": "ucf101"}])
+    options = DATASETS.get("ucf101")().values()
+    (elsewhere,) = commands_of([{**trial, "method": "mine", "dataset": "ucf101", "dataset_options": options}])
     assert "--datasets ucf101 --data-root DIR --plugin FILE.py --backbone" in elsewhere
+
+
+def test_a_trial_of_another_version_has_a_reason_in_place_of_a_command() -> None:
+    trial = asdict(plan(Spec(methods=("lora",), seeds=(0,))).jobs[0].trial)
+    assert commands_of([{**trial, "method_version": "0"}]) == [
+        "# no command makes this again: lora was version 0 then, and is version 1 here"
+    ]
+
+
+def test_an_adaptation_is_made_by_the_commands_of_its_targets(tmp_path: Path) -> None:
+    (tmp_path / "up").mkdir()
+    (tmp_path / "down").mkdir()
+    for number in range(8):
+        (tmp_path / "up" / f"u{number}.mp4").write_bytes(b"u%d" % number)
+        (tmp_path / "down" / f"d{number}.mp4").write_bytes(b"d%d" % number)
+    chosen = (f"folder.path={tmp_path}", "folder.split_seed=4")
+    spec = Spec(methods=("lora",), setting="zero_shot_transfer", source="folder", seeds=(0,), set=chosen)
+    source, target = (asdict(job.trial) for job in plan(spec).jobs)
+    assert "its adapter is made by the commands of the trials that start from it" in commands_of([source])[0]
+    (command,) = commands_of([target], {target["start_from"]: source})
+    assert "--set folder.split_seed=4" in command and f"--set folder.path={tmp_path}" in command

@@ -33,6 +33,9 @@ CLASSES = {
 class SmallBackbone(pb.Backbone):
     """A ViCLIP of two narrow layers, for tests."""
 
+    #: As if it came with petl-bench: it is written twice, here and for other processes, and means the same trials.
+    __module__ = "petl_bench.testing"
+
     config = pb.ViCLIPConfig(
         image_size=32,
         num_frames=4,
@@ -148,7 +151,7 @@ def small_plugin(small_backbone: type[pb.Backbone], tmp_path: Path) -> Callable[
         config = asdict(small_backbone.config)
         plugin.write_text(
             f"import petl_bench as pb\n\n@pb.register_backbone('small')\nclass SmallBackbone(pb.Backbone):\n"
-            f"    config = pb.ViCLIPConfig(**{config!r})\n\n{code}"
+            f"    __module__ = 'petl_bench.testing'\n    config = pb.ViCLIPConfig(**{config!r})\n\n{code}"
         )
         return plugin
 
