@@ -41,7 +41,7 @@ def judged(runs: Path) -> Any:
             evaluations[name] = evaluation
         metrics = {f"{name}_top1": each.top1 for name, each in evaluations.items()}
         metrics["harmonic_mean"] = pb.harmonic_mean(*metrics.values())
-        trial = make_trial(method, seed, **values)
+        trial = make_trial(method, seed, as_planned=True, **values)
         folder = trial_folder(runs, trial.key)
         folder.mkdir(parents=True)
         return write_record(folder, trial, result_of(metrics, evaluations, trainable=trainable))
