@@ -33,6 +33,7 @@ class VisionAdapter(MSTA):
                 backbone="viclip-tiny",
                 training={"learning_rate": 1e-3},
                 source="learning rate of base2novel, not tuned for this setting",
+                tuned=False,
             )
             for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
         ),

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from petl_bench.cell_statistics import CellStatistics
-from petl_bench.comparison import Configuration, marks_of, row_labels
+from petl_bench.comparison import Configuration, row_labels
 from petl_bench.errors import UsageError, unknown
 from petl_bench.evidence import Evidence
 from petl_bench.render import clean
 from petl_bench.significance import LEVEL, Difference, Needed, holm, needed
 from petl_bench.table import TableSource, mark_of
-from petl_bench.table_parts import Compared, Spot
+from petl_bench.table_parts import Compared, cells_of
 
 #: More clips than this many times those at hand are not worth to be named.
 _MOST_CLIPS = 100
@@ -104,20 +104,14 @@ def _of_pair(
 ) -> Iterator[Finding]:
     assert evidence.outcomes is not None
     statistics = CellStatistics(compared.comparison, evidence.outcomes)
-    for spot in compared.spots:
+    cells = [cells_of(compared.comparison, compared.spots, row, evidence.outcomes) for row in (one, other)]
+    for spot, of_one, of_other in zip(compared.spots, *cells, strict=True):
         found = statistics.difference(one, other, spot.measure) if spot.measure is not None else None
-        a, b = spot.cell(one).value, spot.cell(other).value
+        a, b = of_one.value, of_other.value
         if found is not None and isinstance(a, float) and isinstance(b, float):
             column = f"{spot.column.group} {spot.column.label}".strip()
-            yield Finding(table, column, a, b, found, found.p_value, _reservations(compared, spot, one, other))
-
-
-def _reservations(compared: Compared, spot: Spot, one: Configuration, other: Configuration) -> tuple[str, ...]:
-    places = [place for side in spot.measure.sides for place in side] if spot.measure else []
-    words = {
-        word for place in places for row in (one, other) for word in marks_of(compared.comparison, row, place.case)
-    }
-    return tuple(mark_of(word).meaning for word in sorted(words))
+            reservations = tuple(mark_of(word).meaning for word in sorted({*of_one.marks, *of_other.marks}))
+            yield Finding(table, column, a, b, found, found.p_value, reservations)
 
 
 # Words
