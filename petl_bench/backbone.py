@@ -43,7 +43,7 @@ class Backbone(Options):
     #: Training values for this size (see `TrainingOptions`); a method's recipe for this backbone wins over them.
     training: ClassVar[Mapping[str, Any]] = {}
     published: ClassVar[Sequence[PublishedWeights]] = ()
-    #: The data set that the packaged weights were made for, where they serve to demonstrate; numbers on others are marked.
+    #: The data set that the packaged weights were made for, if they serve to demonstrate; numbers on others are marked.
     demonstration_of: ClassVar[str] = ""
     mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
     std: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)

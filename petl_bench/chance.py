@@ -1,8 +1,8 @@
 """Which numbers their clips do not tell from guessing.
 
-Guessing one of C classes is right in 100/C percent; a label among the first k, in 100 k/C percent. A number is at chance
-if that level lies above it or inside its 95 % Wilson interval over the clips of one seed. Further seeds see the same
-clips, and do not count as more of them.
+Guessing one of C classes is right in 100/C percent; a label among the first k, in 100 k/C percent. A number is at
+chance if that level lies above it or inside its 95 % Wilson interval over the clips of one seed. Further seeds see the
+same clips, and do not count as more of them.
 """
 
 from __future__ import annotations

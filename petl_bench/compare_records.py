@@ -40,7 +40,7 @@ def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     repeated = _repeated(trials, again, metrics)
     if again.any():
         trials = trials[~again].copy()
-    trials["environment"] = _environments(trials)
+    trials["environment"] = _series(_environments(trials), trials)
     trials["values"] = list(zip(*[trials[metric].tolist() for metric in metrics], strict=True))
     trials["trial"] = trials.index
     cells: dict[tuple[Configuration, CaseKey], list[Run]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What qualifies a number: the marks of a cell, from its records, from its comparison, and from what is known of plugins.
+"""What qualifies a number: the marks of a cell, from its records, its comparison, and what is known of plugins.
 
 `petl_bench.table.MARKS` says what each of them means.
 """

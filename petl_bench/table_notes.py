@@ -32,7 +32,7 @@ _BUDGET = {
 
 
 def usual_seeds(comparison: Comparison) -> tuple[list[int], list[str]]:
-    """The seeds that the numbers are over, which are the most that are the norm of a case; a note for each other set."""
+    """The seeds that the numbers are over: the most that are the norm of a case; a note for each other set."""
     sets: dict[frozenset[int], list[str]] = defaultdict(list)
     norms: Counter[frozenset[int]] = Counter()
     for place, row, case in _named_cells(comparison):
@@ -75,7 +75,7 @@ def training_notes(comparison: Comparison) -> list[str]:
 
 
 def data_notes(comparison: Comparison, bundles: Sequence[Bundle]) -> list[str]:
-    """What each group of columns stands for, which clips were not used, which runs were repeated, and in what they ran."""
+    """What each group of columns stands for, unused clips, repeated runs, devices and versions."""
     return [
         *map(_data_note, bundles),
         *_coverage_notes(comparison),

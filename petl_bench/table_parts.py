@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from petl_bench.cell_statistics import CellStatistics, Measure, Place
+from petl_bench.cell_statistics import CellStatistics, Measure
 from petl_bench.chance import guesses_of, is_at_chance
 from petl_bench.comparison import FAMILIES, CaseKey, Comparison, Configuration, Run, row_labels, scored
 from petl_bench.errors import UsageError

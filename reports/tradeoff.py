@@ -92,8 +92,8 @@ class TradeOffTable(TableSource):
 
     As a picture (`--format pdf`, `svg`, `png`) and as a table. Backbones, protocols and numbers of shots are groups, or
     panels, of their own; within one, only the data sets count that all rows have. The front is that of the rows that
-    may be ranked. Quoted: Table 2 of the MSTA paper (CVPR 2025), over the same data sets; in the picture, only its rows that
-    train nothing, as no other parameter counts are published for it.
+    may be ranked. Quoted: Table 2 of the MSTA paper (CVPR 2025), over the same data sets; in the picture, only its rows
+    that train nothing, as no other parameter counts are published for it.
     """
 
     def published(self) -> pd.DataFrame:

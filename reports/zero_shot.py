@@ -45,8 +45,9 @@ class ZeroShotTable(TableSource):
     """Zero-shot transfer: top-1 on every target, mean and spread over its test splits.
 
     A split's number is the mean over the seeds of the adaptation; a target with one split shows the spread over seeds,
-    and says so. Rows are ranked where they share backbone, weights, views and source files, have all splits and seeds that
-    the complete rows have, and carry no mark that bars them. Quoted: Table 4 of the MSTA paper (CVPR 2025), for its targets, where the source is Kinetics-400.
+    and says so. Rows are ranked where they share backbone, weights, views and source files, have the splits and
+    seeds of the complete rows, and carry no mark that bars them. Quoted: Table 4 of the MSTA paper (CVPR 2025), for its
+    targets, where the source is Kinetics-400.
     """
 
     def published(self) -> pd.DataFrame:

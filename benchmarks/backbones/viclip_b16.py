@@ -22,7 +22,7 @@ PAGE = "github.com/OpenGVLab/InternVideo, InternVideo1/Pretrain/ViCLIP/README.md
 _WHERE = f"OneDrive, linked from {PAGE}"
 #: How ViCLIP's code evaluates zero-shot, and in what that differs from `--setting zero_shot_transfer` here.
 README_PROTOCOL = (
-    "16 ActionCLIP templates per class, similarities averaged over them; class names in lower case without punctuation; "
+    "16 ActionCLIP templates per class, similarities averaged over them; class names in lower case, no punctuation; "
     "the middle frame of each of 8 equal parts of the video, squashed to 224 x 224 without a crop; all classes of the "
     "validation set; some of its K400 scripts average the weights with CLIP's, and the README does not say whether the "
     "figure does. Here by default: one prompt, names as listed, shorter side resized to 256 and the centre cropped"
@@ -52,7 +52,7 @@ class ViCLIPB16(pb.Backbone):
                     figures="zero-shot top-1 K400: base 68.7, novel 63.4",
                     source="MSTA, CVPR 2025, Table 2",
                     protocol="200 base and 200 novel classes, each half among itself; the paper's prompt is \"a video "
-                    "of\", its logs print \"a photo of a\"; 4 x 3 views, frames drawn at random; lists of its own that "
+                    'of", its logs print "a photo of a"; 4 x 3 views, frames drawn at random; lists of its own that '
                     "were not published. Here: --setting base2novel, one view, or --set base2novel.views=published",
                 ),
             ),
