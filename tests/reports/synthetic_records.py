@@ -16,7 +16,7 @@ from petl_bench.trial import EvaluationResult, Trial, TrialResult
 TRAINABLE = {"zero_shot": 0, "lora": 36_864, "msta": 54_321, "full_finetune": 2_500_000}
 BACKBONE = 3_000_000
 #: So many that even few clips are told from guessing; clips are of the first two.
-CLASSES = ("Archery", "Basketball", *[f"Class {number}" for number in range(98)])
+CLASSES = ("Archery", "Basketball", *[f"Class {number}" for number in range(998)])
 
 
 def make_trial(method: str = "msta", seed: int = 0, *, training: dict[str, Any] | None = None, **values: Any) -> Trial:
