@@ -32,7 +32,7 @@ PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "msta_tables.c
 CREATED = "2026-01-02T03:04:05+00:00"
 FOUR = ("k400", "hmdb51", "ucf101", "ssv2")
 CLIPS = 1000  #: per evaluation: predictions agree with an accuracy to 0.05 points
-CLASSES = 10
+CLASSES = 60  #: so many that the lowest of the paper's accuracies is told from guessing
 #: Parameters of the backbone; more than twice the largest count of Table 5, whose rows are one group in the paper.
 BACKBONE = 400_000_000
 #: The paper's groups as backbones and trained parameters, by which tables here group their rows.
