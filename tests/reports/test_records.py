@@ -43,7 +43,13 @@ def test_a_record_is_read_back_as_it_was_written(store: Store) -> None:
     assert read_record(path.parent) == record
     assert Trial.from_json(record["trial"]) == make_trial(seed=2)
     assert record["metrics"]["base_top1"] == 80.0
-    assert record["coverage"]["base"] == {"expected": 8, "found": 8, "unreadable": 0, "used": 8, "classes": len(CLASSES)}
+    assert record["coverage"]["base"] == {
+        "expected": 8,
+        "found": 8,
+        "unreadable": 0,
+        "used": 8,
+        "classes": len(CLASSES),
+    }
     predictions = read_predictions(path.parent, "novel")
     assert predictions["scores"].shape == (8, len(CLASSES))
     assert predictions["scores"].dtype == "float32"
