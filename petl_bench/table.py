@@ -71,7 +71,7 @@ MARKS = {
         Mark(
             "demonstration",
             "D",
-            "a demonstration: the backbone's packaged weights were made for another data set, not to be good on this one",
+            "a demonstration: the backbone's packaged weights were made for another data set, and not for this one",
             ranked=True,
         ),
         Mark("fewer-shots", "F", "some classes have fewer training clips than the number of shots", ranked=True),

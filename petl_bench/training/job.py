@@ -182,7 +182,7 @@ class Job:
 
     @property
     def _trains(self) -> bool:
-        return self.options.epochs > 0 and bool(self.task.train)
+        return self.options.epochs > 0 and bool(self.task.train) and trainable_parameters(self.model) > 0
 
     def remarks(self) -> list[str]:
         """What was odd about clips that were read, in one note; and which test clips share recordings with training."""
