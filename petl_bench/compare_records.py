@@ -199,17 +199,18 @@ def _data_fields(dataset: str, options: str, locations: str) -> dict[str, Any]:
 
 
 def _environments(trials: pd.DataFrame) -> list[tuple[tuple[str, str], ...]]:
-    """What each trial ran in, and the adaptation that it starts from: (name, value) of what the records tell.
+    """What each trial ran in, and the adaptation that it starts from: (name, value) of what the records tell."""
+    own = _columns(trials, list(_ENVIRONMENT))
+    return [_environment(values) + source for values, source in zip(own, trials["source_environment"], strict=True)]
 
-    The processor counts only where it computed.
-    """
-    found = []
-    for *values, source in _columns(trials, [*_ENVIRONMENT, "source_environment"]):
-        known = {name: value for name, value in zip(_ENVIRONMENT.values(), values, strict=True) if value == value}
-        if known.get("device") != "cpu":
-            known.pop("processor", None)
-        found.append((*[(name, str(value)) for name, value in known.items() if value], *source))
-    return found
+
+@cache
+def _environment(values: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
+    """The values that are known, with their names; the processor only if it computed."""
+    known = {name: value for name, value in zip(_ENVIRONMENT.values(), values, strict=True) if isinstance(value, str)}
+    if known.get("device") != "cpu":
+        known.pop("processor", None)
+    return tuple(known.items())
 
 
 def _has_several_descriptions(trials: pd.DataFrame) -> pd.Series:

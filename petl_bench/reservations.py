@@ -52,6 +52,8 @@ def _of_seeds(own: frozenset[int], usual: frozenset[int]) -> str:
 
 def mixed_environment(runs: Sequence[Run]) -> dict[str, list[str]]:
     """What differs between the environments of these runs: name -> its values. What a record does not tell is alike."""
+    if len({run.environment for run in runs}) == 1:
+        return {}
     values: dict[str, set[str]] = defaultdict(set)
     for run in runs:
         for name, value in run.environment:

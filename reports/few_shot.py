@@ -37,8 +37,9 @@ class FewShotTable(TableSource):
     """Few-shot recognition: top-1 for each data set and number of shots K, mean and spread over seeds.
 
     A data set's numbers of shots stand side by side; another split, other files or other options of a data set are a
-    group of columns of their own. Rows are ranked where they share backbone, weights, views and seeds, and carry no
-    mark. Quoted: Table 3 of the MSTA paper (CVPR 2025), for its data sets, 2, 4, 8 and 16 shots, split 1.
+    group of columns of their own. Rows are ranked where they share backbone, weights and views, and carry no mark that
+    bars them (docs/marks.md). Quoted: Table 3 of the MSTA paper (CVPR 2025), for its data sets, 2, 4, 8 and 16 shots,
+    split 1.
     """
 
     def published(self) -> pd.DataFrame:
