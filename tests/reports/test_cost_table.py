@@ -170,7 +170,6 @@ def test_zero_shot_accuracy_on_k600_stands_beside_the_same_method(runs: Path) ->
 def test_an_accuracy_of_fewer_splits_or_seeds_is_marked_and_not_the_best(
     runs: Path, places: list[tuple[str, int]], mark: str
 ) -> None:
-    write(runs, "msta")
     complete = [(split, seed) for split in ("1", "2") for seed in (0, 1)]
     some = [("lora", 70.0, complete), ("adaptformer", 71.0, complete), ("msta", 90.0, places)]
     for method, accuracy, of_method in some:
