@@ -206,11 +206,12 @@ def _environments(trials: pd.DataFrame) -> list[tuple[tuple[str, str], ...]]:
 
 @cache
 def _environment(values: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
-    """The values that are known, with their names; the processor only if it computed."""
+    """The values that are known, with their names; the processor only if it computed; each library by itself."""
     known = {name: value for name, value in zip(_ENVIRONMENT.values(), values, strict=True) if isinstance(value, str)}
     if known.get("device") != "cpu":
         known.pop("processor", None)
-    return tuple(known.items())
+    libraries = [part.partition(" ")[::2] for part in known.pop("software", "").split(", ") if part]
+    return (*known.items(), *libraries)
 
 
 def _has_several_descriptions(trials: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from synthetic_records import make_evaluation, make_result, make_trial, result_of
-from tables import cell_of, notes_of, rows_of, table_of
+from tables import cell_of, figure_of, notes_of, rows_of, table_of
 
 import petl_bench as pb
 from petl_bench.chance import is_at_chance
@@ -178,7 +178,8 @@ def _store_in(runs: Path, seed: int, method: str = "msta", release: str = "", **
 @pytest.mark.parametrize(
     ("one", "other", "told"),
     [
-        ({"software": "torch 2.8.0"}, {"software": "torch 2.9.0"}, "software torch 2.8.0 / torch 2.9.0"),
+        ({"software": "torch 2.8.0"}, {"software": "torch 2.9.0"}, "torch 2.8.0 / 2.9.0"),
+        ({"software": "torch 2.8.0, av 16.0"}, {"software": "torch 2.8.0, av 18.1"}, "av 16.0 / 18.1"),
         ({"device": "cpu"}, {"device": "NVIDIA H100"}, "device NVIDIA H100 / cpu"),
         ({"processor": "Xeon"}, {"processor": "EPYC"}, "processor EPYC / Xeon"),
         ({"release": "0.1.0"}, {"release": "0.2.0"}, "petl-bench 0.1.0 / 0.2.0"),
@@ -408,6 +409,16 @@ def test_every_format_shows_every_mark(word: str, output_format: str) -> None:
         assert MARKS[word].meaning.split(",")[0].split("(")[0].strip()[:40].replace("%", "")[:20] in text.replace(
             "&#39;", "'"
         )
+
+
+def test_the_few_shot_picture_tells_which_points_are_qualified(few_shot: Store, runs: Path) -> None:
+    for seed in range(2):
+        few_shot(60.0, "lora", seed, shots=2)
+        few_shot(70.0, "lora", seed, shots=4)
+    few_shot(70.0, "msta", 0, shots=4)
+    notes = figure_of(runs, "few_shot").notes
+    assert f"S: {MARKS['partial-seeds'].meaning}: msta motion K=4." in notes
+    assert f"U: {MARKS['untuned-rate'].meaning}: lora motion K=2, lora motion K=4, msta motion K=4." in notes
 
 
 def test_the_page_of_marks_lists_all_of_them() -> None:
