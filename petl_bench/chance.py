@@ -40,8 +40,7 @@ def guesses_of(
         runs = comparison.of(row, place.case)
         if not runs:
             continue
-        found = min((_counts(run, place.evaluation, outcomes) for run in runs), key=lambda counts: counts[0])
-        clips, classes = found
+        clips, classes = min(_counts(run, place.evaluation, outcomes) for run in runs)
         if not clips or not classes:
             return None
         guesses.append((clips, min(1.0, place.top / classes)))
