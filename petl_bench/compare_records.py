@@ -21,7 +21,7 @@ WITHOUT_EFFECT = ("processes", "threads", "bad_clips_allowed")
 _OF_DATA_SET = ("views", "crops")
 _ONE_VIEW = "1 x 1"
 #: Marks that tell of the test clips of the trial that carries them.
-_OF_OWN_TEST = {"incomplete-coverage", "shared-recordings"}
+_OF_OWN_TEST = {"incomplete-coverage", "shared-recordings", "demonstration"}
 #: Columns of records that tell in what a trial ran, by the names that notes use.
 _ENVIRONMENT = {"device": "device", "processor": "processor", "software": "software", "petl_bench": "petl-bench"}
 

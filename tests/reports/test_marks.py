@@ -376,6 +376,15 @@ def test_packaged_weights_on_other_data_are_a_demonstration(store: Store, runs: 
     }
 
 
+def test_a_target_has_the_marks_of_its_adaptation_but_those_of_its_test_clips(transfer: Store, runs: Path) -> None:
+    of_source = ["template-descriptions", "shared-recordings", "demonstration", "incomplete-coverage"]
+    transfer(50.0, dataset="motion", source_values={"marks": of_source})
+    assert cell_of(table_of(runs, "zero_shot"), "msta", "motion", "Top-1").marks == (
+        "template-descriptions",
+        "untuned-rate",
+    )
+
+
 # Ranks, signs and their page
 
 
