@@ -46,6 +46,7 @@ class AdaptFormer(pb.Method):
                 hyper={"bottleneck_dim": 256},
                 source="MSTA (CVPR 2025), Table 5: 7.9 M parameters, 256 in both towers; none else is named; "
                 "learning rate of MSTA for the same batch, not tuned for this method",
+                tuned=False,
             )
             for setting, rate in LEARNING_RATES.items()
         ),
@@ -64,6 +65,7 @@ class AdaptFormer(pb.Method):
                 training={"learning_rate": 2e-3},
                 hyper={"bottleneck_dim": 32, "scale": 1.0},
                 source="sizes and learning rate of base2novel, not tuned for this setting",
+                tuned=False,
             )
             for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
         ),

@@ -92,6 +92,7 @@ class FullFinetune(pb.Method):
                 backbone="viclip-tiny",
                 training={"learning_rate": 1e-4},
                 source="learning rate of base2novel, not tuned for this setting",
+                tuned=False,
             )
             for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
         ),

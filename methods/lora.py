@@ -51,6 +51,7 @@ class LoRA(pb.Method):
                 source="MSTA, CVPR 2025, Table 5: 9.4 M parameters, which is rank 256 on q and v of the video tower "
                 "(other ranks and targets give the same count); alpha is not named, alpha = rank scales by 1; "
                 "learning rate of MSTA for the same batch, not tuned for this method",
+                tuned=False,
             )
             for setting, rate in LEARNING_RATES.items()
         ),
@@ -69,6 +70,7 @@ class LoRA(pb.Method):
                 training={"learning_rate": 3e-3},
                 hyper={"rank": 8, "alpha": 16.0, "towers": "both"},
                 source="sizes and learning rate of base2novel, not tuned for this setting",
+                tuned=False,
             )
             for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
         ),

@@ -102,6 +102,7 @@ class MSTA(pb.Method):
                 training={"learning_rate": 2e-3},
                 hyper={"bottleneck_dim": 32, "first_layer": 1, "last_layer": None, "scale": 1.0, "zero_init_up": True},
                 source="sizes and learning rate of base2novel, not tuned for this setting",
+                tuned=False,
             )
             for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import petl_bench as pb
@@ -20,7 +21,7 @@ class TextAdapter(MSTA):
     """
 
     recipes = (
-        *MSTA.recipes,
+        *(replace(recipe, tuned=False) for recipe in MSTA.recipes),  # chosen for both towers together
         pb.Recipe(
             "base2novel",
             backbone="viclip-tiny",
@@ -34,6 +35,7 @@ class TextAdapter(MSTA):
                 backbone="viclip-tiny",
                 training={"learning_rate": 1e-2},
                 source="learning rate of base2novel, not tuned for this setting",
+                tuned=False,
             )
             for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
         ),

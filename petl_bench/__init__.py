@@ -30,6 +30,7 @@ _LAZY = {
     "HalfSplit": "petl_bench.dataset",
     "Sample": "petl_bench.dataset",
     "Backbone": "petl_bench.backbone",
+    "Expectation": "petl_bench.backbone",
     "PublishedWeights": "petl_bench.backbone",
     "register_method": "petl_bench.registry",
     "register_setting": "petl_bench.registry",
@@ -80,7 +81,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from petl_bench.backbone import Backbone, PublishedWeights
+    from petl_bench.backbone import Backbone, Expectation, PublishedWeights
     from petl_bench.create import create_method
     from petl_bench.dataset import Annotations, Augmentation, Dataset, HalfSplit, Sample
     from petl_bench.errors import DataError, PetlBenchError, UsageError, WeightsError

@@ -13,13 +13,26 @@ from petl_bench.options import Options
 
 
 @dataclass(frozen=True)
+class Expectation:
+    """Figures that published weights should give: which, who says so, and the protocol that they belong to.
+
+    `protocol`: prompts, class names, frames, preprocessing, views; and in what the protocol of this package differs.
+    """
+
+    figures: str
+    source: str
+    protocol: str
+
+
+@dataclass(frozen=True)
 class PublishedWeights:
-    """One published checkpoint: its file name, where it is, and what it should score, with the source."""
+    """One published checkpoint: its file name, where it is, what there is to know of it, and what it should score."""
 
     file: str
     where: str
     licence: str
-    expected: str = ""
+    note: str = ""
+    expected: Sequence[Expectation] = ()
 
 
 class Backbone(Options):
@@ -30,6 +43,8 @@ class Backbone(Options):
     #: Training values for this size (see `TrainingOptions`); a method's recipe for this backbone wins over them.
     training: ClassVar[Mapping[str, Any]] = {}
     published: ClassVar[Sequence[PublishedWeights]] = ()
+    #: The data set that the packaged weights were made for, if they serve to demonstrate; numbers on others are marked.
+    demonstration_of: ClassVar[str] = ""
     mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
     std: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
 

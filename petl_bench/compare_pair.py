@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from petl_bench.comparison import Configuration, marks_of, row_labels
+from petl_bench.comparison import Configuration, row_labels
 from petl_bench.errors import UsageError, unknown
 from petl_bench.evidence import Evidence
 from petl_bench.pairwise import PairwiseTests
 from petl_bench.render import clean
 from petl_bench.significance import LEVEL, Difference, Needed, needed
 from petl_bench.table import TableSource, mark_of
-from petl_bench.table_parts import Compared, Spot
+from petl_bench.table_parts import Compared, cells_of
 
 #: More clips than this many times those at hand are not worth to be named.
 _MOST_CLIPS = 100
@@ -109,23 +109,16 @@ def _row(rows: Sequence[Configuration], labels: dict[Configuration, str], name: 
 def _of_pair(
     table: str, compared: Compared, tests: PairwiseTests, one: Configuration, other: Configuration
 ) -> Iterator[Finding]:
-    for index, spot in enumerate(compared.spots):
+    cells = [cells_of(compared.comparison, compared.spots, row, tests.outcomes) for row in (one, other)]
+    for index, (spot, of_one, of_other) in enumerate(zip(compared.spots, *cells, strict=True)):
         found = tests.difference(index, one, other)
-        a, b = spot.cell(one).value, spot.cell(other).value
+        a, b = of_one.value, of_other.value
         if found is None or not isinstance(a, float) or not isinstance(b, float):
             continue
         column = f"{spot.column.group} {spot.column.label}".strip()
         p_value = tests.p_value(index, one, other) if found.is_of_methods else found.p_value
-        reservations = _reservations(compared, spot, one, other)
+        reservations = tuple(mark_of(word).meaning for word in sorted({*of_one.marks, *of_other.marks}))
         yield Finding(table, column, a, b, found, p_value, tests.count, reservations)
-
-
-def _reservations(compared: Compared, spot: Spot, one: Configuration, other: Configuration) -> tuple[str, ...]:
-    places = [place for side in spot.measure.sides for place in side] if spot.measure else []
-    words = {
-        word for place in places for row in (one, other) for word in marks_of(compared.comparison, row, place.case)
-    }
-    return tuple(mark_of(word).meaning for word in sorted(words))
 
 
 # Words

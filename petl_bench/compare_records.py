@@ -20,6 +20,10 @@ WITHOUT_EFFECT = ("processes", "threads", "bad_clips_allowed")
 #: Training options that belong to a data set: its multi-view evaluation.
 _OF_DATA_SET = ("views", "crops")
 _ONE_VIEW = "1 x 1"
+#: Marks that tell of the test clips of the trial that carries them.
+_OF_OWN_TEST = {"incomplete-coverage", "shared-recordings", "demonstration"}
+#: Columns of records that tell in what a trial ran, by the names that notes use.
+_ENVIRONMENT = {"device": "device", "processor": "processor", "software": "software", "petl_bench": "petl-bench"}
 
 
 def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: str = "") -> Comparison:
@@ -36,16 +40,20 @@ def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     repeated = _repeated(trials, again, metrics)
     if again.any():
         trials = trials[~again].copy()
+    trials["environment"] = _series(_environments(trials), trials)
     trials["values"] = list(zip(*[trials[metric].tolist() for metric in metrics], strict=True))
     trials["trial"] = trials.index
     cells: dict[tuple[Configuration, CaseKey], list[Run]] = defaultdict(list)
     for row, case, *values in _columns(trials, ["row", "case", *_names(Run)]):
         cells[rows[row], cases[case]].append(Run(*values))
     return Comparison(
+        setting=setting,
         runs=dict(cells),
         repeated={(rows[row], cases[case]): spread for (row, case), spread in repeated.items()},
         prompts=_distinct(trials["prompt_template"]),
         devices=_distinct(trials["device"]),
+        software=_distinct(trials["software"]),
+        releases=_distinct(trials["petl_bench"]),
     )
 
 
@@ -144,7 +152,7 @@ def _unusual(trials: pd.DataFrame, name: str, by: list[str], size: Callable[[str
     return _series(found, trials)
 
 
-def _series(values: list[str], trials: pd.DataFrame) -> pd.Series:
+def _series(values: Sequence[Any], trials: pd.DataFrame) -> pd.Series:
     import pandas as pd  # here: `list` and `show` load the tables' files, and need no pandas
 
     return pd.Series(values, index=trials.index, dtype=object)
@@ -153,6 +161,7 @@ def _series(values: list[str], trials: pd.DataFrame) -> pd.Series:
 def _add_sources(trials: pd.DataFrame, records: pd.DataFrame) -> None:
     """Add what the trial says whose adapter a trial starts from: its training clips, descriptions, marks and data."""
     trials["source_missing"], trials["source_fields"] = False, "{}"
+    trials["source_environment"] = _series([()] * len(trials), trials)
     started = trials["start_from"] != ""
     if not started.any():
         return
@@ -164,18 +173,38 @@ def _add_sources(trials: pd.DataFrame, records: pd.DataFrame) -> None:
         trials.loc[found, name] = origin[name].tolist()
     pairs = zip(trials.loc[found, "marks"], origin["marks"], strict=True)
     trials.loc[found, "marks"] = [_joined_marks(own, of_source) for own, of_source in pairs]
+    ran_in = _environments(origin.assign(source_environment=_series([()] * len(origin), origin)))
+    trials.loc[found, "source_environment"] = _series(
+        [tuple((f"adaptation's {name}", value) for name, value in each) for each in ran_in], trials.loc[found]
+    )
     of_data = _columns(origin, ["dataset", "dataset_options", "locations"])
     trials.loc[found, "source_fields"] = [json.dumps(_data_fields(*each)) for each in of_data]
 
 
 def _joined_marks(own: str, of_source: str) -> str:
     """Marks of both; not those for the source's own test clips, which say nothing about the target."""
-    return " ".join(sorted({*own.split(), *of_source.split()} - ({"incomplete-coverage"} - set(own.split()))))
+    return " ".join(sorted({*own.split(), *(set(of_source.split()) - _OF_OWN_TEST)}))
 
 
 def _data_fields(dataset: str, options: str, locations: str) -> dict[str, Any]:
     values = {**json.loads(options), **json.loads(locations).get(dataset, {})}
     return {f"{dataset}.{name}": value for name, value in values.items() if value is not None}
+
+
+def _environments(trials: pd.DataFrame) -> list[tuple[tuple[str, str], ...]]:
+    """What each trial ran in, and the adaptation that it starts from: (name, value) of what the records tell."""
+    own = _columns(trials, list(_ENVIRONMENT))
+    return [_environment(values) + source for values, source in zip(own, trials["source_environment"], strict=True)]
+
+
+@cache
+def _environment(values: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
+    """The values that are known, with their names; the processor only if it computed; each library by itself."""
+    known = {name: value for name, value in zip(_ENVIRONMENT.values(), values, strict=True) if isinstance(value, str)}
+    if known.get("device") != "cpu":
+        known.pop("processor", None)
+    libraries = [part.partition(" ")[::2] for part in known.pop("software", "").split(", ") if part]
+    return (*known.items(), *libraries)
 
 
 def _has_several_descriptions(trials: pd.DataFrame) -> pd.Series:

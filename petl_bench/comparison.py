@@ -1,4 +1,4 @@
-"""What a table compares: configurations (rows) on cases (column groups), their labels and their reservations.
+"""What a table compares: configurations (rows) on cases (column groups), their labels and their coverage.
 
 Runs are averaged over seeds only: two trials share a cell only where they differ in nothing but the seed, and in what
 changes no number (processes, threads, how many bad clips are allowed).
@@ -61,6 +61,13 @@ class Configuration:
         }
 
     @cached_property
+    def budget(self) -> float:
+        """How often it trains on every training clip, mean over them; clips that select the epoch are held out."""
+        values = self.training_values
+        held_out = values.get("val_fraction", 0.0) if values.get("select") == "val" else 0.0
+        return float(values.get("epochs", 0) * (1.0 - held_out))
+
+    @cached_property
     def comparable(self) -> Comparable:
         """What rows must share to be ranked together."""
         weights_sha256 = f"{self.weights_sha256} {self.backbone_version}".rstrip()
@@ -84,8 +91,11 @@ class CaseKey:
     selected: str  #: "test" where the epoch was selected on the test clips, which honest numbers never are; else ""
 
 
-#: Backbone, weights, their sha256 (with the backbone's own code, where it has some), unusual views, unusual source files: rows that share them are ranked together.
+#: Backbone, weights, their sha256 (with the backbone's own code, if it has some), unusual views, unusual source files:
+#: rows that share them are ranked together.
 Comparable = tuple[str, str, str, str, str]
+#: Kinds of methods, as the tables of papers group them; rows of one kind are ranked together.
+FAMILIES = ("zero-shot", "parameter-efficient", "full fine-tuning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +116,28 @@ class Run:
     locations: str  #: canonical JSON: plugin -> fields that name files
     source_fields: str  #: JSON: "data set.field" -> value, of the data that its adapter was trained on
     created: str  #: ISO 8601
+    environment: tuple[tuple[str, str], ...]  #: what can change last bits: (name, value) of what its record knows
+
+    @property
+    def trains(self) -> bool:
+        """Whether its method has anything to train."""
+        return self.trainable_params > 0
 
 
 @dataclass
 class Comparison:
     """All runs of one setting, each list ordered by seed, with one run per seed."""
 
+    setting: str
     runs: dict[tuple[Configuration, CaseKey], list[Run]]
     repeated: dict[tuple[Configuration, CaseKey], float]  #: seeds that were run again: the largest difference
     prompts: tuple[str, ...]
     devices: tuple[str, ...]
+    software: tuple[str, ...]  #: the versions of libraries, each as one text
+    releases: tuple[str, ...]  #: the versions of petl-bench
     configurations: list[Configuration] = field(init=False)
     cases: list[CaseKey] = field(init=False)
+    #: What `petl_bench.reservations` has worked out.
     known_marks: dict[tuple[Configuration, CaseKey], tuple[str, ...]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -141,18 +161,50 @@ class Comparison:
         return {place: frozenset([run.seed for run in runs]) for place, runs in self.runs.items()}
 
     def usual_seeds(self, row: Configuration, case: CaseKey) -> frozenset[int]:
-        """The seeds that most rows of this row's group have on a case; the larger set wins a tie."""
+        """The norm of a case for this row's group: the largest set of seeds that one of its rows has.
+
+        Rows that train something count before those that train nothing, then rows with all clips before others. Of sets
+        of one size: the one that most rows have, then the one with smaller seeds.
+        """
         return self._usual_seeds.get((row.comparable, case), frozenset())
 
     @cached_property
     def _usual_seeds(self) -> dict[tuple[Comparable, CaseKey], frozenset[int]]:
-        counts: dict[tuple[Comparable, CaseKey], Counter[frozenset[int]]] = defaultdict(Counter)
-        for (row, case), seeds in self._seeds.items():
-            counts[row.comparable, case][seeds] += 1
-        return {
-            place: max(found, key=lambda seeds: (found[seeds], len(seeds), sorted(seeds, reverse=True)))
-            for place, found in counts.items()
-        }
+        places: dict[tuple[Comparable, CaseKey], list[tuple[tuple[bool, bool], frozenset[int]]]] = defaultdict(list)
+        for (row, case), runs in self.runs.items():
+            standing = (runs[0].trains, not any(map(uncovered, runs)))
+            places[row.comparable, case].append((standing, self.seeds(row, case)))
+        return {place: _largest_set(found) for place, found in places.items()}
+
+    def is_complete(self, row: Configuration, case: CaseKey) -> bool:
+        """Whether a cell has all clips, and at least the seeds that are the norm of its case."""
+        runs = self.of(row, case)
+        return self.seeds(row, case) >= self.usual_seeds(row, case) and not any(map(uncovered, runs))
+
+    def usual_budget(self, row: Configuration, case: CaseKey) -> float:
+        """The largest budget among the complete rows of a case that this row is ranked with, else among all of them."""
+        return self._usual_budgets.get((row.comparable, self.family(row), case), 0.0)
+
+    @cached_property
+    def _usual_budgets(self) -> dict[tuple[Comparable, str, CaseKey], float]:
+        places: dict[tuple[Comparable, str, CaseKey], list[tuple[bool, float]]] = defaultdict(list)
+        for row, case in self.runs:
+            found = self.is_complete(row, case), row.budget
+            places[row.comparable, self.family(row), case].append(found)
+        return {place: max(found)[1] for place, found in places.items()}
+
+    def family(self, row: Configuration) -> str:
+        """By what is trained: nothing, up to half of the backbone, or more."""
+        return self._families[row]
+
+    @cached_property
+    def _families(self) -> dict[Configuration, str]:
+        first: dict[Configuration, Run] = {}
+        for case in self.cases:
+            for row in self.configurations:
+                if row not in first and (runs := self.of(row, case)):
+                    first[row] = runs[0]
+        return {row: _family(run) for row, run in first.items()}
 
     def views(self, row: Configuration, case: CaseKey) -> str:
         """The temporal clips x crops of this row's group on the data set of a case, which one of its rows has."""
@@ -168,6 +220,20 @@ class Comparison:
         for configuration in self.configurations:
             grouped[configuration.comparable].append(configuration)
         return dict(sorted(grouped.items()))
+
+
+def _largest_set(cells: Sequence[tuple[tuple[bool, bool], frozenset[int]]]) -> frozenset[int]:
+    """Of sets of seeds, each with its row's standing: the largest one among the rows of highest standing."""
+    counts = Counter(seeds for _, seeds in cells)
+    highest = max(standing for standing, _ in cells)
+    sets = {seeds for standing, seeds in cells if standing == highest}
+    return max(sets, key=lambda seeds: (len(seeds), counts[seeds], [-seed for seed in sorted(seeds)]))
+
+
+def _family(run: Run) -> str:
+    if not run.trains:
+        return FAMILIES[0]
+    return FAMILIES[1] if run.trainable_params < run.backbone_params / 2 else FAMILIES[2]
 
 
 def _values(thing: Configuration | CaseKey) -> tuple[Any, ...]:
@@ -273,25 +339,7 @@ def text_of(value: Any) -> str:
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-# Reservations
-
-
-def marks_of(comparison: Comparison, row: Configuration, case: CaseKey) -> tuple[str, ...]:
-    """The marks of one cell: those of its records, and those that follow from coverage and seeds."""
-    known = comparison.known_marks
-    if (row, case) not in known:
-        known[row, case] = _marks(comparison, row, case)
-    return known[row, case]
-
-
-def _marks(comparison: Comparison, row: Configuration, case: CaseKey) -> tuple[str, ...]:
-    runs = comparison.of(row, case)
-    marks = {word for run in runs if run.marks for word in run.marks.split()}
-    if any(uncovered(run) for run in runs):
-        marks.add("incomplete-coverage")
-    if runs and comparison.seeds(row, case) != comparison.usual_seeds(row, case):
-        marks.add("partial-seeds")
-    return tuple(sorted(marks))
+# Coverage
 
 
 def uncovered(run: Run) -> str:

@@ -28,6 +28,16 @@ LIBRARIES = (
 )
 
 
+#: Those of them that a trial computes with: another version may change the last bits of a number.
+_COMPUTING = ("torch", "torchvision", "numpy", "av", "decord")
+
+
+def computing_versions() -> str:
+    """The versions of the libraries that trials compute with, as one text."""
+    versions = library_versions()
+    return ", ".join(f"{library} {versions[library]}" for library in _COMPUTING if library in versions)
+
+
 def library_versions() -> dict[str, str]:
     """Installed versions of the libraries that can change a number; what is not installed is left out."""
     versions = {}

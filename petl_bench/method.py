@@ -40,7 +40,8 @@ class Recipe:
 
     A recipe with a backbone wins over one without and over the backbone's own training values; the command
     line over all.
-    `source` says where the values come from (a paper's table, or how they were chosen).
+    `source` says where the values come from (a paper's table, or how they were chosen); `tuned` whether the learning
+    rate was chosen for this method in this setting, and not taken over from another method or setting.
     """
 
     setting: str
@@ -48,6 +49,7 @@ class Recipe:
     training: Mapping[str, Any] = field(default_factory=dict)
     hyper: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
+    tuned: bool = True
 
 
 @dataclass
@@ -143,3 +145,13 @@ def _freezing(attach: Any) -> Any:
         model.train(model.training)
 
     return wrapper
+
+
+def has_tuned_rate(method: type[Method], setting: str, backbone: str, learning_rate: float) -> bool:
+    """Whether a method's recipe gives this learning rate, as tuned; a recipe for the backbone wins over one for all."""
+    found: Recipe | None = None
+    for wanted in (None, backbone):
+        for recipe in method.recipes:
+            if (recipe.setting, recipe.backbone) == (setting, wanted) and "learning_rate" in recipe.training:
+                found = recipe
+    return found is not None and found.tuned and found.training["learning_rate"] == learning_rate

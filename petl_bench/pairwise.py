@@ -27,7 +27,7 @@ class PairwiseTests:
     """
 
     def __init__(self, comparison: Comparison, measures: Sequence[Measure | None], outcomes: Outcomes) -> None:
-        self._comparison, self._measures = comparison, measures
+        self._comparison, self._measures, self.outcomes = comparison, measures, outcomes
         self.statistics = CellStatistics(comparison, outcomes)
 
     def difference(self, column: int, a: Configuration, b: Configuration) -> Difference | None:

@@ -44,7 +44,7 @@ _DEFAULTS = {"locations": {}, **{each.name: each.default for each in fields(Tria
 #: Mappings become canonical JSON text, so that they can be compared and grouped by.
 _MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training", "locations")
 _OF_RECORD = ("trainable_params", "backbone_params", "attempts", "created", "petl_bench")
-_OF_ENVIRONMENT = ("prompt_template", "device")
+_OF_ENVIRONMENT = ("prompt_template", "device", "processor", "software")
 _METRICS, _VALUES = "metrics", "values"
 _SEPARATOR = "\x1f"
 _LAYOUT = [

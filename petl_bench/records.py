@@ -155,6 +155,7 @@ def _coverage(evaluation: EvaluationResult) -> dict[str, int]:
         "found": evaluation.expected - len(evaluation.missing),
         "unreadable": len(evaluation.unreadable),
         "used": len(evaluation.clips),
+        "classes": len(evaluation.classes),
     }
 
 
@@ -329,7 +330,7 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), where the mappings (`hyper_parameters`, `training`,
     `setting_options`, `dataset_options`, `locations`) are canonical JSON text; `metric` and `value`; `marks` (words
     between spaces); `coverage` and `train_clips` (JSON text); `trainable_params`, `backbone_params`, `prompt_template`,
-    `device`, `attempts`, `created`, `petl_bench`.
+    `device`, `processor`, `software`, `attempts`, `created`, `petl_bench`.
 
     The files beside a record are compared with it by their sizes; `petl-bench runs verify` compares everything.
 

@@ -10,8 +10,13 @@ from typing import Any
 
 from petl_bench.comparison import Bundle, CaseKey, Comparison, Configuration, case_labels, row_labels, uncovered
 from petl_bench.prompts import short_text
+from petl_bench.reservations import mixed_environment
+from petl_bench.table import MARKS
 
-RANKS = "Best and second: among rows of one group with the same seeds and without a mark; equal figures share."
+_RANKED_MARKS = "".join(mark.symbol for mark in MARKS.values() if mark.ranked)
+#: What a number that is ranked may carry.
+UNBARRED = f"no mark, or only marks that leave a number ranked ({', '.join(_RANKED_MARKS)})"
+RANKS = f"Best and second: among the complete rows of one group that carry {UNBARRED}; equal figures share."
 TRAINED = "Trained: millions of trained parameters, and percent of the backbone's parameters."
 QUOTED = "Quoted rows are other people's runs: never ranked or averaged with the rows above."
 _SELECTION = {
@@ -28,17 +33,22 @@ _BUDGET = {
 
 
 def usual_seeds(comparison: Comparison) -> tuple[list[int], list[str]]:
-    """The seeds that most cells have, and a note for each other set of seeds."""
+    """The seeds that the numbers are over: the most that are the norm of a case; a note for each other set."""
     sets: dict[frozenset[int], list[str]] = defaultdict(list)
+    norms: Counter[frozenset[int]] = Counter()
     for place, row, case in _named_cells(comparison):
         sets[comparison.seeds(row, case)].append(place)
-    usual = max(sets, key=lambda seeds: (len(sets[seeds]), len(seeds), sorted(seeds)))
+        norms[comparison.usual_seeds(row, case)] += 1
+    usual = max(norms, key=lambda seeds: (len(seeds), norms[seeds], [-seed for seed in sorted(seeds)]))
     others = sorted((sorted(seeds), places) for seeds, places in sets.items() if seeds != usual)
-    return sorted(usual), [f"Seeds {listed(seeds)} only: {listed(places, 6)}." for seeds, places in others]
+    return sorted(usual), [
+        f"Seeds {listed(seeds)}{' only' if len(seeds) < len(usual) else ''}: {listed(places, 6)}."
+        for seeds, places in others
+    ]
 
 
 def seed_notes(comparison: Comparison) -> list[str]:
-    """What mean and spread are over, and which cells have other seeds than most."""
+    """What mean and spread are over, and which cells have other seeds."""
     usual, others = usual_seeds(comparison)
     spread = "mean ± sample standard deviation over seeds" if len(usual) > 1 else "a single run, without spread: seed"
     return [f"Numbers: {spread} {listed(usual)}.", *others]
@@ -66,12 +76,12 @@ def training_notes(comparison: Comparison) -> list[str]:
 
 
 def data_notes(comparison: Comparison, bundles: Sequence[Bundle]) -> list[str]:
-    """What each group of columns stands for, which clips were not used, which runs were repeated, on what device."""
+    """What each group of columns stands for, unused clips, repeated runs, devices and versions."""
     return [
         *map(_data_note, bundles),
         *_coverage_notes(comparison),
         *_repetition_notes(comparison),
-        *[f"Device: {device}" for device in comparison.devices],
+        *_environment_notes(comparison),
     ]
 
 
@@ -201,6 +211,22 @@ def _coverage_notes(comparison: Comparison) -> list[str]:
     for (text, case), some in rows.items():
         places[text, tuple(some)].append(labels[case])
     return [f"Coverage of {listed(of, 6)}: {text} [{listed(some, 6)}]." for (text, some), of in places.items()]
+
+
+def _environment_notes(comparison: Comparison) -> list[str]:
+    """Devices and versions, and the numbers whose seeds differ in them."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for place, row, case in _named_cells(comparison):
+        differing = mixed_environment(comparison.of(row, case))
+        for name, values in differing.items():
+            places[f"{name} {' / '.join(values)}"].append(place)
+    several = comparison.releases if len(comparison.releases) > 1 else ()
+    return [
+        *[f"Device: {device}" for device in comparison.devices],
+        *[f"Software: {versions}" for versions in comparison.software],
+        *([f"Versions of petl-bench: {listed(several)}."] if several else []),
+        *[f"Seeds of one number differ in {what}: {listed(some, 6)}." for what, some in places.items()],
+    ]
 
 
 def _repetition_notes(comparison: Comparison) -> list[str]:

@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from petl_bench.cell_statistics import Measure
-from petl_bench.comparison import CaseKey, Comparison, Configuration, Run, marks_of, row_labels, scored
+from petl_bench.chance import guesses_of, is_at_chance
+from petl_bench.comparison import FAMILIES, CaseKey, Comparison, Configuration, Run, row_labels, scored
 from petl_bench.errors import UsageError
 from petl_bench.pairwise import PairwiseTests
+from petl_bench.reservations import marks_of
 from petl_bench.statistics import Summary, summarise
-from petl_bench.table import Cell, Column, Row, RowGroup, ranked
+from petl_bench.table import Cell, Column, Row, RowGroup, barring, ranked
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.evidence import Evidence, Outcomes
 
 #: What a published number is of: data set, shots (0: all clips, or not said), metric.
 Published = tuple[str, int, str]
@@ -44,8 +46,7 @@ class Compared:
     spots: list[Spot]
 
 
-#: Kinds of methods, as the tables of papers group them.
-FAMILIES = ("zero-shot", "parameter-efficient", "full fine-tuning")
+AT_CHANCE = "at-chance"
 NOT_RUN = Cell(origin="absent", source="not run")
 
 
@@ -148,7 +149,14 @@ def run_groups(comparison: Comparison, spots: Sequence[Spot], evidence: Evidence
     the best of their column and group share a sign with it (corrected for all pairs and columns of the table).
     """
     groups = [
-        RankedRows(weights_title(comparison, rows), family, spots, rows, labels)
+        RankedRows(
+            weights_title(comparison, rows),
+            family,
+            spots,
+            rows,
+            labels,
+            [cells_of(comparison, spots, row, evidence.outcomes) for row in rows],
+        )
         for family, rows, labels in _families(comparison)
     ]
     add_statistics(groups, comparison, evidence)
@@ -168,22 +176,35 @@ def _families(comparison: Comparison) -> Iterable[tuple[str, list[Configuration]
         labels = row_labels(rows)
         families: dict[str, list[Configuration]] = defaultdict(list)
         for row in rows:
-            families[_family(comparison, row)].append(row)
+            families[comparison.family(row)].append(row)
         for family in FAMILIES:
             if family in families:
                 yield family, families[family], labels
 
 
-def _family(comparison: Comparison, row: Configuration) -> str:
-    """By what is trained: nothing, up to half of the backbone, or more."""
-    run = next(runs[0] for case in comparison.cases if (runs := comparison.of(row, case)))
-    if run.trainable_params == 0:
-        return FAMILIES[0]
-    return FAMILIES[1] if run.trainable_params < run.backbone_params / 2 else FAMILIES[2]
+def cells_of(
+    comparison: Comparison, spots: Sequence[Spot], row: Configuration, outcomes: Outcomes | None
+) -> list[Cell]:
+    """What a row shows in each column, marked where it is at chance: the accuracy, or one side of a harmonic mean."""
+    cells = [spot.cell(row) for spot in spots]
+    at_chance = set()
+    for spot, cell in zip(spots, cells, strict=True):
+        if spot.measure is None or len(spot.measure.sides) > 1 or not isinstance(cell.value, float):
+            continue
+        (side,) = spot.measure.sides
+        guesses = guesses_of(comparison, row, side, outcomes)
+        if guesses is not None and is_at_chance(cell.value, guesses):
+            at_chance.add(side)
+    return [
+        replace(cell, marks=tuple(sorted({*cell.marks, AT_CHANCE})))
+        if spot.measure is not None and cell.value is not None and at_chance.intersection(spot.measure.sides)
+        else cell
+        for spot, cell in zip(spots, cells, strict=True)
+    ]
 
 
 class RankedRows:
-    """Rows under a common title while their cells are worked out; `cells[spot][row]`."""
+    """Rows under a common title while their cells are worked out; `cells[spot][row]`, made of one list per row."""
 
     def __init__(
         self,
@@ -192,12 +213,13 @@ class RankedRows:
         spots: Sequence[Spot],
         rows: Sequence[Configuration],
         labels: Mapping[Configuration, str],
+        cells: Sequence[Sequence[Cell]],
     ) -> None:
         self.title, self.section = title, section
         self.spots, self.rows, self.labels = spots, rows, labels
-        down = [[spot.cell(row) for row in rows] for spot in spots]
+        down = [list(column) for column in zip(*cells, strict=True)]
         self.cells = [
-            ranked(cells, spot.column) if spot.ranked else cells for cells, spot in zip(down, spots, strict=True)
+            ranked(column, spot.column) if spot.ranked else column for column, spot in zip(down, spots, strict=True)
         ]
 
     def change(self, spot: int, row: int, **values: Any) -> None:
@@ -236,7 +258,8 @@ def _mark_alike(group: RankedRows, index: int, tests: PairwiseTests) -> None:
     if best is None:
         return
     cells = group.cells[index]
-    rivals = [at for at, cell in enumerate(cells) if cell.value is not None and cell.marks == cells[best].marks]
+    bars = barring(cells[best].marks)
+    rivals = [at for at, cell in enumerate(cells) if cell.value is not None and barring(cell.marks) == bars]
     alike = [at for at in rivals if at != best and not tests.are_told_apart(index, group.rows[best], group.rows[at])]
     for at in [best, *alike] if alike else []:
         group.change(index, at, alike=True)

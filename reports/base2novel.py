@@ -33,9 +33,9 @@ class BaseToNovelTable(TableSource):
     """Base-to-novel generalisation: base and novel top-1 and their harmonic mean, mean and spread over seeds.
 
     A row is a method with its hyper-parameters, training options, backbone and weights; rows are ranked where they
-    share backbone, weights, views and seeds, and carry no mark. The harmonic mean is that of the mean base and the mean
-    novel accuracy. Quoted: Table 2 of the MSTA paper (CVPR 2025) and Table 1 of FROSTER's README (ICLR 2024), which has
-    Open-VCLIP too, for their data sets, 16 shots, split 1.
+    share backbone, weights and views, and carry no mark that bars them (docs/marks.md). The harmonic mean is that of
+    the mean base and the mean novel accuracy. Quoted: Table 2 of the MSTA paper (CVPR 2025) and Table 1 of FROSTER's
+    README (ICLR 2024), which has Open-VCLIP too, for their data sets, 16 shots, split 1.
     """
 
     def published(self) -> pd.DataFrame:

@@ -255,8 +255,26 @@ class _Accuracies:
         if len(runs.drop_duplicates(["training", "weights_sha256", "setting_options", "manifest_sha256"])) > 1:
             return Cell(origin="absent", source="there are runs of several kinds; see the table zero_shot")
         splits = summarise([float(part["value"].mean()) for _, part in runs.groupby("split")])
-        marks = tuple(sorted({word for marks in runs["marks"] for word in marks.split()}))
-        return Cell(splits.mean, splits.std, splits.n, marks=marks, trials=tuple(runs["trial"]))
+        marks = {word for marks in runs["marks"] for word in marks.split()} | self._lacking(row.backbone, runs)
+        return Cell(splits.mean, splits.std, splits.n, marks=tuple(sorted(marks)), trials=tuple(runs["trial"]))
+
+    def _lacking(self, backbone: str, runs: pd.DataFrame) -> set[str]:
+        """The mark of a number that lacks splits, or seeds on them, which another number of the backbone has."""
+        others = [_places(some) for (_, _, of), some in self.found.items() if of == backbone and _trains(some)]
+        norm = max(others, key=lambda places: (len({split for split, _ in places}), len(places)), default=frozenset())
+        own = _places(runs)
+        if own >= norm:
+            return set()
+        return {"partial-seeds" if {split for split, _ in own} >= {split for split, _ in norm} else "partial-splits"}
+
+
+def _places(runs: pd.DataFrame) -> frozenset[tuple[str, int]]:
+    """The splits and seeds of some runs."""
+    return frozenset(zip(runs["split"], runs["seed"], strict=True))
+
+
+def _trains(runs: pd.DataFrame) -> bool:
+    return bool((runs["trainable_params"] > 0).any())
 
 
 # Rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,13 +15,13 @@ from petl_bench.comparison import Bundle, CaseKey, Comparison, Configuration, bu
 from petl_bench.figure import Axis, Figure, Point, Series, joined
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
-from petl_bench.table import Cell, Column, Table, TableSource
+from petl_bench.table import Cell, Column, Table, TableSource, mark_of
 from petl_bench.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.evidence import Evidence, Outcomes
 
 SETTING = "few_shot"
 _PUBLISHED_TABLE, _PUBLISHED_SPLIT = "3", "1"
@@ -37,8 +38,9 @@ class FewShotTable(TableSource):
     """Few-shot recognition: top-1 for each data set and number of shots K, mean and spread over seeds.
 
     A data set's numbers of shots stand side by side; another split, other files or other options of a data set are a
-    group of columns of their own. Rows are ranked where they share backbone, weights, views and seeds, and carry no
-    mark. Quoted: Table 3 of the MSTA paper (CVPR 2025), for its data sets, 2, 4, 8 and 16 shots, split 1.
+    group of columns of their own. Rows are ranked where they share backbone, weights and views, and carry no mark that
+    bars them (docs/marks.md). Quoted: Table 3 of the MSTA paper (CVPR 2025), for its data sets, 2, 4, 8 and 16 shots,
+    split 1.
     """
 
     def published(self) -> pd.DataFrame:
@@ -89,6 +91,7 @@ class FewShotTable(TableSource):
         quoted = any(series.origin == "quoted" for panel in panels for series in panel.series)
         notes = [
             *table_notes.seed_notes(comparison),
+            *_mark_notes(comparison, found, evidence.outcomes),
             *table_notes.data_notes(comparison, found),
             *([f"{_QUOTED} Drawn: its {_DRAWN} rows."] if quoted else []),
         ]
@@ -139,6 +142,23 @@ def _picture(
         y=Axis("Top-1 (%)"),
         series=tuple(replace(series, line=True) for series in (*here, *quoted) if series.points),
     )
+
+
+def _mark_notes(comparison: Comparison, found: Sequence[Bundle], outcomes: Outcomes | None) -> list[str]:
+    """What qualifies points of the picture, and which ones."""
+    points: dict[str, list[str]] = defaultdict(list)
+    for rows in comparison.groups().values():
+        labels = row_labels(rows)
+        for bundle in found:
+            spots = _by_shots(comparison, bundle)
+            for row in rows:
+                for spot, cell in zip(spots, table_parts.cells_of(comparison, spots, row, outcomes), strict=True):
+                    for word in cell.marks:
+                        points[word].append(f"{labels[row]} {spot.column.group} {spot.column.label}")
+    return [
+        f"{mark.symbol}: {mark.meaning}: {table_notes.listed(points[mark.word], 6)}."
+        for mark in map(mark_of, sorted(points))
+    ]
 
 
 def _points(label: str, shots: Sequence[int], cells: Sequence[Cell]) -> tuple[Point, ...]:

@@ -34,8 +34,8 @@ _QUOTED = (
 class FullySupervisedTable(TableSource):
     """Fully-supervised recognition: trained parameters, top-1 and top-5, mean and spread over seeds.
 
-    Rows are ranked where they share backbone, weights, views and seeds, and carry no mark. Quoted: Table 5 of the MSTA
-    paper (CVPR 2025), for Kinetics-400.
+    Rows are ranked where they share backbone, weights and views, and carry no mark that bars them (docs/marks.md).
+    Quoted: Table 5 of the MSTA paper (CVPR 2025), for Kinetics-400.
     """
 
     def published(self) -> pd.DataFrame:

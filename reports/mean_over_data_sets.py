@@ -19,10 +19,10 @@ from petl_bench.comparison import (
     Run,
     case_labels,
     differences_in,
-    marks_of,
     text_of,
 )
 from petl_bench.errors import UsageError
+from petl_bench.reservations import marks_of
 from petl_bench.statistics import Summary, harmonic_mean_over_seeds, summarise
 from petl_bench.table import Cell, Column, RowGroup
 from petl_bench.table_parts import NOT_RUN, Published, RankedRows, Spot
@@ -193,6 +193,7 @@ def run_groups(
             columns,
             study.rows,
             study.labels,
+            [table_parts.cells_of(comparison, columns, row, evidence.outcomes) for row in study.rows],
         )
         for study, columns in found
     ]

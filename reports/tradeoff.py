@@ -13,19 +13,20 @@ import petl_bench as pb
 from petl_bench import table_notes, table_parts
 from petl_bench.cell_statistics import CellStatistics, Measure, Place
 from petl_bench.compare_records import compare
-from petl_bench.comparison import CaseKey, Comparison, Configuration, bundles, case_labels, marks_of, row_labels
+from petl_bench.comparison import CaseKey, Comparison, Configuration, bundles, case_labels, row_labels
 from petl_bench.errors import UsageError
 from petl_bench.figure import Axis, Figure, Point, Series, joined, pareto_front
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
+from petl_bench.reservations import marks_of
 from petl_bench.statistics import Summary, harmonic_mean, harmonic_mean_over_seeds, summarise
-from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource, mark_of, symbols
+from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource, barring, mark_of, symbols
 from petl_bench.table_parts import Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.evidence import Evidence, Outcomes
 
 SETTING = "base2novel"
 METRICS = ("base_top1", "novel_top1")
@@ -39,7 +40,7 @@ _OVER_DATA = (
 )
 _FRONT = (
     "Front: no other row with the same backbone and data is better with as many trained parameters, or as good with "
-    "fewer; only rows without a mark are compared."
+    "fewer; only rows that may be ranked are compared."
 )
 _SEVERAL = "Tests: Holm's correction is made for each backbone and protocol."
 _STD = "Error bars: ± sample standard deviation over seeds."
@@ -90,9 +91,9 @@ class TradeOffTable(TableSource):
     """What a better harmonic mean costs: trained parameters against base-to-novel accuracy, with the Pareto front.
 
     As a picture (`--format pdf`, `svg`, `png`) and as a table. Backbones, protocols and numbers of shots are groups, or
-    panels, of their own; within one, only the data sets count that all rows have. The front is that of the rows without
-    a mark. Quoted: Table 2 of the MSTA paper (CVPR 2025), over the same data sets; in the picture, only its rows that
-    train nothing, as no other parameter counts are published for it.
+    panels, of their own; within one, only the data sets count that all rows have. The front is that of the rows that
+    may be ranked. Quoted: Table 2 of the MSTA paper (CVPR 2025), over the same data sets; in the picture, only its rows
+    that train nothing, as no other parameter counts are published for it.
     """
 
     def published(self) -> pd.DataFrame:
@@ -102,7 +103,7 @@ class TradeOffTable(TableSource):
     def build(self, evidence: Evidence) -> Table:
         """The table of all base2novel records. Raises UsageError where there are none."""
         comparison, panels, left_out = _compared(evidence)
-        spots = [_spots(panel.comparison) for panel in panels]
+        spots = [_spots(panel.comparison, evidence.outcomes) for panel in panels]
         groups = [_run_groups(panel, own, evidence) for panel, own in zip(panels, spots, strict=True)]
         quoted = list(dict.fromkeys(group for panel in panels for group in _quoted_groups(panel)))
         return Table(
@@ -130,11 +131,16 @@ class TradeOffTable(TableSource):
         """One panel for each group of rows. Raises UsageError where there are no base2novel records."""
         _, panels, left_out = _compared(evidence)
         pictures = [_picture(panel, evidence) for panel in panels]
-        marks = {mark for panel in panels for row in panel.labels for mark in _marks(panel.comparison, row)}
+        marks = {
+            mark
+            for panel in panels
+            for row in panel.labels
+            for mark in _shown(panel.comparison, row, evidence.outcomes).marks
+        }
         notes = (
             _OVER_DATA,
             _STD if evidence.outcomes is None else _INTERVAL,
-            "Pareto front: of the runs here without a mark.",
+            "Pareto front: of the runs here that may be ranked.",
             _ZERO,
             *[f"{mark.symbol}: {mark.meaning}." for mark in map(mark_of, sorted(marks))],
             *left_out,
@@ -256,21 +262,28 @@ def _harmonic_mean(comparison: Comparison) -> Spot:
     return _mean(comparison, "HM", harmonic_mean_over_seeds, ("base", "novel"))
 
 
-def _spots(comparison: Comparison) -> list[Spot]:
-    front = _front(comparison)
-
-    def on_front(row: Configuration) -> Cell:
-        if _marks(comparison, row):
-            return Cell(origin="absent", source="carries a mark")
-        return Cell("yes" if _stand(comparison, row) in front else "no")
-
+def _means(comparison: Comparison) -> list[Spot]:
     return [
-        table_parts.trained(comparison)[0],
         _mean(comparison, "Base", lambda base, _: summarise(base), ("base",)),
         _mean(comparison, "Novel", lambda _, novel: summarise(novel), ("novel",)),
         _harmonic_mean(comparison),
-        Spot(Column("Front"), on_front),
     ]
+
+
+def _shown(comparison: Comparison, row: Configuration, outcomes: Outcomes | None) -> Cell:
+    """The harmonic mean of a row with all of its marks."""
+    return table_parts.cells_of(comparison, _means(comparison), row, outcomes)[-1]
+
+
+def _spots(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]:
+    front = _front(comparison, outcomes)
+
+    def on_front(row: Configuration) -> Cell:
+        if barring(_shown(comparison, row, outcomes).marks):
+            return Cell(origin="absent", source="carries a mark that keeps it from being ranked")
+        return Cell("yes" if _stand(comparison, row) in front else "no")
+
+    return [table_parts.trained(comparison)[0], *_means(comparison), Spot(Column("Front"), on_front)]
 
 
 def _stand(comparison: Comparison, row: Configuration) -> tuple[float, float]:
@@ -281,9 +294,10 @@ def _stand(comparison: Comparison, row: Configuration) -> tuple[float, float]:
     return trained / 1e6, value
 
 
-def _front(comparison: Comparison) -> tuple[tuple[float, float], ...]:
-    """The Pareto front of the rows that carry no mark."""
-    return pareto_front(_stand(comparison, row) for row in comparison.configurations if not _marks(comparison, row))
+def _front(comparison: Comparison, outcomes: Outcomes | None) -> tuple[tuple[float, float], ...]:
+    """The Pareto front of the rows that may be ranked."""
+    fit = [row for row in comparison.configurations if not barring(_shown(comparison, row, outcomes).marks)]
+    return pareto_front(_stand(comparison, row) for row in fit)
 
 
 # What is quoted
@@ -340,17 +354,16 @@ def _picture(panel: _Panel, evidence: Evidence) -> Figure:
         x=Axis("Trained parameters (millions)", logarithmic=True),
         y=Axis("Harmonic mean of base and novel top-1 (%)"),
         series=(*[Series(method, tuple(points)) for method, points in methods.items()], *quoted),
-        front=_front(panel.comparison) or None,
+        front=_front(panel.comparison, evidence.outcomes) or None,
         name_points=True,
     )
 
 
 def _point(panel: _Panel, row: Configuration, evidence: Evidence) -> Point:
     x, y = _stand(panel.comparison, row)
-    spot, marks = _harmonic_mean(panel.comparison), _marks(panel.comparison, row)
-    cell = spot.cell(row)
+    spot, cell = _harmonic_mean(panel.comparison), _shown(panel.comparison, row, evidence.outcomes)
     y_range = None if cell.std is None else (y - cell.std, y + cell.std)
     if evidence.outcomes is not None and spot.measure is not None:
         y_range = CellStatistics(panel.comparison, evidence.outcomes).interval(row, spot.measure)
-    label = f"{panel.labels[row]} [{symbols(marks)}]" if marks else panel.labels[row]
+    label = f"{panel.labels[row]} [{symbols(cell.marks)}]" if cell.marks else panel.labels[row]
     return Point(x, y, label, y_range, cell.trials)

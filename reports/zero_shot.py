@@ -13,9 +13,10 @@ import petl_bench as pb
 from petl_bench import table_notes, table_parts
 from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
-from petl_bench.comparison import Bundle, CaseKey, Comparable, Comparison, Configuration, bundles, marks_of, row_labels
+from petl_bench.comparison import Bundle, CaseKey, Comparable, Comparison, Configuration, bundles, row_labels
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import published_numbers
+from petl_bench.reservations import marks_of
 from petl_bench.statistics import summarise
 from petl_bench.table import Cell, Column, Table, TableSource
 from petl_bench.table_parts import NOT_RUN, Compared, Published, Spot
@@ -30,7 +31,8 @@ SETTING = "zero_shot_transfer"
 _PART, _NOVEL_HALF = "target", "target-novel"
 _PUBLISHED_TABLE, _PUBLISHED_SOURCE = "4", "k400"
 _RANKS = (
-    "Best and second: among rows of one group with the same splits and seeds and without a mark; equal figures share."
+    "Best and second: among the rows of one group with all splits and seeds that carry "
+    f"{table_notes.UNBARRED}; equal figures share."
 )
 _QUOTED = (
     f"{table_notes.QUOTED} Table 4: mean ± standard deviation over three splits (K600: three sets of 160 classes); "
@@ -43,8 +45,9 @@ class ZeroShotTable(TableSource):
     """Zero-shot transfer: top-1 on every target, mean and spread over its test splits.
 
     A split's number is the mean over the seeds of the adaptation; a target with one split shows the spread over seeds,
-    and says so. Rows are ranked where they share backbone, weights, views, source files, splits and seeds, and carry no
-    mark. Quoted: Table 4 of the MSTA paper (CVPR 2025), for its targets, where the source is Kinetics-400.
+    and says so. Rows are ranked where they share backbone, weights, views and source files, have the splits and
+    seeds of the complete rows, and carry no mark that bars them. Quoted: Table 4 of the MSTA paper (CVPR 2025), for its
+    targets, where the source is Kinetics-400.
     """
 
     def published(self) -> pd.DataFrame:
@@ -99,7 +102,10 @@ class _Targets:
         return tuple(case for case in bundle.cases if self.comparison.of(row, case))
 
     def is_usual(self, row: Configuration, bundle: Bundle) -> bool:
-        """Whether a row has the splits that most rows of its group have; the larger set wins a tie."""
+        """Whether a row has the splits that are the norm of its group: the most that one of its rows has.
+
+        Of sets of one size, the one that most rows have, then the one with smaller splits.
+        """
         return self.cases(row, bundle) == self._usual[row.comparable, bundle]
 
     @cached_property
@@ -110,7 +116,7 @@ class _Targets:
                 if cases := self.cases(row, bundle):
                     counts[row.comparable, bundle][cases] += 1
         return {
-            place: max(found, key=lambda cases: (found[cases], len(cases), [case.split for case in cases]))
+            place: min(found, key=lambda cases: (-len(cases), -found[cases], [case.split for case in cases]))
             for place, found in counts.items()
         }
 
@@ -170,7 +176,7 @@ def _over_splits(targets: _Targets, bundle: Bundle) -> Callable[[Configuration],
 
 
 def _number_notes(targets: _Targets) -> list[str]:
-    """What mean and spread are over; which cells have other splits or seeds than most."""
+    """What mean and spread are over; which cells have other splits or seeds than the complete ones."""
     seeds, others = table_notes.usual_seeds(targets.comparison)
     several = [bundle for bundle in targets.bundles if len(bundle.cases) > 1]
     single = [bundle for bundle in targets.bundles if len(bundle.cases) == 1]

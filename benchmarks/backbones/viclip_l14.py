@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import petl_bench as pb
-from petl_bench.benchmarks.backbones.viclip_b16 import INTERNVID, PAGE
+from petl_bench.benchmarks.backbones.viclip_b16 import INTERNVID, PAGE, readme
 
 _LICENCE = "not stated beside the file; the code is Apache-2.0"
-_README = "(ViCLIP's README)"
 
 
-def _linked(data: str, expected: str = "") -> pb.PublishedWeights:
+def _linked(data: str, figures: str = "", note: str = "") -> pb.PublishedWeights:
     return pb.PublishedWeights(
-        file=f"ViCLIP-L_{data}.pth", where=f"linked from {PAGE}", licence=_LICENCE, expected=expected
+        file=f"ViCLIP-L_{data}.pth",
+        where=f"linked from {PAGE}",
+        licence=_LICENCE,
+        note=note,
+        expected=(readme(figures),) if figures else (),
     )
 
 
@@ -34,12 +37,12 @@ class ViCLIPL14(pb.Backbone):
             file="ViClip-InternVid-10M-FLT.pth",
             where="Hugging Face OpenGVLab/ViCLIP: --weights hf:OpenGVLab/ViCLIP/ViClip-InternVid-10M-FLT.pth",
             licence=_LICENCE,
-            expected=f"zero-shot top-1 K400 64.80, K600 62.20, K700 54.30 {_README}",
+            expected=(readme("zero-shot top-1 K400 64.80, K600 62.20, K700 54.30"),),
         ),
-        _linked("InternVid-FLT-10M", "the same weights, under another spelling that is in use"),
-        _linked("InternVid-DIV-10M", f"zero-shot top-1 K400 63.00, K600 60.68, K700 52.50 {_README}"),
+        _linked("InternVid-FLT-10M", note="the same weights, under another spelling that is in use"),
+        _linked("InternVid-DIV-10M", "zero-shot top-1 K400 63.00, K600 60.68, K700 52.50"),
         _linked("InternVid-10M"),
         _linked("InternVid-50M"),
-        _linked("InternVid-200M", f"zero-shot top-1 K400 59.80, K600 57.80, K700 49.30 {_README}"),
-        _linked("WebVid-10M", f"zero-shot top-1 K400 59.88, K600 58.66, K700 50.23 {_README}"),
+        _linked("InternVid-200M", "zero-shot top-1 K400 59.80, K600 57.80, K700 49.30"),
+        _linked("WebVid-10M", "zero-shot top-1 K400 59.88, K600 58.66, K700 50.23"),
     )

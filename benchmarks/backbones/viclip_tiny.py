@@ -33,6 +33,7 @@ class ViCLIPTiny(pb.Backbone):
     """
 
     config = pb.ViCLIPConfig(**_RECORD["config"], token_ids=tuple(_RECORD["token_ids"]))
+    demonstration_of = "motion"
     mean = (_RECORD["mean"],) * 3
     std = (_RECORD["std"],) * 3
     # One thread: the model is too small for more, and a trial's last bits then do not depend on how many run at once.

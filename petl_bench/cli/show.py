@@ -113,8 +113,11 @@ def _facts(plugin: Any) -> Iterator[str]:
         for weights in published:
             yield f"  {weights.file}"
             yield f"      where: {weights.where}; licence: {weights.licence}"
-            if weights.expected:
-                yield f"      expected: {weights.expected}"
+            if weights.note:
+                yield f"      {weights.note}"
+            for expectation in weights.expected:
+                yield f"      expected: {expectation.figures} ({expectation.source})"
+                yield f"          protocol: {expectation.protocol}"
     for label in ("settings", "backbones", "metrics"):
         if isinstance(values := getattr(plugin, label, None), (tuple, list)) and values:
             yield ""
@@ -130,6 +133,8 @@ def _facts(plugin: Any) -> Iterator[str]:
         yield f"Recipe for {where}: {values}"
         if recipe.source:
             yield f"      source: {recipe.source}"
+        if recipe.training.get("learning_rate") and not recipe.tuned:
+            yield "      numbers with this learning rate carry the mark untuned-rate"
 
 
 def _paper(paper: Any, kind: str) -> Iterator[str]:

@@ -48,12 +48,16 @@ _TEMPLATES = {
 
 @dataclass(frozen=True)
 class Descriptions:
-    """Sentences by kind and class, of the kinds asked for. `notes`: irregularities; `files`: name to sha256."""
+    """Sentences by kind and class, of the kinds asked for. `notes`: irregularities; `files`: name to sha256.
+
+    `from_templates`: they were made from the class names alone.
+    """
 
     sentences: Mapping[str, Mapping[str, list[str]]]
     source: str
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    from_templates: bool = False
 
     @property
     def spatial(self) -> Mapping[str, list[str]]:
@@ -108,6 +112,7 @@ def descriptions_for(
         return Descriptions(
             {kind: template_descriptions(classes, kind, count) for kind in kinds},
             source="templates: sentences made from the class names alone, which add no knowledge of the classes",
+            from_templates=True,
         )
     sentences = {kind: {name: list(own[name][kind]) for name in classes} for kind in kinds}
     return _picked(sentences, count, f"the descriptions of {dataset.name}", {})

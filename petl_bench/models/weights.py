@@ -80,9 +80,7 @@ def _sha256(path: Path, size: int, changed_ns: int) -> str:
 
 def found_weights(backbone: type[Backbone]) -> Path | None:
     """The published file that "auto" finds for a backbone without packaged weights; None where there is none."""
-    places = (
-        directory / published.file for directory in weights_directories() for published in backbone.published
-    )
+    places = (directory / published.file for directory in weights_directories() for published in backbone.published)
     return next((path for path in places if path.is_file()), None)
 
 

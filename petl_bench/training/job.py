@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,19 +14,20 @@ import torch
 
 from petl_bench.data.clip_cache import ClipCache
 from petl_bench.data.clip_preparation import Recipe as ClipRecipe
-from petl_bench.data.descriptions import described
+from petl_bench.data.descriptions import Descriptions, described
 from petl_bench.data.known_manifests import is_current, known_manifest, new_manifest
 from petl_bench.data.layout import canonical
 from petl_bench.data.loading import ClipLoader
 from petl_bench.data.manifest import Manifest
 from petl_bench.dataset import Dataset, Sample
-from petl_bench.environment import describe_machine
+from petl_bench.environment import computing_versions, describe_machine
 from petl_bench.errors import DataError, TrialError, TrialStopped
 from petl_bench.method import Method
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.models.sites import untouched
 from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.reservations import is_demonstration, is_untuned
 from petl_bench.setting import Setting, Task
 from petl_bench.training.checkpoint import load_adapter
 from petl_bench.training.compilation import compile_video
@@ -57,6 +59,7 @@ class Job:
     loader: ClipLoader
     notes: list[str]
     encoded: Remembered
+    descriptions: Descriptions | None  #: those that the method's loss reads
     stop: Stop = go_on
     team: Team = field(default_factory=Team)  #: the processes that share the trial, once they have met
 
@@ -84,7 +87,7 @@ class Job:
         setting = SETTINGS.get(trial.setting)(**trial.setting_options)
         method = METHODS.get(trial.method)(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
         manifest, task = _data(trial, dataset, setting, places)
-        _check_descriptions(trial, method, dataset, task, manifest)
+        descriptions = _checked_descriptions(trial, method, dataset, task, manifest)
         model = create_model(trial.backbone, weights=_weights(trial, places))
         backbone_params = sum(parameter.numel() for parameter in model.parameters())
         method.attach(model)
@@ -116,6 +119,7 @@ class Job:
             loader=_loader(trial, places, options, dataset, manifest, task, seat, pin=device.type == "cuda"),
             notes=notes,
             encoded=Remembered(keep=options.select != "last" and untouched(model.video)),
+            descriptions=descriptions,
             stop=stop,
         )
 
@@ -150,17 +154,46 @@ class Job:
         return [listed.get(clip) or self.dataset.group_of(clip) for clip in clips]
 
     def marks(self, evaluations: dict[str, EvaluationResult]) -> list[str]:
-        marks = []
-        if self.trial.weights == "random":
-            marks.append("random-weights")
-        if self.options.select == "best-on-test":
-            marks.append("best-on-test")
-        if any(result.missing or result.unreadable for result in evaluations.values()) or self.missing(self.task.train):
-            marks.append("incomplete-coverage")
-        return marks
+        """What qualifies the trial's numbers, as words of `petl_bench.table.MARKS`, sorted."""
+        trial, trains = self.trial, self._trains
+        unscored = any(result.missing or result.unreadable for result in evaluations.values())
+        untuned = is_untuned(trial.method, trial.setting, trial.backbone, self.options.learning_rate)
+        holding = {
+            "random-weights": trial.weights == "random",
+            "best-on-test": self.options.select == "best-on-test",
+            "incomplete-coverage": unscored or bool(self.missing(self.task.train)),
+            "demonstration": is_demonstration(trial.backbone, trial.weights, trial.dataset),
+            "fewer-shots": trains and self._lacks_shots(),
+            "shared-recordings": bool(self._shared_recordings()),
+            "template-descriptions": self.descriptions is not None and self.descriptions.from_templates,
+            "untuned-rate": trains and untuned,
+        }
+        return sorted(word for word, holds in holding.items() if holds)
+
+    def _lacks_shots(self) -> bool:
+        """Whether a class has fewer training clips than the shots that are asked for."""
+        counts = Counter(sample.label for sample in self.task.train)
+        return any(counts[label] < (self.trial.shots or 0) for label in range(len(self.task.train_classes)))
+
+    def _shared_recordings(self) -> list[str]:
+        """The test clips that were cut from a recording of which clips trained too."""
+        if not self._trains:
+            return []
+        trained = set(self.groups([sample.clip for sample in self.task.train]))
+        tested = list(dict.fromkeys(sample.clip for each in self.task.evaluations for sample in each.samples))
+        return [clip for clip, group in zip(tested, self.groups(tested), strict=True) if group in trained]
+
+    @property
+    def _trains(self) -> bool:
+        return self.options.epochs > 0 and bool(self.task.train) and trainable_parameters(self.model) > 0
 
     def remarks(self) -> list[str]:
-        """What was odd about clips that were read, in one note."""
+        """What was odd about clips that were read, in one note; and which test clips share recordings with training."""
+        shared = self._shared_recordings()
+        sides = "test clips were cut from recordings of which clips trained too; the first:"
+        return [*self._odd_clips(), *([f"{len(shared)} {sides} {shared[0]}"] if shared else [])]
+
+    def _odd_clips(self) -> list[str]:
         remarks = sorted(self.loader.remarks.items())
         if not remarks:
             return []
@@ -170,7 +203,8 @@ class Job:
     def environment(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         prompt = {"prompt_template": str(self.dataset.prompts)}
-        return {**describe_machine(), **prompt, "device": name, "threads": torch.get_num_threads()}
+        used = {**prompt, "device": name, "threads": torch.get_num_threads()}
+        return {**describe_machine(), "software": computing_versions(), **used}
 
 
 def resolve_device(name: str, seat: Seat) -> torch.device:
@@ -227,11 +261,15 @@ def _classes(task: Task) -> list[str]:
     return list(dict.fromkeys([*task.train_classes, *chain(*(one.classes for one in task.evaluations))]))
 
 
-def _check_descriptions(trial: Trial, method: Method, dataset: Dataset, task: Task, manifest: Manifest) -> None:
+def _checked_descriptions(
+    trial: Trial, method: Method, dataset: Dataset, task: Task, manifest: Manifest
+) -> Descriptions | None:
+    """The descriptions that the method's loss reads. Raises DataError where they are others than those planned."""
     found = described(method, dataset, task, manifest.annotations)
     sha256 = "" if found is None else found.sha256
     if sha256 != trial.descriptions_sha256:
         raise _changed("the descriptions", sha256, trial.descriptions_sha256)
+    return found
 
 
 def _changed(what: str, now: str, planned: str) -> DataError:

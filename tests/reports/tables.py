@@ -38,6 +38,11 @@ def cell_of(table: Table, row: str, group: str, label: str) -> Cell:
     return rows_of(table)[row].cells[index]
 
 
+def marks_besides(cell: Cell) -> tuple[str, ...]:
+    """The marks of a cell of viclip-tiny, without those that it always has away from base2novel on motion."""
+    return tuple(word for word in cell.marks if word not in ("demonstration", "untuned-rate"))
+
+
 def headers_of(table: Table) -> list[tuple[str, str]]:
     return [(column.group, column.label) for column in table.columns if column.group != "Trained"]
 

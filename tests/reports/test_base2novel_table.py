@@ -75,9 +75,9 @@ def test_best_and_second_among_unmarked_rows(example: Path) -> None:
     assert _cell(table, "lora", "motion", "Base").rank == "second"
     assert _cell(table, "zero_shot", "motion", "Base").rank == ""
     partial = _cell(table, "msta (bottleneck_dim=16)", "ucf101", "Base")
-    assert (partial.value, partial.rank, partial.marks) == (91.0, "", ("partial-seeds",))
+    assert (partial.value, partial.rank, partial.marks) == (91.0, "", ("demonstration", "partial-seeds"))
     incomplete = _cell(table, "full_finetune", "ucf101", "Base")
-    assert (incomplete.rank, incomplete.marks) == ("", ("incomplete-coverage",))
+    assert (incomplete.rank, incomplete.marks) == ("", ("demonstration", "incomplete-coverage"))
     assert _cell(table, "lora", "ucf101", "Base").rank == "", "nothing beside it in its family to compare with"
 
 
@@ -101,17 +101,6 @@ def test_equal_figures_share_a_rank() -> None:
 
 def test_a_single_number_is_not_the_best() -> None:
     assert [cell.rank for cell in ranked([Cell(81.0), Cell(90.0, origin="quoted")], Column("Base"))] == ["", ""]
-
-
-def test_a_method_with_more_seeds_does_not_take_the_rank_from_the_others(store: Store, runs: Path) -> None:
-    for seed in range(3):
-        store(80.0, 45.0, "lora", seed)
-        store(70.0, 45.0, "adaptformer", seed)
-    for seed in range(5):
-        store(90.0, 45.0, "msta", seed)
-    table = _table(runs)
-    assert _cell(table, "lora", "motion", "Base").rank == "best"
-    assert _cell(table, "msta", "motion", "Base").marks == ("partial-seeds",)
 
 
 @pytest.mark.parametrize("mark", ["random-weights", "best-on-test"])

@@ -19,7 +19,13 @@ from petl_bench.trial import Trial, TrialResult
 from .synthetic_records import make_result, make_trial
 
 REFERENCES = {"frozen": "zero_shot", "full": "full_finetune"}
-TIMES = {"zero_shot": (None, 100.0), "lora": (30.0, 80.0), "adaptformer": (20.0, 90.0), "full_finetune": (60.0, 99.0)}
+TIMES = {
+    "zero_shot": (None, 100.0),
+    "msta": (40.0, 70.0),
+    "lora": (30.0, 80.0),
+    "adaptformer": (20.0, 90.0),
+    "full_finetune": (60.0, 99.0),
+}
 
 
 def write(
@@ -155,6 +161,31 @@ def test_zero_shot_accuracy_on_k600_stands_beside_the_same_method(runs: Path) ->
     found = cell(table, table.groups[0], "lora", "Zero-shot K600 top-1")
     assert (found.value, found.n) == (71.0, 2)
     assert cell(table, table.groups[0], "adaptformer", "Zero-shot K600 top-1").origin == "absent"
+
+
+@pytest.mark.parametrize(
+    ("places", "mark"),
+    [([("1", 0), ("2", 0)], "partial-seeds"), ([("1", 0), ("1", 1), ("1", 2), ("1", 3)], "partial-splits")],
+)
+def test_an_accuracy_of_fewer_splits_or_seeds_is_marked_and_not_the_best(
+    runs: Path, places: list[tuple[str, int]], mark: str
+) -> None:
+    complete = [(split, seed) for split in ("1", "2") for seed in (0, 1)]
+    some = [("lora", 70.0, complete), ("adaptformer", 71.0, complete), ("msta", 90.0, places)]
+    for method, accuracy, of_method in some:
+        for split, seed in of_method:
+            given = {"setting": "zero_shot_transfer", "dataset": "k600", "part": "target", "backbone": "viclip-b16"}
+            trial = make_trial(method, seed, split=split, hyper_parameters=METHODS.get(method)().values(), **given)
+            result = make_result(60.0, 60.0, trainable=1000)
+            result.metrics = {"top1": accuracy}
+            write_other(runs, trial, result)
+    table = table_of(runs)
+    found = {method: cell(table, table.groups[0], method, "Zero-shot K600 top-1") for method, *_ in some}
+    assert {method: (each.marks, each.rank) for method, each in found.items()} == {
+        "lora": ((), "second"),
+        "adaptformer": ((), "best"),
+        "msta": ((mark,), ""),
+    }
 
 
 @pytest.mark.parametrize("output_format", FORMATS)

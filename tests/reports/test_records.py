@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from synthetic_records import make_evaluation, make_result, make_trial
+from synthetic_records import CLASSES, make_evaluation, make_result, make_trial
 
 import petl_bench as pb
 from petl_bench.errors import StoreError
@@ -43,9 +43,15 @@ def test_a_record_is_read_back_as_it_was_written(store: Store) -> None:
     assert read_record(path.parent) == record
     assert Trial.from_json(record["trial"]) == make_trial(seed=2)
     assert record["metrics"]["base_top1"] == 80.0
-    assert record["coverage"]["base"] == {"expected": 8, "found": 8, "unreadable": 0, "used": 8}
+    assert record["coverage"]["base"] == {
+        "expected": 8,
+        "found": 8,
+        "unreadable": 0,
+        "used": 8,
+        "classes": len(CLASSES),
+    }
     predictions = read_predictions(path.parent, "novel")
-    assert predictions["scores"].shape == (8, 2)
+    assert predictions["scores"].shape == (8, len(CLASSES))
     assert predictions["scores"].dtype == "float32"
     assert predictions["clips"][0] == "clip_0.mp4"
     details = json.loads((path.parent / "details.json").read_text())
@@ -297,7 +303,7 @@ def test_reading_never_sees_half_a_record(runs: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from synthetic_records import make_trial, make_result\n"
+        "from synthetic_records import CLASSES, make_trial, make_result\n"
         "from petl_bench.records import trial_folder, write_record\n"
         "for seed in range(100000):\n"
         "    trial = make_trial(seed=seed)\n"
@@ -319,4 +325,4 @@ def test_reading_never_sees_half_a_record(runs: Path) -> None:
         assert reader.problems == []
         for path in runs.glob("trials/*/record.json"):
             read_record(path)
-            assert read_predictions(path.parent, "base")["scores"].shape == (8, 2)
+            assert read_predictions(path.parent, "base")["scores"].shape == (8, len(CLASSES))

@@ -33,7 +33,7 @@ def test_base_and_novel_are_means_over_data_sets_and_hm_is_theirs(tradeoff_examp
 def test_the_front_is_of_rows_without_a_mark(tradeoff_example: Path) -> None:
     assert _front(tradeoff_example) == {"zero_shot": "yes", "lora": "yes", "msta": "no", "full_finetune": None}
     full = cell_of(table_of(tradeoff_example, "tradeoff"), "full_finetune", "Mean", "HM")
-    assert full.marks == ("incomplete-coverage",)
+    assert full.marks == ("demonstration", "incomplete-coverage")
     figure = figure_of(tradeoff_example, "tradeoff")
     assert figure.front == ((0.0, 60.0), (0.036864, pytest.approx(harmonic_mean(80.0, 61.0))))
 
@@ -107,20 +107,20 @@ def test_numbers_selected_on_test_are_a_panel_of_their_own_without_a_front(store
 
 
 def test_points_carry_their_interval_and_their_records(tradeoff_example: Path) -> None:
-    by_seeds = points_of(figure_of(tradeoff_example, "tradeoff"))["lora"]
+    by_seeds = points_of(figure_of(tradeoff_example, "tradeoff"))["lora [D]"]
     assert (by_seeds.x, len(by_seeds.trials)) == (0.036864, 6)
     cell = cell_of(table_of(tradeoff_example, "tradeoff"), "lora", "Mean", "HM")
     assert by_seeds.y == cell.value
     assert by_seeds.y_range == pytest.approx((cell.value - cell.std, cell.value + cell.std))
     figure = figure_of(tradeoff_example, "tradeoff", statistics=True)
-    low, high = points_of(figure)["lora"].y_range or (0.0, 0.0)
+    low, high = points_of(figure)["lora [D]"].y_range or (0.0, 0.0)
     assert high - low > 2 * cell.std, "eight clips"
     assert "Error bars: 95 % interval over clips and seeds." in figure.notes
 
 
 def test_marked_points_say_so(tradeoff_example: Path) -> None:
     figure = figure_of(tradeoff_example, "tradeoff")
-    assert "full_finetune [C]" in points_of(figure)
+    assert "full_finetune [CD]" in points_of(figure)
     assert any(note.startswith("C: some clips") for note in figure.notes)
 
 

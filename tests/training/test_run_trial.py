@@ -20,7 +20,7 @@ from petl_bench.data.clip_preparation import Recipe
 from petl_bench.data.decoding import Choose, DecodedClip, read_clip
 from petl_bench.data.manifest import Manifest, build_manifest
 from petl_bench.errors import DataError, TrialError
-from petl_bench.registry import METHODS
+from petl_bench.registry import DATASETS, METHODS
 from petl_bench.training import job
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint
 from petl_bench.training.distributed import Seat
@@ -36,6 +36,12 @@ HYPER = {
     "msta": {"bottleneck_dim": 8},
     "vision_adapter": {"bottleneck_dim": 8},
     "text_adapter": {"bottleneck_dim": 8},
+}
+#: What qualifies the numbers of methods on the squares with the default learning rate, which is MSTA's own.
+MARKS = {
+    "zero_shot": [],
+    "msta": ["template-descriptions"],
+    "text_adapter": ["template-descriptions", "untuned-rate"],
 }
 
 
@@ -60,7 +66,7 @@ def test_every_method_runs_and_scores_every_test_clip(
         assert evaluation.scores.shape == (6, 2)
         np.testing.assert_allclose(evaluation.scores.sum(axis=1), 1.0, atol=1e-5)
     assert set(result.metrics) == {"base_top1", "novel_top1", "harmonic_mean"}
-    assert result.marks == ["random-weights"]
+    assert result.marks == sorted(["random-weights", *MARKS.get(method, ["untuned-rate"])])
     assert result.train_clips == {"expected": 12, "missing": 0, "unreadable": 0, "used": 12}
 
 
@@ -175,6 +181,56 @@ def test_running_out_of_memory_says_what_to_change(
     monkeypatch.setattr(METHODS.get("lora"), "loss", full)
     with pytest.raises(TrialError, match=r"out of memory on cpu.*20\.00 GiB.*--set training\.micro_batch_size=2"):
         run(make_trial("lora", HYPER["lora"]), places, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("method", "shots", "marked"), [("lora", 6, False), ("lora", 7, True), ("zero_shot", 7, False)]
+)
+def test_classes_with_fewer_clips_than_shots_are_marked_for_what_trains(
+    method: str, shots: int, marked: bool, make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    trial = replace(make_trial(method, HYPER.get(method, {}), epochs=1), shots=shots)
+    result = run(trial, places, tmp_path)
+    assert result.train_clips["expected"] == 12
+    assert ("fewer-shots" in result.marks) is marked
+
+
+def _as_folder(self: pb.Dataset, clip: str) -> str:
+    return clip.partition("/")[0]
+
+
+def _as_side(self: pb.Dataset, clip: str) -> str:
+    return clip.rpartition("_")[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "group_of", "shared"),
+    [("lora", _as_folder, 6), ("lora", _as_side, 0), ("lora", None, 0), ("zero_shot", _as_folder, 0)],
+)
+def test_recordings_on_both_sides_are_marked_and_counted_for_what_trains(
+    method: str,
+    group_of: Callable[[pb.Dataset, str], str] | None,
+    shared: int,
+    make_trial: MakeTrial,
+    places: Places,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The squares train on 12 clips of two folders, and are tested on 6 of these folders and on 6 of two others."""
+    if group_of is not None:
+        monkeypatch.setattr(DATASETS.get("folder"), "group_of", group_of)
+    result = run(make_trial(method, HYPER.get(method, {}), epochs=1), places, tmp_path)
+    assert ("shared-recordings" in result.marks) is bool(shared)
+    told = [note for note in result.notes if "recordings" in note]
+    assert [note.split()[0] for note in told] == ([str(shared)] if shared else [])
+
+
+def test_the_environment_names_the_libraries_that_compute(
+    make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    software = run(make_trial("zero_shot"), places, tmp_path).environment["software"]
+    assert software.startswith(f"torch {torch.__version__.partition('+')[0]}")
+    assert f"numpy {np.__version__}" in software
 
 
 def test_missing_clips_are_counted_and_marked(
