@@ -285,10 +285,9 @@ class _Importer(MetaPathFinder):
             if name == ITSELF:
                 continue
             if known is not None and known.sha256 != source.sha256:
-                what = "was edited after it was loaded" if known.file == source.file else f"is not {known.file}"
-                raise PluginError(
-                    f"two plugins import modules named {name}: {source.file} {what}; rename one, or start anew"
-                )
+                if known.file == source.file:
+                    raise PluginError(f"{source.file} was edited after it was loaded; run the command again")
+                raise PluginError(f"two plugins import modules named {name}: {known.file}, {source.file}; rename one")
             self.expected.setdefault(name, source)
 
     def find_spec(

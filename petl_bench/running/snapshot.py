@@ -35,7 +35,7 @@ PACKAGE = "petl_bench"
 #: Parts of the package that a checkout keeps in folders beside it (pyproject.toml: package-dir).
 PARTS = ("methods", "benchmarks", "reports", "slurm")
 #: What lies in those folders of a checkout and is in no wheel.
-_NOT_PACKAGED = {"__pycache__", "perf", "local_cluster", "README.md"}
+_NOT_PACKAGED = {"__pycache__", "perf", "statistics", "local_cluster", "README.md"}
 _METADATA = ("METADATA", "entry_points.txt")
 
 

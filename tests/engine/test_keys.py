@@ -174,7 +174,7 @@ def test_a_row_with_a_later_field_stands_beside_that_of_old_records(old_runs: Pa
     for trial in (new, {**record["trial"], "seed": 1}, {**record["trial"], "backbone_version": "1+abc", "seed": 2}):
         key = key_of(trial)
         folder = old_runs / "trials" / key
-        folder.mkdir()
+        shutil.copytree(path.parent, folder)
         (folder / "record.json").write_text(json.dumps({**record, "key": key, "trial": trial}))
     comparison = compare(pb.load_records(old_runs), "base2novel", ("base_top1", "novel_top1", "harmonic_mean"))
     labels = row_labels(comparison.configurations)

@@ -37,6 +37,7 @@ def write_trial(runs: Path, method: str, seed: int, **values: Any) -> Path:
     for name, chance in zip(("base", "novel"), CHANCE[method], strict=True):
         evaluation = make_evaluation(0.0, expected=CLIPS)
         right = random.random(CLIPS) < chance
+        evaluation.classes = evaluation.classes[:2]
         evaluation.scores = np.where(np.eye(2, dtype=bool)[evaluation.labels] == right[:, None], 0.75, 0.25)
         evaluation.top1 = 100 * float(right.mean())
         evaluations[name] = evaluation

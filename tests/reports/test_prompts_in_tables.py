@@ -23,10 +23,10 @@ def _groups(table: Table) -> list[str]:
 
 
 def test_runs_with_other_prompts_are_not_averaged(store: Store, runs: Path) -> None:
-    store(80.0, 60.0, "lora", 0, **UCF101)
-    store(70.0, 50.0, "lora", 1, dataset_options={"template": "a photo of {}."}, **UCF101)
-    store(60.0, 40.0, "lora", 1, dataset_options={"prompt_text": "cleaned"}, **UCF101)
-    store(50.0, 30.0, "zero_shot", 0, hyper_parameters={}, **UCF101)
+    store(80.0, 60.0, "lora", 0, as_planned=True, **UCF101)
+    store(70.0, 50.0, "lora", 1, dataset_options={"template": "a photo of {}."}, as_planned=True, **UCF101)
+    store(60.0, 40.0, "lora", 1, dataset_options={"prompt_text": "cleaned"}, as_planned=True, **UCF101)
+    store(50.0, 30.0, "zero_shot", 0, hyper_parameters={}, as_planned=True, **UCF101)
     table = table_of(runs, "base2novel")
     columns = [f"{column.group}: {column.label}" for column in table.columns]
     (row,) = [row for group in table.groups for row in group.rows if row.label == "lora"]

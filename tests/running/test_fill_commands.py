@@ -130,7 +130,7 @@ def candidates(kind: Any, default: Any) -> Iterator[Any]:
         numbers = (2, 1, 3) if kind is int else (2.0, 0.5, default / 2)
         yield from (number for number in numbers if number != default)
     elif kind is str:
-        yield from (name for name in ("motion, twice", "motion", "folder") if name != default)
+        yield from (name for name in ("motion, twice", "motion", "folder", "a photo of {}.") if name != default)
     elif options:
         yield from ([None] if default is not None else [])
         yield from candidates(options[0], options[0]())

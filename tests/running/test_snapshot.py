@@ -75,7 +75,9 @@ def copy_of_the_package(folder: Path) -> None:
     """An installation of the package whose source a test may edit."""
     parts = {"petl_bench": "petl_bench", **{f"petl_bench/{part}": part for part in PARTS}}
     for target, source in parts.items():
-        shutil.copytree(CHECKOUT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__", "perf"))
+        shutil.copytree(
+            CHECKOUT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__", "perf", "statistics")
+        )
 
 
 def test_edits_after_submission_reach_neither_the_snapshot_nor_its_name(tmp_path: Path) -> None:
