@@ -2,7 +2,7 @@
 
 One family of tests for a table and for `petl-bench compare`, so that the two never disagree. Its size depends on rows,
 columns and seeds alone, not on which evidence can be read: a pair whose clips are damaged or gone keeps its place, and
-is not told apart.
+is not told apart; so do the pairs of a row that damage leaves with less than two seeds.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from petl_bench.cell_statistics import CellStatistics, Measure
 from petl_bench.comparison import Comparison, Configuration
 from petl_bench.evidence import Outcomes
 from petl_bench.significance import LEVEL, Difference, holm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _Test = tuple[int, Configuration, Configuration]
 
@@ -26,8 +30,14 @@ class PairwiseTests:
     more: one seed speaks of two runs, and not of methods.
     """
 
-    def __init__(self, comparison: Comparison, measures: Sequence[Measure | None], outcomes: Outcomes) -> None:
-        self._comparison, self._measures, self.outcomes = comparison, measures, outcomes
+    def __init__(
+        self,
+        comparison: Comparison,
+        measures: Sequence[Measure | None],
+        outcomes: Outcomes,
+        damaged: pd.DataFrame | None = None,
+    ) -> None:
+        self._comparison, self._measures, self.outcomes, self._damaged = comparison, measures, outcomes, damaged
         self.statistics = CellStatistics(comparison, outcomes)
 
     def difference(self, column: int, a: Configuration, b: Configuration) -> Difference | None:
@@ -46,7 +56,26 @@ class PairwiseTests:
     @property
     def count(self) -> int:
         """How many tests the family has."""
-        return len(self._family)
+        return len(self._family) + self._lost
+
+    @cached_property
+    def _lost(self) -> int:
+        """Tests of rows that damaged records leave with less than two seeds, against each other and all others."""
+        if self._damaged is None:
+            return 0
+        of_setting = self._damaged[self._damaged["setting"] == self._comparison.setting]
+        columns = sum(measure is not None for measure in self._measures)
+        tests = 0
+        for rows in self._comparison.groups().values():
+            of_group = of_setting[of_setting["backbone"] == rows[0].backbone]
+            damaged = set(zip(of_group["method"], of_group["hyper_parameters"], strict=True))
+            left = {(row.method, row.hyper_parameters) for row in rows if self._has_seeds(row)}
+            lost = len(damaged - left)
+            tests += columns * (lost * len(rows) + lost * (lost - 1) // 2)
+        return tests
+
+    def _has_seeds(self, row: Configuration) -> bool:
+        return any(len(self._comparison.seeds(row, case)) > 1 for case in self._comparison.cases)
 
     @cached_property
     def _family(self) -> list[_Test]:
@@ -63,7 +92,8 @@ class PairwiseTests:
     def _corrected(self) -> dict[_Test, float]:
         found = [self.difference(*test) for test in self._family]
         p_values = [1.0 if each is None else each.p_value for each in found]
-        return dict(zip(self._family, holm(p_values), strict=True))
+        corrected = holm([*p_values, *[1.0] * self._lost])
+        return dict(zip(self._family, corrected[: len(p_values)], strict=True))
 
     def _seeds(self, measure: Measure, a: Configuration, b: Configuration) -> int:
         """How many seeds two rows share on the cases of a column that both have."""

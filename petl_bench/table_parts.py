@@ -241,7 +241,8 @@ def add_statistics(groups: Sequence[RankedRows], comparison: Comparison, evidenc
     """Intervals, and which cells no paired test tells from the best; nothing if no outcomes are known."""
     if evidence.outcomes is None or not groups:
         return
-    tests = PairwiseTests(comparison, [spot.measure for spot in groups[0].spots], evidence.outcomes)
+    measures = [spot.measure for spot in groups[0].spots]
+    tests = PairwiseTests(comparison, measures, evidence.outcomes, evidence.damaged)
     for group in groups:
         for index, spot in enumerate(group.spots):
             if spot.measure is None:

@@ -13,7 +13,9 @@ from tables import cell_of, rows_of
 
 import petl_bench as pb
 from petl_bench.cli.compare import command as compare
+from petl_bench.cli.gather import gather
 from petl_bench.cli.report import command as report
+from petl_bench.compare_pair import findings
 from petl_bench.evidence import Evidence
 from petl_bench.outcomes import StoredOutcomes, predicted_of, ranks_of, read_outcome
 from petl_bench.pairwise import PairwiseTests
@@ -155,6 +157,10 @@ def test_lost_evidence_keeps_its_place_among_the_tests(three: Path) -> None:
     assert damaged.p_value(novel, *pair) >= whole.p_value(novel, *pair)
     lost = TABLES.get("base2novel")().build(Evidence(pb.load_records(three), None, Lost([three])))
     assert cell_of(lost, "lora", "motion", "Base").alike, "nothing is told from the best without evidence"
+    for trial in cell_of(_table(three), "adaptformer", "motion", "Base").trials:
+        (trial_folder(three, trial) / "predictions-base.npz").write_bytes(b"damaged")
+    (finding, *_) = findings([table], gather((three,), statistics=True), "msta", "lora")
+    assert finding.tests == 9, "the tests of a row of which nothing is left are counted all the same"
 
 
 @pytest.mark.parametrize(
