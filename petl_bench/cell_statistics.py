@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from petl_bench.comparison import CaseKey, Comparison, Configuration
 from petl_bench.registry import DATASETS
-from petl_bench.significance import Difference, Panel, difference, interval
+from petl_bench.significance import Difference, Panel, SeedVariance, difference, interval, pooled, seed_variance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +50,21 @@ class CellStatistics:
         sides = self._sides(measure, [row])
         return None if sides is None else interval(sides)
 
-    def difference(self, a: Configuration, b: Configuration, measure: Measure) -> Difference | None:
-        """The paired difference of two cells of a column, on the clips and seeds that both have; None without such."""
+    def difference(
+        self, a: Configuration, b: Configuration, measure: Measure, usual: SeedVariance | None = None
+    ) -> Difference | None:
+        """The paired difference of two cells of a column, on the clips and seeds that both have; None without such.
+
+        `usual`: how much the methods of the column vary between runs.
+        """
         sides = self._sides(measure, [a, b])
-        return None if sides is None else difference(sides)
+        return None if sides is None else difference(sides, usual)
+
+    def usual_seed_variance(self, rows: Sequence[Configuration], measure: Measure) -> SeedVariance | None:
+        """How much these rows vary between runs in a column, pooled; None if none of them is known to vary."""
+        sides = [self._sides(measure, [row]) for row in rows]
+        found = [seed_variance(each) for each in sides if each is not None]
+        return pooled([each for each in found if each is not None])
 
     def _sides(self, measure: Measure, rows: Sequence[Configuration]) -> list[list[Panel]] | None:
         """The sides of a measure, with panels on the clips and seeds that all rows have; None if there are none."""

@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from petl_bench.cell_statistics import CellStatistics, Measure
-from petl_bench.comparison import Comparison, Configuration
+from petl_bench.comparison import Comparable, Comparison, Configuration
 from petl_bench.evidence import Outcomes
-from petl_bench.significance import LEVEL, Difference, holm
+from petl_bench.significance import LEVEL, Difference, SeedVariance, holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,10 @@ class PairwiseTests:
     def difference(self, column: int, a: Configuration, b: Configuration) -> Difference | None:
         """A minus B in a column, with a p-value of its own; None if no clips and seeds of both are known."""
         measure = self._measures[column]
-        return None if measure is None else self.statistics.difference(a, b, measure)
+        if measure is None:
+            return None
+        usual = self._usual[column, a.comparable] if a.comparable == b.comparable else None
+        return self.statistics.difference(a, b, measure, usual)
 
     def p_value(self, column: int, a: Configuration, b: Configuration) -> float:
         """The p-value of a pair, corrected for all tests of the table (Holm); 1.0 if the pair was not tested."""
@@ -52,6 +55,16 @@ class PairwiseTests:
     def are_told_apart(self, column: int, a: Configuration, b: Configuration) -> bool:
         """Whether chance is an unlikely explanation of the difference, with all pairs and columns looked at."""
         return self.p_value(column, a, b) < LEVEL
+
+    @cached_property
+    def _usual(self) -> dict[tuple[int, Comparable], SeedVariance | None]:
+        """How much methods vary between runs, by column and group of rows."""
+        return {
+            (column, comparable): self.statistics.usual_seed_variance(rows, measure)
+            for column, measure in enumerate(self._measures)
+            if measure is not None
+            for comparable, rows in self._comparison.groups().items()
+        }
 
     @property
     def count(self) -> int:

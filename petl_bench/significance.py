@@ -56,6 +56,16 @@ Side = Sequence[Panel]
 
 
 @dataclass(frozen=True)
+class SeedVariance:
+    """How much one method's measure varies between runs, in parts of 1 squared: `between` seeds in all, and what of it
+    the choice of clips explains; `freedom`: degrees of freedom of the estimate."""
+
+    between: float
+    explained: float
+    freedom: int
+
+
+@dataclass(frozen=True)
 class Difference:
     """A minus B on the same clips and seeds, in percentage points.
 
@@ -113,11 +123,36 @@ def interval(sides: Sequence[Side]) -> tuple[float, float]:
     return _around(100 * value, 100 * (middle - reach), 100 * (middle + reach), 0.0, 100.0)
 
 
-def difference(sides: Sequence[Side]) -> Difference:
+def seed_variance(sides: Sequence[Side]) -> SeedVariance | None:
+    """Of one row (K = 1); None with one seed, or if all its runs are alike, as those of a method without training.
+
+    Raises ValueError if there is no clip.
+    """
+    measured = _Measured(sides)
+    between, explained = _seed_variances(measured.parts[0])
+    if measured.seeds < 2 or explained + between <= 0:
+        return None
+    return SeedVariance(between, explained, measured.seeds - 1)
+
+
+def pooled(variances: Sequence[SeedVariance]) -> SeedVariance | None:
+    """What the methods of a column have in common: their mean, with all their degrees of freedom; None of nothing."""
+    if not variances:
+        return None
+    count = len(variances)
+    return SeedVariance(
+        sum(each.between for each in variances) / count,
+        sum(each.explained for each in variances) / count,
+        sum(each.freedom for each in variances),
+    )
+
+
+def difference(sides: Sequence[Side], usual: SeedVariance | None = None) -> Difference:
     """The first row minus the second one (K = 2).
 
     The test is Student's t of the difference over the root of its variance. Its seeds' part is the sum of the two
-    methods' own ones, as in Welch's test; degrees of freedom are Satterthwaite's. p is never below that of an exact
+    methods' own ones, as in Welch's test, and not less than what is `usual` for methods of that column: of many pairs
+    some have runs that are alike by chance. Degrees of freedom are Satterthwaite's. p is never below that of an exact
     test that flips the signs of the units' differences. Raises ValueError if there is no clip.
     """
     measured = _Measured(sides)
@@ -131,15 +166,19 @@ def difference(sides: Sequence[Side]) -> Difference:
     clip_variance = _clip_variance(means)
     own = [_seed_variances(measured.parts_of(row)) for row in (0, 1)]
     between, explained = sum(each[0] for each in own), sum(each[1] for each in own)
-    seed_variance = max(0.0, between - explained) / seeds
+    of_runs = max(0.0, between - explained) / seeds
     # Of the denominators of Satterthwaite's formula, S - 1 finds less than there is, and S + 1, which is unbiased, too
     # much; with two seeds less than 3 would find nothing (docs/statistics.md).
-    of_seeds = sum(each[0] ** 2 for each in own) / seeds**2 / max(3, seeds) if seed_variance > 0 else 0.0
-    freedom = _satterthwaite(clip_variance + seed_variance, clip_variance**2 / (units - 1) + of_seeds)
-    p_value = flipped if seeds == 1 else max(flipped, _two_sided(value, clip_variance + seed_variance, freedom))
+    of_seeds = sum(each[0] ** 2 for each in own) / seeds**2 / max(3, seeds) if of_runs > 0 else 0.0
+    if usual is not None and 2 * (usual.between - usual.explained) / seeds > of_runs:
+        of_runs = 2 * (usual.between - usual.explained) / seeds
+        of_seeds = (2 * usual.between / seeds) ** 2 / usual.freedom
+    variance = clip_variance + of_runs
+    freedom = _satterthwaite(variance, clip_variance**2 / (units - 1) + of_seeds)
+    p_value = flipped if seeds == 1 else max(flipped, _two_sided(value, variance, freedom))
     # As if one clip more differed, so that no interval is empty.
     open_variance = clip_variance + measured.largest_part**2
-    reach = _reach(freedom, open_variance + seed_variance)
+    reach = _reach(freedom, open_variance + of_runs)
     if seeds == 2:
         reach = max(reach, _reach(units - 1, open_variance) + _seed_reach(2, between, explained, 1))
     return Difference(
@@ -150,7 +189,7 @@ def difference(sides: Sequence[Side]) -> Difference:
         clips=measured.clips,
         units=units,
         clip_share=1e4 * clip_variance,
-        seed_share=1e4 * seed_variance if seeds > 1 else None,
+        seed_share=1e4 * of_runs if seeds > 1 else None,
     )
 
 
