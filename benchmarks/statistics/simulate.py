@@ -251,11 +251,11 @@ def main() -> None:
         found = dict(zip(pairs, pool.map(answer, pairs, tries), strict=True))
         found_tables = dict(zip(tables, pool.map(answer_table, tables, table_tries), strict=True))
     minutes = (time.monotonic() - started) / 60
+    error = 100 * (LEVEL * (1 - LEVEL) / options.tries) ** 0.5
     made = (
         f"`make simulate` of {datetime.date.today():%d %B %Y}: Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, {minutes:.0f} minutes on {os.cpu_count()} cores. {options.tries:,} tries per cell (a level "
-        f"of 5 % is known to {100 * (0.05 * 0.95 / options.tries) ** 0.5:.1f} points, standard error), {options.tables} "
-        "tables (half with 12 methods)."
+        f"NumPy {np.__version__}, {minutes:.0f} minutes on {os.cpu_count()} cores. {options.tries:,} tries per cell "
+        f"(standard error of a level of 5 %: {error:.1f} points), {options.tables} tables (half with 12 methods)."
     )
     text = "\n\n".join([made, *sections(found, found_tables)])
     document = DOCUMENT.read_text()
