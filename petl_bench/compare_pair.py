@@ -140,12 +140,19 @@ def _about(finding: Finding) -> Iterator[str]:
     low, high = found.interval
     yield (
         f"  {clean(finding.column)}: {found.value:+.1f} points ({finding.a:.1f} against {finding.b:.1f}), "
-        f"95 % interval {low:+.1f} to {high:+.1f}: {_verdict(finding)} (p = {_p(finding.p_value)})"
+        f"95 % interval {low:+.1f} to {high:+.1f}: {_verdict(finding)} (p = {_p(finding.p_value)}{_by_itself(finding)})"
     )
     if not finding.is_real:
         yield f"    {_to_settle(found, needed(found))}"
     for reservation in finding.reservations:
         yield f"    with a reservation: {reservation}"
+
+
+def _by_itself(finding: Finding) -> str:
+    """The p-value without correction, if that makes a difference: the interval is of this difference by itself."""
+    if finding.p_value == finding.difference.p_value:
+        return ""
+    return f"; by itself {_p(finding.difference.p_value)}"
 
 
 def _verdict(finding: Finding) -> str:

@@ -415,6 +415,7 @@ def test_the_reason_is_in_the_attempt_and_in_the_log(make_trial: MakeTrial, plac
 
 def without_times(record: dict[str, Any]) -> str:
     plain = {name: value for name, value in record.items() if name not in ("attempts", "durations_s", "created")}
+    plain["files"] = {name: file for name, file in record["files"].items() if name != "details.json"}
     return json.dumps(plain, sort_keys=True, default=str)
 
 
