@@ -176,7 +176,7 @@ def _to_settle(found: Difference, more: Needed) -> str:
         ways.append(f"about {math.ceil(more.both_factor)} times both the clips and the seeds")
     if not ways:
         return "a difference as small as this is beyond what more clips and seeds would settle"
-    return f"to settle a difference of this size (4 times of 5): {', or '.join(ways)}"
+    return f"to settle a difference of this size by itself (4 times of 5): {', or '.join(ways)}"
 
 
 def _p(value: float) -> str:
