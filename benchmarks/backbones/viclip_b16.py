@@ -25,7 +25,8 @@ README_PROTOCOL = (
     "16 ActionCLIP templates per class, similarities averaged over them; class names in lower case, no punctuation; "
     "the middle frame of each of 8 equal parts of the video, squashed to 224 x 224 without a crop; all classes of the "
     "validation set; some of its K400 scripts average the weights with CLIP's, and the README does not say whether the "
-    "figure does. Here by default: one prompt, names as listed, shorter side resized to 256 and the centre cropped"
+    "figure does. Here by default: one prompt, names as listed, shorter side resized to 256 and the centre cropped; "
+    "docs/msta.md has the command for that protocol, as far as it is known"
 )
 _LICENCE = "not stated beside the file; the code is Apache-2.0"
 
