@@ -204,7 +204,7 @@ def _of_seeds(seeds: int) -> str:
         return "One seed: this is about these two runs, and says nothing of the methods; run three seeds or more."
     if seeds == 2:
         return (
-            "Two seeds tell little: most real differences are missed, and up to one verdict in nine is a false alarm "
+            "Two seeds tell little: most real differences are missed, and up to one verdict in seven is a false alarm "
             "if seeds matter much; run three seeds or more."
         )
     return f"{seeds} seeds."
