@@ -65,18 +65,20 @@ class Options:
 
     def all_values(self) -> dict[str, Any]:
         """Every field that decides results, and its value as plain JSON, at its default or not."""
-        fields = [f for f in dataclasses.fields(self) if not f.metadata.get("location")]  # type: ignore[arg-type]
-        return {f.name: _plain(getattr(self, f.name)) for f in fields}
+        return self._values(location=False, unchanged_later=True)
 
     def locations(self) -> dict[str, Any]:
         """The fields that say where files lie, and their values."""
         return self._values(location=True)
 
-    def _values(self, location: bool) -> dict[str, Any]:
-        fields = [f for f in dataclasses.fields(self) if f.metadata.get("location", False) == location]  # type: ignore[arg-type]
-        values = {f.name: _plain(getattr(self, f.name)) for f in fields}
-        unchanged = {f.name for f in fields if f.metadata.get("later") and values[f.name] == _plain(f.default)}
-        return {name: value for name, value in values.items() if name not in unchanged}
+    def _values(self, location: bool, unchanged_later: bool = False) -> dict[str, Any]:
+        values = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = _plain(getattr(self, field.name))
+            unchanged = field.metadata.get("later", False) and value == _plain(field.default)
+            if field.metadata.get("location", False) == location and (unchanged_later or not unchanged):
+                values[field.name] = value
+        return values
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> dict[str, Any]:
