@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_RUNS ?= runs/demo
 DEMO_REPORT ?= $(DEMO_RUNS)/report
 
-.PHONY: demo test install lint types contracts perf simulate clean
+.PHONY: demo test drills install lint types contracts perf simulate clean
 
 # The stamp is older than pyproject.toml or constraints.txt when the environment must be brought up to date.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -21,6 +21,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+# What goes wrong on disks, machines and clusters, done on purpose: long, so not part of the tests.
+drills: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m drill tests
 
 lint: install
 	$(BIN)/python -m ruff check .

@@ -10,7 +10,8 @@ from typing import Literal
 
 from petl_bench.data import annotation_formats as formats
 from petl_bench.data import published_lists as lists
-from petl_bench.data.layout import Tree, find_annotation, given_root, scan, without_video_suffix
+from petl_bench.data.file_types import without_video_suffix
+from petl_bench.data.layout import Tree, find_annotation, given_root, scan
 from petl_bench.dataset import Annotations, Dataset, Defect
 from petl_bench.method import Paper
 from petl_bench.options import hyper

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from petl_bench.data.layout import VIDEO_SUFFIXES, canonical
+from petl_bench.data.file_types import VIDEO_SUFFIXES
+from petl_bench.data.layout import canonical
 from petl_bench.dataset import Sample
 from petl_bench.errors import DataError
 

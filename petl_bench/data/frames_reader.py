@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from petl_bench.data.layout import FRAME_NAME, frame_number
+from petl_bench.data.file_types import FRAME_NAME, frame_number
 from petl_bench.data.video_stream import DecodeFailure, short_words
 
 #: Missing numbers that a message spells out.

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from petl_bench.data import annotation_formats as formats
 from petl_bench.data.annotation_formats import ClipList, Row
-from petl_bench.data.layout import Tree, canonical, find_annotation, without_video_suffix
+from petl_bench.data.file_types import without_video_suffix
+from petl_bench.data.layout import Tree, canonical, find_annotation
 from petl_bench.data.published_lists import ClassInName, Family
 from petl_bench.errors import DataError
 

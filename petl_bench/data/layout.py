@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,14 +20,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
+from petl_bench.data.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, frame_number, without_video_suffix
 from petl_bench.errors import DataError
 
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
-)
-IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
-#: The name of a frame in a folder of frames: its series ("img_", "frame_", "") and its number.
-FRAME_NAME = re.compile(r"((?:img|image|frame)?[_-]?)([0-9]{1,9})\.(?:jpe?g|png)", re.IGNORECASE)
 _TEXT_SUFFIXES = frozenset({".csv", ".json", ".txt"})
 #: Folders that are listed at the same time: on a network file system the answers take their time.
 _LISTING_THREADS = 16
@@ -40,12 +34,6 @@ _LISTED_AT_ONCE = 2048
 def canonical(name: str) -> str:
     """A class name for comparison: its letters and digits, in lower case ("brush_hair", "BrushHair": "brushhair")."""
     return "".join(character for character in name.casefold() if character.isalnum())
-
-
-def frame_number(name: str) -> int | None:
-    """The number in the name of a frame's file (`img_00012.jpg`: 12); None where the name is not a frame's."""
-    match = FRAME_NAME.fullmatch(name)
-    return int(match[2]) if match else None
 
 
 @dataclass(frozen=True)
@@ -256,12 +244,6 @@ class ClipIndex:
     def _of_another_class(self, clip: str, path: str) -> bool:
         wanted, there = canonical(_folder_name(clip)), canonical(_folder_name(path))
         return wanted != there and wanted in self._classes and there in self._classes
-
-
-def without_video_suffix(path: str) -> str:
-    """The path without its extension where that is a video's; other dots in a name stay."""
-    stem, dot, suffix = path.rpartition(".")
-    return stem if f"{dot}{suffix.lower()}" in VIDEO_SUFFIXES else path
 
 
 def _composed(path: str) -> str:

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from petl_bench.data import annotation_formats as formats
 from petl_bench.data.annotation_formats import ClipList
-from petl_bench.data.layout import Tree, canonical, find_annotation, without_video_suffix
+from petl_bench.data.file_types import without_video_suffix
+from petl_bench.data.layout import Tree, canonical, find_annotation
 from petl_bench.dataset import Annotations, Defect, HalfSplit, Sample
 from petl_bench.errors import DataError
 
