@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from petl_bench.data.accounting import Account, account_of
+from petl_bench.data.clip_matching import Match, match_clips
 from petl_bench.data.fingerprints import Fingerprints, FoundFile
-from petl_bench.data.layout import ClipIndex, Match, scan, sharing
+from petl_bench.data.layout import scan, sharing
 from petl_bench.data.scan_results import ScanResults
 from petl_bench.dataset import Annotations, Dataset, HalfSplit, Sample
 from petl_bench.errors import DataError
@@ -29,7 +31,7 @@ class Manifest:
 
     `ambiguous` maps a clip to the files that fit it equally well; `notes` are the annotations' known defects and notes,
     and what was seen on disk. `quarantined` maps clips that `petl-bench data scan` found unreadable to the reason; it
-    is no part of the hash, which follows the data and not what was tried with them.
+    is no part of the hash, which follows the data and not what was tried with them. `account` says what else is there.
     """
 
     dataset: str
@@ -41,6 +43,7 @@ class Manifest:
     notes: tuple[str, ...]
     sha256: str
     quarantined: Mapping[str, str] = field(default_factory=dict)
+    account: Account = field(default_factory=Account)
 
     @property
     def expected(self) -> int:
@@ -91,23 +94,28 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
     tree = scan(root, lambda folders: tell("folders listed", folders, None))
     with sharing(tree):
         annotations = replace(dataset.annotations(root), dataset=dataset.name)
-    labels = _labels(annotations)
-    index = ClipIndex(tree, annotations.classes, dataset.identity)
-    matches = {clip: index.find(clip) for clip in labels}
-    candidates, missing, ambiguous = _resolve(labels, matches)
+    lists = [samples for _, samples in named_lists(annotations)]
+    matches = match_clips(tree, lists, annotations.classes, dataset.identity)
+    candidates = {clip: match.files for clip, match in matches.items() if match.files and not match.contested}
     files = [path for paths in candidates.values() for path in paths]
     fingerprints, refused = Fingerprints(root, cache_dir).of(
         files, lambda done, total: tell("clips looked at", done, total)
     )
-    found, unclear = _settle(candidates, fingerprints)
-    ambiguous |= unclear
-    missing += [clip for clip in candidates if clip not in found and clip not in ambiguous]
+    found, ambiguous = _settle(candidates, fingerprints)
+    ambiguous |= {clip: match.files for clip, match in matches.items() if match.contested}
     _refuse_shared_files(annotations, found)
-    refused |= dict.fromkeys(tree.unreadable, "the folder cannot be listed")
+    account = account_of(
+        tree,
+        matches,
+        used={_below(file, root) for file in found.values()},
+        ambiguous={path for paths in ambiguous.values() for path in paths},
+        refused=refused,
+    )
     notes = (
         *map(str, annotations.defects),
         *annotations.notes,
-        *_refused_notes(refused),
+        *account.warnings(),
+        *_refused_notes({**refused, **tree.entries.unreadable}),
         *_frames_beside_notes(matches),
         *_disk_notes(annotations, found),
     )
@@ -117,11 +125,12 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
         root=root,
         annotations=annotations,
         found=dict(sorted(found.items())),
-        missing=tuple(sorted(missing)),
+        missing=tuple(sorted(clip for clip in matches if clip not in found and clip not in ambiguous)),
         ambiguous=dict(sorted(ambiguous.items())),
         notes=notes,
         sha256=digest,
         quarantined=ScanResults(cache_dir, dataset.name, root).quarantined(found),
+        account=account,
     )
 
 
@@ -136,34 +145,8 @@ def _half_lists(half: HalfSplit) -> Iterator[tuple[str, tuple[Sample, ...]]]:
     yield "novel_test", half.novel_test
 
 
-def _labels(annotations: Annotations) -> dict[str, set[int]]:
-    labels: dict[str, set[int]] = {}
-    for _, samples in named_lists(annotations):
-        for sample in samples:
-            labels.setdefault(sample.clip, set()).add(sample.label)
-    return labels
-
-
-def _resolve(
-    labels: Mapping[str, set[int]], matches: Mapping[str, Match]
-) -> tuple[dict[str, tuple[str, ...]], list[str], dict[str, tuple[str, ...]]]:
-    """Candidates of every clip, the missing ones, and those that share a file with a clip of another label.
-
-    A file that several clips of different labels claim belongs to those that name it by its path, if to any.
-    """
-    claimed: dict[str, set[int]] = {}
-    for clip, match in matches.items():
-        for file in match.files:
-            claimed.setdefault(file, set()).update(labels[clip])
-    candidates, missing, ambiguous = {}, [], {}
-    for clip, match in matches.items():
-        if not match.files:
-            missing.append(clip)
-        elif not match.by_path and any(claimed[file] != labels[clip] for file in match.files):
-            ambiguous[clip] = match.files
-        else:
-            candidates[clip] = match.files
-    return candidates, missing, ambiguous
+def _below(file: FoundFile, root: Path) -> str:
+    return file.place[len(str(root)) :].lstrip("/")
 
 
 def _settle(

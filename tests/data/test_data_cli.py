@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from petl_bench.cli.data import command
-from petl_bench.data import layout
+from petl_bench.data import listing
 from petl_bench.dataset import Annotations, Defect
 from petl_bench.errors import PetlBenchError
 from petl_bench.registry import DATASETS, register_dataset
@@ -156,14 +156,14 @@ def test_frames_beside_videos_and_frame_folders_are_told(root: Path) -> None:
 
 def test_folders_that_cannot_be_listed_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "secret").mkdir()
-    list_folder = layout.os.scandir
+    list_folder = listing.os.scandir
 
     def refuse(place: str) -> object:
         if place.endswith("/secret"):
             raise PermissionError(13, "Permission denied")
         return list_folder(place)
 
-    monkeypatch.setattr(layout.os, "scandir", refuse)
+    monkeypatch.setattr(listing.os, "scandir", refuse)
     assert "note: 1 files or folders cannot be read and count as missing, e.g. secret (the folder cannot" in (
         of_folder(root).stdout
     )

@@ -1,14 +1,13 @@
-"""Finding clips and annotation files in the layouts that users have."""
+"""Walking a data root: clips, annotation files, and an account of everything else."""
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 
 import pytest
 
-from petl_bench.data import layout
-from petl_bench.data.layout import ClipIndex, find_annotation, scan, sharing
+from petl_bench.data import layout, listing
+from petl_bench.data.layout import find_annotation, scan, sharing
 from petl_bench.errors import DataError
 
 
@@ -18,47 +17,6 @@ def make(root: Path, *paths: str) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(path)
     return root
-
-
-def find(root: Path, clip: str, *classes: str) -> tuple[str, ...]:
-    return ClipIndex(scan(root), classes).find(clip).files
-
-
-@pytest.mark.parametrize(
-    ("there", "clip"),
-    [
-        ("v_Run_g01.avi", "v_Run_g01.avi"),
-        ("UCF-101/Run/v_Run_g01.avi", "v_Run_g01.avi"),
-        ("v_Run_g01.avi", "Run/v_Run_g01.avi"),
-        ("videos/Run/v_Run_g01.avi", "Run/v_Run_g01.avi"),
-        ("Run/v_Run_g01.mp4", "Run/v_Run_g01.avi"),
-        ("Run/v_Run_g01.MP4", "v_Run_g01"),
-        ("HandStandPushups/v_HandStandPushups_g01.avi", "HandstandPushups/v_HandstandPushups_g01.avi"),
-        ("train/Run/x.mp4", "val/x.mp4"),
-        ("a/#_2_[b]_(c)!+&.avi", "#_2_[b]_(c)!+&.avi"),
-        ("a/movie.2001.part.avi", "movie.2001.part.mp4"),
-        ("-start_000001.mp4", "-start_000001.mp4"),
-    ],
-)
-def test_clips_are_found_in_any_layout(tmp_path: Path, there: str, clip: str) -> None:
-    assert find(make(tmp_path, there), clip, "Run", "Walk") == (there,)
-
-
-def test_decomposed_file_names_are_found(tmp_path: Path) -> None:
-    there = unicodedata.normalize("NFD", "café.mp4")
-    assert find(make(tmp_path, there), unicodedata.normalize("NFC", "café.mp4")) == (there,)
-
-
-def test_path_decides_between_equal_names(tmp_path: Path) -> None:
-    make(tmp_path, "Run/1.mp4", "Walk/1.mp4", "Walk/1.avi")
-    assert find(tmp_path, "Walk/1.mp4", "Run", "Walk") == ("Walk/1.mp4",)
-    assert find(tmp_path, "1.mp4", "Run", "Walk") == ("Run/1.mp4", "Walk/1.mp4")
-
-
-def test_a_clip_is_never_taken_from_another_class(tmp_path: Path) -> None:
-    make(tmp_path, "Walk/1.mp4")
-    assert find(tmp_path, "Run/1.mp4", "Run", "Walk") == ()
-    assert find(tmp_path, "Run/1.mp4", "Run") == ("Walk/1.mp4",)
 
 
 def test_hidden_files_and_other_files_are_no_clips(tmp_path: Path) -> None:
@@ -77,19 +35,13 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     assert scan(root).videos == ("a/y.mp4", "linked/x.mp4")
 
 
-def test_nothing_outside_the_root_is_found(tmp_path: Path) -> None:
-    make(tmp_path, "secret.mp4", "root/x.mp4")
-    assert find(tmp_path / "root", "../secret.mp4") == ()
-    assert find(tmp_path / "root", str(tmp_path / "secret.mp4")) == ()
-
-
 def test_missing_root_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such folder.*--data-root"):
         scan(tmp_path / "nowhere")
 
 
 def test_root_that_cannot_be_listed_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout.os, "scandir", lambda place: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    monkeypatch.setattr(listing.os, "scandir", lambda place: (_ for _ in ()).throw(PermissionError(13, "denied")))
     with pytest.raises(DataError, match="the folder cannot be listed"):
         scan(tmp_path)
 
@@ -110,23 +62,6 @@ def test_folders_of_numbered_images_are_clips(tmp_path: Path) -> None:
     tree = scan(tmp_path)
     assert tree.videos == ("Run/a", "Run/b.mp4", "Walk/c")
     assert tree.frame_folders == {"Run/a", "Walk/c"}
-
-
-@pytest.mark.parametrize("clip", ["Run/v_1.avi", "Run/v_1", "v_1", "/nas/frames/Run/v_1", "other/v_1"])
-def test_frame_folders_are_found_like_files(tmp_path: Path, clip: str) -> None:
-    assert find(make(tmp_path, "rawframes/Run/v_1/img_00001.jpg"), clip, "Run", "Walk") == ("rawframes/Run/v_1",)
-
-
-@pytest.mark.parametrize("clip", ["Run/1.mp4", "Run/1", "1", "/nas/Run/1"])
-def test_the_video_goes_before_its_frames(tmp_path: Path, clip: str) -> None:
-    make(tmp_path, "frames/Run/1/img_00001.jpg", "videos/Run/1.mp4")
-    match = ClipIndex(scan(tmp_path), ["Run", "Walk"]).find(clip)
-    assert (match.files, match.frames_beside) == (("videos/Run/1.mp4",), ("frames/Run/1",))
-
-
-def test_frames_that_fit_by_path_go_before_a_video_that_fits_by_name_alone(tmp_path: Path) -> None:
-    make(tmp_path, "s01/1/img_00001.jpg", "1.mp4")
-    assert find(tmp_path, "s01/1") == ("s01/1",)
 
 
 def test_many_folders_give_the_same_tree_whatever_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,109 @@
+"""What stands under a data root, every entry counted once as what it is: so that nothing is left out in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: The kinds of entries, in the order in which they are told, and what each is.
+KINDS = {
+    "videos": "video files",
+    "frame_folders": "folders of numbered images, each one clip",
+    "frames": "images in them",
+    "folders": "other folders",
+    "lists": "files that may be lists (.csv, .json, .txt)",
+    "images": "images that are part of no clip",
+    "other_files": "files that are not read",
+    "hidden": "names that begin with a dot; not looked into",
+    "seen_already": "links to folders that were read by another path",
+    "broken_links": "links to nothing",
+    "link_loops": "links that lead back to themselves",
+    "special": "sockets, pipes and devices",
+    "unreadable": "what the system refuses to show, and names that are not UTF-8",
+}
+
+#: Extensions (and names without) of files that are certainly no clips. What is neither here nor read may be one.
+_NO_CLIPS = frozenset(
+    """
+    .bat .bib .c .cc .cfg .conf .cpp .css .csv .cu .doc .docx .h .hpp .htm .html .in .ini .ipynb .java .jl .js .json
+    .jsonl .lock .log .lua .m .md .odt .pdf .php .pl .ppt .pptx .ps1 .py .pyc .r .rb .rs .rst .rtf .sh .sql .svg .tex
+    .toml .tsv .txt .url .xls .xlsx .xml .yaml .yml
+
+    .7z .arrow .bz2 .ckpt .db .feather .flo .gz .h5 .hdf5 .jar .joblib .lmdb .mat .md5 .mdb .npy .npz .onnx .parquet
+    .pickle .pkl .pt .pth .rar .safetensors .sha1 .sha256 .sig .sqlite .sqlite3 .tar .tbz2 .tfrecord .tgz .torrent .txz
+    .whl .xz .zip .zst
+
+    .aac .ass .flac .m4a .mp3 .opus .srt .sub .vtt .wav .wma
+
+    authors changelog citation copying dockerfile licence license makefile md5sums notice readme sha1sums sha256sums
+    version
+    """.split()  # noqa: SIM905 - many short words
+)
+
+
+@dataclass(frozen=True)
+class Some:
+    """How many there are of something, and the first of them."""
+
+    count: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Every entry under a root. The counts of `kinds` (see `KINDS`) add up to `total`.
+
+    `other_files` are counted by extension in lower case. `image_folders` hold images alone, of which none is numbered
+    as frames are. `outside` are links that lead out of the root, and are followed. `unreadable` maps what cannot be
+    read to the reason.
+    """
+
+    total: int = 0
+    kinds: Mapping[str, Some] = field(default_factory=dict)
+    other_files: Mapping[str, Some] = field(default_factory=dict)
+    image_folders: Some | None = None
+    outside: Some | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def count(self, kind: str) -> int:
+        """How many entries are of that kind."""
+        return self.kinds[kind].count if kind in self.kinds else 0
+
+    @property
+    def perhaps_clips(self) -> dict[str, Some]:
+        """What is not read and may be clips: files by their extension, and folders of images."""
+        found = {
+            extension or "no extension": some
+            for extension, some in self.other_files.items()
+            if extension not in _NO_CLIPS
+        }
+        if self.image_folders is not None:
+            found["folders of images that are not numbered as frames"] = self.image_folders
+        return found
+
+
+def extension(name: str) -> str:
+    """What files are counted by: the extension in lower case; a name that says enough without (`readme`); or ""."""
+    _, dot, suffix = name.rpartition(".")
+    if dot:
+        return f".{suffix.lower()}"
+    return name.lower() if name.lower() in _NO_CLIPS else ""
+
+
+class Tally:
+    """Counts things by name, and keeps the first example of each."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Some] = {}
+
+    def add(self, name: str, example: str, count: int = 1) -> None:
+        """Count some more."""
+        seen = self._seen.get(name)
+        if seen is None:
+            self._seen[name] = Some(count, example)
+        else:
+            self._seen[name] = Some(seen.count + count, min(seen.example, example))
+
+    def counted(self) -> dict[str, Some]:
+        """All of them, the most frequent first."""
+        return dict(sorted(self._seen.items(), key=lambda item: (-item[1].count, item[0])))
