@@ -1,14 +1,18 @@
-"""A manifest as a report: counts per list and class, what is missing, ambiguous, unreadable, and known defects."""
+"""A manifest as a report: counts per list and class, what is missing, ambiguous, unreadable, known defects, and an
+account of everything under the root."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from petl_bench.data.accounting import Account
     from petl_bench.data.manifest import Manifest
     from petl_bench.data.scan_results import ScanResult
     from petl_bench.dataset import Dataset, Sample
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 SHOWN = 5
 #: Tables are not squeezed below so many columns: a wrapped row can be read, half a word cannot.
 LEAST_WIDTH = 160
+#: Rows of an account that are shown.
+_KINDS_SHOWN = 20
 #: What is counted only where clips were scanned.
 _SCANNED = ("readable", "unreadable", "not_scanned")
 
@@ -25,7 +31,8 @@ def build_report(dataset: Dataset, manifest: Manifest, scanned: Mapping[str, Sca
     """Everything that is known of a data set on this machine, as JSON values.
 
     Each list and class, and all clips together, have the counts expected, found, missing, ambiguous, and of those found
-    readable, unreadable and not_scanned (by the results of `petl-bench data scan`).
+    readable, unreadable and not_scanned (by the results of `petl-bench data scan`). `account` counts every entry under
+    the root by its kind, and every clip on disk by its use.
     """
     from petl_bench.data.manifest import named_lists
 
@@ -50,6 +57,17 @@ def build_report(dataset: Dataset, manifest: Manifest, scanned: Mapping[str, Sca
         "files": dict(manifest.annotations.files),
         "defects": list(defects.values()),
         "notes": [note for note in manifest.notes if note not in told],
+        "account": _account(manifest.account),
+    }
+
+
+def _account(account: Account) -> dict[str, Any]:
+    whole = asdict(account)
+    return {
+        **whole["entries"],
+        "clips": whole["clips"],
+        "perhaps_clips": {name: asdict(some) for name, some in account.entries.perhaps_clips.items()},
+        "coverage": {"used": account.used, "of": account.seen + account.unknown},
     }
 
 
@@ -90,11 +108,13 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from petl_bench.render import clean
+
     scanned = report["clips"]["not_scanned"] < report["clips"]["found"]
     kinds = [kind for kind in report["clips"] if scanned or kind not in _SCANNED]
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
-    console.print(Text(f"{report['dataset']}: {len(report['classes'])} classes, under {report['root']}"))
+    console.print(Text(clean(f"{report['dataset']}: {len(report['classes'])} classes, under {report['root']}")))
     table = Table(box=None, pad_edge=False)
     for head in ("list", "class") if per_class else ("list",):
         table.add_column(head, no_wrap=True)
@@ -103,11 +123,15 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     for row in report["lists"]:
         classes = row["classes"].items() if per_class else ()
         for name, counts in classes:
-            table.add_row(Text(row["name"]), Text(name), *(f"{counts[kind]:,}" for kind in kinds))
+            table.add_row(Text(row["name"]), Text(clean(name)), *(f"{counts[kind]:,}" for kind in kinds))
         table.add_row(Text(row["name"]), *(["all"] if per_class else []), *(f"{row[kind]:,}" for kind in kinds))
     total = [f"{report['clips'][kind]:,}" for kind in kinds]
     table.add_row("all clips, each once", *(["all"] if per_class else []), *total, style="bold")
     console.print(table)
+    for part in _account_tables(report["account"]):
+        console.print(part)
+    coverage = report["account"]["coverage"]
+    click.echo(f"coverage: {coverage['used']:,} of {coverage['of']:,} things under the root that may be clips are used")
     for kind in ("missing", "ambiguous"):
         if report[kind]:
             click.echo(f"{kind}: {some(report[kind])}")
@@ -116,21 +140,63 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
         where = "" if defect["applies"] else " (not in the lists that were read)"
         click.echo(f"known defect {defect['id']}{where}: {defect['what']}; {defect['effect']}")
     for note in report["notes"]:
-        click.echo(f"note: {note}")
+        click.echo(f"note: {clean(note)}")
     click.echo(f"manifest sha256: {report['sha256']}")
+
+
+def _account_tables(account: Mapping[str, Any]) -> Iterator[Table]:
+    """Every entry under the root by its kind, and every clip among them by its use."""
+    from petl_bench.data.accounting import USES
+    from petl_bench.data.entries import KINDS
+
+    kinds = {KINDS[kind]: account["kinds"][kind] for kind in KINDS if kind in account["kinds"]}
+    yield _counts("under the root", kinds, "all entries", account["total"])
+    parts = {extension or "no extension": some for extension, some in account["other_files"].items()}
+    if account["outside"]:
+        parts["links that lead out of the root (followed)"] = account["outside"]
+    if parts:
+        yield _counts("of these", parts)
+    uses = {USES[use]: some for use, some in account["clips"].items()}
+    yield _counts("clips under the root", uses, "all clips", sum(some["count"] for some in uses.values()))
+
+
+def _counts(head: str, counts: Mapping[str, Mapping[str, Any]], total: str = "", number: int = 0) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from petl_bench.render import clean
+
+    table = Table(head, box=None, pad_edge=False)
+    table.add_column("count", justify="right")
+    table.add_column("for example")
+    for name, some in list(counts.items())[:_KINDS_SHOWN]:
+        table.add_row(Text(clean(name)), f"{some['count']:,}", Text(clean(some["example"])))
+    if len(counts) > _KINDS_SHOWN:
+        rest = sum(some["count"] for some in list(counts.values())[_KINDS_SHOWN:])
+        table.add_row(f"{len(counts) - _KINDS_SHOWN} kinds more, with --json", f"{rest:,}", "")
+    if total:
+        table.add_row(total, f"{number:,}", "", style="bold")
+    return table
 
 
 def some(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
     """The first few clips, with the files of each where there are any, and how many more there are."""
-    shown = [
-        f"{clip} ({', '.join(clips[clip])})" if isinstance(clips, Mapping) else clip for clip in list(clips)[:SHOWN]
-    ]
+    from petl_bench.render import clean
+
+    def one(clip: str) -> str:
+        files = clips[clip][:SHOWN] if isinstance(clips, Mapping) else ()
+        more = ", ..." if isinstance(clips, Mapping) and len(clips[clip]) > SHOWN else ""
+        return clean(f"{clip} ({', '.join(files)}{more})" if files else clip)
+
+    shown = [one(clip) for clip in list(clips)[:SHOWN]]
     return ", ".join(shown) + (f" and {len(clips) - SHOWN:,} more; all with --json" if len(clips) > SHOWN else "")
 
 
 def print_reasons(kind: str, clips: Mapping[str, str]) -> None:
     """A line for each of the first few clips with what is said of it, and how many more there are."""
+    from petl_bench.render import clean
+
     for clip in list(clips)[:SHOWN]:
-        click.echo(f"{kind}: {clip}: {clips[clip]}")
+        click.echo(clean(f"{kind}: {clip}: {clips[clip]}"))
     if len(clips) > SHOWN:
         click.echo(f"{kind}: {len(clips) - SHOWN:,} more; all with --json")
