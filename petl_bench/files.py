@@ -10,14 +10,16 @@ from pathlib import Path
 from petl_bench.errors import StoreError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Write a file so that it is there whole or not at all, even after a crash or with the disk full.
+
+    `mode` are its permissions, less those that the user's umask takes away.
 
     Raises StoreError, naming the file, where it cannot be written; a file of that name is then left as it was.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -82,14 +82,19 @@ class Motion(Dataset):
         """Render everything below `cache`, unless it is there. Two processes at once do no harm: the first one's
         files stay.
 
-        Raises DataError where the files cannot be written.
+        Raises DataError where the files cannot be written, or could be others'.
         """
+        from petl_bench.cache import distrust, make_private
+
         folder = cache / f"motion-{self._fingerprint()}"
         if folder.is_dir():
+            reason = distrust(folder)
+            if reason:
+                raise DataError(f"{folder}: {reason}")
             return folder
         log.info("rendering the motion data set into %s (once, a few seconds)", folder)
         try:
-            cache.mkdir(parents=True, exist_ok=True)
+            make_private(cache)
             unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=cache))
         except OSError as error:
             raise _unwritable(cache, error) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -27,8 +26,8 @@ def index(
     It holds counts per list and class, the file of every clip found, what is missing and what is ambiguous, the
     annotation files with their hashes, and the known defects. Files that have not changed are not read again.
     """
-    from petl_bench.cache import cache_folder
-    from petl_bench.cli.data_report import build_report, print_report
+    from petl_bench.cache import cache_folder, make_private
+    from petl_bench.cli.data_report import as_text, build_report, print_report
     from petl_bench.data.fingerprints import root_name
     from petl_bench.data.scan_results import ScanResults
     from petl_bench.errors import StoreError
@@ -38,14 +37,15 @@ def index(
     results = ScanResults(cache_folder(), manifest.dataset, manifest.root)
     report = build_report(plugin, manifest, results.of(manifest.found))
     whole = {**report, "found": {clip: results.relative(file) for clip, file in manifest.found.items()}}
-    if output is None:
-        output = cache_folder() / "manifests" / f"{manifest.dataset}-{root_name(manifest.root)}.json"
-    text = json.dumps(whole, indent=1, ensure_ascii=False)
+    text = as_text(whole)
     try:
+        if output is None:
+            output = cache_folder() / "manifests" / f"{manifest.dataset}-{root_name(manifest.root)}.json"
+            make_private(output.parent)
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write {output}: {error.strerror}") from error
-    write_atomically(output, text.encode(errors="surrogateescape"))
+    write_atomically(output, text.encode())
     if as_json:
         click.echo(text)
     else:

@@ -3,6 +3,7 @@ account of everything under the root."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ def build_report(dataset: Dataset, manifest: Manifest, scanned: Mapping[str, Sca
         "files": dict(manifest.annotations.files),
         "defects": list(defects.values()),
         "notes": [note for note in manifest.notes if note not in told],
+        "warnings": list(manifest.account.warnings()),
         "account": _account(manifest.account),
     }
 
@@ -69,6 +71,18 @@ def _account(account: Account) -> dict[str, Any]:
         "perhaps_clips": {name: asdict(some) for name, some in account.entries.perhaps_clips.items()},
         "coverage": {"used": account.used, "of": account.seen + account.unknown},
     }
+
+
+def as_text(report: Mapping[str, Any]) -> str:
+    """The report as JSON text. A path that is not UTF-8 has escapes, as JSON has them."""
+    return json.dumps(report, indent=1, ensure_ascii=False).encode(errors="backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """One line that any terminal can show."""
+    from petl_bench.render import clean
+
+    return clean(text.encode(errors="backslashreplace").decode())
 
 
 class _Counter:
@@ -108,13 +122,11 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from petl_bench.render import clean
-
     scanned = report["clips"]["not_scanned"] < report["clips"]["found"]
     kinds = [kind for kind in report["clips"] if scanned or kind not in _SCANNED]
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
-    console.print(Text(clean(f"{report['dataset']}: {len(report['classes'])} classes, under {report['root']}")))
+    console.print(Text(printable(f"{report['dataset']}: {len(report['classes'])} classes, under {report['root']}")))
     table = Table(box=None, pad_edge=False)
     for head in ("list", "class") if per_class else ("list",):
         table.add_column(head, no_wrap=True)
@@ -123,7 +135,7 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     for row in report["lists"]:
         classes = row["classes"].items() if per_class else ()
         for name, counts in classes:
-            table.add_row(Text(row["name"]), Text(clean(name)), *(f"{counts[kind]:,}" for kind in kinds))
+            table.add_row(Text(row["name"]), Text(printable(name)), *(f"{counts[kind]:,}" for kind in kinds))
         table.add_row(Text(row["name"]), *(["all"] if per_class else []), *(f"{row[kind]:,}" for kind in kinds))
     total = [f"{report['clips'][kind]:,}" for kind in kinds]
     table.add_row("all clips, each once", *(["all"] if per_class else []), *total, style="bold")
@@ -132,6 +144,8 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
         console.print(part)
     coverage = report["account"]["coverage"]
     click.echo(f"coverage: {coverage['used']:,} of {coverage['of']:,} things under the root that may be clips are used")
+    for warning in report["warnings"]:
+        click.echo(f"WARNING: {printable(warning)}")
     for kind in ("missing", "ambiguous"):
         if report[kind]:
             click.echo(f"{kind}: {some(report[kind])}")
@@ -140,7 +154,9 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
         where = "" if defect["applies"] else " (not in the lists that were read)"
         click.echo(f"known defect {defect['id']}{where}: {defect['what']}; {defect['effect']}")
     for note in report["notes"]:
-        click.echo(f"note: {clean(note)}")
+        if note in report["warnings"]:
+            continue
+        click.echo(f"note: {printable(note)}")
     click.echo(f"manifest sha256: {report['sha256']}")
 
 
@@ -164,13 +180,11 @@ def _counts(head: str, counts: Mapping[str, Mapping[str, Any]], total: str = "",
     from rich.table import Table
     from rich.text import Text
 
-    from petl_bench.render import clean
-
     table = Table(head, box=None, pad_edge=False)
     table.add_column("count", justify="right")
     table.add_column("for example")
     for name, some in list(counts.items())[:_KINDS_SHOWN]:
-        table.add_row(Text(clean(name)), f"{some['count']:,}", Text(clean(some["example"])))
+        table.add_row(Text(printable(name)), f"{some['count']:,}", Text(printable(some["example"])))
     if len(counts) > _KINDS_SHOWN:
         rest = sum(some["count"] for some in list(counts.values())[_KINDS_SHOWN:])
         table.add_row(f"{len(counts) - _KINDS_SHOWN} kinds more, with --json", f"{rest:,}", "")
@@ -181,12 +195,11 @@ def _counts(head: str, counts: Mapping[str, Mapping[str, Any]], total: str = "",
 
 def some(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
     """The first few clips, with the files of each where there are any, and how many more there are."""
-    from petl_bench.render import clean
 
     def one(clip: str) -> str:
         files = clips[clip][:SHOWN] if isinstance(clips, Mapping) else ()
         more = ", ..." if isinstance(clips, Mapping) and len(clips[clip]) > SHOWN else ""
-        return clean(f"{clip} ({', '.join(files)}{more})" if files else clip)
+        return printable(f"{clip} ({', '.join(files)}{more})" if files else clip)
 
     shown = [one(clip) for clip in list(clips)[:SHOWN]]
     return ", ".join(shown) + (f" and {len(clips) - SHOWN:,} more; all with --json" if len(clips) > SHOWN else "")
@@ -194,9 +207,7 @@ def some(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
 
 def print_reasons(kind: str, clips: Mapping[str, str]) -> None:
     """A line for each of the first few clips with what is said of it, and how many more there are."""
-    from petl_bench.render import clean
-
     for clip in list(clips)[:SHOWN]:
-        click.echo(clean(f"{kind}: {clip}: {clips[clip]}"))
+        click.echo(printable(f"{kind}: {clip}: {clips[clip]}"))
     if len(clips) > SHOWN:
         click.echo(f"{kind}: {len(clips) - SHOWN:,} more; all with --json")

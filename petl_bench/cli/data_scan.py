@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +48,7 @@ def scan(
     frames of it.
     """
     from petl_bench.cache import cache_folder
+    from petl_bench.cli.data_report import as_text
     from petl_bench.data.scan_results import ScanResults
 
     _, manifest = read_manifest(dataset, data_root, texts, plugins)
@@ -63,7 +63,7 @@ def scan(
     _read(files, results, workers or _cpus(), timeout_s)
     report = _report(manifest, clips, results)
     if as_json:
-        click.echo(json.dumps(report, indent=1, ensure_ascii=False))
+        click.echo(as_text(report))
     else:
         _print(report)
 
@@ -141,11 +141,11 @@ def _print(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from petl_bench.cli.data_report import LEAST_WIDTH, print_reasons, some
+    from petl_bench.cli.data_report import LEAST_WIDTH, print_reasons, printable, some
 
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
-    click.echo(f"{report['dataset']}, under {report['root']}")
+    click.echo(printable(f"{report['dataset']}, under {report['root']}"))
     table = Table("clips", box=None, pad_edge=False)
     table.add_column("count", justify="right")
     table.add_column("meaning")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -28,7 +27,7 @@ def status(
     found can be read is known once `petl-bench data scan` has read them.
     """
     from petl_bench.cache import cache_folder
-    from petl_bench.cli.data_report import build_report, print_report
+    from petl_bench.cli.data_report import as_text, build_report, print_report
     from petl_bench.data.scan_results import ScanResults
 
     plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
@@ -36,7 +35,7 @@ def status(
     scanned = results.of(manifest.found)
     report = build_report(plugin, manifest, scanned)
     if as_json:
-        click.echo(json.dumps({**report, "scan": str(results.file) if scanned else None}, indent=1, ensure_ascii=False))
+        click.echo(as_text({**report, "scan": str(results.file) if scanned else None}))
         return
     print_report(report, per_class)
     if manifest.quarantined:

@@ -54,6 +54,10 @@ class Account:
                 f"{self.unknown:,} of {self.seen + self.unknown:,} things that may be clips are of kinds that are "
                 f"not read, and are left out: {', '.join(named)}{more}"
             )
+        for kind, what in (("broken_links", "lead to nothing"), ("link_loops", "lead back to themselves")):
+            if self.entries.count(kind):
+                some = self.entries.kinds[kind]
+                yield f"{some.count:,} links {what}, and count as nothing else, e.g. {some.example}"
 
 
 def account_of(

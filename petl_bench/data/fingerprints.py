@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from petl_bench.cache import make_private, read_trusted
 from petl_bench.data.frames_reader import content_ends, folder_fingerprint, folder_stamp
 from petl_bench.errors import StoreError
 from petl_bench.files import write_atomically
@@ -102,23 +103,29 @@ class Fingerprints:
 
     def _load(self) -> dict[str, _Entry]:
         try:
-            stored = json.loads(self._file.read_bytes())
+            stored = json.loads(read_trusted(self._file))
             if stored["version"] == _CACHE_VERSION:
                 files: dict[str, _Entry] = stored["files"]
-                return {path: entry for path, entry in files.items() if len(entry) == 3}
+                return {path: entry for path, entry in files.items() if _is_entry(entry)}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _log.warning("%s: not usable (%s); clips are fingerprinted again", self._file, error)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            _log.warning("%s: not usable (%s); clips are fingerprinted again", self._file, reason)
         return {}
 
     def _store(self, entries: Mapping[str, _Entry]) -> None:
         text = json.dumps({"version": _CACHE_VERSION, "files": entries})
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._file, text.encode())
+            make_private(self._file.parent)
+            write_atomically(self._file, text.encode(), mode=0o600)
         except (OSError, StoreError) as error:
             _log.warning("%s; fingerprints are not remembered", error)
+
+
+def _is_entry(entry: Any) -> bool:
+    stamp, size, fingerprint = entry if isinstance(entry, list) and len(entry) == 3 else (None, None, None)
+    return isinstance(stamp, list) and isinstance(size, int) and isinstance(fingerprint, str)
 
 
 def are_unchanged(files: Sequence[FoundFile]) -> bool:
@@ -137,7 +144,7 @@ def _is_unchanged(file: FoundFile) -> bool:
 
 def root_name(root: Path) -> str:
     """A short name of a data root, for files in the cache that belong to it."""
-    return hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 
 def _entry(place: str, known: _Entry | None) -> _Entry:

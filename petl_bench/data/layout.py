@@ -36,14 +36,16 @@ def canonical(name: str) -> str:
 class Tree:
     """The files under a root, as sorted paths relative to it with `/` between folders; hidden ones are left out.
 
-    `videos` are all clips: video files, and the folders of numbered images that `frame_folders` names again. `entries`
-    accounts for everything, these included.
+    `videos` are all clips: video files, and the folders of numbered images that `frame_folders` names again.
+    `linked_again` are links to folders that were reached by another path, and stand under that one. `entries` accounts
+    for everything, these included.
     """
 
     root: Path
     videos: tuple[str, ...]
     texts: tuple[str, ...]
     frame_folders: frozenset[str] = frozenset()
+    linked_again: tuple[str, ...] = ()
     entries: Entries = field(default_factory=Entries)
 
     @cached_property
@@ -105,6 +107,7 @@ class _Walk:
         self._videos: list[str] = []
         self._texts: list[str] = []
         self._frame_folders: set[str] = set()
+        self._linked_again: list[str] = []
         self._total = 0
         self._kinds, self._others, self._remarks = Tally(), Tally(), Tally()
         self._unreadable: dict[str, str] = {}
@@ -119,6 +122,7 @@ class _Walk:
             return False
         if listing.identity in self.visited:
             self._kinds.add("seen_already", folder)
+            self._linked_again.append(folder)
             return False
         self.visited.add(listing.identity)
         if listing.reason:
@@ -160,7 +164,14 @@ class _Walk:
             dict(sorted(self._unreadable.items())),
         )
         videos = tuple(sorted([*self._videos, *self._frame_folders]))
-        return Tree(root, videos, tuple(sorted(self._texts)), frozenset(self._frame_folders), entries)
+        return Tree(
+            root,
+            videos,
+            tuple(sorted(self._texts)),
+            frozenset(self._frame_folders),
+            tuple(self._linked_again),
+            entries,
+        )
 
 
 def is_folder(place: Path) -> bool:

@@ -143,6 +143,8 @@ class ClipLoader:
         """The batches of `cuts`: for each, the rows of this process, and how many rows all processes have."""
         self._requested.update(sample.clip for sample in samples)
         self._refuse_too_many()
+        if self.recipe.cache is not None:
+            self.recipe.cache.look()
         outcomes = self._outcomes(self._request(samples[row], epoch) for rows, _ in cuts for row in rows)
         for rows, planned in cuts:
             read = self._readable(zip(rows, islice(outcomes, len(rows)), strict=True))

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from petl_bench.cache import make_private, open_private, read_trusted
 from petl_bench.errors import StoreError
 
 if TYPE_CHECKING:
@@ -77,9 +78,11 @@ class ScanResults:
     def adding(self) -> Iterator[Callable[[ScanResult], None]]:
         """Gives a function that stores one result at once. Raises StoreError where the file cannot be written."""
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.file.parent)
             usable = self._text() != ""
-            with self.file.open("a" if usable else "w", encoding="utf-8", buffering=1) as stream:
+            if not usable:
+                self.file.unlink(missing_ok=True)  # it may be another's
+            with open_private(self.file, "a") as stream:
                 # After a torn last line the first new one would be lost with it, hence the line end; empty lines pass.
                 stream.write("\n" if usable else json.dumps(self._head) + "\n")
                 yield lambda result: _write_line(stream, json.dumps(asdict(result), ensure_ascii=False))
@@ -100,20 +103,22 @@ class ScanResults:
             try:
                 values = json.loads(line) if line else None
                 if values is not None:
-                    results[values["path"]] = ScanResult(**{**values, "remarks": tuple(values["remarks"])})
-            except (ValueError, KeyError, TypeError):
+                    result = ScanResult(**{**values, "remarks": tuple(map(str, values["remarks"]))})
+                    results[str(result.path)] = result
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         return results
 
     def _text(self) -> str:
         """The whole file; empty where there is none, or one of another format."""
         try:
-            text = self.file.read_text(encoding="utf-8", errors="replace")
+            text = read_trusted(self.file).decode(errors="replace")
             head: Any = json.loads(text.partition("\n")[0])
         except FileNotFoundError:
             return ""
-        except (OSError, ValueError) as error:
-            _log.warning("%s: not usable (%s); no clip counts as scanned", self.file, error)
+        except (OSError, ValueError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            _log.warning("%s: not usable (%s); no clip counts as scanned", self.file, reason)
             return ""
         return text if head == self._head else ""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from petl_bench.cache import distrust, make_private
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
 
@@ -26,7 +27,10 @@ def compile_video(model: DualEncoder, device: torch.device, cache: Path) -> None
     """
     # Code that earlier trials of this process had compiled counts towards a limit, beyond which nothing more is.
     torch.compiler.reset()
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "compiled"))
+    compiled = cache / "compiled"
+    if not distrust(compiled):
+        make_private(compiled)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
     _try_out(device)
     for block in model.video.blocks:
         block.compile(options=EAGER_DRAWS)
