@@ -103,8 +103,8 @@ class ScanResults:
             try:
                 values = json.loads(line) if line else None
                 if values is not None:
-                    result = ScanResult(**{**values, "remarks": tuple(map(str, values["remarks"]))})
-                    results[str(result.path)] = result
+                    result = _result(values)
+                    results[result.path] = result
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         return results
@@ -121,6 +121,16 @@ class ScanResults:
             _log.warning("%s: not usable (%s); no clip counts as scanned", self.file, reason)
             return ""
         return text if head == self._head else ""
+
+
+def _result(values: dict[str, Any]) -> ScanResult:
+    """The result that a line holds. Raises KeyError, TypeError."""
+    result = ScanResult(**{**values, "remarks": tuple(map(str, values["remarks"]))})
+    if not all(isinstance(text, str) for text in (result.path, result.fingerprint, result.reason)):
+        raise TypeError("a path, a fingerprint or a reason that is no text")
+    if not isinstance(result.num_frames, int):
+        raise TypeError("a number of frames that is no number")
+    return result
 
 
 def _write_line(stream: Any, line: str) -> None:

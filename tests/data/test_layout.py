@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from petl_bench.data import layout, listing
-from petl_bench.data.layout import find_annotation, scan, sharing
+from petl_bench.data.entries import KINDS, Some
+from petl_bench.data.layout import Tree, find_annotation, given_root, scan, sharing
 from petl_bench.errors import DataError
 
 
@@ -33,6 +40,154 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (root / "a" / "loop").symlink_to(root)
     (root / "again").symlink_to(root / "a")
     assert scan(root).videos == ("a/y.mp4", "linked/x.mp4")
+
+
+def test_links_that_lead_nowhere_count_as_themselves_and_their_neighbours_are_found(tmp_path: Path) -> None:
+    make(tmp_path, "Run/a.mp4", "Run/z.mp4", "Walk/b.mp4")
+    (tmp_path / "Run/loop").symlink_to("loop")
+    (tmp_path / "Run/m.mp4").symlink_to("m.mp4")
+    (tmp_path / "Run/gone.mp4").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "Run/below.mp4").symlink_to("a.mp4/below")
+    tree = scan(tmp_path)
+    assert tree.videos == ("Run/a.mp4", "Run/z.mp4", "Walk/b.mp4")
+    assert tree.entries.kinds["link_loops"] == Some(2, "Run/loop")
+    assert tree.entries.kinds["broken_links"] == Some(2, "Run/below.mp4")
+
+
+@pytest.mark.parametrize("refused", ["stat", "is_dir"])
+def test_an_entry_that_cannot_be_looked_at_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    make(tmp_path, "Run/a.mp4", "Run/b.mp4", "Run/c.mp4")
+    (tmp_path / "Run/b.mp4").unlink()
+    (tmp_path / "Run/b.mp4").symlink_to("a.mp4")
+    list_folder = listing.os.scandir
+
+    class Entry:
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self._entry = entry
+
+        def __getattr__(self, name: str) -> object:
+            if name == refused and self._entry.name == "b.mp4":
+                raise PermissionError(13, "Permission denied")
+            return getattr(self._entry, name)
+
+    class Folder:
+        def __init__(self, place: str) -> None:
+            self._entries = list_folder(place)
+
+        def __enter__(self) -> Iterator[Entry]:
+            return map(Entry, self._entries)
+
+        def __exit__(self, *_: object) -> None:
+            self._entries.close()
+
+    if refused == "is_dir":
+        (tmp_path / "Run/b.mp4").unlink()
+        (tmp_path / "Run/b.mp4").write_text("b")
+    monkeypatch.setattr(listing.os, "scandir", Folder)
+    tree = scan(tmp_path)
+    assert tree.videos == ("Run/a.mp4", "Run/c.mp4")
+    assert tree.entries.unreadable == {"Run/b.mp4": "Permission denied"}
+    assert_adds_up(tree)
+
+
+def test_a_listing_that_breaks_off_keeps_what_it_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "Run/a.mp4", "Run/b.mp4", "Walk/c.mp4")
+    list_folder = listing.os.scandir
+
+    @contextmanager
+    def broken(place: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        def entries() -> Iterator[os.DirEntry[str]]:
+            for number, entry in enumerate(sorted(list_folder(place), key=lambda entry: entry.name)):
+                if place.endswith("Run") and number == 1:
+                    raise OSError(5, "Input/output error")
+                yield entry
+
+        yield entries()
+
+    monkeypatch.setattr(listing.os, "scandir", broken)
+    tree = scan(tmp_path)
+    assert tree.videos == ("Run/a.mp4", "Walk/c.mp4")
+    assert tree.entries.unreadable == {"Run": "the folder cannot be listed whole: Input/output error"}
+    assert_adds_up(tree)
+
+
+def test_names_that_are_not_utf8_are_told_and_cannot_be_clips(tmp_path: Path) -> None:
+    make(tmp_path, "Run/a.mp4", "Run/é\n.mp4")
+    for name in (b"Run/caf\xe9.mp4", b"\xff/b.mp4"):
+        place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("x")
+    tree = scan(tmp_path)
+    assert tree.videos == ("Run/a.mp4", "Run/é\n.mp4")
+    reason = "the name is not UTF-8; rename it"
+    assert tree.entries.unreadable == {"Run/caf\\udce9.mp4": reason, "\\udcff": reason}
+    assert_adds_up(tree)
+
+
+def assert_adds_up(tree: Tree) -> None:
+    """Every entry that the system shows (of folders that were read, by one path each) is in one kind."""
+    assert sum(some.count for some in tree.entries.kinds.values()) == tree.entries.total
+    assert set(tree.entries.kinds) <= set(KINDS)
+    others = sum(some.count for some in tree.entries.other_files.values())
+    assert others == tree.entries.count("other_files")
+    clips = tree.entries.count("videos") + tree.entries.count("frame_folders")
+    assert clips == len(tree.videos)
+
+
+def test_every_entry_is_accounted_for(tmp_path: Path) -> None:
+    make(
+        tmp_path / "root",
+        *("a/1.mp4", "a/2.MTS", "a/3.MTS", "a/4.rm", "a/notes.md", "a/README", "a/clip", "a/.hidden", "list.csv"),
+        *("f/img_00001.jpg", "f/img_00002.jpg", "f/depth.png", "pics/x.jpg", "pics/y.jpg", "cover/x.jpg", ".git/x.mp4"),
+    )
+    make(tmp_path, "outside/5.mp4")
+    root = tmp_path / "root"
+    (root / "b").symlink_to(tmp_path / "outside")
+    (root / "c").symlink_to("a")
+    (root / "d.mp4").symlink_to("a/1.mp4")
+    (root / "gone").symlink_to("nowhere")
+    os.mkfifo(root / "pipe")
+    tree = scan(root)
+    counts = {kind: some.count for kind, some in tree.entries.kinds.items()}
+    assert counts == {
+        "videos": 3, "frame_folders": 1, "frames": 3, "folders": 4, "lists": 1, "images": 3, "other_files": 6,
+        "hidden": 2, "seen_already": 1, "broken_links": 1, "special": 1,
+    }  # fmt: skip
+    assert tree.entries.total == 26
+    assert tree.entries.outside == Some(1, "b")
+    assert tree.linked_again == ("c",)
+    assert tree.entries.other_files[".mts"] == Some(2, "a/2.MTS")
+    perhaps = tree.entries.perhaps_clips
+    assert {name: some.count for name, some in perhaps.items()} == {
+        ".mts": 2, ".rm": 1, "no extension": 1, "folders of images that are not numbered as frames": 1,
+    }  # fmt: skip
+    assert_adds_up(tree)
+
+
+_NAMES = st.sampled_from(["a", "b.mp4", "1.jpg", "img_2.png", "c.txt", "d.rm", ".e", "README", "f.md"])
+
+
+@given(st.sets(st.lists(_NAMES, min_size=1, max_size=3).map("/".join), max_size=12))
+def test_the_account_adds_up_for_any_tree(tmp_path_factory: pytest.TempPathFactory, paths: set[str]) -> None:
+    root = tmp_path_factory.mktemp("root")
+    for path in sorted(paths):
+        with contextlib.suppress(OSError):  # a file where a folder of that name is
+            make(root, path)
+    tree = scan(root)
+    assert_adds_up(tree)
+    seen = [path.relative_to(root).as_posix() for path in root.rglob("*")]
+    looked_into = [path for path in seen if not any(part.startswith(".") for part in path.split("/")[:-1])]
+    assert tree.entries.total == len(looked_into)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "/".join(["y" * 200] * 30)])
+def test_a_root_that_cannot_be_a_path_is_one_clear_line(name: str) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        scan(Path("/tmp") / name)
+    with pytest.raises(DataError, match="no such folder"):
+        given_root("ucf101", Path("/tmp") / name, "clips")
 
 
 def test_missing_root_is_one_clear_line(tmp_path: Path) -> None:
