@@ -20,6 +20,7 @@ CACHE_VARIABLE = "PETL_BENCH_CACHE"
 #: Users, with commas between, from whose caches the user wants to read.
 OWNERS_VARIABLE = "PETL_BENCH_CACHE_OWNERS"
 _WRITABLE_BY_OTHERS = 0o022
+_ROOT = 0
 
 
 def cache_folder() -> Path:
@@ -69,7 +70,7 @@ def distrust_status(status: os.stat_result, place: Path) -> str:
             f"it, which costs time alone; or, if you trust what it holds: chmod -R go-w {place}"
         )
     owner = _user(status.st_uid)
-    if status.st_uid not in (0, os.geteuid()) and not {owner, str(status.st_uid)} & _trusted_owners():
+    if status.st_uid not in (_ROOT, os.geteuid()) and not {owner, str(status.st_uid)} & _trusted_owners():
         return (
             f"it belongs to {owner}, and what a cache holds decides numbers. Name a folder of your own with "
             f"{CACHE_VARIABLE}; or, if you trust what {owner} puts there: export {OWNERS_VARIABLE}={owner}"

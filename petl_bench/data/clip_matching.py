@@ -250,6 +250,8 @@ class _Pool:
 
         What fits a shorter name of the same clip, in another list, fits it as well.
         """
+        if not self._files.paths:
+            return _Fit(self, (), by_name=True)
         for name in (clip, *(name for name in self._clips.shorter(clip) if not self._differ(clip, name))):
             for rank, files in self._files.fitting_clip(name):
                 own = tuple(

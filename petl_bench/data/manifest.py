@@ -119,7 +119,7 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
         *_frames_beside_notes(matches),
         *_disk_notes(annotations, found),
     )
-    digest = hashlib.sha256(canonical_json(_content(annotations, found)).encode()).hexdigest()
+    digest = hashlib.sha256(canonical_json(_content(annotations, found)).encode(errors="surrogatepass")).hexdigest()
     return Manifest(
         dataset=dataset.name,
         root=root,

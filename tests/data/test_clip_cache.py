@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import getpass
+import json
+import math
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
+from petl_bench import cache as cache_module
+from petl_bench.data import clip_cache
 from petl_bench.data.clip_cache import CachedClip, ClipCache
 
 
@@ -128,6 +138,159 @@ def test_the_cache_travels_to_workers_without_its_memory(tmp_path: Path) -> None
     sent = pickle.dumps(cache)
     assert len(sent) < 2000
     assert same(pickle.loads(sent).get("ab1"), entry(frames=64))
+
+
+def forge(file: Path, shape: list[int], size: int) -> None:
+    """An entry whose header promises frames of that shape, in a file of that many bytes (most of them holes)."""
+    header = json.dumps({"frames": {"dtype": "U8", "shape": shape, "data_offsets": [0, math.prod(shape)]},
+                         "__metadata__": {"xxh3": "0", "remark": ""}}).encode()  # fmt: skip
+    with file.open("wb") as stream:
+        stream.write(len(header).to_bytes(8, "little") + header)
+        stream.truncate(size or stream.tell() + math.prod(shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ([2**20, 2**10, 2**8, 3], 4096),  # far more than the file has
+        ([2**20, 2**10, 2**8, 3], 0),  # as much as the file seems to have
+        ([2**62, 2, 2, 3], 4096),
+        ([-1, -20, 30, 3], 4096),
+        ([1800], 0),
+        ([2, 20, 30, 1], 0),
+        ([], 0),
+    ],
+)
+def test_an_entry_s_size_is_checked_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: list[int], size: int
+) -> None:
+    cache = on_disk(tmp_path)
+    cache.put("ab1", entry())
+    (file,) = files(tmp_path)
+    forge(file, shape, size)
+    monkeypatch.setattr(np, "empty", lambda *_: pytest.fail("memory was taken"))
+    assert cache.get("ab1") is None
+
+
+# ---------------------------------------------------------------- what others can write
+
+
+@pytest.mark.parametrize("open_to_others", [".", "ab", "ab/ab1.safetensors"])
+@pytest.mark.parametrize("mode", [0o020, 0o002])
+def test_nothing_is_taken_from_what_others_can_write(tmp_path: Path, open_to_others: str, mode: int) -> None:
+    folder = tmp_path / "cache"
+    on_disk(folder).put("ab1", entry())
+    place = folder / open_to_others
+    place.chmod(place.stat().st_mode | mode)
+    assert on_disk(folder).get("ab1") is None
+    place.chmod(place.stat().st_mode & ~mode)
+    assert same(on_disk(folder).get("ab1"), entry())
+
+
+def test_an_open_folder_is_not_written_to_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    folder.chmod(0o777)
+    cache = ClipCache(folder)
+    for number in range(3):
+        cache.put(f"{number:02d}x", entry(number))
+        assert same(cache.get(f"{number:02d}x"), entry(number))  # from memory
+    assert files(folder) == []
+    (told,) = caplog.messages
+    assert "others can write to it (mode 777)" in told
+    assert f"chmod -R go-w {folder}" in told
+
+
+def test_another_s_cache_is_read_if_the_user_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_disk(tmp_path / "cache").put("ab1", entry())
+    monkeypatch.setattr(cache_module.os, "geteuid", lambda: 4242)
+    owner = "root" if os.getuid() == 0 else getpass.getuser()
+    monkeypatch.setattr(cache_module, "_ROOT", -1)
+    assert on_disk(tmp_path / "cache").get("ab1") is None
+    assert f"it belongs to {owner}" in cache_module.distrust(tmp_path / "cache")
+    for trusted in (owner, f"alice, {os.getuid()}"):
+        monkeypatch.setenv("PETL_BENCH_CACHE_OWNERS", trusted)
+        assert same(on_disk(tmp_path / "cache").get("ab1"), entry())
+
+
+def test_what_is_made_is_private(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        on_disk(tmp_path / "new" / "cache" / "clips").put("ab1", entry())
+    finally:
+        os.umask(before)
+    made = [*(tmp_path / "new").rglob("*"), tmp_path / "new"]
+    assert len(made) == 5
+    assert all(place.stat().st_mode & 0o077 == 0 for place in made)
+
+
+# ---------------------------------------------------------------- full disks
+
+
+def test_a_full_disk_is_told_once_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(clip_cache, "save_file", full)
+    cache = ClipCache(tmp_path)
+    for number in range(3):
+        cache.put(f"{number:02d}x", entry(number))
+    assert same(cache.get("00x"), entry(0))
+    (told,) = caplog.messages
+    assert "decoded clips are not kept there" in told
+    assert "No space left on device" in told
+    assert files(tmp_path) == []
+
+
+def test_what_workers_meet_is_told_by_the_process_that_made_the_cache(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    cache = ClipCache(tmp_path / "cache")
+    worker_s: ClipCache = pickle.loads(pickle.dumps(cache))
+    worker_s.put("ab1", entry())
+    assert caplog.messages == []
+    cache.look()
+    cache.look()
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.drill
+def test_a_run_with_its_cache_on_a_full_disk(tmp_path: Path, write_video: Callable[..., Path]) -> None:
+    """The same numbers as with room, one line in the log, and nothing left on the disk."""
+    for label, codec in (("Run", "libx264"), ("Walk", "mpeg4")):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        for number in range(6):
+            write_video(tmp_path / "mine" / label / f"{number}.mp4", 40 + number, codec=codec)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        (disk / "filling").write_bytes(bytes(2**21 - 2**17))
+        full = _run(tmp_path / "full", disk / "cache", tmp_path / "mine")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    roomy = _run(tmp_path / "roomy", tmp_path / "cache", tmp_path / "mine")
+    assert full["metrics"] == roomy["metrics"]
+    assert full["log"].count("decoded clips are not kept there") == 1
+    assert "decoded clips are not kept there" not in roomy["log"]
+
+
+def _run(output: Path, cache: Path, videos: Path) -> dict[str, Any]:
+    line = [sys.executable, "-m", "petl_bench", "run", "--methods", "lora", "--setting", "few_shot", "--shots", "2"]
+    line += ["--datasets", "folder", "--set", f"folder.path={videos}", "--seeds", "0", "--epochs", "1"]
+    environment = {**os.environ, "PETL_BENCH_CACHE": str(cache), "NO_COLOR": "1"}
+    done = subprocess.run(
+        [*line, "--output", str(output)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    (trial,) = (output / "trials").iterdir()
+    record = json.loads((trial / "record.json").read_text())
+    return {"metrics": record["metrics"], "log": (trial / "log.txt").read_text()}
 
 
 def _write_many(folder: Path, worker: int) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,6 +169,72 @@ def test_folders_that_cannot_be_listed_are_told(root: Path, monkeypatch: pytest.
     assert "note: 1 files or folders cannot be read and count as missing, e.g. secret (the folder cannot" in (
         of_folder(root).stdout
     )
+
+
+def test_everything_under_the_root_is_accounted_for(root: Path) -> None:
+    for name in ("1.DAT", "2.dat", "3.dat", "notes.md", ".hidden", "extra.mp4"):
+        (root / name).write_text(name)
+    (root / "loop").symlink_to("loop")
+    shown = of_folder(root).stdout.splitlines()
+    assert "coverage: 2 of 8 things under the root that may be clips are used" in shown
+    assert (
+        "WARNING: 3 of 8 things that may be clips are of kinds that are not read, and are left out: 3 .dat (e.g. 1.DAT)"
+    ) in shown
+    assert "WARNING: 1 links lead back to themselves, and count as nothing else, e.g. loop" in shown
+    assert ["all", "entries", "16"] in [line.split() for line in shown]
+    assert ["all", "clips", "5"] in [line.split() for line in shown]
+    report = json.loads(of_folder(root, "--json").stdout)
+    account = report["account"]
+    assert sum(kind["count"] for kind in account["kinds"].values()) == account["total"] == 16
+    assert {use: some["count"] for use, some in account["clips"].items()} == {
+        "used": 2, "ambiguous": 2, "in_no_list": 1,
+    }  # fmt: skip
+    assert account["coverage"] == {"used": 2, "of": 8}
+    assert account["perhaps_clips"] == {".dat": {"count": 3, "example": "1.DAT"}}
+    assert report["warnings"] == [line.removeprefix("WARNING: ") for line in shown if line.startswith("WARNING")]
+    assert set(report["warnings"]) <= set(report["notes"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_names_of_any_kind_reach_the_terminal_as_text(root: Path, arguments: list[str]) -> None:
+    (root / "train.txt").write_text("a.mp4 0\nb\x1b[31m\rred.mp4 1\n")
+    (root / os.fsdecode(b"caf\xe9.mp4")).write_text("x")
+    odd = root.with_name(os.fsdecode(b"d\xe9j\xe0"))
+    root.rename(odd)
+    out = of_folder(odd, *arguments).stdout
+    assert "d\\udce9j\\udce0" in out
+    assert "\x1b" not in out
+    if arguments:
+        assert json.loads(out)["missing"] == ["b\x1b[31m\rred.mp4", "d.mp4"]
+        assert list(json.loads(out)["account"]["unreadable"]) == ["caf\\udce9.mp4"]
+    else:
+        assert "missing: b [31m red.mp4, d.mp4" in out
+
+
+@pytest.mark.drill
+def test_100000_files_are_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the clips are named by lists with a folder more than the root; every class has the same names."""
+    monkeypatch.setenv("PETL_BENCH_CACHE", str(tmp_path / "cache"))
+    rows: dict[str, list[str]] = {"train": [], "test": []}
+    for label in range(200):
+        folder = tmp_path / "mine" / f"class_{label:03d}"
+        folder.mkdir(parents=True)
+        for number in range(500):
+            name = f"{number:05d}.mp4"
+            (folder / name).write_bytes(f"{label}/{number}".encode())
+            prefix = "data/" if label % 2 else ""
+            rows["test" if number % 5 == 0 else "train"].append(f"{prefix}{folder.name}/{name} {label}\n")
+    root = tmp_path / "mine"
+    (root / "labels.csv").write_text("id,name\n" + "".join(f"{n},class {n}\n" for n in range(200)))
+    for part, lines in rows.items():
+        (root / f"{part}.txt").write_text("".join(lines))
+    for what in ("cold", "warm"):
+        began = time.monotonic()
+        report = json.loads(index(root, "--json").stdout)
+        print(f"100,000 files indexed, {what}: {time.monotonic() - began:.1f} s")
+        assert report["clips"] == unscanned(100_000, 100_000, 0, 0)
+        assert report["account"]["total"] == 100_203
+        assert report["account"]["coverage"] == {"used": 100_000, "of": 100_000}
 
 
 @pytest.mark.parametrize("subcommand", ["index", "scan", "status"])

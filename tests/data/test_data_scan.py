@@ -124,7 +124,27 @@ def test_a_torn_line_costs_one_result(tmp_path: Path) -> None:
     assert set(results._load()) == {"a.mp4", "c.mp4"}
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]\n", b'{"petl_bench_scan": 0}\n{"path": "a"}\n'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"path": 3, "fingerprint": "1", "remarks": []}',
+        '{"path": "b", "fingerprint": "1", "num_frames": "9", "remarks": []}',
+        '{"path": "b", "fingerprint": "1", "reason": ["x"], "remarks": []}',
+        "[" * 100_000,
+        "7",
+    ],
+)
+def test_a_line_of_wrong_types_is_passed_over(tmp_path: Path, line: str) -> None:
+    results = ScanResults(tmp_path, "some", Path("/data"))
+    with results.adding() as add:
+        add(ScanResult("a.mp4", "1"))
+    results.file.write_text(f"{results.file.read_text()}{line}\n")
+    assert results._load() == {"a.mp4": ScanResult("a.mp4", "1")}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"[" * 100_000, b"[]\n", b'{"petl_bench_scan": 0}\n{"path": "a"}\n']
+)
 def test_a_file_of_another_kind_counts_as_none_and_is_replaced(tmp_path: Path, content: bytes) -> None:
     results = ScanResults(tmp_path, "some", Path("/data"))
     results.file.parent.mkdir()

@@ -139,7 +139,7 @@ def assert_adds_up(tree: Tree) -> None:
 def test_every_entry_is_accounted_for(tmp_path: Path) -> None:
     make(
         tmp_path / "root",
-        *("a/1.mp4", "a/2.MTS", "a/3.MTS", "a/4.rm", "a/notes.md", "a/README", "a/clip", "a/.hidden", "list.csv"),
+        *("a/1.mp4", "a/2.DAT", "a/3.DAT", "a/4.rm", "a/notes.md", "a/README", "a/clip", "a/.hidden", "list.csv"),
         *("f/img_00001.jpg", "f/img_00002.jpg", "f/depth.png", "pics/x.jpg", "pics/y.jpg", "cover/x.jpg", ".git/x.mp4"),
     )
     make(tmp_path, "outside/5.mp4")
@@ -158,10 +158,10 @@ def test_every_entry_is_accounted_for(tmp_path: Path) -> None:
     assert tree.entries.total == 26
     assert tree.entries.outside == Some(1, "b")
     assert tree.linked_again == ("c",)
-    assert tree.entries.other_files[".mts"] == Some(2, "a/2.MTS")
+    assert tree.entries.other_files[".dat"] == Some(2, "a/2.DAT")
     perhaps = tree.entries.perhaps_clips
     assert {name: some.count for name, some in perhaps.items()} == {
-        ".mts": 2, ".rm": 1, "no extension": 1, "folders of images that are not numbered as frames": 1,
+        ".dat": 2, ".rm": 1, "no extension": 1, "folders of images that are not numbered as frames": 1,
     }  # fmt: skip
     assert_adds_up(tree)
 

@@ -90,7 +90,11 @@ def test_files_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", ["", "not json", "[]", '{"version": 1}', '{"version": 1, "files": {"Run/1.mp4": 3}}']
+    "content",
+    [
+        *("", "not json", "[]", "[" * 100_000, '{"version": 1}', '{"version": 1, "files": {"Run/1.mp4": 3}}'),
+        *('{"version": 2, "files": {"Run/1.mp4": 3, "Run/3.mp4": [[1], "x", 2]}}', '{"version": 2, "files": [1]}'),
+    ],
 )
 def test_damaged_cache_is_replaced(root: Path, content: str) -> None:
     first = build(root)
@@ -156,6 +160,59 @@ def test_one_file_that_trains_and_is_tested_is_refused(root: Path) -> None:
 def test_copy_of_a_training_clip_among_test_clips_is_noted(root: Path) -> None:
     shutil.copy(root / "Run/1.mp4", root / "Run/3.mp4")
     assert build(root).notes[-1].startswith("1 test clips of split 1 have the content of a training clip")
+
+
+def test_a_missing_clip_leaves_the_one_of_the_same_name_alone(root: Path) -> None:
+    """One list names both, or one trains and the other one is tested."""
+    (root / "s2").mkdir()
+    (root / "s2/walk_01.mp4").write_text("walk")
+    rows = (Sample("s1/walk_01.mp4", 1), Sample("s2/walk_01.mp4", 1))
+    for train, test in ((rows, ()), (rows[:1], rows[1:]), (rows[1:], rows[:1])):
+        manifest = build(root, Listed(train=train, test=test))
+        assert (list(manifest.found), manifest.missing) == (["s2/walk_01.mp4"], ("s1/walk_01.mp4",))
+
+
+def test_a_list_with_a_folder_more_is_found_and_its_hash_is_that_of_the_files(root: Path) -> None:
+    """All classes have clips of the same names."""
+    for path in ("Run/7.mp4", "Walk/7.mp4"):
+        (root / path).write_text(path)
+    rows = (Sample("UCF/Run/7.mp4", 0), Sample("UCF/Walk/7.mp4", 1))
+    manifest = build(root, Listed(train=rows, test=()))
+    assert {clip: file.path for clip, file in manifest.found.items()} == {
+        clip: root / clip.removeprefix("UCF/") for clip, _ in ((row.clip, row.label) for row in rows)
+    }
+
+
+def test_the_account_says_what_becomes_of_every_clip_on_disk(root: Path) -> None:
+    for name, text in {
+        "Run/9.mp4": "in no list", "copy/Run/1.mp4": "Run/1.mp4" * 100, "x/8.mp4": "one", "y/8.mp4": "other",
+        "Run/5.DAT": "", "Run/6.DAT": "", "Run/notes.txt": "",
+    }.items():  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    frames_of(root / "frames/Walk/2", "img_00001.jpg")
+    (root / "Walk/4.mp4").unlink()
+    (root / "Walk/4.mp4").symlink_to("nowhere")
+    manifest = build(root, Listed(train=(Sample("1.mp4", 0), TRAIN[1], Sample("8.mp4", 1))))
+    account = manifest.account
+    assert {use: some.count for use, some in account.clips.items()} == {
+        "used": 3, "copies": 1, "frames_beside": 1, "ambiguous": 2, "in_no_list": 1,
+    }  # fmt: skip
+    assert (account.used, account.seen, account.unknown) == (3, 8, 2)
+    assert account.clips["in_no_list"].example == "Run/9.mp4"
+    warnings = list(account.warnings())
+    assert warnings == [
+        "2 of 10 things that may be clips are of kinds that are not read, and are left out: 2 .dat (e.g. Run/5.DAT)",
+        "1 links lead to nothing, and count as nothing else, e.g. Walk/4.mp4",
+    ]
+    assert set(warnings) <= set(manifest.notes)
+    assert manifest.missing == ("Walk/4.mp4",)
+
+
+def test_names_that_no_file_can_have_are_missing(root: Path) -> None:
+    rows = tuple(Sample(name, 0) for name in ("a\0b.mp4", "x" * 300 + ".mp4", "Run/new\nline.mp4", "\ud800.mp4"))
+    manifest = build(root, Listed(train=rows, test=()))
+    assert set(manifest.missing) == {row.clip for row in rows}
 
 
 def frames_of(folder: Path, *names: str) -> Path:
