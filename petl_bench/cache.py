@@ -67,7 +67,8 @@ def distrust_status(status: os.stat_result, place: Path) -> str:
     if status.st_mode & _WRITABLE_BY_OTHERS:
         return (
             f"others can write to it (mode {status.st_mode & 0o777:o}), and what a cache holds decides numbers. Remove "
-            f"it, which costs time alone; or, if you trust what it holds: chmod -R go-w {place}"
+            f"it, which costs time alone; or name another one with {CACHE_VARIABLE}; or, if you trust what it holds: "
+            f"chmod -R go-w {place}"
         )
     owner = _user(status.st_uid)
     if status.st_uid not in (_ROOT, os.geteuid()) and not {owner, str(status.st_uid)} & _trusted_owners():

@@ -90,8 +90,8 @@ def _only(clip: str, file: str, classes: set[str]) -> Match:
 
 # ---------------------------------------------------------------- names that end alike
 
-#: How well a clip's name and a file's path fit, the larger the better: the kind of fit (1 to 4 above), how many of
-#: their last parts agree, and how exactly.
+#: How well a clip's name and a file's path fit, the larger the better: the kind of fit (the first four above), how many
+#: of their last parts agree, and how exactly.
 _Rank = tuple[int, int, int]
 _SAME, _IN_PATH, _IN_NAME, _FURTHER_UP = 4, 3, 2, 1
 

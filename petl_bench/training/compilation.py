@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -28,9 +29,10 @@ def compile_video(model: DualEncoder, device: torch.device, cache: Path) -> None
     # Code that earlier trials of this process had compiled counts towards a limit, beyond which nothing more is.
     torch.compiler.reset()
     compiled = cache / "compiled"
-    if not distrust(compiled):
+    with contextlib.suppress(OSError):
         make_private(compiled)
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
+        if not distrust(compiled):
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
     _try_out(device)
     for block in model.video.blocks:
         block.compile(options=EAGER_DRAWS)
