@@ -4,16 +4,15 @@ account of everything under the root."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from petl_bench.cli.data_account import account_values, print_account, printable
 
-    from petl_bench.data.accounting import Account
+if TYPE_CHECKING:
     from petl_bench.data.manifest import Manifest
     from petl_bench.data.scan_results import ScanResult
     from petl_bench.dataset import Dataset, Sample
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 SHOWN = 5
 #: Tables are not squeezed below so many columns: a wrapped row can be read, half a word cannot.
 LEAST_WIDTH = 160
-#: Rows of an account that are shown.
-_KINDS_SHOWN = 20
 #: What is counted only where clips were scanned.
 _SCANNED = ("readable", "unreadable", "not_scanned")
 
@@ -59,30 +56,13 @@ def build_report(dataset: Dataset, manifest: Manifest, scanned: Mapping[str, Sca
         "defects": list(defects.values()),
         "notes": [note for note in manifest.notes if note not in told],
         "warnings": list(manifest.account.warnings()),
-        "account": _account(manifest.account),
-    }
-
-
-def _account(account: Account) -> dict[str, Any]:
-    whole = asdict(account)
-    return {
-        **whole["entries"],
-        "clips": whole["clips"],
-        "perhaps_clips": {name: asdict(some) for name, some in account.entries.perhaps_clips.items()},
-        "coverage": {"used": account.used, "of": account.seen + account.unknown},
+        "account": account_values(manifest.account),
     }
 
 
 def as_text(report: Mapping[str, Any]) -> str:
     """The report as JSON text. A path that is not UTF-8 has escapes, as JSON has them."""
     return json.dumps(report, indent=1, ensure_ascii=False).encode(errors="backslashreplace").decode()
-
-
-def printable(text: str) -> str:
-    """One line that any terminal can show."""
-    from petl_bench.render import clean
-
-    return clean(text.encode(errors="backslashreplace").decode())
 
 
 class _Counter:
@@ -140,10 +120,7 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     total = [f"{report['clips'][kind]:,}" for kind in kinds]
     table.add_row("all clips, each once", *(["all"] if per_class else []), *total, style="bold")
     console.print(table)
-    for part in _account_tables(report["account"]):
-        console.print(part)
-    coverage = report["account"]["coverage"]
-    click.echo(f"coverage: {coverage['used']:,} of {coverage['of']:,} things under the root that may be clips are used")
+    print_account(report["account"], console)
     for warning in report["warnings"]:
         click.echo(f"WARNING: {printable(warning)}")
     for kind in ("missing", "ambiguous"):
@@ -154,43 +131,9 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
         where = "" if defect["applies"] else " (not in the lists that were read)"
         click.echo(f"known defect {defect['id']}{where}: {defect['what']}; {defect['effect']}")
     for note in report["notes"]:
-        if note in report["warnings"]:
-            continue
-        click.echo(f"note: {printable(note)}")
+        if note not in report["warnings"]:
+            click.echo(f"note: {printable(note)}")
     click.echo(f"manifest sha256: {report['sha256']}")
-
-
-def _account_tables(account: Mapping[str, Any]) -> Iterator[Table]:
-    """Every entry under the root by its kind, and every clip among them by its use."""
-    from petl_bench.data.accounting import USES
-    from petl_bench.data.entries import KINDS
-
-    kinds = {KINDS[kind]: account["kinds"][kind] for kind in KINDS if kind in account["kinds"]}
-    yield _counts("under the root", kinds, "all entries", account["total"])
-    parts = {extension or "no extension": some for extension, some in account["other_files"].items()}
-    if account["outside"]:
-        parts["links that lead out of the root (followed)"] = account["outside"]
-    if parts:
-        yield _counts("of these", parts)
-    uses = {USES[use]: some for use, some in account["clips"].items()}
-    yield _counts("clips under the root", uses, "all clips", sum(some["count"] for some in uses.values()))
-
-
-def _counts(head: str, counts: Mapping[str, Mapping[str, Any]], total: str = "", number: int = 0) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(head, box=None, pad_edge=False)
-    table.add_column("count", justify="right")
-    table.add_column("for example")
-    for name, some in list(counts.items())[:_KINDS_SHOWN]:
-        table.add_row(Text(printable(name)), f"{some['count']:,}", Text(printable(some["example"])))
-    if len(counts) > _KINDS_SHOWN:
-        rest = sum(some["count"] for some in list(counts.values())[_KINDS_SHOWN:])
-        table.add_row(f"{len(counts) - _KINDS_SHOWN} kinds more, with --json", f"{rest:,}", "")
-    if total:
-        table.add_row(total, f"{number:,}", "", style="bold")
-    return table
 
 
 def some(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:

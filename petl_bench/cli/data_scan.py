@@ -141,7 +141,8 @@ def _print(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from petl_bench.cli.data_report import LEAST_WIDTH, print_reasons, printable, some
+    from petl_bench.cli.data_account import printable
+    from petl_bench.cli.data_report import LEAST_WIDTH, print_reasons, some
 
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
