@@ -90,12 +90,16 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
     Example: petl-bench run --methods msta,lora --setting base2novel
     """
+    from petl_bench.cache import cache_folder
+    from petl_bench.data.clip_cache import ClipCache
     from petl_bench.running.plan import plan
     from petl_bench.running.plan_text import plan_lines
     from petl_bench.running.spec import read_spec
 
     with _telling_what_takes_time():
         planned = plan(read_spec(flags, spec), rehearsal=dry_run)
+        if not dry_run:
+            ClipCache(cache_folder() / "clips").look()
     launcher = _launcher(planned)
     for line in (*planned.notes, *(f"warning: {warning}" for warning in planned.warnings)):
         _tell(line)
