@@ -48,6 +48,7 @@ class Tree:
     texts: tuple[str, ...]
     unreadable: tuple[str, ...]  #: folders that the system refused to list
     frame_folders: frozenset[str] = frozenset()
+    linked_again: tuple[str, ...] = ()  #: links to folders that were reached by another path, and stand under that one
 
     @cached_property
     def texts_by_name(self) -> dict[str, list[str]]:
@@ -84,6 +85,7 @@ def scan(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
     videos: list[str] = []
     texts: list[str] = []
     unreadable: list[str] = []
+    linked_again: list[str] = []
     frame_folders: set[str] = set()
     visited: set[tuple[int, int]] = set()
     waiting, linked = [""], deque[str]()
@@ -96,7 +98,9 @@ def scan(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
                     raise DataError(f"{root}: the folder cannot be listed; are you allowed to read it?")
                 if listing is None:
                     unreadable.append(folder)
-                elif listing.identity not in visited:
+                elif listing.identity in visited:
+                    linked_again.append(folder)
+                else:
                     visited.add(listing.identity)
                     videos += listing.videos
                     texts += listing.texts
@@ -112,6 +116,7 @@ def scan(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
         tuple(sorted(texts)),
         tuple(unreadable),
         frozenset(frame_folders),
+        tuple(linked_again),
     )
 
 
