@@ -50,10 +50,14 @@ class Folder(Dataset):
         None, "class names: id,name csv, or one name per line; default: labels.csv in the folder", location=True
     )
     train_list: str | None = hyper(
-        None, "training list, `<clip> <label>` rows; default: the one train*.txt in the folder", location=True
+        None,
+        "training list, rows of a clip and its label; default: the one train*.txt or train*.csv in the folder",
+        location=True,
     )
     test_list: str | None = hyper(
-        None, "test list, `<clip> <label>` rows; default: the one test*.txt in the folder", location=True
+        None,
+        "test list, rows of a clip and its label; default: the one test*.txt or test*.csv in the folder, else val*",
+        location=True,
     )
     base_classes: str | None = hyper(None, "base classes: names with commas between, or a file with one name per line")
     label_base: Literal["auto", "0", "1"] = hyper("auto", "whether labels in the lists count from 0 or 1")
@@ -223,7 +227,7 @@ class Folder(Dataset):
         """Which side trains and which is tested; None in layouts without sides."""
         if "side" not in reading.layout:
             if self.test_side != "auto":
-                raise DataError(f"{root}: {self.name}.test_side={self.test_side}, and there are no sides to test")
+                raise DataError(f"{root}: there are no sides; leave --set {self.name}.test_side={self.test_side} out")
             return None
         there = {placed.side for placed in reading.placed}
         test = ("test" if "test" in there else "val") if self.test_side == "auto" else self.test_side
@@ -263,7 +267,8 @@ class Folder(Dataset):
             for side, count in counts.items():
                 yield f"{count} clips of the side {side} are not used; --set {self.name}.test_side={side} tests them"
         else:
-            cut = "whole groups" if "group" in reading.layout else "clips cut from one recording may lie on both sides"
+            apart = "group" in reading.layout
+            cut = "groups stay together" if apart else "clips cut from one recording may lie on both sides"
             yield (
                 f"no lists: {self.test_fraction:g} of each class is tested, drawn with seed {self.split_seed}; {cut}"
             )

@@ -267,7 +267,9 @@ def _refuse_mixed(names: Names, refusing: _Refusal, *layouts: str) -> None:
     """Raise DataError if a side lies among folders that are none."""
     sides = {name for name in names if side_of(name)}
     if sides:
-        raise refusing(f"{some(sides)} named like a side lies beside {some(set(names) - sides)}", *layouts)
+        raise refusing(
+            f"the folders {some(sides)} are named like sides, and {some(set(names) - sides)} are not", *layouts
+        )
 
 
 def _all_sides(names: Names) -> bool:

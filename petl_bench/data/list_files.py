@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from petl_bench.data.file_types import without_video_suffix
+from petl_bench.data.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, without_video_suffix
 from petl_bench.data.folder_layouts import SIDES
 from petl_bench.data.own_lists import FolderClips
 
@@ -64,7 +64,7 @@ def find_lists(root: Path, texts_below: Collection[str], clips: FolderClips, kno
     `texts_below` are the text files in folders below, by their paths from the root.
     """
     kinds: dict[str, list[Path]] = {"train": [], "val": [], "test": [], "other": [], "not_read": [], "groups": []}
-    for file in sorted(path for path in root.iterdir() if path.suffix.lower() in _TEXTS | _NOT_READ):
+    for file in sorted(path for path in root.iterdir() if path.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES):
         kind = _kind(file, clips) if file.is_file() and file.name[0] != "." and file not in known else None
         if kind:
             kinds[kind].append(file)
@@ -83,8 +83,9 @@ def find_lists(root: Path, texts_below: Collection[str], clips: FolderClips, kno
 def _kind(file: Path, clips: FolderClips) -> str | None:
     """The side of a list, "other" if it is of none or of several, "not_read", "groups", or None if it is no list."""
     suffix, side = file.suffix.lower(), _side(file.stem)
-    if suffix in _NOT_READ:
-        return "not_read" if _starts_with_side(file.stem) or (suffix == ".json" and _names_clips(file, clips)) else None
+    if suffix not in _TEXTS:
+        by_name = suffix in _NOT_READ and _starts_with_side(file.stem)
+        return "not_read" if by_name or _names_clips(file, clips) else None
     if file.name in CLASS_FILES:
         return "other" if _names_clips(file, clips, bare=False) else None
     if suffix and _starts_with_side(file.stem):

@@ -24,7 +24,8 @@ from petl_bench.errors import DataError
 #: What the column of the clip is called; of several, the one that stands here first.
 _CLIP_COLUMNS = (
     "clip_path", "video_path", "file_path", "filepath", "path", "clip", "video", "file", "filename", "file_name",
-    "video_name", "clip_name", "video_id", "clip_id", "name", "id",
+    "video_name", "clip_name", "video_id", "clip_id", "youtube_id",
+    "name", "id",
 )  # fmt: skip
 #: What the column of the label is called.
 _LABEL_COLUMNS = (
@@ -98,8 +99,10 @@ def read_own_list(path: Path, clips: FolderClips) -> ClipList:
     forms = dict.fromkeys(tuple(rows) for rows in _forms(path, lines) if rows)
     possible = [form for form in forms if not any(_is_video(cells.label) for cells in form)]
     if not possible:
-        raise _unreadable(path, lines)
-    rows = _relative(path, _chosen(path, possible, clips), clips)
+        raise _label_first(path, lines) if forms else _unreadable(path, lines)
+    chosen = _chosen(path, possible, clips)
+    _refuse_other_first_rows(path, chosen, clips)
+    rows = _relative(path, chosen, clips)
     found = formats.clip_list(path, _typed(path, rows))
     formats.refuse_frame_counts(found)
     return found
@@ -178,6 +181,30 @@ def _chosen(path: Path, forms: Sequence[tuple[_Cells, ...]], clips: FolderClips)
             "commas between, and names that hold a comma in quotes"
         )
     return naming[0]
+
+
+def _refuse_other_first_rows(path: Path, rows: Sequence[_Cells], clips: FolderClips) -> None:
+    """Raise DataError for labels that stand before the clips, and for a first row of unknown names of columns."""
+    first, others = rows[0], rows[1:]
+    if not any(clips.named_by(cells.clip) for cells in rows) and all(clips.named_by(cells.label) for cells in rows):
+        raise DataError(f"{path}, line {first.line}: the label stands before the clip; write the clip first")
+    if _is_video(first.clip) or clips.named_by(first.clip) or formats.is_integer(first.label):
+        return
+    labels = {cells.label for cells in others}
+    if all(map(formats.is_integer, labels)) or (
+        first.label not in labels and all(_is_video(cells.clip) or clips.named_by(cells.clip) for cells in others)
+    ):
+        raise DataError(
+            f"{path}, line {first.line}: {first.clip!r} and {first.label!r} look like names of columns; call them path "
+            "and label"
+        )
+
+
+def _label_first(path: Path, lines: Sequence[tuple[int, str]]) -> DataError:
+    return DataError(
+        f"{path}, line {lines[0][0]}: {lines[0][1]!r} and the other rows have a video where the label is expected; "
+        "write the clip first, then one label"
+    )
 
 
 def _unreadable(path: Path, lines: Sequence[tuple[int, str]]) -> DataError:
