@@ -186,7 +186,8 @@ def _chosen(path: Path, forms: Sequence[tuple[_Cells, ...]], clips: FolderClips)
 def _refuse_other_first_rows(path: Path, rows: Sequence[_Cells], clips: FolderClips) -> None:
     """Raise DataError for labels that stand before the clips, and for a first row of unknown names of columns."""
     first, others = rows[0], rows[1:]
-    if not any(clips.named_by(cells.clip) for cells in rows) and all(clips.named_by(cells.label) for cells in rows):
+    reversed_ = all(clips.named_by(cells.label) and not formats.is_integer(cells.label) for cells in rows)
+    if reversed_ and not any(clips.named_by(cells.clip) for cells in rows):
         raise DataError(f"{path}, line {first.line}: the label stands before the clip; write the clip first")
     if _is_video(first.clip) or clips.named_by(first.clip) or formats.is_integer(first.label):
         return
