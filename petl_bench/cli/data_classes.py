@@ -29,15 +29,16 @@ def print_classes(report: Mapping[str, Any], everything: bool) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("class", no_wrap=True)
     single = {each["name"] for each in lists} <= {"train 1", "test 1"}
-    for each in lists:
-        table.add_column(each["name"].split()[0] if single else each["name"], justify="right")
+    heads = [each["name"].split()[0] if single else each["name"] for each in lists]
+    for head in heads:
+        table.add_column(head, justify="right")
     for name in shown:
         table.add_row(Text(clean(name)), *(_count(each, name) for each in lists))
     console = Console(highlight=False, soft_wrap=True)
     console.width = max([console.width, *(len(name) + 16 * len(lists) for name in shown)])
     console.print(table)
     if len(shown) < len(names):
-        ranges = ", ".join(f"{each['name']}: {_range(each, names[SHOWN:])}" for each in lists)
+        ranges = ", ".join(f"{head}: {_range(each, names[SHOWN:])}" for head, each in zip(heads, lists, strict=True))
         rest = f"and {len(names) - SHOWN:,} more classes ({ranges}); all with --per-class or --json"
         console.print(Text(rest))
 
@@ -51,4 +52,4 @@ def _count(each: Mapping[str, Any], name: str) -> str:
 
 def _range(each: Mapping[str, Any], names: Sequence[str]) -> str:
     counts = [each["classes"].get(name, {"expected": 0})["expected"] for name in names]
-    return f"{min(counts):,} to {max(counts):,} clips"
+    return f"{min(counts):,} to {max(counts):,} clips" if min(counts) < max(counts) else f"{counts[0]:,} clips"

@@ -392,6 +392,7 @@ def test_lists_of_neighbouring_formats_are_read(tmp_path: Path, train: str, test
         ("path,class,label\nRun/0.mp4,Run,0\n", r"line 1: which column is the label, class or label\?"),
         ("fname,what\nRun/0.mp4,1\n", r"line 1: 'fname' and 'what' look like names of columns"),
         ("Run/0.mp4,1\nWalk/0.mp4 0\n", r"train\.csv, line 1: "),
+        ("Run/0.mp4, 1\nWalk/0.mp4 0\n", r"train\.csv, line 1: 'Run/0.mp4, 1' and the other rows are not all of one"),
         ("Run/0.mp4,1\nRun/0.mp4,1\n", r"line 2: the clip 'Run/0\.mp4' stands on line 1 already"),
         ("/disk/other/x.mp4 1\n", r"line 1: '/disk/other/x\.mp4' is an absolute path, and no path of this list"),
         ("../Run/0.mp4,1\n", r"line 1: '\.\./Run/0\.mp4' leaves the data root"),
@@ -420,7 +421,7 @@ def test_videomae_lists_beside_class_folders_take_their_names(tmp_path: Path) ->
     root = lists(tmp_path, **{f"{side}_csv": text for side, text in rows.items()})
     found = read(root)
     assert found.classes == ("Walk", "Run"), "0 and 1, as the folders of the listed clips say"
-    assert [sample.clip for sample in found.test[1]] == ["Run/2.mp4", "Walk/2.mp4"]
+    assert found.test[1] == (Sample("Run/2.mp4", 1), Sample("Walk/2.mp4", 0))
     assert found.notes[1] == "not used: val.csv"
     by_val = read(root, test_side="val")
     assert [sample.clip for sample in by_val.test[1]] == ["Run/1.mp4"]
