@@ -123,7 +123,7 @@ class Folder(Dataset):
         told = {side: self._file(root, f"{side}_list") for side in ("train", "test")}
         known = [file for file in (names, self._file(root, "groups"), self._base_file(root)) if file]
         lists = find_lists(root, tree.texts, clips, known)
-        if self.layout != "auto":
+        if self.layout != "auto":  # told, and so lists are not used
             if any(told.values()):
                 raise DataError(
                     f"{self.name}.layout={self.layout} takes classes and sides from folders, and "
@@ -136,9 +136,15 @@ class Folder(Dataset):
             raise DataError(
                 f"{root}: {_names(root, lists.unlike_usual)} may list clips of this folder, and is not read by its "
                 f"name. Say --set {self.name}.train_list=FILE and --set {self.name}.test_list=FILE, or "
-                f"--set {self.name}.layout=class to go by class folders alone"
+                f"--set {self.name}.layout={self._likely_layout(root, tree)} to go by class folders alone"
             )
         return self._from_class_folders(root, tree, names, lists)
+
+    def _likely_layout(self, root: Path, tree: Tree) -> str:
+        try:
+            return recognise(tree.videos, "auto", root, self.name).layout
+        except DataError:
+            return "class"
 
     # ---------------------------------------------------------------- lists
 
@@ -200,7 +206,8 @@ class Folder(Dataset):
         sides = self._sides(root, reading)
         used = [placed for placed in reading.placed if not sides or placed.side in sides]
         classes = formats.read_classes(names) if names else self._class_names(root, used, sides)
-        label_of = folder_labels([placed.class_name for placed in used], classes, self.label_base, names or root)
+        folders = {placed.class_name for placed in used}
+        label_of = folder_labels(folders, classes, self.label_base, names or root, self.name)
         samples = {placed: Sample(placed.clip, label_of[placed.class_name]) for placed in used}
         if sides:
             train, test = (tuple(s for p, s in samples.items() if p.side == side) for side in sides)

@@ -57,8 +57,8 @@ def _refuse_empty_sides(
         if len(units) < 2:
             what = "clips" if all(unit in groups for unit in units) else "groups"
             raise DataError(
-                f"{root}: class {name!r} has {len(units)} {what}; two are needed, to train and to test. Add some, or say "
-                "in train.csv and test.csv which clips train and which are tested"
+                f"{root}: class {name!r} has {len(units)} {what}; two are needed, to train and to test. Add some, or "
+                "say in train.csv and test.csv which clips train and which are tested"
             )
         raise DataError(
             f"{root}: with this seed all groups of class {name!r} are on one side; try another split_seed, or list the "

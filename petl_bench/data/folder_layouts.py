@@ -120,7 +120,7 @@ def looks_like_side(name: str) -> bool:
     return any(word in SIDES for word in words) and all(word in SIDES or word in _AROUND_SIDES for word in words)
 
 
-def folder_labels(names: Iterable[str], classes: Sequence[str], base: str, where: Path) -> dict[str, int]:
+def folder_labels(names: Iterable[str], classes: Sequence[str], base: str, where: Path, owner: str) -> dict[str, int]:
     """The label of each class folder, by its name; by its number if all folders are numbers and no class is.
 
     `base` says whether numbers count from "0", "1", or "auto". Raises DataError for a folder of no class.
@@ -130,7 +130,7 @@ def folder_labels(names: Iterable[str], classes: Sequence[str], base: str, where
     found = {name: find(name) for name in folders}
     if all(label is None and is_integer(name) for name, label in found.items()):
         numbers = [int(name) for name in folders]
-        first = _first_number(numbers, len(classes), where) if base == "auto" else int(base)
+        first = _first_number(numbers, len(classes), where, owner) if base == "auto" else int(base)
         found = {name: int(name) - first for name in folders if 0 <= int(name) - first < len(classes)}
     labels = {name: label for name, label in found.items() if label is not None}
     strange = next((name for name in folders if name not in labels), None)
@@ -139,12 +139,12 @@ def folder_labels(names: Iterable[str], classes: Sequence[str], base: str, where
     return labels
 
 
-def _first_number(numbers: Sequence[int], count: int, where: Path) -> int:
+def _first_number(numbers: Sequence[int], count: int, where: Path, owner: str) -> int:
     if min(numbers) <= 0 or max(numbers) >= count:
         return 0 if min(numbers) <= 0 else 1
     raise DataError(
         f"{where}: the class folders are numbers from {min(numbers)} to {max(numbers)} for {count} names, which fits "
-        "counting from 0 and from 1; say --set folder.label_base=0 or =1"
+        f"counting from 0 and from 1; say --set {owner}.label_base=0 or =1"
     )
 
 

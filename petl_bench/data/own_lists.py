@@ -71,13 +71,13 @@ class FolderClips:
 
         A clip is named so wherever the folder lies, on this machine or on the one where the list was written.
         """
-        parts = [part for part in absolute.replace("\\", "/").split("/") if part]
+        parts = [part for part in _slashes(absolute).split("/") if part]
         ends = ("/".join(parts[at:]) for at in range(len(parts)))
         return next((end for end in ends if end in self.paths), None)
 
 
 def _stem(path: str) -> str:
-    return without_video_suffix(path.replace("\\", "/").rpartition("/")[2]).casefold()
+    return without_video_suffix(_slashes(path).rpartition("/")[2]).casefold()
 
 
 @dataclass(frozen=True)
@@ -235,28 +235,30 @@ def _is_video(text: str) -> bool:
 
 
 def _relative(path: Path, rows: Sequence[_Cells], clips: FolderClips) -> list[_Cells]:
-    """The rows with absolute paths cut to what lies below the folder. Raises DataError if none lies there."""
+    """The rows with absolute paths cut to what lies below the folder. Raises DataError if none lies there.
+
+    What most of them start with is the folder; a missing clip is then not taken for one of its name elsewhere.
+    """
     absolute = {cells.clip: clips.below(cells.clip) for cells in rows if formats.is_absolute(cells.clip)}
     if not absolute:
         return list(rows)
-    starts = Counter(_start(clip, end) for clip, end in absolute.items() if end)
+    starts = Counter(_slashes(clip).removesuffix(end) for clip, end in absolute.items() if end)
     if not starts:
         line = next(cells.line for cells in rows if cells.clip in absolute)
         raise DataError(
             f"{path}, line {line}: {next(iter(absolute))!r} is an absolute path, and no path of this list ends in that "
             "of a clip of the folder; write paths relative to the folder"
         )
-    start = starts.most_common(1)[0][0]
-    return [
-        replace(cells, clip=absolute[cells.clip] or cells.clip.replace("\\", "/").removeprefix(start).lstrip("/"))
-        if cells.clip in absolute
-        else cells
-        for cells in rows
-    ]
+    folder = max(starts, key=lambda start: (starts[start], -len(start)))
+    below = {
+        clip: _slashes(clip).removeprefix(folder) if _slashes(clip).startswith(folder) else end or clip
+        for clip, end in absolute.items()
+    }
+    return [replace(cells, clip=below.get(cells.clip, cells.clip)) for cells in rows]
 
 
-def _start(absolute: str, end: str) -> str:
-    return absolute.replace("\\", "/").removesuffix(end)
+def _slashes(path: str) -> str:
+    return path.replace("\\", "/")
 
 
 def _typed(path: Path, rows: Sequence[_Cells]) -> Iterator[Row]:

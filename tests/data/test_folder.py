@@ -404,6 +404,12 @@ def test_lists_of_other_formats_are_refused_with_their_line(tmp_path: Path, trai
         read(lists(tmp_path, **NAMED, train_csv=train, test_csv="Run/1.mp4 1\nWalk/1.mp4 0\n"))
 
 
+def test_a_missing_clip_of_an_absolute_path_is_not_taken_for_another_of_its_name(tmp_path: Path) -> None:
+    root = make(lists(tmp_path, **NAMED, test_csv="Run/1.mp4 1\n"), "9.mp4")
+    (root / "train.csv").write_text("/disk/mine/Walk/9.mp4 0\n/disk/mine/Run/0.mp4 1\n")
+    assert [sample.clip for sample in read(root).train[1]] == ["Walk/9.mp4", "Run/0.mp4"]
+
+
 def test_a_list_that_fits_two_forms_is_decided_by_the_clips_there(tmp_path: Path) -> None:
     root = make(tmp_path, "x/take.mp4", "x/take,class.mp4", "y/b.mp4")
     (root / "train.csv").write_text("take,class 1\n")
