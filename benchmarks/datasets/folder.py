@@ -183,7 +183,7 @@ class Folder(Dataset):
                 f"{root}: no {side}*.txt or {side}*.csv beside the lists; name the file with --set {field}=FILE, or "
                 f"say --set {self.name}.layout=class to go by class folders alone"
             )
-        if len(files) > 1 and len({_rows(file, clips) for file in files}) > 1:
+        if len(files) > 1 and not _say_the_same(files, clips):
             names = ", ".join(file.name for file in files)
             raise DataError(f"{root}: several {side} lists ({names}); name one with --set {field}=FILE")
         return files[0]
@@ -206,21 +206,24 @@ class Folder(Dataset):
         sides = self._sides(root, reading)
         used = [placed for placed in reading.placed if not sides or placed.side in sides]
         classes = formats.read_classes(names) if names else self._class_names(root, used, sides)
+        if len(classes) < 2:
+            raise DataError(
+                f"{root}: {len(classes)} folders with videos; one is needed for each class, and two classes at least"
+            )
         folders = {placed.class_name for placed in used}
         label_of = folder_labels(folders, classes, self.label_base, names or root, self.name)
         samples = {placed: Sample(placed.clip, label_of[placed.class_name]) for placed in used}
         if sides:
             train, test = (tuple(s for p, s in samples.items() if p.side == side) for side in sides)
         else:
-            groups = {placed.clip: placed.group or placed.clip for placed in used}
-            train, test = drawn(samples.values(), classes, groups, self.test_fraction, self.split_seed, root)
-        groups = {placed.clip: placed.group for placed in used if placed.group}
+            units = {placed.clip: placed.group or placed.clip for placed in used}
+            train, test = drawn(samples.values(), classes, units, self.test_fraction, self.split_seed, root)
         return Annotations(
             classes=classes,
             train={1: train},
             test={1: test},
             base_to_novel=self._halves(root, classes, train, test),
-            groups=groups,
+            groups={placed.clip: placed.group for placed in used if placed.group},
             files=formats.sha256_of([names] if names else [], root),
             notes=(
                 *self._reading_notes(reading, sides, names),
@@ -251,10 +254,6 @@ class Folder(Dataset):
         names = tuple(sorted({placed.class_name for placed in used}))
         remedy = f"Rename the folders, or name all classes in labels.csv (id,name) or --set {self.name}.labels=FILE"
         refuse_similar(names, str(root), remedy)
-        if len(names) < 2:
-            raise DataError(
-                f"{root}: {len(names)} folders with videos; one is needed for each class, and two classes at least"
-            )
         if sides:
             train, test = ({placed.class_name for placed in used if placed.side == side} for side in sides)
             novel = set() if self.base_classes is None else set(names) - self._base_names(root, names)
@@ -350,8 +349,12 @@ def _groups(file: Path, annotations: Annotations) -> dict[str, str]:
     return groups
 
 
-def _rows(file: Path, clips: FolderClips) -> frozenset[tuple[str, int | None, str]]:
-    return frozenset((row.clip, row.label, row.name) for row in read_own_list(file, clips).rows)
+def _say_the_same(files: Sequence[Path], clips: FolderClips) -> bool:
+    try:
+        read = [read_own_list(file, clips).rows for file in files]
+    except DataError:
+        return False
+    return len({frozenset((row.clip, row.label, row.name) for row in rows) for rows in read}) == 1
 
 
 def _names(root: Path, files: Iterable[Path]) -> str:
