@@ -17,17 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from petl_bench.data import annotation_formats as formats
+from petl_bench.data.class_folders import folder_labels, refuse_one_sided, refuse_similar, some
 from petl_bench.data.drawn_split import drawn
-from petl_bench.data.folder_layouts import (
-    Placed,
-    Reading,
-    folder_labels,
-    recognise,
-    refuse_one_sided,
-    refuse_second_paths,
-    refuse_similar,
-    some,
-)
+from petl_bench.data.folder_layouts import LayoutName, Placed, Reading, recognise, refuse_second_paths
 from petl_bench.data.layout import Tree, scan
 from petl_bench.data.list_files import CLASS_FILES, ListFiles, find_lists
 from petl_bench.data.own_classes import labelled
@@ -72,16 +64,7 @@ class Folder(Dataset):
         later=True,
     )
     split_seed: int = hyper(0, "seed of the split where there are no lists", minimum=0)
-    layout: Literal[
-        "auto",
-        "class",
-        "class/group",
-        "group/class",
-        "side/class",
-        "class/side",
-        "side/class/group",
-        "side/group/class",
-    ] = hyper(
+    layout: Literal["auto", LayoutName] = hyper(
         "auto",
         "what the folders above a clip are, from the top: class, side (train, val, test), group (clips of one "
         "recording, kept on one side); lists are then not used. auto: lists, else the one layout that fits",

@@ -293,7 +293,7 @@ def _cut(line: str, where: str) -> tuple[str, str]:
     at = max(text.rfind(" "), text.rfind("\t"))
     if at < 0:
         mark = next((name for sign, name in _OTHER_SEPARATORS.items() if sign in text), None)
-        hint = f"; the columns are parted by {mark} here, and this list has blanks between them" if mark else ""
+        hint = f"; the columns are separated by {mark} here, and this list has blanks between them" if mark else ""
         raise DataError(f"{where}: expected a clip and a number, found only {text!r}{hint}")
     return text[:at].rstrip(" \t"), text[at + 1 :]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from petl_bench.data import annotation_formats as formats
 from petl_bench.data.annotation_formats import ClipList, Row
-from petl_bench.data.folder_layouts import refuse_similar, side_of, some
+from petl_bench.data.class_folders import refuse_similar, some
+from petl_bench.data.folder_layouts import side_of
 from petl_bench.data.own_lists import FolderClips
 from petl_bench.dataset import Sample
 from petl_bench.errors import DataError

@@ -1,6 +1,6 @@
 """Lists of one's own: which clip has which label, in whichever of the usual forms the file has.
 
-A row holds a clip and its label, a number or a class name. Columns are parted by a blank, comma, semicolon or tab;
+A row holds a clip and its label, a number or a class name. Columns are separated by a blank, comma, semicolon or tab;
 names may stand in quotes, and a first row may name the columns. A form is taken only if every row fits it; if several
 forms fit and they differ, the one that names clips of the folder is taken, and otherwise the list is refused.
 """
@@ -24,22 +24,19 @@ from petl_bench.errors import DataError
 #: What the column of the clip is called; of several, the one that stands here first.
 _CLIP_COLUMNS = (
     "clip_path", "video_path", "file_path", "filepath", "path", "clip", "video", "file", "filename", "file_name",
-    "video_name", "clip_name", "video_id", "clip_id", "youtube_id",
-    "name", "id",
+    "video_name", "clip_name", "video_id", "clip_id", "youtube_id", "name", "id",
 )  # fmt: skip
 #: What the column of the label is called.
 _LABEL_COLUMNS = (
     "label", "class", "class_name", "label_name", "category", "action", "tag", "target", "class_id", "label_id",
 )  # fmt: skip
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_VIDEO = r"\.(?:" + "|".join(suffix[1:] for suffix in sorted(VIDEO_SUFFIXES)) + ")"
 _BLANK_NUMBER = re.compile(r"(.*\S)[ \t]+(-?[0-9]+)")
-_BLANK_NAME = re.compile(
-    r"(.*\.(?:" + "|".join(suffix[1:] for suffix in sorted(VIDEO_SUFFIXES)) + r"))[ \t]+(\S.*)", re.IGNORECASE
-)
+_BLANK_NAME = re.compile(rf"(.*{_VIDEO})[ \t]+(\S.*)", re.IGNORECASE)
 _TWO_WORDS = re.compile(r"(\S+)[ \t]+(\S+)")
-_SEPARATED = re.compile(
-    r"\.(?:" + "|".join(suffix[1:] for suffix in sorted(VIDEO_SUFFIXES)) + r")[\"']?[ \t]*[,;]", re.IGNORECASE
-)
+#: A video with a separator behind it: no blank ends this column.
+_SEPARATED = re.compile(rf"{_VIDEO}[\"']?[ \t]*[,;]", re.IGNORECASE)
 #: Decimals, and several numbers.
 _NO_LABEL = re.compile(r"-?[0-9]*\.[0-9]+|-?[0-9]+(?:[ \t,;]+-?[0-9]+)+")
 

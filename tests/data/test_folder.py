@@ -394,7 +394,7 @@ def test_lists_of_neighbouring_formats_are_read(tmp_path: Path, train: str, test
         ("Run/0.mp4 120 1\nWalk/0.mp4 99 0\n", r"train\.csv, line 1: several numbers follow|neither one whole number"),
         ("1,Run/0.mp4\n", r"train\.csv, line 1: .* write the clip first"),
         ("Run/0.mp4,1.0\n", r"train\.csv, line 1: the label '1\.0' is neither one whole number nor a name"),
-        ("Run/0.mp4,\nWalk/0.mp4,0\n", r"train\.csv, line 1: expected a clip and a number.*parted by commas"),
+        ("Run/0.mp4,\nWalk/0.mp4,0\n", r"train\.csv, line 1: expected a clip and a number.*separated by commas"),
         ("path,label\nRun/0.mp4,\n", r"train\.csv, line 2: no clip or no label"),
         ("path,class,label\nRun/0.mp4,Run,0\n", r"line 1: which column is the label, class or label\?"),
         ("fname,what\nRun/0.mp4,1\n", r"line 1: 'fname' and 'what' look like names of columns"),
