@@ -382,3 +382,24 @@ def test_thousands_that_can_be_read_are_read(
         with tempfile.TemporaryDirectory() as folder:
             lists.write(Path(folder))
             check_lists(lists, read(Path(folder), {}))
+
+
+#: What lists are made of, in any order.
+PIECES = [*"01,;\t \"'\n\r/\\\0", "a.mp4", "Run/a.mp4", "path", "label", "C:", "..", "Run"]
+
+
+@quickly
+@given(st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=25).map(lambda some: "".join(some).encode()))
+def test_any_text_is_a_list_or_gets_one_line(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        made = Made(["Run/a.mp4", "Run/b.mp4", "Walk/a.mp4", "Walk/b.mp4"])
+        made.write(Path(folder))
+        (Path(folder) / "train.csv").write_bytes(content)
+        (Path(folder) / "test.csv").write_text("Run/b.mp4,Run\n")
+        try:
+            found = read(Path(folder), {})
+        except DataError as refused:
+            assert "train.csv" in str(refused)
+            return
+    assert found.train[1]
+    assert {sample.clip for sample in found.train[1]}.isdisjoint({"Run/b.mp4"})
