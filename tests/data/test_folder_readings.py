@@ -26,7 +26,7 @@ SIDES = {
 CLASSES = ["Run", "Walk", "sit_down", "Push Up", "001", "7", "Ä-b", "it's"]
 NOISE = [*CLASSES, "walk", "Sit Down", "train", "TEST", "Val", "Training", "videos", "s1", "s2", "train_videos"]
 quickly = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 thoroughly = settings(quickly, max_examples=1000)
 
