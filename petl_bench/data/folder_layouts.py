@@ -73,11 +73,6 @@ def recognise(clips: Sequence[str], told: str, where: Path, owner: str) -> Readi
     is no such layout, or more than one.
     """
     refusing = _Refusal(where, owner, clips)
-    strange = next((clip for clip in clips if not _is_text(clip)), None)
-    if strange is not None:
-        raise DataError(
-            f"{where}: the name {strange!a} is not UTF-8; rename it, or list the clips in train.csv and test.csv"
-        )
     folders = [clip.split("/")[:-1] for clip in clips]
     _refuse_uneven(folders, clips, refusing)
     levels = [tuple(dict.fromkeys(names)) for names in zip(*folders, strict=True)]
@@ -108,11 +103,6 @@ def refuse_second_paths(tree: Tree) -> None:
                 f"{tree.root}: {link} is a link to {target}, whose clips are reached by another path too, and their "
                 "class or side could be taken from either. Remove one, or list the clips in train.csv and test.csv"
             )
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name from the disk can be written into a record: bytes that are not UTF-8 cannot."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 # ---------------------------------------------------------------- what the folders say
