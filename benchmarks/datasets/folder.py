@@ -1,23 +1,29 @@
 """Any folder of videos, without code: `--datasets folder --set folder.path=...`.
 
-Class names, lists and base classes come from the fields; where these are not given, from `labels.csv` and the one
-`train*.txt` and the one `test*.txt` in the folder; where there are no lists, every folder of videos is a class, and a
-seeded, recorded part of each class is tested.
+Labels come from lists if there are any, else from class folders whose layout is recognised as a whole (see
+folder_layouts.py) or told with `folder.layout`; what could be read in two ways is refused. Without sides a seeded,
+recorded part of each class is tested. docs/folders.md shows what is read.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from petl_bench.data import annotation_formats as formats
-from petl_bench.data.layout import scan
+from petl_bench.data.class_folders import folder_labels, refuse_one_sided, refuse_similar, some
+from petl_bench.data.drawn_split import drawn
+from petl_bench.data.folder_layouts import LayoutName, Placed, Reading, recognise, refuse_second_paths
+from petl_bench.data.layout import Tree, scan
+from petl_bench.data.list_files import CLASS_FILES, ListFiles, find_lists
+from petl_bench.data.own_classes import labelled
+from petl_bench.data.own_lists import FolderClips, read_own_list
 from petl_bench.dataset import Annotations, Dataset, HalfSplit, Sample
 from petl_bench.errors import DataError
 from petl_bench.options import hyper
@@ -36,10 +42,14 @@ class Folder(Dataset):
         None, "class names: id,name csv, or one name per line; default: labels.csv in the folder", location=True
     )
     train_list: str | None = hyper(
-        None, "training list, `<clip> <label>` rows; default: the one train*.txt in the folder", location=True
+        None,
+        "training list, rows of a clip and its label; default: the one train*.txt or train*.csv in the folder",
+        location=True,
     )
     test_list: str | None = hyper(
-        None, "test list, `<clip> <label>` rows; default: the one test*.txt in the folder", location=True
+        None,
+        "test list, rows of a clip and its label; default: the one test*.txt or test*.csv in the folder, else val*",
+        location=True,
     )
     base_classes: str | None = hyper(None, "base classes: names with commas between, or a file with one name per line")
     label_base: Literal["auto", "0", "1"] = hyper("auto", "whether labels in the lists count from 0 or 1")
@@ -54,6 +64,15 @@ class Folder(Dataset):
         later=True,
     )
     split_seed: int = hyper(0, "seed of the split where there are no lists", minimum=0)
+    layout: Literal["auto", LayoutName] = hyper(
+        "auto",
+        "what the folders above a clip are, from the top: class, side (train, val, test), group (clips of one "
+        "recording, kept on one side); lists are then not used. auto: lists, else the one layout that fits",
+        later=True,
+    )
+    test_side: Literal["auto", "val", "test"] = hyper(
+        "auto", "which side or list is tested; auto: test, or val if there is no test", later=True
+    )
 
     def root(self, data_root: Path | None) -> Path:
         """`path` under the current directory or the data root; the data root itself where `path` is not given."""
@@ -74,96 +93,178 @@ class Folder(Dataset):
         return found.pop()
 
     def annotations(self, root: Path) -> Annotations:
-        """Lists where there are any, else class folders."""
+        """Lists if there are any, else class folders of a layout that is recognised as a whole, or told."""
         found = self._lists_or_folders(root)
         groups = self._file(root, "groups")
         return found if groups is None else replace(found, groups=_groups(groups, found))
 
     def _lists_or_folders(self, root: Path) -> Annotations:
-        labels = self._file(root, "labels") or _only(root, "labels", ".csv")
-        train_list = self._file(root, "train_list") or _only(root, "train", ".txt")
-        test_list = self._file(root, "test_list") or _only(root, "test", ".txt")
-        if train_list is None and test_list is None:
-            return self._from_class_folders(root, labels)
-        if labels is None or train_list is None or test_list is None:
-            absent = {"labels": labels, "train_list": train_list, "test_list": test_list}
-            field = next(field for field, file in absent.items() if file is None)
-            usual = {"labels": "labels.csv", "train_list": "train*.txt", "test_list": "test*.txt"}[field]
-            raise DataError(f"{root}: no {usual} beside the lists; name the file with --set folder.{field}=FILE")
-        return self._from_lists(root, labels, train_list, test_list)
+        tree = scan(root)
+        clips = FolderClips(tree.videos)
+        usual = root / "labels.csv"
+        names = self._file(root, "labels") or (usual if usual.is_file() else None)
+        told = {side: self._file(root, f"{side}_list") for side in ("train", "test")}
+        known = [file for file in (names, self._file(root, "groups"), self._base_file(root)) if file]
+        lists = find_lists(root, tree.texts, clips, known)
+        if self.layout != "auto":  # told, and so lists are not used
+            if any(told.values()):
+                raise DataError(
+                    f"{self.name}.layout={self.layout} takes classes and sides from folders, and "
+                    f"{self.name}.train_list or test_list from a list; say one of them"
+                )
+            return self._from_class_folders(root, tree, names, lists)
+        if any(told.values()) or lists.train or lists.val or lists.test:
+            return self._from_lists(root, names, told, lists, clips)
+        if lists.unlike_usual:
+            raise DataError(
+                f"{root}: {_names(root, lists.unlike_usual)} may list clips of this folder, and is not read by its "
+                f"name. Say --set {self.name}.train_list=FILE and --set {self.name}.test_list=FILE, or "
+                f"--set {self.name}.layout={self._likely_layout(root, tree)} to go by class folders alone"
+            )
+        return self._from_class_folders(root, tree, names, lists)
 
-    def _from_lists(self, root: Path, labels: Path, train_list: Path, test_list: Path) -> Annotations:
-        classes = formats.read_classes(labels)
-        lists = [formats.read_list(train_list), formats.read_list(test_list)]
-        base = formats.label_base(lists, classes) if self.label_base == "auto" else int(self.label_base)
-        train, test = (formats.labelled(clip_list, classes, base) for clip_list in lists)
+    def _likely_layout(self, root: Path, tree: Tree) -> str:
+        try:
+            return recognise(tree.videos, "auto", root, self.name).layout
+        except DataError:
+            return "class"
+
+    # ---------------------------------------------------------------- lists
+
+    def _from_lists(
+        self, root: Path, names: Path | None, told: Mapping[str, Path | None], lists: ListFiles, clips: FolderClips
+    ) -> Annotations:
+        train_list = told["train"] or self._only(root, "train", lists.train, clips)
+        test_list = told["test"] or self._tested_list(root, lists, clips)
+        names = names or self._other_names(root, lists)
+        read = [read_own_list(file, clips) for file in (train_list, test_list)]
+        found = labelled(read, names, self.label_base, clips, self.name)
+        train, test = found.lists
         formats.refuse_overlap({train_list.name: train}, {test_list.name: test})
+        used = [train_list, test_list, *([names] if names else [])]
+        note = f"read from lists: {train_list.name} trains, {test_list.name} is tested; {found.source}"
         return Annotations(
-            classes=classes,
+            classes=found.classes,
             train={1: train},
             test={1: test},
-            base_to_novel=self._halves(root, classes, train, test),
-            files=formats.sha256_of([labels, train_list, test_list], root),
+            base_to_novel=self._halves(root, found.classes, train, test),
+            files=formats.sha256_of(used, root),
+            notes=(note, *_unused_lists(root, lists.unused(used)), *_one_sided(found.classes, train, test)),
         )
 
-    def _from_class_folders(self, root: Path, labels: Path | None) -> Annotations:
-        videos = scan(root).videos
-        folders = {video: _class_folder(root, video) for video in videos}
-        classes = formats.read_classes(labels) if labels else tuple(sorted(set(folders.values())))
+    def _tested_list(self, root: Path, lists: ListFiles, clips: FolderClips) -> Path:
+        """The test list, or if there is none the validation list; `test_side` may say the other."""
+        if self.test_side == "val" or (self.test_side == "auto" and lists.val and not lists.test):
+            return self._only(root, "val", lists.val, clips)
+        return self._only(root, "test", lists.test, clips)
+
+    def _only(self, root: Path, side: str, files: Sequence[Path], clips: FolderClips) -> Path:
+        """The one list of a side. Several are one if they say the same."""
+        field = f"{self.name}.{'train' if side == 'train' else 'test'}_list"
+        if not files:
+            raise DataError(
+                f"{root}: no {side}*.txt or {side}*.csv beside the lists; name the file with --set {field}=FILE, or "
+                f"say --set {self.name}.layout=class to go by class folders alone"
+            )
+        if len(files) > 1 and not _say_the_same(files, clips):
+            names = ", ".join(file.name for file in files)
+            raise DataError(f"{root}: several {side} lists ({names}); name one with --set {field}=FILE")
+        return files[0]
+
+    def _other_names(self, root: Path, lists: ListFiles) -> Path | None:
+        """The one file of class names that is not called labels.csv."""
+        found = [root / name for name in CLASS_FILES if (root / name).is_file() and root / name not in lists.other]
+        if len({formats.read_classes(file) for file in found}) > 1:
+            raise DataError(
+                f"{root}: several files with class names ({_names(root, found)}); name one with "
+                f"--set {self.name}.labels=FILE"
+            )
+        return found[0] if found else None
+
+    # ---------------------------------------------------------------- class folders
+
+    def _from_class_folders(self, root: Path, tree: Tree, names: Path | None, lists: ListFiles) -> Annotations:
+        refuse_second_paths(tree)
+        reading = recognise(tree.videos, self.layout, root, self.name)
+        sides = self._sides(root, reading)
+        used = [placed for placed in reading.placed if not sides or placed.side in sides]
+        classes = formats.read_classes(names) if names else self._class_names(root, used, sides)
         if len(classes) < 2:
             raise DataError(
                 f"{root}: {len(classes)} folders with videos; one is needed for each class, and two classes at least"
             )
-        find = formats.class_finder(classes)
-        samples = []
-        for video, folder in folders.items():
-            label = find(folder)
-            if label is None:
-                raise DataError(f"{root}: the folder {folder!r} ({video}) is none of the classes in {labels}")
-            samples.append(Sample(video, label))
-        train, test, note = self._split(root, classes, samples)
+        folders = {placed.class_name for placed in used}
+        label_of = folder_labels(folders, classes, self.label_base, names or root, self.name)
+        samples = {placed: Sample(placed.clip, label_of[placed.class_name]) for placed in used}
+        if sides:
+            train, test = (tuple(s for p, s in samples.items() if p.side == side) for side in sides)
+        else:
+            units = {placed.clip: placed.group or placed.clip for placed in used}
+            train, test = drawn(samples.values(), classes, units, self.test_fraction, self.split_seed, root)
         return Annotations(
             classes=classes,
             train={1: train},
             test={1: test},
             base_to_novel=self._halves(root, classes, train, test),
-            files=formats.sha256_of([labels] if labels else [], root),
-            notes=(note,),
+            groups={placed.clip: placed.group for placed in used if placed.group},
+            files=formats.sha256_of([names] if names else [], root),
+            notes=(
+                *self._reading_notes(reading, sides, names),
+                *_unused_lists(root, lists.unused()),
+                *_one_sided(classes, train, test),
+                *_numbers_as_names(classes),
+            ),
         )
 
-    def _split(
-        self, root: Path, classes: Sequence[str], samples: Sequence[Sample]
-    ) -> tuple[tuple[Sample, ...], tuple[Sample, ...], str]:
-        """Training and test clips with a note on how they were told apart."""
-        sides = {sample.clip.partition("/")[0] for sample in samples}
-        if sides in ({"train", "test"}, {"train", "val"}):
-            train, test = (tuple(s for s in samples if s.clip.startswith("train/") is side) for side in (True, False))
-            return train, test, f"no lists: trains on the folder train, tests on the folder {max(sides - {'train'})}"
-        train, test = self._drawn(root, classes, samples)
-        return (
-            train,
-            test,
-            f"no lists: {self.test_fraction:g} of each class is tested, drawn with seed {self.split_seed}; clips cut "
-            "from one recording may lie on both sides",
-        )
+    def _sides(self, root: Path, reading: Reading) -> tuple[str, str] | None:
+        """Which side trains and which is tested; None in layouts without sides."""
+        if "side" not in reading.layout:
+            if self.test_side != "auto":
+                raise DataError(f"{root}: there are no sides; leave --set {self.name}.test_side={self.test_side} out")
+            return None
+        there = {placed.side for placed in reading.placed}
+        test = ("test" if "test" in there else "val") if self.test_side == "auto" else self.test_side
+        absent = {"train", test} - there
+        if absent:
+            raise DataError(
+                f"{root}: no clips of the side {' or '.join(sorted(absent))}, only of {', '.join(sorted(there))}; "
+                f"which side is tested: --set {self.name}.test_side=val or =test"
+            )
+        return "train", test
 
-    def _drawn(
-        self, root: Path, classes: Sequence[str], samples: Sequence[Sample]
-    ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-        """Order each class by a seeded hash of its clips' names and test the first part, one clip at least."""
-        train: list[Sample] = []
-        test: list[Sample] = []
-        for label, name in enumerate(classes):
-            drawn = sorted((s for s in samples if s.label == label), key=lambda s: self._rank(s.clip))
-            if len(drawn) < 2:
-                raise DataError(f"{root}: class {name!r} has {len(drawn)} clips; two are needed, to train and to test")
-            count = min(max(round(self.test_fraction * len(drawn)), 1), len(drawn) - 1)
-            test.extend(drawn[:count])
-            train.extend(drawn[count:])
-        return tuple(sorted(train)), tuple(sorted(test))
+    def _class_names(self, root: Path, used: Sequence[Placed], sides: tuple[str, str] | None) -> tuple[str, ...]:
+        """The names of the class folders, in alphabetical order."""
+        names = tuple(sorted({placed.class_name for placed in used}))
+        remedy = f"Rename the folders, or name all classes in labels.csv (id,name) or --set {self.name}.labels=FILE"
+        refuse_similar(names, str(root), remedy)
+        if sides:
+            train, test = ({placed.class_name for placed in used if placed.side == side} for side in sides)
+            novel = set() if self.base_classes is None else set(names) - self._base_names(root, names)
+            refuse_one_sided(train, test - (novel - train), str(root), remedy)
+        return names
 
-    def _rank(self, clip: str) -> str:
-        return hashlib.sha256(f"{self.split_seed}:{clip}".encode()).hexdigest()
+    def _base_names(self, root: Path, names: Sequence[str]) -> set[str]:
+        return {names[label] for label in self._base_labels(root, names)}
+
+    def _reading_notes(self, reading: Reading, sides: tuple[str, str] | None, names: Path | None) -> Iterator[str]:
+        how = "recognised" if self.layout == "auto" else "as told"
+        source = names.name if names else "the folders"
+        yield f"read from folders: layout {reading.layout} ({how}), class names from {source}"
+        if sides:
+            yield f"no lists: trains on the folder {sides[0]}, tests on the folder {sides[1]}"
+            counts = Counter(placed.side for placed in reading.placed if placed.side not in sides)
+            for side, count in counts.items():
+                yield f"{count} clips of the side {side} are not used; --set {self.name}.test_side={side} tests them"
+        else:
+            apart = "group" in reading.layout
+            cut = "groups stay together" if apart else "clips cut from one recording may lie on both sides"
+            yield (
+                f"no lists: {self.test_fraction:g} of each class is tested, drawn with seed {self.split_seed}; {cut}"
+            )
+        if reading.unused:
+            yield f"{len(reading.unused)} clips lie outside of the sides and are not used, e.g. {reading.unused[0]}"
+
+    # ---------------------------------------------------------------- base classes
 
     def _halves(
         self, root: Path, classes: Sequence[str], train: Sequence[Sample], test: Sequence[Sample]
@@ -185,8 +286,7 @@ class Folder(Dataset):
         )
 
     def _base_labels(self, root: Path, classes: Sequence[str]) -> tuple[int, ...]:
-        text = self.base_classes or ""
-        file = next((place for place in (root / text, Path(text).expanduser()) if text and place.is_file()), None)
+        file, text = self._base_file(root), self.base_classes or ""
         names = formats.read_classes(file) if file else [part.strip() for part in text.split(",") if part.strip()]
         find = formats.class_finder(classes)
         labels: dict[int, None] = {}
@@ -199,6 +299,10 @@ class Folder(Dataset):
         if not labels:
             raise DataError("folder.base_classes names no class")
         return tuple(labels)
+
+    def _base_file(self, root: Path) -> Path | None:
+        text = self.base_classes or ""
+        return next((place for place in (root / text, Path(text).expanduser()) if text and place.is_file()), None)
 
     def _file(self, root: Path, field: str) -> Path | None:
         """The file that a field names: below the folder, or from the current directory."""
@@ -228,22 +332,30 @@ def _groups(file: Path, annotations: Annotations) -> dict[str, str]:
     return groups
 
 
-def _only(root: Path, start: str, suffix: str) -> Path | None:
-    """The one file of that name pattern in the folder; `labels.csv` must be called exactly so."""
-    if start == "labels":
-        return root / "labels.csv" if (root / "labels.csv").is_file() else None
-    found = sorted(p for p in root.iterdir() if p.name.startswith(start) and p.suffix == suffix and p.is_file())
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise DataError(f"{root}: several {start} lists ({names}); name one with --set folder.{start}_list=FILE")
-    return found[0] if found else None
+def _say_the_same(files: Sequence[Path], clips: FolderClips) -> bool:
+    try:
+        read = [read_own_list(file, clips).rows for file in files]
+    except DataError:
+        return False
+    return len({frozenset((row.clip, row.label, row.name) for row in rows) for rows in read}) == 1
 
 
-def _class_folder(root: Path, video: str) -> str:
-    folder = PurePosixPath(video).parent.name
-    if not folder:
-        raise DataError(
-            f"{root}: {video} lies in no class folder and there are no lists; make one folder per class, or give "
-            "labels.csv, train.txt and test.txt"
-        )
-    return folder
+def _names(root: Path, files: Iterable[Path]) -> str:
+    return ", ".join(file.relative_to(root).as_posix() for file in files)
+
+
+def _unused_lists(root: Path, files: Sequence[Path]) -> Iterator[str]:
+    if files:
+        yield f"not used: {_names(root, files)}"
+
+
+def _one_sided(classes: Sequence[str], train: Sequence[Sample], test: Sequence[Sample]) -> Iterator[str]:
+    for what, samples in (("training", train), ("test", test)):
+        lacking = set(range(len(classes))) - {sample.label for sample in samples}
+        if lacking:
+            yield f"{len(lacking)} classes have no {what} clip: {some(classes[label] for label in lacking)}"
+
+
+def _numbers_as_names(classes: Sequence[str]) -> Iterator[str]:
+    if all(map(formats.is_integer, classes)):
+        yield f"class names are numbers, and so prompts will say no more; name them in labels.csv: {some(classes)}"

@@ -27,6 +27,7 @@ def status(
     found can be read is known once `petl-bench data scan` has read them.
     """
     from petl_bench.cache import cache_folder
+    from petl_bench.cli.data_classes import print_classes
     from petl_bench.cli.data_report import as_text, build_report, print_report
     from petl_bench.data.scan_results import ScanResults
 
@@ -38,6 +39,7 @@ def status(
         click.echo(as_text({**report, "scan": str(results.file) if scanned else None}))
         return
     print_report(report, per_class)
+    print_classes(report, everything=per_class)
     if manifest.quarantined:
         click.echo(
             f"runs leave out the {len(manifest.quarantined):,} unreadable clips; they are listed in {results.file}"

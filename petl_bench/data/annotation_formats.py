@@ -21,6 +21,7 @@ from petl_bench.dataset import Sample
 from petl_bench.errors import DataError
 
 _INTEGER = re.compile(r"-?[0-9]+")
+_OTHER_SEPARATORS = {",": "commas", ";": "semicolons"}
 _FRAMES_AT_END = re.compile(r"(.*\S)[ \t]+([0-9]+)")
 _INTEGERS_AT_END = re.compile(r"(.*?\S)((?:[ \t]+-?[0-9]+)+)")
 _VIDEO_AND_INTEGERS = re.compile(
@@ -80,7 +81,7 @@ def sha256_of(paths: Iterable[Path], root: Path) -> dict[str, str]:
 def clip_path(text: str, where: str) -> str:
     """The clip as a relative path with `/` between folders. Raises DataError where it would leave the data root."""
     parts = text.replace("\\", "/").split("/")
-    if _absolute(text):
+    if is_absolute(text):
         raise DataError(f"{where}: {text!r} is an absolute path; clips are named relative to the data root")
     if ".." in parts or "\0" in text:
         raise DataError(f"{where}: {text!r} leaves the data root; write the path without '..'")
@@ -90,7 +91,8 @@ def clip_path(text: str, where: str) -> str:
     return "/".join(kept)
 
 
-def _absolute(path: str) -> bool:
+def is_absolute(path: str) -> bool:
+    """Whether a path starts at a root or a drive, as written on any system."""
     return path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", path) is not None
 
 
@@ -166,13 +168,18 @@ def read_list(path: Path) -> ClipList:
     The label is what follows the last blank, so names may hold blanks. Refused are several labels per clip, and lists
     whose every row has a frame count before its label.
     """
-    found = _clip_list(path, [_two_columns(path, number, line) for number, line in read_lines(path)])
+    found = clip_list(path, [_two_columns(path, number, line) for number, line in read_lines(path)])
+    refuse_frame_counts(found)
+    return found
+
+
+def refuse_frame_counts(found: ClipList) -> None:
+    """Raise DataError if every clip of a list ends in a number: frame counts that were read into the names."""
     if all(_FRAMES_AT_END.fullmatch(row.clip) for row in found.rows):
         raise DataError(
-            f"{path}, line {found.rows[0].line}: every row has two numbers, so this is a list of frame folders with "
-            "frame counts. The data set expects `<path> <label>` under this name; write it without the counts"
+            f"{found.file}, line {found.rows[0].line}: every row has two numbers, so this is a list of frame folders "
+            "with frame counts. The data set expects `<path> <label>` under this name; write it without the counts"
         )
-    return found
 
 
 def read_unlabelled_list(path: Path) -> ClipList:
@@ -181,7 +188,7 @@ def read_unlabelled_list(path: Path) -> ClipList:
     for number, line in read_lines(path):
         clip = clip_path(line.strip(" \t"), f"{path}, line {number}")
         rows.append(Row(number, clip, name=PurePosixPath(clip).parent.name))
-    return _clip_list(path, rows)
+    return clip_list(path, rows)
 
 
 def read_counted_list(path: Path, *, foreign: bool = False) -> ClipList:
@@ -198,9 +205,9 @@ def read_counted_list(path: Path, *, foreign: bool = False) -> ClipList:
         clip, frames = _cut(front, where)
         _integer(frames, where, "number of frames")
         clip = _without_offset(clip, where)
-        clip = "/".join(clip.replace("\\", "/").split("/")[-2:]) if foreign and _absolute(clip) else clip
+        clip = "/".join(clip.replace("\\", "/").split("/")[-2:]) if foreign and is_absolute(clip) else clip
         rows.append(Row(number, clip_path(clip, where), _integer(label, where, "label")))
-    return _clip_list(path, rows)
+    return clip_list(path, rows)
 
 
 def _without_offset(clip: str, where: str) -> str:
@@ -239,7 +246,7 @@ def read_milnce_csv(path: Path) -> dict[tuple[str, int], ClipList]:
                 rows.setdefault((part, split), []).append(row)
     if not rows:
         raise DataError(f"{path}: empty; no clip is listed in it")
-    return {key: _clip_list(path, found) for key, found in rows.items()}
+    return {key: clip_list(path, found) for key, found in rows.items()}
 
 
 def read_hmdb_split(path: Path, split: int) -> dict[str, ClipList]:
@@ -255,7 +262,7 @@ def read_hmdb_split(path: Path, split: int) -> dict[str, ClipList]:
         part = _hmdb_part(use, where)
         if part:
             found[part].append(Row(number, clip_path(clip, where), name=name))
-    return {part: _clip_list(path, rows) for part, rows in found.items()}
+    return {part: clip_list(path, rows) for part, rows in found.items()}
 
 
 def _hmdb_part(use: str, where: str) -> str | None:
@@ -273,6 +280,10 @@ def _two_columns(path: Path, number: int, line: str) -> Row:
             f"{where}: several numbers follow the clip {clip.split()[0]!r}. petl-bench classifies with one label per "
             "clip: lists with several labels, or with frame counts, are not read; write `<path> <label>`"
         )
+    if clip[0] == clip[-1] == '"':
+        raise DataError(
+            f"{where}: the name {clip} stands in quotes; write it without, the label follows the last blank"
+        )
     return Row(number, clip_path(clip, where), _integer(label, where, "label"))
 
 
@@ -281,17 +292,26 @@ def _cut(line: str, where: str) -> tuple[str, str]:
     text = line.strip(" \t")
     at = max(text.rfind(" "), text.rfind("\t"))
     if at < 0:
-        raise DataError(f"{where}: expected a clip and a number, found only {text!r}")
+        mark = next((name for sign, name in _OTHER_SEPARATORS.items() if sign in text), None)
+        hint = f"; the columns are separated by {mark} here, and this list has blanks between them" if mark else ""
+        raise DataError(f"{where}: expected a clip and a number, found only {text!r}{hint}")
     return text[:at].rstrip(" \t"), text[at + 1 :]
 
 
+def is_integer(text: str) -> bool:
+    """Whether a text is a whole number, such as a label."""
+    return _INTEGER.fullmatch(text) is not None
+
+
 def _integer(text: str, where: str, what: str) -> int:
-    if not _INTEGER.fullmatch(text):
+    if not is_integer(text):
         raise DataError(f"{where}: the {what} {text!r} is not a whole number")
     return int(text)
 
 
-def _clip_list(path: Path, rows: Sequence[Row]) -> ClipList:
+def clip_list(path: Path, rows: Iterable[Row]) -> ClipList:
+    """The rows of a file as a list. Raises DataError if there are none, or if a clip stands in two of them."""
+    rows = tuple(rows)
     lines: dict[str, int] = {}
     for row in rows:
         first = lines.setdefault(row.clip, row.line)
@@ -299,7 +319,7 @@ def _clip_list(path: Path, rows: Sequence[Row]) -> ClipList:
             raise DataError(f"{path}, line {row.line}: the clip {row.clip!r} stands on line {first} already")
     if not rows:
         raise DataError(f"{path}: empty; no clip is listed in it")
-    return ClipList(path, tuple(rows))
+    return ClipList(path, rows)
 
 
 # ---------------------------------------------------------------- labels

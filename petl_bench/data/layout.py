@@ -45,7 +45,7 @@ class Tree:
     videos: tuple[str, ...]
     texts: tuple[str, ...]
     frame_folders: frozenset[str] = frozenset()
-    linked_again: tuple[str, ...] = ()
+    linked_again: tuple[str, ...] = ()  #: links to folders that were reached by another path, and stand under that one
     entries: Entries = field(default_factory=Entries)
 
     @cached_property

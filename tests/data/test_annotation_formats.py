@@ -99,6 +99,11 @@ def test_list_keeps_odd_names(tmp_path: Path) -> None:
         ("a.mp4 0\nb.mp4 x\n", "line 2: the label 'x' is not a whole number"),
         ("a.mp4 0\nb.mp4 1.5\n", "line 2: the label '1.5' is not a whole number"),
         ("a.mp4 0\nb.mp4\n", "line 2: expected a clip and a number"),
+        (
+            "a.mp4,0\n",
+            "line 1: expected a clip and a number, found only 'a.mp4,0'; the columns are separated by commas",
+        ),
+        ('"a b.mp4" 0\n', 'line 1: the name "a b.mp4" stands in quotes'),
         ("a.mp4 0\nb.mp4 1\na.mp4 0\n", r"line 3: the clip 'a.mp4' stands on line 1 already"),
         ("a.mp4 0\n./a.mp4 1\n", r"line 2: the clip 'a.mp4' stands on line 1 already"),
         ("a.mp4 0\nb.mp4 1 2\n", "line 2: several numbers follow the clip 'b.mp4'.*one label per clip"),

@@ -72,6 +72,28 @@ def test_counts_per_class(root: Path) -> None:
     assert ["test", "1", "Walk", "1", "0", "1", "0"] in found
 
 
+def test_classes_are_told_with_their_counts_per_side(root: Path) -> None:
+    result = of_folder(root)
+    assert ["class", "train", "test"] in rows(result)
+    assert ["Run", "[fast]", "1", "0", "of", "1"] in rows(result)
+    assert "note: read from lists: train.txt trains, test.txt is tested; class names from labels.csv" in result.stdout
+
+
+def test_of_many_classes_the_first_are_told_and_all_if_asked_for(tmp_path: Path, root: Path) -> None:
+    folder = tmp_path / "many"
+    for label in range(40):
+        for clip in range(3):
+            file = folder / f"c{label:02}\x1b[31m" / f"{clip}.mp4"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{label} {clip}")
+    shown = of_folder(folder)
+    assert ["c29", "[31m", "2", "1"] in rows(shown)
+    assert "c30" not in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert "and 10 more classes (train: 2 clips, test: 1 clips); all with --per-class" in shown.stdout
+    assert ["c39", "[31m", "2", "1"] in rows(of_folder(folder, "--per-class"))
+
+
 def test_json_has_everything(root: Path) -> None:
     report = json.loads(of_folder(root, "--json", "--set", "folder.base_classes=Walk").stdout)
     assert report["clips"] == unscanned(4, 2, 1, 1)
