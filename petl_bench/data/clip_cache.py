@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from petl_bench.data.frames_reader import folder_stamp
 
-_FORMAT = 2
+_FORMAT = 3
 _FRAMES = "frames"
 _LONGEST_HEADER = 2**20
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
-from petl_bench.data.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, frame_number, without_video_suffix
+from petl_bench.data.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, hold_a_series, without_video_suffix
 from petl_bench.errors import DataError
 
 _TEXT_SUFFIXES = frozenset({".csv", ".json", ".txt"})
@@ -124,6 +124,7 @@ class _Listing:
     texts: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     has_frames: bool = False
 
 
@@ -137,6 +138,9 @@ def _list(root: str, folder: str) -> _Listing | None:
             listing = _Listing((status.st_dev, status.st_ino))
             for entry in sorted(entries, key=_name):
                 _sort_in(entry, prefix + entry.name, listing)
+        listing.has_frames = hold_a_series(listing.images)
+        if listing.has_frames and len(listing.videos) == 1 and listing.videos[0].lower().endswith(".gif"):
+            listing.videos.clear()  # a preview of the frames
     except OSError:
         return None
     return listing
@@ -148,9 +152,8 @@ def _sort_in(entry: os.DirEntry[str], path: str, listing: _Listing) -> None:
         return
     _, dot, suffix = name.rpartition(".")
     suffix = f"{dot}{suffix.lower()}"
-    if suffix in IMAGE_SUFFIXES:
-        # One numbered image tells: the others are looked at when the clip is read.
-        listing.has_frames = listing.has_frames or (frame_number(name) is not None and entry.is_file())
+    if suffix in IMAGE_SUFFIXES and not entry.is_dir(follow_symlinks=False):
+        listing.images.append(name)
     elif suffix in VIDEO_SUFFIXES and entry.is_file():
         listing.videos.append(path)
     elif suffix in _TEXT_SUFFIXES and entry.is_file():
