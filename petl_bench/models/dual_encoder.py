@@ -153,10 +153,11 @@ class DualEncoder(nn.Module):
     def load_published_state_dict(self, state: Mapping[str, Any]) -> list[str]:
         """Load the published ViCLIP or CLIP keys into the backbone's own weights; strict. Returns what was converted.
 
-        Accepts `{"model": ...}` and `{"module": ...}` around the keys. Tables of positions of another length or
-        resolution are converted as published, and CLIP weights initialise a ViCLIP; each conversion is also logged as a
-        warning and kept in `weights_notes`. Raises WeightsError that lists missing, unexpected and misshapen keys; then
-        nothing is changed.
+        Accepts the dictionaries and prefixes that training frameworks put around the keys (`{"model": ...}`,
+        `{"state_dict": {"module.": ...}}`; see wrapping.py), and open_clip's names. Tables of positions of another
+        length or resolution are converted as published, and CLIP weights initialise a ViCLIP; each conversion is also
+        logged as a warning and kept in `weights_notes`. Raises WeightsError that lists missing, unexpected and
+        misshapen keys, or several sets of weights; then nothing is changed.
         """
         self.weights_notes = conversion.load_published(self, state)
         return self.weights_notes
