@@ -48,7 +48,7 @@ def _is_transport_stream(start: bytes) -> bool:
 
 
 def _is_avi_of_new_codec(start: bytes) -> bool:
-    """AVI whose stream of pictures ("vids", then the FourCC of its codec) is none of those that AVI was made for."""
+    """AVI whose stream of pictures ("vids", then the FourCC of its codec) is of a codec younger than AVI."""
     place = start.find(b"vids")
     return start[:4] == b"RIFF" and place > 0 and start[place + 4 : place + 8].lower() in _SOUGHT_IN_AVI
 

@@ -161,5 +161,5 @@ def _fingerprint(place: str, size: int) -> str:
     digest = hashlib.sha256(str(size).encode())
     ends = content_ends(place, size, END_BYTES)
     digest.update(ends)
-    digest.update(reading_of_video(place, ends).encode())
+    digest.update(reading_of_video(place, ends[:END_BYTES]).encode())
     return digest.hexdigest()

@@ -69,16 +69,18 @@ class StreamInfo:
     @property
     def notes(self) -> list[str]:
         """What is odd about the pictures themselves, however they are sought."""
-        notes = [self.stretched] if self.stretched else []
-        return notes + ([f"high dynamic range ({self.high_range}), not mapped"] if self.high_range else [])
+        mirrored = f"{self.orientation.words} (metadata)" if self.orientation.mirrored else ""
+        high_range = f"high dynamic range ({self.high_range}), not mapped" if self.high_range else ""
+        return [words for words in (mirrored, self.stretched, high_range) if words]
 
     def needs_own_turn(self, decoder: str) -> bool:
         """Whether pictures must be turned by PyAV's reader, whatever decoder was asked for.
 
         decord turns by quarters and does not mirror; whether torchcodec turns depends on its version.
         """
-        by_itself = not (self.orientation.mirrored or self.stretched)
-        return not by_itself or (decoder == "torchcodec" and self.orientation != UPRIGHT)
+        if decoder == "torchcodec":
+            return self.orientation != UPRIGHT or bool(self.stretched)
+        return self.orientation.mirrored or bool(self.stretched)
 
     @property
     def oddity(self) -> str:
@@ -99,7 +101,7 @@ class StreamInfo:
             return f"{self.codec} is not sought by frame number"
         if self.container not in _SEEKABLE_CONTAINERS and not self._is_seekable_avi:
             return f"{self.codec} in {self.container} is not sought by frame number"
-        return f"{self.orientation.words} (metadata)" if self.orientation.mirrored else ""
+        return ""
 
     @property
     def _is_seekable_avi(self) -> bool:

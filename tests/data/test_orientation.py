@@ -162,3 +162,11 @@ def test_a_damaged_header_costs_nothing_but_an_answer(tmp_path: Path, write_vide
             data[place] = draws.choice([0, 1, 255, draws.integers(256)])
         path.write_bytes(bytes(data[: draws.integers(moov, len(data))]) if case % 3 == 0 else data)
         assert len(fingerprint(path)) == 64
+
+
+def test_a_mirrored_file_says_so_whatever_else_is_odd_about_it(
+    tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    open_groups = {"x264-params": "keyint=10:min-keyint=10:open-gop=1:bframes=3"}
+    path = with_matrix(write_video(tmp_path / "clip.mp4", 40, options=open_groups), MIRRORED["mirrored"])
+    assert read_clip(path, lambda count: [0]).reason == "open groups of pictures; mirrored (metadata)"
