@@ -58,7 +58,7 @@ class Trial:
     source_sha256: str = ""  #: of the data that adapter was trained on (data set, version, options, files); else ""
     engine_version: int = ENGINE_VERSION
     backbone_version: str = _later("")  #: code of the backbone's plugin, where that is not petl-bench's own
-    backbone_options: Mapping[str, Any] = _later({})
+    backbone_options: Mapping[str, Any] = _later({})  #: those that are not at their defaults
 
     @cached_property
     def key(self) -> str:

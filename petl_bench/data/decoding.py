@@ -95,7 +95,7 @@ def _read_folder(path: Path, choose: Choose) -> DecodedClip:
 def _order(decoder: str, info: StreamInfo) -> tuple[list[str], list[str]]:
     """The decoders to try, and what is odd about the file."""
     remarks = [*([info.oddity] if info.oddity else []), *info.notes]
-    if info.needs_own_turn(decoder):
+    if info.needs_pyav(decoder):
         return ["pyav"], remarks
     if decoder != "auto":
         return [decoder], remarks

@@ -26,6 +26,8 @@ _SEEKABLE_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 #: AVI stores no times: there it was found so with this codec, and is as wrong with the others.
 _SEEKABLE_IN_AVI = {"mpeg4"}
 
+#: Grey levels of more than 8 bit, whose range decord takes for the full one whatever the file says.
+_DEEP_GREY = re.compile(r"gray(?:9|1[0246])(?:le|be)")
 #: Transfer characteristics of high dynamic range (ISO 23091-2), whose pictures look flat and dark when read as others.
 _HIGH_RANGE = {16: "PQ", 18: "HLG"}
 
@@ -51,7 +53,7 @@ class StreamInfo:
     container asks not to show. `open_groups`: some key frame is followed by pictures that are shown before it (open
     groups of pictures). `fps` is None where the file does not say. `orientation` is how pictures are turned to stand
     upright, `stretched` what their display matrix asks for besides ("" for nothing), `high_range` the transfer curve of
-    high dynamic range ("" for an ordinary one), which is not undone.
+    high dynamic range ("" for an ordinary one), which is not undone. `pixel_format` is FFmpeg's name.
     """
 
     codec: str
@@ -65,22 +67,24 @@ class StreamInfo:
     orientation: Orientation
     stretched: str
     high_range: str
+    pixel_format: str
 
     @property
     def notes(self) -> list[str]:
         """What is odd about the pictures themselves, however they are sought."""
+        deep_grey = f"grey levels of more than 8 bit ({self.pixel_format})" if self._is_deep_grey else ""
         mirrored = f"{self.orientation.words} (metadata)" if self.orientation.mirrored else ""
         high_range = f"high dynamic range ({self.high_range}), not mapped" if self.high_range else ""
-        return [words for words in (mirrored, self.stretched, high_range) if words]
+        return [words for words in (deep_grey, mirrored, self.stretched, high_range) if words]
 
-    def needs_own_turn(self, decoder: str) -> bool:
-        """Whether pictures must be turned by PyAV's reader, whatever decoder was asked for.
+    def needs_pyav(self, decoder: str) -> bool:
+        """Whether PyAV must read the file, whatever decoder was asked for: others would give other pictures.
 
         decord turns by quarters and does not mirror; whether torchcodec turns depends on its version.
         """
-        if decoder == "torchcodec":
-            return self.orientation != UPRIGHT or bool(self.stretched)
-        return self.orientation.mirrored or bool(self.stretched)
+        if decoder == "torchcodec" and self.orientation != UPRIGHT:
+            return True
+        return self.orientation.mirrored or bool(self.stretched) or self._is_deep_grey
 
     @property
     def oddity(self) -> str:
@@ -102,6 +106,10 @@ class StreamInfo:
         if self.container not in _SEEKABLE_CONTAINERS and not self._is_seekable_avi:
             return f"{self.codec} in {self.container} is not sought by frame number"
         return ""
+
+    @property
+    def _is_deep_grey(self) -> bool:
+        return _DEEP_GREY.fullmatch(self.pixel_format) is not None
 
     @property
     def _is_seekable_avi(self) -> bool:
@@ -182,7 +190,7 @@ def inspect_stream(path: Path) -> StreamInfo:
         rate = stream.average_rate or stream.guessed_rate
         fps = float(rate) if rate else None
         packets, (orientation, stretched) = _read_packets(container, stream)
-        name, curve = container.format.name, stream.codec_context.color_trc
+        name, curve, pixels = container.format.name, stream.codec_context.color_trc, stream.codec_context.pix_fmt
     shown = sum(not packet.discard for packet in packets)
     placeholders = any(packet.size <= _PLACEHOLDER_BYTES for packet in packets)
     num_frames = _count_frames(path) if codec == "mpeg4" and placeholders else shown
@@ -200,6 +208,7 @@ def inspect_stream(path: Path) -> StreamInfo:
         orientation=orientation,
         stretched=stretched,
         high_range=_HIGH_RANGE.get(curve, ""),
+        pixel_format=pixels or "",
     )
 
 

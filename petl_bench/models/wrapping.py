@@ -94,12 +94,16 @@ def _places(state: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[_Place]
 
 def _named(place: _Place, elsewhere: list[str]) -> dict[str, Any]:
     """The weights of a place without prefix; what is under no prefix keeps its name, and so is found to be too much."""
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for key, value in place.tensors.items():
         name = str(key)
         of_others = any(other and name.startswith(other) for other in elsewhere)
-        if not of_others and not (place.prefix and name in _COUNTERS):
-            tensors[name.removeprefix(place.prefix)] = value
+        if of_others or (place.prefix and name in _COUNTERS):
+            continue
+        plain = name.removeprefix(place.prefix)
+        if plain in tensors:
+            raise WeightsError(f"the checkpoint holds {plain} twice, with {place.prefix} before it and without")
+        tensors[plain] = value
     return tensors
 
 

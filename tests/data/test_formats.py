@@ -125,6 +125,29 @@ def test_more_than_eight_bits_keep_their_range(tmp_path: Path, pixel_format: str
         assert np.abs(frame[4] - ramp[4]).max() <= 3, decoder
 
 
+@pytest.mark.parametrize("color_range", [1, 2])
+@pytest.mark.parametrize(
+    ("codec", "pixel_format"), [("libx265", "gray10le"), ("libx265", "yuv420p12le"), ("libx264", "yuv420p10le")]
+)
+@pytest.mark.parametrize("decoder", ["auto", "pyav", *(["decord"] if HAVE_DECORD else [])])
+def test_limited_and_full_range_are_told_apart(
+    tmp_path: Path, codec: str, pixel_format: str, color_range: int, decoder: str
+) -> None:
+    path = tmp_path / "clip.mp4"
+    ramp = np.tile(np.linspace(0, 255, 64).round().astype(np.uint8)[None, :, None], (64, 1, 3))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"crf": "4", "x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, pixel_format
+        stream.codec_context.color_range = color_range
+        frame = av.VideoFrame.from_ndarray(ramp, format="rgb24")
+        frame = frame.reformat(format=pixel_format, dst_color_range=color_range)
+        frame.color_range = color_range
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    frame = read_clip(path, range, decoder).frames[0].astype(int)
+    assert np.abs(frame[20] - ramp[20]).max() <= 4
+
+
 @pytest.mark.parametrize(("curve", "words"), [("smpte2084", "PQ"), ("arib-std-b67", "HLG"), ("bt709", "")])
 def test_high_dynamic_range_is_said(tmp_path: Path, write_video: Callable[..., Path], curve: str, words: str) -> None:
     path = write_video(tmp_path / "clip.mp4", 2, options={"x264-params": f"transfer={curve}"})

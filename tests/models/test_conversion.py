@@ -98,6 +98,12 @@ def test_what_lies_beside_a_prefix_is_still_too_much(viclip_state: dict[str, Ten
     assert str(error.value).endswith("1 missing: text_encoder.ln_final.weight; 1 unexpected: head.weight")
 
 
+def test_one_name_with_and_without_prefix_is_refused(viclip_state: dict[str, Tensor]) -> None:
+    state = under("module.", viclip_state) | {"temp": torch.tensor(0.5)}
+    with pytest.raises(pb.WeightsError, match=r"holds temp twice, with module\. before it and without"):
+        DualEncoder(SMALL_VICLIP).load_published_state_dict(state)
+
+
 def test_open_clips_names_are_read(clip_golden: dict[str, Tensor]) -> None:
     """Its text tower may be a module of its own, and early files hold the causal mask."""
     state = part(clip_golden, "sd.")
