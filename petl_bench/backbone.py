@@ -33,10 +33,14 @@ class PublishedWeights:
     licence: str
     note: str = ""
     expected: Sequence[Expectation] = ()
+    sha256: str = ""  #: of the file as it is published; "" where that is not known
 
 
 class Backbone(Options):
-    """Base of every backbone plugin. Images are normalised with `mean` and `std` after scaling to [0, 1]."""
+    """Base of every backbone plugin. Images are normalised with `mean` and `std` after scaling to [0, 1].
+
+    Its options, made with `hyper`, change fields of `config` (see `config_changes`).
+    """
 
     paper: ClassVar[Paper | None] = None
     config: ClassVar[ViCLIPConfig]
@@ -52,3 +56,14 @@ class Backbone(Options):
     def packaged_weights(cls) -> Path | None:
         """The weights file that ships with the plugin, or None."""
         return None
+
+    def config_changes(self) -> Mapping[str, Any]:
+        """What its options change in `config`: field -> value."""
+        return {}
+
+    def assumptions(self, weights: str, sha256: str) -> Sequence[str]:
+        """What is assumed of weights that do not say it themselves, in words, for a run's notes and its records.
+
+        `weights`: "packaged", "random", a file's name, or hf:REPO/FILE; `sha256` of the file.
+        """
+        return ()

@@ -38,6 +38,7 @@ class Configuration:
     other_views: str  #: what sets its views apart, only where a data set was evaluated with several; see Run.views
     descriptions: str  #: sha256 of the class descriptions, only where a method was run with several on one case
     backbone_version: str  #: code of the backbone's plugin, where that is not petl-bench's own
+    backbone_options: str  #: canonical JSON of the backbone's options that are not at their defaults
 
     @cached_property
     def training_values(self) -> dict[str, Any]:
@@ -58,6 +59,7 @@ class Configuration:
             "views": self.other_views,
             "descriptions": self.descriptions[:8],
             "backbone version": self.backbone_version,
+            **{f"{self.backbone}.{name}": value for name, value in json.loads(self.backbone_options).items()},
         }
 
     @cached_property
@@ -70,7 +72,8 @@ class Configuration:
     @cached_property
     def comparable(self) -> Comparable:
         """What rows must share to be ranked together."""
-        weights_sha256 = f"{self.weights_sha256} {self.backbone_version}".rstrip()
+        options = "" if self.backbone_options == "{}" else self.backbone_options
+        weights_sha256 = " ".join(filter(None, (self.weights_sha256, self.backbone_version, options)))
         return self.backbone, self.weights, weights_sha256, self.other_views, self.source_sha256
 
 
@@ -91,8 +94,8 @@ class CaseKey:
     selected: str  #: "test" where the epoch was selected on the test clips, which honest numbers never are; else ""
 
 
-#: Backbone, weights, their sha256 (with the backbone's own code, if it has some), unusual views, unusual source files:
-#: rows that share them are ranked together.
+#: Backbone, weights, their sha256 (with the backbone's own code and options, if it has some), unusual views, unusual
+#: source files: rows that share them are ranked together.
 Comparable = tuple[str, str, str, str, str]
 #: Kinds of methods, as the tables of papers group them; rows of one kind are ranked together.
 FAMILIES = ("zero-shot", "parameter-efficient", "full fine-tuning")

@@ -114,6 +114,7 @@ class _Known:
             "part": case.part,
             "backbone": row.backbone,
             "backbone_version": row.backbone_version,
+            "backbone_options": json.loads(row.backbone_options),
             "weights": row.weights,
             "weights_sha256": row.weights_sha256,
             "training": self._training(row, case, nearest),

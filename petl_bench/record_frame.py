@@ -40,9 +40,13 @@ _PLAIN = (
     "engine_version",
 )
 #: What a record of an earlier version lacks.
-_DEFAULTS = {"locations": {}, **{each.name: each.default for each in fields(Trial) if each.default is not MISSING}}
+_DEFAULTS = {
+    "locations": {},
+    "backbone_options": {},
+    **{each.name: each.default for each in fields(Trial) if each.default is not MISSING},
+}
 #: Mappings become canonical JSON text, so that they can be compared and grouped by.
-_MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training", "locations")
+_MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training", "locations", "backbone_options")
 _OF_RECORD = ("trainable_params", "backbone_params", "attempts", "created", "petl_bench")
 _OF_ENVIRONMENT = ("prompt_template", "device", "processor", "software")
 _METRICS, _VALUES = "metrics", "values"

@@ -43,6 +43,7 @@ _REQUIRED = frozenset(
     if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 )
 _MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training")
+_LATER_MAPPINGS = frozenset(("backbone_options",))
 _COUNTS = frozenset(("expected", "found", "unreadable", "used"))
 _FILE_NAME = re.compile(r"[^/\\\0.][^/\\\0]*")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -86,7 +87,7 @@ def trial_fault(trial: Mapping[str, Any]) -> str | None:
         return (
             f"its trial has {', '.join(sorted(trial.keys() - _TRIAL_FIELDS))}, which this version of petl-bench lacks"
         )
-    for field in _MAPPINGS:
+    for field in (*_MAPPINGS, *(trial.keys() & _LATER_MAPPINGS)):
         if type(trial[field]) is not dict:
             return f"damaged: {field} is {trial[field]!r}, expected a mapping"
     if type(trial["seed"]) is not int or (trial["shots"] is not None and type(trial["shots"]) is not int):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ ENGINE_VERSION = 4
 
 
 def _later(default: Any) -> Any:
-    """A field of Trial that records from before do not have."""
+    """A field of Trial that records from before do not have; a mapping is empty by default."""
+    if default == {}:
+        return field(default_factory=dict, metadata={"later": True})
     return field(default=default, metadata={"later": True})
 
 
@@ -56,6 +58,7 @@ class Trial:
     source_sha256: str = ""  #: of the data that adapter was trained on (data set, version, options, files); else ""
     engine_version: int = ENGINE_VERSION
     backbone_version: str = _later("")  #: code of the backbone's plugin, where that is not petl-bench's own
+    backbone_options: Mapping[str, Any] = _later({})  #: those that are not at their defaults
 
     @cached_property
     def key(self) -> str:
@@ -87,7 +90,9 @@ class Trial:
         return cls(**values)
 
 
-_LATER = {each.name: each.default for each in fields(Trial) if each.metadata.get("later")}
+_LATER = {
+    each.name: {} if each.default is MISSING else each.default for each in fields(Trial) if each.metadata.get("later")
+}
 
 
 def key_of(values: Mapping[str, Any]) -> str:

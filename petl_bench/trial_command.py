@@ -154,7 +154,7 @@ def _has_content(path: Path, trial: Mapping[str, Any]) -> bool:
 
 
 def _values(trial: Mapping[str, Any], everything: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The values to say of method, setting, data set and training; where files lie as far as it is known."""
+    """The values to say of method, setting, data set, backbone and training; where files lie as far as it is known."""
     usual = {} if everything else _usual_values(trial)
     for name, registry, recorded in _plugins_of(trial):
         yield name, _but(usual.get(name, {}), _complete(_known(registry, name), recorded))
@@ -168,6 +168,7 @@ def _plugins_of(trial: Mapping[str, Any]) -> tuple[tuple[str, Registry, Mapping[
         (trial["method"], METHODS, trial["hyper_parameters"]),
         (trial["setting"], SETTINGS, trial["setting_options"]),
         (trial["dataset"], DATASETS, trial["dataset_options"]),
+        (trial["backbone"], BACKBONES, trial.get("backbone_options", {})),
     )
 
 
@@ -192,6 +193,8 @@ def _usual_values(trial: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         found[trial["setting"]] = setting().all_values()
     if dataset is not None:
         found[trial["dataset"]] = dataset().all_values()
+    if backbone is not None:
+        found[trial["backbone"]] = backbone().all_values()
     if None not in (method, backbone, setting, dataset):
         training = usual_training(method, setting(**trial["setting_options"]), backbone, dataset)
         if method(**trial["hyper_parameters"]).expected_trainable(backbone.config) == 0:

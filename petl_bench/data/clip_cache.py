@@ -25,7 +25,7 @@ from petl_bench.data.frames_reader import folder_stamp
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 _FRAMES = "frames"
 _LONGEST_HEADER = 2**20
 #: Larger clips are not kept: they are read in one go.

@@ -83,17 +83,20 @@ def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> Decode
 
 def _read_folder(path: Path, choose: Choose) -> DecodedClip:
     try:
-        names = list_frames(path)
+        files = list_frames(path)
+        names = files.names
         indices = tuple(int(index) % len(names) for index in choose(len(names)))
-        frames = read_frames(path, [names[index] for index in indices])
+        frames, words = read_frames(path, [names[index] for index in indices])
     except DecodeFailure as failure:
         raise DataError(f"cannot read {path}: {failure}") from None
-    return DecodedClip(frames, indices, len(names), None, FRAMES, "")
+    return DecodedClip(frames, indices, len(names), None, FRAMES, "; ".join(filter(None, (files.remark, words))))
 
 
 def _order(decoder: str, info: StreamInfo) -> tuple[list[str], list[str]]:
     """The decoders to try, and what is odd about the file."""
-    remarks = [info.oddity] if info.oddity else []
+    remarks = [*([info.oddity] if info.oddity else []), *info.notes]
+    if info.needs_pyav(decoder):
+        return ["pyav"], remarks
     if decoder != "auto":
         return [decoder], remarks
     if info.oddity:

@@ -14,6 +14,10 @@ from petl_bench.data.video_stream import DecodeFailure, StreamInfo, short_words
 _NO_SUBSTITUTES = 1e-9
 
 
+#: Containers, as FFmpeg names them, of which it may lose the first frames even when it reads from the start.
+_MISCOUNTED = {"mpegts"}
+
+
 class DecordDecoder:
     """One short-lived, single-threaded reader per file: long-lived ones grow without limit (decord issue 208)."""
 
@@ -21,6 +25,8 @@ class DecordDecoder:
 
     def decode(self, path: Path, info: StreamInfo, indices: Sequence[int]) -> tuple[np.ndarray, str]:
         decord = _import_decord()
+        if info.container in _MISCOUNTED:
+            raise DecodeFailure(f"miscounts the frames of {info.container}; leave --decoder auto, or take pyav")
         try:
             reader = decord.VideoReader(str(path), num_threads=1, fault_tol=_NO_SUBSTITUTES)
             if len(reader) <= max(indices):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.cache import make_private, read_trusted
+from petl_bench.data.changed_reading import reading_of_video
 from petl_bench.data.frames_reader import content_ends, folder_fingerprint, folder_stamp
 from petl_bench.errors import StoreError
 from petl_bench.files import write_atomically
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 #: Bytes read at each end of a file.
 END_BYTES = 64 * 1024
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 #: Reading is most of the work on network file systems, and leaves the interpreter's lock.
 _THREADS = 8
 _BLOCK = 256
@@ -36,7 +37,8 @@ _Entry = list[Any]
 class FoundFile:
     """A clip's file or folder of frames: its absolute path as text, its size in bytes, and its fingerprint.
 
-    That is a hash of a file's size and its first and last 64 KiB, or of a folder's frames (see `folder_fingerprint`).
+    That is a hash of a file's size and its first and last 64 KiB, and of how it is read if that changed (see
+    changed_reading.py); or of a folder's frames (see `folder_fingerprint`).
     `stamp` changes with what is on disk.
     """
 
@@ -164,5 +166,7 @@ def _stamp(place: str, status: os.stat_result) -> list[int]:
 
 def _fingerprint(place: str, size: int) -> str:
     digest = hashlib.sha256(str(size).encode())
-    digest.update(content_ends(place, size, END_BYTES))
+    ends = content_ends(place, size, END_BYTES)
+    digest.update(ends)
+    digest.update(reading_of_video(place, ends[:END_BYTES]).encode())
     return digest.hexdigest()

@@ -7,7 +7,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 
-from petl_bench.data.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, frame_number
+from petl_bench.data.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, hold_a_series
 
 _TEXT_SUFFIXES = frozenset({".csv", ".json", ".txt"})
 _LINK_ERRORS: dict[int | None, str] = {
@@ -60,8 +60,9 @@ def list_folder(root: str, folder: str) -> Listing:
             _sort_in(root, entry, path, listing)
         except OSError as error:
             _refuse(path, error.strerror or str(error), listing)
-    # One numbered image tells: the others are looked at when the clip is read.
-    listing.has_frames = any(frame_number(image[len(prefix) :]) is not None for image in listing.images)
+    listing.has_frames = hold_a_series(image[len(prefix) :] for image in listing.images)
+    if listing.has_frames and len(listing.videos) == 1 and listing.videos[0].lower().endswith(".gif"):
+        listing.images.append(listing.videos.pop())  # a preview of the frames
     return listing
 
 

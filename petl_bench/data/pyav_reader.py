@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from petl_bench.data.orientation import of_frame
 from petl_bench.data.video_stream import (
     DecodeFailure,
     FewerFrames,
@@ -64,8 +65,8 @@ class _Converter:
 
     def __call__(self, frame: Any) -> np.ndarray:
         picture = self._filtered(frame) if _interpolates_chroma_rows(frame) else frame.to_ndarray(format="rgb24")
-        quarter_turns = round(frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(picture, quarter_turns))
+        orientation, _ = of_frame(frame)
+        return orientation.upright(picture)
 
     def _filtered(self, frame: Any) -> np.ndarray:
         if self._graph is None:

@@ -14,8 +14,10 @@ from pebble import ProcessExpired, ProcessPool
 
 from petl_bench.data.decoding import FRAMES, DecodedClip, read_clip
 from petl_bench.data.fingerprints import FoundFile
-from petl_bench.data.frames_reader import list_frames, read_image
+from petl_bench.data.frames_reader import list_frames
+from petl_bench.data.orientation import UPRIGHT, Orientation, of_frame
 from petl_bench.data.scan_results import ScanResult, ScanResults
+from petl_bench.data.still_pictures import read_image
 from petl_bench.data.video_stream import DecodeFailure, best_video_stream, open_container, short_words
 from petl_bench.errors import DataError
 from petl_bench.processes import clean_context
@@ -60,9 +62,9 @@ def examine(path: Path) -> Examined:
     try:
         clip = read_clip(path, _spread)
         if clip.decoder == FRAMES:
-            for name in list_frames(path):
+            for name in list_frames(path).names:
                 read_image(path / name)
-            return Examined(num_frames=clip.num_frames, remarks=_odd_size(clip))
+            return Examined(num_frames=clip.num_frames, remarks=(*_reason(clip), *_odd_size(clip)))
         pictures = _walk(path)
     except (DataError, DecodeFailure) as failure:
         words = str(failure).removeprefix(f"cannot read {path}: ").replace(f" {path} ", " ")
@@ -70,7 +72,7 @@ def examine(path: Path) -> Examined:
     return Examined(
         num_frames=clip.num_frames,
         variable_rate=_is_uneven(pictures.times),
-        remarks=(*([clip.reason] if clip.reason else []), *_odd_size(clip), *pictures.remarks(clip)),
+        remarks=(*_reason(clip), *_odd_size(clip), *pictures.remarks(clip)),
     )
 
 
@@ -89,13 +91,13 @@ class _Walk:
     times: list[float]
     count: int = 0
     damaged: int = 0
-    rotation: int = 0
+    orientation: Orientation = UPRIGHT
     stopped: str = ""
 
     def remarks(self, clip: DecodedClip) -> Iterator[str]:
         """What is odd about them."""
-        if self.rotation:
-            yield f"turned by {-self.rotation % 360} degrees (metadata)"
+        if self.orientation.words and not self.orientation.mirrored:  # mirrored ones have their reason already
+            yield f"{self.orientation.words} (metadata)"
         if self.stopped:
             yield f"decoding stops after {self.count} frames: {self.stopped}"
         elif self.count != clip.num_frames:
@@ -114,7 +116,7 @@ def _walk(path: Path) -> _Walk:
             for frame in container.decode(best_video_stream(container)):
                 walk.count += 1
                 walk.damaged += frame.is_corrupt
-                walk.rotation = frame.rotation
+                walk.orientation, _ = of_frame(frame)
                 if frame.time is not None:
                     walk.times.append(frame.time)
         except (av.FFmpegError, ValueError, MemoryError) as error:
@@ -129,6 +131,10 @@ def _is_uneven(times: Sequence[float]) -> bool:
         return False
     usual = median(gaps)
     return any(abs(gap - usual) > max(_UNEVEN_PART * usual, _UNEVEN_SECONDS) for gap in gaps)
+
+
+def _reason(clip: DecodedClip) -> tuple[str, ...]:
+    return (clip.reason,) if clip.reason else ()
 
 
 def _odd_size(clip: DecodedClip) -> tuple[str, ...]:

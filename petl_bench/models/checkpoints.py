@@ -12,12 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from petl_bench.errors import WeightsError
-
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+from petl_bench.models.weights import SUFFIXES
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What a weights file holds: tensors by key, maybe inside `{"model": ...}`.
+    """What a weights file holds: tensors by key, maybe inside dictionaries (see wrapping.py).
 
     `.safetensors`, or torch's format with `weights_only=True`, memory-mapped where the file allows it. Raises
     WeightsError for a missing, truncated or foreign file, and for a pickle that wants to run code.
@@ -25,7 +24,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path).expanduser()
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
-    if path.suffix not in SUFFIXES:
+    if not path.name.endswith(SUFFIXES):
         raise WeightsError(f"{path}: expected a weights file ({', '.join(SUFFIXES)})")
     state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     if not isinstance(state, dict):
@@ -51,7 +50,7 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as error:  # torch.load has no common error class for a broken file
-        raise WeightsError(f"{path}: {_reason(error)}") from error
+        raise WeightsError(f"{path}: {_reason(error, path)}") from error
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -59,11 +58,15 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist())
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: Path) -> str:
     text = str(error)
     name = re.search(r"GLOBAL ([\w.]+)", text)
     if "Weights only load failed" in text and name is not None:
-        return f"refused, because it holds more than weights: it wants to call {name[1]}. Save its state dict alone"
+        whole = f"torch.load({path.name!r}, map_location='cpu', weights_only=False)"
+        return (
+            f"refused, because it holds more than weights: it wants to call {name[1]}. If you trust whoever made it, "
+            f"take its weights out once, by the key that they have: torch.save({whole}['state_dict'], 'weights.pth')"
+        )
     if "Weights only load failed" in text:
         return "not a weights file of torch, or a damaged one; fetch it again"
     return f"cannot be read as torch weights, maybe truncated ({type(error).__name__}); fetch it again"

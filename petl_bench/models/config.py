@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+#: Between the two linears of a block.
+Activation = Literal["quick_gelu", "gelu"]
 Towers = Literal["video", "text", "both"]
 
 
@@ -29,6 +31,7 @@ class ViCLIPConfig:
     text_width: int = 512
     text_layers: int = 12
     text_heads: int = 8
+    activation: Activation = "quick_gelu"
     token_ids: tuple[int, ...] | None = field(default=None, repr=False)
 
     #: True: one sequence of all frames' tokens and one class token per video; False: frame by frame (CLIP).

@@ -19,14 +19,17 @@ from torch.nn import functional as F
 from petl_bench.errors import WeightsError
 from petl_bench.models.config import ViCLIPConfig
 from petl_bench.models.finite import not_finite, not_floating
+from petl_bench.models.wrapping import look_of, unwrapped
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
 
 log = logging.getLogger("petl_bench")
 
-#: Entries that the released CLIP archive carries beside its weights.
-CLIP_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+#: Entries that the released CLIP archive carries beside its weights, and the causal mask of early open_clip.
+CLIP_EXTRAS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+#: open_clip puts the text tower's names behind this where it makes that tower a module of its own.
+_OPEN_CLIP_TEXT = "text."
 _SHOWN = 20
 
 
@@ -91,11 +94,14 @@ def load_published(model: DualEncoder, state: Mapping[str, Any]) -> list[str]:
     """See `DualEncoder.load_published_state_dict`."""
     names = published_names(model.config)
     wanted = {key: _published_shape(model, parts) for key, parts in names.items()}
-    tensors, notes = converted(unwrapped(state), wanted, model.config)
+    found, chosen = unwrapped(state)
+    tensors, notes = converted(found, wanted, model.config)
+    notes = chosen + notes
     problems = differences(wanted, tensors)
     if problems:
         kind = "ViCLIP" if model.config.joint_space_time else "CLIP"
-        raise WeightsError(f"the checkpoint does not fit this {kind} model: {problems}")
+        look = look_of(found)
+        raise WeightsError(f"the checkpoint does not fit this {kind} model: {look and look + '. '}{problems}")
     _refuse_what_is_no_number({key: tensors[key] for key in names})
     with torch.no_grad():
         for key, parts in names.items():
@@ -122,21 +128,14 @@ def _published_shape(model: DualEncoder, parts: tuple[str, ...]) -> tuple[int, .
     return first if len(parts) == 1 else (len(parts) * first[0], *first[1:])
 
 
-def unwrapped(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The weights inside `{"model": ...}` or `{"module": ...}`, or the mapping itself."""
-    for wrapper in ("model", "module"):
-        if isinstance(state.get(wrapper), Mapping):
-            inner: Mapping[str, Any] = state[wrapper]
-            return inner
-    return state
-
-
 def converted(
     state: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]], config: ViCLIPConfig
 ) -> tuple[dict[str, Any], list[str]]:
     """Weights under the keys, and with the tables, that `config` needs; and what was done, in words."""
     tensors, notes = dict(state), []
     if "visual.conv1.weight" in tensors:
+        if f"{_OPEN_CLIP_TEXT}token_embedding.weight" in tensors:
+            tensors = {key.removeprefix(_OPEN_CLIP_TEXT): value for key, value in tensors.items()}
         for extra in CLIP_EXTRAS:
             tensors.pop(extra, None)
         if config.joint_space_time:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from petl_bench.errors import UsageError, WeightsError
 from petl_bench.models import conversion
-from petl_bench.models.config import Towers, ViCLIPConfig
+from petl_bench.models.config import Activation, Towers, ViCLIPConfig
 from petl_bench.models.finite import not_finite, of_another_kind
 from petl_bench.models.sites import AdapterSwitch
 from petl_bench.models.towers import PreparedText, TextTower, VideoTower
@@ -153,10 +153,11 @@ class DualEncoder(nn.Module):
     def load_published_state_dict(self, state: Mapping[str, Any]) -> list[str]:
         """Load the published ViCLIP or CLIP keys into the backbone's own weights; strict. Returns what was converted.
 
-        Accepts `{"model": ...}` and `{"module": ...}` around the keys. Tables of positions of another length or
-        resolution are converted as published, and CLIP weights initialise a ViCLIP; each conversion is also logged as a
-        warning and kept in `weights_notes`. Raises WeightsError that lists missing, unexpected and misshapen keys; then
-        nothing is changed.
+        Accepts the dictionaries and prefixes that training frameworks put around the keys (`{"model": ...}`,
+        `{"state_dict": {"module.": ...}}`; see wrapping.py), and open_clip's names. Tables of positions of another
+        length or resolution are converted as published, and CLIP weights initialise a ViCLIP; each conversion is also
+        logged as a warning and kept in `weights_notes`. Raises WeightsError that lists missing, unexpected and
+        misshapen keys, or several sets of weights; then nothing is changed.
         """
         self.weights_notes = conversion.load_published(self, state)
         return self.weights_notes
@@ -191,6 +192,8 @@ def _label(method: Method | None) -> str:
 
 
 def _check(config: ViCLIPConfig) -> None:
+    if config.activation not in get_args(Activation):
+        raise UsageError(f"activation={config.activation}: expected one of {', '.join(get_args(Activation))}")
     if config.vision_width % config.vision_heads or config.text_width % config.text_heads:
         raise UsageError("the width of a tower must be a multiple of its number of heads")
     if config.image_size < config.patch_size:

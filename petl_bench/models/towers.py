@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from petl_bench.errors import UsageError
-from petl_bench.models.config import ViCLIPConfig
+from petl_bench.models.config import Activation, ViCLIPConfig
 from petl_bench.models.grid import Grid
 from petl_bench.models.sites import AdapterSwitch, untouched
 from petl_bench.models.transformer import Block, initialise_blocks
@@ -43,7 +43,7 @@ class VideoTower(nn.Module):
         temporal = torch.zeros(1, config.num_frames // config.tubelet_size, width)
         self.temporal_embedding = nn.Parameter(temporal) if config.joint_space_time else None
         self.norm_pre = nn.LayerNorm(width)
-        self.blocks = _blocks("video", width, config.vision_layers, config.vision_heads, switch)
+        self.blocks = _blocks("video", width, config.vision_layers, config.vision_heads, switch, config.activation)
         self.norm_post = nn.LayerNorm(width)
         self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
 
@@ -137,7 +137,7 @@ class TextTower(nn.Module):
         width = config.text_width
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, width), freeze=False)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
-        self.blocks = _blocks("text", width, config.text_layers, config.text_heads, switch)
+        self.blocks = _blocks("text", width, config.text_layers, config.text_heads, switch, config.activation)
         self.norm_final = nn.LayerNorm(width)
         self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
         self._warned: set[int] = set()
@@ -242,8 +242,10 @@ def like_lengths(lengths: Sequence[int], pass_tokens: int) -> list[tuple[int, in
     return ranges
 
 
-def _blocks(tower: str, width: int, layers: int, heads: int, switch: AdapterSwitch) -> nn.ModuleList:
-    return nn.ModuleList(Block(tower, index, width, heads, switch) for index in range(1, layers + 1))
+def _blocks(
+    tower: str, width: int, layers: int, heads: int, switch: AdapterSwitch, activation: Activation
+) -> nn.ModuleList:
+    return nn.ModuleList(Block(tower, index, width, heads, switch, activation) for index in range(1, layers + 1))
 
 
 def _check_token_ids(config: ViCLIPConfig) -> None:

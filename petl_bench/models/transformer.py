@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from petl_bench.models.config import Activation
 from petl_bench.models.grid import Grid
 from petl_bench.models.sites import AdapterSwitch, LinearSite, Site
 
@@ -70,15 +71,17 @@ class Attention(Branch):
 
 
 class FeedForward(Branch):
-    """proj(QuickGELU(fc(LN(x)))) with four times the width inside; [B, N, width]."""
+    """proj(activation(fc(LN(x)))) with four times the width inside; [B, N, width]."""
 
-    def __init__(self, width: int, switch: AdapterSwitch) -> None:
+    def __init__(self, width: int, switch: AdapterSwitch, activation: Activation) -> None:
         super().__init__(width, switch)
+        self.activation = activation
         self.fc = LinearSite(width, 4 * width, switch)
         self.proj = LinearSite(4 * width, width, switch)
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
-        return self.proj(quick_gelu(self.fc(self.norm(x) if normed is None else normed)))
+        h = self.fc(self.norm(x) if normed is None else normed)
+        return self.proj(quick_gelu(h) if self.activation == "quick_gelu" else F.gelu(h))
 
 
 class Block(Site):
@@ -87,11 +90,19 @@ class Block(Site):
     `tower` is "video" or "text", `width` the number of channels, `index` the position in the tower, counted from 1.
     """
 
-    def __init__(self, tower: str, index: int, width: int, heads: int, switch: AdapterSwitch) -> None:
+    def __init__(
+        self,
+        tower: str,
+        index: int,
+        width: int,
+        heads: int,
+        switch: AdapterSwitch,
+        activation: Activation = "quick_gelu",
+    ) -> None:
         super().__init__(switch)
         self.tower, self.index, self.width = tower, index, width
         self.attention = Attention(width, heads, tower == "text", switch)
-        self.feedforward = FeedForward(width, switch)
+        self.feedforward = FeedForward(width, switch, activation)
 
     def first_norm(self, x: Tensor) -> Tensor:
         return self.attention.first_norm(x)

@@ -14,6 +14,8 @@ import platformdirs
 from petl_bench.backbone import Backbone
 from petl_bench.errors import WeightsError
 
+#: How the names of weights files end.
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
 DIRECTORY_VARIABLE = "PETL_BENCH_WEIGHTS_DIR"
 
 
@@ -120,7 +122,7 @@ def download(text: str, preferred: list[str]) -> Path:
 
 def _choose(repo: str, files: list[str], preferred: list[str]) -> str:
     found = [file for file in [*preferred, "model.safetensors", "pytorch_model.bin"] if file in files]
-    weights = [file for file in files if Path(file).suffix in (".safetensors", ".pth", ".pt", ".bin")]
+    weights = [file for file in files if file.endswith(SUFFIXES)]
     if found or len(weights) == 1:
         return (found or weights)[0]
     raise WeightsError(f"--weights hf:{repo}: say which file: {', '.join(weights) or 'it holds no weights file'}")

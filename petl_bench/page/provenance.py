@@ -21,7 +21,7 @@ _FIELDS = ["method", "setting", "dataset", "split", "shots", "part", "seed", "ba
 #: What decides, besides, whether a command makes a trial again.
 _VERSIONS = ["method_version", "setting_version", "dataset_version", "backbone_version", "weights_sha256"]
 _VERSIONS += ["engine_version", "start_from"]
-_MAPPINGS = ["hyper_parameters", "training", "dataset_options", "setting_options", "locations"]
+_MAPPINGS = ["hyper_parameters", "training", "dataset_options", "setting_options", "locations", "backbone_options"]
 
 
 class Texts:

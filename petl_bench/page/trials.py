@@ -39,6 +39,7 @@ _VARIANT = (
     "decoder",
     "engine_version",
     "descriptions_sha256",
+    "backbone_options",
 )
 
 
@@ -141,6 +142,7 @@ def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:
     return {
         **json.loads(variant["hyper_parameters"]),
         **{f"training.{name}": value for name, value in json.loads(variant["training"]).items()},
+        **{f"{variant['backbone']}.{name}": value for name, value in json.loads(variant["backbone_options"]).items()},
         "backbone": variant["backbone"],
         "weights": variant["weights"],
         "weights file": variant["weights_sha256"][:8],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from petl_bench.backbone import Backbone
 from petl_bench.errors import PetlBenchError
 from petl_bench.launcher import Job
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
@@ -41,7 +42,7 @@ class Plan:
     trainable: Mapping[str, int]  #: key -> trained parameters, by the method's formula; 0 where a trial only evaluates
     standing: Standing
     warnings: tuple[str, ...]
-    notes: tuple[str, ...]  #: what was found of every data set
+    notes: tuple[str, ...]  #: what was found of every data set, and what is assumed of the weights
 
     @property
     def output(self) -> Path:
@@ -102,7 +103,7 @@ class _Draft:
         overrides = Overrides(spec)
         setting = planned_setting(spec, overrides)
         methods = [planned_method(spec, name, overrides) for name in dict.fromkeys(spec.methods)]
-        overrides.build(BACKBONES.get(spec.backbone), spec.backbone)
+        backbone: Backbone = overrides.build(BACKBONES.get(spec.backbone), spec.backbone)
         names = list(dict.fromkeys(spec.datasets))
         source = setting.setting.source_dataset
         data_names = [*names, *([source] if source else [])]
@@ -110,7 +111,8 @@ class _Draft:
             overrides.build(DATASETS.get(name), name)
         used = [*spec.methods, spec.setting, spec.backbone, *data_names]
         self.warnings |= dict.fromkeys(overrides.unused(used))
-        part = _Part(spec, setting, overrides, self._weights(spec))
+        part = _Part(spec, setting, overrides, self._weights(spec), backbone)
+        self.notes |= dict.fromkeys(backbone.assumptions(part.weights.label, part.weights.sha256))
         for name in names:
             data = self._dataset(part, name)
             cases = setting.setting.cases(data.manifest.annotations, spec.seeds, spec.splits, spec.shots)
@@ -160,6 +162,7 @@ class _Draft:
             part=case.part,
             backbone=spec.backbone,
             backbone_version=code_version(BACKBONES.get(spec.backbone)),
+            backbone_options=part.backbone.values(),
             weights=part.weights.label,
             weights_sha256=part.weights.sha256,
             training=part.training(method, data),
@@ -191,8 +194,16 @@ class _Draft:
 class _Part:
     """What all trials of one spec without variants share."""
 
-    def __init__(self, spec: Spec, setting: PlannedSetting, overrides: Overrides, weights: ResolvedWeights) -> None:
-        self.spec, self.setting, self.overrides, self.weights = spec, setting, overrides, weights
+    def __init__(
+        self,
+        spec: Spec,
+        setting: PlannedSetting,
+        overrides: Overrides,
+        weights: ResolvedWeights,
+        backbone: Backbone,
+    ) -> None:
+        self.spec, self.setting, self.overrides = spec, setting, overrides
+        self.weights, self.backbone = weights, backbone
         self._training: dict[tuple[str, str], dict[str, Any]] = {}
         self._places: dict[str, Places] = {}
         self._locations: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}

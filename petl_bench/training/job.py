@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from petl_bench.backbone import Backbone
 from petl_bench.data.clip_cache import ClipCache
 from petl_bench.data.clip_preparation import Recipe as ClipRecipe
 from petl_bench.data.descriptions import Descriptions, described
@@ -88,11 +89,13 @@ class Job:
         method = METHODS.get(trial.method)(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
         manifest, task = _data(trial, dataset, setting, places)
         descriptions = _checked_descriptions(trial, method, dataset, task, manifest)
-        model = create_model(trial.backbone, weights=_weights(trial, places))
+        backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
+        model = create_model(trial.backbone, weights=_weights(trial, places), **backbone.config_changes())
         backbone_params = sum(parameter.numel() for parameter in model.parameters())
         method.attach(model)
         _check_count(trial, method, model)
-        notes = [*model.weights_notes, *manifest.notes, f"training clips: {task.source}"]
+        assumed = backbone.assumptions(trial.weights, trial.weights_sha256)
+        notes = [*model.weights_notes, *assumed, *manifest.notes, f"training clips: {task.source}"]
         if trial.start_from:
             notes.append(_start_from(trial, adapter, model, method, task))
         notes += prompt_notes(model, _classes(task), dataset.prompts)

@@ -46,16 +46,18 @@ def _write_video(
     times: Sequence[int] | None = None,
     pixel_format: str = "yuv420p",
     options: dict[str, str] | None = None,
+    container: str | None = None,
+    container_options: dict[str, str] | None = None,
 ) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
+    with av.open(str(path), "w", format=container, options=container_options or {}) as file:
+        stream = file.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         for index in range(count):
             frame = av.VideoFrame.from_ndarray(numbered_frame(index, height, width), format="rgb24")
             if times is not None:
                 frame.pts, frame.time_base = times[index], Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
     return path
 
 

@@ -56,7 +56,7 @@ def test_frame_folder_is_read_whole(tmp_path: Path) -> None:
     folder = png_folder(tmp_path / "clip", *range(1, 31))
     assert examine(folder) == Examined(num_frames=30, remarks=("odd size: 11 x 8",))
     (folder / "img_00012.png").write_bytes(b"not an image")  # none of the eight frames that are read first
-    assert examine(folder).reason == "img_00012.png: not a JPEG or PNG image"
+    assert examine(folder).reason == "img_00012.png: not a JPEG, PNG, WebP, BMP, TIFF or PPM image"
     (folder / "img_00012.png").unlink()
     assert examine(folder).reason == "1 of 30 frames are missing: 12. Extract the folder's frames again"
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -29,6 +32,101 @@ def test_viclip_weights_go_in_and_out_bit_for_bit(viclip_state: dict[str, Tensor
     state = viclip_state if wrapper is None else {wrapper: viclip_state, "optimizer": {}, "epoch": 3}
     assert model.load_published_state_dict(state) == []
     assert_equal(model.published_state_dict(), viclip_state)
+
+
+def under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+WRAPPED: dict[str, Callable[[dict[str, Tensor]], dict[str, Any]]] = {
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": 1}}}},
+    "model_state_dict": lambda state: {"model_state_dict": state},
+    "params": lambda state: {"params": state},
+    "ema alone": lambda state: {"ema": state},
+    "a name of one's own": lambda state: {"my_video_text_model": state},
+    "twice": lambda state: {"checkpoint": {"model": state}},
+    "DataParallel": lambda state: under("module.", state),
+    "torch.compile": lambda state: under("_orig_mod.", state),
+    "Lightning": lambda state: {"state_dict": under("model.", state), "hyper_parameters": {"lr": 0.1}},
+    "several": lambda state: {"model": under("module._orig_mod.clip.", state)},
+    "torch's average": lambda state: {"n_averaged": torch.tensor(3), **under("module.", state)},
+}
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+@pytest.mark.parametrize("kind", ["viclip", "clip"])
+def test_usual_dictionaries_and_prefixes_are_taken_off(
+    viclip_state: dict[str, Tensor], clip_golden: dict[str, Tensor], kind: str, how: str
+) -> None:
+    state = viclip_state if kind == "viclip" else part(clip_golden, "sd.")
+    model = DualEncoder(SMALL_VICLIP if kind == "viclip" else SMALL_CLIP)
+    assert model.load_published_state_dict(WRAPPED[how](state)) == []
+    assert_equal(model.published_state_dict(), state)
+
+
+@pytest.mark.parametrize(
+    ("average", "said"),
+    [
+        (lambda plain, other: {"state_dict": plain, "ema": other}, r"^state_dict: taken, .*running average .*\(ema\)"),
+        (
+            lambda plain, other: {"model": under("model.", plain) | under("ema_model.", other)},
+            r"^model, names that begin with model\.: taken, .*\(model, names that begin with ema_model\.\)",
+        ),
+    ],
+)
+def test_of_weights_and_their_average_the_weights_are_taken_and_that_is_said(
+    viclip_state: dict[str, Tensor], average: Callable[..., dict[str, Any]], said: str
+) -> None:
+    other = {key: value + 1 for key, value in viclip_state.items()}
+    model = DualEncoder(SMALL_VICLIP)
+    [note] = model.load_published_state_dict(average(viclip_state, other))
+    assert re.search(said, note)
+    assert_equal(model.published_state_dict(), viclip_state)
+
+
+@pytest.mark.parametrize("keys", [("student", "teacher"), ("model", "module")])
+def test_of_several_sets_of_weights_none_is_guessed(viclip_state: dict[str, Tensor], keys: tuple[str, str]) -> None:
+    with pytest.raises(pb.WeightsError, match=rf"holds 2 sets of weights \({keys[0]}; {keys[1]}\): save the one"):
+        DualEncoder(SMALL_VICLIP).load_published_state_dict(dict.fromkeys(keys, viclip_state))
+
+
+def test_what_lies_beside_a_prefix_is_still_too_much(viclip_state: dict[str, Tensor]) -> None:
+    state = under("module.", viclip_state) | {"head.weight": torch.zeros(1)}
+    del state["module.text_encoder.ln_final.weight"]
+    with pytest.raises(pb.WeightsError) as error:
+        DualEncoder(SMALL_VICLIP).load_published_state_dict({"state_dict": state})
+    assert str(error.value).endswith("1 missing: text_encoder.ln_final.weight; 1 unexpected: head.weight")
+
+
+def test_one_name_with_and_without_prefix_is_refused(viclip_state: dict[str, Tensor]) -> None:
+    state = under("module.", viclip_state) | {"temp": torch.tensor(0.5)}
+    with pytest.raises(pb.WeightsError, match=r"holds temp twice, with module\. before it and without"):
+        DualEncoder(SMALL_VICLIP).load_published_state_dict(state)
+
+
+def test_open_clips_names_are_read(clip_golden: dict[str, Tensor]) -> None:
+    """Its text tower may be a module of its own, and early files hold the causal mask."""
+    state = part(clip_golden, "sd.")
+    own = {key if key.startswith("visual.") or key == "logit_scale" else f"text.{key}": state[key] for key in state}
+    model = DualEncoder(SMALL_CLIP)
+    assert model.load_published_state_dict(own | {"text.attn_mask": torch.zeros(16, 16)}) == []
+    assert_equal(model.published_state_dict(), state)
+    assert model.load_published_state_dict(state | {"attn_mask": torch.zeros(16, 16)}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("vision_model.encoder.layers.0.self_attn.q_proj.weight", "Hugging Face's names"),
+        ("visual.trunk.patch_embed.proj.weight", "timm's names"),
+        ("video.patch_weight", r"petl-bench's own names: save model\.published_state_dict\(\)"),
+        ("base_model.model.visual.lora_A.weight", "the names of an adapter"),
+        (0, "this CLIP model: [0-9]+ missing"),
+    ],
+)
+def test_names_of_other_libraries_are_named(name: str, words: str) -> None:
+    with pytest.raises(pb.WeightsError, match=words):
+        DualEncoder(SMALL_CLIP).load_published_state_dict({"state_dict": {name: torch.zeros(1)}})
 
 
 def test_clip_weights_go_in_and_out_bit_for_bit(clip_golden: dict[str, Tensor]) -> None:

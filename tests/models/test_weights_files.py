@@ -50,7 +50,7 @@ def sha256(path: Path) -> str:
 # reading
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".safetensors"])
 def test_every_format_gives_the_same_model(tmp_path: Path, viclip_state: dict[str, Tensor], suffix: str) -> None:
     path = tmp_path / f"weights{suffix}"
     if suffix == ".safetensors":
@@ -89,6 +89,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, how: str) -> 
         read_checkpoint(path)
     assert "\n" not in str(error.value)
     assert how == "pickle 4" or "refused, because it holds more than weights: it wants to call" in str(error.value)
+    assert how == "pickle 4" or "weights_only=False)['state_dict'], 'weights.pth')" in str(error.value)
     assert not trace.exists()
 
 
@@ -133,15 +134,30 @@ def test_what_is_not_a_dictionary_or_not_there(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "tensor.pth")
     with pytest.raises(pb.WeightsError, match="no such weights file"):
         read_checkpoint(tmp_path / "missing.pth")
-    (tmp_path / "weights.zip").write_bytes(b"")
-    with pytest.raises(pb.WeightsError, match="expected a weights file"):
-        read_checkpoint(tmp_path / "weights.zip")
+    for name in ("weights.zip", "weights.tar"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(pb.WeightsError, match="expected a weights file"):
+            read_checkpoint(tmp_path / name)
 
 
 def test_a_checkpoint_that_does_not_fit_names_its_file(tmp_path: Path) -> None:
     torch.save({"model": {"head": torch.zeros(1)}}, tmp_path / "head.pth")
     with pytest.raises(pb.WeightsError, match=r"head\.pth: .*unexpected: head"):
         pb.create_model(SMALL_VICLIP, weights=tmp_path / "head.pth")
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_prefixes_and_dictionaries_of_a_file_are_taken_off(
+    tmp_path: Path, viclip_state: dict[str, Tensor], suffix: str
+) -> None:
+    path = tmp_path / f"weights{suffix}"
+    prefixed = {f"module._orig_mod.{key}": value for key, value in viclip_state.items()}
+    if suffix == ".safetensors":
+        save_file(prefixed, path)
+    else:
+        torch.save({"state_dict": prefixed, "epoch": 1, "callbacks": {"best": {"score": 0.5}}}, path)
+    state = pb.create_model(SMALL_VICLIP, weights=path).published_state_dict()
+    assert all(torch.equal(state[key], viclip_state[key]) for key in viclip_state)
 
 
 # which file
