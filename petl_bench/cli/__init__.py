@@ -20,7 +20,7 @@ COMMANDS = {
     "status": ("status", "What is done, running, queued, failed or missing, and the command that fills the rest."),
     "runs": ("runs", "Verify folders of runs: every record against every file beside it."),
     "logs": ("logs", "The log of one trial, wherever it ran."),
-    "cancel": ("cancel", "Take the trials of a folder of runs back from a scheduler."),
+    "cancel": ("cancel", "Take the trials of a folder of runs back, wherever they wait or run."),
     "list": ("list_", "List methods, settings, data sets, backbones, tables, launchers or profiles."),
     "show": ("show", "Explain one plugin: meaning, paper, hyper-parameters, supported settings."),
     "check": ("check", "Run the conformance checks on a method."),
