@@ -100,7 +100,7 @@ class Agenda:
             self.settle(job, recorded(job, self.store))
             return
         last = claims.newest(folder)
-        if last is not None and last.alive():
+        if last is not None and claims.may_be_alive(folder, last):
             self.waiting.append(job)
         elif last is not None and last.outcome == "failed":
             self._end(job, "failed", f"{last.reason} (in another run, on {last.host})")
