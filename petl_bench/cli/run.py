@@ -90,12 +90,15 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
     Example: petl-bench run --methods msta,lora --setting base2novel
     """
+    from petl_bench.running.output import refuse_unprintable_output
     from petl_bench.running.plan import plan
     from petl_bench.running.plan_text import plan_lines
     from petl_bench.running.spec import read_spec
 
+    asked = read_spec(flags, spec)
+    refuse_unprintable_output(Path(asked.output))
     with _telling_what_takes_time():
-        planned = plan(read_spec(flags, spec), rehearsal=dry_run)
+        planned = plan(asked, rehearsal=dry_run)
     launcher = _launcher(planned)
     for line in (*planned.notes, *(f"warning: {warning}" for warning in planned.warnings)):
         _tell(line)
