@@ -14,11 +14,12 @@ import pytest
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.launcher import Job, Outcome
 from petl_bench.records import trial_folder
-from petl_bench.running import claims, requests, slurm, slurm_batch, slurm_queue
+from petl_bench.running import claims, requests, slurm, slurm_batch, slurm_queue, snapshot
 from petl_bench.running.folder_identity import identify
 from petl_bench.running.output import prepare_output
 from petl_bench.running.plan import plan
 from petl_bench.running.slurm import SlurmLauncher
+from petl_bench.running.snapshot import Snapshot
 from petl_bench.running.submissions import Submission, save_submission
 from tests.running.test_plan import spec_of
 from tests.running.test_stopping import Silent
@@ -86,6 +87,9 @@ def waiting(toy_here: Any, monkeypatch: pytest.MonkeyPatch) -> Waiting:
     queue = Queue()
     monkeypatch.setattr(slurm_batch, "look_at_site", lambda: slurm_batch.Site(largest_array=1000))
     monkeypatch.setattr(slurm_batch, "submit", queue.submit)
+    monkeypatch.setattr(
+        snapshot, "take_snapshot", lambda store, plugins: Snapshot(path=store, sha256="", plugins=tuple(plugins))
+    )
     monkeypatch.setattr(slurm_queue, "queued", lambda patience_s=0.0: dict(queue.tasks))
     monkeypatch.setattr(slurm_queue, "last_words", lambda tasks: {})
     monkeypatch.setattr(slurm, "time", SimpleNamespace(sleep=queue.sleep))

@@ -105,9 +105,8 @@ def test_a_running_trial_stops_when_it_is_cancelled_and_goes_on_when_it_is_asked
     assert toy_here.executions("start") == ["start waiting 0 0", "start waiting 0 3"]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_cancel_reaches_a_run_on_this_machine_and_a_new_run_asks_again(toy: Any, workers: str) -> None:
-    arguments = ("--methods", "waiting", "--seeds", "0,1,2,3", "--workers", workers, "--set", "waiting.steps=50")
+def test_cancel_reaches_a_run_on_this_machine_and_a_new_run_asks_again(toy: Any) -> None:
+    arguments = ("--methods", "waiting", "--seeds", "0,1,2,3", "--workers", "2", "--set", "waiting.steps=50")
     process = toy.start_run(*arguments)
     toy.wait_until(lambda: bool(toy.executions("start")))
     cancelled = toy.command("cancel", "--runs", str(toy.runs))
