@@ -125,3 +125,21 @@ def test_cancel_reaches_a_run_on_this_machine_and_a_new_run_asks_again(toy: Any)
     assert f"{left} trials were cancelled with petl-bench cancel by" in again.stderr
     assert "this command asks for them again" in again.stderr
     assert len(toy.records()) == len(toy.executions()) == 4
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_whose_folder_is_moved_away_makes_nothing_anew_and_goes_on_when_it_is_back(
+    toy: Any, workers: str
+) -> None:
+    arguments = ("--methods", "waiting", "--seeds", "0,1,2", "--workers", workers, "--set", "waiting.steps=30")
+    process = toy.start_run(*arguments)
+    toy.wait_until(lambda: any(toy.runs.glob("trials/*/checkpoint.pt")))
+    aside = toy.runs.rename(toy.folder / "aside")
+    stopped = toy.finish(process)
+    assert stopped.returncode == 2, stopped.stderr
+    assert str(toy.runs) in stopped.stderr.splitlines()[-1] and "Traceback" not in stopped.stderr
+    assert not toy.runs.exists()
+    aside.rename(toy.runs)
+    again = toy.run(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert len(toy.records()) == len(toy.executions()) == 3

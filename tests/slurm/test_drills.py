@@ -76,13 +76,13 @@ def test_forty_faults_lose_nothing_and_change_no_number(
 def test_preempted_trials_come_back_by_themselves(nodes: LocalCluster, clips: Path, tmp_path: Path) -> None:
     """The profile that ships, on a cluster without GPUs; the preempting jobs have room beside ours in the limit."""
     seeds = ",".join(map(str, range(6)))
-    comparison = Comparison(tmp_path / "c", nodes, clips, seeds=seeds, epochs="8", pause="0.5")
+    comparison = Comparison(tmp_path / "c", nodes, clips, seeds=seeds, epochs="12", pause="0.5")
     shipped = tomllib.loads(profiles()["preemptible"].read_text())
     profile = comparison.profile(**{**shipped, "partition": "low", "gpus": 0, "cpus": 1, "memory_gb": 1.5})
     output = tmp_path / "runs"
     command = comparison.start(output, "--launcher", "slurm", "--profile", str(profile))
     try:
-        nodes.wait_until(lambda: len(at_work(output)) == 6, 180)
+        nodes.wait_until(lambda: len(list(output.glob("trials/*/checkpoint.pt"))) == 6, 240)
         running = sorted(at_work(output))
         high = nodes.submit("sleep 3", "--partition", "high", "--array", "0-5", "--exclusive", "--mem", "1500")
         nodes.wait_until(lambda: not nodes.ask("squeue", "-h", "-j", high, "-o", "%i"), 180)
