@@ -41,6 +41,11 @@ def local(comparison: Comparison, output: Path, seeds: str) -> dict[str, object]
     return numbers(output)
 
 
+def in_training(output: Path) -> list[Path]:
+    """The folders of the trials that have begun to train."""
+    return [log.parent for log in output.glob("trials/*/log.txt") if "a step" in log.read_text()]
+
+
 SEEDS = os.environ.get("PETL_BENCH_DRILL_SEEDS", "1,2").split(",")
 TWELVE = ",".join(map(str, range(12)))
 
@@ -82,7 +87,7 @@ def test_preempted_trials_come_back_by_themselves(nodes: LocalCluster, clips: Pa
     output = tmp_path / "runs"
     command = comparison.start(output, "--launcher", "slurm", "--profile", str(profile))
     try:
-        nodes.wait_until(lambda: len(list(output.glob("trials/*/checkpoint.pt"))) == 6, 240)
+        nodes.wait_until(lambda: len(in_training(output)) == 6, 240)
         running = sorted(at_work(output))
         high = nodes.submit("sleep 3", "--partition", "high", "--array", "0-5", "--exclusive", "--mem", "1500")
         nodes.wait_until(lambda: not nodes.ask("squeue", "-h", "-j", high, "-o", "%i"), 180)
@@ -139,7 +144,7 @@ def test_a_requeue_that_slurm_granted_before_the_cancellation_ends_without_a_tri
     output = tmp_path / "runs"
     command = comparison.start(output, "--launcher", "slurm", "--profile", str(comparison.profile()))
     try:
-        nodes.wait_until(lambda: any(output.glob("trials/*/checkpoint.pt")), 120)
+        nodes.wait_until(lambda: bool(in_training(output)), 120)
         [(task, pid)] = at_work(output).items()
         os.kill(pid, signal.SIGUSR2)
         nodes.wait_until(lambda: nodes.ask("squeue", "-h", "-r", "-o", "%T") == "PENDING", 60)
@@ -159,8 +164,7 @@ def test_scancel_after_the_warning_is_not_undone(nodes: LocalCluster, clips: Pat
     comparison = Comparison(tmp_path / "c", nodes, clips, seeds="0", epochs="40", pause="3")
     output = tmp_path / "runs"
     comparison.run(output, "--launcher", "slurm", "--profile", str(comparison.profile()), "--detach")
-    nodes.wait_until(lambda: bool(at_work(output)) and "attempt 1" in next(output.glob("trials/*/log.txt")).read_text())
-    time.sleep(4)
+    nodes.wait_until(lambda: bool(in_training(output)), 120)
     [(task, pid)] = at_work(output).items()
     os.kill(pid, signal.SIGUSR2)
     nodes.ask("scancel", task)
@@ -175,7 +179,7 @@ def test_output_folders_of_any_name_run_the_source_as_submitted(
     nodes: LocalCluster, clips: Path, tmp_path: Path, name: str
 ) -> None:
     comparison = Comparison(tmp_path / "c", nodes, clips, seeds="0,1", epochs="1")
-    flags = ("--launcher", "slurm", "--profile", str(comparison.profile(trials_per_job=2, workers=2)))
+    flags = ("--launcher", "slurm", "--profile", str(comparison.profile(trials_per_job=2, workers=2, memory_gb=3)))
     comparison.run(tmp_path / name, *flags)
     assert numbers(tmp_path / name) == local(comparison, tmp_path / "local", "0,1")
     records = [path.read_text() for path in (tmp_path / name).glob("trials/*/record.json")]
