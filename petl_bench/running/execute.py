@@ -99,7 +99,7 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
 
 
 def _or_taken(job: Job, store: Path, claim: claims.Claim, stop: Stop) -> Stop:
-    """`stop`, and a stop where the trial was taken over or cancelled; looked for now and then, for it costs a look."""
+    """`stop`, and a stop if the trial was taken over or cancelled, which is looked for once in a heartbeat."""
     looked_at = time.monotonic()
     taken = ""
 
