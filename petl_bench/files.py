@@ -31,6 +31,32 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}. What was recorded before is untouched.") from error
 
 
+def create(path: Path, content: bytes) -> bool:
+    """Make a file that is not there yet, whole or not at all; False if there is one, which is then left as it is.
+
+    Of several processes that make the same file exactly one succeeds. Raises StoreError, naming the file, where it
+    cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(content)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links: nothing but a crash just here leaves half a file
+            with path.open("xb") as file:
+                file.write(content)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return True
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename durable; not every file system can sync a folder."""
     descriptor = os.open(folder, os.O_RDONLY)

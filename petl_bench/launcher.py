@@ -17,15 +17,18 @@ from petl_bench.trial import Places, Progress, Trial
 
 #: done: a record stands. failed: the attempt ended with a reason. elsewhere: another process holds the trial now.
 #: interrupted: stopped on request; a checkpoint, if there is one, stays for the next run.
-State = Literal["done", "failed", "elsewhere", "interrupted"]
+#: cancelled: taken back with `petl-bench cancel`; it runs again only for a command that is started after that.
+State = Literal["done", "failed", "elsewhere", "interrupted", "cancelled"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One trial and where its files lie on the machine that runs it."""
+    """One trial and where its files lie on the machine that runs it, and what the command that asks for it found."""
 
     trial: Trial
     places: Places
+    asked: int = 0  #: the newest request of the output folder then (`running.requests`); later ones may cancel the job
+    output_id: str = ""  #: the output folder's identity then (`running.folder_identity`); "": any will do
 
 
 @dataclass(frozen=True, kw_only=True)

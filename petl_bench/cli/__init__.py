@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
 from difflib import get_close_matches
+from itertools import islice, pairwise
+from pathlib import Path
 
 import click
 
@@ -20,7 +23,7 @@ COMMANDS = {
     "status": ("status", "What is done, running, queued, failed or missing, and the command that fills the rest."),
     "runs": ("runs", "Verify folders of runs: every record against every file beside it."),
     "logs": ("logs", "The log of one trial, wherever it ran."),
-    "cancel": ("cancel", "Take the trials of a folder of runs back from a scheduler."),
+    "cancel": ("cancel", "Take the trials of a folder of runs back, wherever they wait or run."),
     "list": ("list_", "List methods, settings, data sets, backbones, tables, launchers or profiles."),
     "show": ("show", "Explain one plugin: meaning, paper, hyper-parameters, supported settings."),
     "check": ("check", "Run the conformance checks on a method."),
@@ -84,4 +87,17 @@ def main() -> None:
         # The reader of stdout went away (`| head`): leave quietly, without a second error at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        click.echo(f"petl-bench: {_too_long(str(error.filename))}", err=True)
+        status = 2
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _too_long(path: str) -> str:
+    """What is wrong with a path that no file system takes, and which option it came from, if it came from one."""
+    longest = max(Path(path).parts, key=len)
+    options = (before for before, value in pairwise(sys.argv) if longest in value and before.startswith("-"))
+    option = "".join(f"{name} " for name in islice(options, 1))
+    return f"{option}{longest[:40]}...: file name too long ({len(longest)} letters, {len(path)} with its folders)"

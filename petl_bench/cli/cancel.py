@@ -1,7 +1,8 @@
-"""`petl-bench cancel`: take the trials of a folder of runs back from a scheduler."""
+"""`petl-bench cancel`: take the trials of a folder of runs back, wherever they wait or run."""
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
               help="The folder that `run --output` wrote to.")  # fmt: skip
 @click.option("--whole-tasks", is_flag=True, help="Also the other trials that share a job's task with those named.")
 def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
-    """Cancel the jobs of this folder's unfinished trials, or of the TRIALs named (a key, its beginning, or a title).
+    """Cancel this folder's unfinished trials, or the TRIALs named (a key, its beginning, or a title).
 
-    Only jobs that were submitted for this folder, and that the scheduler still knows, are cancelled; records and
-    checkpoints stay. Trials that run without a scheduler are stopped with Ctrl-C where their command runs.
+    Their jobs are taken back from the scheduler; trials that run without one stop within seconds; commands that wait
+    for them do not submit them again. Records and checkpoints stay. A cancelled trial runs again only if a `run`
+    command that asks for it is started after that. Jobs of other users and of other folders are left alone.
     """
     from petl_bench.running.cancelling import cancel
+    from petl_bench.running.claims import HEARTBEAT_EVERY_S
     from petl_bench.running.lookup import find_trial, titles
 
     known = titles(runs)
@@ -39,13 +42,16 @@ def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
         click.echo(f"left alone: {line}: submitted by another user, who can cancel it")
     for key, attempt in done.processes.items():
         click.echo(
-            f"still running: {known[key]} on {attempt.host}, process {attempt.pid}: no scheduler knows it; "
-            "stop it with Ctrl-C where its command runs"
+            f"cancelled {known[key]}: it runs on {attempt.host}, process {attempt.pid}, and stops within about "
+            f"{HEARTBEAT_EVERY_S:.0f} s"
         )
-    if not done.tasks:
-        click.echo(
-            f"nothing was cancelled: no scheduler that answers knows a job of {'these trials' if trials else runs}"
-        )
+    if done.elsewhere:
+        click.echo(f"cancelled {_several(len(done.elsewhere), 'trial')} that no scheduler and no process had")
+    if done.trials:
+        again = shlex.join(["petl-bench", "status", "--runs", str(runs)])
+        click.echo(f"they run again only if that is asked for; the command: {again}")
+    else:
+        click.echo(f"nothing was cancelled: {'these trials have' if trials else 'every trial has'} a record")
 
 
 def _lines(tasks: Iterable[Task]) -> list[str]:

@@ -92,12 +92,15 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
     """
     from petl_bench.cache import cache_folder
     from petl_bench.data.clip_cache import ClipCache
+    from petl_bench.running.output import refuse_unprintable_output
     from petl_bench.running.plan import plan
     from petl_bench.running.plan_text import plan_lines
     from petl_bench.running.spec import read_spec
 
+    asked = read_spec(flags, spec)
+    refuse_unprintable_output(Path(asked.output))
     with _telling_what_takes_time():
-        planned = plan(read_spec(flags, spec), rehearsal=dry_run)
+        planned = plan(asked, rehearsal=dry_run)
         if not dry_run:
             ClipCache(cache_folder() / "clips").look()
     launcher = _launcher(planned)
@@ -123,6 +126,7 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
         _tell(f"{moved} records moved aside to {plan.output / 'replaced'}")
     _make_way(plan)
     save_plan(plan)
+    plan = _ask_for(plan)
     damaged = len(plan.standing.refused)
     refused = f", {damaged} refused, for what is recorded is damaged" if damaged else ""
     _tell(f"{len(plan.jobs)} trials: {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}{refused}")
@@ -139,6 +143,19 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
         return INTERRUPTED
     _show_table(plan, outcomes)
     return _summary(plan, outcomes)
+
+
+def _ask_for(plan: Plan) -> Plan:
+    """The plan with jobs that later cancellations reach, and that are for this very folder; earlier ones are lifted."""
+    from petl_bench.running.folder_identity import identify
+    from petl_bench.running.requests import ask_for
+
+    asked, lifted = ask_for(plan.output, {job.trial.key for job in plan.to_do})
+    if lifted:
+        newest = max(lifted.values(), key=lambda request: request.number)
+        _tell(f"{len(lifted)} trials were {newest}; this command asks for them again")
+    identity = identify(plan.output)
+    return replace(plan, jobs=tuple(replace(job, asked=asked, output_id=identity) for job in plan.jobs))
 
 
 def _make_way(plan: Plan) -> None:
@@ -212,7 +229,8 @@ def _summary(plan: Plan, outcomes: list[Outcome]) -> int:
     _tell(f"table:   {shlex.join(command)}")
     if not failed:
         return ALL_DONE
-    what = "failed" if all(outcome.state == "failed" for outcome in failed) else "failed or were stopped"
+    states = {outcome.state for outcome in failed}
+    what = {"failed": "failed", "cancelled": "were cancelled"}.get(" ".join(states), "failed or were stopped")
     _tell(f"{len(failed)} of {len(plan.jobs)} trials {what}:")
     for outcome in failed:
         _tell(f"  {outcome.title}: {outcome.reason}")

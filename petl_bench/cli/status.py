@@ -1,4 +1,4 @@
-"""`petl-bench status`: what is done, running, queued, failed, interrupted, missing or damaged; how to fill the rest."""
+"""`petl-bench status`: what is done and where the rest stands, with the command that fills it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ STYLES = {
     "queued": "blue",
     "failed": "bold red",
     "interrupted": "yellow",
+    "cancelled": "magenta",
     "missing": "dim",
     "damaged": "bold red",
 }
@@ -32,9 +33,10 @@ def command(runs: Path, as_json: bool) -> None:
     """Tell where a folder of runs stands, from its files; nothing is written.
 
     running: a living process works on it. queued: a scheduler still knows its job, and says so. failed: its last
-    attempt ended with a reason. interrupted: stopped, or its process is gone. missing: planned by a `run` command, and
-    not started. damaged: its record, or a file under its numbers, is not what was recorded; what to type stands beside
-    it. Contents are not read here: petl-bench runs verify reads everything.
+    attempt ended with a reason. interrupted: stopped, or its process is gone. cancelled: by petl-bench cancel; it runs
+    again only for a new run command. missing: planned by a `run` command, and not started. damaged: its record, or a
+    file under its numbers, is not what was recorded; what to type stands beside it. Contents are not read here:
+    petl-bench runs verify reads everything.
     """
     from petl_bench.running.status import survey
 

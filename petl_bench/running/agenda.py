@@ -78,8 +78,8 @@ class Agenda:
 
     def _go_without(self, job: Job, start: Outcome) -> None:
         """The trial that it starts from has no adapter for it."""
-        state: State = "interrupted" if start.state == "interrupted" else "failed"
-        how = "was stopped" if state == "interrupted" else "failed"
+        how = {"interrupted": "was stopped", "cancelled": "was cancelled"}.get(start.state, "failed")
+        state: State = "failed" if how == "failed" else "interrupted"
         self._end(job, state, f"the trial whose adapter it starts from {how}: {start.title}: {start.reason}")
 
     def _end(self, job: Job, state: State, reason: str) -> None:
@@ -100,7 +100,7 @@ class Agenda:
             self.settle(job, recorded(job, self.store))
             return
         last = claims.newest(folder)
-        if last is not None and last.alive():
+        if last is not None and claims.may_be_alive(folder, last):
             self.waiting.append(job)
         elif last is not None and last.outcome == "failed":
             self._end(job, "failed", f"{last.reason} (in another run, on {last.host})")

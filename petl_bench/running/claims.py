@@ -7,7 +7,9 @@ one process wins each number: there is no lock to break, and no moment at which 
 are the trial's history as well.
 
 While an attempt runs its owner renews the file's modification time. An owner on this machine (same boot, same process
-namespace) is judged by its process; one elsewhere is gone once its heartbeat is older than `STALE_AFTER_S`.
+namespace) is judged by its process; one elsewhere seems gone once its heartbeat is older than `STALE_AFTER_S`, or as
+far in the future. A clock that was set makes every owner seem so, until its next heartbeat: `take` therefore takes a
+trial only after it has seen for `WATCH_S` that the heartbeat does not move, which no clock can change.
 """
 
 from __future__ import annotations
@@ -31,7 +33,11 @@ from petl_bench.errors import StoreError
 
 HEARTBEAT_EVERY_S = 10.0
 STALE_AFTER_S = 60.0
+#: How long a heartbeat that is old by the clock must stand still until its owner counts as gone.
+WATCH_S = 2.5 * HEARTBEAT_EVERY_S
 FOLDER = "attempts"
+#: No machine is up for so long: a larger number of seconds counts from 1970.
+_EPOCH = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +49,7 @@ class Attempt:
     host: str = ""
     machine: str = ""
     pid: int = 0
-    process_started: float = 0.0
+    process_started: float = 0.0  #: seconds after the boot; of earlier versions, seconds since 1970
     started_at: float = 0.0
     ended_at: float | None = None
     outcome: str = ""  #: "done", "failed" or "interrupted"
@@ -51,17 +57,27 @@ class Attempt:
     heartbeat: float = 0.0  #: modification time of the file; not part of its text
 
     def alive(self, now: float | None = None) -> bool:
-        """Whether somebody works on the trial in this attempt. `now`: the file system's clock, else this machine's."""
+        """Whether somebody works on the trial in this attempt. `now`: the file system's clock, else this machine's.
+
+        By the clock alone if the owner is on another machine: see `may_be_alive`.
+        """
         if self.ended_at is not None:
             return False
-        if self.machine == this_machine():
-            process = _process(self.pid)
-            if process is None:
-                return False
-            if abs(process - self.process_started) < 2.0:
-                return True
-            # Another process with that number, or the clock was set: only the heartbeat can tell.
-        return (time.time() if now is None else now) - self.heartbeat < STALE_AFTER_S
+        if (known := self.process_alive()) is not None:
+            return known
+        return abs((time.time() if now is None else now) - self.heartbeat) < STALE_AFTER_S
+
+    def process_alive(self) -> bool | None:
+        """Whether its process is there, if that can be told from here."""
+        if self.machine != this_machine():
+            return None
+        started = _process_start(self.pid)
+        if started is None:
+            return False
+        if abs(started - self.process_started) < 0.5:
+            return True
+        # Seconds since 1970, and a process that hides its start: only the heartbeat can tell.
+        return None if self.process_started > _EPOCH or started != started else False
 
 
 def attempts(folder: Path) -> list[Attempt]:
@@ -79,6 +95,28 @@ def newest(folder: Path) -> Attempt | None:
     """The newest attempt at the trial in `folder`, or None."""
     known = attempts(folder)
     return known[-1] if known else None
+
+
+#: The heartbeats that are old by the clock, by file: the stamp, and when this process saw it first (monotonic).
+_watched: dict[Path, tuple[float, float]] = {}
+
+
+def may_be_alive(folder: Path, last: Attempt, now: float | None = None) -> bool:
+    """Whether somebody works on the trial in `folder` in this newest attempt, or may do so for all that is known yet.
+
+    As `Attempt.alive`, but an owner on another machine whose heartbeat is old by the clock is watched by this process:
+    it counts as gone when it has stood still for `WATCH_S`.
+    """
+    if last.alive(now):
+        return True
+    if last.ended_at is not None or last.process_alive() is not None:
+        return False
+    path = _path(folder, last.number)
+    stamp, since = _watched.get(path, (None, 0.0))
+    if stamp != last.heartbeat:
+        since = time.monotonic()
+        _watched[path] = last.heartbeat, since
+    return time.monotonic() - since < WATCH_S
 
 
 class Claim:
@@ -113,12 +151,16 @@ class Claim:
 
 
 def take(folder: Path, title: str) -> Claim | None:
-    """Take the trial in `folder`; None where somebody works on it. Raises StoreError where nothing can be written."""
+    """Take the trial in `folder`; None if somebody works on it, or may do so. Raises StoreError if nothing can be
+    written.
+
+    An owner on another machine whose heartbeat is old is watched first: ask again later.
+    """
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
         while True:
             last = newest(folder)
-            if last is not None and last.alive(_clock_of(folder, last)):
+            if last is not None and may_be_alive(folder, last, _clock_of(folder, last)):
                 return None
             attempt = _mine(1 if last is None else last.number + 1, title)
             if _create(_path(folder, attempt.number), attempt):
@@ -152,14 +194,13 @@ def this_machine() -> str:
 
 
 def _mine(number: int, title: str) -> Attempt:
-    started = psutil.Process().create_time()
     return Attempt(
         number=number,
         title=title,
         host=socket.gethostname(),
         machine=this_machine(),
         pid=os.getpid(),
-        process_started=started,
+        process_started=_process_start(os.getpid()) or 0.0,
         started_at=time.time(),
     )
 
@@ -211,20 +252,28 @@ def _path(folder: Path, number: int) -> Path:
     return folder / FOLDER / f"{number:04d}.json"
 
 
-def _process(pid: int) -> float | None:
-    """When that process started (seconds since the epoch), or None where there is none."""
+def _process_start(pid: int) -> float | None:
+    """When that process started, in seconds after the boot, whatever the clock was set to since; None if there is none.
+
+    Not a number if there is one and it hides its start.
+    """
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        stat = Path(f"/proc/{pid}/stat")
+        if stat.is_file():
+            return int(stat.read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return process.create_time() - psutil.boot_time()
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return None
-    except psutil.AccessDenied:
+    except (psutil.AccessDenied, PermissionError):
         return float("nan")
 
 
 def _clock_of(folder: Path, last: Attempt) -> float | None:
     """The clock that stamped the heartbeat: a file server's may differ from this machine's."""
-    if last.ended_at is not None or last.machine == this_machine():
+    if last.ended_at is not None or last.process_alive() is not None:
         return None
     probe = folder / FOLDER / f".clock.{os.getpid()}"
     probe.touch()

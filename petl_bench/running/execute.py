@@ -18,6 +18,8 @@ from petl_bench.record_judge import adapter_fault, how_to_repeat
 from petl_bench.records import ADAPTER, LOG, RECORD, read_record, trial_folder, write_record
 from petl_bench.registry import describe, load_plugin_file
 from petl_bench.running import claims
+from petl_bench.running.folder_identity import refuse_another
+from petl_bench.running.requests import cancellation_of
 from petl_bench.trial import Notify, Stop, go_on
 
 CHECKPOINT = "checkpoint.pt"
@@ -31,12 +33,17 @@ def execute(job: Job, store: Path, notify: Notify, stop: Stop = go_on) -> Outcom
     """Make one attempt at the trial, unless it is done or another process works on it.
 
     What goes wrong in the trial is its outcome, not an error. Where `stop` gives a reason, the attempt ends as
-    interrupted with it, within about a step of the trial; the checkpoint stays for the next attempt. Raises StoreError
-    where the store cannot be written, and lets KeyboardInterrupt and SystemExit pass after the attempt has been closed.
+    interrupted with it, within about a step of the trial; the checkpoint stays for the next attempt. A job that was
+    cancelled is not begun, and stops in the same way if it runs. Raises StoreError where the store cannot be written or
+    is not the one that the job was asked for, and lets KeyboardInterrupt and SystemExit pass after the attempt has been
+    closed.
     """
     folder = trial_folder(store, job.trial.key)
+    refuse_another(store, job.output_id)
     if (folder / RECORD).exists():
         return recorded(job, store)
+    if cancellation := cancellation_of(store, job):
+        return _outcome(job, folder, "cancelled", str(cancellation))
     claim = claims.take(folder, job.trial.title)
     if claim is None:
         return _outcome(job, folder, "elsewhere", "another process works on it")
@@ -71,15 +78,16 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
     log = folder / LOG
     try:
         with _logging_to(log, claim.attempt):
-            _run_and_record(job, store, folder, claim.attempt.number, notify, _or_lost(claim, stop))
+            _run_and_record(job, store, folder, claim.attempt.number, notify, _or_taken(job, store, claim, stop))
     except (KeyboardInterrupt, SystemExit):
         with contextlib.suppress(StoreError):  # without its end, the attempt reads as interrupted as well
             claim.end("interrupted", "stopped on request")
         raise
     except TrialStopped as stopped:
-        reason = reason_of(stopped)
+        cancellation = cancellation_of(store, job)
+        reason = str(cancellation or reason_of(stopped))
         claim.end("interrupted", reason)
-        return _outcome(job, folder, "interrupted", reason)
+        return _outcome(job, folder, "cancelled" if cancellation else "interrupted", reason)
     except Exception as error:
         _raise_where_the_store_is_at_fault(error, folder)
         reason = reason_of(error)
@@ -90,16 +98,20 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
     return recorded(job, store)
 
 
-def _or_lost(claim: claims.Claim, stop: Stop) -> Stop:
-    """`stop`, and a stop where the trial was taken over; looked for now and then, since it costs a file access."""
+def _or_taken(job: Job, store: Path, claim: claims.Claim, stop: Stop) -> Stop:
+    """`stop`, and a stop if the trial was taken over or cancelled, which is looked for once in a heartbeat."""
     looked_at = time.monotonic()
+    taken = ""
 
     def reason() -> str:
-        nonlocal looked_at
-        if time.monotonic() - looked_at < claims.HEARTBEAT_EVERY_S:
-            return stop()
-        looked_at = time.monotonic()
-        return "another process took the trial over" if claim.lost() else stop()
+        nonlocal looked_at, taken
+        if not taken and time.monotonic() - looked_at >= claims.HEARTBEAT_EVERY_S:
+            looked_at = time.monotonic()
+            if claim.lost():
+                taken = "another process took the trial over"
+            else:
+                taken = str(cancellation_of(store, job) or "")
+        return taken or stop()
 
     return reason
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from petl_bench.errors import StoreError
+from petl_bench.errors import StoreError, UsageError
 from petl_bench.launcher import Job
 from petl_bench.record_judge import REPLACED, unused
 from petl_bench.records import RECORD, trial_folder, write_atomically
@@ -16,6 +17,8 @@ from petl_bench.running.execute import probe_writing
 from petl_bench.running.plan import Plan
 
 PLANS = "plans"
+#: Unicode categories: control characters, halves of characters, and what ends a line or a paragraph.
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,19 @@ class SavedPlan:
     trials: dict[str, str]
 
 
+def refuse_unprintable_output(output: Path) -> None:
+    """Raise UsageError for a path with line breaks, other control characters or bytes that are no text.
+
+    Commands that are printed name the folder, scheduler scripts and saved plans hold it: each within one line of text.
+    """
+    unfit = next((letter for letter in str(output) if unicodedata.category(letter) in _UNPRINTABLE), None)
+    if unfit is not None:
+        raise UsageError(f"--output {str(output)!a}: no folder of runs can have {unfit!a} in its path")
+
+
 def prepare_output(output: Path) -> None:
-    """Make the folder and see that it can be written. Raises StoreError with what to do where it cannot."""
+    """Make the folder and see that it can be written. Raises StoreError or UsageError with what to do if it cannot."""
+    refuse_unprintable_output(output)
     try:
         (output / "trials").mkdir(parents=True, exist_ok=True)
         (output / PLANS).mkdir(exist_ok=True)

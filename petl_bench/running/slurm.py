@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from petl_bench.errors import UsageError
-from petl_bench.launcher import Job, Launcher, Outcome, Watcher
+from petl_bench.errors import StoreError, UsageError
+from petl_bench.launcher import Job, Launcher, Outcome, State, Watcher
 from petl_bench.options import hyper
 from petl_bench.records import ADAPTER, LOG, RECORD, trial_folder
 from petl_bench.registry import register_launcher
-from petl_bench.running import claims, slurm_queue
+from petl_bench.running import claims, requests, slurm_queue
 from petl_bench.running.execute import CHECKPOINT, recorded
-from petl_bench.running.submissions import Submission, cancelled_tasks, latest_task, read_submissions
+from petl_bench.running.folder_identity import refuse_another
+from petl_bench.running.submissions import Submission, read_submissions
 
 #: How long a command that only wants to explain waits for the queue.
 _EXPLAIN_WITHIN_S = 3.0
@@ -66,6 +67,9 @@ class SlurmLauncher(Launcher):
         except KeyboardInterrupt:
             watch.note(f"the trials stay in SLURM's queue; to take them back: petl-bench cancel --runs {store}")
             raise
+        except StoreError:
+            watch.note("the trials stay in SLURM's queue, if they are there; without their folder they end at once")
+            raise
         return fleet.results()
 
     def submit(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> None:
@@ -83,6 +87,7 @@ class SlurmLauncher(Launcher):
         """The sbatch script of the first array; see `Launcher.script`."""
         from petl_bench.running import slurm_batch
 
+        slurm_batch.refuse_unfit_output(store)
         return slurm_batch.script(self, -(-len(jobs) // self.trials_per_job), store)
 
     def explain(self, tasks: Sequence[str]) -> dict[str, str]:
@@ -124,6 +129,7 @@ class _Open:
     tries: int = 0  #: submissions in a row that left nothing
     missed: int = 0  #: looks in a row at which SLURM did not know the task
     seen: int = 0  #: the newest attempt before its submission
+    checkpoint: int = 0  #: when its checkpoint was written before its submission, 0 if there was none
     shown: bool = False
 
 
@@ -135,6 +141,7 @@ class _Fleet:
         from petl_bench.running.snapshot import take_snapshot
 
         self._batch, self._launcher, self._store, self._watch = slurm_batch, launcher, store, watch
+        slurm_batch.refuse_unfit_output(store)
         self._order = list(jobs)
         self._outcomes: dict[str, Outcome] = {}
         self._site = slurm_batch.look_at_site()
@@ -143,6 +150,7 @@ class _Fleet:
         self._source = snapshot.path
         placed = [replace(job, places=replace(job.places, plugins=tuple(snapshot.plugins))) for job in jobs]
         self._open = {job.trial.key: _Open(job, trial_folder(store, job.trial.key)) for job in placed}
+        self._asked, self._output_id = jobs[0].asked, jobs[0].output_id  # the same as well
         self._silent = False
 
     def run(self) -> None:
@@ -162,18 +170,29 @@ class _Fleet:
     def adopt(self) -> None:
         """Recognise trials that an earlier command submitted and that are still in the queue."""
         known = self._queued() or {}
-        cancelled = cancelled_tasks(self._store)
-        places = latest_task(_own(read_submissions(self._store), self._launcher.name))
+        places = self._places_of(known)
         for key, trial in self._open.items():
-            _, task = places.get(key, (None, ""))
-            trial.seen = _newest_number(trial)
-            if task in known and task not in cancelled:
-                trial.task = task
+            self._note_before(trial)
+            if key in places:
+                trial.task = places[key]
                 last = claims.newest(trial.folder)
                 trial.seen -= 1 if last is not None and last.ended_at is None else 0
         adopted = sum(bool(trial.task) for trial in self._open.values())
         if adopted:
             self._watch.note(f"{adopted} trials are in the queue already; they are waited for")
+
+    def _places_of(self, known: Container[str]) -> dict[str, str]:
+        """The task of each trial that is in the queue, unless it was cancelled there: such a task ends without it."""
+        cancelled = requests.cancelled_since(self._store, 0)
+        return {
+            key: task
+            for submission in read_submissions(self._store)
+            if submission.launcher == self._launcher.name
+            for task, keys in submission.tasks.items()
+            if task in known
+            for key in keys
+            if key not in cancelled or cancelled[key].number <= submission.asked
+        }
 
     def submit_ready(self, together: bool) -> int:
         """Submit what waits and may start, as far as limits allow; returns how many trials still wait.
@@ -181,6 +200,7 @@ class _Fleet:
         `together`: trials that start from another one's adapter go into its task, behind it, since nobody will be there
         to submit them later.
         """
+        refuse_another(self._store, self._output_id)
         groups = deque(self._groups(together))
         while groups and (room := self._room()) > 0:
             size = min(room, self._site.largest_array, len(groups))
@@ -211,8 +231,9 @@ class _Fleet:
     def _take_in(self, groups: Sequence[Sequence[_Open]], handed: Submission) -> None:
         for group, task in zip(groups, handed.tasks, strict=True):
             for trial in group:
-                trial.task, trial.missed, trial.seen = task, 0, _newest_number(trial)
+                trial.task, trial.missed = task, 0
                 trial.tries += 1
+                self._note_before(trial)
         self._watch.note(f"submitted {handed.job}: {len(groups)} tasks")
 
     def _groups(self, together: bool) -> list[list[_Open]]:
@@ -254,24 +275,35 @@ class _Fleet:
     # ---------------------------------------------------------------- what became of them
 
     def _settle(self) -> None:
-        """Take in every trial whose folder says how it ended."""
+        """Take in every trial whose folder says how it ended, and those that were cancelled."""
+        refuse_another(self._store, self._output_id)
+        cancelled = self._cancelled()
         for key, trial in list(self._open.items()):
             if (trial.folder / RECORD).exists():
                 self._end(key, recorded(trial.job, self._store))
                 continue
             last = claims.newest(trial.folder)
-            if last is None or last.number <= trial.seen:
-                self._fail_with_start(key, trial)
+            if key in cancelled:
+                self._fail(key, str(cancelled[key]), "cancelled")
+            elif last is None or last.number <= trial.seen:
+                self._go_with_start(key, trial)
             elif last.ended_at is None and not trial.shown:
                 trial.shown = True
                 self._watch.started(trial.job)
             elif last.outcome == "failed":
                 self._fail(key, f"{last.reason} (on {last.host})")
 
-    def _fail_with_start(self, key: str, trial: _Open) -> None:
+    def _cancelled(self) -> dict[str, requests.Request]:
+        return requests.cancelled_since(self._store, self._asked)
+
+    def _go_with_start(self, key: str, trial: _Open) -> None:
+        """End a trial with the one that it starts from, if that left no adapter."""
         start = self._outcomes.get(trial.job.trial.start_from)
-        if start is not None and start.state == "failed":
-            self._fail(key, f"the trial whose adapter it starts from failed: {start.title}: {start.reason}")
+        if start is None or start.state == "done":
+            return
+        how = "was cancelled" if start.state == "cancelled" else "failed"
+        reason = f"the trial whose adapter it starts from {how}: {start.title}: {start.reason}"
+        self._fail(key, reason, "failed" if how == "failed" else "interrupted")
 
     def _miss_lost_tasks(self) -> None:
         """Find tasks that left the queue without a word in their trials' folders."""
@@ -287,38 +319,45 @@ class _Fleet:
                     lost.append((trial, last))
         if lost:
             words = slurm_queue.last_words(sorted({trial.task for trial, _ in lost}))
-            cancelled = cancelled_tasks(self._store)
+            cancelled = self._cancelled()  # once more: what was cancelled just now is not submitted again
             for trial, last in lost:
-                self._lose(trial, last, words.get(trial.task, ""), trial.task in cancelled)
+                self._lose(trial, last, words.get(trial.task, ""), cancelled.get(trial.job.trial.key))
 
-    def _lose(self, trial: _Open, last: claims.Attempt | None, words: str, cancelled: bool) -> None:
+    def _lose(
+        self, trial: _Open, last: claims.Attempt | None, words: str, cancellation: requests.Request | None
+    ) -> None:
         """A task ended before its trial: submit it again, or give it up where it gets nowhere."""
         key, reason = trial.job.trial.key, f"SLURM {trial.task} ended{f' ({words})' if words else ''}"
-        if cancelled:
-            reason = "cancelled with petl-bench cancel"
+        if cancellation:
+            reason = str(cancellation)
         if last is not None and last.ended_at is None:
             claims.finish(trial.folder, last, "interrupted", reason)
         if self._got_on(trial, last):
             trial.tries = 0
-        if cancelled:
-            self._fail(key, reason)
+        if cancellation:
+            self._fail(key, reason, "cancelled")
         elif trial.tries >= self._launcher.attempts:
             self._fail(key, f"{reason} before it was done; given up after {trial.tries} starts that got nowhere")
         else:
             trial.task, trial.missed, trial.shown = "", 0, False
             self._watch.note(f"{trial.job.trial.title}: {reason} before it was done; submitted again")
 
+    def _note_before(self, trial: _Open) -> None:
+        """Remember what there is of a trial before its task works on it."""
+        last = claims.newest(trial.folder)
+        trial.seen = 0 if last is None else last.number
+        trial.checkpoint = _written_at(trial.folder / CHECKPOINT)
+
     def _got_on(self, trial: _Open, last: claims.Attempt | None) -> bool:
         """Whether the lost task left a newer checkpoint."""
         if last is None or last.number <= trial.seen:
             return False
-        checkpoint = trial.folder / CHECKPOINT
-        return checkpoint.exists() and checkpoint.stat().st_mtime >= last.started_at
+        return _written_at(trial.folder / CHECKPOINT) not in (0, trial.checkpoint)
 
-    def _fail(self, key: str, reason: str) -> None:
+    def _fail(self, key: str, reason: str, state: State = "failed") -> None:
         trial = self._open[key]
         title = trial.job.trial.title
-        self._end(key, Outcome(key=key, title=title, state="failed", reason=reason, log=trial.folder / LOG))
+        self._end(key, Outcome(key=key, title=title, state=state, reason=reason, log=trial.folder / LOG))
 
     def _end(self, key: str, outcome: Outcome) -> None:
         trial = self._open.pop(key)
@@ -335,10 +374,9 @@ class _Fleet:
             return None
 
 
-def _own(submissions: Iterable[Submission], launcher: str) -> list[Submission]:
-    return [submission for submission in submissions if submission.launcher == launcher]
-
-
-def _newest_number(trial: _Open) -> int:
-    last = claims.newest(trial.folder)
-    return 0 if last is None else last.number
+def _written_at(path: Path) -> int:
+    """A stamp that changes when the file is written again; 0 if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import submitit
 from submitit.core.utils import FailedJobError
 
-from petl_bench.errors import UsageError
+from petl_bench.errors import StoreError, UsageError
 from petl_bench.launcher import Job
 from petl_bench.running import slurm_queue, slurm_task
-from petl_bench.running.snapshot import setup_lines
+from petl_bench.running.snapshot import command_in
 from petl_bench.running.submissions import FOLDER, Submission, save_submission
 
 if TYPE_CHECKING:
@@ -68,10 +69,10 @@ def submit(launcher: SlurmLauncher, groups: Sequence[Sequence[Job]], store: Path
     Raises QueueFull where the site takes no more tasks now, UsageError with SLURM's words for any other refusal.
     """
     folder = (store / FOLDER / f"slurm-{uuid.uuid4().hex[:12]}").resolve()
-    folder.mkdir(parents=True)
+    _make(folder)
     jobs = folder / "jobs.json"
     slurm_task.write_jobs(jobs, [job for group in groups for job in group])
-    shared = (str(store.resolve()), launcher.workers or 1, launcher.attempts)
+    shared = (str(store.resolve()), launcher.workers or 1, launcher.attempts, float(launcher.grace_s))
     starts = accumulate(map(len, groups), initial=0)
     arguments = [(str(jobs), first, len(group), *shared) for first, group in zip(starts, groups, strict=False)]
     try:
@@ -85,7 +86,26 @@ def submit(launcher: SlurmLauncher, groups: Sequence[Sequence[Job]], store: Path
             raise QueueFull(words) from error
         raise UsageError(f"sbatch refused the job: {words}. Change the profile (--profile FILE.toml)") from error
     tasks = {str(task.job_id): [job.trial.key for job in group] for task, group in zip(handed, groups, strict=True)}
-    return save_submission(store, launcher.name, str(handed[0].job_id).partition("_")[0], tasks, folder)
+    number = str(handed[0].job_id).partition("_")[0]
+    return save_submission(store, launcher.name, number, tasks, folder, asked=groups[0][0].asked)
+
+
+def refuse_unfit_output(store: Path) -> None:
+    """Raise UsageError if SLURM would take the folder's path for another one: in the names of its own log files it
+    replaces `%` and the letter after it, and leaves out a backslash."""
+    path = str(store.resolve())
+    found = next((letter for letter in "%\\" if letter in path), None)
+    if found:
+        raise UsageError(f"--output {store}: SLURM cannot write below a path with {found} ({path}); choose another one")
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of a submission in an output folder that is there. Raises StoreError if it cannot be made."""
+    try:
+        folder.parent.mkdir(exist_ok=True)
+        folder.mkdir()
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def script(launcher: SlurmLauncher, count: int, store: Path) -> str:
@@ -99,22 +119,32 @@ def script(launcher: SlurmLauncher, count: int, store: Path) -> str:
 
 def executor(launcher: SlurmLauncher, folder: Path, source: Path) -> submitit.SlurmExecutor:
     """submitit's executor with the values of a profile. Raises UsageError for an option that sbatch cannot have."""
-    made = _Executor(folder=folder)
-    made.update_parameters(**_parameters(launcher, source))
+    made = _Executor(folder, source)
+    made.update_parameters(**_parameters(launcher))
     return made
 
 
 class _Executor(submitit.SlurmExecutor):
-    """submitit's executor, also where srun is not installed: a script can be shown anywhere."""
+    """submitit's executor, whose jobs take the package from a snapshot.
+
+    It can also be made where srun is not installed: a script can be shown anywhere.
+    """
+
+    def __init__(self, folder: Path, source: Path) -> None:
+        super().__init__(folder=folder)
+        self._source = source
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return shlex.join([*command_in(self._source), "submitit.core._submit", str(self.folder)])
 
     @classmethod
     def affinity(cls) -> int:
         return 2
 
 
-def _parameters(launcher: SlurmLauncher, source: Path) -> dict[str, Any]:
+def _parameters(launcher: SlurmLauncher) -> dict[str, Any]:
     setup = [*launcher.setup, "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}"]
-    setup.extend(setup_lines(source))
     values: dict[str, Any] = {
         "job_name": slurm_queue.JOB_NAME,
         "time": launcher.time_min,

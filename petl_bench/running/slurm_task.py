@@ -3,7 +3,8 @@
 A task carries the path of a list of jobs and a range in it. SLURM warns before it ends a task: with SIGUSR2 some time
 before the time limit, and with SIGTERM on preemption, requeue and cancellation. Then the running trial writes a
 checkpoint and stops. Before the time limit the task asks SLURM to run it again, as long as it gets on; after SIGTERM it
-is for SLURM to say.
+is for SLURM to say, unless that came at the limit itself. SLURM runs again what asks for it, even if it was cancelled
+meanwhile: so a task looks for cancellations before it asks (running/requests.py), and again before it begins a trial.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ from petl_bench.launcher import Job, Outcome
 from petl_bench.records import RECORD, trial_folder
 from petl_bench.running import claims, slurm_queue
 from petl_bench.running.execute import CHECKPOINT, execute
+from petl_bench.running.requests import cancellation_of
 from petl_bench.trial import Places, Progress, Trial
 
 #: How often to look whether another process has let go of a trial.
@@ -34,14 +36,16 @@ _STARTS = 2
 
 def write_jobs(path: Path, jobs: Sequence[Job]) -> None:
     """Write jobs for the tasks of one submission."""
-    values = [{"trial": asdict(job.trial), "places": asdict(job.places)} for job in jobs]
+    values = [asdict(job) for job in jobs]
     write_atomically(path, json.dumps(values, default=str).encode() + b"\n")
 
 
 def read_jobs(path: Path, first: int, count: int) -> list[Job]:
     """`count` jobs of such a file, from `first` on."""
     values = json.loads(path.read_text(encoding="utf-8"))[first : first + count]
-    return [Job(trial=Trial.from_json(each["trial"]), places=_places(each["places"])) for each in values]
+    return [
+        Job(**{**each, "trial": Trial.from_json(each["trial"]), "places": _places(each["places"])}) for each in values
+    ]
 
 
 def _places(values: dict[str, Any]) -> Places:
@@ -49,29 +53,31 @@ def _places(values: dict[str, Any]) -> Places:
     return Places(**{**values, **paths, "plugins": tuple(map(Path, values["plugins"]))})
 
 
-def run_task(jobs: str, first: int, count: int, store: str, workers: int, attempts: int) -> None:
+def run_task(jobs: str, first: int, count: int, store: str, workers: int, attempts: int, grace_s: float) -> None:
     """Run trials `first` to `first + count` of the file `jobs`; called by submitit inside the SLURM job.
 
     `attempts`: how often the task may be started without getting on (no newer checkpoint, no finished trial) until it
-    is given up.
+    is given up. `grace_s`: SLURM warns at least so many seconds before the time limit.
     """
-    warning = _Warning()
-    started = time.time()
+    warning = _Warning(grace_s)
     todo = read_jobs(Path(jobs), first, count)
+    before = _written(todo, Path(store))
     if workers > 1:
         _run_side_by_side(todo, Path(store), workers, warning)
     else:
         _run_in_turn(todo, Path(store), warning)
-    if warning.time_is_up and _worth_another_start(todo, Path(store), started, attempts):
+    if _worth_another_start(todo, Path(store), before, attempts) and warning.time_is_up:
         _ask_for_another_start()
 
 
 class _Warning:
     """Why the task should stop; "" as long as it need not."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float) -> None:
         self.reason = ""
         self.time_is_up = False
+        self._grace_s = grace_s
+        self._warned_at = 0.0
         self.interrupts = False  #: whether a warning also interrupts what this process is doing
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, self._warn)
@@ -83,9 +89,12 @@ class _Warning:
     def _warn(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGUSR2 and not self.reason:
             self.time_is_up = True
+            self._warned_at = time.monotonic()
             self.reason = "the time limit of the SLURM job is near"
         else:
             self.reason = self.reason or "SLURM preempted, requeued or cancelled the job (SIGTERM)"
+            if number == signal.SIGTERM and time.monotonic() - self._warned_at < self._grace_s:
+                self.time_is_up = False  # too soon for the limit: somebody ended the job, perhaps for good
         if self.interrupts:
             self.interrupts = False  # once: it takes a moment to stop
             raise KeyboardInterrupt
@@ -109,7 +118,7 @@ def _run_in_turn(todo: Sequence[Job], store: Path, warning: _Warning) -> None:
             if outcome.state == "elsewhere":
                 last = claims.newest(trial_folder(store, job.trial.key))
                 beat = 0.0 if last is None else last.heartbeat
-                if beat <= heartbeats.setdefault(job.trial.key, beat):
+                if beat == heartbeats.setdefault(job.trial.key, beat):
                     held.append(job)
         if len(held) == len(waiting):
             time.sleep(_LOOK_EVERY_S)
@@ -130,15 +139,18 @@ def _run_side_by_side(todo: Sequence[Job], store: Path, workers: int, warning: _
         warning.interrupts = False
 
 
-def _worth_another_start(todo: Sequence[Job], store: Path, started: float, attempts: int) -> bool:
-    folders = [trial_folder(store, job.trial.key) for job in todo]
-    if all((folder / RECORD).exists() for folder in folders):
+def _worth_another_start(todo: Sequence[Job], store: Path, before: Mapping[Path, int], attempts: int) -> bool:
+    left = [job for job in todo if not (trial_folder(store, job.trial.key) / RECORD).exists()]
+    if all(cancellation_of(store, job) for job in left):
         return False
-    written = [
-        path.stat().st_mtime for folder in folders for path in (folder / CHECKPOINT, folder / RECORD) if path.exists()
-    ]
-    got_on = any(when >= started for when in written)
+    got_on = bool(_written(todo, store).items() - before.items())
     return got_on or int(os.environ.get("SLURM_RESTART_COUNT", "0")) + 1 < attempts
+
+
+def _written(todo: Sequence[Job], store: Path) -> dict[Path, int]:
+    """The checkpoints and records of these trials, with a stamp that another writing changes."""
+    paths = [trial_folder(store, job.trial.key) / name for job in todo for name in (CHECKPOINT, RECORD)]
+    return {path: path.stat().st_mtime_ns for path in paths if path.exists()}
 
 
 def _ask_for_another_start() -> None:

@@ -5,6 +5,7 @@ submissions of one source share it, and it is never changed:
 
     petl_bench/      the package as a wheel has it, with methods, benchmarks and reports inside
     petl_bench-*.dist-info/   its version and its entry points
+    start.py         starts a module with this folder first on Python's path
     plugins/         the files given with --plugin, each in a folder named after its code, beside the modules of the
                      user's own that it imports
     snapshot.json    the git state of the checkout that it was made from
@@ -18,8 +19,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import shlex
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,18 @@ PARTS = ("methods", "benchmarks", "reports", "slurm")
 #: What lies in those folders of a checkout and is in no wheel.
 _NOT_PACKAGED = {"__pycache__", "perf", "statistics", "local_cluster", "README.md"}
 _METADATA = ("METADATA", "entry_points.txt")
+START = "start.py"
+_START = '''"""Run a module of this snapshot, or of what is installed: start.py MODULE ARGUMENT..."""
+
+import os
+import runpy
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+os.environ["PYTHONSAFEPATH"] = "1"  # for the processes that it starts
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+'''
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +61,13 @@ class Snapshot:
     plugins: tuple[Path, ...]
 
 
-def setup_lines(source: Path) -> list[str]:
-    """Shell lines after which Python takes the package from the snapshot in `source`, whatever is installed.
+def command_in(source: Path) -> list[str]:
+    """The command that a module's name and its arguments follow, and that runs it from the snapshot in `source`.
 
-    PYTHONSAFEPATH keeps `python -m` from looking into the working directory first: it may be the checkout.
+    PYTHONPATH could not name every folder (a colon ends a name there). `-P` keeps Python from looking into the working
+    directory, which may be the checkout; `-u` is for logs that can be followed.
     """
-    return [
-        f"export PYTHONPATH={shlex.quote(str(source))}${{PYTHONPATH:+:$PYTHONPATH}}",
-        "export PYTHONSAFEPATH=1",
-    ]
+    return [sys.executable, "-u", "-P", str(source / START)]
 
 
 def take_snapshot(store: Path, plugins: Sequence[Path] = ()) -> Snapshot:
@@ -68,6 +79,7 @@ def take_snapshot(store: Path, plugins: Sequence[Path] = ()) -> Snapshot:
     copies = [_read_plugin(plugin) for plugin in plugins]
     for _, code in copies:
         files |= code
+    files[START] = _START.encode()
     files[SNAPSHOT] = json.dumps({"git": git_state()}, indent=1).encode() + b"\n"
     sha256 = _hash(files)
     folder = (store / FOLDER / sha256[:16]).absolute()

@@ -1,7 +1,7 @@
 """Where a folder of runs stands: nothing is written or guessed, and torch is not loaded.
 
-Its files alone say what is done, running, failed, interrupted, missing or damaged. Schedulers are asked which of the
-rest they still know, and are not needed.
+Its files alone say what is done, running, failed, interrupted, cancelled, missing or damaged. Schedulers are asked
+which of the rest they still know, and are not needed.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from petl_bench.errors import StoreError
 from petl_bench.record_files import adapter_size_fault
 from petl_bench.record_judge import how_to_repeat
 from petl_bench.record_scan import Problem, read_all
 from petl_bench.records import RECORD, trial_folder
-from petl_bench.running import claims, scheduler
+from petl_bench.running import claims, requests, scheduler
 from petl_bench.running.execute import CHECKPOINT, LOG
 from petl_bench.running.lookup import started
 from petl_bench.running.output import SavedPlan, read_plans
 
-TrialState = Literal["done", "running", "queued", "failed", "interrupted", "missing", "damaged"]
-STATES: tuple[TrialState, ...] = ("done", "running", "queued", "failed", "interrupted", "missing", "damaged")
+TrialState = Literal["done", "running", "queued", "failed", "interrupted", "cancelled", "missing", "damaged"]
+STATES: tuple[TrialState, ...] = get_args(TrialState)
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,11 @@ def survey(runs: Path) -> Survey:
     folders = {key: trial_folder(runs, key) for key in started(runs)}
     recorded = _recorded(runs, folders)
     queue = _queue(runs, recorded.keys())
-    keys = dict.fromkeys([*titles, *folders])
-    trials = [_look(key, folders.get(key), titles.get(key), recorded.get(key), queue.get(key)) for key in keys]
+    cancelled = requests.standing(runs)
+    trials = [
+        _look(key, folders.get(key), titles.get(key), recorded.get(key), queue.get(key), cancelled.get(key))
+        for key in dict.fromkeys([*titles, *folders])
+    ]
     known = [trial for trial in trials if trial.planned or trial.state != "missing"]
     return Survey(runs, known, _commands(plans, known))
 
@@ -115,10 +118,11 @@ def _look(
     title: str | None,
     recorded: tuple[TrialState, str] | None,
     queued: _Queued | None,
+    cancelled: requests.Request | None,
 ) -> TrialStatus:
     planned = title is not None
     if folder is None:
-        state, detail = _waiting(queued)
+        state, detail = _taken_back(cancelled, queued) if cancelled else _waiting(queued)
         return TrialStatus(key, title or key[:8], state, detail, None, 0, planned)
     if recorded is not None and title is not None:
         return TrialStatus(key, title, *recorded, _log(folder, recorded[0]), _count(folder), planned)
@@ -129,6 +133,10 @@ def _look(
         title = title or _title(tried, key)
         return TrialStatus(key, title, *recorded, _log(folder, recorded[0]), len(tried), planned)
     state, detail = _state(folder, tried[-1], queued) if tried else _waiting(queued)
+    if cancelled and state == "running":
+        detail = f"{detail}; {cancelled}: it stops soon"
+    elif cancelled:
+        state, detail = _taken_back(cancelled, queued, tried)
     if not planned:
         detail = f"{detail}; in no present plan"
     return TrialStatus(key, title or _title(tried, key), state, detail, _log(folder, state), len(tried), planned)
@@ -158,6 +166,16 @@ def _state(folder: Path, last: claims.Attempt, queued: _Queued | None) -> tuple[
     return "interrupted", f"{how}; the next run {kept}"
 
 
+def _taken_back(
+    cancelled: requests.Request, queued: _Queued | None, tried: Sequence[claims.Attempt] = ()
+) -> tuple[TrialState, str]:
+    """The state of a trial that was cancelled, and what else is known of it."""
+    more = f"; its last attempt failed: {tried[-1].reason}" if tried and tried[-1].outcome == "failed" else ""
+    if queued is not None:
+        more += f"; still in the queue, where it ends without a start: {queued.words}"
+    return "cancelled", f"{cancelled}; it runs again only for a new run command{more}"
+
+
 def _count(folder: Path) -> int:
     """How many attempts there were, without reading them."""
     try:
@@ -173,5 +191,5 @@ def _title(tried: list[claims.Attempt], key: str) -> str:
 
 def _commands(plans: list[SavedPlan], trials: list[TrialStatus]) -> list[str]:
     """The commands of the plans that still have something to do and that nobody works on."""
-    open_keys = {trial.key for trial in trials if trial.state in ("failed", "interrupted", "missing")}
+    open_keys = {trial.key for trial in trials if trial.state in ("failed", "interrupted", "cancelled", "missing")}
     return [plan.command for plan in plans if open_keys & plan.trials.keys()]

@@ -20,6 +20,7 @@ from petl_bench.errors import StoreError
 from petl_bench.records import write_atomically
 
 FOLDER = "submissions"
+#: Files beside submissions in which earlier versions remembered what was cancelled.
 _CANCELLED = "cancelled-"
 
 
@@ -34,10 +35,11 @@ class Submission:
     submitted_at: float
     host: str
     user: str
+    asked: int = 0  #: `Job.asked` of its trials: later cancellations are meant for them
 
 
 def save_submission(
-    store: Path, launcher: str, job: str, tasks: Mapping[str, Sequence[str]], folder: Path
+    store: Path, launcher: str, job: str, tasks: Mapping[str, Sequence[str]], folder: Path, asked: int = 0
 ) -> Submission:
     """Remember a submission in the output folder. Raises StoreError where it cannot be written."""
     submission = Submission(
@@ -48,8 +50,12 @@ def save_submission(
         submitted_at=time.time(),
         host=socket.gethostname(),
         user=getpass.getuser(),
+        asked=asked,
     )
-    (store / FOLDER).mkdir(parents=True, exist_ok=True)
+    try:
+        (store / FOLDER).mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {store / FOLDER}: {error.strerror}") from error
     name = f"{launcher}-{job}-{uuid.uuid4().hex[:8]}.json"
     write_atomically(store / FOLDER / name, json.dumps(asdict(submission)).encode() + b"\n")
     return submission
@@ -61,25 +67,6 @@ def read_submissions(store: Path) -> list[Submission]:
         _read(path) for path in sorted((store / FOLDER).glob("*.json")) if not path.name.startswith((".", _CANCELLED))
     ]
     return sorted(found, key=lambda submission: submission.submitted_at)
-
-
-def latest_task(submissions: Sequence[Submission]) -> dict[str, tuple[Submission, str]]:
-    """Where each trial was submitted last: key -> (submission, task)."""
-    return {
-        key: (submission, task) for submission in submissions for task, keys in submission.tasks.items() for key in keys
-    }
-
-
-def save_cancellation(store: Path, tasks: Sequence[str]) -> None:
-    """Remember that tasks were taken back on purpose: a command that waits for them then does not submit them again."""
-    name = f"{_CANCELLED}{uuid.uuid4().hex[:12]}.json"
-    write_atomically(store / FOLDER / name, json.dumps(list(tasks)).encode() + b"\n")
-
-
-def cancelled_tasks(store: Path) -> frozenset[str]:
-    """Tasks that were taken back on purpose."""
-    found = (store / FOLDER).glob(f"{_CANCELLED}*.json")
-    return frozenset(task for path in found for task in json.loads(path.read_text(encoding="utf-8")))
 
 
 def _read(path: Path) -> Submission:

@@ -27,6 +27,7 @@ from petl_bench.records import LOG, trial_folder
 from petl_bench.running import claims
 from petl_bench.running.agenda import LOOK_EVERY_S, Agenda
 from petl_bench.running.execute import execute
+from petl_bench.running.folder_identity import refuse_another
 from petl_bench.trial import Progress
 
 #: How long a worker may take to close its trial after it was asked to stop.
@@ -205,6 +206,7 @@ def _work(pipe: Connection, store: Path, slot: int, threads: int) -> None:
 
 def _run_job(job: Job, store: Path, pipe: Connection) -> Outcome | _StoreFault:
     try:
+        refuse_another(store, job.output_id)  # before a log is made in it
         with _native_output_to(trial_folder(store, job.trial.key) / LOG):
             return execute(job, store, _telling(pipe))
     except StoreError as error:

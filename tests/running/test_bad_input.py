@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
+
+from petl_bench.cli import main
+from petl_bench.errors import UsageError
+from tests.running.fake_scheduler import petl_bench
 
 
 @pytest.mark.parametrize(
@@ -30,6 +35,53 @@ def test_wrong_use_is_told_in_one_line(toy: Any, arguments: list[str], says: str
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not toy.runs.exists()
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["run", "--output", LONG], "--output"),
+        (["run", "--output", f"{LONG}/below"], "--output"),
+        (["run", "--data-root", LONG], "--data-root"),
+        (["run", "--plugin", LONG], "--plugin"),
+        (["run", "--spec", LONG], "--spec"),
+        (["run", "--profile", LONG], "--profile"),
+        (["run", "--profile", LONG, "--launcher", "slurm"], "--profile"),
+        (["run", "--weights", LONG], "--weights"),
+        (["status", "--runs", LONG], "--runs"),
+        (["cancel", "--runs", LONG], "--runs"),
+        (["logs", "seed 0", "--runs", LONG], "--runs"),
+        (["report", "--table", "base2novel", "--runs", LONG], "--runs"),
+    ],
+)
+def test_a_name_that_no_file_system_takes_is_told_in_one_line(
+    toy_here: Any,
+    arguments: list[str],
+    option: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(toy_here.folder)
+    flags = [*toy_here.flags, "--methods", "waiting"] if arguments[0] == "run" else []
+    monkeypatch.setattr(sys, "argv", ["petl-bench", arguments[0], *flags, *arguments[1:]])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert option in said and LONG[:40] in said and "too long" in said
+    assert not toy_here.runs.exists()
+
+
+@pytest.mark.parametrize("letter", ["\n", "\x1b", "\u2028", "\udcff"])
+def test_an_output_that_no_line_of_text_can_name_is_refused(toy_here: Any, letter: str) -> None:
+    flags = [*toy_here.flags[:-1], f"{toy_here.folder}/a{letter}b", "--methods", "waiting"]
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(UsageError, match=r"--output '.*a\\.*b': no folder of runs can have '\\"):
+            petl_bench("run", *flags, *more)
+    assert [path.name for path in toy_here.folder.iterdir() if path.name.startswith("a")] == []
 
 
 def test_a_profile_with_an_unknown_key_is_refused(toy: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -17,27 +16,40 @@ import pytest
 from petl_bench.environment import SNAPSHOT, git_state
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.running import snapshot
-from petl_bench.running.snapshot import PARTS, setup_lines, take_snapshot
+from petl_bench.running.snapshot import PARTS, command_in, take_snapshot
 
 CHECKOUT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 WHERE = """
-import importlib, json
+import importlib, json, multiprocessing
 from petl_bench import environment
 from petl_bench.registry import METHODS
 names = ("petl_bench", "petl_bench.methods", "petl_bench.reports", "petl_bench.benchmarks.settings.base2novel")
-files = [importlib.import_module(name).__file__ for name in names]
-print(json.dumps({"files": files, "git": environment.git_state(), "methods": METHODS.names()}))
+
+def files(_=0):
+    return [importlib.import_module(name).__file__ for name in names]
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = files() + pool.map(files, [0])[0]
+    print(json.dumps({"files": found, "git": environment.git_state(), "methods": METHODS.names()}))
 """
 
 
 def where(source: Path, tmp_path: Path, cwd: Path) -> dict:
-    """Where a job finds the package, found out by a module in `tmp_path` that -m starts, as submitit's does."""
-    tmp_path.joinpath("where_am_i.py").write_text(WHERE)
-    lines = [*setup_lines(source), f"export PYTHONPATH=$PYTHONPATH:{shlex.quote(str(tmp_path))}"]
-    command = "\n".join([*lines, f"{shlex.quote(sys.executable)} -m where_am_i"])
-    done = subprocess.run(["bash", "-ec", command], cwd=cwd, capture_output=True, text=True, timeout=60)
+    """Where a job, and a process that it starts, find the package: a module says so, started as submitit's is."""
+    modules = tmp_path / "modules"
+    modules.mkdir(exist_ok=True)
+    modules.joinpath("where_am_i.py").write_text(WHERE)
+    done = subprocess.run(
+        [*command_in(source), "where_am_i"],
+        env={**os.environ, "PYTHONPATH": str(modules)},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
@@ -62,9 +74,11 @@ def test_a_snapshot_holds_what_a_wheel_holds(tmp_path: Path) -> None:
     assert found == {name for package in PROJECT["packages"] for name in packaged(package)}
 
 
-@pytest.mark.parametrize("cwd", ["checkout", "elsewhere"])
-def test_a_job_runs_from_the_snapshot_and_not_from_the_installation(tmp_path: Path, cwd: str) -> None:
-    taken = take_snapshot(tmp_path / "runs")
+@pytest.mark.parametrize(
+    ("cwd", "runs"), [("checkout", "runs"), ("elsewhere", "a:b"), ("elsewhere", "it's 5 o'clock; $HOME")]
+)
+def test_a_job_runs_from_the_snapshot_and_not_from_the_installation(tmp_path: Path, cwd: str, runs: str) -> None:
+    taken = take_snapshot(tmp_path / runs)
     found = where(taken.path, tmp_path, CHECKOUT if cwd == "checkout" else tmp_path)
     assert [file for file in found["files"] if not file.startswith(f"{taken.path}/petl_bench/")] == []
     assert "msta" in found["methods"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 
 from petl_bench.launcher import Job, Outcome
 from petl_bench.records import trial_folder
-from petl_bench.running import claims
+from petl_bench.running import claims, requests
 from petl_bench.running.agenda import Agenda
 from petl_bench.running.execute import execute
+from petl_bench.running.output import prepare_output
 from petl_bench.running.plan import plan
 from tests.running.test_plan import spec_of
 
@@ -81,3 +83,63 @@ def test_the_reason_reaches_the_attempt_through_execute(toy_here: Any) -> None:
     assert attempt is not None and (attempt.outcome, attempt.reason) == ("interrupted", outcome.reason)
     assert execute(job, toy_here.runs, lambda progress: None).state == "done"
     assert toy_here.executions("start")[-1].split()[-1] == "2"
+
+
+def test_a_running_trial_stops_when_it_is_cancelled_and_goes_on_when_it_is_asked_for(
+    toy_here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "HEARTBEAT_EVERY_S", 0.0)
+    (job,) = plan(spec_of(toy_here, set=("waiting.steps=6",))).jobs
+    prepare_output(toy_here.runs)
+
+    def cancel_in_step_3(progress: Any) -> None:
+        if progress.epoch == 3:
+            requests.cancel(toy_here.runs, {job.trial.key})
+
+    outcome = execute(job, toy_here.runs, cancel_in_step_3)
+    assert outcome.state == "cancelled"
+    assert outcome.reason.startswith("cancelled with petl-bench cancel by ")
+    assert execute(job, toy_here.runs, lambda progress: None) == outcome
+    asked, _ = requests.ask_for(toy_here.runs, {job.trial.key})
+    assert execute(replace(job, asked=asked), toy_here.runs, lambda progress: None).state == "done"
+    assert toy_here.executions("start") == ["start waiting 0 0", "start waiting 0 3"]
+
+
+def test_cancel_reaches_a_run_on_this_machine_and_a_new_run_asks_again(toy: Any) -> None:
+    arguments = ("--methods", "waiting", "--seeds", "0,1,2,3", "--workers", "2", "--set", "waiting.steps=50")
+    process = toy.start_run(*arguments)
+    toy.wait_until(lambda: bool(toy.executions("start")))
+    cancelled = toy.command("cancel", "--runs", str(toy.runs))
+    assert cancelled.returncode == 0, cancelled.stderr
+    first = toy.finish(process)
+    assert first.returncode == 1, first.stderr
+    left = 4 - len(toy.records())
+    assert left >= 1, "what had begun may have ended meanwhile"
+    assert f"{left} of 4 trials were cancelled" in first.stderr
+    assert "try them again with: petl-bench run" in first.stderr
+    status = toy.command("status", "--runs", str(toy.runs)).stdout
+    assert f"{left} cancelled" in status and "fill the rest with: petl-bench run" in status
+
+    again = toy.run(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert f"{left} trials were cancelled with petl-bench cancel by" in again.stderr
+    assert "this command asks for them again" in again.stderr
+    assert len(toy.records()) == len(toy.executions()) == 4
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_whose_folder_is_moved_away_makes_nothing_anew_and_goes_on_when_it_is_back(
+    toy: Any, workers: str
+) -> None:
+    arguments = ("--methods", "waiting", "--seeds", "0,1,2", "--workers", workers, "--set", "waiting.steps=30")
+    process = toy.start_run(*arguments)
+    toy.wait_until(lambda: any(toy.runs.glob("trials/*/checkpoint.pt")))
+    aside = toy.runs.rename(toy.folder / "aside")
+    stopped = toy.finish(process)
+    assert stopped.returncode == 2, stopped.stderr
+    assert str(toy.runs) in stopped.stderr.splitlines()[-1] and "Traceback" not in stopped.stderr
+    assert not toy.runs.exists()
+    aside.rename(toy.runs)
+    again = toy.run(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert len(toy.records()) == len(toy.executions()) == 3

@@ -14,5 +14,6 @@ class SlowLoRA(LoRA):
     pause_s: float = pb.hyper(0.0, "seconds of sleep at every step", minimum=0.0, location=True)
 
     def loss(self, step):
+        print("a step")
         time.sleep(self.pause_s)
         return super().loss(step)

@@ -1,0 +1,145 @@
+"""What people asked of an output folder's trials after they had been asked for: numbered files that every actor reads.
+
+`requests/0001.json`, `requests/0002.json`, ... are made exclusively, whole or not at all, and never changed. Each says
+that somebody cancelled some trials, or asked for cancelled ones again. Their numbers are their order, whatever clocks
+say. A `run` command keeps the newest number of its start in its jobs (`Job.asked`), also in those that it hands to a
+scheduler: a cancellation with a larger number is meant for them, however they wait, run or are started again. So a
+cancelled trial runs again only for a command that started after the cancellation.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import socket
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from petl_bench.errors import StoreError
+from petl_bench.files import create
+from petl_bench.launcher import Job
+
+FOLDER = "requests"
+What = Literal["cancel", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request: `what` was asked for the trials with these keys, by whom and when."""
+
+    number: int
+    what: What
+    trials: frozenset[str]
+    user: str
+    host: str
+    at: float
+
+    def __str__(self) -> str:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.at))
+        return f"cancelled with petl-bench cancel by {self.user} on {self.host}, {when}"
+
+
+def cancel(store: Path, trials: Collection[str]) -> None:
+    """Cancel these trials for everybody who was asked for them until now. Raises StoreError if it cannot be written."""
+    _folder_in(store)
+    while not _append(store, _newest(store) + 1, "cancel", trials):
+        pass
+
+
+def ask_for(store: Path, trials: Collection[str]) -> tuple[int, dict[str, Request]]:
+    """Ask for trials, and lift their cancellations: the number for `Job.asked`, and what was lifted by key.
+
+    A cancellation at this very moment comes either before, and is lifted, or after, and holds. Raises StoreError if
+    the request cannot be written.
+    """
+    while True:
+        newest = _newest(store)
+        lifted = {key: request for key, request in standing(store).items() if key in trials}
+        if not lifted:
+            return newest, {}
+        if _append(store, newest + 1, "run", lifted):
+            return newest + 1, lifted
+
+
+def cancelled_since(store: Path, number: int) -> dict[str, Request]:
+    """The trials that were cancelled after the request `number`: key -> the newest cancellation."""
+    cancelling = (request for request in _read_after(store, number) if request.what == "cancel")
+    return {key: request for request in cancelling for key in request.trials}
+
+
+def cancellation_of(store: Path, job: Job) -> Request | None:
+    """The cancellation that is meant for this job, or None."""
+    return cancelled_since(store, job.asked).get(job.trial.key)
+
+
+def standing(store: Path) -> dict[str, Request]:
+    """The trials that are cancelled and that nobody asked for again: key -> the cancellation."""
+    newest = {key: request for request in _read_after(store, 0) for key in request.trials}
+    return {key: request for key, request in newest.items() if request.what == "cancel"}
+
+
+def _folder_in(store: Path) -> None:
+    try:
+        (store / FOLDER).mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {store / FOLDER}: {error.strerror}") from error
+
+
+def _append(store: Path, number: int, what: What, trials: Iterable[str]) -> bool:
+    values = {
+        "what": what,
+        "trials": sorted(trials),
+        "user": getpass.getuser(),
+        "host": socket.gethostname(),
+        "at": time.time(),
+    }
+    return create(_path(store, number), json.dumps(values).encode() + b"\n")
+
+
+def _newest(store: Path) -> int:
+    return max(_numbers(store), default=0)
+
+
+def _numbers(store: Path) -> list[int]:
+    try:
+        names = [path.name for path in (store / FOLDER).iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(name.removesuffix(".json")) for name in names if re.fullmatch(r"\d{4,9}\.json", name))
+
+
+def _read_after(store: Path, number: int) -> Iterator[Request]:
+    """The requests with a larger number, the oldest first; a file that is no request asks for nothing."""
+    for each in _numbers(store):
+        if each > number and (request := _read(_path(store, each), each)):
+            yield request
+
+
+def _read(path: Path, number: int) -> Request | None:
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        if values["what"] not in ("cancel", "run") or not isinstance(values["trials"], list):
+            return None
+        return Request(
+            number=number,
+            what=values["what"],
+            trials=frozenset(map(str, values["trials"])),
+            user=_plain(values["user"]),
+            host=_plain(values["host"]),
+            at=float(min(max(int(values["at"]), 0), 2**33)),
+        )
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+def _plain(text: object) -> str:
+    """A name from a file, fit for a terminal."""
+    return "".join(letter for letter in str(text)[:64] if letter.isprintable())
+
+
+def _path(store: Path, number: int) -> Path:
+    return store / FOLDER / f"{number:04d}.json"

@@ -1,0 +1,208 @@
+"""Long drills on a real SLURM: many faults, preemption, no accounting, cancellation; `make drills` runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from petl_bench.running import requests
+from petl_bench.running.profiles import profiles
+from tests.slurm.comparison import Comparison, at_work, attempts, numbers, write_clips
+from tests.slurm.conftest import LocalCluster
+from tests.slurm.faults import Faults, stop
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1500)]
+Start = Callable[..., LocalCluster]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture
+def nodes(start_cluster: Start) -> Iterator[LocalCluster]:
+    """Three nodes of this test's own, with room for 40 tasks."""
+    yield start_cluster("cluster", "--max-submit-jobs", "40")
+
+
+def local(comparison: Comparison, output: Path, seeds: str) -> dict[str, object]:
+    """What the same trials give on this machine, undisturbed and without pauses."""
+    epochs = comparison.settings["epochs"]
+    quick = Comparison(output.parent / "quick", comparison.cluster, comparison.clips, seeds=seeds, epochs=epochs)
+    quick.run(output, "--workers", "2")
+    return numbers(output)
+
+
+def in_training(output: Path) -> list[Path]:
+    """The folders of the trials that have begun to train."""
+    return [log.parent for log in output.glob("trials/*/log.txt") if "a step" in log.read_text()]
+
+
+SEEDS = os.environ.get("PETL_BENCH_DRILL_SEEDS", "1,2").split(",")
+TWELVE = ",".join(map(str, range(12)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_forty_faults_lose_nothing_and_change_no_number(
+    nodes: LocalCluster, clips: Path, tmp_path: Path, seed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison = Comparison(tmp_path / "c", nodes, clips, seeds=TWELVE, epochs="10", pause="0.8")
+    flags = ("--launcher", "slurm", "--profile", str(comparison.profile(attempts=100)))
+    output, began = tmp_path / "drill", time.monotonic()
+    faults = Faults(comparison, output, flags, trials=12, seed=int(seed))
+    try:
+        faults.cause(40)
+        faults.finish()
+    finally:
+        stop(faults.command)
+        with capsys.disabled():
+            print(
+                f"\nseed {seed}, {time.monotonic() - began:.0f} s, {len(faults.done)} faults: {'; '.join(faults.done)}"
+            )
+    tried = attempts(output)
+    ends = Counter(each["outcome"] or "died" for each in tried)
+    with capsys.disabled():
+        print(f"  {len(tried)} attempts: {', '.join(f'{count} {end}' for end, count in sorted(ends.items()))}")
+    assert len(faults.done) == 40
+    assert ends["done"] == 12, "every trial has exactly one attempt that finished it"
+    assert "failed" not in ends
+    assert numbers(output) == local(comparison, tmp_path / "local", TWELVE)
+    assert len(numbers(output)) == 12
+
+
+def test_preempted_trials_come_back_by_themselves(nodes: LocalCluster, clips: Path, tmp_path: Path) -> None:
+    """The profile that ships, on a cluster without GPUs; the preempting jobs have room beside ours in the limit."""
+    seeds = ",".join(map(str, range(6)))
+    comparison = Comparison(tmp_path / "c", nodes, clips, seeds=seeds, epochs="12", pause="0.5")
+    shipped = tomllib.loads(profiles()["preemptible"].read_text())
+    profile = comparison.profile(**{**shipped, "partition": "low", "gpus": 0, "cpus": 1, "memory_gb": 1.5})
+    output = tmp_path / "runs"
+    command = comparison.start(output, "--launcher", "slurm", "--profile", str(profile))
+    try:
+        nodes.wait_until(lambda: len(in_training(output)) == 6, 240)
+        running = sorted(at_work(output))
+        high = nodes.submit("sleep 3", "--partition", "high", "--array", "0-5", "--exclusive", "--mem", "1500")
+        nodes.wait_until(lambda: not nodes.ask("squeue", "-h", "-j", high, "-o", "%i"), 180)
+        said, _ = command.communicate(timeout=600)
+    finally:
+        stop(command)
+    assert command.returncode == 0, said
+    assert said.count("submitted") == 1, "SLURM repeats what it preempted; nothing is handed over twice"
+    states = {task: nodes.states(task, "-D") for task in running}
+    assert all("PREEMPTED" in each for each in states.values()), states
+    assert any("preempted" in each["reason"] for each in attempts(output))
+    assert numbers(output) == local(comparison, tmp_path / "local", seeds)
+
+
+def test_without_accounting_everything_follows_from_the_queue_and_the_trials(
+    start_cluster: Start, clips: Path, tmp_path: Path
+) -> None:
+    plain = start_cluster("plain", "--no-accounting")
+    assert plain.try_("sacct").returncode != 0
+    seeds = "0,1,2,3"
+    comparison = Comparison(tmp_path / "c", plain, clips, seeds=seeds, epochs="8", pause="0.6")
+    flags = ("--launcher", "slurm", "--profile", str(comparison.profile()))
+    output = tmp_path / "runs"
+    comparison.run(output, *flags, "--detach")
+    plain.wait_until(lambda: len(at_work(output)) == 4, 180)
+    status = comparison.ask("status", "--runs", output).stdout
+    assert "4 running" in status
+    command = comparison.start(output, *flags)
+    try:
+        tasks = sorted(at_work(output).items())
+        os.kill(tasks[0][1], signal.SIGKILL)
+        plain.ask("scontrol", "requeue", tasks[1][0])
+        plain.ask("scancel", tasks[2][0])
+        time.sleep(8)
+        cancelled = comparison.ask("cancel", "--runs", output)
+        assert cancelled.returncode == 0, cancelled.stderr
+        said, _ = command.communicate(timeout=120)
+        assert command.returncode == 1 and "4 trials are in the queue already" in said, said
+        assert "of 4 trials were cancelled" in said, said
+    finally:
+        stop(command)
+    plain.wait_until(lambda: not plain.ask("squeue", "-h", "-o", "%i"), 120)
+    status = comparison.ask("status", "--runs", output).stdout
+    assert "4 cancelled" in status and "fill the rest with: petl-bench run" in status
+    assert "asks for them again" in comparison.run(output, *flags)
+    assert numbers(output) == local(comparison, tmp_path / "local", seeds)
+
+
+def test_a_requeue_that_slurm_granted_before_the_cancellation_ends_without_a_trial(
+    nodes: LocalCluster, clips: Path, tmp_path: Path
+) -> None:
+    """The cancellation is on disk, and scancel does not reach the job: it starts once more, and runs nothing."""
+    comparison = Comparison(tmp_path / "c", nodes, clips, seeds="0", epochs="40", pause="0.5")
+    output = tmp_path / "runs"
+    command = comparison.start(output, "--launcher", "slurm", "--profile", str(comparison.profile()))
+    try:
+        nodes.wait_until(lambda: bool(in_training(output)), 120)
+        [(task, pid)] = at_work(output).items()
+        os.kill(pid, signal.SIGUSR2)
+        nodes.wait_until(lambda: nodes.ask("squeue", "-h", "-r", "-o", "%T") == "PENDING", 60)
+        requests.cancel(output, {path.name for path in output.glob("trials/*")})
+        said, _ = command.communicate(timeout=60)
+        assert command.returncode == 1 and "cancelled with petl-bench cancel" in said, said
+        nodes.wait_until(lambda: not nodes.ask("squeue", "-h", "-o", "%i"), 120)
+    finally:
+        stop(command)
+    assert nodes.states(task, "-D") == ["REQUEUED", "COMPLETED"]
+    assert [each["outcome"] for each in attempts(output)] == ["interrupted"]
+    assert list(output.glob("trials/*/record.json")) == []
+
+
+def test_scancel_after_the_warning_is_not_undone(nodes: LocalCluster, clips: Path, tmp_path: Path) -> None:
+    """SIGUSR2 as near the time limit, and scancel while the trial still computes its step."""
+    comparison = Comparison(tmp_path / "c", nodes, clips, seeds="0", epochs="40", pause="3")
+    output = tmp_path / "runs"
+    comparison.run(output, "--launcher", "slurm", "--profile", str(comparison.profile()), "--detach")
+    nodes.wait_until(lambda: bool(in_training(output)), 120)
+    [(task, pid)] = at_work(output).items()
+    os.kill(pid, signal.SIGUSR2)
+    nodes.ask("scancel", task)
+    nodes.wait_until(lambda: not nodes.ask("squeue", "-h", "-o", "%i"), 120)
+    time.sleep(8)
+    assert not nodes.ask("squeue", "-h", "-o", "%i")
+    assert [state.split()[0] for state in nodes.states(task, "-D")] == ["CANCELLED"]
+
+
+@pytest.mark.parametrize("name", ["a:b", "it's 5 o'clock; $HOME"])
+def test_output_folders_of_any_name_run_the_source_as_submitted(
+    nodes: LocalCluster, clips: Path, tmp_path: Path, name: str
+) -> None:
+    comparison = Comparison(tmp_path / "c", nodes, clips, seeds="0,1", epochs="1")
+    flags = ("--launcher", "slurm", "--profile", str(comparison.profile(trials_per_job=2, workers=2, memory_gb=3)))
+    comparison.run(tmp_path / name, *flags)
+    assert numbers(tmp_path / name) == local(comparison, tmp_path / "local", "0,1")
+    records = [path.read_text() for path in (tmp_path / name).glob("trials/*/record.json")]
+    assert len(records) == 2
+
+
+def test_a_folder_that_is_moved_away_stops_everything_and_goes_on_when_it_is_back(
+    nodes: LocalCluster, clips: Path, tmp_path: Path
+) -> None:
+    comparison = Comparison(tmp_path / "c", nodes, clips, seeds="0,1", epochs="8", pause="0.5")
+    output, aside = tmp_path / "runs", tmp_path / "aside"
+    flags = ("--launcher", "slurm", "--profile", str(comparison.profile()))
+    command = comparison.start(output, *flags)
+    try:
+        nodes.wait_until(lambda: len(at_work(output)) == 2, 120)
+        output.rename(aside)
+        said, _ = command.communicate(timeout=60)
+    finally:
+        stop(command)
+    assert command.returncode == 2, said
+    assert "the output folder is gone" in said.splitlines()[-1] and "Traceback" not in said
+    nodes.wait_until(lambda: not nodes.ask("squeue", "-h", "-o", "%i"), 120)
+    assert not output.exists()
+    aside.rename(output)
+    comparison.run(output, *flags)
+    assert numbers(output) == local(comparison, tmp_path / "local", "0,1")
