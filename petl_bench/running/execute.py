@@ -18,9 +18,8 @@ from petl_bench.record_judge import adapter_fault, how_to_repeat
 from petl_bench.records import ADAPTER, LOG, RECORD, read_record, trial_folder, write_record
 from petl_bench.registry import describe, load_plugin_file
 from petl_bench.running import claims
+from petl_bench.training.unfinished import UNFINISHED
 from petl_bench.trial import Notify, Stop, go_on
-
-CHECKPOINT = "checkpoint.pt"
 
 #: What the system says when the store itself is the problem, not the trial.
 _STORE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -86,7 +85,8 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
         claim.end("failed", reason)
         return _outcome(job, folder, "failed", reason)
     claim.end("done")
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for name in UNFINISHED:
+        (folder / name).unlink(missing_ok=True)
     return recorded(job, store)
 
 

@@ -18,8 +18,9 @@ from petl_bench.options import hyper
 from petl_bench.records import ADAPTER, LOG, RECORD, trial_folder
 from petl_bench.registry import register_launcher
 from petl_bench.running import claims, slurm_queue
-from petl_bench.running.execute import CHECKPOINT, recorded
+from petl_bench.running.execute import recorded
 from petl_bench.running.submissions import Submission, cancelled_tasks, latest_task, read_submissions
+from petl_bench.training.unfinished import UNFINISHED
 
 #: How long a command that only wants to explain waits for the queue.
 _EXPLAIN_WITHIN_S = 3.0
@@ -312,8 +313,8 @@ class _Fleet:
         """Whether the lost task left a newer checkpoint."""
         if last is None or last.number <= trial.seen:
             return False
-        checkpoint = trial.folder / CHECKPOINT
-        return checkpoint.exists() and checkpoint.stat().st_mtime >= last.started_at
+        kept = [path for path in (trial.folder / name for name in UNFINISHED) if path.exists()]
+        return any(path.stat().st_mtime >= last.started_at for path in kept)
 
     def _fail(self, key: str, reason: str) -> None:
         trial = self._open[key]

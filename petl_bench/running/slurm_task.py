@@ -23,7 +23,8 @@ from petl_bench.files import write_atomically
 from petl_bench.launcher import Job, Outcome
 from petl_bench.records import RECORD, trial_folder
 from petl_bench.running import claims, slurm_queue
-from petl_bench.running.execute import CHECKPOINT, execute
+from petl_bench.running.execute import execute
+from petl_bench.training.unfinished import UNFINISHED
 from petl_bench.trial import Places, Progress, Trial
 
 #: How often to look whether another process has let go of a trial.
@@ -135,7 +136,10 @@ def _worth_another_start(todo: Sequence[Job], store: Path, started: float, attem
     if all((folder / RECORD).exists() for folder in folders):
         return False
     written = [
-        path.stat().st_mtime for folder in folders for path in (folder / CHECKPOINT, folder / RECORD) if path.exists()
+        path.stat().st_mtime
+        for folder in folders
+        for path in (folder / name for name in (*UNFINISHED, RECORD))
+        if path.exists()
     ]
     got_on = any(when >= started for when in written)
     return got_on or int(os.environ.get("SLURM_RESTART_COUNT", "0")) + 1 < attempts

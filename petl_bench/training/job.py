@@ -21,7 +21,7 @@ from petl_bench.data.loading import ClipLoader
 from petl_bench.data.manifest import Manifest
 from petl_bench.dataset import Dataset, Sample
 from petl_bench.environment import computing_versions, describe_machine
-from petl_bench.errors import DataError, TrialError, TrialStopped
+from petl_bench.errors import DataError, TrialError
 from petl_bench.method import Method
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
@@ -29,7 +29,7 @@ from petl_bench.models.sites import untouched
 from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.reservations import is_demonstration, is_untuned
 from petl_bench.setting import Setting, Task
-from petl_bench.training.checkpoint import load_adapter
+from petl_bench.training.checkpoint import Pace, load_adapter
 from petl_bench.training.compilation import compile_video
 from petl_bench.training.distributed import Seat, Team
 from petl_bench.training.seeding import seed_everything
@@ -61,6 +61,7 @@ class Job:
     encoded: Remembered
     descriptions: Descriptions | None  #: those that the method's loss reads
     stop: Stop = go_on
+    pace: Pace = field(default_factory=lambda: Pace(30.0))  #: of everything that is kept for another attempt
     team: Team = field(default_factory=Team)  #: the processes that share the trial, once they have met
 
     @classmethod
@@ -122,11 +123,6 @@ class Job:
             descriptions=descriptions,
             stop=stop,
         )
-
-    def stop_if_asked(self) -> None:
-        """Raise TrialStopped where the trial is to stop."""
-        if reason := self.stop():
-            raise TrialStopped(reason)
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:
         return [sample for sample in samples if sample.clip in self.manifest.found]
