@@ -9,6 +9,7 @@ import os
 import time
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped
@@ -21,6 +22,8 @@ from petl_bench.running import claims
 from petl_bench.training.unfinished import UNFINISHED
 from petl_bench.trial import Notify, Stop, go_on
 
+_LOST = "another process took the trial over, for this one was suspended for long"
+
 #: What the system says when the store itself is the problem, not the trial.
 _STORE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _PROBE_BYTES = 1 << 16
@@ -30,8 +33,9 @@ def execute(job: Job, store: Path, notify: Notify, stop: Stop = go_on) -> Outcom
     """Make one attempt at the trial, unless it is done or another process works on it.
 
     What goes wrong in the trial is its outcome, not an error. Where `stop` gives a reason, the attempt ends as
-    interrupted with it, within about a step of the trial; the checkpoint stays for the next attempt. Raises StoreError
-    where the store cannot be written, and lets KeyboardInterrupt and SystemExit pass after the attempt has been closed.
+    interrupted with it, within about a step of the trial, and what it has done stays for the next attempt. Where
+    another process took the trial over, because this one was suspended, it is left to that one. Raises StoreError where
+    the store cannot be written, and lets KeyboardInterrupt and SystemExit pass after the attempt has been closed.
     """
     folder = trial_folder(store, job.trial.key)
     if (folder / RECORD).exists():
@@ -68,18 +72,23 @@ def reason_of(error: BaseException) -> str:
 
 def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify, stop: Stop) -> Outcome:
     log = folder / LOG
+    for left in folder.glob(".*.tmp"):  # by an attempt that was killed while it wrote a file
+        left.unlink(missing_ok=True)
     try:
         with _logging_to(log, claim.attempt):
-            _run_and_record(job, store, folder, claim.attempt.number, notify, _or_lost(claim, stop))
+            _run_and_record(job, store, folder, claim, notify, stop)
     except (KeyboardInterrupt, SystemExit):
         with contextlib.suppress(StoreError):  # without its end, the attempt reads as interrupted as well
             claim.end("interrupted", "stopped on request")
         raise
     except TrialStopped as stopped:
-        reason = reason_of(stopped)
+        reason, lost = reason_of(stopped), claim.lost()
         claim.end("interrupted", reason)
-        return _outcome(job, folder, "interrupted", reason)
+        return _outcome(job, folder, "elsewhere" if lost else "interrupted", reason)
     except Exception as error:
+        if claim.lost():  # and what went wrong may be its new owner's doing
+            claim.end("interrupted", _LOST)
+            return _outcome(job, folder, "elsewhere", _LOST)
         _raise_where_the_store_is_at_fault(error, folder)
         reason = reason_of(error)
         claim.end("failed", reason)
@@ -91,20 +100,26 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
 
 
 def _or_lost(claim: claims.Claim, stop: Stop) -> Stop:
-    """`stop`, and a stop where the trial was taken over; looked for now and then, since it costs a file access."""
+    """`stop`; and an end at once where the trial was taken over, for its files are another process's now. Looked for
+    now and then, since it costs a file access."""
     looked_at = time.monotonic()
 
     def reason() -> str:
         nonlocal looked_at
-        if time.monotonic() - looked_at < claims.HEARTBEAT_EVERY_S:
-            return stop()
-        looked_at = time.monotonic()
-        return "another process took the trial over" if claim.lost() else stop()
+        if time.monotonic() - looked_at >= claims.HEARTBEAT_EVERY_S:
+            looked_at = time.monotonic()
+            _stop_where_lost(claim)
+        return stop()
 
     return reason
 
 
-def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: Notify, stop: Stop) -> None:
+def _stop_where_lost(claim: claims.Claim) -> None:
+    if claim.lost():
+        raise TrialStopped(_LOST)
+
+
+def _run_and_record(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify, stop: Stop) -> None:
     for plugin in job.places.plugins:
         load_plugin_file(plugin)
     refuse_changed_plugins(job.trial)
@@ -113,8 +128,9 @@ def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: N
 
     start_from = job.trial.start_from
     adapter = _adapter_of(trial_folder(store, start_from)) if start_from else None
-    result = run_trial(job.trial, job.places, folder, notify, adapter=adapter, stop=stop)
-    write_record(folder, job.trial, result, attempts=attempt)
+    result = run_trial(job.trial, job.places, folder, notify, adapter=adapter, stop=_or_lost(claim, stop))
+    mine = partial(_stop_where_lost, claim)
+    write_record(folder, job.trial, result, attempts=claim.attempt.number, before_each=mine)
 
 
 def _adapter_of(source: Path) -> Path:
