@@ -50,12 +50,16 @@ def execute(job: Job, store: Path, notify: Notify, stop: Stop = go_on) -> Outcom
 
 
 def recorded(job: Job, store: Path) -> Outcome:
-    """The outcome of a trial that has a record; one that is damaged counts as failed, and is left as it is."""
+    """The outcome of a trial that has a record, which needs nothing to go on from any more; one that is damaged counts
+    as failed, and is left as it is."""
     folder = trial_folder(store, job.trial.key)
     try:
         record = read_record(folder)
     except StoreError as error:
         return refused(job, store, f"{error}. {how_to_repeat(folder)}")
+    for name in UNFINISHED:  # also of an attempt that was killed right after its record was written
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
     return Outcome(key=job.trial.key, title=job.trial.title, state="done", metrics=record["metrics"])
 
 
@@ -94,8 +98,6 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
         claim.end("failed", reason)
         return _outcome(job, folder, "failed", reason)
     claim.end("done")
-    for name in UNFINISHED:
-        (folder / name).unlink(missing_ok=True)
     return recorded(job, store)
 
 
