@@ -55,6 +55,7 @@ class Job:
     model: DualEncoder
     backbone_params: int
     manifest: Manifest
+    cache: Path  #: of the places
     task: Task
     loader: ClipLoader
     notes: list[str]
@@ -116,6 +117,7 @@ class Job:
             model=model,
             backbone_params=backbone_params,
             manifest=manifest,
+            cache=places.cache,
             task=task,
             loader=_loader(trial, places, options, dataset, manifest, task, seat, pin=device.type == "cuda"),
             notes=notes,
@@ -132,6 +134,24 @@ class Job:
 
     def unreadable(self, clips: Sequence[str]) -> dict[str, str]:
         return {clip: self.loader.unreadable[clip] for clip in clips if clip in self.loader.unreadable}
+
+    def refuse_changed_clips(self) -> None:
+        """Raise DataError, naming the first one, where clips hold something else now than when the trial began.
+
+        What they hold is what the manifest knows of it. A clip that is gone is none of them: it was read, or counts as
+        unreadable.
+        """
+        clips = _clips(self.task)
+        if is_current(self.manifest, clips):
+            return
+        before, now = self.manifest.found, new_manifest(self.dataset, self.manifest.root, self.cache).found
+        both = sorted(clips & before.keys() & now.keys())
+        changed = [clip for clip in both if now[clip].fingerprint != before[clip].fingerprint]
+        if changed:
+            raise DataError(
+                f"{len(changed)} clips of {self.trial.dataset} were changed while this trial read them; the first: "
+                f"{now[changed[0]].path}. Nothing is recorded; run the command again to plan with the files as they are"
+            )
 
     def train_coverage(self) -> dict[str, int]:
         expected = len(self.task.train)

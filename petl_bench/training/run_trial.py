@@ -78,6 +78,7 @@ def run_trial(
         with job.loader, _memory_told(job), _team(job, seat, member):
             history, trained_s = _train(job, durations)
             evaluations, evaluated_s = _evaluate_all(job, durations)
+        job.refuse_changed_clips()
         durations["total"] = trained_s + evaluated_s + time.monotonic() - started
         return _result(job, history, evaluations, durations)
 

@@ -22,6 +22,7 @@ class Disturbed(ToyWorld):
     """A toy world whose processes run `disturbance` before anything else."""
 
     disturbance = ""
+    machine = "here"  #: for plugins that pretend to be elsewhere
 
     @property
     def environment(self) -> dict[str, str]:
@@ -30,15 +31,20 @@ class Disturbed(ToyWorld):
         folder.mkdir(exist_ok=True)
         (folder / "sitecustomize.py").write_text(self.disturbance)
         path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
-        return {**super().environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        return {**super().environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MACHINE": self.machine}
 
 
 class Real(Disturbed):
     """The real engine on a folder of coloured squares, with a tiny random backbone."""
 
-    def __init__(self, folder: Path, squares: Path, plugin: Path) -> None:
+    def __init__(self, folder: Path, squares: Path, plugin: Callable[[str], Path]) -> None:
         super().__init__(folder)
-        self.squares, self.small = squares, plugin
+        self.squares, self.write_plugin = squares, plugin
+        self.small = plugin("")
+
+    def disturb(self, code: str) -> None:
+        """Run this where every process loads its plugins; trials stay the same ones."""
+        self.small = self.write_plugin(code)
 
     @property
     def flags(self) -> list[str]:
@@ -84,6 +90,6 @@ def disturbed(tmp_path: Path) -> Iterator[Disturbed]:
 @pytest.fixture
 def real(tmp_path: Path, squares: Path, small_plugin: Callable[..., Path]) -> Iterator[Real]:
     """The real engine, in processes that end with the test."""
-    world = Real(tmp_path, squares, small_plugin())
+    world = Real(tmp_path, squares, small_plugin)
     yield world
     _ended(world)
