@@ -21,7 +21,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
 
-from petl_bench.errors import StoreError
+from petl_bench.errors import PetlBenchError, StoreError, UsageError
 from petl_bench.launcher import Job, Outcome
 from petl_bench.processes import interrupts_ignored, watch_parent
 from petl_bench.records import LOG, trial_folder
@@ -51,7 +51,8 @@ class _Worker:
 def run_in_workers(agenda: Agenda, count: int, threads: int, stop: StopRequest) -> None:
     """Run the agenda in `count` processes with that many torch threads each.
 
-    Raises StoreError or KeyboardInterrupt, where `stop` asks for it, after every worker has closed its trial.
+    Raises StoreError, UsageError where no worker can be started, or KeyboardInterrupt where `stop` asks for it, after
+    every worker has closed its trial.
     """
     workers: list[_Worker | None] = [None] * count
     try:
@@ -61,7 +62,7 @@ def run_in_workers(agenda: Agenda, count: int, threads: int, stop: StopRequest) 
                     raise KeyboardInterrupt
                 _hand_out(agenda, workers, threads)
                 _take_in(agenda, workers)
-    except StoreError:
+    except PetlBenchError:
         agenda.watch.note(STOPPING)
         _stop(agenda, [worker for worker in workers if worker])
         raise
@@ -152,10 +153,16 @@ def _last_words(log: Path) -> str:
 
 def _start(store: Path, slot: int, threads: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, store, slot, threads), name=f"petl-bench worker {slot}")
-    with interrupts_ignored():
-        process.start()
+    try:
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(there, store, slot, threads), name=f"petl-bench worker {slot}")
+        with interrupts_ignored():
+            process.start()
+    except OSError as error:
+        raise UsageError(
+            f"cannot start worker process {slot + 1}: {error.strerror}. Try fewer: --workers 1; or raise the limits of "
+            "open files (ulimit -n) and processes (ulimit -u)"
+        ) from error
     there.close()
     return _Worker(process, here)
 
