@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from petl_bench.conformance_subject import CLIPS, Subject, batch_for, made_up_descriptions
-from petl_bench.data.loading import ClipBatch, ClipLoader
+from petl_bench.data.loading import ClipBatch, ClipLoader, Findings
 from petl_bench.errors import TrialStopped
 from petl_bench.method import Method
 from petl_bench.models.dual_encoder import DualEncoder
@@ -120,9 +120,9 @@ def _batches(frames: Tensor, labels: Tensor, start: int) -> Iterator[ClipBatch]:
 class _NoClipsToLoad:
     """In the place of the loader: the batches are made up, so that nothing is ever found out about a clip."""
 
-    def __init__(self) -> None:
-        self.unreadable: dict[str, str] = {}
-        self.remarks: dict[str, str] = {}
+    def findings(self) -> Findings:
+        """Nothing."""
+        return {}, {}
 
     def learn(self, unreadable: Mapping[str, str], remarks: Mapping[str, str]) -> None:
         """Nothing is known, nothing is learned."""

@@ -25,7 +25,7 @@ import hashlib
 import io
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,11 +70,18 @@ def trial_folder(runs: str | Path, key: str) -> Path:
 
 
 def write_record(
-    folder: str | Path, trial: Trial, result: TrialResult, *, attempts: int = 1, created: str | None = None
+    folder: str | Path,
+    trial: Trial,
+    result: TrialResult,
+    *,
+    attempts: int = 1,
+    created: str | None = None,
+    before_each: Callable[[], None] = lambda: None,
 ) -> Path:
     """Store a finished trial in its folder (`trial_folder`); returns the path of `record.json`, which is written last.
 
     `attempts` counts the starts of this trial, this one included; `created` is an ISO 8601 time, by default now.
+    `before_each` is called before every file that is written, and may raise where the trial is another process's.
     Raises StoreError where the trial is already recorded, or where the folder cannot be written.
     """
     folder = Path(folder)
@@ -83,7 +90,7 @@ def write_record(
         raise StoreError(f"{folder}: the folder of this trial must be called {trial.key}")
     if path.exists():
         raise StoreError(f"{path}: this trial is already done; its record is not replaced")
-    files = _write_files(folder, trial, result)
+    files = _write_files(folder, trial, result, before_each)
     values = {
         "schema": SCHEMA,
         "key": trial.key,
@@ -109,11 +116,14 @@ def write_record(
     fault = fault_of(values, folder.name)
     if fault:
         raise StoreError(f"trial {trial.title} cannot be recorded: {fault}")
+    before_each()
     write_atomically(path, _json(values))
     return path
 
 
-def _write_files(folder: Path, trial: Trial, result: TrialResult) -> dict[str, dict[str, Any]]:
+def _write_files(
+    folder: Path, trial: Trial, result: TrialResult, before_each: Callable[[], None]
+) -> dict[str, dict[str, Any]]:
     """Write everything but the record; what it says of each file, the adapter included, which is there already."""
     contents = {predictions_name(name): _predictions(name, each) for name, each in result.evaluations.items()}
     if result.train_list:
@@ -121,6 +131,7 @@ def _write_files(folder: Path, trial: Trial, result: TrialResult) -> dict[str, d
     contents[TRIAL] = _json(trial.stored(), indent=1)
     contents[DETAILS] = _json(_details(trial, result), indent=1)
     for name, content in contents.items():
+        before_each()
         write_atomically(folder / name, content)
     files = {name: described(content) for name, content in contents.items()}
     adapter = folder / ADAPTER

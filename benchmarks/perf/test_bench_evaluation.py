@@ -57,7 +57,6 @@ def main():
         scored = evaluate(
             model, Evaluation("all", classes, samples), batches, to_input=loader.to_input,
             prompts=Prompts(("a video of {}.",)), batch_size=32, precision="fp32", device=torch.device("cpu"),
-            on_batch=lambda done: None,
         )
     assert len(scored.clips) == count
     print(json.dumps({"peak_mib": peak_mib(), "before_mib": before}))

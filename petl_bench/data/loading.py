@@ -18,6 +18,9 @@ from petl_bench.data.worker_pool import WorkerPool
 from petl_bench.dataset import Sample
 from petl_bench.errors import DataError, TrialError
 
+#: Clips that cannot be read, with the reason; and clips that were read with a remark.
+Findings = tuple[dict[str, str], dict[str, str]]
+
 
 @dataclass(frozen=True)
 class ClipBatch:
@@ -107,35 +110,44 @@ class ClipLoader:
         cuts = [order[first : first + batch_size] for first in range(0, count, batch_size)]
         return [(cut[rank::processes], len(cut)) for cut in cuts]
 
-    def fixed_batches(self, samples: Sequence[Sample], batch_size: int) -> Iterator[ClipBatch]:
-        """Every readable training clip once, in the order of the list, as every epoch sees it with fixed views; of
-        several processes, each gets every n-th clip of the list."""
-        return self._in_order(samples, 0, batch_size)
+    def fixed_batches(self, samples: Sequence[Sample], batch_size: int, *, start: int = 0) -> Iterator[ClipBatch]:
+        """Every readable training clip once, in the order of the list, as every epoch sees it with fixed views.
 
-    def test_batches(self, samples: Sequence[Sample], batch_size: int) -> Iterator[ClipBatch]:
+        From batch `start` on, see `train_batches`. Of several processes, each gets every n-th clip of the list, and
+        all get as many batches.
+        """
+        return self._in_order(samples, 0, batch_size, start)
+
+    def test_batches(self, samples: Sequence[Sample], batch_size: int, *, start: int = 0) -> Iterator[ClipBatch]:
         """Every readable clip with all its views, in the order of the list; at most `batch_size` views in a batch, but
-        at least one clip. Of several processes, each gets every n-th clip of the list."""
-        return self._in_order(samples, None, max(1, batch_size // (self.recipe.views * self.recipe.crops)))
+        at least one clip. From batch `start` on, and over several processes, as `fixed_batches`."""
+        return self._in_order(samples, None, max(1, batch_size // (self.recipe.views * self.recipe.crops)), start)
 
     def to_input(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames uint8 of an evaluation batch as the model reads them: float32, normalised, on their own device."""
         return to_input(frames, self.recipe.mean, self.recipe.std)
 
-    def learn(self, unreadable: Mapping[str, str], remarks: Mapping[str, str]) -> None:
-        """Take in what other processes of the trial, or an earlier attempt at it, found out about clips.
+    def findings(self) -> Findings:
+        """What was found out about the clips that were asked for, for `learn`."""
+        unreadable = {clip: reason for clip, reason in self.unreadable.items() if clip in self._requested}
+        return unreadable, dict(self.remarks)
 
-        Raises TrialError as iteration does.
+    def learn(self, unreadable: Mapping[str, str], remarks: Mapping[str, str]) -> None:
+        """Take in what other processes of the trial, or an earlier attempt at it, found out about clips, which counts
+        as if they had been asked for here. Raises TrialError as iteration does.
         """
+        self._requested.update(unreadable)
         self.unreadable.update(unreadable)
         self.remarks.update(remarks)
         self._refuse_too_many()
 
-    def _in_order(self, samples: Sequence[Sample], epoch: int | None, size: int) -> Iterator[ClipBatch]:
+    def _in_order(self, samples: Sequence[Sample], epoch: int | None, size: int, start: int) -> Iterator[ClipBatch]:
         rank, processes = self._shard
         rows = range(rank, len(samples), processes)
-        cuts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        batches = self._batches(samples, epoch, [(cut, len(cut)) for cut in cuts])
-        return (batch for batch in batches if batch.clips)
+        # As many batches as the first process has, which has most: all of them may meet after each.
+        most = len(range(0, len(samples), processes))
+        cuts = [rows[first : first + size] for first in range(0, most, size)]
+        return self._batches(samples, epoch, [(cut, len(cut)) for cut in cuts[start:]])
 
     def _batches(
         self, samples: Sequence[Sample], epoch: int | None, cuts: Sequence[tuple[Sequence[int], int]]

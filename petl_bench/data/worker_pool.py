@@ -6,6 +6,7 @@ import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from petl_bench.data.clip_preparation import ClipRequest, PreparedClip, Recipe, prepare, prepared_bytes
 from petl_bench.data.shared_frames import Place, SharedFrames, Written, write
-from petl_bench.errors import DataError
+from petl_bench.errors import DataError, TrialError
 from petl_bench.processes import clean_context, warnings_held_back
 
 #: Clips that one process prepares before it is replaced, so that what a decoder leaks does not add up.
@@ -28,6 +29,11 @@ _AHEAD_BYTES = 512 * 2**20
 #: A process that is to end is killed after that time. SIGTERM does not reach it: a scheduler that ends a job may send
 #: one to every process, and the clip that dies of it would count as unreadable, in the next attempt as well.
 _DIES_WITHIN_S = 0.01
+
+_NO_PROCESSES = (
+    "the processes that decode clips cannot be started. Often the limit of open files (ulimit -n), of processes "
+    "(ulimit -u) or of memory is too low; run the command again with a higher one, or with --workers 1"
+)
 
 _recipe: Recipe | None = None  # set once in every worker process
 
@@ -130,8 +136,11 @@ class WorkerPool:
 
     def _schedule(self, request: ClipRequest, place: Place | None) -> Any:
         # The first clip starts threads and processes, which inherit this; see `_DIES_WITHIN_S`.
-        with contextlib.nullcontext() if self._pool is not None else warnings_held_back():
-            return self._started().schedule(_work, args=(request, place), timeout=self._timeout_s)
+        try:
+            with contextlib.nullcontext() if self._pool is not None else warnings_held_back():
+                return self._started().schedule(_work, args=(request, place), timeout=self._timeout_s)
+        except (OSError, BrokenProcessPool) as error:
+            raise TrialError(_NO_PROCESSES) from error
 
     def _started(self) -> ProcessPool:
         if self._pool is None:
@@ -155,6 +164,8 @@ class WorkerPool:
             return f"cannot read {path}: gave up after {self._timeout_s:g} s"
         except ProcessExpired as death:
             return f"cannot read {path}: the worker process died (exit status {death.exitcode})"
+        except BrokenProcessPool:
+            raise TrialError(_NO_PROCESSES) from None
         except CancelledError:
             raise RuntimeError("the loader was closed while its batches were being read") from None
         return prepared

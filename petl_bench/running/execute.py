@@ -9,6 +9,7 @@ import os
 import time
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped
@@ -20,9 +21,10 @@ from petl_bench.registry import describe, load_plugin_file
 from petl_bench.running import claims
 from petl_bench.running.folder_identity import refuse_another
 from petl_bench.running.requests import cancellation_of
+from petl_bench.training.unfinished import UNFINISHED
 from petl_bench.trial import Notify, Stop, go_on
 
-CHECKPOINT = "checkpoint.pt"
+_LOST = "another process took the trial over, for this one was suspended for long"
 
 #: What the system says when the store itself is the problem, not the trial.
 _STORE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -33,10 +35,10 @@ def execute(job: Job, store: Path, notify: Notify, stop: Stop = go_on) -> Outcom
     """Make one attempt at the trial, unless it is done or another process works on it.
 
     What goes wrong in the trial is its outcome, not an error. Where `stop` gives a reason, the attempt ends as
-    interrupted with it, within about a step of the trial; the checkpoint stays for the next attempt. A job that was
-    cancelled is not begun, and stops in the same way if it runs. Raises StoreError where the store cannot be written or
-    is not the one that the job was asked for, and lets KeyboardInterrupt and SystemExit pass after the attempt has been
-    closed.
+    interrupted with it, within about a step of the trial, and what it has done stays for the next attempt. A job that
+    was cancelled is not begun, and stops in the same way if it runs. If another process took the trial over, because
+    this one was suspended, it is left to that one. Raises StoreError if the store cannot be written or is not the one
+    that the job was asked for, and lets KeyboardInterrupt and SystemExit pass after the attempt has been closed.
     """
     folder = trial_folder(store, job.trial.key)
     refuse_another(store, job.output_id)
@@ -54,12 +56,16 @@ def execute(job: Job, store: Path, notify: Notify, stop: Stop = go_on) -> Outcom
 
 
 def recorded(job: Job, store: Path) -> Outcome:
-    """The outcome of a trial that has a record; one that is damaged counts as failed, and is left as it is."""
+    """The outcome of a trial that has a record, which needs nothing to go on from any more; one that is damaged counts
+    as failed, and is left as it is."""
     folder = trial_folder(store, job.trial.key)
     try:
         record = read_record(folder)
     except StoreError as error:
         return refused(job, store, f"{error}. {how_to_repeat(folder)}")
+    for name in UNFINISHED:  # also of an attempt that was killed right after its record was written
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
     return Outcome(key=job.trial.key, title=job.trial.title, state="done", metrics=record["metrics"])
 
 
@@ -76,47 +82,56 @@ def reason_of(error: BaseException) -> str:
 
 def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify, stop: Stop) -> Outcome:
     log = folder / LOG
+    for left in folder.glob(".*.tmp"):  # by an attempt that was killed while it wrote a file
+        left.unlink(missing_ok=True)
     try:
         with _logging_to(log, claim.attempt):
-            _run_and_record(job, store, folder, claim.attempt.number, notify, _or_taken(job, store, claim, stop))
+            _run_and_record(job, store, folder, claim, notify, stop)
     except (KeyboardInterrupt, SystemExit):
         with contextlib.suppress(StoreError):  # without its end, the attempt reads as interrupted as well
             claim.end("interrupted", "stopped on request")
         raise
     except TrialStopped as stopped:
-        cancellation = cancellation_of(store, job)
+        lost = claim.lost()
+        cancellation = None if lost else cancellation_of(store, job)
         reason = str(cancellation or reason_of(stopped))
         claim.end("interrupted", reason)
-        return _outcome(job, folder, "cancelled" if cancellation else "interrupted", reason)
+        return _outcome(job, folder, "elsewhere" if lost else "cancelled" if cancellation else "interrupted", reason)
     except Exception as error:
+        if claim.lost():  # and what went wrong may be its new owner's doing
+            claim.end("interrupted", _LOST)
+            return _outcome(job, folder, "elsewhere", _LOST)
         _raise_where_the_store_is_at_fault(error, folder)
         reason = reason_of(error)
         claim.end("failed", reason)
         return _outcome(job, folder, "failed", reason)
     claim.end("done")
-    (folder / CHECKPOINT).unlink(missing_ok=True)
     return recorded(job, store)
 
 
 def _or_taken(job: Job, store: Path, claim: claims.Claim, stop: Stop) -> Stop:
-    """`stop`, and a stop if the trial was taken over or cancelled, which is looked for once in a heartbeat."""
+    """`stop`, a stop if the trial was cancelled, and an end at once if it was taken over, for its files are another
+    process's now. Both are looked for once in a heartbeat, since that costs file accesses."""
     looked_at = time.monotonic()
-    taken = ""
+    cancelled = ""
 
     def reason() -> str:
-        nonlocal looked_at, taken
-        if not taken and time.monotonic() - looked_at >= claims.HEARTBEAT_EVERY_S:
+        nonlocal looked_at, cancelled
+        if not cancelled and time.monotonic() - looked_at >= claims.HEARTBEAT_EVERY_S:
             looked_at = time.monotonic()
-            if claim.lost():
-                taken = "another process took the trial over"
-            else:
-                taken = str(cancellation_of(store, job) or "")
-        return taken or stop()
+            _stop_if_lost(claim)
+            cancelled = str(cancellation_of(store, job) or "")
+        return cancelled or stop()
 
     return reason
 
 
-def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: Notify, stop: Stop) -> None:
+def _stop_if_lost(claim: claims.Claim) -> None:
+    if claim.lost():
+        raise TrialStopped(_LOST)
+
+
+def _run_and_record(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify, stop: Stop) -> None:
     for plugin in job.places.plugins:
         load_plugin_file(plugin)
     refuse_changed_plugins(job.trial)
@@ -125,8 +140,9 @@ def _run_and_record(job: Job, store: Path, folder: Path, attempt: int, notify: N
 
     start_from = job.trial.start_from
     adapter = _adapter_of(trial_folder(store, start_from)) if start_from else None
-    result = run_trial(job.trial, job.places, folder, notify, adapter=adapter, stop=stop)
-    write_record(folder, job.trial, result, attempts=attempt)
+    result = run_trial(job.trial, job.places, folder, notify, adapter=adapter, stop=_or_taken(job, store, claim, stop))
+    mine = partial(_stop_if_lost, claim)
+    write_record(folder, job.trial, result, attempts=claim.attempt.number, before_each=mine)
 
 
 def _adapter_of(source: Path) -> Path:

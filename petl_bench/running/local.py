@@ -18,6 +18,7 @@ from petl_bench.options import hyper
 from petl_bench.registry import BACKBONES, register_launcher
 from petl_bench.running.agenda import LOOK_EVERY_S, Agenda
 from petl_bench.running.execute import execute
+from petl_bench.running.interrupts import Interrupts, StopRequest
 from petl_bench.running.workers import run_in_workers
 from petl_bench.trial import Progress
 
@@ -48,10 +49,11 @@ class LocalLauncher(Launcher):
         workers = choose_workers(jobs) if self.workers is None else min(self.workers, len(jobs))
         cores = max(1, usable_cores() // max(1, workers))
         agenda = Agenda([_with_loaders(job, cores) for job in jobs], store, watch, self.attempts)
-        if workers > 1:
-            run_in_workers(agenda, workers, threads=cores)
-        else:
-            _run_here(agenda)
+        with Interrupts(watch.note).taken_over() as stop:
+            if workers > 1:
+                run_in_workers(agenda, workers, cores, stop)
+            else:
+                _run_here(agenda, stop)
         return agenda.results()
 
 
@@ -78,14 +80,18 @@ def usable_cores() -> int:
     return cores
 
 
-def _run_here(agenda: Agenda) -> None:
+def _run_here(agenda: Agenda, stop: StopRequest) -> None:
     while agenda.pending or agenda.waiting:
         job = agenda.next()
         if job is None:
             time.sleep(LOOK_EVERY_S)
             continue
         agenda.watch.started(job)
-        agenda.settle(job, execute(job, agenda.store, _telling(agenda.watch, job)))
+        with stop.while_trial_tells(_telling(agenda.watch, job)) as notify:
+            outcome = execute(job, agenda.store, notify, stop)
+        agenda.settle(job, outcome)
+        if stop() and (outcome.state == "interrupted" or agenda.pending or agenda.waiting):
+            raise KeyboardInterrupt
 
 
 def _telling(watch: Watcher, job: Job) -> Callable[[Progress], None]:

@@ -18,9 +18,10 @@ from petl_bench.options import hyper
 from petl_bench.records import ADAPTER, LOG, RECORD, trial_folder
 from petl_bench.registry import register_launcher
 from petl_bench.running import claims, requests, slurm_queue
-from petl_bench.running.execute import CHECKPOINT, recorded
+from petl_bench.running.execute import recorded
 from petl_bench.running.folder_identity import refuse_another
 from petl_bench.running.submissions import Submission, read_submissions
+from petl_bench.training.unfinished import UNFINISHED
 
 #: How long a command that only wants to explain waits for the queue.
 _EXPLAIN_WITHIN_S = 3.0
@@ -129,7 +130,8 @@ class _Open:
     tries: int = 0  #: submissions in a row that left nothing
     missed: int = 0  #: looks in a row at which SLURM did not know the task
     seen: int = 0  #: the newest attempt before its submission
-    checkpoint: int = 0  #: when its checkpoint was written before its submission, 0 if there was none
+    #: when the files that it goes on from were written before its submission, 0 for those that were not there
+    kept: tuple[int, ...] = (0,) * len(UNFINISHED)
     shown: bool = False
 
 
@@ -346,13 +348,13 @@ class _Fleet:
         """Remember what there is of a trial before its task works on it."""
         last = claims.newest(trial.folder)
         trial.seen = 0 if last is None else last.number
-        trial.checkpoint = _written_at(trial.folder / CHECKPOINT)
+        trial.kept = _kept(trial.folder)
 
     def _got_on(self, trial: _Open, last: claims.Attempt | None) -> bool:
-        """Whether the lost task left a newer checkpoint."""
+        """Whether the lost task left more to go on from."""
         if last is None or last.number <= trial.seen:
             return False
-        return _written_at(trial.folder / CHECKPOINT) not in (0, trial.checkpoint)
+        return any(now and now != before for now, before in zip(_kept(trial.folder), trial.kept, strict=True))
 
     def _fail(self, key: str, reason: str, state: State = "failed") -> None:
         trial = self._open[key]
@@ -372,6 +374,11 @@ class _Fleet:
         except slurm_queue.NoAnswer as error:
             self._watch.note(f"SLURM does not answer ({error}); waiting for the trials' own files")
             return None
+
+
+def _kept(folder: Path) -> tuple[int, ...]:
+    """When each file that an unfinished trial goes on from was written, see `_written_at`."""
+    return tuple(_written_at(folder / name) for name in UNFINISHED)
 
 
 def _written_at(path: Path) -> int:

@@ -24,8 +24,9 @@ from petl_bench.files import write_atomically
 from petl_bench.launcher import Job, Outcome
 from petl_bench.records import RECORD, trial_folder
 from petl_bench.running import claims, slurm_queue
-from petl_bench.running.execute import CHECKPOINT, execute
+from petl_bench.running.execute import execute
 from petl_bench.running.requests import cancellation_of
+from petl_bench.training.unfinished import UNFINISHED
 from petl_bench.trial import Places, Progress, Trial
 
 #: How often to look whether another process has let go of a trial.
@@ -149,7 +150,7 @@ def _worth_another_start(todo: Sequence[Job], store: Path, before: Mapping[Path,
 
 def _written(todo: Sequence[Job], store: Path) -> dict[Path, int]:
     """The checkpoints and records of these trials, with a stamp that another writing changes."""
-    paths = [trial_folder(store, job.trial.key) / name for job in todo for name in (CHECKPOINT, RECORD)]
+    paths = [trial_folder(store, job.trial.key) / name for job in todo for name in (*UNFINISHED, RECORD)]
     return {path: path.stat().st_mtime_ns for path in paths if path.exists()}
 
 

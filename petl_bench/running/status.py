@@ -20,9 +20,10 @@ from petl_bench.record_judge import how_to_repeat
 from petl_bench.record_scan import Problem, read_all
 from petl_bench.records import RECORD, trial_folder
 from petl_bench.running import claims, requests, scheduler
-from petl_bench.running.execute import CHECKPOINT, LOG
+from petl_bench.running.execute import LOG
 from petl_bench.running.lookup import started
 from petl_bench.running.output import SavedPlan, read_plans
+from petl_bench.training.unfinished import UNFINISHED
 
 TrialState = Literal["done", "running", "queued", "failed", "interrupted", "cancelled", "missing", "damaged"]
 STATES: tuple[TrialState, ...] = get_args(TrialState)
@@ -162,7 +163,7 @@ def _state(folder: Path, last: claims.Attempt, queued: _Queued | None) -> tuple[
     if last.outcome == "failed":
         return "failed", last.reason
     how = last.reason if last.ended_at is not None else "its process is gone"
-    kept = "goes on from its checkpoint" if (folder / CHECKPOINT).exists() else "starts anew"
+    kept = "goes on from its checkpoint" if any((folder / name).exists() for name in UNFINISHED) else "starts anew"
     return "interrupted", f"{how}; the next run {kept}"
 
 

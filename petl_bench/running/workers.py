@@ -15,12 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
 
-from petl_bench.errors import StoreError
+from petl_bench.errors import PetlBenchError, StoreError, UsageError
 from petl_bench.launcher import Job, Outcome
 from petl_bench.processes import interrupts_ignored, watch_parent
 from petl_bench.records import LOG, trial_folder
@@ -28,10 +29,9 @@ from petl_bench.running import claims
 from petl_bench.running.agenda import LOOK_EVERY_S, Agenda
 from petl_bench.running.execute import execute
 from petl_bench.running.folder_identity import refuse_another
+from petl_bench.running.interrupts import STOP_WITHIN_S, STOPPING, StopRequest
 from petl_bench.trial import Progress
 
-#: How long a worker may take to close its trial after it was asked to stop.
-_STOP_WITHIN_S = 30.0
 _PROGRESS_EVERY_S = 0.2
 
 
@@ -49,17 +49,25 @@ class _Worker:
     job: Job | None = None
 
 
-def run_in_workers(agenda: Agenda, count: int, threads: int) -> None:
+def run_in_workers(agenda: Agenda, count: int, threads: int, stop: StopRequest) -> None:
     """Run the agenda in `count` processes with that many torch threads each.
 
-    Raises StoreError or KeyboardInterrupt after every worker has closed its trial.
+    Raises StoreError, UsageError where no worker can be started, or KeyboardInterrupt where `stop` asks for it, after
+    every worker has closed its trial.
     """
     workers: list[_Worker | None] = [None] * count
     try:
-        while agenda.pending or agenda.waiting or any(worker and worker.job for worker in workers):
-            _hand_out(agenda, workers, threads)
-            _take_in(agenda, workers)
-    except (KeyboardInterrupt, StoreError):
+        with stop.while_workers_run():
+            while agenda.pending or agenda.waiting or any(worker and worker.job for worker in workers):
+                if stop():
+                    raise KeyboardInterrupt
+                _hand_out(agenda, workers, threads)
+                _take_in(agenda, workers)
+    except PetlBenchError:
+        agenda.watch.note(STOPPING)
+        _stop(agenda, [worker for worker in workers if worker])
+        raise
+    except KeyboardInterrupt:
         _stop(agenda, [worker for worker in workers if worker])
         raise
     finally:
@@ -146,31 +154,50 @@ def _last_words(log: Path) -> str:
 
 def _start(store: Path, slot: int, threads: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, store, slot, threads), name=f"petl-bench worker {slot}")
-    with interrupts_ignored():
-        process.start()
+    try:
+        here, there = context.Pipe()
+        process = context.Process(target=_work, args=(there, store, slot, threads), name=f"petl-bench worker {slot}")
+        with interrupts_ignored():
+            process.start()
+    except OSError as error:
+        raise UsageError(
+            f"cannot start worker process {slot + 1}: {error.strerror}. Try fewer: --workers 1; or raise the limits of "
+            "open files (ulimit -n) and processes (ulimit -u)"
+        ) from error
     there.close()
     return _Worker(process, here)
 
 
 def _stop(agenda: Agenda, workers: list[_Worker]) -> None:
-    """Ask every busy worker to close its trial, and wait for it; a second interrupt ends them at once."""
-    busy = [worker for worker in workers if worker.job]
-    if not busy:
-        return
-    agenda.watch.note("stopping: running trials are closed, their checkpoints stay; Ctrl-C again stops at once")
+    """Ask every busy worker to stop its trial, and wait for it; an interrupt ends them at once."""
+    busy = {worker.pipe: worker for worker in workers if worker.job}
     try:
-        for worker in busy:
+        for worker in busy.values():
             worker.process.terminate()
-        deadline = time.monotonic() + _STOP_WITHIN_S
-        for worker in busy:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
+        deadline = time.monotonic() + STOP_WITHIN_S
+        while busy and (left := deadline - time.monotonic()) > 0:
+            for pipe in wait(list(busy), timeout=left):
+                if _has_stopped(agenda, busy[pipe]):  # type: ignore[index]
+                    del busy[pipe]  # type: ignore[arg-type]
     finally:
-        for worker in busy:
-            if worker.process.is_alive():
-                worker.process.kill()
-            worker.job = None
+        for worker in busy.values():
+            worker.process.kill()
+
+
+def _has_stopped(agenda: Agenda, worker: _Worker) -> bool:
+    """Take in one message of a worker that was asked to stop; True where it was its last one."""
+    job = worker.job
+    assert job is not None
+    try:
+        message = worker.pipe.recv()
+    except Exception:  # its end, where it had done nothing yet; or an interrupt had cut a message in two
+        return True
+    if isinstance(message, Progress):
+        agenda.watch.progress(job, message)
+        return False
+    if isinstance(message, Outcome):
+        agenda.settle(job, message)
+    return True
 
 
 def _dismiss(workers: list[_Worker]) -> None:
@@ -195,20 +222,23 @@ def _work(pipe: Connection, store: Path, slot: int, threads: int) -> None:
     # Read by torch and its libraries when they are loaded, which is not yet.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     try:
-        signal.signal(signal.SIGTERM, _interrupt)  # until here, with no trial to close, it simply ends the process
-        while True:
+        stop = StopRequest()
+        # Until here, with no trial to close, SIGTERM simply ends the process.
+        signal.signal(signal.SIGTERM, partial(_ask_to_stop, stop))
+        while not stop():
             job = pipe.recv()
             _take_gpu(job.places.device, slot)
-            pipe.send(_run_job(job, store, pipe))
+            pipe.send(_run_job(job, store, pipe, stop))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         return
 
 
-def _run_job(job: Job, store: Path, pipe: Connection) -> Outcome | _StoreFault:
+def _run_job(job: Job, store: Path, pipe: Connection, stop: StopRequest) -> Outcome | _StoreFault:
     try:
         refuse_another(store, job.output_id)  # before a log is made in it
-        with _native_output_to(trial_folder(store, job.trial.key) / LOG):
-            return execute(job, store, _telling(pipe))
+        log = trial_folder(store, job.trial.key) / LOG
+        with _native_output_to(log), stop.while_trial_tells(_telling(pipe)) as notify:
+            return execute(job, store, notify, stop)
     except StoreError as error:
         return _StoreFault(str(error))
 
@@ -249,9 +279,9 @@ def _native_output_to(log: Path) -> Iterator[None]:
             os.close(original)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _ask_to_stop(stop: StopRequest, number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough, and to hurry is for the parent
+    stop.ask()
 
 
 def _take_gpu(device: str, slot: int) -> None:

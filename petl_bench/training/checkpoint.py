@@ -78,8 +78,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The checkpoint, or None where there is none, or one of another format, which is logged. The caller holds the
     trial: what was left by somebody killed while writing is removed. Raises TrialError for a damaged checkpoint, and
     for one that holds a tensor which is not finite."""
-    for part in path.parent.glob(f".{path.name}.*"):
-        part.unlink(missing_ok=True)
+    remove_parts(path)
     if not path.is_file():
         return None
     try:
@@ -92,6 +91,12 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if fault := not_finite(dict(tensors_in(state))):
         raise TrialError(f"checkpoint {path}: {fault}; delete it to start this trial anew")
     return dict(state)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what was left by somebody killed while writing this file; the caller holds the trial."""
+    for part in path.parent.glob(f".{path.name}.*"):
+        part.unlink(missing_ok=True)
 
 
 def save_adapter(path: Path, trial: Trial, state: State, train_classes: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,11 +42,11 @@ def evaluate(
     batch_size: int,
     precision: str,
     device: torch.device,
-    on_batch: Callable[[int], None],
 ) -> Scored:
     """Score every clip of `batches`, see `encode` and `score`."""
     encoded = encode(model, batches, to_input=to_input, batch_size=batch_size, precision=precision, device=device)
-    return score(model, evaluation, encoded, prompts=prompts, precision=precision, device=device, on_batch=on_batch)
+    parts = score(model, evaluation, encoded, prompts=prompts, precision=precision, device=device)
+    return joined(list(parts), len(evaluation.classes))
 
 
 @torch.no_grad()
@@ -58,9 +58,8 @@ def score(
     prompts: Prompts,
     precision: str,
     device: torch.device,
-    on_batch: Callable[[int], None],
-) -> Scored:
-    """Score every encoded clip among the classes of an evaluation.
+) -> Iterator[Scored]:
+    """Score every encoded clip among the classes of an evaluation, batch by batch.
 
     A clip's score is the mean over its views of the softmax of `logit_scale * cosine` (the protocol of X-CLIP
     and ViFi-CLIP); with several templates the cosine is the mean of those with a class's prompts. Of a clip that was
@@ -73,18 +72,16 @@ def score(
         text = class_directions(encoded_classes(model, by_template(tokens)), tokens)
     of_class = f"evaluation {evaluation.name}: the text feature of class"
     _refuse_without_direction(functional.normalize(text, dim=-1), evaluation.classes, of_class)
-    parts: list[Scored] = []
-    done = 0
     for batch in encoded:
+        if not batch.clips:
+            yield Scored([], [], [], np.zeros((0, len(evaluation.classes)), dtype=np.float32))
+            continue
         video = functional.normalize(batch.features.float(), dim=-1)
         _refuse_without_direction(video, batch.clips, f"evaluation {evaluation.name}: the video feature of clip")
         of_views = (model.logit_scale.float() * video @ text.T).softmax(dim=-1)
         scores = of_views.mean(dim=1).cpu().numpy().astype(np.float32)
         _refuse_not_finite(scores, batch.clips, f"evaluation {evaluation.name}: the scores of clip")
-        parts.append(Scored(batch.rows, batch.clips, batch.labels, scores))
-        done += len(batch.clips)
-        on_batch(done)
-    return joined(parts, len(evaluation.classes))
+        yield Scored(batch.rows, batch.clips, batch.labels, scores)
 
 
 _TRY = (

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ from petl_bench.training.text import TextFeatures, class_directions
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import Notify, Progress, Stop, go_on
 
-#: epoch (from 1) -> accuracy in percent on which the best epoch is chosen
-Select = Callable[[int], float]
+#: epoch (from 1) -> accuracy in percent on which the best epoch is chosen. The second argument keeps the training, and
+#: is to be called, in every process, before anything of that evaluation is kept for another attempt.
+Select = Callable[[int, Callable[[], None]], float]
 
 
 @dataclass
@@ -215,12 +217,9 @@ def _end_epoch(run: Fit, epoch: Epoch, learner: _Learner) -> None:
     _refuse_not_finite(run, epoch, learner)
     if run.select is not None and _is_evaluated(run, epoch.number + 1):
         before = run.team.gather(_of_process(run))
-        try:
-            accuracy = row["selection_accuracy"] = run.select(epoch.number + 1)
-        except TrialStopped:
-            # The next attempt starts with this evaluation.
-            _save(run, epoch, learner, before)
-            raise
+        # The next attempt goes on with this evaluation, for which the training must be kept once.
+        keep_training = cache(lambda: _save(run, epoch, learner, before))
+        accuracy = row["selection_accuracy"] = run.select(epoch.number + 1, keep_training)
         if accuracy > run.best_accuracy:  # the first of equal ones stays
             run.best_accuracy = accuracy
             run.best_state = state_of(run.model, run.method)
@@ -349,11 +348,8 @@ def _wish(run: Fit) -> Then:
 
 def _of_process(run: Fit) -> dict[str, Any]:
     """The part of the state that is each process's own."""
-    return {
-        "random": random_state(run.device),
-        "unreadable": dict(run.loader.unreadable),
-        "remarks": dict(run.loader.remarks),
-    }
+    unreadable, remarks = run.loader.findings()
+    return {"random": random_state(run.device), "unreadable": unreadable, "remarks": remarks}
 
 
 def _save(run: Fit, epoch: Epoch, learner: _Learner, processes: list[dict[str, Any]]) -> None:

@@ -22,7 +22,7 @@ from petl_bench.data.loading import ClipLoader
 from petl_bench.data.manifest import Manifest
 from petl_bench.dataset import Dataset, Sample
 from petl_bench.environment import computing_versions, describe_machine
-from petl_bench.errors import DataError, TrialError, TrialStopped
+from petl_bench.errors import DataError, TrialError
 from petl_bench.method import Method
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
@@ -30,7 +30,7 @@ from petl_bench.models.sites import untouched
 from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.reservations import is_demonstration, is_untuned
 from petl_bench.setting import Setting, Task
-from petl_bench.training.checkpoint import load_adapter
+from petl_bench.training.checkpoint import Pace, load_adapter
 from petl_bench.training.compilation import compile_video
 from petl_bench.training.distributed import Seat, Team
 from petl_bench.training.seeding import seed_everything
@@ -56,12 +56,14 @@ class Job:
     model: DualEncoder
     backbone_params: int
     manifest: Manifest
+    cache: Path  #: of the places
     task: Task
     loader: ClipLoader
     notes: list[str]
     encoded: Remembered
     descriptions: Descriptions | None  #: those that the method's loss reads
     stop: Stop = go_on
+    pace: Pace = field(default_factory=lambda: Pace(30.0))  #: of everything that is kept for another attempt
     team: Team = field(default_factory=Team)  #: the processes that share the trial, once they have met
 
     @classmethod
@@ -118,6 +120,7 @@ class Job:
             model=model,
             backbone_params=backbone_params,
             manifest=manifest,
+            cache=places.cache,
             task=task,
             loader=_loader(trial, places, options, dataset, manifest, task, seat, pin=device.type == "cuda"),
             notes=notes,
@@ -125,11 +128,6 @@ class Job:
             descriptions=descriptions,
             stop=stop,
         )
-
-    def stop_if_asked(self) -> None:
-        """Raise TrialStopped where the trial is to stop."""
-        if reason := self.stop():
-            raise TrialStopped(reason)
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:
         return [sample for sample in samples if sample.clip in self.manifest.found]
@@ -139,6 +137,24 @@ class Job:
 
     def unreadable(self, clips: Sequence[str]) -> dict[str, str]:
         return {clip: self.loader.unreadable[clip] for clip in clips if clip in self.loader.unreadable}
+
+    def refuse_changed_clips(self) -> None:
+        """Raise DataError, naming the first one, where clips hold something else now than when the trial began.
+
+        What they hold is what the manifest knows of it. A clip that is gone is none of them: it was read, or counts as
+        unreadable.
+        """
+        clips = _clips(self.task)
+        if is_current(self.manifest, clips):
+            return
+        before, now = self.manifest.found, new_manifest(self.dataset, self.manifest.root, self.cache).found
+        both = sorted(clips & before.keys() & now.keys())
+        changed = [clip for clip in both if now[clip].fingerprint != before[clip].fingerprint]
+        if changed:
+            raise DataError(
+                f"{len(changed)} clips of {self.trial.dataset} were changed while this trial read them; the first: "
+                f"{now[changed[0]].path}. Nothing is recorded; run the command again to plan with the files as they are"
+            )
 
     def train_coverage(self) -> dict[str, int]:
         expected = len(self.task.train)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections import defaultdict
@@ -28,11 +27,13 @@ from petl_bench.registry import load_plugin_file
 from petl_bench.setting import Evaluation
 from petl_bench.training.checkpoint import Pace, save_adapter
 from petl_bench.training.distributed import Seat, seat_of, team_of
-from petl_bench.training.evaluate import Scored, evaluation_result, joined, score, top_k_accuracy
+from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
 from petl_bench.training.fit import Fit, fit
 from petl_bench.training.job import Job
+from petl_bench.training.kept import Kept, Listed, Part, nothing, state_sha256
 from petl_bench.training.state import state_of
 from petl_bench.training.text import class_tokens, description_features
+from petl_bench.training.unfinished import CHECKPOINT, ENCODED, EVALUATED
 from petl_bench.training.video import encode
 from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, TrialResult, go_on
 
@@ -49,11 +50,11 @@ def run_trial(
 ) -> TrialResult:
     """Train and evaluate one trial; `folder` holds its checkpoint and adapter.
 
-    `stop` is asked after every training step and every evaluation batch. Where it gives a reason, TrialStopped is
-    raised with it, in training after a checkpoint was written. The next call with the same trial and folder goes on
-    from the newest checkpoint, and gives bit for bit the numbers of a trial that was never stopped (with
-    `training.compile`, up to rounding). Evaluations are not kept half-way. There is a checkpoint every
-    `checkpoint_seconds` seconds as well, later where writing it takes long.
+    `stop` is asked after every training step, and after every batch of clips that is evaluated, or encoded before
+    training. Where it gives a reason, TrialStopped is raised with it, after what was done was written to the folder
+    (see `petl_bench.training.unfinished`). The next call with the same trial and folder goes on from there, and gives
+    bit for bit the numbers of a trial that was never stopped (with `training.compile`, up to rounding). The same is
+    written every `checkpoint_seconds` seconds as well, later where writing takes long.
 
     `adapter` is the file of the trial that this one starts from (`trial.start_from`); such a trial only evaluates.
 
@@ -72,11 +73,13 @@ def run_trial(
     member = partial(join_trial, trial, places, folder, adapter=adapter)
     with _threads(trial, seat):
         job = Job.prepare(trial, places, folder, notify, adapter=adapter, seat=seat, stop=stop)
+        job.pace = Pace(checkpoint_seconds)
         durations = {"prepare": time.monotonic() - started}
         with job.loader, _memory_told(job), _team(job, seat, member):
-            history, earlier_s = _train(job, durations, checkpoint_seconds)
-            evaluations = _evaluate_all(job, durations)
-        durations["total"] = earlier_s + time.monotonic() - started
+            history, trained_s = _train(job, durations)
+            evaluations, evaluated_s = _evaluate_all(job, durations)
+        job.refuse_changed_clips()
+        durations["total"] = trained_s + evaluated_s + time.monotonic() - started
         return _result(job, history, evaluations, durations)
 
 
@@ -87,7 +90,6 @@ def join_trial(
     *,
     adapter: Path | None = None,
     seat: Seat | None = None,
-    stop: Stop = go_on,
 ) -> None:
     """What every process of a shared trial but the first one does, while that one is in `run_trial`.
 
@@ -98,17 +100,16 @@ def join_trial(
     other in the same processes. The others need not see the folder of the first one, but they need the data and the
     weights, and the adapter file where a trial starts from one.
 
-    Where the first process is asked to stop while it trains, TrialStopped is raised in all of them, after the same
-    step. In an evaluation every process goes by its own `stop`.
+    Where the first process is asked to stop, TrialStopped is raised in all of them, after the same step or batch.
     """
     for plugin in places.plugins:
         load_plugin_file(plugin)
     refuse_changed_plugins(trial)
     seat = seat or seat_of(int(trial.training["processes"]))
     with _threads(trial, seat):
-        job = Job.prepare(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat, stop=stop)
+        job = Job.prepare(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat)
         with job.loader, _memory_told(job), _team(job, seat, None):
-            _train(job, {}, math.inf)
+            _train(job, {})
             _evaluate_all(job, {})
 
 
@@ -175,7 +176,7 @@ def _memory_told(job: Job) -> Iterator[None]:
         ) from error
 
 
-def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> tuple[list[dict[str, float]], float]:
+def _train(job: Job, durations: dict[str, float]) -> tuple[list[dict[str, float]], float]:
     """Train, and leave the adapter in the folder; does nothing where nothing is trainable.
 
     Returns the history, and the seconds that earlier attempts spent on it.
@@ -202,10 +203,10 @@ def _train(job: Job, durations: dict[str, float], checkpoint_seconds: float) -> 
         tokens=class_tokens(job.model, job.task.train_classes, job.dataset.prompts, job.device),
         descriptions=_descriptions(job),
         device=job.device,
-        checkpoint=job.folder / "checkpoint.pt",
+        checkpoint=job.folder / CHECKPOINT,
         notify=job.notify,
         select=_selection(job, held_out),
-        pace=Pace(checkpoint_seconds),
+        pace=job.pace,
         stop=job.stop,
         team=job.team,
     )
@@ -252,27 +253,45 @@ def _feature_batches(
 
 def _fixed_features(job: Job, found: Sequence[Sample]) -> dict[int, torch.Tensor]:
     """Features [D] of the training clips that could be read, by their rows; the same in every process."""
-    own: dict[int, torch.Tensor] = {}
-    count, size = job.team.seat.count, job.options.eval_batch_size
-    batches = (replace(batch, frames=batch.frames.unsqueeze(1)) for batch in job.loader.fixed_batches(found, size))
-    for batch in encode(
-        job.model,
-        batches,
-        to_input=lambda frames: frames,
-        batch_size=size,
-        precision=job.options.precision,
-        device=job.device,
-    ):
-        own.update(zip(batch.rows, batch.features[:, 0].cpu(), strict=True))
-        job.notify(Progress(stage="loading", step=min(len(own) * count, len(found)), steps=len(found)))
-        job.stop_if_asked()
+    size = job.options.eval_batch_size
+
+    def batches(start: int) -> Iterator[Part]:
+        read = job.loader.fixed_batches(found, size, start=start)
+        for batch in encode(
+            job.model,
+            (replace(batch, frames=batch.frames.unsqueeze(1)) for batch in read),
+            to_input=lambda frames: frames,
+            batch_size=size,
+            precision=job.options.precision,
+            device=job.device,
+        ):
+            yield Part(1, batch.rows, batch.features[:, 0].cpu() if batch.rows else batch.features)
+
+    name = "training clips"
+    kept = Kept(
+        path=job.folder / ENCODED,
+        trial=job.trial.key,
+        purpose="features",
+        lists={name: Listed(found, job.model.config.embed_dim)},
+        loader=job.loader,
+        pace=job.pace,
+        state=lambda: "",  # the video tower is left alone, whatever trains
+        stop=job.stop,
+        team=job.team,
+        keep_whole=True,  # every attempt needs them
+    )
+    whole = kept.go_through(name, batches, _telling(job, "loading", found))
     _share_findings(job)
-    return job.team.share({row: one for part in job.team.gather(own) for row, one in part.items()})
+    return job.team.share(dict(zip(whole.rows, whole.values, strict=True)))
+
+
+def _telling(job: Job, stage: str, found: Sequence[Sample]) -> Callable[[int], None]:
+    return lambda done: job.notify(Progress(stage=stage, step=min(done, len(found)), steps=len(found)))
 
 
 def _share_findings(job: Job) -> None:
     """Tell every process which clips could not be read, and what was odd about others, in any of them."""
-    findings = job.team.gather((job.loader.unreadable, job.loader.remarks))
+    findings = job.team.gather(job.loader.findings())
     unreadable = {clip: reason for of_process, _ in findings for clip, reason in of_process.items()}
     remarks = {clip: remark for _, of_process in findings for clip, remark in of_process.items()}
     job.loader.learn(*job.team.share((unreadable, remarks)))
@@ -306,8 +325,9 @@ def _selection(job: Job, held_out: Sequence[Sample]) -> Any:
     if job.options.select == "val":
         evaluation = Evaluation("validation", job.task.train_classes, tuple(held_out))
 
-    def accuracy(epoch: int) -> float:
-        scored = _score(job, evaluation)
+    def accuracy(epoch: int, keep_training: Callable[[], None]) -> float:
+        kept = _kept_scores(job, f"selection of epoch {epoch}", [evaluation], keep_training)
+        scored = _score(job, evaluation, kept)
         job.model.train()
         return job.team.share(top_k_accuracy(scored.labels, scored.scores, 1) if job.team.first else 0.0)
 
@@ -327,16 +347,20 @@ def _descriptions(job: Job) -> dict[str, torch.Tensor]:
     return description_features(job.model, found.sentences, job.task.train_classes, job.device)
 
 
-def _evaluate_all(job: Job, durations: dict[str, float]) -> dict[str, EvaluationResult]:
-    """Score every evaluation; the results are in the first process alone."""
+def _evaluate_all(job: Job, durations: dict[str, float]) -> tuple[dict[str, EvaluationResult], float]:
+    """Score every evaluation; the results are in the first process alone.
+
+    Returns them, and the seconds that earlier attempts spent on it.
+    """
     started = time.monotonic()
+    kept = _kept_scores(job, "evaluation", job.task.evaluations)
     results = {}
     for evaluation in job.task.evaluations:
-        scored = _score(job, evaluation)
+        scored = _score(job, evaluation, kept)
         if not job.team.first:
             continue
         missing = job.missing(evaluation.samples)
-        unreadable = job.unreadable([sample.clip for sample in evaluation.samples])
+        unreadable = _not_scored(job, evaluation, scored)
         if not scored.clips:
             raise DataError(
                 f"evaluation {evaluation.name!r} of {job.trial.dataset}: none of its {len(evaluation.samples)} clips "
@@ -344,36 +368,62 @@ def _evaluate_all(job: Job, durations: dict[str, float]) -> dict[str, Evaluation
             )
         groups = job.groups(scored.clips)
         results[evaluation.name] = evaluation_result(evaluation, scored, groups, missing, unreadable)
-    durations["evaluate"] = time.monotonic() - started
-    return results
+    durations["evaluate"] = kept.earlier_s + time.monotonic() - started
+    return results, kept.earlier_s
 
 
-def _score(job: Job, evaluation: Evaluation) -> Scored:
+def _kept_scores(
+    job: Job, purpose: str, evaluations: Sequence[Evaluation], before: Callable[[], None] = nothing
+) -> Kept:
+    """Where scores of evaluations are kept, of the model as it is now."""
+    return Kept(
+        path=job.folder / EVALUATED,
+        trial=job.trial.key,
+        purpose=purpose,
+        lists={each.name: Listed(job.found(each.samples), len(each.classes), each.classes) for each in evaluations},
+        loader=job.loader,
+        pace=job.pace,
+        state=cache(lambda: state_sha256(state_of(job.model, job.method))),
+        stop=job.stop,
+        team=job.team,
+        before=before,
+    )
+
+
+def _score(job: Job, evaluation: Evaluation, kept: Kept) -> Scored:
     """The scores of one evaluation, put together from all processes; in the others than the first one, nothing."""
     found = job.found(evaluation.samples)
-    count = job.team.seat.count
-
-    def on_batch(done: int) -> None:
-        job.notify(Progress(stage="evaluating", step=min(done * count, len(found)), steps=len(found)))
-        job.stop_if_asked()
-
     size, precision = job.options.eval_batch_size, job.options.precision
-    encoded = encode(
-        job.model,
-        job.loader.test_batches(found, size),
-        to_input=job.loader.to_input,
-        batch_size=size,
-        precision=precision,
-        device=job.device,
-    )
-    mine = score(
-        job.model,
-        evaluation,
-        job.encoded.of(evaluation.samples, encoded),
-        prompts=job.dataset.prompts,
-        precision=precision,
-        device=job.device,
-        on_batch=on_batch,
-    )
+
+    def batches(start: int) -> Iterator[Part]:
+        encoded = encode(
+            job.model,
+            job.loader.test_batches(found, size, start=start),
+            to_input=job.loader.to_input,
+            batch_size=size,
+            precision=precision,
+            device=job.device,
+        )
+        for batch in score(
+            job.model,
+            evaluation,
+            job.encoded.of(evaluation.samples, encoded, start),
+            prompts=job.dataset.prompts,
+            precision=precision,
+            device=job.device,
+        ):
+            yield Part(1, batch.rows, torch.from_numpy(batch.scores))
+
+    whole = kept.go_through(evaluation.name, batches, _telling(job, "evaluating", found))
     _share_findings(job)
-    return joined(job.team.gather(mine), len(evaluation.classes))
+    clips = [found[row] for row in whole.rows]
+    scores = whole.values.reshape(len(clips), len(evaluation.classes)).numpy()
+    return Scored(whole.rows, [each.clip for each in clips], [each.label for each in clips], scores)
+
+
+def _not_scored(job: Job, evaluation: Evaluation, scored: Scored) -> dict[str, str]:
+    """The clips of an evaluation that could not be read in it. One that was scored is not among them, though it may
+    have become unreadable since."""
+    done = set(scored.rows)
+    left = [sample.clip for row, sample in enumerate(job.found(evaluation.samples)) if row not in done]
+    return job.unreadable(left)

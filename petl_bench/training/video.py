@@ -39,9 +39,12 @@ def encode(
     """The features of every view [B, V, T, 3, H, W]; `to_input` makes the model's input of frames on their device.
 
     Views go through the model `batch_size` at a time, and of a clip only its features stay: the device's memory does
-    not grow with the number of views.
+    not grow with the number of views. A batch of no clips stays one.
     """
     for batch in batches:
+        if not batch.clips:
+            yield EncodedBatch([], [], [], torch.empty(0))
+            continue
         features = []
         for part in batch.frames.flatten(0, 1).split(batch_size):
             frames = to_input(part.to(device, non_blocking=True))
@@ -61,15 +64,17 @@ class Remembered:
     keep: bool  #: whether lists come again, and the video tower is left alone
     lists: dict[Hashable, list[EncodedBatch]] = field(default_factory=dict)
 
-    def of(self, name: Hashable, encoded: Iterable[EncodedBatch]) -> Iterator[EncodedBatch]:
-        """The batches of the list `name`: as they are remembered, else from `encoded`, which is lazy."""
+    def of(self, name: Hashable, encoded: Iterable[EncodedBatch], start: int) -> Iterator[EncodedBatch]:
+        """The batches of the list `name` from the batch `start` on: as they are remembered, else those of `encoded`,
+        which is lazy and begins there."""
         if name in self.lists:
-            yield from self.lists[name]
+            yield from self.lists[name][start:]
             return
+        whole = self.keep and start == 0
         kept: list[EncodedBatch] = []
         for batch in encoded:
-            if self.keep:
+            if whole:
                 kept.append(batch)
             yield batch
-        if self.keep:
+        if whole:
             self.lists[name] = kept

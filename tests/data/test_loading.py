@@ -193,7 +193,7 @@ def test_a_batch_without_a_readable_clip_comes_empty(videos: Videos) -> None:
         ([], 3),
         ([], 1),
     ]
-    assert list(loader.test_batches(samples, 3)) == []
+    assert [batch.clips for batch in loader.test_batches(samples, 3)] == [[], [], []]
 
 
 def test_clips_known_to_be_bad_are_never_opened_and_count_where_they_are_asked_for(videos: Videos) -> None:
@@ -365,7 +365,8 @@ def test_a_dead_and_a_hung_worker_cost_one_clip_each(
     expected = ClipLoader(paths, RECIPE).test_batches([s for s in samples if s.clip[5] not in "12"], 1)
     recipe = replace(RECIPE, read=hostile_reader.read)
     with ClipLoader(paths, recipe, workers=2, timeout_s=3.0, bad_clips_allowed=0.5) as loader:
-        assert equal(list(loader.test_batches(samples, 1)), list(expected))
+        read = [batch for batch in loader.test_batches(samples, 1) if batch.clips]
+        assert equal(read, list(expected))
         assert set(loader.unreadable) == {"clip 1.mp4", "clip 2.mp4"}
         assert "worker process died" in loader.unreadable["clip 1.mp4"]
         assert "gave up after 3 s" in loader.unreadable["clip 2.mp4"]

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ def test_an_interrupt_closes_the_trial_and_the_next_run_goes_on(toy: Any, worker
     assert stopped.returncode == 130, stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert "Go on with: petl-bench run" in stopped.stderr
+    assert "running trials finish their present step and keep what they have done" in stopped.stderr
     assert toy.executions() == []
     assert any(toy.runs.glob("trials/*/checkpoint.pt"))
     status = json.loads(toy.command("status", "--runs", str(toy.runs), "--json").stdout)
@@ -157,6 +159,30 @@ def test_an_interrupt_closes_the_trial_and_the_next_run_goes_on(toy: Any, worker
     assert again.returncode == 0, again.stderr
     assert len(toy.records()) == len(toy.executions()) == 2
     assert not any(toy.runs.glob("trials/*/checkpoint.pt"))
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_step_under_way_is_waited_for_until_a_second_interrupt(toy: Any, workers: str, again: bool) -> None:
+    arguments = ("--methods", "waiting", "--seeds", "0,1", "--workers", workers, "--set", "waiting.steps=20")
+    process = toy.start_run(*arguments, "--set", "waiting.mishap=long step")
+    toy.wait_until(lambda: any(toy.runs.glob("trials/*/in a long step")))
+    (folder,) = (path.parent for path in toy.runs.glob("trials/*/in a long step"))
+    for _ in range(2):  # as from a terminal, and from a program that passes it on
+        os.kill(process.pid, signal.SIGINT)
+    while "running trials finish their present step" not in process.stderr.readline():
+        assert process.poll() is None
+    if again:
+        time.sleep(0.6)
+        os.kill(process.pid, signal.SIGINT)
+    else:
+        (folder / "end of the step").touch()
+    stopped = toy.finish(process)
+    assert stopped.returncode == 130 and "Traceback" not in stopped.stderr
+    assert json.loads((folder / "checkpoint.pt").read_text()) == (10 if again else 11)
+    status = json.loads(toy.command("status", "--runs", str(toy.runs), "--json").stdout)
+    (trial,) = [trial for trial in status["trials"] if trial["key"] == folder.name]
+    assert trial["state"] == "interrupted" and "goes on from its checkpoint" in trial["detail"]
 
 
 def test_force_moves_the_old_records_aside(toy: Any) -> None:

@@ -16,6 +16,7 @@ from petl_bench.running.agenda import Agenda
 from petl_bench.running.execute import execute
 from petl_bench.running.output import prepare_output
 from petl_bench.running.plan import plan
+from petl_bench.trial import Progress
 from tests.running.test_plan import spec_of
 
 
@@ -143,3 +144,31 @@ def test_a_run_whose_folder_is_moved_away_makes_nothing_anew_and_goes_on_when_it
     again = toy.run(*arguments)
     assert again.returncode == 0, again.stderr
     assert len(toy.records()) == len(toy.executions()) == 3
+
+
+@pytest.mark.parametrize("looked_at_every_s", [0.001, 10.0], ids=["seen in a step", "seen at the record"])
+def test_a_trial_that_was_taken_over_is_left_to_its_new_owner(
+    toy_here: Any, looked_at_every_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = plan(spec_of(toy_here, set=("waiting.steps=3",))).jobs
+    folder = trial_folder(toy_here.runs, job.trial.key)
+    monkeypatch.setattr(claims, "HEARTBEAT_EVERY_S", looked_at_every_s)
+    taker: list[claims.Claim] = []
+
+    def take_over(progress: Progress) -> None:
+        """As another process does that sees nothing of this one for long."""
+        if progress.step == 2:
+            with monkeypatch.context() as patch:
+                patch.setattr(claims.Attempt, "alive", lambda attempt, now=None: False)
+                claim = claims.take(folder, job.trial.title)
+            assert claim is not None
+            taker.append(claim)
+
+    outcome = execute(job, toy_here.runs, take_over)
+    assert outcome.state == "elsewhere"
+    assert outcome.reason == "another process took the trial over, for this one was suspended for long"
+    assert not list(folder.glob("predictions-*")) and not (folder / "record.json").exists()
+    first, second = claims.attempts(folder)
+    assert (first.outcome, first.reason) == ("interrupted", outcome.reason) and second.ended_at is None
+    taker[0].end("interrupted")
+    assert execute(job, toy_here.runs, lambda progress: None).state == "done"

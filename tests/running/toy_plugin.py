@@ -87,7 +87,7 @@ class ToyNet(pb.Backbone):
 
 
 class Waiting(pb.Method):
-    """Waits for some steps; `mishap` is what happens in the middle: fail, die once, die, stop once, fill."""
+    """Waits for some steps; `mishap` is what happens in the middle: fail, die once, die, stop once, long step, fill."""
 
     steps: int = pb.hyper(2, "steps of 20 ms", minimum=1)
     mishap: str = pb.hyper("", "what goes wrong")
@@ -133,13 +133,15 @@ def run_trial(trial, places, folder, notify, adapter=None, stop=lambda: ""):
     _say(f"start {trial.method} {trial.seed} {first}")
     print(f"hello from {trial.title}")
     for step in range(first, steps):
-        notify(Progress(stage="training", epoch=step + 1, epochs=steps, loss=1 / (step + 1), accuracy=50.0))
         time.sleep(0.02)
         if step == steps // 2:
             _go_wrong(mishap, folder, trial)
         temporary = folder / f".checkpoint.{os.getpid()}"
         temporary.write_text(json.dumps(step + 1))
         temporary.replace(checkpoint)
+        notify(
+            Progress(stage="training", epoch=step + 1, epochs=steps, step=step + 1, steps=steps, loss=1 / (step + 1))
+        )
         if stop():
             raise TrialStopped(stop())
     _say(f"end {trial.method} {trial.seed}")
@@ -181,6 +183,10 @@ def _go_wrong(mishap, folder, trial):
     if mishap == "die" or (mishap == "die once" and not (folder / "died").exists()):
         (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if mishap == "long step":
+        (folder / "in a long step").touch()
+        while not (folder / "end of the step").exists():
+            time.sleep(0.02)
     if mishap == "fill":
         (folder / "big").write_bytes(b"\0" * 2**24)
 
