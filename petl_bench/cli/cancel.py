@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench import texts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -28,7 +30,7 @@ def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
     from petl_bench.running.cancelling import cancel
     from petl_bench.running.lookup import find_trial, titles
 
-    known = titles(runs)
+    known = {key: texts.name(title) for key, title in titles(runs).items()}
     wanted = {find_trial(known, trial, runs) for trial in trials} if trials else set(known)
     done = cancel(runs, known, wanted, whole_tasks or not trials)
     for line in _lines(done.tasks):
@@ -43,9 +45,8 @@ def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
             "stop it with Ctrl-C where its command runs"
         )
     if not done.tasks:
-        click.echo(
-            f"nothing was cancelled: no scheduler that answers knows a job of {'these trials' if trials else runs}"
-        )
+        of = "these trials" if trials else texts.clean(str(runs))
+        click.echo(f"nothing was cancelled: no scheduler that answers knows a job of {of}")
 
 
 def _lines(tasks: Iterable[Task]) -> list[str]:
