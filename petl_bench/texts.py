@@ -50,6 +50,11 @@ def is_shown(text: str) -> bool:
     return _UNSAFE.search(text) is None
 
 
+def has_controls(text: str) -> bool:
+    """Whether a text has controls in it, such as a line end, an escape or NUL."""
+    return _CONTROL.search(text) is not None
+
+
 def lines(text: str) -> str:
     """Text of several lines for a terminal: line ends and tabs stay, sequences go, the rest is as in `clean`."""
     text = _SEQUENCE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -47,6 +47,8 @@ def _words(error: Exception) -> str:
         return f"a name or a text cannot be written here: {error}"
     if isinstance(error, ValueError):
         return "a name has a NUL character in it, which no file can" if "null byte" in str(error) else ""
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        return "a path begins with ~ and a name that is no user of this machine"
     if not isinstance(error, OSError):
         return ""
     if error.errno in (errno.EMFILE, errno.ENFILE):
