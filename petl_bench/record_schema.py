@@ -54,6 +54,7 @@ _PLAIN = frozenset((str, int, float, bool))
 _LARGEST_COUNT, _LARGEST = 2**53, 1e300
 _FILE_NAME = re.compile(r"[^/\\\0.][^/\\\0]*")
 _EVALUATION = re.compile(r"[^/\\\0]{1,100}")
+_MARK = re.compile(r"[\w:.+-]{1,100}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _JSON_NAMES = {int: "a whole number", str: "a text", dict: "a mapping", list: "a list"}
 
@@ -147,9 +148,10 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _texts_fault(values: Mapping[str, Any]) -> str | None:
-    for field in ("marks", "notes"):
-        if any(type(each) is not str for each in values[field]):
-            return f"damaged: {field} are {_shown(values[field])}, expected texts"
+    if any(type(each) is not str for each in values["notes"]):
+        return f"damaged: notes are {_shown(values['notes'])}, expected texts"
+    if any(type(each) is not str or not _MARK.fullmatch(each) for each in values["marks"]):
+        return f"damaged: marks are {_shown(values['marks'])}, expected words"
     if not _PLAIN.issuperset(map(type, values["environment"].values())):
         return f"damaged: environment is {_shown(values['environment'])}, expected texts and numbers"
     return None

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import math
 import os
 import stat
+import sys
 import types
 import typing
 from collections.abc import Collection, Mapping, Sequence
@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.texts import clean
-
-_log = logging.getLogger(__name__)
 
 #: Most bytes of a file, by what it holds.
 SMALL, LARGE = 1 << 20, 1 << 26
@@ -37,7 +35,7 @@ class UnusableError(ValueError):
 @functools.cache
 def tell_unusable(path: Path, reason: str) -> None:
     """Name a file that is left out, and why, once in a process; what reads it goes on without it."""
-    _log.warning("not used: %s", clean(f"{path}: {reason}"))
+    print(f"not used: {clean(f'{path}: {reason}')}", file=sys.stderr, flush=True)
 
 
 def read_bytes(path: Path | str, limit: int) -> bytes:
