@@ -17,6 +17,7 @@ _CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
 _UNSEEN = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 _UNSEEN += "\ud800-\udfff"
 _CONTROL = re.compile(f"[{_CONTROLS}]+")
+_CONTROL_CODE = re.compile("[\x00-\x1f\x7f-\x9f]")
 _UNSEEN_ONE = re.compile(f"[{_UNSEEN}]")
 _UNSAFE = re.compile(f"[{_CONTROLS}{_UNSEEN}]")
 _UNSAFE_IN_LINES = re.compile(f"(?![\n\t])[{_CONTROLS}{_UNSEEN}]")
@@ -52,7 +53,7 @@ def is_shown(text: str) -> bool:
 
 def has_controls(text: str) -> bool:
     """Whether a text has controls in it, such as a line end, an escape or NUL."""
-    return _CONTROL.search(text) is not None
+    return _CONTROL_CODE.search(text) is not None
 
 
 def lines(text: str) -> str:
