@@ -108,7 +108,7 @@ class Fingerprints:
                 return {path: entry for path, entry in files.items() if len(entry) == 3}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             _log.warning("%s: not usable (%s); clips are fingerprinted again", self._file, error)
         return {}
 

@@ -101,7 +101,7 @@ class ScanResults:
                 values = json.loads(line) if line else None
                 if values is not None:
                     results[values["path"]] = ScanResult(**{**values, "remarks": tuple(values["remarks"])})
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         return results
 
@@ -112,7 +112,7 @@ class ScanResults:
             head: Any = json.loads(text.partition("\n")[0])
         except FileNotFoundError:
             return ""
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             _log.warning("%s: not usable (%s); no clip counts as scanned", self.file, error)
             return ""
         return text if head == self._head else ""
