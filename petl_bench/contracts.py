@@ -48,7 +48,7 @@ class Returns:
     fits: Callable[[Any], bool]
 
 
-def instance_of(kind: type, words: str) -> Returns:
+def instance_of(kind: Any, words: str) -> Returns:
     """One value of a class."""
     return Returns(words, lambda value: isinstance(value, kind))
 

@@ -128,7 +128,7 @@ class Dataset(Options):
         super().__init_subclass__(**kwargs)
         check_returns(
             cls,
-            root=instance_of(Path, "a pathlib.Path, the folder with its files"),
+            root=instance_of(Path | None, "a pathlib.Path, the folder with its files, or None if it has none"),
             annotations=instance_of(Annotations, "pb.Annotations"),
         )
 

@@ -157,11 +157,7 @@ TABLES = Registry(
         "petl_bench.table:TableSource", {"build": "build(self, evidence), which returns a petl_bench.table.Table"}
     ),
 )
-LAUNCHERS = Registry(
-    "launcher",
-    "launchers",
-    Contract("petl_bench.launcher:Launcher", {"run": "run(self, jobs, store, watch), a list with one Outcome per job"}),
-)
+LAUNCHERS = Registry("launcher", "launchers", Contract("petl_bench.launcher:Launcher"))
 
 KINDS = {registry.plural: registry for registry in (METHODS, SETTINGS, DATASETS, BACKBONES, TABLES, LAUNCHERS)}
 

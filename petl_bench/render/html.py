@@ -20,4 +20,5 @@ def render(table: Table) -> str:
     )
     environment.filters["clean"] = clean
     template = environment.get_template("table.html.jinja")
-    return template.render(table=for_people(table), number=number, symbols=symbols, signs=signs, notes=notes(table))
+    shown = for_people(table)
+    return template.render(table=shown, number=number, symbols=symbols, signs=signs, notes=notes(shown))

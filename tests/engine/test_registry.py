@@ -164,7 +164,6 @@ def incomplete(tmp_path: Path) -> None:
         ("backbones", "no_config", "must define config = pb.ViCLIPConfig"),
         ("settings", "no_cases", r"must define cases\(.*and task\(.*and summarise\("),
         ("tables", "no_build", r"must define build\(self, evidence\)"),
-        ("launchers", "no_run", r"must define run\(self, jobs"),
         ("methods", "no_method", "must be a class that derives from petl_bench.method.Method"),
     ],
 )
@@ -189,6 +188,7 @@ def test_an_incomplete_plugin_says_what_its_author_must_write(kind: str, name: s
         ("settings", "wrong", ("task", None, None), "returned NoneType; it must return pb.Task"),
         ("settings", "wrong", ("summarise", {}), "must return the metrics by name, finite"),
         ("tables", "wrong", ("build", None), "must return petl_bench.table.Table"),
+        ("launchers", "no_run", ("run", (), Path(), None), r"NoRun must define run\(self, jobs, store, watch\)"),
         ("launchers", "wrong", ("run", (), Path(), None), "must return a list with one petl_bench.launcher.Outcome"),
     ],
 )

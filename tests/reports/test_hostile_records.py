@@ -131,7 +131,7 @@ def test_a_thousand_classes_and_clips_of_five_thousand_letters(tmp_path: Path) -
         write_record(folder, trial, result)
     report = ("report", "--runs", str(tmp_path / "runs"))
     for output_format in ("terminal", "markdown", "latex", "html"):
-        assert "d" * 300 not in run(*report, "--table", "base2novel", "--format", output_format)
+        assert "d" * 2_001 not in run(*report, "--table", "base2novel", "--format", output_format)
     assert "d" * 5_000 in run(*report, "--table", "base2novel", "--format", "csv")
     run(*report, "--output", f"{tmp_path}/site/")
     page = (tmp_path / "site" / "index.html").read_text()
