@@ -104,29 +104,23 @@ def trial_fault(trial: Mapping[str, Any]) -> str | None:
         return (
             f"its trial has {', '.join(sorted(trial.keys() - _TRIAL_FIELDS))}, which this version of petl-bench lacks"
         )
+    return _types_fault(trial) or _values_fault(trial)
+
+
+def _types_fault(trial: Mapping[str, Any]) -> str | None:
+    """Fields of another type than a trial has; most records have the same types, which are looked at once."""
+    training = trial["training"] if type(trial["training"]) is dict else {}
+    signature = (*trial, *map(type, trial.values()), *training, *map(type, training.values()))
+    if signature in _known_signatures:
+        return None
     for field in _MAPPINGS:
         if type(trial[field]) is not dict:
             return f"damaged: {field} is {_shown(trial[field])}, expected a mapping"
     for field in _TEXTS & trial.keys():
         if type(trial[field]) is not str:
             return f"damaged: {field} is {_shown(trial[field])}, expected a text"
-    for field in ("seed", "shots", "engine_version"):
-        value = trial.get(field)
-        if not _is_count(value) and (field == "seed" or value is not None):
-            return f"damaged: {field} is {_shown(value)}, expected a whole number"
-    locations = trial.get("locations", {})
-    if type(locations) is not dict or any(type(each) is not dict for each in locations.values()):
-        return f"damaged: locations are {_shown(locations)}, expected mappings"
-    return _training_fault(trial["training"])
-
-
-def _training_fault(training: Mapping[str, Any]) -> str | None:
-    """Of the training options, those that this version knows must be of its types."""
-    signature = tuple((name, type(value)) for name, value in training.items())
-    if signature in _known_signatures:
-        return None
     hints = field_types(TrainingOptions)
-    for name in training.keys() & hints.keys():
+    for name in training.keys() & hints.keys():  # another version may have others
         if not _fits(training[name], hints[name]):
             return f"damaged: training.{name} is {_shown(training[name])}"
     if len(_known_signatures) < _MOST_SIGNATURES:
@@ -134,9 +128,20 @@ def _training_fault(training: Mapping[str, Any]) -> str | None:
     return None
 
 
-#: Names and types of training options that are right; most records have the same ones.
-_known_signatures: set[tuple[tuple[str, type], ...]] = set()
+#: Names and types of the fields of sound trials.
+_known_signatures: set[tuple[str | type, ...]] = set()
 _MOST_SIGNATURES = 1_000
+
+
+def _values_fault(trial: Mapping[str, Any]) -> str | None:
+    for field in ("seed", "shots", "engine_version"):
+        value = trial.get(field)
+        if not _is_count(value) and (field == "seed" or value is not None):
+            return f"damaged: {field} is {_shown(value)}, expected a whole number"
+    locations = trial.get("locations", {})
+    if type(locations) is not dict or any(type(each) is not dict for each in locations.values()):
+        return f"damaged: locations are {_shown(locations)}, expected mappings"
+    return None
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from petl_bench import texts
+from petl_bench.texts import clean
+
 if TYPE_CHECKING:
     from petl_bench.data.manifest import Manifest
     from petl_bench.data.scan_results import ScanResult
@@ -94,7 +97,7 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     kinds = [kind for kind in report["clips"] if scanned or kind not in _SCANNED]
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
-    console.print(Text(f"{report['dataset']}: {len(report['classes'])} classes, under {report['root']}"))
+    console.print(Text(clean(f"{report['dataset']}: {len(report['classes'])} classes, under {report['root']}")))
     table = Table(box=None, pad_edge=False)
     for head in ("list", "class") if per_class else ("list",):
         table.add_column(head, no_wrap=True)
@@ -103,8 +106,12 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     for row in report["lists"]:
         classes = row["classes"].items() if per_class else ()
         for name, counts in classes:
-            table.add_row(Text(row["name"]), Text(name), *(f"{counts[kind]:,}" for kind in kinds))
-        table.add_row(Text(row["name"]), *(["all"] if per_class else []), *(f"{row[kind]:,}" for kind in kinds))
+            table.add_row(
+                Text(texts.name(row["name"])), Text(texts.name(name)), *(f"{counts[kind]:,}" for kind in kinds)
+            )
+        table.add_row(
+            Text(texts.name(row["name"])), *(["all"] if per_class else []), *(f"{row[kind]:,}" for kind in kinds)
+        )
     total = [f"{report['clips'][kind]:,}" for kind in kinds]
     table.add_row("all clips, each once", *(["all"] if per_class else []), *total, style="bold")
     console.print(table)
@@ -114,9 +121,9 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     print_reasons("unreadable", report["unreadable"])
     for defect in report["defects"]:
         where = "" if defect["applies"] else " (not in the lists that were read)"
-        click.echo(f"known defect {defect['id']}{where}: {defect['what']}; {defect['effect']}")
+        click.echo(clean(f"known defect {defect['id']}{where}: {defect['what']}; {defect['effect']}"))
     for note in report["notes"]:
-        click.echo(f"note: {note}")
+        click.echo(f"note: {clean(note)}")
     click.echo(f"manifest sha256: {report['sha256']}")
 
 
@@ -125,12 +132,14 @@ def some(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
     shown = [
         f"{clip} ({', '.join(clips[clip])})" if isinstance(clips, Mapping) else clip for clip in list(clips)[:SHOWN]
     ]
-    return ", ".join(shown) + (f" and {len(clips) - SHOWN:,} more; all with --json" if len(clips) > SHOWN else "")
+    return ", ".join(map(texts.name, shown)) + (
+        f" and {len(clips) - SHOWN:,} more; all with --json" if len(clips) > SHOWN else ""
+    )
 
 
 def print_reasons(kind: str, clips: Mapping[str, str]) -> None:
     """A line for each of the first few clips with what is said of it, and how many more there are."""
     for clip in list(clips)[:SHOWN]:
-        click.echo(f"{kind}: {clip}: {clips[clip]}")
+        click.echo(f"{kind}: {texts.name(clip)}: {clean(clips[clip])}")
     if len(clips) > SHOWN:
         click.echo(f"{kind}: {len(clips) - SHOWN:,} more; all with --json")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.data_options import dataset_options, read_manifest
+from petl_bench.texts import clean, escaped_json
 
 if TYPE_CHECKING:
     from petl_bench.data.fingerprints import FoundFile
@@ -63,7 +64,7 @@ def scan(
     _read(files, results, workers or _cpus(), timeout_s)
     report = _report(manifest, clips, results)
     if as_json:
-        click.echo(json.dumps(report, indent=1, ensure_ascii=False))
+        click.echo(escaped_json(json.dumps(report, indent=1, ensure_ascii=False)))
     else:
         _print(report)
 
@@ -145,7 +146,7 @@ def _print(report: Mapping[str, Any]) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
-    click.echo(f"{report['dataset']}, under {report['root']}")
+    click.echo(clean(f"{report['dataset']}, under {report['root']}"))
     table = Table("clips", box=None, pad_edge=False)
     table.add_column("count", justify="right")
     table.add_column("meaning")

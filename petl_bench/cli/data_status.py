@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from petl_bench.cli.data_options import dataset_options, read_manifest
+from petl_bench.texts import escaped_json
 
 
 @click.command(name="status", short_help="Count what a data set's lists name, and what is there.")
@@ -36,7 +37,8 @@ def status(
     scanned = results.of(manifest.found)
     report = build_report(plugin, manifest, scanned)
     if as_json:
-        click.echo(json.dumps({**report, "scan": str(results.file) if scanned else None}, indent=1, ensure_ascii=False))
+        whole = {**report, "scan": str(results.file) if scanned else None}
+        click.echo(escaped_json(json.dumps(whole, indent=1, ensure_ascii=False)))
         return
     print_report(report, per_class)
     if manifest.quarantined:
