@@ -66,6 +66,7 @@ class Registry:
         entry = self._entry_points().get(name)
         if entry is None:
             raise unknown(self.kind, name, self.names(), f"petl-bench list {self.plural}")
+        self._refuse_name(name)
         try:
             plugin = entry.load()
         except PluginError:
@@ -102,7 +103,6 @@ class Registry:
         if self._entries is None:
             found: dict[str, EntryPoint] = {}
             for entry in entry_points(group=f"petl_bench.{self.plural}"):
-                self._refuse_name(entry.name)
                 other = found.setdefault(entry.name, entry)
                 if other.value != entry.value:
                     raise PluginError(

@@ -98,6 +98,14 @@ def test_a_name_that_flags_cannot_say_is_refused(things: Registry, name: str) ->
         things.register(name)
 
 
+def test_an_installed_plugin_of_such_a_name_is_named_and_the_others_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [EntryPoint("a b", "pathlib:PurePath", "g"), EntryPoint("good", "pathlib:Path", "g")]
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: entries)
+    things = Registry("thing", "things")
+    assert "cannot be the name of a thing" in things.broken()["a b"]
+    assert things.get("good") is Path
+
+
 INCOMPLETE = """
 from pathlib import Path
 import petl_bench as pb
