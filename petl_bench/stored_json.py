@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 import stat
 import sys
@@ -123,7 +122,7 @@ def _is(value: Any, hint: Any) -> bool:
     if origin in (list, tuple, Sequence):
         return isinstance(value, list) and all(_is(each, arguments[0]) for each in value)
     if hint in (int, float):
-        return type(value) in (int, hint) and math.isfinite(value) and abs(value) < _LARGEST
+        return type(value) in (int, hint) and -_LARGEST < value < _LARGEST
     return value is None if hint is type(None) else type(value) is hint
 
 

@@ -217,7 +217,15 @@ def write_all(runs: Path, content: bytes) -> None:
 
 
 BROKEN = [b"\xff\x00", b"[" * 100_000, b"{}", b"[1]", b"null", b'{"number": "x", "trials": 3}', b"1" * 5_000]
-BROKEN += [b'{"pid": 1e400}', b'{"pid": NaN}', b'{"pid": -5}', b'{"started_at": 1e15}', b'"\\ud800"', b" " * (1 << 27)]
+BROKEN += [
+    b'{"pid": 1e400}',
+    b'{"pid": 1' + b"0" * 400 + b"}",
+    b'{"pid": NaN}',
+    b'{"pid": -5}',
+    b'{"started_at": 1e15}',
+    b'"\\ud800"',
+    b" " * (1 << 27),
+]
 
 
 @pytest.mark.parametrize("content", BROKEN, ids=[each[:20].decode("latin-1") for each in BROKEN])
