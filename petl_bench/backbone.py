@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from petl_bench.errors import PluginError
 from petl_bench.method import Paper
 from petl_bench.models.config import ViCLIPConfig
 from petl_bench.options import Options
@@ -51,6 +52,11 @@ class Backbone(Options):
     demonstration_of: ClassVar[str] = ""
     mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
     std: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not isinstance(getattr(cls, "config", None), ViCLIPConfig | None):
+            raise PluginError(f"{cls.__name__}.config is a {type(cls.config).__name__}; it must be a pb.ViCLIPConfig")
 
     @classmethod
     def packaged_weights(cls) -> Path | None:

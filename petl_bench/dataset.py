@@ -8,6 +8,8 @@ from inspect import get_annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from petl_bench.contracts import check_returns, instance_of
+from petl_bench.errors import DataError, PluginError
 from petl_bench.method import Paper
 from petl_bench.options import Options, hyper
 from petl_bench.prompts import Prompts, resolved, split_templates
@@ -124,6 +126,11 @@ class Dataset(Options):
             cls.template = hyper(default.strip(), _TEMPLATE, later=True)
             cls.__annotations__ = {**get_annotations(cls), "template": "str"}
         super().__init_subclass__(**kwargs)
+        check_returns(
+            cls,
+            root=instance_of(Path | None, "a pathlib.Path, the folder with its files, or None if it has none"),
+            annotations=instance_of(Annotations, "pb.Annotations"),
+        )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,12 +157,14 @@ class Dataset(Options):
         return clip
 
     def root(self, data_root: Path | None) -> Path:
-        """The folder that holds this data set's files. Raises DataError where there is none."""
-        raise NotImplementedError
+        """The folder that holds this data set's files: `--data-root` itself. Raises DataError where there is none."""
+        if data_root is None:
+            raise DataError(f"{self._label()}: say where its files are with --data-root DIR")
+        return data_root
 
     def annotations(self, root: Path) -> Annotations:
         """Read the annotation files under `root`. Raises DataError, naming file and line, where they cannot be used."""
-        raise NotImplementedError
+        raise PluginError(f"{type(self).__name__} must define annotations(self, root)")
 
     def descriptions(self, classes: Sequence[str]) -> Mapping[str, Mapping[str, Sequence[str]]] | None:
         """This data set's own descriptions: class -> {"spatial": [...], "temporal": [...]}; None where it has none."""

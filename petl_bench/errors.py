@@ -6,8 +6,10 @@ A message says what is wrong, which file, clip or trial, and what to type next.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class PetlBenchError(Exception):
@@ -48,3 +50,15 @@ def unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
     near = get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known) or 'none'}."
     return UsageError(f"unknown {kind} {name!r}{hint} See: {see}")
+
+
+def describe(error: BaseException, within: Path | None = None) -> str:
+    """An error in one line with the file and line it came from (the deepest one inside `within`, where given)."""
+    if isinstance(error, PluginError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    inside = [f for f in frames if within is None or Path(f.filename) == within] or frames
+    where = f" ({inside[-1].filename}, line {inside[-1].lineno})" if inside else ""
+    return f"{type(error).__name__}: {error}{where}"

@@ -83,13 +83,13 @@ def _about_trials(trials: Sequence[str], folders: Sequence[Path]) -> Iterator[st
         try:
             record = read_record(folder)
         except StoreError as error:
-            yield f"  {error}"
+            yield f"  {clean(str(error))}"
             continue
         found.append(record["trial"])
-        yield f"  seed {record['trial']['seed']}, made {record['created']}, {_device(record)}"
-        yield f"  metrics: {', '.join(f'{name} {value:.6g}' for name, value in record['metrics'].items())}"
-        yield f"  folder: {folder}"
-        yield f"  files: {', '.join(sorted(file.name for file in folder.iterdir() if file.is_file()))}"
+        yield f"  seed {record['trial']['seed']}, made {clean(record['created'])}, {clean(_device(record))}"
+        yield f"  metrics: {', '.join(f'{clean(name)} {value:.6g}' for name, value in record['metrics'].items())}"
+        yield f"  folder: {clean(str(folder))}"
+        yield f"  files: {clean(', '.join(sorted(file.name for file in folder.iterdir() if file.is_file())))}"
     for command in commands_of(found, _sources(found, folders)):
         yield f"command: {command}"
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from petl_bench.errors import UsageError
+from petl_bench.contracts import check_returns, instance_of, list_of
+from petl_bench.errors import PluginError, UsageError
 from petl_bench.options import Options, hyper
 from petl_bench.trial import Places, Progress, Trial
 
@@ -62,6 +63,16 @@ class Watcher(Protocol):
 class Launcher(Options):
     """Base of every launcher plugin. Fields are set with `--profile FILE.toml`; `--workers` sets `workers`."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_returns(
+            cls,
+            run=list_of(Outcome, "a list with one petl_bench.launcher.Outcome for each job"),
+            script=instance_of(str, "a text"),
+            explain=instance_of(dict, "a dictionary, task -> what the scheduler says"),
+            cancel=instance_of(list, "a list, the tasks that were taken back"),
+        )
+
     workers: int | None = hyper(None, "trials that run at the same time; none: the launcher's own choice", minimum=0)
 
     def run(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> list[Outcome]:
@@ -70,7 +81,7 @@ class Launcher(Options):
         A failed trial does not stop the others. Raises StoreError where the store cannot be written any more, and
         KeyboardInterrupt, after every running trial has been stopped cleanly, where the user interrupts.
         """
-        raise NotImplementedError
+        raise PluginError(f"{type(self).__name__} must define run(self, jobs, store, watch)")
 
     def submit(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> None:
         """Hand the jobs over and come back at once (`run --detach`).

@@ -90,11 +90,11 @@ class Method(Options):
     def attach(self, model: DualEncoder) -> None:
         """Put this method's modules at the model's sites, or unfreeze parameters. Everything else is frozen
         beforehand."""
-        raise NotImplementedError(f"{type(self).__name__} must define attach(self, model)")
+        raise PluginError(f"{type(self).__name__} must define attach(self, model)")
 
     def expected_trainable(self, config: ViCLIPConfig) -> int:
         """Number of trainable parameters by the method's own formula; must equal the count in the model."""
-        raise NotImplementedError(f"{type(self).__name__} must define expected_trainable(self, config)")
+        raise PluginError(f"{type(self).__name__} must define expected_trainable(self, config)")
 
     def loss(self, step: Step) -> Tensor | None:
         """An extra term, added to the cross-entropy; None where there is none."""
@@ -119,7 +119,7 @@ class Method(Options):
 
     def merge(self, model: DualEncoder) -> None:
         """Fold the adapter into the backbone's weights; only where `mergeable`."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be merged into the backbone")
+        raise PluginError(f"{type(self).__name__} cannot be merged into the backbone")
 
     @property
     def description_count(self) -> int:

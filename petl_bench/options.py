@@ -1,18 +1,27 @@
 """Declared options: how a plugin says which fields a user may set.
 
 A class that derives from `Options` is a keyword-only dataclass whose fields are made with `hyper`; each field has a
-type, a default, a meaning, and limits. Values are validated on construction, and parsed from `--set NAME.FIELD=VALUE`.
+type, a default, a meaning, and limits. Fields are checked when the class is declared: a type must be one that a command
+line can say and a record can hold (KINDS), and the default must be of it. Values are validated on construction, and
+parsed from `--set NAME.FIELD=VALUE`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
+import sys
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, dataclass_transform
 
-from petl_bench.errors import UsageError, unknown
+from petl_bench.errors import PluginError, UsageError, unknown
+
+#: The types that a field may have, in words.
+KINDS = "int, float, bool, str, Literal[...] of such values, tuple[one of these, ...], or one of these | None"
+_SIMPLE = (int, float, bool, str)
 
 
 def hyper(
@@ -50,7 +59,11 @@ class Options:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(kw_only=True)(cls)
+        try:
+            dataclasses.dataclass(kw_only=True)(cls)
+        except (TypeError, ValueError) as error:  # a field without a type, or a default that all instances would share
+            raise PluginError(f"{cls.__name__}: {error}. Write NAME: TYPE = hyper(DEFAULT, MEANING)") from error
+        _check_declaration(cls)
 
     def __post_init__(self) -> None:
         hints = field_types(type(self))
@@ -103,6 +116,65 @@ def field_types(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
+# What a class declares
+
+
+def _check_declaration(cls: type[Options]) -> None:
+    """Raise PluginError for a field of this class whose type or default cannot be; those of its bases were checked."""
+    annotated = vars(cls).get("__annotations__", {})
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        name = field.name
+        if name not in annotated and name in vars(cls):
+            raise PluginError(f"{cls.__name__}.{name}: say its type too: {name}: TYPE = hyper(DEFAULT, MEANING)")
+        if name not in annotated:
+            continue
+        label = f"{cls.__name__}.{name}"
+        kind = _declared_type(cls, field.type, label)
+        if not _can_be_said(kind):
+            raise PluginError(f"{label}: a field cannot be of type {_written(field.type)}; it may be {KINDS}")
+        if field.default is dataclasses.MISSING:
+            raise PluginError(f"{label} has no default; write {name}: {_written(field.type)} = hyper(DEFAULT, MEANING)")
+        try:
+            _check_limits(_coerce(kind, field.default, label), field, cls.__name__)
+        except UsageError as error:
+            raise PluginError(f"the default of {error}") from error
+
+
+def _declared_type(cls: type, kind: Any, label: str) -> Any:
+    """The type of a field, of which a class may hold the text alone (`from __future__ import annotations`)."""
+    if not isinstance(kind, str):
+        return kind
+    module = sys.modules.get(cls.__module__)
+    try:
+        return eval(kind, vars(module) if module else {}, dict(vars(cls)))
+    except NameError as error:
+        raise PluginError(f"{label}: {error}; import what its type needs at the top of its file") from error
+    except Exception as error:  # whatever the text of an annotation may raise
+        raise PluginError(f"{label}: its type {kind} cannot be read: {error}") from error
+
+
+def _can_be_said(kind: Any) -> bool:
+    arguments = typing.get_args(kind)
+    if _is_optional(kind):
+        return len(arguments) == 2 and _can_be_said(_not_none(kind)) and not _is_optional(_not_none(kind))
+    if typing.get_origin(kind) is tuple:
+        return len(arguments) == 2 and arguments[1] is ... and _is_simple(arguments[0])
+    return _is_simple(kind)
+
+
+def _is_simple(kind: Any) -> bool:
+    if typing.get_origin(kind) is Literal:
+        return {type(value) for value in typing.get_args(kind)} <= set(_SIMPLE)
+    return kind in _SIMPLE
+
+
+def _written(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
+
+
+# Values
+
+
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -123,26 +195,43 @@ def _parse(kind: Any, text: str, label: str) -> Any:
 
 
 def _coerce(kind: Any, value: Any, label: str) -> Any:
-    """The value as the declared type; a text is read as a number only where that is exact."""
+    """The value as the declared type; a text is read as a number only if that is exact."""
     if _is_optional(kind):
         return None if value is None else _coerce(_not_none(kind), value, label)
     if typing.get_origin(kind) is Literal:
         allowed = typing.get_args(kind)
-        if value not in allowed:
+        if not any(value == one and isinstance(value, type(one)) for one in allowed):
             raise UsageError(f"{label}={value}: expected one of {', '.join(map(str, allowed))}")
         return value
     if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (tuple, list)):
+            raise UsageError(f"{label}={value}: expected a list")
         return tuple(_coerce(typing.get_args(kind)[0], part, label) for part in value)
     if kind is bool:
         if not isinstance(value, bool):
             raise UsageError(f"{label}={value}: expected true or false")
         return value
+    if kind is str:
+        if not isinstance(value, (str, int, float, os.PathLike)):
+            raise UsageError(f"{label}={value}: expected a text")
+        return str(value)
+    return _number(kind, value, label)
+
+
+def _number(kind: type[int] | type[float], value: Any, label: str) -> int | float:
+    """A finite number; a whole one is never cut from another."""
+    if isinstance(value, bool):
+        raise UsageError(f"{label}={value}: expected {kind.__name__}")
     try:
         converted = kind(value)
-    except (TypeError, ValueError):
+        exact = kind is float or isinstance(value, str) or converted == value
+        finite = math.isfinite(converted)
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{label}={value}: expected {kind.__name__}") from None
-    if kind is int and float(value) != converted:
+    if not exact:
         raise UsageError(f"{label}={value}: expected a whole number")
+    if not finite and converted == converted:  # what is no number at all is said with the field's meaning
+        raise UsageError(f"{label}={value}: expected a finite number")
     return converted
 
 

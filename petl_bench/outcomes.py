@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petl_bench.evidence import Outcome
+from petl_bench.prediction_arrays import LARGEST_PREDICTIONS, read_arrays
 from petl_bench.record_files import DETAILS, content_fault, predictions_name
 from petl_bench.record_judge import close, judge, metrics_fault
 from petl_bench.record_scan import RECORD, Problem
+from petl_bench.stored_json import LARGE, UnusableError, read_bytes, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,14 +115,14 @@ def checked_outcome(folder: Path, evaluation: str, record: Mapping[str, Any]) ->
     """The outcome in a trial's folder, or why it cannot be used: its file is not what the record or the details say."""
     path = folder / predictions_name(evaluation)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        return Problem(path, f"cannot be read: {error.strerror}")
-    if fault := content_fault(path.name, content, record):
-        return Problem(path, fault)
-    outcome = read_outcome(content)
-    if outcome is None:
-        return Problem(path, "cannot be read")
+        content = read_bytes(path, LARGEST_PREDICTIONS)
+        if fault := content_fault(path.name, content, record):
+            return Problem(path, fault)
+        outcome = _outcome(content, record["coverage"].get(evaluation, {}))
+    except FileNotFoundError:
+        return Problem(path, "is gone")
+    except UnusableError as error:
+        return Problem(path, str(error))
     if "files" not in record and (fault := details_fault(folder, evaluation, outcome)):
         return Problem(path, fault)
     return outcome
@@ -136,9 +134,9 @@ def details_fault(folder: Path, evaluation: str, outcome: Outcome) -> str:
     Records of earlier versions name no contents: this is then what binds the predictions.
     """
     try:
-        values = json.loads((folder / DETAILS).read_bytes())["evaluations"][evaluation]
+        values = read_json(folder / DETAILS, LARGE)["evaluations"][evaluation]
         stored = {name: float(values[name]) for name in ("top1", "top5")}
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, OverflowError, KeyError, TypeError):
         return f"{DETAILS} does not tell the accuracies of {evaluation}"
     for name, own in accuracies_of(outcome).items():
         if not close(stored[name], own):
@@ -151,20 +149,31 @@ def read_outcome(file: Path | bytes) -> Outcome | None:
 
     Files of earlier versions hold scores alone, from which the outcome follows.
     """
+    try:
+        return _outcome(file if isinstance(file, bytes) else read_bytes(file, LARGEST_PREDICTIONS), {})
+    except (FileNotFoundError, UnusableError):
+        return None
+
+
+def _outcome(content: bytes, counts: Mapping[str, int]) -> Outcome:
+    """As `read_outcome`; `counts` as in `read_arrays`. Raises UnusableError."""
     import numpy as np
 
+    arrays = read_arrays(content, ("clips", "labels", "classes", "ranks", "predicted", "groups"), counts)
     try:
-        with np.load(io.BytesIO(file) if isinstance(file, bytes) else file, allow_pickle=False) as arrays:
-            clips, labels, classes = arrays["clips"], arrays["labels"].astype(np.int64), arrays["classes"]
-            if "ranks" in arrays:
-                ranks, predicted = arrays["ranks"].astype(np.int64), arrays["predicted"].astype(np.int64)
-            else:
-                scores = arrays["scores"]
-                ranks = ranks_of(labels, scores)
-                predicted = predicted_of(labels, scores, ranks)
-            groups = arrays.get("groups")
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-    if not len(clips) == len(labels) == len(ranks) == len(predicted):
-        return None
-    return Outcome(clips, labels, predicted, ranks, classes, groups)
+        clips, labels, classes = arrays["clips"], arrays["labels"].astype(np.int64), arrays["classes"]
+        if "ranks" in arrays:
+            ranks, predicted = arrays["ranks"].astype(np.int64), arrays["predicted"].astype(np.int64)
+        else:
+            counts = {"used": len(clips), "classes": len(classes)}
+            scores = read_arrays(content, ("scores",), counts)["scores"]
+            ranks = ranks_of(labels, scores)
+            predicted = predicted_of(labels, scores, ranks)
+    except KeyError as error:
+        raise UnusableError(f"lacks {error.args[0]}") from error
+    except IndexError as error:
+        raise UnusableError(f"its labels are no classes: {error}") from error
+    for name, numbers in (("labels", labels), ("predicted", predicted)):
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(classes):
+            raise UnusableError(f"its {name} are from {numbers.min()} to {numbers.max()}, of {len(classes)} classes")
+    return Outcome(clips, labels, predicted, ranks, classes, arrays.get("groups"))

@@ -20,9 +20,11 @@ from typing import Any
 
 from petl_bench.errors import PetlBenchError
 from petl_bench.record_files import ADAPTER, TRIAL, file_fault, size_fault
-from petl_bench.record_scan import RECORD, Problem, finite_json, parse
+from petl_bench.record_scan import RECORD, Problem, read_one
 from petl_bench.record_schema import trial_fault
 from petl_bench.registry import SETTINGS
+from petl_bench.stored_json import LARGE, UnusableError, read_json
+from petl_bench.texts import is_shown
 from petl_bench.trial import key_of
 
 #: Folder of runs that reports do not read: what was moved aside.
@@ -40,11 +42,7 @@ def judge(folder: Path) -> tuple[dict[str, Any], Problem | None]:
     Contents of the files beside it are not read.
     """
     path = folder / RECORD
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        return {}, Problem(path, f"cannot be read: {error.strerror}")
-    values, fault = parse(raw, folder.absolute().name)
+    values, fault = read_one(path)
     if fault:
         return {}, Problem(path, fault)
     if _key_of(values["trial"]) != values["key"]:
@@ -60,10 +58,7 @@ def adapter_fault(folder: Path) -> str:
     The file is read as a whole. It may serve though other files of its trial are damaged, if its record is whole.
     """
     path = folder / RECORD
-    try:
-        values, fault = parse(path.read_bytes(), folder.absolute().name)
-    except OSError as error:
-        return f"{path}: cannot be read: {error.strerror}"
+    values, fault = read_one(path)
     if fault:
         return f"{path}: {fault}"
     if "files" in values and ADAPTER not in values["files"]:
@@ -76,7 +71,7 @@ def _key_of(trial: Mapping[str, Any]) -> str | None:
     """The key of a trial as it was stored; None if it can have none."""
     try:
         return key_of(trial)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -84,11 +79,11 @@ def trial_values(folder: Path) -> dict[str, Any] | None:
     """The trial that a damaged folder was for, from its record or from `trial.json`; None if neither tells."""
     for name, field in ((RECORD, "trial"), (TRIAL, "")):
         try:
-            values = finite_json((folder / name).read_bytes())
+            values = read_json(folder / name, LARGE)
             trial = values[field] if field else values
-            if isinstance(trial, dict) and trial_fault(trial) is None and key_of(trial) == folder.name:
+            if isinstance(trial, dict) and trial_fault(trial) is None and _key_of(trial) == folder.name:
                 return trial
-        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        except (UnusableError, FileNotFoundError, KeyError, TypeError):
             continue
     return None
 
@@ -138,6 +133,8 @@ def same_metrics(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
 
 def how_to_repeat(folder: Path) -> str:
     """What to type so that a trial with a damaged folder runs again and nothing is lost; `folder` is the trial's."""
+    if not is_shown(str(folder)):
+        return "To run the trial again, move its folder aside (its name has characters that are not shown)"
     target = unused(folder.parent.parent / REPLACED, folder.name)
     move = f"mkdir -p {shlex.quote(str(target.parent))} && mv {shlex.quote(str(folder))} {shlex.quote(str(target))}"
     return f"To run the trial again, move its folder aside and repeat the command: {move}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,13 @@ from typing import Any
 from petl_bench.errors import StoreError
 from petl_bench.record_files import size_fault
 from petl_bench.record_schema import fault_of
+from petl_bench.stored_json import UnusableError, parsed
 
 RECORD = "record.json"
 _CHUNK = 500
 _BLOCK = 1 << 16
+_MOST_BLOCKS = 16
+LARGEST_RECORD = _BLOCK * _MOST_BLOCKS
 
 
 @dataclass(frozen=True)
@@ -79,21 +81,31 @@ def trial_names(folder: Path) -> list[str]:
 
 
 def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY)
+    """The content of a file, or its first bytes if it has more than a record can have."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         parts = [os.read(descriptor, _BLOCK)]
-        while len(parts[-1]) == _BLOCK:
+        while len(parts[-1]) == _BLOCK and len(parts) <= _MOST_BLOCKS:
             parts.append(os.read(descriptor, _BLOCK))
     finally:
         os.close(descriptor)
     return b"".join(parts)
 
 
+def read_one(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The values of a record file, and why they cannot be used (None if they can). They may not be its folder's own."""
+    try:
+        raw = _read(str(path))
+    except OSError as error:
+        return {}, f"cannot be read: {error.strerror}"
+    return parse(raw, path.absolute().parent.name)
+
+
 def _parse_all(raws: list[bytes], names: list[str]) -> Iterable[tuple[dict[str, Any], str | None]]:
     """Parse many records in one call, which shares their field names; one by one if any of them is damaged."""
     try:
-        together = finite_json(b"[" + b",".join(raws) + b"]")
-    except (ValueError, RecursionError):
+        together = parsed(b"[" + b",".join(raws) + b"]")
+    except UnusableError:
         together = []
     faults = [fault_of(values, name) for values, name in zip(together, names, strict=False)]
     if len(together) != len(names) or any(faults):
@@ -103,22 +115,10 @@ def _parse_all(raws: list[bytes], names: list[str]) -> Iterable[tuple[dict[str, 
 
 def parse(raw: bytes, name: str) -> tuple[dict[str, Any], str | None]:
     """The values of the record of the trial `name`, and why they cannot be used (None if they can)."""
+    if len(raw) > LARGEST_RECORD:
+        return {}, f"damaged: larger than {LARGEST_RECORD:,} bytes, which no record is"
     try:
-        values = finite_json(raw)
-    except (ValueError, RecursionError) as error:
-        return {}, f"damaged: {error}"
+        values = parsed(raw)
+    except UnusableError as error:
+        return {}, str(error)
     return values, fault_of(values, name)
-
-
-def finite_json(raw: bytes) -> Any:
-    """The value of a JSON text in which every number is finite. Raises ValueError (and RecursionError) if it is none.
-
-    Python reads NaN and Infinity, which are not JSON, and makes infinity of 1e999; neither is a number of a trial.
-    """
-    values = json.loads(raw, parse_constant=_refuse)
-    json.dumps(values, allow_nan=False)  # in C, many times as fast as looking at every value
-    return values
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"it holds {constant}, which is no number")

@@ -34,6 +34,7 @@ import petl_bench
 from petl_bench.errors import StoreError
 from petl_bench.files import write_atomically
 from petl_bench.outcomes import predicted_of, ranks_of
+from petl_bench.prediction_arrays import LARGEST_PREDICTIONS, read_arrays
 from petl_bench.record_files import (
     ADAPTER,
     DETAILS,
@@ -45,8 +46,9 @@ from petl_bench.record_files import (
     predictions_name,
 )
 from petl_bench.record_judge import judge, same_metrics, trial_values
-from petl_bench.record_scan import RECORD, Problem, finite_json, read_all, trial_names
+from petl_bench.record_scan import RECORD, Problem, read_all, trial_names
 from petl_bench.record_schema import SCHEMA, fault_of
+from petl_bench.stored_json import LARGE, UnusableError, parsed, read_bytes
 from petl_bench.trial import EvaluationResult, Trial, TrialResult
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 
 #: What the attempts at a trial printed, with the tracebacks of what went wrong.
 LOG = "log.txt"
+_PREDICTIONS = ("clips", "labels", "scores", "classes")
 
 
 class RecordWarning(UserWarning):
@@ -237,13 +240,13 @@ def read_details(folder: str | Path, record: dict[str, Any]) -> dict[str, Any]:
     """What `details.json` beside a record holds. Raises StoreError if it is not what was recorded."""
     path = Path(folder) / DETAILS
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path, LARGE)
         fault = content_fault(DETAILS, raw, record)
-        values = {} if fault else finite_json(raw)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: damaged: {error}") from error
+        values = {} if fault else parsed(raw)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: is gone") from error
+    except UnusableError as error:
+        raise StoreError(f"{path}: {error}") from error
     if fault or not isinstance(values, dict):
         raise StoreError(f"{path}: {fault or 'not the details of a trial'}")
     return values
@@ -254,19 +257,19 @@ def read_predictions(folder: str | Path, evaluation: str) -> dict[str, Any]:
 
     Raises StoreError if the file is missing, damaged, or not what the record beside it names.
     """
-    import zipfile
-
-    import numpy as np
-
     path = Path(folder) / predictions_name(evaluation)
     try:
-        raw = path.read_bytes()
-        if fault := content_fault(path.name, raw, read_record(folder)):
-            raise StoreError(f"{path}: {fault}")
-        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in ("clips", "labels", "scores", "classes")}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from error
+        content, record = read_bytes(path, LARGEST_PREDICTIONS), read_record(folder)
+        if fault := content_fault(path.name, content, record):
+            raise UnusableError(fault)
+        arrays = read_arrays(content, _PREDICTIONS, record["coverage"].get(evaluation, {}))
+        return {name: arrays[name] for name in _PREDICTIONS}
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: is gone") from error
+    except KeyError as error:
+        raise StoreError(f"{path}: lacks {error.args[0]}") from error
+    except UnusableError as error:
+        raise StoreError(f"{path}: {error}") from error
 
 
 # Reading all

@@ -8,30 +8,44 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 import sys
-import traceback
 from collections.abc import Callable
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
 from petl_bench import plugin_files
-from petl_bench.errors import PluginError, UsageError, unknown
+from petl_bench.contracts import Contract
+from petl_bench.errors import PluginError, UsageError, describe, unknown
+
+__all__ = ["BACKBONES", "DATASETS", "KINDS", "LAUNCHERS", "METHODS", "SETTINGS", "TABLES", "Registry", "describe"]
+__all__ += ["distribution_of", "load_plugin_file", "register_backbone", "register_dataset", "register_launcher"]
+__all__ += ["register_method", "register_setting", "register_table"]
 
 T = TypeVar("T")
+
+#: What a name may be: it stands in flags, in lists with commas, in `NAME.FIELD=VALUE`, and in names of files.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,63}")
+_NAME_IN_WORDS = "up to 64 letters of A to Z, a to z, 0 to 9, _, - and :, the first one a letter or a digit"
+#: Names with a meaning of their own in `--set` and `--methods`.
+_RESERVED = frozenset(("training", "all"))
 
 
 class Registry:
     """The plugins of one kind, by name. `kind` is singular ("method"); the entry-point group is
     `petl_bench.<plural>`."""
 
-    def __init__(self, kind: str, plural: str) -> None:
+    def __init__(self, kind: str, plural: str, contract: Contract | None = None) -> None:
         self.kind, self.plural = kind, plural
+        self._contract = contract
+        self._complete: dict[str, Any] = {}
         self._registered: dict[str, Any] = {}
         self._entries: dict[str, EntryPoint] | None = None
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator that registers a plugin under `name`. Raises PluginError where the name is taken."""
+        """Class decorator that registers a plugin under `name`. Raises PluginError if that is no name, or is taken."""
+        self._refuse_name(name)
 
         def decorate(plugin: type[T]) -> type[T]:
             self._refuse_clash(name, plugin)
@@ -48,10 +62,11 @@ class Registry:
     def get(self, name: str) -> Any:
         """The plugin of that name. Raises UsageError for an unknown name and PluginError for a broken plugin."""
         if name in self._registered:
-            return self._registered[name]
+            return self._whole(name, self._registered[name])
         entry = self._entry_points().get(name)
         if entry is None:
             raise unknown(self.kind, name, self.names(), f"petl-bench list {self.plural}")
+        self._refuse_name(name)
         try:
             plugin = entry.load()
         except PluginError:
@@ -60,7 +75,14 @@ class Registry:
             raise PluginError(f"{self.kind} {name!r} ({entry.value}) cannot be loaded: {describe(error)}") from error
         if entry.dist is not None:
             _distributions[plugin] = entry.dist
-        return self._registered.setdefault(name, plugin)
+        return self._whole(name, self._registered.setdefault(name, plugin))
+
+    def _whole(self, name: str, plugin: Any) -> Any:
+        """The plugin. Raises PluginError if it lacks what its author must write."""
+        if self._contract is not None and self._complete.get(name) is not plugin:
+            self._contract.refuse_incomplete(self.kind, name, plugin)
+            self._complete[name] = plugin
+        return plugin
 
     def broken(self) -> dict[str, str]:
         """The names that cannot be loaded, each with its reason."""
@@ -90,6 +112,12 @@ class Registry:
             self._entries = found
         return self._entries
 
+    def _refuse_name(self, name: Any) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise PluginError(f"{name!r} cannot be the name of a {self.kind}: {_NAME_IN_WORDS}")
+        if name in _RESERVED:
+            raise PluginError(f"{name!r} cannot be the name of a {self.kind}: it means something else in flags")
+
     def _refuse_clash(self, name: str, plugin: type) -> None:
         known = self._registered.get(name)
         if known is not None and (known.__module__, known.__qualname__) != (plugin.__module__, plugin.__qualname__):
@@ -99,12 +127,37 @@ class Registry:
             raise PluginError(f"the {self.kind} name {name!r} is taken: {entry.value} and {_source_of(plugin)}")
 
 
-METHODS = Registry("method", "methods")
-SETTINGS = Registry("setting", "settings")
-DATASETS = Registry("data set", "datasets")
-BACKBONES = Registry("backbone", "backbones")
-TABLES = Registry("table", "tables")
-LAUNCHERS = Registry("launcher", "launchers")
+METHODS = Registry("method", "methods", Contract("petl_bench.method:Method"))
+SETTINGS = Registry(
+    "setting",
+    "settings",
+    Contract(
+        "petl_bench.setting:Setting",
+        {
+            "cases": "cases(self, annotations, seeds, splits, shots), a list of pb.Case",
+            "task": "task(self, annotations, case), the pb.Task of a case",
+            "summarise": "summarise(self, accuracies), the metrics of a trial by name",
+        },
+    ),
+)
+DATASETS = Registry(
+    "data set",
+    "datasets",
+    Contract("petl_bench.dataset:Dataset", {"annotations": "annotations(self, root), which returns pb.Annotations"}),
+)
+BACKBONES = Registry(
+    "backbone",
+    "backbones",
+    Contract("petl_bench.backbone:Backbone", {"config": "config = pb.ViCLIPConfig(...), its sizes"}),
+)
+TABLES = Registry(
+    "table",
+    "tables",
+    Contract(
+        "petl_bench.table:TableSource", {"build": "build(self, evidence), which returns a petl_bench.table.Table"}
+    ),
+)
+LAUNCHERS = Registry("launcher", "launchers", Contract("petl_bench.launcher:Launcher"))
 
 KINDS = {registry.plural: registry for registry in (METHODS, SETTINGS, DATASETS, BACKBONES, TABLES, LAUNCHERS)}
 
@@ -152,18 +205,6 @@ def _import_file(module_name: str, path: Path) -> None:
         raise PluginError(f"plugin {path}: {error}") from error
     except Exception as error:
         raise PluginError(f"plugin {path} cannot be loaded: {describe(error, within=path)}") from error
-
-
-def describe(error: BaseException, within: Path | None = None) -> str:
-    """An error in one line with the file and line it came from (the deepest one inside `within`, where given)."""
-    if isinstance(error, PluginError):
-        return str(error)
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    inside = [f for f in frames if within is None or Path(f.filename) == within] or frames
-    where = f" ({inside[-1].filename}, line {inside[-1].lineno})" if inside else ""
-    return f"{type(error).__name__}: {error}{where}"
 
 
 def _source_of(plugin: type) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from petl_bench.contracts import Returns, check_returns, instance_of, list_of
 from petl_bench.dataset import Annotations, Sample
+from petl_bench.errors import PluginError
 from petl_bench.method import Paper
 from petl_bench.options import Options
 
@@ -62,11 +65,20 @@ class Setting(Options):
     #: The command that measures this setting, where that is not `petl-bench run`; it then has no cases and no tasks.
     command: ClassVar[str] = ""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_returns(
+            cls,
+            cases=list_of(Case, "a list of pb.Case"),
+            task=instance_of(Task, "pb.Task"),
+            summarise=Returns("the metrics by name, finite numbers", _are_metrics),
+        )
+
     def cases(
         self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None
     ) -> list[Case]:
         """The cases to run. Raises UsageError for a split or number of shots that the data set does not have."""
-        raise NotImplementedError
+        raise PluginError(f"{type(self).__name__} must define cases(self, annotations, seeds, splits, shots)")
 
     @property
     def source_dataset(self) -> str | None:
@@ -79,8 +91,15 @@ class Setting(Options):
 
     def task(self, annotations: Annotations, case: Case) -> Task:
         """The training clips and evaluations of one case; deterministic."""
-        raise NotImplementedError
+        raise PluginError(f"{type(self).__name__} must define task(self, annotations, case)")
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite."""
-        raise NotImplementedError
+        raise PluginError(f"{type(self).__name__} must define summarise(self, accuracies)")
+
+
+def _are_metrics(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(number, (int, float)) and math.isfinite(number)
+        for name, number in value.items()
+    )

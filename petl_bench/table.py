@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from petl_bench.contracts import check_returns, instance_of
+from petl_bench.errors import PluginError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,6 +207,10 @@ class TableSource:
     #: Whether there is nothing to show without records; else `build` may get none.
     needs_records: ClassVar[bool] = True
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_returns(cls, build=instance_of(Table, "petl_bench.table.Table"))
+
     def published(self) -> pd.DataFrame | None:
         """The published numbers that this table may quote; None where there are none."""
         return None
@@ -213,7 +220,7 @@ class TableSource:
 
         Raises UsageError where no record fits the table.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define build(self, evidence)")
+        raise PluginError(f"{type(self).__name__} must define build(self, evidence)")
 
     def compared(self, records: pd.DataFrame) -> Compared | None:
         """The comparison behind the table, for `petl-bench compare`; None where it is not one of runs on clips.

@@ -22,6 +22,7 @@ from petl_bench.plugin_identity import code_version, plugin_version
 from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS, Registry, describe
 from petl_bench.resolution import recipe_values, usual_training
 from petl_bench.setting import Case, Setting
+from petl_bench.texts import is_shown
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import ENGINE_VERSION
 
@@ -30,6 +31,7 @@ _DIR, _FILE = "DIR", "FILE.py"
 #: The setting of what `petl-bench cost` records (`petl_bench.costs.recording.SETTING`), which `run` cannot make.
 _MEASURED = "cost"
 _TRAINING = "training"
+_NOT_SHOWN = "it has names with characters that are not shown"
 
 
 def commands_of(
@@ -43,7 +45,9 @@ def commands_of(
     commands: list[str] = []
     seeds: dict[tuple[str, ...], list[int]] = {}
     for trial in trials:
-        if trial["setting"] == _MEASURED:
+        if not _is_all_shown(trial):
+            commands.append(f"# no command makes this again: {_NOT_SHOWN}")
+        elif trial["setting"] == _MEASURED:
             commands.append(shlex.join(["petl-bench", "cost", *_cost_flags(trial)]))
         elif reason := obstacle(trial):
             commands.append(f"# no command makes this again: {reason}")
@@ -222,7 +226,18 @@ def obstacle(trial: Mapping[str, Any]) -> str:
         return str(error)
 
 
+def _is_all_shown(value: Any) -> bool:
+    """Whether a command with these texts is what it looks like."""
+    if isinstance(value, Mapping):
+        return _is_all_shown([*value.keys(), *value.values()])
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_all_shown, value))
+    return not isinstance(value, str) or is_shown(value)
+
+
 def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
+    if not _is_all_shown(trial):
+        yield _NOT_SHOWN
     if trial.get("engine_version", ENGINE_VERSION) != ENGINE_VERSION:
         yield f"its engine version is {trial['engine_version']}, that of this petl-bench is {ENGINE_VERSION}"
     yield from _other_versions(trial)
@@ -310,7 +325,7 @@ def _case(trial: Mapping[str, Any]) -> Case:
 
 
 def _cases(setting: Setting, trial: Mapping[str, Any]) -> Iterator[Case]:
-    splits = dict.fromkeys([int(trial["split"])] if str(trial["split"]).isdigit() else [1], ())
+    splits = dict.fromkeys([int(trial["split"])] if str(trial["split"]).isdecimal() else [1], ())
     lists = Annotations(classes=(), train=splits, test=splits, dataset=trial["dataset"])
     chosen = [trial["split"]] if trial["split"] else None
     for case in setting.cases(lists, [trial["seed"]], chosen, [trial["shots"]] if trial["shots"] else None):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
+import io
 import os
 import sys
 from difflib import get_close_matches
-from itertools import islice, pairwise
-from pathlib import Path
 
 import click
 
 import petl_bench
+from petl_bench.cli.last_resort import explanation, wants_traceback
 from petl_bench.errors import PetlBenchError
+from petl_bench.texts import lines
 
 #: command -> (module under petl_bench.cli, one line for --help)
 COMMANDS = {
@@ -68,10 +68,15 @@ def cli() -> None:
 
     Try it: petl-bench run --methods msta,lora --setting base2novel
     """
+    from petl_bench.stored_json import tell_unusable
+
+    tell_unusable.cache_clear()  # once in a command, and there may be several in one process
 
 
 def main() -> None:
     """Entry point: errors for people become one message and exit status 2; everything else keeps its traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: an alphabet that lacks a letter
     try:
         status = cli(standalone_mode=False)
     except click.exceptions.Abort:
@@ -81,23 +86,16 @@ def main() -> None:
         error.show()
         status = 2
     except PetlBenchError as error:
-        click.echo(f"petl-bench: {error}", err=True)
+        click.echo(f"petl-bench: {lines(str(error))}", err=True)
         status = 2
     except BrokenPipeError:
         # The reader of stdout went away (`| head`): leave quietly, without a second error at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+    except Exception as error:
+        words = explanation(error)
+        if not words or wants_traceback():
             raise
-        click.echo(f"petl-bench: {_too_long(str(error.filename))}", err=True)
+        click.echo(f"petl-bench: {lines(words)}", err=True)
         status = 2
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _too_long(path: str) -> str:
-    """What is wrong with a path that no file system takes, and which option it came from, if it came from one."""
-    longest = max(Path(path).parts, key=len)
-    options = (before for before, value in pairwise(sys.argv) if longest in value and before.startswith("-"))
-    option = "".join(f"{name} " for name in islice(options, 1))
-    return f"{option}{longest[:40]}...: file name too long ({len(longest)} letters, {len(path)} with its folders)"

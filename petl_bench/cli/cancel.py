@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench import texts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -31,7 +33,7 @@ def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
     from petl_bench.running.claims import HEARTBEAT_EVERY_S
     from petl_bench.running.lookup import find_trial, titles
 
-    known = titles(runs)
+    known = {key: texts.name(title) for key, title in titles(runs).items()}
     wanted = {find_trial(known, trial, runs) for trial in trials} if trials else set(known)
     done = cancel(runs, known, wanted, whole_tasks or not trials)
     for line in _lines(done.tasks):

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from petl_bench.registry import load_plugin_file
+from petl_bench.texts import lines
 
 if TYPE_CHECKING:
     from petl_bench.conformance import CheckResult
@@ -44,12 +45,13 @@ def command(method: str, plugins: tuple[Path, ...]) -> int:
 
 def _table(name: str, results: list[CheckResult]) -> Table:
     counts = [f"{sum(r.status == status for r in results)} {word}" for status, word in _WORDS.items()]
-    table = Table(title=f"{name}: {', '.join(counts)}", title_justify="left", title_style="bold")
+    table = Table(title=f"{escape(name)}: {', '.join(counts)}", title_justify="left", title_style="bold")
     for heading in ("check", "result", "what it means, or why"):
         table.add_column(heading, overflow="fold")
     for result in results:
         style = STYLES[result.status]
-        table.add_row(result.name, f"[{style}]{result.status}[/{style}]", escape(result.why or result.meaning))
+        why = escape(lines(result.why or result.meaning))
+        table.add_row(escape(result.name), f"[{style}]{result.status}[/{style}]", why)
     return table
 
 

@@ -9,6 +9,7 @@ import click
 from petl_bench.cli.gather import gather
 from petl_bench.compare_pair import findings, in_words
 from petl_bench.registry import TABLES, load_plugin_file
+from petl_bench.texts import lines as clean_lines
 
 
 @click.command()
@@ -39,4 +40,4 @@ def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...], p
     sources = [TABLES.get(name)() for name in names or TABLES.names()]
     evidence = gather(folders, statistics=True)
     for line in in_words(findings(sources, evidence, a, b), a, b):
-        click.echo(line)
+        click.echo(clean_lines(line))

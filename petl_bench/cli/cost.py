@@ -15,6 +15,7 @@ import click
 
 from petl_bench.cli.run import _names, _several
 from petl_bench.errors import PetlBenchError, UsageError
+from petl_bench.texts import lines
 
 if TYPE_CHECKING:
     from petl_bench.costs.measure import Batch, Group
@@ -322,5 +323,5 @@ def _stored_request(backbone: str, classes: int, frozen: str, full: str, measure
 
 
 def _tell(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(lines(line), err=True)
     sys.stderr.flush()

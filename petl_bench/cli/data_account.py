@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from petl_bench import texts
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -27,13 +29,6 @@ def account_values(account: Account) -> dict[str, Any]:
         "perhaps_clips": {name: asdict(some) for name, some in account.entries.perhaps_clips.items()},
         "coverage": {"used": account.used, "of": account.seen + account.unknown},
     }
-
-
-def printable(text: str) -> str:
-    """One line that any terminal can show."""
-    from petl_bench.render import clean
-
-    return clean(text.encode(errors="backslashreplace").decode())
 
 
 def print_account(account: Mapping[str, Any], console: Console) -> None:
@@ -62,7 +57,7 @@ def _counts(head: str, counts: Mapping[str, Mapping[str, Any]], total: str = "",
     table.add_column("count", justify="right")
     table.add_column("for example")
     for name, some in list(counts.items())[:_SHOWN]:
-        table.add_row(Text(printable(name)), f"{some['count']:,}", Text(printable(some["example"])))
+        table.add_row(Text(texts.name(name)), f"{some['count']:,}", Text(texts.name(some["example"])))
     if len(counts) > _SHOWN:
         rest = sum(some["count"] for some in list(counts.values())[_SHOWN:])
         table.add_row(f"{len(counts) - _SHOWN} kinds more, with --json", f"{rest:,}", "")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from petl_bench.cli.data_options import dataset_options, read_manifest
+from petl_bench.texts import escaped_json
 
 
 @click.command(name="index", short_help="Find the clips of a data set by name, and write what was found.")
@@ -47,7 +48,7 @@ def index(
         raise StoreError(f"cannot write {output}: {error.strerror}") from error
     write_atomically(output, text.encode())
     if as_json:
-        click.echo(text)
+        click.echo(escaped_json(text))
     else:
         print_report(report, per_class=False)
     click.echo(f"manifest: {output}", err=as_json)

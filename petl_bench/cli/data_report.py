@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.cli.data_account import account_values, print_account, printable
+from petl_bench import texts
+from petl_bench.cli.data_account import account_values, print_account
+from petl_bench.texts import clean
 
 if TYPE_CHECKING:
     from petl_bench.data.manifest import Manifest
@@ -61,8 +63,8 @@ def build_report(dataset: Dataset, manifest: Manifest, scanned: Mapping[str, Sca
 
 
 def as_text(report: Mapping[str, Any]) -> str:
-    """The report as JSON text. A path that is not UTF-8 has escapes, as JSON has them."""
-    return json.dumps(report, indent=1, ensure_ascii=False).encode(errors="backslashreplace").decode()
+    """The report as JSON text; what is not to be seen, or no UTF-8, has escapes, as JSON has them."""
+    return texts.escaped_json(json.dumps(report, indent=1, ensure_ascii=False))
 
 
 class _Counter:
@@ -106,7 +108,7 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     kinds = [kind for kind in report["clips"] if scanned or kind not in _SCANNED]
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
-    console.print(Text(printable(f"{report['dataset']}: {len(report['classes'])} classes, under {report['root']}")))
+    console.print(Text(clean(f"{report['dataset']}: {len(report['classes'])} classes, under {report['root']}")))
     table = Table(box=None, pad_edge=False)
     for head in ("list", "class") if per_class else ("list",):
         table.add_column(head, no_wrap=True)
@@ -115,24 +117,28 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     for row in report["lists"]:
         classes = row["classes"].items() if per_class else ()
         for name, counts in classes:
-            table.add_row(Text(row["name"]), Text(printable(name)), *(f"{counts[kind]:,}" for kind in kinds))
-        table.add_row(Text(row["name"]), *(["all"] if per_class else []), *(f"{row[kind]:,}" for kind in kinds))
+            table.add_row(
+                Text(texts.name(row["name"])), Text(texts.name(name)), *(f"{counts[kind]:,}" for kind in kinds)
+            )
+        table.add_row(
+            Text(texts.name(row["name"])), *(["all"] if per_class else []), *(f"{row[kind]:,}" for kind in kinds)
+        )
     total = [f"{report['clips'][kind]:,}" for kind in kinds]
     table.add_row("all clips, each once", *(["all"] if per_class else []), *total, style="bold")
     console.print(table)
     print_account(report["account"], console)
     for warning in report["warnings"]:
-        click.echo(f"WARNING: {printable(warning)}")
+        click.echo(f"WARNING: {clean(warning)}")
     for kind in ("missing", "ambiguous"):
         if report[kind]:
             click.echo(f"{kind}: {some(report[kind])}")
     print_reasons("unreadable", report["unreadable"])
     for defect in report["defects"]:
         where = "" if defect["applies"] else " (not in the lists that were read)"
-        click.echo(f"known defect {defect['id']}{where}: {defect['what']}; {defect['effect']}")
+        click.echo(clean(f"known defect {defect['id']}{where}: {defect['what']}; {defect['effect']}"))
     for note in report["notes"]:
         if note not in report["warnings"]:
-            click.echo(f"note: {printable(note)}")
+            click.echo(f"note: {clean(note)}")
     click.echo(f"manifest sha256: {report['sha256']}")
 
 
@@ -142,7 +148,7 @@ def some(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
     def one(clip: str) -> str:
         files = clips[clip][:SHOWN] if isinstance(clips, Mapping) else ()
         more = ", ..." if isinstance(clips, Mapping) and len(clips[clip]) > SHOWN else ""
-        return printable(f"{clip} ({', '.join(files)}{more})" if files else clip)
+        return texts.name(f"{clip} ({', '.join(files)}{more})" if files else clip)
 
     shown = [one(clip) for clip in list(clips)[:SHOWN]]
     return ", ".join(shown) + (f" and {len(clips) - SHOWN:,} more; all with --json" if len(clips) > SHOWN else "")
@@ -151,6 +157,6 @@ def some(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
 def print_reasons(kind: str, clips: Mapping[str, str]) -> None:
     """A line for each of the first few clips with what is said of it, and how many more there are."""
     for clip in list(clips)[:SHOWN]:
-        click.echo(printable(f"{kind}: {clip}: {clips[clip]}"))
+        click.echo(f"{kind}: {texts.name(clip)}: {clean(clips[clip])}")
     if len(clips) > SHOWN:
         click.echo(f"{kind}: {len(clips) - SHOWN:,} more; all with --json")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.data_options import dataset_options, read_manifest
+from petl_bench.texts import clean
 
 if TYPE_CHECKING:
     from petl_bench.data.fingerprints import FoundFile
@@ -141,12 +142,11 @@ def _print(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from petl_bench.cli.data_account import printable
     from petl_bench.cli.data_report import LEAST_WIDTH, print_reasons, some
 
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
-    click.echo(printable(f"{report['dataset']}, under {report['root']}"))
+    click.echo(clean(f"{report['dataset']}, under {report['root']}"))
     table = Table("clips", box=None, pad_edge=False)
     table.add_column("count", justify="right")
     table.add_column("meaning")

@@ -8,6 +8,7 @@ import click
 
 from petl_bench.errors import PluginError
 from petl_bench.registry import KINDS, Registry, load_plugin_file
+from petl_bench.texts import clean
 
 PROFILES = "profiles"
 
@@ -24,7 +25,7 @@ def command(kind: str, plugins: tuple[Path, ...]) -> None:
     meanings = _profiles() if kind == PROFILES else _plugins(KINDS[kind])
     width = max(map(len, meanings), default=0)
     for name, meaning in meanings.items():
-        click.echo(f"{name:<{width}}  {meaning}")
+        click.echo(f"{name:<{width}}  {clean(meaning)}")
     click.echo(f"More about one: petl-bench show {f'{PROFILES}:' if kind == PROFILES else ''}NAME", err=True)
 
 

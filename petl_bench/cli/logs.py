@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from petl_bench import texts
 
 if TYPE_CHECKING:
     from petl_bench.running.trial_log import TrialLog
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
 def command(trial: str, runs: Path, follow: bool, tail: int | None) -> None:
     """Print the log of the TRIAL: a key, its beginning, or part of a title, as `petl-bench status` shows them.
 
-    The log goes to standard output; the attempts, and what a scheduler says, to standard error. For a trial that never
-    began, what the scheduler wrote for its job is printed.
+    The log goes to standard output, without what a terminal would obey (the file has it all); the attempts, and what a
+    scheduler says, to standard error. For a trial that never began, what the scheduler wrote for its job is printed.
     """
     from petl_bench.running import trial_log
     from petl_bench.running.lookup import find_trial, titles
@@ -36,20 +39,33 @@ def command(trial: str, runs: Path, follow: bool, tail: int | None) -> None:
     words = "" if log.done else log.scheduler_says()
     if words:
         _tell(words)
-    position = _print_own(log, tail) if log.path.exists() else _print_the_schedulers(log, tail, words)
+    out = _Out()
+    position = _print_own(log, tail, out) if log.path.exists() else _print_the_schedulers(log, tail, words, out)
     if follow:
-        trial_log.follow(log, position, _write)
+        trial_log.follow(log, position, out.write)
 
 
-def _print_own(log: TrialLog, lines: int | None) -> int:
+class _Out:
+    """Standard output, for blocks of bytes that may be anything."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, block: bytes) -> None:
+        """Print what can be shown of it."""
+        sys.stdout.write(texts.lines(self._decoder.decode(block)))
+        sys.stdout.flush()
+
+
+def _print_own(log: TrialLog, lines: int | None, out: _Out) -> int:
     """Print the trial's own log; the position after it."""
     for path in log.scheduler_files():
         _tell(f"what its job printed: {path}")
     _tell(f"log: {log.path}")
-    return _print(log.path, lines)
+    return _print(log.path, lines, out)
 
 
-def _print_the_schedulers(log: TrialLog, lines: int | None, words: str) -> int:
+def _print_the_schedulers(log: TrialLog, lines: int | None, words: str, out: _Out) -> int:
     """Print what there is about a trial that never began; 0, where its own log will begin."""
     if log.task is None:
         _tell("not started, and not submitted to a scheduler")
@@ -61,24 +77,25 @@ def _print_the_schedulers(log: TrialLog, lines: int | None, words: str) -> int:
     _tell("not started; what its job printed:" if files else f"not started; its job wrote nothing: {submission.folder}")
     for path in files:
         _tell(f"{path}:")
-        _print(path, lines)
+        _print(path, lines, out)
     return 0
 
 
-def _print(path: Path, lines: int | None) -> int:
+def _print(path: Path, lines: int | None, out: _Out) -> int:
+    from petl_bench.errors import StoreError
     from petl_bench.running.trial_log import read_from, tail
 
-    position = 0 if lines is None else tail(path, lines)
-    for block in read_from(path, position):
-        _write(block)
-        position += len(block)
+    if not path.is_file():
+        raise StoreError(f"{path}: not a file; move it away, and the next attempt writes its log there")
+    try:
+        position = 0 if lines is None else tail(path, lines)
+        for block in read_from(path, position):
+            out.write(block)
+            position += len(block)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
     return position
 
 
-def _write(block: bytes) -> None:
-    sys.stdout.buffer.write(block)
-    sys.stdout.buffer.flush()
-
-
 def _tell(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(texts.clean(line), err=True)

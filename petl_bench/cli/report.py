@@ -21,6 +21,7 @@ from petl_bench.records import without_garbage_collection
 from petl_bench.registry import TABLES, load_plugin_file
 from petl_bench.render import FIGURE_FORMATS, FORMATS, format_of, render
 from petl_bench.table import Spread, Table
+from petl_bench.texts import clean
 
 _SHOWN = 8
 
@@ -169,6 +170,6 @@ def _say_what_is_missing(table: Table, folders: tuple[Path, ...]) -> None:
     to = "" if folders[0] == Path("runs") else f" --output {shlex.quote(str(folders[0]))}"
     click.echo("To fill what is missing:", err=True)
     for line in table.commands[:_SHOWN]:
-        click.echo(f"  {line}{to if is_command(line) else ''}", err=True)
+        click.echo(f"  {clean(line)}{clean(to) if is_command(line) else ''}", err=True)
     if len(table.commands) > _SHOWN:
         click.echo(f"  ... and {len(table.commands) - _SHOWN} more", err=True)

@@ -12,7 +12,7 @@ import click
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.records import write_atomically
 from petl_bench.registry import TABLES
-from petl_bench.render import FIGURE_FORMATS, FORMATS, render
+from petl_bench.render import FIGURE_FORMATS, FORMATS, clean, render
 
 if TYPE_CHECKING:
     from petl_bench.evidence import Evidence
@@ -44,7 +44,7 @@ def write_all(evidence: Evidence, folder: Path, *, published: bool, spread: Spre
             own = replace(evidence, published=source.published() if published else None)
             written += _write(source, own, folder, spread)
         except UsageError as error:
-            click.echo(f"left out {name}: {error}", err=True)
+            click.echo(f"left out {name}: {clean(str(error))}", err=True)
     if not written:
         raise UsageError("no table could be made of these records; the reasons stand above")
 

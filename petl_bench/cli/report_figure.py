@@ -12,6 +12,7 @@ from petl_bench.errors import UsageError
 from petl_bench.records import write_atomically
 from petl_bench.registry import TABLES
 from petl_bench.table import TableSource
+from petl_bench.texts import clean
 
 if TYPE_CHECKING:
     from petl_bench.evidence import Evidence
@@ -52,4 +53,4 @@ def write_figure(source: TableSource, evidence: Evidence, output_format: str, ou
         write_atomically(output, content)
         click.echo(f"wrote {output} ({output_format})", err=True)
     for note in figure.notes:
-        click.echo(note, err=True)
+        click.echo(clean(note), err=True)

@@ -14,6 +14,7 @@ from petl_bench.errors import PluginError, StoreError, UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.files import write_atomically
 from petl_bench.registry import TABLES
+from petl_bench.texts import clean
 
 if TYPE_CHECKING:
     from petl_bench.table import Spread, TableSource
@@ -64,7 +65,7 @@ def _every_table() -> list[TableSource]:
         try:
             sources.append(TABLES.get(name)())
         except PluginError as error:
-            click.echo(f"left out: {error}", err=True)
+            click.echo(f"left out: {clean(str(error))}", err=True)
     return [source for source in sources if source.needs_records]
 
 

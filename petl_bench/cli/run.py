@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.errors import PetlBenchError, UsageError, unknown
+from petl_bench.texts import lines
 
 if TYPE_CHECKING:
     from petl_bench.launcher import Job, Launcher, Outcome
@@ -107,7 +108,7 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
     for line in (*planned.notes, *(f"warning: {warning}" for warning in planned.warnings)):
         _tell(line)
     if dry_run:
-        click.echo("\n".join(plan_lines(planned)))
+        click.echo(lines("\n".join(plan_lines(planned))))
         if script := launcher.script(planned.to_do, planned.output):
             click.echo(f"\n{script}")
         return ALL_DONE
@@ -302,5 +303,5 @@ class _Telling:
 
 
 def _tell(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(lines(line), err=True)
     sys.stderr.flush()

@@ -14,6 +14,7 @@ import click
 from petl_bench.errors import unknown
 from petl_bench.options import Options, field_types
 from petl_bench.registry import KINDS, Registry, load_plugin_file
+from petl_bench.texts import lines
 from petl_bench.training_options import TrainingOptions
 
 
@@ -40,7 +41,7 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
     for position, (registry, plain_name) in enumerate(found):
         if position:
             click.echo("")
-        click.echo("\n".join(_page(registry, plain_name)))
+        click.echo(lines("\n".join(_page(registry, plain_name))))
 
 
 def _training_page() -> Iterator[str]:

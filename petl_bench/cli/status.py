@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from petl_bench import texts
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -76,13 +78,13 @@ def _print(found: Survey) -> None:
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no width of its own
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count or state == "done")
-    console.print(Text(f"{found.runs}: {len(found.trials)} trials: {counts}"))
+    console.print(Text(f"{texts.clean(str(found.runs))}: {len(found.trials)} trials: {counts}"))
     rest = [trial for trial in found.trials if trial.state != "done" or trial.detail]
     if rest:
         console.print(_table(rest), end="")
     logs = [f"log of {trial.title}: {trial.log}" for trial in rest if trial.log and trial.state != "running"]
     if logs:
-        console.print(Text("\n".join(logs)))
+        console.print(Text("\n".join(map(texts.clean, logs))))
     for line in found.commands:
         console.print(Text(f"fill the rest with: {line}"))
 

@@ -64,7 +64,7 @@ def _of_file(path: Path) -> Iterable[Stored]:
         return [Stored(note["trial"], note["metrics"]) for note in unique.values()]
     except OSError as error:
         raise StoreError(f"--compare {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(
             f"--compare {path}: not a file of `petl-bench cost --format pytest-benchmark` ({type(error).__name__})"
         ) from error

@@ -26,12 +26,12 @@ from petl_bench.page.overview import Fact, facts_of
 from petl_bench.page.plots import Block, figure_block
 from petl_bench.page.provenance import Provenance, Texts
 from petl_bench.page.trials import cases_of, chosen_variants, trial_count
-from petl_bench.render import clean
 from petl_bench.table import Spread, Table, TableSource
+from petl_bench.texts import clean, name, shortened
 
 #: Cells of all tables together, and trials whose folders are opened: what a page has room and a reader patience for.
 _CELLS, _OPENED_TRIALS = 40_000, 1_000
-_PROBLEMS = 50
+_PROBLEMS, _LONGEST_PROBLEM = 50, 2_000
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _page(
 
 def _problems(left_out: Sequence[str]) -> tuple[str, ...]:
     more = (f"and {len(left_out) - _PROBLEMS:,} more",) if len(left_out) > _PROBLEMS else ()
-    return (*map(clean, left_out[:_PROBLEMS]), *more)
+    return (*(shortened(clean(each), _LONGEST_PROBLEM) for each in left_out[:_PROBLEMS]), *more)
 
 
 def _left_out(opened: int, trials: int) -> str:
@@ -162,7 +162,7 @@ def _render(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["clean"] = clean
+    environment.filters |= {"clean": clean, "name": name}
     template = environment.get_template("page.html.jinja")
     return template.render(
         page=page,

@@ -7,7 +7,7 @@ from typing import Any
 
 from petl_bench.page.evaluations import ClassCounts, Evaluated
 from petl_bench.page.plots import short
-from petl_bench.render import clean
+from petl_bench.texts import name
 
 #: Pairs of classes that the page keeps, over all its confusion matrices.
 _CONFUSED_PAIRS = 150_000
@@ -25,8 +25,8 @@ def classes_data(found: Sequence[Evaluated]) -> list[dict[str, Any]]:
         scored = [max(numbers) for numbers in zip(*[counts.scored for counts in each.variants], strict=True)]
         data.append(
             {
-                "label": clean(each.label),
-                "classes": [clean(name) for name in each.classes],
+                "label": name(each.label),
+                "classes": list(map(name, each.classes)),
                 "scored": scored,
                 "variants": variants,
             }
@@ -41,7 +41,7 @@ def _variant(counts: ClassCounts, classes: int, *, with_confusion: bool) -> dict
     ]
     confusion = [number for true, taken, times in counts.confusion for number in (true * classes + taken, times)]
     return {
-        "label": clean(counts.label),
+        "label": name(counts.label),
         "runs": counts.runs,
         "accuracy": accuracy,
         **({"confusion": confusion} if with_confusion else {}),

@@ -5,7 +5,6 @@ Nothing is taken on trust: a file that cannot be read, or holds something else, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,11 @@ from typing import Any
 
 from petl_bench.errors import StoreError
 from petl_bench.records import RECORD, read_details
+from petl_bench.stored_command import made_anew
+from petl_bench.stored_json import LARGE, UnusableError, read_json
+
+#: What a number of a history is never above.
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,15 @@ class StoredDetails:
             durations_s=_numbers(record.get("durations_s")),
             environment=environment if isinstance(environment, dict) else {},
             notes=notes,
-            files=tuple(sorted(each.name for each in folder.iterdir() if each.is_file() and each.name[0] != ".")),
+            files=_file_names(folder),
         )
+
+
+def _file_names(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(each.name for each in folder.iterdir() if each.is_file() and each.name[0] != "."))
+    except OSError:
+        return ()
 
 
 def _details(folder: Path, record: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -76,24 +87,31 @@ def _details(folder: Path, record: dict[str, Any]) -> tuple[dict[str, Any], tupl
 
 
 def _commands(folders: Sequence[Path]) -> dict[str, str]:
-    plans = [_object(path) for folder in reversed(folders) for path in sorted((folder / "plans").glob("[!.]*.json"))]
+    plans = [_object(path) for folder in reversed(folders) for path in _files_of_plans(folder)]
     found: dict[str, str] = {}
     for plan in sorted(plans, key=_started_at):
         trials, command = plan.get("trials"), plan.get("command")
         if isinstance(trials, dict) and isinstance(command, str):
-            found.update(dict.fromkeys(trials, command))
+            found.update(dict.fromkeys(trials, made_anew(command)))
     return found
+
+
+def _files_of_plans(folder: Path) -> list[Path]:
+    try:
+        return sorted((folder / "plans").glob("[!.]*.json"))
+    except OSError:
+        return []
 
 
 def _started_at(plan: Mapping[str, Any]) -> float:
     started = plan.get("started_at")
-    return float(started) if isinstance(started, (int, float)) else 0.0
+    return 0.0 if isinstance(started, bool) or not isinstance(started, (int, float)) else started
 
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        values = read_json(path, LARGE)
+    except (UnusableError, FileNotFoundError):
         return {}
     return values if isinstance(values, dict) else {}
 
@@ -105,5 +123,5 @@ def _numbers(values: Any) -> dict[str, float]:
     return {
         str(name): value
         for name, value in values.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST
     }

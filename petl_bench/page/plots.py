@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from petl_bench.figure import Figure, Point
-from petl_bench.render import clean
+from petl_bench.texts import clean, name
 
 #: The numbers of the trials with these keys, as the page counts them.
 NumberTrials = Callable[[Iterable[str]], list[int]]
@@ -31,7 +31,7 @@ class Block:
         """What page.js reads."""
         return {
             "title": clean(self.title),
-            "facets": [{"label": label, "values": [clean(value) for value in values]} for label, values in self.facets],
+            "facets": [{"label": label, "values": [name(value) for value in values]} for label, values in self.facets],
             "plots": self.plots,
         }
 
@@ -53,7 +53,7 @@ def figure_block(figure: Figure, title: str, number_trials: NumberTrials) -> Blo
 def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:
     series = [
         {
-            "label": clean(each.label),
+            "label": name(each.label),
             "quoted": each.origin == "quoted",
             "line": each.line,
             **_columns(each.points, number_trials),
@@ -74,7 +74,7 @@ def _columns(points: Sequence[Point], number_trials: NumberTrials) -> dict[str, 
     columns: dict[str, Any] = {
         "x": [short(point.x) for point in points],
         "y": [short(point.y) for point in points],
-        "text": [clean(point.label) for point in points],
+        "text": [name(point.label) for point in points],
     }
     if any(point.y_range for point in points):
         columns["low"] = [short(point.y_range[0]) if point.y_range else None for point in points]

@@ -11,7 +11,7 @@ from typing import Any
 
 from petl_bench.missing_runs import is_command
 from petl_bench.page.provenance import Texts
-from petl_bench.render import clean, notes, number
+from petl_bench.render import clean, for_people, notes, number
 from petl_bench.table import ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, mark_of, symbols
 from petl_bench.table import signs as signs_of
 
@@ -48,6 +48,7 @@ def is_quoted(group: RowGroup) -> bool:
 
 def table_view(table: Table, most_cells: int, folders: Sequence[Path]) -> TableView:
     """A table of the records in these folders, cut to `most_cells`."""
+    table = for_people(table)
     room = max(1, most_cells // max(1, len(table.columns)))
     groups, left_out = [], 0
     for group in table.groups:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
-import re
+from dataclasses import replace
 from pathlib import Path
 
 from petl_bench.errors import UsageError
-from petl_bench.table import ALIKE, ALIKE_MEANING, Cell, Column, Spread, Table
+from petl_bench.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, Spread, Table
+from petl_bench.texts import clean, name, shortened
+
+__all__ = ["FIGURE_FORMATS", "FORMATS", "clean", "for_people", "format_of", "marked", "notes", "number", "render"]
 
 #: format -> suffixes of a file that imply it; `json` and `csv` keep full precision and the origin of every number.
 FORMATS: dict[str, tuple[str, ...]] = {
@@ -21,7 +23,6 @@ FORMATS: dict[str, tuple[str, ...]] = {
 }
 #: The same for figures; see `petl_bench.render.figures`.
 FIGURE_FORMATS: dict[str, tuple[str, ...]] = {"pdf": (".pdf",), "svg": (".svg",), "png": (".png",)}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def render(table: Table, output_format: str) -> str:
@@ -43,10 +44,39 @@ def format_of(path: Path) -> str:
     raise UsageError(f"--output {path}: no format has this suffix (known: {known}); say which one with --format")
 
 
-@functools.lru_cache(maxsize=10_000)
-def clean(text: str) -> str:
-    """One line without control characters: names come from plugin files and records, and may hold anything."""
-    return " ".join(_CONTROL.sub(" ", text).split())
+#: Letters of a title or a note that are shown.
+_LONGEST_NOTE = 2_000
+
+
+def for_people(table: Table) -> Table:
+    """The table with every text in one line of what can be seen, and names of a length that people read.
+
+    What is read by programs, CSV and JSON, has the texts whole.
+    """
+    columns = [replace(each, label=name(each.label), group=name(each.group)) for each in table.columns]
+    groups = [
+        replace(each, title=name(each.title), section=name(each.section), rows=tuple(map(_row_for_people, each.rows)))
+        for each in table.groups
+    ]
+    return replace(
+        table,
+        title=shortened(clean(table.title), _LONGEST_NOTE),
+        corner=name(table.corner),
+        columns=tuple(columns),
+        groups=tuple(groups),
+        footers=tuple(shortened(clean(each), _LONGEST_NOTE) for each in table.footers),
+    )
+
+
+def _row_for_people(row: Row) -> Row:
+    return Row(name(row.label), tuple(map(_cell_for_people, row.cells)), tuple(map(name, row.marks)))
+
+
+def _cell_for_people(cell: Cell) -> Cell:
+    if not cell.marks and not isinstance(cell.value, str):
+        return cell
+    value = name(cell.value) if isinstance(cell.value, str) else cell.value
+    return replace(cell, value=value, marks=tuple(map(name, cell.marks)))
 
 
 def number(cell: Cell, column: Column, spread: Spread = "std") -> str:

@@ -1,4 +1,9 @@
-"""Tidy CSV: one number per line, at full precision, with its standard deviation, number of runs, origin and source."""
+"""Tidy CSV: one number per line, at full precision, with its standard deviation, number of runs, origin and source.
+
+Spreadsheets run a text that begins with =, +, - or @ as a formula. Such a text, and one that begins with an apostrophe,
+gets an apostrophe in front: take one away at the beginning, where there is one, to have the text as it was. Numbers
+stay numbers.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,9 @@ import io
 from petl_bench.render import clean
 from petl_bench.table import Table
 
+#: What makes a formula of a text, also in the full width of East Asian writing; and what keeps it from being one.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_TEXT = "'"
 FIELDS = (
     "table",
     "row_group",
@@ -39,22 +47,28 @@ def render(table: Table) -> str:
             for cell, column in zip(row.cells, table.columns, strict=True):
                 writer.writerow(
                     [
-                        table.name,
-                        clean(group.heading),
-                        clean(row.label),
-                        clean(column.group),
-                        clean(column.label),
-                        clean(cell.value) if isinstance(cell.value, str) else cell.value,
+                        text(table.name),
+                        text(group.heading),
+                        text(row.label),
+                        text(column.group),
+                        text(column.label),
+                        text(cell.value) if isinstance(cell.value, str) else cell.value,
                         cell.std,
                         *(cell.interval or (None, None)),
                         cell.delta,
                         cell.n,
                         cell.origin,
-                        clean(cell.source),
+                        text(cell.source),
                         cell.rank,
                         "yes" if cell.alike else "",
-                        clean(" ".join(cell.marks)),
-                        " ".join(cell.trials),
+                        text(" ".join(cell.marks)),
+                        text(" ".join(cell.trials)),
                     ]
                 )
     return buffer.getvalue()
+
+
+def text(value: str) -> str:
+    """A text as a cell, in one line, that no spreadsheet takes for a formula."""
+    value = clean(value)
+    return _TEXT + value if value.startswith((*_FORMULA, _TEXT)) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jinja2
 
-from petl_bench.render import clean, notes, number
+from petl_bench.render import clean, for_people, notes, number
 from petl_bench.table import Table, signs, symbols
 
 
@@ -20,4 +20,5 @@ def render(table: Table) -> str:
     )
     environment.filters["clean"] = clean
     template = environment.get_template("table.html.jinja")
-    return template.render(table=table, number=number, symbols=symbols, signs=signs, notes=notes(table))
+    shown = for_people(table)
+    return template.render(table=shown, number=number, symbols=symbols, signs=signs, notes=notes(shown))

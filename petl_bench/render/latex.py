@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
-from petl_bench.render import clean, notes, number
+from petl_bench.render import clean, for_people, notes, number
 from petl_bench.table import Cell, Column, Row, RowGroup, Spread, Table, signs, symbols
 
 _SPECIAL = {
@@ -92,6 +92,7 @@ def render(table: Table) -> str:
 
     A table that is longer than a page becomes several, with the notes below the last one.
     """
+    table = for_people(table)
     pages = _pages(table)
     parts = [_environment(table, groups, number, len(pages)) for number, groups in enumerate(pages, start=1)]
     return _DOCUMENT.format(table="\n".join(line for part in parts for line in part))

@@ -6,7 +6,7 @@ import re
 
 from tabulate import tabulate
 
-from petl_bench.render import clean, marked, notes, number
+from petl_bench.render import clean, for_people, marked, notes, number
 from petl_bench.table import Cell, Column, Row, Spread, Table, signs, symbols
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
@@ -14,6 +14,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 
 def render(table: Table) -> str:
     """The table, with the notes as a list below."""
+    table = for_people(table)
     headers = [escape(table.corner), *[_header(column) for column in table.columns]]
     lines: list[list[str]] = []
     for group in table.groups:

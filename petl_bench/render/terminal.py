@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from petl_bench.render import clean, marked, notes, number
+from petl_bench.render import clean, for_people, marked, notes, number
 from petl_bench.table import ALIKE, Cell, Column, Row, Spread, Table, symbols
 
 _PADDING = 2  #: between columns
@@ -28,7 +28,7 @@ def render(table: Table) -> str:
 
 def show(table: Table, console: Console) -> None:
     """Print the table; best is bold and second underlined on a terminal, `*` and `+` stand before them elsewhere."""
-    styled = console.is_terminal
+    table, styled = for_people(table), console.is_terminal
     console.print(Text(clean(table.title), style="bold"))
     console.print()
     layout = _layout(table, console.width, styled)

@@ -29,7 +29,9 @@ from typing import Any
 
 import psutil
 
+from petl_bench import texts
 from petl_bench.errors import StoreError
+from petl_bench.stored_json import SMALL, UnusableError, fields_of, parsed, read_bytes
 
 HEARTBEAT_EVERY_S = 10.0
 STALE_AFTER_S = 60.0
@@ -38,6 +40,10 @@ WATCH_S = 2.5 * HEARTBEAT_EVERY_S
 FOLDER = "attempts"
 #: No machine is up for so long: a larger number of seconds counts from 1970.
 _EPOCH = 1e9
+_NOT_IN_TEXT = frozenset(("heartbeat", "fault"))
+_LONGEST_REASON = 2_000
+_LAST_NUMBER = 10**9 - 1
+_LATEST = 2.5e11  #: seconds since the epoch: the year 9892, about the last that a calendar has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,7 @@ class Attempt:
     outcome: str = ""  #: "done", "failed" or "interrupted"
     reason: str = ""
     heartbeat: float = 0.0  #: modification time of the file; not part of its text
+    fault: str = ""  #: the file, and why it says nothing; not part of its text. The heartbeat alone then counts
 
     def alive(self, now: float | None = None) -> bool:
         """Whether somebody works on the trial in this attempt. `now`: the file system's clock, else this machine's.
@@ -81,12 +88,23 @@ class Attempt:
 
 
 def attempts(folder: Path) -> list[Attempt]:
-    """Every attempt at the trial in `folder`, oldest first."""
+    """Every attempt at the trial in `folder`, oldest first. One whose file is damaged says so (`Attempt.fault`).
+
+    A folder of attempts that cannot be read counts as one attempt that nobody works on.
+    """
+    try:
+        return _listed(folder)
+    except OSError as error:
+        return [Attempt(number=0, fault=f"{folder / FOLDER}: cannot be read: {error.strerror}")]
+
+
+def _listed(folder: Path) -> list[Attempt]:
+    """As `attempts`. Raises OSError if the folder cannot be read."""
     try:
         names = [path.name for path in (folder / FOLDER).iterdir()]
     except FileNotFoundError:
         return []
-    numbers = sorted(int(name.removesuffix(".json")) for name in names if re.fullmatch(r"\d+\.json", name))
+    numbers = sorted(int(name.removesuffix(".json")) for name in names if re.fullmatch(r"[0-9]{4,9}\.json", name))
     found = (_read(_path(folder, number)) for number in numbers)
     return [attempt for attempt in found if attempt is not None]
 
@@ -159,10 +177,12 @@ def take(folder: Path, title: str) -> Claim | None:
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
         while True:
-            last = newest(folder)
+            last = next(reversed(_listed(folder)), None)
             if last is not None and may_be_alive(folder, last, _clock_of(folder, last)):
                 return None
             attempt = _mine(1 if last is None else last.number + 1, title)
+            if attempt.number > _LAST_NUMBER:
+                raise StoreError(f"{folder / FOLDER}: damaged: its numbers are used up; move the folder aside")
             if _create(_path(folder, attempt.number), attempt):
                 return Claim(folder, attempt)
     except OSError as error:
@@ -221,31 +241,41 @@ def _create(path: Path, attempt: Attempt) -> bool:
 
 
 def _read(path: Path) -> Attempt | None:
+    """The attempt in a file; None if there is no such file."""
     try:
-        heartbeat = path.stat().st_mtime
-        text = path.read_text(encoding="utf-8")
+        heartbeat = path.lstat().st_mtime
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESTALE):
             return None
         raise
-    return Attempt(number=int(path.stem), heartbeat=heartbeat, **_known_fields(text))
-
-
-def _known_fields(text: str) -> dict[str, Any]:
-    """The fields in an attempt's file; none where its owner was killed (or is just) between creating and writing it."""
+    number = int(path.stem)
     try:
-        values = json.loads(text)
-    except ValueError:
+        return Attempt(number=number, heartbeat=heartbeat, **_known_fields(read_bytes(path, SMALL)))
+    except UnusableError as error:
+        return Attempt(number=number, heartbeat=heartbeat, fault=f"{path}: {error}")
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return None
+        return Attempt(number=number, heartbeat=heartbeat, fault=f"{path}: a link to nothing")
+
+
+def _known_fields(content: bytes) -> dict[str, Any]:
+    """The fields in an attempt's file, fit to be shown; none where its owner was killed (or is just) between creating
+    and writing it. Raises UnusableError."""
+    if not content:
         return {}
-    if not isinstance(values, dict):
-        return {}
-    return {name: value for name, value in values.items() if name in Attempt.__dataclass_fields__ and name != "number"}
+    values = fields_of(parsed(content), Attempt, without=_NOT_IN_TEXT | {"number"})
+    if not 0 <= values.get("pid", 0) < 2**31:
+        raise UnusableError(f"damaged: pid is {values['pid']}")
+    for name in ("started_at", "ended_at"):
+        if not 0 <= (values.get(name) or 0) < _LATEST:
+            raise UnusableError(f"damaged: {name} is {values[name]}, which is no time")
+    shown: dict[str, Any] = {name: texts.name(values[name]) for name in ("title", "host", "outcome") if name in values}
+    return {**values, **shown, "reason": texts.shortened(texts.clean(values.get("reason", "")), _LONGEST_REASON)}
 
 
 def _text(attempt: Attempt) -> dict[str, Any]:
-    values = asdict(attempt)
-    del values["heartbeat"]
-    return values
+    return {name: value for name, value in asdict(attempt).items() if name not in _NOT_IN_TEXT}
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from petl_bench.launcher import Job, Outcome, Watcher
 from petl_bench.running.status import duration
+from petl_bench.texts import lines, name
 from petl_bench.trial import Progress
 
 #: Plain lines: at most one line of progress per trial in this time, beside its start and its end.
@@ -79,7 +80,7 @@ class PlainLines:
     def say(self, line: str) -> None:
         """Write one line; a closed terminal does not end a run."""
         with contextlib.suppress(BrokenPipeError):
-            self.console.print(Text(line))
+            self.console.print(Text(lines(line)))
 
 
 class LiveTable(PlainLines):
@@ -100,7 +101,7 @@ class LiveTable(PlainLines):
     def __rich__(self) -> Group:
         table = Table("trial", "stage", "epoch", "loss", "accuracy", "time left", box=None, pad_edge=False)
         for running in list(self.running.values()):
-            table.add_row(running.job.trial.title, *_cells(running.progress))
+            table.add_row(Text(name(running.job.trial.title)), *_cells(running.progress))
         summary = f"{self.ended} of {self.total} trials ended, {duration(time.monotonic() - self.began)}"
         return Group(table, Text(summary, style="dim"))
 

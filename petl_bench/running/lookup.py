@@ -31,6 +31,8 @@ def started(runs: Path) -> list[str]:
         return sorted(path.name for path in (runs / "trials").iterdir() if re.fullmatch("[0-9a-f]{64}", path.name))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StoreError(f"{runs / 'trials'}: cannot be read: {error.strerror}") from error
 
 
 def find_trial(known: Mapping[str, str], text: str, runs: Path) -> str:

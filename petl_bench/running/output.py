@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from petl_bench import texts
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.launcher import Job
 from petl_bench.record_judge import REPLACED, unused
@@ -15,15 +17,21 @@ from petl_bench.records import RECORD, trial_folder, write_atomically
 from petl_bench.running import claims
 from petl_bench.running.execute import probe_writing
 from petl_bench.running.plan import Plan
+from petl_bench.stored_command import made_anew
+from petl_bench.stored_json import LARGE, UnusableError, fields_of, read_json, tell_unusable
 
 PLANS = "plans"
 #: Unicode categories: control characters, halves of characters, and what ends a line or a paragraph.
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+_KEY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """What a `run` command set out to do: the command itself, when it last started, and its trials (key -> title)."""
+    """What a `run` command set out to do: the command itself, when it last started, and its trials (key -> title).
+
+    Commands and titles are fit to be shown; a command is "" if the file has one that petl-bench does not make.
+    """
 
     command: str
     started_at: float
@@ -65,9 +73,13 @@ def save_plan(plan: Plan) -> None:
 
 
 def read_plans(output: Path) -> list[SavedPlan]:
-    """The plans that were run into this folder, the latest last. Raises StoreError for one that cannot be read."""
-    plans = [_read_plan(path) for path in sorted((output / PLANS).glob("*.json")) if not path.name.startswith(".")]
-    return sorted(plans, key=lambda plan: plan.started_at)
+    """The plans that were run into this folder, the latest last; one that cannot be used is named, and left out."""
+    try:
+        paths = sorted(path for path in (output / PLANS).glob("*.json") if not path.name.startswith("."))
+    except OSError as error:
+        tell_unusable(output / PLANS, f"cannot be read: {error.strerror}")
+        return []
+    return sorted(filter(None, map(_read_plan, paths)), key=lambda plan: plan.started_at)
 
 
 def move_aside(output: Path, jobs: list[Job]) -> int:
@@ -99,10 +111,15 @@ def _move(folder: Path, replaced: Path) -> None:
         raise StoreError(f"cannot move {folder} to {target}: {error.strerror}") from error
 
 
-def _read_plan(path: Path) -> SavedPlan:
+def _read_plan(path: Path) -> SavedPlan | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        trials = {str(key): str(title) for key, title in values["trials"].items()}
-        return SavedPlan(str(values["command"]), float(values["started_at"]), trials)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); remove it, records do not need it") from error
+        plan = SavedPlan(**fields_of(read_json(path, LARGE), SavedPlan))
+        if not all(map(_KEY.fullmatch, plan.trials)):
+            raise UnusableError("damaged: it names trials by what is no key")
+    except (UnusableError, FileNotFoundError) as error:
+        tell_unusable(path, f"{error}; remove it, records do not need it")
+        return None
+    command = made_anew(plan.command)
+    if not command:
+        tell_unusable(path, "its command is not one that petl-bench makes, and is not shown")
+    return replace(plan, command=command, trials={key: texts.name(title) for key, title in plan.trials.items()})

@@ -14,14 +14,16 @@ import json
 import re
 import socket
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from petl_bench import texts
 from petl_bench.errors import StoreError
 from petl_bench.files import create
 from petl_bench.launcher import Job
+from petl_bench.stored_json import UnusableError, fields_of, read_json, tell_unusable
 
 FOLDER = "requests"
 What = Literal["cancel", "run"]
@@ -41,6 +43,17 @@ class Request:
     def __str__(self) -> str:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.at))
         return f"cancelled with petl-bench cancel by {self.user} on {self.host}, {when}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """A request as its file has it."""
+
+    what: str
+    trials: Sequence[str]
+    user: str
+    host: str
+    at: float
 
 
 def cancel(store: Path, trials: Collection[str]) -> None:
@@ -121,24 +134,22 @@ def _read_after(store: Path, number: int) -> Iterator[Request]:
 
 def _read(path: Path, number: int) -> Request | None:
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
-        if values["what"] not in ("cancel", "run") or not isinstance(values["trials"], list):
-            return None
-        return Request(
-            number=number,
-            what=values["what"],
-            trials=frozenset(map(str, values["trials"])),
-            user=_plain(values["user"]),
-            host=_plain(values["host"]),
-            at=float(min(max(int(values["at"]), 0), 2**33)),
-        )
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        values = fields_of(read_json(path), _Stored)
+        if values["what"] not in ("cancel", "run"):
+            raise UnusableError(f"damaged: it asks for {texts.name(values['what'])!r}")
+    except FileNotFoundError:
         return None
-
-
-def _plain(text: object) -> str:
-    """A name from a file, fit for a terminal."""
-    return "".join(letter for letter in str(text)[:64] if letter.isprintable())
+    except UnusableError as error:
+        tell_unusable(path, str(error))
+        return None
+    return Request(
+        number=number,
+        what=values["what"],
+        trials=frozenset(values["trials"]),
+        user=texts.name(values["user"]),
+        host=texts.name(values["host"]),
+        at=min(max(values["at"], 0.0), 2.0**33),
+    )
 
 
 def _path(store: Path, number: int) -> Path:

@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from petl_bench.errors import UsageError, unknown
-from petl_bench.training_options import Precision, Select
+from petl_bench.stored_json import SMALL
+from petl_bench.texts import has_controls
+from petl_bench.training_options import Precision, Select, TrainingOptions
 from petl_bench.trial import canonical_json
 
 SEE = "petl-bench run --help"
+#: Flags that say the same as `--set training.FIELD`.
+_TRAINING_FLAGS = ("epochs", "batch_size", "select", "precision")
 
 Decoder = Literal["auto", "decord", "pyav", "torchcodec"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -64,8 +68,9 @@ class Spec:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}")
         if any(seed < 0 for seed in self.seeds):
             raise UsageError("--seeds: a seed is a whole number from 0")
+        self._refuse_controls()
         for part in self.parts():
-            part.overrides()
+            part._refuse_contradictions()
 
     def parts(self) -> list[Spec]:
         """This spec once for each variant, with that variant's values; itself where it has none."""
@@ -83,6 +88,26 @@ class Spec:
                 raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set training.learning_rate=1e-4")
             found.setdefault(name, {})[option] = value.strip()
         return found
+
+    def _refuse_controls(self) -> None:
+        """Raise UsageError for a name or value with a line end, an escape or NUL in it: none of ours has one."""
+        for option in dataclasses.fields(self):
+            value = getattr(self, option.name)
+            for text in _texts_in(value):
+                if has_controls(text):
+                    flag = "--" + option.name.removesuffix("s" if option.name == "variants" else "").replace("_", "-")
+                    raise UsageError(f"{flag} {text!r}: a line end or another control character cannot be in it")
+
+    def _refuse_contradictions(self) -> None:
+        """Raise UsageError if a flag and a value of `--set` say different things about one option."""
+        overrides = self.overrides()
+        for name in _TRAINING_FLAGS:
+            text, flag = overrides.get("training", {}).get(name), getattr(self, name)
+            if text is not None and flag is not None and TrainingOptions.parse({name: text})[name] != flag:
+                raise _contradiction(f"--{name.replace('_', '-')} {flag}", f"training.{name}={text}")
+        source = overrides.get(self.setting, {}).get("source")
+        if source is not None and self.source not in (None, source):
+            raise _contradiction(f"--source {self.source}", f"{self.setting}.source={source}")
 
     def command(self) -> str:
         """The command that asks for the same run, with what differs from the defaults."""
@@ -113,6 +138,20 @@ class Spec:
 
 
 _TYPES = typing.get_type_hints(Spec)
+#: Lists whose items are paths, which may have commas in them.
+_WHOLE = ("plugin",)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _texts_in(each)
+
+
+def _contradiction(flag: str, value: str) -> UsageError:
+    return UsageError(f"{flag} and {value} (in --set, --variant or the file) contradict each other: leave one out")
 
 
 def read_spec(flags: Mapping[str, Any], file: Path | None) -> Spec:
@@ -134,7 +173,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
         if name not in _TYPES:
             raise unknown(f"key in {path}", name, _TYPES, SEE)
     values = {name: value for name, value in table.items() if name not in ("set", "variants")}
-    converted = {name: _convert(_TYPES[name], value, f"{path}: {name}") for name, value in values.items()}
+    converted = {
+        name: _convert(_TYPES[name], value, f"{path}: {name}", whole=name in _WHOLE) for name, value in values.items()
+    }
     if "set" in table:
         converted["set"] = tuple(_set_texts(table["set"], path))
     if "variants" in table:
@@ -161,10 +202,16 @@ def parse_variants(texts: Iterable[str]) -> tuple[tuple[str, ...], ...]:
 def load_toml(path: Path, flag: str) -> dict[str, Any]:
     """The table in a TOML file that the user named with `flag`. Raises UsageError where it cannot be read."""
     try:
-        return tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+        with path.expanduser().open("rb") as file:  # which may be a pipe
+            content = file.read(SMALL + 1)
+        if len(content) > SMALL:
+            raise UsageError(f"{flag} {path}: larger than {SMALL:,} bytes")
+        return tomllib.loads(content.decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{flag} {path}: {getattr(error, 'strerror', None) or error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise UsageError(f"{flag} {path}: nested too deeply") from error
+    except ValueError as error:  # also a number of more digits than Python reads
         raise UsageError(f"{flag} {path}: not valid TOML: {error}") from error
 
 
@@ -186,12 +233,11 @@ def _text(value: Any) -> str:
     return ",".join(map(_text, value)) if isinstance(value, list) else str(value)
 
 
-def _convert(kind: Any, value: Any, label: str) -> Any:
-    """A TOML value as the declared type of a Spec's field."""
+def _convert(kind: Any, value: Any, label: str, *, whole: bool = False) -> Any:
+    """A TOML value as the declared type of a Spec's field; a list may be one text, as in a flag, if not `whole`."""
     options = [option for option in typing.get_args(kind) if option is not type(None)]
     if typing.get_origin(kind) is tuple:
-        items = value if isinstance(value, list) else [value]
-        return tuple(_convert(options[0], item, label) for item in items)
+        return tuple(_convert(options[0], item, label) for item in _items(options[0], value, label, whole))
     if typing.get_origin(kind) is Literal:
         if value not in options:
             raise UsageError(f"{label} = {value!r}: expected one of {', '.join(options)}")
@@ -204,3 +250,16 @@ def _convert(kind: Any, value: Any, label: str) -> Any:
         words = {str: "text", int: "a whole number", bool: "true or false"}
         raise UsageError(f"{label} = {value!r}: expected {words[kind]}")
     return value
+
+
+def _items(kind: Any, value: Any, label: str, whole: bool) -> list[Any]:
+    """The items of a list in a TOML file; `seeds = "0,1"` is read as the flag is."""
+    if not isinstance(value, str):
+        return value if isinstance(value, list) else [value]
+    if whole:
+        return [value]
+    texts = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return [int(text) for text in texts] if kind is int else texts
+    except ValueError:
+        raise UsageError(f"{label} = {value!r}: expected whole numbers, such as [0, 1, 2]") from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from petl_bench import texts
 from petl_bench.errors import StoreError
 from petl_bench.record_files import adapter_size_fault
 from petl_bench.record_judge import how_to_repeat
@@ -86,7 +87,8 @@ def _recorded(runs: Path, keys: Iterable[str]) -> dict[str, tuple[TrialState, st
         lost = adapter_size_fault(f"{runs}/trials/{key}", record)
         detail = f"its {lost[0]} {lost[1]}; it runs again if another trial is to start from it" if lost else ""
         found[key] = ("done", detail)
-    return found | {each.trial: ("damaged", f"{each}. {how_to_repeat(each.path.parent)}") for each in problems}
+    said = {each.trial: texts.clean(f"{each}. {how_to_repeat(each.path.parent)}") for each in problems}
+    return found | {trial: ("damaged", words) for trial, words in said.items()}
 
 
 def duration(seconds: float) -> str:
@@ -154,6 +156,8 @@ def _waiting(queued: _Queued | None) -> tuple[TrialState, str]:
 
 
 def _state(folder: Path, last: claims.Attempt, queued: _Queued | None) -> tuple[TrialState, str]:
+    if last.fault:
+        return _unknown(folder, last)
     if last.alive():
         return "running", f"for {duration(time.time() - last.started_at)} on {last.host}, process {last.pid}"
     # One that failed in that very task is not queued, though the task may go on with other trials.
@@ -163,8 +167,19 @@ def _state(folder: Path, last: claims.Attempt, queued: _Queued | None) -> tuple[
     if last.outcome == "failed":
         return "failed", last.reason
     how = last.reason if last.ended_at is not None else "its process is gone"
-    kept = "goes on from its checkpoint" if any((folder / name).exists() for name in UNFINISHED) else "starts anew"
-    return "interrupted", f"{how}; the next run {kept}"
+    return "interrupted", f"{how}; the next run {_going_on(folder)}"
+
+
+def _unknown(folder: Path, last: claims.Attempt) -> tuple[TrialState, str]:
+    """The state of a trial whose newest attempt says nothing: its heartbeat alone tells."""
+    if last.alive():
+        return "running", f"not known where: {texts.clean(last.fault)}; its heartbeat is fresh"
+    return "interrupted", f"{texts.clean(last.fault)}; the next run {_going_on(folder)}"
+
+
+def _going_on(folder: Path) -> str:
+    kept = any((folder / name).exists() for name in UNFINISHED)
+    return "goes on from its checkpoint" if kept else "starts anew"
 
 
 def _taken_back(
@@ -182,7 +197,7 @@ def _count(folder: Path) -> int:
     try:
         with os.scandir(folder / claims.FOLDER) as entries:
             return sum(entry.name.endswith(".json") and entry.name[0] != "." for entry in entries)
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 
@@ -193,4 +208,4 @@ def _title(tried: list[claims.Attempt], key: str) -> str:
 def _commands(plans: list[SavedPlan], trials: list[TrialStatus]) -> list[str]:
     """The commands of the plans that still have something to do and that nobody works on."""
     open_keys = {trial.key for trial in trials if trial.state in ("failed", "interrupted", "cancelled", "missing")}
-    return [plan.command for plan in plans if open_keys & plan.trials.keys()]
+    return [plan.command for plan in plans if plan.command and open_keys & plan.trials.keys()]

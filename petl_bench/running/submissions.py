@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from petl_bench import texts
 from petl_bench.errors import StoreError
 from petl_bench.records import write_atomically
+from petl_bench.stored_json import LARGE, UnusableError, fields_of, read_json, tell_unusable
 
 FOLDER = "submissions"
 #: Files beside submissions in which earlier versions remembered what was cancelled.
 _CANCELLED = "cancelled-"
+#: Names that are handed to a scheduler's commands, and keys that lead to folders.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\[\]%+-]{0,199}")
+_KEY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +68,36 @@ def save_submission(
 
 
 def read_submissions(store: Path) -> list[Submission]:
-    """Every submission of an output folder, the oldest first. Raises StoreError for one that cannot be read."""
-    found = [
-        _read(path) for path in sorted((store / FOLDER).glob("*.json")) if not path.name.startswith((".", _CANCELLED))
-    ]
-    return sorted(found, key=lambda submission: submission.submitted_at)
+    """Every submission of an output folder, the oldest first; one that cannot be used is named, and left out."""
+    found = [_read(path) for path in _files(store, "*.json") if not path.name.startswith((".", _CANCELLED))]
+    return sorted(filter(None, found), key=lambda submission: submission.submitted_at)
 
 
-def _read(path: Path) -> Submission:
+def _files(store: Path, pattern: str) -> list[Path]:
+    """The files of submissions with such names; a folder that cannot be read has none, and is named."""
     try:
-        return Submission(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); remove it, records do not need it") from error
+        return sorted((store / FOLDER).glob(pattern))
+    except OSError as error:
+        tell_unusable(store / FOLDER, f"cannot be read: {error.strerror}")
+        return []
+
+
+def _read(path: Path) -> Submission | None:
+    try:
+        submission = Submission(**fields_of(read_json(path, LARGE), Submission))
+        _check(submission)
+    except (UnusableError, FileNotFoundError) as error:
+        tell_unusable(path, f"{error}; remove it, records do not need it")
+        return None
+    return replace(submission, host=texts.name(submission.host), user=texts.name(submission.user))
+
+
+def _check(submission: Submission) -> None:
+    """Raise UnusableError if a name that is handed to a scheduler, or a key that leads to a folder, cannot be one."""
+    for name in (submission.launcher, submission.job, *submission.tasks):
+        if not _NAME.fullmatch(name):
+            raise UnusableError(f"damaged: {texts.name(name)!r} is no name of a launcher, job or task")
+    if not all(_KEY.fullmatch(key) for keys in submission.tasks.values() for key in keys):
+        raise UnusableError("damaged: it names trials by what is no key")
+    if not texts.is_shown(submission.folder):
+        raise UnusableError("damaged: its folder has characters that no folder of submissions has")

@@ -53,7 +53,10 @@ class TrialLog:
             return []
         named = re.compile(rf"(?<![\d_]){re.escape(self.task.name)}(?!\d).*\.(out|err)")
         folder = Path(self.task.submission.folder)
-        return sorted(path for path in folder.glob("*") if named.search(path.name) and path.is_file())
+        try:
+            return sorted(path for path in folder.glob("*") if named.search(path.name) and path.is_file())
+        except OSError:
+            return []
 
     def running(self) -> bool:
         """Whether somebody works on it now."""
@@ -103,7 +106,7 @@ def follow(log: TrialLog, position: int, write: Callable[[bytes], None]) -> None
         if not running and time.monotonic() - asked >= _ASK_EVERY_S:
             asked, queued = time.monotonic(), bool(log.scheduler_says())
         ended = log.done or log.failed() or not (running or queued)
-        if log.path.exists():
+        if log.path.is_file():
             for block in read_from(log.path, position):
                 write(block)
                 position += len(block)
@@ -113,6 +116,8 @@ def follow(log: TrialLog, position: int, write: Callable[[bytes], None]) -> None
 
 
 def _attempt_line(attempt: claims.Attempt) -> str:
+    if attempt.fault:
+        return f"attempt {attempt.number}: {attempt.fault}"
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt.started_at))
     where = f"attempt {attempt.number} on {attempt.host}, process {attempt.pid}, from {began}"
     if attempt.ended_at is not None:

@@ -131,11 +131,16 @@ def _trainable(method: Method, backbone: str) -> int:
     """Trainable parameters by the method's formula, which also refuses values that do not fit the backbone."""
     plugin: type[Backbone] = BACKBONES.get(backbone)
     try:
-        return method.expected_trainable(plugin.config)
+        found = method.expected_trainable(plugin.config)
     except PetlBenchError:
         raise
     except Exception as error:
         raise PluginError(f"the parameter formula of {method.name} fails: {describe(error)}") from error
+    if type(found) is not int or found < 0:
+        raise PluginError(
+            f"{method.name}: expected_trainable(config) returned {found!r}; it must return a whole number"
+        )
+    return found
 
 
 def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:

@@ -224,7 +224,7 @@ def test_names_of_any_kind_reach_the_terminal_as_text(root: Path, arguments: lis
     odd = root.with_name(os.fsdecode(b"d\xe9j\xe0"))
     root.rename(odd)
     out = of_folder(odd, *arguments).stdout
-    assert "d\\udce9j\\udce0" in out
+    assert ("d\\udce9j\\udce0" if arguments else "d?j?") in out
     assert "\x1b" not in out
     if arguments:
         assert json.loads(out)["missing"] == ["b\x1b[31m\rred.mp4", "d.mp4"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import enum
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petl_bench.errors import UsageError
+from petl_bench.errors import PluginError, UsageError
 from petl_bench.options import Options, hyper
 
 
@@ -82,3 +83,75 @@ def test_a_fraction_is_not_silently_cut() -> None:
 def test_values_survive_text(litres: int, salt: float, hot: bool) -> None:
     parsed = Soup.parse({"litres": str(litres), "salt": repr(salt), "hot": str(hot)})
     assert parsed == {"litres": litres, "salt": salt, "hot": hot}
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+def declared(kind: Any, default: Any) -> type[Options]:
+    """A class with one field `x`."""
+    fields = {"__annotations__": {"x": kind}, "__module__": __name__, "x": hyper(default, "a field")}
+    return type("Declared", (Options,), fields)
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "says"),
+    [
+        (Colour, Colour.RED, "of type Colour; it may be int, float"),
+        (tuple[int, float], (1, 2.0), r"of type tuple\[int, float\]"),
+        (list[int], None, r"of type list\[int\]"),
+        ("dict", None, "of type dict"),
+        (int | str, 1, r"of type int \| str"),
+        (complex, 1j, "of type complex"),
+        ("Nowhere", 1, "name 'Nowhere' is not defined"),
+        ("int |", 1, "cannot be read"),
+        (int, "many", "the default of Declared.x=many: expected int"),
+        (Literal["a"], "b", "expected one of a"),
+        (float, float("inf"), "expected a finite number"),
+    ],
+)
+def test_a_field_that_no_command_line_can_say_is_refused_when_its_class_is_declared(
+    kind: Any, default: Any, says: str
+) -> None:
+    with pytest.raises(PluginError, match=f"Declared.x.*{says}|{says}"):
+        declared(kind, default)
+
+
+@pytest.mark.parametrize(
+    ("kind", "default"),
+    [
+        ("int | None", None),
+        (tuple[Literal["q", "v"], ...], ("q",)),
+        (Literal[1, "auto"], "auto"),
+        (tuple[float, ...] | None, (0.5,)),
+    ],
+)
+def test_every_kind_that_is_named_can_be_declared(kind: Any, default: Any) -> None:
+    assert declared(kind, default)().x == default
+
+
+def test_a_field_has_a_type_and_a_default_of_its_own() -> None:
+    with pytest.raises(PluginError, match="x has no default; write x: int = hyper"):
+        type("Bare", (Options,), {"__annotations__": {"x": int}, "__module__": __name__})
+    with pytest.raises(PluginError, match="'x' is a field but has no type annotation"):
+        type("Untyped", (Options,), {"x": hyper(1, "a field"), "__module__": __name__})
+    with pytest.raises(PluginError, match="litres: say its type too"):
+        type("Larger", (Soup,), {"litres": 9, "__module__": __name__})  # else it would stay 2 without a word
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("extras", "bread", "expected a list"),
+        ("extras", 3, "expected a list"),
+        ("litres", True, "expected int"),
+        ("litres", float("inf"), "expected int"),
+        ("litres", 10**400, "expected int"),
+        ("salt", float("inf"), "expected a finite number"),
+        ("salt", [1], "expected float"),
+    ],
+)
+def test_a_value_of_a_file_or_of_code_is_not_bent_into_its_type(field: str, value: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Soup(**{field: value})

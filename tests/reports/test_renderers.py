@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import petl_bench as pb
+from petl_bench import texts
 from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.outcomes import StoredOutcomes
@@ -241,3 +242,39 @@ def test_the_suffix_decides_the_format() -> None:
     assert format_of(Path("a.b.html")) == "html"
     with pytest.raises(UsageError, match="--format"):
         format_of(Path("table.docx"))
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1", "＝1", "'=1", "plain", "a=1", ""]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_text_of_a_csv_is_a_formula_and_every_text_can_be_had_back(text: str) -> None:
+    rows = (Row(text, (Cell(-1.5), Cell(text)), (text,) if text.strip() else ()),)
+    table = Table("t", text, text, (Column(text, text), Column(text)), (RowGroup(text, rows, text),))
+    for line in csv.DictReader(io.StringIO(render(table, "csv"))):
+        assert not any(re.match(r"[=+@\t\r＝]|-(?!1\.5$)", cell) for cell in line.values())
+        assert re.sub("^'", "", line["row"]) == clean(text)
+    assert "-1.5" in render(table, "csv")  # numbers stay numbers
+
+
+@pytest.mark.parametrize("output_format", list(FORMATS))
+def test_a_long_name_is_shortened_for_people_and_whole_for_programs(output_format: str) -> None:
+    long = "n" * 5_000
+    rows = (Row(long, (Cell(1.0), Cell(long)), (long,)),)
+    text = render(Table("t", "Title", long, (Column(long, long), Column("B")), (RowGroup(long, rows),)), output_format)
+    assert (long in text) is (output_format in ("csv", "json"))
+    assert "n" * 100 in text or output_format == "terminal"  # which breaks it into lines
+
+
+@given(st.text())
+def test_what_is_shown_has_nothing_that_a_terminal_obeys(text: str) -> None:
+    unsafe = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+    assert not re.search(unsafe, clean(text) + texts.lines(text) + texts.escaped_json(text))
+    document = json.dumps([text], ensure_ascii=False)
+    assert json.loads(texts.escaped_json(document)) == [text]
+
+
+def test_a_document_of_any_text_can_be_written() -> None:
+    rows = (Row("\ud800\x9b", (Cell(1.0),)),)
+    for output_format in FORMATS:
+        render(Table("t", "\ud800", "\udfff", (Column("\ud800"),), (RowGroup("g", rows),)), output_format).encode()

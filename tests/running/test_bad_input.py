@@ -79,7 +79,7 @@ def test_a_name_that_no_file_system_takes_is_told_in_one_line(
 def test_an_output_that_no_line_of_text_can_name_is_refused(toy_here: Any, letter: str) -> None:
     flags = [*toy_here.flags[:-1], f"{toy_here.folder}/a{letter}b", "--methods", "waiting"]
     for more in ([], ["--dry-run"]):
-        with pytest.raises(UsageError, match=r"--output '.*a\\.*b': no folder of runs can have '\\"):
+        with pytest.raises(UsageError, match=r"--output '.*a\\.*b': "):
             petl_bench("run", *flags, *more)
     assert [path.name for path in toy_here.folder.iterdir() if path.name.startswith("a")] == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from petl_bench.errors import UsageError
 from petl_bench.running.spec import Spec, read_spec
+from petl_bench.stored_command import made_anew
 
 FILE = """
 methods = ["msta", "lora"]
@@ -118,3 +120,94 @@ def test_how_it_is_run_is_not_part_of_the_identity() -> None:
     spec = Spec(methods=("lora",))
     assert spec.identity == Spec(methods=("lora",), workers=4, device="cpu", output="elsewhere").identity
     assert spec.identity != Spec(methods=("lora",), epochs=3).identity
+
+
+CONTRADICTIONS = [("epochs", 3, 7), ("batch_size", 4, 8), ("select", "val", "last"), ("precision", "fp16", "bf16")]
+
+
+@pytest.mark.parametrize(("name", "flag", "other"), CONTRADICTIONS)
+def test_a_flag_and_a_value_that_contradict_each_other_are_refused(
+    tmp_path: Path, name: str, flag: Any, other: Any
+) -> None:
+    told = f"training.{name}={other}"
+    file = tmp_path / "spec.toml"
+    file.write_text(f"[set.training]\n{name} = {other!r}\n")
+    for flags, path in (({"set": (told,)}, None), ({"variants": ((told,),)}, None), ({}, file)):
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} {flag} and {told} .* contradict each other"):
+            read_spec({"methods": ("lora",), name: flag, **flags}, path)
+    assert read_spec({"methods": ("lora",), name: flag, "set": (f"training.{name}={flag}",)}, None).set
+    file.write_text(f"{name} = {other!r}\n")
+    assert getattr(read_spec({"methods": ("lora",), name: flag}, file), name) == flag  # a flag wins over its own key
+
+
+def test_two_sources_are_refused() -> None:
+    values = {"setting": "zero_shot_transfer", "set": ("zero_shot_transfer.source=ucf101",)}
+    with pytest.raises(UsageError, match=r"--source motion and zero_shot_transfer\.source=ucf101"):
+        Spec(methods=("lora",), source="motion", **values)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [('seeds = "0"', (0,)), ('seeds = "0, 2"', (0, 2)), ("seeds = 3", (3,)), ("seeds = [0, 1]", (0, 1))],
+)
+def test_a_list_in_a_file_may_be_written_as_in_a_flag(tmp_path: Path, text: str, seeds: tuple[int, ...]) -> None:
+    (tmp_path / "spec.toml").write_text(f'methods = "lora,msta"\n{text}\n')
+    spec = read_spec({}, tmp_path / "spec.toml")
+    assert (spec.methods, spec.seeds) == (("lora", "msta"), seeds)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'seeds = "a"', r"seeds = 'a': expected whole numbers, such as \[0, 1, 2\]"),
+        (b"x = " + b"[" * 5_000, "nested too deeply"),
+        (b"x = " + b"{a = " * 5_000, "nested too deeply"),
+        (b"x = " + b"9" * 5_000, "not valid TOML"),
+        (b"\xff", "can't decode"),
+        (b"#" * (1 << 21), "larger than"),
+        (b'output = "a\\u0000b"', "control character"),
+    ],
+)
+def test_a_spec_file_that_cannot_be_one_is_refused_in_a_line(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "spec.toml").write_bytes(content)
+    with pytest.raises(UsageError, match=says):
+        read_spec({"methods": ("lora",)}, tmp_path / "spec.toml")
+
+
+@pytest.mark.parametrize("name", ["output", "data_root", "weights", "profile", "backbone"])
+@pytest.mark.parametrize("control", ["\n", "\0", "\x1b", "\x9b"])
+def test_a_name_with_a_control_character_is_refused(name: str, control: str) -> None:
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} '.*': a line end or another control character"):
+        Spec(methods=("lora",), **{name: f"a{control}b"})
+
+
+@given(
+    output=st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=9).filter(str.strip),
+    plugin=st.lists(st.sampled_from(["a b.py", "'.py", "$(x).py", "--force.py", "ü.py"]), max_size=3),
+)
+def test_a_command_that_a_plan_keeps_is_made_anew(output: str, plugin: list[str]) -> None:
+    command = Spec(methods=("lora",), output=output, plugin=tuple(plugin), epochs=3).command()
+    assert made_anew(command) == command
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "touch pwned",
+        "petl-bench run --methods lora; touch pwned",
+        "petl-bench run --methods lora && touch pwned",
+        "petl-bench run --methods lora\ntouch pwned",
+        "petl-bench run --methods lora \x1b[2J",
+        "petl-bench run --methods \u202elora",
+        "petl-bench run --methods 'lora",
+        "petl-bench delete --runs /",
+        "petl-bench run " + "--methods lora " * 10_000,
+    ],
+)
+def test_another_command_is_not(text: str) -> None:
+    assert made_anew(text) == ""
+
+
+def test_what_a_shell_would_run_is_quoted() -> None:
+    assert made_anew("petl-bench run --output $(x)") == "petl-bench run --output '$(x)'"
