@@ -219,14 +219,33 @@ def obstacle(trial: Mapping[str, Any]) -> str:
         return str(error)
 
 
-def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
+def obstacles(trial: Mapping[str, Any]) -> list[str]:
+    """Every reason why no command plans a trial with these values, in words; none if one does.
+
+    Of a measurement, which `run` does not plan, only versions and weights are compared.
+    """
+    reasons = _obstacles(trial) if trial["setting"] != _MEASURED else _changed_since(trial)
+    found: list[str] = []
+    try:
+        for reason in reasons:
+            found.append(reason)
+    except PetlBenchError as error:
+        found.append(str(error))
+    return found
+
+
+def _changed_since(trial: Mapping[str, Any]) -> Iterator[str]:
     if trial.get("engine_version", ENGINE_VERSION) != ENGINE_VERSION:
         yield f"its engine version is {trial['engine_version']}, that of this petl-bench is {ENGINE_VERSION}"
     yield from _other_versions(trial)
+    yield from _other_weights(trial)
+
+
+def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
+    yield from _changed_since(trial)
     for name, registry, values in _plugins_of(trial):
         yield from _not_settable(name, _known(registry, name), values)
     yield from _not_settable(_TRAINING, TrainingOptions, trial["training"])
-    yield from _other_weights(trial)
     yield from _does_not_fit(trial)
     if not _is_planned(trial):
         yield "its adapter is made by the commands of the trials that start from it"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from petl_bench.cli.choices import OneOf
 from petl_bench.errors import PetlBenchError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
 @click.option(
     "--plugin", multiple=True, metavar="FILE.py", callback=_several, help="A plugin file to load. Repeatable."
 )
-@click.option("--output", metavar="DIR", help="Where records go.  [runs]")
+@click.option("--output", "--runs", "output", metavar="DIR", help="Where records go.  [runs]")
+@click.option("--keep-adapters", type=OneOf("choice of adapters", ["all", "small", "none"], "petl-bench run --help"),
+              help="Which stay once a trial is done; small: up to 64 MiB.  [all]")  # fmt: skip
 @click.option("--detach", is_flag=True, help="Hand the trials to the scheduler and come back at once.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with keys, counts and an estimate; run nothing.")
 @click.option("--force", is_flag=True, default=None, help="Move existing records aside (DIR/replaced) and run again.")
@@ -109,6 +112,7 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
 def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     """Run a plan to its end and show the table of its setting; the exit status."""
+    from petl_bench.running.adapters import let_go_after
     from petl_bench.running.output import move_aside, prepare_output, save_plan
     from petl_bench.running.standing import Standing
 
@@ -133,6 +137,8 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     except KeyboardInterrupt:
         _tell(f"interrupted; what is done is kept. Go on with: {plan.spec.command()}")
         return INTERRUPTED
+    for line in let_go_after(plan):
+        _tell(line)
     _show_table(plan, outcomes)
     return _summary(plan, outcomes)
 

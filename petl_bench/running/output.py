@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from petl_bench.errors import StoreError
 from petl_bench.launcher import Job
@@ -14,17 +16,21 @@ from petl_bench.records import RECORD, trial_folder, write_atomically
 from petl_bench.running import claims
 from petl_bench.running.execute import probe_writing
 from petl_bench.running.plan import Plan
+from petl_bench.running.plan_trials import fields_of, grouped
+from petl_bench.running.relocated import command_for
 
 PLANS = "plans"
 
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """What a `run` command set out to do: the command itself, when it last started, and its trials (key -> title)."""
+    """What a `run` command set out to do: the command, for the folder where the plan lies now, when it last started,
+    its trials (key -> title), and as far as the plan tells them, their fields."""
 
     command: str
     started_at: float
     trials: dict[str, str]
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def prepare_output(output: Path) -> None:
@@ -45,6 +51,7 @@ def save_plan(plan: Plan) -> None:
         "command": plan.spec.command(),
         "started_at": time.time(),
         "trials": {job.trial.key: job.trial.title for job in plan.jobs},
+        "groups": grouped(job.trial for job in plan.jobs),
     }
     text = json.dumps(values, indent=1) + "\n"
     write_atomically(plan.output / PLANS / f"{plan.spec.identity[:16]}.json", text.encode())
@@ -89,6 +96,7 @@ def _read_plan(path: Path) -> SavedPlan:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         trials = {str(key): str(title) for key, title in values["trials"].items()}
-        return SavedPlan(str(values["command"]), float(values["started_at"]), trials)
+        command = command_for(str(values["command"]), path.parent.parent)
+        return SavedPlan(command, float(values["started_at"]), trials, fields_of(values.get("groups")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path}: cannot be read ({error}); remove it, records do not need it") from error

@@ -173,6 +173,7 @@ def places_of(spec: Spec, data: PlannedDataset, weights: ResolvedWeights) -> Pla
         device=spec.device,
         loader_workers=loaders,
         plugins=tuple(Path(path).expanduser().resolve() for path in spec.plugin),
+        keep_adapter=spec.keep_adapters,
     )
 
 

@@ -84,6 +84,13 @@ def cancelled_tasks(store: Path) -> frozenset[str]:
 
 def _read(path: Path) -> Submission:
     try:
-        return Submission(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Submission(**{**values, "folder": str(_where_it_is(path.parent, Path(values["folder"])))})
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreError(f"{path}: cannot be read ({error}); remove it, records do not need it") from error
+
+
+def _where_it_is(submissions: Path, folder: Path) -> Path:
+    """The folder of a submission, which lies beside its file, also if the output folder was moved since."""
+    here = submissions / folder.name
+    return here if here.is_dir() else folder
