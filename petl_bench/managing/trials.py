@@ -107,7 +107,7 @@ def _record(folder: Path) -> Mapping[str, Any]:
 
 
 def _fields(state: TrialState, record: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    trial: Mapping[str, Any] = record["trial"] if state == "done" else trial_values(folder) or {}
+    trial: Mapping[str, Any] = record["trial"] if record and state == "done" else trial_values(folder) or {}
     return trial
 
 
