@@ -35,6 +35,12 @@ def adapter_bytes(folder: Path) -> int:
         return 0
 
 
+def has_excess(folder: Path, choice: KeepAdapters) -> bool:
+    """Whether there is an adapter in a trial's folder that does not stay."""
+    size = adapter_bytes(folder)
+    return size > 0 and not stays(choice, size)
+
+
 def let_go(folder: Path) -> int:
     """Remove the adapter of the finished trial in `folder`, after its record says so; the bytes that this frees.
 

@@ -40,8 +40,8 @@ def export(trials: tuple[str, ...], runs: Path, output: Path | None, plugins: tu
     from. `runs merge` reads it. Equal trials give equal bytes. Exit status 1 if a trial had to be left out.
     """
     from petl_bench.managing.exporting import format_of, with_sources, write_table, write_tar
-    from petl_bench.managing.folders import human
     from petl_bench.managing.selection import select
+    from petl_bench.running.sizes import human
 
     if output is None:
         raise UsageError("say what to write: --output FILE.csv, FILE.parquet, FILE.tar or FILE.tar.gz")

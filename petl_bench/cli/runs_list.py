@@ -119,8 +119,9 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _print(runs: Path, found: Sequence[KnownTrial], reasons: dict[str, str] | None) -> None:
-    from petl_bench.managing.folders import Sizes, human
+    from petl_bench.managing.folders import Sizes
     from petl_bench.render import clean
+    from petl_bench.running.sizes import human
 
     rows = [["key", "trial", "state", "finished", "size", *_PARTS[:4], "engine"]]
     rows += [_row(trial) for trial in found]
@@ -143,8 +144,8 @@ def _print(runs: Path, found: Sequence[KnownTrial], reasons: dict[str, str] | No
 
 
 def _row(trial: KnownTrial) -> list[str]:
-    from petl_bench.managing.folders import human
     from petl_bench.render import clean
+    from petl_bench.running.sizes import human
 
     parts = [human(size) if (size := getattr(trial.sizes, part)) else "-" for part in _PARTS[:4]]
     if trial.let_go and not trial.sizes.adapter:
@@ -160,8 +161,9 @@ def _padded(text: str, width: int, column: int) -> str:
 
 
 def _print_replaced(runs: Path) -> None:
-    from petl_bench.managing.folders import human, size_below
+    from petl_bench.managing.folders import size_below
     from petl_bench.record_judge import REPLACED
+    from petl_bench.running.sizes import human
 
     size = size_below(runs / REPLACED)
     if size:

@@ -18,7 +18,6 @@ from petl_bench.running.execute import CHECKPOINT
 
 TRIALS = "trials"
 _KEY = re.compile("[0-9a-f]{64}")
-_UNITS = ("kB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True)
@@ -69,17 +68,6 @@ def sizes_of(folder: Path) -> Sizes:
 def size_below(folder: Path) -> int:
     """Bytes of all files under a folder; nothing if there is no such folder."""
     return sum(size for _, size in _files(str(folder)))
-
-
-def human(size: float) -> str:
-    """A number of bytes for people, e.g. `412 MB`."""
-    if size < 1000:
-        return f"{size:.0f} B"
-    for unit in _UNITS:
-        size /= 1000
-        if size < 999.5 or unit == _UNITS[-1]:
-            break
-    return f"{size:.{0 if size >= 99.5 else 1}f} {unit}"
 
 
 def beside(folder: Path, what: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from petl_bench.kept_adapters import adapter_bytes, let_go, stays
+from petl_bench.kept_adapters import has_excess, let_go
 from petl_bench.records import RECORD, trial_folder
 from petl_bench.running.output import read_plans
 from petl_bench.running.plan import Plan
@@ -28,8 +28,7 @@ def let_go_after(plan: Plan) -> Iterator[str]:
     waiting = _waiting(plan)
     for key in sorted(started):
         folder = trial_folder(plan.output, key)
-        size = adapter_bytes(folder)
-        if size == 0 or stays(choice, size) or not (folder / RECORD).exists():
+        if not has_excess(folder, choice) or not (folder / RECORD).exists():
             continue
         if waiting[key]:
             yield f"{titles[key]} keeps its adapter, for {waiting[key]} planned trials that are not done start from it"

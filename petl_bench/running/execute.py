@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped
-from petl_bench.kept_adapters import adapter_bytes, let_go, stays
+from petl_bench.kept_adapters import has_excess, let_go
 from petl_bench.launcher import Job, Outcome, State
 from petl_bench.plugin_identity import refuse_changed_plugins
 from petl_bench.record_judge import adapter_fault, how_to_repeat
@@ -88,7 +88,7 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
         return _outcome(job, folder, "failed", reason)
     claim.end("done")
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    if not stays(job.places.keep_adapter, adapter_bytes(folder)):
+    if has_excess(folder, job.places.keep_adapter):
         let_go(folder)
     return recorded(job, store)
 
