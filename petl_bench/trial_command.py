@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,8 @@ def obstacles(trial: Mapping[str, Any]) -> list[str]:
 
     Of a measurement, which `run` does not plan, only versions and weights are compared.
     """
-    reasons = _obstacles(trial) if trial["setting"] != _MEASURED else _changed_since(trial)
+    measured = trial["setting"] == _MEASURED
+    reasons = chain(_other_code(trial), _other_weights(trial)) if measured else _obstacles(trial)
     found: list[str] = []
     try:
         for reason in reasons:
@@ -234,18 +236,18 @@ def obstacles(trial: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _changed_since(trial: Mapping[str, Any]) -> Iterator[str]:
+def _other_code(trial: Mapping[str, Any]) -> Iterator[str]:
     if trial.get("engine_version", ENGINE_VERSION) != ENGINE_VERSION:
         yield f"its engine version is {trial['engine_version']}, that of this petl-bench is {ENGINE_VERSION}"
     yield from _other_versions(trial)
-    yield from _other_weights(trial)
 
 
 def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
-    yield from _changed_since(trial)
+    yield from _other_code(trial)
     for name, registry, values in _plugins_of(trial):
         yield from _not_settable(name, _known(registry, name), values)
     yield from _not_settable(_TRAINING, TrainingOptions, trial["training"])
+    yield from _other_weights(trial)
     yield from _does_not_fit(trial)
     if not _is_planned(trial):
         yield "its adapter is made by the commands of the trials that start from it"

@@ -11,12 +11,12 @@ from petl_bench.errors import UsageError, unknown
 
 
 class OneOf(click.ParamType):
-    """One of a few words. `kind`: what they are; `see`: what to type to learn more."""
+    """One of a few words."""
 
     name = "word"
 
-    def __init__(self, kind: str, words: Sequence[str], see: str) -> None:
-        self.kind, self.words, self.see = kind, tuple(words), see
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = tuple(words)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """The words, for `--help`."""
@@ -25,8 +25,17 @@ class OneOf(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The word. Raises UsageError, with near words, for another one."""
         if value not in self.words:
-            raise unknown(self.kind, str(value), self.words, self.see)
+            raise unknown(param.opts[0] if param else "word", str(value), self.words, f"{_command(ctx)} --help")
         return str(value)
+
+
+def _command(ctx: click.Context | None) -> str:
+    """What was typed, without options: `petl-bench runs list`."""
+    names: list[str] = []
+    while ctx is not None and ctx.parent is not None:
+        names.insert(0, ctx.info_name or "")
+        ctx = ctx.parent
+    return " ".join(["petl-bench", *names])
 
 
 def names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:

@@ -25,7 +25,6 @@ from petl_bench.cli.runs_options import (
 if TYPE_CHECKING:
     from petl_bench.managing.trials import KnownTrial
 
-_SEE = "petl-bench runs list --help"
 _PARTS = ("adapter", "predictions", "checkpoint", "log", "other")
 _NEW = "a run would do it anew"
 
@@ -34,11 +33,11 @@ _NEW = "a run would do it anew"
 @click.argument("trials", nargs=-1, metavar="[TRIAL ...]")
 @runs_option
 @trial_filters
-@click.option("--sort", type=OneOf("order", ["size", "date"], _SEE), help="Largest first, or newest first.")
+@click.option("--sort", type=OneOf(["size", "date"]), help="Largest first, or newest first.")
 @click.option(
     "--format",
     "output_format",
-    type=OneOf("format", ["terminal", "csv", "json"], _SEE),
+    type=OneOf(["terminal", "csv", "json"]),
     default="terminal",
     show_default=True,
     help="csv and json hold everything, in bytes.",

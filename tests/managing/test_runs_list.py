@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from petl_bench import trial as trial_module
+from petl_bench.cli.run import command as run
 from petl_bench.costs import PROTOCOL_VERSION
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.managing.outdated import whats_outdated
@@ -110,6 +111,12 @@ def test_csv_cells_are_no_formulas(folder: Folder) -> None:
     (row,) = [row for row in rows if row["state"] == "failed"]
     assert row["detail"] == "'=cmd|'/c calc'!A1"
     assert row["seed"] == "0"
+
+
+def test_run_takes_the_name_that_the_other_commands_have_for_the_folder() -> None:
+    for flag in ("--output", "--runs"):
+        context = run.make_context("run", ["--methods", "lora", flag, "here"])
+        assert context.params["output"] == "here"
 
 
 def test_short_keys_are_as_long_as_it_takes() -> None:
