@@ -38,6 +38,18 @@ def _command(ctx: click.Context | None) -> str:
     return " ".join(["petl-bench", *names])
 
 
+class NearGroup(click.Group):
+    """A group of commands that answers an unknown one with near names."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's own. Raises UsageError for a command that there is not."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise unknown(f"{ctx.info_name} command", args[0], self.commands, f"{_command(ctx)} --help")
+        return super().resolve_command(ctx, args)
+
+
 def names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
     """The names in a comma list."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())

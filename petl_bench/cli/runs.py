@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from petl_bench.cli.choices import NearGroup
 from petl_bench.cli.runs_delete import delete
 from petl_bench.cli.runs_export import export
 from petl_bench.cli.runs_list import list_
@@ -12,7 +13,7 @@ from petl_bench.cli.runs_move import move
 from petl_bench.cli.runs_verify import verify
 
 
-@click.group(name="runs")
+@click.group(name="runs", cls=NearGroup)
 def command() -> None:
     """Look after folders of runs."""
 

@@ -122,7 +122,7 @@ def _print(runs: Path, found: Sequence[KnownTrial], reasons: dict[str, str] | No
     from petl_bench.render import clean
     from petl_bench.running.sizes import human
 
-    rows = [["key", "trial", "state", "finished", "size", *_PARTS[:4], "engine"]]
+    rows = [["key", "trial", "state", "finished (UTC)", "size", *_PARTS[:4], "engine"]]
     rows += [_row(trial) for trial in found]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for index, row in enumerate(rows if found else []):

@@ -26,14 +26,20 @@ def forget(runs: Path, keys: Collection[str]) -> None:
 
 
 def _drop(values: dict[str, Any], keys: Collection[str]) -> bool:
-    """Whether the plan had any of them."""
+    """Take the trials out of a plan's values; whether it had any of them."""
     groups = values.get("groups")
-    held = [values, *(groups if isinstance(groups, list) else [])]
-    trials = [each["trials"] for each in held if isinstance(each, dict) and isinstance(each.get("trials"), dict)]
-    found = [(part, key) for part in trials for key in keys if key in part]
-    for part, key in found:
-        del part[key]
-    return bool(found)
+    parts = [each for each in (groups if isinstance(groups, list) else []) if isinstance(each, dict)]
+    found = [_drop_from(part.get("trials"), keys) for part in (values, *parts)]
+    if parts:
+        values["groups"] = [part for part in parts if part.get("trials")]
+    return any(found)
+
+
+def _drop_from(trials: Any, keys: Collection[str]) -> bool:
+    there = [key for key in keys if key in trials] if isinstance(trials, dict) else []
+    for key in there:
+        del trials[key]
+    return bool(there)
 
 
 def _store(path: Path, values: dict[str, Any]) -> None:

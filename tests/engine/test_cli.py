@@ -96,7 +96,8 @@ def test_show_prints_where_published_weights_are() -> None:
         (["run", "--methods", "lora", "--select", "lst"], "did you mean last?"),
         (["run", "--methods", "lora", "--keep-adapters", "smal"], "did you mean small or all?"),
         (["run", "--methods", "lora", "--set", "lora.rnk=1"], "did you mean rank?"),
-        (["runs", "lst"], "No such command"),
+        (["runs", "lst"], "did you mean list?"),
+        (["data", "stats"], "did you mean status"),
     ],
 )
 def test_wrong_use_is_one_clear_line_and_status_2(arguments: list[str], says: str) -> None:
