@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from petl_bench.managing.trials import KnownTrial
 
 _PARTS = ("adapter", "predictions", "checkpoint", "log", "other")
+_HEADINGS = ["key", "trial", "state", "finished (UTC)", "size", *_PARTS[:4], "engine"]
+_FIRST_NUMBER = _HEADINGS.index("size")
 _NEW = "a run would do it anew"
 
 
@@ -118,28 +120,28 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _print(runs: Path, found: Sequence[KnownTrial], reasons: dict[str, str] | None) -> None:
-    from petl_bench.managing.folders import Sizes
-    from petl_bench.render import clean
-    from petl_bench.running.sizes import human
-
-    rows = [["key", "trial", "state", "finished (UTC)", "size", *_PARTS[:4], "engine"]]
-    rows += [_row(trial) for trial in found]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for index, row in enumerate(rows if found else []):
-        line = "  ".join(
-            _padded(text, width, column) for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        reason = (reasons or {}).get(found[index - 1].key, "") if index else ""
-        click.echo(f"{line.rstrip()}{f'  {_NEW}: {clean(reason)}' if reason else ''}")
-    counts = Counter(trial.state for trial in found)
-    sizes = sum((trial.sizes for trial in found), Sizes())
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    parts = ", ".join(f"{part} {human(getattr(sizes, part))}" for part in _PARTS)
-    click.echo(f"{runs}: {several(len(found))}{f' ({told})' if told else ''}, {human(sizes.total)}: {parts}")
+    if found:
+        _print_lines(found, reasons or {})
+    _print_sums(runs, found)
     _print_replaced(runs)
     if reasons is not None:
         anew = sum(map(bool, reasons.values()))
         click.echo(f"{several(len(found) - anew)} as this version has them, {anew} that a run would do anew")
+
+
+def _print_lines(found: Sequence[KnownTrial], reasons: dict[str, str]) -> None:
+    """Columns, and behind the last one why a run would do the trial anew."""
+    from petl_bench.render import clean
+
+    rows = [_HEADINGS, *map(_row, found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    ends = ["", *(f"  {_NEW}: {clean(reason)}" if (reason := reasons.get(trial.key)) else "" for trial in found)]
+    for row, end in zip(rows, ends, strict=True):
+        cells = (
+            text.rjust(width) if column >= _FIRST_NUMBER else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        click.echo(f"{'  '.join(cells).rstrip()}{end}")
 
 
 def _row(trial: KnownTrial) -> list[str]:
@@ -155,8 +157,14 @@ def _row(trial: KnownTrial) -> list[str]:
     return [clean(text) for text in (trial.short, trial.title, trial.state, finished, total, *parts, engine)]
 
 
-def _padded(text: str, width: int, column: int) -> str:
-    return text.rjust(width) if column >= 4 else text.ljust(width)
+def _print_sums(runs: Path, found: Sequence[KnownTrial]) -> None:
+    from petl_bench.managing.folders import Sizes
+    from petl_bench.running.sizes import human
+
+    states = ", ".join(f"{count} {state}" for state, count in Counter(trial.state for trial in found).items())
+    sizes = sum((trial.sizes for trial in found), Sizes())
+    parts = ", ".join(f"{part} {human(getattr(sizes, part))}" for part in _PARTS)
+    click.echo(f"{runs}: {several(len(found))}{f' ({states})' if states else ''}, {human(sizes.total)}: {parts}")
 
 
 def _print_replaced(runs: Path) -> None:

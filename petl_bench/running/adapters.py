@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from petl_bench.errors import StoreError
 from petl_bench.kept_adapters import has_excess, let_go
 from petl_bench.records import RECORD, trial_folder
 from petl_bench.running.output import read_plans
@@ -16,12 +17,12 @@ from petl_bench.running.plan import Plan
 
 
 def let_go_after(plan: Plan) -> Iterator[str]:
-    """Let go the adapters that the trials of this run started from, if nothing that is planned needs them any more.
+    """Let go the adapters that trials of this plan start from, if nothing that is planned needs them any more.
 
     Yields a line for each that stays because others need it.
     """
     choice = plan.spec.keep_adapters
-    started = {job.trial.start_from for job in plan.to_do} - {""}
+    started = {job.trial.start_from for job in plan.jobs} - {""}
     if choice == "all" or not started:
         return
     titles = {job.trial.key: job.trial.title for job in plan.jobs}
@@ -32,8 +33,11 @@ def let_go_after(plan: Plan) -> Iterator[str]:
             continue
         if waiting[key]:
             yield f"{titles[key]} keeps its adapter, for {waiting[key]} planned trials that are not done start from it"
-        else:
+            continue
+        try:
             let_go(folder)
+        except StoreError as error:
+            yield f"{titles[key]} keeps its adapter: {error}"
 
 
 def _waiting(plan: Plan) -> dict[str, int]:

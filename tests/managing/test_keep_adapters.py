@@ -11,9 +11,11 @@ import pytest
 from petl_bench import kept_adapters
 from petl_bench.kept_adapters import SMALL_BYTES, stays
 from petl_bench.record_verify import verify_trial
+from petl_bench.running.adapters import let_go_after
 from petl_bench.running.plan import plan
 from petl_bench.running.spec import Spec
 from petl_bench.running.status import survey
+from tests.managing.conftest import Folder
 from tests.running.test_damaged_records import planned
 from tests.running.test_plan import spec_of
 
@@ -85,3 +87,13 @@ def test_small_ones_stay_and_large_ones_go_at_once(toy_here: Any, monkeypatch: p
         outcome = execute(free, made.output, lambda progress: None)
         assert outcome.state == "done", outcome.reason
         assert len(adapters(made.output) & {job.trial.key}) == kept
+
+
+def test_a_repeated_command_lets_go_what_nobody_needs_any_more(transfer: Folder) -> None:
+    spec = Spec(**{**vars(transfer.plan.spec), "keep_adapters": "none"})
+    source, _ = transfer.finish("waiting source 0", "waiting target 1 0")
+    (line,) = let_go_after(plan(spec))
+    assert "keeps its adapter, for 1 planned trials" in line and adapters(transfer.runs) == {source.name}
+    transfer.finish("waiting target 2 0")
+    assert list(let_go_after(plan(transfer.plan.spec))) == [] and adapters(transfer.runs) == {source.name}
+    assert list(let_go_after(plan(spec))) == [] and adapters(transfer.runs) == set()
