@@ -14,7 +14,7 @@ from typing import Literal
 
 from petl_bench.errors import StoreError
 from petl_bench.kept_adapters import let_go
-from petl_bench.managing.folders import TRIALS, beside, remove, runs_folder
+from petl_bench.managing.folders import TRIALS, beside, remove, remove_leftovers, runs_folder
 from petl_bench.managing.plans import forget
 from petl_bench.managing.trials import KnownTrial, starters
 from petl_bench.running import claims
@@ -70,9 +70,7 @@ def delete(deletion: Deletion, tell: Callable[[KnownTrial, str], None]) -> int:
 
     What an earlier deletion left half removed is removed first.
     """
-    for leftover in deletion.runs.glob(f".{_LEFTOVER}-*"):
-        if leftover.is_dir() and not leftover.is_symlink():
-            remove(leftover)
+    remove_leftovers(deletion.runs, _LEFTOVER)
     act = {"trials": _delete_trial, "checkpoints": _delete_checkpoint, "adapters": _delete_adapter}[deletion.what]
     gone: list[KnownTrial] = []
     for trial in deletion.goes:

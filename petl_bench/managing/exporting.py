@@ -15,7 +15,7 @@ from petl_bench.files import write_atomically
 from petl_bench.managing.cells import cell
 from petl_bench.managing.folders import TRIALS, beside
 from petl_bench.managing.sources import opened
-from petl_bench.record_files import ADAPTER, was_let_go
+from petl_bench.record_files import ADAPTER, DETAILS, TRAIN_LIST, TRIAL, predictions_name, was_let_go
 from petl_bench.record_scan import RECORD, Problem, read_all
 from petl_bench.record_verify import verify_trial
 from petl_bench.records import read_record, trial_folder
@@ -90,7 +90,7 @@ def write_tar(runs: Path, keys: Sequence[str], output: Path) -> list[Problem]:
     if os.path.lexists(output):
         raise UsageError(f"--output {output}: is there already, and is not replaced; give another name, or remove it")
     problems: list[Problem] = []
-    temporary = beside(output.parent, output.name)
+    temporary = beside(output.parent, "exporting")
     try:
         with temporary.open("xb") as file:
             with _compressed(file, output) as stream, tarfile.open(fileobj=stream, mode="w|") as archive:
@@ -138,4 +138,4 @@ def _add(archive: tarfile.TarFile, runs: Path, key: str) -> Sequence[Problem]:
 
 def _is_final(path: Path) -> bool:
     """Whether a record of an earlier version, which names no files, has this one."""
-    return path.name in (ADAPTER, "trial.json", "details.json", "train_list.txt") or path.match("predictions-*.npz")
+    return path.name in (ADAPTER, TRIAL, DETAILS, TRAIN_LIST) or path.match(predictions_name("*"))

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from petl_bench.errors import StoreError
 from petl_bench.record_files import ADAPTER
 from petl_bench.records import LOG
+from petl_bench.running import claims
 from petl_bench.running.execute import CHECKPOINT
 
 TRIALS = "trials"
 _KEY = re.compile("[0-9a-f]{64}")
+#: What another machine did not touch for so long belongs to a process that is gone.
+_ABANDONED_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -71,16 +78,34 @@ def size_below(folder: Path) -> int:
 
 
 def beside(folder: Path, what: str) -> Path:
-    """A new name for a hidden folder in `folder`, on its file system, that no reader looks into."""
-    return folder / f".{what}-{uuid.uuid4().hex[:12]}"
+    """A new name for something hidden in `folder`, which no reader looks at; it belongs to this process."""
+    return folder / f".{what}-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def remove_leftovers(folder: Path, what: str) -> None:
+    """Remove what processes that are gone left under such names. Raises StoreError."""
+    for path in folder.glob(f".{what}-*-*-*"):
+        machine, process = path.name.split("-")[1:3]
+        if machine == _machine() and process.isdecimal():
+            abandoned = not psutil.pid_exists(int(process))
+        else:
+            abandoned = time.time() - path.lstat().st_mtime > _ABANDONED_S
+        if abandoned and path.is_dir() and not path.is_symlink():
+            remove(path)
 
 
 def remove(folder: Path) -> None:
     """Remove a folder with everything in it; links are removed, not followed. Raises StoreError."""
     try:
         shutil.rmtree(folder)
+    except FileNotFoundError:  # another process removes it as well
+        return
     except OSError as error:
         raise StoreError(f"cannot remove {error.filename or folder}: {error.strerror}") from error
+
+
+def _machine() -> str:
+    return hashlib.sha256(claims.this_machine().encode()).hexdigest()[:8]
 
 
 def _files(folder: str) -> Iterator[tuple[str, int]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from petl_bench.errors import StoreError
-from petl_bench.managing.folders import TRIALS, beside, remove, runs_folder
+from petl_bench.managing.folders import TRIALS, beside, remove, remove_leftovers, runs_folder
 from petl_bench.managing.sources import UNREADABLE, Source, opened
 from petl_bench.record_files import ADAPTER, DETAILS, TRAIN_LIST, TRIAL, predictions_name, was_let_go
 from petl_bench.record_judge import REPLACED, judge, same_metrics, unused
@@ -53,9 +53,7 @@ def prepare(into: Path) -> None:
     except OSError as error:
         raise StoreError(f"--into {into}: cannot be made: {error.strerror}") from error
     runs_folder(into)
-    for leftover in into.glob(f".{_LEFTOVER}-*"):
-        if leftover.is_dir() and not leftover.is_symlink():
-            remove(leftover)
+    remove_leftovers(into, _LEFTOVER)
 
 
 def merge(path: Path, into: Path) -> Iterator[Merged]:

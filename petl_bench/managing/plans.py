@@ -13,7 +13,9 @@ from petl_bench.running.output import PLANS
 
 
 def forget(runs: Path, keys: Collection[str]) -> None:
-    """Take these trials out of every plan; a plan that has no other goes. Raises StoreError."""
+    """Take these trials out of every plan; a plan that has no other goes. No link is followed. Raises StoreError."""
+    if (runs / PLANS).is_symlink():
+        return
     for path in sorted((runs / PLANS).glob("*.json")):
         if path.name.startswith(".") or path.is_symlink():
             continue
