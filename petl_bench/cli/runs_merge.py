@@ -12,7 +12,7 @@ from petl_bench.errors import UsageError
 
 
 @click.command(name="merge", short_help="Bring finished trials of other folders or tars into one folder.")
-@click.argument("sources", nargs=-1, metavar="FROM ...", type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, metavar="FROM ...", type=click.Path(path_type=Path, exists=True))
 @click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="The folder of runs that they go to.")
 @plugin_option
 def merge(sources: tuple[Path, ...], into: Path | None, plugins: tuple[Path, ...]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -95,9 +96,13 @@ def _wanted(text: str, known: Sequence[KnownTrial], see: str) -> tuple[str, str,
     name, dot, option = target.strip().rpartition(".")
     if not (equals and dot and name and option):
         raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set lora.rank=8")
-    there = {f"{owner}.{field}" for trial in known for owner, values in _values(trial) for field in values}
-    if f"{name}.{option}" not in there:
-        raise unknown("NAME.FIELD in --set (no trial here has it)", f"{name}.{option}", there, see)
+    there: dict[str, set[str]] = defaultdict(set)
+    for owner, values in (each for trial in known for each in _values(trial)):
+        there[owner] |= values.keys()
+    if name not in there:
+        raise unknown("name in --set (no trial here has it)", name, there, see)
+    if option not in there[name]:
+        raise unknown(f"field of {name} (no trial here has it)", option, there[name], see)
     return name, option, value.strip()
 
 

@@ -47,7 +47,7 @@ def opened(path: Path) -> Iterator[Source]:
             yield _Folder(path)
             return
         if not path.is_file():
-            raise StoreError(f"{path}: no such folder of runs, and no such tar")
+            raise StoreError(f"{path}: neither a folder of runs nor a tar")
         try:
             source = _Tar(path, stack.enter_context(tarfile.open(path)))
         except UNREADABLE as error:

@@ -86,7 +86,8 @@ def test_a_mistake_in_a_filter_is_answered_with_near_names(folder: Folder) -> No
     for arguments, says in (
         (["--methods", "waitin"], "did you mean waiting?"),
         (["--state", "faild"], "did you mean failed?"),
-        (["--set", "waiting.step=1"], "did you mean waiting.steps"),
+        (["--set", "waiting.step=1"], "did you mean steps?"),
+        (["--set", "waitin.steps=1"], "did you mean waiting?"),
         (["--format", "jsn"], "did you mean json?"),
         (["--seeds", "7"], "no trial here has this seed"),
         (["--seeds", "a"], "expected whole numbers"),

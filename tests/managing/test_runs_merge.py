@@ -9,6 +9,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import Result
@@ -170,10 +171,12 @@ def test_a_folder_of_something_else_is_not_written_into(folder: Folder, tmp_path
         (folder.runs, folder.runs, "merged into itself"),
         (tmp_path / "new", tmp_path / "photos", "not a folder of runs"),
         (tmp_path / "new", tmp_path / "photos" / "cat.jpg", "nor a tar"),
-        (tmp_path / "new", tmp_path / "nothing", "no such folder"),
     ):
         with pytest.raises(StoreError, match=says):
             merge(into, source)
+    with pytest.raises(click.UsageError, match="does not exist"):
+        merge(tmp_path / "unmade", folder.runs, tmp_path / "nothing")
+    assert not (tmp_path / "unmade").exists()
     with pytest.raises(UsageError, match="--into DIR"):
         call("runs", "merge", folder.runs)
 
