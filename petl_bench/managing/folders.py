@@ -61,7 +61,12 @@ def runs_folder(path: Path) -> Path:
 
 def is_trial(folder: Path) -> bool:
     """Whether this is the folder of a trial, and no link to one."""
-    return _KEY.fullmatch(folder.name) is not None and not folder.is_symlink() and folder.is_dir()
+    return is_key(folder.name) and not folder.is_symlink() and folder.is_dir()
+
+
+def is_key(text: str) -> bool:
+    """Whether a text, such as one from a file, has the form of a trial's key, and so leads nowhere else as a path."""
+    return _KEY.fullmatch(text) is not None
 
 
 def sizes_of(folder: Path) -> Sizes:

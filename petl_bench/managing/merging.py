@@ -7,14 +7,13 @@ hidden name, verified there (`petl_bench.record_verify`), and renamed into its p
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from petl_bench.errors import StoreError
-from petl_bench.managing.folders import TRIALS, beside, remove, remove_leftovers, runs_folder
+from petl_bench.managing.folders import TRIALS, beside, is_key, remove, remove_leftovers, runs_folder
 from petl_bench.managing.sources import UNREADABLE, Source, opened
 from petl_bench.record_files import ADAPTER, DETAILS, TRAIN_LIST, TRIAL, predictions_name, was_let_go
 from petl_bench.record_judge import REPLACED, judge, same_metrics, unused
@@ -27,7 +26,6 @@ from petl_bench.trial import Trial
 #: where it comes from. held: what is here is in the way.
 Result = Literal["brought", "equal", "unequal", "damaged", "held"]
 
-_KEY = re.compile("[0-9a-f]{64}")
 _LEFTOVER = "merging"
 _LARGEST_RECORD = 1 << 24
 _BLOCK = 1 << 20
@@ -66,7 +64,7 @@ def merge(path: Path, into: Path) -> Iterator[Merged]:
         raise StoreError(f"{path}: merged into itself")
     with opened(path) as source:
         for key in source.finished():
-            if _KEY.fullmatch(key):
+            if is_key(key):
                 yield _merge_trial(source, key, into)
 
 

@@ -125,7 +125,12 @@ def _complete(plugin: Callable[[], type[Options]], values: Mapping[str, Any]) ->
     """The values with those that records leave out, because they came later and have their defaults."""
     try:
         return {**plugin()(**values).all_values(), **values}
-    except (PetlBenchError, TypeError):  # a plugin that is not installed, or values of another version
+    except (
+        PetlBenchError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ):  # no such plugin, or other values
         return values
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from petl_bench.managing.folders import Sizes, is_trial, runs_folder, sizes_of
+from petl_bench.managing.folders import Sizes, is_key, is_trial, runs_folder, sizes_of
 from petl_bench.record_files import was_let_go
 from petl_bench.record_judge import trial_values
 from petl_bench.record_scan import RECORD, finite_json
@@ -59,7 +59,8 @@ def known_trials(runs: Path) -> list[KnownTrial]:
     known = []
     for trial in found.trials:
         folder = trial_folder(runs, trial.key)
-        record = _record(folder) if is_trial(folder) else {}
+        own = is_key(trial.key) and is_trial(folder)
+        record = _record(folder) if own else {}
         known.append(
             KnownTrial(
                 key=trial.key,
@@ -67,12 +68,14 @@ def known_trials(runs: Path) -> list[KnownTrial]:
                 title=trial.title.removesuffix(f" ({trial.key[:8]})"),
                 state=trial.state,
                 detail=trial.detail,
-                folder=folder if is_trial(folder) else None,
-                fields=_fields(trial.state, record, folder) or planned.get(trial.key) or _fields_of_title(trial.title),
-                finished=str(record.get("created", "")) or _ended(folder, trial.state),
+                folder=folder if own else None,
+                fields=(_fields(trial.state, record, folder) if own else {})
+                or planned.get(trial.key)
+                or _fields_of_title(trial.title),
+                finished=str(record.get("created", "")) or (_ended(folder, trial.state) if own else ""),
                 version=str(record.get("petl_bench", "")),
                 let_go=trial.state == "done" and was_let_go(record),
-                sizes=sizes_of(folder) if is_trial(folder) else Sizes(),
+                sizes=sizes_of(folder) if own else Sizes(),
             )
         )
     return known
@@ -126,4 +129,7 @@ def _ended(folder: Path, state: TrialState) -> str:
     last = claims.newest(folder)
     if last is None or not last.ended_at:
         return ""
-    return datetime.fromtimestamp(last.ended_at, UTC).isoformat(timespec="seconds")
+    try:
+        return datetime.fromtimestamp(last.ended_at, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):  # no time that there is
+        return ""

@@ -18,7 +18,7 @@ from petl_bench.records import trial_folder, write_record
 from tests.managing.conftest import is_sound
 from tests.reports.synthetic_records import make_result, make_trial
 
-TRIALS = 40
+TRIALS = 30
 
 
 def fill(runs: Path) -> set[str]:
@@ -56,10 +56,10 @@ def test_what_is_killed_leaves_whole_trials(tmp_path: Path) -> None:
     began = time.monotonic()
     petl_bench("runs", "merge", tmp_path / "runs", "--into", tmp_path / "probe")
     longest = time.monotonic() - began
-    for turn in range(12):
+    for turn in range(5):
         into, source = tmp_path / f"into{turn}", tmp_path / f"source{turn}"
         shutil.copytree(tmp_path / "runs", source)
-        for _ in range(3):
+        for _ in range(2):
             petl_bench("runs", "merge", source, "--into", into, kill_after=chance.uniform(0.2, 1) * longest)
             assert sound(into) <= keys and sound(source) == keys
         assert petl_bench("runs", "merge", source, "--into", into) == 0

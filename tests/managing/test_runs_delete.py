@@ -124,6 +124,21 @@ def test_links_are_not_followed(folder: Folder, tmp_path: Path) -> None:
     assert (outside / "precious").exists() and (real / "record.json").exists()
 
 
+@pytest.mark.parametrize("what", [[], ["--checkpoints"]])
+def test_a_forged_plan_leads_to_no_other_folder(folder: Folder, tmp_path: Path, what: list[str]) -> None:
+    outside = tmp_path / ("a" * 64)
+    outside.mkdir()
+    (outside / "checkpoint.pt").write_text("kept")
+    for path in (folder.runs / "plans").glob("*.json"):
+        values = json.loads(path.read_text())
+        values["trials"][f"../../{outside.name}"] = "waiting toys split 1 seed 0 (aaaaaaaa)"
+        path.write_text(json.dumps(values))
+    folder.fail("waiting 0")
+    folder.call("delete", "--methods", "waiting", *what, "--yes")
+    assert (outside / "checkpoint.pt").read_text() == "kept"
+    assert not (folder.at("waiting 0") / "checkpoint.pt").exists()
+
+
 def test_a_folder_whose_trials_lie_elsewhere_or_that_is_none_is_refused(folder: Folder, tmp_path: Path) -> None:
     folder.finish("waiting 0")
     other = tmp_path / "other"
