@@ -78,8 +78,8 @@ def sizes_of(folder: Path) -> Sizes:
 
 
 def size_below(folder: Path) -> int:
-    """Bytes of all files under a folder; nothing if there is no such folder."""
-    return sum(size for _, size in _files(str(folder)))
+    """Bytes of all files under a folder; nothing if there is no such folder, or a link in its place."""
+    return 0 if folder.is_symlink() else sum(size for _, size in _files(str(folder)))
 
 
 def beside(folder: Path, what: str) -> Path:

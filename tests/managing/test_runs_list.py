@@ -59,6 +59,12 @@ def test_links_are_not_followed_into_sizes(folder: Folder, tmp_path: Path) -> No
     (path / "link").symlink_to(tmp_path / "elsewhere")
     (path / "file").symlink_to(tmp_path / "elsewhere" / "big")
     assert known_trials(folder.runs)[0].sizes.total == before
+    (folder.runs / "replaced").symlink_to(tmp_path / "elsewhere")
+    assert "moved aside" not in folder.call("list").stdout
+    (folder.runs / "replaced").unlink()
+    (folder.runs / "replaced").mkdir()
+    (folder.runs / "replaced" / "old").write_bytes(b"0" * 5000)
+    assert "moved aside: 5.0 kB" in folder.call("list").stdout
 
 
 @pytest.mark.parametrize(
