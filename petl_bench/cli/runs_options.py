@@ -48,7 +48,7 @@ _FILTERS = (
 
 
 def trial_filters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that choose trials; `chosen` makes one value of theirs."""
+    """The options that choose trials, for `chosen_trials`."""
     for option in reversed(_FILTERS):
         command = option(command)
     return command
