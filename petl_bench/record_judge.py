@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.errors import PetlBenchError
-from petl_bench.record_files import ADAPTER, TRIAL, file_fault, size_fault
+from petl_bench.record_files import ADAPTER, TRIAL, file_fault, size_fault, was_let_go
 from petl_bench.record_scan import RECORD, Problem, read_one
 from petl_bench.record_schema import trial_fault
 from petl_bench.registry import SETTINGS
@@ -64,6 +64,8 @@ def adapter_fault(folder: Path) -> str:
     if "files" in values and ADAPTER not in values["files"]:
         return ""
     fault = file_fault(folder, ADAPTER, values)
+    if not fault and was_let_go(values) and not (folder / ADAPTER).exists():
+        fault = "was not kept, to save space"
     return f"{folder / ADAPTER}: {fault}" if fault else ""
 
 

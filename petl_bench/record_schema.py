@@ -232,4 +232,5 @@ def _is_file(item: tuple[str, Any]) -> bool:
         and type(each.get("bytes")) is int
         and type(each.get("sha256")) is str
         and _SHA256.fullmatch(each["sha256"]) is not None
+        and type(each.get("kept", True)) is bool
     )

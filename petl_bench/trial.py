@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import petl_bench.setting
 
@@ -116,6 +116,9 @@ class Places:
     device: str = "cpu"
     loader_workers: int = 0  #: processes that decode; 0 decodes in the trial's own process
     plugins: tuple[Path, ...] = ()
+    keep_adapter: Literal["all", "small", "none"] = (
+        "all"  #: `petl_bench.kept_adapters`: whether it stays once it is done
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,22 @@ def obstacle(trial: Mapping[str, Any]) -> str:
         return str(error)
 
 
+def obstacles(trial: Mapping[str, Any]) -> list[str]:
+    """Every reason why no command plans a trial with these values, in words; none if one does.
+
+    Of a measurement, which `run` does not plan, only versions and weights are compared.
+    """
+    measured = trial["setting"] == _MEASURED
+    reasons = chain(_other_code(trial), _other_weights(trial)) if measured else _obstacles(trial)
+    found: list[str] = []
+    try:
+        for reason in reasons:
+            found.append(reason)
+    except PetlBenchError as error:
+        found.append(str(error))
+    return found
+
+
 def _is_all_shown(value: Any) -> bool:
     """Whether a command with these texts is what it looks like."""
     if isinstance(value, Mapping):
@@ -235,12 +252,16 @@ def _is_all_shown(value: Any) -> bool:
     return not isinstance(value, str) or is_shown(value)
 
 
-def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
-    if not _is_all_shown(trial):
-        yield _NOT_SHOWN
+def _other_code(trial: Mapping[str, Any]) -> Iterator[str]:
     if trial.get("engine_version", ENGINE_VERSION) != ENGINE_VERSION:
         yield f"its engine version is {trial['engine_version']}, that of this petl-bench is {ENGINE_VERSION}"
     yield from _other_versions(trial)
+
+
+def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
+    if not _is_all_shown(trial):
+        yield _NOT_SHOWN
+    yield from _other_code(trial)
     for name, registry, values in _plugins_of(trial):
         yield from _not_settable(name, _known(registry, name), values)
     yield from _not_settable(_TRAINING, TrainingOptions, trial["training"])

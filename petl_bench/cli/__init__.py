@@ -21,7 +21,7 @@ COMMANDS = {
     "report": ("report", "Turn records into a table: terminal, Markdown, LaTeX, CSV, JSON or HTML."),
     "compare": ("compare", "Is the difference between two methods real, and what would settle it?"),
     "status": ("status", "What is done, running, queued, failed or missing, and the command that fills the rest."),
-    "runs": ("runs", "Verify folders of runs: every record against every file beside it."),
+    "runs": ("runs", "Look after folders of runs: list, verify, delete, merge, move, export."),
     "logs": ("logs", "The log of one trial, wherever it ran."),
     "cancel": ("cancel", "Take the trials of a folder of runs back, wherever they wait or run."),
     "list": ("list_", "List methods, settings, data sets, backbones, tables, launchers or profiles."),

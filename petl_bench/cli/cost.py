@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from petl_bench.cli.choices import OneOf
 from petl_bench.cli.run import _names, _several
 from petl_bench.errors import PetlBenchError, UsageError
 from petl_bench.texts import lines
@@ -56,12 +57,12 @@ def _precisions(ctx: click.Context, parameter: click.Parameter, text: str | None
 @click.option("--methods", metavar="A,B", callback=_names, help="Methods to measure (petl-bench list methods).")
 @click.option("--backbone", metavar="B", help="Backbone (petl-bench list backbones).  [viclip-tiny]")
 @click.option("--weights", metavar="W", help="auto, random, a file, or hf:REPO/FILE; no cost depends on it.  [random]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="What to measure.  [auto]")
+@click.option("--device", type=OneOf(["auto", "cpu", "cuda"]), default="auto", help="What to measure.  [auto]")
 @click.option("--batch-sizes", metavar="1,32,largest", callback=_batches,
               help="Videos per pass; largest is searched for.  [CPU: 1; CUDA: 32,largest]")  # fmt: skip
 @click.option("--precision", metavar="P,...", callback=_precisions, help="fp32, bf16, fp16 (autocast).  [fp32]")
 @click.option("--classes", type=click.IntRange(min=1), metavar="N", help="Prompts of the text side.  [26]")
-@click.option("--merged", type=click.Choice(["auto", "yes", "no"]),
+@click.option("--merged", type=OneOf(["auto", "yes", "no"]),
               help="Also merged into the backbone: those that can be, every one, or none.  [auto]")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N",
               help="Rounds over all methods; without it, as many as a few minutes allow.")  # fmt: skip
@@ -72,7 +73,7 @@ def _precisions(ctx: click.Context, parameter: click.Parameter, text: str | None
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE.py", help="A plugin file to load. Repeatable.")
 @click.option("--output", metavar="DIR", type=click.Path(path_type=Path), help="Where records go.  [runs]")
 @click.option("--force", is_flag=True, help="Move existing records aside (DIR/replaced) and measure again.")
-@click.option("--format", "output_format", type=click.Choice(FORMATS), default="terminal", help="Of what is printed.")
+@click.option("--format", "output_format", type=OneOf(FORMATS), default="terminal", help="Of what is printed.")
 @click.option("--compare", "stored", metavar="DIR|FILE", type=click.Path(path_type=Path),
               help="Measure a stored run again; say which ratios worsened.")  # fmt: skip
 @click.option("--tolerance", type=click.FloatRange(min=0), default=10.0, show_default=True, metavar="PERCENT",

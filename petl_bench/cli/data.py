@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from petl_bench.cli.choices import NearGroup
 from petl_bench.cli.data_index import index
 from petl_bench.cli.data_scan import scan
 from petl_bench.cli.data_status import status
 
 
-@click.group(name="data")
+@click.group(name="data", cls=NearGroup)
 def command() -> None:
     """Find, verify and count the clips of a data set."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench.cli.choices import OneOf
 from petl_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 @click.option("--dataset", "name", required=True, metavar="D", help="Data set (petl-bench list datasets).")
 @click.option("--data-root", metavar="DIR", type=click.Path(path_type=Path), help="Folder with its lists.")
 @click.option(
-    "--kind", required=True, type=click.Choice(["spatial", "temporal"]), help="What it looks like, or how it goes on."
+    "--kind", required=True, type=OneOf(["spatial", "temporal"]), help="What it looks like, or how it goes on."
 )
 @click.option("--count", required=True, type=click.IntRange(1, 32), metavar="N", help="Sentences per class.")
 @click.option(

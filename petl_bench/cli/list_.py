@@ -1,4 +1,4 @@
-"""`petl-bench list KIND`: every plugin of one kind, or every profile that ships, with one line of meaning."""
+"""`petl-bench list [KIND]`: every plugin of one kind, or every profile that ships, with one line of meaning."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from petl_bench.cli.choices import OneOf
 from petl_bench.errors import PluginError
 from petl_bench.registry import KINDS, Registry, load_plugin_file
 from petl_bench.texts import clean
@@ -14,19 +15,33 @@ PROFILES = "profiles"
 
 
 @click.command(name="list")
-@click.argument("kind", type=click.Choice([*KINDS, PROFILES]))
+@click.argument("kind", type=OneOf([*KINDS, PROFILES]), required=False, metavar="[KIND]")
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
 )
-def command(kind: str, plugins: tuple[Path, ...]) -> None:
-    """List the plugins of one KIND; `profiles` are the files that ship for --profile."""
+def command(kind: str | None, plugins: tuple[Path, ...]) -> None:
+    """List the plugins of one KIND: methods, settings, datasets, backbones, tables or launchers.
+
+    `profiles` are the files that ship for --profile. Without KIND: how many there are of each.
+    """
     for path in plugins:
         load_plugin_file(path)
+    if kind is None:
+        _print_kinds()
+        return
     meanings = _profiles() if kind == PROFILES else _plugins(KINDS[kind])
     width = max(map(len, meanings), default=0)
     for name, meaning in meanings.items():
         click.echo(f"{name:<{width}}  {clean(meaning)}")
     click.echo(f"More about one: petl-bench show {f'{PROFILES}:' if kind == PROFILES else ''}NAME", err=True)
+
+
+def _print_kinds() -> None:
+    counts = {**{kind: len(registry.names()) for kind, registry in KINDS.items()}, PROFILES: len(_profiles())}
+    width = max(map(len, counts))
+    for kind, count in counts.items():
+        click.echo(f"{kind:<{width}}  {count:>3}  petl-bench list {kind}")
+    click.echo("More about one: petl-bench show NAME", err=True)
 
 
 def _plugins(registry: Registry) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from petl_bench.cli.choices import OneOf
 from petl_bench.cli.gather import MANY_TRIALS, gather
 from petl_bench.cli.report_all import folder_for_all, write_all
 from petl_bench.cli.report_figure import refuse_without_figure, write_figure
@@ -43,7 +44,7 @@ _SHOWN = 8
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice([*FORMATS, *FIGURE_FORMATS]),
+    type=OneOf([*FORMATS, *FIGURE_FORMATS]),
     default=None,
     help="Output format; by default as the suffix of --output says, else terminal. pdf, svg, png: the table's figure.",
 )
@@ -60,7 +61,7 @@ _SHOWN = 8
 )
 @click.option(
     "--spread",
-    type=click.Choice(["std", "interval"]),
+    type=OneOf(["std", "interval"]),
     default="std",
     show_default=True,
     help="Beside each number: the standard deviation over seeds, or the 95 % interval.",
@@ -104,6 +105,8 @@ def command(
     for path in plugins:
         load_plugin_file(path)
     output = None if given_output is None else Path(given_output)
+    if output is not None:
+        _refuse_runs(output, name)
     if everything:
         output = folder_for_all(name or (explain and explain[0]), output_format, output)
     if everything or (not explain and is_page(output_format, given_output)):
@@ -137,6 +140,17 @@ def command(
         return
     _write(table, chosen, output)
     _say_what_is_missing(table, folders)
+
+
+def _refuse_runs(output: Path, name: str | None) -> None:
+    """Raise UsageError if the output is a folder of runs: it was meant to be read, or is no place for a report."""
+    if not (output / "trials").is_dir():
+        return
+    read = ["petl-bench", "report", "--runs", str(output)]
+    command = [*read, "--table", name] if name else [*read, "--output", f"{output / 'report'}/"]
+    raise UsageError(
+        f"--output {output}: a folder of runs, which is read and not written into. Type: {shlex.join(command)}"
+    )
 
 
 def _table_name(name: str | None, explain: tuple[str, str, str] | None) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from petl_bench.cli.choices import OneOf
 from petl_bench.errors import PetlBenchError, UsageError, unknown
 from petl_bench.texts import lines
 
@@ -67,10 +68,10 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
               help="An alternative with these values. Repeatable: each one is run.")  # fmt: skip
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training clips, for every method.")
 @click.option("--batch-size", type=int, metavar="N", help="Clips per optimiser step, for every method.")
-@click.option("--select", type=click.Choice(["last", "val", "best-on-test"]), help="Which epoch is evaluated.  [last]")
-@click.option("--decoder", type=click.Choice(["auto", "decord", "pyav", "torchcodec"]), help="Video decoder.  [auto]")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="fp32, or autocast.  [fp32]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute.  [auto]")
+@click.option("--select", type=OneOf(["last", "val", "best-on-test"]), help="Which epoch is evaluated.  [last]")
+@click.option("--decoder", type=OneOf(["auto", "decord", "pyav", "torchcodec"]), help="Video decoder.  [auto]")
+@click.option("--precision", type=OneOf(["fp32", "bf16", "fp16"]), help="fp32, or autocast.  [fp32]")
+@click.option("--device", type=OneOf(["auto", "cpu", "cuda"]), help="Where to compute.  [auto]")
 @click.option("--launcher", metavar="L", help="Where trials run (petl-bench list launchers).  [local]")
 @click.option("--workers", type=int, metavar="N", help="Trials at the same time; without it, the launcher chooses.")
 @click.option("--profile", metavar="FILE.toml", help="Fields of the launcher.")
@@ -80,7 +81,9 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
 @click.option(
     "--plugin", multiple=True, metavar="FILE.py", callback=_several, help="A plugin file to load. Repeatable."
 )
-@click.option("--output", metavar="DIR", help="Where records go.  [runs]")
+@click.option("--output", "--runs", "output", metavar="DIR", help="Where records go.  [runs]")
+@click.option("--keep-adapters", type=OneOf(["all", "small", "none"]),
+              help="Which stay once a trial is done; small: up to 64 MiB.  [all]")  # fmt: skip
 @click.option("--detach", is_flag=True, help="Hand the trials to the scheduler and come back at once.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with keys, counts and an estimate; run nothing.")
 @click.option("--force", is_flag=True, default=None, help="Move existing records aside (DIR/replaced) and run again.")
@@ -117,6 +120,7 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
 def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     """Run a plan to its end and show the table of its setting; the exit status."""
+    from petl_bench.running.adapters import let_go_after
     from petl_bench.running.output import move_aside, prepare_output, save_plan
     from petl_bench.running.standing import Standing
 
@@ -142,6 +146,8 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     except KeyboardInterrupt:
         _tell(f"interrupted; what is done is kept. Go on with: {plan.spec.command()}")
         return INTERRUPTED
+    for line in let_go_after(plan):
+        _tell(line)
     _show_table(plan, outcomes)
     return _summary(plan, outcomes)
 

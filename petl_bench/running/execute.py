@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped
+from petl_bench.kept_adapters import has_excess, let_go
 from petl_bench.launcher import Job, Outcome, State
 from petl_bench.plugin_identity import refuse_changed_plugins
 from petl_bench.record_judge import adapter_fault, how_to_repeat
@@ -106,6 +107,8 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
         claim.end("failed", reason)
         return _outcome(job, folder, "failed", reason)
     claim.end("done")
+    if has_excess(folder, job.places.keep_adapter):
+        let_go(folder)
     return recorded(job, store)
 
 

@@ -59,8 +59,11 @@ class LocalLauncher(Launcher):
 
 def choose_workers(jobs: Sequence[Job]) -> int:
     """How many trials to run at once where the user did not say."""
-    if any(_on_gpu(job.places.device) for job in jobs):
-        return 1
+    return 1 if any(_on_gpu(job.places.device) for job in jobs) else workers_on_cpu(jobs)
+
+
+def workers_on_cpu(jobs: Sequence[Job]) -> int:
+    """As `choose_workers`, where there is no GPU; found out without torch."""
     configs = [BACKBONES.get(name).config for name in {job.trial.backbone for job in jobs}]
     if any(_parameters(config) > _SMALL_BACKBONE for config in configs):
         return 1

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from petl_bench.errors import StoreError, UsageError
+from petl_bench.record_judge import trial_values
 from petl_bench.records import trial_folder
 from petl_bench.running import claims
 from petl_bench.running.output import read_plans
+from petl_bench.trial import Trial
 
 #: Trials that an error names one by one.
 _LISTED = 10
@@ -22,7 +24,8 @@ def titles(runs: Path) -> dict[str, str]:
     if not runs.is_dir():
         raise StoreError(f"{runs}: no such folder of runs. Say which one with --runs DIR")
     known = {key: title for plan in read_plans(runs) for key, title in plan.trials.items()}
-    return known | {key: _title(runs, key) for key in started(runs) if key not in known}
+    others = {key: trial_folder(runs, key) for key in started(runs) if key not in known}
+    return known | {key: title_of(folder, claims.attempts(folder)) for key, folder in others.items()}
 
 
 def started(runs: Path) -> list[str]:
@@ -73,6 +76,10 @@ def _corrected(known: Mapping[str, str], text: str) -> str:
     return corrected if all(nearest) and _matches(known, corrected) else ""
 
 
-def _title(runs: Path, key: str) -> str:
-    tried = claims.attempts(trial_folder(runs, key))
-    return next((attempt.title for attempt in tried if attempt.title), key[:8])
+def title_of(folder: Path, tried: Sequence[claims.Attempt]) -> str:
+    """The title of the trial in `folder`, from its attempts, or from what it recorded where it was brought here."""
+    known = next((attempt.title for attempt in tried if attempt.title), "")
+    if known:
+        return known
+    values = trial_values(folder)
+    return folder.name[:8] if values is None else Trial.from_json(values).title

@@ -6,8 +6,10 @@ import json
 import re
 import time
 import unicodedata
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from petl_bench import texts
 from petl_bench.errors import StoreError, UsageError
@@ -17,6 +19,8 @@ from petl_bench.records import RECORD, trial_folder, write_atomically
 from petl_bench.running import claims
 from petl_bench.running.execute import probe_writing
 from petl_bench.running.plan import Plan
+from petl_bench.running.plan_trials import fields_of_trials, grouped
+from petl_bench.running.relocated import command_for
 from petl_bench.stored_command import made_anew
 from petl_bench.stored_json import LARGE, UnusableError, fields_of, read_json, tell_unusable
 
@@ -28,7 +32,8 @@ _KEY = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """What a `run` command set out to do: the command itself, when it last started, and its trials (key -> title).
+    """What a `run` command set out to do: the command, for the folder where the plan lies now, when it last started,
+    its trials (key -> title), and as far as the plan tells them, their fields.
 
     Commands and titles are fit to be shown; a command is "" if the file has one that petl-bench does not make.
     """
@@ -36,6 +41,7 @@ class SavedPlan:
     command: str
     started_at: float
     trials: dict[str, str]
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def refuse_unprintable_output(output: Path) -> None:
@@ -67,6 +73,7 @@ def save_plan(plan: Plan) -> None:
         "command": plan.spec.command(),
         "started_at": time.time(),
         "trials": {job.trial.key: job.trial.title for job in plan.jobs},
+        "groups": grouped(job.trial for job in plan.jobs),
     }
     text = json.dumps(values, indent=1) + "\n"
     write_atomically(plan.output / PLANS / f"{plan.spec.identity[:16]}.json", text.encode())
@@ -113,7 +120,8 @@ def _move(folder: Path, replaced: Path) -> None:
 
 def _read_plan(path: Path) -> SavedPlan | None:
     try:
-        plan = SavedPlan(**fields_of(read_json(path, LARGE), SavedPlan))
+        values = read_json(path, LARGE)
+        plan = SavedPlan(**fields_of(values, SavedPlan, without=("fields",)))
         if not all(map(_KEY.fullmatch, plan.trials)):
             raise UnusableError("damaged: it names trials by what is no key")
     except (UnusableError, FileNotFoundError) as error:
@@ -122,4 +130,9 @@ def _read_plan(path: Path) -> SavedPlan | None:
     command = made_anew(plan.command)
     if not command:
         tell_unusable(path, "its command is not one that petl-bench makes, and is not shown")
-    return replace(plan, command=command, trials={key: texts.name(title) for key, title in plan.trials.items()})
+    return replace(
+        plan,
+        command=command and command_for(command, path.parent.parent),
+        trials={key: texts.name(title) for key, title in plan.trials.items()},
+        fields=fields_of_trials(values.get("groups")),
+    )

@@ -6,8 +6,8 @@ adapter. A spec with variants is planned once for each; trials that variants hav
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +77,20 @@ def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
     output = Path(spec.output).expanduser()
     return Plan(
         spec=spec,
-        jobs=tuple(draft.jobs.values()),
+        jobs=_keeping_what_is_needed(draft.jobs.values()),
         clips=draft.clips,
         trainable=draft.trainable,
         standing=standing_of(output, draft.jobs),
         warnings=tuple(draft.warnings),
         notes=tuple(draft.notes),
+    )
+
+
+def _keeping_what_is_needed(jobs: Collection[Job]) -> tuple[Job, ...]:
+    """The jobs; those that others of them start from keep their adapters, whatever was asked for."""
+    needed = {job.trial.start_from for job in jobs}
+    return tuple(
+        replace(job, places=replace(job.places, keep_adapter="all")) if job.trial.key in needed else job for job in jobs
     )
 
 

@@ -32,6 +32,7 @@ class Clips:
     test: int
     train_listed: int
     test_listed: int
+    scores: int = 0  #: of all evaluations: one for each clip and class
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class PlannedDataset:
             test=sum(sample.clip in found for sample in test),
             train_listed=len(task.train),
             test_listed=len(test),
+            scores=sum(len(evaluation.samples) * len(evaluation.classes) for evaluation in task.evaluations),
         )
         return CaseGroup(task, clips)
 
@@ -173,6 +175,7 @@ def places_of(spec: Spec, data: PlannedDataset, weights: ResolvedWeights) -> Pla
         device=spec.device,
         loader_workers=loaders,
         plugins=tuple(Path(path).expanduser().resolve() for path in spec.plugin),
+        keep_adapter=spec.keep_adapters,
     )
 
 

@@ -8,6 +8,7 @@ from statistics import median
 from petl_bench.errors import StoreError
 from petl_bench.launcher import Job
 from petl_bench.records import read_record, trial_folder
+from petl_bench.running.disk_estimate import disk_lines
 from petl_bench.running.plan import Plan
 from petl_bench.running.plan_data import Clips
 from petl_bench.running.status import duration
@@ -37,6 +38,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield ""
     yield f"{len(plan.jobs)} trials, {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}"
     yield _estimate(plan)
+    yield from disk_lines(plan)
     for reason in plan.standing.refused.values():
         yield f"not run: {reason}"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from petl_bench.errors import UsageError, unknown
+from petl_bench.kept_adapters import KeepAdapters
 from petl_bench.stored_json import SMALL
 from petl_bench.texts import has_controls
 from petl_bench.training_options import Precision, Select, TrainingOptions
@@ -53,6 +54,7 @@ class Spec:
     profile: str | None = None
     plugin: tuple[str, ...] = ()
     output: str = "runs"
+    keep_adapters: KeepAdapters = "all"
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -117,7 +119,7 @@ class Spec:
     def identity(self) -> str:
         """sha256 of everything that decides which trials there are; not of how they are run."""
         values = dataclasses.asdict(self)
-        for name in ("device", "launcher", "workers", "profile", "output", "force"):
+        for name in ("device", "launcher", "workers", "profile", "output", "keep_adapters", "force"):
             del values[name]
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 

@@ -22,7 +22,7 @@ from petl_bench.record_scan import Problem, read_all
 from petl_bench.records import RECORD, trial_folder
 from petl_bench.running import claims, requests, scheduler
 from petl_bench.running.execute import LOG
-from petl_bench.running.lookup import started
+from petl_bench.running.lookup import started, title_of
 from petl_bench.running.output import SavedPlan, read_plans
 from petl_bench.training.unfinished import UNFINISHED
 
@@ -133,7 +133,7 @@ def _look(
     if recorded is None and (folder / RECORD).exists():  # looked at after its attempts: it ended a moment ago
         recorded = _recorded(folder.parent.parent, [key]).get(key)
     if recorded is not None:
-        title = title or _title(tried, key)
+        title = title or title_of(folder, tried)
         return TrialStatus(key, title, *recorded, _log(folder, recorded[0]), len(tried), planned)
     state, detail = _state(folder, tried[-1], queued) if tried else _waiting(queued)
     if cancelled and state == "running":
@@ -142,7 +142,7 @@ def _look(
         state, detail = _taken_back(cancelled, queued, tried)
     if not planned:
         detail = f"{detail}; in no present plan"
-    return TrialStatus(key, title or _title(tried, key), state, detail, _log(folder, state), len(tried), planned)
+    return TrialStatus(key, title or title_of(folder, tried), state, detail, _log(folder, state), len(tried), planned)
 
 
 def _log(folder: Path, state: TrialState) -> Path | None:
@@ -199,10 +199,6 @@ def _count(folder: Path) -> int:
             return sum(entry.name.endswith(".json") and entry.name[0] != "." for entry in entries)
     except OSError:
         return 0
-
-
-def _title(tried: list[claims.Attempt], key: str) -> str:
-    return next((attempt.title for attempt in tried if attempt.title), key[:8])
 
 
 def _commands(plans: list[SavedPlan], trials: list[TrialStatus]) -> list[str]:

@@ -89,7 +89,12 @@ def _read(path: Path) -> Submission | None:
     except (UnusableError, FileNotFoundError) as error:
         tell_unusable(path, f"{error}; remove it, records do not need it")
         return None
-    return replace(submission, host=texts.name(submission.host), user=texts.name(submission.user))
+    return replace(
+        submission,
+        host=texts.name(submission.host),
+        user=texts.name(submission.user),
+        folder=str(_where_it_is(path.parent, Path(submission.folder))),
+    )
 
 
 def _check(submission: Submission) -> None:
@@ -101,3 +106,9 @@ def _check(submission: Submission) -> None:
         raise UnusableError("damaged: it names trials by what is no key")
     if not texts.is_shown(submission.folder):
         raise UnusableError("damaged: its folder has characters that no folder of submissions has")
+
+
+def _where_it_is(submissions: Path, folder: Path) -> Path:
+    """The folder of a submission, which lies beside its file, also if the output folder was moved since."""
+    here = submissions / folder.name
+    return here if here.is_dir() else folder

@@ -21,11 +21,9 @@ from torch import Tensor
 from petl_bench.errors import StoreError, TrialError, WeightsError
 from petl_bench.models.finite import not_finite, tensors_in
 from petl_bench.records import write_atomically
+from petl_bench.training import CHECKPOINT_FORMAT as FORMAT
 from petl_bench.training.state import State
 from petl_bench.trial import Trial, canonical_json
-
-#: Raised when the content of a checkpoint changes.
-FORMAT = 3
 
 _ADAPTER_FORMAT = "petl-bench adapter 2"
 #: The entry of an adapter file's metadata that holds everything, as canonical JSON.

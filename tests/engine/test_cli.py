@@ -32,6 +32,8 @@ def petl_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ["--help"],
         ["--version"],
+        ["list"],
+        ["runs", "--help"],
         *(["list", kind] for kind in KINDS),
         ["show", "msta"],
         ["show", "viclip-b16"],
@@ -53,6 +55,14 @@ def test_list_shows_every_name_with_a_meaning(kind: str) -> None:
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
     assert sorted(lines) == KINDS[kind].names()
     assert all(len(meaning) > 10 and not meaning.startswith("BROKEN") for meaning in lines.values())
+
+
+def test_list_alone_says_how_many_there_are_of_each_kind_and_what_to_type() -> None:
+    done = petl_bench("list")
+    counts = {line.split()[0]: int(line.split()[1]) for line in done.stdout.splitlines()}
+    assert {kind: counts[kind] for kind in KINDS} == {kind: len(KINDS[kind].names()) for kind in KINDS}
+    assert counts["profiles"] > 0
+    assert "petl-bench list settings" in done.stdout
 
 
 @pytest.mark.parametrize("name", KINDS["methods"].names())
@@ -79,8 +89,15 @@ def test_show_prints_where_published_weights_are() -> None:
     [
         (["runn"], "Did you mean run"),
         (["show", "mstaa"], "did you mean msta"),
-        (["list", "method"], "methods"),
+        (["list", "method"], "did you mean methods?"),
         (["show", "--plugin", "nothing.py", "msta"], "no such file"),
+        (["report", "--table", "base2nov"], "did you mean base2novel?"),
+        (["report", "--table", "base2novel", "--format", "latx"], "did you mean latex?"),
+        (["run", "--methods", "lora", "--select", "lst"], "did you mean last?"),
+        (["run", "--methods", "lora", "--keep-adapters", "smal"], "did you mean small or all?"),
+        (["run", "--methods", "lora", "--set", "lora.rnk=1"], "did you mean rank?"),
+        (["runs", "lst"], "did you mean list?"),
+        (["data", "stats"], "did you mean status"),
     ],
 )
 def test_wrong_use_is_one_clear_line_and_status_2(arguments: list[str], says: str) -> None:

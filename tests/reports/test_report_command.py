@@ -87,6 +87,23 @@ def test_wrong_use_is_one_clear_line_and_exit_2(tmp_path: Path, arguments: list[
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["--table", "base2novel"], "petl-bench report --runs runs --table base2novel"),
+        ([], "petl-bench report --runs runs --output runs/report/"),
+        (["--runs", "runs"], "petl-bench report --runs runs --output runs/report/"),
+        (["--runs", "runs", "--all"], "petl-bench report --runs runs --output runs/report/"),
+    ],
+)
+def test_a_folder_of_runs_is_no_output(example: Path, tmp_path: Path, arguments: list[str], command: str) -> None:
+    before = sorted(example.iterdir())
+    done = _report(*arguments, "--output", "runs", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.strip().endswith(f"Type: {command}")
+    assert sorted(example.iterdir()) == before
+
+
 def test_an_output_that_cannot_be_written_is_named(example: Path, tmp_path: Path) -> None:
     done = _report("--runs", str(example), "--table", "base2novel", "--output", str(tmp_path / "none" / "t.csv"))
     assert done.returncode == 2

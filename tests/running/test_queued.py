@@ -80,7 +80,7 @@ def test_queued_trials_need_no_command(folder: Folder, scheduler: Scheduler) -> 
     scheduler.known["7_0"] = "pending"
     assert survey(folder.runs).commands == []
     scheduler.known.clear()
-    assert survey(folder.runs).commands == ["petl-bench run --methods msta"]
+    assert survey(folder.runs).commands == [f"petl-bench run --methods msta --output {folder.runs}"]
 
 
 @pytest.mark.parametrize("trouble", ["unknown", "broken"])

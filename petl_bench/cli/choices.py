@@ -1,0 +1,63 @@
+"""Options that take one of a few words, and comma lists; a mistake is answered with near words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from petl_bench.errors import UsageError, unknown
+
+
+class OneOf(click.ParamType):
+    """One of a few words."""
+
+    name = "word"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = tuple(words)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """The words, for `--help`."""
+        return f"[{'|'.join(self.words)}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word. Raises UsageError, with near words, for another one."""
+        if value not in self.words:
+            raise unknown(param.opts[0] if param else "word", str(value), self.words, f"{_command(ctx)} --help")
+        return str(value)
+
+
+def _command(ctx: click.Context | None) -> str:
+    """What was typed, without options: `petl-bench runs list`."""
+    names: list[str] = []
+    while ctx is not None and ctx.parent is not None:
+        names.insert(0, ctx.info_name or "")
+        ctx = ctx.parent
+    return " ".join(["petl-bench", *names])
+
+
+class NearGroup(click.Group):
+    """A group of commands that answers an unknown one with near names."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's own. Raises UsageError for a command that there is not."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise unknown(f"{ctx.info_name} command", args[0], self.commands, f"{_command(ctx)} --help")
+        return super().resolve_command(ctx, args)
+
+
+def names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """The names in a comma list."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...]:
+    """The whole numbers in a comma list."""
+    try:
+        return tuple(int(part) for part in names(ctx, parameter, text))
+    except ValueError:
+        raise UsageError(f"{parameter.opts[0]} {text}: expected whole numbers, e.g. 0,1,2") from None

@@ -1,0 +1,146 @@
+"""Which folders are folders of runs, what lies in the folder of a trial, and how big that is. No link is followed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from petl_bench.errors import StoreError
+from petl_bench.record_files import ADAPTER
+from petl_bench.records import LOG
+from petl_bench.running import claims
+from petl_bench.training.unfinished import UNFINISHED
+
+TRIALS = "trials"
+_KEY = re.compile("[0-9a-f]{64}")
+#: What another machine did not touch for so long belongs to a process that is gone.
+_ABANDONED_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes in the folder of a trial, by what they are for."""
+
+    adapter: int = 0
+    predictions: int = 0
+    checkpoint: int = 0
+    log: int = 0
+    other: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.adapter + self.predictions + self.checkpoint + self.log + self.other
+
+    def __add__(self, more: Sizes) -> Sizes:
+        names = ("adapter", "predictions", "checkpoint", "log", "other")
+        return Sizes(**{name: getattr(self, name) + getattr(more, name) for name in names})
+
+
+def runs_folder(path: Path) -> Path:
+    """The path, if it is a folder of runs. Raises StoreError if it is none, or if its trials are somewhere else."""
+    if not path.is_dir():
+        raise StoreError(f"{path}: no such folder of runs. Say which one with --runs DIR")
+    if (path / TRIALS).is_symlink():
+        raise StoreError(f"{path / TRIALS}: a link, which is not followed; name the folder that it leads to")
+    if not (path / TRIALS).is_dir():
+        where = f"; its parent is one: {path.parent}" if path.name == TRIALS else ""
+        raise StoreError(f"{path}: not a folder of runs, for there is no {TRIALS}/ in it{where}")
+    return path
+
+
+def is_trial(folder: Path) -> bool:
+    """Whether this is the folder of a trial, and no link to one."""
+    return is_key(folder.name) and not folder.is_symlink() and folder.is_dir()
+
+
+def is_key(text: str) -> bool:
+    """Whether a text, such as one from a file, has the form of a trial's key, and so leads nowhere else as a path."""
+    return _KEY.fullmatch(text) is not None
+
+
+def sizes_of(folder: Path) -> Sizes:
+    """What lies in the folder of a trial; nothing if there is no such folder."""
+    found = dict.fromkeys(("adapter", "predictions", "checkpoint", "log", "other"), 0)
+    for name, size in _files(str(folder)):
+        found[_kind(name)] += size
+    return Sizes(**found)
+
+
+def size_below(folder: Path) -> int:
+    """Bytes of all files under a folder; nothing if there is no such folder, or a link in its place."""
+    return 0 if folder.is_symlink() else sum(size for _, size in _files(str(folder)))
+
+
+def beside(folder: Path, what: str) -> Path:
+    """A new name for something hidden in `folder`, which no reader looks at; it belongs to this process."""
+    return folder / f".{what}-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def remove_leftovers(folder: Path, what: str) -> None:
+    """Remove what processes that are gone left under such names. Raises StoreError."""
+    for path in folder.glob(f".{what}-*-*-*"):
+        machine, process = path.name.split("-")[1:3]
+        if machine == _machine() and process.isdecimal():
+            abandoned = not psutil.pid_exists(int(process))
+        else:
+            abandoned = time.time() - path.lstat().st_mtime > _ABANDONED_S
+        if abandoned and path.is_dir() and not path.is_symlink():
+            remove(path)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with everything in it; links are removed, not followed. Raises StoreError."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:  # another process removes it as well
+        return
+    except OSError as error:
+        raise StoreError(f"cannot remove {error.filename or folder}: {error.strerror}") from error
+
+
+def _machine() -> str:
+    return hashlib.sha256(claims.this_machine().encode()).hexdigest()[:8]
+
+
+def _files(folder: str) -> Iterator[tuple[str, int]]:
+    """Name and bytes of every file in a folder and those below it."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _files(entry.path)
+                else:
+                    yield entry.name, _size(entry)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be read: {error.strerror}") from error
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:  # gone meanwhile
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _kind(name: str) -> str:
+    if name == ADAPTER:
+        return "adapter"
+    if name == LOG:
+        return "log"
+    if any(each in name for each in UNFINISHED):  # also one that was being written: .checkpoint.pt.<id>
+        return "checkpoint"
+    return "predictions" if name.startswith("predictions-") else "other"

@@ -1,0 +1,205 @@
+"""Bringing finished trials of other folders, or of exported tars, into one folder of runs.
+
+A trial comes with its record and the files that its record names, and with nothing else. It is put together under a
+hidden name, verified there (`petl_bench.record_verify`), and renamed into its place. What is there already stays.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from petl_bench.errors import StoreError
+from petl_bench.managing.folders import TRIALS, beside, is_key, remove, remove_leftovers, runs_folder
+from petl_bench.managing.sources import UNREADABLE, Source, opened
+from petl_bench.record_files import ADAPTER, DETAILS, TRAIN_LIST, TRIAL, predictions_name, was_let_go
+from petl_bench.record_judge import REPLACED, judge, same_metrics, unused
+from petl_bench.record_scan import RECORD, parse
+from petl_bench.record_verify import verify_trial
+from petl_bench.running import claims
+from petl_bench.trial import Trial
+
+#: brought: copied. equal: there already with the same numbers. unequal: there with other numbers. damaged: not sound
+#: where it comes from. held: what is here is in the way.
+Result = Literal["brought", "equal", "unequal", "damaged", "held"]
+
+_LEFTOVER = "merging"
+_LARGEST_RECORD = 1 << 24
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of one trial; `why` is for people, and "" for one that was brought or is equal."""
+
+    source: Path
+    key: str
+    title: str
+    result: Result
+    why: str = ""
+
+
+def prepare(into: Path) -> None:
+    """Make `into` a folder of runs if it is empty or not there. Raises StoreError if it holds something else."""
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        if not any(into.iterdir()):
+            (into / TRIALS).mkdir()
+    except OSError as error:
+        raise StoreError(f"--into {into}: cannot be made: {error.strerror}") from error
+    runs_folder(into)
+    remove_leftovers(into, _LEFTOVER)
+
+
+def merge(path: Path, into: Path) -> Iterator[Merged]:
+    """Bring every finished trial of a folder or tar into a prepared folder of runs, in the order of the keys.
+
+    It may be stopped at any moment and begun anew. Raises StoreError if `path` cannot be read at all, if it is `into`,
+    or if `into` cannot be written.
+    """
+    if path.exists() and path.samefile(into):
+        raise StoreError(f"{path}: merged into itself")
+    with opened(path) as source:
+        for key in source.finished():
+            if is_key(key):
+                yield _merge_trial(source, key, into)
+
+
+def _merge_trial(source: Source, key: str, into: Path) -> Merged:
+    try:
+        record = _record(source, key)
+    except StoreError as error:
+        return Merged(source.path, key, key[:8], "damaged", str(error))
+    title = Trial.from_json(record["trial"]).title
+    result, why = _standing(into / TRIALS / key, record)
+    if not result:
+        result, why = _bring(source, key, record, into)
+    return Merged(source.path, key, title, result, why)
+
+
+def _record(source: Source, key: str) -> dict[str, Any]:
+    """The record of a trial, if it is one. Raises StoreError if it is not."""
+    file, size = source.open(key, RECORD)
+    with file:
+        if size > _LARGEST_RECORD:
+            raise StoreError(f"{RECORD} has {size:,} bytes, more than any record")
+        raw = _read(file, size)
+    values, fault = parse(raw, key)
+    if fault:
+        raise StoreError(f"{RECORD}: {fault}")
+    return values
+
+
+def _standing(folder: Path, record: Mapping[str, Any]) -> tuple[Result | None, str]:
+    """What stands in the place of a trial: nothing that is in the way (None), or what becomes of the trial, and why."""
+    if folder.is_symlink():
+        return "held", f"{folder} is a link, which is not followed"
+    if folder.exists() and not folder.is_dir():
+        return "held", f"{folder} is no folder"
+    last = claims.newest(folder)
+    if last is not None and last.alive():
+        return "held", f"it runs here at this moment, on {last.host}, process {last.pid}"
+    if not (folder / RECORD).exists():
+        return None, ""
+    here, problem = judge(folder)
+    if problem is not None:
+        return "held", f"the one here is damaged: {problem}"
+    if same_metrics(here["metrics"], record["metrics"]):
+        return "equal", ""
+    return "unequal", f"{_numbers(here)} here, {_numbers(record)} there; nothing was changed"
+
+
+def _bring(source: Source, key: str, record: Mapping[str, Any], into: Path) -> tuple[Result, str]:
+    place = beside(into, _LEFTOVER)
+    staged = place / key
+    try:
+        staged.mkdir(parents=True)
+    except OSError as error:
+        raise StoreError(f"cannot write to {into}: {error.strerror}") from error
+    try:
+        fault = _copy_files(source, key, record, staged) or _unsound(staged)
+        if fault:
+            return "damaged", fault
+        _make_way(into, key)
+        staged.rename(into / TRIALS / key)
+    except OSError as error:
+        raise StoreError(f"cannot write to {into}: {error.strerror}") from error
+    finally:
+        remove(place)
+    return "brought", ""
+
+
+def _copy_files(source: Source, key: str, record: Mapping[str, Any], staged: Path) -> str:
+    """Copy the record and the files that it names; what is wrong with one of them, or ""."""
+    for name, size in {**_files(record), RECORD: None}.items():
+        try:
+            file, found = source.open(key, name)
+        except StoreError as error:
+            if _may_lack(name, record):
+                continue
+            return str(error)
+        with file:
+            if size is not None and found != size:
+                return f"{name} has {found:,} bytes, {size:,} were recorded"
+            try:
+                _copy(file, found, staged / name)
+            except StoreError as error:
+                return f"{name}: {error}"
+    return ""
+
+
+def _files(record: Mapping[str, Any]) -> dict[str, int | None]:
+    """The files of a trial, and their sizes as far as its record tells them: one of an earlier version names none."""
+    if "files" in record:
+        return {name: each["bytes"] for name, each in record["files"].items()}
+    names = [TRIAL, DETAILS, TRAIN_LIST, ADAPTER, *map(predictions_name, record["coverage"])]
+    return dict.fromkeys(names)
+
+
+def _may_lack(name: str, record: Mapping[str, Any]) -> bool:
+    if "files" in record:
+        return name == ADAPTER and was_let_go(record)
+    return name in (TRIAL, DETAILS, TRAIN_LIST, ADAPTER)
+
+
+def _copy(file: IO[bytes], size: int, target: Path) -> None:
+    """Copy `size` bytes. Raises StoreError if there are fewer, and OSError if they cannot be written."""
+    with target.open("xb") as copy:
+        left = size
+        while left:
+            block = _read(file, min(left, _BLOCK))
+            copy.write(block)
+            left -= len(block)
+        copy.flush()
+        os.fsync(copy.fileno())
+
+
+def _read(file: IO[bytes], size: int) -> bytes:
+    """So many bytes. Raises StoreError if there are fewer."""
+    try:
+        block = file.read(size)
+    except UNREADABLE as error:
+        raise StoreError(f"cannot be read: {error}") from error
+    if len(block) < size:
+        raise StoreError("is cut off")
+    return block
+
+
+def _unsound(staged: Path) -> str:
+    """Everything that is wrong with the copy of a trial, in words; "" if it is sound."""
+    return "; ".join(f"{problem.path.name}: {problem.reason}" for problem in verify_trial(staged).problems)
+
+
+def _make_way(into: Path, key: str) -> None:
+    """Move aside what an attempt left that came to no record; nothing of it is lost."""
+    folder = into / TRIALS / key
+    if folder.exists():
+        (into / REPLACED).mkdir(exist_ok=True)
+        folder.rename(unused(into / REPLACED, key))
+
+
+def _numbers(record: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.6g}" for name, value in record["metrics"].items())

@@ -1,0 +1,143 @@
+"""Choosing trials of a folder of runs by the names that `run` uses, or one by one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from petl_bench.comparison import text_of
+from petl_bench.errors import PetlBenchError, UsageError, unknown
+from petl_bench.managing.trials import KnownTrial
+from petl_bench.options import Options
+from petl_bench.registry import DATASETS, METHODS, SETTINGS, Registry
+from petl_bench.running.lookup import find_trial
+from petl_bench.running.status import STATES
+from petl_bench.training_options import TrainingOptions
+
+#: Field of a trial that names a plugin -> field with that plugin's values, and the plugins.
+_VALUES: tuple[tuple[str, str, Registry], ...] = (
+    ("method", "hyper_parameters", METHODS),
+    ("setting", "setting_options", SETTINGS),
+    ("dataset", "dataset_options", DATASETS),
+)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What somebody asks for. Empty: everything. A trial is chosen if every one of the filters lets it through."""
+
+    trials: tuple[str, ...] = ()  #: keys, their beginnings, or parts of titles
+    methods: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    values: tuple[str, ...] = ()  #: NAME.FIELD=VALUE, as `run --set` takes them
+
+    def __bool__(self) -> bool:
+        return any((self.trials, self.methods, self.settings, self.datasets, self.states, self.seeds, self.values))
+
+
+def select(known: Sequence[KnownTrial], chosen: Chosen, runs: Path) -> list[KnownTrial]:
+    """The chosen ones of the trials of `runs`, in their order.
+
+    Raises UsageError, with near names, for a name, seed or value that no trial of the folder has, and for a TRIAL that
+    is none or several.
+    """
+    see = f"petl-bench runs list --runs {runs}"
+    for state in chosen.states:
+        if state not in STATES:
+            raise unknown("state", state, STATES, "petl-bench status --help")
+    _refuse_unknown("method", chosen.methods, known, see)
+    _refuse_unknown("setting", chosen.settings, known, see)
+    _refuse_unknown("dataset", chosen.datasets, known, see)
+    _refuse_unknown_seeds(chosen.seeds, known, see)
+    wanted = [_wanted(text, known, see) for text in chosen.values]
+    titles = {trial.key: f"{trial.title} ({trial.key[:8]})" for trial in known}
+    named = {find_trial(titles, text, runs) for text in chosen.trials}
+    return [
+        trial
+        for trial in known
+        if (not named or trial.key in named)
+        and _among(trial.fields.get("method"), chosen.methods)
+        and _among(trial.fields.get("setting"), chosen.settings)
+        and _among(trial.fields.get("dataset"), chosen.datasets)
+        and _among(trial.fields.get("seed"), chosen.seeds)
+        and _among(trial.state, chosen.states)
+        and all(_has(trial, *each) for each in wanted)
+    ]
+
+
+def _among(value: Any, allowed: Collection[Any]) -> bool:
+    return not allowed or value in allowed
+
+
+def _refuse_unknown(field: str, names: Iterable[str], known: Sequence[KnownTrial], see: str) -> None:
+    there = {str(value) for trial in known if (value := trial.fields.get(field))}
+    for name in names:
+        if name not in there:
+            kind = "data set" if field == "dataset" else field
+            raise unknown(f"{kind} (no trial here has it)", name, there, see)
+
+
+def _refuse_unknown_seeds(seeds: Iterable[int], known: Sequence[KnownTrial], see: str) -> None:
+    for seed in seeds:
+        if all(trial.fields.get("seed") != seed for trial in known):
+            raise UsageError(f"--seeds {seed}: no trial here has this seed. See: {see}")
+
+
+def _wanted(text: str, known: Sequence[KnownTrial], see: str) -> tuple[str, str, str]:
+    """Name, field and value of a `--set`."""
+    target, equals, value = text.partition("=")
+    name, dot, option = target.strip().rpartition(".")
+    if not (equals and dot and name and option):
+        raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set lora.rank=8")
+    there: dict[str, set[str]] = defaultdict(set)
+    for owner, values in (each for trial in known for each in _values(trial)):
+        there[owner] |= values.keys()
+    if name not in there:
+        raise unknown("name in --set (no trial here has it)", name, there, see)
+    if option not in there[name]:
+        raise unknown(f"field of {name} (no trial here has it)", option, there[name], see)
+    return name, option, value.strip()
+
+
+def _has(trial: KnownTrial, name: str, option: str, text: str) -> bool:
+    return any(owner == name and option in values and _is(values[option], text) for owner, values in _values(trial))
+
+
+def _values(trial: KnownTrial) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """The values of the trial's plugins and of its training, by their names in `--set`."""
+    for kind, field, registry in _VALUES:
+        name, values = trial.fields.get(kind), trial.fields.get(field)
+        if isinstance(name, str) and isinstance(values, Mapping):
+            yield name, _complete(partial(registry.get, name), values)
+    training = trial.fields.get("training")
+    if isinstance(training, Mapping):
+        yield TrainingOptions.name, _complete(lambda: TrainingOptions, training)
+
+
+def _complete(plugin: Callable[[], type[Options]], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values with those that records leave out, because they came later and have their defaults."""
+    try:
+        return {**plugin()(**values).all_values(), **values}
+    except (
+        PetlBenchError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ):  # no such plugin, or other values
+        return values
+
+
+def _is(value: Any, text: str) -> bool:
+    if text_of(value) == text:
+        return True
+    try:
+        return type(value) in (int, float) and float(text) == value
+    except ValueError:
+        return False
