@@ -116,20 +116,21 @@ class CellStatistics:
         known = (trial, place.evaluation)
         if known not in self._units:
             dataset = place.case.dataset
-            groups = _groups_by_name(dataset, outcome.clips) if outcome.groups is None else outcome.groups
+            plugin = place.case.dataset_plugin or dataset
+            groups = _groups_by_name(plugin, outcome.clips) if outcome.groups is None else outcome.groups
             names, codes = np.unique(groups, return_inverse=True)
             numbers = [self._numbers.setdefault(f"{dataset}/{name}", len(self._numbers)) for name in names]
             self._units[known] = np.array(numbers)[codes]
         return self._units[known]
 
 
-def _groups_by_name(dataset: str, clips: np.ndarray) -> np.ndarray:
+def _groups_by_name(plugin: str, clips: np.ndarray) -> np.ndarray:
     """Groups of clips whose record holds none, since it is older than groups: from the clips' names."""
     import numpy as np
 
-    if dataset not in DATASETS.names():
+    if plugin not in DATASETS.names():
         return clips
-    group_of = DATASETS.get(dataset)().group_of
+    group_of = DATASETS.get(plugin)().group_of
     return np.array([group_of(str(clip)) for clip in clips])
 
 

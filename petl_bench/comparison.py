@@ -89,6 +89,7 @@ class CaseKey:
     manifest_sha256: str
     part: str
     selected: str  #: "test" where the epoch was selected on the test clips, which honest numbers never are; else ""
+    dataset_plugin: str  #: what reads the data set, if its name is one that a user gave to a folder; else ""
 
 
 #: Backbone, weights, their sha256 (with the backbone's own code, if it has some), unusual views, unusual source files:
@@ -305,6 +306,7 @@ def _case_settings(case: CaseKey) -> dict[str, Any]:
         "data version": case.dataset_version,
         "files": case.manifest_sha256[:8],
         "epoch": f"best on {case.selected}" if case.selected else "",
+        "read by": case.dataset_plugin,
     }
 
 

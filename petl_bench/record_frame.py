@@ -38,6 +38,7 @@ _PLAIN = (
     "start_from",
     "source_sha256",
     "engine_version",
+    "dataset_plugin",
 )
 #: What a record of an earlier version lacks.
 _DEFAULTS = {"locations": {}, **{each.name: each.default for each in fields(Trial) if each.default is not MISSING}}

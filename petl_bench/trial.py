@@ -56,6 +56,7 @@ class Trial:
     source_sha256: str = ""  #: of the data that adapter was trained on (data set, version, options, files); else ""
     engine_version: int = ENGINE_VERSION
     backbone_version: str = _later("")  #: code of the backbone's plugin, where that is not petl-bench's own
+    dataset_plugin: str = _later("")  #: what reads the data set, if `dataset` is the name that a user gave to a folder
 
     @cached_property
     def key(self) -> str:
@@ -71,6 +72,11 @@ class Trial:
     def case(self) -> petl_bench.setting.Case:
         """The setting's case that this trial runs."""
         return petl_bench.setting.Case(split=self.split, shots=self.shots, seed=self.seed, part=self.part)
+
+    @property
+    def data_plugin(self) -> str:
+        """The name of the data set plugin that reads its data."""
+        return self.dataset_plugin or self.dataset
 
     @property
     def title(self) -> str:

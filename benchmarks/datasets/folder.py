@@ -1,4 +1,4 @@
-"""Any folder of videos, without code: `--datasets folder --set folder.path=...`.
+"""Any folder of videos, without code: `--datasets folder --set folder.path=DIR`, or `--datasets kitchen=DIR`.
 
 Class names, lists and base classes come from the fields; where these are not given, from `labels.csv` and the one
 `train*.txt` and the one `test*.txt` in the folder; where there are no lists, every folder of videos is a class, and a
@@ -59,7 +59,7 @@ class Folder(Dataset):
         """`path` under the current directory or the data root; the data root itself where `path` is not given."""
         if not self.path:
             if data_root is None:
-                raise DataError("folder: which folder? Say --set folder.path=DIR")
+                raise DataError("folder: which folder? Say --set folder.path=DIR, or --datasets NAME=DIR")
             return data_root
         places = [Path(self.path).expanduser()]
         if data_root is not None:
@@ -67,10 +67,11 @@ class Folder(Dataset):
         found = {place.resolve() for place in places if place.is_dir()}
         if len(found) > 1:
             raise DataError(
-                f"folder.path={self.path}: exists in the current directory and under --data-root; write the whole path"
+                f"{self.name}.path={self.path}: exists in the current directory and under --data-root; "
+                "write the whole path"
             )
         if not found:
-            raise DataError(f"folder.path={self.path}: no such folder (looked at {', '.join(map(str, places))})")
+            raise DataError(f"{self.name}.path={self.path}: no such folder (looked at {', '.join(map(str, places))})")
         return found.pop()
 
     def annotations(self, root: Path) -> Annotations:
@@ -89,7 +90,7 @@ class Folder(Dataset):
             absent = {"labels": labels, "train_list": train_list, "test_list": test_list}
             field = next(field for field, file in absent.items() if file is None)
             usual = {"labels": "labels.csv", "train_list": "train*.txt", "test_list": "test*.txt"}[field]
-            raise DataError(f"{root}: no {usual} beside the lists; name the file with --set folder.{field}=FILE")
+            raise DataError(f"{root}: no {usual} beside the lists; name the file with --set {self.name}.{field}=FILE")
         return self._from_lists(root, labels, train_list, test_list)
 
     def _from_lists(self, root: Path, labels: Path, train_list: Path, test_list: Path) -> Annotations:
@@ -173,7 +174,7 @@ class Folder(Dataset):
         base = self._base_labels(root, classes)
         novel = tuple(label for label in range(len(classes)) if label not in base)
         if not novel:
-            raise DataError("folder.base_classes names every class; one at least must be left as novel")
+            raise DataError(f"{self.name}.base_classes names every class; one at least must be left as novel")
         return HalfSplit(
             base=base,
             novel=novel,
@@ -194,10 +195,10 @@ class Folder(Dataset):
             label = find(name)
             if label is None:
                 near = get_close_matches(name, classes, n=3) or list(classes)[:10]
-                raise DataError(f"folder.base_classes: {name!r} is none of the classes; near: {', '.join(near)}")
+                raise DataError(f"{self.name}.base_classes: {name!r} is none of the classes; near: {', '.join(near)}")
             labels[label] = None
         if not labels:
-            raise DataError("folder.base_classes names no class")
+            raise DataError(f"{self.name}.base_classes names no class")
         return tuple(labels)
 
     def _file(self, root: Path, field: str) -> Path | None:
@@ -209,7 +210,9 @@ class Folder(Dataset):
         for place in places:
             if place.is_file():
                 return place.resolve()
-        raise DataError(f"folder.{field}={text}: no such file (looked at {', '.join(str(place) for place in places)})")
+        raise DataError(
+            f"{self.name}.{field}={text}: no such file (looked at {', '.join(str(place) for place in places)})"
+        )
 
 
 def _groups(file: Path, annotations: Annotations) -> dict[str, str]:

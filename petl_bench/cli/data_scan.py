@@ -51,8 +51,8 @@ def scan(
     from petl_bench.cache import cache_folder
     from petl_bench.data.scan_results import ScanResults
 
-    _, manifest = read_manifest(dataset, data_root, texts, plugins)
-    results = ScanResults(cache_folder(), manifest.dataset, manifest.root)
+    plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
+    results = ScanResults(cache_folder(), type(plugin).name, manifest.root)
     if fresh:
         results.forget()
     clips = _drawn(manifest.found, sample, seed)

@@ -14,8 +14,9 @@ from typing import Any
 from petl_bench.errors import PetlBenchError
 from petl_bench.launcher import Job
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
+from petl_bench.named_folders import name_of
 from petl_bench.plugin_identity import code_version
-from petl_bench.registry import BACKBONES, DATASETS, load_plugin_file
+from petl_bench.registry import BACKBONES, load_plugin_file
 from petl_bench.running.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.spec import Spec
 from petl_bench.running.standing import Standing, standing_of
@@ -103,11 +104,11 @@ class _Draft:
         setting = planned_setting(spec, overrides)
         methods = [planned_method(spec, name, overrides) for name in dict.fromkeys(spec.methods)]
         overrides.build(BACKBONES.get(spec.backbone), spec.backbone)
-        names = list(dict.fromkeys(spec.datasets))
+        names = list(dict.fromkeys(map(name_of, spec.datasets)))
         source = setting.setting.source_dataset
         data_names = [*names, *([source] if source else [])]
         for name in data_names:
-            overrides.build(DATASETS.get(name), name)
+            overrides.dataset(name)
         used = [*spec.methods, spec.setting, spec.backbone, *data_names]
         self.warnings |= dict.fromkeys(overrides.unused(used))
         part = _Part(spec, setting, overrides, self._weights(spec))
@@ -149,6 +150,7 @@ class _Draft:
             setting_version=options.version,
             setting_options=options.options,
             dataset=data.dataset.name,
+            dataset_plugin=data.plugin,
             dataset_version=data.version,
             dataset_options=data.options,
             manifest_sha256=data.manifest.sha256,
@@ -213,9 +215,11 @@ class _Part:
         return self._training[known]
 
     def locations(self, method: PlannedMethod, data: PlannedDataset) -> dict[str, dict[str, Any]]:
-        """Where the files of a method and a data set lie, for those that were told."""
+        """Where the files of a method, a data set, and a source that is a folder with a name lie, as they were told."""
         known = (method.method.name, data.dataset.name)
         if known not in self._locations:
-            told = {each.name: each.locations() for each in (data.dataset, method.method)}
+            source = self.setting.setting.source_dataset
+            named = [self.overrides.dataset(source)] if source in self.spec.folders() else []
+            told = {each.name: each.locations() for each in (data.dataset, method.method, *named)}
             self._locations[known] = {name: locations for name, locations in told.items() if locations}
         return self._locations[known]

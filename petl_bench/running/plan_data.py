@@ -17,7 +17,6 @@ from petl_bench.errors import DataError, UsageError
 from petl_bench.method import Method
 from petl_bench.models.weights import ResolvedWeights
 from petl_bench.plugin_identity import plugin_version
-from petl_bench.registry import DATASETS
 from petl_bench.running.spec import Spec
 from petl_bench.running.values import Overrides, PlannedSetting
 from petl_bench.setting import Case, Setting, Task
@@ -56,6 +55,12 @@ class PlannedDataset:
     here: bool
     _groups: dict[tuple[str, str, int | None, str], CaseGroup] = field(default_factory=dict)
     _descriptions: dict[tuple[str, str, tuple[str, ...]], str] = field(default_factory=dict)
+
+    @property
+    def plugin(self) -> str:
+        """The plugin that reads it, if it is a folder with a name; else ""."""
+        plugin = type(self.dataset).name
+        return "" if plugin == self.dataset.name else plugin
 
     @property
     def sha256(self) -> str:
@@ -131,7 +136,7 @@ class DataOnThisMachine:
 
     def get(self, spec: Spec, name: str, overrides: Overrides) -> PlannedDataset:
         """The data set with the values given for it. Raises UsageError or DataError where it cannot be used."""
-        dataset: Dataset = overrides.build(DATASETS.get(name), name)
+        dataset = overrides.dataset(name)
         known = (name, canonical_json([spec.data_root, dataset.values(), dataset.locations()]))
         if known not in self._found:
             self._found[known] = self._find(spec, dataset)
