@@ -99,6 +99,8 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
     Example: petl-bench run --methods msta,lora --setting base2novel
     """
+    from petl_bench.launcher import Launcher
+    from petl_bench.running.output import check_output
     from petl_bench.running.plan import plan
     from petl_bench.running.plan_text import plan_lines
     from petl_bench.running.spec import read_spec
@@ -108,7 +110,10 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
     launcher = _launcher(planned)
     for line in (*planned.notes, *(f"warning: {warning}" for warning in planned.warnings)):
         _tell(line)
+    if detach and planned.to_do and type(launcher).submit is Launcher.submit:
+        launcher.submit((), planned.output, _Telling())  # which says that it cannot
     if dry_run:
+        check_output(planned.output)
         click.echo("\n".join(plan_lines(planned)))
         if script := launcher.script(planned.to_do, planned.output):
             click.echo(f"\n{script}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from petl_bench.errors import PetlBenchError
+from petl_bench.errors import WeightsError
 from petl_bench.launcher import Job
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.named_folders import name_of
@@ -63,8 +63,8 @@ class Plan:
 def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
     """Settle everything that decides the numbers of a run.
 
-    With `rehearsal` the trials are counted though data sets or weights are not on this machine (a warning says which);
-    such a plan cannot be run.
+    With `rehearsal` the trials are counted though published data sets or weights are not on this machine (a note or a
+    warning says which); such a plan cannot be run. Everything else is refused as without it.
 
     Raises UsageError for unknown names, fields and values, or what does not fit together; DataError and WeightsError
     where files are missing; PluginError for a broken plugin. Nothing is written to the output folder.
@@ -141,7 +141,9 @@ class _Draft:
         source_sha256: str = "",
     ) -> Trial:
         group = data.group(part.setting, case)
-        spec, options = part.spec, part.setting
+        spec, options, training = part.spec, part.setting, part.training(method, data)
+        if not start_from:
+            data.refuse_training(group, training)
         trial = Trial(
             method=method.method.name,
             method_version=method.version,
@@ -164,7 +166,7 @@ class _Draft:
             backbone_version=code_version(BACKBONES.get(spec.backbone)),
             weights=part.weights.label,
             weights_sha256=part.weights.sha256,
-            training=part.training(method, data),
+            training=training,
             decoder=spec.decoder,
             start_from=start_from,
             source_sha256=source_sha256,
@@ -183,8 +185,8 @@ class _Draft:
     def _weights(self, spec: Spec) -> ResolvedWeights:
         try:
             return resolve_weights(BACKBONES.get(spec.backbone), spec.weights)
-        except PetlBenchError as error:
-            if not self._rehearsal:
+        except WeightsError as error:
+            if not self._rehearsal or spec.weights != "auto":
                 raise
             self.warnings[str(error)] = None
             return ResolvedWeights("not on this machine", None, "")
