@@ -97,6 +97,7 @@ class _Draft:
         self.notes: dict[str, None] = {}
         self._rehearsal = rehearsal
         self._data = DataOnThisMachine(rehearsal)
+        self._names: dict[Path, str] = {}  # of folders that have one
 
     def add(self, spec: Spec) -> None:
         """Plan the trials of a spec without variants."""
@@ -179,6 +180,8 @@ class _Draft:
 
     def _dataset(self, part: _Part, name: str) -> PlannedDataset:
         data = self._data.get(part.spec, name, part.overrides)
+        if data.plugin and (other := self._names.setdefault(data.manifest.root, name)) != name:
+            self.warnings[f"{other} and {name} are one folder, {data.manifest.root}"] = None
         self.notes |= dict.fromkeys(data.notes())
         return data
 
