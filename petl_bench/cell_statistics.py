@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petl_bench.comparison import CaseKey, Comparison, Configuration
+from petl_bench.outcomes import class_weights
 from petl_bench.registry import DATASETS
 from petl_bench.significance import Difference, Panel, SeedVariance, difference, interval, pooled, seed_variance
 
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where clips are scored: a case and one of its evaluations; right is whose label is among the `top` k scores."""
+    """Where clips are scored: a case and one of its evaluations; right is whose label is among the `top` k scores.
+
+    `by_class`: every class weighs the same, and not every clip.
+    """
 
     case: CaseKey
     evaluation: str
     top: int = 1
+    by_class: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,9 @@ class CellStatistics:
             return None
         ranks = np.stack([[_picked(outcome, clips, outcome.ranks) for outcome in known] for known in table])
         first = table[0][0]
-        return Panel(ranks <= place.top, _picked(first, clips, self._unit_numbers(place, trial, first)))
+        units = _picked(first, clips, self._unit_numbers(place, trial, first))
+        weights = class_weights(_picked(first, clips, first.labels)) if place.by_class else None
+        return Panel(ranks <= place.top, units, weights)
 
     def _unit_numbers(self, place: Place, trial: str, outcome: Outcome) -> np.ndarray:
         """A number for every clip of an outcome, int64 [N]; clips of one group of a data set share theirs."""

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from petl_bench.record_files import DETAILS, TRIAL, predictions_name
+from petl_bench.setting import MEAN_CLASS
 from petl_bench.trial import Trial
 
 #: Raised when the meaning of a field changes; readers refuse what they do not know.
@@ -118,7 +119,7 @@ def _coverage_fault(values: Mapping[str, Any]) -> str | None:
 def _accuracies_fault(values: Mapping[str, Any]) -> str | None:
     """Metrics named as accuracies of an evaluation are percentages; what else a setting declares may be anything."""
     metrics = values["metrics"]
-    for k in ("top1", "top5"):
+    for k in ("top1", "top5", MEAN_CLASS):
         for name in (k, *(f"{evaluation}_{k}" for evaluation in values["coverage"])):
             if not 0 <= metrics.get(name, 0) <= 100:
                 return f"damaged: {name} is {metrics[name]!r}, not a percentage"

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import petl_bench
 from petl_bench.errors import StoreError
 from petl_bench.files import write_atomically
-from petl_bench.outcomes import predicted_of, ranks_of
+from petl_bench.outcomes import class_sizes, predicted_of, ranks_of
 from petl_bench.record_files import (
     ADAPTER,
     DETAILS,
@@ -141,8 +141,7 @@ def _details(trial: Trial, result: TrialResult) -> dict[str, Any]:
             name: {
                 "missing": evaluation.missing,
                 "unreadable": evaluation.unreadable,
-                "top1": evaluation.top1,
-                "top5": evaluation.top5,
+                **evaluation.accuracies,
             }
             for name, evaluation in result.evaluations.items()
         },
@@ -150,12 +149,17 @@ def _details(trial: Trial, result: TrialResult) -> dict[str, Any]:
 
 
 def _coverage(evaluation: EvaluationResult) -> dict[str, int]:
+    """Clips of an evaluation, and classes: all, those that have scored clips, and the least and most of these."""
+    sizes = class_sizes(evaluation.labels)
     return {
         "expected": evaluation.expected,
         "found": evaluation.expected - len(evaluation.missing),
         "unreadable": len(evaluation.unreadable),
         "used": len(evaluation.clips),
         "classes": len(evaluation.classes),
+        "classes_scored": len(sizes),
+        "smallest_class": min(sizes, default=0),
+        "largest_class": max(sizes, default=0),
     }
 
 

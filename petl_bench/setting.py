@@ -10,6 +10,15 @@ from petl_bench.dataset import Annotations, Sample
 from petl_bench.method import Paper
 from petl_bench.options import Options
 
+#: Mean over the classes of their top-1, in percent: what top-1 would be if all classes had as many test clips. Metrics
+#: of settings that follow from it have `mean_class` in their names; records from before it was there lack them.
+MEAN_CLASS = "mean_class_top1"
+
+
+def came_with_mean_class(metric: str) -> bool:
+    """Whether a metric follows from mean-class accuracies, so that older records lack it."""
+    return "mean_class" in metric
+
 
 @dataclass(frozen=True)
 class Case:
@@ -48,7 +57,10 @@ class Task:
 
 
 class Setting(Options):
-    """Base of every setting plugin. `version` is raised when the protocol changes; it is part of every trial's key."""
+    """Base of every setting plugin. `version` is raised when the protocol changes; it is part of every trial's key.
+
+    `metrics` are those that every record of it has; what follows from mean-class accuracies comes beside them.
+    """
 
     paper: ClassVar[Paper | None] = None
     version: ClassVar[int] = 1
@@ -82,5 +94,8 @@ class Setting(Options):
         raise NotImplementedError
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite."""
+        """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent, "mean_class_top1": percent}}`.
+
+        All finite. A metric that follows from `mean_class_top1` has `mean_class` in its name.
+        """
         raise NotImplementedError

@@ -158,6 +158,13 @@ class EvaluationResult:
     groups: list[str] = field(default_factory=list)  #: of the clips, see `Dataset.group_of`; [] where none are known
     missing: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)  #: clip -> reason
+    mean_class_top1: float | None = None  #: percent; None if it was not worked out
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """What a setting summarises, in percent."""
+        found = {"top1": self.top1, "top5": self.top5}
+        return found if self.mean_class_top1 is None else {**found, petl_bench.setting.MEAN_CLASS: self.mean_class_top1}
 
 
 @dataclass(kw_only=True)

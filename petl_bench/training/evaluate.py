@@ -13,7 +13,7 @@ from torch.nn import functional
 from petl_bench.data.loading import ClipBatch
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.outcomes import ranks_of
+from petl_bench.outcomes import mean_class_top1, ranks_of
 from petl_bench.prompts import Prompts
 from petl_bench.setting import Evaluation
 from petl_bench.training.precision import autocast
@@ -140,4 +140,5 @@ def evaluation_result(
         groups=groups,
         missing=missing,
         unreadable=unreadable,
+        mean_class_top1=mean_class_top1(scored.labels, ranks_of(scored.labels, scored.scores)),
     )

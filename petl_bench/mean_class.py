@@ -1,0 +1,119 @@
+"""Mean-class accuracy in tables: a column beside top-1 if the test classes have unequal numbers of clips.
+
+Records hold it since it is worked out; for older ones it follows from their predictions, if these may be read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from petl_bench.cell_statistics import Measure, Place
+from petl_bench.outcomes import mean_class_top1
+from petl_bench.statistics import Summary, harmonic_mean_over_seeds, summarise
+from petl_bench.table import Cell, Column
+from petl_bench.table_parts import Spot
+
+if TYPE_CHECKING:
+    from petl_bench.comparison import CaseKey, Comparison, Configuration, Run
+    from petl_bench.evidence import Outcomes
+
+#: Test classes are unequal if the largest has at least so many times the clips of the smallest.
+UNEQUAL = 1.5
+_NOTE = (
+    "Mean class: mean over the classes of their top-1, shown if the largest class of a test has at least "
+    f"{UNEQUAL} times the clips of the smallest. It has intervals, and is neither ranked nor tested."
+)
+_UNKNOWN = "its record is older than this metric, and its predictions are not read here, or cannot be"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One accuracy: which of the optional metrics of a run it is, and of which places it is the mean."""
+
+    metric: int
+    places: tuple[Place, ...]
+
+
+def is_shown(comparison: Comparison, places: Iterable[Place]) -> bool:
+    """Whether the classes of one of these tests are unequal, as far as records say so."""
+    return any(_unequal(run.coverage, place.evaluation) for place in places for run in _runs(comparison, place.case))
+
+
+def spot(
+    column: Column,
+    sides: Sequence[Side],
+    outcomes: Outcomes | None,
+    cell_of: Callable[[Callable[[Sequence[Run]], Summary]], Callable[[Configuration], Cell]],
+) -> Spot:
+    """The column of one side, or of the harmonic mean of two; `cell_of` makes a row's cell from a summary of runs."""
+    by_class = (tuple(replace(place, by_class=True) for place in side.places) for side in sides)
+    cell = cell_of(_summary(sides, outcomes))
+    return Spot(column, lambda row: _known(cell(row)), measure=Measure(tuple(by_class)), tested=False)
+
+
+def notes(comparison: Comparison, spots: Sequence[Spot]) -> list[str]:
+    """What a reader of these columns must know: how they are worked out, and which classes are left out."""
+    shown = [each.measure for each in spots if each.measure is not None and not each.tested]
+    if not shown:
+        return []
+    cases = dict.fromkeys(place.case for measure in shown for side in measure.sides for place in side)
+    short = {
+        f"{case.dataset}, {left_out}"
+        for case in cases
+        for run in _runs(comparison, case)
+        for left_out in _left_out(run.coverage)
+    }
+    return [_NOTE, *([f"Classes without scored clips are left out: {'; '.join(sorted(short))}."] if short else [])]
+
+
+def _runs(comparison: Comparison, case: CaseKey) -> list[Run]:
+    return [run for row in comparison.configurations for run in comparison.of(row, case)]
+
+
+@cache
+def _left_out(coverage: str) -> tuple[str, ...]:
+    """Evaluations in which some classes have no scored clip, with how many there are."""
+    return tuple(
+        f"{name}: {counts['classes'] - counts['classes_scored']} of {counts['classes']}"
+        for name, counts in json.loads(coverage).items()
+        if counts.get("classes_scored", counts.get("classes", 0)) < counts.get("classes", 0)
+    )
+
+
+@cache
+def _unequal(coverage: str, evaluation: str) -> bool:
+    """Whether a record says so; one of an earlier version says nothing."""
+    counts = json.loads(coverage).get(evaluation, {})
+    smallest = counts.get("smallest_class", 0)
+    return bool(smallest) and counts.get("largest_class", 0) >= UNEQUAL * smallest
+
+
+def _summary(sides: Sequence[Side], outcomes: Outcomes | None) -> Callable[[Sequence[Run]], Summary]:
+    """Mean and spread over seeds, of NaN if a run's accuracy is not known."""
+
+    def summary(runs: Sequence[Run]) -> Summary:
+        found = [[_value(run, side, outcomes) for run in runs] for side in sides]
+        if not all(math.isfinite(value) for values in found for value in values):
+            return Summary(math.nan, None, len(runs))
+        return summarise(found[0]) if len(found) == 1 else harmonic_mean_over_seeds(*found)
+
+    return summary
+
+
+def _value(run: Run, side: Side, outcomes: Outcomes | None) -> float:
+    recorded = run.optional[side.metric]
+    if not math.isnan(recorded) or outcomes is None:
+        return recorded
+    outcome = outcomes.of(run.trial, side.places[0].evaluation)
+    return math.nan if outcome is None else mean_class_top1(outcome.labels, outcome.ranks)
+
+
+def _known(cell: Cell) -> Cell:
+    if isinstance(cell.value, float) and math.isnan(cell.value):
+        return Cell(origin="absent", source=_UNKNOWN)
+    return cell
