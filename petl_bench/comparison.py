@@ -118,6 +118,7 @@ class Run:
     source_fields: str  #: JSON: "data set.field" -> value, of the data that its adapter was trained on
     created: str  #: ISO 8601
     environment: tuple[tuple[str, str], ...]  #: what can change last bits: (name, value) of what its record knows
+    test_classes: str = "{}"  #: JSON: evaluation -> how many classes have clips, and the least and most clips of one
     optional: tuple[float, ...] = ()  #: of the optional metrics that were asked for, NaN for what its record lacks
 
     @property

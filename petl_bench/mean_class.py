@@ -41,7 +41,9 @@ class Side:
 
 def is_shown(comparison: Comparison, places: Iterable[Place]) -> bool:
     """Whether the classes of one of these tests are unequal, as far as records say so."""
-    return any(_unequal(run.coverage, place.evaluation) for place in places for run in _runs(comparison, place.case))
+    return any(
+        _unequal(run.test_classes, place.evaluation) for place in places for run in _runs(comparison, place.case)
+    )
 
 
 def spot(
@@ -66,7 +68,7 @@ def notes(comparison: Comparison, spots: Sequence[Spot]) -> list[str]:
         f"{case.dataset}, {left_out}"
         for case in cases
         for run in _runs(comparison, case)
-        for left_out in _left_out(run.coverage)
+        for left_out in _left_out(run.test_classes, run.coverage)
     }
     return [_NOTE, *([f"Classes without scored clips are left out: {'; '.join(sorted(short))}."] if short else [])]
 
@@ -76,21 +78,21 @@ def _runs(comparison: Comparison, case: CaseKey) -> list[Run]:
 
 
 @cache
-def _left_out(coverage: str) -> tuple[str, ...]:
+def _left_out(test_classes: str, coverage: str) -> tuple[str, ...]:
     """Evaluations in which some classes have no scored clip, with how many there are."""
+    all_classes = {name: counts.get("classes", 0) for name, counts in json.loads(coverage).items()}
     return tuple(
-        f"{name}: {counts['classes'] - counts['classes_scored']} of {counts['classes']}"
-        for name, counts in json.loads(coverage).items()
-        if counts.get("classes_scored", counts.get("classes", 0)) < counts.get("classes", 0)
+        f"{name}: {all_classes[name] - counts['used']} of {all_classes[name]}"
+        for name, counts in json.loads(test_classes).items()
+        if counts["used"] < all_classes.get(name, 0)
     )
 
 
 @cache
-def _unequal(coverage: str, evaluation: str) -> bool:
+def _unequal(test_classes: str, evaluation: str) -> bool:
     """Whether a record says so; one of an earlier version says nothing."""
-    counts = json.loads(coverage).get(evaluation, {})
-    smallest = counts.get("smallest_class", 0)
-    return bool(smallest) and counts.get("largest_class", 0) >= UNEQUAL * smallest
+    counts = json.loads(test_classes).get(evaluation)
+    return counts is not None and counts["largest"] >= UNEQUAL * counts["smallest"] > 0
 
 
 def _summary(sides: Sequence[Side], outcomes: Outcomes | None) -> Callable[[Sequence[Run]], Summary]:

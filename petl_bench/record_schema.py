@@ -45,6 +45,7 @@ _REQUIRED = frozenset(
 )
 _MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training")
 _COUNTS = frozenset(("expected", "found", "unreadable", "used"))
+_SIZES = {"used", "smallest", "largest"}
 _FILE_NAME = re.compile(r"[^/\\\0.][^/\\\0]*")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _JSON_NAMES = {int: "a whole number", str: "a text", dict: "a mapping", list: "a list"}
@@ -68,6 +69,7 @@ def fault_of(values: Any, name: str) -> str | None:
         trial_fault(values["trial"])
         or _metrics_fault(values["metrics"])
         or _coverage_fault(values)
+        or _test_classes_fault(values)
         or _accuracies_fault(values)
         or _counts_fault(values)
         or _files_fault(values)
@@ -113,6 +115,17 @@ def _coverage_fault(values: Mapping[str, Any]) -> str | None:
             return f"damaged: coverage of {evaluation} is {counts!r}, expected {', '.join(sorted(_COUNTS))}"
         if not 0 <= counts["used"] <= counts["found"] <= counts["expected"] or counts["unreadable"] < 0:
             return f"damaged: coverage of {evaluation} is {counts!r}, which cannot be"
+    return None
+
+
+def _test_classes_fault(values: Mapping[str, Any]) -> str | None:
+    """How many clips test classes have stands in records since there is mean-class accuracy."""
+    found = values.get("test_classes", {})
+    if type(found) is not dict or not all(type(counts) is dict for counts in found.values()):
+        return f"damaged: test_classes is {found!r}, expected a mapping for each evaluation"
+    for evaluation, counts in found.items():
+        if counts.keys() != _SIZES or set(map(type, counts.values())) != {int} or min(counts.values()) < 0:
+            return f"damaged: test_classes of {evaluation} is {counts!r}, expected {', '.join(sorted(_SIZES))}"
     return None
 
 

@@ -92,6 +92,7 @@ def write_record(
         "metrics": result.metrics,
         "marks": result.marks,
         "coverage": {name: _coverage(evaluation) for name, evaluation in result.evaluations.items()},
+        "test_classes": {name: _test_classes(evaluation) for name, evaluation in result.evaluations.items()},
         "train_clips": result.train_clips,
         "train_list_sha256": hashlib.sha256(result.train_list.encode()).hexdigest() if result.train_list else "",
         "trainable_params": result.trainable_params,
@@ -149,18 +150,19 @@ def _details(trial: Trial, result: TrialResult) -> dict[str, Any]:
 
 
 def _coverage(evaluation: EvaluationResult) -> dict[str, int]:
-    """Clips of an evaluation, and classes: all, those that have scored clips, and the least and most of these."""
-    sizes = class_sizes(evaluation.labels)
     return {
         "expected": evaluation.expected,
         "found": evaluation.expected - len(evaluation.missing),
         "unreadable": len(evaluation.unreadable),
         "used": len(evaluation.clips),
         "classes": len(evaluation.classes),
-        "classes_scored": len(sizes),
-        "smallest_class": min(sizes, default=0),
-        "largest_class": max(sizes, default=0),
     }
+
+
+def _test_classes(evaluation: EvaluationResult) -> dict[str, int]:
+    """How many classes have scored clips, and how many clips the smallest and the largest of these have."""
+    sizes = class_sizes(evaluation.labels)
+    return {"used": len(sizes), "smallest": min(sizes, default=0), "largest": max(sizes, default=0)}
 
 
 def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
@@ -333,7 +335,7 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`,
     `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), where the mappings (`hyper_parameters`, `training`,
     `setting_options`, `dataset_options`, `locations`) are canonical JSON text; `metric` and `value`; `marks` (words
-    between spaces); `coverage` and `train_clips` (JSON text); `trainable_params`, `backbone_params`, `prompt_template`,
+    between spaces); `coverage`, `test_classes` and `train_clips` (JSON text); `trainable_params`, `backbone_params`, `prompt_template`,
     `device`, `processor`, `software`, `attempts`, `created`, `petl_bench`.
 
     The files beside a record are compared with it by their sizes; `petl-bench runs verify` compares everything.
