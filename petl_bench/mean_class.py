@@ -33,7 +33,7 @@ _UNKNOWN = "its record is older than this metric, and its predictions are not re
 
 @dataclass(frozen=True)
 class Side:
-    """One accuracy: which of the optional metrics of a run it is, and of which places it is the mean."""
+    """One accuracy: which of a run's optional metrics it is, beside its top-1 among the others; and of which places."""
 
     metric: int
     places: tuple[Place, ...]
@@ -95,6 +95,13 @@ def _unequal(test_classes: str, evaluation: str) -> bool:
     return counts is not None and counts["largest"] >= UNEQUAL * counts["smallest"] > 0
 
 
+@cache
+def _equal(test_classes: str, evaluation: str) -> bool:
+    """Whether a record says that all classes have as many clips; its mean-class accuracy is then its top-1."""
+    counts = json.loads(test_classes).get(evaluation)
+    return counts is not None and counts["largest"] == counts["smallest"] > 0
+
+
 def _summary(sides: Sequence[Side], outcomes: Outcomes | None) -> Callable[[Sequence[Run]], Summary]:
     """Mean and spread over seeds, of NaN if a run's accuracy is not known."""
 
@@ -109,6 +116,8 @@ def _summary(sides: Sequence[Side], outcomes: Outcomes | None) -> Callable[[Sequ
 
 def _value(run: Run, side: Side, outcomes: Outcomes | None) -> float:
     recorded = run.optional[side.metric]
+    if math.isnan(recorded) and _equal(run.test_classes, side.places[0].evaluation):
+        return run.values[side.metric]
     if not math.isnan(recorded) or outcomes is None:
         return recorded
     outcome = outcomes.of(run.trial, side.places[0].evaluation)

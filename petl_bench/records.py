@@ -335,7 +335,8 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`,
     `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), where the mappings (`hyper_parameters`, `training`,
     `setting_options`, `dataset_options`, `locations`) are canonical JSON text; `metric` and `value`; `marks` (words
-    between spaces); `coverage`, `test_classes` and `train_clips` (JSON text); `trainable_params`, `backbone_params`, `prompt_template`,
+    between spaces); `coverage`, `test_classes` and `train_clips` (JSON text); `trainable_params`, `backbone_params`,
+    `prompt_template`,
     `device`, `processor`, `software`, `attempts`, `created`, `petl_bench`.
 
     The files beside a record are compared with it by their sizes; `petl-bench runs verify` compares everything.

@@ -10,13 +10,14 @@ from petl_bench.dataset import Annotations, Sample
 from petl_bench.method import Paper
 from petl_bench.options import Options
 
-#: Mean over the classes of their top-1, in percent: what top-1 would be if all classes had as many test clips. Metrics
-#: of settings that follow from it have `mean_class` in their names; records from before it was there lack them.
+#: Mean over the classes of their top-1, in percent: what top-1 would be if all classes had as many test clips. If they
+#: have, it is top-1, and no record has it. Metrics that follow from it have `mean_class` in their names; records from
+#: before it was there lack them.
 MEAN_CLASS = "mean_class_top1"
 
 
 def came_with_mean_class(metric: str) -> bool:
-    """Whether a metric follows from mean-class accuracies, so that older records lack it."""
+    """Whether a metric follows from mean-class accuracies: older records lack it, and those of equal classes."""
     return "mean_class" in metric
 
 
@@ -94,8 +95,9 @@ class Setting(Options):
         raise NotImplementedError
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent, "mean_class_top1": percent}}`.
+        """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite.
 
-        All finite. A metric that follows from `mean_class_top1` has `mean_class` in its name.
+        An evaluation with unequal classes has `mean_class_top1` too; a metric that follows from it has `mean_class` in
+        its name.
         """
         raise NotImplementedError

@@ -158,7 +158,7 @@ class EvaluationResult:
     groups: list[str] = field(default_factory=list)  #: of the clips, see `Dataset.group_of`; [] where none are known
     missing: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)  #: clip -> reason
-    mean_class_top1: float | None = None  #: percent; None if it was not worked out
+    mean_class_top1: float | None = None  #: percent; None if all classes have as many clips, for then it is `top1`
 
     @property
     def accuracies(self) -> dict[str, float]:

@@ -89,17 +89,20 @@ class BaseToNovel(Setting):
         )
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """`base_top1`, `novel_top1` and their `harmonic_mean`, in percent; the same of the mean-class accuracies."""
+        """`base_top1`, `novel_top1` and their `harmonic_mean`, in percent.
+
+        The same of mean-class accuracies, if one half has unequal classes (in the other one it is top-1).
+        """
         base, novel = accuracies["base"], accuracies["novel"]
         found = {
             "base_top1": base["top1"],
             "novel_top1": novel["top1"],
             "harmonic_mean": float(harmonic_mean(base["top1"], novel["top1"])),
         }
-        if MEAN_CLASS in base:
-            found["base_mean_class_top1"] = base[MEAN_CLASS]
-            found["novel_mean_class_top1"] = novel[MEAN_CLASS]
-            found["mean_class_harmonic_mean"] = float(harmonic_mean(base[MEAN_CLASS], novel[MEAN_CLASS]))
+        if MEAN_CLASS in base or MEAN_CLASS in novel:
+            by_class = [half.get(MEAN_CLASS, half["top1"]) for half in (base, novel)]
+            found["base_mean_class_top1"], found["novel_mean_class_top1"] = by_class
+            found["mean_class_harmonic_mean"] = float(harmonic_mean(*by_class))
         return found
 
 

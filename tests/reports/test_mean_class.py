@@ -47,7 +47,9 @@ def evaluation(classes: Sequence[tuple[int, int]], *, old: bool = False, without
     )
 
 
-def write(runs: Path, setting: str, found: EvaluationResult, seed: int = 0, **values: Any) -> Path:
+def write(
+    runs: Path, setting: str, found: EvaluationResult, seed: int = 0, *, recorded: bool = False, **values: Any
+) -> Path:
     """The folder of a record of a setting with this in every evaluation."""
     names = {"base2novel": ("base", "novel"), "zero_shot_transfer": ("target",)}.get(setting, ("test",))
     metrics = SETTINGS.get(setting)().summarise(dict.fromkeys(names, found.accuracies))
@@ -57,7 +59,7 @@ def write(runs: Path, setting: str, found: EvaluationResult, seed: int = 0, **va
     folder = trial_folder(runs, trial.key)
     folder.mkdir(parents=True)
     write_record(folder, trial, result_of(metrics, dict.fromkeys(names, found), trainable=1000))
-    if found.mean_class_top1 is None:
+    if found.mean_class_top1 is None and not recorded:
         _as_before(folder)
     return folder
 
@@ -130,6 +132,20 @@ def test_a_record_of_before_gets_it_from_its_predictions(tmp_path: Path) -> None
     assert "older than this metric" in absent.source
     found = cell_of(with_outcomes(tmp_path, "few_shot"), "lora", "kitchen", "K=2, mean class")
     assert (found.value, found.n) == (pytest.approx(50.0), 2)
+
+
+def test_equal_classes_need_no_metric_of_their_own(tmp_path: Path) -> None:
+    half = {"top1": 60.0, "top5": 100.0}
+    found = SETTINGS.get("base2novel")().summarise({"base": half, "novel": evaluation(UNEQUAL).accuracies})
+    assert (found["base_mean_class_top1"], found["novel_mean_class_top1"]) == (60.0, pytest.approx(50.0))
+    write(tmp_path, "few_shot", evaluation(UNEQUAL), 0)
+    equal = evaluation(EQUAL)
+    equal.mean_class_top1 = None
+    folder = write(tmp_path, "few_shot", equal, 1, recorded=True)
+    assert "mean_class_top1" not in read_record(folder)["metrics"]
+    assert verify_trial(folder).problems == ()
+    cell = cell_of(table_of(tmp_path, "few_shot"), "lora", "kitchen", "K=2, mean class")
+    assert cell.value == pytest.approx((50.0 + 60.0) / 2), "the mean class of one, the top-1 of the other"
 
 
 def test_records_of_before_are_whole_and_their_tables_what_they_were(tmp_path: Path) -> None:
