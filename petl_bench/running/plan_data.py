@@ -102,7 +102,7 @@ class PlannedDataset:
             name = self.dataset.name
             raise DataError(
                 f"{name}: none of the {listed} training clips is under {self.manifest.root}, or can be read. "
-                f"See: petl-bench data status {name} --data-root DIR"
+                f"See: {_see(self.dataset)}"
             )
         if training["select"] == "val" and group.largest_class < 2:
             raise UsageError("--select val needs at least two training clips of some class; use --select last")
@@ -117,7 +117,7 @@ class PlannedDataset:
                 name = self.manifest.dataset
                 raise DataError(
                     f"{name}: none of the {len(evaluation.samples)} clips of evaluation {evaluation.name!r} is under "
-                    f"{self.manifest.root}. See: petl-bench data status {name} --data-root DIR"
+                    f"{self.manifest.root}. See: {_see(self.dataset)}"
                 )
         test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
         readable = found.keys() - self.manifest.quarantined.keys()
@@ -199,7 +199,7 @@ def _manifest(dataset: Dataset, root: Path) -> Manifest:
     if not manifest.found:
         raise DataError(
             f"{dataset.name}: none of the {manifest.expected} clips that its lists name is under {manifest.root}. "
-            f"See: petl-bench data status {dataset.name} --data-root DIR"
+            f"See: {_see(dataset)}"
         )
     return manifest
 
@@ -217,6 +217,12 @@ def places_of(spec: Spec, data: PlannedDataset, weights: ResolvedWeights) -> Pla
         loader_workers=loaders,
         plugins=tuple(Path(path).expanduser().resolve() for path in spec.plugin),
     )
+
+
+def _see(dataset: Dataset) -> str:
+    """The command that tells which clips of a data set are here."""
+    is_named = type(dataset).name != dataset.name
+    return f"petl-bench data status {dataset.name}{'=DIR' if is_named else ' --data-root DIR'}"
 
 
 def _unknown(dataset: Dataset) -> Manifest:

@@ -104,7 +104,7 @@ def test_what_is_no_range_is_refused(text: str) -> None:
 
 
 def test_a_quote_that_does_not_end_is_refused() -> None:
-    with pytest.raises(UsageError, match="--datasets .*stands in double quotes"):
+    with pytest.raises(UsageError, match=r"--datasets .*stands in double quotes"):
         split_list('"kitchen=a,b', "--datasets")
 
 
