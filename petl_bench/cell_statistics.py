@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petl_bench.comparison import CaseKey, Comparison, Configuration
+from petl_bench.outcomes import class_weights
 from petl_bench.registry import DATASETS
 from petl_bench.significance import Difference, Panel, SeedVariance, difference, interval, pooled, seed_variance
 
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where clips are scored: a case and one of its evaluations; right is whose label is among the `top` k scores."""
+    """Where clips are scored: a case and one of its evaluations; right is whose label is among the `top` k scores.
+
+    `by_class`: every class weighs the same, and not every clip.
+    """
 
     case: CaseKey
     evaluation: str
     top: int = 1
+    by_class: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,9 @@ class CellStatistics:
             return None
         ranks = np.stack([[_picked(outcome, clips, outcome.ranks) for outcome in known] for known in table])
         first = table[0][0]
-        return Panel(ranks <= place.top, _picked(first, clips, self._unit_numbers(place, trial, first)))
+        units = _picked(first, clips, self._unit_numbers(place, trial, first))
+        weights = class_weights(_picked(first, clips, first.labels)) if place.by_class else None
+        return Panel(ranks <= place.top, units, weights)
 
     def _unit_numbers(self, place: Place, trial: str, outcome: Outcome) -> np.ndarray:
         """A number for every clip of an outcome, int64 [N]; clips of one group of a data set share theirs."""
@@ -116,20 +123,21 @@ class CellStatistics:
         known = (trial, place.evaluation)
         if known not in self._units:
             dataset = place.case.dataset
-            groups = _groups_by_name(dataset, outcome.clips) if outcome.groups is None else outcome.groups
+            plugin = place.case.dataset_plugin or dataset
+            groups = _groups_by_name(plugin, outcome.clips) if outcome.groups is None else outcome.groups
             names, codes = np.unique(groups, return_inverse=True)
             numbers = [self._numbers.setdefault(f"{dataset}/{name}", len(self._numbers)) for name in names]
             self._units[known] = np.array(numbers)[codes]
         return self._units[known]
 
 
-def _groups_by_name(dataset: str, clips: np.ndarray) -> np.ndarray:
+def _groups_by_name(plugin: str, clips: np.ndarray) -> np.ndarray:
     """Groups of clips whose record holds none, since it is older than groups: from the clips' names."""
     import numpy as np
 
-    if dataset not in DATASETS.names():
+    if plugin not in DATASETS.names():
         return clips
-    group_of = DATASETS.get(dataset)().group_of
+    group_of = DATASETS.get(plugin)().group_of
     return np.array([group_of(str(clip)) for clip in clips])
 
 

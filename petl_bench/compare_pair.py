@@ -61,7 +61,7 @@ def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str)
             continue
         known |= set(_labels(compared).values())
         assert evidence.outcomes is not None
-        measures = [spot.measure for spot in compared.spots]
+        measures = [spot.measure if spot.tested else None for spot in compared.spots]
         tests = PairwiseTests(compared.comparison, measures, evidence.outcomes, evidence.damaged)
         for one, other in _pairs(compared, a, b):
             found += _of_pair(source.name, compared, tests, one, other)

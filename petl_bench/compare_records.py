@@ -26,9 +26,14 @@ _OF_OWN_TEST = {"incomplete-coverage", "shared-recordings", "demonstration"}
 _ENVIRONMENT = {"device": "device", "processor": "processor", "software": "software", "petl_bench": "petl-bench"}
 
 
-def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: str = "") -> Comparison:
-    """The runs of one setting that have all of these metrics; only the cases whose part starts with `part`."""
-    trials = _trials(records, setting, metrics, part)
+def compare(
+    records: pd.DataFrame, setting: str, metrics: Sequence[str], part: str = "", optional: Sequence[str] = ()
+) -> Comparison:
+    """The runs of one setting that have all of these metrics; only the cases whose part starts with `part`.
+
+    A run has the values of the `optional` ones too, as far as its record does.
+    """
+    trials = _trials(records, setting, metrics, part, optional)
     _add_sources(trials, records)
     trials["descriptions"] = trials["descriptions_sha256"].where(_has_several_descriptions(trials), "")
     rows, row_of = _distinct_rows(trials, Configuration)
@@ -41,7 +46,8 @@ def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     if again.any():
         trials = trials[~again].copy()
     trials["environment"] = _series(_environments(trials), trials)
-    trials["values"] = list(zip(*[trials[metric].tolist() for metric in metrics], strict=True))
+    trials["values"] = _columns(trials, metrics)
+    trials["optional"] = _columns(trials, optional) if optional else [()] * len(trials)
     trials["trial"] = trials.index
     cells: dict[tuple[Configuration, CaseKey], list[Run]] = defaultdict(list)
     for row, case, *values in _columns(trials, ["row", "case", *_names(Run)]):
@@ -57,13 +63,15 @@ def compare(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: s
     )
 
 
-def _trials(records: pd.DataFrame, setting: str, metrics: Sequence[str], part: str) -> pd.DataFrame:
+def _trials(
+    records: pd.DataFrame, setting: str, metrics: Sequence[str], part: str, optional: Sequence[str]
+) -> pd.DataFrame:
     """One row per trial, indexed by its key, with a column per metric, and its training options taken apart."""
-    chosen = records[(records["setting"] == setting) & records["metric"].isin(list(metrics))]
+    chosen = records[(records["setting"] == setting) & records["metric"].isin([*metrics, *optional])]
     if part:
         chosen = chosen[chosen["part"].str.startswith(part)]
     trials = chosen.drop_duplicates("trial").set_index("trial")
-    for metric in metrics:
+    for metric in (*metrics, *optional):
         trials[metric] = chosen[chosen["metric"] == metric].set_index("trial")["value"]
     trials = trials.dropna(subset=list(metrics))
     trials["shots"] = trials["shots"].fillna(0)

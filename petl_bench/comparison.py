@@ -92,6 +92,7 @@ class CaseKey:
     manifest_sha256: str
     part: str
     selected: str  #: "test" where the epoch was selected on the test clips, which honest numbers never are; else ""
+    dataset_plugin: str  #: what reads the data set, if its name is one that a user gave to a folder; else ""
 
 
 #: Backbone, weights, their sha256 (with the backbone's own code and options, if it has some), unusual views, unusual
@@ -120,6 +121,8 @@ class Run:
     source_fields: str  #: JSON: "data set.field" -> value, of the data that its adapter was trained on
     created: str  #: ISO 8601
     environment: tuple[tuple[str, str], ...]  #: what can change last bits: (name, value) of what its record knows
+    test_classes: str = "{}"  #: JSON: evaluation -> how many classes have clips, and the least and most clips of one
+    optional: tuple[float, ...] = ()  #: of the optional metrics that were asked for, NaN for what its record lacks
 
     @property
     def trains(self) -> bool:
@@ -308,6 +311,7 @@ def _case_settings(case: CaseKey) -> dict[str, Any]:
         "data version": case.dataset_version,
         "files": case.manifest_sha256[:8],
         "epoch": f"best on {case.selected}" if case.selected else "",
+        "read by": case.dataset_plugin,
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from petl_bench.contracts import check_returns, instance_of
 from petl_bench.errors import DataError, PluginError
@@ -135,6 +135,14 @@ class Dataset(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.template = resolved(self.template, f"{self._label()}.template")
+
+    @classmethod
+    def called(cls, name: str, **values: Any) -> Self:
+        """This data set with values, under a name that a user gave it: messages, records and tables say that one."""
+        dataset = cls.__new__(cls)
+        vars(dataset)["name"] = name
+        cls.__init__(dataset, **values)
+        return dataset
 
     @property
     def prompts(self) -> Prompts:

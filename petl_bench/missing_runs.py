@@ -106,6 +106,7 @@ class _Known:
             "setting_version": case.setting_version,
             "setting_options": json.loads(case.setting_options),
             "dataset": case.dataset,
+            "dataset_plugin": case.dataset_plugin,
             "dataset_version": case.dataset_version,
             "dataset_options": json.loads(case.dataset_options),
             "split": case.split,
@@ -155,8 +156,11 @@ class _Known:
         return {row.method: files} if files else {}
 
     def _data_files(self, case: CaseKey) -> dict[str, dict[str, Any]]:
-        files = _locations(max(self._of_case[case], key=lambda run: run.created), case.dataset)
-        return {case.dataset: files} if files else {}
+        """Of the data set, and of a source that is a folder with a name, as the newest run of the case has them."""
+        newest = max(self._of_case[case], key=lambda run: run.created)
+        methods = {row.method for row, each in self._comparison.runs if each is case}
+        found: dict[str, dict[str, Any]] = json.loads(newest.locations)
+        return {name: files for name, files in found.items() if name not in methods}
 
 
 def _locations(run: Run, plugin: str) -> dict[str, Any]:

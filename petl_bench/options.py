@@ -94,16 +94,17 @@ class Options:
         return values
 
     @classmethod
-    def parse(cls, texts: Mapping[str, str]) -> dict[str, Any]:
+    def parse(cls, texts: Mapping[str, str], name: str = "") -> dict[str, Any]:
         """Turn texts such as `{"bottleneck_dim": "256"}` into values of the fields' types.
 
-        Raises UsageError for an unknown field (with near names) or a text that is not of the field's type.
+        Raises UsageError for an unknown field (with near names) or a text that is not of the field's type; it says
+        `name`, if that is not the plugin's own.
         """
-        label = cls.name or cls.__name__
+        label = name or cls.name or cls.__name__
         hints = field_types(cls)
         for field in texts:
             if field not in hints:
-                raise unknown(f"field of {label}", field, hints, f"petl-bench show {label}")
+                raise unknown(f"field of {label}", field, hints, f"petl-bench show {cls.name or label}")
         return {field: _parse(hints[field], text, f"{label}.{field}") for field, text in texts.items()}
 
     def _label(self) -> str:

@@ -11,6 +11,7 @@ from petl_bench.prediction_arrays import LARGEST_PREDICTIONS, read_arrays
 from petl_bench.record_files import DETAILS, content_fault, predictions_name
 from petl_bench.record_judge import close, judge, metrics_fault
 from petl_bench.record_scan import RECORD, Problem
+from petl_bench.setting import MEAN_CLASS
 from petl_bench.stored_json import LARGE, UnusableError, read_bytes, read_json
 
 if TYPE_CHECKING:
@@ -48,6 +49,31 @@ def predicted_of(labels: Sequence[int] | np.ndarray, scores: np.ndarray, ranks: 
     others = np.nan_to_num(scores.astype(np.float64), nan=np.inf, neginf=np.finfo(np.float64).min)
     others[np.arange(len(labels)), labels] = -np.inf
     return np.where(ranks == 1, labels, others.argmax(axis=1) if len(labels) else labels)
+
+
+def mean_class_top1(labels: Sequence[int] | np.ndarray, ranks: np.ndarray) -> float:
+    """Mean over the classes of their top-1, in percent; classes without a clip are left out."""
+    import numpy as np
+
+    return 100.0 * float((np.asarray(ranks) == 1) @ class_weights(labels))
+
+
+def class_weights(labels: Sequence[int] | np.ndarray) -> np.ndarray:
+    """What each clip weighs if every class that has clips weighs the same, float [N]; 1 in all."""
+    import numpy as np
+
+    # Not `bincount` of the labels themselves, which may be any numbers in a file that was tampered with.
+    _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    weights: np.ndarray = 1 / len(sizes) / sizes[codes]
+    return weights
+
+
+def class_sizes(labels: Sequence[int] | np.ndarray) -> list[int]:
+    """How many clips each class has, of those that have some."""
+    import numpy as np
+
+    sizes: list[int] = np.unique(labels, return_counts=True)[1].tolist()
+    return sizes
 
 
 class StoredOutcomes:
@@ -107,8 +133,9 @@ class StoredOutcomes:
 
 
 def accuracies_of(outcome: Outcome) -> dict[str, float]:
-    """top1 and top5 in percent, as the engine works them out when a trial is evaluated."""
-    return {f"top{k}": 100.0 * float((outcome.ranks <= k).mean()) for k in (1, 5)}
+    """top1, top5 and mean_class_top1 in percent, as the engine works them out when a trial is evaluated."""
+    accuracies = {f"top{k}": 100.0 * float((outcome.ranks <= k).mean()) for k in (1, 5)}
+    return {**accuracies, MEAN_CLASS: mean_class_top1(outcome.labels, outcome.ranks)}
 
 
 def checked_outcome(folder: Path, evaluation: str, record: Mapping[str, Any]) -> Outcome | Problem:
@@ -131,16 +158,20 @@ def checked_outcome(folder: Path, evaluation: str, record: Mapping[str, Any]) ->
 def details_fault(folder: Path, evaluation: str, outcome: Outcome) -> str:
     """How the accuracies in `details.json` differ from those of the predictions; "" if they are the same.
 
-    Records of earlier versions name no contents: this is then what binds the predictions.
+    Records of earlier versions name no contents: this is then what binds the predictions. Earlier ones have no
+    mean-class accuracy.
     """
     try:
         values = read_json(folder / DETAILS, LARGE)["evaluations"][evaluation]
         stored = {name: float(values[name]) for name in ("top1", "top5")}
-    except (FileNotFoundError, ValueError, OverflowError, KeyError, TypeError):
+        if values.get(MEAN_CLASS) is not None:
+            stored[MEAN_CLASS] = float(values[MEAN_CLASS])
+    except (FileNotFoundError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
         return f"{DETAILS} does not tell the accuracies of {evaluation}"
-    for name, own in accuracies_of(outcome).items():
-        if not close(stored[name], own):
-            return f"the {name} of {evaluation} is {own:.6g} by the predictions, and {stored[name]:.6g} by {DETAILS}"
+    own = accuracies_of(outcome)
+    for name, value in stored.items():
+        if not close(value, own[name]):
+            return f"the {name} of {evaluation} is {own[name]:.6g} by the predictions, and {value:.6g} by {DETAILS}"
     return ""
 
 

@@ -44,7 +44,7 @@ def refuse_changed_plugins(trial: Trial) -> None:
     planned = (
         (METHODS.get(trial.method), trial.method_version, plugin_version),
         (SETTINGS.get(trial.setting), trial.setting_version, plugin_version),
-        (DATASETS.get(trial.dataset), trial.dataset_version, plugin_version),
+        (DATASETS.get(trial.data_plugin), trial.dataset_version, plugin_version),
         (BACKBONES.get(trial.backbone), trial.backbone_version, code_version),
     )
     for plugin, version, version_of in planned:

@@ -38,6 +38,7 @@ _PLAIN = (
     "start_from",
     "source_sha256",
     "engine_version",
+    "dataset_plugin",
 )
 #: What a record of an earlier version lacks.
 _DEFAULTS = {
@@ -57,6 +58,7 @@ _LAYOUT = [
     *_PLAIN,
     *_MAPPINGS,
     "coverage",
+    "test_classes",
     "train_clips",
     "marks",
     *_OF_ENVIRONMENT,
@@ -128,7 +130,7 @@ def _row(record: Mapping[str, Any], texts: Callable[[Any], tuple[str, ...]]) -> 
         record["key"],
         *_record_fields(record),
         *_plain_fields(trial),
-        *texts((*_mappings(trial), record["coverage"], record["train_clips"])),
+        *texts((*_mappings(trial), record["coverage"], record.get("test_classes", {}), record["train_clips"])),
         " ".join(record["marks"]),
         *[environment.get(name) for name in _OF_ENVIRONMENT],
         _SEPARATOR.join(record["metrics"]),

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from petl_bench.options import field_types
 from petl_bench.record_files import DETAILS, TRIAL, predictions_name
+from petl_bench.setting import MEAN_CLASS
 from petl_bench.texts import clean, shortened
 from petl_bench.training_options import TrainingOptions
 from petl_bench.trial import Trial
@@ -53,6 +54,7 @@ _COUNTS = frozenset(("expected", "found", "unreadable", "used"))
 _PLAIN = frozenset((str, int, float, bool))
 #: No count, and no metric, is as large.
 _LARGEST_COUNT, _LARGEST = 2**53, 1e300
+_SIZES = {"used", "smallest", "largest"}
 _FILE_NAME = re.compile(r"[^/\\\0.][^/\\\0]*")
 _EVALUATION = re.compile(r"[^/\\\0]{1,100}")
 _MARK = re.compile(r"[\w:.+-]{1,100}")
@@ -81,6 +83,7 @@ def fault_of(values: Any, name: str) -> str | None:
         or _texts_fault(values)
         or _metrics_fault(values["metrics"])
         or _coverage_fault(values)
+        or _test_classes_fault(values)
         or _accuracies_fault(values)
         or _counts_fault(values)
         or _files_fault(values)
@@ -191,10 +194,21 @@ def _coverage_fault(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _test_classes_fault(values: Mapping[str, Any]) -> str | None:
+    """How many clips test classes have stands in records since there is mean-class accuracy."""
+    found = values.get("test_classes", {})
+    if type(found) is not dict or not all(type(counts) is dict for counts in found.values()):
+        return f"damaged: test_classes is {found!r}, expected a mapping for each evaluation"
+    for evaluation, counts in found.items():
+        if counts.keys() != _SIZES or set(map(type, counts.values())) != {int} or min(counts.values()) < 0:
+            return f"damaged: test_classes of {evaluation} is {counts!r}, expected {', '.join(sorted(_SIZES))}"
+    return None
+
+
 def _accuracies_fault(values: Mapping[str, Any]) -> str | None:
     """Metrics named as accuracies of an evaluation are percentages; what else a setting declares may be anything."""
     metrics = values["metrics"]
-    for k in ("top1", "top5"):
+    for k in ("top1", "top5", MEAN_CLASS):
         for name in (k, *(f"{evaluation}_{k}" for evaluation in values["coverage"])):
             if not 0 <= metrics.get(name, 0) <= 100:
                 return f"damaged: {name} is {metrics[name]!r}, not a percentage"

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import petl_bench
 from petl_bench.errors import StoreError
 from petl_bench.files import write_atomically
-from petl_bench.outcomes import predicted_of, ranks_of
+from petl_bench.outcomes import class_sizes, predicted_of, ranks_of
 from petl_bench.prediction_arrays import LARGEST_PREDICTIONS, read_arrays
 from petl_bench.record_files import (
     ADAPTER,
@@ -102,6 +102,7 @@ def write_record(
         "metrics": result.metrics,
         "marks": result.marks,
         "coverage": {name: _coverage(evaluation) for name, evaluation in result.evaluations.items()},
+        "test_classes": {name: _test_classes(evaluation) for name, evaluation in result.evaluations.items()},
         "train_clips": result.train_clips,
         "train_list_sha256": hashlib.sha256(result.train_list.encode()).hexdigest() if result.train_list else "",
         "trainable_params": result.trainable_params,
@@ -155,8 +156,7 @@ def _details(trial: Trial, result: TrialResult) -> dict[str, Any]:
             name: {
                 "missing": evaluation.missing,
                 "unreadable": evaluation.unreadable,
-                "top1": evaluation.top1,
-                "top5": evaluation.top5,
+                **evaluation.accuracies,
             }
             for name, evaluation in result.evaluations.items()
         },
@@ -171,6 +171,12 @@ def _coverage(evaluation: EvaluationResult) -> dict[str, int]:
         "used": len(evaluation.clips),
         "classes": len(evaluation.classes),
     }
+
+
+def _test_classes(evaluation: EvaluationResult) -> dict[str, int]:
+    """How many classes have scored clips, and how many clips the smallest and the largest of these have."""
+    sizes = class_sizes(evaluation.labels)
+    return {"used": len(sizes), "smallest": min(sizes, default=0), "largest": max(sizes, default=0)}
 
 
 def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
@@ -343,8 +349,9 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`,
     `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), where the mappings (`hyper_parameters`, `training`,
     `setting_options`, `dataset_options`, `backbone_options`, `locations`) are canonical JSON text; `metric` and
-    `value`; `marks` (words between spaces); `coverage` and `train_clips` (JSON text); `trainable_params`,
-    `backbone_params`, `prompt_template`, `device`, `processor`, `software`, `attempts`, `created`, `petl_bench`.
+    `value`; `marks` (words between spaces); `coverage`, `test_classes` and `train_clips` (JSON text);
+    `trainable_params`, `backbone_params`, `prompt_template`, `device`, `processor`, `software`, `attempts`, `created`,
+    `petl_bench`.
 
     The files beside a record are compared with it by their sizes; `petl-bench runs verify` compares everything.
 

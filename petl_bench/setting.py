@@ -13,6 +13,16 @@ from petl_bench.errors import PluginError
 from petl_bench.method import Paper
 from petl_bench.options import Options
 
+#: Mean over the classes of their top-1, in percent: what top-1 would be if all classes had as many test clips. If they
+#: have, it is top-1, and no record has it. Metrics that follow from it have `mean_class` in their names; records from
+#: before it was there lack them.
+MEAN_CLASS = "mean_class_top1"
+
+
+def came_with_mean_class(metric: str) -> bool:
+    """Whether a metric follows from mean-class accuracies: older records lack it, and those of equal classes."""
+    return "mean_class" in metric
+
 
 @dataclass(frozen=True)
 class Case:
@@ -51,7 +61,10 @@ class Task:
 
 
 class Setting(Options):
-    """Base of every setting plugin. `version` is raised when the protocol changes; it is part of every trial's key."""
+    """Base of every setting plugin. `version` is raised when the protocol changes; it is part of every trial's key.
+
+    `metrics` are those that every record of it has; what follows from mean-class accuracies comes beside them.
+    """
 
     paper: ClassVar[Paper | None] = None
     version: ClassVar[int] = 1
@@ -94,7 +107,11 @@ class Setting(Options):
         raise PluginError(f"{type(self).__name__} must define task(self, annotations, case)")
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite."""
+        """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite.
+
+        An evaluation with unequal classes has `mean_class_top1` too; a metric that follows from it has `mean_class` in
+        its name.
+        """
         raise PluginError(f"{type(self).__name__} must define summarise(self, accuracies)")
 
 

@@ -23,6 +23,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,10 +46,20 @@ _NOTHING = 1e-12
 @dataclass(frozen=True, eq=False)
 class Panel:
     """`right`: bool [K, S, N], for K rows under S seeds on the same N clips; `units` [N]: a name for each clip, the
-    same one for clips that are drawn together (clips of one source video, or one clip in several panels)."""
+    same one for clips that are drawn together (clips of one source video, or one clip in several panels); `weights`:
+    float [N], the part of each clip in the accuracy, 1 in all; None if all have the same one."""
 
     right: np.ndarray
     units: np.ndarray
+    weights: np.ndarray | None = None
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """float [K], mean over the seeds."""
+        if self.weights is None:
+            return self.right.mean(axis=(1, 2))
+        found: np.ndarray = (self.right @ self.weights).mean(axis=1)
+        return found
 
 
 #: The panels whose accuracies are averaged.
@@ -105,19 +116,22 @@ class Needed:
 def interval(sides: Sequence[Side]) -> tuple[float, float]:
     """The 95 % interval of the measure of one row (K = 1), in percent; with one seed it is over the clips alone.
 
-    Wilson's interval with as many independent clips as the variance stands for. Raises ValueError if there is no clip.
+    Wilson's interval with as many independent clips as the variance stands for. If clips have weights, the few with
+    large ones count, and not their number. Raises ValueError if there is no clip.
     """
     measured = _Measured(sides)
-    if measured.units < 2:
+    units, freedom = measured.effective_units
+    if freedom < 1:
         return 0.0, 100.0
-    value, units = float(measured.values[0]), measured.units
+    value = float(measured.values[0])
     variance = _clip_variance(measured.parts[0].mean(axis=0))
     of_seeds, of_clips = _seed_variances(measured.parts[0])
-    half = math.sqrt(_reach(units - 1, variance) + _seed_reach(measured.seeds, of_seeds, of_clips, measured.seeds - 1))
+    half = math.sqrt(_reach(freedom, variance) + _seed_reach(measured.seeds, of_seeds, of_clips, measured.seeds - 1))
+    size = units / _quantile(freedom) ** 2
     if half > 0 and 0 < value < 1:
-        size = value * (1 - value) / half**2
-    else:
-        size = units / _quantile(units - 1) ** 2
+        seen = value * (1 - value) / half**2
+        # A few clips with large weights may all be right by chance: what was seen to vary is then too little.
+        size = min(seen, size) if measured.has_weights else seen
     middle = (value + 1 / (2 * size)) / (1 + 1 / size)
     reach = math.sqrt(value * (1 - value) / size + 1 / (4 * size**2)) / (1 + 1 / size)
     return _around(100 * value, 100 * (middle - reach), 100 * (middle + reach), 0.0, 100.0)
@@ -277,7 +291,7 @@ class _Measured:
         _, codes = np.unique(np.concatenate([panel.units for side in sides for panel in side]), return_inverse=True)
         self._codes, self.units = codes, int(codes.max()) + 1
         self.clips, self.seeds = len(codes), sides[0][0].right.shape[1]
-        by_side = np.stack([sum(panel.right.mean(axis=(1, 2)) for panel in side) / len(side) for side in sides])
+        by_side = np.stack([sum(panel.accuracies for panel in side) / len(side) for side in sides])
         self.values: np.ndarray = _measure(by_side)
         #: [sides, K]
         self._gradients = _gradient(by_side)
@@ -301,17 +315,50 @@ class _Measured:
     @cached_property
     def largest_part(self) -> float:
         """Of a single clip under all seeds, in the difference of two rows."""
+        import numpy as np
+
         weights = self._weights(self._gradients.mean(axis=1))
-        return max(weight for of_side in weights for weight in of_side)
+        return max(float(np.max(weight)) for of_side in weights for weight in of_side)
+
+    @cached_property
+    def has_weights(self) -> bool:
+        """Whether clips of some panel have weights of their own."""
+        return any(panel.weights is not None for side in self._sides for panel in side)
+
+    @cached_property
+    def effective_units(self) -> tuple[float, float]:
+        """How many units of the same weight would vary as little as these, and the degrees of freedom of a variance.
+
+        (sum of w)^2 / (sum of w^2), and Satterthwaite's (sum of w^2)^2 / (sum of w^4) - 1, with w the weight of a unit
+        in the first row; the number of units, and one less, if no clip has a weight of its own.
+        """
+        if not self.has_weights:
+            return self.units, self.units - 1
+        import numpy as np
+
+        weights = self._weights(self._gradients[:, 0])
+        panels = [panel for side in self._sides for panel in side]
+        of_clips = [np.broadcast_to(w, p.right.shape[2]) for w, p in zip(chain(*weights), panels, strict=True)]
+        of_units = np.bincount(self._codes, np.concatenate(of_clips), minlength=self.units)
+        square = float((of_units**2).sum())
+        if square == 0:  # a harmonic mean with a side of 0 does not change with the other side
+            return self.units, self.units - 1
+        return float(of_units.sum()) ** 2 / square, square**2 / float((of_units**4).sum()) - 1
 
     @cached_property
     def _common(self) -> np.ndarray:
         gradients = self._gradients.mean(axis=1, keepdims=True).repeat(self._gradients.shape[1], axis=1)
         return self._added_up(gradients, centred=False)
 
-    def _weights(self, gradient: np.ndarray) -> list[list[float]]:
+    def _weights(self, gradient: np.ndarray) -> list[list[Any]]:
+        """Of each panel of each side, what one clip weighs: a number, or float [N] if clips have weights."""
         return [
-            [float(slope) / len(side) / panel.right.shape[2] for panel in side]
+            [
+                float(slope) / len(side) / panel.right.shape[2]
+                if panel.weights is None
+                else float(slope) / len(side) * panel.weights
+                for panel in side
+            ]
             for slope, side in zip(gradient, self._sides, strict=True)
         ]
 
@@ -327,10 +374,15 @@ class _Measured:
                     right = panel.right[row].astype(float)
                     codes = self._codes[start : start + right.shape[1]]
                     start += right.shape[1]
-                    middle = right.mean() if centred else 0.0
+                    middle = _mean_of_clips(right, panel.weights) if centred else 0.0
                     for seed, values in enumerate(right):
                         found[row, seed] += np.bincount(codes, weight * (values - middle), minlength=self.units)
         return found
+
+
+def _mean_of_clips(right: np.ndarray, weights: np.ndarray | None) -> float:
+    """Of [S, N], over seeds and clips."""
+    return float(right.mean() if weights is None else (right @ weights).mean())
 
 
 def _measure(by_side: np.ndarray) -> Any:

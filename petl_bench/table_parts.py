@@ -36,6 +36,7 @@ class Spot:
     published: Published | None = None
     measure: Measure | None = None
     own: Callable[[Configuration], list[float]] | None = None  #: the value of each of a row's seeds by itself
+    tested: bool = True  #: whether rows are told apart in it, if it has a measure
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def cells_of(
     cells = [spot.cell(row) for spot in spots]
     at_chance = set()
     for spot, cell in zip(spots, cells, strict=True):
-        if spot.measure is None or len(spot.measure.sides) > 1 or not isinstance(cell.value, float):
+        if spot.measure is None or not spot.tested or len(spot.measure.sides) > 1 or not isinstance(cell.value, float):
             continue
         (side,) = spot.measure.sides
         guesses = guesses_of(comparison, row, side, outcomes)
@@ -241,7 +242,7 @@ def add_statistics(groups: Sequence[RankedRows], comparison: Comparison, evidenc
     """Intervals, and which cells no paired test tells from the best; nothing if no outcomes are known."""
     if evidence.outcomes is None or not groups:
         return
-    measures = [spot.measure for spot in groups[0].spots]
+    measures = [spot.measure if spot.tested else None for spot in groups[0].spots]
     tests = PairwiseTests(comparison, measures, evidence.outcomes, evidence.damaged)
     for group in groups:
         for index, spot in enumerate(group.spots):

@@ -59,6 +59,7 @@ class Trial:
     engine_version: int = ENGINE_VERSION
     backbone_version: str = _later("")  #: code of the backbone's plugin, where that is not petl-bench's own
     backbone_options: Mapping[str, Any] = _later({})  #: those that are not at their defaults
+    dataset_plugin: str = _later("")  #: what reads the data set, if `dataset` is the name that a user gave to a folder
 
     @cached_property
     def key(self) -> str:
@@ -74,6 +75,11 @@ class Trial:
     def case(self) -> petl_bench.setting.Case:
         """The setting's case that this trial runs."""
         return petl_bench.setting.Case(split=self.split, shots=self.shots, seed=self.seed, part=self.part)
+
+    @property
+    def data_plugin(self) -> str:
+        """The name of the data set plugin that reads its data."""
+        return self.dataset_plugin or self.dataset
 
     @property
     def title(self) -> str:
@@ -160,6 +166,13 @@ class EvaluationResult:
     groups: list[str] = field(default_factory=list)  #: of the clips, see `Dataset.group_of`; [] where none are known
     missing: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)  #: clip -> reason
+    mean_class_top1: float | None = None  #: percent; None if all classes have as many clips, for then it is `top1`
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """What a setting summarises, in percent."""
+        found = {"top1": self.top1, "top5": self.top5}
+        return found if self.mean_class_top1 is None else {**found, petl_bench.setting.MEAN_CLASS: self.mean_class_top1}
 
 
 @dataclass(kw_only=True)

@@ -16,7 +16,9 @@ from typing import Any
 from petl_bench.comparison import text_of
 from petl_bench.dataset import Annotations
 from petl_bench.errors import PetlBenchError, PluginError, UsageError
+from petl_bench.flag_lists import join_list
 from petl_bench.models.weights import found_weights, sha256_of_file
+from petl_bench.named_folders import PATH, PLUGIN
 from petl_bench.options import Options, field_types
 from petl_bench.plugin_files import file_to_load
 from petl_bench.plugin_identity import code_version, plugin_version
@@ -93,8 +95,13 @@ def _cost_flags(trial: Mapping[str, Any]) -> Iterator[str]:
 
 def model_flags(trial: Mapping[str, Any], methods: Sequence[str] = ()) -> list[str]:
     """The flags of methods (by default the trial's), setting, data set, files, backbone, weights and decoder."""
+    folders = _folders(trial)
+    dataset = f"{trial['dataset']}={folders[trial['dataset']]}" if trial["dataset"] in folders else trial["dataset"]
     flags = ["--methods", ",".join(methods or [trial["method"]]), "--setting", trial["setting"]]
-    flags += ["--datasets", trial["dataset"], *_places(trial), "--backbone", trial["backbone"], *_weights_flags(trial)]
+    flags += ["--datasets", join_list([dataset])]
+    for name in folders.keys() - {trial["dataset"]}:
+        flags += ["--source", f"{name}={folders[name]}"]
+    flags += [*_places(trial), "--backbone", trial["backbone"], *_weights_flags(trial)]
     return flags + ([] if trial["decoder"] == "auto" else ["--decoder", trial["decoder"]])
 
 
@@ -107,12 +114,32 @@ def set_flags(trial: Mapping[str, Any], others: Mapping[str, Any], *, everything
     for name, found in _values(trial, everything):
         values |= {f"{name}.{field}": value for field, value in found.items()}
     values |= others
+    folders = _folders(trial)
+    for name in folders:  # --datasets and --source say where they are
+        values.pop(f"{name}.{PATH}", None)
+    if folders.keys() - {trial["dataset"]}:
+        values.pop(f"{trial['setting']}.source", None)
     return [text for name, value in values.items() for text in ("--set", f"{name}={text_of(value)}")]
+
+
+def _folders(trial: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> DIR of the trial's data set and its source, as far as these are folders with a name.
+
+    Such a source is the only place that a trial names besides its method's and its data set's.
+    """
+    places = trial.get("locations", {})
+    names = [trial["dataset"]] if trial.get("dataset_plugin") else []
+    names += [name for name in places if name not in (trial["method"], trial["dataset"])]
+    return {name: places.get(name, {}).get(PATH) or _DIR for name in names}
+
+
+def _data_plugin(trial: Mapping[str, Any]) -> str:
+    return str(trial.get("dataset_plugin") or trial["dataset"])
 
 
 def _places(trial: Mapping[str, Any]) -> Iterator[str]:
     """`--data-root DIR` for a data set that needs it; `--plugin` with the files that plugins come from, or FILE.py."""
-    data = [trial["dataset"], *_source_dataset(trial)]
+    data = [_data_plugin(trial), *_source_dataset(trial)]
     if any(plugin.needs_root for name in data if (plugin := _known(DATASETS, name)) is not None):
         yield from ("--data-root", _DIR)
     files: dict[str, None] = {}
@@ -161,19 +188,20 @@ def _has_content(path: Path, trial: Mapping[str, Any]) -> bool:
 def _values(trial: Mapping[str, Any], everything: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """The values to say of method, setting, data set, backbone and training; where files lie as far as it is known."""
     usual = {} if everything else _usual_values(trial)
-    for name, registry, recorded in _plugins_of(trial):
-        yield name, _but(usual.get(name, {}), _complete(_known(registry, name), recorded))
+    for name, plugin, recorded in _plugins_of(trial):
+        yield name, _but(usual.get(name, {}), _complete(plugin, recorded))
     yield _TRAINING, _but(usual.get(_TRAINING, {}), _complete(TrainingOptions, trial["training"]))
     for name, places in trial.get("locations", {}).items():
         yield name, {field: value for field, value in places.items() if value is not None}
 
 
-def _plugins_of(trial: Mapping[str, Any]) -> tuple[tuple[str, Registry, Mapping[str, Any]], ...]:
+def _plugins_of(trial: Mapping[str, Any]) -> tuple[tuple[str, Any, Mapping[str, Any]], ...]:
+    """Method, setting and data set: the name that `--set` takes, the plugin (None if it is not known), its values."""
     return (
-        (trial["method"], METHODS, trial["hyper_parameters"]),
-        (trial["setting"], SETTINGS, trial["setting_options"]),
-        (trial["dataset"], DATASETS, trial["dataset_options"]),
-        (trial["backbone"], BACKBONES, trial.get("backbone_options", {})),
+        (trial["method"], _known(METHODS, trial["method"]), trial["hyper_parameters"]),
+        (trial["setting"], _known(SETTINGS, trial["setting"]), trial["setting_options"]),
+        (trial["dataset"], _known(DATASETS, _data_plugin(trial)), trial["dataset_options"]),
+        (trial["backbone"], _known(BACKBONES, trial["backbone"]), trial.get("backbone_options", {})),
     )
 
 
@@ -191,7 +219,7 @@ def _usual_values(trial: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What a run has without being told, by plugin, as far as the plugins are known here."""
     found: dict[str, dict[str, Any]] = {}
     method, backbone = _known(METHODS, trial["method"]), _known(BACKBONES, trial["backbone"])
-    setting, dataset = _known(SETTINGS, trial["setting"]), _known(DATASETS, trial["dataset"])
+    setting, dataset = _known(SETTINGS, trial["setting"]), _known(DATASETS, _data_plugin(trial))
     if method is not None:
         found[trial["method"]] = method(**recipe_values(method, trial["setting"], trial["backbone"])).all_values()
     if setting is not None:
@@ -262,8 +290,8 @@ def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
     if not _is_all_shown(trial):
         yield _NOT_SHOWN
     yield from _other_code(trial)
-    for name, registry, values in _plugins_of(trial):
-        yield from _not_settable(name, _known(registry, name), values)
+    for name, plugin, values in _plugins_of(trial):
+        yield from _not_settable(name, plugin, values)
     yield from _not_settable(_TRAINING, TrainingOptions, trial["training"])
     yield from _other_weights(trial)
     yield from _does_not_fit(trial)
@@ -278,14 +306,15 @@ def _other_versions(trial: Mapping[str, Any]) -> Iterator[str]:
         ("dataset", DATASETS, plugin_version),
         ("backbone", BACKBONES, code_version),
     ):
-        plugin, recorded = _known(registry, trial[kind]), trial.get(f"{kind}_version")
+        name = _data_plugin(trial) if kind == "dataset" else trial[kind]
+        plugin, recorded = _known(registry, name), trial.get(f"{kind}_version")
         if plugin is None or recorded is None or version_of(plugin) == recorded:
             continue
         here, there = version_of(plugin).partition("+")[0], recorded.partition("+")[0]
         if here == there or kind == "backbone":
-            yield f"the code of {trial[kind]} here is not the one that it was made with"
+            yield f"the code of {name} here is not the one that it was made with"
         else:
-            yield f"{trial[kind]} was version {there} then, and is version {here} here"
+            yield f"{name} was version {there} then, and is version {here} here"
 
 
 def _not_settable(name: str, plugin: type[Options] | None, values: Mapping[str, Any]) -> Iterator[str]:
@@ -335,7 +364,7 @@ def _does_not_fit(trial: Mapping[str, Any]) -> Iterator[str]:
 
 def _is_planned(trial: Mapping[str, Any]) -> bool:
     """Whether the setting has the trial's case on its data set, or one that starts from it."""
-    setting, dataset = _known(SETTINGS, trial["setting"]), _known(DATASETS, trial["dataset"])
+    setting, dataset = _known(SETTINGS, trial["setting"]), _known(DATASETS, _data_plugin(trial))
     if setting is None or dataset is None or not trial.get("part"):
         return True
     return _case(trial) in _cases(setting(**trial["setting_options"]), trial)
@@ -357,7 +386,9 @@ def _cases(setting: Setting, trial: Mapping[str, Any]) -> Iterator[Case]:
 
 
 def _source_dataset(trial: Mapping[str, Any]) -> list[str]:
-    """The data set that methods are adapted on, where the trial's setting has one."""
+    """The plugin of the data set that methods are adapted on, where the trial's setting has one."""
     setting = _known(SETTINGS, trial["setting"])
     source = None if setting is None else setting(**trial["setting_options"]).source_dataset
-    return [] if source is None else [source]
+    if source is None:
+        return []
+    return [_data_plugin(trial) if source == trial["dataset"] else PLUGIN if source in _folders(trial) else source]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench import table_notes, table_parts
+from petl_bench import mean_class, table_notes, table_parts
 from petl_bench.cell_statistics import Measure, Place
 from petl_bench.compare_records import compare
 from petl_bench.comparison import CaseKey, Comparison, Run, bundles, case_labels
+from petl_bench.mean_class import Side
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import FROSTER, FROSTER_TABLE, SELECTED_ON_TEST, published_numbers
 from petl_bench.statistics import Summary, harmonic_mean_over_seeds
@@ -19,10 +21,11 @@ from petl_bench.table_parts import Compared, Published, Spot
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.evidence import Evidence, Outcomes
 
 SETTING = "base2novel"
 METRICS = ("base_top1", "novel_top1")
+_BY_CLASS = ("base_mean_class_top1", "novel_mean_class_top1")
 #: The case that the paper's Table 2 shows: the published lists (split 1) with 16 shots.
 _PUBLISHED_TABLE, _PUBLISHED_SPLIT, _PUBLISHED_SHOTS = "2", "1", 16
 _HARMONIC_MEAN = "HM: harmonic mean of the mean base and the mean novel accuracy; ± over the seeds' own harmonic means."
@@ -44,13 +47,11 @@ class BaseToNovelTable(TableSource):
 
     def compared(self, records: pd.DataFrame) -> Compared:
         """The records of this setting, and the columns. Raises UsageError where there are none."""
-        comparison = compare(records, SETTING, METRICS)
-        table_parts.refuse_nothing(comparison, SETTING)
-        return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(comparison)])
+        return _compared(records, None)
 
     def build(self, evidence: Evidence) -> Table:
         """The table of all base2novel records. Raises UsageError where there are none."""
-        found = self.compared(evidence.records)
+        found = _compared(evidence.records, evidence.outcomes)
         comparison, spots = found.comparison, found.spots
         quoted = [
             group
@@ -68,6 +69,7 @@ class BaseToNovelTable(TableSource):
                 _HARMONIC_MEAN,
                 table_notes.RANKS,
                 table_notes.TRAINED,
+                *mean_class.notes(comparison, spots),
                 *table_notes.training_notes(comparison),
                 *table_notes.data_notes(comparison, bundles(comparison.cases, over="")),
                 *([f"{table_notes.QUOTED} {SELECTED_ON_TEST}"] if quoted else []),
@@ -89,7 +91,13 @@ _SHOWN: tuple[tuple[str, str, Callable[[Sequence[Run]], Summary], tuple[str, ...
 )
 
 
-def _accuracies(comparison: Comparison) -> list[Spot]:
+def _compared(records: pd.DataFrame, outcomes: Outcomes | None) -> Compared:
+    comparison = compare(records, SETTING, METRICS, optional=_BY_CLASS)
+    table_parts.refuse_nothing(comparison, SETTING)
+    return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(comparison, outcomes)])
+
+
+def _accuracies(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]:
     spots = []
     for case, label in case_labels(comparison.cases).items():
         spots += [
@@ -103,8 +111,19 @@ def _accuracies(comparison: Comparison) -> list[Spot]:
             )
             for name, metric, summary, evaluations in _SHOWN
         ]
+        spots += _by_class(comparison, case, label, outcomes)
         spots += table_parts.clips(comparison, label, [case])
     return spots
+
+
+def _by_class(comparison: Comparison, case: CaseKey, label: str, outcomes: Outcomes | None) -> list[Spot]:
+    """Base, novel and their harmonic mean with every class of the same weight, if one half has unequal classes."""
+    base, novel = (Side(at, (Place(case, name),)) for at, name in enumerate(("base", "novel")))
+    if not mean_class.is_shown(comparison, base.places + novel.places):
+        return []
+    cell_of = partial(table_parts.over_seeds, comparison, case)
+    shown = (("Base", [base]), ("Novel", [novel]), ("HM", [base, novel]))
+    return [mean_class.spot(Column(f"{name}, mean class", label), sides, outcomes, cell_of) for name, sides in shown]
 
 
 def _published(case: CaseKey, metric: str) -> Published | None:

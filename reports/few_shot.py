@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench import table_notes, table_parts
+from petl_bench import mean_class, table_notes, table_parts
 from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
 from petl_bench.comparison import Bundle, CaseKey, Comparison, Configuration, bundles, row_labels
 from petl_bench.figure import Axis, Figure, Point, Series, joined
+from petl_bench.mean_class import Side
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
+from petl_bench.setting import MEAN_CLASS
 from petl_bench.table import Cell, Column, Table, TableSource, mark_of
 from petl_bench.table_parts import Compared, Published, Spot
 
@@ -49,13 +52,11 @@ class FewShotTable(TableSource):
 
     def compared(self, records: pd.DataFrame) -> Compared:
         """The records of this setting, and the columns. Raises UsageError where there are none."""
-        comparison = compare(records, SETTING, ["top1"])
-        table_parts.refuse_nothing(comparison, SETTING)
-        return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(comparison)])
+        return _compared(records, None)
 
     def build(self, evidence: Evidence) -> Table:
         """The table of all few-shot records. Raises UsageError where there are none."""
-        found = self.compared(evidence.records)
+        found = _compared(evidence.records, evidence.outcomes)
         comparison, spots = found.comparison, found.spots
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
@@ -68,6 +69,7 @@ class FewShotTable(TableSource):
                 *table_notes.seed_notes(comparison),
                 table_notes.RANKS,
                 table_notes.TRAINED,
+                *mean_class.notes(comparison, spots),
                 *table_notes.training_notes(comparison),
                 *table_notes.data_notes(comparison, bundles(comparison.cases, over="shots")),
                 *([_QUOTED] if quoted else []),
@@ -98,10 +100,19 @@ class FewShotTable(TableSource):
         return joined(panels, notes)
 
 
-def _accuracies(comparison: Comparison) -> list[Spot]:
+def _compared(records: pd.DataFrame, outcomes: Outcomes | None) -> Compared:
+    comparison = compare(records, SETTING, ["top1"], optional=[MEAN_CLASS])
+    table_parts.refuse_nothing(comparison, SETTING)
+    return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(comparison, outcomes)])
+
+
+def _accuracies(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]:
     spots = []
     for bundle in bundles(comparison.cases, over="shots"):
-        spots += [*_by_shots(comparison, bundle), *table_parts.clips(comparison, bundle.label, bundle.cases)]
+        spots += _by_shots(comparison, bundle)
+        if mean_class.is_shown(comparison, [Place(case, "test") for case in bundle.cases]):
+            spots += [_mean_class(comparison, case, bundle.label, outcomes) for case in bundle.cases]
+        spots += table_parts.clips(comparison, bundle.label, bundle.cases)
     return spots
 
 
@@ -118,6 +129,11 @@ def _by_shots(comparison: Comparison, bundle: Bundle) -> list[Spot]:
         )
         for case in bundle.cases
     ]
+
+
+def _mean_class(comparison: Comparison, case: CaseKey, label: str, outcomes: Outcomes | None) -> Spot:
+    sides, cell_of = [Side(0, (Place(case, "test"),))], partial(table_parts.over_seeds, comparison, case)
+    return mean_class.spot(Column(f"K={case.shots}, mean class", label), sides, outcomes, cell_of)
 
 
 def _published(case: CaseKey) -> Published | None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench import table_notes, table_parts
+from petl_bench import mean_class, table_notes, table_parts
 from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
 from petl_bench.comparison import CaseKey, Comparison, bundles, case_labels
+from petl_bench.mean_class import Side
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import published_numbers
+from petl_bench.setting import MEAN_CLASS
 from petl_bench.table import Column, Table, TableSource
 from petl_bench.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.evidence import Evidence, Outcomes
 
 SETTING = "fully_supervised"
 #: metric -> its label, and among how many of the highest scores a label counts as right
@@ -44,13 +47,11 @@ class FullySupervisedTable(TableSource):
 
     def compared(self, records: pd.DataFrame) -> Compared:
         """The records of this setting, and the columns. Raises UsageError where there are none."""
-        comparison = compare(records, SETTING, list(METRICS))
-        table_parts.refuse_nothing(comparison, SETTING)
-        return Compared(comparison, [*_trained(comparison), *_accuracies(comparison)])
+        return _compared(records, None)
 
     def build(self, evidence: Evidence) -> Table:
         """The table of all fully-supervised records. Raises UsageError where there are none."""
-        found = self.compared(evidence.records)
+        found = _compared(evidence.records, evidence.outcomes)
         comparison, spots = found.comparison, found.spots
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
         return Table(
@@ -63,6 +64,7 @@ class FullySupervisedTable(TableSource):
                 *table_notes.seed_notes(comparison),
                 table_notes.RANKS,
                 table_notes.TRAINED,
+                *mean_class.notes(comparison, spots),
                 *table_notes.training_notes(comparison),
                 *table_notes.data_notes(comparison, bundles(comparison.cases, over="")),
                 *([_QUOTED] if quoted else []),
@@ -79,7 +81,13 @@ def _trained(comparison: Comparison) -> list[Spot]:
     return [replace(millions, column=replace(millions.column, format=".4g"), published=published), percent]
 
 
-def _accuracies(comparison: Comparison) -> list[Spot]:
+def _compared(records: pd.DataFrame, outcomes: Outcomes | None) -> Compared:
+    comparison = compare(records, SETTING, list(METRICS), optional=[MEAN_CLASS])
+    table_parts.refuse_nothing(comparison, SETTING)
+    return Compared(comparison, [*_trained(comparison), *_accuracies(comparison, outcomes)])
+
+
+def _accuracies(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]:
     spots = []
     for case, label in case_labels(comparison.cases).items():
         spots += [
@@ -93,6 +101,9 @@ def _accuracies(comparison: Comparison) -> list[Spot]:
             )
             for index, (metric, (name, top)) in enumerate(METRICS.items())
         ]
+        sides, cell_of = [Side(0, (Place(case, "test"),))], partial(table_parts.over_seeds, comparison, case)
+        if mean_class.is_shown(comparison, sides[0].places):
+            spots.append(mean_class.spot(Column("Mean class", label), sides, outcomes, cell_of))
         spots += table_parts.clips(comparison, label, [case])
     return spots
 

@@ -6,25 +6,27 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench import table_notes, table_parts
+from petl_bench import mean_class, table_notes, table_parts
 from petl_bench.cell_statistics import Place, accuracy
 from petl_bench.compare_records import compare
-from petl_bench.comparison import Bundle, CaseKey, Comparable, Comparison, Configuration, bundles, row_labels
+from petl_bench.comparison import Bundle, CaseKey, Comparable, Comparison, Configuration, Run, bundles, row_labels
+from petl_bench.mean_class import Side
 from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import published_numbers
 from petl_bench.reservations import marks_of
-from petl_bench.statistics import summarise
+from petl_bench.setting import MEAN_CLASS
+from petl_bench.statistics import Summary, summarise
 from petl_bench.table import Cell, Column, Table, TableSource
 from petl_bench.table_parts import NOT_RUN, Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.evidence import Evidence, Outcomes
 
 SETTING = "zero_shot_transfer"
 #: Records of adaptations have other parts, and no number of a target.
@@ -56,13 +58,11 @@ class ZeroShotTable(TableSource):
 
     def compared(self, records: pd.DataFrame) -> Compared:
         """The records of targets, and the columns. Raises UsageError where there are none."""
-        comparison = compare(records, SETTING, ["top1"], part=_PART)
-        table_parts.refuse_nothing(comparison, SETTING)
-        return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(_Targets(comparison))])
+        return _compared(records, None)
 
     def build(self, evidence: Evidence) -> Table:
         """The table of all records of targets. Raises UsageError where there are none."""
-        found = self.compared(evidence.records)
+        found = _compared(evidence.records, evidence.outcomes)
         comparison, spots = found.comparison, found.spots
         targets = _Targets(comparison)
         quoted = table_parts.quoted_groups(evidence.published, _PUBLISHED_TABLE, spots)
@@ -76,6 +76,7 @@ class ZeroShotTable(TableSource):
                 *_number_notes(targets),
                 _RANKS,
                 table_notes.TRAINED,
+                *mean_class.notes(comparison, spots),
                 *table_notes.training_notes(comparison),
                 *_source_notes(targets),
                 *table_notes.data_notes(comparison, targets.bundles),
@@ -128,19 +129,29 @@ def _source(case: CaseKey) -> str:
 # Columns
 
 
-def _accuracies(targets: _Targets) -> list[Spot]:
+def _compared(records: pd.DataFrame, outcomes: Outcomes | None) -> Compared:
+    comparison = compare(records, SETTING, ["top1"], part=_PART, optional=[MEAN_CLASS])
+    table_parts.refuse_nothing(comparison, SETTING)
+    return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(_Targets(comparison), outcomes)])
+
+
+def _accuracies(targets: _Targets, outcomes: Outcomes | None) -> list[Spot]:
     spots = []
     for bundle in targets.bundles:
         spots.append(
             Spot(
                 column=Column("Top-1", bundle.label),
-                cell=_over_splits(targets, bundle),
+                cell=_over_splits(targets, bundle, table_parts.mean_of(0)),
                 ranked=True,
                 published=_published(bundle),
                 measure=accuracy(*(Place(case, "target") for case in bundle.cases)),
                 own=table_parts.by_seed(targets.comparison, bundle.cases, table_parts.mean_of(0)),
             )
         )
+        side = Side(0, tuple(Place(case, "target") for case in bundle.cases))
+        if mean_class.is_shown(targets.comparison, side.places):
+            cell_of = partial(_over_splits, targets, bundle)
+            spots.append(mean_class.spot(Column("Mean class", bundle.label), [side], outcomes, cell_of))
         spots += table_parts.clips(targets.comparison, bundle.label, bundle.cases, added=True)
     return spots
 
@@ -150,7 +161,9 @@ def _published(bundle: Bundle) -> Published | None:
     return (case.dataset, 0, "top1") if _source(case) == _PUBLISHED_SOURCE else None
 
 
-def _over_splits(targets: _Targets, bundle: Bundle) -> Callable[[Configuration], Cell]:
+def _over_splits(
+    targets: _Targets, bundle: Bundle, summary: Callable[[Sequence[Run]], Summary]
+) -> Callable[[Configuration], Cell]:
     """Mean and spread over splits, of each split's mean over seeds; over seeds where there is one split."""
     comparison = targets.comparison
 
@@ -159,9 +172,9 @@ def _over_splits(targets: _Targets, bundle: Bundle) -> Callable[[Configuration],
         if not cases:
             return NOT_RUN
         if len(cases) == 1:
-            found = table_parts.over_seeds(comparison, cases[0], table_parts.mean_of(0))(row)
+            found = table_parts.over_seeds(comparison, cases[0], summary)(row)
         else:
-            splits = summarise([table_parts.mean_of(0)(comparison.of(row, case)).mean for case in cases])
+            splits = summarise([summary(comparison.of(row, case)).mean for case in cases])
             marks = {word for case in cases for word in marks_of(comparison, row, case)}
             trials = tuple(run.trial for case in cases for run in comparison.of(row, case))
             found = Cell(splits.mean, splits.std, splits.n, marks=tuple(sorted(marks)), trials=trials)

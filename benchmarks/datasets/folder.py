@@ -1,4 +1,4 @@
-"""Any folder of videos, without code: `--datasets folder --set folder.path=...`.
+"""Any folder of videos, without code: `--datasets folder --set folder.path=DIR`, or `--datasets kitchen=DIR`.
 
 Labels come from lists if there are any, else from class folders whose layout is recognised as a whole (see
 folder_layouts.py) or told with `folder.layout`; what could be read in two ways is refused. Without sides a seeded,
@@ -78,7 +78,7 @@ class Folder(Dataset):
         """`path` under the current directory or the data root; the data root itself where `path` is not given."""
         if not self.path:
             if data_root is None:
-                raise DataError("folder: which folder? Say --set folder.path=DIR")
+                raise DataError("folder: which folder? Say --set folder.path=DIR, or --datasets NAME=DIR")
             return data_root
         places = [Path(self.path).expanduser()]
         if data_root is not None:
@@ -86,10 +86,11 @@ class Folder(Dataset):
         found = {place.resolve() for place in places if place.is_dir()}
         if len(found) > 1:
             raise DataError(
-                f"folder.path={self.path}: exists in the current directory and under --data-root; write the whole path"
+                f"{self.name}.path={self.path}: exists in the current directory and under --data-root; "
+                "write the whole path"
             )
         if not found:
-            raise DataError(f"folder.path={self.path}: no such folder (looked at {', '.join(map(str, places))})")
+            raise DataError(f"{self.name}.path={self.path}: no such folder (looked at {', '.join(map(str, places))})")
         return found.pop()
 
     def annotations(self, root: Path) -> Annotations:
@@ -274,7 +275,7 @@ class Folder(Dataset):
         base = self._base_labels(root, classes)
         novel = tuple(label for label in range(len(classes)) if label not in base)
         if not novel:
-            raise DataError("folder.base_classes names every class; one at least must be left as novel")
+            raise DataError(f"{self.name}.base_classes names every class; one at least must be left as novel")
         return HalfSplit(
             base=base,
             novel=novel,
@@ -294,10 +295,10 @@ class Folder(Dataset):
             label = find(name)
             if label is None:
                 near = get_close_matches(name, classes, n=3) or list(classes)[:10]
-                raise DataError(f"folder.base_classes: {name!r} is none of the classes; near: {', '.join(near)}")
+                raise DataError(f"{self.name}.base_classes: {name!r} is none of the classes; near: {', '.join(near)}")
             labels[label] = None
         if not labels:
-            raise DataError("folder.base_classes names no class")
+            raise DataError(f"{self.name}.base_classes names no class")
         return tuple(labels)
 
     def _base_file(self, root: Path) -> Path | None:
@@ -313,7 +314,9 @@ class Folder(Dataset):
         for place in places:
             if place.is_file():
                 return place.resolve()
-        raise DataError(f"folder.{field}={text}: no such file (looked at {', '.join(str(place) for place in places)})")
+        raise DataError(
+            f"{self.name}.{field}={text}: no such file (looked at {', '.join(str(place) for place in places)})"
+        )
 
 
 def _groups(file: Path, annotations: Annotations) -> dict[str, str]:

@@ -11,7 +11,7 @@ from petl_bench.dataset import Annotations, HalfSplit, Sample
 from petl_bench.errors import UsageError
 from petl_bench.options import hyper
 from petl_bench.protocol import chosen_shots, chosen_splits, halves_of, names_of, relabel, seeded_draw
-from petl_bench.setting import Case, Evaluation, Setting, Task
+from petl_bench.setting import MEAN_CLASS, Case, Evaluation, Setting, Task
 from petl_bench.statistics import harmonic_mean
 
 
@@ -89,9 +89,21 @@ class BaseToNovel(Setting):
         )
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """`base_top1`, `novel_top1` and their `harmonic_mean`, in percent."""
-        base, novel = accuracies["base"]["top1"], accuracies["novel"]["top1"]
-        return {"base_top1": base, "novel_top1": novel, "harmonic_mean": float(harmonic_mean(base, novel))}
+        """`base_top1`, `novel_top1` and their `harmonic_mean`, in percent.
+
+        The same of mean-class accuracies, if one half has unequal classes (in the other one it is top-1).
+        """
+        base, novel = accuracies["base"], accuracies["novel"]
+        found = {
+            "base_top1": base["top1"],
+            "novel_top1": novel["top1"],
+            "harmonic_mean": float(harmonic_mean(base["top1"], novel["top1"])),
+        }
+        if MEAN_CLASS in base or MEAN_CLASS in novel:
+            by_class = [half.get(MEAN_CLASS, half["top1"]) for half in (base, novel)]
+            found["base_mean_class_top1"], found["novel_mean_class_top1"] = by_class
+            found["mean_class_harmonic_mean"] = float(harmonic_mean(*by_class))
+        return found
 
 
 def _draw(halves: HalfSplit, case: Case) -> tuple[tuple[Sample, ...], str]:

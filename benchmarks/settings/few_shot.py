@@ -81,7 +81,7 @@ class FewShot(Setting):
         )
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """`top1` and `top5`, in percent."""
+        """`top1`, `top5` and `mean_class_top1`, in percent."""
         return dict(accuracies["test"])
 
     def _draw(self, annotations: Annotations, case: Case) -> tuple[tuple[Sample, ...], str]:

@@ -65,5 +65,5 @@ class FullySupervised(Setting):
         )
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """`top1` and `top5`, in percent."""
+        """`top1`, `top5` and `mean_class_top1`, in percent."""
         return dict(accuracies["test"])

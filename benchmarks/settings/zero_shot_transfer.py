@@ -100,9 +100,9 @@ class ZeroShotTransfer(Setting):
         return (_source_base if case.part == SOURCE_BASE else _target_novel)(annotations, case, halves)
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """`top1` and `top5` of a target, `source_top1` of the adaptation, in percent."""
+        """`top1`, `top5` and `mean_class_top1` of a target, of the source all but top-5 (`source_top1`); in percent."""
         if "source" in accuracies:
-            return {"source_top1": accuracies["source"]["top1"]}
+            return {f"source_{name}": value for name, value in accuracies["source"].items() if name != "top5"}
         return dict(accuracies["target"])
 
 

@@ -35,7 +35,7 @@ def index(
     from petl_bench.files import write_atomically
 
     plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
-    results = ScanResults(cache_folder(), manifest.dataset, manifest.root)
+    results = ScanResults(cache_folder(), type(plugin).name, manifest.root)
     report = build_report(plugin, manifest, results.of(manifest.found))
     whole = {**report, "found": {clip: results.relative(file) for clip, file in manifest.found.items()}}
     text = as_text(whole)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from petl_bench.dataset import Dataset
 
 _OPTIONS = (
-    click.argument("dataset"),
+    click.argument("dataset", metavar="DATASET|NAME=DIR"),
     click.option("--data-root", metavar="DIR", type=click.Path(path_type=Path), help="Folder with lists and videos."),
     click.option(
         "--set", "texts", multiple=True, metavar="NAME.FIELD=VALUE", help="A field of the data set. Repeatable."
@@ -32,31 +32,36 @@ def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_manifest(
-    name: str, data_root: Path | None, texts: Sequence[str], plugins: Sequence[str]
+    text: str, data_root: Path | None, texts: Sequence[str], plugins: Sequence[str]
 ) -> tuple[Dataset, Manifest]:
-    """The data set and what of it is there, with progress on stderr. Raises UsageError, DataError."""
+    """The data set (or NAME=DIR) and what of it is there, with progress on stderr. Raises UsageError, DataError."""
     from petl_bench.cache import cache_folder
     from petl_bench.cli.progress import showing_progress
     from petl_bench.data.manifest import build_manifest
 
-    dataset = chosen_dataset(name, texts, plugins)
+    dataset = chosen_dataset(text, texts, plugins)
     root = dataset.root(None if data_root is None else data_root.expanduser())
     with showing_progress() as notify:
         return dataset, build_manifest(dataset, root, cache_folder(), notify)
 
 
-def chosen_dataset(name: str, texts: Sequence[str], plugins: Sequence[str]) -> Dataset:
-    """The data set with its `--set` fields, and with plugins loaded. Raises UsageError, PluginError."""
-    from petl_bench.registry import DATASETS, load_plugin_file
+def chosen_dataset(text: str, texts: Sequence[str], plugins: Sequence[str]) -> Dataset:
+    """The data set, or the folder in NAME=DIR, with its `--set` fields and with plugins loaded.
+
+    Raises UsageError, PluginError.
+    """
+    from petl_bench.named_folders import PLUGIN, folders_of, name_of
+    from petl_bench.registry import load_plugin_file
+    from petl_bench.running.spec import Spec
+    from petl_bench.running.values import Overrides
 
     for file in plugins:
         load_plugin_file(file)
-    fields = {}
-    for text in texts:
-        target, equals, value = text.partition("=")
-        owner, _, option = target.strip().rpartition(".")
-        if not equals or owner != name:
-            raise UsageError(f"--set {text}: expected {name}.FIELD=VALUE (petl-bench show {name})")
-        fields[option] = value.strip()
-    plugin: type[Dataset] = DATASETS.get(name)
-    return plugin(**plugin.parse(fields))
+    name, folders = name_of(text), folders_of([text], "data set")
+    shown = PLUGIN if folders else name
+    for each in texts:
+        owner, dot, _ = each.partition("=")[0].strip().rpartition(".")
+        if "=" not in each or not dot or owner not in {name, shown}:
+            raise UsageError(f"--set {each}: expected {name}.FIELD=VALUE (petl-bench show {shown})")
+    # A spec without methods is none; which they are plays no part here.
+    return Overrides(Spec(methods=("any",), datasets=(text,), set=tuple(texts))).dataset(name)

@@ -52,8 +52,8 @@ def scan(
     from petl_bench.cli.data_report import as_text
     from petl_bench.data.scan_results import ScanResults
 
-    _, manifest = read_manifest(dataset, data_root, texts, plugins)
-    results = ScanResults(cache_folder(), manifest.dataset, manifest.root)
+    plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
+    results = ScanResults(cache_folder(), type(plugin).name, manifest.root)
     if fresh:
         results.forget()
     clips = _drawn(manifest.found, sample, seed)

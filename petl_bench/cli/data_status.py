@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -32,7 +33,7 @@ def status(
     from petl_bench.data.scan_results import ScanResults
 
     plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
-    results = ScanResults(cache_folder(), manifest.dataset, manifest.root)
+    results = ScanResults(cache_folder(), type(plugin).name, manifest.root)
     scanned = results.of(manifest.found)
     report = build_report(plugin, manifest, scanned)
     if as_json:
@@ -46,4 +47,6 @@ def status(
         )
         click.echo("remove that file, or use `petl-bench data scan --fresh`, to try them again")
     elif manifest.found and not scanned:
-        click.echo(f"whether the clips can be read: petl-bench data scan {manifest.dataset} (with the same options)")
+        click.echo(
+            f"whether the clips can be read: petl-bench data scan {shlex.quote(dataset)} (with the same options)"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 
 from petl_bench.cli.choices import OneOf
 from petl_bench.errors import UsageError
+from petl_bench.flag_lists import join_list
 
 if TYPE_CHECKING:
     from petl_bench.dataset import Dataset
@@ -25,7 +27,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @click.command(name="describe")
-@click.option("--dataset", "name", required=True, metavar="D", help="Data set (petl-bench list datasets).")
+@click.option("--dataset", "name", required=True, metavar="D", help="Data set (petl-bench list datasets), or NAME=DIR.")
 @click.option("--data-root", metavar="DIR", type=click.Path(path_type=Path), help="Folder with its lists.")
 @click.option(
     "--kind", required=True, type=OneOf(["spatial", "temporal"]), help="What it looks like, or how it goes on."
@@ -114,7 +116,7 @@ def command(
     classes = dataset.annotations(dataset.root(None if data_root is None else data_root.expanduser())).classes
     context = BACKBONES.get(backbone).config.context_length
     order = tuple(published_order(dataset, classes))
-    request = Request(name, kind, count, order, model, url.netloc.decode(), context)
+    request = Request(dataset.name, kind, count, order, model, url.netloc.decode(), context)
     work = resume(request, _folder(output) / published_name(dataset, kind, count))
     if work.missing:
         _notes(work, key, key_variable, url.scheme == "http" and url.host not in LOOPBACK)
@@ -124,7 +126,7 @@ def command(
         _tell_failed(work)
         return SOME_FAILED
     finish(work)
-    _tell_done(work, dataset)
+    _tell_done(work, dataset, ["--datasets", join_list([name]), *_data_flags(data_root, texts, plugins)])
     return ALL_DONE
 
 
@@ -190,7 +192,16 @@ def _tell_failed(work: Work) -> None:
     _tell(f"the others are kept in {work.partial}; type the same command again to ask for these")
 
 
-def _tell_done(work: Work, dataset: Dataset) -> None:
+def _data_flags(data_root: Path | None, texts: Sequence[str], plugins: Sequence[str]) -> Iterator[str]:
+    """What else says which data set it was, as `petl-bench run` takes it."""
+    if data_root is not None:
+        yield from ("--data-root", str(data_root))
+    for flag, values in (("--set", texts), ("--plugin", plugins)):
+        for value in values:
+            yield from (flag, value)
+
+
+def _tell_done(work: Work, dataset: Dataset, data_flags: Sequence[str]) -> None:
     from petl_bench.data.description_files import published_name
 
     # In the order of the classes: answers came in any order.
@@ -208,7 +219,7 @@ def _tell_done(work: Work, dataset: Dataset) -> None:
     else:
         values += [f"msta.descriptions={work.file}", f"msta.description_kinds={kind}"]
     flags = [part for value in values for part in ("--set", value)]
-    click.echo(shlex.join(["petl-bench", "run", "--methods", "msta", "--datasets", work.request.dataset, *flags]))
+    click.echo(shlex.join(["petl-bench", "run", "--methods", "msta", *data_flags, *flags]))
 
 
 def _tell(line: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.choices import OneOf
-from petl_bench.errors import PetlBenchError, UsageError, unknown
+from petl_bench.errors import PetlBenchError, unknown
 from petl_bench.texts import lines
 
 if TYPE_CHECKING:
@@ -28,15 +28,23 @@ ALL_DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 
 def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
+    from petl_bench.flag_lists import split_list
+
+    return None if text is None else split_list(text, parameter.opts[0])
+
+
+def _splits(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    from petl_bench.flag_lists import expand_ranges
+
+    names = _names(ctx, parameter, text)
+    return None if names is None else expand_ranges(names, parameter.opts[0])
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    from petl_bench.flag_lists import whole_numbers
+
     names = _names(ctx, parameter, text)
-    try:
-        return None if names is None else tuple(int(name) for name in names)
-    except ValueError:
-        raise UsageError(f"{parameter.opts[0]} {text}: expected whole numbers, e.g. 0,1,2") from None
+    return None if names is None else whole_numbers(names, parameter.opts[0])
 
 
 def _variants(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
@@ -52,16 +60,17 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
 @click.command(name="run")
 @click.option("--methods", metavar="A,B", callback=_names, help="Methods to compare (petl-bench list methods).")
 @click.option("--setting", metavar="S", help="Protocol (petl-bench list settings).  [base2novel]")
-@click.option("--datasets", metavar="D,...", callback=_names, help="Data sets (petl-bench list datasets).  [motion]")
+@click.option("--datasets", metavar="D,NAME=DIR,...", callback=_names,
+              help="Data sets (petl-bench list datasets); NAME=DIR is a folder of your own.  [motion]")  # fmt: skip
 @click.option("--backbone", metavar="B", help="Backbone (petl-bench list backbones).  [viclip-tiny]")
 @click.option("--weights", metavar="W", help="auto, random, a file, or hf:REPO/FILE.  [auto]")
 @click.option("--data-root", metavar="DIR", help="Folder with the data sets' lists and videos.")
-@click.option("--seeds", metavar="0,1,2", callback=_numbers, help="One trial per seed.  [0,1,2]")
-@click.option("--splits", metavar="...", callback=_names, help="Official splits, where the setting has a choice.")
+@click.option("--seeds", metavar="0-2,5", callback=_numbers, help="One trial per seed.  [0,1,2]")
+@click.option("--splits", metavar="...", callback=_splits, help="Official splits, where the setting has a choice.")
 @click.option(
     "--shots", metavar="2,4,8,16", callback=_numbers, help="Training clips per class, where the setting has a choice."
 )
-@click.option("--source", metavar="D", help="Data set to adapt on (zero_shot_transfer).")
+@click.option("--source", metavar="D", help="Data set, or NAME=DIR, to adapt on (zero_shot_transfer).")
 @click.option("--set", multiple=True, metavar="NAME.FIELD=VALUE", callback=_several,
               help="A value of a method, setting, data set or backbone, or training.FIELD. Repeatable.")  # fmt: skip
 @click.option("--variant", "variants", multiple=True, metavar="'NAME.FIELD=VALUE ...'", callback=_variants,
@@ -96,7 +105,8 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
     """
     from petl_bench.cache import cache_folder
     from petl_bench.data.clip_cache import ClipCache
-    from petl_bench.running.output import refuse_unprintable_output
+    from petl_bench.launcher import Launcher
+    from petl_bench.running.output import check_output, refuse_unprintable_output
     from petl_bench.running.plan import plan
     from petl_bench.running.plan_text import plan_lines
     from petl_bench.running.spec import read_spec
@@ -110,7 +120,10 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
     launcher = _launcher(planned)
     for line in (*planned.notes, *(f"warning: {warning}" for warning in planned.warnings)):
         _tell(line)
+    if detach and planned.to_do and type(launcher).submit is Launcher.submit:
+        launcher.submit((), planned.output, _Telling())  # which says that it cannot
     if dry_run:
+        check_output(planned.output)
         click.echo(lines("\n".join(plan_lines(planned))))
         if script := launcher.script(planned.to_do, planned.output):
             click.echo(f"\n{script}")

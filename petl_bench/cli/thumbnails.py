@@ -32,7 +32,7 @@ class Thumbnails:
     def __init__(self, data_root: Path | None, pool: ProcessPool) -> None:
         self._data_root = data_root
         self._pool = pool
-        self._manifests: dict[tuple[str, str, str], Manifest | str] = {}
+        self._manifests: dict[tuple[str, str, str, str], Manifest | str] = {}
 
     def __call__(self, values: Mapping[str, Any], clip: str) -> bytes | str:
         """The frame of a clip of the data set that a trial was run on."""
@@ -55,7 +55,8 @@ class Thumbnails:
         return frame
 
     def _manifest(self, values: Mapping[str, Any]) -> Manifest | str:
-        known = (values["dataset"], values["dataset_options"], values["locations"])
+        plugin = values["dataset_plugin"] or values["dataset"]
+        known = (plugin, values["dataset"], values["dataset_options"], values["locations"])
         if known not in self._manifests:
             try:
                 self._manifests[known] = self._found(*known)
@@ -63,12 +64,12 @@ class Thumbnails:
                 self._manifests[known] = f"no pictures: {error}"
         return self._manifests[known]
 
-    def _found(self, name: str, options: str, locations: str) -> Manifest | str:
+    def _found(self, plugin: str, name: str, options: str, locations: str) -> Manifest | str:
         from petl_bench.cache import cache_folder
         from petl_bench.data.manifest import build_manifest
         from petl_bench.registry import DATASETS
 
-        dataset = DATASETS.get(name)(**json.loads(options), **json.loads(locations).get(name, {}))
+        dataset = DATASETS.get(plugin).called(name, **json.loads(options), **json.loads(locations).get(name, {}))
         if dataset.needs_root and self._data_root is None:
             return "no pictures: --data-root DIR says where the videos are"
         click.echo(f"finding the clips of {name}, for pictures", err=True)  # minutes, where nobody has looked before

@@ -44,4 +44,6 @@ def is_current(manifest: Manifest, clips: Iterable[str]) -> bool:
 
 def _name(dataset: Dataset, root: Path, cache_dir: Path) -> str:
     kind = f"{type(dataset).__module__}.{type(dataset).__qualname__}"
-    return canonical_json([kind, dataset.values(), dataset.locations(), str(root.resolve()), str(cache_dir)])
+    return canonical_json(
+        [kind, dataset.name, dataset.values(), dataset.locations(), str(root.resolve()), str(cache_dir)]
+    )

@@ -129,7 +129,7 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
         ambiguous=dict(sorted(ambiguous.items())),
         notes=notes,
         sha256=digest,
-        quarantined=ScanResults(cache_dir, dataset.name, root).quarantined(found),
+        quarantined=ScanResults(cache_dir, type(dataset).name, root).quarantined(found),
         account=account,
     )
 

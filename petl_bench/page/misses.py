@@ -12,11 +12,11 @@ from petl_bench.page.evaluations import Evaluated, MissedClip
 if TYPE_CHECKING:
     import pandas as pd
 
-#: A frame of a clip as JPEG, or the reason why there is none; given `dataset`, `dataset_options`, `locations` and
-#: `manifest_sha256` of a trial (texts as in a frame of records), and the name of the clip.
+#: A frame of a clip as JPEG, or the reason why there is none; given `dataset`, `dataset_plugin`, `dataset_options`,
+#: `locations` and `manifest_sha256` of a trial (texts as in a frame of records), and the name of the clip.
 Thumbnail = Callable[[Mapping[str, Any], str], bytes | str]
 
-_OF_DATA = ["dataset", "dataset_options", "locations", "manifest_sha256"]
+_OF_DATA = ["dataset", "dataset_plugin", "dataset_options", "locations", "manifest_sha256"]
 #: Clips with a picture on the whole page, and clips that are listed for one evaluation.
 _PICTURES, _LISTED = 24, 200
 

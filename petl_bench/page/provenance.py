@@ -20,7 +20,7 @@ _SEEDS = " --seeds "
 _FIELDS = ["method", "setting", "dataset", "split", "shots", "part", "seed", "backbone", "weights", "decoder"]
 #: What decides, besides, whether a command makes a trial again.
 _VERSIONS = ["method_version", "setting_version", "dataset_version", "backbone_version", "weights_sha256"]
-_VERSIONS += ["engine_version", "start_from"]
+_VERSIONS += ["engine_version", "start_from", "dataset_plugin"]
 _MAPPINGS = ["hyper_parameters", "training", "dataset_options", "setting_options", "locations", "backbone_options"]
 
 

@@ -27,6 +27,7 @@ _CASE = (
     "dataset_version",
     "dataset_options",
     "manifest_sha256",
+    "dataset_plugin",
 )
 _VARIANT = (
     "method",

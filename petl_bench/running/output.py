@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import time
 import unicodedata
@@ -62,9 +64,47 @@ def prepare_output(output: Path) -> None:
         (output / PLANS).mkdir(exist_ok=True)
         probe_writing(output)
     except OSError as error:
-        raise StoreError(
-            f"--output {output}: cannot be written ({error.strerror}). Give another one with --output DIR"
-        ) from error
+        raise _unwritable(output, error) from error
+
+
+def check_output(output: Path) -> None:
+    """Raise the StoreError of `prepare_output`, as far as it can be told without writing anything."""
+    try:
+        for folder in (output / "trials", output / PLANS):
+            there = next(place for place in (folder, *folder.parents) if _exists(place))
+            if not there.is_dir():
+                raise _os_error(errno.EEXIST)
+            if there != folder:
+                _refuse_read_only(there)
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    if output.is_dir():
+        try:
+            _refuse_read_only(output)
+        except OSError as error:
+            raise StoreError(f"cannot write to {output}: {error.strerror}") from error
+
+
+def _refuse_read_only(folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _os_error(errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES)
+
+
+def _os_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def _exists(place: Path) -> bool:
+    """Whether something has this name; OSError if it cannot, since it stands below a file, or is too long."""
+    try:
+        place.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _unwritable(output: Path, error: OSError) -> StoreError:
+    return StoreError(f"--output {output}: cannot be written ({error.strerror}). Give another one with --output DIR")
 
 
 def save_plan(plan: Plan) -> None:

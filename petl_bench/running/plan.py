@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.backbone import Backbone
-from petl_bench.errors import PetlBenchError
+from petl_bench.errors import WeightsError
 from petl_bench.launcher import Job
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
+from petl_bench.named_folders import name_of
 from petl_bench.plugin_identity import code_version
-from petl_bench.registry import BACKBONES, DATASETS, load_plugin_file
+from petl_bench.registry import BACKBONES, load_plugin_file
 from petl_bench.running.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.spec import Spec
 from petl_bench.running.standing import Standing, standing_of
@@ -63,8 +64,8 @@ class Plan:
 def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
     """Settle everything that decides the numbers of a run.
 
-    With `rehearsal` the trials are counted though data sets or weights are not on this machine (a warning says which);
-    such a plan cannot be run.
+    With `rehearsal` the trials are counted though published data sets or weights are not on this machine (a note or a
+    warning says which); such a plan cannot be run. Everything else is refused as without it.
 
     Raises UsageError for unknown names, fields and values, or what does not fit together; DataError and WeightsError
     where files are missing; PluginError for a broken plugin. Nothing is written to the output folder.
@@ -105,6 +106,7 @@ class _Draft:
         self.notes: dict[str, None] = {}
         self._rehearsal = rehearsal
         self._data = DataOnThisMachine(rehearsal)
+        self._names: dict[Path, str] = {}  # of folders that have one
 
     def add(self, spec: Spec) -> None:
         """Plan the trials of a spec without variants."""
@@ -112,11 +114,11 @@ class _Draft:
         setting = planned_setting(spec, overrides)
         methods = [planned_method(spec, name, overrides) for name in dict.fromkeys(spec.methods)]
         backbone: Backbone = overrides.build(BACKBONES.get(spec.backbone), spec.backbone)
-        names = list(dict.fromkeys(spec.datasets))
+        names = list(dict.fromkeys(map(name_of, spec.datasets)))
         source = setting.setting.source_dataset
         data_names = [*names, *([source] if source else [])]
         for name in data_names:
-            overrides.build(DATASETS.get(name), name)
+            overrides.dataset(name)
         used = [*spec.methods, spec.setting, spec.backbone, *data_names]
         self.warnings |= dict.fromkeys(overrides.unused(used))
         part = _Part(spec, setting, overrides, self._weights(spec), backbone)
@@ -150,7 +152,9 @@ class _Draft:
         source_sha256: str = "",
     ) -> Trial:
         group = data.group(part.setting, case)
-        spec, options = part.spec, part.setting
+        spec, options, training = part.spec, part.setting, part.training(method, data)
+        if not start_from:
+            data.refuse_training(group, training)
         trial = Trial(
             method=method.method.name,
             method_version=method.version,
@@ -159,6 +163,7 @@ class _Draft:
             setting_version=options.version,
             setting_options=options.options,
             dataset=data.dataset.name,
+            dataset_plugin=data.plugin,
             dataset_version=data.version,
             dataset_options=data.options,
             manifest_sha256=data.manifest.sha256,
@@ -173,7 +178,7 @@ class _Draft:
             backbone_options=part.backbone.values(),
             weights=part.weights.label,
             weights_sha256=part.weights.sha256,
-            training=part.training(method, data),
+            training=training,
             decoder=spec.decoder,
             start_from=start_from,
             source_sha256=source_sha256,
@@ -186,14 +191,16 @@ class _Draft:
 
     def _dataset(self, part: _Part, name: str) -> PlannedDataset:
         data = self._data.get(part.spec, name, part.overrides)
+        if data.plugin and (other := self._names.setdefault(data.manifest.root, name)) != name:
+            self.warnings[f"{other} and {name} are one folder, {data.manifest.root}"] = None
         self.notes |= dict.fromkeys(data.notes())
         return data
 
     def _weights(self, spec: Spec) -> ResolvedWeights:
         try:
             return resolve_weights(BACKBONES.get(spec.backbone), spec.weights)
-        except PetlBenchError as error:
-            if not self._rehearsal:
+        except WeightsError as error:
+            if not self._rehearsal or spec.weights != "auto":
                 raise
             self.warnings[str(error)] = None
             return ResolvedWeights("not on this machine", None, "")
@@ -232,9 +239,11 @@ class _Part:
         return self._training[known]
 
     def locations(self, method: PlannedMethod, data: PlannedDataset) -> dict[str, dict[str, Any]]:
-        """Where the files of a method and a data set lie, for those that were told."""
+        """Where the files of a method, a data set, and a source that is a folder with a name lie, as they were told."""
         known = (method.method.name, data.dataset.name)
         if known not in self._locations:
-            told = {each.name: each.locations() for each in (data.dataset, method.method)}
+            source = self.setting.setting.source_dataset
+            named = [self.overrides.dataset(source)] if source in self.spec.folders() else []
+            told = {each.name: each.locations() for each in (data.dataset, method.method, *named)}
             self._locations[known] = {name: locations for name, locations in told.items() if locations}
         return self._locations[known]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from petl_bench.errors import DataError, UsageError
 from petl_bench.method import Method
 from petl_bench.models.weights import ResolvedWeights
 from petl_bench.plugin_identity import plugin_version
-from petl_bench.registry import DATASETS
 from petl_bench.running.spec import Spec
 from petl_bench.running.values import Overrides, PlannedSetting
 from petl_bench.setting import Case, Setting, Task
@@ -37,10 +38,15 @@ class Clips:
 
 @dataclass(frozen=True)
 class CaseGroup:
-    """What the first of the cases that differ only in their seed trains and evaluates, and how many clips that are."""
+    """What cases that differ only in their seed have in common: what the first trains and evaluates, and its clips."""
 
     task: Task
     clips: Clips
+
+    @cached_property
+    def largest_class(self) -> int:
+        """Listed training clips of the class that has most."""
+        return max(Counter(sample.label for sample in self.task.train).values(), default=0)
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,14 @@ class PlannedDataset:
     options: Mapping[str, Any]
     manifest: Manifest
     here: bool
-    _groups: dict[tuple[str, str, int | None, str], CaseGroup] = field(default_factory=dict)
+    _groups: dict[tuple[str, str, int | None, str, int | None], CaseGroup] = field(default_factory=dict)
     _descriptions: dict[tuple[str, str, tuple[str, ...]], str] = field(default_factory=dict)
+
+    @property
+    def plugin(self) -> str:
+        """The plugin that reads it, if it is a folder with a name; else ""."""
+        plugin = type(self.dataset).name
+        return "" if plugin == self.dataset.name else plugin
 
     @property
     def sha256(self) -> str:
@@ -67,13 +79,34 @@ class PlannedDataset:
     def group(self, planned: PlannedSetting, case: Case) -> CaseGroup:
         """What cases that differ in nothing but the seed have in common, looked up at the first of them.
 
-        Seeds differ in which clips train, not in how many; the evaluations are the same. Raises DataError where no clip
-        of an evaluation is on this machine.
+        Seeds differ in which clips train, not in how many; the evaluations are the same. A published draw belongs to a
+        single seed, and may have another number of clips; there, every seed is looked up. Raises DataError if no clip
+        of an evaluation is on this machine, and what the setting raises if it has no task for the case.
         """
-        known = (planned.identity, case.split, case.shots, case.part)
+        known = (planned.identity, case.split, case.shots, case.part, case.seed if self._has_published_draws else None)
         if known not in self._groups:
             self._groups[known] = self._look(planned.setting, case)
         return self._groups[known]
+
+    @property
+    def _has_published_draws(self) -> bool:
+        annotations = self.manifest.annotations
+        halves = annotations.base_to_novel
+        return bool(annotations.few_shot or (halves is not None and halves.draws))
+
+    def refuse_training(self, group: CaseGroup, training: Mapping[str, Any]) -> None:
+        """Raise the error that training on these clips would end with, as far as it is known beforehand."""
+        listed = group.clips.train_listed
+        if not self.here or not training["epochs"] or not listed:
+            return
+        if not group.clips.train:
+            name = self.dataset.name
+            raise DataError(
+                f"{name}: none of the {listed} training clips is under {self.manifest.root}, or can be read. "
+                f"See: {_see(self.dataset)}"
+            )
+        if training["select"] == "val" and group.largest_class < 2:
+            raise UsageError("--select val needs at least two training clips of some class; use --select last")
 
     def _look(self, setting: Setting, case: Case) -> CaseGroup:
         if not self.here:
@@ -85,12 +118,13 @@ class PlannedDataset:
                 name = self.manifest.dataset
                 raise DataError(
                     f"{name}: none of the {len(evaluation.samples)} clips of evaluation {evaluation.name!r} is under "
-                    f"{self.manifest.root}. See: petl-bench data status {name} --data-root DIR"
+                    f"{self.manifest.root}. See: {_see(self.dataset)}"
                 )
         test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
+        readable = found.keys() - self.manifest.quarantined.keys()
         clips = Clips(
-            train=sum(sample.clip in found for sample in task.train),
-            test=sum(sample.clip in found for sample in test),
+            train=sum(sample.clip in readable for sample in task.train),
+            test=sum(sample.clip in readable for sample in test),
             train_listed=len(task.train),
             test_listed=len(test),
             scores=sum(len(evaluation.samples) * len(evaluation.classes) for evaluation in task.evaluations),
@@ -124,7 +158,8 @@ class PlannedDataset:
 class DataOnThisMachine:
     """Finds each data set once for all parts of a plan.
 
-    `rehearsal`: a data set whose files are not here, or have no clips, is no error.
+    `rehearsal`: a published data set that is not on this machine is no error. Whatever is wrong with files that are
+    here, or with a place that the user named, is.
     """
 
     def __init__(self, rehearsal: bool) -> None:
@@ -133,34 +168,42 @@ class DataOnThisMachine:
 
     def get(self, spec: Spec, name: str, overrides: Overrides) -> PlannedDataset:
         """The data set with the values given for it. Raises UsageError or DataError where it cannot be used."""
-        dataset: Dataset = overrides.build(DATASETS.get(name), name)
+        dataset = overrides.dataset(name)
         known = (name, canonical_json([spec.data_root, dataset.values(), dataset.locations()]))
         if known not in self._found:
             self._found[known] = self._find(spec, dataset)
         return self._found[known]
 
     def _find(self, spec: Spec, dataset: Dataset) -> PlannedDataset:
-        try:
-            manifest, here = self._manifest(spec, dataset), True
-        except (DataError, UsageError):
-            if not self._rehearsal:
-                raise
-            manifest, here = _unknown(dataset), False
-        return PlannedDataset(dataset, plugin_version(type(dataset)), dataset.values(), manifest, here)
+        root = self._root(spec, dataset)
+        manifest = _unknown(dataset) if root is None else _manifest(dataset, root)
+        version = plugin_version(type(dataset))
+        return PlannedDataset(dataset, version, dataset.values(), manifest, here=root is not None)
 
-    def _manifest(self, spec: Spec, dataset: Dataset) -> Manifest:
+    def _root(self, spec: Spec, dataset: Dataset) -> Path | None:
+        """The folder of a data set; None in a rehearsal, if it is one with a place of its own and that is not here."""
         data_root = Path(spec.data_root).expanduser() if spec.data_root is not None else None
-        if dataset.needs_root and data_root is None:
-            raise UsageError(f"{dataset.name} is not part of petl-bench: say where its files are with --data-root DIR")
         if data_root is not None and not data_root.is_dir():
             raise DataError(f"--data-root {data_root}: no such folder")
-        manifest = new_manifest(dataset, dataset.root(data_root), cache_folder())
-        if not manifest.found and not self._rehearsal:
-            raise DataError(
-                f"{dataset.name}: none of the {manifest.expected} clips that its lists name is under {manifest.root}. "
-                f"See: petl-bench data status {dataset.name} --data-root DIR"
-            )
-        return manifest
+        try:
+            if dataset.needs_root and data_root is None:
+                name = dataset.name
+                raise UsageError(f"{name} is not part of petl-bench: say where its files are with --data-root DIR")
+            return dataset.root(data_root)
+        except (DataError, UsageError):
+            if self._rehearsal and dataset.needs_root:
+                return None
+            raise
+
+
+def _manifest(dataset: Dataset, root: Path) -> Manifest:
+    manifest = new_manifest(dataset, root, cache_folder())
+    if not manifest.found:
+        raise DataError(
+            f"{dataset.name}: none of the {manifest.expected} clips that its lists name is under {manifest.root}. "
+            f"See: {_see(dataset)}"
+        )
+    return manifest
 
 
 def places_of(spec: Spec, data: PlannedDataset, weights: ResolvedWeights) -> Places:
@@ -177,6 +220,12 @@ def places_of(spec: Spec, data: PlannedDataset, weights: ResolvedWeights) -> Pla
         plugins=tuple(Path(path).expanduser().resolve() for path in spec.plugin),
         keep_adapter=spec.keep_adapters,
     )
+
+
+def _see(dataset: Dataset) -> str:
+    """The command that tells which clips of a data set are here."""
+    is_named = type(dataset).name != dataset.name
+    return f"petl-bench data status {dataset.name}{'=DIR' if is_named else ' --data-root DIR'}"
 
 
 def _unknown(dataset: Dataset) -> Manifest:

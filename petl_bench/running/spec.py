@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from petl_bench.errors import UsageError, unknown
+from petl_bench.flag_lists import expand_ranges, join_list, split_list, whole_numbers
 from petl_bench.kept_adapters import KeepAdapters
+from petl_bench.named_folders import folders_of
 from petl_bench.stored_json import SMALL
 from petl_bench.texts import has_controls
 from petl_bench.training_options import Precision, Select, TrainingOptions
@@ -33,14 +35,14 @@ class Spec:
 
     methods: tuple[str, ...] = ()
     setting: str = "base2novel"
-    datasets: tuple[str, ...] = ("motion",)
+    datasets: tuple[str, ...] = ("motion",)  #: names of data sets, and folders of one's own as NAME=DIR
     backbone: str = "viclip-tiny"
     weights: str = "auto"
     data_root: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     splits: tuple[str, ...] | None = None
     shots: tuple[int, ...] | None = None
-    source: str | None = None  #: data set to adapt on, where the setting evaluates on others
+    source: str | None = None  #: data set (or NAME=DIR) to adapt on, where the setting evaluates on others
     set: tuple[str, ...] = ()  #: NAME.FIELD=VALUE
     variants: tuple[tuple[str, ...], ...] = ()  #: alternatives, each with values of its own: NAME.FIELD=VALUE
     epochs: int | None = None
@@ -71,8 +73,18 @@ class Spec:
         if any(seed < 0 for seed in self.seeds):
             raise UsageError("--seeds: a seed is a whole number from 0")
         self._refuse_controls()
+        self.folders()
         for part in self.parts():
             part._refuse_contradictions()
+
+    def folders(self) -> dict[str, str]:
+        """The folders of one's own among the data sets and the source: name -> DIR. Raises UsageError."""
+        found = folders_of(self.datasets)
+        if self.source is not None:
+            for name, folder in folders_of([self.source], "--source").items():
+                if found.setdefault(name, folder) != folder:
+                    raise UsageError(f"--source {self.source}: --datasets gives the name {name!r} to {found[name]}")
+        return found
 
     def parts(self) -> list[Spec]:
         """This spec once for each variant, with that variant's values; itself where it has none."""
@@ -82,14 +94,7 @@ class Spec:
 
     def overrides(self) -> dict[str, dict[str, str]]:
         """The values of `--set` as `{plugin: {field: text}}`; a later one wins."""
-        found: dict[str, dict[str, str]] = {}
-        for text in self.set:
-            target, equals, value = text.partition("=")
-            name, dot, option = target.strip().rpartition(".")
-            if not (equals and dot and name and option):
-                raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set training.learning_rate=1e-4")
-            found.setdefault(name, {})[option] = value.strip()
-        return found
+        return set_values(self.set)
 
     def _refuse_controls(self) -> None:
         """Raise UsageError for a name or value with a line end, an escape or NUL in it: none of ours has one."""
@@ -136,12 +141,10 @@ class Spec:
                 for variant in value:
                     yield from ("--variant", shlex.join(variant))
             else:
-                yield from (flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+                yield from (flag, join_list(value) if isinstance(value, tuple) else str(value))
 
 
 _TYPES = typing.get_type_hints(Spec)
-#: Lists whose items are paths, which may have commas in them.
-_WHOLE = ("plugin",)
 
 
 def _texts_in(value: Any) -> Iterator[str]:
@@ -154,6 +157,21 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 def _contradiction(flag: str, value: str) -> UsageError:
     return UsageError(f"{flag} and {value} (in --set, --variant or the file) contradict each other: leave one out")
+
+
+def set_values(texts: Iterable[str]) -> dict[str, dict[str, str]]:
+    """NAME.FIELD=VALUE as `{name: {field: text}}`; a later one wins. Raises UsageError for a text of another form."""
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        target, equals, value = text.partition("=")
+        name, dot, option = target.strip().rpartition(".")
+        if not (equals and dot and name and option):
+            raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set training.learning_rate=1e-4")
+        found.setdefault(name, {})[option] = value.strip()
+    return found
+
+
+# A file
 
 
 def read_spec(flags: Mapping[str, Any], file: Path | None) -> Spec:
@@ -175,9 +193,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         if name not in _TYPES:
             raise unknown(f"key in {path}", name, _TYPES, SEE)
     values = {name: value for name, value in table.items() if name not in ("set", "variants")}
-    converted = {
-        name: _convert(_TYPES[name], value, f"{path}: {name}", whole=name in _WHOLE) for name, value in values.items()
-    }
+    converted = {name: _value(name, value, f"{path}: {name}") for name, value in values.items()}
     if "set" in table:
         converted["set"] = tuple(_set_texts(table["set"], path))
     if "variants" in table:
@@ -235,11 +251,27 @@ def _text(value: Any) -> str:
     return ",".join(map(_text, value)) if isinstance(value, list) else str(value)
 
 
-def _convert(kind: Any, value: Any, label: str, *, whole: bool = False) -> Any:
-    """A TOML value as the declared type of a Spec's field; a list may be one text, as in a flag, if not `whole`."""
+def _value(name: str, value: Any, label: str) -> Any:
+    """A TOML value as a Spec's field; a text for a list is what the flag takes."""
+    if name in ("methods", "datasets", "seeds", "splits", "shots") and isinstance(value, str):
+        value = list(split_list(value, label))
+    if name in ("seeds", "splits", "shots") and isinstance(value, list):
+        value = [one for item in value for one in _numbers_in(item, label, texts=name == "splits")]
+    return _convert(_TYPES[name], value, label)
+
+
+def _numbers_in(item: Any, label: str, texts: bool) -> tuple[Any, ...]:
+    if not isinstance(item, str):
+        return (item,)
+    return expand_ranges([item], label) if texts else whole_numbers([item], label)
+
+
+def _convert(kind: Any, value: Any, label: str) -> Any:
+    """A TOML value as the declared type of a Spec's field."""
     options = [option for option in typing.get_args(kind) if option is not type(None)]
     if typing.get_origin(kind) is tuple:
-        return tuple(_convert(options[0], item, label) for item in _items(options[0], value, label, whole))
+        items = value if isinstance(value, list) else [value]
+        return tuple(_convert(options[0], item, label) for item in items)
     if typing.get_origin(kind) is Literal:
         if value not in options:
             raise UsageError(f"{label} = {value!r}: expected one of {', '.join(options)}")
@@ -252,16 +284,3 @@ def _convert(kind: Any, value: Any, label: str, *, whole: bool = False) -> Any:
         words = {str: "text", int: "a whole number", bool: "true or false"}
         raise UsageError(f"{label} = {value!r}: expected {words[kind]}")
     return value
-
-
-def _items(kind: Any, value: Any, label: str, whole: bool) -> list[Any]:
-    """The items of a list in a TOML file; `seeds = "0,1"` is read as the flag is."""
-    if not isinstance(value, str):
-        return value if isinstance(value, list) else [value]
-    if whole:
-        return [value]
-    texts = [part.strip() for part in value.split(",") if part.strip()]
-    try:
-        return [int(text) for text in texts] if kind is int else texts
-    except ValueError:
-        raise UsageError(f"{label} = {value!r}: expected whole numbers, such as [0, 1, 2]") from None

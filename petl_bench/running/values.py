@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from petl_bench import named_folders
 from petl_bench.backbone import Backbone
 from petl_bench.dataset import Dataset
 from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
 from petl_bench.method import Method
 from petl_bench.options import Options, field_types
 from petl_bench.plugin_identity import plugin_version
-from petl_bench.registry import BACKBONES, KINDS, METHODS, SETTINGS, describe
+from petl_bench.registry import BACKBONES, DATASETS, KINDS, METHODS, SETTINGS, describe
 from petl_bench.resolution import recipe_values, usual_training
 from petl_bench.running.spec import Spec
 from petl_bench.setting import Setting
@@ -29,23 +30,39 @@ _SETTABLE = ("methods", "settings", "datasets", "backbones")
 
 
 class Overrides:
-    """The values of `--set`. Raises UsageError for a name, field or value that no plugin has, used or not."""
+    """The values of `--set`, for plugins and for folders with a name.
+
+    Raises UsageError for a name, field or value that no plugin has, used or not, and for a folder with the name of a
+    plugin.
+    """
 
     def __init__(self, spec: Spec) -> None:
-        self._texts = spec.overrides()
+        self._texts, self._folders = spec.overrides(), spec.folders()
         plugins = {name: KINDS[kind] for kind in _SETTABLE for name in KINDS[kind].names()}
-        for name, texts in self._texts.items():
+        kinds = {"training": "name in --set", **{name: registry.kind for name, registry in plugins.items()}}
+        named_folders.refuse_taken(self._folders, kinds)
+        for name, values in self._texts.items():
             if name == "training":
-                TrainingOptions(**TrainingOptions.parse(texts))
+                TrainingOptions(**TrainingOptions.parse(values))
+            elif name in self._folders:
+                self._refuse_path(name, values)
+                DATASETS.get(named_folders.PLUGIN).parse(values, name)
             elif name not in plugins:
                 raise unknown(
                     "name in --set",
                     name,
-                    ["training", *plugins],
+                    ["training", *self._folders, *plugins],
                     "petl-bench list methods (or settings, datasets, backbones)",
                 )
             else:
-                plugins[name].get(name).parse(texts)
+                plugins[name].get(name).parse(values)
+
+    def _refuse_path(self, name: str, values: Mapping[str, str]) -> None:
+        if named_folders.PATH in values:
+            raise UsageError(
+                f"--set {name}.{named_folders.PATH}={values[named_folders.PATH]}: --datasets says where {name} is, "
+                f"in {self._folders[name]}; change it there"
+            )
 
     def of(self, plugin: type[Options], name: str) -> dict[str, Any]:
         """The values given for one plugin, parsed as its fields' types."""
@@ -55,15 +72,33 @@ class Overrides:
         """The plugin with the values given for it."""
         return plugin(**self.of(plugin, name))
 
+    def dataset(self, name: str) -> Dataset:
+        """The data set of that name, which may be a folder's, with the values given for it.
+
+        A folder has the values of all of them (`folder.FIELD`), and over these its own.
+        """
+        if name not in self._folders:
+            found: Dataset = self.build(DATASETS.get(name), name)
+            return found
+        plugin: type[Dataset] = DATASETS.get(named_folders.PLUGIN)
+        texts = {**self._texts.get(named_folders.PLUGIN, {}), **self._texts.get(name, {})}
+        return plugin.called(name, **plugin.parse(texts | {named_folders.PATH: self._folders[name]}, name))
+
     def unused(self, used: Iterable[str]) -> list[str]:
-        """One line for each value that has no effect on a run with these plugins."""
-        names = self._texts.keys() - {"training", *used}
-        return [
+        """One line for each value that has no effect on a run with these plugins and folders."""
+        used = {"training", *used}
+        reached = used | ({named_folders.PLUGIN} if self._folders.keys() & used else set())
+        lines = [
             f"--set {name}.{field} has no effect: {name} is not part of this run"
-            for name in self._texts
-            if name in names
-            for field in self._texts[name]
+            for name, values in self._texts.items()
+            if name not in reached
+            for field in values
         ]
+        if named_folders.PLUGIN in reached - used and named_folders.PATH in self._texts.get(named_folders.PLUGIN, {}):
+            lines.append(
+                f"--set {named_folders.PLUGIN}.{named_folders.PATH} has no effect: --datasets says where each folder is"
+            )
+        return lines
 
 
 @dataclass(frozen=True)
@@ -99,7 +134,7 @@ def planned_setting(spec: Spec, overrides: Overrides) -> PlannedSetting:
     if spec.source is not None:
         if "source" not in field_types(plugin):
             raise UsageError(f"--source {spec.source}: the setting {spec.setting} trains on the data set it evaluates")
-        values["source"] = spec.source
+        values["source"] = named_folders.name_of(spec.source)
     setting = plugin(**values)
     return PlannedSetting(setting, plugin_version(plugin), setting.values())
 

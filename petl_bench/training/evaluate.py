@@ -13,7 +13,7 @@ from torch.nn import functional
 from petl_bench.data.loading import ClipBatch
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.outcomes import ranks_of
+from petl_bench.outcomes import class_sizes, mean_class_top1, ranks_of
 from petl_bench.prompts import Prompts
 from petl_bench.setting import Evaluation
 from petl_bench.training.precision import autocast
@@ -122,6 +122,13 @@ def top_k_accuracy(labels: Sequence[int], scores: np.ndarray, k: int) -> float:
     return 100.0 * float((ranks_of(labels, scores) <= k).mean())
 
 
+def mean_class_accuracy(labels: Sequence[int], scores: np.ndarray) -> float | None:
+    """Mean over the classes with clips of their top-1, in percent; None if all of them have as many clips."""
+    if len(set(class_sizes(labels))) < 2:
+        return None
+    return mean_class_top1(labels, ranks_of(labels, scores))
+
+
 def evaluation_result(
     evaluation: Evaluation, scored: Scored, groups: list[str], missing: list[str], unreadable: dict[str, str]
 ) -> EvaluationResult:
@@ -137,4 +144,5 @@ def evaluation_result(
         groups=groups,
         missing=missing,
         unreadable=unreadable,
+        mean_class_top1=mean_class_accuracy(scored.labels, scored.scores),
     )

@@ -86,7 +86,9 @@ class Job:
         options = TrainingOptions(**trial.training)
         device = resolve_device(places.device, seat)
         seed_everything(_derived_seed(trial))
-        dataset = DATASETS.get(trial.dataset)(**trial.dataset_options, **trial.locations.get(trial.dataset, {}))
+        dataset = DATASETS.get(trial.data_plugin).called(
+            trial.dataset, **trial.dataset_options, **trial.locations.get(trial.dataset, {})
+        )
         setting = SETTINGS.get(trial.setting)(**trial.setting_options)
         method = METHODS.get(trial.method)(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
         manifest, task = _data(trial, dataset, setting, places)

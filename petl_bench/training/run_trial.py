@@ -119,7 +119,7 @@ def _result(
     evaluations: dict[str, EvaluationResult],
     durations: dict[str, float],
 ) -> TrialResult:
-    accuracies = {name: {"top1": result.top1, "top5": result.top5} for name, result in evaluations.items()}
+    accuracies = {name: result.accuracies for name, result in evaluations.items()}
     return TrialResult(
         metrics=job.setting.summarise(accuracies),
         evaluations=evaluations,

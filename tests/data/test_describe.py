@@ -154,6 +154,14 @@ def test_file_in_the_published_format_and_what_it_was_made_from(describe: Descri
     assert all(headers["Authorization"] == f"Bearer {KEY}" for _, headers, *_ in server.questions)
 
 
+def test_a_folder_with_a_name_has_files_of_that_name(describe: Describe, videos: Path, tmp_path: Path) -> None:
+    result = describe("--dataset", f"kitchen={videos}", "--set", "kitchen.split_seed=2")
+    assert result.return_value == 0
+    assert "2_s_description_kitchen.json" in written(tmp_path)
+    assert f"--datasets kitchen={videos} " in result.stdout
+    assert "--set kitchen.split_seed=2 --set msta.descriptions_per_class=2" in result.stdout
+
+
 def test_both_kinds_are_read_as_a_published_pair(describe: Describe, videos: Path, tmp_path: Path) -> None:
     assert describe().return_value == 0
     result = describe(kind="temporal")

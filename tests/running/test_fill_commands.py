@@ -275,6 +275,37 @@ def test_a_source_of_its_own_is_filled(source: str, tmp_path: Path) -> None:
     check_filled(tmp_path / "runs", plan(spec), victim("lora"))
 
 
+def test_folders_with_names_are_filled(tmp_path: Path) -> None:
+    kitchen, street = own_folder(tmp_path / 'a "big", old kitchen=1'), own_folder(tmp_path / "street")
+    (street / "bow" / "bow_0.mp4").write_bytes(b"the two differ")
+    spec = Spec(
+        methods=("zero_shot", "msta", "lora"),
+        datasets=(f"kitchen={kitchen}", f"street={street}", "motion"),
+        seeds=(0, 1),
+        shots=(2,),
+        set=("folder.split_seed=7", "kitchen.test_fraction=0.25", "street.split_seed=1"),
+    )
+    (line,) = check_filled(tmp_path / "runs", plan(spec), victim("lora", dataset="kitchen"))
+    assert "street" not in line
+    assert "--set kitchen.test_fraction=0.25 --set kitchen.split_seed=7" in line
+
+
+@pytest.mark.parametrize("target", ["motion", "street", "kitchen"])
+def test_a_source_with_a_name_is_filled(target: str, tmp_path: Path) -> None:
+    places = {name: own_folder(tmp_path / f"{name}, clips") for name in ("kitchen", "street")}
+    dataset = f"{target}={places[target]}" if target in places else target
+    chosen = ("kitchen.split_seed=3", "street.test_fraction=0.5" if target == "street" else "motion.shift=0.5")
+    spec = Spec(
+        methods=("zero_shot", "msta", "lora"),
+        setting="zero_shot_transfer",
+        datasets=(dataset,),
+        source=f"kitchen={places['kitchen']}",
+        seeds=(0, 1),
+        set=chosen,
+    )
+    check_filled(tmp_path / "runs", plan(spec), victim("lora"))
+
+
 def test_a_plugin_files_methods_settings_and_data_are_filled(toy_here: Any, tmp_path: Path) -> None:
     spec = Spec(
         methods=("waiting", "other"),
@@ -370,5 +401,13 @@ def test_weights_that_are_known_by_name_are_a_word_to_replace(tmp_path: Path, mo
 @given(spec=specs(), words=st.lists(st.text(min_size=1).filter(str.strip), max_size=2))
 def test_the_command_that_status_prints_asks_for_the_same_run(spec: Spec, words: list[str]) -> None:
     texts = tuple(f"folder.path={word}" for word in words)
-    asked = dataclasses.replace(spec, set=(*spec.set, *texts), splits=("1", "2"), data_root="my data", source="motion")
+    data = tuple(f"own_{number}={word.strip()}" for number, word in enumerate(words))
+    asked = dataclasses.replace(
+        spec,
+        datasets=("ucf101", *data),
+        set=(*spec.set, *texts),
+        splits=("1", "2"),
+        data_root="my data",
+        source="motion",
+    )
     assert spec_of(asked.command()) == asked

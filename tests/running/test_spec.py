@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petl_bench.errors import UsageError
+from petl_bench.flag_lists import join_list, split_list, whole_numbers
 from petl_bench.running.spec import Spec, read_spec
 from petl_bench.stored_command import made_anew
 
@@ -69,6 +70,51 @@ def test_a_bad_file_is_refused_with_its_name(tmp_path: Path, text: str, says: st
     with pytest.raises(UsageError, match=r"spec\.toml") as caught:
         read_spec({"methods": ("lora",)}, file)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("seeds = '0-2'", "seeds", (0, 1, 2)),
+        ("seeds = '0-2,5'", "seeds", (0, 1, 2, 5)),
+        ("seeds = ['0-2', 5]", "seeds", (0, 1, 2, 5)),
+        ("seeds = 3", "seeds", (3,)),
+        ("splits = '1-3'", "splits", ("1", "2", "3")),
+        ("splits = [1, 'own']", "splits", ("1", "own")),
+        ("shots = '2,4-5'", "shots", (2, 4, 5)),
+        ("datasets = 'ucf101,kitchen=a b'", "datasets", ("ucf101", "kitchen=a b")),
+        ("datasets = ['kitchen=a, b', 'ucf101']", "datasets", ("kitchen=a, b", "ucf101")),
+        ("methods = 'lora,msta'", "methods", ("lora", "msta")),
+    ],
+)
+def test_a_text_in_a_file_is_what_the_flag_takes(tmp_path: Path, text: str, field: str, value: object) -> None:
+    file = tmp_path / "spec.toml"
+    file.write_text(text)
+    given = {} if field == "methods" else {"methods": ("lora",)}
+    assert getattr(read_spec(given, file), field) == value
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["C"]), min_size=1).map(str.strip).filter(bool), min_size=1))
+def test_lists_are_read_back_as_they_are_written(parts: list[str]) -> None:
+    assert split_list(join_list(parts), "--datasets") == tuple(parts)
+
+
+@pytest.mark.parametrize("text", ["2-0", "0-x", "-1-2", "0-10000", "1.5", "0-2-4"])
+def test_what_is_no_range_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=f"--seeds {text}"):
+        whole_numbers([text], "--seeds")
+
+
+def test_a_quote_that_does_not_end_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--datasets .*stands in double quotes"):
+        split_list('"kitchen=a,b', "--datasets")
+
+
+def test_a_source_and_a_data_set_of_one_name_are_one_folder() -> None:
+    same = Spec(methods=("lora",), datasets=("kitchen=a", "street=b"), source="kitchen=a")
+    assert same.folders() == {"kitchen": "a", "street": "b"}
+    with pytest.raises(UsageError, match="--source kitchen=c: --datasets gives the name 'kitchen' to a"):
+        Spec(methods=("lora",), datasets=("kitchen=a",), source="kitchen=c")
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import petl_bench as pb
 from petl_bench.models.towers import like_lengths
 from petl_bench.registry import METHODS
-from petl_bench.training.evaluate import top_k_accuracy
+from petl_bench.training.evaluate import Scored, evaluation_result, top_k_accuracy
 from petl_bench.training.fit import make_optimizer
 from petl_bench.training.text import TextFeatures
 from petl_bench.training_options import TrainingOptions
@@ -94,6 +94,14 @@ def test_top_k_counts_ties_against_the_label() -> None:
     scores = np.array([[0.5, 0.5], [0.2, 0.8], [0.9, 0.1]], dtype=np.float32)
     assert top_k_accuracy([0, 1, 1], scores, 1) == pytest.approx(100 / 3)
     assert top_k_accuracy([0, 1, 1], scores, 2) == 100.0
+
+
+def test_an_evaluation_has_its_mean_class_accuracy() -> None:
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], dtype=np.float32)
+    samples = tuple(pb.Sample(f"{row}.mp4", label) for row, label in enumerate([0, 0, 0, 1]))
+    scored = Scored([0, 1, 2, 3], [sample.clip for sample in samples], [0, 0, 0, 1], scores)
+    result = evaluation_result(pb.Evaluation("test", ("a", "b"), samples), scored, [], [], {})
+    assert result.accuracies == {"top1": 50.0, "top5": 100.0, "mean_class_top1": pytest.approx(100 * (2 / 3 + 0) / 2)}
 
 
 @given(st.integers(1, 30), st.integers(2, 9), st.integers(0, 10**6))
