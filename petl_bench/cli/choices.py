@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from petl_bench.errors import UsageError, unknown
+from petl_bench.errors import unknown
+from petl_bench.flag_lists import whole_numbers
 
 
 class OneOf(click.ParamType):
@@ -56,8 +57,5 @@ def names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> t
 
 
 def numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...]:
-    """The whole numbers in a comma list."""
-    try:
-        return tuple(int(part) for part in names(ctx, parameter, text))
-    except ValueError:
-        raise UsageError(f"{parameter.opts[0]} {text}: expected whole numbers, e.g. 0,1,2") from None
+    """The whole numbers in a comma list, in which `0-2` are three."""
+    return whole_numbers(names(ctx, parameter, text), parameter.opts[0])

@@ -39,7 +39,7 @@ _FILTERS = (
         "states",
         metavar="S,...",
         callback=names,
-        help="done, running, queued, failed, interrupted, missing, damaged.",
+        help="done, running, queued, failed, interrupted, cancelled, missing, damaged.",
     ),
     click.option(
         "--set", "values", multiple=True, metavar="NAME.FIELD=VALUE", help="Trials with this value. Repeatable."

@@ -83,7 +83,9 @@ def clip_path(text: str, where: str) -> str:
     parts = text.replace("\\", "/").split("/")
     if is_absolute(text):
         raise DataError(f"{where}: {text!r} is an absolute path; clips are named relative to the data root")
-    if ".." in parts or "\0" in text:
+    if "\0" in text:
+        raise DataError(f"{where}: {text!r} has a NUL character in it, which no file's name can have; remove it")
+    if ".." in parts:
         raise DataError(f"{where}: {text!r} leaves the data root; write the path without '..'")
     kept = [part for part in parts if part not in ("", ".")]
     if not kept:

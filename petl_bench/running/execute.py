@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped
 from petl_bench.kept_adapters import has_excess, let_go
@@ -180,10 +181,17 @@ def probe_writing(folder: Path) -> None:
             probe.unlink(missing_ok=True)
 
 
+def _opened(log: Path) -> TextIO:
+    try:
+        return log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+    except OSError as error:
+        raise StoreError(f"cannot write {log}: {error.strerror}") from error
+
+
 @contextlib.contextmanager
 def _logging_to(log: Path, attempt: claims.Attempt) -> Iterator[None]:
     """Send what the trial prints, logs or raises to its own log file, after what earlier attempts left there."""
-    with log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
+    with _opened(log) as file:
         when = time.strftime("%Y-%m-%d %H:%M:%S %z")
         file.write(f"--- attempt {attempt.number} on {attempt.host}, process {attempt.pid}, {when}\n")
         handler = logging.StreamHandler(file)

@@ -63,7 +63,7 @@ def run_task(jobs: str, first: int, count: int, store: str, workers: int, attemp
     warning = _Warning(grace_s)
     todo = read_jobs(Path(jobs), first, count)
     before = _written(todo, Path(store))
-    if workers > 1:
+    if workers > 1 and len(todo) > 1:  # one alone keeps what it has done at a warning
         _run_side_by_side(todo, Path(store), workers, warning)
     else:
         _run_in_turn(todo, Path(store), warning)
