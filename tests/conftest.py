@@ -39,6 +39,10 @@ def real_data() -> Path:
     return Path(folder).resolve()
 
 
+#: Modules of plugins that tests register; `petl_bench.testing` is what some of them pass for.
+_OF_TESTS = ("petl_bench_plugin_", "petl_bench.testing", "test_", "tests.")
+
+
 @pytest.fixture(autouse=True)
 def _own_registry() -> Iterator[None]:
     """What a test registers is forgotten after it."""
@@ -46,5 +50,5 @@ def _own_registry() -> Iterator[None]:
     yield
     for kind, registry in KINDS.items():
         for name in set(registry._registered) - set(before[kind]):
-            if registry._registered[name].__module__.startswith(("petl_bench_plugin_", "test_", "tests.")):
+            if registry._registered[name].__module__.startswith(_OF_TESTS):
                 del registry._registered[name]

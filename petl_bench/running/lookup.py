@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from petl_bench import texts
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.record_judge import trial_values
 from petl_bench.records import trial_folder
@@ -77,9 +78,9 @@ def _corrected(known: Mapping[str, str], text: str) -> str:
 
 
 def title_of(folder: Path, tried: Sequence[claims.Attempt]) -> str:
-    """The title of the trial in `folder`, from its attempts, or from what it recorded where it was brought here."""
+    """The title of the trial in `folder`, from its attempts, or if it was brought here, from its record."""
     known = next((attempt.title for attempt in tried if attempt.title), "")
     if known:
         return known
     values = trial_values(folder)
-    return folder.name[:8] if values is None else Trial.from_json(values).title
+    return folder.name[:8] if values is None else texts.name(Trial.from_json(values).title)

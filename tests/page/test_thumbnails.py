@@ -37,6 +37,7 @@ def values(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     manifest = build_manifest(dataset, dataset.root(None), tmp_path_factory.mktemp("cache"))
     return {
         "dataset": "folder",
+        "dataset_plugin": "",
         "dataset_options": json.dumps(dataset.values()),
         "locations": json.dumps({"folder": dataset.locations()}),
         "manifest_sha256": manifest.sha256,

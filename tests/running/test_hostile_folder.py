@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from petl_bench.cli import cli
 from petl_bench.errors import PetlBenchError
 from petl_bench.records import trial_folder, write_record
-from petl_bench.running import claims
+from petl_bench.running import claims, requests
 from petl_bench.running.output import read_plans
 from petl_bench.running.status import survey
-from petl_bench.running.submissions import cancelled_tasks, read_submissions
+from petl_bench.running.submissions import read_submissions
 from petl_bench.trial import Trial
 from tests.reports.synthetic_records import make_result, make_trial
 
@@ -176,9 +176,9 @@ def test_only_commands_that_are_made_here_are_advised(runs: Path) -> None:
     plan = {"command": "petl-bench run --methods 'a b' --output \"x\"", "started_at": 2.0, "trials": {"cd" * 32: "t"}}
     (runs / "plans" / "d.json").write_text(json.dumps(plan))
     (command,) = survey(runs).commands
-    assert shlex.split(command) == ["petl-bench", "run", "--methods", "a b", "--output", "x"]
+    assert shlex.split(command) == ["petl-bench", "run", "--methods", "a b", "--output", str(runs)]
     out, err = petl_bench("status", "--runs", str(runs))
-    assert "fill the rest with: petl-bench run --methods 'a b' --output x\n" in out
+    assert f"fill the rest with: petl-bench run --methods 'a b' --output {runs}\n" in out
     assert err.count("not one that petl-bench makes") == 3
     assert err.count("not used:") == 6
 
@@ -207,12 +207,13 @@ def names_of_broken_files(runs: Path) -> list[Path]:
         attempts / "0002.json",
         runs / "plans" / "bad.json",
         submissions / "bad.json",
-        submissions / "cancelled-1.json",
+        runs / "requests" / "0001.json",
     ]
 
 
 def write_all(runs: Path, content: bytes) -> None:
     for path in names_of_broken_files(runs):
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
 
 
@@ -237,7 +238,7 @@ def test_a_broken_file_is_named_and_the_rest_goes_on(planned: Path, content: byt
     assert names_of_broken_files(planned)[1] in named
     assert "fill the rest with: petl-bench run --methods msta" in out or "running" in out
     assert petl_bench("logs", "msta", "--runs", str(planned))[1].count("attempt ") >= 2
-    assert "nothing was cancelled" in petl_bench("cancel", "--runs", str(planned))[0]
+    assert "cancelled" in petl_bench("cancel", "--runs", str(planned))[0]
 
 
 def test_folders_pipes_and_links_stand_for_no_file(planned: Path) -> None:
@@ -245,6 +246,7 @@ def test_folders_pipes_and_links_stand_for_no_file(planned: Path) -> None:
     attempt.mkdir()
     os.mkfifo(plan)
     submission.symlink_to("/dev/zero")
+    cancelled.parent.mkdir()
     cancelled.symlink_to(planned / "nowhere")
     out, err = petl_bench("status", "--runs", str(planned))
     assert str(attempt) in out
@@ -256,8 +258,11 @@ def test_folders_pipes_and_links_stand_for_no_file(planned: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1_000, 10**9])
-def test_an_attempt_that_says_nothing_is_judged_by_its_heartbeat(planned: Path, seconds: int) -> None:
+def test_an_attempt_that_says_nothing_is_judged_by_its_heartbeat(
+    planned: Path, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fresh: nobody else may run the trial. Old, or from a time to come: it does not hold the trial for ever."""
+    monkeypatch.setattr(claims, "WATCH_S", 0.0)
     folder = trial_folder(planned, "ab" * 32)
     path = folder / "attempts" / "0002.json"
     path.write_bytes(b"[" * 100_000)
@@ -271,7 +276,8 @@ def test_an_attempt_that_says_nothing_is_judged_by_its_heartbeat(planned: Path, 
         claim.end("failed")
 
 
-def test_a_link_to_nothing_does_not_stop_the_next_attempt(planned: Path) -> None:
+def test_a_link_to_nothing_does_not_stop_the_next_attempt(planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "WATCH_S", 0.0)
     folder = trial_folder(planned, "ab" * 32)
     (folder / "attempts" / "0002.json").symlink_to("nowhere")
     os.utime(folder / "attempts" / "0002.json", (1, 1), follow_symlinks=False)
@@ -329,5 +335,5 @@ def test_no_file_makes_a_reader_raise(planned: Path, content: bytes) -> None:
     for plan in read_plans(planned):
         assert isinstance(plan.command, str)
     read_submissions(planned)
-    assert all(isinstance(task, str) for task in cancelled_tasks(planned))
+    assert all(request.what == "cancel" for request in requests.standing(planned).values())
     assert claims.newest(trial_folder(planned, "ab" * 32)) is not None
