@@ -279,6 +279,15 @@ def test_an_option_says_which_side_is_tested(tmp_path: Path) -> None:
         ([*of("train", "test"), "test/Sit/1.mp4"], r"'Sit' is tested and never trains\. Rename .*labels\.csv"),
         ([*of("train", "test"), "train/Sit/1.mp4"], r"'Sit' trains and is never tested"),
         ([f"train/{p}/{c}/1.mp4" for p in "ab" for c in "cd"] + ["test/a/c/1.mp4"], r"side/class/group .*side/group/c"),
+        (
+            of("train_set", "test_set"),
+            r"'test_set', 'train_set' look like sides\. Call them train, val and test; or list",
+        ),
+        (of("rawframes_train", "rawframes_val"), r"look like sides\. Call them"),
+        (of("trainval", "test"), r"'test', 'trainval' look like sides\. Call them"),
+        (of("train", "test", "extra"), r"^(?!.*group/class)"),
+        (["Run/1.avi", "Run/1.mp4", "Walk/1.mp4"], r"Run/1\.avi and Run/1\.mp4 look like one recording twice"),
+        (["Run/1.mp4", "Run/1/img_1.jpg", "Walk/1.mp4"], r"Run/1 and Run/1\.mp4 look like one recording twice"),
     ],
 )
 def test_what_could_be_read_in_two_ways_is_refused(tmp_path: Path, clips: list[str], message: str) -> None:
@@ -300,6 +309,32 @@ def test_an_option_chooses_the_reading(tmp_path: Path) -> None:
     ):
         read(root, layout="class")
     assert folder().values() == {k: v for k, v in folder(layout="auto").values().items() if k != "layout"}
+
+
+@pytest.mark.parametrize("layout", ["auto", "class"])
+def test_folders_that_repeat_the_class_above_are_no_groups(tmp_path: Path, layout: str) -> None:
+    found = read(
+        make(tmp_path, *(f"{name}/{name}/{number}.avi" for name in ("golf", "run") for number in (1, 2))), layout=layout
+    )
+    assert found.classes == ("golf", "run")
+    assert (len(found.train[1]), len(found.test[1]), found.groups) == (2, 2, {})
+
+
+def test_videos_beside_frame_folders_and_folders_without_clips_are_told(tmp_path: Path) -> None:
+    frames = [f"{name}/{n}/jpeg/p-{i}.jpg" for name in ("golf", "run") for n in (1, 2) for i in (1, 2, 3)]
+    root = make(tmp_path, *frames, "golf/1/25.avi", "run/1/26.avi")
+    (root / "dive").mkdir()
+    notes = read(root, layout="class/group").notes
+    assert any("2 folders hold both video files and folders of numbered images" in note for note in notes)
+    assert "1 folders beside the class folders hold no clip, and are no classes: 'dive'" in notes
+
+
+def test_the_advice_for_an_absent_side_can_be_followed(tmp_path: Path) -> None:
+    root = make(tmp_path, *of("train", "inference"))
+    with pytest.raises(DataError, match=r"no clips of the side val, only of train; call the folders train, val and"):
+        read(root, layout="side/class")
+    with pytest.raises(DataError, match=r"no clips of the side test, only of train, val; .*folder\.test_side=val$"):
+        read(make(tmp_path / "two", *of("train", "val")), test_side="test")
 
 
 def test_a_told_side_layout_leaves_other_folders_out_and_says_so(tmp_path: Path) -> None:
@@ -479,6 +514,26 @@ def test_texts_that_list_no_clips_are_no_lists(tmp_path: Path) -> None:
     (root / "classes.txt").write_text("Walk\nRun\n")
     (root / "my_labels.csv").write_text("id,name\n0,Walk\n1,Run\n")
     assert read(root) == before
+
+
+def test_names_of_each_sides_own_folder_are_refused_with_what_to_write(tmp_path: Path) -> None:
+    root = make(tmp_path, "train/1.mp4", "train/2.mp4", "val/1.mp4", "val/2.mp4")
+    (root / "labels.csv").write_text("id,name\n0,Run\n1,Walk\n")
+    (root / "train.txt").write_text("1.mp4 0\n2.mp4 1\n")
+    (root / "val.txt").write_text("1.mp4 1\n2.mp4 0\n")
+    with pytest.raises(
+        DataError, match=r"several clips are called so \('train/1\.mp4', 'val/1\.mp4'\); write the paths"
+    ):
+        read(root)
+
+
+def test_kinetics_rows_name_files_with_their_times(tmp_path: Path) -> None:
+    root = make(tmp_path, "train/a b/_x-1_000010_000020.mp4", "train/c/y_000001_000011.mp4", "val/z.mp4")
+    head = "label,youtube_id,time_start,time_end,split\n"
+    (root / "train.csv").write_text(f"{head}a b,_x-1,10,20,train\nc,y,1,11,train\n")
+    (root / "val.csv").write_text(f"{head}c,z,0,10,val\na b,gone,3,13,val\n")
+    found = build_manifest(folder(path=str(root)), root, tmp_path / "cache").found
+    assert set(found) == {"_x-1_000010_000020", "y_000001_000011", "z"}
 
 
 def test_two_lists_of_a_side_are_one_if_they_say_the_same(tmp_path: Path) -> None:
