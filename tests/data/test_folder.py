@@ -559,6 +559,20 @@ def test_lists_count_and_folders_against_them_are_told_or_refused(tmp_path: Path
         read(root)
 
 
+def test_a_list_that_counts_from_another_number_than_the_other_is_refused(tmp_path: Path) -> None:
+    clips = [f"{name}/{number}.mp4" for name in ("Dive", "Run", "Walk") for number in range(4)]
+    root = make(tmp_path, *clips)
+    (root / "labels.txt").write_text("Dive\nRun\nWalk\n")
+    (root / "train.txt").write_text(
+        "".join(f"{clip} {number // 4}\n" for number, clip in enumerate(clips) if number % 4 < 2)
+    )
+    (root / "test.txt").write_text("Dive/2.mp4 1\nDive/3.mp4 1\nRun/2.mp4 2\n")
+    with pytest.raises(
+        DataError, match=r"test\.txt: 3 of its 3 clips lie in the folder of another class.*another number"
+    ):
+        read(root)
+
+
 def test_a_label_that_is_one_class_by_name_and_another_by_number_is_refused(tmp_path: Path) -> None:
     root = lists(tmp_path, labels_csv="id,name\n0,1\n1,0\n", train_csv="Run/0.mp4 0\n", test_csv="Walk/0.mp4 1\n")
     with pytest.raises(DataError, match=r"is the name of class '0' and the number of class '1'.*label_base=0"):
