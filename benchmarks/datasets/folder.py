@@ -26,6 +26,7 @@ from petl_bench.data.class_folders import (
     some,
 )
 from petl_bench.data.drawn_split import drawn
+from petl_bench.data.file_types import without_video_suffix
 from petl_bench.data.folder_layouts import LayoutName, Placed, Reading, recognise, refuse_second_paths
 from petl_bench.data.layout import Tree, scan
 from petl_bench.data.list_files import CLASS_FILES, ListFiles, find_lists
@@ -149,7 +150,7 @@ class Folder(Dataset):
         found = labelled(read, names, self.label_base, clips, self.name)
         train, test = found.lists
         _refuse_names_of_several(train_list, train, test_list, test, clips)
-        formats.refuse_overlap({train_list.name: train}, {test_list.name: test})
+        formats.refuse_overlap({train_list.name: train}, {test_list.name: test}, without_video_suffix)
         used = [train_list, test_list, *([names] if names else [])]
         note = f"read from lists: {train_list.name} trains, {test_list.name} is tested; {found.source}"
         return Annotations(

@@ -527,6 +527,15 @@ def test_names_of_each_sides_own_folder_are_refused_with_what_to_write(tmp_path:
         read(root)
 
 
+@pytest.mark.parametrize("tested", ["Run/1.avi", "Run/1"])
+def test_one_recording_in_two_forms_cannot_stand_in_both_lists(tmp_path: Path, tested: str) -> None:
+    root = make(tmp_path, "Run/1.mp4", "Run/1.avi", "Run/1/img_1.jpg", "Walk/1.mp4", "Walk/2.mp4")
+    (root / "train.txt").write_text("Run/1.mp4 0\nWalk/1.mp4 1\n")
+    (root / "test.txt").write_text(f"{tested} 0\nWalk/2.mp4 1\n")
+    with pytest.raises(DataError, match=rf"'Run/1\.mp4' of the training list train\.txt .* \(as '{tested}'\)"):
+        read(root)
+
+
 def test_kinetics_rows_name_files_with_their_times(tmp_path: Path) -> None:
     root = make(tmp_path, "train/a b/_x-1_000010_000020.mp4", "train/c/y_000001_000011.mp4", "val/z.mp4")
     head = "label,youtube_id,time_start,time_end,split\n"
