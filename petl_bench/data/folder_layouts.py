@@ -7,6 +7,8 @@ with both readings and the option that chooses; a layout that the user tells is 
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,10 +94,11 @@ def looks_like_side(name: str) -> bool:
 
 
 def refuse_second_paths(tree: Tree) -> None:
-    """Raise DataError if clips can be reached by two paths, over a link to a folder: they count under one of them.
+    """Raise DataError if clips can be reached by two paths, over a link: which of them tells class and side?
 
     A link to a folder that it lies in is a loop, and leads to nothing new.
     """
+    _refuse_links_to_clips(tree)
     if not tree.linked_again:
         return
     holding = {(tree.root / clip).parent.resolve() for clip in tree.videos}
@@ -107,6 +110,20 @@ def refuse_second_paths(tree: Tree) -> None:
             raise DataError(
                 f"{tree.root}: {link} is a link to {target}, whose clips are reached by another path too, and their "
                 "class or side could be taken from either. Remove one, or list the clips in train.csv and test.csv"
+            )
+
+
+def _refuse_links_to_clips(tree: Tree) -> None:
+    real_folder = functools.cache(os.path.realpath)
+    seen: dict[str, str] = {}
+    for clip in tree.videos:
+        folder, name = os.path.split(os.path.join(tree.root, clip))  # noqa: PTH118 - hundreds of thousands of files
+        path = os.path.join(real_folder(folder), name)  # noqa: PTH118
+        other = seen.setdefault(os.path.realpath(path) if os.path.islink(path) else path, clip)  # noqa: PTH114
+        if other != clip:
+            raise DataError(
+                f"{tree.root}: {other} and {clip} are one file, over a link, and its class or side could be taken from "
+                "either. Remove one, or list the clips in train.csv and test.csv"
             )
 
 

@@ -369,6 +369,18 @@ def test_numbered_class_folders_take_names_by_number(tmp_path: Path) -> None:
         read(root)
 
 
+@pytest.mark.parametrize("link", ["test/Run/9.mp4", "train/Walk/9.mp4", "train/Run/9.mp4"])
+def test_links_to_a_clip_that_is_there_are_refused(tmp_path: Path, link: str) -> None:
+    root = make(tmp_path / "mine", *of("train", "test"))
+    (root / link).symlink_to(root / "train/Run/1.mp4")
+    with pytest.raises(DataError, match="are one file, over a link"):
+        read(root)
+    elsewhere = make(tmp_path / "elsewhere", "0.mp4")
+    (root / link).unlink()
+    (root / link).symlink_to(elsewhere / "0.mp4")
+    read(root)
+
+
 def test_links_that_lead_to_the_same_clips_twice_are_refused(tmp_path: Path) -> None:
     root = make(tmp_path / "root", *of("train", "val"))
     (root / "train" / "loop").symlink_to(root)
