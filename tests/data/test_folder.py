@@ -381,6 +381,15 @@ def test_links_to_a_clip_that_is_there_are_refused(tmp_path: Path, link: str) ->
     read(root)
 
 
+def test_a_listed_link_to_a_training_clip_is_not_tested(tmp_path: Path) -> None:
+    root = make(tmp_path / "mine", "Run/1.mp4", "Walk/1.mp4", "Walk/2.mp4")
+    (root / "Run/link.mp4").symlink_to("1.mp4")
+    (root / "train.txt").write_text("Run/1.mp4 0\nWalk/1.mp4 1\n")
+    (root / "test.txt").write_text("Run/link.mp4 0\nWalk/2.mp4 1\n")
+    with pytest.raises(DataError, match=r"trains as 'Run/1\.mp4' and is tested as 'Run/link\.mp4'"):
+        build_manifest(folder(path=str(root)), root, tmp_path / "cache")
+
+
 def test_links_that_lead_to_the_same_clips_twice_are_refused(tmp_path: Path) -> None:
     root = make(tmp_path / "root", *of("train", "val"))
     (root / "train" / "loop").symlink_to(root)
