@@ -13,12 +13,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from petl_bench.data import annotation_formats as formats
-from petl_bench.data.class_folders import folder_labels, refuse_one_sided, refuse_similar, some
+from petl_bench.data.class_folders import (
+    both_kinds,
+    folder_labels,
+    refuse_doubles,
+    refuse_one_sided,
+    refuse_similar,
+    some,
+)
 from petl_bench.data.drawn_split import drawn
+from petl_bench.data.file_types import without_video_suffix
 from petl_bench.data.folder_layouts import LayoutName, Placed, Reading, recognise, refuse_second_paths
 from petl_bench.data.layout import Tree, scan
 from petl_bench.data.list_files import CLASS_FILES, ListFiles, find_lists
@@ -141,7 +149,8 @@ class Folder(Dataset):
         read = [read_own_list(file, clips) for file in (train_list, test_list)]
         found = labelled(read, names, self.label_base, clips, self.name)
         train, test = found.lists
-        formats.refuse_overlap({train_list.name: train}, {test_list.name: test})
+        _refuse_names_of_several(train_list, train, test_list, test, clips)
+        formats.refuse_overlap({train_list.name: train}, {test_list.name: test}, without_video_suffix)
         used = [train_list, test_list, *([names] if names else [])]
         note = f"read from lists: {train_list.name} trains, {test_list.name} is tested; {found.source}"
         return Annotations(
@@ -189,6 +198,7 @@ class Folder(Dataset):
         reading = recognise(tree.videos, self.layout, root, self.name)
         sides = self._sides(root, reading)
         used = [placed for placed in reading.placed if not sides or placed.side in sides]
+        refuse_doubles((placed.clip for placed in used), root)
         classes = formats.read_classes(names) if names else self._class_names(root, used, sides)
         if len(classes) < 2:
             raise DataError(
@@ -212,6 +222,8 @@ class Folder(Dataset):
             notes=(
                 *self._reading_notes(reading, sides, names),
                 *_unused_lists(root, lists.unused()),
+                *both_kinds((placed.clip for placed in used), tree.frame_folders),
+                *_without_clips(root, tree, used),
                 *_one_sided(classes, train, test),
                 *_numbers_as_names(classes),
             ),
@@ -227,10 +239,14 @@ class Folder(Dataset):
         test = ("test" if "test" in there else "val") if self.test_side == "auto" else self.test_side
         absent = {"train", test} - there
         if absent:
-            raise DataError(
-                f"{root}: no clips of the side {' or '.join(sorted(absent))}, only of {', '.join(sorted(there))}; "
-                f"which side is tested: --set {self.name}.test_side=val or =test"
+            other = {"val", "test"} & there - {test}
+            remedy = (
+                f"which side is tested: --set {self.name}.test_side={min(other)}"
+                if other and "train" in there
+                else "call the folders train, val and test, or list the clips in train.csv and test.csv"
             )
+            lacking, only = " or ".join(sorted(absent)), ", ".join(sorted(there))
+            raise DataError(f"{root}: no clips of the side {lacking}, only of {only}; {remedy}")
         return "train", test
 
     def _class_names(self, root: Path, used: Sequence[Placed], sides: tuple[str, str] | None) -> tuple[str, ...]:
@@ -343,6 +359,19 @@ def _say_the_same(files: Sequence[Path], clips: FolderClips) -> bool:
     return len({frozenset((row.clip, row.label, row.name) for row in rows) for rows in read}) == 1
 
 
+def _refuse_names_of_several(
+    train_list: Path, train: Sequence[Sample], test_list: Path, test: Sequence[Sample], clips: FolderClips
+) -> None:
+    """Raise DataError if a name stands in both lists and several clips have it: each list may mean one of them."""
+    for clip in sorted({sample.clip for sample in train} & {sample.clip for sample in test} - clips.paths):
+        called = clips.ending_in(clip)
+        if len(called) > 1:
+            raise DataError(
+                f"{clip!r} stands in {train_list.name} and in {test_list.name}, and several clips are called so "
+                f"({some(called)}); write the paths in both lists from {train_list.parent} on"
+            )
+
+
 def _names(root: Path, files: Iterable[Path]) -> str:
     return ", ".join(file.relative_to(root).as_posix() for file in files)
 
@@ -350,6 +379,22 @@ def _names(root: Path, files: Iterable[Path]) -> str:
 def _unused_lists(root: Path, files: Sequence[Path]) -> Iterator[str]:
     if files:
         yield f"not used: {_names(root, files)}"
+
+
+def _without_clips(root: Path, tree: Tree, used: Sequence[Placed]) -> Iterator[str]:
+    """A note on folders beside the class folders in which no clip lies: a class may be missing."""
+    above = {PurePosixPath(clip.rpartition("/")[0]) for clip in tree.videos}
+    holding = above | {parent for folder in above for parent in folder.parents}
+    names = {placed.class_name for placed in used}
+    beside = {folder.parent for folder in holding if folder.name in names}
+    empty = [
+        each.relative_to(root).as_posix()
+        for parent in sorted(beside)
+        for each in sorted((root / parent).iterdir())
+        if each.is_dir() and each.name[0] != "." and PurePosixPath(each.relative_to(root)) not in holding
+    ]
+    if empty:
+        yield f"{len(empty)} folders beside the class folders hold no clip, and are no classes: {some(empty)}"
 
 
 def _one_sided(classes: Sequence[str], train: Sequence[Sample], test: Sequence[Sample]) -> Iterator[str]:

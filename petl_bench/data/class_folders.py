@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from petl_bench.data.annotation_formats import class_finder, is_integer
+from petl_bench.data.file_types import without_video_suffix
 from petl_bench.errors import DataError
 
 #: Names in a message.
@@ -53,6 +54,32 @@ def refuse_similar(names: Iterable[str], where: str, remedy: str) -> None:
                 f"alone. Is it one class or are they two? {remedy}"
             )
         seen[plain] = name
+
+
+def refuse_doubles(clips: Iterable[str], where: Path) -> None:
+    """Raise DataError if two clips of one folder differ in their extension alone, or are a video and its frames."""
+    seen: dict[str, str] = {}
+    for clip in clips:
+        other = seen.setdefault(without_video_suffix(clip), clip)
+        if other != clip:
+            raise DataError(
+                f"{where}: {other} and {clip} look like one recording twice, which would count twice and could both "
+                "train and be tested. Remove one of them (or rename it, if it is another recording), or list the clips "
+                "in train.csv and test.csv"
+            )
+
+
+def both_kinds(clips: Iterable[str], frame_folders: Collection[str]) -> Iterator[str]:
+    """A note on folders that hold video files and folders of frames: one recording may lie there in both forms."""
+    kinds: dict[str, dict[bool, str]] = {}
+    for clip in clips:
+        kinds.setdefault(clip.rpartition("/")[0], {}).setdefault(clip in frame_folders, clip)
+    both = [found for found in kinds.values() if len(found) > 1]
+    if both:
+        yield (
+            f"{len(both)} folders hold both video files and folders of numbered images, and each is a clip: "
+            f"{both[0][False]} and {both[0][True]}. If they are one recording, it counts twice: move one kind elsewhere"
+        )
 
 
 def refuse_one_sided(train: Collection[str], test: Collection[str], where: str, remedy: str) -> None:

@@ -7,6 +7,8 @@ with both readings and the option that chooses; a layout that the user tells is 
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +35,9 @@ SIDES = {
     "testing": "test",
 }
 #: What stands behind or before a side in names such as `train_set`, `TestVideos` or `test2`.
-_AROUND_SIDES = frozenset({"set", "list", "split", "data", "videos", "clips", "frames"})
+_AROUND_SIDES = frozenset({"set", "list", "split", "data", "videos", "clips", "frames", "raw", "rawframes", "images"})
+#: Words that mean a side, and are not taken for one.
+_UNREAD_SIDES = frozenset({"trn", "tst", "eval", "evaluation", "trainval", "holdout", "heldout"})
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 #: The different names of the folders at one depth.
 Names = tuple[str, ...]
@@ -73,24 +77,28 @@ def recognise(clips: Sequence[str], told: str, where: Path, owner: str) -> Readi
     is no such layout, or more than one.
     """
     refusing = _Refusal(where, owner, clips)
-    folders = [clip.split("/")[:-1] for clip in clips]
+    folders: list[Sequence[str]] = [clip.split("/")[:-1] for clip in clips]
     _refuse_uneven(folders, clips, refusing)
+    if told == "auto" or len(folders[0]) > len(told.split("/")):
+        folders = _without_repeats(folders)
     levels = [tuple(dict.fromkeys(names)) for names in zip(*folders, strict=True)]
     layout, kept = _recognised(levels, refusing) if told == "auto" else (told, _told(levels, told, refusing))
     return _reading(layout, kept, folders, refusing)
 
 
 def looks_like_side(name: str) -> bool:
-    """Whether a name is that of a side, or made of one: `train_videos`, `TestSet`, `val2`."""
+    """Whether a name is that of a side, or made of one: `train_videos`, `TestSet`, `val2`, `trainval`."""
     words = [word.casefold() for word in _WORD.findall(name)]
-    return any(word in SIDES for word in words) and all(word in SIDES or word in _AROUND_SIDES for word in words)
+    sides = SIDES.keys() | _UNREAD_SIDES
+    return any(word in sides for word in words) and all(word in sides | _AROUND_SIDES for word in words)
 
 
 def refuse_second_paths(tree: Tree) -> None:
-    """Raise DataError if clips can be reached by two paths, over a link to a folder: they count under one of them.
+    """Raise DataError if clips can be reached by two paths, over a link: which of them tells class and side?
 
     A link to a folder that it lies in is a loop, and leads to nothing new.
     """
+    _refuse_links_to_clips(tree)
     if not tree.linked_again:
         return
     holding = {(tree.root / clip).parent.resolve() for clip in tree.videos}
@@ -105,6 +113,20 @@ def refuse_second_paths(tree: Tree) -> None:
             )
 
 
+def _refuse_links_to_clips(tree: Tree) -> None:
+    real_folder = functools.cache(os.path.realpath)
+    seen: dict[str, str] = {}
+    for clip in tree.videos:
+        folder, name = os.path.split(os.path.join(tree.root, clip))  # noqa: PTH118 - hundreds of thousands of files
+        path = os.path.join(real_folder(folder), name)  # noqa: PTH118
+        other = seen.setdefault(os.path.realpath(path) if os.path.islink(path) else path, clip)  # noqa: PTH114
+        if other != clip:
+            raise DataError(
+                f"{tree.root}: {other} and {clip} are one file, over a link, and its class or side could be taken from "
+                "either. Remove one, or list the clips in train.csv and test.csv"
+            )
+
+
 # ---------------------------------------------------------------- what the folders say
 
 
@@ -116,9 +138,9 @@ class _Refusal:
     owner: str
     clips: Sequence[str]
 
-    def __call__(self, why: str, *layouts: str) -> DataError:
+    def __call__(self, why: str, *layouts: str, say: str = "Move what does not belong, or") -> DataError:
         choices = " or ".join(f"--set {self.owner}.layout={layout} ({_MEANINGS[layout]})" for layout in layouts)
-        say = f"Say {choices}; or" if layouts else "Move what does not belong, or"
+        say = f"Say {choices}; or" if layouts else say
         return DataError(f"{self.where}: {why}. {say} list the clips in train.csv and test.csv (docs/folders.md)")
 
 
@@ -151,6 +173,13 @@ def _refuse_uneven(folders: Sequence[Sequence[str]], clips: Sequence[str], refus
             f"some clips lie below {least} folders ({by_depth[least]}) and others below {most} ({by_depth[most]}), so "
             "that no level of folders names the classes of all"
         )
+
+
+def _without_repeats(folders: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The folders without those that repeat the name above for all clips, as archives leave them: `golf/golf/a.avi`."""
+    levels = list(zip(*folders, strict=True))
+    kept = [at for at, names in enumerate(levels) if at == 0 or names != levels[at - 1]]
+    return [[above[at] for at in kept] for above in folders]
 
 
 def _recognised(levels: Sequence[Names], refusing: _Refusal) -> tuple[str, list[int]]:
@@ -192,13 +221,26 @@ def _two_levels(upper: Names, lower: Names, refusing: _Refusal) -> str:
     if _all_sides(lower):
         _refuse_mixed(upper, refusing, "class/side")
         return "class/side"
-    _refuse_mixed(upper, refusing, "side/class", "group/class", "class/group")
-    _refuse_mixed(lower, refusing, "class/side", "class/group", "group/class")
+    _refuse_nearly_sides(upper, refusing)
+    _refuse_nearly_sides(lower, refusing)
+    _refuse_mixed(upper, refusing, "side/class", *(() if _several_sides(upper) else ("group/class", "class/group")))
+    _refuse_mixed(lower, refusing, "class/side", *(() if _several_sides(lower) else ("class/group", "group/class")))
     raise refusing(
         f"{refusing.clips[0]} lies below two folders of different names, either of which could be its class",
         "class/group",
         "group/class",
     )
+
+
+def _refuse_nearly_sides(names: Names, refusing: _Refusal) -> None:
+    """Raise DataError for several folders that mean sides and are called otherwise: as groups, they would be mixed."""
+    meant = {name for name in names if looks_like_side(name)}
+    if len(meant) > 1 and not all(map(side_of, meant)):
+        raise refusing(f"the folders {some(meant)} look like sides", say="Call them train, val and test; or")
+
+
+def _several_sides(names: Names) -> bool:
+    return len({side_of(name) for name in names} - {None}) > 1
 
 
 def _refuse_mixed(names: Names, refusing: _Refusal, *layouts: str) -> None:

@@ -6,7 +6,9 @@ same data elsewhere gives the same hash. It enters the key of every trial.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -164,10 +166,13 @@ def _settle(
 
 
 def _refuse_shared_files(annotations: Annotations, found: Mapping[str, FoundFile]) -> None:
+    real_place = functools.cache(os.path.realpath)
     for name, train, test in _train_and_test(annotations):
-        trained = {found[sample.clip].place: sample.clip for sample in train if sample.clip in found}
-        for sample in test:
-            file = found[sample.clip].place if sample.clip in found else ""
+        tested = {found[sample.clip].fingerprint for sample in test if sample.clip in found}
+        both = [s for s in train if s.clip in found and found[s.clip].fingerprint in tested]
+        trained = {real_place(found[sample.clip].place): sample.clip for sample in both}
+        for sample in test if trained else ():
+            file = real_place(found[sample.clip].place) if sample.clip in found else ""
             if file in trained:
                 raise DataError(
                     f"{file}: trains as {trained[file]!r} and is tested as {sample.clip!r} in {name}; remove it from "

@@ -60,7 +60,23 @@ def _by_file(lists: Sequence[ClipList], file: Path, base: str, clips: FolderClip
             f"{file}: by these class names {against} of {against + agreeing} clips lie in the folder of another class "
             f"than the lists say: {example}. Put the names into the order of the labels, or correct the lists"
         )
+    if numbered:
+        _refuse_a_list_of_its_own_numbers(lists, samples, classes, clips)
     return Labelled(classes, samples, f"class names from {file.name}{_remark(against, example)}")
+
+
+def _refuse_a_list_of_its_own_numbers(
+    lists: Sequence[ClipList], samples: Sequence[Sequence[Sample]], classes: Sequence[str], clips: FolderClips
+) -> None:
+    """Raise DataError if one list has most clips in folders of other classes: it may count from another number."""
+    for clip_list, each in zip(lists, samples, strict=True):
+        agreeing, against, example = _folders_against([each], classes, clips)
+        if against > agreeing:
+            raise DataError(
+                f"{clip_list.file}: {against} of its {against + agreeing} clips lie in the folder of another class "
+                f"than this list says, and those of the other list do not: {example}. Do its labels count from another "
+                "number? Write them as in the other list"
+            )
 
 
 def _refuse_names_that_are_numbers(lists: Sequence[ClipList], classes: Sequence[str], base: int, owner: str) -> None:

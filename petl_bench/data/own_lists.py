@@ -63,6 +63,12 @@ class FolderClips:
         same = self._by_stem.get(_stem(clip), [])
         return same[0] if clip not in self.paths and len(same) == 1 else clip
 
+    def ending_in(self, clip: str) -> list[str]:
+        """The clips whose paths end in this one, whatever their extension and letter case."""
+        end = f"/{without_video_suffix(clip)}".casefold()
+        same = self._by_stem.get(_stem(clip), [])
+        return sorted(path for path in same if f"/{without_video_suffix(path)}".casefold().endswith(end))
+
     def below(self, absolute: str) -> str | None:
         """The clip whose path ends an absolute path, as `Run/a.mp4` ends `/data/mine/Run/a.mp4`; None if there is none.
 
@@ -93,7 +99,7 @@ def read_own_list(path: Path, clips: FolderClips) -> ClipList:
     for paths that leave the folder.
     """
     lines = formats.read_lines(path)
-    forms = dict.fromkeys(tuple(rows) for rows in _forms(path, lines) if rows)
+    forms = dict.fromkeys(tuple(rows) for rows in _forms(path, lines, clips) if rows)
     possible = [form for form in forms if not any(_is_video(cells.label) for cells in form)]
     if not possible:
         raise _label_first(path, lines) if forms else _unreadable(path, lines)
@@ -108,7 +114,7 @@ def read_own_list(path: Path, clips: FolderClips) -> ClipList:
 # ---------------------------------------------------------------- forms
 
 
-def _forms(path: Path, lines: Sequence[tuple[int, str]]) -> Iterator[list[_Cells]]:
+def _forms(path: Path, lines: Sequence[tuple[int, str]], clips: FolderClips) -> Iterator[list[_Cells]]:
     """The rows in every form that all lines fit."""
     body = lines[1:] if _is_header(lines[0][1].split()) else lines
     if not any(_SEPARATED.search(line) for _, line in body):
@@ -118,10 +124,10 @@ def _forms(path: Path, lines: Sequence[tuple[int, str]]) -> Iterator[list[_Cells
                 yield [_Cells(number, _unquoted(match[1]), _unquoted(match[2])) for number, match in found if match]
     for separator in _SEPARATORS:
         if separator in lines[0][1]:
-            yield _separated(path, separator)
+            yield _separated(path, separator, clips)
 
 
-def _separated(path: Path, separator: str) -> list[_Cells]:
+def _separated(path: Path, separator: str, clips: FolderClips) -> list[_Cells]:
     """The rows of a csv with two columns, or with names of columns; none if its rows are not all of one form."""
     rows = _csv_rows(path, separator)
     width = len(rows[0][1]) if rows else 0
@@ -131,11 +137,28 @@ def _separated(path: Path, separator: str) -> list[_Cells]:
     if width > 2 and not named:
         return []
     at_clip, at_label = _columns(path, rows[0][1]) if named else (0, 1)
-    found = [_Cells(line, row[at_clip], row[at_label]) for line, row in rows[named:]]
+    timed = _TimedNames(rows[0][1], at_clip, clips) if named else None
+    found = [_Cells(line, timed(row) if timed else row[at_clip], row[at_label]) for line, row in rows[named:]]
     empty = next((cells.line for cells in found if not cells.clip or not cells.label), None)
     if empty is not None and named:
         raise DataError(f"{path}, line {empty}: no clip or no label; each row needs both")
     return [] if empty is not None else found
+
+
+class _TimedNames:
+    """What a row's clip is called on disk: by Kinetics' lists a YouTube id, behind which downloaders put the times."""
+
+    def __init__(self, header: Sequence[str], at_clip: int, clips: FolderClips) -> None:
+        names = [name.casefold() for name in header]
+        self._clips, self._at_clip = clips, at_clip
+        self._at_times = [names.index(name) for name in ("time_start", "time_end") if name in names]
+
+    def __call__(self, row: Sequence[str]) -> str:
+        clip, times = row[self._at_clip], [row[at] for at in self._at_times]
+        if len(times) == 2 and all(map(str.isdecimal, times)) and not self._clips.named_by(clip):
+            timed = "_".join([clip, *(f"{int(time):06d}" for time in times)])
+            return timed if self._clips.named_by(timed) else clip
+        return clip
 
 
 def _csv_rows(path: Path, separator: str) -> list[tuple[int, list[str]]]:

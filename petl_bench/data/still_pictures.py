@@ -18,6 +18,8 @@ _MAY_HOLD_COPIES = ("JPEG", "MPO")
 #: The formats whose 32-bit whole numbers are 16-bit grey levels to Pillow.
 _SIXTEEN_BITS_AS_INTEGERS = ("PNG", "PPM")
 _ORIENTATION = 0x0112  # the tag of EXIF and TIFF
+#: Depth in millimetres fills a small part of its 16 bits: beyond a part so small, the picture is nearly black.
+_FEW_LEVELS = 40
 _AS_EIGHT_BITS = "write the frames as 8-bit PNG, all of the data set scaled alike"
 
 
@@ -75,7 +77,9 @@ def _stored_orientation(image: Any) -> int:
 def _rgb(image: Any, kind: str) -> tuple[np.ndarray, str]:
     if _has_sixteen_bits(image.mode, kind):
         levels = (np.asarray(image).astype(np.uint32) + 128) // 257
-        return _grey(levels), "16-bit grey levels, 0 to 65535 read as 0 to 255"
+        words = "16-bit grey levels, 0 to 65535 read as 0 to 255"
+        few = f", and none above {_FEW_LEVELS} is there: {_AS_EIGHT_BITS}" if levels.max() <= _FEW_LEVELS else ""
+        return _grey(levels), words + few
     if image.mode == "F":
         return _grey(_from_unit_range(np.asarray(image))), "floating-point grey levels, 0 to 1 read as 0 to 255"
     if image.mode == "I":

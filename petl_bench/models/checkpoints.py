@@ -65,7 +65,8 @@ def _reason(error: Exception, path: Path) -> str:
         whole = f"torch.load({path.name!r}, map_location='cpu', weights_only=False)"
         return (
             f"refused, because it holds more than weights: it wants to call {name[1]}. If you trust whoever made it, "
-            f"take its weights out once, by the key that they have: torch.save({whole}['state_dict'], 'weights.pth')"
+            f"take its weights out once, by the key that they have: torch.save({whole}['state_dict'], 'weights.pth') "
+            "(if it holds a whole model, write .state_dict() in place of the key)"
         )
     if "Weights only load failed" in text:
         return "not a weights file of torch, or a damaged one; fetch it again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -103,7 +104,7 @@ class PlannedDataset:
             name = self.dataset.name
             raise DataError(
                 f"{name}: none of the {listed} training clips is under {self.manifest.root}, or can be read. "
-                f"See: {_see(self.dataset)}"
+                f"See: {_see(self.dataset, self.manifest.root)}"
             )
         if training["select"] == "val" and group.largest_class < 2:
             raise UsageError("--select val needs at least two training clips of some class; use --select last")
@@ -118,7 +119,7 @@ class PlannedDataset:
                 name = self.manifest.dataset
                 raise DataError(
                     f"{name}: none of the {len(evaluation.samples)} clips of evaluation {evaluation.name!r} is under "
-                    f"{self.manifest.root}. See: {_see(self.dataset)}"
+                    f"{self.manifest.root}. See: {_see(self.dataset, self.manifest.root)}"
                 )
         test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
         readable = found.keys() - self.manifest.quarantined.keys()
@@ -201,7 +202,7 @@ def _manifest(dataset: Dataset, root: Path) -> Manifest:
     if not manifest.found:
         raise DataError(
             f"{dataset.name}: none of the {manifest.expected} clips that its lists name is under {manifest.root}. "
-            f"See: {_see(dataset)}"
+            f"See: {_see(dataset, manifest.root)}"
         )
     return manifest
 
@@ -222,10 +223,11 @@ def places_of(spec: Spec, data: PlannedDataset, weights: ResolvedWeights) -> Pla
     )
 
 
-def _see(dataset: Dataset) -> str:
-    """The command that tells which clips of a data set are here."""
+def _see(dataset: Dataset, where: Path) -> str:
+    """The command that tells which clips of a data set are here, with `where` they are looked for."""
     is_named = type(dataset).name != dataset.name
-    return f"petl-bench data status {dataset.name}{'=DIR' if is_named else ' --data-root DIR'}"
+    place = shlex.quote(str(where))
+    return f"petl-bench data status {dataset.name}{'=' if is_named else ' --data-root '}{place}"
 
 
 def _unknown(dataset: Dataset) -> Manifest:

@@ -279,6 +279,15 @@ def test_an_option_says_which_side_is_tested(tmp_path: Path) -> None:
         ([*of("train", "test"), "test/Sit/1.mp4"], r"'Sit' is tested and never trains\. Rename .*labels\.csv"),
         ([*of("train", "test"), "train/Sit/1.mp4"], r"'Sit' trains and is never tested"),
         ([f"train/{p}/{c}/1.mp4" for p in "ab" for c in "cd"] + ["test/a/c/1.mp4"], r"side/class/group .*side/group/c"),
+        (
+            of("train_set", "test_set"),
+            r"'test_set', 'train_set' look like sides\. Call them train, val and test; or list",
+        ),
+        (of("rawframes_train", "rawframes_val"), r"look like sides\. Call them"),
+        (of("trainval", "test"), r"'test', 'trainval' look like sides\. Call them"),
+        (of("train", "test", "extra"), r"^(?!.*group/class)"),
+        (["Run/1.avi", "Run/1.mp4", "Walk/1.mp4"], r"Run/1\.avi and Run/1\.mp4 look like one recording twice"),
+        (["Run/1.mp4", "Run/1/img_1.jpg", "Walk/1.mp4"], r"Run/1 and Run/1\.mp4 look like one recording twice"),
     ],
 )
 def test_what_could_be_read_in_two_ways_is_refused(tmp_path: Path, clips: list[str], message: str) -> None:
@@ -300,6 +309,32 @@ def test_an_option_chooses_the_reading(tmp_path: Path) -> None:
     ):
         read(root, layout="class")
     assert folder().values() == {k: v for k, v in folder(layout="auto").values().items() if k != "layout"}
+
+
+@pytest.mark.parametrize("layout", ["auto", "class"])
+def test_folders_that_repeat_the_class_above_are_no_groups(tmp_path: Path, layout: str) -> None:
+    found = read(
+        make(tmp_path, *(f"{name}/{name}/{number}.avi" for name in ("golf", "run") for number in (1, 2))), layout=layout
+    )
+    assert found.classes == ("golf", "run")
+    assert (len(found.train[1]), len(found.test[1]), found.groups) == (2, 2, {})
+
+
+def test_videos_beside_frame_folders_and_folders_without_clips_are_told(tmp_path: Path) -> None:
+    frames = [f"{name}/{n}/jpeg/p-{i}.jpg" for name in ("golf", "run") for n in (1, 2) for i in (1, 2, 3)]
+    root = make(tmp_path, *frames, "golf/1/25.avi", "run/1/26.avi")
+    (root / "dive").mkdir()
+    notes = read(root, layout="class/group").notes
+    assert any("2 folders hold both video files and folders of numbered images" in note for note in notes)
+    assert "1 folders beside the class folders hold no clip, and are no classes: 'dive'" in notes
+
+
+def test_the_advice_for_an_absent_side_can_be_followed(tmp_path: Path) -> None:
+    root = make(tmp_path, *of("train", "inference"))
+    with pytest.raises(DataError, match=r"no clips of the side val, only of train; call the folders train, val and"):
+        read(root, layout="side/class")
+    with pytest.raises(DataError, match=r"no clips of the side test, only of train, val; .*folder\.test_side=val$"):
+        read(make(tmp_path / "two", *of("train", "val")), test_side="test")
 
 
 def test_a_told_side_layout_leaves_other_folders_out_and_says_so(tmp_path: Path) -> None:
@@ -332,6 +367,27 @@ def test_numbered_class_folders_take_names_by_number(tmp_path: Path) -> None:
     (root / "labels.csv").write_text("id,name\n0,Run\n1,Walk\n2,Sit\n")
     with pytest.raises(DataError, match="fits counting from 0 and from 1"):
         read(root)
+
+
+@pytest.mark.parametrize("link", ["test/Run/9.mp4", "train/Walk/9.mp4", "train/Run/9.mp4"])
+def test_links_to_a_clip_that_is_there_are_refused(tmp_path: Path, link: str) -> None:
+    root = make(tmp_path / "mine", *of("train", "test"))
+    (root / link).symlink_to(root / "train/Run/1.mp4")
+    with pytest.raises(DataError, match="are one file, over a link"):
+        read(root)
+    elsewhere = make(tmp_path / "elsewhere", "0.mp4")
+    (root / link).unlink()
+    (root / link).symlink_to(elsewhere / "0.mp4")
+    read(root)
+
+
+def test_a_listed_link_to_a_training_clip_is_not_tested(tmp_path: Path) -> None:
+    root = make(tmp_path / "mine", "Run/1.mp4", "Walk/1.mp4", "Walk/2.mp4")
+    (root / "Run/link.mp4").symlink_to("1.mp4")
+    (root / "train.txt").write_text("Run/1.mp4 0\nWalk/1.mp4 1\n")
+    (root / "test.txt").write_text("Run/link.mp4 0\nWalk/2.mp4 1\n")
+    with pytest.raises(DataError, match=r"trains as 'Run/1\.mp4' and is tested as 'Run/link\.mp4'"):
+        build_manifest(folder(path=str(root)), root, tmp_path / "cache")
 
 
 def test_links_that_lead_to_the_same_clips_twice_are_refused(tmp_path: Path) -> None:
@@ -481,6 +537,35 @@ def test_texts_that_list_no_clips_are_no_lists(tmp_path: Path) -> None:
     assert read(root) == before
 
 
+def test_names_of_each_sides_own_folder_are_refused_with_what_to_write(tmp_path: Path) -> None:
+    root = make(tmp_path, "train/1.mp4", "train/2.mp4", "val/1.mp4", "val/2.mp4")
+    (root / "labels.csv").write_text("id,name\n0,Run\n1,Walk\n")
+    (root / "train.txt").write_text("1.mp4 0\n2.mp4 1\n")
+    (root / "val.txt").write_text("1.mp4 1\n2.mp4 0\n")
+    with pytest.raises(
+        DataError, match=r"several clips are called so \('train/1\.mp4', 'val/1\.mp4'\); write the paths"
+    ):
+        read(root)
+
+
+@pytest.mark.parametrize("tested", ["Run/1.avi", "Run/1"])
+def test_one_recording_in_two_forms_cannot_stand_in_both_lists(tmp_path: Path, tested: str) -> None:
+    root = make(tmp_path, "Run/1.mp4", "Run/1.avi", "Run/1/img_1.jpg", "Walk/1.mp4", "Walk/2.mp4")
+    (root / "train.txt").write_text("Run/1.mp4 0\nWalk/1.mp4 1\n")
+    (root / "test.txt").write_text(f"{tested} 0\nWalk/2.mp4 1\n")
+    with pytest.raises(DataError, match=rf"'Run/1\.mp4' of the training list train\.txt .* \(as '{tested}'\)"):
+        read(root)
+
+
+def test_kinetics_rows_name_files_with_their_times(tmp_path: Path) -> None:
+    root = make(tmp_path, "train/a b/_x-1_000010_000020.mp4", "train/c/y_000001_000011.mp4", "val/z.mp4")
+    head = "label,youtube_id,time_start,time_end,split\n"
+    (root / "train.csv").write_text(f"{head}a b,_x-1,10,20,train\nc,y,1,11,train\n")
+    (root / "val.csv").write_text(f"{head}c,z,0,10,val\na b,gone,3,13,val\n")
+    found = build_manifest(folder(path=str(root)), root, tmp_path / "cache").found
+    assert set(found) == {"_x-1_000010_000020", "y_000001_000011", "z"}
+
+
 def test_two_lists_of_a_side_are_one_if_they_say_the_same(tmp_path: Path) -> None:
     root = lists(
         tmp_path, **NAMED, train_txt="Run/0.mp4 1\n", train_csv="path,label\nRun/0.mp4,1\n", test_txt="Walk/1.mp4 0\n"
@@ -501,6 +586,20 @@ def test_lists_count_and_folders_against_them_are_told_or_refused(tmp_path: Path
     assert "1 clips lie in the folder of another class, and the list counts: Walk/3.mp4" in found.notes[0]
     (root / "labels.csv").write_text("id,name\n0,Run\n1,Walk\n")
     with pytest.raises(DataError, match=r"labels\.csv: by these class names 3 of 4 clips lie in the folder of another"):
+        read(root)
+
+
+def test_a_list_that_counts_from_another_number_than_the_other_is_refused(tmp_path: Path) -> None:
+    clips = [f"{name}/{number}.mp4" for name in ("Dive", "Run", "Walk") for number in range(4)]
+    root = make(tmp_path, *clips)
+    (root / "labels.txt").write_text("Dive\nRun\nWalk\n")
+    (root / "train.txt").write_text(
+        "".join(f"{clip} {number // 4}\n" for number, clip in enumerate(clips) if number % 4 < 2)
+    )
+    (root / "test.txt").write_text("Dive/2.mp4 1\nDive/3.mp4 1\nRun/2.mp4 2\n")
+    with pytest.raises(
+        DataError, match=r"test\.txt: 3 of its 3 clips lie in the folder of another class.*another number"
+    ):
         read(root)
 
 

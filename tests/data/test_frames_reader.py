@@ -150,6 +150,12 @@ RAMP = np.linspace(0, 65535, 96).round().astype(np.uint16).reshape(8, 12)
         ("1.tif", RAMP, "16-bit grey levels, 0 to 65535 read as 0 to 255"),
         ("1.pgm", RAMP, "16-bit grey levels, 0 to 65535 read as 0 to 255"),
         ("1.png", RAMP // 64 * 16, "16-bit grey levels, 0 to 65535 read as 0 to 255"),
+        (
+            "1.png",
+            RAMP // 16,
+            "16-bit grey levels, 0 to 65535 read as 0 to 255, and none above 40 is there: write the "
+            "frames as 8-bit PNG, all of the data set scaled alike",
+        ),
         ("1.tif", (RAMP / 65535).astype(np.float32), "floating-point grey levels, 0 to 1 read as 0 to 255"),
     ],
 )

@@ -85,7 +85,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         ("--datasets good=good --source other=nowhere --setting zero_shot_transfer", "--shots"),
         ("--datasets good=empty", "0 folders with videos"),
         ("--datasets good=unlabelled", "no labels.csv beside the lists"),
-        ("--datasets good=listed", "none of the 4 clips that its lists name"),
+        ("--datasets good=listed", "See: petl-bench data status good=/"),
         ("--datasets good=untested", "none of the 2 clips of evaluation 'test'"),
         ("--datasets good=untrained", "none of the 2 training clips"),
         ("--datasets good=good --set good.labels=none.csv", "good.labels=none.csv: no such file"),
