@@ -59,7 +59,7 @@ def test_a_comparison_has_the_numbers_of_the_local_launcher(cluster: LocalCluste
     assert "submitted" not in again
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 @pytest.mark.timeout(900)
 def test_drill(cluster: LocalCluster, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Requeue, preemption, cancellation, a dead node, kill -9 and a killed command, in one comparison."""
