@@ -18,6 +18,8 @@ from tests.running.fake_scheduler import petl_bench
         (["--methods", "wating"], "unknown method 'wating'; did you mean waiting"),
         (["--methods", ","], "--methods a,b"),
         (["--methods", "waiting", "--seeds", "0,x"], "--seeds 0,x: expected whole numbers"),
+        (["--methods", "waiting", "--seeds", str(2**53)], f"a seed is a whole number from 0 to {2**53 - 1}"),
+        (["--methods", "waiting", "--output", ""], "for this folder itself: --output ."),
         (["--methods", "waiting", "--set", "waiting.stepps=3"], "did you mean steps"),
         (["--methods", "waiting", "--set", "waiting.steps=many"], "waiting.steps=many"),
         (["--methods", "waiting", "--launcher", "locl"], "did you mean local"),
