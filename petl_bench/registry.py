@@ -71,7 +71,7 @@ class Registry:
             plugin = entry.load()
         except PluginError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"{self.kind} {name!r} ({entry.value}) cannot be loaded: {describe(error)}") from error
         if entry.dist is not None:
             _distributions[plugin] = entry.dist
@@ -203,7 +203,7 @@ def _import_file(module_name: str, path: Path) -> None:
         plugin_files.load(module_name, path)
     except PluginError as error:
         raise PluginError(f"plugin {path}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"plugin {path} cannot be loaded: {describe(error, within=path)}") from error
 
 

@@ -21,8 +21,8 @@ from petl_bench.texts import clean
 
 #: Most bytes of a file, by what it holds.
 SMALL, LARGE = 1 << 20, 1 << 26
-#: Numbers of this size and above are no times, counts or process numbers.
-_LARGEST = 2**53
+#: Numbers of this size and above are no times, counts, seeds or process numbers.
+TOO_LARGE = 2**53
 _WORDS: dict[Any, str] = {str: "a text", int: "a whole number", float: "a number", dict: "a mapping", list: "a list"}
 _WORDS |= {Mapping: _WORDS[dict], Sequence: _WORDS[list], tuple: _WORDS[list]}
 
@@ -122,7 +122,7 @@ def _is(value: Any, hint: Any) -> bool:
     if origin in (list, tuple, Sequence):
         return isinstance(value, list) and all(_is(each, arguments[0]) for each in value)
     if hint in (int, float):
-        return type(value) in (int, hint) and -_LARGEST < value < _LARGEST
+        return type(value) in (int, hint) and -TOO_LARGE < value < TOO_LARGE
     return value is None if hint is type(None) else type(value) is hint
 
 

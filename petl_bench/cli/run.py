@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.choices import OneOf
-from petl_bench.errors import PetlBenchError, unknown
+from petl_bench.errors import PetlBenchError, PluginError, unknown
 from petl_bench.texts import lines
 
 if TYPE_CHECKING:
@@ -239,7 +239,13 @@ def _launch(launcher: Launcher, plan: Plan) -> list[Outcome]:
     if not plan.to_do:
         return before
     with watching(len(plan.to_do)) as watch:
-        return [*before, *launcher.run(plan.to_do, plan.output, watch)]
+        outcomes = launcher.run(plan.to_do, plan.output, watch)
+    if len(outcomes) != len(plan.to_do):
+        raise PluginError(
+            f"{type(launcher).__name__}.run() returned {len(outcomes)} outcomes for {len(plan.to_do)} jobs; it must "
+            "return one for each"
+        )
+    return [*before, *outcomes]
 
 
 def _summary(plan: Plan, outcomes: list[Outcome]) -> int:

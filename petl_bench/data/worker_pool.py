@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
@@ -30,21 +32,48 @@ _AHEAD_BYTES = 512 * 2**20
 #: one to every process, and the clip that dies of it would count as unreadable, in the next attempt as well.
 _DIES_WITHIN_S = 0.01
 
+#: How often a clip is tried whose process dies: something else than the clip may have killed it, such as a system that
+#: is short of memory.
+_TRIES = 2
+#: How often in a row all processes are started anew without a clip that comes of it.
+_RENEWALS = 3
+#: A process that is killed while it holds the lock of the channel stops all others; they leave after this time.
+_LOCKED_FOR_S = 20.0
+#: A clip that is not there so long after its own time-out was lost with a process.
+_LOST_AFTER_S = 300.0
+
 _NO_PROCESSES = (
     "the processes that decode clips cannot be started. Often the limit of open files (ulimit -n), of processes "
     "(ulimit -u) or of memory is too low; run the command again with a higher one, or with --workers 1"
 )
 
+_log = logging.getLogger(__name__)
+
 _recipe: Recipe | None = None  # set once in every worker process
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Waiting:
     """A clip that is being prepared; `future` is None for one that is known to be bad."""
 
     request: ClipRequest
     future: Any
     place: Place | None
+    pool: ProcessPool | None  #: whose processes prepare it
+
+
+class _Processes(ProcessPool):
+    """A pool whose processes end before the channel does that some of them, still starting, are about to open: those
+    would end with a traceback."""
+
+    def _stop_pool(self) -> None:
+        if self._pool_manager_loop is not None:
+            self._pool_manager_loop.join()
+        for process in self._pool_manager.worker_manager.workers.values():
+            process.kill()
+        for process in self._pool_manager.worker_manager.workers.values():
+            process.join()
+        super()._stop_pool()
 
 
 class WorkerPool:
@@ -55,6 +84,7 @@ class WorkerPool:
         self._workers = workers
         self._timeout_s = timeout_s
         self._pool: ProcessPool | None = None
+        self._renewals = 0  #: since a clip came
         self._memories: list[SharedFrames] = []
         self._unused: list[SharedFrames] = []  #: those of them that no worker writes to
 
@@ -86,13 +116,23 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the processes; what they are doing is given up."""
+        self._end_processes()
+        for memory in self._memories:
+            memory.close()
+        self._memories, self._unused = [], []
+
+    def _end_processes(self) -> None:
         if self._pool is not None:
             self._pool.stop()
             self._pool.join()
             self._pool = None
-        for memory in self._memories:
-            memory.close()
-        self._memories, self._unused = [], []
+
+    def _renew(self) -> None:
+        """Have all processes started anew: the death of one that was idle, for one thing, breaks the pool."""
+        self._renewals += 1
+        if self._renewals > _RENEWALS:
+            raise TrialError(_NO_PROCESSES)
+        self._end_processes()
 
     def _memory(self) -> SharedFrames | None:
         """Where workers leave frames; None where the system cannot share memory so: then they send them."""
@@ -113,9 +153,10 @@ class WorkerPool:
 
     def _begin(self, request: ClipRequest, known_bad: Mapping[str, str], free: list[Place]) -> _Waiting:
         if request.clip in known_bad:
-            return _Waiting(request, None, None)
-        place = free.pop() if free else None
-        return _Waiting(request, self._schedule(request, place), place)
+            return _Waiting(request, None, None, None)
+        one = _Waiting(request, None, free.pop() if free else None, None)
+        self._schedule(one)
+        return one
 
     def _end(
         self, one: _Waiting, known_bad: Mapping[str, str], memory: SharedFrames | None, free: list[Place]
@@ -134,17 +175,20 @@ class WorkerPool:
         fitting = _AHEAD_BYTES // prepared_bytes(self._recipe, request)
         return max(1, min(_AHEAD_PER_PROCESS * self._workers, fitting))
 
-    def _schedule(self, request: ClipRequest, place: Place | None) -> Any:
+    def _schedule(self, one: _Waiting) -> None:
+        if self._pool is not None and not self._pool.active:
+            self._renew()
         # The first clip starts threads and processes, which inherit this; see `_DIES_WITHIN_S`.
         try:
             with contextlib.nullcontext() if self._pool is not None else warnings_held_back():
-                return self._started().schedule(_work, args=(request, place), timeout=self._timeout_s)
-        except (OSError, BrokenProcessPool) as error:
+                one.pool = self._started()
+                one.future = one.pool.schedule(_work, args=(one.request, one.place), timeout=self._timeout_s)
+        except (OSError, RuntimeError) as error:
             raise TrialError(_NO_PROCESSES) from error
 
     def _started(self) -> ProcessPool:
         if self._pool is None:
-            self._pool = ProcessPool(
+            self._pool = _Processes(
                 max_workers=self._workers,
                 max_tasks=_CLIPS_PER_PROCESS,
                 initializer=_start,
@@ -155,25 +199,50 @@ class WorkerPool:
         return self._pool
 
     def _outcome(self, one: _Waiting) -> PreparedClip | tuple[Written, str] | str:
-        path = one.request.path
-        try:
-            prepared: PreparedClip | tuple[Written, str] = one.future.result()
-        except DataError as error:
-            return str(error)
-        except TimeoutError:
-            return f"cannot read {path}: gave up after {self._timeout_s:g} s"
-        except ProcessExpired as death:
-            return f"cannot read {path}: the worker process died (exit status {death.exitcode})"
-        except BrokenProcessPool:
-            raise TrialError(_NO_PROCESSES) from None
-        except CancelledError:
-            raise RuntimeError("the loader was closed while its batches were being read") from None
-        return prepared
+        """The clip, or why there is none. That its process died once does not count against the clip."""
+        path, deaths = one.request.path, 0
+        while True:
+            try:
+                prepared = self._awaited(one)
+            except DataError as error:
+                return str(error)
+            except TimeoutError:
+                return f"cannot read {path}: gave up after {self._timeout_s:g} s"
+            except ProcessExpired as death:
+                deaths += 1
+                if deaths == _TRIES:
+                    return f"cannot read {path}: the worker process died (exit status {death.exitcode})"
+                _log.warning("the process that read %s died (exit status %s); it is read again", path, death.exitcode)
+            except BrokenProcessPool:
+                if one.pool is self._pool:
+                    self._renew()
+            except CancelledError:
+                raise RuntimeError("the loader was closed while its batches were being read") from None
+            else:
+                self._renewals = 0
+                return prepared
+            self._schedule(one)
+
+    def _awaited(self, one: _Waiting) -> PreparedClip | tuple[Written, str]:
+        """What a process made of the clip. Raises BrokenProcessPool where nothing will come any more."""
+        given_up = time.monotonic() + self._timeout_s + _LOST_AFTER_S
+        while not one.future.done():
+            wait([one.future], timeout=1.0)
+            if self._pool is None:
+                raise CancelledError
+            if not one.future.done() and (not self._usable(one.pool) or time.monotonic() > given_up):
+                raise BrokenProcessPool
+        result: PreparedClip | tuple[Written, str] = one.future.result()
+        return result
+
+    def _usable(self, pool: ProcessPool | None) -> bool:
+        return pool is not None and pool is self._pool and pool.active
 
 
 def _start(recipe: Recipe) -> None:
     global _recipe
     _recipe = recipe
+    CONSTS.channel_lock_timeout = _LOCKED_FOR_S
     torch.set_num_threads(1)
 
 

@@ -40,7 +40,7 @@ def execute(job: Job, store: Path, notify: Notify, stop: Stop = go_on) -> Outcom
     interrupted with it, within about a step of the trial, and what it has done stays for the next attempt. A job that
     was cancelled is not begun, and stops in the same way if it runs. If another process took the trial over, because
     this one was suspended, it is left to that one. Raises StoreError if the store cannot be written or is not the one
-    that the job was asked for, and lets KeyboardInterrupt and SystemExit pass after the attempt has been closed.
+    that the job was asked for, and lets KeyboardInterrupt pass after the attempt has been closed.
     """
     folder = trial_folder(store, job.trial.key)
     refuse_another(store, job.output_id)
@@ -89,7 +89,7 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
     try:
         with _logging_to(log, claim.attempt):
             _run_and_record(job, store, folder, claim, notify, stop)
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         with contextlib.suppress(StoreError):  # without its end, the attempt reads as interrupted as well
             claim.end("interrupted", "stopped on request")
         raise
@@ -99,7 +99,10 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
         reason = str(cancellation or reason_of(stopped))
         claim.end("interrupted", reason)
         return _outcome(job, folder, "elsewhere" if lost else "cancelled" if cancellation else "interrupted", reason)
-    except Exception as error:
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a plugin may call sys.exit, which must not end the run as if all were done
         if claim.lost():  # and what went wrong may be its new owner's doing
             claim.end("interrupted", _LOST)
             return _outcome(job, folder, "elsewhere", _LOST)
@@ -159,7 +162,7 @@ def _adapter_of(source: Path) -> Path:
     return adapter
 
 
-def _raise_where_the_store_is_at_fault(error: Exception, folder: Path) -> None:
+def _raise_where_the_store_is_at_fault(error: BaseException, folder: Path) -> None:
     """Raise StoreError where nothing can be written any more: every other trial would fail too."""
     cause: BaseException | None = error
     while cause is not None:

@@ -16,7 +16,7 @@ from petl_bench.errors import UsageError, unknown
 from petl_bench.flag_lists import expand_ranges, join_list, split_list, whole_numbers
 from petl_bench.kept_adapters import KeepAdapters
 from petl_bench.named_folders import folders_of
-from petl_bench.stored_json import SMALL
+from petl_bench.stored_json import SMALL, TOO_LARGE
 from petl_bench.texts import has_controls
 from petl_bench.training_options import Precision, Select, TrainingOptions
 from petl_bench.trial import canonical_json
@@ -70,8 +70,10 @@ class Spec:
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}")
-        if any(seed < 0 for seed in self.seeds):
-            raise UsageError("--seeds: a seed is a whole number from 0")
+        if not all(0 <= seed < TOO_LARGE for seed in self.seeds):
+            raise UsageError(f"--seeds: a seed is a whole number from 0 to {TOO_LARGE - 1}")
+        if not self.output:
+            raise UsageError("--output: the name is empty; for this folder itself: --output .")
         self._refuse_controls()
         self.folders()
         for part in self.parts():

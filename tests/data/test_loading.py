@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -316,6 +317,22 @@ def read(path, choose, decoder):
 """
 
 
+DIES_ONCE = """
+import os, signal
+from petl_bench.data.decoding import read_clip
+
+def read(path, choose, decoder):
+    if path.name == "clip 1.mp4":
+        try:
+            (path.parent / "died").touch(exist_ok=False)
+        except FileExistsError:
+            pass
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return read_clip(path, choose, decoder)
+"""
+
+
 SLOW_TO_SHOW = """
 from petl_bench.data.decoding import read_clip
 
@@ -383,3 +400,36 @@ def test_frames_are_those_that_sampling_asks_for(
     # 30 frames in 4 chunks of 7.5; the middle crop of an 80 x 96 frame shows all cells.
     frames = batch.frames[0, 4].permute(0, 2, 3, 1).numpy()
     assert read_numbers(frames) == [int((i + 0.25) * 7.5) for i in range(4)]
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_once_at_work_or_idle_costs_no_clip(
+    videos: Videos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, samples = videos
+    (tmp_path / "dies_once.py").write_text(DIES_ONCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    import dies_once
+
+    expected = list(ClipLoader(paths, RECIPE).test_batches(samples, 1))
+    with ClipLoader(paths, replace(RECIPE, read=dies_once.read), workers=2) as loader:
+        assert equal(list(loader.test_batches(samples, 1)), expected)
+        assert loader.unreadable == {}
+        for process in multiprocessing.active_children():
+            if process.name == "pebble_pool_worker":
+                process.kill()
+                process.join()
+        assert equal(list(loader.test_batches(samples, 1)), expected)
+        assert loader.unreadable == {}
+    assert not [each for each in multiprocessing.active_children() if each.name == "pebble_pool_worker"]
+
+
+@pytest.mark.slow
+def test_processes_that_are_ended_while_they_start_say_nothing(
+    videos: Videos, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths, samples = videos
+    for _ in range(5):
+        with ClipLoader(paths, RECIPE, workers=4) as loader:
+            next(loader.test_batches(samples, 1))
+    assert capfd.readouterr().err == ""

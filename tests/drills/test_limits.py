@@ -67,4 +67,6 @@ def test_a_store_that_becomes_read_only_ends_the_run_and_keeps_what_is_done(dist
     assert 1 <= done < 6
     switch.unlink()
     assert disturbed.run(*arguments).returncode == 0
-    assert len(disturbed.records()) == len(disturbed.executions()) == 6
+    assert len(disturbed.records()) == 6
+    # What another worker had in hand could not be recorded, and was done again.
+    assert 6 <= len(disturbed.executions()) < 6 + int(workers)

@@ -72,7 +72,9 @@ def test_a_broken_plugin_is_named_and_the_others_stand(monkeypatch: pytest.Monke
     assert things.get("good") is Path
 
 
-@pytest.mark.parametrize(("text", "line"), [("x = 1\ny = 1 / 0\n", 2), ("def broken(:\n", 1)])
+@pytest.mark.parametrize(
+    ("text", "line"), [("x = 1\ny = 1 / 0\n", 2), ("def broken(:\n", 1), ("raise SystemExit(0)\n", 1)]
+)
 def test_a_failing_plugin_file_is_reported_with_its_line(tmp_path: Path, text: str, line: int) -> None:
     plugin = tmp_path / "broken_plugin.py"
     plugin.write_text(text)

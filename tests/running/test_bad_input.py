@@ -18,6 +18,8 @@ from tests.running.fake_scheduler import petl_bench
         (["--methods", "wating"], "unknown method 'wating'; did you mean waiting"),
         (["--methods", ","], "--methods a,b"),
         (["--methods", "waiting", "--seeds", "0,x"], "--seeds 0,x: expected whole numbers"),
+        (["--methods", "waiting", "--seeds", str(2**53)], f"a seed is a whole number from 0 to {2**53 - 1}"),
+        (["--methods", "waiting", "--output", ""], "for this folder itself: --output ."),
         (["--methods", "waiting", "--set", "waiting.stepps=3"], "did you mean steps"),
         (["--methods", "waiting", "--set", "waiting.steps=many"], "waiting.steps=many"),
         (["--methods", "waiting", "--launcher", "locl"], "did you mean local"),
@@ -124,3 +126,31 @@ def test_status_of_an_empty_folder_is_not_an_error(toy: Any) -> None:
     done = toy.command("status", "--runs", str(toy.data))
     assert done.returncode == 0
     assert "0 trials: 0 done" in done.stdout
+
+
+LEAVES = """
+import petl_bench as pb
+from petl_bench.launcher import Launcher
+from petl_bench.registry import register_launcher
+
+@register_launcher("forgetful")
+class Forgetful(Launcher):
+    def run(self, jobs, store, watch):
+        return []
+"""
+
+
+def test_a_launcher_that_forgets_trials_is_told(toy: Any) -> None:
+    plugin = toy.folder / "forgetful.py"
+    plugin.write_text(LEAVES)
+    done = toy.run("--methods", "waiting", "--plugin", str(plugin), "--launcher", "forgetful", "--seeds", "0,1")
+    assert done.returncode == 2
+    assert "Forgetful.run() returned 0 outcomes for 2 jobs; it must return one for each" in done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_code_of_a_plugin_that_leaves_fails_its_trial_alone(toy: Any, workers: str) -> None:
+    arguments = ("--methods", "waiting,other", "--set", "waiting.mishap=leave", "--seeds", "0", "--workers", workers)
+    done = toy.run(*arguments)
+    assert done.returncode == 1, done.stderr
+    assert "SystemExit: 0" in done.stderr and len(toy.records()) == 1

@@ -87,7 +87,8 @@ class ToyNet(pb.Backbone):
 
 
 class Waiting(pb.Method):
-    """Waits for some steps; `mishap` is what happens in the middle: fail, die once, die, stop once, long step, fill."""
+    """Waits for some steps; `mishap` is what happens in the middle: fail, leave, die once, die, stop once, long step,
+    fill."""
 
     steps: int = pb.hyper(2, "steps of 20 ms", minimum=1)
     mishap: str = pb.hyper("", "what goes wrong")
@@ -178,6 +179,8 @@ def _go_wrong(mishap, folder, trial):
     if mishap == "stop once" and not (folder / "stopped").exists():
         (folder / "stopped").touch()
         raise TrialStopped("the job's time is up")
+    if mishap == "leave":
+        sys.exit(0)
     if mishap == "crash":
         raise ZeroDivisionError("an accident")
     if mishap == "die" or (mishap == "die once" and not (folder / "died").exists()):
