@@ -184,6 +184,6 @@ def _say_what_is_missing(table: Table, folders: tuple[Path, ...]) -> None:
     to = "" if folders[0] == Path("runs") else f" --output {shlex.quote(str(folders[0]))}"
     click.echo("To fill what is missing:", err=True)
     for line in table.commands[:_SHOWN]:
-        click.echo(f"  {clean(line)}{clean(to) if is_command(line) else ''}", err=True)
+        click.echo(f"  {clean(line + to if is_command(line) else line)}", err=True)
     if len(table.commands) > _SHOWN:
         click.echo(f"  ... and {len(table.commands) - _SHOWN} more", err=True)
