@@ -250,13 +250,13 @@ def _known(registry: Registry, name: str) -> Any:
 def obstacle(trial: Mapping[str, Any]) -> str:
     """Why no command plans a trial with these values, in words; "" where one does. Absent versions say nothing."""
     try:
-        return next(_obstacles(trial), "")
+        return next(chain(_obstacles(trial), _of_a_source(trial)), "")
     except PetlBenchError as error:
         return str(error)
 
 
 def obstacles(trial: Mapping[str, Any]) -> list[str]:
-    """Every reason why no command plans a trial with these values, in words; none if one does.
+    """Every reason why no command plans a trial with these values for itself or for those that start from it.
 
     Of a measurement, which `run` does not plan, only versions and weights are compared.
     """
@@ -295,6 +295,9 @@ def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
     yield from _not_settable(_TRAINING, TrainingOptions, trial["training"])
     yield from _other_weights(trial)
     yield from _does_not_fit(trial)
+
+
+def _of_a_source(trial: Mapping[str, Any]) -> Iterator[str]:
     if not _is_planned(trial):
         yield "its adapter is made by the commands of the trials that start from it"
 

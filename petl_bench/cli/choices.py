@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from petl_bench.errors import unknown
+from petl_bench.errors import UsageError, unknown
 from petl_bench.flag_lists import whole_numbers
 
 
@@ -26,8 +26,12 @@ class OneOf(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The word. Raises UsageError, with near words, for another one."""
         if value not in self.words:
-            raise unknown(param.opts[0] if param else "word", str(value), self.words, f"{_command(ctx)} --help")
+            raise unknown(param.opts[0] if param else "word", str(value), self.words, _help(ctx))
         return str(value)
+
+
+def _help(ctx: click.Context | None) -> str:
+    return f"{_command(ctx)} --help"
 
 
 def _command(ctx: click.Context | None) -> str:
@@ -47,13 +51,16 @@ class NearGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click's own. Raises UsageError for a command that there is not."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
-            raise unknown(f"{ctx.info_name} command", args[0], self.commands, f"{_command(ctx)} --help")
+            raise unknown(f"{ctx.info_name} command", args[0], self.commands, _help(ctx))
         return super().resolve_command(ctx, args)
 
 
 def names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:
-    """The names in a comma list."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    """The names in a comma list. Raises UsageError for a list of none, which would let everything through."""
+    found = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    if text is not None and not found:
+        raise UsageError(f"{parameter.opts[0]}: names nothing; leave it out, or say which. See: {_help(ctx)}")
+    return found
 
 
 def numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.choices import OneOf
+from petl_bench.cli.runs_options import several
 from petl_bench.errors import PetlBenchError, PluginError, unknown
 from petl_bench.texts import lines
 
@@ -147,7 +148,7 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     plan = _ask_for(plan)
     damaged = len(plan.standing.refused)
     refused = f", {damaged} refused, for what is recorded is damaged" if damaged else ""
-    _tell(f"{len(plan.jobs)} trials: {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}{refused}")
+    _tell(f"{several(len(plan.jobs))}: {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}{refused}")
     if detach and plan.to_do:
         launcher.submit(plan.to_do, plan.output, _Telling())
         _tell(f"where they stand: {shlex.join(['petl-bench', 'status', '--runs', str(plan.output)])}")

@@ -31,10 +31,13 @@ def merge(sources: tuple[Path, ...], into: Path | None, plugins: tuple[Path, ...
     prepare(into)
     counts: Counter[str] = Counter()
     for source in sources:
+        before = counts.total()
         for found in merged(source, into):
             counts[found.result] += 1
             if found.why:
                 tell(f"{found.result}: {source}: {found.title}: {found.why}")
+        if counts.total() == before:
+            tell(f"{source}: no finished trial in it")
     left = counts["unequal"] + counts["damaged"] + counts["held"]
     click.echo(
         f"{several(counts['brought'])} brought into {into}, {counts['equal']} were there already"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.runs_options import load_plugins, plugin_option, runs_option
+from petl_bench.cli.runs_options import load_plugins, plugin_option, runs_option, several
 
 if TYPE_CHECKING:
     from petl_bench.record_verify import Verified
@@ -39,8 +39,10 @@ def verify(runs: Path, plugins: tuple[Path, ...]) -> int:
             damaged.append(found)
             click.echo(f"damaged: {clean(_line(found))}")
     for reason in filter(None, unknown):
-        click.echo(f"{unknown[reason]} trials: {clean(reason)}: their accuracies were compared, their metrics were not")
-    click.echo(f"{trials} finished trials under {runs}: {trials - len(damaged)} sound, {len(damaged)} damaged")
+        click.echo(f"{several(unknown[reason])}: {clean(reason)}: accuracies were compared, metrics were not")
+    click.echo(
+        f"{several(trials, 'finished trial')} under {runs}: {trials - len(damaged)} sound, {len(damaged)} damaged"
+    )
     if damaged:
         click.echo(clean(how_to_repeat(damaged[0].problems[0].path.parent)))
     return SOME_DAMAGED if damaged else ALL_SOUND

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench import texts
+from petl_bench.cli.runs_options import several
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -78,7 +79,7 @@ def _print(found: Survey) -> None:
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no width of its own
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count or state == "done")
-    console.print(Text(f"{texts.clean(str(found.runs))}: {len(found.trials)} trials: {counts}"))
+    console.print(Text(f"{texts.clean(str(found.runs))}: {several(len(found.trials))}: {counts}"))
     rest = [trial for trial in found.trials if trial.state != "done" or trial.detail]
     if rest:
         console.print(_table(rest), end="")

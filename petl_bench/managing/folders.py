@@ -15,10 +15,11 @@ from pathlib import Path
 
 import psutil
 
-from petl_bench.errors import StoreError
+from petl_bench.errors import StoreError, UsageError
 from petl_bench.record_files import ADAPTER
 from petl_bench.records import LOG
 from petl_bench.running import claims
+from petl_bench.texts import has_controls
 from petl_bench.training.unfinished import UNFINISHED
 
 TRIALS = "trials"
@@ -45,6 +46,12 @@ class Sizes:
     def __add__(self, more: Sizes) -> Sizes:
         names = ("adapter", "predictions", "checkpoint", "log", "other")
         return Sizes(**{name: getattr(self, name) + getattr(more, name) for name in names})
+
+
+def refuse_controls(flag: str, path: Path) -> None:
+    """Raise UsageError for a name of a folder that no line can show, and no command that is printed can name."""
+    if has_controls(str(path)):
+        raise UsageError(f"{flag} {str(path)!r}: a line end or another control character cannot be in it")
 
 
 def runs_folder(path: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from petl_bench.errors import StoreError
-from petl_bench.managing.folders import TRIALS, beside, is_key, remove, remove_leftovers, runs_folder
+from petl_bench.managing.folders import TRIALS, beside, is_key, refuse_controls, remove, remove_leftovers, runs_folder
 from petl_bench.managing.sources import UNREADABLE, Source, opened
 from petl_bench.record_files import ADAPTER, DETAILS, TRAIN_LIST, TRIAL, predictions_name, was_let_go
 from petl_bench.record_judge import REPLACED, judge, same_metrics, unused
@@ -43,7 +43,11 @@ class Merged:
 
 
 def prepare(into: Path) -> None:
-    """Make `into` a folder of runs if it is empty or not there. Raises StoreError if it holds something else."""
+    """Make `into` a folder of runs if it is empty or not there.
+
+    Raises StoreError if it holds something else, UsageError for a name that no line can show.
+    """
+    refuse_controls("--into", into)
     try:
         into.mkdir(parents=True, exist_ok=True)
         if not any(into.iterdir()):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.managing.folders import beside, remove, runs_folder
+from petl_bench.managing.folders import beside, refuse_controls, remove, runs_folder
 from petl_bench.record_files import described_file
 from petl_bench.running.status import survey
 
@@ -23,6 +23,7 @@ def move(source: Path, target: Path) -> int:
     if it cannot be written: then everything is where it was.
     """
     runs_folder(source)
+    refuse_controls("TO", target)
     if source.is_symlink():
         raise UsageError(f"{source} is a link, which is not followed; name the folder that it leads to")
     if os.path.lexists(target):

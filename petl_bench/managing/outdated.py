@@ -54,8 +54,9 @@ def _of_fields(fields: Mapping[str, Any], remembered: dict[str, str]) -> str:
 
 def _reasons(fields: Mapping[str, Any]) -> Iterator[str]:
     for kind, registry in _KINDS:
-        if fields[kind] and fields[kind] not in registry.names():
-            yield f"the {registry.kind} {fields[kind]} is not installed (a plugin file is named with --plugin)"
+        name = (fields.get("dataset_plugin") if kind == "dataset" else None) or fields[kind]
+        if name and name not in registry.names():
+            yield f"the {registry.kind} {name} is not installed (a plugin file is named with --plugin)"
     yield from obstacles({"engine_version": ENGINE_VERSION, **fields})
     protocol = fields["setting_options"].get("protocol")
     if fields["setting"] == "cost" and protocol != PROTOCOL_VERSION:

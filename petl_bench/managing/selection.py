@@ -115,7 +115,8 @@ def _values(trial: KnownTrial) -> Iterable[tuple[str, Mapping[str, Any]]]:
     for kind, field, registry in _VALUES:
         name, values = trial.fields.get(kind), trial.fields.get(field)
         if isinstance(name, str) and isinstance(values, Mapping):
-            yield name, _complete(partial(registry.get, name), values)
+            plugin = str((trial.fields.get("dataset_plugin") if kind == "dataset" else "") or name)
+            yield name, _complete(partial(registry.get, plugin), values)
     training = trial.fields.get("training")
     if isinstance(training, Mapping):
         yield TrainingOptions.name, _complete(lambda: TrainingOptions, training)

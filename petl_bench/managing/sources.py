@@ -51,7 +51,11 @@ def opened(path: Path) -> Iterator[Source]:
         try:
             source = _Tar(path, stack.enter_context(tarfile.open(path)))
         except UNREADABLE as error:
-            raise StoreError(f"{path}: neither a folder of runs nor a tar that can be read ({error})") from error
+            found = str(error)
+            reason = "" if "\n" in found else f" ({found})"  # several lines: it is of no kind of tar
+            raise StoreError(f"{path}: neither a folder of runs nor a tar that can be read{reason}") from error
+        if not source.finished():
+            raise StoreError(f"{path}: no trials in it as `petl-bench runs export` writes them (trials/KEY/{RECORD})")
         yield source
 
 

@@ -57,6 +57,15 @@ def test_everything_is_never_meant(folder: Folder, arguments: list[str]) -> None
     assert is_sound(folder.at("waiting 0"))
 
 
+@pytest.mark.parametrize("flag", ["--methods", "--settings", "--datasets", "--seeds", "--state"])
+def test_a_filter_that_names_nothing_is_refused(folder: Folder, flag: str) -> None:
+    folder.finish("waiting 0")
+    for nothing in ("", " , "):  # as a shell leaves it of a variable that is not set
+        with pytest.raises(UsageError, match=f"{flag}: names nothing"):
+            folder.call("delete", flag, nothing, "waiting toys split 1 seed 0", "--yes")
+    assert is_sound(folder.at("waiting 0"))
+
+
 def test_a_trial_is_named_by_its_key_or_its_title(folder: Folder) -> None:
     first, second = folder.finish("waiting 0", "other 1")
     folder.call("delete", first.name[:10], "other toys split 1 seed 1", "--yes")

@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from petl_bench.managing.outdated import whats_outdated
 from petl_bench.managing.selection import Chosen, select
 from petl_bench.managing.trials import known_trials, short_keys
 from petl_bench.records import trial_folder, write_record
-from petl_bench.registry import METHODS
+from petl_bench.registry import DATASETS, METHODS
 from petl_bench.training import CHECKPOINT_FORMAT
 from tests.managing.conftest import Folder, call
 from tests.reports.synthetic_records import make_result, make_trial
@@ -169,6 +170,22 @@ def test_a_plugin_that_is_missing_is_told(folder: Folder, monkeypatch: pytest.Mo
     folder.finish("other 0")
     monkeypatch.delitem(METHODS._registered, "other")
     assert "the method other is not installed" in anew(folder, "other 0")
+
+
+def test_trials_of_folders_with_names_and_adaptations_are_not_outdated(transfer: Folder, tmp_path: Path) -> None:
+    assert {anew(transfer, name) for name in transfer.jobs} == {""}, "an adaptation too, which no command names"
+    for named in ("kitchen", "street"):
+        trial = make_trial("lora", dataset=named, seed=0)
+        trial = replace(trial, dataset_plugin="folder", dataset_options=DATASETS.get("folder")().values())
+        folder = trial_folder(tmp_path, trial.key)
+        folder.mkdir(parents=True)
+        write_record(folder, trial, make_result(50.0, 50.0, trainable=1))
+    known, why = known_trials(tmp_path), whats_outdated()
+    assert all("not installed" not in why(trial) for trial in known)
+    later = DATASETS.get("folder")().all_values().keys() - DATASETS.get("folder")().values().keys()
+    assert "layout" in later
+    (chosen,) = select(known, Chosen(values=("kitchen.layout=auto",)), tmp_path)
+    assert chosen.fields["dataset"] == "kitchen"
 
 
 def test_a_measurement_of_another_protocol_is_told(tmp_path: Path) -> None:

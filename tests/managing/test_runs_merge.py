@@ -261,6 +261,35 @@ def test_a_recorded_file_that_is_a_link_in_the_tar_is_refused(
     assert list((into / "trials").iterdir()) == []
 
 
+@pytest.mark.parametrize("prefix", ["./", "runs/"])
+def test_a_tar_without_trials_is_no_success(folder: Folder, into: Path, tmp_path: Path, prefix: str) -> None:
+    folder.finish("waiting 0")
+    other = tmp_path / "other.tar"  # as tar makes it of a folder of runs
+    with tarfile.open(tar_of(folder)) as archive, tarfile.open(other, "w") as copy:
+        for member in archive:
+            content = archive.extractfile(member)
+            member.name = prefix + member.name
+            copy.addfile(member, content)
+    with pytest.raises(StoreError, match="no trials in it as `petl-bench runs export` writes them"):
+        merge(into, other)
+    nothing = tmp_path / "text.csv"
+    nothing.write_text("no tar\n")
+    with pytest.raises(StoreError, match=r"nor a tar that can be read$"):
+        merge(into, nothing)
+
+
+def test_a_folder_without_finished_trials_is_said(folder: Folder, into: Path) -> None:
+    done = merge(into, folder.runs)
+    assert done.return_value == 0 and f"{folder.runs}: no finished trial in it" in done.stderr
+
+
+def test_a_name_that_no_line_can_show_is_refused(folder: Folder, tmp_path: Path) -> None:
+    for arguments in (("merge", folder.runs, "--into", tmp_path / "a\nb"), ("move", folder.runs, tmp_path / "a\x1bb")):
+        with pytest.raises(UsageError, match="control character"):
+            call("runs", *arguments)
+    assert folder.runs.is_dir() and sorted(tmp_path.glob("a*b")) == []
+
+
 def test_a_member_larger_than_recorded_is_not_unpacked(folder: Folder, into: Path, tmp_path: Path) -> None:
     folder.finish("waiting 0")
     changed = tmp_path / "changed.tar.gz"

@@ -245,8 +245,8 @@ def test_verify_says_which_metrics_it_cannot_work_out(runs: Path) -> None:
     write_trial(runs, "msta", 0, setting_version="99")
     done = _verify(runs)
     assert done.return_value == 0
-    assert "1 trials: the setting of_some_plugin is not installed" in done.stdout
-    assert "1 trials: the setting base2novel is of version 99 in the record" in done.stdout
+    assert "1 trial: the setting of_some_plugin is not installed" in done.stdout
+    assert "1 trial: the setting base2novel is of version 99 in the record" in done.stdout
 
 
 def test_a_file_is_compared_when_it_is_read(whole: dict[tuple[str, int], Path]) -> None:
