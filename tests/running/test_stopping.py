@@ -175,11 +175,11 @@ def test_a_trial_that_was_taken_over_is_left_to_its_new_owner(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_log_that_cannot_be_written_ends_the_run_with_a_line(toy: Any, workers: str) -> None:
+def test_a_log_that_cannot_be_written_ends_the_run_with_a_line(toy_here: Any, workers: str) -> None:
     arguments = ("--methods", "waiting", "--seeds", "0-1", "--workers", workers)
-    keys = [job.trial.key for job in plan(spec_of(toy, seeds=(0, 1))).jobs]
+    keys = [job.trial.key for job in plan(spec_of(toy_here, seeds=(0, 1))).jobs]
     for key in keys:
-        (trial_folder(toy.runs, key) / "log.txt").mkdir(parents=True)
-    done = toy.run(*arguments)
+        (trial_folder(toy_here.runs, key) / "log.txt").mkdir(parents=True)
+    done = toy_here.run(*arguments)
     assert done.returncode == 2, done.stderr
     assert "log.txt: Is a directory" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
