@@ -95,9 +95,13 @@ def test_preempted_trials_come_back_by_themselves(nodes: LocalCluster, clips: Pa
     finally:
         stop(command)
     assert command.returncode == 0, said
-    assert said.count("submitted") == 1, "SLURM repeats what it preempted; nothing is handed over twice"
     states = {task: nodes.states(task, "-D") for task in running}
-    assert all("PREEMPTED" in each for each in states.values()), states
+    preempted = [task for task, each in states.items() if "PREEMPTED" in each]
+    assert preempted, states
+    # SLURM repeats what it preempted. It may also warn a task and then leave it alone: that one stops, has ended for
+    # SLURM, and is handed over again.
+    again = said.count("before it was done; submitted again")
+    assert again <= len(states) - len(preempted), (said, states)
     assert any("preempted" in each["reason"] for each in attempts(output))
     assert numbers(output) == local(comparison, tmp_path / "local", seeds)
 
