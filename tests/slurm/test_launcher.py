@@ -177,7 +177,7 @@ def test_detached_trials_are_recognised_and_can_be_cancelled(
     cluster.ask("scancel", other)
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_full_queue_is_topped_up(clips: Path, tmp_path: Path, start_cluster: Callable[..., LocalCluster]) -> None:
     small = start_cluster("small", "--max-submit-jobs", "3", "--max-array-size", "3")
     comparison = Comparison(tmp_path / "c", small, clips, seeds=seeds(7), epochs="1")
@@ -186,7 +186,7 @@ def test_a_full_queue_is_topped_up(clips: Path, tmp_path: Path, start_cluster: C
     assert len(numbers(tmp_path / "runs")) == 7
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_no_accounting_does_not_matter(clips: Path, tmp_path: Path, start_cluster: Callable[..., LocalCluster]) -> None:
     plain = start_cluster("plain", "--no-accounting")
     comparison = Comparison(tmp_path / "c", plain, clips, seeds="0,1", epochs="4", pause="0.4")
