@@ -10,10 +10,10 @@ from petl_bench.comparison import Configuration, row_labels
 from petl_bench.errors import UsageError, unknown
 from petl_bench.evidence import Evidence
 from petl_bench.pairwise import PairwiseTests
-from petl_bench.render import clean
 from petl_bench.significance import LEVEL, Difference, Needed, needed
 from petl_bench.table import TableSource, mark_of
 from petl_bench.table_parts import Compared, cells_of
+from petl_bench.texts import clean
 
 #: More clips than this many times those at hand are not worth to be named.
 _MOST_CLIPS = 100

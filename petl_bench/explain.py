@@ -9,8 +9,9 @@ from typing import Any
 
 from petl_bench.errors import StoreError, unknown
 from petl_bench.records import read_record
-from petl_bench.render import clean, number
+from petl_bench.render import number
 from petl_bench.table import ALIKE_MEANING, Cell, Column, Row, Table, mark_of
+from petl_bench.texts import clean
 from petl_bench.trial_command import commands_of
 
 

@@ -27,7 +27,14 @@ from petl_bench.data.class_folders import (
 )
 from petl_bench.data.drawn_split import drawn
 from petl_bench.data.file_types import without_video_suffix
-from petl_bench.data.folder_layouts import LayoutName, Placed, Reading, recognise, refuse_second_paths
+from petl_bench.data.folder_layouts import (
+    LayoutName,
+    Placed,
+    Reading,
+    recognise,
+    refuse_one_file_twice,
+    refuse_second_paths,
+)
 from petl_bench.data.layout import Tree, scan
 from petl_bench.data.list_files import CLASS_FILES, ListFiles, find_lists
 from petl_bench.data.own_classes import labelled
@@ -151,6 +158,9 @@ class Folder(Dataset):
         train, test = found.lists
         _refuse_names_of_several(train_list, train, test_list, test, clips)
         formats.refuse_overlap({train_list.name: train}, {test_list.name: test}, without_video_suffix)
+        for file, samples in ((train_list, train), (test_list, test)):
+            listed = dict.fromkeys(clips.place(sample.clip) for sample in samples)
+            refuse_one_file_twice(root, listed, f"it would count twice. Remove one of them from {file.name}")
         used = [train_list, test_list, *([names] if names else [])]
         note = f"read from lists: {train_list.name} trains, {test_list.name} is tested; {found.source}"
         return Annotations(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from petl_bench import texts
+from petl_bench.cli.runs_options import several
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,7 @@ def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
             f"{HEARTBEAT_EVERY_S:.0f} s"
         )
     if done.elsewhere:
-        click.echo(f"cancelled {_several(len(done.elsewhere), 'trial')} that no scheduler and no process had")
+        click.echo(f"cancelled {several(len(done.elsewhere))} that no scheduler and no process had")
     if done.trials:
         again = shlex.join(["petl-bench", "status", "--runs", str(runs)])
         click.echo(f"they run again only if that is asked for; the command: {again}")
@@ -64,8 +65,4 @@ def _lines(tasks: Iterable[Task]) -> list[str]:
         job = f"{task.submission.launcher} {task.submission.job}"
         counted[job] += 1
         held[job] += len(task.keys)
-    return [f"{job}: {_several(count, 'task')}, {_several(held[job], 'trial')}" for job, count in counted.items()]
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return [f"{job}: {several(count, 'task')}, {several(held[job], 'trial')}" for job, count in counted.items()]

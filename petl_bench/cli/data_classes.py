@@ -19,7 +19,7 @@ def print_classes(report: Mapping[str, Any], everything: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from petl_bench.render import clean
+    from petl_bench.texts import clean
 
     lists = [each for each in report["lists"] if each["name"].split()[0] in ("train", "test")]
     if not lists:

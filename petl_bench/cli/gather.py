@@ -13,7 +13,7 @@ from petl_bench.evidence import Evidence
 from petl_bench.outcomes import StoredOutcomes
 from petl_bench.record_scan import Problem
 from petl_bench.records import RecordReader, damaged_trials
-from petl_bench.render import clean
+from petl_bench.texts import clean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,8 @@ import click
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.records import write_atomically
 from petl_bench.registry import TABLES
-from petl_bench.render import FIGURE_FORMATS, FORMATS, clean, render
+from petl_bench.render import FIGURE_FORMATS, FORMATS, render
+from petl_bench.texts import clean
 
 if TYPE_CHECKING:
     from petl_bench.evidence import Evidence

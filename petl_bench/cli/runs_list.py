@@ -131,7 +131,7 @@ def _print(runs: Path, found: Sequence[KnownTrial], reasons: dict[str, str] | No
 
 def _print_lines(found: Sequence[KnownTrial], reasons: dict[str, str]) -> None:
     """Columns, and behind the last one why a run would do the trial anew."""
-    from petl_bench.render import clean
+    from petl_bench.texts import clean
 
     rows = [_HEADINGS, *map(_row, found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
@@ -145,8 +145,8 @@ def _print_lines(found: Sequence[KnownTrial], reasons: dict[str, str]) -> None:
 
 
 def _row(trial: KnownTrial) -> list[str]:
-    from petl_bench.render import clean
     from petl_bench.running.sizes import human
+    from petl_bench.texts import clean
 
     parts = [human(size) if (size := getattr(trial.sizes, part)) else "-" for part in _PARTS[:4]]
     if trial.let_go and not trial.sizes.adapter:

@@ -72,14 +72,14 @@ def load_plugins(files: Sequence[Path]) -> None:
 
 def tell(line: str) -> None:
     """One line for people, on standard error, whatever a name in it holds."""
-    from petl_bench.render import clean
+    from petl_bench.texts import clean
 
     click.echo(clean(line), err=True)
 
 
 def show(lines: Sequence[str]) -> None:
     """The first of some lines on standard output, and how many more there are."""
-    from petl_bench.render import clean
+    from petl_bench.texts import clean
 
     for line in lines[:SHOWN]:
         click.echo(clean(line))

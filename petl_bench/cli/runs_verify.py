@@ -28,7 +28,7 @@ def verify(runs: Path, plugins: tuple[Path, ...]) -> int:
     """
     from petl_bench.record_judge import how_to_repeat
     from petl_bench.record_verify import verify as verified
-    from petl_bench.render import clean
+    from petl_bench.texts import clean
 
     load_plugins(plugins)
     trials, damaged, unknown = 0, [], Counter[str]()

@@ -98,7 +98,11 @@ def refuse_second_paths(tree: Tree) -> None:
 
     A link to a folder that it lies in is a loop, and leads to nothing new.
     """
-    _refuse_links_to_clips(tree)
+    refuse_one_file_twice(
+        tree.root,
+        tree.videos,
+        "its class or side could be taken from either. Remove one, or list the clips in train.csv and test.csv",
+    )
     if not tree.linked_again:
         return
     holding = {(tree.root / clip).parent.resolve() for clip in tree.videos}
@@ -113,18 +117,16 @@ def refuse_second_paths(tree: Tree) -> None:
             )
 
 
-def _refuse_links_to_clips(tree: Tree) -> None:
+def refuse_one_file_twice(root: Path, clips: Iterable[str], why: str) -> None:
+    """Raise DataError, ending with `why`, if two of the clips (paths below the root) are one file over a link."""
     real_folder = functools.cache(os.path.realpath)
     seen: dict[str, str] = {}
-    for clip in tree.videos:
-        folder, name = os.path.split(os.path.join(tree.root, clip))  # noqa: PTH118 - hundreds of thousands of files
+    for clip in clips:
+        folder, name = os.path.split(os.path.join(root, clip))  # noqa: PTH118 - hundreds of thousands of files
         path = os.path.join(real_folder(folder), name)  # noqa: PTH118
         other = seen.setdefault(os.path.realpath(path) if os.path.islink(path) else path, clip)  # noqa: PTH114
         if other != clip:
-            raise DataError(
-                f"{tree.root}: {other} and {clip} are one file, over a link, and its class or side could be taken from "
-                "either. Remove one, or list the clips in train.csv and test.csv"
-            )
+            raise DataError(f"{root}: {other} and {clip} are one file, over a link: {why}")
 
 
 # ---------------------------------------------------------------- what the folders say

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from petl_bench.comparison import text_of
 from petl_bench.page.details import StoredDetails, TrialDetails
-from petl_bench.render import clean
+from petl_bench.texts import clean
 from petl_bench.trial_command import commands_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from petl_bench.errors import UsageError
 from petl_bench.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, Spread, Table
 from petl_bench.texts import clean, name, shortened
 
-__all__ = ["FIGURE_FORMATS", "FORMATS", "clean", "for_people", "format_of", "marked", "notes", "number", "render"]
+__all__ = ["FIGURE_FORMATS", "FORMATS", "for_people", "format_of", "marked", "notes", "number", "render"]
 
 #: format -> suffixes of a file that imply it; `json` and `csv` keep full precision and the origin of every number.
 FORMATS: dict[str, tuple[str, ...]] = {

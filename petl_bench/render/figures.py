@@ -18,8 +18,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from petl_bench.figure import Axis, Figure, Point, Series
-from petl_bench.render import clean
 from petl_bench.render.label_places import Box, Place, place
+from petl_bench.texts import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import jinja2
 
-from petl_bench.render import clean, for_people, notes, number
+from petl_bench.render import for_people, notes, number
 from petl_bench.table import Table, signs, symbols
+from petl_bench.texts import clean
 
 
 def render(table: Table) -> str:

@@ -11,8 +11,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
-from petl_bench.render import clean, for_people, notes, number
+from petl_bench.render import for_people, notes, number
 from petl_bench.table import Cell, Column, Row, RowGroup, Spread, Table, signs, symbols
+from petl_bench.texts import clean
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -6,8 +6,9 @@ import re
 
 from tabulate import tabulate
 
-from petl_bench.render import clean, for_people, marked, notes, number
+from petl_bench.render import for_people, marked, notes, number
 from petl_bench.table import Cell, Column, Row, Spread, Table, signs, symbols
+from petl_bench.texts import clean
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 

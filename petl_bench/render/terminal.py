@@ -11,8 +11,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from petl_bench.render import clean, for_people, marked, notes, number
+from petl_bench.render import for_people, marked, notes, number
 from petl_bench.table import ALIKE, Cell, Column, Row, Spread, Table, symbols
+from petl_bench.texts import clean
 
 _PADDING = 2  #: between columns
 _WIDTH = 80

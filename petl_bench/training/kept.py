@@ -117,13 +117,16 @@ class Kept:
         """
         part = self._earlier(name)
         new: list[Part] = []
+        done = len(part.rows)
         for batch in batches(part.batches):
             new.append(batch)
-            tell(len(part.rows) + sum(len(each.rows) for each in new) * self.team.seat.count)
+            done += len(batch.rows) * self.team.seat.count
+            tell(done)
             then, reason = self.team.share(self._wish())
             if then == Then.GO_ON:
                 continue
             part, new = self._gathered(name, part, new), []
+            done = len(part.rows)
             self._keep()
             if then == Then.STOP:
                 raise TrialStopped(reason)

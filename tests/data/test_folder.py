@@ -390,6 +390,18 @@ def test_a_listed_link_to_a_training_clip_is_not_tested(tmp_path: Path) -> None:
         build_manifest(folder(path=str(root)), root, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_a_list_that_names_a_clip_and_a_link_to_it_is_refused(tmp_path: Path, side: str) -> None:
+    root = make(tmp_path / "mine", "Run/1.mp4", "Walk/1.mp4", "Run/2.mp4", "Walk/2.mp4")
+    number = {"train": 1, "test": 2}[side]
+    (root / "Run/link.mp4").symlink_to(f"{number}.mp4")
+    for name, clip in (("train", 1), ("test", 2)):
+        more = "Run/link.mp4 0\n" if name == side else ""
+        (root / f"{name}.txt").write_text(f"Run/{clip}.mp4 0\nWalk/{clip}.mp4 1\n{more}")
+    with pytest.raises(DataError, match=rf"one file, over a link: it would count twice.*{side}\.txt"):
+        build_manifest(folder(path=str(root)), root, tmp_path / "cache")
+
+
 def test_links_that_lead_to_the_same_clips_twice_are_refused(tmp_path: Path) -> None:
     root = make(tmp_path / "root", *of("train", "val"))
     (root / "train" / "loop").symlink_to(root)

@@ -22,8 +22,9 @@ from petl_bench.errors import UsageError
 from petl_bench.evidence import Evidence
 from petl_bench.outcomes import StoredOutcomes
 from petl_bench.registry import TABLES
-from petl_bench.render import FORMATS, clean, format_of, latex, markdown, render, terminal
+from petl_bench.render import FORMATS, format_of, latex, markdown, render, terminal
 from petl_bench.table import Cell, Column, Row, RowGroup, Table
+from petl_bench.texts import clean
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 NASTY = r"""a|b_c $x^2$ \input{/etc/passwd} <script>alert("1")</script> {%} #&~ [x]* `y` --- ''q'' \\"""
