@@ -7,9 +7,15 @@ trial's key, so that two folders are never taken for one; where the folder lies 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from petl_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from petl_bench.dataset import Dataset
 
 #: The data set plugin that reads a named folder, and its field for DIR.
 PLUGIN, PATH = "folder", "path"
@@ -49,3 +55,9 @@ def refuse_taken(folders: Iterable[str], kinds: Mapping[str, str]) -> None:
     for name in folders:
         if name in kinds:
             raise UsageError(f"{name}=DIR: {name!r} is a {kinds[name]} already; give the folder another name")
+
+
+def status_command(dataset: Dataset, where: Path) -> str:
+    """The command that tells which clips of a data set are here, with `where` they are looked for."""
+    is_named = type(dataset).name != dataset.name
+    return f"petl-bench data status {dataset.name}{'=' if is_named else ' --data-root '}{shlex.quote(str(where))}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from petl_bench.dataset import Annotations, Dataset
 from petl_bench.errors import DataError, UsageError
 from petl_bench.method import Method
 from petl_bench.models.weights import ResolvedWeights
+from petl_bench.named_folders import status_command
 from petl_bench.plugin_identity import plugin_version
 from petl_bench.running.spec import Spec
 from petl_bench.running.values import Overrides, PlannedSetting
@@ -104,7 +104,7 @@ class PlannedDataset:
             name = self.dataset.name
             raise DataError(
                 f"{name}: none of the {listed} training clips is under {self.manifest.root}, or can be read. "
-                f"See: {_see(self.dataset, self.manifest.root)}"
+                f"See: {status_command(self.dataset, self.manifest.root)}"
             )
         if training["select"] == "val" and group.largest_class < 2:
             raise UsageError("--select val needs at least two training clips of some class; use --select last")
@@ -119,7 +119,7 @@ class PlannedDataset:
                 name = self.manifest.dataset
                 raise DataError(
                     f"{name}: none of the {len(evaluation.samples)} clips of evaluation {evaluation.name!r} is under "
-                    f"{self.manifest.root}. See: {_see(self.dataset, self.manifest.root)}"
+                    f"{self.manifest.root}. See: {status_command(self.dataset, self.manifest.root)}"
                 )
         test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
         readable = found.keys() - self.manifest.quarantined.keys()
@@ -202,7 +202,7 @@ def _manifest(dataset: Dataset, root: Path) -> Manifest:
     if not manifest.found:
         raise DataError(
             f"{dataset.name}: none of the {manifest.expected} clips that its lists name is under {manifest.root}. "
-            f"See: {_see(dataset, manifest.root)}"
+            f"See: {status_command(dataset, manifest.root)}"
         )
     return manifest
 
@@ -221,13 +221,6 @@ def places_of(spec: Spec, data: PlannedDataset, weights: ResolvedWeights) -> Pla
         plugins=tuple(Path(path).expanduser().resolve() for path in spec.plugin),
         keep_adapter=spec.keep_adapters,
     )
-
-
-def _see(dataset: Dataset, where: Path) -> str:
-    """The command that tells which clips of a data set are here, with `where` they are looked for."""
-    is_named = type(dataset).name != dataset.name
-    place = shlex.quote(str(where))
-    return f"petl-bench data status {dataset.name}{'=' if is_named else ' --data-root '}{place}"
 
 
 def _unknown(dataset: Dataset) -> Manifest:

@@ -21,6 +21,7 @@ from petl_bench.errors import DataError, TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.sites import untouched
 from petl_bench.models.tokenizer import overflow_count
+from petl_bench.named_folders import status_command
 from petl_bench.plugin_identity import refuse_changed_plugins
 from petl_bench.records import ADAPTER
 from petl_bench.registry import load_plugin_file
@@ -189,7 +190,7 @@ def _train(job: Job, durations: dict[str, float]) -> tuple[list[dict[str, float]
     if not found:
         raise DataError(
             f"{job.trial.dataset}: none of the {len(train)} training clips is under {job.manifest.root}. "
-            f"See: petl-bench data status {job.trial.dataset} --data-root DIR"
+            f"See: {status_command(job.dataset, job.manifest.root)}"
         )
     batches, encode_clips = _training_clips(job, found)
     run = Fit(
