@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench import cache
-from petl_bench.data.fingerprints import Fingerprints
-from petl_bench.data.manifest import build_manifest
-from petl_bench.data.scan_results import ScanResult, ScanResults
+from petl_bench.api.registry import DATASETS
+from petl_bench.data.found.fingerprints import Fingerprints
+from petl_bench.data.found.scan_results import ScanResult, ScanResults
+from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import DataError, StoreError
-from petl_bench.registry import DATASETS
+from petl_bench.system import cache
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o702, 0o1777])

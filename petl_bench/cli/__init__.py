@@ -13,7 +13,7 @@ import click
 import petl_bench
 from petl_bench.cli.last_resort import explanation, wants_traceback
 from petl_bench.errors import PetlBenchError
-from petl_bench.texts import lines
+from petl_bench.system.texts import lines
 
 #: command -> (module under petl_bench.cli, one line for --help)
 COMMANDS = {
@@ -68,7 +68,7 @@ def cli() -> None:
 
     Try it: petl-bench run --methods msta,lora --setting base2novel
     """
-    from petl_bench.stored_json import tell_unusable
+    from petl_bench.system.stored_json import tell_unusable
 
     tell_unusable.cache_clear()  # once in a command, and there may be several in one process
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import platformdirs
 
-from petl_bench.backbone import Backbone
+from petl_bench.api.backbone import Backbone
 from petl_bench.errors import WeightsError
 
 #: How the names of weights files end.

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from petl_bench.errors import UsageError
-from petl_bench.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, Spread, Table
-from petl_bench.texts import clean, name, shortened
+from petl_bench.system.texts import clean, name, shortened
+from petl_bench.tables.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, Spread, Table
 
 __all__ = ["FIGURE_FORMATS", "FORMATS", "for_people", "format_of", "marked", "notes", "number", "render"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jinja2
 
 from petl_bench.render import for_people, notes, number
-from petl_bench.table import Table, signs, symbols
-from petl_bench.texts import clean
+from petl_bench.system.texts import clean
+from petl_bench.tables.table import Table, signs, symbols
 
 
 def render(table: Table) -> str:

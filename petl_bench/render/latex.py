@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from petl_bench.render import for_people, notes, number
-from petl_bench.table import Cell, Column, Row, RowGroup, Spread, Table, signs, symbols
-from petl_bench.texts import clean
+from petl_bench.system.texts import clean
+from petl_bench.tables.table import Cell, Column, Row, RowGroup, Spread, Table, signs, symbols
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

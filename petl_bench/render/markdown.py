@@ -7,8 +7,8 @@ import re
 from tabulate import tabulate
 
 from petl_bench.render import for_people, marked, notes, number
-from petl_bench.table import Cell, Column, Row, Spread, Table, signs, symbols
-from petl_bench.texts import clean
+from petl_bench.system.texts import clean
+from petl_bench.tables.table import Cell, Column, Row, Spread, Table, signs, symbols
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from petl_bench.render import for_people, marked, notes, number
-from petl_bench.table import ALIKE, Cell, Column, Row, Spread, Table, symbols
-from petl_bench.texts import clean
+from petl_bench.system.texts import clean
+from petl_bench.tables.table import ALIKE, Cell, Column, Row, Spread, Table, symbols
 
 _PADDING = 2  #: between columns
 _WIDTH = 80

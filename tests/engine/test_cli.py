@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from petl_bench.registry import KINDS
+from petl_bench.api.registry import KINDS
 
 NO_TORCH = """
 import sys

@@ -19,16 +19,16 @@ from typing import Any
 import pytest
 
 import petl_bench as pb
-from petl_bench import trial as trial_module
-from petl_bench.compare_records import compare
-from petl_bench.comparison import row_labels
-from petl_bench.options import Options, hyper
-from petl_bench.records import read_record
-from petl_bench.registry import DATASETS, METHODS, SETTINGS
-from petl_bench.running.spec import Spec
-from petl_bench.running.values import Overrides, planned_method, planned_setting, training_values
-from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import Trial, key_of
+from petl_bench.analysis.comparison import row_labels
+from petl_bench.analysis.from_records import compare
+from petl_bench.api import trial as trial_module
+from petl_bench.api.options import Options, hyper
+from petl_bench.api.registry import DATASETS, METHODS, SETTINGS
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import Trial, key_of
+from petl_bench.records.store import read_record
+from petl_bench.running.planning.spec import Spec
+from petl_bench.running.planning.values import Overrides, planned_method, planned_setting, training_values
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 KEYS = GOLDENS / "keys.json"

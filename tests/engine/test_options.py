@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from petl_bench.api.options import Options, hyper
 from petl_bench.errors import PluginError, UsageError
-from petl_bench.options import Options, hyper
 
 
 class Soup(Options):

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from petl_bench.api.plugin_files import changed, code_of, hash_of
+from petl_bench.api.plugin_identity import plugin_version, refuse_changed_plugins
+from petl_bench.api.registry import METHODS
 from petl_bench.errors import PluginError, TrialError
-from petl_bench.plugin_files import changed, code_of, hash_of
-from petl_bench.plugin_identity import plugin_version, refuse_changed_plugins
-from petl_bench.registry import METHODS
-from petl_bench.running.plan import plan
-from petl_bench.running.snapshot import take_snapshot
-from petl_bench.running.spec import Spec
+from petl_bench.running.attempts.snapshot import take_snapshot
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.planning.spec import Spec
 
 METHOD = """
 import petl_bench as pb
@@ -60,8 +60,8 @@ def in_a_new_process(code: str, *arguments: str, **environment: str) -> str:
 
 VERSION = """
 import sys
-from petl_bench.plugin_identity import plugin_version
-from petl_bench.registry import METHODS, load_plugin_file
+from petl_bench.api.plugin_identity import plugin_version
+from petl_bench.api.registry import METHODS, load_plugin_file
 load_plugin_file(sys.argv[1])
 print(plugin_version(METHODS.get("mine")))
 """
@@ -142,7 +142,7 @@ def test_a_module_that_is_imported_late_is_the_one_that_was_hashed(tmp_path: Pat
     plugin = write_method(tmp_path / "mine.py", late="import late_of_mine")
     (tmp_path / "late_of_mine.py").write_text("x = 1\n")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom petl_bench.registry import METHODS, load_plugin_file\n"
+        "import sys\nfrom pathlib import Path\nfrom petl_bench.api.registry import METHODS, load_plugin_file\n"
         "load_plugin_file(sys.argv[1])\nPath(sys.argv[2]).write_text('x = 2\\n')\n"
         "try:\n    import late_of_mine\nexcept Exception as error:\n    print(error)\n"
     )
@@ -155,7 +155,7 @@ def test_two_plugins_with_different_modules_of_one_name_are_refused(tmp_path: Pa
         write_method(tmp_path / folder / f"{folder}.py", "import helper_of_both", name=folder)
         (tmp_path / folder / "helper_of_both.py").write_text(f"x = '{folder}'\n")
     code = (
-        "import sys\nfrom petl_bench.registry import load_plugin_file\nload_plugin_file(sys.argv[1])\n"
+        "import sys\nfrom petl_bench.api.registry import load_plugin_file\nload_plugin_file(sys.argv[1])\n"
         "try:\n    load_plugin_file(sys.argv[2])\nexcept Exception as error:\n    print(type(error).__name__, error)\n"
     )
     said = in_a_new_process(code, str(tmp_path / "one" / "one.py"), str(tmp_path / "two" / "two.py"))
@@ -195,7 +195,7 @@ def test_plugins_of_another_distribution_are_known_by_its_code(tmp_path: Path) -
     (info / "entry_points.txt").write_text("[petl_bench.methods]\nmine = their_adapters:Mine\n")
     (info / "RECORD").write_text("their_adapters/__init__.py,,\ntheir_adapters/maths.py,,\n")
     code = (
-        "from petl_bench.plugin_identity import plugin_version\nfrom petl_bench.registry import METHODS\n"
+        "from petl_bench.api.plugin_identity import plugin_version\nfrom petl_bench.api.registry import METHODS\n"
         "print(plugin_version(METHODS.get('mine')), plugin_version(METHODS.get('lora')))\n"
     )
     before = in_a_new_process(code, PYTHONPATH=str(tmp_path / "site"))
@@ -242,7 +242,8 @@ def test_a_backbone_of_a_plugin_file_enters_the_key(tmp_path: Path) -> None:
         "    config = pb.ViCLIPConfig(vision_width=8, vision_layers=1, text_width=8, text_layers=1, vocab_size=10)\n"
     )
     code = (
-        "import json, sys\nfrom petl_bench.running.plan import plan\nfrom petl_bench.running.spec import Spec\n"
+        "import json, sys\nfrom petl_bench.running.planning.plan import plan\n"
+        "from petl_bench.running.planning.spec import Spec\n"
         "given = {'backbone': 'net_of_mine', 'weights': 'random', 'seeds': (0,), 'plugin': (sys.argv[1],)}\n"
         "spec = Spec(methods=('zero_shot',), **given)\n"
         "trial = plan(spec).jobs[0].trial\nprint(json.dumps([trial.key, trial.backbone_version]))\n"

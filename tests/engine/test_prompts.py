@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import pytest
 
-from petl_bench.dataset import Dataset
+from petl_bench.api.dataset import Dataset
+from petl_bench.api.options import hyper
+from petl_bench.api.prompts import Prompts, clean, short_text
+from petl_bench.api.registry import DATASETS
 from petl_bench.errors import UsageError
-from petl_bench.options import hyper
-from petl_bench.prompts import Prompts, clean, short_text
-from petl_bench.registry import DATASETS
 
 DEFAULT = "a video of {}."
 

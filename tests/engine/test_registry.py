@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from petl_bench import registry as registry_module
+from petl_bench.api import registry as registry_module
+from petl_bench.api.registry import KINDS, METHODS, Registry, load_plugin_file
 from petl_bench.errors import DataError, PluginError, UsageError
-from petl_bench.registry import KINDS, METHODS, Registry, load_plugin_file
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ def test_an_installed_plugin_of_such_a_name_is_named_and_the_others_stand(monkey
 INCOMPLETE = """
 from pathlib import Path
 import petl_bench as pb
-from petl_bench.launcher import Launcher
-from petl_bench.table import TableSource
+from petl_bench.api.launcher import Launcher
+from petl_bench.tables.table import TableSource
 
 @pb.register_dataset("no_lists")
 class NoLists(pb.Dataset): "Without annotations()."
@@ -174,7 +174,7 @@ def incomplete(tmp_path: Path) -> None:
         ("backbones", "no_config", "must define config = pb.ViCLIPConfig"),
         ("settings", "no_cases", r"must define cases\(.*and task\(.*and summarise\("),
         ("tables", "no_build", r"must define build\(self, evidence\)"),
-        ("methods", "no_method", "must be a class that derives from petl_bench.method.Method"),
+        ("methods", "no_method", "must be a class that derives from petl_bench.api.method.Method"),
     ],
 )
 @pytest.mark.usefixtures("incomplete")
@@ -197,9 +197,14 @@ def test_an_incomplete_plugin_says_what_its_author_must_write(kind: str, name: s
         ("settings", "wrong", ("cases", None, (), None, None), "returned list; it must return a list of pb.Case"),
         ("settings", "wrong", ("task", None, None), "returned NoneType; it must return pb.Task"),
         ("settings", "wrong", ("summarise", {}), "must return the metrics by name, finite"),
-        ("tables", "wrong", ("build", None), "must return petl_bench.table.Table"),
+        ("tables", "wrong", ("build", None), "must return petl_bench.tables.table.Table"),
         ("launchers", "no_run", ("run", (), Path(), None), r"NoRun must define run\(self, jobs, store, watch\)"),
-        ("launchers", "wrong", ("run", (), Path(), None), "must return a list with one petl_bench.launcher.Outcome"),
+        (
+            "launchers",
+            "wrong",
+            ("run", (), Path(), None),
+            "must return a list with one petl_bench.api.launcher.AttemptResult",
+        ),
     ],
 )
 @pytest.mark.usefixtures("incomplete")

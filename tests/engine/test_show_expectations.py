@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
+from petl_bench.api.registry import BACKBONES
 from petl_bench.cli.show import command
-from petl_bench.registry import BACKBONES
 
 
 @pytest.mark.parametrize("name", ["viclip-b16", "viclip-l14"])
