@@ -7,9 +7,8 @@ torch.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
 
 _LAZY = {
     # plugin authors
@@ -43,7 +42,7 @@ _LAZY = {
     "CLIPConfig": "petl_bench.api.config",
     "DualEncoder": "petl_bench.models.dual_encoder",
     "create_model": "petl_bench.models.create",
-    "create_method": "petl_bench.api.create",
+    "create_method": "petl_bench.api.registry",
     "trainable_parameters": "petl_bench.models.dual_encoder",
     "tokenize": "petl_bench.models.tokenizer",
     "Bottleneck": "petl_bench.models.adapters",
@@ -64,6 +63,8 @@ __all__ = sorted([*_LAZY, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("petl-bench")
     if name not in _LAZY:
         raise AttributeError(f"module 'petl_bench' has no attribute {name!r}")
     module = _LAZY[name]
@@ -84,11 +85,11 @@ if TYPE_CHECKING:
     from petl_bench.analysis.averages import harmonic_mean
     from petl_bench.api.backbone import Backbone, Expectation, PublishedWeights
     from petl_bench.api.config import CLIPConfig, Towers, ViCLIPConfig
-    from petl_bench.api.create import create_method
     from petl_bench.api.dataset import Annotations, Augmentation, Dataset, HalfSplit, Sample
     from petl_bench.api.method import Method, Paper, Recipe, Step
     from petl_bench.api.options import Options, hyper
     from petl_bench.api.registry import (
+        create_method,
         register_backbone,
         register_dataset,
         register_launcher,

@@ -11,18 +11,18 @@ from petl_bench.analysis.averages import Summary, harmonic_mean_over_seeds
 from petl_bench.analysis.cells import Measure, ScoredOn
 from petl_bench.analysis.comparison import CaseKey, Comparison, Run, bundles, case_labels
 from petl_bench.analysis.from_records import compare
+from petl_bench.api.table import Column, Table, TableSource
 from petl_bench.reports.published_numbers import FROSTER, FROSTER_TABLE, SELECTED_ON_TEST, published_numbers
 from petl_bench.tables import mean_class, table_parts
 from petl_bench.tables import notes as table_notes
 from petl_bench.tables.mean_class import Side
 from petl_bench.tables.missing_runs import commands
-from petl_bench.tables.table import Column, Table, TableSource
 from petl_bench.tables.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.table import Evidence, OutcomeSource
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 SETTING = "base2novel"
 METRICS = ("base_top1", "novel_top1")

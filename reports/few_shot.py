@@ -12,20 +12,21 @@ import petl_bench as pb
 from petl_bench.analysis.cells import ScoredOn, accuracy
 from petl_bench.analysis.comparison import Bundle, CaseKey, Comparison, Configuration, bundles, row_labels
 from petl_bench.analysis.from_records import compare
+from petl_bench.api.figure import Axis, Figure, Point, Series, joined
+from petl_bench.api.marks import mark_of
 from petl_bench.api.setting import MEAN_CLASS
+from petl_bench.api.table import Cell, Column, Table, TableSource
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
 from petl_bench.tables import mean_class, table_parts
 from petl_bench.tables import notes as table_notes
-from petl_bench.tables.figure import Axis, Figure, Point, Series, joined
 from petl_bench.tables.mean_class import Side
 from petl_bench.tables.missing_runs import commands
-from petl_bench.tables.table import Cell, Column, Table, TableSource, mark_of
 from petl_bench.tables.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.table import Evidence, OutcomeSource
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 SETTING = "few_shot"
 _PUBLISHED_TABLE, _PUBLISHED_SPLIT = "3", "1"

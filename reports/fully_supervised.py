@@ -11,18 +11,18 @@ from petl_bench.analysis.cells import ScoredOn, accuracy
 from petl_bench.analysis.comparison import CaseKey, Comparison, bundles, case_labels
 from petl_bench.analysis.from_records import compare
 from petl_bench.api.setting import MEAN_CLASS
+from petl_bench.api.table import Column, Table, TableSource
 from petl_bench.reports.published_numbers import published_numbers
 from petl_bench.tables import mean_class, table_parts
 from petl_bench.tables import notes as table_notes
 from petl_bench.tables.mean_class import Side
 from petl_bench.tables.missing_runs import commands
-from petl_bench.tables.table import Column, Table, TableSource
 from petl_bench.tables.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.table import Evidence, OutcomeSource
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 SETTING = "fully_supervised"
 #: metric -> its label, and among how many of the highest scores a label counts as right

@@ -22,16 +22,16 @@ from petl_bench.analysis.comparison import (
     text_of,
 )
 from petl_bench.analysis.marks import marks_of
+from petl_bench.api.table import Cell, Column, RowGroup
 from petl_bench.errors import UsageError
 from petl_bench.tables import notes as table_notes
 from petl_bench.tables import table_parts
-from petl_bench.tables.table import Cell, Column, RowGroup
 from petl_bench.tables.table_parts import NOT_RUN, Published, RankedRows, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.table import Evidence
+    from petl_bench.api.evidence import Evidence
 
 SETTING = "base2novel"
 METRICS = ("base_top1", "novel_top1")

@@ -12,6 +12,7 @@ import petl_bench as pb
 from petl_bench.analysis.averages import prediction_interval
 from petl_bench.analysis.comparison import Comparison, Configuration, row_labels
 from petl_bench.analysis.from_records import compare
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.reports import ablation, cost, descriptions
 from petl_bench.reports import mean_over_data_sets as means
@@ -21,13 +22,12 @@ from petl_bench.reports.fully_supervised import FullySupervisedTable
 from petl_bench.reports.mean_over_data_sets import Study
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, name_of, paper_name, published_numbers
 from petl_bench.reports.zero_shot import ZeroShotTable
-from petl_bench.tables.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.tables.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.table import Evidence
+    from petl_bench.api.evidence import Evidence
 
 #: The paper's tables of methods, and the tables here with the same columns.
 _TABLES: dict[str, type[TableSource]] = {

@@ -15,19 +15,20 @@ from petl_bench.analysis.cells import CellStatistics, Measure, ScoredOn
 from petl_bench.analysis.comparison import CaseKey, Comparison, Configuration, bundles, case_labels, row_labels
 from petl_bench.analysis.from_records import compare
 from petl_bench.analysis.marks import marks_of
+from petl_bench.api.figure import Axis, Figure, Point, Series, joined, pareto_front
+from petl_bench.api.marks import barring, mark_of, symbols
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
 from petl_bench.tables import notes as table_notes
 from petl_bench.tables import table_parts
-from petl_bench.tables.figure import Axis, Figure, Point, Series, joined, pareto_front
 from petl_bench.tables.missing_runs import commands
-from petl_bench.tables.table import Cell, Column, Row, RowGroup, Table, TableSource, barring, mark_of, symbols
 from petl_bench.tables.table_parts import Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.table import Evidence, OutcomeSource
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 SETTING = "base2novel"
 METRICS = ("base_top1", "novel_top1")

@@ -25,18 +25,18 @@ from petl_bench.analysis.comparison import (
 from petl_bench.analysis.from_records import compare
 from petl_bench.analysis.marks import marks_of
 from petl_bench.api.setting import MEAN_CLASS
+from petl_bench.api.table import Cell, Column, Table, TableSource
 from petl_bench.reports.published_numbers import published_numbers
 from petl_bench.tables import mean_class, table_parts
 from petl_bench.tables import notes as table_notes
 from petl_bench.tables.mean_class import Side
 from petl_bench.tables.missing_runs import commands
-from petl_bench.tables.table import Cell, Column, Table, TableSource
 from petl_bench.tables.table_parts import NOT_RUN, Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.table import Evidence, OutcomeSource
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 SETTING = "zero_shot_transfer"
 #: Records of adaptations have other parts, and no number of a target.

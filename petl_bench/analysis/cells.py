@@ -22,7 +22,7 @@ from petl_bench.records.outcomes import class_weights
 if TYPE_CHECKING:
     import numpy as np
 
-    from petl_bench.api.table import ClipOutcomes, OutcomeSource
+    from petl_bench.api.evidence import ClipOutcomes, OutcomeSource
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from functools import cache
 
 from petl_bench.analysis.cells import ScoredOn
 from petl_bench.analysis.comparison import Comparison, Configuration, Run
-from petl_bench.api.table import OutcomeSource
+from petl_bench.api.evidence import OutcomeSource
 
 _Z = 1.959963984540054  #: of a two-sided 95 % interval
 #: Clips that were scored, and the part of them that guessing gets right.

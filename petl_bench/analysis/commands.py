@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.analysis.comparison import text_of
+from petl_bench.api.backbone import found_weights
 from petl_bench.api.dataset import Annotations
 from petl_bench.api.flag_lists import join_list
 from petl_bench.api.named_folders import PATH, PLUGIN
@@ -26,7 +27,7 @@ from petl_bench.api.setting import Case, Setting
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import ENGINE_VERSION
 from petl_bench.errors import PetlBenchError, PluginError, UsageError
-from petl_bench.models.weights import found_weights, sha256_of_file
+from petl_bench.system.files import sha256_of_file
 from petl_bench.system.texts import is_shown
 
 #: What the user has to put in the place of these: records do not say where files lie on whatever machine.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from petl_bench.analysis.cells import CellStatistics, Measure
 from petl_bench.analysis.comparison import Comparable, Comparison, Configuration
 from petl_bench.analysis.significance import LEVEL, Difference, SeedVariance, holm
-from petl_bench.api.table import OutcomeSource
+from petl_bench.api.evidence import OutcomeSource
 
 if TYPE_CHECKING:
     import pandas as pd

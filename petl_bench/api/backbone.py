@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+
+import platformdirs
 
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.method import Paper
@@ -73,3 +76,19 @@ class Backbone(Options):
         `weights`: "packaged", "random", a file's name, or hf:REPO/FILE; `sha256` of the file.
         """
         return ()
+
+
+DIRECTORY_VARIABLE = "PETL_BENCH_WEIGHTS_DIR"
+
+
+def weights_directories() -> list[Path]:
+    """Where "auto" looks: $PETL_BENCH_WEIGHTS_DIR, then the user's data directory."""
+    named = os.environ.get(DIRECTORY_VARIABLE)
+    own = Path(platformdirs.user_data_dir("petl-bench")) / "weights"
+    return [Path(named).expanduser(), own] if named else [own]
+
+
+def found_weights(backbone: type[Backbone]) -> Path | None:
+    """The published file that "auto" finds for a backbone without packaged weights; None where there is none."""
+    places = (directory / published.file for directory in weights_directories() for published in backbone.published)
+    return next((path for path in places if path.is_file()), None)

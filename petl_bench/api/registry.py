@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 from petl_bench.api import plugin_files
 from petl_bench.api.contracts import Contract
+from petl_bench.api.method import Method
+from petl_bench.api.options import field_types
 from petl_bench.errors import PluginError, UsageError, describe, unknown
 
 __all__ = ["BACKBONES", "DATASETS", "KINDS", "LAUNCHERS", "METHODS", "SETTINGS", "TABLES", "Registry", "describe"]
@@ -156,8 +158,8 @@ TABLES = Registry(
     "table",
     "tables",
     Contract(
-        "petl_bench.tables.table:TableSource",
-        {"build": "build(self, evidence), which returns a petl_bench.tables.table.Table"},
+        "petl_bench.api.table:TableSource",
+        {"build": "build(self, evidence), which returns a petl_bench.api.table.Table"},
     ),
 )
 LAUNCHERS = Registry("launcher", "launchers", Contract("petl_bench.api.launcher:Launcher"))
@@ -215,3 +217,16 @@ def _source_of(plugin: type) -> str:
         return f"{inspect.getfile(plugin)}:{plugin.__qualname__}"
     except TypeError:
         return f"{plugin.__module__}:{plugin.__qualname__}"
+
+
+def create_method(name: str, **hyper_parameters: Any) -> Method:
+    """A method with the given hyper-parameters, the rest at their defaults.
+
+    Raises UsageError for an unknown name or field, or a value outside its limits.
+    """
+    method = METHODS.get(name)
+    for field in hyper_parameters:
+        if field not in field_types(method):
+            raise unknown(f"field of {name}", field, field_types(method), f"petl-bench show {name}")
+    created: Method = method(**hyper_parameters)
+    return created

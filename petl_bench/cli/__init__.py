@@ -10,7 +10,6 @@ from difflib import get_close_matches
 
 import click
 
-import petl_bench
 from petl_bench.cli.last_resort import explanation, wants_traceback
 from petl_bench.errors import PetlBenchError
 from petl_bench.system.texts import lines
@@ -62,7 +61,7 @@ class LazyGroup(click.Group):
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(petl_bench.__version__, prog_name="petl-bench")
+@click.version_option(package_name="petl-bench", prog_name="petl-bench")
 def cli() -> None:
     """Compare parameter-efficient fine-tuning methods for video-language models.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.api.table import Evidence
+from petl_bench.api.evidence import Evidence
 from petl_bench.errors import UsageError
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.records.scan import Problem

@@ -182,7 +182,7 @@ def _ask_for(plan: Plan) -> Plan:
 def _make_way(plan: Plan) -> None:
     """Move aside the folders of trials that adapt again, because others start from an adapter that is lost."""
     from petl_bench.records.judge import adapter_fault
-    from petl_bench.records.store import trial_folder
+    from petl_bench.records.layout import trial_folder
     from petl_bench.running.attempts.output import move_aside
 
     lost = [job for job in plan.jobs if job.trial.key in plan.standing.to_adapt]

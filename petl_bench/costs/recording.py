@@ -9,7 +9,8 @@ from typing import Any
 from petl_bench.api.method import Method
 from petl_bench.api.trial import Trial, TrialResult
 from petl_bench.costs import PROTOCOL_VERSION
-from petl_bench.records.store import trial_folder, write_record
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import write_record
 
 SETTING = "cost"
 

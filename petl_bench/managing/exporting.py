@@ -14,9 +14,10 @@ from petl_bench.errors import StoreError, UsageError
 from petl_bench.managing.cells import cell
 from petl_bench.managing.folders import TRIALS, beside
 from petl_bench.managing.sources import opened
-from petl_bench.records.files import ADAPTER, DETAILS, TRAIN_LIST, TRIAL, predictions_name, was_let_go
-from petl_bench.records.scan import RECORD, Problem, read_all
-from petl_bench.records.store import read_record, trial_folder
+from petl_bench.records.files import was_let_go
+from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name, trial_folder
+from petl_bench.records.scan import Problem, read_all
+from petl_bench.records.store import read_record
 from petl_bench.records.verify import verify_trial
 from petl_bench.system.files import write_atomically
 

@@ -16,9 +16,7 @@ from pathlib import Path
 import psutil
 
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.records.files import ADAPTER
-from petl_bench.records.store import LOG
-from petl_bench.records.unfinished import UNFINISHED
+from petl_bench.records.layout import ADAPTER, LOG, UNFINISHED
 from petl_bench.running.attempts import claims
 from petl_bench.system.texts import has_controls
 

@@ -16,9 +16,10 @@ from petl_bench.api.trial import Trial
 from petl_bench.errors import StoreError
 from petl_bench.managing.folders import TRIALS, beside, is_key, refuse_controls, remove, remove_leftovers, runs_folder
 from petl_bench.managing.sources import UNREADABLE, TrialSource, opened
-from petl_bench.records.files import ADAPTER, DETAILS, TRAIN_LIST, TRIAL, predictions_name, was_let_go
+from petl_bench.records.files import was_let_go
 from petl_bench.records.judge import REPLACED, judge, same_metrics, unused
-from petl_bench.records.scan import RECORD, parse
+from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name
+from petl_bench.records.scan import parse
 from petl_bench.records.verify import verify_trial
 from petl_bench.running.attempts import claims
 

@@ -17,7 +17,7 @@ from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.trial import ENGINE_VERSION, canonical_json
 from petl_bench.costs import PROTOCOL_VERSION
 from petl_bench.managing.trials import KnownTrial
-from petl_bench.records.unfinished import CHECKPOINT
+from petl_bench.records.layout import CHECKPOINT
 from petl_bench.training import CHECKPOINT_FORMAT
 
 _KINDS = (("method", METHODS), ("setting", SETTINGS), ("dataset", DATASETS), ("backbone", BACKBONES))

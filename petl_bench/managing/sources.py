@@ -19,7 +19,7 @@ from typing import IO, Protocol
 
 from petl_bench.errors import StoreError
 from petl_bench.managing.folders import TRIALS, is_trial, runs_folder
-from petl_bench.records.scan import RECORD
+from petl_bench.records.layout import RECORD
 
 #: What reading a tar raises, whatever it was compressed with.
 UNREADABLE = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError)

@@ -10,7 +10,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from petl_bench.api.table import Evidence
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.figure import Figure
+from petl_bench.api.table import Spread, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.page import tables
 from petl_bench.page.assets import asset, json_block, plotly_base64
@@ -26,8 +28,6 @@ from petl_bench.page.provenance import Provenance, Texts
 from petl_bench.page.trials import cases_of, chosen_variants, trial_count
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.system.texts import clean, name, shortened
-from petl_bench.tables.figure import Figure
-from petl_bench.tables.table import Spread, Table, TableSource
 
 #: Cells of all tables together, and trials whose folders are opened: what a page has room and a reader patience for.
 _CELLS, _OPENED_TRIALS = 40_000, 1_000

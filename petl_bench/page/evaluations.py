@@ -15,7 +15,7 @@ from petl_bench.page.trials import PageCase, Variant
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.table import ClipOutcomes, OutcomeSource
+    from petl_bench.api.evidence import ClipOutcomes, OutcomeSource
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from petl_bench.api.figure import Figure, Point
 from petl_bench.system.texts import clean, name
-from petl_bench.tables.figure import Figure, Point
 
 #: The numbers of the trials with these keys, as the page counts them.
 NumberTrials = Callable[[Iterable[str]], list[int]]

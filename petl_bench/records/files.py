@@ -16,19 +16,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-#: The trained tensors in the folder of a trial (`petl_bench.training.checkpoint.save_adapter`).
-ADAPTER = "adapter.safetensors"
-DETAILS = "details.json"
-TRIAL = "trial.json"
-TRAIN_LIST = "train_list.txt"
+from petl_bench.records.layout import ADAPTER, predictions_name
 
 #: Name of a file, and what is wrong with it.
 FileFault = tuple[str, str]
-
-
-def predictions_name(evaluation: str) -> str:
-    """The file with the predictions of an evaluation."""
-    return f"predictions-{evaluation}.npz"
 
 
 def described(content: bytes) -> dict[str, Any]:

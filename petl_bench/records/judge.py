@@ -22,8 +22,9 @@ from petl_bench.api.registry import SETTINGS
 from petl_bench.api.setting import came_with_mean_class
 from petl_bench.api.trial import key_of
 from petl_bench.errors import PetlBenchError
-from petl_bench.records.files import ADAPTER, TRIAL, file_fault, size_fault, was_let_go
-from petl_bench.records.scan import RECORD, Problem, read_one
+from petl_bench.records.files import file_fault, size_fault, was_let_go
+from petl_bench.records.layout import ADAPTER, RECORD, TRIAL
+from petl_bench.records.scan import Problem, read_one
 from petl_bench.records.schema import trial_fault
 from petl_bench.system.stored_json import LARGE, UnusableError, read_json
 from petl_bench.system.texts import is_shown

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from petl_bench.errors import StoreError
-from petl_bench.records.files import ADAPTER
 from petl_bench.records.judge import judge
-from petl_bench.records.scan import RECORD
+from petl_bench.records.layout import ADAPTER, RECORD
 from petl_bench.system.files import write_atomically
 
 #: all: every adapter. small: those of up to `SMALL_BYTES`. none: none. In every case those that others start from.

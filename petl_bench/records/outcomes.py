@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from petl_bench.api.evidence import ClipOutcomes
 from petl_bench.api.setting import MEAN_CLASS
-from petl_bench.api.table import ClipOutcomes
-from petl_bench.records.files import DETAILS, content_fault, predictions_name
+from petl_bench.records.files import content_fault
 from petl_bench.records.judge import close, judge, metrics_fault
+from petl_bench.records.layout import DETAILS, RECORD, predictions_name
 from petl_bench.records.prediction_arrays import LARGEST_PREDICTIONS, read_arrays
-from petl_bench.records.scan import RECORD, Problem
+from petl_bench.records.scan import Problem
 from petl_bench.system.stored_json import LARGE, UnusableError, read_bytes, read_json
 
 if TYPE_CHECKING:

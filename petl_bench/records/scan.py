@@ -11,10 +11,10 @@ from typing import Any
 
 from petl_bench.errors import StoreError
 from petl_bench.records.files import size_fault
+from petl_bench.records.layout import RECORD
 from petl_bench.records.schema import fault_of
 from petl_bench.system.stored_json import UnusableError, parsed
 
-RECORD = "record.json"
 _CHUNK = 500
 _BLOCK = 1 << 16
 _MOST_BLOCKS = 16

@@ -13,7 +13,7 @@ from petl_bench.api.options import field_types
 from petl_bench.api.setting import MEAN_CLASS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
-from petl_bench.records.files import DETAILS, TRIAL, predictions_name
+from petl_bench.records.layout import DETAILS, TRIAL, predictions_name
 from petl_bench.system.texts import clean, shortened
 
 #: Raised when the meaning of a field changes; readers refuse what they do not know.

@@ -30,24 +30,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import petl_bench
 from petl_bench.api.trial import EvaluationResult, Trial, TrialResult
 from petl_bench.errors import StoreError
-from petl_bench.records.files import (
-    ADAPTER,
-    DETAILS,
-    TRAIN_LIST,
-    TRIAL,
-    content_fault,
-    described,
-    described_file,
-    predictions_name,
-)
+from petl_bench.records.files import content_fault, described, described_file
 from petl_bench.records.judge import judge, same_metrics, trial_values
+from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name, trial_folder
 from petl_bench.records.outcomes import class_sizes, predicted_of, ranks_of
 from petl_bench.records.prediction_arrays import LARGEST_PREDICTIONS, read_arrays
-from petl_bench.records.scan import RECORD, Problem, read_all, trial_names
+from petl_bench.records.scan import Problem, read_all, trial_names
 from petl_bench.records.schema import SCHEMA, fault_of
+from petl_bench.system.environment import package_version
 from petl_bench.system.files import write_atomically
 from petl_bench.system.stored_json import LARGE, UnusableError, parsed, read_bytes
 
@@ -55,18 +47,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-#: What the attempts at a trial printed, with the tracebacks of what went wrong.
-LOG = "log.txt"
 _PREDICTIONS = ("clips", "labels", "scores", "classes")
 
 
 class RecordWarning(UserWarning):
     """Some records were left out; the message names them."""
-
-
-def trial_folder(runs: str | Path, key: str) -> Path:
-    """The folder of the trial with this key."""
-    return Path(runs) / "trials" / key
 
 
 # Writing
@@ -111,7 +96,7 @@ def write_record(
         "notes": result.notes,
         "attempts": attempts,
         "created": created or datetime.now(UTC).isoformat(timespec="seconds"),
-        "petl_bench": petl_bench.__version__,
+        "petl_bench": package_version(),
         "environment": {
             name: value for name, value in result.environment.items() if isinstance(value, (str, int, float))
         },

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from petl_bench.api.table import ClipOutcomes
+from petl_bench.api.evidence import ClipOutcomes
 from petl_bench.errors import StoreError
-from petl_bench.records.files import DETAILS, file_fault, predictions_name
+from petl_bench.records.files import file_fault
 from petl_bench.records.judge import judge, metrics_fault, unverifiable
+from petl_bench.records.layout import DETAILS, RECORD, predictions_name
 from petl_bench.records.outcomes import accuracies_of, checked_outcome, details_fault, predicted_of, ranks_of
-from petl_bench.records.scan import RECORD, Problem, trial_names
+from petl_bench.records.scan import Problem, trial_names
 from petl_bench.records.store import read_predictions
 
 

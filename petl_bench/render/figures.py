@@ -17,9 +17,9 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from petl_bench.api.figure import Axis, Figure, Point, Series
 from petl_bench.render.label_places import Box, Place, place
 from petl_bench.system.texts import clean
-from petl_bench.tables.figure import Axis, Figure, Point, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

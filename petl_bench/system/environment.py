@@ -73,6 +73,11 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def package_version() -> str:
+    """The version of petl-bench that is installed; `pyproject.toml` alone has it."""
+    return version("petl-bench")
+
+
 def git_state() -> dict[str, Any] | None:
     """Commit and whether the work tree is dirty, of the checkout that the package runs from; None elsewhere.
 

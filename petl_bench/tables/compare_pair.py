@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from petl_bench.analysis.comparison import Configuration, row_labels
 from petl_bench.analysis.pairwise import PairwiseTests
 from petl_bench.analysis.significance import LEVEL, Difference, RunsNeeded, needed
-from petl_bench.api.table import Evidence
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.marks import mark_of
+from petl_bench.api.table import TableSource
 from petl_bench.errors import UsageError, unknown
 from petl_bench.system.texts import clean
-from petl_bench.tables.table import TableSource, mark_of
 from petl_bench.tables.table_parts import Compared, cells_of
 
 #: More clips than this many times those at hand are not worth to be named.

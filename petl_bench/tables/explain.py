@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.analysis.commands import commands_of
+from petl_bench.api.marks import mark_of
+from petl_bench.api.table import ALIKE_MEANING, Cell, Column, Row, Table
 from petl_bench.errors import StoreError, unknown
 from petl_bench.records.store import read_record
-from petl_bench.render import number
 from petl_bench.system.texts import clean
-from petl_bench.tables.table import ALIKE_MEANING, Cell, Column, Row, Table, mark_of
+from petl_bench.tables.text import number
 
 
 def explain(table: Table, row: str, column: str, folders: Sequence[Path]) -> Iterator[str]:

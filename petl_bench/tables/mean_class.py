@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from petl_bench.analysis.averages import Summary, harmonic_mean_over_seeds, summarise
 from petl_bench.analysis.cells import Measure, ScoredOn
+from petl_bench.api.table import Cell, Column
 from petl_bench.records.outcomes import mean_class_top1
-from petl_bench.tables.table import Cell, Column
 from petl_bench.tables.table_parts import Spot
 
 if TYPE_CHECKING:
     from petl_bench.analysis.comparison import CaseKey, Comparison, Configuration, Run
-    from petl_bench.api.table import OutcomeSource
+    from petl_bench.api.evidence import OutcomeSource
 
 #: Test classes are unequal if the largest has at least so many times the clips of the smallest.
 UNEQUAL = 1.5

@@ -18,8 +18,8 @@ from petl_bench.analysis.comparison import (
     uncovered,
 )
 from petl_bench.analysis.marks import mixed_environment
+from petl_bench.api.marks import MARKS
 from petl_bench.api.prompts import short_text
-from petl_bench.tables.table import MARKS
 
 _RANKED_MARKS = "".join(mark.symbol for mark in MARKS.values() if mark.ranked)
 #: What a number that is ranked may carry.

@@ -14,13 +14,15 @@ from petl_bench.analysis.chance import guesses_of, is_at_chance
 from petl_bench.analysis.comparison import FAMILIES, CaseKey, Comparison, Configuration, Run, row_labels, scored
 from petl_bench.analysis.marks import marks_of
 from petl_bench.analysis.pairwise import PairwiseTests
+from petl_bench.analysis.ranks import ranked
+from petl_bench.api.marks import barring
+from petl_bench.api.table import Cell, Column, Row, RowGroup
 from petl_bench.errors import UsageError
-from petl_bench.tables.table import Cell, Column, Row, RowGroup, barring, ranked
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.table import Evidence, OutcomeSource
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 #: What a published number is of: data set, shots (0: all clips, or not said), metric.
 Published = tuple[str, int, str]

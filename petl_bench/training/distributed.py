@@ -40,7 +40,7 @@ from torch import Tensor
 
 from petl_bench.api.registry import describe
 from petl_bench.errors import PetlBenchError, TrialError, TrialStopped
-from petl_bench.records.store import LOG
+from petl_bench.records.layout import LOG
 from petl_bench.system.processes import interrupts_ignored, kill_below, warnings_held_back, watch_parent
 
 T = TypeVar("T")

@@ -175,7 +175,7 @@ class PreparedTrial:
         return [listed.get(clip) or self.dataset.group_of(clip) for clip in clips]
 
     def marks(self, evaluations: dict[str, EvaluationResult]) -> list[str]:
-        """What qualifies the trial's numbers, as words of `petl_bench.tables.table.MARKS`, sorted."""
+        """What qualifies the trial's numbers, as words of `petl_bench.api.marks.MARKS`, sorted."""
         trial, trains = self.trial, self._trains
         unscored = any(result.missing or result.unreadable for result in evaluations.values())
         untuned = is_untuned(trial.method, trial.setting, trial.backbone, self.options.learning_rate)

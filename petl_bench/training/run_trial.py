@@ -26,8 +26,8 @@ from petl_bench.errors import DataError, TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.sites import untouched
 from petl_bench.models.tokenizer import overflow_count
+from petl_bench.records.layout import CHECKPOINT, ENCODED, EVALUATED
 from petl_bench.records.store import ADAPTER
-from petl_bench.records.unfinished import CHECKPOINT, ENCODED, EVALUATED
 from petl_bench.training.checkpoint import Pace, save_adapter
 from petl_bench.training.distributed import Seat, seat_of, team_of
 from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
@@ -96,10 +96,10 @@ def join_trial(
 
     Under torchrun, or `srun` with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set from SLURM's variables (and
     LOCAL_RANK and LOCAL_WORLD_SIZE for several GPUs), the process of rank 0 makes the attempt as always
-    (`petl_bench.running.attempts.execute`), and every other one calls this with the same trial and places instead; it
-    writes nothing, and raises what goes wrong. WORLD_SIZE must be the trial's `training.processes`. Trials may follow
-    each other in the same processes. The others need not see the folder of the first one, but they need the data and the
-    weights, and the adapter file where a trial starts from one.
+    (`petl_bench.running.attempts.execute`), and every other one calls this with the same trial and places instead;
+    it writes nothing, and raises what goes wrong. WORLD_SIZE must be the trial's `training.processes`. Trials may
+    follow each other in the same processes. The others need not see the folder of the first one, but they need the
+    data and the weights, and the adapter file where a trial starts from one.
 
     Where the first process is asked to stop, TrialStopped is raised in all of them, after the same step or batch.
     """

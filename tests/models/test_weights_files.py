@@ -20,7 +20,8 @@ import petl_bench as pb
 from petl_bench.api.registry import BACKBONES
 from petl_bench.models import weights
 from petl_bench.models.checkpoints import read_checkpoint
-from petl_bench.models.weights import resolve_weights, sha256_of_file
+from petl_bench.models.weights import resolve_weights
+from petl_bench.system.files import sha256_of_file
 from tests.models.conftest import SMALL_VICLIP
 
 

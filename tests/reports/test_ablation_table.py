@@ -8,8 +8,8 @@ from tables import cell_of, marks_besides, notes_of, rows_of, table_of
 
 import petl_bench as pb
 from petl_bench.analysis.averages import harmonic_mean
+from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
-from petl_bench.api.table import Evidence
 from petl_bench.errors import UsageError
 from petl_bench.records.outcomes import StoredOutcomes
 

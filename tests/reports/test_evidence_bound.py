@@ -21,9 +21,10 @@ from petl_bench.cli.gather import gather
 from petl_bench.cli.report import command as report
 from petl_bench.cli.runs import command as runs_command
 from petl_bench.errors import StoreError
-from petl_bench.records.files import ADAPTER, described
+from petl_bench.records.files import described
+from petl_bench.records.layout import ADAPTER, trial_folder
 from petl_bench.records.outcomes import StoredOutcomes
-from petl_bench.records.store import read_details, read_predictions, read_record, trial_folder, write_record
+from petl_bench.records.store import read_details, read_predictions, read_record, write_record
 from petl_bench.tables.compare_pair import Finding, findings
 
 CLIPS, SEEDS = 40, 3

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from petl_bench.api.figure import Axis, Figure, Point, Series, joined, pareto_front
 from petl_bench.render import FIGURE_FORMATS, figures
 from petl_bench.render.figures import draw
-from petl_bench.tables.figure import Axis, Figure, Point, Series, joined, pareto_front
 
 NASTY = r"""_a|b_c $x^2$ \input{/etc/passwd} <script>alert("1")</script> {%} #&~ `y` \frac{"""
 

@@ -14,14 +14,15 @@ from tables import cell_of, headers_of, notes_of, table_of
 
 import petl_bench as pb
 from petl_bench.analysis.significance import Panel, interval
+from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import SETTINGS, TABLES
-from petl_bench.api.table import Evidence
+from petl_bench.api.table import Table
 from petl_bench.api.trial import EvaluationResult
 from petl_bench.records.judge import metrics_fault, same_metrics
+from petl_bench.records.layout import trial_folder
 from petl_bench.records.outcomes import StoredOutcomes, mean_class_top1
-from petl_bench.records.store import read_record, trial_folder, write_record
+from petl_bench.records.store import read_record, write_record
 from petl_bench.records.verify import verify_trial
-from petl_bench.tables.table import Table
 
 #: Clips of each class, and how many of them are right: top-1 60 %, mean class (100 + 50 + 0) / 3 = 50 %.
 UNEQUAL = ((6, 6), (6, 3), (3, 0))

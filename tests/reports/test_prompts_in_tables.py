@@ -10,8 +10,8 @@ from tables import table_of
 from test_renderers import compiled
 
 from petl_bench.api.registry import DATASETS
+from petl_bench.api.table import Table
 from petl_bench.render import latex, markdown
-from petl_bench.tables.table import Table
 
 Store = Any
 UCF101 = {"dataset": "ucf101", "manifest_sha256": "c" * 64}

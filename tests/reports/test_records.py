@@ -18,6 +18,7 @@ from synthetic_records import CLASSES, make_evaluation, make_result, make_trial
 import petl_bench as pb
 from petl_bench.api.trial import Trial
 from petl_bench.errors import StoreError
+from petl_bench.records.layout import trial_folder
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.records.store import (
     RecordReader,
@@ -25,7 +26,6 @@ from petl_bench.records.store import (
     iter_records,
     read_predictions,
     read_record,
-    trial_folder,
     write_record,
 )
 from petl_bench.system.files import write_atomically

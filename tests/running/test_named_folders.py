@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 import petl_bench as pb
+from petl_bench.api.evidence import Evidence
 from petl_bench.api.launcher import Job
 from petl_bench.api.registry import TABLES
-from petl_bench.api.table import Evidence
 from petl_bench.api.trial import Trial
 from petl_bench.cli.data import command as data_command
 from petl_bench.running.planning.plan import plan

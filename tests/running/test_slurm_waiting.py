@@ -13,7 +13,7 @@ import pytest
 
 from petl_bench.api.launcher import AttemptResult, Job
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.records.store import trial_folder
+from petl_bench.records.layout import trial_folder
 from petl_bench.running.attempts import claims, requests, snapshot
 from petl_bench.running.attempts.folder_identity import identify
 from petl_bench.running.attempts.output import prepare_output

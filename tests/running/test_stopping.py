@@ -11,7 +11,7 @@ import pytest
 
 from petl_bench.api.launcher import AttemptResult, Job
 from petl_bench.api.trial import Progress
-from petl_bench.records.store import trial_folder
+from petl_bench.records.layout import trial_folder
 from petl_bench.running.attempts import claims, requests
 from petl_bench.running.attempts.agenda import Agenda
 from petl_bench.running.attempts.execute import execute

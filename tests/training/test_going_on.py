@@ -16,8 +16,7 @@ from petl_bench.api.trial import Places, Progress, Trial, TrialResult
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
 from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, TrialStopped
-from petl_bench.records.store import trial_folder
-from petl_bench.records.unfinished import CHECKPOINT, ENCODED, EVALUATED, UNFINISHED
+from petl_bench.records.layout import CHECKPOINT, ENCODED, EVALUATED, UNFINISHED, trial_folder
 from petl_bench.running.attempts.execute import execute
 from petl_bench.training import job
 from petl_bench.training.run_trial import run_trial

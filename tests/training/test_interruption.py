@@ -25,7 +25,8 @@ from petl_bench.api.trial import Places, Progress, Stop, Trial, TrialResult, can
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
 from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import TrialStopped
-from petl_bench.records.store import read_record, trial_folder
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import read_record
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.execute import execute
 from petl_bench.training import checkpoint, job

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES, load_plugin_file
-from petl_bench.api.table import Evidence
+from petl_bench.api.table import Spread, Table
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.gather import MANY_TRIALS, gather
 from petl_bench.cli.report.all_ import folder_for_all, write_all
@@ -22,7 +23,6 @@ from petl_bench.system.files import write_atomically
 from petl_bench.system.texts import clean
 from petl_bench.tables.explain import explain as explained
 from petl_bench.tables.missing_runs import is_command
-from petl_bench.tables.table import Spread, Table
 
 _SHOWN = 8
 

@@ -16,8 +16,8 @@ from petl_bench.render import FIGURE_FORMATS, FORMATS, render
 from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
-    from petl_bench.api.table import Evidence
-    from petl_bench.tables.table import Spread, TableSource
+    from petl_bench.api.evidence import Evidence
+    from petl_bench.api.table import Spread, TableSource
 
 
 def folder_for_all(table: str | None, output_format: str | None, output: Path | None) -> Path:

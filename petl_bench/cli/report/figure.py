@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from petl_bench.api.registry import TABLES
+from petl_bench.api.table import TableSource
 from petl_bench.errors import UsageError
 from petl_bench.records.store import write_atomically
 from petl_bench.system.texts import clean
-from petl_bench.tables.table import TableSource
 
 if TYPE_CHECKING:
-    from petl_bench.api.table import Evidence
+    from petl_bench.api.evidence import Evidence
 
 #: The only one that a terminal can show.
 _TEXT = "svg"

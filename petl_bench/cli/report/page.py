@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
-from petl_bench.api.table import Evidence
 from petl_bench.cli.thumbnails import thumbnails
 from petl_bench.errors import PluginError, StoreError, UsageError
 from petl_bench.system.files import write_atomically
 from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
-    from petl_bench.tables.table import Spread, TableSource
+    from petl_bench.api.table import Spread, TableSource
 
 _FILE = "index.html"
 

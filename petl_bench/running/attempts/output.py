@@ -16,7 +16,8 @@ from typing import Any
 from petl_bench.api.launcher import Job
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.records.judge import REPLACED, unused
-from petl_bench.records.store import RECORD, trial_folder, write_atomically
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import RECORD, write_atomically
 from petl_bench.records.stored_command import made_anew
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.execute import probe_writing

@@ -24,7 +24,7 @@ from types import FrameType
 from petl_bench.api.launcher import AttemptResult, Job
 from petl_bench.api.trial import Progress
 from petl_bench.errors import PetlBenchError, StoreError, UsageError
-from petl_bench.records.store import LOG, trial_folder
+from petl_bench.records.layout import LOG, trial_folder
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.agenda import LOOK_EVERY_S, Agenda
 from petl_bench.running.attempts.execute import execute

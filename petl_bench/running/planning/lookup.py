@@ -10,7 +10,7 @@ from pathlib import Path
 from petl_bench.api.trial import Trial
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.records.judge import trial_values
-from petl_bench.records.store import trial_folder
+from petl_bench.records.layout import trial_folder
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.output import read_plans
 from petl_bench.system import texts

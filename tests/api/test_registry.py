@@ -112,7 +112,7 @@ INCOMPLETE = """
 from pathlib import Path
 import petl_bench as pb
 from petl_bench.api.launcher import Launcher
-from petl_bench.tables.table import TableSource
+from petl_bench.api.table import TableSource
 
 @pb.register_dataset("no_lists")
 class NoLists(pb.Dataset): "Without annotations()."
@@ -197,7 +197,7 @@ def test_an_incomplete_plugin_says_what_its_author_must_write(kind: str, name: s
         ("settings", "wrong", ("cases", None, (), None, None), "returned list; it must return a list of pb.Case"),
         ("settings", "wrong", ("task", None, None), "returned NoneType; it must return pb.Task"),
         ("settings", "wrong", ("summarise", {}), "must return the metrics by name, finite"),
-        ("tables", "wrong", ("build", None), "must return petl_bench.tables.table.Table"),
+        ("tables", "wrong", ("build", None), "must return petl_bench.api.table.Table"),
         ("launchers", "no_run", ("run", (), Path(), None), r"NoRun must define run\(self, jobs, store, watch\)"),
         (
             "launchers",
