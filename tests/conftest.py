@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from petl_bench.registry import KINDS
+from petl_bench.api.registry import KINDS
 
 # A shell without job control starts what runs in its background with interrupts ignored, and everything below with it:
 # tests that interrupt a command would wait for nothing.
