@@ -1,0 +1,71 @@
+"""The fenced blocks of the README and of docs/: what a reader would type or save, in order.
+
+The info string says what a block is:
+
+- `sh`: commands, which must succeed as they stand, one block after the other in one folder per page;
+- `sh fails="TEXT"`: commands that must fail, and print TEXT;
+- `sh needs="WHAT"`: commands that need a cluster, weights, data, a network or a GPU: names and options are checked;
+- `python title="FILE"` and `toml title="FILE"`: a file, written before the blocks that follow;
+- `python`: a script, which is run;
+- `text` and others: shown, not checked.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from petl_bench.cli import cli
+
+ROOT = Path(__file__).parents[2]
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
+NEEDS = {"data", "weights", "slurm", "gpu", "network", "endpoint", "release", "make"}
+
+_FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+_OPTION = re.compile(r'(\w+)="([^"]*)"')
+
+
+@dataclass(frozen=True)
+class Fence:
+    """One fenced block: its language, the options of its info string, its text, and its first line in the page."""
+
+    language: str
+    options: dict[str, str]
+    text: str
+    line: int
+
+
+def fences(page: str) -> list[Fence]:
+    """The blocks of a page, in order."""
+    content = PAGES[page].read_text(encoding="utf-8")
+    found = []
+    for match in _FENCE.finditer(content):
+        info, indent = match["info"].strip(), match["indent"]
+        text = "".join(line.removeprefix(indent) for line in match["text"].splitlines(keepends=True))
+        line = content.count("\n", 0, match.start()) + 1
+        found.append(Fence(info.partition(" ")[0], dict(_OPTION.findall(info)), text, line))
+    return found
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of every `petl-bench` command of a block of shell lines."""
+    lines = text.replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines if "$(" not in line]
+    return [line[1:] for line in words if line[:1] == ["petl-bench"]]
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command without running it. Raises click.UsageError for a name or an option that does not exist."""
+    command: click.Command = cli
+    context = click.Context(cli, info_name="petl-bench")
+    rest = list(words)
+    while isinstance(command, click.Group):
+        name, command, rest = command.resolve_command(context, rest)
+        assert command is not None, f"no command {name}"
+        context = click.Context(command, info_name=name, parent=context)
+    redirected = next((number for number, word in enumerate(rest) if word in (">", "|", "&&")), len(rest))
+    command.make_parser(context).parse_args(rest[:redirected])
