@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 DEMO_RUNS ?= runs/demo
 DEMO_REPORT ?= $(DEMO_RUNS)/report
 
-.PHONY: demo test drills install lint types contracts perf simulate clean
+.PHONY: demo test drills docs install lint types contracts perf simulate clean
 
 # The stamp is older than pyproject.toml or constraints.txt when the environment must be brought up to date.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 install: $(VENV)/.installed
@@ -46,6 +46,11 @@ perf: install
 # Level, power and coverage of intervals and tests, written into docs/statistics.md; under an hour on two cores.
 simulate: install
 	$(BIN)/python benchmarks/statistics/simulate.py
+
+# The documentation site, in build/site; a broken link or an unknown name fails. Search needs a server:
+# python -m http.server --directory build/site
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf build dist *.egg-info

@@ -16,7 +16,7 @@ from petl_bench.api.registry import DATASETS
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).parents[2]
-#: What `run` gets in addition: the pages are about commands, and training takes time. A flag that stands in the page wins.
+#: What `run` gets in addition, since training takes time; a flag that stands in the page wins.
 SHORTER = {"--epochs": "1", "--seeds": "0", "--workers": "1"}
 WRAPPER = """#!{python}
 import sys
@@ -87,7 +87,9 @@ def folder(tmp_path: Path, clips: Path, records: Path) -> Path:
             (tmp_path / name / label).mkdir(parents=True)
             for clip in sorted((clips / label).glob("train_*.mp4"))[:6]:
                 shutil.copy(clip, tmp_path / name / label)
-    rows = [f"{clip.parent.name}/{clip.name},{clip.stem[:8]}" for clip in sorted((tmp_path / "my_videos").rglob("*.mp4"))]
+    rows = [
+        f"{clip.parent.name}/{clip.name},{clip.stem[:8]}" for clip in sorted((tmp_path / "my_videos").rglob("*.mp4"))
+    ]
     (tmp_path / "groups.csv").write_text("\n".join(["clip,group", *rows]) + "\n")
     (tmp_path / "specs").symlink_to(ROOT / "specs")
     return tmp_path

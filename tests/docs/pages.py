@@ -22,7 +22,8 @@ import click
 from petl_bench.cli import cli
 
 ROOT = Path(__file__).parents[2]
-PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
+FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in FILES}
 NEEDS = {"data", "weights", "slurm", "gpu", "network", "endpoint", "release", "make"}
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
