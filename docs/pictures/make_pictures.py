@@ -8,7 +8,6 @@ Each picture says on stdout how it was made. `page` needs Chromium (apt install 
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import shutil
 import subprocess
@@ -18,41 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-#: Columns of the terminal that is shown.
-TERMINAL_WIDTH = 100
 #: Of the page, in CSS pixels; the picture has twice as many each way.
 PAGE_SIZE = {"width": 1280, "height": 900}
 
 
 def tradeoff(runs: Path) -> None:
-    """The figure of the table `tradeoff`, for the README (SVG), and for where SVG is not shown (PNG)."""
-    for suffix in ("svg", "png"):
-        _report(runs, "--table", "tradeoff", "--output", str(FOLDER / f"tradeoff.{suffix}"))
-
-
-def terminal(runs: Path) -> None:
-    """What `petl-bench report --table base2novel` prints on a terminal, as rich exports it."""
-    from rich.console import Console
-
-    from petl_bench.api.registry import TABLES
-    from petl_bench.cli.gather import gather
-    from petl_bench.render.terminal import show
-
-    with Path("/dev/null").open("w") as nowhere:
-        console = Console(file=nowhere, record=True, width=TERMINAL_WIDTH, force_terminal=True, highlight=False)
-        source = TABLES.get("base2novel")()
-        show(source.build(gather((runs,), quoted=source.published())), console)
-    command = "petl-bench report --table base2novel"
-    target = FOLDER / "terminal.svg"
-    target.write_text(console.export_svg(title=command, code_format=_without_web_fonts()))
-    print(f"{target}: {command} --runs {runs}, {TERMINAL_WIDTH} columns, exported by rich")
-
-
-def _without_web_fonts() -> str:
-    """rich's form of an SVG, which loads nothing from elsewhere: whoever looks has a monospaced font."""
-    from rich._export_format import CONSOLE_SVG_FORMAT
-
-    return re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    """The figure of the table `tradeoff`."""
+    _report(runs, "--table", "tradeoff", "--output", str(FOLDER / "tradeoff.png"))
 
 
 def page(runs: Path) -> None:
@@ -84,7 +55,7 @@ def _report(runs: Path, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "petl_bench", *command], check=True)
 
 
-PICTURES: dict[str, Callable[[Path], None]] = {"tradeoff": tradeoff, "terminal": terminal, "page": page}
+PICTURES: dict[str, Callable[[Path], None]] = {"tradeoff": tradeoff, "page": page}
 
 
 def main() -> None:
