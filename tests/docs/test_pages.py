@@ -13,26 +13,25 @@ from .pages import NEEDS, PAGES, commands, fences, parse
 RUNNABLE = [page for page in PAGES if any(fence.language in ("sh", "python") for fence in fences(page))]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", RUNNABLE)
 def test_blocks_work_as_they_stand(page: str, folder: Path, shell: Shell) -> None:
     if page == "docs/runs.md":  # a folder and a tar of somebody else's
         shutil.copytree(folder / "runs", folder / "alice" / "runs")
-        assert shell("petl-bench runs export --output bob.tar.gz", folder).returncode == 0
+        assert shell("petl-bench runs export --output bob.tar.gz").status == 0
     for number, fence in enumerate(fences(page)):
-        where = f"{page}, line {fence.line}"
+        place = f"{page}, line {fence.line}"
         if "title" in fence.options:
             (folder / fence.options["title"]).write_text(fence.text, encoding="utf-8")
         elif fence.language == "python":
-            script = folder / f"script_{number}.py"
-            script.write_text(fence.text, encoding="utf-8")
-            done = shell(f"python {script.name}", folder)
-            assert done.returncode == 0, f"{where}\n{done.stdout}"
+            (folder / f"script_{number}.py").write_text(fence.text, encoding="utf-8")
+            assert shell.script(f"script_{number}.py").status == 0, place
         elif fence.language == "sh" and "needs" not in fence.options:
-            done = shell(fence.text, folder)
+            done = shell(fence.text)
             if "fails" in fence.options:
-                assert done.returncode == 2 and fence.options["fails"] in done.stdout, f"{where}\n{done.stdout}"
+                assert done.status == 2 and fence.options["fails"] in done.output, f"{place}\n{done.output}"
             else:
-                assert done.returncode == 0, f"{where}\n{done.stdout}"
+                assert done.status == 0, f"{place}\n{done.output}"
 
 
 @pytest.mark.parametrize("page", PAGES)
