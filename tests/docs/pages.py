@@ -3,8 +3,8 @@
 The info string says what a block is:
 
 - `sh`: commands, which must succeed as they stand, one block after the other in one folder per page;
-- `sh fails="TEXT"`: commands that must fail, and print TEXT;
-- `sh needs="WHAT"`: commands that need a cluster, weights, data, a network or a GPU: names and options are checked;
+- `sh title="Error: TEXT"`: commands that must fail, and print TEXT;
+- `sh title="needs ..."`: commands that need more than there is here (NEEDS): names and options are checked;
 - `python title="FILE"` and `toml title="FILE"`: a file, written before the blocks that follow;
 - `python`: a script, which is run;
 - `text` and others: shown, not checked.
@@ -24,18 +24,22 @@ from petl_bench.cli import cli
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in FILES}
-NEEDS = {"data", "weights", "slurm", "gpu", "network", "endpoint", "release", "make"}
+NEEDS = {
+    f"needs {what}"
+    for what in ("the data", "the weights", "a cluster", "a GPU", "the network", "a language model", "a checkout")
+}
+ERROR = "Error: "
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
-_OPTION = re.compile(r'(\w+)="([^"]*)"')
+_TITLE = re.compile(r'title="([^"]*)"')
 
 
 @dataclass(frozen=True)
 class Fence:
-    """One fenced block: its language, the options of its info string, its text, and its first line in the page."""
+    """One fenced block: its language, its title or "", its text, and its first line in the page."""
 
     language: str
-    options: dict[str, str]
+    title: str
     text: str
     line: int
 
@@ -45,10 +49,10 @@ def fences(page: str) -> list[Fence]:
     content = PAGES[page].read_text(encoding="utf-8")
     found = []
     for match in _FENCE.finditer(content):
-        info, indent = match["info"].strip(), match["indent"]
+        info, indent, title = match["info"].strip(), match["indent"], _TITLE.search(match["info"])
         text = "".join(line.removeprefix(indent) for line in match["text"].splitlines(keepends=True))
         line = content.count("\n", 0, match.start()) + 1
-        found.append(Fence(info.partition(" ")[0], dict(_OPTION.findall(info)), text, line))
+        found.append(Fence(info.partition(" ")[0], title[1] if title else "", text, line))
     return found
 
 

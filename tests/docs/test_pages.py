@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Shell
-from .pages import NEEDS, PAGES, commands, fences, parse
+from .pages import ERROR, NEEDS, PAGES, commands, fences, parse
 
 RUNNABLE = [page for page in PAGES if any(fence.language in ("sh", "python") for fence in fences(page))]
 
@@ -21,24 +21,21 @@ def test_blocks_work_as_they_stand(page: str, folder: Path, shell: Shell) -> Non
         assert shell("petl-bench runs export --output bob.tar.gz").status == 0
     for number, fence in enumerate(fences(page)):
         place = f"{page}, line {fence.line}"
-        if "title" in fence.options:
-            (folder / fence.options["title"]).write_text(fence.text, encoding="utf-8")
+        if fence.title and fence.language != "sh":
+            (folder / fence.title).write_text(fence.text, encoding="utf-8")
         elif fence.language == "python":
             (folder / f"script_{number}.py").write_text(fence.text, encoding="utf-8")
             assert shell.script(f"script_{number}.py").status == 0, place
-        elif fence.language == "sh" and "needs" not in fence.options:
+        elif fence.language == "sh" and fence.title not in NEEDS:
             done = shell(fence.text)
-            if "fails" in fence.options:
-                assert done.status == 2 and fence.options["fails"] in done.output, f"{place}\n{done.output}"
-            else:
-                assert done.status == 0, f"{place}\n{done.output}"
+            assert done.status == (2 if fence.title else 0), f"{place}\n{done.output}"
+            assert fence.title.removeprefix(ERROR) in done.output, f"{place}\n{done.output}"
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_that_cannot_run_here_are_spelled_rightly(page: str) -> None:
     for fence in fences(page):
-        if fence.language == "sh" and "needs" in fence.options:
-            assert fence.options["needs"] in NEEDS, f"{page}, line {fence.line}"
+        if fence.language == "sh" and fence.title in NEEDS:
             for words in commands(fence.text):
                 parse(words)
 
@@ -46,7 +43,10 @@ def test_commands_that_cannot_run_here_are_spelled_rightly(page: str) -> None:
 def test_every_block_says_what_it_is() -> None:
     for page in PAGES:
         for fence in fences(page):
-            assert fence.language in ("sh", "python", "toml", "text"), f"{page}, line {fence.line}: {fence.language!r}"
+            place = f"{page}, line {fence.line}"
+            assert fence.language in ("sh", "python", "toml", "text"), f"{place}: {fence.language!r}"
+            if fence.language == "sh" and fence.title:
+                assert fence.title in NEEDS or fence.title.startswith(ERROR), f"{place}: {fence.title!r}"
 
 
 def test_readme_is_short() -> None:

@@ -36,9 +36,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
+def test_pages_are_whole_and_load_nothing_from_elsewhere(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 25
+    assert not [page.name for page in pages if "```" in page.read_text(encoding="utf-8")], "a block is not read as one"
     loaded = {address for page in pages for address in _LOADED.findall(page.read_text(encoding="utf-8"))}
     assert not loaded
     styles = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
