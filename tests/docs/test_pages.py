@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from .conftest import Shell
-from .pages import ERROR, NEEDS, PAGES, commands, fences, parse
+from .pages import ERROR, NEEDS, PAGES, ROOT, commands, fences, parse
 
 RUNNABLE = [page for page in PAGES if any(fence.language in ("sh", "python") for fence in fences(page))]
 
@@ -51,3 +52,13 @@ def test_every_block_says_what_it_is() -> None:
 
 def test_readme_is_short() -> None:
     assert len(PAGES["README.md"].read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_messages_of_the_troubleshooting_page_are_in_the_program() -> None:
+    sources = [path for folder in ("petl_bench", "methods", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    program = "".join(path.read_text(encoding="utf-8") for path in sources)
+    program = re.sub(r'"\s*\n\s*f?"', "", program)  # literals that continue on the next line
+    rows = re.findall(r"^\| (`[^|]*) \|", PAGES["docs/troubleshooting.md"].read_text(encoding="utf-8"), re.MULTILINE)
+    messages = [piece.strip() for row in rows for span in re.findall(r"`([^`]+)`", row) for piece in span.split("...")]
+    missing = [piece for piece in messages if piece.removesuffix("FILE").strip() not in program]
+    assert messages and not missing
