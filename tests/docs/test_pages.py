@@ -58,9 +58,8 @@ def test_messages_of_the_troubleshooting_page_are_in_the_program() -> None:
     sources = [path for folder in ("petl_bench", "methods", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     program = "".join(path.read_text(encoding="utf-8") for path in sources)
     program = re.sub(r'"\s*\n\s*f?"', "", program)  # literals that continue on the next line
-    rows = re.findall(
-        r"^\| ([^|]*`[^|]*) \|", PAGES["docs/troubleshooting.md"].read_text(encoding="utf-8"), re.MULTILINE
-    )
+    page = PAGES["docs/troubleshooting.md"].read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]*`[^|]*) \|", page, re.MULTILINE)
     messages = [piece.strip() for row in rows for span in re.findall(r"`([^`]+)`", row) for piece in span.split("...")]
     missing = [piece for piece in messages if piece.removesuffix("FILE").strip() not in program]
     assert messages and not missing
