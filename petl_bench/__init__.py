@@ -7,50 +7,49 @@ torch.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
 
 _LAZY = {
     # plugin authors
-    "Method": "petl_bench.method",
-    "Paper": "petl_bench.method",
-    "Recipe": "petl_bench.method",
-    "Step": "petl_bench.method",
-    "Towers": "petl_bench.models.config",
-    "hyper": "petl_bench.options",
-    "Options": "petl_bench.options",
-    "Setting": "petl_bench.setting",
-    "Case": "petl_bench.setting",
-    "Task": "petl_bench.setting",
-    "Evaluation": "petl_bench.setting",
-    "Dataset": "petl_bench.dataset",
-    "Annotations": "petl_bench.dataset",
-    "Augmentation": "petl_bench.dataset",
-    "HalfSplit": "petl_bench.dataset",
-    "Sample": "petl_bench.dataset",
-    "Backbone": "petl_bench.backbone",
-    "Expectation": "petl_bench.backbone",
-    "PublishedWeights": "petl_bench.backbone",
-    "register_method": "petl_bench.registry",
-    "register_setting": "petl_bench.registry",
-    "register_dataset": "petl_bench.registry",
-    "register_backbone": "petl_bench.registry",
-    "register_table": "petl_bench.registry",
-    "register_launcher": "petl_bench.registry",
+    "Method": "petl_bench.api.method",
+    "Paper": "petl_bench.api.method",
+    "Recipe": "petl_bench.api.method",
+    "Step": "petl_bench.api.method",
+    "Towers": "petl_bench.api.config",
+    "hyper": "petl_bench.api.options",
+    "Options": "petl_bench.api.options",
+    "Setting": "petl_bench.api.setting",
+    "Case": "petl_bench.api.setting",
+    "Task": "petl_bench.api.setting",
+    "Evaluation": "petl_bench.api.setting",
+    "Dataset": "petl_bench.api.dataset",
+    "Annotations": "petl_bench.api.dataset",
+    "Augmentation": "petl_bench.api.dataset",
+    "HalfSplit": "petl_bench.api.dataset",
+    "Sample": "petl_bench.api.dataset",
+    "Backbone": "petl_bench.api.backbone",
+    "Expectation": "petl_bench.api.backbone",
+    "PublishedWeights": "petl_bench.api.backbone",
+    "register_method": "petl_bench.api.registry",
+    "register_setting": "petl_bench.api.registry",
+    "register_dataset": "petl_bench.api.registry",
+    "register_backbone": "petl_bench.api.registry",
+    "register_table": "petl_bench.api.registry",
+    "register_launcher": "petl_bench.api.registry",
     # models
-    "ViCLIPConfig": "petl_bench.models.config",
-    "CLIPConfig": "petl_bench.models.config",
+    "ViCLIPConfig": "petl_bench.api.config",
+    "CLIPConfig": "petl_bench.api.config",
     "DualEncoder": "petl_bench.models.dual_encoder",
     "create_model": "petl_bench.models.create",
-    "create_method": "petl_bench.create",
+    "create_method": "petl_bench.api.registry",
     "trainable_parameters": "petl_bench.models.dual_encoder",
     "tokenize": "petl_bench.models.tokenizer",
     "Bottleneck": "petl_bench.models.adapters",
     "TemporalConv": "petl_bench.models.adapters",
     # results
-    "harmonic_mean": "petl_bench.statistics",
-    "load_records": "petl_bench.records",
+    "harmonic_mean": "petl_bench.analysis.averages",
+    "load_records": "petl_bench.records.store",
     # errors
     "PetlBenchError": "petl_bench.errors",
     "UsageError": "petl_bench.errors",
@@ -64,6 +63,8 @@ __all__ = sorted([*_LAZY, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("petl-bench")
     if name not in _LAZY:
         raise AttributeError(f"module 'petl_bench' has no attribute {name!r}")
     module = _LAZY[name]
@@ -81,19 +82,14 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from petl_bench.backbone import Backbone, Expectation, PublishedWeights
-    from petl_bench.create import create_method
-    from petl_bench.dataset import Annotations, Augmentation, Dataset, HalfSplit, Sample
-    from petl_bench.errors import DataError, PetlBenchError, UsageError, WeightsError
-    from petl_bench.method import Method, Paper, Recipe, Step
-    from petl_bench.models.adapters import Bottleneck, TemporalConv
-    from petl_bench.models.config import CLIPConfig, Towers, ViCLIPConfig
-    from petl_bench.models.create import create_model
-    from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
-    from petl_bench.models.tokenizer import tokenize
-    from petl_bench.options import Options, hyper
-    from petl_bench.records import load_records
-    from petl_bench.registry import (
+    from petl_bench.analysis.averages import harmonic_mean
+    from petl_bench.api.backbone import Backbone, Expectation, PublishedWeights
+    from petl_bench.api.config import CLIPConfig, Towers, ViCLIPConfig
+    from petl_bench.api.dataset import Annotations, Augmentation, Dataset, HalfSplit, Sample
+    from petl_bench.api.method import Method, Paper, Recipe, Step
+    from petl_bench.api.options import Options, hyper
+    from petl_bench.api.registry import (
+        create_method,
         register_backbone,
         register_dataset,
         register_launcher,
@@ -101,5 +97,10 @@ if TYPE_CHECKING:
         register_setting,
         register_table,
     )
-    from petl_bench.setting import Case, Evaluation, Setting, Task
-    from petl_bench.statistics import harmonic_mean
+    from petl_bench.api.setting import Case, Evaluation, Setting, Task
+    from petl_bench.errors import DataError, PetlBenchError, UsageError, WeightsError
+    from petl_bench.models.adapters import Bottleneck, TemporalConv
+    from petl_bench.models.create import create_model
+    from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
+    from petl_bench.models.tokenizer import tokenize
+    from petl_bench.records.store import load_records

@@ -7,21 +7,22 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench import mean_class, table_notes, table_parts
-from petl_bench.cell_statistics import Measure, Place
-from petl_bench.compare_records import compare
-from petl_bench.comparison import CaseKey, Comparison, Run, bundles, case_labels
-from petl_bench.mean_class import Side
-from petl_bench.missing_runs import commands
+from petl_bench.analysis.averages import Summary, harmonic_mean_over_seeds
+from petl_bench.analysis.cells import Measure, ScoredOn
+from petl_bench.analysis.comparison import CaseKey, Comparison, Run, bundles, case_labels
+from petl_bench.analysis.from_records import compare
+from petl_bench.api.table import Column, Table, TableSource
 from petl_bench.reports.published_numbers import FROSTER, FROSTER_TABLE, SELECTED_ON_TEST, published_numbers
-from petl_bench.statistics import Summary, harmonic_mean_over_seeds
-from petl_bench.table import Column, Table, TableSource
-from petl_bench.table_parts import Compared, Published, Spot
+from petl_bench.tables import mean_class, table_parts
+from petl_bench.tables import notes as table_notes
+from petl_bench.tables.mean_class import Side
+from petl_bench.tables.missing_runs import commands
+from petl_bench.tables.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence, Outcomes
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 SETTING = "base2novel"
 METRICS = ("base_top1", "novel_top1")
@@ -91,13 +92,13 @@ _SHOWN: tuple[tuple[str, str, Callable[[Sequence[Run]], Summary], tuple[str, ...
 )
 
 
-def _compared(records: pd.DataFrame, outcomes: Outcomes | None) -> Compared:
+def _compared(records: pd.DataFrame, outcomes: OutcomeSource | None) -> Compared:
     comparison = compare(records, SETTING, METRICS, optional=_BY_CLASS)
     table_parts.refuse_nothing(comparison, SETTING)
     return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(comparison, outcomes)])
 
 
-def _accuracies(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]:
+def _accuracies(comparison: Comparison, outcomes: OutcomeSource | None) -> list[Spot]:
     spots = []
     for case, label in case_labels(comparison.cases).items():
         spots += [
@@ -106,7 +107,7 @@ def _accuracies(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]
                 cell=table_parts.over_seeds(comparison, case, summary),
                 ranked=True,
                 published=_published(case, metric),
-                measure=Measure(tuple((Place(case, evaluation),) for evaluation in evaluations)),
+                measure=Measure(tuple((ScoredOn(case, evaluation),) for evaluation in evaluations)),
                 own=table_parts.by_seed(comparison, [case], summary),
             )
             for name, metric, summary, evaluations in _SHOWN
@@ -116,9 +117,9 @@ def _accuracies(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]
     return spots
 
 
-def _by_class(comparison: Comparison, case: CaseKey, label: str, outcomes: Outcomes | None) -> list[Spot]:
+def _by_class(comparison: Comparison, case: CaseKey, label: str, outcomes: OutcomeSource | None) -> list[Spot]:
     """Base, novel and their harmonic mean with every class of the same weight, if one half has unequal classes."""
-    base, novel = (Side(at, (Place(case, name),)) for at, name in enumerate(("base", "novel")))
+    base, novel = (Side(at, (ScoredOn(case, name),)) for at, name in enumerate(("base", "novel")))
     if not mean_class.is_shown(comparison, base.places + novel.places):
         return []
     cell_of = partial(table_parts.over_seeds, comparison, case)

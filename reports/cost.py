@@ -10,15 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
-from petl_bench.comparison import differences_in, text_of
+from petl_bench.analysis.averages import summarise
+from petl_bench.analysis.comparison import differences_in, text_of
+from petl_bench.analysis.ranks import ranked
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.reports.published_numbers import published_numbers
-from petl_bench.statistics import summarise
-from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource, ranked
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.api.evidence import Evidence
 
 SETTING = "cost"
 BUSY = "busy-device"

@@ -7,20 +7,21 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
-from petl_bench import table_notes, table_parts
-from petl_bench.compare_records import compare
-from petl_bench.comparison import Comparison, Configuration, bundles, differences_in, text_of
+from petl_bench.analysis.comparison import Comparison, Configuration, bundles, differences_in, text_of
+from petl_bench.analysis.from_records import compare
+from petl_bench.api.table import Table, TableSource
 from petl_bench.errors import UsageError
-from petl_bench.missing_runs import commands
 from petl_bench.reports import mean_over_data_sets as means
 from petl_bench.reports.mean_over_data_sets import METRICS, SETTING, Study
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, paper_name, published_numbers
-from petl_bench.table import Table, TableSource
+from petl_bench.tables import notes as table_notes
+from petl_bench.tables import table_parts
+from petl_bench.tables.missing_runs import commands
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.api.evidence import Evidence
 
 _PUBLISHED_TABLE = "7"
 #: The harmonic mean has two decimals, as in the paper, whose rows differ in the second one.

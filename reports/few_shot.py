@@ -9,22 +9,24 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench import mean_class, table_notes, table_parts
-from petl_bench.cell_statistics import Place, accuracy
-from petl_bench.compare_records import compare
-from petl_bench.comparison import Bundle, CaseKey, Comparison, Configuration, bundles, row_labels
-from petl_bench.figure import Axis, Figure, Point, Series, joined
-from petl_bench.mean_class import Side
-from petl_bench.missing_runs import commands
+from petl_bench.analysis.cells import ScoredOn, accuracy
+from petl_bench.analysis.comparison import Bundle, CaseKey, Comparison, Configuration, bundles, row_labels
+from petl_bench.analysis.from_records import compare
+from petl_bench.api.figure import Axis, Figure, Point, Series, joined
+from petl_bench.api.marks import mark_of
+from petl_bench.api.setting import MEAN_CLASS
+from petl_bench.api.table import Cell, Column, Table, TableSource
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
-from petl_bench.setting import MEAN_CLASS
-from petl_bench.table import Cell, Column, Table, TableSource, mark_of
-from petl_bench.table_parts import Compared, Published, Spot
+from petl_bench.tables import mean_class, table_parts
+from petl_bench.tables import notes as table_notes
+from petl_bench.tables.mean_class import Side
+from petl_bench.tables.missing_runs import commands
+from petl_bench.tables.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence, Outcomes
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 SETTING = "few_shot"
 _PUBLISHED_TABLE, _PUBLISHED_SPLIT = "3", "1"
@@ -100,17 +102,17 @@ class FewShotTable(TableSource):
         return joined(panels, notes)
 
 
-def _compared(records: pd.DataFrame, outcomes: Outcomes | None) -> Compared:
+def _compared(records: pd.DataFrame, outcomes: OutcomeSource | None) -> Compared:
     comparison = compare(records, SETTING, ["top1"], optional=[MEAN_CLASS])
     table_parts.refuse_nothing(comparison, SETTING)
     return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(comparison, outcomes)])
 
 
-def _accuracies(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]:
+def _accuracies(comparison: Comparison, outcomes: OutcomeSource | None) -> list[Spot]:
     spots = []
     for bundle in bundles(comparison.cases, over="shots"):
         spots += _by_shots(comparison, bundle)
-        if mean_class.is_shown(comparison, [Place(case, "test") for case in bundle.cases]):
+        if mean_class.is_shown(comparison, [ScoredOn(case, "test") for case in bundle.cases]):
             spots += [_mean_class(comparison, case, bundle.label, outcomes) for case in bundle.cases]
         spots += table_parts.clips(comparison, bundle.label, bundle.cases)
     return spots
@@ -124,15 +126,15 @@ def _by_shots(comparison: Comparison, bundle: Bundle) -> list[Spot]:
             cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(0)),
             ranked=True,
             published=_published(case),
-            measure=accuracy(Place(case, "test")),
+            measure=accuracy(ScoredOn(case, "test")),
             own=table_parts.by_seed(comparison, [case], table_parts.mean_of(0)),
         )
         for case in bundle.cases
     ]
 
 
-def _mean_class(comparison: Comparison, case: CaseKey, label: str, outcomes: Outcomes | None) -> Spot:
-    sides, cell_of = [Side(0, (Place(case, "test"),))], partial(table_parts.over_seeds, comparison, case)
+def _mean_class(comparison: Comparison, case: CaseKey, label: str, outcomes: OutcomeSource | None) -> Spot:
+    sides, cell_of = [Side(0, (ScoredOn(case, "test"),))], partial(table_parts.over_seeds, comparison, case)
     return mean_class.spot(Column(f"K={case.shots}, mean class", label), sides, outcomes, cell_of)
 
 
@@ -160,7 +162,7 @@ def _picture(
     )
 
 
-def _mark_notes(comparison: Comparison, found: Sequence[Bundle], outcomes: Outcomes | None) -> list[str]:
+def _mark_notes(comparison: Comparison, found: Sequence[Bundle], outcomes: OutcomeSource | None) -> list[str]:
     """What qualifies points of the picture, and which ones."""
     points: dict[str, list[str]] = defaultdict(list)
     for rows in comparison.groups().values():

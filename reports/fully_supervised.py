@@ -7,21 +7,22 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench import mean_class, table_notes, table_parts
-from petl_bench.cell_statistics import Place, accuracy
-from petl_bench.compare_records import compare
-from petl_bench.comparison import CaseKey, Comparison, bundles, case_labels
-from petl_bench.mean_class import Side
-from petl_bench.missing_runs import commands
+from petl_bench.analysis.cells import ScoredOn, accuracy
+from petl_bench.analysis.comparison import CaseKey, Comparison, bundles, case_labels
+from petl_bench.analysis.from_records import compare
+from petl_bench.api.setting import MEAN_CLASS
+from petl_bench.api.table import Column, Table, TableSource
 from petl_bench.reports.published_numbers import published_numbers
-from petl_bench.setting import MEAN_CLASS
-from petl_bench.table import Column, Table, TableSource
-from petl_bench.table_parts import Compared, Published, Spot
+from petl_bench.tables import mean_class, table_parts
+from petl_bench.tables import notes as table_notes
+from petl_bench.tables.mean_class import Side
+from petl_bench.tables.missing_runs import commands
+from petl_bench.tables.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence, Outcomes
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 SETTING = "fully_supervised"
 #: metric -> its label, and among how many of the highest scores a label counts as right
@@ -81,13 +82,13 @@ def _trained(comparison: Comparison) -> list[Spot]:
     return [replace(millions, column=replace(millions.column, format=".4g"), published=published), percent]
 
 
-def _compared(records: pd.DataFrame, outcomes: Outcomes | None) -> Compared:
+def _compared(records: pd.DataFrame, outcomes: OutcomeSource | None) -> Compared:
     comparison = compare(records, SETTING, list(METRICS), optional=[MEAN_CLASS])
     table_parts.refuse_nothing(comparison, SETTING)
     return Compared(comparison, [*_trained(comparison), *_accuracies(comparison, outcomes)])
 
 
-def _accuracies(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]:
+def _accuracies(comparison: Comparison, outcomes: OutcomeSource | None) -> list[Spot]:
     spots = []
     for case, label in case_labels(comparison.cases).items():
         spots += [
@@ -96,12 +97,12 @@ def _accuracies(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]
                 cell=table_parts.over_seeds(comparison, case, table_parts.mean_of(index)),
                 ranked=True,
                 published=_published(case, metric),
-                measure=accuracy(Place(case, "test", top)),
+                measure=accuracy(ScoredOn(case, "test", top)),
                 own=table_parts.by_seed(comparison, [case], table_parts.mean_of(index)),
             )
             for index, (metric, (name, top)) in enumerate(METRICS.items())
         ]
-        sides, cell_of = [Side(0, (Place(case, "test"),))], partial(table_parts.over_seeds, comparison, case)
+        sides, cell_of = [Side(0, (ScoredOn(case, "test"),))], partial(table_parts.over_seeds, comparison, case)
         if mean_class.is_shown(comparison, sides[0].places):
             spots.append(mean_class.spot(Column("Mean class", label), sides, outcomes, cell_of))
         spots += table_parts.clips(comparison, label, [case])

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from petl_bench import table_notes, table_parts
-from petl_bench.cell_statistics import Measure, Place
-from petl_bench.comparison import (
+from petl_bench.analysis.averages import Summary, harmonic_mean_over_seeds, summarise
+from petl_bench.analysis.cells import Measure, ScoredOn
+from petl_bench.analysis.comparison import (
     CaseKey,
     Comparison,
     Configuration,
@@ -21,16 +21,17 @@ from petl_bench.comparison import (
     differences_in,
     text_of,
 )
+from petl_bench.analysis.marks import marks_of
+from petl_bench.api.table import Cell, Column, RowGroup
 from petl_bench.errors import UsageError
-from petl_bench.reservations import marks_of
-from petl_bench.statistics import Summary, harmonic_mean_over_seeds, summarise
-from petl_bench.table import Cell, Column, RowGroup
-from petl_bench.table_parts import NOT_RUN, Published, RankedRows, Spot
+from petl_bench.tables import notes as table_notes
+from petl_bench.tables import table_parts
+from petl_bench.tables.table_parts import NOT_RUN, Published, RankedRows, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.api.evidence import Evidence
 
 SETTING = "base2novel"
 METRICS = ("base_top1", "novel_top1")
@@ -127,7 +128,9 @@ def spots(comparison: Comparison, rows: Sequence[Configuration], formats: Mappin
                 cell=_mean(comparison, cases, summary),
                 ranked=True,
                 published=(_PAPERS_NAME, 0, metric) if _are_papers(cases) else None,
-                measure=Measure(tuple(tuple(Place(case, side) for case in cases) for side in sides)) if cases else None,
+                measure=Measure(tuple(tuple(ScoredOn(case, side) for case in cases) for side in sides))
+                if cases
+                else None,
                 own=table_parts.by_seed(comparison, cases, partial(_of_runs, summary)),
             )
             for name, metric, summary, sides in _SHOWN

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import petl_bench as pb
+from petl_bench.analysis.averages import harmonic_mean
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.reports.published_numbers import published_numbers
-from petl_bench.statistics import harmonic_mean
-from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.api.evidence import Evidence
 
 #: Base and novel accuracies are printed with one decimal: the true ones lie within half of it.
 _HALF = 0.05

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.comparison import Configuration
+    from petl_bench.analysis.comparison import Configuration
 
 _FOLDER = Path(__file__).with_name("published")
 PUBLISHED = _FOLDER / "msta_tables.csv"

@@ -9,8 +9,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.compare_records import compare
-from petl_bench.comparison import Comparison, Configuration, row_labels
+from petl_bench.analysis.averages import prediction_interval
+from petl_bench.analysis.comparison import Comparison, Configuration, row_labels
+from petl_bench.analysis.from_records import compare
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.reports import ablation, cost, descriptions
 from petl_bench.reports import mean_over_data_sets as means
@@ -20,14 +22,12 @@ from petl_bench.reports.fully_supervised import FullySupervisedTable
 from petl_bench.reports.mean_over_data_sets import Study
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, name_of, paper_name, published_numbers
 from petl_bench.reports.zero_shot import ZeroShotTable
-from petl_bench.statistics import prediction_interval
-from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource
-from petl_bench.table_parts import Compared, Published, Spot
+from petl_bench.tables.table_parts import Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence
+    from petl_bench.api.evidence import Evidence
 
 #: The paper's tables of methods, and the tables here with the same columns.
 _TABLES: dict[str, type[TableSource]] = {
@@ -63,7 +63,7 @@ _TIMES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Match:
+class ReproducedNumber:
     """A published number, and the cell of a configuration that was run here."""
 
     table: str
@@ -112,7 +112,7 @@ class ReproductionTable(TableSource):
         """The table of all records that belong to a published number. Raises UsageError where none does."""
         if evidence.published is None:
             raise UsageError("this table compares with published numbers: leave out --no-published")
-        quoted = _Quoted(evidence.published)
+        quoted = _PublishedNumbers(evidence.published)
         found = [*_of_tables(evidence, quoted), *_of_studies(evidence, quoted), *_of_costs(evidence, quoted)]
         if not found:
             raise UsageError(
@@ -138,7 +138,7 @@ class ReproductionTable(TableSource):
         )
 
 
-class _Quoted:
+class _PublishedNumbers:
     """Finds published numbers."""
 
     def __init__(self, published: pd.DataFrame) -> None:
@@ -157,7 +157,7 @@ class _Quoted:
 # What belongs together
 
 
-def _of_tables(evidence: Evidence, quoted: _Quoted) -> Iterable[Match]:
+def _of_tables(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[ReproducedNumber]:
     for table, kind in _TABLES.items():
         found = _compared(kind(), evidence.records)
         if found is None:
@@ -177,7 +177,7 @@ def _compared(source: TableSource, records: pd.DataFrame) -> Compared | None:
         return None
 
 
-def _of_studies(evidence: Evidence, quoted: _Quoted) -> Iterable[Match]:
+def _of_studies(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[ReproducedNumber]:
     """Tables 6 and 7: rows of groups that differ in one thing."""
     comparison = compare(evidence.records, means.SETTING, means.METRICS)
     studies: list[Study] = [*ablation.studies(comparison), *descriptions.studies(comparison)]
@@ -193,7 +193,7 @@ def _of_table_8(spot: Spot) -> Spot | None:
     return replace(spot, published=("k600", 0, "k600_zero_shot_top1"))
 
 
-def _of_costs(evidence: Evidence, quoted: _Quoted) -> Iterable[Match]:
+def _of_costs(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[ReproducedNumber]:
     """The times of Table 8, which are of other devices."""
     for row in cost.timed(evidence.records):
         name = name_of(row.method, row.hyper_parameters, row.backbone)
@@ -202,7 +202,7 @@ def _of_costs(evidence: Evidence, quoted: _Quoted) -> Iterable[Match]:
             if published is not None and cell is not None:
                 half = _half_digit(_PAPERS_COSTS, metric)
                 text = f"{label} on {row.conditions}"
-                yield Match(_PAPERS_COSTS, name, text, published, cell, None, half, _OTHER_DEVICE)
+                yield ReproducedNumber(_PAPERS_COSTS, name, text, published, cell, None, half, _OTHER_DEVICE)
 
 
 def _matches(
@@ -210,8 +210,8 @@ def _matches(
     comparison: Comparison,
     spots: Sequence[Spot],
     named: Mapping[Configuration, str],
-    quoted: _Quoted,
-) -> Iterable[Match]:
+    quoted: _PublishedNumbers,
+) -> Iterable[ReproducedNumber]:
     """The numbers of these rows that the paper's table has, row by row; `named`: the rows' names in the paper."""
     labels = _labels(named)
     for row, name in named.items():
@@ -222,7 +222,7 @@ def _matches(
             interval, unknown = _interval(table, comparison, row, spot)
             label = f"{spot.column.group} {spot.column.label}{labels[row]}"
             half = _half_digit(table, spot.published[2])
-            yield Match(table, name, label, published, cell, interval, half, unknown)
+            yield ReproducedNumber(table, name, label, published, cell, interval, half, unknown)
 
 
 def _interval(
@@ -261,7 +261,7 @@ def _labels(named: Mapping[Configuration, str]) -> dict[Configuration, str]:
 # Rows
 
 
-def _groups(found: Sequence[Match]) -> list[RowGroup]:
+def _groups(found: Sequence[ReproducedNumber]) -> list[RowGroup]:
     """By table of the paper and row of it, in the order of the paper's tables."""
     ordered = sorted(found, key=lambda match: match.table)
     return [
@@ -270,7 +270,7 @@ def _groups(found: Sequence[Match]) -> list[RowGroup]:
     ]
 
 
-def _row(match: Match) -> Row:
+def _row(match: ReproducedNumber) -> Row:
     absent = Cell(origin="absent", source=f"no interval: {match.unknown}")
     ends = [Cell(end) for end in match.interval] if match.interval else [absent, absent]
     return Row(match.label, (match.quoted, match.cell, Cell(match.difference), *ends, Cell(match.verdict)))
@@ -281,7 +281,7 @@ def _number(cell: Cell) -> float:
     return cell.value
 
 
-def _count(found: Sequence[Match]) -> str:
+def _count(found: Sequence[ReproducedNumber]) -> str:
     verdicts = [match.verdict for match in found]
     known = [verdict for verdict in verdicts if verdict in (_INSIDE, _OUTSIDE)]
     largest = max((match.difference for match in found if match.unknown != _OTHER_DEVICE), default=None)

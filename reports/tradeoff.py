@@ -10,23 +10,25 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench import table_notes, table_parts
-from petl_bench.cell_statistics import CellStatistics, Measure, Place
-from petl_bench.compare_records import compare
-from petl_bench.comparison import CaseKey, Comparison, Configuration, bundles, case_labels, row_labels
+from petl_bench.analysis.averages import Summary, harmonic_mean, harmonic_mean_over_seeds, summarise
+from petl_bench.analysis.cells import CellStatistics, Measure, ScoredOn
+from petl_bench.analysis.comparison import CaseKey, Comparison, Configuration, bundles, case_labels, row_labels
+from petl_bench.analysis.from_records import compare
+from petl_bench.analysis.marks import marks_of
+from petl_bench.api.figure import Axis, Figure, Point, Series, joined, pareto_front
+from petl_bench.api.marks import barring, mark_of, symbols
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
-from petl_bench.figure import Axis, Figure, Point, Series, joined, pareto_front
-from petl_bench.missing_runs import commands
 from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
-from petl_bench.reservations import marks_of
-from petl_bench.statistics import Summary, harmonic_mean, harmonic_mean_over_seeds, summarise
-from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource, barring, mark_of, symbols
-from petl_bench.table_parts import Spot
+from petl_bench.tables import notes as table_notes
+from petl_bench.tables import table_parts
+from petl_bench.tables.missing_runs import commands
+from petl_bench.tables.table_parts import Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence, Outcomes
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 SETTING = "base2novel"
 METRICS = ("base_top1", "novel_top1")
@@ -254,7 +256,7 @@ def _cell(comparison: Comparison, summary: _Summary) -> Callable[[Configuration]
 
 
 def _mean(comparison: Comparison, label: str, summary: _Summary, evaluations: Sequence[str]) -> Spot:
-    sides = tuple(tuple(Place(case, evaluation) for case in comparison.cases) for evaluation in evaluations)
+    sides = tuple(tuple(ScoredOn(case, evaluation) for case in comparison.cases) for evaluation in evaluations)
     return Spot(Column(label, "Mean"), _cell(comparison, summary), ranked=True, measure=Measure(sides))
 
 
@@ -270,12 +272,12 @@ def _means(comparison: Comparison) -> list[Spot]:
     ]
 
 
-def _shown(comparison: Comparison, row: Configuration, outcomes: Outcomes | None) -> Cell:
+def _shown(comparison: Comparison, row: Configuration, outcomes: OutcomeSource | None) -> Cell:
     """The harmonic mean of a row with all of its marks."""
     return table_parts.cells_of(comparison, _means(comparison), row, outcomes)[-1]
 
 
-def _spots(comparison: Comparison, outcomes: Outcomes | None) -> list[Spot]:
+def _spots(comparison: Comparison, outcomes: OutcomeSource | None) -> list[Spot]:
     front = _front(comparison, outcomes)
 
     def on_front(row: Configuration) -> Cell:
@@ -294,7 +296,7 @@ def _stand(comparison: Comparison, row: Configuration) -> tuple[float, float]:
     return trained / 1e6, value
 
 
-def _front(comparison: Comparison, outcomes: Outcomes | None) -> tuple[tuple[float, float], ...]:
+def _front(comparison: Comparison, outcomes: OutcomeSource | None) -> tuple[tuple[float, float], ...]:
     """The Pareto front of the rows that may be ranked."""
     fit = [row for row in comparison.configurations if not barring(_shown(comparison, row, outcomes).marks)]
     return pareto_front(_stand(comparison, row) for row in fit)

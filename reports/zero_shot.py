@@ -10,23 +10,33 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench import mean_class, table_notes, table_parts
-from petl_bench.cell_statistics import Place, accuracy
-from petl_bench.compare_records import compare
-from petl_bench.comparison import Bundle, CaseKey, Comparable, Comparison, Configuration, Run, bundles, row_labels
-from petl_bench.mean_class import Side
-from petl_bench.missing_runs import commands
+from petl_bench.analysis.averages import Summary, summarise
+from petl_bench.analysis.cells import ScoredOn, accuracy
+from petl_bench.analysis.comparison import (
+    Bundle,
+    CaseKey,
+    Comparable,
+    Comparison,
+    Configuration,
+    Run,
+    bundles,
+    row_labels,
+)
+from petl_bench.analysis.from_records import compare
+from petl_bench.analysis.marks import marks_of
+from petl_bench.api.setting import MEAN_CLASS
+from petl_bench.api.table import Cell, Column, Table, TableSource
 from petl_bench.reports.published_numbers import published_numbers
-from petl_bench.reservations import marks_of
-from petl_bench.setting import MEAN_CLASS
-from petl_bench.statistics import Summary, summarise
-from petl_bench.table import Cell, Column, Table, TableSource
-from petl_bench.table_parts import NOT_RUN, Compared, Published, Spot
+from petl_bench.tables import mean_class, table_parts
+from petl_bench.tables import notes as table_notes
+from petl_bench.tables.mean_class import Side
+from petl_bench.tables.missing_runs import commands
+from petl_bench.tables.table_parts import NOT_RUN, Compared, Published, Spot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Evidence, Outcomes
+    from petl_bench.api.evidence import Evidence, OutcomeSource
 
 SETTING = "zero_shot_transfer"
 #: Records of adaptations have other parts, and no number of a target.
@@ -129,13 +139,13 @@ def _source(case: CaseKey) -> str:
 # Columns
 
 
-def _compared(records: pd.DataFrame, outcomes: Outcomes | None) -> Compared:
+def _compared(records: pd.DataFrame, outcomes: OutcomeSource | None) -> Compared:
     comparison = compare(records, SETTING, ["top1"], part=_PART, optional=[MEAN_CLASS])
     table_parts.refuse_nothing(comparison, SETTING)
     return Compared(comparison, [*table_parts.trained(comparison), *_accuracies(_Targets(comparison), outcomes)])
 
 
-def _accuracies(targets: _Targets, outcomes: Outcomes | None) -> list[Spot]:
+def _accuracies(targets: _Targets, outcomes: OutcomeSource | None) -> list[Spot]:
     spots = []
     for bundle in targets.bundles:
         spots.append(
@@ -144,11 +154,11 @@ def _accuracies(targets: _Targets, outcomes: Outcomes | None) -> list[Spot]:
                 cell=_over_splits(targets, bundle, table_parts.mean_of(0)),
                 ranked=True,
                 published=_published(bundle),
-                measure=accuracy(*(Place(case, "target") for case in bundle.cases)),
+                measure=accuracy(*(ScoredOn(case, "target") for case in bundle.cases)),
                 own=table_parts.by_seed(targets.comparison, bundle.cases, table_parts.mean_of(0)),
             )
         )
-        side = Side(0, tuple(Place(case, "target") for case in bundle.cases))
+        side = Side(0, tuple(ScoredOn(case, "target") for case in bundle.cases))
         if mean_class.is_shown(targets.comparison, side.places):
             cell_of = partial(_over_splits, targets, bundle)
             spots.append(mean_class.spot(Column("Mean class", bundle.label), [side], outcomes, cell_of))

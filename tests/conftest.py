@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
-from petl_bench.registry import KINDS
+from petl_bench.api.registry import KINDS
 
 # Property-based tests draw few examples in `make test`, and many in `make drills`, which names the other profile.
 settings.register_profile("tests", max_examples=25, deadline=None)

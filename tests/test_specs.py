@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from petl_bench.cli import cli
-from petl_bench.running.plan import Plan, plan
-from petl_bench.running.spec import read_spec
+from petl_bench.running.planning.plan import Plan, plan
+from petl_bench.running.planning.spec import read_spec
 
 ROOT = Path(__file__).parent.parent
 SPECS = {file.stem: file for file in sorted((ROOT / "specs" / "msta_cvpr2025").glob("*.toml"))}

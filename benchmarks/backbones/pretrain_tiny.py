@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from petl_bench.api.config import ViCLIPConfig
 from petl_bench.benchmarks.backbones.tiny_captions import CLASS_PROMPT, Caption, caption_of, positives, token_ids
 from petl_bench.benchmarks.datasets.motion_actions import CLASSES, FRAMES
 from petl_bench.benchmarks.datasets.motion_render import (
@@ -50,7 +51,6 @@ from petl_bench.benchmarks.datasets.motion_render import (
     render,
     shifted,
 )
-from petl_bench.models.config import ViCLIPConfig
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.tokenizer import tokenize
 

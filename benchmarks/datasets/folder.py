@@ -16,8 +16,10 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from petl_bench.data import annotation_formats as formats
-from petl_bench.data.class_folders import (
+from petl_bench.api.dataset import Annotations, Dataset, HalfSplit, Sample
+from petl_bench.api.options import hyper
+from petl_bench.api.registry import register_dataset
+from petl_bench.data.found.class_folders import (
     both_kinds,
     folder_labels,
     refuse_doubles,
@@ -25,9 +27,8 @@ from petl_bench.data.class_folders import (
     refuse_similar,
     some,
 )
-from petl_bench.data.drawn_split import drawn
-from petl_bench.data.file_types import without_video_suffix
-from petl_bench.data.folder_layouts import (
+from petl_bench.data.found.file_types import without_video_suffix
+from petl_bench.data.found.folder_layouts import (
     LayoutName,
     Placed,
     Reading,
@@ -35,14 +36,13 @@ from petl_bench.data.folder_layouts import (
     refuse_one_file_twice,
     refuse_second_paths,
 )
-from petl_bench.data.layout import Tree, scan
-from petl_bench.data.list_files import CLASS_FILES, ListFiles, find_lists
-from petl_bench.data.own_classes import labelled
-from petl_bench.data.own_lists import FolderClips, read_own_list
-from petl_bench.dataset import Annotations, Dataset, HalfSplit, Sample
+from petl_bench.data.found.layout import Tree, scan
+from petl_bench.data.lists import annotation_formats as formats
+from petl_bench.data.lists.drawn_split import drawn
+from petl_bench.data.lists.list_files import CLASS_FILES, ListFiles, find_lists
+from petl_bench.data.lists.own_classes import labelled
+from petl_bench.data.lists.own_lists import FolderClips, read_own_list
 from petl_bench.errors import DataError
-from petl_bench.options import hyper
-from petl_bench.registry import register_dataset
 
 
 @register_dataset("folder")

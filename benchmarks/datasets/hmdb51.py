@@ -9,14 +9,14 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
-from petl_bench.data import annotation_formats as formats
-from petl_bench.data import published_lists as lists
-from petl_bench.data.file_types import without_video_suffix
-from petl_bench.data.layout import Tree, find_annotation, given_root, scan
-from petl_bench.dataset import Annotations, Dataset, Defect
-from petl_bench.method import Paper
-from petl_bench.options import hyper
-from petl_bench.registry import register_dataset
+from petl_bench.api.dataset import Annotations, Dataset, Defect
+from petl_bench.api.method import Paper
+from petl_bench.api.options import hyper
+from petl_bench.api.registry import register_dataset
+from petl_bench.data.found.file_types import without_video_suffix
+from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan
+from petl_bench.data.lists import annotation_formats as formats
+from petl_bench.data.lists import published_lists as lists
 
 #: What follows the class in a published file name, e.g. `_u_nm_np1_ba_med_3`: body part, camera, people, view, quality.
 _CONDITIONS = re.compile(r"_[a-z]_[a-z]{2}_np[0-9]+_[a-z]{2}_[a-z]{3}_[0-9]+")

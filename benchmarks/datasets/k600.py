@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from petl_bench.data import annotation_formats as formats
-from petl_bench.data import kinetics_lists as kinetics
-from petl_bench.data import published_lists
-from petl_bench.data.layout import Tree, find_annotation, given_root, scan
-from petl_bench.data.published_lists import Family
-from petl_bench.dataset import Annotations, Dataset, Defect
+from petl_bench.api.dataset import Annotations, Dataset, Defect
+from petl_bench.api.method import Paper
+from petl_bench.api.options import hyper
+from petl_bench.api.registry import register_dataset
+from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan
+from petl_bench.data.lists import annotation_formats as formats
+from petl_bench.data.lists import kinetics_lists as kinetics
+from petl_bench.data.lists import published_lists
+from petl_bench.data.lists.published_lists import Family
 from petl_bench.errors import DataError
-from petl_bench.method import Paper
-from petl_bench.options import hyper
-from petl_bench.registry import register_dataset
 
 #: Forms of the three sets: list and label file per set.
 _SETS = {

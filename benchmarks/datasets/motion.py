@@ -20,11 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from petl_bench.data import annotation_formats as formats
-from petl_bench.dataset import Annotations, Augmentation, Dataset, HalfSplit
+from petl_bench.api.dataset import Annotations, Augmentation, Dataset, HalfSplit
+from petl_bench.api.options import hyper
+from petl_bench.api.registry import register_dataset
+from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.errors import DataError
-from petl_bench.options import hyper
-from petl_bench.registry import register_dataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ class Motion(Dataset):
 
     def root(self, data_root: Path | None) -> Path:
         """The rendered files below the cache folder; rendered if they are not there yet. `data_root` is not used."""
-        from petl_bench.cache import cache_folder
+        from petl_bench.system.cache import cache_folder
 
         return self.render(cache_folder())
 
@@ -84,7 +84,7 @@ class Motion(Dataset):
 
         Raises DataError where the files cannot be written, or could be others'.
         """
-        from petl_bench.cache import distrust, make_private
+        from petl_bench.system.cache import distrust, make_private
 
         folder = cache / f"motion-{self._fingerprint()}"
         if folder.is_dir():

@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from petl_bench.data import annotation_formats as formats
-from petl_bench.data import published_lists as lists
-from petl_bench.data.annotation_formats import ClipList, Row
-from petl_bench.data.file_types import without_video_suffix
-from petl_bench.data.layout import Tree, find_annotation, given_root, scan
-from petl_bench.dataset import Annotations, Dataset, Defect
+from petl_bench.api.dataset import Annotations, Dataset, Defect
+from petl_bench.api.method import Paper
+from petl_bench.api.options import hyper
+from petl_bench.api.registry import register_dataset
+from petl_bench.data.found.file_types import without_video_suffix
+from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan
+from petl_bench.data.lists import annotation_formats as formats
+from petl_bench.data.lists import published_lists as lists
+from petl_bench.data.lists.annotation_formats import ClipList, ListRow
 from petl_bench.errors import DataError
-from petl_bench.method import Paper
-from petl_bench.options import hyper
-from petl_bench.registry import register_dataset
 
 _TWO_VERSIONS = Defect(
     "v1-label-map",
@@ -126,13 +126,13 @@ def read_entries(path: Path) -> ClipList:
     entries = _json(path)
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path}: expected a list of clips with id and template")
-    rows: dict[str, Row] = {}
+    rows: dict[str, ListRow] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"{path}, entry {number}"
         clip = formats.clip_path(_text(entry, "id", where), where)
         if clip in rows:
             raise DataError(f"{where}: the clip {clip!r} is entry {rows[clip].line} already")
-        rows[clip] = Row(number, clip, name=template_name(_text(entry, "template", where)))
+        rows[clip] = ListRow(number, clip, name=template_name(_text(entry, "template", where)))
     return ClipList(path, tuple(rows.values()))
 
 

@@ -22,16 +22,16 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from benchmarks.perf.interleaved import measure
-from petl_bench.data import transforms
-from petl_bench.data.clip_cache import ClipCache
-from petl_bench.data.clip_preparation import ClipRequest, Recipe, prepare
-from petl_bench.data.decoding import Choose, DecodedClip, read_clip
-from petl_bench.data.sampling import single_view_indices
-from petl_bench.data.worker_pool import WorkerPool
-from petl_bench.dataset import Augmentation
+from petl_bench.api.dataset import Augmentation
+from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
+from petl_bench.data.decoding.sampling import single_view_indices
+from petl_bench.data.loading import transforms
+from petl_bench.data.loading.clip_cache import ClipCache
+from petl_bench.data.loading.clip_preparation import ClipRequest, ClipSpec, prepare
+from petl_bench.data.loading.worker_pool import WorkerPool
 
 DECODERS = ["decord", "pyav"] if importlib.util.find_spec("decord") else ["pyav"]
-RECIPE = Recipe(num_frames=8, size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+RECIPE = ClipSpec(num_frames=8, size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 MIB = 2**20
 FRAMES = np.random.default_rng(0).integers(0, 256, (8, 224, 224, 3), dtype=np.uint8)
 UCF101 = sorted(Path(os.environ.get("PETL_BENCH_REAL_DATA", "nowhere")).glob("ucf101_six/**/*.avi"))

@@ -26,12 +26,12 @@ from pathlib import Path
 import torch
 
 import petl_bench as pb
-from petl_bench.data.clip_cache import ClipCache
-from petl_bench.data.clip_preparation import Recipe
-from petl_bench.data.loading import ClipLoader
-from petl_bench.dataset import Sample
-from petl_bench.prompts import Prompts
-from petl_bench.setting import Evaluation
+from petl_bench.data.loading.clip_cache import ClipCache
+from petl_bench.data.loading.clip_preparation import ClipSpec
+from petl_bench.data.loading.batches import ClipLoader
+from petl_bench.api.dataset import Sample
+from petl_bench.api.prompts import Prompts
+from petl_bench.api.setting import Evaluation
 from petl_bench.training.evaluate import evaluate
 
 folder, count, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -49,7 +49,7 @@ def main():
     model = pb.create_model(config)
     pb.create_method("msta", bottleneck_dim=8).attach(model)
     samples = tuple(Sample(f"{i}.mp4", i % 101) for i in range(count))
-    recipe = Recipe(num_frames=4, size=64, mean=(0.5,) * 3, std=(0.25,) * 3, views=4, crops=3,
+    recipe = ClipSpec(num_frames=4, size=64, mean=(0.5,) * 3, std=(0.25,) * 3, views=4, crops=3,
                     cache=ClipCache(folder / f"cache-{count}-{workers}"))
     with ClipLoader({s.clip: folder / s.clip for s in samples}, recipe, workers=workers) as loader:
         batches = loader.test_batches(samples, 32)

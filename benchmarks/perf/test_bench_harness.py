@@ -20,10 +20,10 @@ from pathlib import Path
 
 import torch
 
-from petl_bench.data import loading
+from petl_bench.data.loading import batches as loading
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.running.plan import plan
-from petl_bench.running.spec import Spec
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.planning.spec import Spec
 from petl_bench.training.run_trial import run_trial
 
 (job,) = plan(Spec(methods=("msta",), seeds=(0,), epochs=int(sys.argv[1]), output="none")).jobs

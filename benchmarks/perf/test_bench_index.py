@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.data.known_manifests import is_current, known_manifest, new_manifest
-from petl_bench.data.layout import scan
-from petl_bench.data.manifest import Manifest, build_manifest
-from petl_bench.registry import DATASETS, SETTINGS
-from petl_bench.setting import Case
+from petl_bench.api.registry import DATASETS, SETTINGS
+from petl_bench.api.setting import Case
+from petl_bench.data.found.layout import scan
+from petl_bench.data.lists.known_manifests import is_current, known_manifest, new_manifest
+from petl_bench.data.lists.manifest import Manifest, build_manifest
 
 CLASSES, CLIPS_EACH = 400, 625
 

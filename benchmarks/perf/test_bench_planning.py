@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import petl_bench as pb
-from petl_bench.registry import KINDS
-from petl_bench.running.plan import Plan, plan
-from petl_bench.running.spec import Spec
+from petl_bench.api.registry import KINDS
+from petl_bench.running.planning.plan import Plan, plan
+from petl_bench.running.planning.spec import Spec
 from tests.running.fake_scheduler import minimal_record
 
 METHODS = ("zero_shot", "lora", "adaptformer", "msta", "full_finetune")

@@ -12,10 +12,11 @@ import pytest
 from click.testing import CliRunner
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import Trial
 from petl_bench.cli.report import command
-from petl_bench.records import RecordReader, trial_folder
-from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import Trial
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import RecordReader
 
 RECORDS = 100_000
 SEEDS, VALUES, DATASETS = 3, 100, 42

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.records import LOG, RECORD
-from petl_bench.running.status import survey
-from petl_bench.running.submissions import save_submission
+from petl_bench.records.layout import LOG
+from petl_bench.records.store import RECORD
+from petl_bench.running.attempts.status import survey
+from petl_bench.running.slurm.submissions import save_submission
 from tests.running.fake_scheduler import minimal_record
 
 TRIALS, DONE, FAILED, SUBMISSIONS = 10_000, 5_000, 500, 500
@@ -20,7 +21,7 @@ TRIALS, DONE, FAILED, SUBMISSIONS = 10_000, 5_000, 500, 500
 #: A launcher whose scheduler knows every task, as at the worst moment.
 KNOWING = """
 import petl_bench as pb
-from petl_bench.launcher import Launcher
+from petl_bench.api.launcher import Launcher
 
 @pb.register_launcher("knowing")
 class Knowing(Launcher):
@@ -58,7 +59,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_survey_10000_trials(benchmark, runs: Path) -> None:
-    from petl_bench.registry import load_plugin_file
+    from petl_bench.api.registry import load_plugin_file
 
     load_plugin_file(runs.parent / "knowing.py")
     found = benchmark.pedantic(survey, args=(runs,), rounds=3, warmup_rounds=1)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import petl_bench as pb
-from petl_bench.dataset import Annotations, HalfSplit, Sample
+from petl_bench.analysis.averages import harmonic_mean
+from petl_bench.api.dataset import Annotations, HalfSplit, Sample
+from petl_bench.api.options import hyper
+from petl_bench.api.setting import MEAN_CLASS, Case, Evaluation, Setting, Task
+from petl_bench.api.splits import chosen_shots, chosen_splits, halves_of, names_of, relabel, seeded_draw
 from petl_bench.errors import UsageError
-from petl_bench.options import hyper
-from petl_bench.protocol import chosen_shots, chosen_splits, halves_of, names_of, relabel, seeded_draw
-from petl_bench.setting import MEAN_CLASS, Case, Evaluation, Setting, Task
-from petl_bench.statistics import harmonic_mean
 
 
 @pb.register_setting("base2novel")

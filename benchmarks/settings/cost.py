@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import petl_bench as pb
+from petl_bench.api.setting import Setting
 from petl_bench.costs import PROTOCOL_VERSION
-from petl_bench.setting import Setting
 
 
 @pb.register_setting("cost")

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import petl_bench as pb
-from petl_bench.dataset import Annotations, Sample
+from petl_bench.api.dataset import Annotations, Sample
+from petl_bench.api.options import hyper
+from petl_bench.api.setting import Case, Evaluation, Setting, Task
+from petl_bench.api.splits import chosen_shots, chosen_splits, seeded_draw
 from petl_bench.errors import UsageError
-from petl_bench.options import hyper
-from petl_bench.protocol import chosen_shots, chosen_splits, seeded_draw
-from petl_bench.setting import Case, Evaluation, Setting, Task
 
 SHOTS = (2, 4, 8, 16)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import petl_bench as pb
-from petl_bench.dataset import Annotations
-from petl_bench.protocol import chosen_splits, refuse_shots, training_list
-from petl_bench.setting import Case, Evaluation, Setting, Task
+from petl_bench.api.dataset import Annotations
+from petl_bench.api.setting import Case, Evaluation, Setting, Task
+from petl_bench.api.splits import chosen_splits, refuse_shots, training_list
 
 
 @pb.register_setting("fully_supervised")

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import petl_bench as pb
-from petl_bench.dataset import Annotations, HalfSplit, Sample
-from petl_bench.options import hyper
-from petl_bench.protocol import chosen_splits, halves_of, names_of, refuse_shots, relabel, training_list
-from petl_bench.setting import Case, Evaluation, Setting, Task
+from petl_bench.api.dataset import Annotations, HalfSplit, Sample
+from petl_bench.api.options import hyper
+from petl_bench.api.setting import Case, Evaluation, Setting, Task
+from petl_bench.api.splits import chosen_splits, halves_of, names_of, refuse_shots, relabel, training_list
 
 NAME = "zero_shot_transfer"
 #: Kinds of cases: adapting on the source, evaluating on a target; the same within one data set, by halves of classes.

@@ -28,7 +28,17 @@ from pathlib import Path
 
 import numpy as np
 
-from petl_bench.significance import LEVEL, Panel, SeedVariance, Side, difference, holm, interval, pooled, seed_variance
+from petl_bench.analysis.significance import (
+    LEVEL,
+    Panel,
+    SeedVariance,
+    Side,
+    difference,
+    holm,
+    interval,
+    pooled,
+    seed_variance,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "statistics.md"
 BASE = 1.0
@@ -117,7 +127,7 @@ def expected(world: World, shift: float) -> float:
 
 
 @dataclass(frozen=True)
-class Cell:
+class SimulatedCell:
     """One question: a world, seeds, clips, and whether the measure is one accuracy or a harmonic mean of two."""
 
     world: World
@@ -136,7 +146,7 @@ class Answer:
     difference_covered: float
 
 
-def answer(cell: Cell, tries: int) -> Answer:
+def answer(cell: SimulatedCell, tries: int) -> Answer:
     """Level and coverage from `tries` tries, power from as many again."""
     random = _random(cell)
     shift = SHIFTS[cell.clips]
@@ -153,7 +163,7 @@ def answer(cell: Cell, tries: int) -> Answer:
     return Answer(level / tries, power / tries, covered / tries, difference_covered / tries)
 
 
-def _measured(cell: Cell, shift: float, random: np.random.Generator) -> list[Side]:
+def _measured(cell: SimulatedCell, shift: float, random: np.random.Generator) -> list[Side]:
     sides = draw(cell.world, 2, cell.seeds, cell.clips, shift, random)
     return sides if cell.harmonic else sides[:1]
 
@@ -221,10 +231,10 @@ def _usual(side: Side, methods: int) -> SeedVariance | None:
 # All of it
 
 
-def cells() -> list[Cell]:
+def cells() -> list[SimulatedCell]:
     """Every pair of the tables in docs/statistics.md."""
     return [
-        Cell(world, seeds, clips, harmonic)
+        SimulatedCell(world, seeds, clips, harmonic)
         for harmonic in (False, True)
         for seeds in (1, 2, 3, 5)
         for clips in SHIFTS
@@ -264,7 +274,7 @@ def main() -> None:
     print(text)
 
 
-def sections(found: dict[Cell, Answer], tables: dict[TableCell, TableAnswer]) -> Iterator[str]:
+def sections(found: dict[SimulatedCell, Answer], tables: dict[TableCell, TableAnswer]) -> Iterator[str]:
     """The tables as Markdown."""
     yield from _pair_section(found, "Level; power, in percent", lambda a: f"{_percent(a.level)}; {100 * a.power:.0f}")
     yield from _pair_section(
@@ -288,13 +298,14 @@ def sections(found: dict[Cell, Answer], tables: dict[TableCell, TableAnswer]) ->
     )
 
 
-def _pair_section(found: dict[Cell, Answer], title: str, shown: Callable[[Answer], str]) -> Iterator[str]:
+def _pair_section(found: dict[SimulatedCell, Answer], title: str, shown: Callable[[Answer], str]) -> Iterator[str]:
     for harmonic, of in ((False, "an accuracy"), (True, "a harmonic mean, as many clips on either side")):
         yield f"{title}: {of}"
         yield _markdown(
             ["seeds", "clips", *(world.name for world in WORLDS)],
             [
-                [str(seeds), f"{clips:,}"] + [shown(found[Cell(world, seeds, clips, harmonic)]) for world in WORLDS]
+                [str(seeds), f"{clips:,}"]
+                + [shown(found[SimulatedCell(world, seeds, clips, harmonic)]) for world in WORLDS]
                 for seeds in (1, 2, 3, 5)
                 for clips in SHIFTS
             ],

@@ -34,8 +34,8 @@ def terminal(runs: Path) -> None:
     """What `petl-bench report --table base2novel` prints on a terminal, as rich exports it."""
     from rich.console import Console
 
+    from petl_bench.api.registry import TABLES
     from petl_bench.cli.gather import gather
-    from petl_bench.registry import TABLES
     from petl_bench.render.terminal import show
 
     with Path("/dev/null").open("w") as nowhere:

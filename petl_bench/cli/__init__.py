@@ -10,10 +10,9 @@ from difflib import get_close_matches
 
 import click
 
-import petl_bench
 from petl_bench.cli.last_resort import explanation, wants_traceback
 from petl_bench.errors import PetlBenchError
-from petl_bench.texts import lines
+from petl_bench.system.texts import lines
 
 #: command -> (module under petl_bench.cli, one line for --help)
 COMMANDS = {
@@ -62,13 +61,13 @@ class LazyGroup(click.Group):
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(petl_bench.__version__, prog_name="petl-bench")
+@click.version_option(package_name="petl-bench", prog_name="petl-bench")
 def cli() -> None:
     """Compare parameter-efficient fine-tuning methods for video-language models.
 
     Try it: petl-bench run --methods msta,lora --setting base2novel
     """
-    from petl_bench.stored_json import tell_unusable
+    from petl_bench.system.stored_json import tell_unusable
 
     tell_unusable.cache_clear()  # once in a command, and there may be several in one process
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench import texts
-from petl_bench.cli.runs_options import several
+from petl_bench.cli.runs.options import several
+from petl_bench.system import texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from petl_bench.running.scheduler import Task
+    from petl_bench.running.slurm.scheduler import SubmittedTask
 
 
 @click.command(name="cancel")
@@ -30,9 +30,9 @@ def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
     for them do not submit them again. Records and checkpoints stay. A cancelled trial runs again only if a `run`
     command that asks for it is started after that. Jobs of other users and of other folders are left alone.
     """
-    from petl_bench.running.cancelling import cancel
-    from petl_bench.running.claims import HEARTBEAT_EVERY_S
-    from petl_bench.running.lookup import find_trial, titles
+    from petl_bench.running.attempts.cancelling import cancel
+    from petl_bench.running.attempts.claims import HEARTBEAT_EVERY_S
+    from petl_bench.running.planning.lookup import find_trial, titles
 
     known = {key: texts.name(title) for key, title in titles(runs).items()}
     wanted = {find_trial(known, trial, runs) for trial in trials} if trials else set(known)
@@ -57,7 +57,7 @@ def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
         click.echo(f"nothing was cancelled: {'these trials have' if trials else 'every trial has'} a record")
 
 
-def _lines(tasks: Iterable[Task]) -> list[str]:
+def _lines(tasks: Iterable[SubmittedTask]) -> list[str]:
     """One line for each job: its name, and how many tasks and trials it stands for."""
     counted: Counter[str] = Counter()
     held: Counter[str] = Counter()

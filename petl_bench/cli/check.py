@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from petl_bench.registry import load_plugin_file
-from petl_bench.texts import lines
+from petl_bench.api.registry import load_plugin_file
+from petl_bench.system.texts import lines
 
 if TYPE_CHECKING:
-    from petl_bench.conformance import CheckResult
+    from petl_bench.testing.checks import CheckResult
 
 STYLES = {"pass": "green", "fail": "bold red", "skip": "yellow"}
 
@@ -30,7 +30,7 @@ def command(method: str, plugins: tuple[Path, ...]) -> int:
 
     Exit status 0 where none fails, 1 where one does.
     """
-    from petl_bench.conformance import methods_in, run_checks
+    from petl_bench.testing.checks import methods_in, run_checks
 
     for path in plugins:
         load_plugin_file(path)

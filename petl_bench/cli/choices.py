@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from petl_bench.api.flag_lists import whole_numbers
 from petl_bench.errors import UsageError, unknown
-from petl_bench.flag_lists import whole_numbers
 
 
 class OneOf(click.ParamType):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from petl_bench.api.registry import TABLES, load_plugin_file
 from petl_bench.cli.gather import gather
-from petl_bench.compare_pair import findings, in_words
-from petl_bench.registry import TABLES, load_plugin_file
-from petl_bench.texts import lines as clean_lines
+from petl_bench.system.texts import lines as clean_lines
+from petl_bench.tables.compare_pair import findings, in_words
 
 
 @click.command()

@@ -16,13 +16,13 @@ import click
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.run import _names, _several
 from petl_bench.errors import PetlBenchError, UsageError
-from petl_bench.texts import lines
+from petl_bench.system.texts import lines
 
 if TYPE_CHECKING:
-    from petl_bench.costs.measure import Batch, Group
-    from petl_bench.costs.session import Item, Report, Request
+    from petl_bench.costs.measure import BatchSize, Group
+    from petl_bench.costs.session import Item, MeasurementRequest, Report
     from petl_bench.costs.stored import Stored
-    from petl_bench.running.values import Overrides
+    from petl_bench.running.planning.values import Overrides
 
 ALL_DONE, SOME_FAILED = 0, 1
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -32,7 +32,7 @@ _OF_STORED = ("backbone", "weights", "batch_sizes", "precision", "classes", "mer
 _DEFAULTS = {"backbone": "viclip-tiny", "weights": "random", "precision": ("fp32",), "classes": 26, "merged": "auto"}
 
 
-def _batches(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[Batch, ...] | None:
+def _batches(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[BatchSize, ...] | None:
     names = _names(ctx, parameter, text)
     if names is None:
         return None
@@ -99,13 +99,13 @@ def command(
     """
     # Read when torch is loaded: its profiler, which measures memory, would write lines of its own between ours.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    from petl_bench.registry import load_plugin_file
+    from petl_bench.api.registry import load_plugin_file
 
     for plugin in plugins:
         load_plugin_file(plugin)
     if stored is None and not methods:
         raise UsageError("no method given: --methods a,b (petl-bench list methods). See: petl-bench cost --help")
-    run = _Run(device, rounds, largest_batch, force)
+    run = _HowMeasured(device, rounds, largest_batch, force)
     if stored is not None:
         return _compare(run, stored, methods, asked, output, tolerance)
     request = _request(methods or (), {**_DEFAULTS, **_given(asked)}, device)
@@ -117,7 +117,7 @@ def command(
 
 
 @dataclass(frozen=True)
-class _Run:
+class _HowMeasured:
     """How to measure, whatever is measured."""
 
     device: str
@@ -125,11 +125,11 @@ class _Run:
     largest_batch: int | None
     force: bool
 
-    def measure(self, request: Request, output: Path) -> Report:
+    def measure(self, request: MeasurementRequest, output: Path) -> Report:
         from petl_bench.costs.device import find_device
         from petl_bench.costs.measure import Limits
         from petl_bench.costs.session import measure
-        from petl_bench.running.output import prepare_output
+        from petl_bench.running.attempts.output import prepare_output
 
         device = find_device(self.device)
         prepare_output(output)
@@ -142,17 +142,17 @@ def _given(asked: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> Request:
+def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> MeasurementRequest:
     """What the flags ask for. Raises UsageError for unknown names, fields and values."""
+    from petl_bench.api.plugin_identity import plugin_version
+    from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
     from petl_bench.costs.device import find_device
     from petl_bench.costs.measure import Group
     from petl_bench.costs.recording import SETTING
-    from petl_bench.costs.session import References, Request
+    from petl_bench.costs.session import MeasurementRequest, References
     from petl_bench.models.weights import resolve_weights
-    from petl_bench.plugin_identity import plugin_version
-    from petl_bench.registry import BACKBONES, METHODS, SETTINGS
-    from petl_bench.running.spec import Spec
-    from petl_bench.running.values import Overrides
+    from petl_bench.running.planning.spec import Spec
+    from petl_bench.running.planning.values import Overrides
 
     for name in methods:
         METHODS.get(name)
@@ -164,7 +164,7 @@ def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> Requ
     SETTINGS.get(setting.hyper_of)
     for line in overrides.unused([*methods, setting.frozen, setting.full, SETTING]):
         _tell(f"warning: {line}")
-    return Request(
+    return MeasurementRequest(
         items=_items(methods, spec, overrides, setting, asked["merged"]),
         groups=[Group(precision, batch) for precision in asked["precision"] for batch in dict.fromkeys(batches)],
         references=References(setting.frozen, setting.full),
@@ -180,7 +180,7 @@ def _items(methods: Sequence[str], spec: Any, overrides: Overrides, setting: Any
     from dataclasses import replace
 
     from petl_bench.costs.session import Item
-    from petl_bench.running.values import planned_method
+    from petl_bench.running.planning.values import planned_method
 
     items = []
     of_recipes = replace(spec, setting=setting.hyper_of)
@@ -192,12 +192,12 @@ def _items(methods: Sequence[str], spec: Any, overrides: Overrides, setting: Any
     return items
 
 
-def _move_aside(request: Request, device: Any, output: Path) -> None:
-    from petl_bench.cache import cache_folder
+def _move_aside(request: MeasurementRequest, device: Any, output: Path) -> None:
+    from petl_bench.api.launcher import Job
+    from petl_bench.api.trial import Places
     from petl_bench.costs.session import trials_of
-    from petl_bench.launcher import Job
-    from petl_bench.running.output import REPLACED, move_aside
-    from petl_bench.trial import Places
+    from petl_bench.running.attempts.output import REPLACED, move_aside
+    from petl_bench.system.cache import cache_folder
 
     places = Places(cache=cache_folder())
     moved = move_aside(output, [Job(trial=trial, places=places) for trial in trials_of(request, device).values()])
@@ -235,7 +235,12 @@ def _summary(report: Report) -> int:
 
 
 def _compare(
-    run: _Run, path: Path, methods: tuple[str, ...] | None, asked: dict[str, Any], output: Path | None, tolerance: float
+    run: _HowMeasured,
+    path: Path,
+    methods: tuple[str, ...] | None,
+    asked: dict[str, Any],
+    output: Path | None,
+    tolerance: float,
 ) -> int:
     """Measure what is stored again, in a folder of its own, and print what worsened."""
     from petl_bench.costs.stored import compare, read_stored
@@ -282,7 +287,7 @@ def _refuse_other_device(before: Sequence[Stored], device: str, path: Path) -> N
             raise UsageError(f"--compare {path}: was measured on {words(*there)}; this is {words(*here)}")
 
 
-def _requests(before: Sequence[Stored]) -> Iterable[Request]:
+def _requests(before: Sequence[Stored]) -> Iterable[MeasurementRequest]:
     """The stored measurements as requests: one for each backbone, number of classes and pair of references."""
     shared: dict[tuple[Any, ...], list[Stored]] = {}
     for each in before:
@@ -293,17 +298,19 @@ def _requests(before: Sequence[Stored]) -> Iterable[Request]:
         yield _stored_request(backbone, classes, frozen, full, measured)
 
 
-def _stored_request(backbone: str, classes: int, frozen: str, full: str, measured: Sequence[Stored]) -> Request:
+def _stored_request(
+    backbone: str, classes: int, frozen: str, full: str, measured: Sequence[Stored]
+) -> MeasurementRequest:
+    from petl_bench.api.plugin_identity import plugin_version
+    from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
+    from petl_bench.api.trial import canonical_json
     from petl_bench.costs.measure import Group
     from petl_bench.costs.recording import SETTING
-    from petl_bench.costs.session import Item, References, Request
+    from petl_bench.costs.session import Item, MeasurementRequest, References
     from petl_bench.models.weights import resolve_weights
-    from petl_bench.plugin_identity import plugin_version
-    from petl_bench.registry import BACKBONES, METHODS, SETTINGS
-    from petl_bench.trial import canonical_json
 
     items: dict[str, Item] = {}
-    groups: dict[tuple[str, Batch], Group] = {}
+    groups: dict[tuple[str, BatchSize], Group] = {}
     for each in measured:
         options, plugin = each.trial["setting_options"], METHODS.get(each.trial["method"])
         values = {**each.trial["hyper_parameters"], **each.trial["locations"].get(each.trial["method"], {})}
@@ -312,7 +319,7 @@ def _stored_request(backbone: str, classes: int, frozen: str, full: str, measure
         groups[options["precision"], options["batch_size"]] = Group(options["precision"], options["batch_size"])
     present = {item.method.name for item in items.values()}
     missing = [METHODS.get(name) for name in (frozen, full) if name not in present]
-    return Request(
+    return MeasurementRequest(
         items=[*(Item(plugin(), plugin_version(plugin)) for plugin in missing), *items.values()],
         groups=list(groups.values()),
         references=References(frozen, full),

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench.api.flag_lists import join_list
 from petl_bench.cli.choices import OneOf
 from petl_bench.errors import UsageError
-from petl_bench.flag_lists import join_list
 
 if TYPE_CHECKING:
-    from petl_bench.dataset import Dataset
+    from petl_bench.api.dataset import Dataset
     from petl_bench.describing.endpoint import ChatEndpoint
     from petl_bench.describing.generation import Work
 
@@ -105,18 +105,18 @@ def command(
     Example: petl-bench describe --dataset ucf101 --data-root /data/UCF-101 --kind spatial --count 2
     --endpoint https://api.openai.com/v1 --model gpt-4o-mini
     """
-    from petl_bench.cli.data_options import chosen_dataset
-    from petl_bench.data.description_files import published_name, published_order
+    from petl_bench.api.registry import BACKBONES
+    from petl_bench.cli.data.options import chosen_dataset
+    from petl_bench.data.lists.description_files import published_name, published_order
     from petl_bench.describing.endpoint import ChatEndpoint, endpoint_url
-    from petl_bench.describing.generation import Request, finish, resume
-    from petl_bench.registry import BACKBONES
+    from petl_bench.describing.generation import DescriptionRequest, finish, resume
 
     url, key = endpoint_url(endpoint), _key(key_variable)
     dataset = chosen_dataset(name, texts, plugins)
     classes = dataset.annotations(dataset.root(None if data_root is None else data_root.expanduser())).classes
     context = BACKBONES.get(backbone).config.context_length
     order = tuple(published_order(dataset, classes))
-    request = Request(dataset.name, kind, count, order, model, url.netloc.decode(), context)
+    request = DescriptionRequest(dataset.name, kind, count, order, model, url.netloc.decode(), context)
     work = resume(request, _folder(output) / published_name(dataset, kind, count))
     if work.missing:
         _notes(work, key, key_variable, url.scheme == "http" and url.host not in LOOPBACK)
@@ -202,7 +202,7 @@ def _data_flags(data_root: Path | None, texts: Sequence[str], plugins: Sequence[
 
 
 def _tell_done(work: Work, dataset: Dataset, data_flags: Sequence[str]) -> None:
-    from petl_bench.data.description_files import published_name
+    from petl_bench.data.lists.description_files import published_name
 
     # In the order of the classes: answers came in any order.
     silent = [name for name in work.request.classes if work.answers[name].get("class_mentioned") is False]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from petl_bench.environment import describe_machine
+from petl_bench.api.registry import BACKBONES, KINDS, LAUNCHERS
 from petl_bench.errors import DataError, PetlBenchError
-from petl_bench.registry import BACKBONES, KINDS, LAUNCHERS
+from petl_bench.system.environment import describe_machine
 
 
 @click.command(name="doctor")
@@ -48,7 +48,7 @@ def _torch() -> str:
 
 def _decoders() -> str:
     """Each decoder reads a tiny file that PyAV encodes here; one that works is enough."""
-    from petl_bench.data.decoding import DECODERS, read_clip
+    from petl_bench.data.decoding.clips import DECODERS, read_clip
 
     works, reasons = [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench.api.evidence import Evidence
 from petl_bench.errors import UsageError
-from petl_bench.evidence import Evidence
-from petl_bench.outcomes import StoredOutcomes
-from petl_bench.record_scan import Problem
-from petl_bench.records import RecordReader, damaged_trials
-from petl_bench.texts import clean
+from petl_bench.records.outcomes import StoredOutcomes
+from petl_bench.records.scan import Problem
+from petl_bench.records.store import RecordReader, damaged_trials
+from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from petl_bench.api.registry import KINDS, Registry, load_plugin_file
 from petl_bench.cli.choices import OneOf
 from petl_bench.errors import PluginError
-from petl_bench.registry import KINDS, Registry, load_plugin_file
-from petl_bench.texts import clean
+from petl_bench.system.texts import clean
 
 PROFILES = "profiles"
 
@@ -49,7 +49,7 @@ def _plugins(registry: Registry) -> dict[str, str]:
 
 
 def _profiles() -> dict[str, str]:
-    from petl_bench.running.profiles import meaning, profiles
+    from petl_bench.running.planning.profiles import meaning, profiles
 
     return {name: meaning(path) for name, path in profiles().items()}
 

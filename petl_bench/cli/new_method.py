@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from petl_bench.api.registry import METHODS
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.registry import METHODS
 
 TEMPLATE = '''"""{title}: one line on what it does."""
 

@@ -15,41 +15,41 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.choices import OneOf
-from petl_bench.cli.runs_options import several
+from petl_bench.cli.runs.options import several
 from petl_bench.errors import PetlBenchError, PluginError, unknown
-from petl_bench.texts import lines
+from petl_bench.system.texts import lines
 
 if TYPE_CHECKING:
-    from petl_bench.launcher import Job, Launcher, Outcome
-    from petl_bench.running.plan import Plan
-    from petl_bench.trial import Progress
+    from petl_bench.api.launcher import AttemptResult, Job, Launcher
+    from petl_bench.api.trial import Progress
+    from petl_bench.running.planning.plan import Plan
 
 #: One exit status per ending, as everywhere in petl-bench.
 ALL_DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 
 def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    from petl_bench.flag_lists import split_list
+    from petl_bench.api.flag_lists import split_list
 
     return None if text is None else split_list(text, parameter.opts[0])
 
 
 def _splits(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    from petl_bench.flag_lists import expand_ranges
+    from petl_bench.api.flag_lists import expand_ranges
 
     names = _names(ctx, parameter, text)
     return None if names is None else expand_ranges(names, parameter.opts[0])
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
-    from petl_bench.flag_lists import whole_numbers
+    from petl_bench.api.flag_lists import whole_numbers
 
     names = _names(ctx, parameter, text)
     return None if names is None else whole_numbers(names, parameter.opts[0])
 
 
 def _variants(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
-    from petl_bench.running.spec import parse_variants
+    from petl_bench.running.planning.spec import parse_variants
 
     return parse_variants(texts) or None
 
@@ -104,13 +104,13 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
     Example: petl-bench run --methods msta,lora --setting base2novel
     """
-    from petl_bench.cache import cache_folder
-    from petl_bench.data.clip_cache import ClipCache
-    from petl_bench.launcher import Launcher
-    from petl_bench.running.output import check_output, refuse_unprintable_output
-    from petl_bench.running.plan import plan
-    from petl_bench.running.plan_text import plan_lines
-    from petl_bench.running.spec import read_spec
+    from petl_bench.api.launcher import Launcher
+    from petl_bench.data.loading.clip_cache import ClipCache
+    from petl_bench.running.attempts.output import check_output, refuse_unprintable_output
+    from petl_bench.running.planning.plan import plan
+    from petl_bench.running.planning.plan_text import plan_lines
+    from petl_bench.running.planning.spec import read_spec
+    from petl_bench.system.cache import cache_folder
 
     asked = read_spec(flags, spec)
     refuse_unprintable_output(Path(asked.output))
@@ -134,9 +134,9 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
 def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     """Run a plan to its end and show the table of its setting; the exit status."""
-    from petl_bench.running.adapters import let_go_after
-    from petl_bench.running.output import move_aside, prepare_output, save_plan
-    from petl_bench.running.standing import Standing
+    from petl_bench.running.attempts.adapters import let_go_after
+    from petl_bench.running.attempts.output import move_aside, prepare_output, save_plan
+    from petl_bench.running.attempts.standing import Standing
 
     prepare_output(plan.output)
     if plan.spec.force:
@@ -168,8 +168,8 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
 
 def _ask_for(plan: Plan) -> Plan:
     """The plan with jobs that later cancellations reach, and that are for this very folder; earlier ones are lifted."""
-    from petl_bench.running.folder_identity import identify
-    from petl_bench.running.requests import ask_for
+    from petl_bench.running.attempts.folder_identity import identify
+    from petl_bench.running.attempts.requests import ask_for
 
     asked, lifted = ask_for(plan.output, {job.trial.key for job in plan.to_do})
     if lifted:
@@ -181,9 +181,9 @@ def _ask_for(plan: Plan) -> Plan:
 
 def _make_way(plan: Plan) -> None:
     """Move aside the folders of trials that adapt again, because others start from an adapter that is lost."""
-    from petl_bench.record_judge import adapter_fault
-    from petl_bench.records import trial_folder
-    from petl_bench.running.output import move_aside
+    from petl_bench.records.judge import adapter_fault
+    from petl_bench.records.layout import trial_folder
+    from petl_bench.running.attempts.output import move_aside
 
     lost = [job for job in plan.jobs if job.trial.key in plan.standing.to_adapt]
     # Looked at once more: another command may have made the adapter anew since.
@@ -197,8 +197,8 @@ def _make_way(plan: Plan) -> None:
 
 
 def _launcher(plan: Plan) -> Launcher:
-    from petl_bench.options import field_types
-    from petl_bench.registry import LAUNCHERS
+    from petl_bench.api.options import field_types
+    from petl_bench.api.registry import LAUNCHERS
 
     name = plan.spec.launcher
     launcher = LAUNCHERS.get(name)
@@ -216,8 +216,8 @@ def _launcher(plan: Plan) -> Launcher:
 
 def _profile(text: str) -> dict[str, Any]:
     """The fields in a profile, which is a path or the name of one that ships; tables such as [extra] as NAME=VALUE."""
-    from petl_bench.running.profiles import profile_path
-    from petl_bench.running.spec import load_toml
+    from petl_bench.running.planning.profiles import profile_path
+    from petl_bench.running.planning.spec import load_toml
 
     values = load_toml(profile_path(text), "--profile")
     tables = {name: table for name, table in values.items() if isinstance(table, dict)}
@@ -229,10 +229,10 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _launch(launcher: Launcher, plan: Plan) -> list[Outcome]:
+def _launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:
     """Run what has no record; take the others as they are recorded."""
-    from petl_bench.running.display import watching
-    from petl_bench.running.execute import recorded, refused
+    from petl_bench.running.attempts.execute import recorded, refused
+    from petl_bench.running.local.display import watching
 
     before = [recorded(job, plan.output) for job in plan.jobs if job.trial.key in plan.done]
     reasons = plan.standing.refused
@@ -249,7 +249,7 @@ def _launch(launcher: Launcher, plan: Plan) -> list[Outcome]:
     return [*before, *outcomes]
 
 
-def _summary(plan: Plan, outcomes: list[Outcome]) -> int:
+def _summary(plan: Plan, outcomes: list[AttemptResult]) -> int:
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     _tell(f"records: {plan.output / 'trials'}")
     command = ["petl-bench", "report", "--runs", str(plan.output), "--table", _table_of(plan)]
@@ -266,10 +266,10 @@ def _summary(plan: Plan, outcomes: list[Outcome]) -> int:
     return SOME_FAILED
 
 
-def _show_table(plan: Plan, outcomes: list[Outcome]) -> None:
+def _show_table(plan: Plan, outcomes: list[AttemptResult]) -> None:
     """Print the table of the setting, where there is one, as `petl-bench report` does."""
+    from petl_bench.api.registry import TABLES
     from petl_bench.cli import report
-    from petl_bench.registry import TABLES
 
     table = _table_of(plan)
     if table not in TABLES.names() or not any(outcome.state == "done" for outcome in outcomes):
@@ -283,7 +283,7 @@ def _show_table(plan: Plan, outcomes: list[Outcome]) -> None:
 
 def _table_of(plan: Plan) -> str:
     """The table that shows the plan's setting."""
-    from petl_bench.registry import SETTINGS
+    from petl_bench.api.registry import SETTINGS
 
     return SETTINGS.get(plan.spec.setting).table or plan.spec.setting
 
@@ -320,7 +320,7 @@ class _Telling:
     def progress(self, job: Job, progress: Progress) -> None:
         """Not while they are handed over."""
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: Job, outcome: AttemptResult) -> None:
         """Not while they are handed over."""
 
     def note(self, message: str) -> None:

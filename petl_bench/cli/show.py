@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
+from petl_bench.api.options import Options, field_types
+from petl_bench.api.registry import KINDS, Registry, load_plugin_file
+from petl_bench.api.training_options import TrainingOptions
 from petl_bench.errors import unknown
-from petl_bench.options import Options, field_types
-from petl_bench.registry import KINDS, Registry, load_plugin_file
-from petl_bench.texts import lines
-from petl_bench.training_options import TrainingOptions
+from petl_bench.system.texts import lines
 
 
 @click.command(name="show")
@@ -52,7 +52,7 @@ def _training_page() -> Iterator[str]:
 
 
 def _profile(name: str) -> str:
-    from petl_bench.running.profiles import SEE, profiles
+    from petl_bench.running.planning.profiles import SEE, profiles
 
     shipped = profiles()
     if name not in shipped:

@@ -19,7 +19,7 @@ from petl_bench.errors import PetlBenchError
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
-    from petl_bench.data.manifest import Manifest
+    from petl_bench.data.lists.manifest import Manifest
 
 _WIDTH, _QUALITY = 160, 80
 #: A decoder may hang on a damaged file; it is given up then.
@@ -65,9 +65,9 @@ class Thumbnails:
         return self._manifests[known]
 
     def _found(self, plugin: str, name: str, options: str, locations: str) -> Manifest | str:
-        from petl_bench.cache import cache_folder
-        from petl_bench.data.manifest import build_manifest
-        from petl_bench.registry import DATASETS
+        from petl_bench.api.registry import DATASETS
+        from petl_bench.data.lists.manifest import build_manifest
+        from petl_bench.system.cache import cache_folder
 
         dataset = DATASETS.get(plugin).called(name, **json.loads(options), **json.loads(locations).get(name, {}))
         if dataset.needs_root and self._data_root is None:
@@ -81,7 +81,7 @@ def thumbnails(data_root: Path | None) -> Iterator[Thumbnails]:
     """Thumbnails, and the process that reads clips for them, which starts with the first one."""
     from pebble import ProcessPool
 
-    from petl_bench.processes import clean_context
+    from petl_bench.system.processes import clean_context
 
     pool = ProcessPool(max_workers=1, context=clean_context(__name__))
     try:
@@ -95,7 +95,7 @@ def middle_frame(path: Path) -> bytes:
     """The middle frame of a clip, as JPEG. Raises DataError where it cannot be read."""
     from PIL import Image
 
-    from petl_bench.data.decoding import read_clip
+    from petl_bench.data.decoding.clips import read_clip
 
     picture = Image.fromarray(read_clip(path, lambda count: [count // 2]).frames[0])
     height = max(1, round(picture.height * _WIDTH / picture.width))

@@ -23,15 +23,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from petl_bench.api.method import Method
+from petl_bench.api.trial import Trial
 from petl_bench.costs import formula
-from petl_bench.method import Method
 from petl_bench.models.adapters import SpatioTemporalUp
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.towers import TextTower, VideoTower
 from petl_bench.models.transformer import Attention
 from petl_bench.training.checkpoint import save_adapter
 from petl_bench.training.state import state_of
-from petl_bench.trial import Trial
 
 #: Counts that differ by more than this part of the largest are no count.
 TOLERANCE = 1e-3

@@ -8,8 +8,8 @@ import psutil
 import torch
 
 from petl_bench.costs.nvml import Gpu
-from petl_bench.environment import describe_machine, processor_name
 from petl_bench.errors import TrialError
+from petl_bench.system.environment import describe_machine, processor_name
 from petl_bench.training.distributed import seat_of
 from petl_bench.training.job import resolve_device
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from petl_bench.records import read_details, read_record, trial_folder
-from petl_bench.trial import Trial
+from petl_bench.api.trial import Trial
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import read_details, read_record
 
 #: What is exported: the name of a benchmark, the column of its rounds, in milliseconds.
 _BENCHMARKS = {"train_step": "train", "inference": "inference", "text": "text"}

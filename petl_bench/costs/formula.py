@@ -6,7 +6,7 @@ counted: norms, activations, softmax, additions, look-ups. One multiply-accumula
 
 from __future__ import annotations
 
-from petl_bench.models.config import ViCLIPConfig
+from petl_bench.api.config import ViCLIPConfig
 
 
 def block_macs(tokens: int, width: int) -> int:

@@ -11,13 +11,13 @@ from typing import Literal
 
 import torch
 
+from petl_bench.api.registry import describe
 from petl_bench.costs.largest import largest_batch
 from petl_bench.costs.memory import is_out_of_memory, memory_told, refuse_too_much
 from petl_bench.costs.nvml import Gpu
-from petl_bench.costs.subject import Passes, Subject
+from petl_bench.costs.subject import MeasuredMethod, Passes
 from petl_bench.costs.timing import Samples, interleave, paired_ratio, percentiles, time_calls
 from petl_bench.errors import PetlBenchError, TrialError
-from petl_bench.registry import describe
 
 #: A turn repeats a pass until about so many milliseconds are over, and at most so often.
 TURN_MS, MOST_REPEATS = 100.0, 50
@@ -31,7 +31,7 @@ CUDA_WARM_UP = 3
 LARGEST = {"cpu": 16, "cuda": 4096}
 
 MIB = 2**20
-Batch = int | Literal["largest"]
+BatchSize = int | Literal["largest"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Group:
     """What all subjects of a comparison have in common."""
 
     precision: str
-    batch: Batch
+    batch: BatchSize
 
     @property
     def title(self) -> str:
@@ -65,26 +65,26 @@ class Measured:
 
 
 Tell = Callable[[str], None]
-Fail = Callable[[Subject, str], None]
+Fail = Callable[[MeasuredMethod, str], None]
 
 
 def measure_group(
-    subjects: Sequence[Subject],
+    subjects: Sequence[MeasuredMethod],
     group: Group,
     limits: Limits,
     gpu: Gpu | None,
     *,
-    frozen: Subject | None,
-    full: Subject | None,
+    frozen: MeasuredMethod | None,
+    full: MeasuredMethod | None,
     tell: Tell,
     fail: Fail,
-) -> dict[Subject, Measured]:
+) -> dict[MeasuredMethod, Measured]:
     """What every subject costs. `frozen` and `full` are those among them that the others are set in relation to.
 
     One that fails is told to `fail` in one line and left out; the others are measured all the same.
     """
     started = time.monotonic()
-    contestants: dict[Subject, _Contestant] = {}
+    contestants: dict[MeasuredMethod, _Contestant] = {}
     for subject in subjects:
         tell(f"{group.title}: warming up {subject.title}")
         try:
@@ -113,7 +113,7 @@ def _line(error: Exception) -> str:
 class _Contestant:
     """One subject in a group: its batch, how often a turn repeats each pass, and what was found while warming up."""
 
-    subject: Subject
+    subject: MeasuredMethod
     group: Group
     gpu: Gpu | None
     batch: int
@@ -123,7 +123,7 @@ class _Contestant:
     kept: dict[int, Passes] = field(default_factory=dict)  #: by batch; on the CPU alone
 
     @classmethod
-    def prepare(cls, subject: Subject, group: Group, limits: Limits, gpu: Gpu | None) -> _Contestant:
+    def prepare(cls, subject: MeasuredMethod, group: Group, limits: Limits, gpu: Gpu | None) -> _Contestant:
         """Warm up, and take the peaks of memory on the way. Raises TrialError where the batch does not fit."""
         with subject.on_device():
             batch = _largest(subject, group, limits) if group.batch == "largest" else group.batch
@@ -194,7 +194,7 @@ class _Contestant:
         return self.kept[batch]
 
 
-def _largest(subject: Subject, group: Group, limits: Limits) -> int:
+def _largest(subject: MeasuredMethod, group: Group, limits: Limits) -> int:
     """The largest batch that inference fits with; training is measured with fixed batches."""
     device = subject.workload.device
 
@@ -304,8 +304,8 @@ def _train_steps(measured: Measured) -> list[float]:
 
 
 def _relate(
-    measured: dict[Subject, Measured],
-    reference: Subject | None,
+    measured: dict[MeasuredMethod, Measured],
+    reference: MeasuredMethod | None,
     metric: str,
     series: Callable[[Measured], list[float]],
     name: str,

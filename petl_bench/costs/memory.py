@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import torch
 
+from petl_bench.api.config import ViCLIPConfig
 from petl_bench.errors import TrialError
-from petl_bench.models.config import ViCLIPConfig
 
 #: Part of the free memory that a pass may take on the CPU, where asking for too much kills the process.
 HEADROOM = 0.8

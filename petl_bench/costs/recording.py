@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from petl_bench.api.method import Method
+from petl_bench.api.trial import Trial, TrialResult
 from petl_bench.costs import PROTOCOL_VERSION
-from petl_bench.method import Method
-from petl_bench.records import trial_folder, write_record
-from petl_bench.trial import Trial, TrialResult
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import write_record
 
 SETTING = "cost"
 

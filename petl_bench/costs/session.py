@@ -9,19 +9,20 @@ from pathlib import Path
 
 import torch
 
+from petl_bench.api.method import Method
+from petl_bench.api.registry import describe
+from petl_bench.api.trial import Trial
 from petl_bench.costs import recording
 from petl_bench.costs.busy import BUSY, CPU_LIMIT, OthersOnCpu, refuse_busy_gpu
 from petl_bench.costs.device import describe_device, device_name, refuse_precision
 from petl_bench.costs.measure import Group, Limits, Measured, Tell, measure_group
 from petl_bench.costs.nvml import Gpu
-from petl_bench.costs.subject import Subject, Workload
+from petl_bench.costs.subject import MeasuredMethod, Workload
 from petl_bench.errors import PetlBenchError, StoreError
-from petl_bench.method import Method
 from petl_bench.models.weights import ResolvedWeights
-from petl_bench.record_judge import how_to_repeat
-from petl_bench.records import RECORD, read_record, trial_folder
-from petl_bench.registry import describe
-from petl_bench.trial import Trial
+from petl_bench.records.judge import how_to_repeat
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import RECORD, read_record
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class References:
 
 
 @dataclass(frozen=True)
-class Request:
+class MeasurementRequest:
     """What is to be measured: every item in every group. The items hold the references, asked for or not."""
 
     items: Sequence[Item]
@@ -67,7 +68,7 @@ class Report:
     failures: list[str] = field(default_factory=list)
 
 
-def trials_of(request: Request, device: torch.device) -> dict[tuple[Item, Group], Trial]:
+def trials_of(request: MeasurementRequest, device: torch.device) -> dict[tuple[Item, Group], Trial]:
     """The trial of every item in every group, as it is recorded on this device."""
     name, threads = device_name(device), torch.get_num_threads()
     return {
@@ -91,7 +92,7 @@ def trials_of(request: Request, device: torch.device) -> dict[tuple[Item, Group]
     }
 
 
-def measure(request: Request, device: torch.device, output: Path, limits: Limits, tell: Tell) -> Report:
+def measure(request: MeasurementRequest, device: torch.device, output: Path, limits: Limits, tell: Tell) -> Report:
     """Measure and record what has no record in the output folder yet. Raises UsageError where the GPU is busy."""
     session = _Session(request, device, output, limits, tell)
     for group in request.groups:
@@ -102,14 +103,16 @@ def measure(request: Request, device: torch.device, output: Path, limits: Limits
 class _Session:
     """The subjects of one request, built when they are first needed, and what became of them."""
 
-    def __init__(self, request: Request, device: torch.device, output: Path, limits: Limits, tell: Tell) -> None:
+    def __init__(
+        self, request: MeasurementRequest, device: torch.device, output: Path, limits: Limits, tell: Tell
+    ) -> None:
         self.request, self.device, self.output, self.limits, self.tell = request, device, output, limits, tell
         self.report = Report()
         self._trials = trials_of(request, device)
         self._gpu = Gpu.of(device) if device.type == "cuda" else None
         self._gpu_note = refuse_busy_gpu(device, self._gpu)
         self._workload = Workload(request.backbone, request.weights.path, device, request.classes)
-        self._built: dict[Item, Subject | None] = {}  #: None: it could not be built
+        self._built: dict[Item, MeasuredMethod | None] = {}  #: None: it could not be built
 
     def run(self, group: Group) -> None:
         """Measure what lacks a record in this group, beside the references."""
@@ -142,7 +145,7 @@ class _Session:
     def _references(self) -> tuple[str, str]:
         return self.request.references.frozen, self.request.references.full
 
-    def _measure(self, group: Group, subjects: dict[Subject, Item], missing: dict[Item, Trial]) -> None:
+    def _measure(self, group: Group, subjects: dict[MeasuredMethod, Item], missing: dict[Item, Trial]) -> None:
         started, others = time.monotonic(), OthersOnCpu()
         frozen, full = (
             next((subject for subject, item in subjects.items() if item.method.name == name and not item.merged), None)
@@ -168,7 +171,7 @@ class _Session:
     def _record(
         self,
         trial: Trial,
-        subject: Subject,
+        subject: MeasuredMethod,
         result: Measured,
         environment: dict[str, object],
         seconds: float,
@@ -191,9 +194,11 @@ class _Session:
         )
         self.report.recorded.append(trial)
 
-    def _subject(self, item: Item) -> Subject | None:
+    def _subject(self, item: Item) -> MeasuredMethod | None:
         if item not in self._built:
-            subject = Subject(self._trials[item, self.request.groups[0]], item.method, item.merged, self._workload)
+            subject = MeasuredMethod(
+                self._trials[item, self.request.groups[0]], item.method, item.merged, self._workload
+            )
             self._built[item] = subject
             self.tell(f"attaching {item.title} to {self.request.backbone}, counting")
             try:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from petl_bench.api.trial import canonical_json
 from petl_bench.costs.recording import SETTING
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.records import RecordReader
-from petl_bench.trial import canonical_json
+from petl_bench.records.store import RecordReader
 
 #: Ratios within one run, which alone can be compared between runs; and whether more is better.
 RATIOS = {"throughput_vs_frozen": True, "train_step_vs_full": False}
@@ -71,7 +71,7 @@ def _of_file(path: Path) -> Iterable[Stored]:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class StoredComparison:
     """One line per ratio that worsened; how many ratios were compared; what had nothing to be compared with."""
 
     worsened: list[str]
@@ -79,7 +79,7 @@ class Comparison:
     alone: list[str]
 
 
-def compare(before: Iterable[Stored], now: Iterable[Stored], tolerance: float) -> Comparison:
+def compare(before: Iterable[Stored], now: Iterable[Stored], tolerance: float) -> StoredComparison:
     """The ratios that are worse by more than `tolerance` percent of what they were."""
     new = {each.identity: each for each in now}
     worsened, compared, alone = [], 0, []
@@ -96,4 +96,4 @@ def compare(before: Iterable[Stored], now: Iterable[Stored], tolerance: float) -
             loss = 100 * (then - today if more_is_better else today - then) / then
             if loss > tolerance:
                 worsened.append(f"{old.title}: {ratio} {then:.3f} -> {today:.3f}, {loss:.1f} % worse")
-    return Comparison(worsened, compared, alone)
+    return StoredComparison(worsened, compared, alone)

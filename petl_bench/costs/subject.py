@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from petl_bench.api.method import Method
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import Trial
 from petl_bench.costs import counting
 from petl_bench.costs.memory import peak_bytes
-from petl_bench.data.loading import ClipBatch, ClipLoader
+from petl_bench.data.loading.batches import ClipBatch, ClipLoader
 from petl_bench.errors import TrialError
-from petl_bench.method import Method
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.models.tokenizer import tokenize
@@ -25,8 +27,6 @@ from petl_bench.training.checkpoint import Pace
 from petl_bench.training.fit import Fit, Steps
 from petl_bench.training.precision import autocast
 from petl_bench.training.seeding import seed_everything
-from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import Trial
 
 #: Class names of one to six words; with them a prompt has 9.2 tokens on average and 12 at most, as long as the 400 of
 #: Kinetics (8.3 and 13).
@@ -57,7 +57,7 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ModelSizes:
     """What can be counted without a clock."""
 
     trainable_params: int
@@ -69,7 +69,7 @@ class Sizes:
 
 
 @dataclass(eq=False)
-class Subject:
+class MeasuredMethod:
     """A method with its values, merged into the backbone or not. `trial` is one of those that record it."""
 
     trial: Trial
@@ -77,7 +77,7 @@ class Subject:
     merged: bool
     workload: Workload
     model: DualEncoder = field(init=False)
-    sizes: Sizes = field(init=False)
+    sizes: ModelSizes = field(init=False)
 
     @property
     def title(self) -> str:
@@ -98,7 +98,7 @@ class Subject:
         if self.merged:
             self.method.merge(model)
         self.model = model.eval()
-        self.sizes = Sizes(
+        self.sizes = ModelSizes(
             trainable_params=trainable,
             total_params=counting.parameter_count(model),
             backbone_params=backbone_params,
@@ -147,7 +147,7 @@ class Passes:
     the device, normalised: nothing is loaded, decoded or copied.
     """
 
-    def __init__(self, subject: Subject, batch: int, precision: str) -> None:
+    def __init__(self, subject: MeasuredMethod, batch: int, precision: str) -> None:
         self._subject, self._precision = subject, precision
         self._device = subject.workload.device
         self._model = subject.model

@@ -30,7 +30,7 @@ from petl_bench.describing.prompts import (
     sentences_of,
 )
 from petl_bench.errors import DataError, UsageError
-from petl_bench.files import write_atomically
+from petl_bench.system.files import write_atomically
 
 #: First and longest wait between two attempts, in seconds; each is drawn between 0 and twice the one before.
 BACKOFF = (1.0, 60.0)
@@ -39,7 +39,7 @@ _QUOTED = 4000
 
 
 @dataclass(frozen=True)
-class Request:
+class DescriptionRequest:
     """Everything that decides what is asked. `classes`: in the order of the file's indices; `host`: of the endpoint."""
 
     dataset: str
@@ -61,7 +61,7 @@ class Request:
 class Work:
     """A description file in the making: `answers` maps a class to its sentences and how they came."""
 
-    request: Request
+    request: DescriptionRequest
     file: Path
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: Classes without a usable answer, and why.
@@ -83,7 +83,7 @@ class Work:
         return [name for name in self.request.classes if name not in self.answers]
 
 
-def resume(request: Request, file: Path) -> Work:
+def resume(request: DescriptionRequest, file: Path) -> Work:
     """The work on a file as it lies on disk: new, begun, or finished.
 
     Raises UsageError where the file, finished or begun, is of another request, and DataError where it is damaged.
@@ -168,7 +168,7 @@ def finish(work: Work) -> None:
 
 
 async def _ask(
-    request: Request, name: str, endpoint: ChatEndpoint, token_lengths: TokenLengths, attempts: int
+    request: DescriptionRequest, name: str, endpoint: ChatEndpoint, token_lengths: TokenLengths, attempts: int
 ) -> dict[str, Any]:
     """Sentences of one class, with the number of attempts and what was wrong with the unusable answers."""
     question = {"role": "user", "content": prompt_for(request.kind, name, request.count, request.context_length)}

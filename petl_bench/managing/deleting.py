@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from petl_bench.errors import StoreError
-from petl_bench.kept_adapters import let_go
 from petl_bench.managing.folders import TRIALS, beside, remove, remove_leftovers, runs_folder
 from petl_bench.managing.plans import forget
 from petl_bench.managing.trials import KnownTrial, starters
-from petl_bench.running import claims
-from petl_bench.training.unfinished import UNFINISHED
+from petl_bench.records.kept_adapters import let_go
+from petl_bench.records.layout import UNFINISHED
+from petl_bench.running.attempts import claims
 
 What = Literal["trials", "checkpoints", "adapters"]
 _LEFTOVER = "deleting"

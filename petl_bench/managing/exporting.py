@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.files import write_atomically
 from petl_bench.managing.cells import cell
 from petl_bench.managing.folders import TRIALS, beside
 from petl_bench.managing.sources import opened
-from petl_bench.record_files import ADAPTER, DETAILS, TRAIN_LIST, TRIAL, predictions_name, was_let_go
-from petl_bench.record_scan import RECORD, Problem, read_all
-from petl_bench.record_verify import verify_trial
-from petl_bench.records import read_record, trial_folder
+from petl_bench.records.files import was_let_go
+from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name, trial_folder
+from petl_bench.records.scan import Problem, read_all
+from petl_bench.records.store import read_record
+from petl_bench.records.verify import verify_trial
+from petl_bench.system.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ def write_table(runs: Path, keys: Sequence[str], output: Path) -> tuple[int, lis
     Returns the number of rows, and the trials that were left out. Raises UsageError for Parquet without pyarrow, and
     StoreError if the file cannot be written.
     """
-    from petl_bench.record_frame import frame, rows_of
+    from petl_bench.records.frame import frame, rows_of
 
     problems: list[Problem] = []
     records = frame(rows_of(record for _, record in read_all(runs / TRIALS, sorted(keys), problems)))

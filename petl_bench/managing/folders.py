@@ -16,11 +16,9 @@ from pathlib import Path
 import psutil
 
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.record_files import ADAPTER
-from petl_bench.records import LOG
-from petl_bench.running import claims
-from petl_bench.texts import has_controls
-from petl_bench.training.unfinished import UNFINISHED
+from petl_bench.records.layout import ADAPTER, LOG, UNFINISHED
+from petl_bench.running.attempts import claims
+from petl_bench.system.texts import has_controls
 
 TRIALS = "trials"
 _KEY = re.compile("[0-9a-f]{64}")
@@ -29,7 +27,7 @@ _ABANDONED_S = 86_400.0
 
 
 @dataclass(frozen=True)
-class Sizes:
+class TrialSizes:
     """Bytes in the folder of a trial, by what they are for."""
 
     adapter: int = 0
@@ -43,9 +41,9 @@ class Sizes:
         """All of them."""
         return self.adapter + self.predictions + self.checkpoint + self.log + self.other
 
-    def __add__(self, more: Sizes) -> Sizes:
+    def __add__(self, more: TrialSizes) -> TrialSizes:
         names = ("adapter", "predictions", "checkpoint", "log", "other")
-        return Sizes(**{name: getattr(self, name) + getattr(more, name) for name in names})
+        return TrialSizes(**{name: getattr(self, name) + getattr(more, name) for name in names})
 
 
 def refuse_controls(flag: str, path: Path) -> None:
@@ -76,12 +74,12 @@ def is_key(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
-def sizes_of(folder: Path) -> Sizes:
+def sizes_of(folder: Path) -> TrialSizes:
     """What lies in the folder of a trial; nothing if there is no such folder."""
     found = dict.fromkeys(("adapter", "predictions", "checkpoint", "log", "other"), 0)
     for name, size in _files(str(folder)):
         found[_kind(name)] += size
-    return Sizes(**found)
+    return TrialSizes(**found)
 
 
 def size_below(folder: Path) -> int:

@@ -1,7 +1,7 @@
 """Bringing finished trials of other folders, or of exported tars, into one folder of runs.
 
 A trial comes with its record and the files that its record names, and with nothing else. It is put together under a
-hidden name, verified there (`petl_bench.record_verify`), and renamed into its place. What is there already stays.
+hidden name, verified there (`petl_bench.records.verify`), and renamed into its place. What is there already stays.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from petl_bench.api.trial import Trial
 from petl_bench.errors import StoreError
 from petl_bench.managing.folders import TRIALS, beside, is_key, refuse_controls, remove, remove_leftovers, runs_folder
-from petl_bench.managing.sources import UNREADABLE, Source, opened
-from petl_bench.record_files import ADAPTER, DETAILS, TRAIN_LIST, TRIAL, predictions_name, was_let_go
-from petl_bench.record_judge import REPLACED, judge, same_metrics, unused
-from petl_bench.record_scan import RECORD, parse
-from petl_bench.record_verify import verify_trial
-from petl_bench.running import claims
-from petl_bench.trial import Trial
+from petl_bench.managing.sources import UNREADABLE, TrialSource, opened
+from petl_bench.records.files import was_let_go
+from petl_bench.records.judge import REPLACED, judge, same_metrics, unused
+from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name
+from petl_bench.records.scan import parse
+from petl_bench.records.verify import verify_trial
+from petl_bench.running.attempts import claims
 
 #: brought: copied. equal: there already with the same numbers. unequal: there with other numbers. damaged: not sound
 #: where it comes from. held: what is here is in the way.
@@ -72,7 +73,7 @@ def merge(path: Path, into: Path) -> Iterator[Merged]:
                 yield _merge_trial(source, key, into)
 
 
-def _merge_trial(source: Source, key: str, into: Path) -> Merged:
+def _merge_trial(source: TrialSource, key: str, into: Path) -> Merged:
     try:
         record = _record(source, key)
     except StoreError as error:
@@ -84,7 +85,7 @@ def _merge_trial(source: Source, key: str, into: Path) -> Merged:
     return Merged(source.path, key, title, result, why)
 
 
-def _record(source: Source, key: str) -> dict[str, Any]:
+def _record(source: TrialSource, key: str) -> dict[str, Any]:
     """The record of a trial, if it is one. Raises StoreError if it is not."""
     file, size = source.open(key, RECORD)
     with file:
@@ -116,7 +117,7 @@ def _standing(folder: Path, record: Mapping[str, Any]) -> tuple[Result | None, s
     return "unequal", f"{_numbers(here)} here, {_numbers(record)} there; nothing was changed"
 
 
-def _bring(source: Source, key: str, record: Mapping[str, Any], into: Path) -> tuple[Result, str]:
+def _bring(source: TrialSource, key: str, record: Mapping[str, Any], into: Path) -> tuple[Result, str]:
     place = beside(into, _LEFTOVER)
     staged = place / key
     try:
@@ -136,7 +137,7 @@ def _bring(source: Source, key: str, record: Mapping[str, Any], into: Path) -> t
     return "brought", ""
 
 
-def _copy_files(source: Source, key: str, record: Mapping[str, Any], staged: Path) -> str:
+def _copy_files(source: TrialSource, key: str, record: Mapping[str, Any], staged: Path) -> str:
     """Copy the record and the files that it names; what is wrong with one of them, or ""."""
     for name, size in {**_files(record), RECORD: None}.items():
         try:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from petl_bench.analysis.commands import obstacles
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.api.trial import ENGINE_VERSION, canonical_json
 from petl_bench.costs import PROTOCOL_VERSION
 from petl_bench.managing.trials import KnownTrial
-from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.records.layout import CHECKPOINT
 from petl_bench.training import CHECKPOINT_FORMAT
-from petl_bench.training.unfinished import CHECKPOINT
-from petl_bench.trial import ENGINE_VERSION, canonical_json
-from petl_bench.trial_command import obstacles
 
 _KINDS = (("method", METHODS), ("setting", SETTINGS), ("dataset", DATASETS), ("backbone", BACKBONES))
 #: The format stands at the beginning of a checkpoint's index.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.errors import StoreError
-from petl_bench.files import write_atomically
-from petl_bench.running.output import PLANS
+from petl_bench.running.attempts.output import PLANS
+from petl_bench.system.files import write_atomically
 
 
 def forget(runs: Path, keys: Collection[str]) -> None:

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from petl_bench.comparison import text_of
+from petl_bench.analysis.comparison import text_of
+from petl_bench.api.options import Options
+from petl_bench.api.registry import DATASETS, METHODS, SETTINGS, Registry
+from petl_bench.api.training_options import TrainingOptions
 from petl_bench.errors import PetlBenchError, UsageError, unknown
 from petl_bench.managing.trials import KnownTrial
-from petl_bench.options import Options
-from petl_bench.registry import DATASETS, METHODS, SETTINGS, Registry
-from petl_bench.running.lookup import find_trial
-from petl_bench.running.status import STATES
-from petl_bench.training_options import TrainingOptions
+from petl_bench.running.attempts.status import STATES
+from petl_bench.running.planning.lookup import find_trial
 
 #: Field of a trial that names a plugin -> field with that plugin's values, and the plugins.
 _VALUES: tuple[tuple[str, str, Registry], ...] = (

@@ -19,7 +19,7 @@ from typing import IO, Protocol
 
 from petl_bench.errors import StoreError
 from petl_bench.managing.folders import TRIALS, is_trial, runs_folder
-from petl_bench.record_scan import RECORD
+from petl_bench.records.layout import RECORD
 
 #: What reading a tar raises, whatever it was compressed with.
 UNREADABLE = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError)
@@ -27,7 +27,7 @@ UNREADABLE = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.
 _MOST = 1_000_000
 
 
-class Source(Protocol):
+class TrialSource(Protocol):
     """Finished trials and their files."""
 
     path: Path
@@ -40,7 +40,7 @@ class Source(Protocol):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
+def opened(path: Path) -> Iterator[TrialSource]:
     """The folder or tar at a path. Raises StoreError if it is neither."""
     with ExitStack() as stack:
         if path.is_dir():

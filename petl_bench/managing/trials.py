@@ -10,22 +10,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from petl_bench.managing.folders import Sizes, is_key, is_trial, runs_folder, sizes_of
-from petl_bench.record_files import was_let_go
-from petl_bench.record_judge import trial_values
-from petl_bench.record_scan import LARGEST_RECORD, RECORD
-from petl_bench.records import trial_folder
-from petl_bench.running import claims
-from petl_bench.running.output import read_plans
-from petl_bench.running.status import TrialState, survey
-from petl_bench.stored_json import UnusableError, read_json
+from petl_bench.managing.folders import TrialSizes, is_key, is_trial, runs_folder, sizes_of
+from petl_bench.records.files import was_let_go
+from petl_bench.records.judge import trial_values
+from petl_bench.records.layout import RECORD, trial_folder
+from petl_bench.records.scan import LARGEST_RECORD
+from petl_bench.running.attempts import claims
+from petl_bench.running.attempts.output import read_plans
+from petl_bench.running.attempts.status import TrialState, survey
+from petl_bench.system.stored_json import UnusableError, read_json
 
 _SHORTEST = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownTrial:
-    """A trial of a folder of runs. `fields` are those of `petl_bench.trial.Trial`, as far as files tell them."""
+    """A trial of a folder of runs. `fields` are those of `petl_bench.api.trial.Trial`, as far as files tell them."""
 
     key: str
     short: str  #: the first letters of the key that no other trial of the folder has
@@ -37,7 +37,7 @@ class KnownTrial:
     finished: str  #: when its record was made or its last attempt ended, ISO 8601; "" if neither
     version: str  #: of petl-bench, from its record; "" without one
     let_go: bool  #: whether its adapter was removed on purpose
-    sizes: Sizes = field(default_factory=Sizes)
+    sizes: TrialSizes = field(default_factory=TrialSizes)
 
     @property
     def start_from(self) -> str:
@@ -76,7 +76,7 @@ def known_trials(runs: Path) -> list[KnownTrial]:
                 finished=str(record.get("created", "")) or (_ended(folder, trial.state) if own else ""),
                 version=str(record.get("petl_bench", "")),
                 let_go=trial.state == "done" and was_let_go(record),
-                sizes=sizes_of(folder) if own else Sizes(),
+                sizes=sizes_of(folder) if own else TrialSizes(),
             )
         )
     return known

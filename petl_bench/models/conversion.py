@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from petl_bench.api.config import ViCLIPConfig
 from petl_bench.errors import WeightsError
-from petl_bench.models.config import ViCLIPConfig
 from petl_bench.models.finite import not_finite, not_floating
 from petl_bench.models.wrapping import look_of, unwrapped
 

@@ -7,12 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from petl_bench.api.config import ViCLIPConfig
+from petl_bench.api.registry import BACKBONES
 from petl_bench.errors import UsageError, WeightsError, unknown
 from petl_bench.models.checkpoints import read_checkpoint
-from petl_bench.models.config import ViCLIPConfig
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.weights import download, resolve_weights
-from petl_bench.registry import BACKBONES
 
 
 def create_model(

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import Tensor, nn
 
+from petl_bench.api.config import Activation, Towers, ViCLIPConfig
 from petl_bench.errors import UsageError, WeightsError
 from petl_bench.models import conversion
-from petl_bench.models.config import Activation, Towers, ViCLIPConfig
 from petl_bench.models.finite import not_finite, of_another_kind
 from petl_bench.models.sites import AdapterSwitch
 from petl_bench.models.towers import PreparedText, TextTower, VideoTower
 from petl_bench.models.transformer import Block
 
 if TYPE_CHECKING:
-    from petl_bench.method import Method
+    from petl_bench.api.method import Method
 
 
 class DualEncoder(nn.Module):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from petl_bench.api.config import Activation, ViCLIPConfig
 from petl_bench.errors import UsageError
-from petl_bench.models.config import Activation, ViCLIPConfig
 from petl_bench.models.grid import Grid
 from petl_bench.models.sites import AdapterSwitch, untouched
 from petl_bench.models.transformer import Block, initialise_blocks

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from petl_bench.models.config import Activation
+from petl_bench.api.config import Activation
 from petl_bench.models.grid import Grid
 from petl_bench.models.sites import AdapterSwitch, LinearSite, Site
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from petl_bench.backbone import Backbone
+from petl_bench.api.backbone import Backbone, found_weights, weights_directories
 from petl_bench.errors import WeightsError
+from petl_bench.system.files import sha256_of_file
 
 #: How the names of weights files end.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
-DIRECTORY_VARIABLE = "PETL_BENCH_WEIGHTS_DIR"
 
 
 @dataclass(frozen=True)
@@ -49,13 +45,6 @@ def resolve_weights(backbone: type[Backbone], text: str | os.PathLike[str] | Non
     return ResolvedWeights(path.name, path, sha256_of_file(path))
 
 
-def weights_directories() -> list[Path]:
-    """Where "auto" looks: $PETL_BENCH_WEIGHTS_DIR, then the user's data directory."""
-    named = os.environ.get(DIRECTORY_VARIABLE)
-    own = Path(platformdirs.user_data_dir("petl-bench")) / "weights"
-    return [Path(named).expanduser(), own] if named else [own]
-
-
 def wanted(backbone: type[Backbone]) -> str:
     """Which file a backbone wants, where it is published, and what to type."""
     if not backbone.published:
@@ -65,25 +54,6 @@ def wanted(backbone: type[Backbone]) -> str:
         f"{backbone.name} wants {first.file} ({first.where}). Put it into {weights_directories()[0]}, or type "
         f"--weights FILE, or --weights random to try things out. See: petl-bench show {backbone.name}"
     )
-
-
-def sha256_of_file(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file as 64 hexadecimal digits; read again only when its size or time of change differs."""
-    path = Path(path).resolve()
-    status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, changed_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def found_weights(backbone: type[Backbone]) -> Path | None:
-    """The published file that "auto" finds for a backbone without packaged weights; None where there is none."""
-    places = (directory / published.file for directory in weights_directories() for published in backbone.published)
-    return next((path for path in places if path.is_file()), None)
 
 
 def _automatic(backbone: type[Backbone]) -> ResolvedWeights:

@@ -10,10 +10,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.figure import Figure
+from petl_bench.api.table import Spread, Table, TableSource
 from petl_bench.errors import UsageError
-from petl_bench.evidence import Evidence
-from petl_bench.figure import Figure
-from petl_bench.outcomes import StoredOutcomes
 from petl_bench.page import tables
 from petl_bench.page.assets import asset, json_block, plotly_base64
 from petl_bench.page.classes import classes_data
@@ -23,11 +23,11 @@ from petl_bench.page.details import StoredDetails
 from petl_bench.page.evaluations import evaluated
 from petl_bench.page.misses import Misses, Thumbnail, misses_of
 from petl_bench.page.overview import Fact, facts_of
-from petl_bench.page.plots import Block, figure_block
+from petl_bench.page.plots import PlotBlock, figure_block
 from petl_bench.page.provenance import Provenance, Texts
 from petl_bench.page.trials import cases_of, chosen_variants, trial_count
-from petl_bench.table import Spread, Table, TableSource
-from petl_bench.texts import clean, name, shortened
+from petl_bench.records.outcomes import StoredOutcomes
+from petl_bench.system.texts import clean, name, shortened
 
 #: Cells of all tables together, and trials whose folders are opened: what a page has room and a reader patience for.
 _CELLS, _OPENED_TRIALS = 40_000, 1_000
@@ -40,17 +40,17 @@ class Page:
 
     facts: tuple[Fact, ...]
     views: tuple[tables.TableView, ...]
-    figures: tuple[Block, ...]
-    curves: Block | None
+    figures: tuple[PlotBlock, ...]
+    curves: PlotBlock | None
     classes: list[dict[str, Any]]
     misses: list[Misses]
-    costs: Block | None
+    costs: PlotBlock | None
     problems: tuple[str, ...]
     left_out: str
     data: dict[str, Any] = field(repr=False)
 
     @property
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[PlotBlock]:
         """All plots."""
         return [*self.figures, *[block for block in (self.curves, self.costs) if block is not None]]
 

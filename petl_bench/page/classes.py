@@ -7,7 +7,7 @@ from typing import Any
 
 from petl_bench.page.evaluations import ClassCounts, Evaluated
 from petl_bench.page.plots import short
-from petl_bench.texts import name
+from petl_bench.system.texts import name
 
 #: Pairs of classes that the page keeps, over all its confusion matrices.
 _CONFUSED_PAIRS = 150_000

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from petl_bench.page.details import StoredDetails
-from petl_bench.page.plots import Block, NumberTrials, axis, faceted, short
+from petl_bench.page.plots import NumberTrials, PlotBlock, axis, faceted, short
 from petl_bench.page.trials import PageCase, Variant
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _BARS = 40
 
 def costs_block(
     cases: Sequence[PageCase], records: pd.DataFrame, details: StoredDetails, number_trials: NumberTrials
-) -> Block | None:
+) -> PlotBlock | None:
     """Bars for every case and kind of cost; None where no case has any."""
     devices = dict(zip(records["trial"], records["device"].fillna("").astype(str), strict=True))
     measured = _measured(records)
@@ -45,7 +45,7 @@ def costs_block(
     about = "Mean over seeds. Durations were taken while trials ran, beside whatever else the machine did."
     cut = any(len(case.variants) > _BARS for case in cases)
     notes = (f"Of every case the {_BARS} variants with the fewest trained parameters.",) if cut else ()
-    return Block("costs", "Costs", about, (("Case", first), ("Cost", second)), placed, notes)
+    return PlotBlock("costs", "Costs", about, (("Case", first), ("Cost", second)), placed, notes)
 
 
 def _measured(records: pd.DataFrame) -> dict[str, dict[str, float]]:

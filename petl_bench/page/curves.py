@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from petl_bench.page.details import StoredDetails
-from petl_bench.page.plots import Block, NumberTrials, axis, faceted, short
+from petl_bench.page.plots import NumberTrials, PlotBlock, axis, faceted, short
 from petl_bench.page.trials import PageCase, Variant
 
 #: Points of one curve that are drawn; longer histories are thinned evenly, and end where they end.
@@ -20,7 +20,7 @@ _LABELS = {
 _EPOCH = "epoch"
 
 
-def curves_block(cases: Sequence[PageCase], details: StoredDetails, number_trials: NumberTrials) -> Block | None:
+def curves_block(cases: Sequence[PageCase], details: StoredDetails, number_trials: NumberTrials) -> PlotBlock | None:
     """The curves of every case and quantity; None where nothing was trained."""
     plots: dict[tuple[str, str], dict[str, Any]] = {}
     for case in cases:
@@ -37,7 +37,7 @@ def curves_block(cases: Sequence[PageCase], details: StoredDetails, number_trial
         return None
     first, second, placed = faceted(plots)
     about = "Each line is the mean over seeds; the band spans the lowest and the highest seed."
-    return Block("curves", "Learning curves", about, (("Case", first), ("Quantity", second)), placed)
+    return PlotBlock("curves", "Learning curves", about, (("Case", first), ("Quantity", second)), placed)
 
 
 def _quantities(case: PageCase, details: StoredDetails) -> list[str]:

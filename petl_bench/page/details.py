@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.errors import StoreError
-from petl_bench.records import RECORD, read_details
-from petl_bench.stored_command import made_anew
-from petl_bench.stored_json import LARGE, UnusableError, read_json
+from petl_bench.records.store import RECORD, read_details
+from petl_bench.records.stored_command import made_anew
+from petl_bench.system.stored_json import LARGE, UnusableError, read_json
 
 #: What a number of a history is never above.
 _LARGEST = 1e300

@@ -15,7 +15,7 @@ from petl_bench.page.trials import PageCase, Variant
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.evidence import Outcome, Outcomes
+    from petl_bench.api.evidence import ClipOutcomes, OutcomeSource
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Evaluated:
         return f"{self.case} · {self.evaluation}"
 
 
-def evaluated(cases: Sequence[PageCase], records: pd.DataFrame, outcomes: Outcomes) -> Iterator[Evaluated]:
+def evaluated(cases: Sequence[PageCase], records: pd.DataFrame, outcomes: OutcomeSource) -> Iterator[Evaluated]:
     """Every evaluation of the cases of which some run's predictions can be used. One is in memory at a time."""
     coverage = dict(zip(records["trial"], records["coverage"], strict=True))
     for case in cases:
@@ -73,7 +73,7 @@ def evaluated(cases: Sequence[PageCase], records: pd.DataFrame, outcomes: Outcom
                 yield tally.result(case, name)
 
 
-def _outcomes(variant: Variant, evaluation: str, outcomes: Outcomes) -> Iterator[Outcome]:
+def _outcomes(variant: Variant, evaluation: str, outcomes: OutcomeSource) -> Iterator[ClipOutcomes]:
     """The outcomes of a variant, one per seed."""
     seen: set[int] = set()
     for trial, seed in zip(variant.trials, variant.seeds, strict=True):
@@ -83,7 +83,7 @@ def _outcomes(variant: Variant, evaluation: str, outcomes: Outcomes) -> Iterator
             yield outcome
 
 
-def _is_sound(outcome: Outcome) -> bool:
+def _is_sound(outcome: ClipOutcomes) -> bool:
     labels = np.concatenate([outcome.labels, outcome.predicted])
     return not len(labels) or (labels.min() >= 0 and labels.max() < len(outcome.classes))
 
@@ -97,7 +97,7 @@ class _Tally:
     variants: list[ClassCounts] = field(default_factory=list)
     votes: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)  #: clips, labels, predicted
 
-    def add(self, variant: Variant, outcomes: Sequence[Outcome]) -> None:
+    def add(self, variant: Variant, outcomes: Sequence[ClipOutcomes]) -> None:
         if not outcomes:
             return
         votes = [self._numbered(outcome) for outcome in outcomes]
@@ -116,7 +116,7 @@ class _Tally:
         )
         self.votes += votes
 
-    def _numbered(self, outcome: Outcome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _numbered(self, outcome: ClipOutcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         of_class = np.array([self.classes.setdefault(name, len(self.classes)) for name in outcome.classes.tolist()])
         clips = np.array([self.clips.setdefault(name, len(self.clips)) for name in outcome.clips.tolist()], dtype=int)
         return clips, of_class[outcome.labels], of_class[outcome.predicted]

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from petl_bench.table import mark_of
-from petl_bench.texts import clean
+from petl_bench.api.marks import mark_of
+from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     import pandas as pd

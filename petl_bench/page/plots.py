@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from petl_bench.figure import Figure, Point
-from petl_bench.texts import clean, name
+from petl_bench.api.figure import Figure, Point
+from petl_bench.system.texts import clean, name
 
 #: The numbers of the trials with these keys, as the page counts them.
 NumberTrials = Callable[[Iterable[str]], list[int]]
 
 
 @dataclass(frozen=True)
-class Block:
+class PlotBlock:
     """A plot with its heading, and one choice of it for each combination of the values of its facets.
 
     `facets`: (what is chosen, its values); `plots`: positions of the values, as "0,2", to a plot.
@@ -41,13 +41,13 @@ def short(number: float) -> float:
     return float(f"{number:.5g}")
 
 
-def figure_block(figure: Figure, title: str, number_trials: NumberTrials) -> Block:
+def figure_block(figure: Figure, title: str, number_trials: NumberTrials) -> PlotBlock:
     """A table's figure under the table's title, with a choice of its panels where there are several."""
     panels = figure.panels()
     facets = (("Panel", tuple(panel.title for panel in panels)),) if len(panels) > 1 else ()
     plots = {str(place) if facets else "": _plot(panel, number_trials) for place, panel in enumerate(panels)}
     about = "" if facets else clean(figure.title)
-    return Block(f"figure-{figure.name}", clean(title), about, facets, plots, tuple(map(clean, figure.notes)))
+    return PlotBlock(f"figure-{figure.name}", clean(title), about, facets, plots, tuple(map(clean, figure.notes)))
 
 
 def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from petl_bench.comparison import text_of
+from petl_bench.analysis.commands import commands_of
+from petl_bench.analysis.comparison import text_of
 from petl_bench.page.details import StoredDetails, TrialDetails
-from petl_bench.texts import clean
-from petl_bench.trial_command import commands_of
+from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     import pandas as pd

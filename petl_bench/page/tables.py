@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from petl_bench.missing_runs import is_command
+from petl_bench.api.marks import mark_of, symbols
+from petl_bench.api.table import ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table
+from petl_bench.api.table import signs as signs_of
 from petl_bench.page.provenance import Texts
-from petl_bench.render import for_people, notes, number
-from petl_bench.table import ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, mark_of, symbols
-from petl_bench.table import signs as signs_of
-from petl_bench.texts import clean
+from petl_bench.system.texts import clean
+from petl_bench.tables.missing_runs import is_command
+from petl_bench.tables.text import for_people, notes, number
 
 #: Commands that fill what is missing, as many as are listed.
 _COMMANDS = 50

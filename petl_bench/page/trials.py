@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from petl_bench.compare_records import WITHOUT_EFFECT
-from petl_bench.comparison import differences_in, text_of
-from petl_bench.prompts import short_text
+from petl_bench.analysis.comparison import differences_in, text_of
+from petl_bench.analysis.from_records import WITHOUT_EFFECT
+from petl_bench.api.prompts import short_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ _VARIANT = (
 )
 
 
-class _Run(NamedTuple):
+class _RunRow(NamedTuple):
     trainable_params: int
     seed: int
     trial: str
@@ -75,10 +75,10 @@ def cases_of(records: pd.DataFrame) -> list[PageCase]:
     columns = [*_CASE, *_VARIANT, "trainable_params", "seed", "trial"]
     known = {"shots": trials["shots"].fillna(0), "training": trials["training"].map(_training)}
     values = [known.get(name, trials[name]).tolist() for name in columns]
-    grouped: dict[tuple[Any, ...], dict[tuple[Any, ...], list[_Run]]] = {}
+    grouped: dict[tuple[Any, ...], dict[tuple[Any, ...], list[_RunRow]]] = {}
     for row in zip(*values, strict=True):  # plain tuples: pandas takes a second for every thousand groups
         case, variant = row[: len(_CASE)], row[len(_CASE) : -3]
-        grouped.setdefault(case, {}).setdefault(variant, []).append(_Run(*row[-3:]))
+        grouped.setdefault(case, {}).setdefault(variant, []).append(_RunRow(*row[-3:]))
     cases = sorted(grouped)
     differences = differences_in(
         {case: _settings_of_case(dict(zip(_CASE, case, strict=True))) for case in cases}, lambda case: case[:2]
@@ -121,7 +121,7 @@ def _settings_of_case(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _variants(grouped: Mapping[tuple[Any, ...], list[_Run]]) -> tuple[Variant, ...]:
+def _variants(grouped: Mapping[tuple[Any, ...], list[_RunRow]]) -> tuple[Variant, ...]:
     settings = {values: _settings_of_variant(dict(zip(_VARIANT, values, strict=True))) for values in grouped}
     differences = differences_in(settings, lambda values: values[0])
     found = []

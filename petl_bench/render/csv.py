@@ -10,8 +10,8 @@ from __future__ import annotations
 import csv
 import io
 
-from petl_bench.table import Table
-from petl_bench.texts import clean
+from petl_bench.api.table import Table
+from petl_bench.system.texts import clean
 
 #: What makes a formula of a text, also in the full width of East Asian writing; and what keeps it from being one.
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")

@@ -17,9 +17,9 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from petl_bench.figure import Axis, Figure, Point, Series
+from petl_bench.api.figure import Axis, Figure, Point, Series
 from petl_bench.render.label_places import Box, Place, place
-from petl_bench.texts import clean
+from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,7 +124,7 @@ def _canvas(figure: Figure) -> Canvas:
     panels = []
     for index, panel in enumerate(figure.panels()):
         axes = canvas.add_subplot(rows, columns, index + 1)
-        panels.append(_Panel(axes, panel, _set_x(axes, panel)))
+        panels.append(_DrawnPanel(axes, panel, _set_x(axes, panel)))
         _draw_panel(panels[-1], styles)
         if panel is not figure or figure.beside:
             axes.set_title(_wrapped(panel.title, int(width * _LETTERS_PER_INCH)))
@@ -141,7 +141,7 @@ def _canvas(figure: Figure) -> Canvas:
 
 
 @dataclass(frozen=True)
-class _Panel:
+class _DrawnPanel:
     """`zero`: where x = 0 is drawn."""
 
     axes: Axes
@@ -160,7 +160,7 @@ class _Panel:
         return [corner for (x, y), end in zip(points, ends, strict=True) for corner in ((x, y), (end, y))]
 
 
-def _draw_panel(panel: _Panel, styles: _Styles) -> None:
+def _draw_panel(panel: _DrawnPanel, styles: _Styles) -> None:
     axes, figure = panel.axes, panel.figure
     axes.set_xlabel(_wrapped(figure.x.label, _LINE_LETTERS))
     axes.set_ylabel(_wrapped(figure.y.label, _LINE_LETTERS))
@@ -174,7 +174,7 @@ def _draw_panel(panel: _Panel, styles: _Styles) -> None:
         axes.plot(*zip(*panel.front(), strict=True), **_FRONT)
 
 
-def _draw_series(panel: _Panel, series: Series, style: dict[str, Any]) -> None:
+def _draw_series(panel: _DrawnPanel, series: Series, style: dict[str, Any]) -> None:
     x, y = [panel.x(point.x) for point in series.points], [point.y for point in series.points]
     panel.axes.plot(x, y, **(style if series.line else {**style, **_NO_LINE}))
     ranged = [(at, point.y, point.y_range) for at, point in zip(x, series.points, strict=True) if point.y_range]
@@ -311,7 +311,7 @@ def _are_named(figure: Figure) -> bool:
     return figure.name_points and max(counts) <= _MOST_NAMED
 
 
-def _name_points(panel: _Panel) -> None:
+def _name_points(panel: _DrawnPanel) -> None:
     """Put each label beside its point, with a thin line to it where that is far."""
     points = [point for series in panel.figure.series for point in series.points]
     labels = [_label(panel, point) for point in points]
@@ -330,13 +330,13 @@ def _name_points(panel: _Panel) -> None:
         _lead(panel, label, anchor, box)
 
 
-def _label(panel: _Panel, point: Point) -> Annotation:
+def _label(panel: _DrawnPanel, point: Point) -> Annotation:
     text = _wrapped(point.label, _LABEL_LETTERS)
     at = panel.x(point.x), point.y
     return panel.axes.annotate(text, at, (0, 0), textcoords="offset points", **_NAME)
 
 
-def _lead(panel: _Panel, label: Annotation, anchor: Place, box: Box) -> None:
+def _lead(panel: _DrawnPanel, label: Annotation, anchor: Place, box: Box) -> None:
     """A line from the point to the nearest place of its label, where there is room for one."""
     nearest = min(max(anchor[0], box[0]), box[2]), min(max(anchor[1], box[1]), box[3])
     if math.dist(nearest, anchor) > 2 * _MARKER_POINTS:
@@ -345,21 +345,21 @@ def _lead(panel: _Panel, label: Annotation, anchor: Place, box: Box) -> None:
         panel.axes.annotate("", label.xy, offset, textcoords="offset points", arrowprops=line)
 
 
-def _strokes(panel: _Panel, points: Sequence[Point]) -> list[Box]:
+def _strokes(panel: _DrawnPanel, points: Sequence[Point]) -> list[Box]:
     """What error bars and the front cover, in points."""
     ends = [[(panel.x(point.x), y) for y in point.y_range] for point in points if point.y_range]
     ends += [list(step) for step in pairwise(panel.front())]
     return [_box(_on_paper(panel, *one), _on_paper(panel, *other), 2.0) for one, other in ends]
 
 
-def _frame(panel: _Panel) -> Box:
+def _frame(panel: _DrawnPanel) -> Box:
     """The axes, in points."""
     extent = panel.axes.get_window_extent()
     left, bottom, right, top = (float(edge) * _POINTS_PER_PIXEL for edge in extent.extents)
     return left, bottom, right, top
 
 
-def _on_paper(panel: _Panel, x: float, y: float) -> Place:
+def _on_paper(panel: _DrawnPanel, x: float, y: float) -> Place:
     """A place of the data, in points."""
     right, up = panel.axes.transData.transform((x, y))
     return float(right) * _POINTS_PER_PIXEL, float(up) * _POINTS_PER_PIXEL

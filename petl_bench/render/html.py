@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import jinja2
 
-from petl_bench.render import for_people, notes, number
-from petl_bench.table import Table, signs, symbols
-from petl_bench.texts import clean
+from petl_bench.api.marks import symbols
+from petl_bench.api.table import Table, signs
+from petl_bench.system.texts import clean
+from petl_bench.tables.text import for_people, notes, number
 
 
 def render(table: Table) -> str:

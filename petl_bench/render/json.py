@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from petl_bench.table import Table
-from petl_bench.texts import escaped_json
+from petl_bench.api.table import Table
+from petl_bench.system.texts import escaped_json
 
 #: Raised when a field changes its meaning.
 SCHEMA = 2
 
 
 def render(table: Table) -> str:
-    """The fields of `petl_bench.table.Table`, nested, and the meaning of every mark that occurs.
+    """The fields of `petl_bench.api.table.Table`, nested, and the meaning of every mark that occurs.
 
     Controls and characters that are not seen are written as escapes, so that the document may go to a terminal.
     """

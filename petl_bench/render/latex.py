@@ -11,9 +11,10 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
-from petl_bench.render import for_people, notes, number
-from petl_bench.table import Cell, Column, Row, RowGroup, Spread, Table, signs, symbols
-from petl_bench.texts import clean
+from petl_bench.api.marks import symbols
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Spread, Table, signs
+from petl_bench.system.texts import clean
+from petl_bench.tables.text import for_people, notes, number
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

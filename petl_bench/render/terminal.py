@@ -11,9 +11,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from petl_bench.render import for_people, marked, notes, number
-from petl_bench.table import ALIKE, Cell, Column, Row, Spread, Table, symbols
-from petl_bench.texts import clean
+from petl_bench.api.marks import symbols
+from petl_bench.api.table import ALIKE, Cell, Column, Row, Spread, Table
+from petl_bench.system.texts import clean
+from petl_bench.tables.text import for_people, marked, notes, number
 
 _PADDING = 2  #: between columns
 _WIDTH = 80

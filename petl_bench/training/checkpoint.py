@@ -18,12 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from petl_bench.api.trial import Trial, canonical_json
 from petl_bench.errors import StoreError, TrialError, WeightsError
 from petl_bench.models.finite import not_finite, tensors_in
-from petl_bench.records import write_atomically
+from petl_bench.records.store import write_atomically
 from petl_bench.training import CHECKPOINT_FORMAT as FORMAT
 from petl_bench.training.state import State
-from petl_bench.trial import Trial, canonical_json
 
 _ADAPTER_FORMAT = "petl-bench adapter 2"
 #: The entry of an adapter file's metadata that holds everything, as canonical JSON.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from petl_bench.cache import distrust, make_private
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.system.cache import distrust, make_private
 
 #: Dropout drops what it would drop without compilation, not what the compiler's own generator draws.
 EAGER_DRAWS: dict[str, str | int | bool] = {"fallback_random": True}

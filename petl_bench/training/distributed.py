@@ -38,10 +38,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from petl_bench.api.registry import describe
 from petl_bench.errors import PetlBenchError, TrialError, TrialStopped
-from petl_bench.processes import interrupts_ignored, kill_below, warnings_held_back, watch_parent
-from petl_bench.records import LOG
-from petl_bench.registry import describe
+from petl_bench.records.layout import LOG
+from petl_bench.system.processes import interrupts_ignored, kill_below, warnings_held_back, watch_parent
 
 T = TypeVar("T")
 

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from petl_bench.data.loading import ClipBatch
+from petl_bench.api.prompts import Prompts
+from petl_bench.api.setting import Evaluation
+from petl_bench.api.trial import EvaluationResult
+from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.outcomes import class_sizes, mean_class_top1, ranks_of
-from petl_bench.prompts import Prompts
-from petl_bench.setting import Evaluation
+from petl_bench.records.outcomes import class_sizes, mean_class_top1, ranks_of
 from petl_bench.training.precision import autocast
 from petl_bench.training.text import by_template, class_directions, class_tokens, encoded_classes
 from petl_bench.training.video import EncodedBatch, encode
-from petl_bench.trial import EvaluationResult
 
 
 @dataclass(frozen=True)

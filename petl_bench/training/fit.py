@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from petl_bench.data.loading import ClipBatch, ClipLoader
+from petl_bench.api.method import Method, Step
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import Notify, Progress, Stop, go_on
+from petl_bench.data.loading.batches import ClipBatch, ClipLoader
 from petl_bench.errors import TrialError, TrialStopped
-from petl_bench.method import Method, Step
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.finite import not_finite, tensors_in
 from petl_bench.training.checkpoint import Pace, load_checkpoint, save_checkpoint
@@ -33,8 +35,6 @@ from petl_bench.training.state import (
     state_of,
 )
 from petl_bench.training.text import TextFeatures, class_directions
-from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import Notify, Progress, Stop, go_on
 
 #: epoch (from 1) -> accuracy in percent on which the best epoch is chosen. The second argument keeps the training, and
 #: is to be called, in every process, before anything of that evaluation is kept for another attempt.

@@ -12,24 +12,26 @@ from typing import Any
 
 import torch
 
-from petl_bench.backbone import Backbone
-from petl_bench.data.clip_cache import ClipCache
-from petl_bench.data.clip_preparation import Recipe as ClipRecipe
-from petl_bench.data.descriptions import Descriptions, described
-from petl_bench.data.known_manifests import is_current, known_manifest, new_manifest
-from petl_bench.data.layout import canonical
-from petl_bench.data.loading import ClipLoader
-from petl_bench.data.manifest import Manifest
-from petl_bench.dataset import Dataset, Sample
-from petl_bench.environment import computing_versions, describe_machine
+from petl_bench.analysis.marks import is_demonstration, is_untuned
+from petl_bench.api.backbone import Backbone
+from petl_bench.api.dataset import Dataset, Sample
+from petl_bench.api.method import Method
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.api.setting import Setting, Task
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
+from petl_bench.data.found.layout import canonical
+from petl_bench.data.lists.descriptions import Descriptions, described
+from petl_bench.data.lists.known_manifests import is_current, known_manifest, new_manifest
+from petl_bench.data.lists.manifest import Manifest
+from petl_bench.data.loading.batches import ClipLoader
+from petl_bench.data.loading.clip_cache import ClipCache
+from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, TrialError
-from petl_bench.method import Method
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.models.sites import untouched
-from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
-from petl_bench.reservations import is_demonstration, is_untuned
-from petl_bench.setting import Setting, Task
+from petl_bench.system.environment import computing_versions, describe_machine
 from petl_bench.training.checkpoint import Pace, load_adapter
 from petl_bench.training.compilation import compile_video
 from petl_bench.training.distributed import Seat, Team
@@ -37,12 +39,10 @@ from petl_bench.training.seeding import seed_everything
 from petl_bench.training.state import load_state
 from petl_bench.training.text import prompt_notes
 from petl_bench.training.video import Remembered
-from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
 
 
 @dataclass
-class Job:
+class PreparedTrial:
     """Everything one trial works with."""
 
     trial: Trial
@@ -77,7 +77,7 @@ class Job:
         adapter: Path | None = None,
         seat: Seat,
         stop: Stop = go_on,
-    ) -> Job:
+    ) -> PreparedTrial:
         """Build everything, the same in every process of the trial, and check it against the plan.
 
         Raises DataError or TrialError where it cannot be had, or is not what was planned.
@@ -175,7 +175,7 @@ class Job:
         return [listed.get(clip) or self.dataset.group_of(clip) for clip in clips]
 
     def marks(self, evaluations: dict[str, EvaluationResult]) -> list[str]:
-        """What qualifies the trial's numbers, as words of `petl_bench.table.MARKS`, sorted."""
+        """What qualifies the trial's numbers, as words of `petl_bench.api.marks.MARKS`, sorted."""
         trial, trains = self.trial, self._trains
         unscored = any(result.missing or result.unreadable for result in evaluations.values())
         untuned = is_untuned(trial.method, trial.setting, trial.backbone, self.options.learning_rate)
@@ -345,7 +345,7 @@ def _loader(
     pin: bool,
 ) -> ClipLoader:
     backbone = BACKBONES.get(trial.backbone)
-    recipe = ClipRecipe(
+    recipe = ClipSpec(
         num_frames=backbone.config.num_frames,
         size=backbone.config.image_size,
         mean=backbone.mean,

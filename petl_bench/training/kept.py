@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from petl_bench.data.loading import ClipLoader, Findings
-from petl_bench.dataset import Sample
+from petl_bench.api.dataset import Sample
+from petl_bench.api.trial import Stop, canonical_json
+from petl_bench.data.loading.batches import ClipLoader, Findings
 from petl_bench.errors import TrialStopped
 from petl_bench.training.checkpoint import Pace, adapter_content, remove_parts, save_checkpoint
 from petl_bench.training.distributed import Team, Then
 from petl_bench.training.state import State
-from petl_bench.trial import Stop, canonical_json
 
 #: Raised when the content of the file changes.
 FORMAT = 1

@@ -14,29 +14,29 @@ from typing import Any
 
 import torch
 
-from petl_bench.data.descriptions import described
-from petl_bench.data.loading import ClipBatch
-from petl_bench.dataset import Sample
+from petl_bench.api.dataset import Sample
+from petl_bench.api.named_folders import status_command
+from petl_bench.api.plugin_identity import refuse_changed_plugins
+from petl_bench.api.registry import load_plugin_file
+from petl_bench.api.setting import Evaluation
+from petl_bench.api.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, TrialResult, go_on
+from petl_bench.data.lists.descriptions import described
+from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.errors import DataError, TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.sites import untouched
 from petl_bench.models.tokenizer import overflow_count
-from petl_bench.named_folders import status_command
-from petl_bench.plugin_identity import refuse_changed_plugins
-from petl_bench.records import ADAPTER
-from petl_bench.registry import load_plugin_file
-from petl_bench.setting import Evaluation
+from petl_bench.records.layout import CHECKPOINT, ENCODED, EVALUATED
+from petl_bench.records.store import ADAPTER
 from petl_bench.training.checkpoint import Pace, save_adapter
 from petl_bench.training.distributed import Seat, seat_of, team_of
 from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
 from petl_bench.training.fit import Fit, fit
-from petl_bench.training.job import Job
+from petl_bench.training.job import PreparedTrial
 from petl_bench.training.kept import Kept, Listed, Part, nothing, state_sha256
 from petl_bench.training.state import state_of
 from petl_bench.training.text import class_tokens, description_features
-from petl_bench.training.unfinished import CHECKPOINT, ENCODED, EVALUATED
 from petl_bench.training.video import encode
-from petl_bench.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, TrialResult, go_on
 
 
 def run_trial(
@@ -53,7 +53,7 @@ def run_trial(
 
     `stop` is asked after every training step, and after every batch of clips that is evaluated, or encoded before
     training. Where it gives a reason, TrialStopped is raised with it, after what was done was written to the folder
-    (see `petl_bench.training.unfinished`). The next call with the same trial and folder goes on from there, and gives
+    (see `petl_bench.records.unfinished`). The next call with the same trial and folder goes on from there, and gives
     bit for bit the numbers of a trial that was never stopped (with `training.compile`, up to rounding). The same is
     written every `checkpoint_seconds` seconds as well, later where writing takes long.
 
@@ -73,7 +73,7 @@ def run_trial(
         raise ValueError(f"process {seat.rank + 1} of {seat.count} must call join_trial, the first one run_trial")
     member = partial(join_trial, trial, places, folder, adapter=adapter)
     with _threads(trial, seat):
-        job = Job.prepare(trial, places, folder, notify, adapter=adapter, seat=seat, stop=stop)
+        job = PreparedTrial.prepare(trial, places, folder, notify, adapter=adapter, seat=seat, stop=stop)
         job.pace = Pace(checkpoint_seconds)
         durations = {"prepare": time.monotonic() - started}
         with job.loader, _memory_told(job), _team(job, seat, member):
@@ -96,10 +96,10 @@ def join_trial(
 
     Under torchrun, or `srun` with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set from SLURM's variables (and
     LOCAL_RANK and LOCAL_WORLD_SIZE for several GPUs), the process of rank 0 makes the attempt as always
-    (`petl_bench.running.execute`), and every other one calls this with the same trial and places instead; it writes
-    nothing, and raises what goes wrong. WORLD_SIZE must be the trial's `training.processes`. Trials may follow each
-    other in the same processes. The others need not see the folder of the first one, but they need the data and the
-    weights, and the adapter file where a trial starts from one.
+    (`petl_bench.running.attempts.execute`), and every other one calls this with the same trial and places instead;
+    it writes nothing, and raises what goes wrong. WORLD_SIZE must be the trial's `training.processes`. Trials may
+    follow each other in the same processes. The others need not see the folder of the first one, but they need the
+    data and the weights, and the adapter file where a trial starts from one.
 
     Where the first process is asked to stop, TrialStopped is raised in all of them, after the same step or batch.
     """
@@ -108,14 +108,14 @@ def join_trial(
     refuse_changed_plugins(trial)
     seat = seat or seat_of(int(trial.training["processes"]))
     with _threads(trial, seat):
-        job = Job.prepare(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat)
+        job = PreparedTrial.prepare(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat)
         with job.loader, _memory_told(job), _team(job, seat, None):
             _train(job, {})
             _evaluate_all(job, {})
 
 
 def _result(
-    job: Job,
+    job: PreparedTrial,
     history: list[dict[str, float]],
     evaluations: dict[str, EvaluationResult],
     durations: dict[str, float],
@@ -152,7 +152,7 @@ def _threads(trial: Trial, seat: Seat) -> Iterator[None]:
 
 
 @contextmanager
-def _team(job: Job, seat: Seat, member: Callable[..., None] | None) -> Iterator[None]:
+def _team(job: PreparedTrial, seat: Seat, member: Callable[..., None] | None) -> Iterator[None]:
     try:
         with team_of(seat, job.device, name=job.trial.key, folder=job.folder, member=member) as job.team:
             yield
@@ -165,7 +165,7 @@ def _team(job: Job, seat: Seat, member: Callable[..., None] | None) -> Iterator[
 
 
 @contextmanager
-def _memory_told(job: Job) -> Iterator[None]:
+def _memory_told(job: PreparedTrial) -> Iterator[None]:
     """Turn running out of device memory into a line that says what to change; the batch of a step stays the same."""
     try:
         yield
@@ -177,7 +177,7 @@ def _memory_told(job: Job) -> Iterator[None]:
         ) from error
 
 
-def _train(job: Job, durations: dict[str, float]) -> tuple[list[dict[str, float]], float]:
+def _train(job: PreparedTrial, durations: dict[str, float]) -> tuple[list[dict[str, float]], float]:
     """Train, and leave the adapter in the folder; does nothing where nothing is trainable.
 
     Returns the history, and the seconds that earlier attempts spent on it.
@@ -219,7 +219,7 @@ def _train(job: Job, durations: dict[str, float]) -> tuple[list[dict[str, float]
 
 
 def _training_clips(
-    job: Job, found: Sequence[Sample]
+    job: PreparedTrial, found: Sequence[Sample]
 ) -> tuple[Callable[[int, int], Iterator[ClipBatch]], Callable[[torch.Tensor], torch.Tensor]]:
     """The batches of an epoch from the k-th on, and what makes video features of their frames.
 
@@ -232,13 +232,17 @@ def _training_clips(
     return partial(_frame_batches, job, found), job.model.encode_video
 
 
-def _frame_batches(job: Job, found: Sequence[Sample], epoch: int, start: int) -> Iterator[ClipBatch]:
+def _frame_batches(job: PreparedTrial, found: Sequence[Sample], epoch: int, start: int) -> Iterator[ClipBatch]:
     yield from job.loader.train_batches(found, epoch, job.options.batch_size, start=start)
     _share_findings(job)
 
 
 def _feature_batches(
-    job: Job, found: Sequence[Sample], features_once: Callable[[], dict[int, torch.Tensor]], epoch: int, start: int
+    job: PreparedTrial,
+    found: Sequence[Sample],
+    features_once: Callable[[], dict[int, torch.Tensor]],
+    epoch: int,
+    start: int,
 ) -> Iterator[ClipBatch]:
     features = features_once()
     for planned_rows, planned in job.loader.train_cuts(len(found), epoch, job.options.batch_size)[start:]:
@@ -252,7 +256,7 @@ def _feature_batches(
         )
 
 
-def _fixed_features(job: Job, found: Sequence[Sample]) -> dict[int, torch.Tensor]:
+def _fixed_features(job: PreparedTrial, found: Sequence[Sample]) -> dict[int, torch.Tensor]:
     """Features [D] of the training clips that could be read, by their rows; the same in every process."""
     size = job.options.eval_batch_size
 
@@ -286,11 +290,11 @@ def _fixed_features(job: Job, found: Sequence[Sample]) -> dict[int, torch.Tensor
     return job.team.share(dict(zip(whole.rows, whole.values, strict=True)))
 
 
-def _telling(job: Job, stage: str, found: Sequence[Sample]) -> Callable[[int], None]:
+def _telling(job: PreparedTrial, stage: str, found: Sequence[Sample]) -> Callable[[int], None]:
     return lambda done: job.notify(Progress(stage=stage, step=min(done, len(found)), steps=len(found)))
 
 
-def _share_findings(job: Job) -> None:
+def _share_findings(job: PreparedTrial) -> None:
     """Tell every process which clips could not be read, and what was odd about others, in any of them."""
     findings = job.team.gather(job.loader.findings())
     unreadable = {clip: reason for of_process, _ in findings for clip, reason in of_process.items()}
@@ -298,7 +302,7 @@ def _share_findings(job: Job) -> None:
     job.loader.learn(*job.team.share((unreadable, remarks)))
 
 
-def _split_for_validation(job: Job) -> tuple[list[Sample], list[Sample]]:
+def _split_for_validation(job: PreparedTrial) -> tuple[list[Sample], list[Sample]]:
     """Training clips and, where `select` is val, a seeded part of every class held out from them."""
     if job.options.select != "val":
         return list(job.task.train), []
@@ -318,7 +322,7 @@ def _split_for_validation(job: Job) -> tuple[list[Sample], list[Sample]]:
     return train, held_out
 
 
-def _selection(job: Job, held_out: Sequence[Sample]) -> Any:
+def _selection(job: PreparedTrial, held_out: Sequence[Sample]) -> Any:
     """The function that scores an epoch for selection, or None where the last epoch counts."""
     if job.options.select == "last":
         return None
@@ -335,7 +339,7 @@ def _selection(job: Job, held_out: Sequence[Sample]) -> Any:
     return accuracy
 
 
-def _descriptions(job: Job) -> dict[str, torch.Tensor]:
+def _descriptions(job: PreparedTrial) -> dict[str, torch.Tensor]:
     """Frozen description features where the method's loss reads them; what was cut or odd becomes a note."""
     found = described(job.method, job.dataset, job.task, job.manifest.annotations)
     if found is None:
@@ -348,7 +352,7 @@ def _descriptions(job: Job) -> dict[str, torch.Tensor]:
     return description_features(job.model, found.sentences, job.task.train_classes, job.device)
 
 
-def _evaluate_all(job: Job, durations: dict[str, float]) -> tuple[dict[str, EvaluationResult], float]:
+def _evaluate_all(job: PreparedTrial, durations: dict[str, float]) -> tuple[dict[str, EvaluationResult], float]:
     """Score every evaluation; the results are in the first process alone.
 
     Returns them, and the seconds that earlier attempts spent on it.
@@ -374,7 +378,7 @@ def _evaluate_all(job: Job, durations: dict[str, float]) -> tuple[dict[str, Eval
 
 
 def _kept_scores(
-    job: Job, purpose: str, evaluations: Sequence[Evaluation], before: Callable[[], None] = nothing
+    job: PreparedTrial, purpose: str, evaluations: Sequence[Evaluation], before: Callable[[], None] = nothing
 ) -> Kept:
     """Where scores of evaluations are kept, of the model as it is now."""
     return Kept(
@@ -391,7 +395,7 @@ def _kept_scores(
     )
 
 
-def _score(job: Job, evaluation: Evaluation, kept: Kept) -> Scored:
+def _score(job: PreparedTrial, evaluation: Evaluation, kept: Kept) -> Scored:
     """The scores of one evaluation, put together from all processes; in the others than the first one, nothing."""
     found = job.found(evaluation.samples)
     size, precision = job.options.eval_batch_size, job.options.precision
@@ -422,7 +426,7 @@ def _score(job: Job, evaluation: Evaluation, kept: Kept) -> Scored:
     return Scored(whole.rows, [each.clip for each in clips], [each.label for each in clips], scores)
 
 
-def _not_scored(job: Job, evaluation: Evaluation, scored: Scored) -> dict[str, str]:
+def _not_scored(job: PreparedTrial, evaluation: Evaluation, scored: Scored) -> dict[str, str]:
     """The clips of an evaluation that could not be read in it. One that was scored is not among them, though it may
     have become unreadable since."""
     done = set(scored.rows)

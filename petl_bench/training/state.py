@@ -10,10 +10,10 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
+from petl_bench.api.method import Method
+from petl_bench.api.registry import describe
 from petl_bench.errors import PetlBenchError, PluginError
-from petl_bench.method import Method
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.registry import describe
 
 
 class State(TypedDict):

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from petl_bench.api.prompts import Prompts
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.tokenizer import token_lengths, tokenize
 from petl_bench.models.towers import PreparedText
-from petl_bench.prompts import Prompts
 
 
 def class_tokens(model: DualEncoder, classes: Sequence[str], prompts: Prompts, device: torch.device) -> Tensor:

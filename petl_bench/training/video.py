@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from petl_bench.data.loading import ClipBatch
+from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.training.precision import autocast
 

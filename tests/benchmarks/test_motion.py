@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import petl_bench.benchmarks.datasets.motion as motion_module
+from petl_bench.api.registry import DATASETS
 from petl_bench.benchmarks.backbones.pretrain_tiny import Stage, draw_pool, validation_clips
 from petl_bench.benchmarks.datasets.motion import CLIPS, DRAWS, SHOTS, Motion, encode
 from petl_bench.benchmarks.datasets.motion_actions import ACTIONS, CLASSES, FRAMES
@@ -26,10 +27,9 @@ from petl_bench.benchmarks.datasets.motion_render import (
     render,
     shifted,
 )
-from petl_bench.data.decoding import read_clip
+from petl_bench.data.decoding.clips import read_clip
 from petl_bench.errors import DataError, UsageError
 from petl_bench.models.tokenizer import overflow_count
-from petl_bench.registry import DATASETS
 
 
 @pytest.fixture(scope="module")

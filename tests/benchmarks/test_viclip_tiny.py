@@ -19,8 +19,8 @@ from petl_bench.benchmarks.backbones.viclip_tiny import ViCLIPTiny, read_record
 from petl_bench.benchmarks.datasets.motion import Motion
 from petl_bench.benchmarks.datasets.motion_actions import CLASSES
 from petl_bench.benchmarks.datasets.motion_render import CLEAN, MAIN_SLOT, draw_scene, render, shifted
-from petl_bench.data.transforms import test_views as views_of
-from petl_bench.data.transforms import to_input
+from petl_bench.data.loading.transforms import test_views as views_of
+from petl_bench.data.loading.transforms import to_input
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import petl_bench as pb
+from petl_bench.api.config import CLIPConfig, ViCLIPConfig
+from petl_bench.api.registry import load_plugin_file
 from petl_bench.costs import counting, formula
-from petl_bench.models.config import CLIPConfig, ViCLIPConfig
-from petl_bench.registry import load_plugin_file
 
 from .conftest import PLUGIN
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from petl_bench.api.config import ViCLIPConfig
 from petl_bench.costs import busy, device, memory
 from petl_bench.costs.nvml import Gpu
 from petl_bench.errors import TrialError, UsageError
-from petl_bench.models.config import ViCLIPConfig
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

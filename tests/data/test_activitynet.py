@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from petl_bench.api.dataset import Annotations, Dataset, Sample
+from petl_bench.api.registry import DATASETS
 from petl_bench.benchmarks.datasets.activitynet import clip_name, video_of
-from petl_bench.data.manifest import build_manifest
-from petl_bench.dataset import Annotations, Dataset, Sample
+from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import DataError
-from petl_bench.registry import DATASETS
 
 TEXT4VIS = ["Applying sunscreen", "Archery", "Arm wrestling", "Zumba"]
 MMACTION2 = ["Applying sunscreen", "Arm wrestling", "Zumba", "Archery"]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petl_bench.data import annotation_formats as formats
-from petl_bench.dataset import Sample
+from petl_bench.api.dataset import Sample
+from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.errors import DataError
 
 GOLDENS = Path(__file__).parent.parent / "goldens"

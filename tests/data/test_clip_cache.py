@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 
-from petl_bench import cache as cache_module
-from petl_bench.data import clip_cache
-from petl_bench.data.clip_cache import CachedClip, ClipCache
+from petl_bench.data.loading import clip_cache
+from petl_bench.data.loading.clip_cache import CachedClip, ClipCache
+from petl_bench.system import cache as cache_module
 
 
 def entry(seed: int = 0, frames: int = 2) -> CachedClip:

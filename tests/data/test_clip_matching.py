@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petl_bench.data.clip_matching import Match, match_clips
-from petl_bench.data.layout import Tree, scan
-from petl_bench.dataset import Sample
+from petl_bench.api.dataset import Sample
+from petl_bench.data.found.clip_matching import FileMatch, match_clips
+from petl_bench.data.found.layout import Tree, scan
 
 
 def make(root: Path, *paths: str) -> Path:
@@ -27,7 +27,7 @@ def find(root: Path, clip: str, *classes: str) -> tuple[str, ...]:
     return match(root, clip, *classes).files
 
 
-def match(root: Path, clip: str, *classes: str) -> Match:
+def match(root: Path, clip: str, *classes: str) -> FileMatch:
     return match_clips(scan(root), [[Sample(clip, 0)]], classes)[clip]
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from petl_bench.api.dataset import Annotations, Defect
+from petl_bench.api.registry import DATASETS, register_dataset
 from petl_bench.cli.data import command
-from petl_bench.data import listing
-from petl_bench.dataset import Annotations, Defect
+from petl_bench.data.found import listing
 from petl_bench.errors import PetlBenchError
-from petl_bench.registry import DATASETS, register_dataset
 
 
 @pytest.fixture

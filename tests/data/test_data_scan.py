@@ -20,13 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from petl_bench.api.registry import DATASETS
 from petl_bench.cli.data import command
-from petl_bench.data import scanning
-from petl_bench.data.manifest import build_manifest
-from petl_bench.data.scan_results import ScanResult, ScanResults
-from petl_bench.data.scanning import Examined, examine
+from petl_bench.data.found import scanning
+from petl_bench.data.found.scan_results import ScanResult, ScanResults
+from petl_bench.data.found.scanning import Examined, examine
+from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import PetlBenchError
-from petl_bench.registry import DATASETS
 
 WriteVideo = Callable[..., Path]
 
@@ -285,7 +285,7 @@ def test_ctrl_c_keeps_what_was_read(root: Path, reads: list[str], monkeypatch: p
 
 HOSTILE = """
 import os, signal, time
-from petl_bench.data import scanning
+from petl_bench.data.found import scanning
 def examine(path):
     if path.name == "a.mp4":
         os.kill(os.getpid(), signal.SIGKILL)

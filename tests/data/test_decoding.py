@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from petl_bench.data.decoding import DecodedClip, read_clip
+from petl_bench.data.decoding.clips import DecodedClip, read_clip
 from petl_bench.errors import DataError, UsageError
 
 HAVE_DECORD = importlib.util.find_spec("decord") is not None

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from petl_bench.api.registry import DATASETS
 from petl_bench.cli.describe import command
-from petl_bench.data.descriptions import descriptions_for
+from petl_bench.data.lists.descriptions import descriptions_for
 from petl_bench.describing import generation
 from petl_bench.errors import DataError, PetlBenchError, UsageError
-from petl_bench.registry import DATASETS
 
 KEY = "sk-secret-0123456789"
 CLASSES = ["archery", "blow dry", "clap", "dive"]
@@ -175,7 +175,7 @@ def test_both_kinds_are_read_as_a_published_pair(describe: Describe, videos: Pat
 def test_published_name_and_order_of_the_data_set(describe: Describe, server: Server, tmp_path: Path) -> None:
     plugin = tmp_path / "reordered.py"
     plugin.write_text(
-        "import petl_bench as pb\nfrom petl_bench.dataset import Annotations, Dataset\n"
+        "import petl_bench as pb\nfrom petl_bench.api.dataset import Annotations, Dataset\n"
         "@pb.register_dataset('reordered')\nclass Reordered(Dataset):\n    description_name = 're_ordered'\n"
         "    def root(self, data_root):\n        return data_root\n"
         "    def annotations(self, root):\n        return Annotations(('kick', 'KickBall'), {}, {})\n"

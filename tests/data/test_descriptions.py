@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from petl_bench.data.descriptions import descriptions_for, template_descriptions
-from petl_bench.dataset import Dataset
+from petl_bench.api.dataset import Dataset
+from petl_bench.api.registry import DATASETS
+from petl_bench.data.lists.descriptions import descriptions_for, template_descriptions
 from petl_bench.errors import DataError
-from petl_bench.registry import DATASETS
 
 CLASSES = ["Typing", "BasketballDunk", "brush hair"]
 

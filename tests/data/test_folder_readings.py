@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from petl_bench.dataset import Annotations
+from petl_bench.api.dataset import Annotations
+from petl_bench.api.registry import DATASETS
 from petl_bench.errors import DataError
-from petl_bench.registry import DATASETS
 
 SIDES = {
     "train": "train", "training": "train", "test": "test", "testing": "test",

@@ -11,10 +11,10 @@ import av
 import numpy as np
 import pytest
 
-from petl_bench.data.decoding import read_clip
-from petl_bench.data.file_types import VIDEO_SUFFIXES
-from petl_bench.data.fingerprints import Fingerprints
-from petl_bench.data.layout import scan
+from petl_bench.data.decoding.clips import read_clip
+from petl_bench.data.found.file_types import VIDEO_SUFFIXES
+from petl_bench.data.found.fingerprints import Fingerprints
+from petl_bench.data.found.layout import scan
 from petl_bench.errors import DataError
 from tests.data.test_orientation import fingerprint_of_before
 

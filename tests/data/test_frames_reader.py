@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from petl_bench.data.clip_cache import ClipCache
-from petl_bench.data.decoding import read_clip
-from petl_bench.data.fingerprints import END_BYTES, Fingerprints
-from petl_bench.data.layout import scan
-from petl_bench.data.scanning import examine
+from petl_bench.data.decoding.clips import read_clip
+from petl_bench.data.found.fingerprints import END_BYTES, Fingerprints
+from petl_bench.data.found.layout import scan
+from petl_bench.data.found.scanning import examine
+from petl_bench.data.loading.clip_cache import ClipCache
 from petl_bench.errors import DataError
 
 
@@ -349,7 +349,7 @@ def test_a_folder_is_not_read_again_while_it_stays_the_same(tmp_path: Path, monk
     root = tmp_path / "root"
     folder_of(root / "clip", "1.png", "2.png")
     first = fingerprint(root, tmp_path / "cache")
-    monkeypatch.setattr("petl_bench.data.fingerprints.folder_fingerprint", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("petl_bench.data.found.fingerprints.folder_fingerprint", lambda *_: pytest.fail("read again"))
     assert fingerprint(root, tmp_path / "cache") == first
 
 

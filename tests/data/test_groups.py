@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from petl_bench.api.registry import DATASETS
 from petl_bench.errors import DataError
-from petl_bench.registry import DATASETS
 
 
 @pytest.mark.parametrize(

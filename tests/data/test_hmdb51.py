@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from petl_bench.api.dataset import Annotations, Dataset
+from petl_bench.api.registry import DATASETS
 from petl_bench.benchmarks.datasets.hmdb51 import stated_class
-from petl_bench.data.manifest import build_manifest, named_lists
-from petl_bench.dataset import Annotations, Dataset
+from petl_bench.data.lists.manifest import build_manifest, named_lists
 from petl_bench.errors import DataError
-from petl_bench.registry import DATASETS
 
 #: What the label csv says, and what the lists mean.
 PUBLISHED = ["brush hair", "kick ball", "kick", "sword exercise", "sword"]

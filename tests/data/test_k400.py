@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from petl_bench.api.dataset import Annotations, Dataset, Sample
+from petl_bench.api.registry import DATASETS
+from petl_bench.api.setting import Case
 from petl_bench.benchmarks.settings.base2novel import BaseToNovel
-from petl_bench.data import annotation_formats as formats
-from petl_bench.data import kinetics_lists as kinetics
-from petl_bench.data.manifest import build_manifest
-from petl_bench.dataset import Annotations, Dataset, Sample
+from petl_bench.data.lists import annotation_formats as formats
+from petl_bench.data.lists import kinetics_lists as kinetics
+from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import DataError, UsageError
-from petl_bench.registry import DATASETS
-from petl_bench.setting import Case
 
 CLASSES = ["abseiling", "ice skating", "passing American football (not in game)", "petting animal (not cat)"]
 FOLDERS = ["abseiling", "ice_skating", "passing_American_football_-not_in_game-", "petting_animal_-not_cat-"]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from petl_bench.data import annotation_formats as formats
-from petl_bench.data.manifest import build_manifest
-from petl_bench.dataset import Annotations, Dataset, Sample
+from petl_bench.api.dataset import Annotations, Dataset, Sample
+from petl_bench.api.registry import DATASETS
+from petl_bench.data.lists import annotation_formats as formats
+from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import DataError
-from petl_bench.registry import DATASETS
 
 #: All classes of the label file; the sets name some of them, in an order of their own.
 CLASSES = ["abseiling", "acting in play", "arguing", "baking cookies", "yoga", "zumba"]

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petl_bench.data import layout, listing
-from petl_bench.data.entries import KINDS, Some
-from petl_bench.data.layout import Tree, find_annotation, given_root, scan, sharing
+from petl_bench.data.found import layout, listing
+from petl_bench.data.found.entries import KINDS, Some
+from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan, sharing
 from petl_bench.errors import DataError
 
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from petl_bench.data import worker_pool
-from petl_bench.data.clip_cache import ClipCache
-from petl_bench.data.clip_preparation import WHOLE_CLIP_FRAMES, Recipe
-from petl_bench.data.decoding import Choose, DecodedClip, read_clip
-from petl_bench.data.loading import ClipBatch, ClipLoader
-from petl_bench.data.sampling import multi_view_indices, single_view_indices
-from petl_bench.dataset import Augmentation, Sample
+from petl_bench.api.dataset import Augmentation, Sample
+from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
+from petl_bench.data.decoding.sampling import multi_view_indices, single_view_indices
+from petl_bench.data.loading import worker_pool
+from petl_bench.data.loading.batches import ClipBatch, ClipLoader
+from petl_bench.data.loading.clip_cache import ClipCache
+from petl_bench.data.loading.clip_preparation import WHOLE_CLIP_FRAMES, ClipSpec
 from petl_bench.errors import TrialError
 
-RECIPE = Recipe(num_frames=4, size=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), seed=7)
+RECIPE = ClipSpec(num_frames=4, size=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), seed=7)
 LENGTHS = [3, 4, 9, 20, 30, 12, WHOLE_CLIP_FRAMES + 10]
 
 Videos = tuple[dict[str, Path], list[Sample]]
@@ -269,7 +269,7 @@ def test_drawn_views_are_the_published_draw_and_the_same_every_time(
     long = {"a": paths["clip 6.mp4"], "b": paths["clip 6.mp4"]}  # 74 frames, too many to be cached whole
     drawn = replace(RECIPE, size=64, crops=3, views=2, view_sampling="random", cache=ClipCache(tmp_path / "cache"))
 
-    def indices(recipe: Recipe, clip: str) -> list[list[int]]:
+    def indices(recipe: ClipSpec, clip: str) -> list[list[int]]:
         (batch,) = ClipLoader(long, recipe).test_batches([Sample(clip, 0)], 8)
         # Crop-major: the middle crop, which shows every cell, comes last.
         return [read_numbers(view.permute(0, 2, 3, 1).numpy()) for view in batch.frames[0, -recipe.views :]]
@@ -306,7 +306,7 @@ def test_what_is_odd_about_a_clip_is_remarked_even_from_the_cache(
 
 HOSTILE_READER = """
 import os, signal, time
-from petl_bench.data.decoding import read_clip
+from petl_bench.data.decoding.clips import read_clip
 
 def read(path, choose, decoder):
     if path.name == "clip 1.mp4":
@@ -319,7 +319,7 @@ def read(path, choose, decoder):
 
 DIES_ONCE = """
 import os, signal
-from petl_bench.data.decoding import read_clip
+from petl_bench.data.decoding.clips import read_clip
 
 def read(path, choose, decoder):
     if path.name == "clip 1.mp4":
@@ -334,7 +334,7 @@ def read(path, choose, decoder):
 
 
 SLOW_TO_SHOW = """
-from petl_bench.data.decoding import read_clip
+from petl_bench.data.decoding.clips import read_clip
 
 def read(path, choose, decoder):
     with open(path.parent / "read.txt", "a") as file:

@@ -12,9 +12,9 @@ import av
 import numpy as np
 import pytest
 
-from petl_bench.data.decoding import read_clip
-from petl_bench.data.fingerprints import END_BYTES, Fingerprints
-from petl_bench.data.scanning import examine
+from petl_bench.data.decoding.clips import read_clip
+from petl_bench.data.found.fingerprints import END_BYTES, Fingerprints
+from petl_bench.data.found.scanning import examine
 
 HAVE_DECORD = importlib.util.find_spec("decord") is not None
 DECODERS = ["auto", "pyav", *(["decord"] if HAVE_DECORD else [])]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.data.annotation_formats import read_class_csv
-from petl_bench.data.descriptions import descriptions_for
-from petl_bench.dataset import Dataset
+from petl_bench.api.dataset import Dataset
+from petl_bench.api.registry import DATASETS
+from petl_bench.data.lists.annotation_formats import read_class_csv
+from petl_bench.data.lists.descriptions import descriptions_for
 from petl_bench.errors import DataError
-from petl_bench.registry import DATASETS
 
 
 class Plain(Dataset):

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from petl_bench.data.decoding import read_clip
+from petl_bench.data.decoding.clips import read_clip
 from petl_bench.errors import DataError
 
 HAVE_DECORD = importlib.util.find_spec("decord") is not None

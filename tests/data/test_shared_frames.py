@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from petl_bench.data.clip_preparation import Recipe
-from petl_bench.data.loading import ClipBatch, ClipLoader
-from petl_bench.data.shared_frames import Place, SharedFrames, Written, write
-from petl_bench.dataset import Sample
+from petl_bench.api.dataset import Sample
+from petl_bench.data.loading.batches import ClipBatch, ClipLoader
+from petl_bench.data.loading.clip_preparation import ClipSpec
+from petl_bench.data.loading.shared_frames import SharedFrames, Slot, Written, write
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no anonymous files")
 
-RECIPE = Recipe(num_frames=4, size=32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), seed=3)
+RECIPE = ClipSpec(num_frames=4, size=32, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), seed=3)
 
 
 def frames(seed: int, dtype: str = "float32") -> np.ndarray:
@@ -32,7 +32,7 @@ def memory() -> SharedFrames:
     return SharedFrames(3 * frames(0).nbytes)
 
 
-def _write_there(place: Place, seed: int, dtype: str) -> Written | None:
+def _write_there(place: Slot, seed: int, dtype: str) -> Written | None:
     return write(frames(seed, dtype), place)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from petl_bench.data.manifest import build_manifest
-from petl_bench.dataset import Annotations, Dataset, Sample
+from petl_bench.api.dataset import Annotations, Dataset, Sample
+from petl_bench.api.registry import DATASETS
+from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import DataError
-from petl_bench.registry import DATASETS
 
 CLASSES = ["Archery", "BasketballDunk", "HandstandPushups", "Typing"]
 #: UCF-101 spells this class differently in its file names.

@@ -21,7 +21,7 @@ KILLS = 12
 SEVERAL_LOADERS = """
 import time
 from dataclasses import replace
-from petl_bench.running import local
+from petl_bench.running.local import launcher as local
 from petl_bench.training import run_trial as engine
 
 run_trial = engine.run_trial

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from petl_bench.running import claims
+from petl_bench.running.attempts import claims
 from tests.drills.conftest import Disturbed
 
 pytestmark = pytest.mark.drill
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.drill
 #: Processes take each other for those of other machines, and heartbeats are soon old.
 ELSEWHERE = """
 import os
-from petl_bench.running import claims
+from petl_bench.running.attempts import claims
 
 claims.STALE_AFTER_S, claims.HEARTBEAT_EVERY_S = 3.0, 0.3
 claims.this_machine = lambda: os.environ["MACHINE"]

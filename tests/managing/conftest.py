@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from petl_bench.api.launcher import Job
 from petl_bench.cli import cli
-from petl_bench.launcher import Job
-from petl_bench.record_judge import judge
-from petl_bench.running import claims
-from petl_bench.running.plan import Plan
+from petl_bench.records.judge import judge
+from petl_bench.running.attempts import claims
+from petl_bench.running.planning.plan import Plan
 from tests.running.conftest import toy, toy_here
 from tests.running.test_damaged_records import finish, planned
 

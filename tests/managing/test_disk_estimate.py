@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from petl_bench.running import disk_estimate
-from petl_bench.running.disk_estimate import disk_lines, needed
-from petl_bench.running.plan import plan
-from petl_bench.running.plan_text import plan_lines
-from petl_bench.running.sizes import human
+from petl_bench.running.planning import disk_estimate
+from petl_bench.running.planning.disk_estimate import disk_lines, needed
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.planning.plan_text import plan_lines
+from petl_bench.running.planning.sizes import human
 from tests.managing.conftest import Folder
 from tests.running.test_plan import spec_of
 

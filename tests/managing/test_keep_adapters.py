@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from petl_bench import kept_adapters
-from petl_bench.kept_adapters import SMALL_BYTES, stays
-from petl_bench.record_verify import verify_trial
-from petl_bench.running.adapters import let_go_after
-from petl_bench.running.plan import plan
-from petl_bench.running.spec import Spec
-from petl_bench.running.status import survey
+from petl_bench.records import kept_adapters
+from petl_bench.records.kept_adapters import SMALL_BYTES, stays
+from petl_bench.records.verify import verify_trial
+from petl_bench.running.attempts.adapters import let_go_after
+from petl_bench.running.attempts.status import survey
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.planning.spec import Spec
 from tests.managing.conftest import Folder
 from tests.running.test_damaged_records import planned
 from tests.running.test_plan import spec_of
@@ -74,7 +74,7 @@ def test_one_that_unfinished_trials_start_from_stays_and_that_is_said(toy: Any) 
 
 
 def test_small_ones_stay_and_large_ones_go_at_once(toy_here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from petl_bench.running.execute import execute
+    from petl_bench.running.attempts.execute import execute
 
     for limit, kept in ((64, 1), (63, 0)):
         monkeypatch.setattr(kept_adapters, "SMALL_BYTES", limit)

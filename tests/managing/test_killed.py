@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from petl_bench.records import trial_folder, write_record
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import write_record
 from tests.managing.conftest import is_sound
 from tests.reports.synthetic_records import make_result, make_trial
 

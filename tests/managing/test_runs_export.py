@@ -14,7 +14,7 @@ import petl_bench as pb
 from petl_bench.errors import UsageError
 from petl_bench.managing import exporting
 from petl_bench.managing.cells import cell
-from petl_bench.record_scan import read_all
+from petl_bench.records.scan import read_all
 from tests.managing.conftest import Folder
 
 

@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from petl_bench import trial as trial_module
+from petl_bench.api import trial as trial_module
+from petl_bench.api.registry import DATASETS, METHODS
 from petl_bench.cli.run import command as run
 from petl_bench.costs import PROTOCOL_VERSION
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.managing.outdated import whats_outdated
 from petl_bench.managing.selection import Chosen, select
 from petl_bench.managing.trials import known_trials, short_keys
-from petl_bench.records import trial_folder, write_record
-from petl_bench.registry import DATASETS, METHODS
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import write_record
 from petl_bench.training import CHECKPOINT_FORMAT
 from tests.managing.conftest import Folder, call
 from tests.reports.synthetic_records import make_result, make_trial
@@ -155,10 +156,10 @@ def test_what_a_plan_would_find_done_is_not_outdated(folder: Folder) -> None:
 def test_another_version_of_engine_or_plugin_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.finish("waiting 0", "other 0")
     monkeypatch.setattr(METHODS.get("waiting"), "version", 2, raising=False)
-    monkeypatch.setattr("petl_bench.plugin_identity._loaded", {})
+    monkeypatch.setattr("petl_bench.api.plugin_identity._loaded", {})
     assert "waiting was version 1" in anew(folder, "waiting 0")
     assert anew(folder, "other 0") == ""
-    monkeypatch.setattr("petl_bench.trial_command.ENGINE_VERSION", trial_module.ENGINE_VERSION + 1)
+    monkeypatch.setattr("petl_bench.analysis.commands.ENGINE_VERSION", trial_module.ENGINE_VERSION + 1)
     assert "its engine version is" in anew(folder, "waiting 0")
     assert "its engine version is" in anew(folder, "other 0")
     text = folder.call("list", "--outdated").stdout

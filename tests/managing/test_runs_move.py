@@ -12,10 +12,10 @@ import pytest
 
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.managing import moving
-from petl_bench.running import trial_log
-from petl_bench.running.relocated import command_for
-from petl_bench.running.status import survey
-from petl_bench.running.submissions import save_submission
+from petl_bench.running.attempts import trial_log
+from petl_bench.running.attempts.relocated import command_for
+from petl_bench.running.attempts.status import survey
+from petl_bench.running.slurm.submissions import save_submission
 from tests.managing.conftest import Folder, call, is_sound
 
 

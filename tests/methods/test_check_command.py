@@ -97,7 +97,7 @@ def test_new_method_says_where_it_cannot_write(tmp_path: Path, monkeypatch: pyte
 def test_methods_are_listed_without_torch() -> None:
     code = (
         "import sys, petl_bench.cli.check, petl_bench.cli.new_method\n"
-        "from petl_bench.registry import METHODS\n"
+        "from petl_bench.api.registry import METHODS\n"
         "[METHODS.get(name) for name in METHODS.names()]\n"
         "assert 'torch' not in sys.modules\n"
     )

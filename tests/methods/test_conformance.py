@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import petl_bench as pb
-from petl_bench.conformance import CHECKS, run_checks
-from petl_bench.registry import METHODS
+from petl_bench.api.registry import METHODS
+from petl_bench.testing.checks import CHECKS, run_checks
 
 PAPER = pb.Paper(title="t", venue="v", url="https://example.org", bibtex="@misc{t}", licence="MIT")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import petl_bench as pb
-from petl_bench.conformance import run_checks
+from petl_bench.testing.checks import run_checks
 from tests.methods.test_conformance import Good, failures
 
 STOP, FILE, FROZEN = "goes on after a stop", "saved adapter equals trained", "only declared parameters train"

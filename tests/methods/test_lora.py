@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import petl_bench as pb
-from petl_bench.conformance_subject import perturb
 from petl_bench.models.sites import AdapterSwitch, LinearSite
+from petl_bench.testing.subject import perturb
 
 Golden = Callable[[str], dict[str, Tensor]]
 

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 
 import petl_bench as pb
-from petl_bench.conformance_subject import Subject, supported_configs
-from petl_bench.data.descriptions import described
-from petl_bench.data.manifest import build_manifest
-from petl_bench.options import field_types
-from petl_bench.records import ADAPTER
-from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
-from petl_bench.setting import Case, Setting
+from petl_bench.api.options import field_types
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.api.setting import Case, Setting
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import Places, Trial, TrialResult
+from petl_bench.data.lists.descriptions import described
+from petl_bench.data.lists.manifest import build_manifest
+from petl_bench.records.store import ADAPTER
+from petl_bench.testing.subject import Subject, supported_configs
 from petl_bench.training.run_trial import run_trial
-from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import Places, Trial, TrialResult
 
 PAIRS = [
     (method, setting)

@@ -22,7 +22,7 @@ ASK = """
 import sys
 import petl_bench as pb
 from petl_bench.models.weights import resolve_weights
-from petl_bench.registry import BACKBONES
+from petl_bench.api.registry import BACKBONES
 try:
     resolved = resolve_weights(BACKBONES.get("viclip-b16"), sys.argv[1])
     print(resolved.label, resolved.sha256, resolved.path.read_bytes().decode())

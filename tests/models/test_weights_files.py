@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import petl_bench as pb
+from petl_bench.api.registry import BACKBONES
 from petl_bench.models import weights
 from petl_bench.models.checkpoints import read_checkpoint
-from petl_bench.models.weights import resolve_weights, sha256_of_file
-from petl_bench.registry import BACKBONES
+from petl_bench.models.weights import resolve_weights
+from petl_bench.system.files import sha256_of_file
 from tests.models.conftest import SMALL_VICLIP
 
 
@@ -300,7 +301,8 @@ def test_without_the_hubs_client_it_says_what_to_install(
 
 def test_resolving_and_the_backbones_need_no_torch() -> None:
     code = (
-        "import sys; from petl_bench.registry import BACKBONES; from petl_bench.models.weights import resolve_weights\n"
+        "import sys; from petl_bench.api.registry import BACKBONES\n"
+        "from petl_bench.models.weights import resolve_weights\n"
         "[BACKBONES.get(name) for name in ('viclip-b16', 'viclip-l14', 'clip-b16')]\n"
         "resolve_weights(BACKBONES.get('clip-b16'), 'random'); sys.exit('torch' in sys.modules)"
     )

@@ -13,10 +13,10 @@ from synthetic_runs import Build, add_run
 from toy_table import ToyTable
 
 import petl_bench as pb
-from petl_bench.evidence import Evidence
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import TableSource
 from petl_bench.page.build import build_page
-from petl_bench.registry import TABLES
-from petl_bench.table import TableSource
 
 
 @pytest.fixture

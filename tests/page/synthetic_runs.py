@@ -13,9 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "reports"))
 
 from synthetic_records import TRAINABLE, make_trial, result_of
 
-from petl_bench.records import trial_folder, write_record
-from petl_bench.statistics import harmonic_mean
-from petl_bench.trial import EvaluationResult
+from petl_bench.analysis.averages import harmonic_mean
+from petl_bench.api.trial import EvaluationResult
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import write_record
 
 Build = Callable[..., str]
 #: What no name of a method, class or clip may do to a page.

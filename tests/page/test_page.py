@@ -15,12 +15,12 @@ from synthetic_runs import HOSTILE, Build, add_costs, add_run
 from toy_table import ToyTable
 
 import petl_bench as pb
-from petl_bench.cli.report_page import is_page
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
+from petl_bench.cli.report.page import is_page
 from petl_bench.errors import UsageError
-from petl_bench.evidence import Evidence
 from petl_bench.page.build import build_page
-from petl_bench.registry import TABLES
-from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource
 
 
 def _data(page: str) -> dict[str, Any]:

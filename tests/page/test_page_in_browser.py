@@ -13,9 +13,9 @@ from synthetic_runs import HOSTILE, add_run
 from toy_table import ToyTable
 
 import petl_bench as pb
-from petl_bench.evidence import Evidence
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
 from petl_bench.page.build import build_page
-from petl_bench.registry import TABLES
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from petl_bench.evidence import Evidence
-from petl_bench.figure import Axis, Figure, Point, Series
-from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.figure import Axis, Figure, Point, Series
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 
 
 class ToyTable(TableSource):

@@ -13,8 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from synthetic_records import TRAINABLE, WEIGHTS_SHA256, exact, make_evaluation, make_result, make_trial, result_of
 
-from petl_bench import trial_command
-from petl_bench.records import trial_folder, write_record
+from petl_bench.analysis import commands as trial_command
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import write_record
 
 CREATED = "2026-01-02T03:04:05+00:00"
 Store = Callable[..., Any]

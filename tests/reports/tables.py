@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import petl_bench as pb
-from petl_bench.evidence import Evidence
-from petl_bench.figure import Figure, Point
-from petl_bench.outcomes import StoredOutcomes
-from petl_bench.registry import TABLES
-from petl_bench.table import Cell, Row, Table
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.figure import Figure, Point
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import Cell, Row, Table
+from petl_bench.records.outcomes import StoredOutcomes
 
 
 def table_of(runs: Path, name: str, *, published: bool = False) -> Table:

@@ -7,11 +7,11 @@ import pytest
 from tables import cell_of, marks_besides, notes_of, rows_of, table_of
 
 import petl_bench as pb
+from petl_bench.analysis.averages import harmonic_mean
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
 from petl_bench.errors import UsageError
-from petl_bench.evidence import Evidence
-from petl_bench.outcomes import StoredOutcomes
-from petl_bench.registry import TABLES
-from petl_bench.statistics import harmonic_mean
+from petl_bench.records.outcomes import StoredOutcomes
 
 Store = Any
 UCF101 = {"dataset": "ucf101", "manifest_sha256": "c" * 64}

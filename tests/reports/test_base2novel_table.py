@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 import petl_bench as pb
-from petl_bench.comparison import CaseKey, Configuration
+from petl_bench.analysis.comparison import CaseKey, Configuration
+from petl_bench.analysis.ranks import ranked
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import Cell, Column, Row, Table
+from petl_bench.api.trial import Trial
 from petl_bench.errors import UsageError
-from petl_bench.evidence import Evidence
-from petl_bench.registry import TABLES
 from petl_bench.reports.published_harmonic_means import checks
 from petl_bench.reports.published_numbers import FROSTER, FROSTER_TABLE, published_numbers
-from petl_bench.table import Cell, Column, Row, Table, ranked
-from petl_bench.trial import Trial
 
 Store = Any
 

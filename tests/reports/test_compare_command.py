@@ -12,16 +12,17 @@ from synthetic_records import make_evaluation, make_trial, result_of
 from tables import cell_of, rows_of
 
 import petl_bench as pb
+from petl_bench.analysis.pairwise import PairwiseTests
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import Table
 from petl_bench.cli.compare import command as compare
 from petl_bench.cli.gather import gather
 from petl_bench.cli.report import command as report
-from petl_bench.compare_pair import findings
-from petl_bench.evidence import Evidence
-from petl_bench.outcomes import StoredOutcomes, predicted_of, ranks_of, read_outcome
-from petl_bench.pairwise import PairwiseTests
-from petl_bench.records import trial_folder, write_record
-from petl_bench.registry import TABLES
-from petl_bench.table import Table
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.outcomes import StoredOutcomes, predicted_of, ranks_of, read_outcome
+from petl_bench.records.store import write_record
+from petl_bench.tables.compare_pair import findings
 
 CLIPS = 200
 

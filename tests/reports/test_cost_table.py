@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 import petl_bench as pb
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import METHODS, TABLES
+from petl_bench.api.table import Cell, RowGroup, Table
+from petl_bench.api.trial import Trial, TrialResult
 from petl_bench.costs import recording
-from petl_bench.evidence import Evidence
-from petl_bench.records import write_record
-from petl_bench.registry import METHODS, TABLES
+from petl_bench.records.store import write_record
 from petl_bench.render import FORMATS, render
-from petl_bench.table import Cell, RowGroup, Table
-from petl_bench.trial import Trial, TrialResult
 
 from .synthetic_records import make_result, make_trial
 

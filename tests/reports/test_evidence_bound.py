@@ -15,16 +15,17 @@ from click.testing import CliRunner
 from synthetic_records import make_evaluation, make_trial, result_of
 
 import petl_bench as pb
+from petl_bench.api.registry import TABLES
 from petl_bench.cli.compare import command as compare
 from petl_bench.cli.gather import gather
 from petl_bench.cli.report import command as report
 from petl_bench.cli.runs import command as runs_command
-from petl_bench.compare_pair import Finding, findings
 from petl_bench.errors import StoreError
-from petl_bench.outcomes import StoredOutcomes
-from petl_bench.record_files import ADAPTER, described
-from petl_bench.records import read_details, read_predictions, read_record, trial_folder, write_record
-from petl_bench.registry import TABLES
+from petl_bench.records.files import described
+from petl_bench.records.layout import ADAPTER, trial_folder
+from petl_bench.records.outcomes import StoredOutcomes
+from petl_bench.records.store import read_details, read_predictions, read_record, write_record
+from petl_bench.tables.compare_pair import Finding, findings
 
 CLIPS, SEEDS = 40, 3
 CHANCE = {"msta": (0.9, 0.6), "lora": (0.7, 0.5)}

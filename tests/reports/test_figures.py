@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from petl_bench.figure import Axis, Figure, Point, Series, joined, pareto_front
+from petl_bench.api.figure import Axis, Figure, Point, Series, joined, pareto_front
 from petl_bench.render import FIGURE_FORMATS, figures
 from petl_bench.render.figures import draw
 

@@ -15,9 +15,10 @@ from synthetic_records import make_result, make_trial
 from tables import notes_of, rows_of, table_of
 from test_renderers import compiled
 
-from petl_bench.records import trial_folder, write_record
+from petl_bench.api.table import Table
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import write_record
 from petl_bench.render import latex, render
-from petl_bench.table import Table
 
 Store = Any
 NAME = r"a_b%c&<script>$d\e"

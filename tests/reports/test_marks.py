@@ -12,16 +12,19 @@ from synthetic_records import make_evaluation, make_result, make_trial, result_o
 from tables import cell_of, figure_of, notes_of, rows_of, table_of
 
 import petl_bench as pb
-from petl_bench.chance import is_at_chance
-from petl_bench.compare_pair import findings
-from petl_bench.evidence import Evidence
-from petl_bench.method import has_tuned_rate
-from petl_bench.outcomes import StoredOutcomes
-from petl_bench.records import trial_folder, write_record
-from petl_bench.registry import TABLES
+from petl_bench.analysis.chance import is_at_chance
+from petl_bench.analysis.ranks import ranked
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.marks import MARKS
+from petl_bench.api.method import has_tuned_rate
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
+from petl_bench.api.trial import EvaluationResult
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.outcomes import StoredOutcomes
+from petl_bench.records.store import write_record
 from petl_bench.render import FORMATS, render
-from petl_bench.table import MARKS, Cell, Column, Row, RowGroup, Table, ranked
-from petl_bench.trial import EvaluationResult
+from petl_bench.tables.compare_pair import findings
 
 Store = Any
 ADAPTERS = ("lora", "adaptformer", "msta")

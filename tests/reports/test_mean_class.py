@@ -13,15 +13,16 @@ from synthetic_records import make_trial, result_of
 from tables import cell_of, headers_of, notes_of, table_of
 
 import petl_bench as pb
-from petl_bench.evidence import Evidence
-from petl_bench.outcomes import StoredOutcomes, mean_class_top1
-from petl_bench.record_judge import metrics_fault, same_metrics
-from petl_bench.record_verify import verify_trial
-from petl_bench.records import read_record, trial_folder, write_record
-from petl_bench.registry import SETTINGS, TABLES
-from petl_bench.significance import Panel, interval
-from petl_bench.table import Table
-from petl_bench.trial import EvaluationResult
+from petl_bench.analysis.significance import Panel, interval
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import SETTINGS, TABLES
+from petl_bench.api.table import Table
+from petl_bench.api.trial import EvaluationResult
+from petl_bench.records.judge import metrics_fault, same_metrics
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.outcomes import StoredOutcomes, mean_class_top1
+from petl_bench.records.store import read_record, write_record
+from petl_bench.records.verify import verify_trial
 
 #: Clips of each class, and how many of them are right: top-1 60 %, mean class (100 + 50 + 0) / 3 = 50 %.
 UNEQUAL = ((6, 6), (6, 3), (3, 0))

@@ -12,11 +12,11 @@ from tables import table_of
 from test_renderers import compiled
 
 import petl_bench as pb
-from petl_bench.evidence import Evidence
-from petl_bench.outcomes import StoredOutcomes
-from petl_bench.registry import TABLES
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import RowGroup, Table
+from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.render import latex, markdown, render
-from petl_bench.table import RowGroup, Table
 
 #: our table -> the paper's, its metrics as columns here, and the paper's groups as headings here
 METHODS = {"base2novel": "2", "few_shot": "3", "zero_shot": "4", "fully_supervised": "5"}

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from petl_bench.outcomes import read_outcome
-from petl_bench.prediction_arrays import read_arrays
-from petl_bench.stored_json import UnusableError
+from petl_bench.records.outcomes import read_outcome
+from petl_bench.records.prediction_arrays import read_arrays
+from petl_bench.system.stored_json import UnusableError
 
 ARRAYS: dict[str, Any] = {
     "clips": np.array(["a", "b"]),

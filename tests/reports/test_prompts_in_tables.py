@@ -9,9 +9,9 @@ from typing import Any
 from tables import table_of
 from test_renderers import compiled
 
-from petl_bench.registry import DATASETS
+from petl_bench.api.registry import DATASETS
+from petl_bench.api.table import Table
 from petl_bench.render import latex, markdown
-from petl_bench.table import Table
 
 Store = Any
 UCF101 = {"dataset": "ucf101", "manifest_sha256": "c" * 64}

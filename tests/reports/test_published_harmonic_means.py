@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from petl_bench.analysis.averages import harmonic_mean
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import Table
 from petl_bench.errors import UsageError
-from petl_bench.evidence import Evidence
-from petl_bench.record_frame import frame
-from petl_bench.registry import TABLES
-from petl_bench.statistics import harmonic_mean
-from petl_bench.table import Table
+from petl_bench.records.frame import frame
 
 
 def _table(changed: float | None = None) -> Table:

@@ -16,19 +16,19 @@ from hypothesis import strategies as st
 from synthetic_records import CLASSES, make_evaluation, make_result, make_trial
 
 import petl_bench as pb
+from petl_bench.api.trial import Trial
 from petl_bench.errors import StoreError
-from petl_bench.files import write_atomically
-from petl_bench.outcomes import StoredOutcomes
-from petl_bench.records import (
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.outcomes import StoredOutcomes
+from petl_bench.records.store import (
     RecordReader,
     RecordWarning,
     iter_records,
     read_predictions,
     read_record,
-    trial_folder,
     write_record,
 )
-from petl_bench.trial import Trial
+from petl_bench.system.files import write_atomically
 
 Store = Any
 
@@ -304,7 +304,7 @@ def test_reading_never_sees_half_a_record(runs: Path) -> None:
         "import sys; from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from synthetic_records import CLASSES, make_trial, make_result\n"
-        "from petl_bench.records import trial_folder, write_record\n"
+        "from petl_bench.records.store import trial_folder, write_record\n"
         "for seed in range(100000):\n"
         "    trial = make_trial(seed=seed)\n"
         "    folder = trial_folder(sys.argv[1], trial.key)\n"

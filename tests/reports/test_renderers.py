@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import petl_bench as pb
-from petl_bench import texts
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.errors import UsageError
-from petl_bench.evidence import Evidence
-from petl_bench.outcomes import StoredOutcomes
-from petl_bench.registry import TABLES
+from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.render import FORMATS, format_of, latex, markdown, render, terminal
-from petl_bench.table import Cell, Column, Row, RowGroup, Table
-from petl_bench.texts import clean
+from petl_bench.system import texts
+from petl_bench.system.texts import clean
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 NASTY = r"""a|b_c $x^2$ \input{/etc/passwd} <script>alert("1")</script> {%} #&~ [x]* `y` --- ''q'' \\"""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from petl_bench.api.registry import BACKBONES
 from petl_bench.models.weights import resolve_weights
-from petl_bench.registry import BACKBONES
 
 Store = Any
 
@@ -115,7 +115,7 @@ def test_a_table_from_a_plugin_file(example: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "count_table.py"
     plugin.write_text(
         "import petl_bench as pb\n"
-        "from petl_bench.table import Cell, Column, Row, RowGroup, Table, TableSource\n"
+        "from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource\n"
         "@pb.register_table('count')\n"
         "class Count(TableSource):\n"
         '    """How many records."""\n'

@@ -8,11 +8,11 @@ import pytest
 from tables import rows_of, table_of
 
 import petl_bench as pb
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import Table
 from petl_bench.errors import UsageError
-from petl_bench.evidence import Evidence
-from petl_bench.outcomes import StoredOutcomes
-from petl_bench.registry import TABLES
-from petl_bench.table import Table
+from petl_bench.records.outcomes import StoredOutcomes
 
 Store = Any
 B16 = {"backbone": "viclip-b16", "weights": "ViCLIP.pth", "dataset": "ucf101"}

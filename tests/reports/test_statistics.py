@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import petl_bench as pb
-from petl_bench.statistics import harmonic_mean, harmonic_mean_over_seeds, prediction_interval, summarise
+from petl_bench.analysis.averages import harmonic_mean, harmonic_mean_over_seeds, prediction_interval, summarise
 
 PERCENT = st.floats(0, 100)
 ACCURACIES = st.lists(PERCENT, min_size=1, max_size=20)

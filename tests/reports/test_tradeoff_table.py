@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tables import cell_of, figure_of, headers_of, notes_of, points_of, rows_of, table_of
 
+from petl_bench.analysis.averages import harmonic_mean
 from petl_bench.errors import UsageError
-from petl_bench.statistics import harmonic_mean
 
 Store = Any
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
+from petl_bench.api.launcher import Launcher
+from petl_bench.api.registry import register_launcher
+from petl_bench.api.trial import Trial
 from petl_bench.cli import cli
 from petl_bench.errors import UsageError
-from petl_bench.launcher import Launcher
-from petl_bench.registry import register_launcher
-from petl_bench.running.submissions import Submission, save_submission
-from petl_bench.trial import Trial
+from petl_bench.running.slurm.submissions import Submission, save_submission
 
 
 class Scheduler:

@@ -130,8 +130,8 @@ def test_status_of_an_empty_folder_is_not_an_error(toy: Any) -> None:
 
 LEAVES = """
 import petl_bench as pb
-from petl_bench.launcher import Launcher
-from petl_bench.registry import register_launcher
+from petl_bench.api.launcher import Launcher
+from petl_bench.api.registry import register_launcher
 
 @register_launcher("forgetful")
 class Forgetful(Launcher):

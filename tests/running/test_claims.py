@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from petl_bench.errors import StoreError
-from petl_bench.running import claims
+from petl_bench.running.attempts import claims
 
 
 def rewrite(folder: Path, number: int, **changes: object) -> None:

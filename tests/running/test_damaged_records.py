@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from petl_bench.launcher import Job
-from petl_bench.records import write_record
-from petl_bench.running.output import prepare_output, save_plan
-from petl_bench.running.plan import Plan, plan
-from petl_bench.running.plan_text import plan_lines
-from petl_bench.running.status import survey
-from petl_bench.trial import EvaluationResult, TrialResult
+from petl_bench.api.launcher import Job
+from petl_bench.api.trial import EvaluationResult, TrialResult
+from petl_bench.records.store import write_record
+from petl_bench.running.attempts.output import prepare_output, save_plan
+from petl_bench.running.attempts.status import survey
+from petl_bench.running.planning.plan import Plan, plan
+from petl_bench.running.planning.plan_text import plan_lines
 from tests.running.test_plan import spec_of
 
 ADAPTER = "adapter.safetensors"

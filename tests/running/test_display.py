@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from petl_bench.launcher import Job, Outcome
-from petl_bench.running import display
-from petl_bench.trial import Places, Progress, Trial
+from petl_bench.api.launcher import AttemptResult, Job
+from petl_bench.api.trial import Places, Progress, Trial
+from petl_bench.running.local import display
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def job() -> Job:
     return Job(trial=trial, places=Places(cache=Path("cache")))
 
 
-def outcome(job: Job, **values: Any) -> Outcome:
-    return Outcome(key=job.trial.key, title=job.trial.title, **values)
+def outcome(job: Job, **values: Any) -> AttemptResult:
+    return AttemptResult(key=job.trial.key, title=job.trial.title, **values)
 
 
 def test_plain_lines_tell_start_progress_and_end(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

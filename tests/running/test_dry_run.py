@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
+from petl_bench.api.registry import DATASETS
 from petl_bench.cli import main
-from petl_bench.data.known_manifests import new_manifest
-from petl_bench.data.scan_results import ScanResult, ScanResults
-from petl_bench.registry import DATASETS
-from petl_bench.running.plan import plan
-from petl_bench.running.plan_text import plan_lines
-from petl_bench.running.spec import Spec
+from petl_bench.data.found.scan_results import ScanResult, ScanResults
+from petl_bench.data.lists.known_manifests import new_manifest
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.planning.plan_text import plan_lines
+from petl_bench.running.planning.spec import Spec
 
 CLASSES = ("bow", "jump", "turn", "wave")
 

@@ -14,19 +14,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import petl_bench as pb
-from petl_bench import trial as trial_module
+from petl_bench.analysis.from_records import compare
+from petl_bench.api import trial as trial_module
+from petl_bench.api.launcher import Job
+from petl_bench.api.options import Options, field_types
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import TrialResult
 from petl_bench.cli.run import command as run
-from petl_bench.compare_records import compare
 from petl_bench.errors import PetlBenchError
-from petl_bench.launcher import Job
-from petl_bench.missing_runs import commands, is_command
-from petl_bench.options import Options, field_types
-from petl_bench.records import trial_folder, write_record
-from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
-from petl_bench.running.plan import Plan, plan
-from petl_bench.running.spec import Spec, read_spec
-from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import TrialResult
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import write_record
+from petl_bench.running.planning.plan import Plan, plan
+from petl_bench.running.planning.spec import Spec, read_spec
+from petl_bench.tables.missing_runs import commands, is_command
 
 ADAPTED = ("full_finetune", "lora", "adaptformer", "vision_adapter", "text_adapter", "msta")
 SETTING_NAMES = ("base2novel", "few_shot", "fully_supervised", "zero_shot_transfer")

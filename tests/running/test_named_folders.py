@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 import petl_bench as pb
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.launcher import Job
+from petl_bench.api.registry import TABLES
+from petl_bench.api.trial import Trial
 from petl_bench.cli.data import command as data_command
-from petl_bench.evidence import Evidence
-from petl_bench.launcher import Job
-from petl_bench.registry import TABLES
-from petl_bench.running.plan import plan
-from petl_bench.running.spec import Spec
-from petl_bench.trial import Trial
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.planning.spec import Spec
 from tests.running.test_fill_commands import keep, own_folder
 from tests.running.test_fill_commands import spec_of as spec_of_line
 from tests.running.test_plan import spec_of

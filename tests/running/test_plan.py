@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from petl_bench.errors import DataError, PetlBenchError, UsageError
-from petl_bench.running.plan import plan
-from petl_bench.running.spec import Spec
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.planning.spec import Spec
 
 
 def spec_of(toy: Any, **changes: Any) -> Spec:
@@ -156,7 +156,7 @@ def test_test_clips_that_are_all_missing_are_refused(toy_here: Any) -> None:
 
 
 def test_a_recipe_with_an_unknown_field_is_named(toy_here: Any) -> None:
-    from petl_bench.registry import METHODS, load_plugin_file
+    from petl_bench.api.registry import METHODS, load_plugin_file
 
     load_plugin_file(toy_here.plugin)
     method = METHODS.get("waiting")

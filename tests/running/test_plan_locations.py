@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.running.plan import Plan, plan
-from petl_bench.running.spec import Spec
+from petl_bench.running.planning.plan import Plan, plan
+from petl_bench.running.planning.spec import Spec
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from petl_bench.api.options import field_types
+from petl_bench.api.registry import LAUNCHERS
 from petl_bench.errors import UsageError
-from petl_bench.options import field_types
-from petl_bench.registry import LAUNCHERS
-from petl_bench.running.profiles import meaning, profile_path, profiles
+from petl_bench.running.planning.profiles import meaning, profile_path, profiles
 from tests.running.fake_scheduler import petl_bench
 
 NAMES = ("cpu_many_small_trials", "one_gpu", "preemptible", "several_gpus_per_trial")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from petl_bench.errors import StoreError
-from petl_bench.running.requests import ask_for, cancel, cancelled_since, standing
+from petl_bench.running.attempts.requests import ask_for, cancel, cancelled_since, standing
 
 
 def test_a_cancellation_is_for_those_who_asked_before_it(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from petl_bench.errors import StoreError
-from petl_bench.running import claims, requests, slurm_queue, slurm_task
-from petl_bench.running.folder_identity import identify
-from petl_bench.running.output import prepare_output
-from petl_bench.running.plan import plan
+from petl_bench.running.attempts import claims, requests
+from petl_bench.running.attempts.folder_identity import identify
+from petl_bench.running.attempts.output import prepare_output
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.slurm import queue as slurm_queue
+from petl_bench.running.slurm import task as slurm_task
 from tests.running.test_plan import spec_of
 
 HANDLED = (signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT)

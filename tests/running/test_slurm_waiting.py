@@ -11,16 +11,19 @@ from typing import Any
 
 import pytest
 
+from petl_bench.api.launcher import AttemptResult, Job
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.launcher import Job, Outcome
-from petl_bench.records import trial_folder
-from petl_bench.running import claims, requests, slurm, slurm_batch, slurm_queue, snapshot
-from petl_bench.running.folder_identity import identify
-from petl_bench.running.output import prepare_output
-from petl_bench.running.plan import plan
-from petl_bench.running.slurm import SlurmLauncher
-from petl_bench.running.snapshot import Snapshot
-from petl_bench.running.submissions import Submission, save_submission
+from petl_bench.records.layout import trial_folder
+from petl_bench.running.attempts import claims, requests, snapshot
+from petl_bench.running.attempts.folder_identity import identify
+from petl_bench.running.attempts.output import prepare_output
+from petl_bench.running.attempts.snapshot import Snapshot
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.slurm import batch as slurm_batch
+from petl_bench.running.slurm import launcher as slurm
+from petl_bench.running.slurm import queue as slurm_queue
+from petl_bench.running.slurm.launcher import SlurmLauncher
+from petl_bench.running.slurm.submissions import Submission, save_submission
 from tests.running.test_plan import spec_of
 from tests.running.test_stopping import Silent
 
@@ -66,7 +69,7 @@ class Waiting:
         identity = identify(self.runs)
         return [replace(job, asked=asked, output_id=identity) for job in self.plan.jobs]
 
-    def run(self, *looks: Callable[[], object], **profile: Any) -> list[Outcome]:
+    def run(self, *looks: Callable[[], object], **profile: Any) -> list[AttemptResult]:
         """A command from its start to its end; between its looks at the folder the given things happen."""
         self.queue.next_looks[:0] = looks
         return SlurmLauncher(**profile).run(self.jobs(), self.runs, self.watch)
@@ -96,7 +99,7 @@ def waiting(toy_here: Any, monkeypatch: pytest.MonkeyPatch) -> Waiting:
     return Waiting(toy_here, queue)
 
 
-def states(outcomes: list[Outcome]) -> list[str]:
+def states(outcomes: list[AttemptResult]) -> list[str]:
     return [outcome.state for outcome in outcomes]
 
 
@@ -128,7 +131,7 @@ def test_what_is_cancelled_after_the_look_is_not_submitted_either(
 
 
 def test_two_waiting_commands_end_alike(waiting: Waiting) -> None:
-    second: list[Outcome] = []
+    second: list[AttemptResult] = []
 
     def start_second() -> None:
         second.extend(waiting.run(lambda: waiting.cancel(0, 1, 2)))
@@ -146,7 +149,7 @@ def test_trials_that_wait_for_room_are_cancelled_before_they_are_submitted(waiti
 
 
 def test_a_command_that_starts_later_asks_for_them_again_and_the_earlier_one_does_not(waiting: Waiting) -> None:
-    later: list[Outcome] = []
+    later: list[AttemptResult] = []
 
     def ends() -> None:
         for number in range(3):
@@ -167,7 +170,7 @@ def test_queued_tasks_are_recognised_though_the_clock_was_set_back(
 ) -> None:
     old = waiting.run(waiting.queue.tasks.clear, lambda: waiting.cancel(0, 1, 2))
     assert states(old) == ["cancelled"] * 3
-    monkeypatch.setattr("petl_bench.running.submissions.time.time", lambda: 1000.0)
+    monkeypatch.setattr("petl_bench.running.slurm.submissions.time.time", lambda: 1000.0)
 
     def second() -> None:
         waiting.run(lambda: waiting.cancel(0, 1, 2))

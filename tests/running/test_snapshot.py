@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.environment import SNAPSHOT, git_state
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.running import snapshot
-from petl_bench.running.snapshot import PARTS, command_in, take_snapshot
+from petl_bench.running.attempts import snapshot
+from petl_bench.running.attempts.snapshot import PARTS, command_in, take_snapshot
+from petl_bench.system.environment import SNAPSHOT, git_state
 
 CHECKOUT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 WHERE = """
 import importlib, json, multiprocessing
-from petl_bench import environment
-from petl_bench.registry import METHODS
+from petl_bench.system import environment
+from petl_bench.api.registry import METHODS
 names = ("petl_bench", "petl_bench.methods", "petl_bench.reports", "petl_bench.benchmarks.settings.base2novel")
 
 def files(_=0):
@@ -98,7 +98,7 @@ def test_edits_after_submission_reach_neither_the_snapshot_nor_its_name(tmp_path
     copy_of_the_package(tmp_path / "installed")
     program = tmp_path / "take.py"
     program.write_text(
-        "import sys\nfrom pathlib import Path\nfrom petl_bench.running.snapshot import take_snapshot\n"
+        "import sys\nfrom pathlib import Path\nfrom petl_bench.running.attempts.snapshot import take_snapshot\n"
         "print(take_snapshot(Path(sys.argv[1])).path)\n"
     )
 
@@ -157,7 +157,7 @@ def test_plugin_files_are_copied_in_their_order(tmp_path: Path) -> None:
 def test_the_git_state_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "petl_bench").mkdir()
     (tmp_path / "file").touch()
-    monkeypatch.setattr("petl_bench.environment.__file__", str(tmp_path / "petl_bench" / "environment.py"))
+    monkeypatch.setattr("petl_bench.system.environment.__file__", str(tmp_path / "petl_bench" / "environment.py"))
     assert git_state() is None
 
     def git(*arguments: str) -> str:

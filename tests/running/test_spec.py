@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from petl_bench.api.flag_lists import join_list, split_list, whole_numbers
 from petl_bench.errors import UsageError
-from petl_bench.flag_lists import join_list, split_list, whole_numbers
-from petl_bench.running.spec import Spec, read_spec
-from petl_bench.stored_command import made_anew
+from petl_bench.records.stored_command import made_anew
+from petl_bench.running.planning.spec import Spec, read_spec
 
 FILE = """
 methods = ["msta", "lora"]

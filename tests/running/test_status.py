@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from petl_bench.running import claims
-from petl_bench.running.output import prepare_output, save_plan
-from petl_bench.running.plan import Plan, plan
-from petl_bench.running.spec import Spec
-from petl_bench.running.status import Survey, duration, survey
+from petl_bench.running.attempts import claims
+from petl_bench.running.attempts.output import prepare_output, save_plan
+from petl_bench.running.attempts.status import Survey, duration, survey
+from petl_bench.running.planning.plan import Plan, plan
+from petl_bench.running.planning.spec import Spec
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from petl_bench.launcher import Job, Outcome
-from petl_bench.records import trial_folder
-from petl_bench.running import claims, requests
-from petl_bench.running.agenda import Agenda
-from petl_bench.running.execute import execute
-from petl_bench.running.output import prepare_output
-from petl_bench.running.plan import plan
-from petl_bench.trial import Progress
+from petl_bench.api.launcher import AttemptResult, Job
+from petl_bench.api.trial import Progress
+from petl_bench.records.layout import trial_folder
+from petl_bench.running.attempts import claims, requests
+from petl_bench.running.attempts.agenda import Agenda
+from petl_bench.running.attempts.execute import execute
+from petl_bench.running.attempts.output import prepare_output
+from petl_bench.running.planning.plan import plan
 from tests.running.test_plan import spec_of
 
 
@@ -47,13 +47,13 @@ class Silent:
     """A watcher that remembers how trials ended."""
 
     def __init__(self) -> None:
-        self.ended: list[Outcome] = []
+        self.ended: list[AttemptResult] = []
 
     def started(self, job: Job) -> None: ...
 
     def progress(self, job: Job, progress: object) -> None: ...
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: Job, outcome: AttemptResult) -> None:
         self.ended.append(outcome)
 
     def note(self, message: str) -> None: ...
@@ -65,7 +65,7 @@ def test_trials_that_start_from_a_stopped_one_are_put_off_with_it(toy_here: Any)
     source = agenda.next()
     assert source is not None and source.trial.part == "source"
     agenda.settle(
-        source, Outcome(key=source.trial.key, title=source.trial.title, state="interrupted", reason="time is up")
+        source, AttemptResult(key=source.trial.key, title=source.trial.title, state="interrupted", reason="time is up")
     )
     assert agenda.next() is None
     assert not agenda.pending

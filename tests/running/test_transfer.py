@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from petl_bench.launcher import Job
-from petl_bench.running.plan import plan
+from petl_bench.api.launcher import Job
+from petl_bench.running.planning.plan import plan
 from tests.running.test_plan import spec_of
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from petl_bench.analysis.commands import commands_of
+from petl_bench.api.registry import DATASETS
 from petl_bench.cli.run import command as run
-from petl_bench.registry import DATASETS
-from petl_bench.running.plan import plan
-from petl_bench.running.spec import Spec
-from petl_bench.trial_command import commands_of
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.planning.spec import Spec
 
 
 @pytest.mark.parametrize("setting", ["base2novel", "few_shot", "fully_supervised", "zero_shot_transfer"])

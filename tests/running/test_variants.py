@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from petl_bench.errors import DataError, UsageError
-from petl_bench.running.plan import plan
-from petl_bench.running.plan_text import plan_lines
-from petl_bench.running.spec import Spec, parse_variants, read_spec
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.planning.plan_text import plan_lines
+from petl_bench.running.planning.spec import Spec, parse_variants, read_spec
 from tests.running.test_plan import spec_of
 
 

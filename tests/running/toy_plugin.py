@@ -15,8 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import petl_bench as pb
+from petl_bench.api.trial import EvaluationResult, Progress, TrialResult
 from petl_bench.errors import TrialError, TrialStopped
-from petl_bench.trial import EvaluationResult, Progress, TrialResult
 
 CLIPS = tuple(pb.Sample(f"clip_{number}.mp4", number % 2) for number in range(8))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from petl_bench.dataset import Annotations, Sample
+from petl_bench.api.dataset import Annotations, Sample
 
 MakeAnnotations = Callable[..., Annotations]
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import petl_bench as pb
-from petl_bench.dataset import Annotations, HalfSplit, Sample
-from petl_bench.registry import SETTINGS
-from petl_bench.setting import Case
+from petl_bench.api.dataset import Annotations, HalfSplit, Sample
+from petl_bench.api.registry import SETTINGS
+from petl_bench.api.setting import Case
 
 
 def setting() -> pb.Setting:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 import petl_bench as pb
-from petl_bench.dataset import Annotations
-from petl_bench.registry import SETTINGS
-from petl_bench.setting import Case
+from petl_bench.api.dataset import Annotations
+from petl_bench.api.registry import SETTINGS
+from petl_bench.api.setting import Case
 
 MakeAnnotations = Callable[..., Annotations]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import petl_bench as pb
-from petl_bench.dataset import Annotations, Sample
-from petl_bench.registry import DATASETS, SETTINGS
-from petl_bench.setting import Case, Evaluation
+from petl_bench.api.dataset import Annotations, Sample
+from petl_bench.api.registry import DATASETS, SETTINGS
+from petl_bench.api.setting import Case, Evaluation
 
 #: Data set -> base and novel classes, base and novel test clips, as counted in ViFi-CLIP's lists.
 HALVES = {

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 import petl_bench as pb
-from petl_bench.dataset import Annotations, HalfSplit, Sample
-from petl_bench.registry import SETTINGS
-from petl_bench.setting import Case
+from petl_bench.api.dataset import Annotations, HalfSplit, Sample
+from petl_bench.api.registry import SETTINGS
+from petl_bench.api.setting import Case
 
 MakeAnnotations = Callable[..., Annotations]
 

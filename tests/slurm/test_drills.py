@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.running import requests
-from petl_bench.running.profiles import profiles
+from petl_bench.running.attempts import requests
+from petl_bench.running.planning.profiles import profiles
 from tests.slurm.comparison import Comparison, at_work, attempts, first_seeds, numbers
 from tests.slurm.conftest import LocalCluster
 from tests.slurm.faults import Faults, stop

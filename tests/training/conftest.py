@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 import petl_bench as pb
-from petl_bench.data.descriptions import described
-from petl_bench.data.manifest import build_manifest
-from petl_bench.registry import BACKBONES, DATASETS, METHODS, SETTINGS
-from petl_bench.setting import Case
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.api.setting import Case
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import Places, Trial
+from petl_bench.data.lists.descriptions import described
+from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.training import checkpoint
-from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import Places, Trial
 
 CLASSES = {
     "red square": (220, 30, 30),

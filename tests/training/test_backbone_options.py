@@ -12,16 +12,16 @@ import torch
 from torch.nn import functional as F
 
 import petl_bench as pb
+from petl_bench.analysis.commands import commands_of
+from petl_bench.api.registry import BACKBONES
+from petl_bench.api.trial import Places, Trial
 from petl_bench.benchmarks.backbones.clip_b16 import CLIPB16
 from petl_bench.models import transformer
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.models.weights import sha256_of_file
-from petl_bench.registry import BACKBONES
-from petl_bench.running.plan import Plan, plan
-from petl_bench.running.spec import Spec
+from petl_bench.running.planning.plan import Plan, plan
+from petl_bench.running.planning.spec import Spec
+from petl_bench.system.files import sha256_of_file
 from petl_bench.training.run_trial import run_trial
-from petl_bench.trial import Places, Trial
-from petl_bench.trial_command import commands_of
 from tests.training.conftest import MakeTrial
 
 SMALL_CLIP = pb.CLIPConfig(

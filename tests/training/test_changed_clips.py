@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from petl_bench.api.trial import Places, Progress, Trial, TrialResult
 from petl_bench.errors import DataError
 from petl_bench.training.run_trial import run_trial
-from petl_bench.trial import Places, Progress, Trial, TrialResult
 
 MakeTrial = Callable[..., Trial]
 Disturbed = Callable[[Callable[[Path], object]], TrialResult]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from petl_bench.api.trial import Places, Trial, TrialResult
 from petl_bench.errors import TrialError
 from petl_bench.training.run_trial import run_trial
-from petl_bench.trial import Places, Trial, TrialResult
 
 HYPER = {"bottleneck_dim": 8, "dropout": 0.2}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from petl_bench.api.launcher import Job
 from petl_bench.errors import DataError
-from petl_bench.launcher import Job
-from petl_bench.running.plan import plan
-from petl_bench.running.spec import Spec
+from petl_bench.running.planning.plan import plan
+from petl_bench.running.planning.spec import Spec
 from petl_bench.training.run_trial import run_trial
 
 OWN = "descriptions: the descriptions of motion"

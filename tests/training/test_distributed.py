@@ -18,13 +18,13 @@ import numpy as np
 import psutil
 import pytest
 
+from petl_bench.api.trial import Places, Progress, Trial, TrialResult, canonical_json
 from petl_bench.errors import TrialError
 from petl_bench.training import distributed
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint
 from petl_bench.training.distributed import Seat, seat_of
 from petl_bench.training.job import resolve_device
 from petl_bench.training.run_trial import run_trial
-from petl_bench.trial import Places, Progress, Trial, TrialResult, canonical_json
 
 MakeTrial = Callable[..., Trial]
 WritePlugin = Callable[..., Path]
@@ -212,9 +212,9 @@ def test_a_clip_list_that_is_bad_beyond_the_allowed_part_ends_all(
 TRIAL_IN_A_PROCESS = """
 import json, sys
 from pathlib import Path
-from petl_bench.registry import load_plugin_file
+from petl_bench.api.registry import load_plugin_file
 from petl_bench.training.run_trial import join_trial, run_trial
-from petl_bench.trial import Places, Trial
+from petl_bench.api.trial import Places, Trial
 
 if __name__ == "__main__":
     role, trial, cache, plugin, folder = sys.argv[1:]

@@ -20,17 +20,18 @@ import psutil
 import pytest
 import torch
 
-from petl_bench.data.clip_preparation import Recipe
-from petl_bench.data.decoding import Choose, DecodedClip, read_clip
+from petl_bench.api.launcher import Job
+from petl_bench.api.trial import Places, Progress, Stop, Trial, TrialResult, canonical_json
+from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
+from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import TrialStopped
-from petl_bench.launcher import Job
-from petl_bench.records import read_record, trial_folder
-from petl_bench.running import claims
-from petl_bench.running.execute import execute
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import read_record
+from petl_bench.running.attempts import claims
+from petl_bench.running.attempts.execute import execute
 from petl_bench.training import checkpoint, job
 from petl_bench.training.checkpoint import Pace, load_adapter, load_checkpoint, save_checkpoint
 from petl_bench.training.run_trial import run_trial
-from petl_bench.trial import Places, Progress, Stop, Trial, TrialResult, canonical_json
 
 MakeTrial = Callable[..., Trial]
 WritePlugin = Callable[..., Path]
@@ -190,7 +191,7 @@ def test_the_rest_of_the_epoch_alone_is_read_again(
         opened.append(path.stem)
         return read_clip(path, choose, decoder)
 
-    monkeypatch.setattr(job, "ClipRecipe", partial(Recipe, read=reading))
+    monkeypatch.setattr(job, "ClipSpec", partial(ClipSpec, read=reading))
     stopped(trial, replace(places, cache=tmp_path / "cache"), tmp_path / "stopped", 2)
     assert len(opened) == 10
     opened.clear()
@@ -267,22 +268,22 @@ def test_all_processes_of_a_shared_trial_stop_at_the_same_step(
 TRIAL_IN_A_PROCESS = """
 import json, signal, sys, time
 from pathlib import Path
-from petl_bench.data.clip_preparation import Recipe
-from petl_bench.data.decoding import read_clip
+from petl_bench.data.loading.clip_preparation import ClipSpec
+from petl_bench.data.decoding.clips import read_clip
 from petl_bench.errors import TrialStopped
-from petl_bench.registry import load_plugin_file
+from petl_bench.api.registry import load_plugin_file
 from petl_bench.training import checkpoint, job
 from petl_bench.training.run_trial import run_trial
-from petl_bench.trial import Places, Trial
+from petl_bench.api.trial import Places, Trial
 
 def read_slowly(path, choose, decoder):
     time.sleep(0.05)
     return read_clip(path, choose, decoder)
 
 def slow_recipe(**values):
-    return Recipe(**{**values, "cache": None, "read": read_slowly})
+    return ClipSpec(**{**values, "cache": None, "read": read_slowly})
 
-job.ClipRecipe = slow_recipe  # so that a signal finds clips being read, in every process
+job.ClipSpec = slow_recipe  # so that a signal finds clips being read, in every process
 
 if __name__ == "__main__":
     trial, cache, plugin, folder = sys.argv[1:]

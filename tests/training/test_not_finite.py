@@ -16,16 +16,17 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
 import petl_bench as pb
+from petl_bench.api.registry import METHODS
+from petl_bench.api.trial import Places, Trial, TrialResult
 from petl_bench.errors import StoreError, TrialError
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.outcomes import NO_PLACE, predicted_of, ranks_of
-from petl_bench.records import trial_folder, write_record
-from petl_bench.registry import METHODS
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.outcomes import NO_PLACE, predicted_of, ranks_of
+from petl_bench.records.store import write_record
 from petl_bench.training import fit
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint, save_adapter
 from petl_bench.training.evaluate import top_k_accuracy
 from petl_bench.training.run_trial import run_trial
-from petl_bench.trial import Places, Trial, TrialResult
 
 MakeTrial = Callable[..., Trial]
 WritePlugin = Callable[..., Path]

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import petl_bench as pb
+from petl_bench.api.registry import METHODS
+from petl_bench.api.training_options import TrainingOptions
 from petl_bench.models.towers import like_lengths
-from petl_bench.registry import METHODS
 from petl_bench.training.evaluate import Scored, evaluation_result, top_k_accuracy
 from petl_bench.training.fit import make_optimizer
 from petl_bench.training.text import TextFeatures
-from petl_bench.training_options import TrainingOptions
 
 CONFIG = pb.ViCLIPConfig(
     image_size=32, num_frames=4, embed_dim=32, vision_width=64, vision_layers=2, vision_heads=2, text_width=32,

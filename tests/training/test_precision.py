@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from petl_bench.conformance_subject import SMALL, Subject, batch_for, trainable
-from petl_bench.registry import METHODS
+from petl_bench.api.registry import METHODS
+from petl_bench.testing.subject import SMALL, Subject, batch_for, trainable
 from petl_bench.training.precision import autocast
 
 #: Least cosine with what fp32 gives, of features and of the gradient: 8 and 11 bits of mantissa.

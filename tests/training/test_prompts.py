@@ -11,17 +11,17 @@ import torch
 from torch.nn import functional
 
 import petl_bench as pb
-from petl_bench.data.clip_cache import ClipCache
-from petl_bench.data.clip_preparation import ClipRequest, Recipe, prepare
-from petl_bench.data.sampling import middle_indices
+from petl_bench.api.prompts import Prompts
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import Places, Trial, TrialResult
+from petl_bench.data.decoding.sampling import middle_indices
+from petl_bench.data.loading.clip_cache import ClipCache
+from petl_bench.data.loading.clip_preparation import ClipRequest, ClipSpec, prepare
 from petl_bench.errors import TrialError, TrialStopped, UsageError
-from petl_bench.prompts import Prompts
 from petl_bench.training.distributed import Seat
-from petl_bench.training.job import Job
+from petl_bench.training.job import PreparedTrial
 from petl_bench.training.run_trial import run_trial
 from petl_bench.training.text import TextFeatures, class_directions, class_tokens, prompt_notes
-from petl_bench.training_options import TrainingOptions
-from petl_bench.trial import Places, Trial, TrialResult
 
 MakeTrial = Callable[..., Trial]
 CPU = torch.device("cpu")
@@ -102,7 +102,7 @@ def test_the_scores_of_a_trial_are_of_the_ensemble(make_trial: MakeTrial, places
     assert trial.key != make_trial("zero_shot").key
     result = run(trial, places, tmp_path)
     assert result.environment["prompt_template"] == str(PAIR)
-    job = Job.prepare(trial, places, tmp_path, lambda progress: None, seat=Seat())
+    job = PreparedTrial.prepare(trial, places, tmp_path, lambda progress: None, seat=Seat())
     evaluation, expected = job.task.evaluations[0], []
     with job.loader, torch.no_grad():
         model = job.model.eval()
@@ -176,8 +176,8 @@ def test_squashed_frames_hold_the_whole_picture_and_their_own_place_in_the_cache
         return _Decoded(_wide(count)[list(choose(count))], count)
 
     shared = {"num_frames": 4, "size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3, "read": read}
-    cropped = Recipe(**shared, cache=ClipCache(tmp_path / "cache"))  # type: ignore[arg-type]
-    squashed = Recipe(**shared, cache=ClipCache(tmp_path / "cache"), eval_resize="squash")  # type: ignore[arg-type]
+    cropped = ClipSpec(**shared, cache=ClipCache(tmp_path / "cache"))  # type: ignore[arg-type]
+    squashed = ClipSpec(**shared, cache=ClipCache(tmp_path / "cache"), eval_resize="squash")  # type: ignore[arg-type]
     request = ClipRequest("clip.mp4", path, 0)
     first = prepare(cropped, request).frames
     whole = prepare(squashed, request).frames
@@ -199,7 +199,7 @@ def test_middle_frames_are_those_of_viclip_and_no_other_choice_gets_them_from_th
     request = ClipRequest("clip.mp4", path, 0)
     seen = {}
     for sampling in ("uniform", "middle", "uniform"):
-        recipe = Recipe(**shared, cache=ClipCache(tmp_path / "cache"), view_sampling=sampling)  # type: ignore[arg-type]
+        recipe = ClipSpec(**shared, cache=ClipCache(tmp_path / "cache"), view_sampling=sampling)  # type: ignore[arg-type]
         seen[sampling] = prepare(recipe, request).frames[0, :, 1, 24, 24].tolist()
     assert seen["middle"] == middle_indices(80, 8) == [4, 14, 24, 34, 44, 54, 64, 74]
     assert seen["uniform"] == [5, 15, 25, 35, 45, 55, 65, 75]

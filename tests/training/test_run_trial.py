@@ -15,19 +15,19 @@ import pytest
 import torch
 
 import petl_bench as pb
-from petl_bench.data import known_manifests
-from petl_bench.data.clip_preparation import Recipe
-from petl_bench.data.decoding import Choose, DecodedClip, read_clip
-from petl_bench.data.manifest import Manifest, build_manifest
+from petl_bench.api.registry import DATASETS, METHODS
+from petl_bench.api.trial import Places, Progress, Trial, TrialResult
+from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
+from petl_bench.data.lists import known_manifests
+from petl_bench.data.lists.manifest import Manifest, build_manifest
+from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, TrialError
-from petl_bench.registry import DATASETS, METHODS
 from petl_bench.training import job
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint
 from petl_bench.training.distributed import Seat
-from petl_bench.training.job import Job
+from petl_bench.training.job import PreparedTrial
 from petl_bench.training.run_trial import run_trial
 from petl_bench.training.text import class_tokens
-from petl_bench.trial import Places, Progress, Trial, TrialResult
 
 MakeTrial = Callable[..., Trial]
 HYPER = {
@@ -285,7 +285,7 @@ def test_quarantined_clips_leave_the_adapter_that_finding_them_bad_leaves(
         opened.append(f"{path.parent.name}/{path.name}")
         return read_clip(path, choose, decoder)
 
-    monkeypatch.setattr(job, "ClipRecipe", partial(Recipe, read=reading))
+    monkeypatch.setattr(job, "ClipSpec", partial(ClipSpec, read=reading))
     known = run(trial, replace(places, cache=tmp_path / "cache"), tmp_path / "known")
     assert "green_square/train_0.mp4" in opened and not set(bad) & set(opened)
     assert same(found, known)
@@ -351,7 +351,7 @@ def test_the_score_of_a_clip_is_the_mean_over_its_views_of_the_softmax(
 ) -> None:
     trial = make_trial("zero_shot", views=2, crops=3, view_sampling=sampling, eval_batch_size=4)
     result = run(trial, places, tmp_path)
-    again = Job.prepare(trial, places, tmp_path, lambda progress: None, seat=Seat())
+    again = PreparedTrial.prepare(trial, places, tmp_path, lambda progress: None, seat=Seat())
     evaluation = again.task.evaluations[0]
     with again.loader, torch.no_grad():
         model, expected = again.model.eval(), []
@@ -420,7 +420,7 @@ class Counting:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counting:
     """How many clips were read; nothing is cached on disk."""
     counting = Counting()
-    monkeypatch.setattr(job, "ClipRecipe", lambda **values: Recipe(**{**values, "cache": None, "read": counting}))
+    monkeypatch.setattr(job, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": counting}))
     return counting
 
 
@@ -467,7 +467,7 @@ def test_clips_that_cannot_be_read_are_left_out_of_fixed_views(
             raise pb.DataError("broken")
         return read_clip(path, choose, decoder)
 
-    monkeypatch.setattr(job, "ClipRecipe", lambda **values: Recipe(**{**values, "cache": None, "read": read}))
+    monkeypatch.setattr(job, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": read}))
     trial = make_trial("text_adapter", {"bottleneck_dim": 8}, train_views="fixed", bad_clips_allowed=0.5)
     result = run(trial, places, tmp_path)
     assert result.train_clips == {"expected": 12, "missing": 0, "unreadable": 1, "used": 11}

@@ -16,16 +16,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import petl_bench as pb
-from petl_bench.conformance_subject import Subject, features, train_steps
+from petl_bench.api.method import Method
+from petl_bench.api.registry import METHODS
+from petl_bench.api.trial import Places, Trial, TrialResult, canonical_json
 from petl_bench.errors import PluginError, StoreError, TrialStopped
-from petl_bench.method import Method
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.records import trial_folder, write_record
-from petl_bench.registry import METHODS
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import write_record
+from petl_bench.testing.subject import Subject, features, train_steps
 from petl_bench.training.checkpoint import adapter_content, load_adapter, load_checkpoint
 from petl_bench.training.run_trial import run_trial
 from petl_bench.training.state import extra_state_of, load_state, state_of
-from petl_bench.trial import Places, Trial, TrialResult, canonical_json
 
 MakeTrial = Callable[..., Trial]
 WritePlugin = Callable[..., Path]

@@ -1,0 +1,1 @@
+"""Numbers from records: what is compared, intervals, tests."""

@@ -1,0 +1,170 @@
+"""From cells to panels: which clips and seeds stand behind a number, its interval, and its test against another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from petl_bench.analysis.comparison import CaseKey, Comparison, Configuration
+from petl_bench.analysis.significance import (
+    Difference,
+    Panel,
+    SeedVariance,
+    difference,
+    interval,
+    pooled,
+    seed_variance,
+)
+from petl_bench.api.registry import DATASETS
+from petl_bench.records.outcomes import class_weights
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from petl_bench.api.evidence import ClipOutcomes, OutcomeSource
+
+
+@dataclass(frozen=True)
+class ScoredOn:
+    """Where clips are scored: a case and one of its evaluations; right is whose label is among the `top` k scores.
+
+    `by_class`: every class weighs the same, and not every clip.
+    """
+
+    case: CaseKey
+    evaluation: str
+    top: int = 1
+    by_class: bool = False
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a column shows, in accuracies: the mean over the places of its one side, or the harmonic mean of two."""
+
+    sides: tuple[tuple[ScoredOn, ...], ...]
+
+
+def accuracy(*places: ScoredOn) -> Measure:
+    """The mean accuracy over these places."""
+    return Measure((places,))
+
+
+class CellStatistics:
+    """Intervals and paired tests of the cells of one comparison."""
+
+    def __init__(self, comparison: Comparison, outcomes: OutcomeSource) -> None:
+        self._comparison, self._outcomes = comparison, outcomes
+        self._numbers: dict[str, int] = {}
+        self._units: dict[tuple[str, str], np.ndarray] = {}
+
+    def interval(self, row: Configuration, measure: Measure) -> tuple[float, float] | None:
+        """The 95 % interval of a cell; None if its clips are not known."""
+        sides = self._sides(measure, [row])
+        return None if sides is None else interval(sides)
+
+    def difference(
+        self, a: Configuration, b: Configuration, measure: Measure, usual: SeedVariance | None = None
+    ) -> Difference | None:
+        """The paired difference of two cells of a column, on the clips and seeds that both have; None without such.
+
+        `usual`: how much the methods of the column vary between runs.
+        """
+        sides = self._sides(measure, [a, b])
+        return None if sides is None else difference(sides, usual)
+
+    def usual_seed_variance(self, rows: Sequence[Configuration], measure: Measure) -> SeedVariance | None:
+        """How much these rows vary between runs in a column, pooled; None if none of them is known to vary."""
+        sides = [self._sides(measure, [row]) for row in rows]
+        found = [seed_variance(each) for each in sides if each is not None]
+        return pooled([each for each in found if each is not None])
+
+    def _sides(self, measure: Measure, rows: Sequence[Configuration]) -> list[list[Panel]] | None:
+        """The sides of a measure, with panels on the clips and seeds that all rows have; None if there are none."""
+        places = [place for side in measure.sides for place in side if self._has(place, rows)]
+        seeds = self._shared_seeds(places, rows)
+        if not seeds:
+            return None
+        found = []
+        for side in measure.sides:
+            panels = [self._panel(place, rows, seeds) for place in side if place in places]
+            whole = [each for each in panels if each is not None]
+            if not whole or len(whole) < len(panels):
+                return None
+            found.append(whole)
+        return found
+
+    def _has(self, place: ScoredOn, rows: Sequence[Configuration]) -> bool:
+        return all(self._comparison.of(row, place.case) for row in rows)
+
+    def _shared_seeds(self, places: Sequence[ScoredOn], rows: Sequence[Configuration]) -> list[int]:
+        sets = [self._comparison.seeds(row, place.case) for place in places for row in rows]
+        return sorted(frozenset.intersection(*sets)) if sets else []
+
+    def _panel(self, place: ScoredOn, rows: Sequence[Configuration], seeds: Sequence[int]) -> Panel | None:
+        """The rows on the clips that every one of them scored under every seed."""
+        import numpy as np
+
+        table: list[list[ClipOutcomes]] = []
+        trial = ""
+        for row in rows:
+            trials = {run.seed: run.trial for run in self._comparison.of(row, place.case)}
+            outcomes = [self._outcomes.of(trials[seed], place.evaluation) for seed in seeds]
+            known = [outcome for outcome in outcomes if outcome is not None]
+            if len(known) < len(seeds):
+                return None
+            trial = trial or trials[seeds[0]]
+            table.append(known)
+        clips = _common_clips([outcome for known in table for outcome in known])
+        if not len(clips):
+            return None
+        ranks = np.stack([[_picked(outcome, clips, outcome.ranks) for outcome in known] for known in table])
+        first = table[0][0]
+        units = _picked(first, clips, self._unit_numbers(place, trial, first))
+        weights = class_weights(_picked(first, clips, first.labels)) if place.by_class else None
+        return Panel(ranks <= place.top, units, weights)
+
+    def _unit_numbers(self, place: ScoredOn, trial: str, outcome: ClipOutcomes) -> np.ndarray:
+        """A number for every clip of an outcome, int64 [N]; clips of one group of a data set share theirs."""
+        import numpy as np
+
+        known = (trial, place.evaluation)
+        if known not in self._units:
+            dataset = place.case.dataset
+            plugin = place.case.dataset_plugin or dataset
+            groups = _groups_by_name(plugin, outcome.clips) if outcome.groups is None else outcome.groups
+            names, codes = np.unique(groups, return_inverse=True)
+            numbers = [self._numbers.setdefault(f"{dataset}/{name}", len(self._numbers)) for name in names]
+            self._units[known] = np.array(numbers)[codes]
+        return self._units[known]
+
+
+def _groups_by_name(plugin: str, clips: np.ndarray) -> np.ndarray:
+    """Groups of clips whose record holds none, since it is older than groups: from the clips' names."""
+    import numpy as np
+
+    if plugin not in DATASETS.names():
+        return clips
+    group_of = DATASETS.get(plugin)().group_of
+    return np.array([group_of(str(clip)) for clip in clips])
+
+
+def _common_clips(outcomes: Sequence[ClipOutcomes]) -> np.ndarray:
+    import numpy as np
+
+    clips = outcomes[0].clips
+    for outcome in outcomes[1:]:
+        if not np.array_equal(clips, outcome.clips):
+            clips = np.intersect1d(clips, outcome.clips)
+    return clips
+
+
+def _picked(outcome: ClipOutcomes, clips: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values [N] of an outcome for these clips, in their order."""
+    import numpy as np
+
+    if np.array_equal(outcome.clips, clips):
+        return values
+    order = np.argsort(outcome.clips)
+    picked: np.ndarray = values[order[np.searchsorted(outcome.clips, clips, sorter=order)]]
+    return picked

@@ -1,0 +1,82 @@
+"""What qualifies a number: the marks of a cell, from its records, its comparison, and what is known of plugins.
+
+`petl_bench.api.marks.MARKS` says what each of them means.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from petl_bench.analysis.comparison import CaseKey, Comparison, Configuration, Run, uncovered
+from petl_bench.api.method import has_tuned_rate
+from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.errors import PetlBenchError
+
+
+def marks_of(comparison: Comparison, row: Configuration, case: CaseKey) -> tuple[str, ...]:
+    """The marks of one cell, save those that depend on its value; see `petl_bench.analysis.chance`."""
+    known = comparison.known_marks
+    if (row, case) not in known:
+        known[row, case] = tuple(sorted(_marks(comparison, row, case)))
+    return known[row, case]
+
+
+def _marks(comparison: Comparison, row: Configuration, case: CaseKey) -> Iterable[str]:
+    runs = comparison.of(row, case)
+    if not runs:
+        return set()
+    marks = {word for run in runs for word in run.marks.split()}
+    if any(map(uncovered, runs)):
+        marks.add("incomplete-coverage")
+    if word := _of_seeds(comparison.seeds(row, case), comparison.usual_seeds(row, case)):
+        marks.add(word)
+    if row.budget < comparison.usual_budget(row, case):
+        marks.add("other-budget")
+    if mixed_environment(runs):
+        marks.add("mixed-environment")
+    if is_demonstration(row.backbone, row.weights, case.dataset):
+        marks.add("demonstration")
+    rate = row.training_values.get("learning_rate")
+    if runs[0].trains and is_untuned(row.method, comparison.setting, row.backbone, rate):
+        marks.add("untuned-rate")
+    return marks
+
+
+def _of_seeds(own: frozenset[int], usual: frozenset[int]) -> str:
+    """The mark of a cell's seeds; "" where it has all of the usual ones."""
+    if own >= usual:
+        return ""
+    return "partial-seeds" if len(own) < len(usual) else "other-seeds"
+
+
+def mixed_environment(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """What differs between the environments of these runs: name -> its values. What a record does not tell is alike."""
+    if len({run.environment for run in runs}) == 1:
+        return {}
+    values: dict[str, set[str]] = defaultdict(set)
+    for run in runs:
+        for name, value in run.environment:
+            values[name].add(value)
+    return {name: sorted(found) for name, found in values.items() if len(found) > 1}
+
+
+def is_demonstration(backbone: str, weights: str, dataset: str) -> bool:
+    """Whether a backbone's packaged weights were made for another data set; not for a backbone unknown here."""
+    if weights != "packaged" or backbone not in BACKBONES.names():
+        return False
+    try:
+        made_for = BACKBONES.get(backbone).demonstration_of
+    except PetlBenchError:  # a broken plugin; `petl-bench list` says so
+        return False
+    return bool(made_for) and dataset != made_for
+
+
+def is_untuned(method: str, setting: str, backbone: str, rate: float | None) -> bool:
+    """Whether no tuned recipe of a method gives this learning rate; not for a method unknown here."""
+    if rate is None or method not in METHODS.names():
+        return False
+    try:
+        return not has_tuned_rate(METHODS.get(method), setting, backbone, rate)
+    except PetlBenchError:  # a broken plugin; `petl-bench list` says so
+        return False

@@ -1,0 +1,1 @@
+"""What authors of plugins build on. Nothing here loads torch."""

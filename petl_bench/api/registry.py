@@ -1,0 +1,232 @@
+"""One generic registry: entry points (loaded lazily), decorators, and plugin files named with `--plugin`.
+
+A name belongs to one source only: a second one is refused, and the error names both. A plugin that cannot be imported
+is reported with its file and line where it is asked for, and does not take the others down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from petl_bench.api import plugin_files
+from petl_bench.api.contracts import Contract
+from petl_bench.api.method import Method
+from petl_bench.api.options import field_types
+from petl_bench.errors import PluginError, UsageError, describe, unknown
+
+__all__ = ["BACKBONES", "DATASETS", "KINDS", "LAUNCHERS", "METHODS", "SETTINGS", "TABLES", "Registry", "describe"]
+__all__ += ["distribution_of", "load_plugin_file", "register_backbone", "register_dataset", "register_launcher"]
+__all__ += ["register_method", "register_setting", "register_table"]
+
+T = TypeVar("T")
+
+#: What a name may be: it stands in flags, in lists with commas, in `NAME.FIELD=VALUE`, and in names of files.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,63}")
+_NAME_IN_WORDS = "up to 64 letters of A to Z, a to z, 0 to 9, _, - and :, the first one a letter or a digit"
+#: Names with a meaning of their own in `--set` and `--methods`.
+_RESERVED = frozenset(("training", "all"))
+
+
+class Registry:
+    """The plugins of one kind, by name. `kind` is singular ("method"); the entry-point group is
+    `petl_bench.<plural>`."""
+
+    def __init__(self, kind: str, plural: str, contract: Contract | None = None) -> None:
+        self.kind, self.plural = kind, plural
+        self._contract = contract
+        self._complete: dict[str, Any] = {}
+        self._registered: dict[str, Any] = {}
+        self._entries: dict[str, EntryPoint] | None = None
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator that registers a plugin under `name`. Raises PluginError if that is no name, or is taken."""
+        self._refuse_name(name)
+
+        def decorate(plugin: type[T]) -> type[T]:
+            self._refuse_clash(name, plugin)
+            plugin.name = name  # type: ignore[attr-defined]
+            self._registered[name] = plugin
+            return plugin
+
+        return decorate
+
+    def names(self) -> list[str]:
+        """Every known name, sorted; nothing is imported."""
+        return sorted({*self._entry_points(), *self._registered})
+
+    def get(self, name: str) -> Any:
+        """The plugin of that name. Raises UsageError for an unknown name and PluginError for a broken plugin."""
+        if name in self._registered:
+            return self._whole(name, self._registered[name])
+        entry = self._entry_points().get(name)
+        if entry is None:
+            raise unknown(self.kind, name, self.names(), f"petl-bench list {self.plural}")
+        self._refuse_name(name)
+        try:
+            plugin = entry.load()
+        except PluginError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{self.kind} {name!r} ({entry.value}) cannot be loaded: {describe(error)}") from error
+        if entry.dist is not None:
+            _distributions[plugin] = entry.dist
+        return self._whole(name, self._registered.setdefault(name, plugin))
+
+    def _whole(self, name: str, plugin: Any) -> Any:
+        """The plugin. Raises PluginError if it lacks what its author must write."""
+        if self._contract is not None and self._complete.get(name) is not plugin:
+            self._contract.refuse_incomplete(self.kind, name, plugin)
+            self._complete[name] = plugin
+        return plugin
+
+    def broken(self) -> dict[str, str]:
+        """The names that cannot be loaded, each with its reason."""
+        reasons = {}
+        for name in self.names():
+            try:
+                self.get(name)
+            except PluginError as error:
+                reasons[name] = str(error)
+        return reasons
+
+    def source(self, name: str) -> str:
+        """Where a plugin comes from: the file of its class, or its entry point."""
+        plugin = self._registered.get(name)
+        return _source_of(plugin) if plugin is not None else self._entry_points()[name].value
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        if self._entries is None:
+            found: dict[str, EntryPoint] = {}
+            for entry in entry_points(group=f"petl_bench.{self.plural}"):
+                other = found.setdefault(entry.name, entry)
+                if other.value != entry.value:
+                    raise PluginError(
+                        f"two installed plugins claim the {self.kind} name {entry.name!r}: {other.value} and "
+                        f"{entry.value}. Uninstall one of them."
+                    )
+            self._entries = found
+        return self._entries
+
+    def _refuse_name(self, name: Any) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise PluginError(f"{name!r} cannot be the name of a {self.kind}: {_NAME_IN_WORDS}")
+        if name in _RESERVED:
+            raise PluginError(f"{name!r} cannot be the name of a {self.kind}: it means something else in flags")
+
+    def _refuse_clash(self, name: str, plugin: type) -> None:
+        known = self._registered.get(name)
+        if known is not None and (known.__module__, known.__qualname__) != (plugin.__module__, plugin.__qualname__):
+            raise PluginError(f"the {self.kind} name {name!r} is taken: {_source_of(known)} and {_source_of(plugin)}")
+        entry = self._entry_points().get(name)
+        if entry is not None and entry.value != f"{plugin.__module__}:{plugin.__qualname__}":
+            raise PluginError(f"the {self.kind} name {name!r} is taken: {entry.value} and {_source_of(plugin)}")
+
+
+METHODS = Registry("method", "methods", Contract("petl_bench.api.method:Method"))
+SETTINGS = Registry(
+    "setting",
+    "settings",
+    Contract(
+        "petl_bench.api.setting:Setting",
+        {
+            "cases": "cases(self, annotations, seeds, splits, shots), a list of pb.Case",
+            "task": "task(self, annotations, case), the pb.Task of a case",
+            "summarise": "summarise(self, accuracies), the metrics of a trial by name",
+        },
+    ),
+)
+DATASETS = Registry(
+    "data set",
+    "datasets",
+    Contract(
+        "petl_bench.api.dataset:Dataset", {"annotations": "annotations(self, root), which returns pb.Annotations"}
+    ),
+)
+BACKBONES = Registry(
+    "backbone",
+    "backbones",
+    Contract("petl_bench.api.backbone:Backbone", {"config": "config = pb.ViCLIPConfig(...), its sizes"}),
+)
+TABLES = Registry(
+    "table",
+    "tables",
+    Contract(
+        "petl_bench.api.table:TableSource",
+        {"build": "build(self, evidence), which returns a petl_bench.api.table.Table"},
+    ),
+)
+LAUNCHERS = Registry("launcher", "launchers", Contract("petl_bench.api.launcher:Launcher"))
+
+KINDS = {registry.plural: registry for registry in (METHODS, SETTINGS, DATASETS, BACKBONES, TABLES, LAUNCHERS)}
+
+#: Plugins that came through an entry point, and the distribution that has it.
+_distributions: dict[Any, Distribution] = {}
+
+register_method = METHODS.register
+register_setting = SETTINGS.register
+register_dataset = DATASETS.register
+register_backbone = BACKBONES.register
+register_table = TABLES.register
+register_launcher = LAUNCHERS.register
+
+
+def distribution_of(plugin: type) -> Distribution | None:
+    """The installed distribution that brought a plugin; None for one from a plugin file or a script."""
+    return _distributions.get(plugin)
+
+
+def load_plugin_file(path: str | Path) -> list[tuple[Registry, str]]:
+    """Import a plugin file (only ever one that the user named); returns what it registered.
+
+    Raises UsageError where there is no such file and PluginError, with file and line, where it fails.
+    """
+    path = Path(path).expanduser().resolve()
+    if not path.is_file():
+        raise UsageError(f"--plugin {path}: no such file")
+    module_name = f"{plugin_files.PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if module_name not in sys.modules:
+        _import_file(module_name, path)
+    return [
+        (registry, name)
+        for registry in KINDS.values()
+        for name, plugin in registry._registered.items()
+        if plugin.__module__ == module_name
+    ]
+
+
+def _import_file(module_name: str, path: Path) -> None:
+    if path.suffix != ".py":
+        raise UsageError(f"--plugin {path}: expected a Python file (*.py)")
+    try:
+        plugin_files.load(module_name, path)
+    except PluginError as error:
+        raise PluginError(f"plugin {path}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"plugin {path} cannot be loaded: {describe(error, within=path)}") from error
+
+
+def _source_of(plugin: type) -> str:
+    try:
+        return f"{inspect.getfile(plugin)}:{plugin.__qualname__}"
+    except TypeError:
+        return f"{plugin.__module__}:{plugin.__qualname__}"
+
+
+def create_method(name: str, **hyper_parameters: Any) -> Method:
+    """A method with the given hyper-parameters, the rest at their defaults.
+
+    Raises UsageError for an unknown name or field, or a value outside its limits.
+    """
+    method = METHODS.get(name)
+    for field in hyper_parameters:
+        if field not in field_types(method):
+            raise unknown(f"field of {name}", field, field_types(method), f"petl-bench show {name}")
+    created: Method = method(**hyper_parameters)
+    return created

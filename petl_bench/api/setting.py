@@ -1,0 +1,122 @@
+"""The contract of a setting: which classes and clips train, which evaluate, and which metrics come out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from petl_bench.api.contracts import Returns, check_returns, instance_of, list_of
+from petl_bench.api.dataset import Annotations, Sample
+from petl_bench.api.method import Paper
+from petl_bench.api.options import Options
+from petl_bench.errors import PluginError
+
+#: Mean over the classes of their top-1, in percent: what top-1 would be if all classes had as many test clips. If they
+#: have, it is top-1, and no record has it. Metrics that follow from it have `mean_class` in their names; records from
+#: before it was there lack them.
+MEAN_CLASS = "mean_class_top1"
+
+
+def came_with_mean_class(metric: str) -> bool:
+    """Whether a metric follows from mean-class accuracies: older records lack it, and those of equal classes."""
+    return "mean_class" in metric
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of a setting on one data set: which split, how many shots, which seed.
+
+    `part` tells apart the cases of a setting that has several kinds of them, such as adapting on a source data set.
+    """
+
+    split: str
+    shots: int | None
+    seed: int
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation: labels of `samples` index into `classes` (the names that compete with each other)."""
+
+    name: str
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a trial trains and evaluates. Labels of `train` index into `train_classes`.
+
+    `source` says where the draw comes from (a published list, or a seeded draw). A case that starts from the adapter
+    of another one has nothing to train.
+    """
+
+    train_classes: tuple[str, ...]
+    train: tuple[Sample, ...]
+    evaluations: tuple[Evaluation, ...]
+    source: str
+
+
+class Setting(Options):
+    """Base of every setting plugin. `version` is raised when the protocol changes; it is part of every trial's key.
+
+    `metrics` are those that every record of it has; what follows from mean-class accuracies comes beside them.
+    """
+
+    paper: ClassVar[Paper | None] = None
+    version: ClassVar[int] = 1
+    metrics: ClassVar[Sequence[str]] = ()
+    #: Training values of this setting (see `TrainingOptions`), before a method's recipes.
+    training: ClassVar[Mapping[str, Any]] = {}
+    #: Evaluate with the temporal clips and crops that are published for each data set (`Dataset.views`).
+    multi_view: ClassVar[bool] = False
+    #: The table that shows this setting; "" is the one of the same name.
+    table: ClassVar[str] = ""
+    #: The command that measures this setting, where that is not `petl-bench run`; it then has no cases and no tasks.
+    command: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_returns(
+            cls,
+            cases=list_of(Case, "a list of pb.Case"),
+            task=instance_of(Task, "pb.Task"),
+            summarise=Returns("the metrics by name, finite numbers", _are_metrics),
+        )
+
+    def cases(
+        self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None
+    ) -> list[Case]:
+        """The cases to run. Raises UsageError for a split or number of shots that the data set does not have."""
+        raise PluginError(f"{type(self).__name__} must define cases(self, annotations, seeds, splits, shots)")
+
+    @property
+    def source_dataset(self) -> str | None:
+        """The data set that methods are adapted on, where that is not the one that they are evaluated on."""
+        return None
+
+    def source_case(self, case: Case) -> Case | None:
+        """The case on the source data set whose adapter `case` starts from; None where it trains by itself."""
+        return None
+
+    def task(self, annotations: Annotations, case: Case) -> Task:
+        """The training clips and evaluations of one case; deterministic."""
+        raise PluginError(f"{type(self).__name__} must define task(self, annotations, case)")
+
+    def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite.
+
+        An evaluation with unequal classes has `mean_class_top1` too; a metric that follows from it has `mean_class` in
+        its name.
+        """
+        raise PluginError(f"{type(self).__name__} must define summarise(self, accuracies)")
+
+
+def _are_metrics(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(number, (int, float)) and math.isfinite(number)
+        for name, number in value.items()
+    )

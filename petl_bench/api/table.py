@@ -1,0 +1,170 @@
+"""A table of results whose cells know where they come from. Renderers print it; they know no particular table.
+
+A table plugin subclasses `TableSource` and is registered with `@register_table("name")`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from petl_bench.api.contracts import check_returns, instance_of
+from petl_bench.api.marks import MARKS, Mark, mark_of, symbols
+from petl_bench.errors import PluginError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from petl_bench.api.evidence import Evidence
+    from petl_bench.api.figure import Figure
+    from petl_bench.tables.table_parts import Compared
+
+#: `run`: from records; `quoted`: somebody else's number, with its source; `absent`: not there, with the reason.
+Origin = Literal["run", "quoted", "absent"]
+Rank = Literal["", "best", "second"]
+Spread = Literal["std", "interval"]
+
+
+#: Stands behind the best number of a column and group, and behind those that a test does not tell from it.
+ALIKE = "="
+ALIKE_MEANING = (
+    "no paired test on the same clips and seeds tells it from the best of its column and group (5 %, corrected for all "
+    "pairs and columns of the table; one seed tells no methods apart)"
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry. `value` is a number in the column's unit, a text, or None where it is absent.
+
+    `std` is the sample standard deviation over `n` runs (or splits, where the table says so); `interval` a 95 %
+    interval, `delta` the difference from the baseline row, both in the unit of the value; `alike`: a paired test does
+    not tell it from the best of its column and group. `source`: where a quoted number stands, or why there is none;
+    `trials`: the keys of the records behind the number.
+    """
+
+    value: float | str | None = None
+    std: float | None = None
+    n: int | None = None
+    origin: Origin = "run"
+    source: str = ""
+    rank: Rank = ""
+    marks: tuple[str, ...] = ()
+    interval: tuple[float, float] | None = None
+    delta: float | None = None
+    alike: bool = False
+    trials: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """`group` is the header above neighbouring columns; `format` a format specification for its numbers."""
+
+    label: str
+    group: str = ""
+    format: str = ".1f"
+    lower_is_better: bool = False
+
+    def text(self, number: float) -> str:
+        """A number as the column shows it."""
+        return format(number, self.format)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: a label, its marks, and one cell per column."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows that belong together (and are ranked together, if at all), under a common title.
+
+    `section` tells groups of one title apart, such as the families of methods.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    section: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Title and section in one line."""
+        return f"{self.title}, {self.section}" if self.section else self.title
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything a renderer prints. `commands` are those that would fill its missing cells.
+
+    `spread`: what stands behind a number, its standard deviation or its 95 % interval; `interval_over`: what the
+    intervals are over, in words.
+    """
+
+    name: str
+    title: str
+    corner: str
+    columns: tuple[Column, ...]
+    groups: tuple[RowGroup, ...]
+    footers: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    spread: Spread = "std"
+    interval_over: str = "over the choice of clips and of seeds (one seed: of clips alone)"
+
+    def marks(self) -> list[Mark]:
+        """The marks that occur, in a fixed order; a word that is not known here stands for itself."""
+        used = {word for group in self.groups for row in group.rows for word in row.marks}
+        used |= {word for group in self.groups for row in group.rows for cell in row.cells for word in cell.marks}
+        return [MARKS[word] for word in MARKS if word in used] + [mark_of(word) for word in sorted(used - MARKS.keys())]
+
+    def column_groups(self) -> list[tuple[str, int]]:
+        """Neighbouring columns of one group: (its header, number of columns)."""
+        groups: list[tuple[str, int]] = []
+        for column in self.columns:
+            if groups and groups[-1][0] == column.group:
+                groups[-1] = (column.group, groups[-1][1] + 1)
+            else:
+                groups.append((column.group, 1))
+        return groups
+
+
+class TableSource:
+    """Base of every table plugin: a pure function from records, and published numbers, to a table."""
+
+    name: ClassVar[str] = ""
+    #: Whether there is nothing to show without records; else `build` may get none.
+    needs_records: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_returns(cls, build=instance_of(Table, "petl_bench.api.table.Table"))
+
+    def published(self) -> pd.DataFrame | None:
+        """The published numbers that this table may quote; None where there are none."""
+        return None
+
+    def build(self, evidence: Evidence) -> Table:
+        """The table of these records, with published numbers beside them where the evidence holds some.
+
+        Raises UsageError where no record fits the table.
+        """
+        raise PluginError(f"{type(self).__name__} must define build(self, evidence)")
+
+    def compared(self, records: pd.DataFrame) -> Compared | None:
+        """The comparison behind the table, for `petl-bench compare`; None where it is not one of runs on clips.
+
+        Raises UsageError as `build` does.
+        """
+        return None
+
+    def figure(self, evidence: Evidence) -> Figure | None:
+        """The picture of these records; None where this table has none. Raises UsageError as `build` does."""
+        return None
+
+
+def signs(cell: Cell) -> str:
+    """What stands behind a cell's number: ALIKE where a test does not tell it from the best, and its marks' symbols."""
+    return (ALIKE if cell.alike else "") + symbols(cell.marks)

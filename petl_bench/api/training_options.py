@@ -1,0 +1,89 @@
+"""How a trial trains: declared options, without torch, so that a plan can be made and printed at once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from petl_bench.api.options import Options, hyper
+from petl_bench.errors import UsageError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Select = Literal["last", "val", "best-on-test"]
+
+
+class TrainingOptions(Options):
+    """Optimisation and evaluation of one trial.
+
+    Resolution, the later one winning: these defaults, the setting, the method's recipe, the backbone, the method's
+    recipe for that backbone, the command line.
+    """
+
+    name = "training"
+
+    epochs: int = hyper(11, "passes over the training clips", minimum=0)
+    batch_size: int = hyper(32, "clips per optimiser step", minimum=1)
+    micro_batch_size: int | None = hyper(
+        None, "clips per forward pass; less than batch_size accumulates gradients", minimum=1
+    )
+    learning_rate: float = hyper(1e-3, "peak learning rate of AdamW", minimum=0.0)
+    weight_decay: float = hyper(1e-3, "decoupled weight decay, on weights of two or more dimensions", minimum=0.0)
+    beta1: float = hyper(0.9, "AdamW's first moment decay", minimum=0.0, maximum=1.0)
+    beta2: float = hyper(0.98, "AdamW's second moment decay", minimum=0.0, maximum=1.0)
+    adam_epsilon: float = hyper(1e-8, "AdamW's epsilon", minimum=0.0)
+    warmup_epochs: float = hyper(5.0, "epochs of linear warm-up from 0", minimum=0.0)
+    final_lr_ratio: float = hyper(
+        0.01, "learning rate at the end of the cosine, as a part of the peak", minimum=0.0, maximum=1.0
+    )
+    clip_grad_norm: float | None = hyper(None, "largest norm of the gradient; none: no clipping", minimum=0.0)
+    precision: Precision = hyper("fp32", "fp32, or autocast to bf16 or fp16")
+    compile: bool = hyper(
+        False, "the video tower goes through torch.compile: the same numbers up to rounding, also after a stop"
+    )
+    select: Select = hyper(
+        "last",
+        "which epoch is evaluated: the last, the best on held-out training clips, or on the test clips (marked)",
+    )
+    val_fraction: float = hyper(
+        0.25, "part of the training clips held out where select is val", minimum=0.0, maximum=0.9
+    )
+    train_views: Literal["augmented", "fixed"] = hyper(
+        "augmented",
+        "what is seen of a training clip: frames and augmentation drawn anew in every epoch; or always the centre view "
+        "of the evaluation (a video tower that the method leaves alone then sees every clip once)",
+    )
+    eval_batch_size: int = hyper(32, "clips per forward pass in evaluation", minimum=1)
+    eval_every: int = hyper(5, "epochs between evaluations where select is val or best-on-test", minimum=1)
+    views: int = hyper(1, "temporal clips per test video", minimum=1)
+    crops: Literal[1, 3] = hyper(1, "spatial crops per test view: the centre, or three along the longer side")
+    view_sampling: Literal["uniform", "random", "middle"] = hyper(
+        "uniform",
+        "frames of several temporal clips: spread evenly over the video; or, as in published code, a random draw as in "
+        "training (here seeded by the trial's seed and the clip). middle: one temporal clip, as ViCLIP's evaluation "
+        "takes it",
+    )
+    eval_resize: Literal["crop", "squash"] = hyper(
+        "crop",
+        "frames in evaluation: resized by their short side and cropped; or, as in ViCLIP's evaluation, resized to the "
+        "model's square whatever their shape",
+        later=True,
+    )
+    processes: int = hyper(
+        1, "processes that share every batch of this trial, one GPU each where there are GPUs", minimum=1
+    )
+    threads: int | None = hyper(
+        None,
+        "CPU threads of torch in this trial (they can change the last bits); none: the launcher's choice",
+        minimum=1,
+    )
+    bad_clips_allowed: float = hyper(
+        0.01, "part of the clips that may be unreadable before the trial fails", minimum=0.0, maximum=1.0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eval_resize == "squash" and self.crops != 1:
+            raise UsageError(f"training.eval_resize=squash shows whole frames: set training.crops=1, not {self.crops}")
+        if self.view_sampling == "middle" and self.views != 1:
+            raise UsageError(
+                f"training.view_sampling=middle is one temporal clip: set training.views=1, not {self.views}"
+            )

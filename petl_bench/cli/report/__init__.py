@@ -1,0 +1,189 @@
+"""`petl-bench report`: records become a table. Never loads torch."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES, load_plugin_file
+from petl_bench.api.table import Spread, Table
+from petl_bench.cli.choices import OneOf
+from petl_bench.cli.gather import MANY_TRIALS, gather
+from petl_bench.cli.report.all_ import folder_for_all, write_all
+from petl_bench.cli.report.figure import refuse_without_figure, write_figure
+from petl_bench.cli.report.page import is_page, write_page
+from petl_bench.errors import UsageError
+from petl_bench.records.store import without_garbage_collection
+from petl_bench.render import FIGURE_FORMATS, FORMATS, format_of, render
+from petl_bench.system.files import write_atomically
+from petl_bench.system.texts import clean
+from petl_bench.tables.explain import explain as explained
+from petl_bench.tables.missing_runs import is_command
+
+_SHOWN = 8
+
+
+@click.command()
+@click.option(
+    "--runs",
+    "folders",
+    multiple=True,
+    default=("runs",),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Output folder of `petl-bench run`; may be given several times.",
+)
+@click.option("--table", "name", help="Which table: petl-bench list tables. Optional for a page (--output FOLDER/).")
+@click.option(
+    "--all", "everything", is_flag=True, help="Every table and figure in every format, and the page, into --output."
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=OneOf([*FORMATS, *FIGURE_FORMATS]),
+    default=None,
+    help="Output format; by default as the suffix of --output says, else terminal. pdf, svg, png: the table's figure.",
+)
+@click.option("--output", "given_output", default=None, help="Write to this file, or one page of all to this folder.")
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=None,
+    help="Where the videos are, for the pictures of a page.",
+)
+@click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
+@click.option(
+    "--baseline", default="", metavar="METHOD", help="Show the difference from this method beside each number."
+)
+@click.option(
+    "--spread",
+    type=OneOf(["std", "interval"]),
+    default="std",
+    show_default=True,
+    help="Beside each number: the standard deviation over seeds, or the 95 % interval.",
+)
+@click.option(
+    "--statistics/--no-statistics",
+    default=None,
+    help=f"Intervals and paired tests from the predictions; by default with up to {MANY_TRIALS:,} trials.",
+)
+@click.option(
+    "--explain",
+    nargs=3,
+    metavar="TABLE ROW COLUMN",
+    help='The records, commands and files behind one cell, e.g. --explain base2novel msta "motion HM".',
+)
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
+)
+def command(
+    folders: tuple[Path, ...],
+    name: str | None,
+    everything: bool,
+    output_format: str | None,
+    given_output: str | None,
+    data_root: Path | None,
+    published: bool,
+    baseline: str,
+    spread: Spread,
+    statistics: bool | None,
+    explain: tuple[str, str, str] | None,
+    plugins: tuple[Path, ...],
+) -> None:
+    """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
+
+    \b
+    petl-bench report --runs runs --table base2novel --output table.tex
+    petl-bench report --runs runs --table tradeoff --output figure.pdf
+    petl-bench report --runs runs --output site/     every table, plot and clip as one page
+    petl-bench report --runs runs --all --output results
+    """
+    for path in plugins:
+        load_plugin_file(path)
+    output = None if given_output is None else Path(given_output)
+    if output is not None:
+        _refuse_runs(output, name)
+    if everything:
+        output = folder_for_all(name or (explain and explain[0]), output_format, output)
+    if everything or (not explain and is_page(output_format, given_output)):
+        assert output is not None
+        with without_garbage_collection():
+            evidence = gather(folders, statistics=statistics, baseline=baseline)
+            if everything:
+                write_all(evidence, output, published=published, spread=spread)
+            write_page(evidence, folders, output, table=name, published=published, spread=spread, data_root=data_root)
+        return
+    name = _table_name(name, explain)
+    source = TABLES.get(name)()
+    chosen = output_format or ("terminal" if output is None else format_of(output))
+    if chosen in FIGURE_FORMATS:
+        refuse_without_figure(source, chosen, output)
+    with without_garbage_collection():
+        from petl_bench.records.frame import frame  # here: `--help` needs no pandas
+
+        quoted = source.published() if published else None
+        if source.needs_records:
+            evidence = gather(folders, statistics=statistics, baseline=baseline, quoted=quoted)
+        else:
+            evidence = Evidence(frame([]), quoted)
+        if chosen in FIGURE_FORMATS:
+            write_figure(source, evidence, chosen, output)
+            return
+        table = replace(source.build(evidence), spread=spread)
+    if explain:
+        for line in explained(table, explain[1], explain[2], folders):
+            click.echo(line)
+        return
+    _write(table, chosen, output)
+    _say_what_is_missing(table, folders)
+
+
+def _refuse_runs(output: Path, name: str | None) -> None:
+    """Raise UsageError if the output is a folder of runs: it was meant to be read, or is no place for a report."""
+    if not (output / "trials").is_dir():
+        return
+    read = ["petl-bench", "report", "--runs", str(output)]
+    command = [*read, "--table", name] if name else [*read, "--output", f"{output / 'report'}/"]
+    raise UsageError(
+        f"--output {output}: a folder of runs, which is read and not written into. Type: {shlex.join(command)}"
+    )
+
+
+def _table_name(name: str | None, explain: tuple[str, str, str] | None) -> str:
+    if explain and name not in (None, explain[0]):
+        raise UsageError(f"--explain names the table {explain[0]}, --table another one: {name}")
+    chosen = explain[0] if explain else name
+    if chosen is None:
+        raise UsageError(
+            "--table TABLE is missing: say which table (petl-bench list tables), or --output FOLDER/ for a page of all"
+        )
+    return chosen
+
+
+def _write(table: Table, output_format: str, output: Path | None) -> None:
+    if output is not None:
+        write_atomically(output, render(table, output_format).encode())
+        click.echo(f"wrote {output} ({output_format})", err=True)
+    elif output_format == "terminal":
+        from rich.console import Console
+
+        from petl_bench.render.terminal import show
+
+        show(table, Console(highlight=False))
+    else:
+        click.echo(render(table, output_format), nl=False)
+
+
+def _say_what_is_missing(table: Table, folders: tuple[Path, ...]) -> None:
+    if not table.commands:
+        return
+    to = "" if folders[0] == Path("runs") else f" --output {shlex.quote(str(folders[0]))}"
+    click.echo("To fill what is missing:", err=True)
+    for line in table.commands[:_SHOWN]:
+        click.echo(f"  {clean(line + to if is_command(line) else line)}", err=True)
+    if len(table.commands) > _SHOWN:
+        click.echo(f"  ... and {len(table.commands) - _SHOWN} more", err=True)

@@ -1,0 +1,56 @@
+"""`petl-bench report --format pdf|svg|png`: the figure of a table. matplotlib is loaded when one is drawn."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import TableSource
+from petl_bench.errors import UsageError
+from petl_bench.records.store import write_atomically
+from petl_bench.system.texts import clean
+
+if TYPE_CHECKING:
+    from petl_bench.api.evidence import Evidence
+
+#: The only one that a terminal can show.
+_TEXT = "svg"
+
+
+def has_figure(source: type[TableSource]) -> bool:
+    """Whether a table has a picture too."""
+    return source.figure is not TableSource.figure
+
+
+def refuse_without_figure(source: TableSource, output_format: str, output: Path | None) -> None:
+    """Raise UsageError where there is no figure, or no place for it; before any record is read."""
+    if not has_figure(type(source)):
+        known = [name for name in TABLES.names() if name not in TABLES.broken() and has_figure(TABLES.get(name))]
+        raise UsageError(
+            f"--format {output_format}: the table {source.name} has no figure. These have one: {', '.join(known)}"
+        )
+    if output is None and output_format != _TEXT and sys.stdout.isatty():
+        raise UsageError(
+            f"--format {output_format} is no text: say where it goes, --output {source.name}.{output_format}"
+        )
+
+
+def write_figure(source: TableSource, evidence: Evidence, output_format: str, output: Path | None) -> None:
+    """Draw the figure into a file, or to stdout; its notes go to stderr, for the caption."""
+    from petl_bench.render.figures import draw
+
+    figure = source.figure(evidence)
+    if figure is None:
+        raise UsageError(f"these records give no figure of the table {source.name}")
+    content = draw(figure, output_format)
+    if output is None:
+        sys.stdout.buffer.write(content)
+    else:
+        write_atomically(output, content)
+        click.echo(f"wrote {output} ({output_format})", err=True)
+    for note in figure.notes:
+        click.echo(clean(note), err=True)

@@ -1,0 +1,1 @@
+"""From a file and frame indices to pictures."""

@@ -1,0 +1,121 @@
+"""Reading chosen frames of a video file or a folder of frames: one call, several decoders, one clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from petl_bench.data.decoding.decord_reader import DecordDecoder
+from petl_bench.data.decoding.frames_reader import list_frames, read_frames
+from petl_bench.data.decoding.pyav_reader import PyAVDecoder
+from petl_bench.data.decoding.torchcodec_reader import TorchCodecDecoder
+from petl_bench.data.decoding.video_stream import DecodeFailure, Decoder, FewerFrames, StreamInfo, inspect_stream
+from petl_bench.errors import DataError, unknown
+
+DecoderName = Literal["auto", "decord", "pyav", "torchcodec"]
+
+#: Given the number of frames of a file, the indices to decode (any order, repeats allowed).
+Choose = Callable[[int], Sequence[int]]
+
+DECODERS: dict[str, Decoder] = {
+    decoder.name: decoder for decoder in (DecordDecoder(), PyAVDecoder(), TorchCodecDecoder())
+}
+
+#: Eight frames of UCF-101's and HMDB-51's AVI files take PyAV two thirds of the time that decord takes, or less; with
+#: other codecs, both take about as long.
+_FASTER_WITH_PYAV = {"mpeg4"}
+
+#: What `DecodedClip.decoder` says of a folder of frames.
+FRAMES = "frames"
+
+
+@dataclass(frozen=True)
+class DecodedClip:
+    """Frames of one file, or of one folder of frames.
+
+    `frames` uint8 `[T, H, W, 3]`, upright RGB; `indices` says which frame of the file each one is; `num_frames` is the
+    number of frames that the file really has; `decoder` is the one that was used, and `reason` why, where it is not the
+    ordinary one, and what is wrong with the file ("" for nothing).
+    """
+
+    frames: np.ndarray
+    indices: tuple[int, ...]
+    num_frames: int
+    fps: float | None
+    decoder: str
+    reason: str
+
+
+def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> DecodedClip:
+    """Decode the frames that `choose(number of frames)` picks from the file.
+
+    An index past the end wraps round (modulo, as the published loaders do). `choose` is called again where decoding
+    shows that the file has fewer frames than its packets promise, so it must give the same answer for the same
+    number. `decoder="auto"` takes decord, or PyAV where that is faster (MPEG-4 Part 2), or where
+    decord fails or cannot be trusted with this file; either of them stands in for the other. A folder is
+    read as numbered images (see frames_reader.py), whatever `decoder` says.
+
+    Raises DataError, naming the file and every decoder's own words, where no frames, or not the right ones, can be had;
+    UsageError for an unknown decoder.
+    """
+    if decoder != "auto" and decoder not in DECODERS:
+        raise unknown("decoder", decoder, ["auto", *DECODERS], "petl-bench doctor")
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, choose)
+    try:
+        info = inspect_stream(path)
+    except DecodeFailure as failure:
+        raise DataError(f"cannot read {path}: {failure}") from None
+    order, remarks = _order(decoder, info)
+    failures: list[str] = []
+    for name in order:
+        try:
+            return _read(path, info, choose, DECODERS[name], "; ".join(remarks + failures))
+        except DecodeFailure as failure:
+            failures.append(f"{name}: {failure}")
+    raise DataError(f"cannot decode {path} ({info.codec}): {'; '.join(failures)}")
+
+
+def _read_folder(path: Path, choose: Choose) -> DecodedClip:
+    try:
+        files = list_frames(path)
+        names = files.names
+        indices = tuple(int(index) % len(names) for index in choose(len(names)))
+        frames, words = read_frames(path, [names[index] for index in indices])
+    except DecodeFailure as failure:
+        raise DataError(f"cannot read {path}: {failure}") from None
+    return DecodedClip(frames, indices, len(names), None, FRAMES, "; ".join(filter(None, (files.remark, words))))
+
+
+def _order(decoder: str, info: StreamInfo) -> tuple[list[str], list[str]]:
+    """The decoders to try, and what is odd about the file."""
+    remarks = [*([info.oddity] if info.oddity else []), *info.notes]
+    if info.needs_pyav(decoder):
+        return ["pyav"], remarks
+    if decoder != "auto":
+        return [decoder], remarks
+    if info.oddity:
+        return ["pyav"], remarks
+    return (["pyav", "decord"] if info.codec in _FASTER_WITH_PYAV else ["decord", "pyav"]), remarks
+
+
+def _read(path: Path, info: StreamInfo, choose: Choose, decoder: Decoder, reason: str) -> DecodedClip:
+    num_frames = info.num_frames
+    remarks = [reason] if reason else []
+    while True:
+        indices = tuple(int(index) % num_frames for index in choose(num_frames))
+        try:
+            frames, note = decoder.decode(path, info, indices)
+        except FewerFrames as failure:
+            if not 0 < failure.num_frames < num_frames:
+                raise
+            remarks.append(f"{failure} of {num_frames} in the file")
+            num_frames = failure.num_frames
+            continue
+        remarks += [note] if note else []
+        return DecodedClip(frames, indices, num_frames, info.fps, decoder.name, "; ".join(remarks))

@@ -1,0 +1,1 @@
+"""Annotations: lists of clips, labels, groups, class descriptions."""

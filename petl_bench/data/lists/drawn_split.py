@@ -1,0 +1,66 @@
+"""A test part that is drawn by a seed, for clips that no list and no folder divides. Whole groups go to one side."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from petl_bench.api.dataset import Sample
+from petl_bench.errors import DataError
+
+Sides = tuple[tuple[Sample, ...], tuple[Sample, ...]]
+
+
+def drawn(
+    samples: Iterable[Sample], classes: Sequence[str], groups: Mapping[str, str], fraction: float, seed: int, root: Path
+) -> Sides:
+    """Training and test clips. Groups (or clips that are groups of their own) are ordered by a seeded hash of their
+    names; the first `fraction` of each class's groups is tested, one group at least and never all.
+
+    Groups that hold clips of several classes are drawn together, from all groups. Raises DataError if a class has no
+    clip on one side.
+    """
+    ordered = list(samples)
+    labels_of: dict[str, set[int]] = {}
+    for sample in ordered:
+        labels_of.setdefault(groups[sample.clip], set()).add(sample.label)
+    shared = any(len(labels) > 1 for labels in labels_of.values())
+    tested: set[str] = set()
+    for labels in [set(range(len(classes)))] if shared else [{label} for label in range(len(classes))]:
+        pool = sorted((g for g, of in labels_of.items() if of <= labels), key=lambda g: _rank(seed, g))
+        tested.update(pool[: min(max(round(fraction * len(pool)), 1), len(pool) - 1)])
+    train = tuple(sorted(s for s in ordered if groups[s.clip] not in tested))
+    test = tuple(sorted(s for s in ordered if groups[s.clip] in tested))
+    _refuse_empty_sides(ordered, train, test, classes, groups, root)
+    return train, test
+
+
+def _rank(seed: int, group: str) -> str:
+    return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
+
+
+def _refuse_empty_sides(
+    samples: Sequence[Sample],
+    train: Sequence[Sample],
+    test: Sequence[Sample],
+    classes: Sequence[str],
+    groups: Mapping[str, str],
+    root: Path,
+) -> None:
+    """Raise DataError if a class has nothing to train or nothing to test."""
+    both = {sample.label for sample in train} & {sample.label for sample in test}
+    for label, name in enumerate(classes):
+        if label in both:
+            continue
+        units = {groups[sample.clip] for sample in samples if sample.label == label}
+        if len(units) < 2:
+            what = "clips" if all(unit in groups for unit in units) else "groups"
+            raise DataError(
+                f"{root}: class {name!r} has {len(units)} {what}; two are needed, to train and to test. Add some, or "
+                "say in train.csv and test.csv which clips train and which are tested"
+            )
+        raise DataError(
+            f"{root}: with this seed all groups of class {name!r} are on one side; try another split_seed, or list the "
+            "clips in train.csv and test.csv"
+        )

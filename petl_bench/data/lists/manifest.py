@@ -1,0 +1,230 @@
+"""The manifest of a data set on this machine: what its lists name, which files those are, and one hash over all of it.
+
+The hash covers classes, every list, and the content of every clip found, but no absolute path and no time stamp: the
+same data elsewhere gives the same hash. It enters the key of every trial.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from petl_bench.api.dataset import Annotations, Dataset, HalfSplit, Sample
+from petl_bench.api.trial import canonical_json
+from petl_bench.data.found.accounting import Account, account_of
+from petl_bench.data.found.clip_matching import FileMatch, match_clips
+from petl_bench.data.found.fingerprints import Fingerprints, FoundFile
+from petl_bench.data.found.layout import scan, sharing
+from petl_bench.data.found.scan_results import ScanResults
+from petl_bench.errors import DataError
+
+#: Told now and then how far building is: what is counted, how many are done, and of how many (None: not known yet).
+Notify = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A data set as it lies on this machine. Every clip of its lists is in exactly one of found, missing, ambiguous.
+
+    `ambiguous` maps a clip to the files that fit it equally well; `notes` are the annotations' known defects and notes,
+    and what was seen on disk. `quarantined` maps clips that `petl-bench data scan` found unreadable to the reason; it
+    is no part of the hash, which follows the data and not what was tried with them. `account` says what else is there.
+    """
+
+    dataset: str
+    root: Path
+    annotations: Annotations
+    found: Mapping[str, FoundFile]
+    missing: tuple[str, ...]
+    ambiguous: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+    sha256: str
+    quarantined: Mapping[str, str] = field(default_factory=dict)
+    account: Account = field(default_factory=Account)
+
+    @property
+    def expected(self) -> int:
+        """Number of distinct clips that the lists name."""
+        return len(self.found) + len(self.missing) + len(self.ambiguous)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many clips of a list are there to be read."""
+
+    expected: int
+    found: int
+    missing: tuple[str, ...]
+    ambiguous: tuple[str, ...]
+
+
+def coverage(samples: Iterable[Sample], manifest: Manifest) -> Coverage:
+    """Count the clips of `samples` in the manifest, each clip once."""
+    clips = dict.fromkeys(sample.clip for sample in samples)
+    return Coverage(
+        expected=len(clips),
+        found=sum(clip in manifest.found for clip in clips),
+        missing=tuple(clip for clip in clips if clip not in manifest.found and clip not in manifest.ambiguous),
+        ambiguous=tuple(clip for clip in clips if clip in manifest.ambiguous),
+    )
+
+
+def named_lists(annotations: Annotations) -> Iterator[tuple[str, tuple[Sample, ...]]]:
+    """Every list of a data set with its name, e.g. ("test 1", ...), ("base_test", ...)."""
+    for split, samples in sorted(annotations.train.items()):
+        yield f"train {split}", samples
+    for split, samples in sorted(annotations.test.items()):
+        yield f"test {split}", samples
+    for (split, shots), samples in sorted(annotations.few_shot.items()):
+        yield f"few_shot {split} {shots}-shot", samples
+    if annotations.base_to_novel is not None:
+        yield from _half_lists(annotations.base_to_novel)
+
+
+def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify | None = None) -> Manifest:
+    """Read the annotations under `root`, find and fingerprint every clip. Fingerprints are cached under `cache_dir`.
+
+    Raises DataError where annotations cannot be used, or where one file trains and is tested in the same split.
+    """
+    root = root.resolve()
+    tell = notify or (lambda what, done, total: None)
+    tree = scan(root, lambda folders: tell("folders listed", folders, None))
+    with sharing(tree):
+        annotations = replace(dataset.annotations(root), dataset=dataset.name)
+    lists = [samples for _, samples in named_lists(annotations)]
+    matches = match_clips(tree, lists, annotations.classes, dataset.identity)
+    candidates = {clip: match.files for clip, match in matches.items() if match.files and not match.contested}
+    files = [path for paths in candidates.values() for path in paths]
+    fingerprints, refused = Fingerprints(root, cache_dir).of(
+        files, lambda done, total: tell("clips looked at", done, total)
+    )
+    found, ambiguous = _settle(candidates, fingerprints)
+    ambiguous |= {clip: match.files for clip, match in matches.items() if match.contested}
+    _refuse_shared_files(annotations, found)
+    account = account_of(
+        tree,
+        matches,
+        used={_below(file, root) for file in found.values()},
+        ambiguous={path for paths in ambiguous.values() for path in paths},
+        refused=refused,
+    )
+    notes = (
+        *map(str, annotations.defects),
+        *annotations.notes,
+        *account.warnings(),
+        *_refused_notes({**refused, **tree.entries.unreadable}),
+        *_frames_beside_notes(matches),
+        *_disk_notes(annotations, found),
+    )
+    digest = hashlib.sha256(canonical_json(_content(annotations, found)).encode(errors="surrogatepass")).hexdigest()
+    return Manifest(
+        dataset=dataset.name,
+        root=root,
+        annotations=annotations,
+        found=dict(sorted(found.items())),
+        missing=tuple(sorted(clip for clip in matches if clip not in found and clip not in ambiguous)),
+        ambiguous=dict(sorted(ambiguous.items())),
+        notes=notes,
+        sha256=digest,
+        quarantined=ScanResults(cache_dir, type(dataset).name, root).quarantined(found),
+        account=account,
+    )
+
+
+# ---------------------------------------------------------------- from clips to files
+
+
+def _half_lists(half: HalfSplit) -> Iterator[tuple[str, tuple[Sample, ...]]]:
+    yield "base_train", half.base_train
+    for draw, samples in sorted(half.draws.items()):
+        yield f"base_train draw {draw}", samples
+    yield "base_test", half.base_test
+    yield "novel_test", half.novel_test
+
+
+def _below(file: FoundFile, root: Path) -> str:
+    return file.place[len(str(root)) :].lstrip("/")
+
+
+def _settle(
+    candidates: Mapping[str, tuple[str, ...]], fingerprints: Mapping[str, FoundFile]
+) -> tuple[dict[str, FoundFile], dict[str, tuple[str, ...]]]:
+    """Readable candidates of equal content are one file; of different content, the clip is ambiguous."""
+    found, ambiguous = {}, {}
+    for clip, paths in candidates.items():
+        files = [fingerprints[path] for path in paths if path in fingerprints]
+        if len({file.fingerprint for file in files}) > 1:
+            ambiguous[clip] = paths
+        elif files:
+            found[clip] = files[0]
+    return found, ambiguous
+
+
+def _refuse_shared_files(annotations: Annotations, found: Mapping[str, FoundFile]) -> None:
+    real_place = functools.cache(os.path.realpath)
+    for name, train, test in _train_and_test(annotations):
+        tested = {found[sample.clip].fingerprint for sample in test if sample.clip in found}
+        both = [s for s in train if s.clip in found and found[s.clip].fingerprint in tested]
+        trained = {real_place(found[sample.clip].place): sample.clip for sample in both}
+        for sample in test if trained else ():
+            file = real_place(found[sample.clip].place) if sample.clip in found else ""
+            if file in trained:
+                raise DataError(
+                    f"{file}: trains as {trained[file]!r} and is tested as {sample.clip!r} in {name}; remove it from "
+                    "one of the lists"
+                )
+
+
+def _train_and_test(annotations: Annotations) -> Iterator[tuple[str, Sequence[Sample], Sequence[Sample]]]:
+    for split, test in sorted(annotations.test.items()):
+        draws = [samples for (of, _), samples in sorted(annotations.few_shot.items()) if of == split]
+        train = [sample for samples in (annotations.train.get(split, ()), *draws) for sample in samples]
+        yield f"split {split}", train, test
+    half = annotations.base_to_novel
+    if half is not None:
+        draws = [samples for _, samples in sorted(half.draws.items())]
+        train = [sample for samples in (half.base_train, *draws) for sample in samples]
+        yield "base-to-novel", train, (*half.base_test, *half.novel_test)
+
+
+def _refused_notes(refused: Mapping[str, str]) -> Iterator[str]:
+    if refused:
+        path, reason = next(iter(sorted(refused.items())))
+        yield f"{len(refused)} files or folders cannot be read and count as missing, e.g. {path} ({reason})"
+
+
+def _frames_beside_notes(matches: Mapping[str, FileMatch]) -> Iterator[str]:
+    beside = {clip: match for clip, match in matches.items() if match.frames_beside}
+    if beside:
+        match = beside[min(beside)]
+        yield (
+            f"{len(beside)} clips have a video file and a folder of frames; the video is used, "
+            f"e.g. {match.files[0]} and not {match.frames_beside[0]}"
+        )
+
+
+def _disk_notes(annotations: Annotations, found: Mapping[str, FoundFile]) -> Iterator[str]:
+    for name, train, test in _train_and_test(annotations):
+        trained = {found[sample.clip].fingerprint for sample in train if sample.clip in found}
+        copies = [s.clip for s in test if s.clip in found and found[s.clip].fingerprint in trained]
+        if copies:
+            yield (
+                f"{len(copies)} test clips of {name} have the content of a training clip under another name, "
+                f"e.g. {copies[0]}"
+            )
+
+
+def _content(annotations: Annotations, found: Mapping[str, FoundFile]) -> dict[str, Any]:
+    half = annotations.base_to_novel
+    return {
+        "classes": annotations.classes,
+        "lists": {name: [(s.clip, s.label) for s in samples] for name, samples in named_lists(annotations)},
+        "halves": None if half is None else [half.base, half.novel],
+        "candidates": sorted(annotations.candidates.items()),
+        "files": {clip: file.fingerprint for clip, file in found.items()},
+    }

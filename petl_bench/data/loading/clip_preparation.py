@@ -1,0 +1,172 @@
+"""One clip, from its file to the tensor that a batch is made of: the part of loading that runs in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from petl_bench.api.dataset import Augmentation
+from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
+from petl_bench.data.decoding.sampling import middle_indices, multi_view_indices, train_indices
+from petl_bench.data.loading.clip_cache import CachedClip, ClipCache
+from petl_bench.data.loading.transforms import short_side, shrink, squash, test_views, to_input, train_transform
+
+#: A clip with at most this many frames is cached whole, so that every later draw of frames is served from the cache.
+WHOLE_CLIP_FRAMES = 64
+
+#: How a file is read: `read_clip`, or something with its signature.
+Read = Callable[[Path, Choose, str], DecodedClip]
+#: Frames uint8 `[n, H, W, 3]` made smaller, before they are cached.
+Resize = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """How clips become tensors. T `num_frames`, S `size` pixels, V `views` x `crops` in evaluation.
+
+    `view_sampling` says how several views are spread over time: evenly, or by the published random draw, here seeded by
+    (`seed`, clip) and so the same in every evaluation. A single view is the centre of each chunk either way, as
+    published; with "middle" it is the middle frame of each segment, as ViCLIP counts. With `train_views` "fixed" that
+    one view, its centre crop, is what training sees in every epoch. `eval_resize` "squash" resizes whole frames to S x
+    S instead of cropping.
+    """
+
+    num_frames: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+    views: int = 1
+    crops: int = 1
+    view_sampling: Literal["uniform", "random", "middle"] = "uniform"
+    eval_resize: Literal["crop", "squash"] = "crop"
+    train_views: Literal["augmented", "fixed"] = "augmented"
+    decoder: str = "auto"
+    cache: ClipCache | None = None
+    read: Read = read_clip
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """One clip to prepare. `epoch` is the training epoch of its draw, or None for evaluation."""
+
+    clip: str
+    path: Path
+    label: int
+    epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class PreparedClip:
+    """Frames for training float32 `[T, 3, S, S]`, normalised; for evaluation uint8 `[V, T, 3, S, S]`, a quarter of the
+    bytes to send between processes (see `to_input`). `remark` says what is odd about the file."""
+
+    frames: np.ndarray
+    remark: str
+
+
+def prepare(recipe: ClipSpec, request: ClipRequest) -> PreparedClip:
+    """Decode (or take from the cache), sample, augment and normalise or cut into views. Raises DataError."""
+    if request.epoch is None:
+        return _prepare_test(recipe, request)
+    if recipe.train_views == "fixed":
+        return _prepare_fixed(recipe, request)
+    return _prepare_train(recipe, request, request.epoch)
+
+
+def prepared_bytes(recipe: ClipSpec, request: ClipRequest) -> int:
+    """Bytes of the frames that `prepare` will give for this request."""
+    view = recipe.num_frames * 3 * recipe.size**2
+    return recipe.views * recipe.crops * view if request.epoch is None else 4 * view
+
+
+def _prepare_train(recipe: ClipSpec, request: ClipRequest, epoch: int) -> PreparedClip:
+    seed = _clip_seed(recipe.seed, epoch, request.clip)
+
+    def choose(num_frames: int) -> Sequence[int]:
+        return train_indices(num_frames, recipe.num_frames, np.random.default_rng(seed))
+
+    short = short_side(recipe.size, 1)
+    frames, remark = _frames(recipe, request.path, choose, partial(shrink, short=short), short, "")
+    generator = torch.Generator().manual_seed(seed)
+    video = train_transform(frames, recipe.augmentation, recipe.size, recipe.mean, recipe.std, generator)
+    return PreparedClip(video.numpy(), remark)
+
+
+def _prepare_fixed(recipe: ClipSpec, request: ClipRequest) -> PreparedClip:
+    seen = _prepare_test(replace(recipe, views=1, crops=1), request)
+    video = to_input(torch.from_numpy(seen.frames[0]), recipe.mean, recipe.std)
+    return PreparedClip(video.numpy(), seen.remark)
+
+
+def _prepare_test(recipe: ClipSpec, request: ClipRequest) -> PreparedClip:
+    drawn = recipe.view_sampling == "random" and recipe.views > 1
+    seed = _clip_seed(recipe.seed, "views", request.clip)
+
+    def choose(num_frames: int) -> Sequence[int]:
+        if recipe.view_sampling == "middle":
+            return middle_indices(num_frames, recipe.num_frames)
+        generator = np.random.default_rng(seed) if drawn else None
+        return [i for view in multi_view_indices(num_frames, recipe.num_frames, recipe.views, generator) for i in view]
+
+    kind = f"-drawn-{seed}" if drawn else "-middle" if recipe.view_sampling == "middle" else ""
+    selection = f"views-{recipe.num_frames}x{recipe.views}{kind}"
+    if recipe.eval_resize == "squash":
+        resize, size = partial(squash, size=recipe.size), f"squash-{recipe.size}"
+        frames, remark = _frames(recipe, request.path, choose, resize, size, selection)
+    else:
+        short = short_side(recipe.size, recipe.crops)
+        frames, remark = _frames(recipe, request.path, choose, partial(shrink, short=short), short, selection)
+    crops = test_views(frames, recipe.size, recipe.crops)
+    # [crops, views * T, ...] is crop-major once the views are taken apart: every view of the first crop comes first.
+    video = crops.unflatten(1, (recipe.views, recipe.num_frames)).flatten(0, 1)
+    return PreparedClip(video.numpy(), remark)
+
+
+def _frames(
+    recipe: ClipSpec, path: Path, choose: Choose, resize: Resize, size: int | str, selection: str
+) -> tuple[np.ndarray, str]:
+    """Chosen frames uint8 `[n, h, w, 3]` after `resize`, and a remark about the file.
+
+    `size` names what `resize` gives, for the cache: the short side in pixels, or in words. `selection` names a choice
+    that is the same every time, whose frames are worth caching; "" for a random one. Such a choice is of evaluation,
+    which reads every clip once: its frames are kept on disk, not in memory.
+    """
+    cache, remember = recipe.cache, not selection
+    if cache is None:
+        clip = recipe.read(path, choose, recipe.decoder)
+        return resize(clip.frames), clip.reason
+    whole_key = cache.key(path, recipe.decoder, size, "whole")
+    whole = cache.get(whole_key, remember=remember)
+    if whole is not None:
+        return whole.frames[list(choose(len(whole.frames)))], whole.remark
+    chosen_key = cache.key(path, recipe.decoder, size, selection)
+    chosen = cache.get(chosen_key, remember=False) if selection else None
+    if chosen is not None:
+        return chosen.frames, chosen.remark
+
+    def choose_or_all(num_frames: int) -> Sequence[int]:
+        return range(num_frames) if num_frames <= WHOLE_CLIP_FRAMES else choose(num_frames)
+
+    clip = recipe.read(path, choose_or_all, recipe.decoder)
+    frames = resize(clip.frames)
+    if clip.num_frames <= WHOLE_CLIP_FRAMES:
+        cache.put(whole_key, CachedClip(frames, clip.reason), remember=remember)
+        return frames[list(choose(clip.num_frames))], clip.reason
+    if selection:
+        cache.put(chosen_key, CachedClip(frames, clip.reason), remember=False)
+    return frames, clip.reason
+
+
+def _clip_seed(seed: int, draw: int | str, clip: str) -> int:
+    """The same draw for the same (seed, epoch or purpose, clip), in whatever process and order clips are prepared."""
+    digest = hashlib.sha256(f"{seed}/{draw}/{clip}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1

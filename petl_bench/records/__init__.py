@@ -1,0 +1,1 @@
+"""What a finished trial leaves on disk: written, judged, read back."""

@@ -1,0 +1,153 @@
+"""From records to one pandas frame, a row per trial and metric."""
+
+from __future__ import annotations
+
+import json
+import marshal
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import pandas as pd
+
+from petl_bench.api.registry import SETTINGS
+from petl_bench.api.trial import Trial
+from petl_bench.errors import PetlBenchError
+
+_PLAIN = (
+    "method",
+    "method_version",
+    "backbone",
+    "backbone_version",
+    "weights",
+    "weights_sha256",
+    "setting",
+    "setting_version",
+    "dataset",
+    "dataset_version",
+    "manifest_sha256",
+    "split",
+    "shots",
+    "seed",
+    "decoder",
+    "descriptions_sha256",
+    "part",
+    "start_from",
+    "source_sha256",
+    "engine_version",
+    "dataset_plugin",
+)
+#: What a record of an earlier version lacks.
+_DEFAULTS = {
+    "locations": {},
+    "backbone_options": {},
+    **{each.name: each.default for each in fields(Trial) if each.default is not MISSING},
+}
+#: Mappings become canonical JSON text, so that they can be compared and grouped by.
+_MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training", "locations", "backbone_options")
+_OF_RECORD = ("trainable_params", "backbone_params", "attempts", "created", "petl_bench")
+_OF_ENVIRONMENT = ("prompt_template", "device", "processor", "software")
+_METRICS, _VALUES = "metrics", "values"
+_SEPARATOR = "\x1f"
+_LAYOUT = [
+    "trial",
+    *_OF_RECORD,
+    *_PLAIN,
+    *_MAPPINGS,
+    "coverage",
+    "test_classes",
+    "train_clips",
+    "marks",
+    *_OF_ENVIRONMENT,
+    _METRICS,
+    _VALUES,
+]
+
+
+def rows_of(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    """A row for each record, in their order."""
+    texts = _remembered_texts()
+    return (_row(record, texts) for record in records)
+
+
+def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
+    """The rows as a frame; see `petl_bench.records.store.load_records` for its columns."""
+    transposed = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _LAYOUT]
+    columns = dict(zip(_LAYOUT, transposed, strict=True))
+    metrics, values = columns.pop(_METRICS), columns.pop(_VALUES)
+    per_trial = pd.DataFrame(columns)
+    per_trial["shots"] = per_trial["shots"].astype("Int64")
+    position = [index for index, some in enumerate(values) for _ in some]
+    result = per_trial.take(position).reset_index(drop=True)
+    names = [name for names, some in zip(metrics, values, strict=True) if some for name in names.split(_SEPARATOR)]
+    result["metric"] = pd.Series(names, dtype="str")
+    result["value"] = pd.Series(list(chain.from_iterable(values)), dtype="float64")
+    return result
+
+
+def damaged(trials: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """A frame of trials (key -> what is known of the trial) without usable records: NaN for each metric of its setting.
+
+    What only a record tells is empty, or nothing.
+    """
+    return frame(rows_of(_without_numbers(key, trial) for key, trial in trials.items()))
+
+
+def _without_numbers(key: str, trial: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "key": key,
+        "trial": trial,
+        "metrics": dict.fromkeys(_metrics_of(trial["setting"]), math.nan),
+        "coverage": {},
+        "train_clips": {"expected": 0, "used": 0},
+        "marks": [],
+        "environment": {},
+        **dict.fromkeys(_OF_RECORD),
+        "trainable_params": 0,
+        "backbone_params": 0,
+    }
+
+
+def _metrics_of(setting: str) -> Sequence[str]:
+    try:
+        metrics: Sequence[str] = SETTINGS.get(setting).metrics
+    except PetlBenchError:
+        return ()
+    return metrics
+
+
+_plain_fields = itemgetter(*_PLAIN)
+_record_fields = itemgetter(*_OF_RECORD)
+_mappings = itemgetter(*_MAPPINGS)
+
+
+def _row(record: Mapping[str, Any], texts: Callable[[Any], tuple[str, ...]]) -> tuple[Any, ...]:
+    trial, environment = {**_DEFAULTS, **record["trial"]}, record["environment"]
+    return (
+        record["key"],
+        *_record_fields(record),
+        *_plain_fields(trial),
+        *texts((*_mappings(trial), record["coverage"], record.get("test_classes", {}), record["train_clips"])),
+        " ".join(record["marks"]),
+        *[environment.get(name) for name in _OF_ENVIRONMENT],
+        _SEPARATOR.join(record["metrics"]),
+        tuple(record["metrics"].values()),
+    )
+
+
+def _remembered_texts() -> Callable[[Any], tuple[str, ...]]:
+    """Canonical JSON of mappings, worked out once for each combination; `marshal` tells 1, 1.0 and True apart."""
+    known: dict[bytes, tuple[str, ...]] = {}
+
+    def texts(mappings: tuple[Any, ...]) -> tuple[str, ...]:
+        written = marshal.dumps(mappings, 2)
+        if written not in known:
+            known[written] = tuple(
+                json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=False) for mapping in mappings
+            )
+        return known[written]
+
+    return texts

@@ -1,0 +1,82 @@
+"""`petl-bench runs verify`: everything that is recorded of a trial, against everything that lies in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from petl_bench.api.evidence import ClipOutcomes
+from petl_bench.errors import StoreError
+from petl_bench.records.files import file_fault
+from petl_bench.records.judge import judge, metrics_fault, unverifiable
+from petl_bench.records.layout import DETAILS, RECORD, predictions_name
+from petl_bench.records.outcomes import accuracies_of, checked_outcome, details_fault, predicted_of, ranks_of
+from petl_bench.records.scan import Problem, trial_names
+from petl_bench.records.store import read_predictions
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found of one trial: all that is wrong with it; `unknown`: why its metrics were taken as they stand."""
+
+    trial: str
+    problems: tuple[Problem, ...]
+    unknown: str = ""
+
+
+def verify(runs: Path) -> Iterator[Verified]:
+    """Every recorded trial under `runs`, in the order of the keys; folders without a record are not done yet.
+
+    Raises StoreError if there is no such folder.
+    """
+    if not runs.is_dir():
+        raise StoreError(f"{runs}: no such folder of runs. Say which one with --runs DIR")
+    trials = runs / "trials"
+    for name in trial_names(trials):
+        if (trials / name / RECORD).exists():
+            yield verify_trial(trials / name)
+
+
+def verify_trial(folder: Path) -> Verified:
+    """Compare sizes, contents, ranks with scores, accuracies with details, and metrics with accuracies."""
+    record, problem = judge(folder)
+    if not record:
+        return Verified(folder.name, (problem,) if problem else ())
+    problems = list(_files(folder, record))
+    accuracies = {}
+    for evaluation in record["coverage"]:
+        outcome = checked_outcome(folder, evaluation, record)
+        if isinstance(outcome, Problem):
+            problems.append(outcome)
+            continue
+        problems += _scores(folder, evaluation, outcome)
+        if "files" in record and (fault := details_fault(folder, evaluation, outcome)):
+            problems.append(Problem(folder / DETAILS, fault))
+        accuracies[evaluation] = accuracies_of(outcome)
+    if len(accuracies) == len(record["coverage"]) and (fault := metrics_fault(record, accuracies)):
+        problems.append(Problem(folder / RECORD, fault))
+    return Verified(folder.name, tuple(dict.fromkeys(problems)), unverifiable(record) if accuracies else "")
+
+
+def _files(folder: Path, record: Mapping[str, Any]) -> Iterator[Problem]:
+    """Files that are gone or changed, save the predictions, which are read by their own."""
+    read_later = set(map(predictions_name, record["coverage"]))
+    for name in record.get("files", {}):
+        if name not in read_later and (fault := file_fault(folder, name, record)):
+            yield Problem(folder / name, fault)
+
+
+def _scores(folder: Path, evaluation: str, outcome: ClipOutcomes) -> Iterator[Problem]:
+    """Ranks and predicted classes that do not follow from the scores beside them."""
+    path = folder / predictions_name(evaluation)
+    try:
+        scores = read_predictions(folder, evaluation)["scores"]
+        ranks = ranks_of(outcome.labels, scores)
+        predicted = predicted_of(outcome.labels, scores, ranks)
+    except (StoreError, IndexError, ValueError) as error:
+        yield Problem(path, f"its scores cannot be used: {error}")
+        return
+    if ranks.tolist() != outcome.ranks.tolist() or predicted.tolist() != outcome.predicted.tolist():
+        yield Problem(path, "its ranks or predicted classes do not follow from its scores")

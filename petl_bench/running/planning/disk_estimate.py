@@ -1,0 +1,106 @@
+"""What a plan takes on disk, for `--dry-run`: estimated from formulas, without torch and without reading data.
+
+Sizes are of what is large: tensors of 4 bytes for every trained parameter, and for every clip a score of 4 bytes for
+each class. Files of a few kB, such as records and logs, are not counted.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from petl_bench.api.launcher import Job
+from petl_bench.api.registry import BACKBONES
+from petl_bench.records.kept_adapters import stays
+from petl_bench.running.local.launcher import workers_on_cpu
+from petl_bench.running.planning.plan import Plan
+from petl_bench.running.planning.sizes import human
+
+_FLOAT = 4
+#: A checkpoint holds the parameters and AdamW's two moments of each, and with a selected epoch its parameters too.
+_COPIES, _COPIES_SELECTED = 3, 4
+#: Names and labels of a clip beside its scores.
+_OF_CLIP = 64
+#: `petl_bench.data.loading.clip_cache.ClipCache` holds at most so much, and clips of at most so many frames as a whole.
+_CACHE_BYTES, _CACHED_FRAMES = 20 * 2**30, 64
+#: Frames are cached by their short side; the other one is seldom longer than this many times that.
+_LONG_SIDE = 16 / 9
+
+
+@dataclass(frozen=True)
+class DiskNeed:
+    """Bytes that a plan is going to take. The first three lie in its output folder."""
+
+    adapters: int
+    predictions: int
+    checkpoints: int  #: at the same time
+    cache: int  #: at most, in the user's cache, which other runs share
+
+    @property
+    def output(self) -> int:
+        """Bytes in the output folder at the worst moment."""
+        return self.adapters + self.predictions + self.checkpoints
+
+
+def needed(plan: Plan) -> DiskNeed:
+    """What the trials of the plan that are still to run take."""
+    jobs = plan.to_do
+    sizes = {job.trial.key: plan.trainable[job.trial.key] * _FLOAT for job in jobs}
+    clips = [plan.clips[job.trial.key] for job in jobs]
+    checkpoints = sorted((_copies(job) * sizes[job.trial.key] for job in jobs), reverse=True)
+    return DiskNeed(
+        adapters=sum(sizes[job.trial.key] for job in jobs if stays(job.places.keep_adapter, sizes[job.trial.key])),
+        predictions=sum(each.scores * _FLOAT + each.test_listed * _OF_CLIP for each in clips),
+        checkpoints=sum(checkpoints[: _at_once(plan)]),
+        cache=_cache(plan),
+    )
+
+
+def disk_lines(plan: Plan) -> Iterator[str]:
+    """The estimate in words, and a warning if the output's disk has less space than that."""
+    if not plan.to_do:
+        return
+    found, place = needed(plan), _existing(plan.output)
+    free = shutil.disk_usage(place).free
+    yield (
+        f"disk: {human(found.output)} (adapters {human(found.adapters)}, predictions {human(found.predictions)}, "
+        f"checkpoints at the same time {human(found.checkpoints)}), and at most {human(found.cache)} in the cache; "
+        f"{human(free)} are free for {plan.output}"
+    )
+    if found.output > free:
+        yield (
+            f"warning: that does not fit into {plan.output}: choose another --output, fewer trials, or "
+            "--keep-adapters small"
+        )
+
+
+def _copies(job: Job) -> int:
+    return _COPIES if job.trial.training["select"] == "last" else _COPIES_SELECTED
+
+
+def _at_once(plan: Plan) -> int:
+    """How many trials run at the same time, at most; with a scheduler, all of them."""
+    if plan.spec.launcher != "local":
+        return len(plan.to_do)
+    if plan.spec.workers is None:
+        return workers_on_cpu(plan.to_do)
+    return max(1, plan.spec.workers)
+
+
+def _cache(plan: Plan) -> int:
+    """Frames of the clips of each data set, by the largest size that some backbone wants."""
+    found: dict[str, int] = {}
+    for job in plan.to_do:
+        clips, side = plan.clips[job.trial.key], BACKBONES.get(job.trial.backbone).config.image_size
+        frame = round(3 * side**2 * _LONG_SIDE)
+        size = (clips.train + clips.test) * _CACHED_FRAMES * frame
+        found[job.trial.dataset] = max(size, found.get(job.trial.dataset, 0))
+    return min(sum(found.values()), _CACHE_BYTES)
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    path = path.absolute()
+    return next(each for each in (path, *path.parents) if each.is_dir())

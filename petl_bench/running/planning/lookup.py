@@ -1,0 +1,86 @@
+"""Finding the trial that somebody means: by the beginning of its key, or by words of its title."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from petl_bench.api.trial import Trial
+from petl_bench.errors import StoreError, UsageError
+from petl_bench.records.judge import trial_values
+from petl_bench.records.layout import trial_folder
+from petl_bench.running.attempts import claims
+from petl_bench.running.attempts.output import read_plans
+from petl_bench.system import texts
+
+#: Trials that an error names one by one.
+_LISTED = 10
+_SHORTEST_KEY = 4
+
+
+def titles(runs: Path) -> dict[str, str]:
+    """Every trial of a folder of runs, planned or started: key -> title. Raises StoreError where there is none such."""
+    if not runs.is_dir():
+        raise StoreError(f"{runs}: no such folder of runs. Say which one with --runs DIR")
+    known = {key: title for plan in read_plans(runs) for key, title in plan.trials.items()}
+    others = {key: trial_folder(runs, key) for key in started(runs) if key not in known}
+    return known | {key: title_of(folder, claims.attempts(folder)) for key, folder in others.items()}
+
+
+def started(runs: Path) -> list[str]:
+    """The keys of the trials that have a folder."""
+    try:
+        return sorted(path.name for path in (runs / "trials").iterdir() if re.fullmatch("[0-9a-f]{64}", path.name))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{runs / 'trials'}: cannot be read: {error.strerror}") from error
+
+
+def find_trial(known: Mapping[str, str], text: str, runs: Path) -> str:
+    """The key of the one trial in `known` (key -> title) that `text` means: a key, its beginning, or part of a title.
+
+    Whole words count before parts of words, so that `seed 1` is not `seed 10`. Raises UsageError, with the candidates
+    or with near titles, where `text` means several trials or none.
+    """
+    found = _matches(known, text.strip().lower())
+    if len(found) == 1:
+        return found[0]
+    see = f"petl-bench status --runs {runs}"
+    if not found:
+        near = _corrected(known, text)
+        raise UsageError(f"unknown trial {text!r}{f'; did you mean {near!r}?' if near else '.'} See: {see}")
+    listed = "".join(f"\n  {known[key]}" for key in found[:_LISTED])
+    more = f"\n  and {len(found) - _LISTED} more; see {see}" if len(found) > _LISTED else ""
+    raise UsageError(f"{text!r} means {len(found)} trials; say more, or give the beginning of a key:{listed}{more}")
+
+
+def _matches(known: Mapping[str, str], text: str) -> list[str]:
+    tests: list[Callable[[str, str], bool]] = [
+        lambda key, title: f" {text} " in f" {title} ",
+        lambda key, title: text in title,
+    ]
+    if re.fullmatch(f"[0-9a-f]{{{_SHORTEST_KEY},}}", text):
+        tests.insert(0, lambda key, title: key.startswith(text))
+    lowered = {key: title.lower() for key, title in known.items()}
+    found = ([key for key, title in lowered.items() if test(key, title)] for test in tests if text)
+    return next((keys for keys in found if keys), [])
+
+
+def _corrected(known: Mapping[str, str], text: str) -> str:
+    """The text with every unknown word replaced by a near one of the titles, where that means some trial; else ""."""
+    words = {word for title in known.values() for word in title.lower().split() if not word.startswith("(")}
+    nearest = [[word] if word in words else get_close_matches(word, words, n=1) for word in text.lower().split()]
+    corrected = " ".join(word for near in nearest for word in near)
+    return corrected if all(nearest) and _matches(known, corrected) else ""
+
+
+def title_of(folder: Path, tried: Sequence[claims.Attempt]) -> str:
+    """The title of the trial in `folder`, from its attempts, or if it was brought here, from its record."""
+    known = next((attempt.title for attempt in tried if attempt.title), "")
+    if known:
+        return known
+    values = trial_values(folder)
+    return folder.name[:8] if values is None else texts.name(Trial.from_json(values).title)

@@ -1,0 +1,249 @@
+"""From what the user asked for to trials with keys: values settled (values.py), data sets found (plan_data.py).
+
+A setting may adapt methods on a source data set: then the trial that adapts is planned before those that start from its
+adapter. A spec with variants is planned once for each; trials that variants have in common are one trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from petl_bench.api.backbone import Backbone
+from petl_bench.api.launcher import Job
+from petl_bench.api.named_folders import name_of
+from petl_bench.api.plugin_identity import code_version
+from petl_bench.api.registry import BACKBONES, load_plugin_file
+from petl_bench.api.setting import Case
+from petl_bench.api.trial import Places, Trial
+from petl_bench.errors import WeightsError
+from petl_bench.models.weights import ResolvedWeights, resolve_weights
+from petl_bench.running.attempts.standing import Standing, standing_of
+from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
+from petl_bench.running.planning.spec import Spec
+from petl_bench.running.planning.values import (
+    Overrides,
+    PlannedMethod,
+    PlannedSetting,
+    planned_method,
+    planned_setting,
+    training_values,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of one run, in the order in which they start; `standing` says which are done already, or damaged."""
+
+    spec: Spec
+    jobs: tuple[Job, ...]
+    clips: Mapping[str, Clips]  #: key -> what the trial reads
+    trainable: Mapping[str, int]  #: key -> trained parameters, by the method's formula; 0 where a trial only evaluates
+    standing: Standing
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]  #: what was found of every data set, and what is assumed of the weights
+
+    @property
+    def output(self) -> Path:
+        """The folder that the records go to."""
+        return Path(self.spec.output).expanduser()
+
+    @property
+    def done(self) -> frozenset[str]:
+        """The keys that have a record already."""
+        return self.standing.done
+
+    @property
+    def to_do(self) -> list[Job]:
+        """The jobs to run: not done, and not refused."""
+        return [job for job in self.jobs if job.trial.key not in self.done | self.standing.refused.keys()]
+
+
+def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
+    """Settle everything that decides the numbers of a run.
+
+    With `rehearsal` the trials are counted though published data sets or weights are not on this machine (a note or a
+    warning says which); such a plan cannot be run. Everything else is refused as without it.
+
+    Raises UsageError for unknown names, fields and values, or what does not fit together; DataError and WeightsError
+    where files are missing; PluginError for a broken plugin. Nothing is written to the output folder.
+    """
+    for plugin in spec.plugin:
+        load_plugin_file(plugin)
+    draft = _Draft(rehearsal)
+    for part in spec.parts():
+        draft.add(part)
+    output = Path(spec.output).expanduser()
+    return Plan(
+        spec=spec,
+        jobs=_keeping_what_is_needed(draft.jobs.values()),
+        clips=draft.clips,
+        trainable=draft.trainable,
+        standing=standing_of(output, draft.jobs),
+        warnings=tuple(draft.warnings),
+        notes=tuple(draft.notes),
+    )
+
+
+def _keeping_what_is_needed(jobs: Collection[Job]) -> tuple[Job, ...]:
+    """The jobs; those that others of them start from keep their adapters, whatever was asked for."""
+    needed = {job.trial.start_from for job in jobs}
+    return tuple(
+        replace(job, places=replace(job.places, keep_adapter="all")) if job.trial.key in needed else job for job in jobs
+    )
+
+
+class _Draft:
+    """A plan that is being put together from the parts of a spec."""
+
+    def __init__(self, rehearsal: bool) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.clips: dict[str, Clips] = {}
+        self.trainable: dict[str, int] = {}
+        self.warnings: dict[str, None] = {}
+        self.notes: dict[str, None] = {}
+        self._rehearsal = rehearsal
+        self._data = DataOnThisMachine(rehearsal)
+        self._names: dict[Path, str] = {}  # of folders that have one
+
+    def add(self, spec: Spec) -> None:
+        """Plan the trials of a spec without variants."""
+        overrides = Overrides(spec)
+        setting = planned_setting(spec, overrides)
+        methods = [planned_method(spec, name, overrides) for name in dict.fromkeys(spec.methods)]
+        backbone: Backbone = overrides.build(BACKBONES.get(spec.backbone), spec.backbone)
+        names = list(dict.fromkeys(map(name_of, spec.datasets)))
+        source = setting.setting.source_dataset
+        data_names = [*names, *([source] if source else [])]
+        for name in data_names:
+            overrides.dataset(name)
+        used = [*spec.methods, spec.setting, spec.backbone, *data_names]
+        self.warnings |= dict.fromkeys(overrides.unused(used))
+        part = _Part(spec, setting, overrides, self._weights(spec), backbone)
+        self.notes |= dict.fromkeys(backbone.assumptions(part.weights.label, part.weights.sha256))
+        for name in names:
+            data = self._dataset(part, name)
+            cases = setting.setting.cases(data.manifest.annotations, spec.seeds, spec.splits, spec.shots)
+            for case in cases:
+                for method in methods:
+                    self._add_trial(part, method, data, case)
+
+    def _add_trial(self, part: _Part, method: PlannedMethod, data: PlannedDataset, case: Case) -> None:
+        """Plan a trial, and before it the one that it starts from, where there is one."""
+        source = part.setting.setting.source_case(case)
+        if source is None or method.trainable == 0:
+            self._add(part, method, data, case)
+            return
+        name = part.setting.setting.source_dataset
+        assert name is not None, "a setting with source cases names their data set"
+        origin = self._dataset(part, name)
+        start = self._add(part, method, origin, source)
+        self._add(part, method, data, case, start_from=start.key, source_sha256=origin.sha256)
+
+    def _add(
+        self,
+        part: _Part,
+        method: PlannedMethod,
+        data: PlannedDataset,
+        case: Case,
+        start_from: str = "",
+        source_sha256: str = "",
+    ) -> Trial:
+        group = data.group(part.setting, case)
+        spec, options, training = part.spec, part.setting, part.training(method, data)
+        if not start_from:
+            data.refuse_training(group, training)
+        trial = Trial(
+            method=method.method.name,
+            method_version=method.version,
+            hyper_parameters=method.hyper_parameters,
+            setting=spec.setting,
+            setting_version=options.version,
+            setting_options=options.options,
+            dataset=data.dataset.name,
+            dataset_plugin=data.plugin,
+            dataset_version=data.version,
+            dataset_options=data.options,
+            manifest_sha256=data.manifest.sha256,
+            locations=part.locations(method, data),
+            descriptions_sha256=data.descriptions_of(method.method, group.task),
+            split=case.split,
+            shots=case.shots,
+            seed=case.seed,
+            part=case.part,
+            backbone=spec.backbone,
+            backbone_version=code_version(BACKBONES.get(spec.backbone)),
+            backbone_options=part.backbone.values(),
+            weights=part.weights.label,
+            weights_sha256=part.weights.sha256,
+            training=training,
+            decoder=spec.decoder,
+            start_from=start_from,
+            source_sha256=source_sha256,
+        )
+        if trial.key not in self.jobs:
+            self.jobs[trial.key] = Job(trial=trial, places=part.places(data))
+            self.clips[trial.key] = group.clips
+            self.trainable[trial.key] = 0 if trial.start_from else method.trainable
+        return trial
+
+    def _dataset(self, part: _Part, name: str) -> PlannedDataset:
+        data = self._data.get(part.spec, name, part.overrides)
+        if data.plugin and (other := self._names.setdefault(data.manifest.root, name)) != name:
+            self.warnings[f"{other} and {name} are one folder, {data.manifest.root}"] = None
+        self.notes |= dict.fromkeys(data.notes())
+        return data
+
+    def _weights(self, spec: Spec) -> ResolvedWeights:
+        try:
+            return resolve_weights(BACKBONES.get(spec.backbone), spec.weights)
+        except WeightsError as error:
+            if not self._rehearsal or spec.weights != "auto":
+                raise
+            self.warnings[str(error)] = None
+            return ResolvedWeights("not on this machine", None, "")
+
+
+class _Part:
+    """What all trials of one spec without variants share."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        setting: PlannedSetting,
+        overrides: Overrides,
+        weights: ResolvedWeights,
+        backbone: Backbone,
+    ) -> None:
+        self.spec, self.setting, self.overrides = spec, setting, overrides
+        self.weights, self.backbone = weights, backbone
+        self._training: dict[tuple[str, str], dict[str, Any]] = {}
+        self._places: dict[str, Places] = {}
+        self._locations: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+
+    def places(self, data: PlannedDataset) -> Places:
+        """Where the files of the trials on a data set lie."""
+        if data.dataset.name not in self._places:
+            self._places[data.dataset.name] = places_of(self.spec, data, self.weights)
+        return self._places[data.dataset.name]
+
+    def training(self, method: PlannedMethod, data: PlannedDataset) -> dict[str, Any]:
+        """The training options of a method on a data set."""
+        known = (method.method.name, data.dataset.name)
+        if known not in self._training:
+            self._training[known] = training_values(
+                self.spec, method, self.setting.setting, type(data.dataset), self.overrides
+            )
+        return self._training[known]
+
+    def locations(self, method: PlannedMethod, data: PlannedDataset) -> dict[str, dict[str, Any]]:
+        """Where the files of a method, a data set, and a source that is a folder with a name lie, as they were told."""
+        known = (method.method.name, data.dataset.name)
+        if known not in self._locations:
+            source = self.setting.setting.source_dataset
+            named = [self.overrides.dataset(source)] if source in self.spec.folders() else []
+            told = {each.name: each.locations() for each in (data.dataset, method.method, *named)}
+            self._locations[known] = {name: locations for name, locations in told.items() if locations}
+        return self._locations[known]

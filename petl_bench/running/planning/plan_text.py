@@ -1,0 +1,114 @@
+"""A plan in words, for `--dry-run`: its trials with their keys, what each reads, and an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from petl_bench.api.launcher import Job
+from petl_bench.api.trial import Trial
+from petl_bench.errors import StoreError
+from petl_bench.records.layout import trial_folder
+from petl_bench.records.store import read_record
+from petl_bench.running.attempts.status import duration
+from petl_bench.running.planning.disk_estimate import disk_lines
+from petl_bench.running.planning.plan import Plan
+from petl_bench.running.planning.plan_data import Clips
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The plan as lines of text: one per trial, then the sums and the estimate."""
+    rows = [
+        [
+            "key",
+            "method",
+            "data set",
+            "split",
+            "shots",
+            "seed",
+            "trainable",
+            "train clips x epochs",
+            "test clips",
+            "state",
+        ]
+    ]
+    rows += [_row(plan, job) for job in plan.jobs]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield ""
+    yield f"{len(plan.jobs)} trials, {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}"
+    yield _estimate(plan)
+    yield from disk_lines(plan)
+    for reason in plan.standing.refused.values():
+        yield f"not run: {reason}"
+
+
+def _row(plan: Plan, job: Job) -> list[str]:
+    trial, clips = job.trial, plan.clips[job.trial.key]
+    known = bool(trial.manifest_sha256)
+    return [
+        trial.key[:12] if known and trial.weights_sha256 else "-",
+        trial.method,
+        f"{trial.dataset} {trial.part}".strip(),
+        trial.split or "-",
+        "all" if trial.shots is None else str(trial.shots),
+        str(trial.seed),
+        f"{plan.trainable[trial.key]:,}",
+        _training(trial, clips, known),
+        _of(clips.test, clips.test_listed) if known else "?",
+        _state(plan, trial.key),
+    ]
+
+
+def _state(plan: Plan, key: str) -> str:
+    if key in plan.standing.refused:
+        return "damaged"
+    if key in plan.standing.to_adapt:
+        return "to run again, its adapter is lost"
+    return "done" if key in plan.done else "to run"
+
+
+def _training(trial: Trial, clips: Clips, known: bool) -> str:
+    """What a trial trains on: its clips, or nothing where it starts from the adapter of another one."""
+    if trial.start_from:
+        return f"adapter of {trial.start_from[:12]}" if known else "adapter of another"
+    return f"{_of(clips.train, clips.train_listed) if known else '?'} x {trial.training['epochs']}"
+
+
+def _of(found: int, listed: int) -> str:
+    return str(found) if found == listed else f"{found} of {listed}"
+
+
+def _estimate(plan: Plan) -> str:
+    """Clips through the model; a time too where trials of the same method have been timed in this folder."""
+    trained, views = 0, 0
+    for job in plan.to_do:
+        clips, training = plan.clips[job.trial.key], job.trial.training
+        trained += 0 if job.trial.start_from else clips.train * training["epochs"]
+        views += clips.test * training["views"] * training["crops"]
+    text = f"estimate: at most {trained:,} clips through training, {views:,} views through evaluation"
+    seconds = _seconds_by_method(plan)
+    timed = [seconds[_kind(job)] for job in plan.to_do if _kind(job) in seconds]
+    if not timed:
+        return f"{text}; the time is known once trials have run into {plan.output}"
+    return f"{text}; {duration(sum(timed))} one after the other for the {len(timed)} trials whose like has run here"
+
+
+def _seconds_by_method(plan: Plan) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], list[float]] = {}
+    for job in plan.jobs:
+        if job.trial.key in plan.done:
+            found.setdefault(_kind(job), []).extend(_seconds(plan, job))
+    return {kind: median(seconds) for kind, seconds in found.items() if seconds}
+
+
+def _seconds(plan: Plan, job: Job) -> list[float]:
+    try:
+        return [float(read_record(trial_folder(plan.output, job.trial.key))["durations_s"]["total"])]
+    except (StoreError, KeyError):
+        return []
+
+
+def _kind(job: Job) -> tuple[str, ...]:
+    return job.trial.method, job.trial.dataset, job.trial.backbone

@@ -1,0 +1,288 @@
+"""What the user asked for: from flags, from a TOML file with the same names, or both (flags win)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shlex
+import tomllib
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from petl_bench.api.flag_lists import expand_ranges, join_list, split_list, whole_numbers
+from petl_bench.api.named_folders import folders_of
+from petl_bench.api.training_options import Precision, Select, TrainingOptions
+from petl_bench.api.trial import canonical_json
+from petl_bench.errors import UsageError, unknown
+from petl_bench.records.kept_adapters import KeepAdapters
+from petl_bench.system.stored_json import SMALL, TOO_LARGE
+from petl_bench.system.texts import has_controls
+
+SEE = "petl-bench run --help"
+#: Flags that say the same as `--set training.FIELD`.
+_TRAINING_FLAGS = ("epochs", "batch_size", "select", "precision")
+
+Decoder = Literal["auto", "decord", "pyav", "torchcodec"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One run as the user asked for it. None means: not said, so recipes and defaults decide."""
+
+    methods: tuple[str, ...] = ()
+    setting: str = "base2novel"
+    datasets: tuple[str, ...] = ("motion",)  #: names of data sets, and folders of one's own as NAME=DIR
+    backbone: str = "viclip-tiny"
+    weights: str = "auto"
+    data_root: str | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    splits: tuple[str, ...] | None = None
+    shots: tuple[int, ...] | None = None
+    source: str | None = None  #: data set (or NAME=DIR) to adapt on, where the setting evaluates on others
+    set: tuple[str, ...] = ()  #: NAME.FIELD=VALUE
+    variants: tuple[tuple[str, ...], ...] = ()  #: alternatives, each with values of its own: NAME.FIELD=VALUE
+    epochs: int | None = None
+    batch_size: int | None = None
+    select: Select | None = None
+    precision: Precision | None = None
+    decoder: Decoder = "auto"
+    device: Device = "auto"
+    launcher: str = "local"
+    workers: int | None = None
+    profile: str | None = None
+    plugin: tuple[str, ...] = ()
+    output: str = "runs"
+    keep_adapters: KeepAdapters = "all"
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise UsageError(f"no method given: --methods a,b (petl-bench list methods). See: {SEE}")
+        if not self.seeds:
+            raise UsageError("--seeds: give at least one, e.g. --seeds 0,1,2")
+        if not self.datasets:
+            raise UsageError("--datasets: give at least one (petl-bench list datasets)")
+        for name, minimum in (("epochs", 0), ("batch_size", 1), ("workers", 0)):
+            value = getattr(self, name)
+            if value is not None and value < minimum:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}")
+        if not all(0 <= seed < TOO_LARGE for seed in self.seeds):
+            raise UsageError(f"--seeds: a seed is a whole number from 0 to {TOO_LARGE - 1}")
+        if not self.output:
+            raise UsageError("--output: the name is empty; for this folder itself: --output .")
+        self._refuse_controls()
+        self.folders()
+        for part in self.parts():
+            part._refuse_contradictions()
+
+    def folders(self) -> dict[str, str]:
+        """The folders of one's own among the data sets and the source: name -> DIR. Raises UsageError."""
+        found = folders_of(self.datasets)
+        if self.source is not None:
+            for name, folder in folders_of([self.source], "--source").items():
+                if found.setdefault(name, folder) != folder:
+                    raise UsageError(f"--source {self.source}: --datasets gives the name {name!r} to {found[name]}")
+        return found
+
+    def parts(self) -> list[Spec]:
+        """This spec once for each variant, with that variant's values; itself where it has none."""
+        if not self.variants:
+            return [self]
+        return [dataclasses.replace(self, set=(*self.set, *variant), variants=()) for variant in self.variants]
+
+    def overrides(self) -> dict[str, dict[str, str]]:
+        """The values of `--set` as `{plugin: {field: text}}`; a later one wins."""
+        return set_values(self.set)
+
+    def _refuse_controls(self) -> None:
+        """Raise UsageError for a name or value with a line end, an escape or NUL in it: none of ours has one."""
+        for option in dataclasses.fields(self):
+            value = getattr(self, option.name)
+            for text in _texts_in(value):
+                if has_controls(text):
+                    flag = "--" + option.name.removesuffix("s" if option.name == "variants" else "").replace("_", "-")
+                    raise UsageError(f"{flag} {text!r}: a line end or another control character cannot be in it")
+
+    def _refuse_contradictions(self) -> None:
+        """Raise UsageError if a flag and a value of `--set` say different things about one option."""
+        overrides = self.overrides()
+        for name in _TRAINING_FLAGS:
+            text, flag = overrides.get("training", {}).get(name), getattr(self, name)
+            if text is not None and flag is not None and TrainingOptions.parse({name: text})[name] != flag:
+                raise _contradiction(f"--{name.replace('_', '-')} {flag}", f"training.{name}={text}")
+        source = overrides.get(self.setting, {}).get("source")
+        if source is not None and self.source not in (None, source):
+            raise _contradiction(f"--source {self.source}", f"{self.setting}.source={source}")
+
+    def command(self) -> str:
+        """The command that asks for the same run, with what differs from the defaults."""
+        return shlex.join(["petl-bench", "run", *self._arguments()])
+
+    @property
+    def identity(self) -> str:
+        """sha256 of everything that decides which trials there are; not of how they are run."""
+        values = dataclasses.asdict(self)
+        for name in ("device", "launcher", "workers", "profile", "output", "keep_adapters", "force"):
+            del values[name]
+        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+    def _arguments(self) -> Iterator[str]:
+        for option in dataclasses.fields(self):
+            value = getattr(self, option.name)
+            flag = "--" + option.name.replace("_", "-")
+            if option.name == "force" or value == option.default:
+                continue
+            if option.name in ("set", "plugin"):
+                for item in value:
+                    yield from (flag, item)
+            elif option.name == "variants":
+                for variant in value:
+                    yield from ("--variant", shlex.join(variant))
+            else:
+                yield from (flag, join_list(value) if isinstance(value, tuple) else str(value))
+
+
+_TYPES = typing.get_type_hints(Spec)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _texts_in(each)
+
+
+def _contradiction(flag: str, value: str) -> UsageError:
+    return UsageError(f"{flag} and {value} (in --set, --variant or the file) contradict each other: leave one out")
+
+
+def set_values(texts: Iterable[str]) -> dict[str, dict[str, str]]:
+    """NAME.FIELD=VALUE as `{name: {field: text}}`; a later one wins. Raises UsageError for a text of another form."""
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        target, equals, value = text.partition("=")
+        name, dot, option = target.strip().rpartition(".")
+        if not (equals and dot and name and option):
+            raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set training.learning_rate=1e-4")
+        found.setdefault(name, {})[option] = value.strip()
+    return found
+
+
+# A file
+
+
+def read_spec(flags: Mapping[str, Any], file: Path | None) -> Spec:
+    """A Spec from the flags that were given (those that are None were not) and a TOML file. Flags win; `set` adds up.
+
+    Raises UsageError for a file that cannot be read, an unknown key, or a value of the wrong kind.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    values = {} if file is None else _read_toml(file)
+    merged = {**values, **given}
+    if "set" in values and "set" in given:
+        merged["set"] = (*values["set"], *given["set"])
+    return Spec(**merged)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    table = load_toml(path, "--spec")
+    for name in table:
+        if name not in _TYPES:
+            raise unknown(f"key in {path}", name, _TYPES, SEE)
+    values = {name: value for name, value in table.items() if name not in ("set", "variants")}
+    converted = {name: _value(name, value, f"{path}: {name}") for name, value in values.items()}
+    if "set" in table:
+        converted["set"] = tuple(_set_texts(table["set"], path))
+    if "variants" in table:
+        converted["variants"] = tuple(_variants(table["variants"], path))
+    return converted
+
+
+def _variants(value: Any, path: Path) -> Iterator[tuple[str, ...]]:
+    """`variants` is a list of tables with the form of `set`: `[[variants]]` with `lora.rank = 8`."""
+    if not isinstance(value, list) or not all(isinstance(item, (dict, list)) for item in value):
+        raise UsageError(f"{path}: variants: expected tables such as [[variants]] with lora.rank = 8")
+    for item in value:
+        yield tuple(_set_texts(item, path))
+
+
+def parse_variants(texts: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """The values of `--variant`: `NAME.FIELD=VALUE` with blanks between them, quoted as in a shell."""
+    try:
+        return tuple(tuple(shlex.split(text)) for text in texts)
+    except ValueError as error:
+        raise UsageError(f"--variant: {error}; expected NAME.FIELD=VALUE with blanks between") from error
+
+
+def load_toml(path: Path, flag: str) -> dict[str, Any]:
+    """The table in a TOML file that the user named with `flag`. Raises UsageError where it cannot be read."""
+    try:
+        with path.expanduser().open("rb") as file:  # which may be a pipe
+            content = file.read(SMALL + 1)
+        if len(content) > SMALL:
+            raise UsageError(f"{flag} {path}: larger than {SMALL:,} bytes")
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{flag} {path}: {getattr(error, 'strerror', None) or error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{flag} {path}: nested too deeply") from error
+    except ValueError as error:  # also a number of more digits than Python reads
+        raise UsageError(f"{flag} {path}: not valid TOML: {error}") from error
+
+
+def _set_texts(value: Any, path: Path) -> Iterator[str]:
+    """`set` is a list of texts, or tables: `[set.lora]` with `rank = 8`."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        yield from value
+        return
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: set: expected tables such as [set.lora], or a list of NAME.FIELD=VALUE")
+    for name, options in value.items():
+        for option, setting in (options if isinstance(options, dict) else {"": options}).items():
+            yield f"{name}{'.' if option else ''}{option}={_text(setting)}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(_text, value)) if isinstance(value, list) else str(value)
+
+
+def _value(name: str, value: Any, label: str) -> Any:
+    """A TOML value as a Spec's field; a text for a list is what the flag takes."""
+    if name in ("methods", "datasets", "seeds", "splits", "shots") and isinstance(value, str):
+        value = list(split_list(value, label))
+    if name in ("seeds", "splits", "shots") and isinstance(value, list):
+        value = [one for item in value for one in _numbers_in(item, label, texts=name == "splits")]
+    return _convert(_TYPES[name], value, label)
+
+
+def _numbers_in(item: Any, label: str, texts: bool) -> tuple[Any, ...]:
+    if not isinstance(item, str):
+        return (item,)
+    return expand_ranges([item], label) if texts else whole_numbers([item], label)
+
+
+def _convert(kind: Any, value: Any, label: str) -> Any:
+    """A TOML value as the declared type of a Spec's field."""
+    options = [option for option in typing.get_args(kind) if option is not type(None)]
+    if typing.get_origin(kind) is tuple:
+        items = value if isinstance(value, list) else [value]
+        return tuple(_convert(options[0], item, label) for item in items)
+    if typing.get_origin(kind) is Literal:
+        if value not in options:
+            raise UsageError(f"{label} = {value!r}: expected one of {', '.join(options)}")
+        return value
+    if options:  # X | None
+        return _convert(options[0], value, label)
+    if kind is str and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        words = {str: "text", int: "a whole number", bool: "true or false"}
+        raise UsageError(f"{label} = {value!r}: expected {words[kind]}")
+    return value

@@ -1,0 +1,201 @@
+"""Which values each plugin of a run has: names resolved, `--set` parsed, recipes applied. Without torch.
+
+Values of a trial are settled in this order, the later one winning: defaults, the setting's training values, the data
+set's views (multi-view settings), the method's recipe for the setting, the backbone's training values, the method's
+recipe for both, the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from petl_bench.api import named_folders
+from petl_bench.api.backbone import Backbone
+from petl_bench.api.dataset import Dataset
+from petl_bench.api.method import Method
+from petl_bench.api.options import Options, field_types
+from petl_bench.api.plugin_identity import plugin_version
+from petl_bench.api.registry import BACKBONES, DATASETS, KINDS, METHODS, SETTINGS, describe
+from petl_bench.api.resolution import recipe_values, usual_training
+from petl_bench.api.setting import Setting
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import canonical_json
+from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
+from petl_bench.running.planning.spec import Spec
+
+_SETTABLE = ("methods", "settings", "datasets", "backbones")
+
+
+class Overrides:
+    """The values of `--set`, for plugins and for folders with a name.
+
+    Raises UsageError for a name, field or value that no plugin has, used or not, and for a folder with the name of a
+    plugin.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self._texts, self._folders = spec.overrides(), spec.folders()
+        plugins = {name: KINDS[kind] for kind in _SETTABLE for name in KINDS[kind].names()}
+        kinds = {"training": "name in --set", **{name: registry.kind for name, registry in plugins.items()}}
+        named_folders.refuse_taken(self._folders, kinds)
+        for name, values in self._texts.items():
+            if name == "training":
+                TrainingOptions(**TrainingOptions.parse(values))
+            elif name in self._folders:
+                self._refuse_path(name, values)
+                DATASETS.get(named_folders.PLUGIN).parse(values, name)
+            elif name not in plugins:
+                raise unknown(
+                    "name in --set",
+                    name,
+                    ["training", *self._folders, *plugins],
+                    "petl-bench list methods (or settings, datasets, backbones)",
+                )
+            else:
+                plugins[name].get(name).parse(values)
+
+    def _refuse_path(self, name: str, values: Mapping[str, str]) -> None:
+        if named_folders.PATH in values:
+            raise UsageError(
+                f"--set {name}.{named_folders.PATH}={values[named_folders.PATH]}: --datasets says where {name} is, "
+                f"in {self._folders[name]}; change it there"
+            )
+
+    def of(self, plugin: type[Options], name: str) -> dict[str, Any]:
+        """The values given for one plugin, parsed as its fields' types."""
+        return plugin.parse(self._texts.get(name, {}))
+
+    def build(self, plugin: type[Any], name: str) -> Any:
+        """The plugin with the values given for it."""
+        return plugin(**self.of(plugin, name))
+
+    def dataset(self, name: str) -> Dataset:
+        """The data set of that name, which may be a folder's, with the values given for it.
+
+        A folder has the values of all of them (`folder.FIELD`), and over these its own.
+        """
+        if name not in self._folders:
+            found: Dataset = self.build(DATASETS.get(name), name)
+            return found
+        plugin: type[Dataset] = DATASETS.get(named_folders.PLUGIN)
+        texts = {**self._texts.get(named_folders.PLUGIN, {}), **self._texts.get(name, {})}
+        return plugin.called(name, **plugin.parse(texts | {named_folders.PATH: self._folders[name]}, name))
+
+    def unused(self, used: Iterable[str]) -> list[str]:
+        """One line for each value that has no effect on a run with these plugins and folders."""
+        used = {"training", *used}
+        reached = used | ({named_folders.PLUGIN} if self._folders.keys() & used else set())
+        lines = [
+            f"--set {name}.{field} has no effect: {name} is not part of this run"
+            for name, values in self._texts.items()
+            if name not in reached
+            for field in values
+        ]
+        if named_folders.PLUGIN in reached - used and named_folders.PATH in self._texts.get(named_folders.PLUGIN, {}):
+            lines.append(
+                f"--set {named_folders.PLUGIN}.{named_folders.PATH} has no effect: --datasets says where each folder is"
+            )
+        return lines
+
+
+@dataclass(frozen=True)
+class PlannedSetting:
+    """A setting with its values."""
+
+    setting: Setting
+    version: str
+    options: Mapping[str, Any]
+
+    @cached_property
+    def identity(self) -> str:
+        """The setting's name and values as one text."""
+        return canonical_json([self.setting.name, dict(self.options)])
+
+
+@dataclass(frozen=True)
+class PlannedMethod:
+    """A method with its values. `trainable`: its parameters on this backbone, by its formula."""
+
+    method: Method
+    version: str
+    hyper_parameters: Mapping[str, Any]
+    trainable: int
+
+
+def planned_setting(spec: Spec, overrides: Overrides) -> PlannedSetting:
+    """The setting of a spec. Raises UsageError for unknown names and fields, or a source that it does not take."""
+    plugin: type[Setting] = SETTINGS.get(spec.setting)
+    if plugin.command:
+        raise UsageError(f"the setting {spec.setting} is not measured with petl-bench run; type: {plugin.command}")
+    values = overrides.of(plugin, spec.setting)
+    if spec.source is not None:
+        if "source" not in field_types(plugin):
+            raise UsageError(f"--source {spec.source}: the setting {spec.setting} trains on the data set it evaluates")
+        values["source"] = named_folders.name_of(spec.source)
+    setting = plugin(**values)
+    return PlannedSetting(setting, plugin_version(plugin), setting.values())
+
+
+def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod:
+    """A method of a spec with the values that it has in its setting and on its backbone."""
+    plugin: type[Method] = METHODS.get(name)
+    _refuse_unsupported(plugin, name, spec)
+    hyper = recipe_values(plugin, spec.setting, spec.backbone) | overrides.of(plugin, name)
+    _check_fields(hyper, plugin, f"recipe of {name}", f"petl-bench show {name}")
+    method = plugin(**hyper)
+    return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone))
+
+
+def training_values(
+    spec: Spec, planned: PlannedMethod, setting: Setting, dataset: type[Dataset], overrides: Overrides
+) -> dict[str, Any]:
+    """The training options of a method in a setting on one data set."""
+    method, name = type(planned.method), planned.method.name
+    training = usual_training(method, setting, BACKBONES.get(spec.backbone), dataset)
+    training |= overrides.of(TrainingOptions, "training") | _training_flags(spec)
+    _check_fields(training, TrainingOptions, f"recipe of {name}, training", f"petl-bench show {name}")
+    if planned.trainable == 0:
+        training["epochs"] = 0  # nothing to train: such a trial must not depend on how others train
+    return TrainingOptions(**training).values()
+
+
+def _trainable(method: Method, backbone: str) -> int:
+    """Trainable parameters by the method's formula, which also refuses values that do not fit the backbone."""
+    plugin: type[Backbone] = BACKBONES.get(backbone)
+    try:
+        found = method.expected_trainable(plugin.config)
+    except PetlBenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"the parameter formula of {method.name} fails: {describe(error)}") from error
+    if type(found) is not int or found < 0:
+        raise PluginError(
+            f"{method.name}: expected_trainable(config) returned {found!r}; it must return a whole number"
+        )
+    return found
+
+
+def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:
+    for kind, asked, supported in (
+        ("setting", spec.setting, plugin.settings),
+        ("backbone", spec.backbone, plugin.backbones),
+    ):
+        if supported is not None and asked not in supported:
+            raise UsageError(
+                f"{name} does not work with the {kind} {asked!r} (it supports {', '.join(supported)}): "
+                f"leave it out of --methods, or choose another {kind}. See: petl-bench show {name}"
+            )
+
+
+def _training_flags(spec: Spec) -> dict[str, Any]:
+    given = {name: getattr(spec, name) for name in ("epochs", "batch_size", "select", "precision")}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_fields(values: Mapping[str, Any], options: type[Options], label: str, see: str) -> None:
+    for name in values:
+        if name not in field_types(options):
+            raise unknown(f"field in the {label}", name, field_types(options), see)

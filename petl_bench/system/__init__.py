@@ -1,0 +1,1 @@
+"""Files, processes and the machine, without knowledge of what they are used for."""

@@ -1,0 +1,1 @@
+"""Tables from numbers, for any renderer."""

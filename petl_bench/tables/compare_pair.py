@@ -1,0 +1,211 @@
+"""Two methods side by side: is one better, is the difference real, and what would settle it? In plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from petl_bench.analysis.comparison import Configuration, row_labels
+from petl_bench.analysis.pairwise import PairwiseTests
+from petl_bench.analysis.significance import LEVEL, Difference, RunsNeeded, needed
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.marks import mark_of
+from petl_bench.api.table import TableSource
+from petl_bench.errors import UsageError, unknown
+from petl_bench.system.texts import clean
+from petl_bench.tables.table_parts import Compared, cells_of
+
+#: More clips than this many times those at hand are not worth to be named.
+_MOST_CLIPS = 100
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A against B in one column of one table.
+
+    `p_value`: corrected for all `tests` of the table, every pair of rows in every column, as its signs are; with one
+    seed it is of these two runs alone, and not corrected.
+    """
+
+    table: str
+    column: str
+    a: float
+    b: float
+    difference: Difference
+    p_value: float
+    tests: int
+    reservations: tuple[str, ...]
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether chance is an unlikely explanation, with all rows and columns looked at."""
+        return self.p_value < LEVEL
+
+    @property
+    def is_real(self) -> bool:
+        """Whether that is a difference of the methods, which one seed never shows."""
+        return self.is_told_apart and self.difference.is_of_methods
+
+
+def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str) -> list[Finding]:
+    """Every column of these tables in which both rows have numbers on the same clips and seeds.
+
+    A row is named by its method, or as a table shows it where a method was run in several ways. Raises UsageError for
+    an unknown row, a method with several rows, or where nothing can be compared.
+    """
+    found: list[Finding] = []
+    known: set[str] = set()
+    for source in sources:
+        compared = _compared(source, evidence)
+        if compared is None:
+            continue
+        known |= set(_labels(compared).values())
+        assert evidence.outcomes is not None
+        measures = [spot.measure if spot.tested else None for spot in compared.spots]
+        tests = PairwiseTests(compared.comparison, measures, evidence.outcomes, evidence.damaged)
+        for one, other in _pairs(compared, a, b):
+            found += _of_pair(source.name, compared, tests, one, other)
+    if not found:
+        for name in (a, b):
+            if name not in known:
+                raise unknown("row", name, known, "petl-bench report --table TABLE")
+        raise UsageError(f"{a} and {b} have no clips and seeds in common here; run both with the same seeds")
+    return found
+
+
+def _compared(source: TableSource, evidence: Evidence) -> Compared | None:
+    try:
+        return source.compared(evidence.records)
+    except UsageError:
+        return None  # no record of that setting
+
+
+def _labels(compared: Compared) -> dict[Configuration, str]:
+    labels: dict[Configuration, str] = {}
+    for rows in compared.comparison.groups().values():
+        labels |= row_labels(rows)
+    return labels
+
+
+def _pairs(compared: Compared, a: str, b: str) -> Iterator[tuple[Configuration, Configuration]]:
+    """The rows that the two names mean, in every group of rows that may be compared."""
+    for rows in compared.comparison.groups().values():
+        labels = row_labels(rows)
+        one, other = _row(rows, labels, a), _row(rows, labels, b)
+        if one is not None and other is not None and one is not other:
+            yield one, other
+
+
+def _row(rows: Sequence[Configuration], labels: dict[Configuration, str], name: str) -> Configuration | None:
+    exact = [row for row in rows if labels[row] == name]
+    if exact:
+        return exact[0]
+    of_method = [row for row in rows if row.method == name]
+    if len(of_method) > 1:
+        listed = ", ".join(repr(labels[row]) for row in of_method[:10])
+        raise UsageError(f"{name} was run in several ways; say which: {listed}")
+    return of_method[0] if of_method else None
+
+
+def _of_pair(
+    table: str, compared: Compared, tests: PairwiseTests, one: Configuration, other: Configuration
+) -> Iterator[Finding]:
+    cells = [cells_of(compared.comparison, compared.spots, row, tests.outcomes) for row in (one, other)]
+    for index, (spot, of_one, of_other) in enumerate(zip(compared.spots, *cells, strict=True)):
+        found = tests.difference(index, one, other)
+        a, b = of_one.value, of_other.value
+        if found is None or not isinstance(a, float) or not isinstance(b, float):
+            continue
+        column = f"{spot.column.group} {spot.column.label}".strip()
+        p_value = tests.p_value(index, one, other) if found.is_of_methods else found.p_value
+        reservations = tuple(mark_of(word).meaning for word in sorted({*of_one.marks, *of_other.marks}))
+        yield Finding(table, column, a, b, found, p_value, tests.count, reservations)
+
+
+# Words
+
+
+def in_words(found: Sequence[Finding], a: str, b: str) -> Iterator[str]:
+    """The findings, line by line, with an answer at the end."""
+    for table in dict.fromkeys(finding.table for finding in found):
+        yield f"{clean(a)} against {clean(b)}, {table}"
+        for finding in (each for each in found if each.table == table):
+            yield from _about(finding)
+    yield ""
+    yield from _answer(found, clean(a), clean(b))
+
+
+def _about(finding: Finding) -> Iterator[str]:
+    found = finding.difference
+    low, high = found.interval
+    yield (
+        f"  {clean(finding.column)}: {found.value:+.1f} points ({finding.a:.1f} against {finding.b:.1f}), "
+        f"95 % interval {low:+.1f} to {high:+.1f}: {_verdict(finding)} (p = {_p(finding.p_value)}{_by_itself(finding)})"
+    )
+    if not finding.is_real:
+        yield f"    {_to_settle(found, needed(found))}"
+    for reservation in finding.reservations:
+        yield f"    with a reservation: {reservation}"
+
+
+def _by_itself(finding: Finding) -> str:
+    """The p-value without correction, if that makes a difference: the interval is of this difference by itself."""
+    if finding.p_value == finding.difference.p_value:
+        return ""
+    return f"; by itself {_p(finding.difference.p_value)}"
+
+
+def _verdict(finding: Finding) -> str:
+    if finding.difference.is_of_methods:
+        return "a real difference" if finding.is_real else "may be chance"
+    return "these two runs differ on such clips" if finding.is_told_apart else "chance may explain these two runs"
+
+
+def _to_settle(found: Difference, more: RunsNeeded) -> str:
+    """What would settle a difference of the size seen."""
+    if abs(found.value) < 0.005:
+        return "there is no difference to settle: the numbers are equal"
+    if found.seeds == 1:
+        return "to learn of the methods: the same with three seeds or more"
+    ways = []
+    if more.clips_factor is not None and more.clips_factor <= _MOST_CLIPS:
+        ways.append(f"about {math.ceil(found.clips * max(1.0, more.clips_factor)):,} test clips (here {found.clips:,})")
+    if more.seeds is not None:
+        ways.append(f"about {more.seeds} seeds (here {found.seeds})")
+    if not ways and more.both_factor <= _MOST_CLIPS:
+        ways.append(f"about {math.ceil(more.both_factor)} times both the clips and the seeds")
+    if not ways:
+        return "a difference as small as this is beyond what more clips and seeds would settle"
+    return f"to settle a difference of this size by itself (4 times of 5): {', or '.join(ways)}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 0.001 else "below 0.001"
+
+
+def _answer(found: Sequence[Finding], a: str, b: str) -> Iterator[str]:
+    better = [clean(each.column) for each in found if each.is_real and each.difference.value > 0]
+    worse = [clean(each.column) for each in found if each.is_real and each.difference.value < 0]
+    if better:
+        yield f"{a} is better than {b} on: {', '.join(better)}."
+    if worse:
+        yield f"{a} is worse than {b} on: {', '.join(worse)}."
+    if not better and not worse:
+        yield f"These runs do not tell the methods {a} and {b} apart."
+    yield _of_seeds(found[0].difference.seeds)
+    tests = sum({each.table: each.tests for each in found}.values())
+    corrected = f"corrected (Holm) for {tests} tests, all pairs of rows in all columns" if tests else "not corrected"
+    yield f"Paired on the same clips and seeds; level 5 %, {corrected}."
+
+
+def _of_seeds(seeds: int) -> str:
+    """What so many seeds can tell."""
+    if seeds == 1:
+        return "One seed: this is about these two runs, and says nothing of the methods; run three seeds or more."
+    if seeds == 2:
+        return (
+            "Two seeds tell little: most real differences are missed, and up to one verdict in seven is a false alarm "
+            "if seeds matter much; run three seeds or more."
+        )
+    return f"{seeds} seeds."

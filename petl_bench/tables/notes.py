@@ -1,0 +1,249 @@
+"""The notes under tables of results: seeds, backbones, training budget, views, data, coverage."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from petl_bench.analysis.comparison import (
+    Bundle,
+    CaseKey,
+    Comparison,
+    Configuration,
+    case_labels,
+    row_labels,
+    uncovered,
+)
+from petl_bench.analysis.marks import mixed_environment
+from petl_bench.api.marks import MARKS
+from petl_bench.api.prompts import short_text
+
+_RANKED_MARKS = "".join(mark.symbol for mark in MARKS.values() if mark.ranked)
+#: What a number that is ranked may carry.
+UNBARRED = f"no mark, or only marks that leave a number ranked ({', '.join(_RANKED_MARKS)})"
+RANKS = f"Best and second: among the complete rows of one group that carry {UNBARRED}; equal figures share."
+TRAINED = "Trained: millions of trained parameters, and percent of the backbone's parameters."
+QUOTED = "Quoted rows are other people's runs: never ranked or averaged with the rows above."
+_SELECTION = {
+    "last": "the last epoch",
+    "val": "the epoch that is best on held-out training clips",
+    "best-on-test": "the epoch that is best on the test clips",
+}
+_BUDGET = {
+    "epochs": "epochs",
+    "batch_size": "batch size",
+    "learning_rate": "learning rate",
+    "precision": "precision",
+}
+
+
+def usual_seeds(comparison: Comparison) -> tuple[list[int], list[str]]:
+    """The seeds that the numbers are over: the most that are the norm of a case; a note for each other set."""
+    sets: dict[frozenset[int], list[str]] = defaultdict(list)
+    norms: Counter[frozenset[int]] = Counter()
+    for place, row, case in _named_cells(comparison):
+        sets[comparison.seeds(row, case)].append(place)
+        norms[comparison.usual_seeds(row, case)] += 1
+    usual = max(norms, key=lambda seeds: (len(seeds), norms[seeds], [-seed for seed in sorted(seeds)]))
+    others = sorted((sorted(seeds), places) for seeds, places in sets.items() if seeds != usual)
+    return sorted(usual), [
+        f"Seeds {listed(seeds)}{' only' if len(seeds) < len(usual) else ''}: {listed(places, 6)}."
+        for seeds, places in others
+    ]
+
+
+def seed_notes(comparison: Comparison) -> list[str]:
+    """What mean and spread are over, and which cells have other seeds."""
+    usual, others = usual_seeds(comparison)
+    spread = "mean ± sample standard deviation over seeds" if len(usual) > 1 else "a single run, without spread: seed"
+    return [f"Numbers: {spread} {listed(usual)}.", *others]
+
+
+def training_notes(comparison: Comparison) -> list[str]:
+    """Backbones with their weights, which epoch was evaluated with which views, and what the tuning cost."""
+    rows = comparison.configurations
+    selection = {
+        _SELECTION["best-on-test"]
+        if case.selected
+        else _SELECTION.get(row.training_values.get("select", ""), "unknown")
+        for row, case in comparison.runs
+    }
+    budget = [f"{meaning} {_by_method(rows, name)}" for name, meaning in _BUDGET.items()]
+    tried = Counter(row.method for row in rows)
+    configurations = ", ".join(f"{method} {count}" for method, count in sorted(tried.items()))
+    return [
+        *_backbone_notes(comparison),
+        f"Evaluated: {listed(sorted(selection))}; views per test video (clips x crops): {_views(comparison)}.",
+        f"Budget: {'; '.join(budget)}. Configurations tried in these records: {configurations}.",
+        *inflation_notes(comparison),
+        *[f"Prompt: {prompt}" for prompt in comparison.prompts],
+    ]
+
+
+def data_notes(comparison: Comparison, bundles: Sequence[Bundle]) -> list[str]:
+    """What each group of columns stands for, unused clips, repeated runs, devices and versions."""
+    return [
+        *map(_data_note, bundles),
+        *_coverage_notes(comparison),
+        *_repetition_notes(comparison),
+        *_environment_notes(comparison),
+    ]
+
+
+def inflation_notes(comparison: Comparison) -> list[str]:
+    """By how much selecting the epoch on the test clips raises the numbers, where both were run."""
+    honest = {_but_selection(case): case for case in comparison.cases if not case.selected}
+    raised = []
+    for row, case in comparison.runs:
+        other = honest.get(_but_selection(case)) if case.selected else None
+        if other is None or not (comparison.seeds(row, case) & comparison.seeds(row, other)):
+            continue
+        fair = {run.seed: run.values for run in comparison.of(row, other)}
+        raised += [
+            sum(run.values) / len(run.values) - sum(fair[run.seed]) / len(run.values)
+            for run in comparison.of(row, case)
+            if run.seed in fair
+        ]
+    if not raised:
+        return []
+    mean = sum(raised) / len(raised)
+    return [
+        f"Selecting the epoch on the test clips changes accuracy by {mean:+.2f} points, mean over {len(raised)} pairs "
+        "of runs that differ in nothing else."
+    ]
+
+
+def _but_selection(case: CaseKey) -> tuple[Any, ...]:
+    return tuple(getattr(case, each.name) for each in fields(case) if each.name != "selected")
+
+
+def listed(values: Iterable[object], most: int = 1000) -> str:
+    """Values with commas between them; beyond `most`, how many more there are."""
+    texts = list(map(str, values))
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def _named_cells(comparison: Comparison) -> Iterable[tuple[str, Configuration, CaseKey]]:
+    """Every cell that has runs, as "row on case", by groups and cases."""
+    labels = case_labels(comparison.cases)
+    for configurations in comparison.groups().values():
+        names = row_labels(configurations)
+        for case in comparison.cases:
+            for row in configurations:
+                if comparison.of(row, case):
+                    yield f"{names[row]} on {labels[case]}", row, case
+
+
+def _backbone_notes(comparison: Comparison) -> list[str]:
+    found = {
+        (row.backbone, row.weights, row.weights_sha256, run.backbone_params)
+        for (row, _), runs in comparison.runs.items()
+        for run in runs
+    }
+    return [
+        f"Backbone {backbone}: {params:,} parameters, weights {weights} (sha256 {sha256[:12] or 'none'})."
+        for backbone, weights, sha256, params in sorted(found)
+    ]
+
+
+def _views(comparison: Comparison) -> str:
+    """The views: once where all runs share them, else by data set."""
+    by_data: dict[str, set[str]] = defaultdict(set)
+    values = [row.training_values for row in comparison.configurations]
+    for (_, case), runs in comparison.runs.items():
+        by_data[case.dataset] |= {run.views for run in runs}
+    return "; ".join(
+        [
+            _once_or_each(by_data, "{value} on {name}"),
+            *_in_all_or_some(values, "view_sampling", "random", "frames of several temporal clips: a random draw"),
+            *_in_all_or_some(values, "view_sampling", "middle", "frames: the middle of each segment"),
+            *_in_all_or_some(values, "eval_resize", "squash", "whole frames, resized to the model's square"),
+        ]
+    )
+
+
+def _in_all_or_some(values: Sequence[Mapping[str, Any]], name: str, wanted: str, text: str) -> list[str]:
+    """A note on an option that some rows have set; nothing where none has."""
+    having = [each.get(name) == wanted for each in values]
+    return [text if all(having) else f"{text} in some rows"] if any(having) else []
+
+
+def _by_method(rows: Sequence[Configuration], name: str) -> str:
+    """A training value: once where all rows share it, else by method."""
+    by_method: dict[str, set[Any]] = defaultdict(set)
+    for row in rows:
+        by_method[row.method].add(row.training_values.get(name))
+    return _once_or_each(by_method, "{name} {value}")
+
+
+def _once_or_each(values: Mapping[str, set[Any]], form: str) -> str:
+    """What all names share, said once; else what each of them has."""
+    texts = {name: "/".join(map(str, sorted(found, key=_size))) for name, found in sorted(values.items())}
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return ", ".join(form.format(name=name, value=text) for name, text in texts.items())
+
+
+def _size(value: Any) -> tuple[bool, float, str]:
+    number = isinstance(value, (int, float))
+    return not number, float(value) if number else 0.0, str(value)
+
+
+def _data_note(bundle: Bundle) -> str:
+    first = bundle.cases[0]
+    # Not where the files lie: tables are passed on.
+    options = {**json.loads(first.dataset_options), **json.loads(first.setting_options)}
+    chosen = "".join(f", {name}={short_text(str(value))}" for name, value in options.items() if value is not None)
+    splits = listed(dict.fromkeys(case.split for case in bundle.cases))
+    several = "s" if len({case.split for case in bundle.cases}) > 1 else ""
+    shots = listed(dict.fromkeys(case.shots for case in bundle.cases))
+    count = f"{shots} shots" if first.shots else "all clips"
+    return f"{bundle.label}: split{several} {splits}, {count}{chosen}, files {first.manifest_sha256[:12]}."
+
+
+def _coverage_notes(comparison: Comparison) -> list[str]:
+    """Which clips were not used, on which cases and in which rows; what several cases share is said once."""
+    labels = case_labels(comparison.cases)
+    rows: dict[tuple[str, CaseKey], list[str]] = defaultdict(list)
+    for configurations in comparison.groups().values():
+        names = row_labels(configurations)
+        for case in comparison.cases:
+            for row in configurations:
+                for text in sorted({uncovered(run) for run in comparison.of(row, case)} - {""}):
+                    rows[text, case].append(names[row])
+    places: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (text, case), some in rows.items():
+        places[text, tuple(some)].append(labels[case])
+    return [f"Coverage of {listed(of, 6)}: {text} [{listed(some, 6)}]." for (text, some), of in places.items()]
+
+
+def _environment_notes(comparison: Comparison) -> list[str]:
+    """Devices and versions, and the numbers whose seeds differ in them."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for place, row, case in _named_cells(comparison):
+        differing = mixed_environment(comparison.of(row, case))
+        for name, values in differing.items():
+            places[f"{name} {' / '.join(values)}"].append(place)
+    several = comparison.releases if len(comparison.releases) > 1 else ()
+    return [
+        *[f"Device: {device}" for device in comparison.devices],
+        *[f"Software: {versions}" for versions in comparison.software],
+        *([f"Versions of petl-bench: {listed(several)}."] if several else []),
+        *[f"Seeds of one number differ in {what}: {listed(some, 6)}." for what, some in places.items()],
+    ]
+
+
+def _repetition_notes(comparison: Comparison) -> list[str]:
+    """Seeds that were run several ways, of which one counts."""
+    found = [(place, comparison.repeated.get((row, case))) for place, row, case in _named_cells(comparison)]
+    repeated = [f"{place} (difference up to {spread:.2g})" for place, spread in found if spread is not None]
+    if not repeated:
+        return []
+    return [
+        "The same seed was run with other processes, threads or bad clips allowed; the run with the fewest processes "
+        f"and threads counts: {listed(repeated, 6)}."
+    ]

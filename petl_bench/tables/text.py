@@ -1,0 +1,83 @@
+"""Numbers and notes of a table as text that people read, the same for every renderer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, Spread, Table
+from petl_bench.system.texts import clean, name, shortened
+
+#: Letters of a title or a note that are shown.
+_LONGEST_NOTE = 2_000
+
+
+def for_people(table: Table) -> Table:
+    """The table with every text in one line of what can be seen, and names of a length that people read.
+
+    What is read by programs, CSV and JSON, has the texts whole.
+    """
+    columns = [replace(each, label=name(each.label), group=name(each.group)) for each in table.columns]
+    groups = [
+        replace(each, title=name(each.title), section=name(each.section), rows=tuple(map(_row_for_people, each.rows)))
+        for each in table.groups
+    ]
+    return replace(
+        table,
+        title=shortened(clean(table.title), _LONGEST_NOTE),
+        corner=name(table.corner),
+        columns=tuple(columns),
+        groups=tuple(groups),
+        footers=tuple(shortened(clean(each), _LONGEST_NOTE) for each in table.footers),
+    )
+
+
+def _row_for_people(row: Row) -> Row:
+    return Row(name(row.label), tuple(map(_cell_for_people, row.cells)), tuple(map(name, row.marks)))
+
+
+def _cell_for_people(cell: Cell) -> Cell:
+    if not cell.marks and not isinstance(cell.value, str):
+        return cell
+    value = name(cell.value) if isinstance(cell.value, str) else cell.value
+    return replace(cell, value=value, marks=tuple(map(name, cell.marks)))
+
+
+def number(cell: Cell, column: Column, spread: Spread = "std") -> str:
+    """A cell's number as its column shows it, with its spread and its difference from the baseline.
+
+    Empty where it is absent; an interval that is not known is not shown.
+    """
+    if cell.value is None:
+        return ""
+    if isinstance(cell.value, str):
+        return clean(cell.value)
+    parts = [column.text(cell.value)]
+    if spread == "std" and cell.std is not None:
+        parts.append(f"± {column.text(cell.std)}")
+    if spread == "interval" and cell.interval is not None:
+        parts.append(f"[{column.text(cell.interval[0])}, {column.text(cell.interval[1])}]")
+    if cell.delta is not None:
+        parts.append(f"({_signed(cell.delta, column)})")
+    return " ".join(parts)
+
+
+def _signed(delta: float, column: Column) -> str:
+    text = column.text(abs(delta))
+    return text if float(text) == 0 else ("+" if delta > 0 else "-") + text
+
+
+def notes(table: Table) -> list[str]:
+    """The lines under a table: what its marks mean, then its footers."""
+    legend = [f"{mark.symbol}: {clean(mark.meaning)}" for mark in table.marks() if mark.symbol != mark.meaning]
+    cells = [cell for group in table.groups for row in group.rows for cell in row.cells]
+    if any(cell.alike for cell in cells):
+        legend.append(f"{ALIKE}: {ALIKE_MEANING}")
+    if table.spread == "interval" and any(cell.interval for cell in cells):
+        legend.append(f"In brackets: 95 % intervals, {table.interval_over}.")
+    return [*legend, *map(clean, table.footers)]
+
+
+def marked(text: str, signs: str) -> str:
+    """A text followed by its signs, such as the symbols of its marks, in brackets."""
+    signs = clean(signs)
+    return f"{text} [{signs}]" if text and signs else text

@@ -1,0 +1,216 @@
+"""What the conformance checks are tried on: a method, small random models, seeded inputs, a few training steps."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from petl_bench.api.config import CLIPConfig, ViCLIPConfig
+from petl_bench.api.method import Method, Recipe, Step
+from petl_bench.api.options import field_types
+from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.errors import UsageError
+from petl_bench.models.dual_encoder import DualEncoder
+
+_SHAPE: dict[str, Any] = {
+    "image_size": 32, "patch_size": 16, "num_frames": 4, "embed_dim": 32, "context_length": 12, "vocab_size": 64,
+    "vision_width": 64, "vision_layers": 3, "vision_heads": 4, "text_width": 48, "text_layers": 3, "text_heads": 4,
+}  # fmt: skip
+SMALL = ViCLIPConfig(**_SHAPE)
+#: Every shape that a method is tried on: other numbers of frames, towers of unequal depth, frame-wise CLIP.
+CONFIGS = {
+    "ViCLIP, 4 frames": SMALL,
+    "ViCLIP, 1 frame": SMALL.with_(num_frames=1),
+    "ViCLIP, 6 frames, 9 patches": SMALL.with_(num_frames=6, image_size=48),
+    "ViCLIP, 2 text blocks": SMALL.with_(text_layers=2),
+    "CLIP, 4 frames": CLIPConfig(**_SHAPE),
+}
+CLIPS, CLASSES = 3, 4
+
+
+class Failed(AssertionError):  # noqa: N818 - an outcome, not an error
+    """A promise that the method breaks; the message says how."""
+
+
+class Skipped(Exception):  # noqa: N818 - an outcome, not an error
+    """A check that does not apply to this method; the message says why."""
+
+
+@dataclass(frozen=True)
+class SampleInputs:
+    """Inputs of one forward pass: frames [B, T, 3, H, W], tokens [C, L], labels [B]."""
+
+    frames: Tensor
+    tokens: Tensor
+    labels: Tensor
+
+
+class Subject:
+    """A method under check. Values: those given, else the defaults, else the first recipe that fits a small model."""
+
+    def __init__(self, method: type[Method], hyper_parameters: dict[str, Any] | None = None) -> None:
+        self.method, self.given = method, hyper_parameters
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The hyper-parameters used. Raises Failed where neither the defaults nor any recipe fits a small model."""
+        candidates = [self.given] if self.given is not None else [{}, *map(self._recipe_values, self.method.recipes)]
+        reasons = []
+        for values in candidates:
+            try:
+                self.method(**values).attach(random_model(SMALL))
+            except UsageError as error:
+                reasons.append(str(error))
+            else:
+                return values
+        raise Failed(f"no values fit a model of widths 64 and 48; add a recipe for a small backbone. {reasons[-1]}")
+
+    def create(self, **changes: Any) -> Method:
+        """The method with the values used, some of them changed."""
+        return self.method(**{**self.values, **changes})
+
+    def attached(self, config: ViCLIPConfig = SMALL, *, seed: int = 1, **changes: Any) -> tuple[DualEncoder, Method]:
+        """A small random model with the method attached; the same numbers for the same seed of the attachments."""
+        method = self.create(**changes)
+        model = random_model(config)
+        torch.manual_seed(seed)
+        method.attach(model)
+        return model, method
+
+    def trained(self, config: ViCLIPConfig = SMALL, **changes: Any) -> tuple[DualEncoder, Method]:
+        """As `attached`, with noise on every trainable parameter: no zero initialisation hides a mistake."""
+        model, method = self.attached(config, **changes)
+        perturb(model)
+        return model, method
+
+    def variants(self) -> Iterator[dict[str, Any]]:
+        """The values used, then every change of one field that can be listed (a switch or a choice) and is accepted."""
+        yield {}
+        for field, kind in field_types(self.method).items():
+            choices = (
+                (True, False) if kind is bool else typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+            )
+            for choice in choices:
+                if choice != getattr(self.create(), field) and self._accepts({field: choice}):
+                    yield {field: choice}
+
+    def _recipe_values(self, recipe: Recipe) -> dict[str, Any]:
+        """As a plan resolves them: a backbone's recipe over the one for every backbone, in the same setting."""
+        general = (r.hyper for r in self.method.recipes if r.setting == recipe.setting and r.backbone is None)
+        return {key: value for hyper in (*general, recipe.hyper) for key, value in hyper.items()}
+
+    def _accepts(self, changes: dict[str, Any]) -> bool:
+        try:
+            self.attached(**changes)
+        except UsageError:
+            return False
+        return True
+
+
+def random_model(config: ViCLIPConfig) -> DualEncoder:
+    """A model with random weights, the same ones every time, in evaluation mode."""
+    torch.manual_seed(0)
+    return DualEncoder(config).eval()
+
+
+def perturb(model: DualEncoder) -> None:
+    """Seeded noise on every trainable parameter, as training would leave it."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+def batch_for(config: ViCLIPConfig) -> SampleInputs:
+    """Seeded random inputs; the end-of-text id is the largest of the vocabulary."""
+    generator = torch.Generator().manual_seed(3)
+    size = (CLIPS, config.num_frames, 3, config.image_size, config.image_size)
+    tokens = torch.randint(1, config.vocab_size - 2, (CLASSES, 6), generator=generator)
+    tokens[:, 0], tokens[:, -1] = config.vocab_size - 2, config.vocab_size - 1
+    labels = torch.randint(0, CLASSES, (CLIPS,), generator=generator)
+    return SampleInputs(torch.randn(size, generator=generator), tokens, labels)
+
+
+def features(model: DualEncoder, config: ViCLIPConfig = SMALL) -> Tensor:
+    """Video and text features of the seeded inputs, one above the other: [B + C, D]; mode as the model has it."""
+    batch = batch_for(config)
+    with torch.no_grad():
+        return torch.cat([model.encode_video(batch.frames), model.encode_text(batch.tokens)])
+
+
+def training_loss(model: DualEncoder, method: Method, config: ViCLIPConfig = SMALL) -> Tensor:
+    """Cross-entropy plus the method's own loss on the seeded inputs, as the training loop computes it."""
+    batch = batch_for(config)
+    video, text = model.encode_video(batch.frames), model.encode_text(batch.tokens)
+    normalise = torch.nn.functional.normalize
+    logits = model.logit_scale * normalise(video, dim=-1) @ normalise(text, dim=-1).T
+    extra = method.loss(Step(model, video, text, logits, batch.labels, made_up_descriptions(method, config)))
+    loss = torch.nn.functional.cross_entropy(logits.float(), batch.labels)
+    return loss if extra is None else loss + extra
+
+
+def made_up_descriptions(method: Method, config: ViCLIPConfig) -> dict[str, Tensor]:
+    """Seeded random features [C, D] of each kind, where the method's loss reads descriptions."""
+    kinds = ("spatial", "temporal") if method.description_count else ()
+    generator = torch.Generator().manual_seed(4)
+    return {kind: torch.randn(CLASSES, config.embed_dim, generator=generator) for kind in kinds}
+
+
+def trainable(model: DualEncoder) -> dict[str, torch.nn.Parameter]:
+    """The trainable parameters by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def frozen_tensors(model: DualEncoder) -> dict[str, Tensor]:
+    """What training must leave as it is, by name: frozen parameters, and buffers that are not saved."""
+    saved = {id(tensor) for tensor in model.adapter_tensors().values()}
+    mine = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: value for name, value in mine.items() if id(value) not in saved}
+
+
+def train_steps(model: DualEncoder, method: Method, steps: int) -> None:
+    """A few steps against the sign of the gradient, as Adam begins, on the seeded inputs."""
+    parameters = list(trainable(model).values())
+    torch.manual_seed(5)
+    model.train()
+    for _ in range(steps if parameters else 0):
+        training_loss(model, method).backward()
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.data.add_(parameter.grad.sign(), alpha=-1e-3)
+                parameter.grad = None
+
+
+def needs_parameters(model: DualEncoder) -> None:
+    """Skip a check that means nothing without trainable parameters."""
+    if not trainable(model):
+        raise Skipped("nothing trains")
+
+
+def parameter_shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
+    """Shape of every trainable parameter by name."""
+    return {name: tuple(parameter.shape) for name, parameter in trainable(model).items()}
+
+
+def trained_or_none(name: str) -> DualEncoder | None:
+    """The small model with another registered method, or None: that one's own check says what is wrong with it."""
+    try:
+        return Subject(METHODS.get(name)).trained()[0]
+    except Exception:
+        return None
+
+
+def supported_configs(subject: Subject) -> dict[str, ViCLIPConfig]:
+    """The shapes of the kinds of backbone that the method supports: joint space-time, frame by frame, or both."""
+    names = subject.method.backbones
+    if names is None:
+        return CONFIGS
+    kinds = {BACKBONES.get(name).config.joint_space_time for name in names}
+    return {name: config for name, config in CONFIGS.items() if config.joint_space_time in kinds}

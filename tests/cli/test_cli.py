@@ -1,0 +1,113 @@
+"""The light commands: what they print, how they fail, and that they never import torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from petl_bench.api.registry import KINDS
+
+NO_TORCH = """
+import sys
+sys.argv = ["petl-bench", *{arguments!r}]
+from petl_bench.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+heavy = sorted({{"torch", "torchvision", "pandas", "decord", "open_clip"}} & set(sys.modules))
+sys.exit(f"imported {{heavy}}" if heavy else 0)
+"""
+
+
+def petl_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "petl_bench", *arguments], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["list"],
+        ["runs", "--help"],
+        *(["list", kind] for kind in KINDS),
+        ["show", "msta"],
+        ["show", "viclip-b16"],
+        ["run", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TORCH.format(arguments=arguments)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_shows_every_name_with_a_meaning(kind: str) -> None:
+    done = petl_bench("list", kind)
+    lines = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    assert sorted(lines) == KINDS[kind].names()
+    assert all(len(meaning) > 10 and not meaning.startswith("BROKEN") for meaning in lines.values())
+
+
+def test_list_alone_says_how_many_there_are_of_each_kind_and_what_to_type() -> None:
+    done = petl_bench("list")
+    counts = {line.split()[0]: int(line.split()[1]) for line in done.stdout.splitlines()}
+    assert {kind: counts[kind] for kind in KINDS} == {kind: len(KINDS[kind].names()) for kind in KINDS}
+    assert counts["profiles"] > 0
+    assert "petl-bench list settings" in done.stdout
+
+
+@pytest.mark.parametrize("name", KINDS["methods"].names())
+def test_show_explains_a_method(name: str) -> None:
+    text = petl_bench("show", name).stdout
+    assert "Paper:" in text and "@" in text
+    for field in dataclasses.fields(KINDS["methods"].get(name)):
+        assert f"  {field.name} = " in text
+
+
+def test_show_explains_a_table() -> None:
+    done = petl_bench("show", "tables:reproduction")
+    assert done.returncode == 0
+    assert "Published against run here" in done.stdout
+
+
+def test_show_prints_where_published_weights_are() -> None:
+    text = petl_bench("show", "viclip-b16").stdout
+    assert "ViCLIP-B_InternVid-FLT-10M.pth" in text and "58.5" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["runn"], "Did you mean run"),
+        (["show", "mstaa"], "did you mean msta"),
+        (["list", "method"], "did you mean methods?"),
+        (["show", "--plugin", "nothing.py", "msta"], "no such file"),
+        (["report", "--table", "base2nov"], "did you mean base2novel?"),
+        (["report", "--table", "base2novel", "--format", "latx"], "did you mean latex?"),
+        (["run", "--methods", "lora", "--select", "lst"], "did you mean last?"),
+        (["run", "--methods", "lora", "--keep-adapters", "smal"], "did you mean small or all?"),
+        (["run", "--methods", "lora", "--set", "lora.rnk=1"], "did you mean rank?"),
+        (["runs", "lst"], "did you mean list?"),
+        (["data", "stats"], "did you mean status"),
+    ],
+)
+def test_wrong_use_is_one_clear_line_and_status_2(arguments: list[str], says: str) -> None:
+    done = petl_bench(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_doctor_finds_this_machine_fit() -> None:
+    done = petl_bench("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fit: petl-bench run" in done.stdout
