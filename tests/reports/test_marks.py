@@ -17,7 +17,7 @@ from petl_bench.analysis.ranks import ranked
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.marks import MARKS
 from petl_bench.api.method import has_tuned_rate
-from petl_bench.api.registry import TABLES
+from petl_bench.api.registry import METHODS, TABLES
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.api.trial import EvaluationResult
 from petl_bench.records.layout import trial_folder
@@ -344,7 +344,7 @@ def test_compare_tells_the_marks_of_both_numbers(runs: Path) -> None:
 def test_a_rate_is_tuned_if_a_recipe_for_setting_and_backbone_says_so(
     method: str, setting: str, backbone: str, rate: float, tuned: bool
 ) -> None:
-    assert has_tuned_rate(pb.registry.METHODS.get(method), setting, backbone, rate) is tuned
+    assert has_tuned_rate(METHODS.get(method), setting, backbone, rate) is tuned
 
 
 def test_a_rate_that_was_not_tuned_is_marked_and_ranked(store: Store, runs: Path) -> None:

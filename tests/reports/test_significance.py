@@ -58,7 +58,7 @@ def test_equal_methods_are_rarely_told_apart_and_intervals_cover(
     simulation: ModuleType, world: int, seeds: int, clips: int, harmonic: bool
 ) -> None:
     """Up to what 150 tries can tell: a level of 5 % gives more than 18 alarms once in a thousand times."""
-    found = simulation.answer(simulation.Cell(simulation.WORLDS[world], seeds, clips, harmonic), TRIES)
+    found = simulation.answer(simulation.SimulatedCell(simulation.WORLDS[world], seeds, clips, harmonic), TRIES)
     assert found.level <= 18 / TRIES
     assert found.covered >= 0.89
     assert found.difference_covered >= 0.86
@@ -69,7 +69,7 @@ def test_equal_methods_are_rarely_told_apart_and_intervals_cover(
 )
 def test_differences_are_found(simulation: ModuleType, world: int, seeds: int, clips: int, least: float) -> None:
     """A test that never finds anything would have the best of levels."""
-    found = simulation.answer(simulation.Cell(simulation.WORLDS[world], seeds, clips), TRIES)
+    found = simulation.answer(simulation.SimulatedCell(simulation.WORLDS[world], seeds, clips), TRIES)
     assert found.power >= least - 3 * (least * (1 - least) / TRIES) ** 0.5
 
 
