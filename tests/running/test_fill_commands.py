@@ -21,7 +21,8 @@ from petl_bench.api.launcher import Job
 from petl_bench.api.options import Options, field_types
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.training_options import TrainingOptions
-from petl_bench.api.trial import TrialResult, canonical_json
+from petl_bench.api.trial import TrialResult
+from petl_bench.benchmarks.datasets.motion import Motion
 from petl_bench.cli.run import command as run
 from petl_bench.data.lists import known_manifests
 from petl_bench.data.lists.manifest import Manifest
@@ -31,6 +32,7 @@ from petl_bench.records.store import write_record
 from petl_bench.running.planning import plan_data
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec, read_spec
+from petl_bench.system.cache import cache_folder
 from petl_bench.tables.missing_runs import commands, is_command
 
 ADAPTED = ("full_finetune", "lora", "adaptformer", "vision_adapter", "text_adapter", "msta")
@@ -42,19 +44,19 @@ PARTS = {"zero_shot_transfer": "target"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _clips_are_found_once() -> Iterator[None]:
-    """Most of a plan's time goes to finding the clips of the embedded data set, which are always the same."""
-    known: dict[str, Manifest] = {}
+def _one_motion() -> Iterator[None]:
+    """The embedded data set is rendered, and its clips found, once for all its values: plans read no frame of it."""
+    known: list[Manifest] = []
 
     def new_manifest(dataset: Dataset, root: Path, cache: Path) -> Manifest:
         if dataset.name != "motion":
             return known_manifests.new_manifest(dataset, root, cache)
-        values = canonical_json(dataset.values())
-        if values not in known:
-            known[values] = known_manifests.new_manifest(dataset, root, cache)
-        return known[values]
+        if not known:
+            known.append(known_manifests.new_manifest(dataset, root, cache))
+        return known[0]
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Motion, "root", lambda self, data_root: Motion().render(cache_folder()))
         patch.setattr(plan_data, "new_manifest", new_manifest)
         yield
 
