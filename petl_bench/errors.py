@@ -1,6 +1,6 @@
 """Errors that are for people: one clear message, no traceback on the command line.
 
-Raise one of these where the user can do something about it; let everything else be a real traceback.
+Raise one of these if the user can do something about it; let everything else be a real traceback.
 A message says what is wrong, which file, clip or trial, and what to type next.
 """
 
@@ -53,7 +53,7 @@ def unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
 
 
 def describe(error: BaseException, within: Path | None = None) -> str:
-    """An error in one line with the file and line it came from (the deepest one inside `within`, where given)."""
+    """An error in one line with the file and line it came from (the deepest one inside `within`, if given)."""
     if isinstance(error, PluginError):
         return str(error)
     if isinstance(error, SyntaxError):

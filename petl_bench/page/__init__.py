@@ -1,4 +1,4 @@
 """One self-contained page of everything that records say: tables, plots, classes, missed clips, costs, provenance.
 
-It reads records alone; what it shows of a clip is handed in by whoever can read clips (`petl_bench.page.misses`).
+It reads records alone; frames of clips come from a function that the command passes in (`petl_bench.page.misses`).
 """

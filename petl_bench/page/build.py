@@ -67,7 +67,7 @@ def build_page(
     """The page as UTF-8. The same records, in folders of the same names, give the same bytes.
 
     `folders` are those the records were read from; `quote`: with published numbers; `spread`: what stands beside a
-    number. Tables without records are not on it. Raises UsageError where none has any.
+    number. Tables without records are not on it. Raises UsageError if none has any.
     """
     built = [
         (None if table is None else replace(table, spread=spread), figure)
@@ -89,7 +89,7 @@ def _built(sources: Sequence[TableSource], evidence: Evidence, quote: bool) -> l
 
 
 def _or_none(make: Any, evidence: Evidence) -> Any:
-    """A table or a figure; None where it has no records."""
+    """A table or a figure; None if it has no records."""
     try:
         return make(evidence)
     except UsageError:

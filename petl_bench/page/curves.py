@@ -21,7 +21,7 @@ _EPOCH = "epoch"
 
 
 def curves_block(cases: Sequence[PageCase], details: StoredDetails, number_trials: NumberTrials) -> PlotBlock | None:
-    """The curves of every case and quantity; None where nothing was trained."""
+    """The curves of every case and quantity; None if nothing was trained."""
     plots: dict[tuple[str, str], dict[str, Any]] = {}
     for case in cases:
         for name in _quantities(case, details):

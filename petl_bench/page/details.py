@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.errors import StoreError
-from petl_bench.records.store import RECORD, read_details
+from petl_bench.records.layout import RECORD
+from petl_bench.records.store import read_details
 from petl_bench.records.stored_command import made_anew
 from petl_bench.system.stored_json import LARGE, UnusableError, read_json
 
@@ -40,13 +41,13 @@ class StoredDetails:
         self._commands: dict[str, str] | None = None
 
     def of(self, trial: str) -> TrialDetails | None:
-        """The details of one trial; None where it has no folder."""
+        """The details of one trial; None if it has no folder."""
         if trial not in self._known:
             self._known[trial] = self._read(trial)
         return self._known[trial]
 
     def command(self, trial: str) -> str:
-        """The last command whose plan names the trial; "" where no plan does."""
+        """The last command whose plan names the trial; "" if no plan does."""
         if self._commands is None:
             self._commands = _commands(self._folders)
         return self._commands.get(trial, "")

@@ -1,4 +1,4 @@
-"""What became of the clips of every evaluation, added up over runs: by class, and the clips that nobody gets right."""
+"""Per-clip predictions of every evaluation, summed over runs: per class, and the clips that no method gets right."""
 
 from __future__ import annotations
 

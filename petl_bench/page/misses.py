@@ -23,7 +23,7 @@ _PICTURES, _LISTED = 24, 200
 
 @dataclass(frozen=True)
 class Picture:
-    """A missed clip with its frame as a data address; "" where there is none, for the `reason`."""
+    """A missed clip with its frame as a data address; "" if there is none, for the `reason`."""
 
     missed: MissedClip
     address: str
@@ -39,7 +39,7 @@ class Misses:
     total: int
     clips: int
     pictures: tuple[Picture, ...]
-    why_none: str  #: where no clip has a picture, all for the same reason
+    why_none: str  #: if no clip has a picture, all for the same reason
     listed: tuple[MissedClip, ...]
 
 

@@ -42,7 +42,7 @@ def short(number: float) -> float:
 
 
 def figure_block(figure: Figure, title: str, number_trials: NumberTrials) -> PlotBlock:
-    """A table's figure under the table's title, with a choice of its panels where there are several."""
+    """A table's figure under the table's title, with a choice of its panels if there are several."""
     panels = figure.panels()
     facets = (("Panel", tuple(panel.title for panel in panels)),) if len(panels) > 1 else ()
     plots = {str(place) if facets else "": _plot(panel, number_trials) for place, panel in enumerate(panels)}
@@ -85,7 +85,7 @@ def _columns(points: Sequence[Point], number_trials: NumberTrials) -> dict[str, 
 
 
 def axis(label: str, *, logarithmic: bool = False, ticks: Sequence[float] = ()) -> dict[str, Any]:
-    """One direction of a plot; where `ticks` is empty, page.js chooses them."""
+    """One axis of a plot; if `ticks` is empty, page.js chooses them."""
     return {
         "label": clean(label),
         **({"log": True} if logarithmic else {}),

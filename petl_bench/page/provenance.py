@@ -79,7 +79,7 @@ class Provenance:
         }
 
     def _commands(self, key: str, row: Mapping[str, Any]) -> dict[str, int]:
-        """The command that made the trial; where no plan remembers it, the one that would run it again."""
+        """The command that made the trial; if no plan has it, the one that would run it again."""
         made = clean(self._details.command(key))
         if made:
             return {"command": self._texts.number(made)}

@@ -1,4 +1,4 @@
-"""Tables as the page shows them: rows of cells that can be asked where they come from."""
+"""Tables as the page shows them: rows of cells, each with its origin."""
 
 from __future__ import annotations
 

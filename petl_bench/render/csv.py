@@ -1,7 +1,7 @@
 """Tidy CSV: one number per line, at full precision, with its standard deviation, number of runs, origin and source.
 
 Spreadsheets run a text that begins with =, +, - or @ as a formula. Such a text, and one that begins with an apostrophe,
-gets an apostrophe in front: take one away at the beginning, where there is one, to have the text as it was. Numbers
+gets an apostrophe in front: remove one at the beginning, if there is one, to get the original text. Numbers
 stay numbers.
 """
 

@@ -36,7 +36,7 @@ _LABEL_POINTS = 6.5
 _LETTERS_PER_INCH, _HANDLE_LETTERS = 17, 7  #: the latter: what a legend's sample and its spaces take
 _LABEL_LETTERS, _LINE_LETTERS = 28, 44  #: per line: beside a point; along an axis or in the legend
 _MARKER_POINTS = 5.0
-#: Of one panel, whose names have room beside them; where there are more, a legend names the series.
+#: Of one panel, whose names have room beside them; if there are more, a legend names the series.
 _MOST_NAMED = 20
 #: Black, blue, vermilion, bluish green, reddish purple, orange, sky blue. The eighth, yellow, is too faint on white.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -74,7 +74,7 @@ _SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,  # names of methods are no formulas
     "text.usetex": False,
     "pdf.fonttype": 42,  # TrueType: publishers refuse matplotlib's default, Type 3
-    "svg.fonttype": "path",  # looks the same where the font is missing
+    "svg.fonttype": "path",  # looks the same if the font is missing
     "svg.hashsalt": "petl-bench",  # else identifiers are drawn at random
 }
 
@@ -262,7 +262,7 @@ def _style(index: int, origin: str) -> dict[str, Any]:
 
 
 def _add_legend(canvas: Canvas, figure: Figure, styles: _Styles) -> None:
-    """Above the panels; nothing where there is nothing to explain."""
+    """Above the panels; nothing if there is nothing to explain."""
     from matplotlib.lines import Line2D
 
     entries = _entries(figure, styles)
@@ -287,7 +287,7 @@ def _add_legend(canvas: Canvas, figure: Figure, styles: _Styles) -> None:
 
 
 def _entries(figure: Figure, styles: _Styles) -> list[tuple[str, dict[str, Any]]]:
-    """What the legend explains: the series where points have no names, else what is quoted; and the front."""
+    """What the legend explains: the series if points have no names, else what is quoted; and the front."""
     front = [("Pareto front", _FRONT)] if any(panel.front for panel in figure.panels()) else []
     if not _are_named(figure):
         lines = {series.label for panel in figure.panels() for series in panel.series if series.line}
@@ -312,7 +312,7 @@ def _are_named(figure: Figure) -> bool:
 
 
 def _name_points(panel: _DrawnPanel) -> None:
-    """Put each label beside its point, with a thin line to it where that is far."""
+    """Put each label beside its point, with a thin line to it if that is far."""
     points = [point for series in panel.figure.series for point in series.points]
     labels = [_label(panel, point) for point in points]
     anchors = [_on_paper(panel, panel.x(point.x), point.y) for point in points]
@@ -337,7 +337,7 @@ def _label(panel: _DrawnPanel, point: Point) -> Annotation:
 
 
 def _lead(panel: _DrawnPanel, label: Annotation, anchor: Place, box: Box) -> None:
-    """A line from the point to the nearest place of its label, where there is room for one."""
+    """A line from the point to the nearest place of its label, if there is room for one."""
     nearest = min(max(anchor[0], box[0]), box[2]), min(max(anchor[1], box[1]), box[3])
     if math.dist(nearest, anchor) > 2 * _MARKER_POINTS:
         offset = nearest[0] - anchor[0], nearest[1] - anchor[1]

@@ -22,7 +22,7 @@ _LABEL_WIDTH = 36  #: longer labels, and the titles of groups, go over several l
 
 
 def render(table: Table) -> str:
-    """The table as plain text, 80 columns wide where its numbers allow."""
+    """The table as plain text, 80 columns wide if its numbers allow."""
     buffer = io.StringIO()
     show(table, Console(file=buffer, width=_WIDTH, color_system=None, force_terminal=False))
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
@@ -56,7 +56,7 @@ def _print(line: _Line, console: Console, styled: bool) -> None:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What is printed where.
+    """Where the texts of a table are printed.
 
     `texts[group][row][column]`: the text of a cell, and its style; `parts`: the indices of the columns that are printed
     together.
@@ -89,7 +89,7 @@ def _layout(table: Table, width: int, styled: bool) -> _Layout:
 
 
 def _label_width(table: Table, width: int, widths: list[int]) -> int:
-    """Wide enough for the rows; for the titles of groups too where a single part leaves room."""
+    """Wide enough for the rows; for the titles of groups too if a single part leaves room."""
     labels = [_label(row.label, row.marks) for group in table.groups for row in group.rows]
     labels += [clean(group.section) for group in table.groups]
     longest = min(max(map(cell_len, [clean(table.corner), *labels])), _LABEL_WIDTH)
@@ -139,7 +139,7 @@ def _lines(table: Table, layout: _Layout, indices: list[int]) -> Iterator[_Line]
 
 
 def _group_headers(columns: Sequence[Column]) -> list[str]:
-    """The header above each column, empty where the one before has the same."""
+    """The header above each column, empty if it repeats the one before."""
     before = [None, *[column.group for column in columns]]
     return [
         "" if column.group == previous else clean(column.group)
@@ -174,7 +174,7 @@ def _row(row: Row, table: Table, styled: bool) -> _Line:
 
 
 def _cell(cell: Cell, column: Column, spread: Spread, styled: bool) -> tuple[str, str]:
-    """The text of a cell and its style; where there are no styles, signs before the number stand for them."""
+    """The text of a cell and its style; if there are no styles, signs before the number stand for them."""
     text = (ALIKE if cell.alike else "") + marked(number(cell, column, spread), symbols(cell.marks))
     if not styled:
         return {"best": "*", "second": "+", "": ""}[cell.rank] + text, ""
