@@ -25,15 +25,14 @@ PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 test: install
 	$(PYTEST) -n 2 tests
 
-# Drills: real clusters, browsers, and processes that are stopped and killed. Those that CI runs have the marker `ci` too;
-# they mostly wait, so there are more workers than on the tests.
+# Drills: real clusters, browsers, and processes that are stopped and killed. Those that CI runs have the marker `ci` too.
 drills-ci: install
-	$(PYTEST) -n 3 -m "drill and ci" tests
+	$(PYTEST) -n 2 -m "drill and ci" tests
 
 # All of them, and property-based tests with many more examples than `make test` draws.
 drills: install
 	$(PYTEST) -n 2 -m drill tests
-	HYPOTHESIS_PROFILE=drills $(PYTEST) -n 2 -m hypothesis tests
+	$(PYTEST) -n 2 -m "hypothesis and not drill" --hypothesis-profile=drills tests
 
 ci:
 	.ci/run

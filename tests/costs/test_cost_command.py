@@ -17,6 +17,8 @@ from petl_bench.records.store import read_record
 
 from .conftest import CostCommand
 
+pytestmark = pytest.mark.slow
+
 Measured = tuple[CostCommand, CompletedProcess[str]]
 
 

@@ -35,6 +35,8 @@ from petl_bench.running.planning.spec import Spec, read_spec
 from petl_bench.system.cache import cache_folder
 from petl_bench.tables.missing_runs import commands, is_command
 
+pytestmark = pytest.mark.slow
+
 ADAPTED = ("full_finetune", "lora", "adaptformer", "vision_adapter", "text_adapter", "msta")
 SETTING_NAMES = ("base2novel", "few_shot", "fully_supervised", "zero_shot_transfer")
 #: Fields of which a method allows one value only.

@@ -14,7 +14,7 @@ import pytest
 from tests.slurm.comparison import Comparison, at_work, attempts, first_seeds, numbers
 from tests.slurm.conftest import LocalCluster
 
-pytestmark = [pytest.mark.drill, pytest.mark.ci]
+pytestmark = [pytest.mark.drill, pytest.mark.ci, pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

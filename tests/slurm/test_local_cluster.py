@@ -16,7 +16,7 @@ import submitit
 
 from tests.slurm.conftest import SCRIPT, LocalCluster, local_cluster
 
-pytestmark = [pytest.mark.drill, pytest.mark.ci]
+pytestmark = [pytest.mark.drill, pytest.mark.ci, pytest.mark.slow]
 Start = Callable[..., LocalCluster]
 SYSTEM_FOLDERS = [
     Path(parent, name)
