@@ -238,6 +238,7 @@ def test_a_trial_that_trains_nothing_stops_too(make_trial: MakeTrial, places: Pl
 
 @pytest.mark.drill
 @pytest.mark.ci
+@pytest.mark.timeout(900)
 def test_all_processes_of_a_shared_trial_stop_at_the_same_step(
     spoilt: dict[str, str],
     make_trial: MakeTrial,
