@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_RUNS ?= runs/demo
 DEMO_REPORT ?= $(DEMO_RUNS)/report
 
-.PHONY: demo test drills docs install lint types contracts perf simulate clean
+.PHONY: demo test drills drills-ci ci coverage docs structure install lint types contracts perf simulate clean
 
 # The stamp is older than pyproject.toml or constraints.txt when the environment must be brought up to date.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -19,12 +19,27 @@ demo: install
 	$(BIN)/petl-bench run --methods zero_shot,full_finetune,lora,adaptformer,msta --setting base2novel --output $(DEMO_RUNS)
 	$(BIN)/petl-bench report --runs $(DEMO_RUNS) --all --output $(DEMO_REPORT)
 
-test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+# Each test file stays on one worker, so that its tests share what its fixtures made; files with slow tests start first.
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
-# What goes wrong on disks, machines and clusters, done on purpose: long, so not part of the tests.
+test: install
+	$(PYTEST) -n 2 tests
+
+# Drills: real clusters, browsers, and processes that are stopped and killed. Those that CI runs have the marker `ci` too.
+drills-ci: install
+	$(PYTEST) -n 2 -m "drill and ci" tests
+
+# All of them, and property-based tests with many more examples than `make test` draws.
 drills: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m drill tests
+	$(PYTEST) -n 2 -m drill tests
+	$(PYTEST) -n 2 -m "hypothesis and not drill" --hypothesis-profile=drills tests
+
+ci:
+	.ci/run
+
+# Lines and branches that `make test` reaches; processes that tests start are not followed.
+coverage: install
+	$(PYTEST) -n 2 --cov --cov-report=term:skip-covered --cov-report=html:build/coverage tests
 
 lint: install
 	$(BIN)/python -m ruff check .

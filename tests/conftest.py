@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +12,26 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
 
 from petl_bench.api.registry import KINDS
+
+# `make test` draws Hypothesis' usual 100 examples, `make drills` ten times as many (--hypothesis-profile=drills).
+settings.register_profile("tests", deadline=None)
+settings.register_profile("drills", max_examples=1000, deadline=None)
+settings.load_profile("tests")
 
 # A shell without job control starts what runs in its background with interrupts ignored, and everything below with it:
 # tests that interrupt a command would wait for nothing.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: a file stays on one worker, and a long one that starts last is waited for."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

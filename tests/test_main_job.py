@@ -12,6 +12,8 @@ import pytest
 
 import petl_bench as pb
 
+pytestmark = pytest.mark.slow
+
 
 def petl_bench(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "petl_bench", *map(str, arguments)]

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from petl_bench.api.registry import KINDS
+from tests.commands import petl_bench
 
 NO_TORCH = """
 import sys
@@ -21,10 +22,6 @@ except SystemExit:
 heavy = sorted({{"torch", "torchvision", "pandas", "decord", "open_clip"}} & set(sys.modules))
 sys.exit(f"imported {{heavy}}" if heavy else 0)
 """
-
-
-def petl_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "petl_bench", *arguments], capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import sys
-from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
-from unittest import mock
 
 import pytest
 
-from petl_bench.cli import main
+from tests.commands import petl_bench
 
 PLUGIN = '''
 """A method that computes where no counter sees it, and one whose training fails."""
@@ -58,15 +54,6 @@ class Failing(pb.Method):
 '''
 
 
-@dataclass
-class Done:
-    """What a command printed, and its exit status."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 class CostCommand:
     """`petl-bench cost` in this process, which has loaded torch already, into a folder of its own."""
 
@@ -76,19 +63,10 @@ class CostCommand:
         self.plugin = folder / "odd_methods.py"
         self.plugin.write_text(PLUGIN)
 
-    def __call__(self, *arguments: str, command: str = "cost") -> Done:
-        out, err = io.StringIO(), io.StringIO()
-        with (
-            mock.patch.object(sys, "argv", ["petl-bench", command, *arguments]),
-            contextlib.chdir(self.folder),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-            pytest.raises(SystemExit) as ended,
-        ):
-            main()
-        return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+    def __call__(self, *arguments: str, command: str = "cost") -> CompletedProcess[str]:
+        return petl_bench(command, *arguments, cwd=self.folder)
 
-    def measure(self, methods: str, *arguments: str, rounds: int = 3) -> Done:
+    def measure(self, methods: str, *arguments: str, rounds: int = 3) -> CompletedProcess[str]:
         """Measure on the CPU with few rounds."""
         return self("--methods", methods, "--device", "cpu", "--rounds", str(rounds), "--classes", "3", *arguments)
 
@@ -109,7 +87,7 @@ def cost(tmp_path: Path) -> CostCommand:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[CostCommand, Done]:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[CostCommand, CompletedProcess[str]]:
     """One run that several tests look at: two methods, of which one can be merged, with one and two videos."""
     command = CostCommand(tmp_path_factory.mktemp("cost"))
     return command, command.measure("lora,msta", "--batch-sizes", "1,2")

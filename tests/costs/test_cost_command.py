@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -14,9 +15,11 @@ import petl_bench as pb
 from petl_bench.costs import device
 from petl_bench.records.store import read_record
 
-from .conftest import CostCommand, Done
+from .conftest import CostCommand
 
-Measured = tuple[CostCommand, Done]
+pytestmark = pytest.mark.slow
+
+Measured = tuple[CostCommand, CompletedProcess[str]]
 
 
 def test_every_method_is_recorded_beside_both_references(measured: Measured) -> None:
@@ -101,7 +104,7 @@ def test_the_largest_batch_is_searched_for_up_to_its_bound(cost: CostCommand) ->
 # Bad input: one clear line, the other cells are measured
 
 
-def last_lines(done: Done) -> str:
+def last_lines(done: CompletedProcess[str]) -> str:
     assert "Traceback" not in done.stderr
     return done.stderr.splitlines()[-1]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from petl_bench.data.found.scan_results import ScanResult, ScanResults
 from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import DataError, StoreError
 from petl_bench.system import cache
+from tests.commands import petl_bench
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o702, 0o1777])
@@ -32,10 +31,7 @@ def test_commands_end_with_one_line_and_status_2(tmp_path: Path, command: list[s
     folder = tmp_path / "cache"
     folder.mkdir()
     folder.chmod(0o777)
-    environment = {"PETL_BENCH_CACHE": str(folder), "PATH": ""}
-    done = subprocess.run(
-        [sys.executable, "-m", "petl_bench", *command], env=environment, capture_output=True, text=True, check=False
-    )
+    done = petl_bench(*command, environment={"PETL_BENCH_CACHE": str(folder)})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"petl-bench: {folder}: others can write to it")
     assert len(done.stderr.splitlines()) == 1

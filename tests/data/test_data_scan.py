@@ -295,7 +295,8 @@ def examine(path):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 def test_a_clip_that_kills_or_hangs_its_process_is_named_and_tried_again(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
 ) -> None:
@@ -316,7 +317,8 @@ def test_a_clip_that_kills_or_hangs_its_process_is_named_and_tried_again(
 _REAL_EXAMINED = scanning._examined
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 def test_ctrl_c_on_the_command_line_and_going_on(tmp_path: Path, write_video: WriteVideo) -> None:
     video = write_video(tmp_path / "one.mp4", 250)
     for label in ("Run", "Walk"):

@@ -365,6 +365,8 @@ def test_no_more_than_the_limit_at_once(describe: Describe, server: Server) -> N
     assert most[0] == 2
 
 
+@pytest.mark.drill
+@pytest.mark.ci
 def test_ctrl_c_keeps_what_is_done(server: Server, videos: Path, tmp_path: Path) -> None:
     server.script = lambda name, time, handler: server.released.wait(30) if name == "dive" else server.right(name)
     values = ["--kind", "spatial", "--count", "2", "--endpoint", server.url, "--model", "m1", "--output"]

@@ -370,7 +370,8 @@ def test_how_far_the_workers_read_ahead_is_bounded_in_bytes(
         assert len(list(batches)) == 19
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 def test_a_dead_and_a_hung_worker_cost_one_clip_each(
     videos: Videos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,7 +403,8 @@ def test_frames_are_those_that_sampling_asks_for(
     assert read_numbers(frames) == [int((i + 0.25) * 7.5) for i in range(4)]
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 def test_a_process_that_dies_once_at_work_or_idle_costs_no_clip(
     videos: Videos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,7 +426,8 @@ def test_a_process_that_dies_once_at_work_or_idle_costs_no_clip(
     assert not [each for each in multiprocessing.active_children() if each.name == "pebble_pool_worker"]
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 def test_processes_that_are_ended_while_they_start_say_nothing(
     videos: Videos, capfd: pytest.CaptureFixture[str]
 ) -> None:

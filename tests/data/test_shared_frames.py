@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,18 @@ def _write_there(place: Slot, seed: int, dtype: str) -> Written | None:
     return write(frames(seed, dtype), place)
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    """Another process."""
+    with multiprocessing.get_context("spawn").Pool(1) as started:
+        yield started
+
+
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_what_another_process_writes_is_read_here(memory: SharedFrames, dtype: str) -> None:
+def test_what_another_process_writes_is_read_here(memory: SharedFrames, pool: Pool, dtype: str) -> None:
     places = memory.places(frames(0).nbytes, 10)
     assert len(places) == 3
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        written = pool.starmap(_write_there, [(place, seed, dtype) for seed, place in enumerate(places)])
+    written = pool.starmap(_write_there, [(place, seed, dtype) for seed, place in enumerate(places)])
     for seed, (place, one) in enumerate(zip(places, written, strict=True)):
         assert one is not None
         assert memory.read(place, one).dtype == dtype

@@ -13,6 +13,8 @@ import petl_bench as pb
 from petl_bench.api.registry import METHODS
 from petl_bench.testing.checks import CHECKS, run_checks
 
+pytestmark = pytest.mark.slow
+
 PAPER = pb.Paper(title="t", venue="v", url="https://example.org", bibtex="@misc{t}", licence="MIT")
 
 

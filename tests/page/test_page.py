@@ -21,6 +21,7 @@ from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.cli.report.page import is_page
 from petl_bench.errors import UsageError
 from petl_bench.page.build import build_page
+from tests.commands import petl_bench
 
 
 def _data(page: str) -> dict[str, Any]:
@@ -279,9 +280,7 @@ def _with_both_halves(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _report(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "petl_bench", "report", *arguments], capture_output=True, text=True, cwd=cwd, timeout=120
-    )
+    return petl_bench("report", *arguments, cwd=cwd)
 
 
 def test_an_output_that_is_a_folder_gets_the_page(runs: Path, tmp_path: Path) -> None:

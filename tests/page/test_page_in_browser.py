@@ -19,6 +19,8 @@ from petl_bench.page.build import build_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 
+pytestmark = [pytest.mark.drill, pytest.mark.ci]
+
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _QUIET = [
     "--no-sandbox",

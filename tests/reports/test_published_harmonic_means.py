@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Table
 from petl_bench.errors import UsageError
 from petl_bench.records.frame import frame
+from tests.commands import petl_bench
 
 
 def _table(changed: float | None = None) -> Table:
@@ -51,13 +50,7 @@ def test_another_last_digit_may_be_rounding() -> None:
 
 
 def test_it_needs_no_folder_of_runs(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "petl_bench", "report", "--table", "published_harmonic_means", "--format", "csv"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=120,
-    )
+    done = petl_bench("report", "--table", "published_harmonic_means", "--format", "csv", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Table 7" in done.stdout
 

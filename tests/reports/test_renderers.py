@@ -26,6 +26,8 @@ from petl_bench.render import FORMATS, format_of, latex, markdown, render, termi
 from petl_bench.system import texts
 from petl_bench.system.texts import clean
 
+pytestmark = pytest.mark.slow
+
 GOLDENS = Path(__file__).parents[1] / "goldens"
 NASTY = r"""a|b_c $x^2$ \input{/etc/passwd} <script>alert("1")</script> {%} #&~ [x]* `y` --- ''q'' \\"""
 

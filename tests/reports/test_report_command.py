@@ -10,6 +10,7 @@ import pytest
 
 from petl_bench.api.registry import BACKBONES
 from petl_bench.models.weights import resolve_weights
+from tests.commands import petl_bench
 
 Store = Any
 
@@ -21,9 +22,7 @@ def store(exact_store: Any) -> Any:
 
 
 def _report(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "petl_bench", "report", *arguments], capture_output=True, text=True, cwd=cwd, timeout=120
-    )
+    return petl_bench("report", *arguments, cwd=cwd)
 
 
 def test_the_table_goes_to_stdout_and_notes_to_stderr(example: Path) -> None:

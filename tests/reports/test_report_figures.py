@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from petl_bench.render import FIGURE_FORMATS, FORMATS
+from tests.commands import petl_bench
 
 Store = Any
 #: How a file of a figure format begins.
@@ -28,26 +29,25 @@ def keep(exact_keep: Any) -> Any:
     return exact_keep
 
 
-def _report(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "petl_bench", "report", *arguments]
-    return subprocess.run(command, **{"capture_output": True, "timeout": 120, **options})
+def _report(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return petl_bench("report", *arguments, cwd=cwd)
 
 
 @pytest.mark.parametrize("output_format", FIGURE_FORMATS)
 def test_the_suffix_decides_and_notes_go_to_stderr(tradeoff_example: Path, tmp_path: Path, output_format: str) -> None:
     target = tmp_path / f"figure.{output_format}"
     done = _report("--runs", str(tradeoff_example), "--table", "tradeoff", "--output", str(target))
-    assert (done.returncode, done.stdout) == (0, b"")
+    assert (done.returncode, done.stdout) == (0, "")
     assert target.read_bytes().startswith(BEGINS[output_format])
-    assert f"wrote {target} ({output_format})" in done.stderr.decode()
-    assert b"Pareto front: of the runs here" in done.stderr
+    assert f"wrote {target} ({output_format})" in done.stderr
+    assert "Pareto front: of the runs here" in done.stderr
 
 
 def test_a_figure_goes_to_stdout_where_that_is_no_terminal(tradeoff_example: Path) -> None:
     done = _report("--runs", str(tradeoff_example), "--table", "tradeoff", "--format", "pdf")
     assert done.returncode == 0
-    assert done.stdout.startswith(b"%PDF")
-    assert done.stdout.rstrip().endswith(b"%%EOF")
+    assert done.stdout.startswith("%PDF")
+    assert done.stdout.rstrip().endswith("%%EOF")
 
 
 @pytest.mark.parametrize(("output_format", "shown"), [("pdf", False), ("png", False), ("svg", True)])
@@ -78,7 +78,7 @@ def _read(descriptor: int) -> bytes:
 def test_a_table_without_a_figure_names_those_with_one(tmp_path: Path) -> None:
     done = _report("--table", "base2novel", "--format", "pdf", "--runs", str(tmp_path / "nowhere"))
     assert done.returncode == 2
-    said = done.stderr.decode()
+    said = done.stderr
     assert "the table base2novel has no figure. These have one: few_shot, tradeoff" in said
     assert said.count("\n") == 1
 
@@ -95,9 +95,9 @@ def test_a_table_without_a_figure_names_those_with_one(tmp_path: Path) -> None:
 )
 def test_wrong_use_is_one_clear_line_and_exit_2(tmp_path: Path, arguments: list[str], said: str) -> None:
     done = _report(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert said in done.stderr.decode()
-    assert b"Traceback" not in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_all_writes_every_table_and_figure_that_has_records(
@@ -105,7 +105,7 @@ def test_all_writes_every_table_and_figure_that_has_records(
 ) -> None:
     folder = tmp_path / "deep" / "report"
     done = _report("--runs", str(tradeoff_example), "--all", "--output", str(folder))
-    said = done.stderr.decode()
+    said = done.stderr
     assert done.returncode == 0, said
     tables, figures = ("ablation", "base2novel", "few_shot", "tradeoff"), ("few_shot", "tradeoff")
     expected = {"index.html"}
@@ -114,15 +114,15 @@ def test_all_writes_every_table_and_figure_that_has_records(
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == expected
     assert "left out zero_shot: no zero_shot_transfer record here" in said
     one = _report("--runs", str(tradeoff_example), "--table", "tradeoff", "--format", "markdown")
-    assert (folder / "tables" / "tradeoff.md").read_bytes() == one.stdout
+    assert (folder / "tables" / "tradeoff.md").read_text() == one.stdout
 
 
 def test_all_says_where_it_cannot_write(tradeoff_example: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = _report("--runs", str(tradeoff_example), "--all", "--output", str(tmp_path / "file"))
     assert done.returncode == 2
-    assert "cannot make the folder" in done.stderr.decode()
-    assert b"Traceback" not in done.stderr
+    assert "cannot make the folder" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import petl_bench
+
 ENGINE = "petl_bench.training.run_trial"
 
 
@@ -69,6 +71,10 @@ class ToyWorld:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Any other command, to its end."""
         return self.finish(self.start(*arguments))
+
+    def here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command in this process, which takes the fixture `toy_here`: one that starts no trial."""
+        return petl_bench(*arguments, cwd=self.folder)
 
     def executions(self, kind: str = "end") -> list[str]:
         """The lines that trials wrote when they started or ended."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
 
-from petl_bench.cli import main
 from petl_bench.errors import UsageError
 from tests.running.fake_scheduler import petl_bench
 
@@ -30,13 +28,13 @@ from tests.running.fake_scheduler import petl_bench
         (["--methods", "picky"], "picky does not work with the setting 'toy_setting'"),
     ],
 )
-def test_wrong_use_is_told_in_one_line(toy: Any, arguments: list[str], says: str) -> None:
-    done = toy.run(*arguments)
+def test_wrong_use_is_told_in_one_line(toy_here: Any, arguments: list[str], says: str) -> None:
+    done = toy_here.here("run", *toy_here.flags, *arguments)
     assert done.returncode == 2
     assert says in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-    assert not toy.runs.exists()
+    assert not toy_here.runs.exists()
 
 
 LONG = "n" * 300
@@ -63,16 +61,11 @@ def test_a_name_that_no_file_system_takes_is_told_in_one_line(
     toy_here: Any,
     arguments: list[str],
     option: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(toy_here.folder)
     flags = [*toy_here.flags, "--methods", "waiting"] if arguments[0] == "run" else []
-    monkeypatch.setattr(sys, "argv", ["petl-bench", arguments[0], *flags, *arguments[1:]])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    said = capsys.readouterr().err.splitlines()[-1]
+    done = toy_here.here(arguments[0], *flags, *arguments[1:])
+    assert done.returncode == 2
+    said = done.stderr.splitlines()[-1]
     assert option in said and LONG[:40] in said and "too long" in said
     assert not toy_here.runs.exists()
 
@@ -86,16 +79,17 @@ def test_an_output_that_no_line_of_text_can_name_is_refused(toy_here: Any, lette
     assert [path.name for path in toy_here.folder.iterdir() if path.name.startswith("a")] == []
 
 
-def test_a_profile_with_an_unknown_key_is_refused(toy: Any) -> None:
-    (toy.folder / "profile.toml").write_text("atempts = 3\n")
-    done = toy.run("--methods", "waiting", "--profile", "profile.toml")
+def test_a_profile_with_an_unknown_key_is_refused(toy_here: Any) -> None:
+    (toy_here.folder / "profile.toml").write_text("atempts = 3\n")
+    done = toy_here.here("run", *toy_here.flags, "--methods", "waiting", "--profile", "profile.toml")
     assert done.returncode == 2
     assert "did you mean attempts" in done.stderr.splitlines()[-1]
 
 
-def test_an_output_that_cannot_be_written_is_refused(toy: Any) -> None:
+def test_an_output_that_cannot_be_written_is_refused(toy_here: Any) -> None:
+    toy = toy_here
     toy.runs.write_text("a file where the folder should be")
-    done = toy.run("--methods", "waiting")
+    done = toy.here("run", *toy.flags, "--methods", "waiting")
     assert done.returncode == 2
     assert f"--output {toy.runs}: cannot be written" in done.stderr.splitlines()[-1]
     assert toy.runs.read_text() == "a file where the folder should be"
@@ -116,14 +110,14 @@ def test_a_damaged_record_is_told_and_left_as_it_is(toy: Any) -> None:
     assert len(toy.executions()) == 2
 
 
-def test_status_of_no_folder_is_refused(toy: Any) -> None:
-    done = toy.command("status", "--runs", "nowhere")
+def test_status_of_no_folder_is_refused(toy_here: Any) -> None:
+    done = toy_here.here("status", "--runs", "nowhere")
     assert done.returncode == 2
     assert "nowhere: no such folder of runs" in done.stderr
 
 
-def test_status_of_an_empty_folder_is_not_an_error(toy: Any) -> None:
-    done = toy.command("status", "--runs", str(toy.data))
+def test_status_of_an_empty_folder_is_not_an_error(toy_here: Any) -> None:
+    done = toy_here.here("status", "--runs", str(toy_here.data))
     assert done.returncode == 0
     assert "0 trials: 0 done" in done.stdout
 

@@ -16,18 +16,26 @@ from hypothesis import strategies as st
 import petl_bench as pb
 from petl_bench.analysis.from_records import compare
 from petl_bench.api import trial as trial_module
+from petl_bench.api.dataset import Dataset
 from petl_bench.api.launcher import Job
 from petl_bench.api.options import Options, field_types
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import TrialResult
+from petl_bench.benchmarks.datasets.motion import Motion
 from petl_bench.cli.run import command as run
+from petl_bench.data.lists import known_manifests
+from petl_bench.data.lists.manifest import Manifest
 from petl_bench.errors import PetlBenchError
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.store import write_record
+from petl_bench.running.planning import plan_data
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec, read_spec
+from petl_bench.system.cache import cache_folder
 from petl_bench.tables.missing_runs import commands, is_command
+
+pytestmark = pytest.mark.slow
 
 ADAPTED = ("full_finetune", "lora", "adaptformer", "vision_adapter", "text_adapter", "msta")
 SETTING_NAMES = ("base2novel", "few_shot", "fully_supervised", "zero_shot_transfer")
@@ -35,6 +43,24 @@ SETTING_NAMES = ("base2novel", "few_shot", "fully_supervised", "zero_shot_transf
 FIXED = {"vision_adapter": ("consistency_weight",)}
 METRICS = {"base2novel": ("base_top1", "novel_top1", "harmonic_mean")}
 PARTS = {"zero_shot_transfer": "target"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_motion() -> Iterator[None]:
+    """The embedded data set is rendered, and its clips found, once for all its values: plans read no frame of it."""
+    known: list[Manifest] = []
+
+    def new_manifest(dataset: Dataset, root: Path, cache: Path) -> Manifest:
+        if dataset.name != "motion":
+            return known_manifests.new_manifest(dataset, root, cache)
+        if not known:
+            known.append(known_manifests.new_manifest(dataset, root, cache))
+        return known[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Motion, "root", lambda self, data_root: Motion().render(cache_folder()))
+        patch.setattr(plan_data, "new_manifest", new_manifest)
+        yield
 
 
 def spec_of(line: str, **places: str) -> Spec:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 # When a signal reaches a real process is up to the scheduler of the machine; what it must never break is the test.
-pytestmark = pytest.mark.flaky(reruns=2)
+pytestmark = [pytest.mark.drill, pytest.mark.ci, pytest.mark.flaky(reruns=2)]
 
 
 def test_a_run_leaves_one_record_per_trial_and_does_nothing_the_second_time(toy: Any) -> None:

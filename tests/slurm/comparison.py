@@ -35,6 +35,11 @@ def write_clips(folder: Path) -> Path:
     return folder
 
 
+def first_seeds(count: int) -> str:
+    """The first seeds, as flags name them."""
+    return ",".join(map(str, range(count)))
+
+
 class Comparison:
     """Trials of one method with many seeds, into an output folder of its own."""
 

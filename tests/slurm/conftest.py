@@ -87,6 +87,14 @@ def start_cluster(tmp_path: Path) -> Iterator[Callable[..., LocalCluster]]:
 
 
 @pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder data set of small clips (see tests/slurm/comparison.py)."""
+    from tests.slurm.comparison import write_clips
+
+    return write_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Three nodes of two CPUs, arrays of at most 21, at most 40 jobs of a user at once; stopped whatever happens."""
     folder = tmp_path_factory.mktemp("cluster")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import re
 import signal
 import time
 import tomllib
@@ -14,17 +17,12 @@ import pytest
 
 from petl_bench.running.attempts import requests
 from petl_bench.running.planning.profiles import profiles
-from tests.slurm.comparison import Comparison, at_work, attempts, numbers, write_clips
+from tests.slurm.comparison import Comparison, at_work, attempts, first_seeds, numbers
 from tests.slurm.conftest import LocalCluster
 from tests.slurm.faults import Faults, stop
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(1500)]
 Start = Callable[..., LocalCluster]
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture
@@ -47,7 +45,8 @@ def in_training(output: Path) -> list[Path]:
 
 
 SEEDS = os.environ.get("PETL_BENCH_DRILL_SEEDS", "1,2").split(",")
-TWELVE = ",".join(map(str, range(12)))
+TWELVE = first_seeds(12)
+TRIALS = 24  #: of the drill with one fault of each kind
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -80,7 +79,7 @@ def test_forty_faults_lose_nothing_and_change_no_number(
 
 def test_preempted_trials_come_back_by_themselves(nodes: LocalCluster, clips: Path, tmp_path: Path) -> None:
     """The profile that ships, on a cluster without GPUs; the preempting jobs have room beside ours in the limit."""
-    seeds = ",".join(map(str, range(6)))
+    seeds = first_seeds(6)
     comparison = Comparison(tmp_path / "c", nodes, clips, seeds=seeds, epochs="12", pause="0.5")
     shipped = tomllib.loads(profiles()["preemptible"].read_text())
     profile = comparison.profile(**{**shipped, "partition": "low", "gpus": 0, "cpus": 1, "memory_gb": 1.5})
@@ -111,7 +110,7 @@ def test_without_accounting_everything_follows_from_the_queue_and_the_trials(
 ) -> None:
     plain = start_cluster("plain", "--no-accounting")
     assert plain.try_("sacct").returncode != 0
-    seeds = "0,1,2,3"
+    seeds = first_seeds(4)
     comparison = Comparison(tmp_path / "c", plain, clips, seeds=seeds, epochs="8", pause="0.6")
     flags = ("--launcher", "slurm", "--profile", str(comparison.profile()))
     output = tmp_path / "runs"
@@ -210,3 +209,98 @@ def test_a_folder_that_is_moved_away_stops_everything_and_goes_on_when_it_is_bac
     aside.rename(output)
     comparison.run(output, *flags)
     assert numbers(output) == local(comparison, tmp_path / "local", "0,1")
+
+
+def test_one_of_each_fault_in_one_comparison(
+    nodes: LocalCluster, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Requeue, preemption, cancellation, a dead node, kill -9 and a killed command, in one comparison."""
+    comparison = Comparison(tmp_path / "c", nodes, clips, seeds=first_seeds(TRIALS), epochs="6", pause="0.4")
+    output, undisturbed = tmp_path / "drill", tmp_path / "undisturbed"
+    quick = Comparison(tmp_path / "quick", nodes, clips, seeds=first_seeds(TRIALS), epochs="6")
+    flags = ("--launcher", "slurm", "--profile", str(comparison.profile()))
+    done: list[str] = []
+    dice = random.Random(0)
+
+    def records() -> int:
+        return len(list(output.glob("trials/*/record.json")))
+
+    def within_trials() -> dict[str, int]:
+        nodes.wait_until(lambda: len(at_work(output)) >= 2 or records() == TRIALS, 120)
+        tasks = at_work(output)
+        assert tasks, "nothing is left to disturb"
+        return tasks
+
+    def disturb(what: str, act: Callable[[str, int], bool]) -> None:
+        """Do it to a task that is within a trial; one that ends at this very moment does not count."""
+        for _ in range(20):
+            task, pid = dice.choice(sorted(within_trials().items()))
+            if act(task, pid):
+                done.append(f"{what} {task}")
+                return
+        raise AssertionError(f"{what}: no task stayed long enough")
+
+    def kill(task: str, pid: int) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            return True
+        return False
+
+    process = comparison.start(output, *flags)
+    disturb("requeued", lambda task, pid: nodes.try_("scontrol", "requeue", task).returncode == 0)
+    nodes.wait_until(lambda: records() >= 2, 120)
+    disturb("cancelled", lambda task, pid: nodes.try_("scancel", task).returncode == 0)
+    disturb("kill -9 of", kill)
+
+    within_trials()
+    high = nodes.submit("sleep 3", "--partition", "high", "--array", "0-5", "--exclusive", "--mem", "1500")
+    done.append("preempted by an array in the partition high")
+    nodes.wait_until(lambda: not nodes.ask("squeue", "-h", "-j", high, "-o", "%i"), 120)
+
+    within_trials()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    done.append("kill -9 of the submitting command")
+
+    within_trials()
+    nodes.local("kill-node", "n2")
+    done.append("killed the daemon and the steps of n2")
+    process = comparison.start(output, *flags)
+    done.append("the same command again")
+    time.sleep(5)
+    nodes.local("start-node", "n2")
+    done.append("n2 is back")
+
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    quick.run(undisturbed, "--workers", "2")
+    assert len(numbers(output)) == TRIALS
+    assert numbers(output) == numbers(undisturbed)
+    tried = attempts(output)
+    ends = Counter(each["outcome"] or "died" for each in tried)
+    assert ends["done"] == TRIALS, "every trial has exactly one attempt that finished it"
+    assert len(tried) >= TRIALS + 3, "what was disturbed was tried again"
+    with capsys.disabled():
+        print(f"\nfault drill over {TRIALS} trials: {'; '.join(done)}")
+        print(f"  {len(tried)} attempts: {', '.join(f'{count} {end}' for end, count in sorted(ends.items()))}")
+        for reason, count in Counter(re.sub(r"\d+(_\d+)?", "N", each["reason"]) for each in tried).items():
+            print(f"  {count} x {reason or '(finished)'}")
+
+
+def test_a_full_queue_is_topped_up(start_cluster: Start, clips: Path, tmp_path: Path) -> None:
+    small = start_cluster("small", "--max-submit-jobs", "3", "--max-array-size", "3")
+    comparison = Comparison(tmp_path / "c", small, clips, seeds=first_seeds(7), epochs="1")
+    said = comparison.run(tmp_path / "runs", "--launcher", "slurm", "--profile", str(comparison.profile()))
+    assert "the site takes no more tasks now" in said
+    assert len(numbers(tmp_path / "runs")) == 7
+
+
+def test_no_accounting_does_not_matter(start_cluster: Start, clips: Path, tmp_path: Path) -> None:
+    plain = start_cluster("plain", "--no-accounting")
+    comparison = Comparison(tmp_path / "c", plain, clips, seeds="0,1", epochs="4", pause="0.4")
+    process = comparison.start(tmp_path / "runs", "--launcher", "slurm", "--profile", str(comparison.profile()))
+    plain.wait_until(lambda: bool(at_work(tmp_path / "runs")), 60)
+    os.kill(next(iter(at_work(tmp_path / "runs").values())), signal.SIGKILL)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert len(numbers(tmp_path / "runs")) == 2

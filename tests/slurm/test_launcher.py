@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import json
-import os
-import random
 import re
-import signal
-import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.comparison import Comparison, at_work, attempts, numbers, write_clips
+from tests.slurm.comparison import Comparison, at_work, attempts, first_seeds, numbers
 from tests.slurm.conftest import LocalCluster
 
-TRIALS = 24
-
-
-@pytest.fixture(scope="session")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"))
+pytestmark = [pytest.mark.drill, pytest.mark.ci, pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +27,8 @@ def empty_queue(request: pytest.FixtureRequest) -> Iterator[None]:
         cluster.wait_until(lambda: not cluster.ask("squeue", "-h", "-o", "%i"), 90)
 
 
-def seeds(count: int) -> str:
-    return ",".join(map(str, range(count)))
-
-
-@pytest.mark.slow
 def test_a_comparison_has_the_numbers_of_the_local_launcher(cluster: LocalCluster, clips: Path, tmp_path: Path) -> None:
-    comparison = Comparison(tmp_path / "c", cluster, clips, seeds=seeds(12))
+    comparison = Comparison(tmp_path / "c", cluster, clips, seeds=first_seeds(12))
     said = comparison.run(
         tmp_path / "slurm", "--launcher", "slurm", "--profile", str(comparison.profile(trials_per_job=2))
     )
@@ -59,83 +43,6 @@ def test_a_comparison_has_the_numbers_of_the_local_launcher(cluster: LocalCluste
     assert "submitted" not in again
 
 
-@pytest.mark.drill
-@pytest.mark.timeout(900)
-def test_drill(cluster: LocalCluster, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Requeue, preemption, cancellation, a dead node, kill -9 and a killed command, in one comparison."""
-    comparison = Comparison(tmp_path / "c", cluster, clips, seeds=seeds(TRIALS), epochs="6", pause="0.4")
-    output, undisturbed = tmp_path / "drill", tmp_path / "undisturbed"
-    quick = Comparison(tmp_path / "quick", cluster, clips, seeds=seeds(TRIALS), epochs="6")
-    flags = ("--launcher", "slurm", "--profile", str(comparison.profile()))
-    done: list[str] = []
-    dice = random.Random(0)
-
-    def records() -> int:
-        return len(list(output.glob("trials/*/record.json")))
-
-    def within_trials() -> dict[str, int]:
-        cluster.wait_until(lambda: len(at_work(output)) >= 2 or records() == TRIALS, 120)
-        tasks = at_work(output)
-        assert tasks, "nothing is left to disturb"
-        return tasks
-
-    def disturb(what: str, act: Callable[[str, int], bool]) -> None:
-        """Do it to a task that is within a trial; one that ends at this very moment does not count."""
-        for _ in range(20):
-            task, pid = dice.choice(sorted(within_trials().items()))
-            if act(task, pid):
-                done.append(f"{what} {task}")
-                return
-        raise AssertionError(f"{what}: no task stayed long enough")
-
-    def kill(task: str, pid: int) -> bool:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-            return True
-        return False
-
-    process = comparison.start(output, *flags)
-    disturb("requeued", lambda task, pid: cluster.try_("scontrol", "requeue", task).returncode == 0)
-    cluster.wait_until(lambda: records() >= 2, 120)
-    disturb("cancelled", lambda task, pid: cluster.try_("scancel", task).returncode == 0)
-    disturb("kill -9 of", kill)
-
-    within_trials()
-    high = cluster.submit("sleep 3", "--partition", "high", "--array", "0-5", "--exclusive", "--mem", "1500")
-    done.append("preempted by an array in the partition high")
-    cluster.wait_until(lambda: not cluster.ask("squeue", "-h", "-j", high, "-o", "%i"), 120)
-
-    within_trials()
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    done.append("kill -9 of the submitting command")
-
-    within_trials()
-    cluster.local("kill-node", "n2")
-    done.append("killed the daemon and the steps of n2")
-    process = comparison.start(output, *flags)
-    done.append("the same command again")
-    time.sleep(5)
-    cluster.local("start-node", "n2")
-    done.append("n2 is back")
-
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    quick.run(undisturbed, "--workers", "2")
-    assert len(numbers(output)) == TRIALS
-    assert numbers(output) == numbers(undisturbed)
-    tried = attempts(output)
-    ends = Counter(each["outcome"] or "died" for each in tried)
-    assert ends["done"] == TRIALS, "every trial has exactly one attempt that finished it"
-    assert len(tried) >= TRIALS + 3, "what was disturbed was tried again"
-    with capsys.disabled():
-        print(f"\nfault drill over {TRIALS} trials: {'; '.join(done)}")
-        print(f"  {len(tried)} attempts: {', '.join(f'{count} {end}' for end, count in sorted(ends.items()))}")
-        for reason, count in Counter(re.sub(r"\d+(_\d+)?", "N", each["reason"]) for each in tried).items():
-            print(f"  {count} x {reason or '(finished)'}")
-
-
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_near_its_time_limit_a_trial_writes_a_checkpoint_and_goes_on(
     cluster: LocalCluster, clips: Path, tmp_path: Path
@@ -151,11 +58,10 @@ def test_near_its_time_limit_a_trial_writes_a_checkpoint_and_goes_on(
     assert any("time limit" in reason for reason in reasons)
 
 
-@pytest.mark.slow
 def test_detached_trials_are_recognised_and_can_be_cancelled(
     cluster: LocalCluster, clips: Path, tmp_path: Path
 ) -> None:
-    comparison = Comparison(tmp_path / "c", cluster, clips, seeds=seeds(9), epochs="40", pause="0.5")
+    comparison = Comparison(tmp_path / "c", cluster, clips, seeds=first_seeds(9), epochs="40", pause="0.5")
     output = tmp_path / "runs"
     flags = ("--launcher", "slurm", "--profile", str(comparison.profile()))
     said = comparison.run(output, *flags, "--detach")
@@ -177,27 +83,6 @@ def test_detached_trials_are_recognised_and_can_be_cancelled(
     cluster.ask("scancel", other)
 
 
-@pytest.mark.drill
-def test_a_full_queue_is_topped_up(clips: Path, tmp_path: Path, start_cluster: Callable[..., LocalCluster]) -> None:
-    small = start_cluster("small", "--max-submit-jobs", "3", "--max-array-size", "3")
-    comparison = Comparison(tmp_path / "c", small, clips, seeds=seeds(7), epochs="1")
-    said = comparison.run(tmp_path / "runs", "--launcher", "slurm", "--profile", str(comparison.profile()))
-    assert "the site takes no more tasks now" in said
-    assert len(numbers(tmp_path / "runs")) == 7
-
-
-@pytest.mark.drill
-def test_no_accounting_does_not_matter(clips: Path, tmp_path: Path, start_cluster: Callable[..., LocalCluster]) -> None:
-    plain = start_cluster("plain", "--no-accounting")
-    comparison = Comparison(tmp_path / "c", plain, clips, seeds="0,1", epochs="4", pause="0.4")
-    process = comparison.start(tmp_path / "runs", "--launcher", "slurm", "--profile", str(comparison.profile()))
-    plain.wait_until(lambda: bool(at_work(tmp_path / "runs")), 60)
-    os.kill(next(iter(at_work(tmp_path / "runs").values())), signal.SIGKILL)
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert len(numbers(tmp_path / "runs")) == 2
-
-
 def test_what_sbatch_refuses_is_one_line_with_its_words(cluster: LocalCluster, clips: Path, tmp_path: Path) -> None:
     comparison = Comparison(tmp_path / "c", cluster, clips, seeds="0")
     for changes, words in (({"account": "nobody"}, "Invalid account"), ({"time_min": 9999}, "time limit")):
@@ -208,18 +93,6 @@ def test_what_sbatch_refuses_is_one_line_with_its_words(cluster: LocalCluster, c
         assert last.startswith("petl-bench: sbatch refused the job:"), said
         assert words in last
         assert "Traceback" not in said
-
-
-def test_without_sbatch_it_says_where_to_go(clips: Path, tmp_path: Path) -> None:
-    nowhere = LocalCluster(tmp_path / "nowhere")
-    comparison = Comparison(tmp_path / "c", nowhere, clips, seeds="0")
-    environment = {**comparison.environment, "PATH": str(tmp_path)}
-    done = subprocess.run(
-        comparison.command(tmp_path / "runs", "--launcher", "slurm"),
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "sbatch is not on this machine's PATH" in done.stderr.strip().splitlines()[-1]
 
 
 def test_a_rehearsal_prints_the_script(cluster: LocalCluster, clips: Path, tmp_path: Path) -> None:
@@ -234,12 +107,11 @@ def test_a_rehearsal_prints_the_script(cluster: LocalCluster, clips: Path, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.slow
 def test_ten_thousand_trials_are_submitted_within_the_limits(
     clips: Path, tmp_path: Path, start_cluster: Callable[..., LocalCluster], capsys: pytest.CaptureFixture[str]
 ) -> None:
     big = start_cluster("big", "--max-array-size", "1001", "--max-job-count", "20000")
-    comparison = Comparison(tmp_path / "c", big, clips, seeds=seeds(10_000))
+    comparison = Comparison(tmp_path / "c", big, clips, seeds=first_seeds(10_000))
     profile = comparison.profile(extra={"hold": True})
     started = time.monotonic()
     said = comparison.run(tmp_path / "runs", "--launcher", "slurm", "--profile", str(profile), "--detach")

@@ -16,6 +16,7 @@ import submitit
 
 from tests.slurm.conftest import SCRIPT, LocalCluster, local_cluster
 
+pytestmark = [pytest.mark.drill, pytest.mark.ci, pytest.mark.slow]
 Start = Callable[..., LocalCluster]
 SYSTEM_FOLDERS = [
     Path(parent, name)
@@ -48,7 +49,6 @@ def runs(pid_file: Path) -> bool:
 # ---- jobs ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_an_array_runs_on_every_node_and_accounting_tells(cluster: LocalCluster, tmp_path: Path) -> None:
     script = f"sleep 2; echo $SLURMD_NODENAME > {tmp_path}/$SLURM_ARRAY_TASK_ID"
     job = cluster.submit(script, "--array=0-5", "--cpus-per-task=1")
@@ -57,7 +57,6 @@ def test_an_array_runs_on_every_node_and_accounting_tells(cluster: LocalCluster,
     assert sorted(nodes) == ["n1", "n1", "n2", "n2", "n3", "n3"]
 
 
-@pytest.mark.slow
 def test_submitit_maps_an_array(cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", str(cluster.config))
     executor = submitit.SlurmExecutor(tmp_path / "jobs")
@@ -68,7 +67,6 @@ def test_submitit_maps_an_array(cluster: LocalCluster, tmp_path: Path, monkeypat
     assert {job.watcher.get_state(job.job_id, mode="force") for job in jobs} == {"COMPLETED"}
 
 
-@pytest.mark.slow
 def test_a_requeued_job_runs_again_and_knows_it(cluster: LocalCluster, tmp_path: Path) -> None:
     log = tmp_path / "log"
     job = cluster.submit(f"echo ${{SLURM_RESTART_COUNT:-first}} >> {log}; [ $SLURM_RESTART_COUNT ] || sleep 100")
@@ -78,7 +76,6 @@ def test_a_requeued_job_runs_again_and_knows_it(cluster: LocalCluster, tmp_path:
     assert log.read_text().split() == ["first", "1"]
 
 
-@pytest.mark.slow
 def test_the_high_partition_preempts_and_the_job_comes_back(cluster: LocalCluster, tmp_path: Path) -> None:
     log = tmp_path / "log"
     program = tmp_path / "program.py"
@@ -101,7 +98,6 @@ def test_the_high_partition_preempts_and_the_job_comes_back(cluster: LocalCluste
     assert "SIGTERM" in lines
 
 
-@pytest.mark.slow
 def test_a_node_is_lost_with_its_jobs_and_comes_back(cluster: LocalCluster, tmp_path: Path) -> None:
     pid, log = tmp_path / "pid", tmp_path / "log"
     script = f"echo $SLURMD_NODENAME >> {log}; [ $SLURM_RESTART_COUNT ] || {{ sleep 100 & echo $! > {pid}; wait; }}"
@@ -122,7 +118,6 @@ def test_a_node_is_lost_with_its_jobs_and_comes_back(cluster: LocalCluster, tmp_
     cluster.wait_until(lambda: cluster.states(other, "-D") == ["COMPLETED"])
 
 
-@pytest.mark.slow
 def test_limits_and_wrong_words_are_refused(cluster: LocalCluster) -> None:
     def refusal(*flags: str) -> str:
         done = cluster.try_("sbatch", "--hold", *flags, "--wrap", "true")
@@ -164,7 +159,6 @@ def test_stop_ends_every_process_and_leaves_nothing_outside(start_cluster: Start
     assert local_cluster("status", cluster.folder).returncode == 1
 
 
-@pytest.mark.slow
 def test_two_clusters_do_not_know_of_each_other(cluster: LocalCluster, start_cluster: Start) -> None:
     other = start_cluster("other", "--no-accounting", "--nodes", "2", "--cpus", "5")
     assert other.ask("sinfo", "--noheader", "--partition=low", "--format=%D %c") == "2 5"
@@ -194,8 +188,8 @@ def test_env_is_for_the_shell(start_cluster: Start) -> None:
     assert done.stdout.split() == ["low*", "high"]
 
 
-def test_a_daemon_that_fails_says_why_and_takes_the_others_along(start_cluster: Start, tmp_path: Path) -> None:
-    start_cluster("check", "--no-accounting", "--nodes", "1").local("stop")  # skips without the packages
+@pytest.mark.usefixtures("cluster")  # skipped without its packages
+def test_a_daemon_that_fails_says_why_and_takes_the_others_along(tmp_path: Path) -> None:
     false = tmp_path / "bin" / "slurmd"
     false.parent.mkdir()
     false.write_text("#!/bin/sh\necho the disk is upside down\nexit 7\n")
@@ -208,10 +202,9 @@ def test_a_daemon_that_fails_says_why_and_takes_the_others_along(start_cluster: 
     assert living(broken) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", ["munged", "mariadbd", "slurmdbd"])
-def test_a_start_that_is_ended_cleans_up(start_cluster: Start, tmp_path: Path, part: str) -> None:
-    start_cluster("check", "--no-accounting", "--nodes", "1").local("stop")  # skips without the packages
+@pytest.mark.usefixtures("cluster")  # skipped without its packages
+def test_a_start_that_is_ended_cleans_up(tmp_path: Path, part: str) -> None:
     broken = LocalCluster(tmp_path / "broken")
     process = subprocess.Popen([sys.executable, str(SCRIPT), "start", str(broken.folder)], start_new_session=True)
     try:
@@ -227,17 +220,8 @@ def test_a_start_that_is_ended_cleans_up(start_cluster: Start, tmp_path: Path, p
 # ---- wrong use -----------------------------------------------------------------------------------------------------
 
 
-def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path: Path) -> None:
-    done = local_cluster("start", tmp_path / "cluster", PATH="/nowhere")  # sbatch lies where no daemon does
-    assert done.returncode == 2
-    missing, _, advice = done.stderr.partition(". Type: ")
-    assert "not installed: " in missing and "slurm-wlm" in missing
-    assert advice.startswith("apt install") and "slurm-wlm" in advice
-    assert not (tmp_path / "cluster").exists()
-
-
-def test_a_folder_with_something_else_in_it_is_left_alone(start_cluster: Start, tmp_path: Path) -> None:
-    start_cluster("check", "--no-accounting", "--nodes", "1").local("stop")  # skips without the packages
+@pytest.mark.usefixtures("cluster")  # skipped without its packages
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("Once")
     done = local_cluster("start", tmp_path / "thesis")

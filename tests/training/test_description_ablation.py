@@ -12,6 +12,8 @@ from petl_bench.running.planning.plan import plan
 from petl_bench.running.planning.spec import Spec
 from petl_bench.training.run_trial import run_trial
 
+pytestmark = pytest.mark.slow
+
 OWN = "descriptions: the descriptions of motion"
 TEMPLATES = "descriptions: templates: sentences made from the class names alone, which add no knowledge of the classes"
 

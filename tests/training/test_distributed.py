@@ -107,7 +107,8 @@ def test_two_processes_give_the_numbers_of_one(
     agree((alone, tmp_path / "alone"), (together, tmp_path / "together"))
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 def test_two_processes_leave_out_the_clips_that_one_leaves_out(
     squares: Path, make_trial: MakeTrial, small_plugin: WritePlugin, places: Places, tmp_path: Path
 ) -> None:
@@ -126,7 +127,8 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 def test_an_interrupted_shared_trial_resumes_with_the_same_numbers(
     make_trial: MakeTrial, small_plugin: WritePlugin, places: Places, tmp_path: Path, every_step: float
 ) -> None:
@@ -153,7 +155,8 @@ def test_an_interrupted_shared_trial_resumes_with_the_same_numbers(
         assert np.array_equal(resumed.evaluations[name].scores, evaluation.scores)
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("what", "words"),
     [
@@ -187,7 +190,8 @@ def test_a_process_that_fails_ends_the_trial(
     assert run(make_trial("zero_shot"), replace(places, plugins=()), tmp_path / "next").metrics
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 def test_a_loss_that_is_not_finite_in_one_process_ends_the_trial_in_all(
     make_trial: MakeTrial, small_plugin: WritePlugin, places: Places, tmp_path: Path
 ) -> None:
@@ -197,6 +201,8 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_the_trial_in_all(
         run(shared(make_trial("lora", {"rank": 2})), places, tmp_path / "run")
 
 
+@pytest.mark.drill
+@pytest.mark.ci
 def test_a_clip_list_that_is_bad_beyond_the_allowed_part_ends_all(
     squares: Path, make_trial: MakeTrial, small_plugin: WritePlugin, places: Places, tmp_path: Path
 ) -> None:
@@ -250,7 +256,8 @@ def start(small_plugin: WritePlugin, places: Places, tmp_path: Path) -> Callable
     return begin
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_others_end_with_the_first_process(
     number: signal.Signals, make_trial: MakeTrial, start: Callable[..., subprocess.Popen[str]]
@@ -272,7 +279,8 @@ def test_the_others_end_with_the_first_process(
         process.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 def test_an_outside_launcher_may_start_all_processes(
     make_trial: MakeTrial,
     start: Callable[..., subprocess.Popen[str]],

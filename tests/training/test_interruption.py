@@ -236,10 +236,10 @@ def test_a_trial_that_trains_nothing_stops_too(make_trial: MakeTrial, places: Pl
 # ---------------------------------------------------------------- several processes
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [1, 3, 4, 8, 10])
+@pytest.mark.drill
+@pytest.mark.ci
+@pytest.mark.timeout(900)
 def test_all_processes_of_a_shared_trial_stop_at_the_same_step(
-    number: int,
     spoilt: dict[str, str],
     make_trial: MakeTrial,
     small_plugin: WritePlugin,
@@ -258,11 +258,12 @@ def test_all_processes_of_a_shared_trial_stop_at_the_same_step(
     )
     places = replace(places, plugins=(small_plugin(),))
     whole = run(trial, places, tmp_path / "whole")
-    folder = tmp_path / "stopped"
-    state = stopped(trial, places, folder, number)
-    assert state is not None and len(state["processes"]) == 2
-    assert not (folder / "log.txt").exists() or "Traceback" not in (folder / "log.txt").read_text()
-    assert_same((whole, tmp_path / "whole"), (run(trial, places, folder), folder))
+    for number in (1, 3, 4, 8, 10):
+        folder = tmp_path / f"stopped {number}"
+        state = stopped(trial, places, folder, number)
+        assert state is not None and len(state["processes"]) == 2
+        assert not (folder / "log.txt").exists() or "Traceback" not in (folder / "log.txt").read_text()
+        assert_same((whole, tmp_path / "whole"), (run(trial, places, folder), folder))
 
 
 TRIAL_IN_A_PROCESS = """
@@ -341,7 +342,8 @@ def wait_for_step(process: subprocess.Popen[str], step: int) -> None:
         assert process.poll() is None
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_warning_that_reaches_every_process_stops_the_trial_and_harms_no_clip(
@@ -369,7 +371,8 @@ def test_a_warning_that_reaches_every_process_stops_the_trial_and_harms_no_clip(
     assert [of["unreadable"] for of in state["processes"]] == [{}] * processes
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 @pytest.mark.flaky(reruns=2)
 def test_kill_9_between_steps_and_while_writing(
     make_trial: MakeTrial, start: Callable[[Trial], subprocess.Popen[str]], places: Places, tmp_path: Path

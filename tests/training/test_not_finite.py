@@ -143,7 +143,8 @@ def test_an_epoch_that_scores_nan_is_never_selected(
     assert not (tmp_path / "adapter.safetensors").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 @pytest.mark.parametrize("where", ["==", "!="], ids=["the first process", "another process"])
 def test_one_of_two_processes_that_sees_a_nan_ends_both(
     where: str, make_trial: MakeTrial, small_plugin: WritePlugin, places: Places, tmp_path: Path

@@ -151,7 +151,8 @@ def test_a_trial_that_starts_from_the_adapter_has_its_buffers_and_extra_state(
     assert same_scores(source, run(target, keeper, tmp_path / "target", adapter=adapter))
 
 
-@pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.ci
 def test_processes_that_share_a_trial_have_the_same_buffers_and_extra_state(
     keeper: Places, make_trial: MakeTrial, tmp_path: Path
 ) -> None:
