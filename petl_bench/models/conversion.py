@@ -185,9 +185,10 @@ def resize_spatial(table: Tensor, length: int) -> Tensor:
     side, new_side = round((len(table) - 1) ** 0.5), round((length - 1) ** 0.5)
     if side * side + 1 != len(table) or new_side * new_side + 1 != length:
         return table
-    plane = table[1:].float().T.unflatten(1, (side, side)).unsqueeze(0)
-    plane = F.interpolate(plane, size=(new_side, new_side), mode="bicubic", align_corners=False)
-    return torch.cat([table[:1].float(), plane[0].flatten(1).T])
+    from timm.layers import resample_abs_pos_embed  # here, because timm takes half a second to import
+
+    resized: Tensor = resample_abs_pos_embed(table.float()[None], [new_side] * 2, [side] * 2, antialias=False)[0]
+    return resized
 
 
 def inflate(weight: Tensor, depth: int) -> Tensor:

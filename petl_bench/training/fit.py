@@ -155,18 +155,15 @@ class Steps:
 
 def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.AdamW:
     """AdamW over the trainable parameters; weight decay on matrices only, not on biases, norms and scalars."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=options.learning_rate,
-        betas=(options.beta1, options.beta2),
-        eps=options.adam_epsilon,
-        fused=True,
-    )
+    from timm.optim import param_groups_weight_decay  # here, because timm takes half a second to import
+
+    # Asked for a decay of 1, because timm makes a single group of all parameters if there is none. The matrices come
+    # first: checkpoints hold the optimiser's state in this order, and the gradient's norm is summed in it.
+    groups = [group for group in reversed(param_groups_weight_decay(model, weight_decay=1.0)) if group["params"]]
+    for group in groups:
+        group["weight_decay"] *= options.weight_decay
+    betas = (options.beta1, options.beta2)
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=betas, eps=options.adam_epsilon, fused=True)
 
 
 def _train_epoch(run: Fit, epoch: Epoch, learner: _Learner) -> None:
