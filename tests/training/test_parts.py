@@ -13,7 +13,7 @@ from petl_bench.api.registry import METHODS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.models.towers import like_lengths
 from petl_bench.training.evaluate import Scored, evaluation_result, top_k_accuracy
-from petl_bench.training.fit import make_optimizer
+from petl_bench.training.step import make_optimizer
 from petl_bench.training.text import TextFeatures
 
 CONFIG = pb.ViCLIPConfig(
