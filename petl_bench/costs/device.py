@@ -10,8 +10,8 @@ import torch
 from petl_bench.costs.nvml import Gpu
 from petl_bench.errors import TrialError
 from petl_bench.system.environment import describe_machine, processor_name
+from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import seat_of
-from petl_bench.training.job import resolve_device
 
 
 def find_device(name: str) -> torch.device:

@@ -22,7 +22,7 @@ from petl_bench.errors import TrialError
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.models.tokenizer import tokenize
-from petl_bench.training.precision import autocast
+from petl_bench.training.device import autocast
 from petl_bench.training.seeding import seed_everything
 from petl_bench.training.step import Learner
 

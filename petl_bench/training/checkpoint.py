@@ -21,7 +21,7 @@ from torch import Tensor
 from petl_bench.api.trial import Trial, canonical_json
 from petl_bench.errors import StoreError, TrialError, WeightsError
 from petl_bench.models.finite import not_finite, tensors_in
-from petl_bench.records.store import write_atomically
+from petl_bench.system.files import write_atomically
 from petl_bench.training import CHECKPOINT_FORMAT as FORMAT
 from petl_bench.training.state import State
 

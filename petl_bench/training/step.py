@@ -16,8 +16,8 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.training.device import autocast, gradient_scaler
 from petl_bench.training.distributed import StepTotals, Team, Then
-from petl_bench.training.precision import autocast, gradient_scaler
 from petl_bench.training.state import extra_state_of, has_extra_state, load_extra_state
 from petl_bench.training.text import TextFeatures, class_directions
 

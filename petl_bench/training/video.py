@@ -13,7 +13,7 @@ from torch import Tensor
 
 from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.training.precision import autocast
+from petl_bench.training.device import autocast
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from petl_bench.api.trial import Places, Progress, Trial, TrialResult, canonical
 from petl_bench.errors import TrialError
 from petl_bench.training import distributed
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint
+from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, seat_of
-from petl_bench.training.job import resolve_device
 from petl_bench.training.run_trial import run_trial
 
 MakeTrial = Callable[..., Trial]

@@ -19,7 +19,7 @@ from petl_bench.data.loading.clip_cache import ClipCache
 from petl_bench.data.loading.clip_preparation import ClipRequest, ClipSpec, prepare
 from petl_bench.errors import TrialError, TrialStopped, UsageError
 from petl_bench.training.distributed import Seat
-from petl_bench.training.job import PreparedTrial
+from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.run_trial import run_trial
 from petl_bench.training.text import TextFeatures, class_directions, class_tokens, prompt_notes
 

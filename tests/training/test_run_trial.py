@@ -25,7 +25,7 @@ from petl_bench.errors import DataError, TrialError
 from petl_bench.training import job
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint
 from petl_bench.training.distributed import Seat
-from petl_bench.training.job import PreparedTrial
+from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.run_trial import run_trial
 from petl_bench.training.text import class_tokens
 
@@ -431,8 +431,8 @@ def test_a_video_tower_that_is_left_alone_sees_every_clip_once(
     trial = make_trial("text_adapter", {"bottleneck_dim": 8, "dropout": 0.5}, **options)
     result = run(trial, places, tmp_path / "once")
     assert reads.count == 12 + 6 + 6
-    monkeypatch.setattr("petl_bench.training.run_trial.untouched", lambda tower: False)
-    monkeypatch.setattr("petl_bench.training.job.untouched", lambda tower: False)
+    monkeypatch.setattr("petl_bench.training.training_clips.untouched", lambda tower: False)
+    monkeypatch.setattr("petl_bench.training.preparation.untouched", lambda tower: False)
     again = run(trial, places, tmp_path / "every time")
     assert reads.count == 24 + 3 * 12 + 3 * 6 + 6 + 6
     assert [row["train_accuracy"] for row in again.history] == [row["train_accuracy"] for row in result.history]

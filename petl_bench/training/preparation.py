@@ -1,10 +1,9 @@
-"""A prepared trial: everything it works with, checked against what was planned."""
+"""A trial ready to run: everything it works with, checked against the plan."""
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -34,8 +33,9 @@ from petl_bench.models.sites import untouched
 from petl_bench.system.environment import computing_versions, describe_machine
 from petl_bench.training.checkpoint import Pace, load_adapter
 from petl_bench.training.compilation import compile_video
+from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, Team
-from petl_bench.training.seeding import seed_everything
+from petl_bench.training.seeding import derived_seed, seed_everything
 from petl_bench.training.state import load_state
 from petl_bench.training.text import prompt_notes
 from petl_bench.training.video import Remembered
@@ -80,12 +80,14 @@ class PreparedTrial:
     ) -> PreparedTrial:
         """Build everything, the same in every process of the trial, and check it against the plan.
 
-        Raises DataError or TrialError where it cannot be had, or is not what was planned.
+        Raises:
+            DataError: The files, or the descriptions, are not those planned.
+            TrialError: The device, the adapter to start from or the number of trained parameters is not as planned.
         """
         notify(Progress(stage="loading"))
         options = TrainingOptions(**trial.training)
         device = resolve_device(places.device, seat)
-        seed_everything(_derived_seed(trial))
+        seed_everything(derived_seed(trial))
         dataset = DATASETS.get(trial.data_plugin).called(
             trial.dataset, **trial.dataset_options, **trial.locations.get(trial.dataset, {})
         )
@@ -93,20 +95,15 @@ class PreparedTrial:
         method = METHODS.get(trial.method)(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
         manifest, task = _data(trial, dataset, setting, places)
         descriptions = _checked_descriptions(trial, method, dataset, task, manifest)
-        backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
-        model = create_model(trial.backbone, weights=_weights(trial, places), **backbone.config_changes())
-        backbone_params = sum(parameter.numel() for parameter in model.parameters())
-        method.attach(model)
-        _check_count(trial, method, model)
-        assumed = backbone.assumptions(trial.weights, trial.weights_sha256)
-        notes = [*model.weights_notes, *assumed, *manifest.notes, f"training clips: {task.source}"]
+        model, backbone_params, model_notes = _model(trial, places, method)
+        notes = [*model_notes, *manifest.notes, f"training clips: {task.source}"]
         if trial.start_from:
             notes.append(_start_from(trial, adapter, model, method, task))
         notes += prompt_notes(model, _classes(task), dataset.prompts)
         if seat.count > 1:
             notes.append(f"{seat.count} processes shared every batch, on {device.type}")
         if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
-            torch.manual_seed(_derived_seed(trial, seat.rank))
+            torch.manual_seed(derived_seed(trial, seat.rank))
         model.to(device)
         if options.compile:
             compile_video(model, device, places.cache)
@@ -132,19 +129,33 @@ class PreparedTrial:
         )
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Those of the samples whose files are on this machine."""
         return [sample for sample in samples if sample.clip in self.manifest.found]
 
     def missing(self, samples: Sequence[Sample]) -> list[str]:
+        """The clips of those whose files are not."""
         return [sample.clip for sample in samples if sample.clip not in self.manifest.found]
 
     def unreadable(self, clips: Sequence[str]) -> dict[str, str]:
+        """Those of the clips that could not be read so far, each with the reason."""
         return {clip: self.loader.unreadable[clip] for clip in clips if clip in self.loader.unreadable}
 
-    def refuse_changed_clips(self) -> None:
-        """Raise DataError, naming the first one, where clips hold something else now than when the trial began.
+    def progress(self, stage: str, samples: Sequence[Sample]) -> Callable[[int], None]:
+        """A function that tells how many of the samples are done."""
+        return lambda done: self.notify(Progress(stage=stage, step=min(done, len(samples)), steps=len(samples)))
 
-        What they hold is what the manifest knows of it. A clip that is gone is none of them: it was read, or counts as
-        unreadable.
+    def share_findings(self) -> None:
+        """Tell every process of the trial which clips could not be read, or were read with a remark, in any of them."""
+        findings = self.team.gather(self.loader.findings())
+        unreadable = {clip: reason for of_process, _ in findings for clip, reason in of_process.items()}
+        remarks = {clip: remark for _, of_process in findings for clip, remark in of_process.items()}
+        self.loader.learn(*self.team.share((unreadable, remarks)))
+
+    def refuse_changed_clips(self) -> None:
+        """Raise DataError, naming the first one, if files of clips were changed since the trial began.
+
+        They are compared by their fingerprints in the manifest. A clip that is gone does not count: it was read before,
+        or is among the unreadable ones.
         """
         clips = _clips(self.task)
         if is_current(self.manifest, clips):
@@ -159,6 +170,7 @@ class PreparedTrial:
             )
 
     def train_coverage(self) -> dict[str, int]:
+        """How many training clips there should be, how many are missing or unreadable, and how many were used."""
         expected = len(self.task.train)
         missing = len(self.missing(self.task.train))
         unreadable = len(self.unreadable([sample.clip for sample in self.task.train]))
@@ -170,12 +182,12 @@ class PreparedTrial:
         }
 
     def groups(self, clips: Sequence[str]) -> list[str]:
-        """Which clips come from one source video: the group of each, from its list, else from its name."""
+        """The source video of each clip, from its list, else from its name."""
         listed = self.manifest.annotations.groups
         return [listed.get(clip) or self.dataset.group_of(clip) for clip in clips]
 
     def marks(self, evaluations: dict[str, EvaluationResult]) -> list[str]:
-        """What qualifies the trial's numbers, as words of `petl_bench.api.marks.MARKS`, sorted."""
+        """The marks of the trial's numbers, sorted: keys of `petl_bench.api.marks.MARKS`."""
         trial, trains = self.trial, self._trains
         unscored = any(result.missing or result.unreadable for result in evaluations.values())
         untuned = is_untuned(trial.method, trial.setting, trial.backbone, self.options.learning_rate)
@@ -197,7 +209,7 @@ class PreparedTrial:
         return any(counts[label] < (self.trial.shots or 0) for label in range(len(self.task.train_classes)))
 
     def _shared_recordings(self) -> list[str]:
-        """The test clips that were cut from a recording of which clips trained too."""
+        """The test clips whose source video has training clips too."""
         if not self._trains:
             return []
         trained = set(self.groups([sample.clip for sample in self.task.train]))
@@ -209,12 +221,12 @@ class PreparedTrial:
         return self.options.epochs > 0 and bool(self.task.train) and trainable_parameters(self.model) > 0
 
     def remarks(self) -> list[str]:
-        """What was odd about clips that were read, in one note; and which test clips share recordings with training."""
+        """Notes: clips that were read with a remark, and test clips that share recordings with training clips."""
         shared = self._shared_recordings()
         sides = "test clips were cut from recordings of which clips trained too; the first:"
-        return [*self._odd_clips(), *([f"{len(shared)} {sides} {shared[0]}"] if shared else [])]
+        return [*self._clips_with_remarks(), *([f"{len(shared)} {sides} {shared[0]}"] if shared else [])]
 
-    def _odd_clips(self) -> list[str]:
+    def _clips_with_remarks(self) -> list[str]:
         remarks = sorted(self.loader.remarks.items())
         if not remarks:
             return []
@@ -222,42 +234,17 @@ class PreparedTrial:
         return [f"{len(remarks)} clips were read with a remark. {first}" + ("; ..." if len(remarks) > 5 else "")]
 
     def environment(self) -> dict[str, Any]:
+        """What the trial ran on and with: machine, versions, device, threads, prompt template."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         prompt = {"prompt_template": str(self.dataset.prompts)}
         used = {**prompt, "device": name, "threads": torch.get_num_threads()}
         return {**describe_machine(), "software": computing_versions(), **used}
 
 
-def resolve_device(name: str, seat: Seat) -> torch.device:
-    """The device of this process. `auto` is CUDA where every process on this machine can have a GPU of its own.
-
-    Raises TrialError for a device that is not there.
-    """
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        name = "cuda" if devices >= seat.local_count else "cpu"
-    if not name.startswith("cuda"):
-        return torch.device(name)
-    if devices == 0:
-        raise TrialError("--device cuda: no CUDA device is visible here; use --device cpu, or see petl-bench doctor")
-    if devices < seat.local_count:
-        raise TrialError(
-            f"--device cuda: {seat.local_count} processes share this trial, {devices} CUDA devices are visible here; "
-            f"use --set training.processes={devices}"
-        )
-    return torch.device(name) if seat.count == 1 else torch.device("cuda", seat.local_rank)
-
-
-def _derived_seed(trial: Trial, rank: int = 0) -> int:
-    """One seed per (seed, split, shots), the same for every method, so that methods are compared on the same draws."""
-    process = f"/process {rank}" if rank else ""
-    return random.Random(f"{trial.seed}/{trial.split}/{trial.shots}{process}").getrandbits(31)
-
-
 def _data(trial: Trial, dataset: Dataset, setting: Setting, places: Places) -> tuple[Manifest, Task]:
-    """The files and the task as planned; looked up again only where this process does not know them, or they changed.
+    """The files and the task as planned; looked up again only if this process does not know them, or they changed.
 
-    Raises DataError where the files are others than those planned.
+    Raises DataError if the files are others than those planned.
     """
     root = dataset.root(places.data_root)
     manifest = known_manifest(dataset, root, places.cache)
@@ -285,7 +272,7 @@ def _classes(task: Task) -> list[str]:
 def _checked_descriptions(
     trial: Trial, method: Method, dataset: Dataset, task: Task, manifest: Manifest
 ) -> Descriptions | None:
-    """The descriptions that the method's loss reads. Raises DataError where they are others than those planned."""
+    """The descriptions that the method's loss reads. Raises DataError if they are others than those planned."""
     found = described(method, dataset, task, manifest.annotations)
     sha256 = "" if found is None else found.sha256
     if sha256 != trial.descriptions_sha256:
@@ -300,23 +287,27 @@ def _changed(what: str, now: str, planned: str) -> DataError:
     )
 
 
-def _weights(trial: Trial, places: Places) -> str | None:
-    if trial.weights == "random":
-        return None
-    return str(places.weights) if places.weights is not None else "auto"
+def _model(trial: Trial, places: Places, method: Method) -> tuple[DualEncoder, int, list[str]]:
+    """The model with the method attached, the backbone's own number of parameters, and notes about its weights.
 
-
-def _check_count(trial: Trial, method: Method, model: DualEncoder) -> None:
+    Raises TrialError if the method trains another number of parameters than its formula says.
+    """
+    backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
+    weights = None if trial.weights == "random" else places.weights or "auto"
+    model = create_model(trial.backbone, weights=weights, **backbone.config_changes())
+    backbone_params = sum(parameter.numel() for parameter in model.parameters())
+    method.attach(model)
     counted, expected = trainable_parameters(model), method.expected_trainable(model.config)
     if counted != expected:
         raise TrialError(
             f"{trial.method}: the model has {counted:,} trainable parameters, the method's formula says {expected:,}. "
             f"See: petl-bench check {trial.method}"
         )
+    return model, backbone_params, [*model.weights_notes, *backbone.assumptions(trial.weights, trial.weights_sha256)]
 
 
 def _start_from(trial: Trial, file: Path | None, model: DualEncoder, method: Method, task: Task) -> str:
-    """Load the adapter that the trial starts from; says which of the evaluated classes it was trained on."""
+    """Load the adapter that the trial starts from; returns a note on the evaluated classes that it was trained on."""
     if file is None:
         raise TrialError(f"{trial.title} starts from the adapter of trial {trial.start_from[:8]}, and none was given")
     metadata, tensors = load_adapter(file)
@@ -351,7 +342,7 @@ def _loader(
         mean=backbone.mean,
         std=backbone.std,
         augmentation=dataset.augmentation,
-        seed=_derived_seed(trial),
+        seed=derived_seed(trial),
         views=options.views,
         crops=options.crops,
         view_sampling=options.view_sampling,
