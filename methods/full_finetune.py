@@ -103,7 +103,7 @@ class FullFinetune(pb.Method):
     temperature: bool = pb.hyper(True, "the temperature of the logits trains too")
 
     def attach(self, model: DualEncoder) -> None:
-        """Unfreeze the chosen towers and the temperature; the token embedding only where it is asked for."""
+        """Unfreeze the chosen towers and the temperature; the token embedding only if it is asked for."""
         for tower in (model.video, model.text):
             if self.towers == "both" or tower is getattr(model, self.towers):
                 tower.requires_grad_(True)

@@ -197,7 +197,7 @@ class MSTA(pb.Method):
         return linears["video"] + linears["text"] + convolutions + projections + self.train_temperature
 
     def loss(self, step: pb.Step) -> Tensor | None:
-        """alpha * L_CC; None where alpha is 0, or where no text adapter could follow it."""
+        """alpha * L_CC; None if alpha is 0, or if the text tower has no adapter."""
         if not self.description_count:
             return None
         from torch.nn.functional import cosine_similarity
@@ -205,12 +205,12 @@ class MSTA(pb.Method):
         classes: Any = slice(None) if self.consistency_classes == "all" else step.labels.unique()
         adapted = step.text_features[classes].float()
         frozen = [step.descriptions[kind][classes].float() for kind in self.description_kinds_read]
-        distances = [1 - cosine_similarity(adapted, features, dim=-1) for features in frozen]
-        return self.consistency_weight * sum(distances).mean()
+        first, *others = [1 - cosine_similarity(adapted, features, dim=-1) for features in frozen]
+        return self.consistency_weight * sum(others, first).mean()
 
     @property
     def description_count(self) -> int:
-        """N where L_CC is used; it is constant, and left out, where the text tower has no adapter."""
+        """N if L_CC is used; it is constant, and left out, if the text tower has no adapter."""
         return self.descriptions_per_class if self.consistency_weight > 0 and self.towers != "video" else 0
 
     @property

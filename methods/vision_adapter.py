@@ -42,5 +42,5 @@ class VisionAdapter(MSTA):
 
     towers: Literal["video"] = pb.hyper("video", "the adapted tower; fixed")
     consistency_weight: float = pb.hyper(
-        0.0, "always 0: L_CC is constant where the text tower is frozen", minimum=0.0, maximum=0.0
+        0.0, "always 0: L_CC is constant if the text tower is frozen", minimum=0.0, maximum=0.0
     )

@@ -1,4 +1,4 @@
-"""Who else is at work on the device: a busy GPU is refused, a busy CPU is marked."""
+"""Whether other processes use the device: a busy GPU is refused, a busy CPU is marked."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from petl_bench.errors import UsageError
 
 #: The word of the mark that records carry.
 BUSY = "busy-device"
-#: A GPU is refused where more of its time than this is in use before anything is measured, in percent.
+#: A GPU is refused if more of its time than this is in use before anything is measured, in percent.
 GPU_LIMIT = 10
-#: A CPU is marked where others took more of its time than this while it was measured, in percent.
+#: A CPU is marked if others took more of its time than this while it was measured, in percent.
 CPU_LIMIT = 10.0
 
 
 def refuse_busy_gpu(device: torch.device, gpu: Gpu | None) -> str:
-    """Raise UsageError where others compute on the GPU; returns a note where that could not be found out, else ""."""
+    """Raise UsageError if others compute on the GPU; returns a note if that could not be found out, else ""."""
     if device.type != "cuda":
         return ""
     others, used = (gpu.others(), gpu.utilisation()) if gpu else (None, None)
@@ -68,4 +68,4 @@ def _busy(times: object) -> float:
 
 def _own_seconds() -> float:
     own = psutil.Process().cpu_times()
-    return own.user + own.system
+    return float(own.user + own.system)

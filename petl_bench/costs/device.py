@@ -15,7 +15,7 @@ from petl_bench.training.distributed import seat_of
 
 
 def find_device(name: str) -> torch.device:
-    """The device of this name; auto is CUDA where there is a GPU. Raises TrialError for one that is not there."""
+    """The device of this name; auto is CUDA if there is a GPU. Raises TrialError for one that is not there."""
     return resolve_device(name, seat_of(1))
 
 
@@ -25,7 +25,7 @@ def device_name(device: torch.device) -> str:
 
 
 def refuse_precision(device: torch.device, precision: str) -> None:
-    """Raise TrialError for a precision that the device has no instructions for, where it would only be emulated."""
+    """Raise TrialError for a precision that the device has no instructions for, and would only emulate."""
     if precision == "fp32" or _computes_in(device, precision):
         return
     what = "GPU" if device.type == "cuda" else "CPU"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def largest_batch(fits: Callable[[int], bool], bound: int) -> int:
-    """The largest number from 1 to `bound` that fits, where everything smaller than one that fits fits; 0 if none.
+    """The largest number from 1 to `bound` that fits; 0 if none. What is smaller than one that fits must fit too.
 
     Doubles until something does not fit, or the bound is reached, then halves the gap until nothing is left in it.
     """

@@ -23,7 +23,7 @@ from petl_bench.errors import PetlBenchError, TrialError
 TURN_MS, MOST_REPEATS = 100.0, 50
 #: A pass that takes longer is not warmed up twice.
 SLOW_MS = 1000.0
-#: Rounds of a group where their number is not given: at most so many, as many as end within so many seconds.
+#: Rounds of a group if their number is not given: at most so many, as many as end within so many seconds.
 MOST_ROUNDS, GROUP_SECONDS = 20, 200.0
 #: Passes before every turn on a GPU, whose clocks and caches cool down between turns. A CPU is warmed up once.
 CUDA_WARM_UP = 3
@@ -124,7 +124,7 @@ class _Contestant:
 
     @classmethod
     def prepare(cls, subject: MeasuredMethod, group: Group, limits: Limits, gpu: Gpu | None) -> _Contestant:
-        """Warm up, and take the peaks of memory on the way. Raises TrialError where the batch does not fit."""
+        """Warm up, and take the peaks of memory on the way. Raises TrialError if the batch does not fit."""
         with subject.on_device():
             batch = _largest(subject, group, limits) if group.batch == "largest" else group.batch
             self = cls(subject, group, gpu, batch, trains=subject.trains and group.batch != "largest")
@@ -146,7 +146,7 @@ class _Contestant:
     def _warm(
         self, name: str, call: Callable[[], None], peak: Callable[[], int] | None = None, metric: str = ""
     ) -> None:
-        """Run a pass, the first time for its peak of memory where that is asked for; settle how often it is repeated.
+        """Run a pass, the first time for its peak of memory if that is asked for; settle how often it is repeated.
 
         What takes long is run once: its first pass is as good as its second.
         """

@@ -1,6 +1,6 @@
 """What NVIDIA's driver says about a GPU: who else uses it, its clocks, and the energy it has used.
 
-Everything is None where the driver, its Python binding or a value is not there.
+Everything is None if the driver, its Python binding or the value is not there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Gpu:
 
     @classmethod
     def of(cls, device: torch.device) -> Gpu | None:
-        """None where NVML cannot be asked."""
+        """None if NVML cannot be asked."""
         try:
             import pynvml
 

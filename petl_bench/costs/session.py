@@ -21,8 +21,8 @@ from petl_bench.costs.subject import MeasuredMethod, Workload
 from petl_bench.errors import PetlBenchError, StoreError
 from petl_bench.models.weights import ResolvedWeights
 from petl_bench.records.judge import how_to_repeat
-from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import RECORD, read_record
+from petl_bench.records.layout import RECORD, trial_folder
+from petl_bench.records.store import read_record
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def trials_of(request: MeasurementRequest, device: torch.device) -> dict[tuple[I
 
 
 def measure(request: MeasurementRequest, device: torch.device, output: Path, limits: Limits, tell: Tell) -> Report:
-    """Measure and record what has no record in the output folder yet. Raises UsageError where the GPU is busy."""
+    """Measure and record what has no record in the output folder yet. Raises UsageError if the GPU is busy."""
     session = _Session(request, device, output, limits, tell)
     for group in request.groups:
         session.run(group)
@@ -101,7 +101,7 @@ def measure(request: MeasurementRequest, device: torch.device, output: Path, lim
 
 
 class _Session:
-    """The subjects of one request, built when they are first needed, and what became of them."""
+    """The subjects of one request, built when they are first needed, and what was recorded or failed."""
 
     def __init__(
         self, request: MeasurementRequest, device: torch.device, output: Path, limits: Limits, tell: Tell

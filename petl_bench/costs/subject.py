@@ -83,7 +83,7 @@ class MeasuredMethod:
         return f"{self.method.name}{' merged' if self.merged else ''}"
 
     def build(self) -> None:
-        """Make the model and count what can be counted. Raises PetlBenchError where the method cannot be had so."""
+        """Make the model and count what can be counted. Raises PetlBenchError if the method cannot be attached."""
         if self.merged and not self.method.mergeable:
             raise TrialError("cannot be merged into the backbone; leave --merged yes away")
         seed_everything(0)

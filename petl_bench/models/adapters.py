@@ -161,7 +161,7 @@ class SpatioTemporalUp(nn.Module):
         """Tokens in and out; `grid` says what they stand for.
 
         What a token gets from itself, U h + b and the convolution's middle tap, is one matrix product; the taps on the
-        other frames are added to its output where it lies.
+        other frames are added to its output in place.
         """
         conv, places = self.temporal, PatchPlaces(grid, self.layout == "sequence")
         assert conv.bias is not None

@@ -22,13 +22,13 @@ from petl_bench.models.wrapping import look_of, unwrapped
 
 #: Entries that the released CLIP archive carries beside its weights, and the causal mask of early open_clip.
 CLIP_EXTRAS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
-#: open_clip puts the text tower's names behind this where it makes that tower a module of its own.
+#: open_clip puts the text tower's names behind this if it makes that tower a module of its own.
 _OPEN_CLIP_TEXT = "text."
 _SHOWN = 20
 
 
 def published_names(config: ViCLIPConfig) -> dict[str, tuple[str, ...]]:
-    """Every published key, in the published order, with the parameters it holds (three where it packs q, k and v)."""
+    """Every published key, in the published order, with the parameters it holds (three if it packs q, k and v)."""
     video, text = _prefixes(config)
     text_tables = {
         f"{text}positional_embedding": ("text.positional_embedding",),
@@ -222,7 +222,7 @@ def _viclip_from_clip(
 
 
 def differences(wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Any]) -> str:
-    """Missing, unexpected and misshapen keys in words, a key of several blocks in one entry; "" where all fit."""
+    """Missing, unexpected and misshapen keys in words, a key of several blocks in one entry; "" if all fit."""
     missing = [key for key in wanted if key not in state]
     unexpected = [str(key) for key in state if key not in wanted]
     misshapen = [

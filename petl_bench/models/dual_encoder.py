@@ -83,16 +83,18 @@ class DualEncoder(nn.Module):
 
         While it is trained, ViCLIP's temperature is kept at 0.01 or above, as in its pretraining.
         """
+        temperature: Tensor = self.temperature
         if not self.config.joint_space_time:
-            return self.temperature.exp()
-        if self.temperature.requires_grad:
-            self.temperature.data.clamp_(min=0.01)
-        return 1 / self.temperature
+            return temperature.exp()
+        if temperature.requires_grad:
+            temperature.data.clamp_(min=0.01)
+        return 1 / temperature
 
     @property
     def token_embedding_parameter(self) -> Tensor:
         """The table of token embeddings [vocabulary, width], which full fine-tuning leaves frozen."""
-        return self.text.token_embedding.weight
+        table: Tensor = self.text.token_embedding.weight
+        return table
 
     def blocks(self, towers: Towers = "both") -> list[Block]:
         """The blocks of the chosen towers, video first; each has `.tower`, `.width` and `.index`, counted from 1."""
@@ -131,7 +133,7 @@ class DualEncoder(nn.Module):
         """What belongs to the attached method, by name: trained parameters, and persistent buffers (the running
         statistics of a batch norm).
 
-        Each tensor once, under its first name, also where sites share a module. A buffer that lies in the memory of a
+        Each tensor once, under its first name, also if sites share a module. A buffer that lies in the memory of a
         parameter is that parameter, not another tensor.
         """
         return {**dict(_trained(self)), **_own_buffers(self)}

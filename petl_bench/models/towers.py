@@ -61,10 +61,11 @@ class VideoTower(nn.Module):
         x = self.norm_pre(x)
         for block in self.blocks:
             x = block(x, grid)
-        features = self.norm_post(x[:, 0]) @ self.projection
+        features: Tensor = self.norm_post(x[:, 0]) @ self.projection
         return features if grid.joint else features.unflatten(0, (-1, grid.frames)).mean(1)
 
     def _check(self, frames: Tensor) -> None:
+        """Raise UsageError for frames that the tower cannot take."""
         config, shape = self.config, tuple(map(int, frames.shape))  # whole numbers while the model is traced, too
         size = config.image_size
         if frames.dim() != 5 or shape[2:] != (3, size, size):
@@ -161,7 +162,7 @@ class TextTower(nn.Module):
     @torch.no_grad()
     def prepare(self, tokens: Tensor) -> Tensor | PreparedText:
         """What stays the same while a method trains: the states of all texts before the first block that it touches,
-        or the tokens where it touches the embedding."""
+        or the tokens if it touches the embedding."""
         if self.positional_embedding.requires_grad or not untouched(self.token_embedding):
             return tokens
         touched = (i for i, block in enumerate(self.blocks) if not untouched(block))

@@ -1,4 +1,4 @@
-"""What a trial has computed of lists of clips so far: kept in a file, from which the next attempt goes on.
+"""Scores and features of lists of clips that a trial has computed so far, in a file for the next attempt.
 
 A list is cut into batches before anything is read (data/loading.py), and what is kept of it are whole batches, from the
 first one on. So every batch is computed together with the clips that it has in a trial that was never stopped, and its
@@ -85,7 +85,7 @@ def state_sha256(state: State) -> str:
 
 @dataclass
 class Kept:
-    """Goes through lists of clips, and keeps what was computed where the trial is stopped, and at its pace.
+    """Goes through lists of clips, and keeps what was computed when the trial is stopped, and at its pace.
 
     The file holds for one trial, purpose and state; another one's is not used. Every process of `team` makes the same
     calls, and all of them meet after every batch; the first one reads and writes the file, and decides when.
@@ -97,7 +97,7 @@ class Kept:
     lists: Mapping[str, Listed]
     loader: ClipLoader  #: behind the batches; what it found out about clips is kept with them
     pace: Pace
-    state: Callable[[], str]  #: hash of what else the values depend on; asked where the file is read or written
+    state: Callable[[], str]  #: hash of what else the values depend on; asked when the file is read or written
     stop: Stop
     team: Team
     before: Callable[[], None] = nothing  #: called in every process before anything is written
@@ -132,7 +132,7 @@ class Kept:
                 raise TrialStopped(reason)
         if new:
             part = self._gathered(name, part, new)
-            # Where a part had to be kept, the whole is worth as much.
+            # If a part had to be kept, the whole is worth keeping too.
             if self.team.share(self.keep_whole or self._on_disk):
                 self._keep()
         return part.in_order()
@@ -209,7 +209,7 @@ def _empty(batches: int) -> Part:
 
 
 def _read(path: Path, expected: Mapping[str, Any], lists: Mapping[str, Listed]) -> dict[str, Any] | None:
-    """The content of the file, or None where it cannot be used; what is wrong with it is logged."""
+    """The content of the file, or None if it cannot be used; what is wrong with it is logged."""
     try:
         most = 2**20 + sum(len(each.samples) * (8 * each.width + _BYTES_PER_CLIP) for each in lists.values())
         if path.stat().st_size > most:
@@ -237,7 +237,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _refuse_unfit(content: Mapping[str, Any], lists: Mapping[str, Listed]) -> None:
-    """Raise ValueError, KeyError or TypeError where the content is not what is written here."""
+    """Raise ValueError, KeyError or TypeError if the content is not what is written here."""
     for name in ("unreadable", "remarks"):
         if not isinstance(content[name], dict) or not all(isinstance(text, str) for text in _texts(content[name])):
             raise ValueError(f"{name!r} is damaged")

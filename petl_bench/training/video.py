@@ -1,4 +1,4 @@
-"""Clips as video features, computed once where the method leaves the video tower alone.
+"""Clips as video features, computed once if the method leaves the video tower alone.
 
 B clips, V views, T frames, D embedding channels.
 """
@@ -56,7 +56,7 @@ def encode(
 
 @dataclass
 class Remembered:
-    """The features of lists that were encoded as a whole; a list is encoded again where the video tower may change.
+    """The features of lists that were encoded as a whole; a list is encoded again if the video tower may change.
 
     A part of one is never kept, so that features depend on their list alone, and not on when a trial was stopped.
     """
