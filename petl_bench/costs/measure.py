@@ -12,9 +12,8 @@ from typing import Literal
 import torch
 
 from petl_bench.api.registry import describe
-from petl_bench.costs.largest import largest_batch
+from petl_bench.costs.device import Gpu
 from petl_bench.costs.memory import is_out_of_memory, memory_told, refuse_too_much
-from petl_bench.costs.nvml import Gpu
 from petl_bench.costs.subject import MeasuredMethod, Passes
 from petl_bench.costs.timing import Samples, interleave, paired_ratio, percentiles, time_calls
 from petl_bench.errors import PetlBenchError, TrialError
@@ -192,6 +191,22 @@ class _Contestant:
         if batch not in self.kept:
             self.kept[batch] = Passes(self.subject, batch, self.group.precision)
         return self.kept[batch]
+
+
+def largest_batch(fits: Callable[[int], bool], bound: int) -> int:
+    """The largest number from 1 to `bound` that fits; 0 if none. What is smaller than one that fits must fit too.
+
+    Doubles until something does not fit, or the bound is reached, then halves the gap until nothing is left in it.
+    """
+    low, high = 0, 1
+    while high < bound and fits(high):
+        low, high = high, min(2 * high, bound)
+    if high == bound and fits(high):
+        return bound
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _largest(subject: MeasuredMethod, group: Group, limits: Limits) -> int:

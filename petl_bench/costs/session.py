@@ -13,10 +13,17 @@ from petl_bench.api.method import Method
 from petl_bench.api.registry import describe
 from petl_bench.api.trial import Trial
 from petl_bench.costs import recording
-from petl_bench.costs.busy import BUSY, CPU_LIMIT, OthersOnCpu, refuse_busy_gpu
-from petl_bench.costs.device import describe_device, device_name, refuse_precision
+from petl_bench.costs.device import (
+    BUSY,
+    CPU_LIMIT,
+    Gpu,
+    OthersOnCpu,
+    describe_device,
+    device_name,
+    refuse_busy_gpu,
+    refuse_precision,
+)
 from petl_bench.costs.measure import Group, Limits, Measured, Tell, measure_group
-from petl_bench.costs.nvml import Gpu
 from petl_bench.costs.subject import MeasuredMethod, Workload
 from petl_bench.errors import PetlBenchError, StoreError
 from petl_bench.models.weights import ResolvedWeights
