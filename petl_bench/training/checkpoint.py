@@ -18,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from petl_bench.api.trial import Trial, canonical_json
+from petl_bench.api.trial import Stop, Trial, canonical_json
 from petl_bench.errors import StoreError, TrialError, WeightsError
 from petl_bench.models.finite import not_finite, tensors_in
 from petl_bench.system.files import write_atomically
 from petl_bench.training import CHECKPOINT_FORMAT as FORMAT
+from petl_bench.training.distributed import Team, Then
 from petl_bench.training.state import State
 
 _ADAPTER_FORMAT = "petl-bench adapter 2"
@@ -56,6 +57,15 @@ class Pace:
         yield
         self._last = time.monotonic()
         self._took_s = self._last - started
+
+
+def decide(team: Team, stop: Stop, pace: Pace) -> tuple[Then, str]:
+    """What all processes do after the step or batch under way, as the first one decides, and why if they stop."""
+    if not team.first:
+        return Then.GO_ON, ""
+    if reason := stop():
+        return Then.STOP, reason
+    return (Then.SAVE if pace.due() else Then.GO_ON), ""
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

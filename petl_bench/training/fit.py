@@ -20,7 +20,7 @@ from petl_bench.data.loading.batches import ClipBatch, ClipLoader
 from petl_bench.errors import TrialError, TrialStopped
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.finite import not_finite, tensors_in
-from petl_bench.training.checkpoint import Pace, load_checkpoint, save_checkpoint
+from petl_bench.training.checkpoint import Pace, decide, load_checkpoint, save_checkpoint
 from petl_bench.training.distributed import Team, Then
 from petl_bench.training.schedule import learning_rate
 from petl_bench.training.seeding import random_state, restore_random_state
@@ -200,13 +200,8 @@ def _set_learning_rate(run: Fit, optimizer: torch.optim.AdamW, step: int) -> flo
 
 
 def _wish(run: Fit) -> Then:
-    """What the first process wants all of them to do after the step under way."""
-    if not run.team.first:
-        return Then.GO_ON
-    run.stop_reason = run.stop()
-    if run.stop_reason:
-        return Then.STOP
-    return Then.SAVE if run.pace.due() else Then.GO_ON
+    then, run.stop_reason = decide(run.team, run.stop, run.pace)
+    return then
 
 
 def _of_process(run: Fit) -> dict[str, Any]:

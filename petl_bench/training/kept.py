@@ -25,7 +25,7 @@ from petl_bench.api.dataset import Sample
 from petl_bench.api.trial import Stop, canonical_json
 from petl_bench.data.loading.batches import ClipLoader, Findings
 from petl_bench.errors import TrialStopped
-from petl_bench.training.checkpoint import Pace, adapter_content, remove_parts, save_checkpoint
+from petl_bench.training.checkpoint import Pace, adapter_content, decide, remove_parts, save_checkpoint
 from petl_bench.training.distributed import Team, Then
 from petl_bench.training.state import State
 
@@ -78,6 +78,16 @@ def nothing() -> None:
     """Nothing else is to be written first."""
 
 
+def merged(findings: Iterable[Findings]) -> Findings:
+    """What all processes found out about clips, as one: the unreadable ones with the reason, and remarks."""
+    unreadable: dict[str, str] = {}
+    remarks: dict[str, str] = {}
+    for of_process in findings:
+        unreadable |= of_process[0]
+        remarks |= of_process[1]
+    return unreadable, remarks
+
+
 def state_sha256(state: State) -> str:
     """Hash of what training leaves: of the bytes that its adapter file would have."""
     return hashlib.sha256(adapter_content({}, state)).hexdigest()
@@ -122,7 +132,7 @@ class Kept:
             new.append(batch)
             done += len(batch.rows) * self.team.seat.count
             tell(done)
-            then, reason = self.team.share(self._wish())
+            then, reason = self.team.share(decide(self.team, self.stop, self.pace))
             if then == Then.GO_ON:
                 continue
             part, new = self._gathered(name, part, new), []
@@ -163,17 +173,9 @@ class Kept:
         self._parts[name] = part.and_then(self.team.gather(of_process), len(new))
         return self._parts[name]
 
-    def _wish(self) -> tuple[Then, str]:
-        """What all processes do after the batch under way, as the first one decides."""
-        if not self.team.first:
-            return Then.GO_ON, ""
-        if reason := self.stop():
-            return Then.STOP, reason
-        return (Then.SAVE if self.pace.due() else Then.GO_ON), ""
-
     def _keep(self) -> None:
         self.before()
-        findings = self.team.gather(self.loader.findings())
+        unreadable, remarks = merged(self.team.gather(self.loader.findings()))
         if not self.team.first:
             return
         assert self._parts is not None
@@ -192,8 +194,8 @@ class Kept:
                 {
                     **self._expected(),
                     "lists": lists,
-                    "unreadable": {clip: reason for of, _ in findings for clip, reason in of.items()},
-                    "remarks": {clip: remark for _, of in findings for clip, remark in of.items()},
+                    "unreadable": unreadable,
+                    "remarks": remarks,
                     "seconds": self.earlier_s + time.monotonic() - self._started,
                 },
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -35,40 +34,18 @@ from petl_bench.training.checkpoint import Pace, load_adapter
 from petl_bench.training.compilation import compile_video
 from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, Team
+from petl_bench.training.kept import merged
 from petl_bench.training.seeding import derived_seed, seed_everything
 from petl_bench.training.state import load_state
 from petl_bench.training.text import prompt_notes
 from petl_bench.training.video import Remembered
 
 
-@dataclass
 class PreparedTrial:
-    """Everything one trial works with."""
+    """Everything one trial works with: built by the constructor, and checked against the plan."""
 
-    trial: Trial
-    folder: Path
-    notify: Notify
-    device: torch.device
-    options: TrainingOptions
-    dataset: Dataset
-    setting: Setting
-    method: Method
-    model: DualEncoder
-    backbone_params: int
-    manifest: Manifest
-    cache: Path  #: of the places
-    task: Task
-    loader: ClipLoader
-    notes: list[str]
-    encoded: Remembered
-    descriptions: Descriptions | None  #: those that the method's loss reads
-    stop: Stop = go_on
-    pace: Pace = field(default_factory=lambda: Pace(30.0))  #: of everything that is kept for another attempt
-    team: Team = field(default_factory=Team)  #: the processes that share the trial, once they have met
-
-    @classmethod
-    def prepare(
-        cls,
+    def __init__(
+        self,
         trial: Trial,
         places: Places,
         folder: Path,
@@ -77,56 +54,57 @@ class PreparedTrial:
         adapter: Path | None = None,
         seat: Seat,
         stop: Stop = go_on,
-    ) -> PreparedTrial:
-        """Build everything, the same in every process of the trial, and check it against the plan.
+        pace: Pace | None = None,
+    ) -> None:
+        """Build everything, the same in every process of the trial.
+
+        Args:
+            trial: What decides the numbers.
+            places: Where its files lie, and the device to compute on.
+            folder: For its checkpoint, adapter and whatever else it keeps.
+            notify: Told of progress.
+            adapter: The file of the trial that this one starts from.
+            seat: This process among those that share the trial.
+            stop: Asked, again and again, whether to stop.
+            pace: When something is kept for another attempt; by default every 30 s.
 
         Raises:
             DataError: The files, or the descriptions, are not those planned.
             TrialError: The device, the adapter to start from or the number of trained parameters is not as planned.
         """
         notify(Progress(stage="loading"))
-        options = TrainingOptions(**trial.training)
-        device = resolve_device(places.device, seat)
+        self.trial, self.folder, self.notify, self.stop = trial, folder, notify, stop
+        self.pace = pace or Pace(30.0)
+        self.team = Team()  #: the processes that share the trial, once they have met
+        self.options = TrainingOptions(**trial.training)
+        self.device = resolve_device(places.device, seat)
         seed_everything(derived_seed(trial))
-        dataset = DATASETS.get(trial.data_plugin).called(
+        self.dataset: Dataset = DATASETS.get(trial.data_plugin).called(
             trial.dataset, **trial.dataset_options, **trial.locations.get(trial.dataset, {})
         )
-        setting = SETTINGS.get(trial.setting)(**trial.setting_options)
-        method = METHODS.get(trial.method)(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
-        manifest, task = _data(trial, dataset, setting, places)
-        descriptions = _checked_descriptions(trial, method, dataset, task, manifest)
-        model, backbone_params, model_notes = _model(trial, places, method)
-        notes = [*model_notes, *manifest.notes, f"training clips: {task.source}"]
+        self.setting: Setting = SETTINGS.get(trial.setting)(**trial.setting_options)
+        self.method: Method = METHODS.get(trial.method)(
+            **trial.hyper_parameters, **trial.locations.get(trial.method, {})
+        )
+        self.manifest, self.task = _data(trial, self.dataset, self.setting, places)
+        self._cache = places.cache
+        self.descriptions = self._described()  #: those that the method's loss reads
+        self.notes: list[str] = []
+        self.model = self._attached(places)
+        self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
         if trial.start_from:
-            notes.append(_start_from(trial, adapter, model, method, task))
-        notes += prompt_notes(model, _classes(task), dataset.prompts)
+            self.notes.append(self._start_from(adapter))
+        self.notes += prompt_notes(self.model, self._classes(), self.dataset.prompts)
         if seat.count > 1:
-            notes.append(f"{seat.count} processes shared every batch, on {device.type}")
+            self.notes.append(f"{seat.count} processes shared every batch, on {self.device.type}")
         if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
             torch.manual_seed(derived_seed(trial, seat.rank))
-        model.to(device)
-        if options.compile:
-            compile_video(model, device, places.cache)
-        return cls(
-            trial=trial,
-            folder=folder,
-            notify=notify,
-            device=device,
-            options=options,
-            dataset=dataset,
-            setting=setting,
-            method=method,
-            model=model,
-            backbone_params=backbone_params,
-            manifest=manifest,
-            cache=places.cache,
-            task=task,
-            loader=_loader(trial, places, options, dataset, manifest, task, seat, pin=device.type == "cuda"),
-            notes=notes,
-            encoded=Remembered(keep=options.select != "last" and untouched(model.video)),
-            descriptions=descriptions,
-            stop=stop,
-        )
+        self.model.to(self.device)
+        if self.options.compile:
+            compile_video(self.model, self.device, places.cache)
+        self.loader = self._loader(places, seat)
+        #: video features of lists that are scored again after other epochs
+        self.encoded = Remembered(keep=self.options.select != "last" and untouched(self.model.video))
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:
         """Those of the samples whose files are on this machine."""
@@ -146,10 +124,7 @@ class PreparedTrial:
 
     def share_findings(self) -> None:
         """Tell every process of the trial which clips could not be read, or were read with a remark, in any of them."""
-        findings = self.team.gather(self.loader.findings())
-        unreadable = {clip: reason for of_process, _ in findings for clip, reason in of_process.items()}
-        remarks = {clip: remark for _, of_process in findings for clip, remark in of_process.items()}
-        self.loader.learn(*self.team.share((unreadable, remarks)))
+        self.loader.learn(*self.team.share(merged(self.team.gather(self.loader.findings()))))
 
     def refuse_changed_clips(self) -> None:
         """Raise DataError, naming the first one, if files of clips were changed since the trial began.
@@ -160,7 +135,7 @@ class PreparedTrial:
         clips = _clips(self.task)
         if is_current(self.manifest, clips):
             return
-        before, now = self.manifest.found, new_manifest(self.dataset, self.manifest.root, self.cache).found
+        before, now = self.manifest.found, new_manifest(self.dataset, self.manifest.root, self._cache).found
         both = sorted(clips & before.keys() & now.keys())
         changed = [clip for clip in both if now[clip].fingerprint != before[clip].fingerprint]
         if changed:
@@ -240,6 +215,86 @@ class PreparedTrial:
         used = {**prompt, "device": name, "threads": torch.get_num_threads()}
         return {**describe_machine(), "software": computing_versions(), **used}
 
+    def _described(self) -> Descriptions | None:
+        """The descriptions that the method's loss reads. Raises DataError if they are others than those planned."""
+        found = described(self.method, self.dataset, self.task, self.manifest.annotations)
+        sha256, planned = "" if found is None else found.sha256, self.trial.descriptions_sha256
+        if sha256 != planned:
+            raise _changed("the descriptions", sha256, planned)
+        return found
+
+    def _attached(self, places: Places) -> DualEncoder:
+        """The backbone with the method attached; what its weights are, and what is assumed of them, becomes notes.
+
+        Raises TrialError if the method trains another number of parameters than its formula says.
+        """
+        trial = self.trial
+        backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
+        weights = None if trial.weights == "random" else places.weights or "auto"
+        model = create_model(trial.backbone, weights=weights, **backbone.config_changes())
+        self.notes += [*model.weights_notes, *backbone.assumptions(trial.weights, trial.weights_sha256)]
+        self.backbone_params = sum(parameter.numel() for parameter in model.parameters())
+        self.method.attach(model)
+        counted, expected = trainable_parameters(model), self.method.expected_trainable(model.config)
+        if counted != expected:
+            raise TrialError(
+                f"{trial.method}: the model has {counted:,} trainable parameters, the method's formula says "
+                f"{expected:,}. See: petl-bench check {trial.method}"
+            )
+        return model
+
+    def _start_from(self, file: Path | None) -> str:
+        """Load the adapter that the trial starts from; returns a note on the evaluated classes it was trained on."""
+        first = self.trial.start_from
+        if file is None:
+            raise TrialError(f"{self.trial.title} starts from the adapter of trial {first[:8]}, and none was given")
+        metadata, tensors = load_adapter(file)
+        if metadata.get("trial") != first:
+            raise TrialError(
+                f"{file} belongs to trial {str(metadata.get('trial'))[:8]}, not to {first[:8]}; move the folder "
+                "aside and run the command again"
+            )
+        load_state(self.model, self.method, {"tensors": tensors, "extra": metadata["extra_state"]})
+        trained = {canonical(name) for name in metadata["train_classes"]}
+        tested = dict.fromkeys(name for evaluation in self.task.evaluations for name in evaluation.classes)
+        seen = [name for name in tested if canonical(name) in trained]
+        listed = f" ({', '.join(seen[:10])}{', ...' if len(seen) > 10 else ''})" if seen else ""
+        return f"{len(seen)} of the {len(tested)} evaluated classes are among the adapter's training classes{listed}"
+
+    def _classes(self) -> list[str]:
+        """Every class that is trained or evaluated."""
+        evaluated = chain(*(evaluation.classes for evaluation in self.task.evaluations))
+        return list(dict.fromkeys([*self.task.train_classes, *evaluated]))
+
+    def _loader(self, places: Places, seat: Seat) -> ClipLoader:
+        backbone, options, manifest = BACKBONES.get(self.trial.backbone), self.options, self.manifest
+        spec = ClipSpec(
+            num_frames=backbone.config.num_frames,
+            size=backbone.config.image_size,
+            mean=backbone.mean,
+            std=backbone.std,
+            augmentation=self.dataset.augmentation,
+            seed=derived_seed(self.trial),
+            views=options.views,
+            crops=options.crops,
+            view_sampling=options.view_sampling,
+            eval_resize=options.eval_resize,
+            train_views=options.train_views,
+            decoder=self.trial.decoder,
+            cache=ClipCache(places.cache / "clips"),
+        )
+        clips = {clip for clip in _clips(self.task) if clip in manifest.found}
+        return ClipLoader(
+            {clip: manifest.found[clip].path for clip in clips},
+            spec,
+            workers=min(places.loader_workers, max(1, places.loader_workers // seat.local_count)),
+            bad_clips_allowed=options.bad_clips_allowed,
+            total_clips=len(clips),
+            unreadable={clip: reason for clip, reason in manifest.quarantined.items() if clip in clips},
+            shard=(seat.rank, seat.count),
+            pin=self.device.type == "cuda",
+        )
+
 
 def _data(trial: Trial, dataset: Dataset, setting: Setting, places: Places) -> tuple[Manifest, Task]:
     """The files and the task as planned; looked up again only if this process does not know them, or they changed.
@@ -264,101 +319,8 @@ def _clips(task: Task) -> set[str]:
     return {sample.clip for sample in samples}
 
 
-def _classes(task: Task) -> list[str]:
-    """Every class that is trained or evaluated."""
-    return list(dict.fromkeys([*task.train_classes, *chain(*(one.classes for one in task.evaluations))]))
-
-
-def _checked_descriptions(
-    trial: Trial, method: Method, dataset: Dataset, task: Task, manifest: Manifest
-) -> Descriptions | None:
-    """The descriptions that the method's loss reads. Raises DataError if they are others than those planned."""
-    found = described(method, dataset, task, manifest.annotations)
-    sha256 = "" if found is None else found.sha256
-    if sha256 != trial.descriptions_sha256:
-        raise _changed("the descriptions", sha256, trial.descriptions_sha256)
-    return found
-
-
 def _changed(what: str, now: str, planned: str) -> DataError:
     return DataError(
         f"{what} changed since this trial was planned ({now[:12] or 'none'}, planned {planned[:12] or 'none'}); "
         "run the command again to plan anew"
-    )
-
-
-def _model(trial: Trial, places: Places, method: Method) -> tuple[DualEncoder, int, list[str]]:
-    """The model with the method attached, the backbone's own number of parameters, and notes about its weights.
-
-    Raises TrialError if the method trains another number of parameters than its formula says.
-    """
-    backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
-    weights = None if trial.weights == "random" else places.weights or "auto"
-    model = create_model(trial.backbone, weights=weights, **backbone.config_changes())
-    backbone_params = sum(parameter.numel() for parameter in model.parameters())
-    method.attach(model)
-    counted, expected = trainable_parameters(model), method.expected_trainable(model.config)
-    if counted != expected:
-        raise TrialError(
-            f"{trial.method}: the model has {counted:,} trainable parameters, the method's formula says {expected:,}. "
-            f"See: petl-bench check {trial.method}"
-        )
-    return model, backbone_params, [*model.weights_notes, *backbone.assumptions(trial.weights, trial.weights_sha256)]
-
-
-def _start_from(trial: Trial, file: Path | None, model: DualEncoder, method: Method, task: Task) -> str:
-    """Load the adapter that the trial starts from; returns a note on the evaluated classes that it was trained on."""
-    if file is None:
-        raise TrialError(f"{trial.title} starts from the adapter of trial {trial.start_from[:8]}, and none was given")
-    metadata, tensors = load_adapter(file)
-    if metadata.get("trial") != trial.start_from:
-        raise TrialError(
-            f"{file} belongs to trial {str(metadata.get('trial'))[:8]}, not to {trial.start_from[:8]}; move the folder "
-            "aside and run the command again"
-        )
-    load_state(model, method, {"tensors": tensors, "extra": metadata["extra_state"]})
-    trained = {canonical(name) for name in metadata["train_classes"]}
-    tested = dict.fromkeys(name for evaluation in task.evaluations for name in evaluation.classes)
-    seen = [name for name in tested if canonical(name) in trained]
-    listed = f" ({', '.join(seen[:10])}{', ...' if len(seen) > 10 else ''})" if seen else ""
-    return f"{len(seen)} of the {len(tested)} evaluated classes are among the adapter's training classes{listed}"
-
-
-def _loader(
-    trial: Trial,
-    places: Places,
-    options: TrainingOptions,
-    dataset: Dataset,
-    manifest: Manifest,
-    task: Task,
-    seat: Seat,
-    *,
-    pin: bool,
-) -> ClipLoader:
-    backbone = BACKBONES.get(trial.backbone)
-    recipe = ClipSpec(
-        num_frames=backbone.config.num_frames,
-        size=backbone.config.image_size,
-        mean=backbone.mean,
-        std=backbone.std,
-        augmentation=dataset.augmentation,
-        seed=derived_seed(trial),
-        views=options.views,
-        crops=options.crops,
-        view_sampling=options.view_sampling,
-        eval_resize=options.eval_resize,
-        train_views=options.train_views,
-        decoder=trial.decoder,
-        cache=ClipCache(places.cache / "clips"),
-    )
-    clips = {clip for clip in _clips(task) if clip in manifest.found}
-    return ClipLoader(
-        {clip: manifest.found[clip].path for clip in clips},
-        recipe,
-        workers=min(places.loader_workers, max(1, places.loader_workers // seat.local_count)),
-        bad_clips_allowed=options.bad_clips_allowed,
-        total_clips=len(clips),
-        unreadable={clip: reason for clip, reason in manifest.quarantined.items() if clip in clips},
-        shard=(seat.rank, seat.count),
-        pin=pin,
     )

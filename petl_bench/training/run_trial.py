@@ -75,8 +75,8 @@ def run_trial(
         raise ValueError(f"process {seat.rank + 1} of {seat.count} must call join_trial, the first one run_trial")
     member = partial(join_trial, trial, places, folder, adapter=adapter)
     with _threads(trial, seat):
-        prepared = PreparedTrial.prepare(trial, places, folder, notify, adapter=adapter, seat=seat, stop=stop)
-        prepared.pace = Pace(checkpoint_seconds)
+        pace = Pace(checkpoint_seconds)
+        prepared = PreparedTrial(trial, places, folder, notify, adapter=adapter, seat=seat, stop=stop, pace=pace)
         durations = {"prepare": time.monotonic() - started}
         with prepared.loader, _memory_told(prepared), _team(prepared, seat, member):
             history, trained_s = _train(prepared, durations)
@@ -110,7 +110,7 @@ def join_trial(
     refuse_changed_plugins(trial)
     seat = seat or seat_of(int(trial.training["processes"]))
     with _threads(trial, seat):
-        prepared = PreparedTrial.prepare(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat)
+        prepared = PreparedTrial(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat)
         with prepared.loader, _memory_told(prepared), _team(prepared, seat, None):
             _train(prepared, {})
             _evaluate(prepared, {})

@@ -351,7 +351,7 @@ def test_the_score_of_a_clip_is_the_mean_over_its_views_of_the_softmax(
 ) -> None:
     trial = make_trial("zero_shot", views=2, crops=3, view_sampling=sampling, eval_batch_size=4)
     result = run(trial, places, tmp_path)
-    again = PreparedTrial.prepare(trial, places, tmp_path, lambda progress: None, seat=Seat())
+    again = PreparedTrial(trial, places, tmp_path, lambda progress: None, seat=Seat())
     evaluation = again.task.evaluations[0]
     with again.loader, torch.no_grad():
         model, expected = again.model.eval(), []
