@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from petl_bench.api.method import Method
-from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Notify, Progress, Stop, go_on
 from petl_bench.data.loading.batches import ClipBatch, ClipLoader
 from petl_bench.errors import TrialError, TrialStopped
-from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.finite import not_finite, tensors_in
 from petl_bench.training.checkpoint import Pace, decide, load_checkpoint, save_checkpoint
-from petl_bench.training.distributed import Team, Then
+from petl_bench.training.distributed import Then
 from petl_bench.training.schedule import learning_rate
 from petl_bench.training.seeding import random_state, restore_random_state
 from petl_bench.training.state import State, extra_state_of, has_extra_state, load_state, state_of
@@ -32,19 +26,10 @@ from petl_bench.training.step import Learner, LossNotFiniteError
 Select = Callable[[int, Callable[[], None]], float]
 
 
-@dataclass
-class Fit:
-    """What one training works on, and its state."""
+@dataclass(kw_only=True)
+class Fit(Learner):
+    """One training: a learner, what it is trained on, and how far it is."""
 
-    # What the steps are taken with, see `Learner`.
-    model: DualEncoder
-    method: Method
-    options: TrainingOptions
-    tokens: Tensor
-    descriptions: Mapping[str, Tensor]
-    device: torch.device
-    encode: Callable[[Tensor], Tensor]
-    # What is trained on, and where.
     batches: Callable[[int, int], Iterable[ClipBatch]]  #: epoch, k (both from 0) -> its batches from the k-th on
     loader: ClipLoader  #: behind `batches`; what it found out about clips goes into the checkpoint
     clips: int  #: clips per epoch, for the schedule
@@ -53,8 +38,6 @@ class Fit:
     select: Select | None = None  #: None: the last epoch counts
     pace: Pace = field(default_factory=lambda: Pace(30.0))
     stop: Stop = go_on
-    team: Team = field(default_factory=Team)
-    # Its state.
     history: list[dict[str, float]] = field(default_factory=list)
     best_accuracy: float = -1.0
     best_state: State | None = None
@@ -104,23 +87,20 @@ def fit(run: Fit) -> None:
             skipped every step; the last good checkpoint stays.
         TrialStopped: If `run.stop` gives a reason, after a checkpoint was written.
     """
-    learner = Learner(
-        run.model, run.method, run.options, run.tokens, run.descriptions, run.device, run.encode, run.team
-    )
-    epoch = _resume(run, learner)
+    epoch = _resume(run)
     to_train = epoch.number < run.options.epochs
     while epoch.number < run.options.epochs:
-        _train_epoch(run, epoch, learner)
-        _end_epoch(run, epoch, learner)
+        _train_epoch(run, epoch)
+        _end_epoch(run, epoch)
         epoch = Epoch(epoch.number + 1)
     if to_train:
-        _refuse_skipped(run, learner)
-        _save(run, epoch, learner, run.team.gather(_of_process(run)))
+        _refuse_skipped(run)
+        _save(run, epoch, run.team.gather(_of_process(run)))
     if run.best_state is not None:
         load_state(run.model, run.method, run.best_state)
 
 
-def _train_epoch(run: Fit, epoch: Epoch, learner: Learner) -> None:
+def _train_epoch(run: Fit, epoch: Epoch) -> None:
     """What is left of one pass over the training clips.
 
     Batch k of an epoch has its place in the schedule whatever can be read of it; one that holds no readable clip
@@ -130,9 +110,9 @@ def _train_epoch(run: Fit, epoch: Epoch, learner: Learner) -> None:
     began = time.monotonic() - epoch.seconds
     for batch in run.batches(epoch.number, epoch.steps):
         step = epoch.number * run.steps_per_epoch + epoch.steps
-        epoch.learning_rate = _set_learning_rate(run, learner.optimizer, step)
+        epoch.learning_rate = _set_learning_rate(run, step)
         try:
-            totals = learner.step(batch, partial(_wish, run))
+            totals = run.step(batch, partial(_wish, run))
         except LossNotFiniteError as error:
             at = f"step {step + 1} (epoch {epoch.number + 1})"
             raise TrialError(f"the loss is not finite at {at}, clips {error.named}; {_what_to_try(run)}") from error
@@ -143,7 +123,7 @@ def _train_epoch(run: Fit, epoch: Epoch, learner: Learner) -> None:
         epoch.seconds = time.monotonic() - began
         _tell(run, epoch)
         if totals.then != Then.GO_ON:
-            _save(run, epoch, learner, run.team.gather(_of_process(run)))
+            _save(run, epoch, run.team.gather(_of_process(run)))
         if totals.then == Then.STOP:
             raise TrialStopped(run.team.share(run.stop_reason))
 
@@ -166,14 +146,14 @@ def _tell(run: Fit, epoch: Epoch) -> None:
     )
 
 
-def _end_epoch(run: Fit, epoch: Epoch, learner: Learner) -> None:
+def _end_epoch(run: Fit, epoch: Epoch) -> None:
     """Write the epoch's row, and keep its model if it is the best so far."""
     row = epoch.row()
-    _refuse_not_finite(run, epoch, learner)
+    _refuse_not_finite(run, epoch)
     if run.select is not None and _is_evaluated(run, epoch.number + 1):
         before = run.team.gather(_of_process(run))
         # The next attempt goes on with this evaluation, for which the training must be kept once.
-        keep_training = cache(lambda: _save(run, epoch, learner, before))
+        keep_training = cache(lambda: _save(run, epoch, before))
         accuracy = row["selection_accuracy"] = run.select(epoch.number + 1, keep_training)
         if accuracy > run.best_accuracy:  # the first of equal ones stays
             run.best_accuracy = accuracy
@@ -186,7 +166,7 @@ def _is_evaluated(run: Fit, epoch: int) -> bool:
     return epoch in (1, run.options.epochs) or epoch % run.options.eval_every == 0
 
 
-def _set_learning_rate(run: Fit, optimizer: torch.optim.AdamW, step: int) -> float:
+def _set_learning_rate(run: Fit, step: int) -> float:
     rate = learning_rate(
         step,
         peak=run.options.learning_rate,
@@ -194,7 +174,7 @@ def _set_learning_rate(run: Fit, optimizer: torch.optim.AdamW, step: int) -> flo
         total_steps=run.options.epochs * run.steps_per_epoch,
         final_ratio=run.options.final_lr_ratio,
     )
-    for group in optimizer.param_groups:
+    for group in run.optimizer.param_groups:
         group["lr"] = rate
     return rate
 
@@ -210,10 +190,10 @@ def _of_process(run: Fit) -> dict[str, Any]:
     return {"random": random_state(run.device), "unreadable": unreadable, "remarks": remarks}
 
 
-def _save(run: Fit, epoch: Epoch, learner: Learner, processes: list[dict[str, Any]]) -> None:
+def _save(run: Fit, epoch: Epoch, processes: list[dict[str, Any]]) -> None:
     """Write the checkpoint, in the first process; `processes` are the parts of all, by rank. Raises TrialError, in all
     of them, if anything is not finite."""
-    _refuse_not_finite(run, epoch, learner)
+    _refuse_not_finite(run, epoch)
     if not run.team.first:
         return
     with run.pace.writing():
@@ -222,8 +202,8 @@ def _save(run: Fit, epoch: Epoch, learner: Learner, processes: list[dict[str, An
             {
                 "epoch": asdict(epoch),
                 "state": state_of(run.model, run.method),
-                "optimizer": learner.optimizer.state_dict(),
-                "scaler": learner.scaler.state_dict(),
+                "optimizer": run.optimizer.state_dict(),
+                "scaler": run.scaler.state_dict(),
                 "processes": processes,
                 "history": run.history,
                 "best_accuracy": run.best_accuracy,
@@ -233,14 +213,14 @@ def _save(run: Fit, epoch: Epoch, learner: Learner, processes: list[dict[str, An
         )
 
 
-def _resume(run: Fit, learner: Learner) -> Epoch:
+def _resume(run: Fit) -> Epoch:
     """Restore the checkpoint, if any, which the first process reads for all; returns the epoch to go on with."""
     state = run.team.share(load_checkpoint(run.checkpoint) if run.team.first else None)
     if state is None:
         return Epoch()
     load_state(run.model, run.method, state["state"])
-    learner.optimizer.load_state_dict(state["optimizer"])
-    learner.scaler.load_state_dict(state["scaler"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.scaler.load_state_dict(state["scaler"])
     own = state["processes"][run.team.seat.rank]
     restore_random_state(own["random"], run.device)
     run.loader.learn(own["unreadable"], own["remarks"])
@@ -250,14 +230,14 @@ def _resume(run: Fit, learner: Learner) -> Epoch:
     return Epoch(**state["epoch"])
 
 
-def _refuse_not_finite(run: Fit, epoch: Epoch, learner: Learner) -> None:
+def _refuse_not_finite(run: Fit, epoch: Epoch) -> None:
     """Raise TrialError if a parameter, buffer, moment of the optimiser or extra state is not finite.
 
     Every process has the same ones, and so the same answer.
     """
     tensors = dict(run.model.adapter_tensors())
     for name, parameter in run.model.named_parameters():
-        for kind, value in learner.optimizer.state.get(parameter, {}).items():
+        for kind, value in run.optimizer.state.get(parameter, {}).items():
             tensors[f"{name} ({kind} of the optimiser)"] = value
     if has_extra_state(run.method):
         tensors |= dict(tensors_in(extra_state_of(run.method), "extra_state"))
@@ -265,18 +245,18 @@ def _refuse_not_finite(run: Fit, epoch: Epoch, learner: Learner) -> None:
         raise TrialError(f"after step {epoch.steps} of epoch {epoch.number + 1}, {fault}; {_what_to_try(run)}")
 
 
-def _refuse_skipped(run: Fit, learner: Learner) -> None:
+def _refuse_skipped(run: Fit) -> None:
     """Raise TrialError if the loss scaling of fp16 skipped every step, or so many that gradients of the loss itself
     overflow: what is left is not what was to be trained. Some skipped steps at the start are usual."""
-    if not learner.scaler.is_enabled():
+    if not run.scaler.is_enabled():
         return
-    taken = max((int(state["step"]) for state in learner.optimizer.state.values()), default=0)
-    if taken and learner.scaler.get_scale() >= 1:
+    taken = max((int(state["step"]) for state in run.optimizer.state.values()), default=0)
+    if taken and run.scaler.get_scale() >= 1:
         return
     steps = run.options.epochs * run.steps_per_epoch
     raise TrialError(
         f"{steps - taken} of {steps} steps were skipped, because their gradients were not finite in fp16, and the loss "
-        f"scale fell to {learner.scaler.get_scale():g}. Try --set training.precision=bf16 or fp32, or more steps"
+        f"scale fell to {run.scaler.get_scale():g}. Try --set training.precision=bf16 or fp32, or more steps"
     )
 
 

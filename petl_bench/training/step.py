@@ -30,7 +30,7 @@ class LossNotFiniteError(TrialError):
         super().__init__(f"the loss is not finite, clips {self.named}")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Learner:
     """A model with its method, and what its steps are taken with: optimiser, loss scaling, text features."""
 
