@@ -85,7 +85,7 @@ def measure_group(
     started = time.monotonic()
     contestants: dict[MeasuredMethod, _Contestant] = {}
     for subject in subjects:
-        tell(f"{group.title}: warming up {subject.title}")
+        tell(f"{group.title}: warming up {subject.item.title}")
         try:
             contestants[subject] = _Contestant.prepare(subject, group, limits, gpu)
         except Exception as error:
@@ -303,7 +303,7 @@ def _add_energy(contestant: _Contestant, result: Measured, flat: Samples) -> Non
 
 
 def _why_untrained(contestant: _Contestant) -> str:
-    if contestant.subject.merged:
+    if contestant.subject.item.merged:
         return "it trains unmerged"
     if contestant.group.batch == "largest":
         return "the largest batch is that of inference; training is measured with fixed batches"

@@ -66,35 +66,44 @@ class ModelSizes:
     text: counting.Count  #: of all classes
 
 
-@dataclass(eq=False)
-class MeasuredMethod:
-    """A method with its values, merged into the backbone or not. `trial` is one of those that record it."""
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One row of a comparison: a method with its values, merged into the backbone or not."""
 
-    trial: Trial
     method: Method
-    merged: bool
-    workload: Workload
-    model: DualEncoder = field(init=False)
-    sizes: ModelSizes = field(init=False)
+    version: str  #: of the method's plugin
+    merged: bool = False
 
     @property
     def title(self) -> str:
         """For progress lines and failures."""
         return f"{self.method.name}{' merged' if self.merged else ''}"
 
+
+@dataclass(eq=False)
+class MeasuredMethod:
+    """A row of a comparison with its model. `trial` is one of those that record it."""
+
+    item: Item
+    trial: Trial
+    workload: Workload
+    model: DualEncoder = field(init=False)
+    sizes: ModelSizes = field(init=False)
+
     def build(self) -> None:
         """Make the model and count what can be counted. Raises PetlBenchError if the method cannot be attached."""
-        if self.merged and not self.method.mergeable:
+        method = self.item.method
+        if self.item.merged and not method.mergeable:
             raise TrialError("cannot be merged into the backbone; leave --merged yes away")
         seed_everything(0)
         workload = self.workload
         model = create_model(workload.backbone, weights=workload.weights)
         backbone_params = counting.parameter_count(model)
-        self.method.attach(model)
+        method.attach(model)
         trainable = trainable_parameters(model)
-        size = counting.adapter_bytes(self.trial, model, self.method) if trainable else 0
-        if self.merged:
-            self.method.merge(model)
+        size = counting.adapter_bytes(self.trial, model, method) if trainable else 0
+        if self.item.merged:
+            method.merge(model)
         self.model = model.eval()
         self.sizes = ModelSizes(
             trainable_params=trainable,
@@ -113,7 +122,7 @@ class MeasuredMethod:
     @property
     def trains(self) -> bool:
         """Whether training steps are measured: something trains, and is not folded into frozen weights."""
-        return self.sizes.trainable_params > 0 and not self.merged
+        return self.sizes.trainable_params > 0 and not self.item.merged
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
@@ -206,13 +215,13 @@ class Passes:
 
     def _new_learner(self) -> Learner:
         subject, config = self._subject, self._model.config
-        kinds = subject.method.description_kinds_read if subject.method.description_count else ()
+        kinds = subject.item.method.description_kinds_read if subject.item.method.description_count else ()
         shape = (subject.workload.classes, config.embed_dim)
         # A rate of 0 computes what any other does, and leaves the weights as they are.
         options: dict[str, Any] = {"learning_rate": 0.0, "batch_size": self._batch, "precision": self._precision}
         return Learner(
             model=self._model,
-            method=subject.method,
+            method=subject.item.method,
             options=TrainingOptions(**options),
             tokens=self._tokens,
             descriptions={kind: torch.randn(shape, device=self._device) for kind in kinds},
