@@ -74,8 +74,12 @@ class Learner:
         leaf = text.detach().requires_grad_(text.requires_grad)
         loss_sum, correct = 0.0, 0
         for frames, labels in self._micro_batches(batch):
-            loss, logits = self._loss(frames, labels, leaf)
-            loss = loss * (len(labels) / batch.planned)
+            with self._autocast():
+                video = self.encode(frames)
+            logits = self._logits(video, leaf)
+            loss = functional.cross_entropy(logits, labels)
+            extra = self.method.loss(Step(self.model, video, leaf, logits, labels, self.descriptions))
+            loss = (loss if extra is None else loss + extra) * (len(labels) / batch.planned)
             loss_sum += loss.item()
             correct += int((logits.argmax(dim=-1) == labels).sum())
             if not math.isfinite(loss_sum):
@@ -92,15 +96,10 @@ class Learner:
         self._take_over_state()
         return totals
 
-    def _loss(self, frames: Tensor, labels: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean loss over the clips, with the method's own term, and the logits [B, C]: scaled cosines, in fp32."""
-        with self._autocast():
-            video = self.encode(frames)
-        unit = functional.normalize(video.float(), dim=-1)
-        logits = self.model.logit_scale.float() * unit @ class_directions(text, self.tokens).T
-        loss = functional.cross_entropy(logits, labels)
-        extra = self.method.loss(Step(self.model, video, text, logits, labels, self.descriptions))
-        return (loss if extra is None else loss + extra), logits
+    def _logits(self, video: Tensor, text: Tensor) -> Tensor:
+        """logit_scale * cosine of video features [B, D] and text features [C, D], in fp32: [B, C]."""
+        video = functional.normalize(video.float(), dim=-1)
+        return self.model.logit_scale.float() * video @ class_directions(text, self.tokens).T
 
     def _micro_batches(self, batch: ClipBatch) -> Iterator[tuple[Tensor, Tensor]]:
         if not batch.clips:
