@@ -42,6 +42,7 @@ class Group:
 
     @property
     def title(self) -> str:
+        """For progress lines and failures."""
         return f"{self.precision}, {'largest batch' if self.batch == 'largest' else f'batch {self.batch}'}"
 
 

@@ -38,6 +38,7 @@ class Attachment(nn.Module):
         self.with_grid = with_grid
 
     def forward(self, x: Tensor, grid: Grid | None) -> Tensor:
+        """The module's output for x [B, N, width], not scaled."""
         output: Tensor = self.module(x, grid) if self.with_grid else self.module(x)
         return output
 
@@ -140,6 +141,7 @@ class LinearSite(nn.Module):
         self.replacement = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out], by the replacement if there is one and adapters are on."""
         module = self.base if self.replacement is None or not self._switch.on else self.replacement
         output: Tensor = module(x)
         return output

@@ -56,6 +56,7 @@ class VideoTower(nn.Module):
         initialise_blocks(self.blocks)
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Features [B, D] of frames [B, T, 3, H, W]. Raises UsageError for other shapes."""
         self._check(frames)
         x, grid = self._embed(frames)
         x = self.norm_pre(x)
@@ -157,6 +158,7 @@ class TextTower(nn.Module):
         initialise_blocks(self.blocks)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Features [N, D] of ids int64 [N, L]. Raises UsageError for other shapes."""
         return self.finish(self._begin(tokens, 0))
 
     @torch.no_grad()

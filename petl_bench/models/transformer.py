@@ -45,6 +45,7 @@ class Branch(Site):
         self.norm = nn.LayerNorm(width)
 
     def first_norm(self, x: Tensor) -> Tensor:
+        """The branch's layer norm of x."""
         normed: Tensor = self.norm(x)
         return normed
 
@@ -61,6 +62,7 @@ class Attention(Branch):
         self.out = LinearSite(width, width, switch)
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
+        """The attention's output for x, which the caller adds to x."""
         h = self.norm(x) if normed is None else normed
         q, k, v = self._split(self.q(h)), self._split(self.k(h)), self._split(self.v(h))
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
@@ -83,6 +85,7 @@ class FeedForward(Branch):
         self.proj = LinearSite(4 * width, width, switch)
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
+        """The feed-forward's output for x, which the caller adds to x."""
         h = self.fc(self.norm(x) if normed is None else normed)
         output: Tensor = self.proj(quick_gelu(h) if self.activation == "quick_gelu" else F.gelu(h))
         return output
@@ -109,9 +112,11 @@ class Block(Site):
         self.feedforward = FeedForward(width, switch, activation)
 
     def first_norm(self, x: Tensor) -> Tensor:
+        """The layer norm of x that attention reads."""
         return self.attention.first_norm(x)
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
+        """Both branches with their residual connections."""
         x = x + self.attention(x, grid, normed)
         output: Tensor = x + self.feedforward(x, grid)
         return output

@@ -46,7 +46,20 @@ def score(
     A clip's score is the mean over its views of the softmax of `logit_scale * cosine` (the protocol of X-CLIP
     and ViFi-CLIP); with several templates the cosine is the mean of those with a class's prompts. Of a clip that was
     scored only its scores stay: memory hardly grows with the number of clips.
-    Raises TrialError, naming the first class or clip, for a feature or a score that is not finite.
+
+    Args:
+        model: With its method attached; it is put into evaluation mode.
+        evaluation: Its C classes.
+        encoded: Features [B, V, D] of clips.
+        prompts: Templates of the class prompts.
+        precision: Of the text tower: fp32, bf16 or fp16.
+        device: Of the model and the features.
+
+    Yields:
+        Per batch the rows, clips, labels and scores float32 [B, C].
+
+    Raises:
+        TrialError: A feature or a score is not finite; the first class or clip is named.
     """
     model.eval()
     tokens = class_tokens(model, evaluation.classes, prompts, device)

@@ -36,10 +36,21 @@ def encode(
     precision: str,
     device: torch.device,
 ) -> Iterator[EncodedBatch]:
-    """The features of every view [B, V, T, 3, H, W]; `to_input` makes the model's input of frames on their device.
+    """The features of every view, batch by batch.
 
     Views go through the model `batch_size` at a time, and of a clip only its features stay: the device's memory does
     not grow with the number of views. A batch of no clips stays one.
+
+    Args:
+        model: In the mode that it is to compute in.
+        batches: Clips with `frames` [B, V, T, 3, H, W].
+        to_input: Makes the model's input [N, T, 3, H, W] of frames on their device.
+        batch_size: Views in one forward pass.
+        precision: fp32, bf16 or fp16.
+        device: Of the model.
+
+    Yields:
+        Per batch the features [B, V, D], not normalised.
     """
     for batch in batches:
         if not batch.clips:
