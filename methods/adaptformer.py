@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
+from petl_bench.methods._recipes import at_the_rates_of_msta, not_tuned_elsewhere, tuned_on_motion
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
 
-#: What MSTA (CVPR 2025, Table 1) trains its own adapter with: 1e-3 with 32 clips per step, 8e-3 with 256.
-LEARNING_RATES = {"base2novel": 1e-3, "few_shot": 1e-3, "zero_shot_transfer": 8e-3, "fully_supervised": 8e-3}
+TINY = {"bottleneck_dim": 32, "scale": 1.0}
 
 
 @pb.register_method("adaptformer")
@@ -39,36 +39,12 @@ class AdaptFormer(pb.Method):
         licence="MIT",
     )
     recipes = (
-        *(
-            pb.Recipe(
-                setting,
-                training={"learning_rate": rate},
-                hyper={"bottleneck_dim": 256},
-                source="MSTA (CVPR 2025), Table 5: 7.9 M parameters, 256 in both towers; none else is named; "
-                "learning rate of MSTA for the same batch, not tuned for this method",
-                tuned=False,
-            )
-            for setting, rate in LEARNING_RATES.items()
+        *at_the_rates_of_msta(
+            {"bottleneck_dim": 256},
+            "MSTA (CVPR 2025), Table 5: 7.9 M parameters, 256 in both towers; none else is named",
         ),
-        pb.Recipe(
-            "base2novel",
-            backbone="viclip-tiny",
-            training={"learning_rate": 2e-3},
-            hyper={"bottleneck_dim": 32, "scale": 1.0},
-            source="learning rate of 5e-4, 1e-3, 2e-3, 3e-3 with the best accuracy on held-out "
-            "training clips, mean of two halves of motion's base classes (the smaller one at a tie)",
-        ),
-        *(
-            pb.Recipe(
-                setting,
-                backbone="viclip-tiny",
-                training={"learning_rate": 2e-3},
-                hyper={"bottleneck_dim": 32, "scale": 1.0},
-                source="sizes and learning rate of base2novel, not tuned for this setting",
-                tuned=False,
-            )
-            for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
-        ),
+        tuned_on_motion(2e-3, "5e-4, 1e-3, 2e-3, 3e-3", TINY),
+        *not_tuned_elsewhere(2e-3, TINY),
     )
 
     bottleneck_dim: int = pb.hyper(64, "d: channels of the bottleneck", minimum=1)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
+from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
+
+
+#: The same in all of ViFi-CLIP's configurations.
+VIFI_CLIP = {"weight_decay": 1e-3, "warmup_epochs": 5.0}
+LEFT_OUT = "without its mixup, cutmix and label smoothing"
 
 
 @pb.register_method("full_finetune")
@@ -36,66 +42,26 @@ class FullFinetune(pb.Method):
     recipes = (
         pb.Recipe(
             "base2novel",
-            training={
-                "epochs": 11,
-                "batch_size": 64,
-                "learning_rate": 2e-6,
-                "weight_decay": 1e-3,
-                "warmup_epochs": 5.0,
-            },
-            source="ViFi-CLIP's base-to-novel configuration (without its mixup, cutmix and label smoothing)",
+            training={"epochs": 11, "batch_size": 64, "learning_rate": 2e-6, **VIFI_CLIP},
+            source=f"ViFi-CLIP's base-to-novel configuration ({LEFT_OUT})",
         ),
         pb.Recipe(
             "few_shot",
-            training={
-                "epochs": 50,
-                "batch_size": 64,
-                "learning_rate": 2e-6,
-                "weight_decay": 1e-3,
-                "warmup_epochs": 5.0,
-            },
-            source="ViFi-CLIP's few-shot configuration (without its mixup, cutmix and label smoothing)",
+            training={"epochs": 50, "batch_size": 64, "learning_rate": 2e-6, **VIFI_CLIP},
+            source=f"ViFi-CLIP's few-shot configuration ({LEFT_OUT})",
         ),
         pb.Recipe(
             "zero_shot_transfer",
-            training={
-                "epochs": 10,
-                "batch_size": 256,
-                "learning_rate": 8e-6,
-                "weight_decay": 1e-3,
-                "warmup_epochs": 5.0,
-            },
-            source="ViFi-CLIP's zero-shot configuration, trained on Kinetics-400 (without its mixup, cutmix and label "
-            "smoothing)",
+            training={"epochs": 10, "batch_size": 256, "learning_rate": 8e-6, **VIFI_CLIP},
+            source=f"ViFi-CLIP's zero-shot configuration, trained on Kinetics-400 ({LEFT_OUT})",
         ),
         pb.Recipe(
             "fully_supervised",
-            training={
-                "epochs": 30,
-                "batch_size": 512,
-                "learning_rate": 2.2e-5,
-                "weight_decay": 1e-3,
-                "warmup_epochs": 5.0,
-            },
-            source="ViFi-CLIP's fully-supervised configuration (without its mixup, cutmix and label smoothing)",
+            training={"epochs": 30, "batch_size": 512, "learning_rate": 2.2e-5, **VIFI_CLIP},
+            source=f"ViFi-CLIP's fully-supervised configuration ({LEFT_OUT})",
         ),
-        pb.Recipe(
-            "base2novel",
-            backbone="viclip-tiny",
-            training={"learning_rate": 1e-4},
-            source="learning rate of 1e-5, 3e-5, 1e-4, 3e-4 with the best accuracy on held-out "
-            "training clips, mean of two halves of motion's base classes (the smaller one at a tie)",
-        ),
-        *(
-            pb.Recipe(
-                setting,
-                backbone="viclip-tiny",
-                training={"learning_rate": 1e-4},
-                source="learning rate of base2novel, not tuned for this setting",
-                tuned=False,
-            )
-            for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
-        ),
+        tuned_on_motion(1e-4, "1e-5, 3e-5, 1e-4, 3e-4"),
+        *not_tuned_elsewhere(1e-4),
     )
 
     towers: pb.Towers = pb.hyper("both", "which towers train")
@@ -103,7 +69,7 @@ class FullFinetune(pb.Method):
     temperature: bool = pb.hyper(True, "the temperature of the logits trains too")
 
     def attach(self, model: DualEncoder) -> None:
-        """Unfreeze the chosen towers and the temperature; the token embedding only where it is asked for."""
+        """Unfreeze the chosen towers and the temperature; the token embedding only if it is asked for."""
         for tower in (model.video, model.text):
             if self.towers == "both" or tower is getattr(model, self.towers):
                 tower.requires_grad_(True)

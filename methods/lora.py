@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import petl_bench as pb
+from petl_bench.methods._recipes import at_the_rates_of_msta, not_tuned_elsewhere, tuned_on_motion
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
 
 Target = Literal["q", "k", "v", "out", "fc", "proj"]
 
-#: What MSTA (CVPR 2025, Table 1) trains its own adapter with: 1e-3 with 32 clips per step, 8e-3 with 256.
-LEARNING_RATES = {"base2novel": 1e-3, "few_shot": 1e-3, "zero_shot_transfer": 8e-3, "fully_supervised": 8e-3}
+TINY = {"rank": 8, "alpha": 16.0, "towers": "both"}
 
 
 @pb.register_method("lora")
@@ -43,37 +43,13 @@ class LoRA(pb.Method):
     )
     mergeable = True
     recipes = (
-        *(
-            pb.Recipe(
-                setting,
-                training={"learning_rate": rate},
-                hyper={"rank": 256, "alpha": 256.0, "towers": "video"},
-                source="MSTA, CVPR 2025, Table 5: 9.4 M parameters, which is rank 256 on q and v of the video tower "
-                "(other ranks and targets give the same count); alpha is not named, alpha = rank scales by 1; "
-                "learning rate of MSTA for the same batch, not tuned for this method",
-                tuned=False,
-            )
-            for setting, rate in LEARNING_RATES.items()
+        *at_the_rates_of_msta(
+            {"rank": 256, "alpha": 256.0, "towers": "video"},
+            "MSTA, CVPR 2025, Table 5: 9.4 M parameters, which is rank 256 on q and v of the video tower (other ranks "
+            "and targets give the same count); alpha is not named, alpha = rank scales by 1",
         ),
-        pb.Recipe(
-            "base2novel",
-            backbone="viclip-tiny",
-            training={"learning_rate": 3e-3},
-            hyper={"rank": 8, "alpha": 16.0, "towers": "both"},
-            source="learning rate of 5e-4, 1e-3, 2e-3, 3e-3 with the best accuracy on held-out "
-            "training clips, mean of two halves of motion's base classes (the smaller one at a tie)",
-        ),
-        *(
-            pb.Recipe(
-                setting,
-                backbone="viclip-tiny",
-                training={"learning_rate": 3e-3},
-                hyper={"rank": 8, "alpha": 16.0, "towers": "both"},
-                source="sizes and learning rate of base2novel, not tuned for this setting",
-                tuned=False,
-            )
-            for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
-        ),
+        tuned_on_motion(3e-3, "5e-4, 1e-3, 2e-3, 3e-3", TINY),
+        *not_tuned_elsewhere(3e-3, TINY),
     )
 
     rank: int = pb.hyper(8, "r: rank of the update", minimum=1)
@@ -88,7 +64,7 @@ class LoRA(pb.Method):
             raise pb.UsageError(f"lora.targets={','.join(self.targets)}: expected at least one name, each once")
 
     def attach(self, model: DualEncoder) -> None:
-        """Put loralib's layer, around the frozen weights, in the place of every chosen linear."""
+        """y = W x + b + (lora_alpha / r) * lora_B lora_A dropout(x) in the place of every chosen linear W x + b."""
         from loralib import Linear
 
         for site in self._sites(model):
@@ -103,7 +79,7 @@ class LoRA(pb.Method):
                 device=base.weight.device,
                 dtype=base.weight.dtype,
             )
-            layer.weight, layer.bias = base.weight, base.bias
+            layer.weight, layer.bias = base.weight, base.bias  # W and b: the backbone's own
             site.replace(layer)
 
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:

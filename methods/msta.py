@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import petl_bench as pb
+from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,14 +69,11 @@ class MSTA(pb.Method):
             hyper={"bottleneck_dim": 256, "first_layer": 1, "last_layer": None, "scale": 0.005},
             source="Table 1 of the paper (layers 1-12 of ViCLIP-B/16)",
         ),
-        pb.Recipe(
-            "base2novel",
-            backbone="viclip-tiny",
-            training={"learning_rate": 2e-3},
-            hyper={"bottleneck_dim": 32, "scale": 1.0, "zero_init_up": True},
-            source="sizes for the width of this backbone (lambda = 0.005 under-adapts it); "
-            "learning rate of 2.5e-4, 5e-4, 1e-3, 2e-3 with the best accuracy on held-out "
-            "training clips, mean of two halves of motion's base classes (the smaller one at a tie)",
+        tuned_on_motion(
+            2e-3,
+            "2.5e-4, 5e-4, 1e-3, 2e-3",
+            {"bottleneck_dim": 32, "scale": 1.0, "zero_init_up": True},
+            "sizes for the width of this backbone (lambda = 0.005 under-adapts it); ",
         ),
         pb.Recipe(
             "few_shot",
@@ -95,16 +93,8 @@ class MSTA(pb.Method):
             hyper={"bottleneck_dim": 128, "first_layer": 1, "last_layer": None, "scale": 0.001},
             source="last row of Table 1, printed there as few-shot; Table 5 counts 8.7 M, which is bottleneck_dim 256",
         ),
-        *(
-            pb.Recipe(
-                setting,
-                backbone="viclip-tiny",
-                training={"learning_rate": 2e-3},
-                hyper={"bottleneck_dim": 32, "first_layer": 1, "last_layer": None, "scale": 1.0, "zero_init_up": True},
-                source="sizes and learning rate of base2novel, not tuned for this setting",
-                tuned=False,
-            )
-            for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
+        *not_tuned_elsewhere(
+            2e-3, {"bottleneck_dim": 32, "first_layer": 1, "last_layer": None, "scale": 1.0, "zero_init_up": True}
         ),
     )
 
@@ -197,7 +187,7 @@ class MSTA(pb.Method):
         return linears["video"] + linears["text"] + convolutions + projections + self.train_temperature
 
     def loss(self, step: pb.Step) -> Tensor | None:
-        """alpha * L_CC; None where alpha is 0, or where no text adapter could follow it."""
+        """alpha * L_CC; None if alpha is 0, or if the text tower has no adapter."""
         if not self.description_count:
             return None
         from torch.nn.functional import cosine_similarity
@@ -205,12 +195,12 @@ class MSTA(pb.Method):
         classes: Any = slice(None) if self.consistency_classes == "all" else step.labels.unique()
         adapted = step.text_features[classes].float()
         frozen = [step.descriptions[kind][classes].float() for kind in self.description_kinds_read]
-        distances = [1 - cosine_similarity(adapted, features, dim=-1) for features in frozen]
-        return self.consistency_weight * sum(distances).mean()
+        first, *others = [1 - cosine_similarity(adapted, features, dim=-1) for features in frozen]
+        return self.consistency_weight * sum(others, first).mean()
 
     @property
     def description_count(self) -> int:
-        """N where L_CC is used; it is constant, and left out, where the text tower has no adapter."""
+        """N if L_CC is used; it is constant, and left out, if the text tower has no adapter."""
         return self.descriptions_per_class if self.consistency_weight > 0 and self.towers != "video" else 0
 
     @property

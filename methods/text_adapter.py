@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 import petl_bench as pb
+from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
 from petl_bench.methods.msta import MSTA
 
 
@@ -22,23 +23,8 @@ class TextAdapter(MSTA):
 
     recipes = (
         *(replace(recipe, tuned=False) for recipe in MSTA.recipes),  # chosen for both towers together
-        pb.Recipe(
-            "base2novel",
-            backbone="viclip-tiny",
-            training={"learning_rate": 1e-2},
-            source="learning rate of 1e-3, 3e-3, 6e-3, 1e-2 with the best accuracy on held-out "
-            "training clips, mean of two halves of motion's base classes (the smaller one at a tie)",
-        ),
-        *(
-            pb.Recipe(
-                setting,
-                backbone="viclip-tiny",
-                training={"learning_rate": 1e-2},
-                source="learning rate of base2novel, not tuned for this setting",
-                tuned=False,
-            )
-            for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
-        ),
+        tuned_on_motion(1e-2, "1e-3, 3e-3, 6e-3, 1e-2"),
+        *not_tuned_elsewhere(1e-2),
     )
 
     towers: Literal["text"] = pb.hyper("text", "the adapted tower; fixed")

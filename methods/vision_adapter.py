@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 import petl_bench as pb
+from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
 from petl_bench.methods.msta import MSTA
 
 
@@ -21,26 +22,11 @@ class VisionAdapter(MSTA):
 
     recipes = (
         *(replace(recipe, tuned=False) for recipe in MSTA.recipes),  # chosen for both towers together
-        pb.Recipe(
-            "base2novel",
-            backbone="viclip-tiny",
-            training={"learning_rate": 1e-3},
-            source="learning rate of 2.5e-4, 5e-4, 1e-3, 2e-3 with the best accuracy on held-out "
-            "training clips, mean of two halves of motion's base classes (the smaller one at a tie)",
-        ),
-        *(
-            pb.Recipe(
-                setting,
-                backbone="viclip-tiny",
-                training={"learning_rate": 1e-3},
-                source="learning rate of base2novel, not tuned for this setting",
-                tuned=False,
-            )
-            for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
-        ),
+        tuned_on_motion(1e-3, "2.5e-4, 5e-4, 1e-3, 2e-3"),
+        *not_tuned_elsewhere(1e-3),
     )
 
     towers: Literal["video"] = pb.hyper("video", "the adapted tower; fixed")
     consistency_weight: float = pb.hyper(
-        0.0, "always 0: L_CC is constant where the text tower is frozen", minimum=0.0, maximum=0.0
+        0.0, "always 0: L_CC is constant if the text tower is frozen", minimum=0.0, maximum=0.0
     )

@@ -30,7 +30,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption and what it says: an action, and a shape, a colour and a size where it names them."""
+    """A caption and what it says: an action, and a shape, a colour and a size if it names them."""
 
     text: str
     action: int
@@ -53,7 +53,8 @@ def positives(captions: Sequence[Caption], scenes: Sequence[Scene]) -> NDArray[n
         true &= (said[None] == seen[:, None]) | (said[None] < 0)
     sizes = np.array([size_word(scene.size) or "" for scene in scenes])
     said_sizes = np.array([caption.size or "" for caption in captions])
-    return true & ((said_sizes[None] == sizes[:, None]) | (said_sizes[None] == ""))
+    true &= (said_sizes[None] == sizes[:, None]) | (said_sizes[None] == "")
+    return true
 
 
 def _or(value: int | None, default: int) -> int:

@@ -32,7 +32,8 @@ from petl_bench.data.loading.batches import ClipLoader
 from petl_bench.api.dataset import Sample
 from petl_bench.api.prompts import Prompts
 from petl_bench.api.setting import Evaluation
-from petl_bench.training.evaluate import evaluate
+from petl_bench.training.evaluate import score
+from petl_bench.training.video import encode
 
 folder, count, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 classes = tuple(f"class number {i}" for i in range(101))
@@ -54,11 +55,11 @@ def main():
     with ClipLoader({s.clip: folder / s.clip for s in samples}, recipe, workers=workers) as loader:
         batches = loader.test_batches(samples, 32)
         before = peak_mib()
-        scored = evaluate(
-            model, Evaluation("all", classes, samples), batches, to_input=loader.to_input,
-            prompts=Prompts(("a video of {}.",)), batch_size=32, precision="fp32", device=torch.device("cpu"),
-        )
-    assert len(scored.clips) == count
+        how = {"precision": "fp32", "device": torch.device("cpu")}
+        encoded = encode(model, batches, to_input=loader.to_input, batch_size=32, **how)
+        evaluation, prompts = Evaluation("all", classes, samples), Prompts(("a video of {}.",))
+        scored = list(score(model, evaluation, encoded, prompts=prompts, **how))
+    assert sum(len(part.clips) for part in scored) == count
     print(json.dumps({"peak_mib": peak_mib(), "before_mib": before}))
 
 

@@ -20,8 +20,9 @@ from petl_bench.system.texts import lines
 
 if TYPE_CHECKING:
     from petl_bench.costs.measure import BatchSize, Group
-    from petl_bench.costs.session import Item, MeasurementRequest, Report
+    from petl_bench.costs.session import MeasurementRequest, Report
     from petl_bench.costs.stored import Stored
+    from petl_bench.costs.subject import Item
     from petl_bench.running.planning.values import Overrides
 
 ALL_DONE, SOME_FAILED = 0, 1
@@ -179,7 +180,7 @@ def _items(methods: Sequence[str], spec: Any, overrides: Overrides, setting: Any
     """The references and the methods, with the values of the recipes for the setting that `cost.hyper_of` names."""
     from dataclasses import replace
 
-    from petl_bench.costs.session import Item
+    from petl_bench.costs.subject import Item
     from petl_bench.running.planning.values import planned_method
 
     items = []
@@ -196,7 +197,8 @@ def _move_aside(request: MeasurementRequest, device: Any, output: Path) -> None:
     from petl_bench.api.launcher import Job
     from petl_bench.api.trial import Places
     from petl_bench.costs.session import trials_of
-    from petl_bench.running.attempts.output import REPLACED, move_aside
+    from petl_bench.records.judge import REPLACED
+    from petl_bench.running.attempts.output import move_aside
     from petl_bench.system.cache import cache_folder
 
     places = Places(cache=cache_folder())
@@ -306,7 +308,8 @@ def _stored_request(
     from petl_bench.api.trial import canonical_json
     from petl_bench.costs.measure import Group
     from petl_bench.costs.recording import SETTING
-    from petl_bench.costs.session import Item, MeasurementRequest, References
+    from petl_bench.costs.session import MeasurementRequest, References
+    from petl_bench.costs.subject import Item
     from petl_bench.models.weights import resolve_weights
 
     items: dict[str, Item] = {}

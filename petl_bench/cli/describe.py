@@ -156,7 +156,7 @@ def _notes(work: Work, key: str, variable: str, in_the_open: bool) -> None:
 
 
 def _ask(work: Work, endpoint: ChatEndpoint, attempts: int, concurrency: int) -> bool:
-    """Ask for what is missing, with a progress bar on a terminal; False where it was interrupted."""
+    """Ask for what is missing, with a progress bar on a terminal; False if it was interrupted."""
     import asyncio
 
     from rich.console import Console

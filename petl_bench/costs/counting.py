@@ -204,7 +204,7 @@ def _dispatched_attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
     return 2 * _attention(q, k, v)
 
 
-def _dispatched_elements(*_: Any, out_shape: Any = None, **__: Any) -> int:
+def _dispatched_elements(*_: Any, out_shape: Sequence[int] = (), **__: Any) -> int:
     return 2 * math.prod(out_shape)
 
 
@@ -227,29 +227,29 @@ def _by_modules(model: DualEncoder, call: Callable[[Tensor], Tensor], argument: 
     return sum(macs)
 
 
-def _linear(module: Any, inputs: Sequence[Tensor], output: Tensor) -> int:
+def _linear(module: nn.Linear, inputs: Sequence[Tensor], output: Tensor) -> int:
     """in x out per token; a low-rank update beside it (loralib's A and B) r x (in + out)."""
     tokens = inputs[0].numel() // module.in_features
-    update = sum(getattr(module, name).numel() for name in ("lora_A", "lora_B") if hasattr(module, name))
+    update = sum(int(getattr(module, name).numel()) for name in ("lora_A", "lora_B") if hasattr(module, name))
     return tokens * (module.in_features * module.out_features + update)
 
 
-def _convolution(module: Any, inputs: Sequence[Tensor], output: Tensor) -> int:
+def _convolution(module: Convolution, inputs: Sequence[Tensor], output: Tensor) -> int:
     """Every output element sums over the kernel and the channels of its group."""
     return output.numel() * math.prod(module.kernel_size) * (module.in_channels // module.groups)
 
 
-def _over_time(module: Any, inputs: Sequence[Tensor], output: Tensor) -> int:
+def _over_time(module: SpatioTemporalUp, inputs: Sequence[Tensor], output: Tensor) -> int:
     """One product for the linear map and the middle tap, and a multiply-add for every other tap."""
     return output.numel() * (module.spatial.in_features + module.temporal.kernel_size[0] - 1)
 
 
-def _self_attention(module: Any, inputs: Sequence[Tensor], output: Tensor) -> int:
+def _self_attention(module: Attention, inputs: Sequence[Tensor], output: Tensor) -> int:
     sequences, tokens, width = output.shape
     return 2 * sequences * tokens**2 * width
 
 
-def _video_tower(module: Any, inputs: Sequence[Tensor], output: Tensor) -> int:
+def _video_tower(module: VideoTower, inputs: Sequence[Tensor], output: Tensor) -> int:
     """Patch embedding and projection, which are no modules."""
     config, videos, frames = module.config, *inputs[0].shape[:2]
     patches = videos * frames * (config.image_size // config.patch_size) ** 2
@@ -258,15 +258,15 @@ def _video_tower(module: Any, inputs: Sequence[Tensor], output: Tensor) -> int:
     return embedding + sequences * config.vision_width * config.embed_dim
 
 
-def _text_tower(module: Any, inputs: Sequence[Tensor], output: Tensor) -> int:
+def _text_tower(module: TextTower, inputs: Sequence[Tensor], output: Tensor) -> int:
     return len(inputs[0]) * module.config.text_width * module.config.embed_dim
 
 
-_RULES: dict[type, Callable[[Any, Sequence[Tensor], Tensor], int]] = {
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+_RULES: dict[Any, Callable[[Any, Sequence[Tensor], Tensor], int]] = {
     nn.Linear: _linear,
-    nn.Conv1d: _convolution,
-    nn.Conv2d: _convolution,
-    nn.Conv3d: _convolution,
+    Convolution: _convolution,
     SpatioTemporalUp: _over_time,
     Attention: _self_attention,
     VideoTower: _video_tower,

@@ -22,7 +22,7 @@ _LAYOUT = "5.1.0"
 def pytest_benchmark_json(output: Path, trials: Iterable[Trial]) -> str:
     """The measurements of these trials: one benchmark per pass, one value per round, in seconds.
 
-    Raises StoreError where a record cannot be read.
+    Raises StoreError if a record cannot be read.
     """
     benchmarks: list[dict[str, Any]] = []
     environment: Mapping[str, Any] = {}

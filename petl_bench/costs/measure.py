@@ -12,9 +12,8 @@ from typing import Literal
 import torch
 
 from petl_bench.api.registry import describe
-from petl_bench.costs.largest import largest_batch
+from petl_bench.costs.device import Gpu
 from petl_bench.costs.memory import is_out_of_memory, memory_told, refuse_too_much
-from petl_bench.costs.nvml import Gpu
 from petl_bench.costs.subject import MeasuredMethod, Passes
 from petl_bench.costs.timing import Samples, interleave, paired_ratio, percentiles, time_calls
 from petl_bench.errors import PetlBenchError, TrialError
@@ -23,7 +22,7 @@ from petl_bench.errors import PetlBenchError, TrialError
 TURN_MS, MOST_REPEATS = 100.0, 50
 #: A pass that takes longer is not warmed up twice.
 SLOW_MS = 1000.0
-#: Rounds of a group where their number is not given: at most so many, as many as end within so many seconds.
+#: Rounds of a group if their number is not given: at most so many, as many as end within so many seconds.
 MOST_ROUNDS, GROUP_SECONDS = 20, 200.0
 #: Passes before every turn on a GPU, whose clocks and caches cool down between turns. A CPU is warmed up once.
 CUDA_WARM_UP = 3
@@ -43,6 +42,7 @@ class Group:
 
     @property
     def title(self) -> str:
+        """For progress lines and failures."""
         return f"{self.precision}, {'largest batch' if self.batch == 'largest' else f'batch {self.batch}'}"
 
 
@@ -86,7 +86,7 @@ def measure_group(
     started = time.monotonic()
     contestants: dict[MeasuredMethod, _Contestant] = {}
     for subject in subjects:
-        tell(f"{group.title}: warming up {subject.title}")
+        tell(f"{group.title}: warming up {subject.item.title}")
         try:
             contestants[subject] = _Contestant.prepare(subject, group, limits, gpu)
         except Exception as error:
@@ -124,7 +124,7 @@ class _Contestant:
 
     @classmethod
     def prepare(cls, subject: MeasuredMethod, group: Group, limits: Limits, gpu: Gpu | None) -> _Contestant:
-        """Warm up, and take the peaks of memory on the way. Raises TrialError where the batch does not fit."""
+        """Warm up, and take the peaks of memory on the way. Raises TrialError if the batch does not fit."""
         with subject.on_device():
             batch = _largest(subject, group, limits) if group.batch == "largest" else group.batch
             self = cls(subject, group, gpu, batch, trains=subject.trains and group.batch != "largest")
@@ -146,7 +146,7 @@ class _Contestant:
     def _warm(
         self, name: str, call: Callable[[], None], peak: Callable[[], int] | None = None, metric: str = ""
     ) -> None:
-        """Run a pass, the first time for its peak of memory where that is asked for; settle how often it is repeated.
+        """Run a pass, the first time for its peak of memory if that is asked for; settle how often it is repeated.
 
         What takes long is run once: its first pass is as good as its second.
         """
@@ -192,6 +192,22 @@ class _Contestant:
         if batch not in self.kept:
             self.kept[batch] = Passes(self.subject, batch, self.group.precision)
         return self.kept[batch]
+
+
+def largest_batch(fits: Callable[[int], bool], bound: int) -> int:
+    """The largest number from 1 to `bound` that fits; 0 if none. What is smaller than one that fits must fit too.
+
+    Doubles until something does not fit, or the bound is reached, then halves the gap until nothing is left in it.
+    """
+    low, high = 0, 1
+    while high < bound and fits(high):
+        low, high = high, min(2 * high, bound)
+    if high == bound and fits(high):
+        return bound
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _largest(subject: MeasuredMethod, group: Group, limits: Limits) -> int:
@@ -288,7 +304,7 @@ def _add_energy(contestant: _Contestant, result: Measured, flat: Samples) -> Non
 
 
 def _why_untrained(contestant: _Contestant) -> str:
-    if contestant.subject.merged:
+    if contestant.subject.item.merged:
         return "it trains unmerged"
     if contestant.group.batch == "largest":
         return "the largest batch is that of inference; training is measured with fixed batches"

@@ -17,7 +17,7 @@ import torch
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.errors import TrialError
 
-#: Part of the free memory that a pass may take on the CPU, where asking for too much kills the process.
+#: Part of the free memory that a pass may take on the CPU: asking for too much kills the process there.
 HEADROOM = 0.8
 
 _MEMORY_EVENT = "[memory]"
@@ -66,7 +66,7 @@ def wanted_bytes(config: ViCLIPConfig, batch: int, training: bool) -> int:
 
 
 def refuse_too_much(device: torch.device, config: ViCLIPConfig, batch: int, training: bool) -> None:
-    """Raise TrialError where a batch cannot fit in the free memory of a CPU; a GPU says so by itself."""
+    """Raise TrialError if a batch cannot fit in the free memory of a CPU; a GPU says so by itself."""
     wanted, free = wanted_bytes(config, batch, training), free_bytes(device)
     if device.type == "cpu" and wanted > HEADROOM * free:
         raise TrialError(

@@ -81,7 +81,7 @@ def record(
     notes: Sequence[str],
     marks: Sequence[str],
 ) -> Path:
-    """Write the record; its history (details.json) has one row per round. Raises StoreError where it cannot be."""
+    """Write the record; its history (details.json) has one row per round. Raises StoreError if it cannot be written."""
     folder = trial_folder(output, trial.key)
     folder.mkdir(parents=True, exist_ok=True)
     result = TrialResult(

@@ -9,34 +9,26 @@ from pathlib import Path
 
 import torch
 
-from petl_bench.api.method import Method
 from petl_bench.api.registry import describe
 from petl_bench.api.trial import Trial
 from petl_bench.costs import recording
-from petl_bench.costs.busy import BUSY, CPU_LIMIT, OthersOnCpu, refuse_busy_gpu
-from petl_bench.costs.device import describe_device, device_name, refuse_precision
-from petl_bench.costs.measure import Group, Limits, Measured, Tell, measure_group
-from petl_bench.costs.nvml import Gpu
-from petl_bench.costs.subject import MeasuredMethod, Workload
+from petl_bench.costs.device import (
+    BUSY,
+    CPU_LIMIT,
+    Gpu,
+    OthersOnCpu,
+    describe_device,
+    device_name,
+    refuse_busy_gpu,
+    refuse_precision,
+)
+from petl_bench.costs.measure import Group, Limits, Tell, measure_group
+from petl_bench.costs.subject import Item, MeasuredMethod, Workload
 from petl_bench.errors import PetlBenchError, StoreError
 from petl_bench.models.weights import ResolvedWeights
 from petl_bench.records.judge import how_to_repeat
-from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import RECORD, read_record
-
-
-@dataclass(frozen=True, eq=False)
-class Item:
-    """One row of a comparison."""
-
-    method: Method
-    version: str
-    merged: bool = False
-
-    @property
-    def title(self) -> str:
-        """For progress lines and failures."""
-        return f"{self.method.name}{' merged' if self.merged else ''}"
+from petl_bench.records.layout import RECORD, trial_folder
+from petl_bench.records.store import read_record
 
 
 @dataclass(frozen=True)
@@ -93,7 +85,7 @@ def trials_of(request: MeasurementRequest, device: torch.device) -> dict[tuple[I
 
 
 def measure(request: MeasurementRequest, device: torch.device, output: Path, limits: Limits, tell: Tell) -> Report:
-    """Measure and record what has no record in the output folder yet. Raises UsageError where the GPU is busy."""
+    """Measure and record what has no record in the output folder yet. Raises UsageError if the GPU is busy."""
     session = _Session(request, device, output, limits, tell)
     for group in request.groups:
         session.run(group)
@@ -101,7 +93,7 @@ def measure(request: MeasurementRequest, device: torch.device, output: Path, lim
 
 
 class _Session:
-    """The subjects of one request, built when they are first needed, and what became of them."""
+    """The subjects of one request, built when they are first needed, and what was recorded or failed."""
 
     def __init__(
         self, request: MeasurementRequest, device: torch.device, output: Path, limits: Limits, tell: Tell
@@ -128,7 +120,7 @@ class _Session:
             self._fail(f"every method, {group.title}", str(error))
             return
         wanted = [item for item in trials if item in missing or item.method.name in self._references]
-        subjects = {subject: item for item in wanted if (subject := self._subject(item)) is not None}
+        subjects = [subject for item in wanted if (subject := self._subject(item)) is not None]
         self._measure(group, subjects, {item: trials[item] for item in missing})
 
     def _take(self, group: Group, recorded: dict[Item, Trial]) -> None:
@@ -145,60 +137,47 @@ class _Session:
     def _references(self) -> tuple[str, str]:
         return self.request.references.frozen, self.request.references.full
 
-    def _measure(self, group: Group, subjects: dict[MeasuredMethod, Item], missing: dict[Item, Trial]) -> None:
+    def _measure(self, group: Group, subjects: list[MeasuredMethod], missing: dict[Item, Trial]) -> None:
         started, others = time.monotonic(), OthersOnCpu()
         frozen, full = (
-            next((subject for subject, item in subjects.items() if item.method.name == name and not item.merged), None)
+            next((each for each in subjects if each.item.method.name == name and not each.item.merged), None)
             for name in self._references
         )
         measured = measure_group(
-            list(subjects),
+            subjects,
             group,
             self.limits,
             self._gpu,
             frozen=frozen,
             full=full,
             tell=self.tell,
-            fail=lambda subject, reason: self._fail(f"{subject.title}, {group.title}", reason),
+            fail=lambda subject, reason: self._fail(f"{subject.item.title}, {group.title}", reason),
         )
         notes, marks = self._of_device(others)
         seconds = time.monotonic() - started
         environment = describe_device(self.device, self._gpu)
         for subject, result in measured.items():
-            if (trial := missing.get(subjects[subject])) is not None:
-                self._record(trial, subject, result, environment, seconds, notes, marks)
-
-    def _record(
-        self,
-        trial: Trial,
-        subject: MeasuredMethod,
-        result: Measured,
-        environment: dict[str, object],
-        seconds: float,
-        notes: list[str],
-        marks: list[str],
-    ) -> None:
-        uncounted = [f"not counted as FLOPs: {result.uncounted}"] if result.uncounted else []
-        recording.record(
-            self.output,
-            trial,
-            metrics=result.metrics,
-            absent=result.absent,
-            rounds=result.rounds,
-            trainable_params=subject.sizes.trainable_params,
-            backbone_params=subject.sizes.backbone_params,
-            environment=environment,
-            seconds=seconds,
-            notes=[*uncounted, *notes],
-            marks=marks,
-        )
-        self.report.recorded.append(trial)
+            if (trial := missing.get(subject.item)) is None:
+                continue
+            uncounted = [f"not counted as FLOPs: {result.uncounted}"] if result.uncounted else []
+            recording.record(
+                self.output,
+                trial,
+                metrics=result.metrics,
+                absent=result.absent,
+                rounds=result.rounds,
+                trainable_params=subject.sizes.trainable_params,
+                backbone_params=subject.sizes.backbone_params,
+                environment=environment,
+                seconds=seconds,
+                notes=[*uncounted, *notes],
+                marks=marks,
+            )
+            self.report.recorded.append(trial)
 
     def _subject(self, item: Item) -> MeasuredMethod | None:
         if item not in self._built:
-            subject = MeasuredMethod(
-                self._trials[item, self.request.groups[0]], item.method, item.merged, self._workload
-            )
+            subject = MeasuredMethod(item, self._trials[item, self.request.groups[0]], self._workload)
             self._built[item] = subject
             self.tell(f"attaching {item.title} to {self.request.backbone}, counting")
             try:

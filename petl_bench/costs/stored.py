@@ -42,7 +42,7 @@ class Stored:
 def read_stored(path: Path) -> list[Stored]:
     """The cost measurements of a folder of runs, or of a file that `--format pytest-benchmark` wrote.
 
-    Raises UsageError where there are none, StoreError where it cannot be read.
+    Raises UsageError if there are none, StoreError if it cannot be read.
     """
     found = list(_of_folder(path) if path.is_dir() else _of_file(path))
     if not found:

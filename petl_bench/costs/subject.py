@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,15 +17,14 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
 from petl_bench.costs import counting
 from petl_bench.costs.memory import peak_bytes
-from petl_bench.data.loading.batches import ClipBatch, ClipLoader
+from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.errors import TrialError
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.models.tokenizer import tokenize
-from petl_bench.training.checkpoint import Pace
-from petl_bench.training.fit import Fit, Steps
-from petl_bench.training.precision import autocast
+from petl_bench.training.device import autocast
 from petl_bench.training.seeding import seed_everything
+from petl_bench.training.step import Learner
 
 #: Class names of one to six words; with them a prompt has 9.2 tokens on average and 12 at most, as long as the 400 of
 #: Kinetics (8.3 and 13).
@@ -68,35 +66,44 @@ class ModelSizes:
     text: counting.Count  #: of all classes
 
 
-@dataclass(eq=False)
-class MeasuredMethod:
-    """A method with its values, merged into the backbone or not. `trial` is one of those that record it."""
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One row of a comparison: a method with its values, merged into the backbone or not."""
 
-    trial: Trial
     method: Method
-    merged: bool
-    workload: Workload
-    model: DualEncoder = field(init=False)
-    sizes: ModelSizes = field(init=False)
+    version: str  #: of the method's plugin
+    merged: bool = False
 
     @property
     def title(self) -> str:
         """For progress lines and failures."""
         return f"{self.method.name}{' merged' if self.merged else ''}"
 
+
+@dataclass(eq=False)
+class MeasuredMethod:
+    """A row of a comparison with its model. `trial` is one of those that record it."""
+
+    item: Item
+    trial: Trial
+    workload: Workload
+    model: DualEncoder = field(init=False)
+    sizes: ModelSizes = field(init=False)
+
     def build(self) -> None:
-        """Make the model and count what can be counted. Raises PetlBenchError where the method cannot be had so."""
-        if self.merged and not self.method.mergeable:
+        """Make the model and count what can be counted. Raises PetlBenchError if the method cannot be attached."""
+        method = self.item.method
+        if self.item.merged and not method.mergeable:
             raise TrialError("cannot be merged into the backbone; leave --merged yes away")
         seed_everything(0)
         workload = self.workload
         model = create_model(workload.backbone, weights=workload.weights)
         backbone_params = counting.parameter_count(model)
-        self.method.attach(model)
+        method.attach(model)
         trainable = trainable_parameters(model)
-        size = counting.adapter_bytes(self.trial, model, self.method) if trainable else 0
-        if self.merged:
-            self.method.merge(model)
+        size = counting.adapter_bytes(self.trial, model, method) if trainable else 0
+        if self.item.merged:
+            method.merge(model)
         self.model = model.eval()
         self.sizes = ModelSizes(
             trainable_params=trainable,
@@ -115,7 +122,7 @@ class MeasuredMethod:
     @property
     def trains(self) -> bool:
         """Whether training steps are measured: something trains, and is not folded into frozen weights."""
-        return self.sizes.trainable_params > 0 and not self.merged
+        return self.sizes.trainable_params > 0 and not self.item.merged
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
@@ -156,7 +163,7 @@ class Passes:
         self._frames = torch.randn(batch, config.num_frames, 3, size, size, device=self._device)
         self._tokens = subject.tokens(subject.workload.classes).to(self._device)
         self._text = torch.randn(subject.workload.classes, config.embed_dim, device=self._device)
-        self._steps: Steps | None = None
+        self._learner: Learner | None = None
         self._batch = batch
 
     @torch.no_grad()
@@ -175,24 +182,24 @@ class Passes:
 
     def train(self) -> None:
         """One optimiser step."""
-        assert self._steps is not None
+        assert self._learner is not None
         labels = torch.arange(self._batch, device=self._device) % len(self._tokens)
         clips = [str(index) for index in range(self._batch)]
-        self._steps(ClipBatch(self._frames, labels, clips, list(range(self._batch)), self._batch))
+        self._learner.step(ClipBatch(self._frames, labels, clips, list(range(self._batch)), self._batch))
 
     @contextmanager
     def training(self) -> Iterator[None]:
         """Inside, the model is in training mode and has an optimiser whose moments are there already."""
         self._model.train()
-        self._steps = self._steps or Steps(self._fit())
-        if not self._steps.optimizer.state:
-            _allocate_moments(self._steps.optimizer)
+        self._learner = self._learner or self._new_learner()
+        if not self._learner.optimizer.state:
+            _allocate_moments(self._learner.optimizer)
         try:
             yield
         finally:
             self._model.eval()
             if self._device.type == "cuda":
-                self._steps = None
+                self._learner = None
 
     def peak_of_inference(self) -> int:
         """Bytes: weights, and the most that a pass holds besides."""
@@ -200,32 +207,26 @@ class Passes:
 
     def peak_of_training(self) -> int:
         """Bytes: weights, moments of the optimiser, and the most that a step holds besides. Only within `training`."""
-        assert self._steps is not None
-        return self._weights() + _moments(self._steps.optimizer) + peak_bytes(self._device, self.train)
+        assert self._learner is not None
+        return self._weights() + _moments(self._learner.optimizer) + peak_bytes(self._device, self.train)
 
     def _weights(self) -> int:
         return counting.weight_bytes(self._model) + self._frames.numel() * self._frames.element_size()
 
-    def _fit(self) -> Fit:
+    def _new_learner(self) -> Learner:
         subject, config = self._subject, self._model.config
-        kinds = subject.method.description_kinds_read if subject.method.description_count else ()
+        kinds = subject.item.method.description_kinds_read if subject.item.method.description_count else ()
         shape = (subject.workload.classes, config.embed_dim)
         # A rate of 0 computes what any other does, and leaves the weights as they are.
         options: dict[str, Any] = {"learning_rate": 0.0, "batch_size": self._batch, "precision": self._precision}
-        return Fit(
+        return Learner(
             model=self._model,
-            method=subject.method,
+            method=subject.item.method,
             options=TrainingOptions(**options),
-            batches=lambda epoch, start: (),
-            loader=cast(ClipLoader, None),  # steps alone are taken: nothing is loaded, and no checkpoint is written
-            clips=self._batch,
             tokens=self._tokens,
             descriptions={kind: torch.randn(shape, device=self._device) for kind in kinds},
             device=self._device,
-            checkpoint=Path("checkpoint.pt"),
-            notify=lambda progress: None,
             encode=self._model.encode_video,
-            pace=Pace(math.inf),
         )
 
 

@@ -121,7 +121,7 @@ class ChatEndpoint:
         raise RefusedError(f"status {status}{self._reason(body)}", everything=status in (404, 405))
 
     def _reason(self, body: bytes) -> str:
-        """The endpoint's own words, where it has any, in one short line."""
+        """The endpoint's own message, if it sends one, in one short line."""
         try:
             message = str(json.loads(body)["error"]["message"])
         except (ValueError, LookupError, TypeError, RecursionError):
@@ -148,7 +148,7 @@ class ChatEndpoint:
 
 
 def _retry_after(text: str) -> float:
-    """Seconds that a Retry-After header asks for, as a number or as a date; 0 where it says nothing."""
+    """Seconds that a Retry-After header asks for, as a number or as a date; 0 if it says nothing."""
     try:
         return max(0.0, float(text)) if text.strip().replace(".", "", 1).isdigit() else _until(text)
     except (ValueError, TypeError, OverflowError):

@@ -86,7 +86,7 @@ class Work:
 def resume(request: DescriptionRequest, file: Path) -> Work:
     """The work on a file as it lies on disk: new, begun, or finished.
 
-    Raises UsageError where the file, finished or begun, is of another request, and DataError where it is damaged.
+    Raises UsageError if the file, finished or begun, is of another request, and DataError if it is damaged.
     """
     work = Work(request, file)
     if file.exists():
@@ -114,7 +114,7 @@ async def ask_for_missing(
 ) -> None:
     """Ask for every missing class, at most `concurrency` at once; each answer is on disk before the next is counted.
 
-    A class whose answers stay unusable is left out, with the reason in `work.failed`. Raises DataError where the
+    A class whose answers stay unusable is left out, with the reason in `work.failed`. Raises DataError if the
     endpoint gives no answer at all, for this class or any other, in all attempts; what is there is kept.
     """
     gate = asyncio.Semaphore(concurrency)
@@ -161,7 +161,7 @@ def finish(work: Work) -> None:
             for name in work.request.classes
         },
     }
-    # The file comes last: where it is, what it was made from is there too.
+    # The file comes last: if it exists, so does its provenance.
     _write(work.provenance, provenance)
     write_atomically(work.file, content)
     work.partial.unlink(missing_ok=True)

@@ -57,8 +57,8 @@ def prompt_for(kind: str, name: str, count: int, context_length: int) -> str:
 def sentences_of(answer: str, count: int, token_lengths: TokenLengths, context_length: int) -> list[str]:
     """The `count` sentences of an answer: a JSON list, or a list numbered from 1 without gaps, and nothing else.
 
-    Raises MalformedAnswerError where the form, the number, the language or the length of the sentences is not as
-    asked, or where one is no description. Nothing is repaired but the space around a sentence.
+    Raises MalformedAnswerError if the form, the number, the language or the length of the sentences is not as
+    asked, or if one is no description. Nothing is repaired but the space around a sentence.
     """
     texts = [text.strip() for text in _list_of(answer)]
     if len(texts) != count:
@@ -108,7 +108,7 @@ def _json_list(text: str) -> list[str]:
 
 
 def _problem(text: str) -> str | None:
-    """Why a text is no English sentence that describes something; None where it may be one."""
+    """Why a text is no English sentence that describes something; None if it may be one."""
     if len(text.split()) < 3:
         return "has fewer than three words"
     what = debris(text)

@@ -58,6 +58,7 @@ class Bottleneck(nn.Module):
         self.up = up if up is not None else _zero_linear(dim, width if out is None else out)
 
     def forward(self, x: Tensor, grid: Grid | None = None) -> Tensor:
+        """[..., width] -> [..., out]; `grid` is handed to `up`, if it is given."""
         if self.gradient_scale is None:
             return self._compute(x, grid)
         return scale_gradient(self._compute(scale_gradient(x, self.gradient_scale), grid), 1 / self.gradient_scale)
@@ -161,7 +162,7 @@ class SpatioTemporalUp(nn.Module):
         """Tokens in and out; `grid` says what they stand for.
 
         What a token gets from itself, U h + b and the convolution's middle tap, is one matrix product; the taps on the
-        other frames are added to its output where it lies.
+        other frames are added to its output in place.
         """
         conv, places = self.temporal, PatchPlaces(grid, self.layout == "sequence")
         assert conv.bias is not None

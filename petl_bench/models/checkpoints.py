@@ -18,7 +18,7 @@ from petl_bench.models.weights import SUFFIXES
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """What a weights file holds: tensors by key, maybe inside dictionaries (see wrapping.py).
 
-    `.safetensors`, or torch's format with `weights_only=True`, memory-mapped where the file allows it. Raises
+    `.safetensors`, or torch's format with `weights_only=True`, memory-mapped if the file allows it. Raises
     WeightsError for a missing, truncated or foreign file, and for a pickle that wants to run code.
     """
     path = Path(path).expanduser()

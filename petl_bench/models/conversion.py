@@ -7,10 +7,9 @@ interpolated bicubically; a 2D patch embedding becomes the centre slice of a 3D 
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,21 +20,16 @@ from petl_bench.errors import WeightsError
 from petl_bench.models.finite import not_finite, not_floating
 from petl_bench.models.wrapping import look_of, unwrapped
 
-if TYPE_CHECKING:
-    from petl_bench.models.dual_encoder import DualEncoder
-
-log = logging.getLogger("petl_bench")
-
 #: Entries that the released CLIP archive carries beside its weights, and the causal mask of early open_clip.
 CLIP_EXTRAS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
-#: open_clip puts the text tower's names behind this where it makes that tower a module of its own.
+#: open_clip puts the text tower's names behind this if it makes that tower a module of its own.
 _OPEN_CLIP_TEXT = "text."
 _SHOWN = 20
 
 
 def published_names(config: ViCLIPConfig) -> dict[str, tuple[str, ...]]:
-    """Every published key, in the published order, with the parameters it holds (three where it packs q, k and v)."""
-    video, text = ("vision_encoder.", "text_encoder.") if config.joint_space_time else ("visual.", "")
+    """Every published key, in the published order, with the parameters it holds (three if it packs q, k and v)."""
+    video, text = _prefixes(config)
     text_tables = {
         f"{text}positional_embedding": ("text.positional_embedding",),
         f"{text}text_projection": ("text.projection",),
@@ -80,38 +74,44 @@ def _block_names(published: str, own: str, layers: int) -> dict[str, tuple[str, 
     return names
 
 
-def to_published(model: DualEncoder) -> dict[str, Tensor]:
-    """See `DualEncoder.published_state_dict`."""
+def to_published(config: ViCLIPConfig, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The published names and shapes of the backbone's own parameters, as copies. The inverse of `from_published`."""
     return {
-        key: torch.cat([model.get_parameter(name).detach() for name in names])
-        if len(names) > 1
-        else model.get_parameter(names[0]).detach().clone()
-        for key, names in published_names(model.config).items()
+        key: torch.cat([own[name].detach() for name in names]) if len(names) > 1 else own[names[0]].detach().clone()
+        for key, names in published_names(config).items()
     }
 
 
-def load_published(model: DualEncoder, state: Mapping[str, Any]) -> list[str]:
-    """See `DualEncoder.load_published_state_dict`."""
-    names = published_names(model.config)
-    wanted = {key: _published_shape(model, parts) for key, parts in names.items()}
+def from_published(
+    config: ViCLIPConfig, own: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of a published checkpoint for the backbone's own parameters.
+
+    Args:
+        config: The configuration of the model that the weights are for.
+        own: The parameters of the backbone by name, for their shapes.
+        state: The checkpoint, maybe within the dictionaries and behind the prefixes of a training framework.
+
+    Returns:
+        Tensors under the names of `own`, and what was converted, in words.
+
+    Raises:
+        WeightsError: It lists missing, unexpected and misshapen keys, or names a tensor that holds no finite floats.
+    """
+    names = published_names(config)
+    wanted = {key: _published_shape([own[name] for name in parts]) for key, parts in names.items()}
     found, chosen = unwrapped(state)
-    tensors, notes = converted(found, wanted, model.config)
-    notes = chosen + notes
+    tensors, notes = converted(found, wanted, config)
     problems = differences(wanted, tensors)
     if problems:
-        kind = "ViCLIP" if model.config.joint_space_time else "CLIP"
+        kind = "ViCLIP" if config.joint_space_time else "CLIP"
         look = look_of(found)
         raise WeightsError(f"the checkpoint does not fit this {kind} model: {look and look + '. '}{problems}")
     _refuse_what_is_no_number({key: tensors[key] for key in names})
-    with torch.no_grad():
-        for key, parts in names.items():
-            for name, part in zip(
-                parts, tensors[key].chunk(len(parts)) if len(parts) > 1 else [tensors[key]], strict=True
-            ):
-                model.get_parameter(name).copy_(part)
-    for note in notes:
-        log.warning("weights: %s", note)
-    return notes
+    unpacked: dict[str, Tensor] = {}
+    for key, parts in names.items():
+        unpacked |= zip(parts, tensors[key].chunk(len(parts)) if len(parts) > 1 else [tensors[key]], strict=True)
+    return unpacked, chosen + notes
 
 
 def _refuse_what_is_no_number(tensors: Mapping[str, Tensor]) -> None:
@@ -123,9 +123,14 @@ def _refuse_what_is_no_number(tensors: Mapping[str, Tensor]) -> None:
         )
 
 
-def _published_shape(model: DualEncoder, parts: tuple[str, ...]) -> tuple[int, ...]:
-    first = tuple(model.get_parameter(parts[0]).shape)
+def _published_shape(parts: Sequence[Tensor]) -> tuple[int, ...]:
+    first = tuple(parts[0].shape)
     return first if len(parts) == 1 else (len(parts) * first[0], *first[1:])
+
+
+def _prefixes(config: ViCLIPConfig) -> tuple[str, str]:
+    """What the published names of the video and of the text tower begin with."""
+    return ("vision_encoder.", "text_encoder.") if config.joint_space_time else ("visual.", "")
 
 
 def converted(
@@ -141,11 +146,11 @@ def converted(
         if config.joint_space_time:
             tensors = _viclip_from_clip(tensors, wanted, config)
             notes.append("a ViCLIP initialised from CLIP: temporal embedding zero, temperature 0.01")
-    video, text = ("vision_encoder.", "text_encoder.") if config.joint_space_time else ("visual.", "")
+    video, text = _prefixes(config)
     for key, what, fit in (
-        (f"{video}temporal_positional_embedding", "frames", _fit_frames),
+        (f"{video}temporal_positional_embedding", "frames", resize_temporal),
         (f"{video}positional_embedding", "image patches", resize_spatial),
-        (f"{text}positional_embedding", "text positions", _fit_context),
+        (f"{text}positional_embedding", "text positions", resize_temporal),
     ):
         have = tensors.get(key)
         if not isinstance(have, Tensor) or key not in wanted or not _only_length_differs(have, wanted[key]):
@@ -171,10 +176,11 @@ def _way(fit: Any, have: int, length: int) -> str:
 
 
 def resize_temporal(table: Tensor, length: int) -> Tensor:
-    """A table of positions [1, T, C] for another T: the first rows, or linear interpolation over time."""
-    if length <= table.shape[1]:
-        return table[:, :length]
-    return F.interpolate(table.float().transpose(1, 2), size=length, mode="linear").transpose(1, 2)
+    """A table of positions [..., T, C] for another T: the first rows, or linear interpolation over time."""
+    if length <= table.shape[-2]:
+        return table[..., :length, :]
+    rows = F.interpolate(table.float().reshape(-1, *table.shape[-2:]).mT, size=length, mode="linear").mT
+    return rows.reshape(*table.shape[:-2], length, -1)
 
 
 def resize_spatial(table: Tensor, length: int) -> Tensor:
@@ -185,9 +191,10 @@ def resize_spatial(table: Tensor, length: int) -> Tensor:
     side, new_side = round((len(table) - 1) ** 0.5), round((length - 1) ** 0.5)
     if side * side + 1 != len(table) or new_side * new_side + 1 != length:
         return table
-    plane = table[1:].float().T.unflatten(1, (side, side)).unsqueeze(0)
-    plane = F.interpolate(plane, size=(new_side, new_side), mode="bicubic", align_corners=False)
-    return torch.cat([table[:1].float(), plane[0].flatten(1).T])
+    from timm.layers import resample_abs_pos_embed  # here, because timm takes half a second to import
+
+    resized: Tensor = resample_abs_pos_embed(table.float()[None], [new_side] * 2, [side] * 2, antialias=False)[0]
+    return resized
 
 
 def inflate(weight: Tensor, depth: int) -> Tensor:
@@ -195,14 +202,6 @@ def inflate(weight: Tensor, depth: int) -> Tensor:
     inflated = weight.new_zeros(*weight.shape[:2], depth, *weight.shape[2:])
     inflated[:, :, depth // 2] = weight
     return inflated
-
-
-def _fit_frames(table: Tensor, length: int) -> Tensor:
-    return resize_temporal(table, length)
-
-
-def _fit_context(table: Tensor, length: int) -> Tensor:
-    return resize_temporal(table.unsqueeze(0), length)[0]
 
 
 def _viclip_from_clip(
@@ -223,7 +222,7 @@ def _viclip_from_clip(
 
 
 def differences(wanted: Mapping[str, tuple[int, ...]], state: Mapping[str, Any]) -> str:
-    """Missing, unexpected and misshapen keys in words, a key of several blocks in one entry; "" where all fit."""
+    """Missing, unexpected and misshapen keys in words, a key of several blocks in one entry; "" if all fit."""
     missing = [key for key in wanted if key not in state]
     unexpected = [str(key) for key in state if key not in wanted]
     misshapen = [

@@ -18,11 +18,17 @@ from petl_bench.models.weights import download, resolve_weights
 def create_model(
     name: str | ViCLIPConfig, weights: str | os.PathLike[str] | None = "auto", **config_changes: Any
 ) -> DualEncoder:
-    """A dual encoder by backbone name, or from a configuration; keywords change fields of it, e.g. `num_frames=16`.
+    """A dual encoder by the name of its backbone, or from a configuration.
 
-    `weights`: "auto" (packaged or configured; random for a bare configuration), a path, "hf:REPO/FILE", or None (or
-    "random") for random weights drawn from torch's generator. Raises UsageError for an unknown name or field and
-    WeightsError for weights that are missing or do not fit.
+    Args:
+        name: As in `petl-bench list backbones`, or a configuration.
+        weights: "auto" (packaged or configured; random for a bare configuration), a path, "hf:REPO/FILE", or None (or
+            "random") for random weights drawn from torch's generator.
+        config_changes: Fields of the configuration to change, e.g. `num_frames=16`.
+
+    Raises:
+        UsageError: The name or a field is unknown, or a value does not fit.
+        WeightsError: The weights are missing, or do not fit the configuration.
     """
     if isinstance(name, ViCLIPConfig):
         config, path = name, _path_for_config(weights)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,23 +19,30 @@ from petl_bench.models.sites import AdapterSwitch
 from petl_bench.models.towers import PreparedText, TextTower, VideoTower
 from petl_bench.models.transformer import Block
 
-if TYPE_CHECKING:
-    from petl_bench.api.method import Method
+log = logging.getLogger("petl_bench")
+
+
+class Attached(Protocol):
+    """What a model knows of the method that is attached to it: a name for messages. Every `pb.Method` is one."""
+
+    @property
+    def name(self) -> str:
+        """The registered name; "" if the class is not registered."""
 
 
 class DualEncoder(nn.Module):
     """A video and a text tower with a common embedding space of D channels.
 
-    ViCLIP (Wang et al., "InternVid", ICLR 2024) where `config.joint_space_time`, else CLIP (Radford et al., ICML 2021)
+    ViCLIP (Wang et al., "InternVid", ICLR 2024) if `config.joint_space_time`, else CLIP (Radford et al., ICML 2021)
     with a video's frame features averaged (Rasheed et al., "ViFi-CLIP", CVPR 2023). A new model has random weights,
-    drawn from torch's generator in CLIP's way; without `initialise` arbitrary ones, for whoever loads weights at once.
+    drawn from torch's generator in CLIP's way; without `initialise` its weights are uninitialised: load some next.
     """
 
     def __init__(self, config: ViCLIPConfig, *, initialise: bool = True) -> None:
         super().__init__()
         _check(config)
         self.config = config
-        self.method: Method | None = None  #: the attached method
+        self.method: Attached | None = None  #: the attached method
         self.weights_notes: list[str] = []  #: what was converted when weights were loaded, in words
         self._switch = AdapterSwitch()
         self.video = VideoTower(config, self._switch)
@@ -75,16 +83,18 @@ class DualEncoder(nn.Module):
 
         While it is trained, ViCLIP's temperature is kept at 0.01 or above, as in its pretraining.
         """
+        temperature: Tensor = self.temperature
         if not self.config.joint_space_time:
-            return self.temperature.exp()
-        if self.temperature.requires_grad:
-            self.temperature.data.clamp_(min=0.01)
-        return 1 / self.temperature
+            return temperature.exp()
+        if temperature.requires_grad:
+            temperature.data.clamp_(min=0.01)
+        return 1 / temperature
 
     @property
     def token_embedding_parameter(self) -> Tensor:
         """The table of token embeddings [vocabulary, width], which full fine-tuning leaves frozen."""
-        return self.text.token_embedding.weight
+        table: Tensor = self.text.token_embedding.weight
+        return table
 
     def blocks(self, towers: Towers = "both") -> list[Block]:
         """The blocks of the chosen towers, video first; each has `.tower`, `.width` and `.index`, counted from 1."""
@@ -92,7 +102,7 @@ class DualEncoder(nn.Module):
         text = list(self.text.blocks) if towers in ("text", "both") else []
         return [block for block in video + text if isinstance(block, Block)]
 
-    def begin_attach(self, method: Method) -> None:
+    def begin_attach(self, method: Attached) -> None:
         """Freeze every parameter before `method` attaches; called by `Method.attach` itself.
 
         A second call for the same method does nothing (an `attach` that calls `super().attach`); another method raises
@@ -123,7 +133,7 @@ class DualEncoder(nn.Module):
         """What belongs to the attached method, by name: trained parameters, and persistent buffers (the running
         statistics of a batch norm).
 
-        Each tensor once, under its first name, also where sites share a module. A buffer that lies in the memory of a
+        Each tensor once, under its first name, also if sites share a module. A buffer that lies in the memory of a
         parameter is that parameter, not another tensor.
         """
         return {**dict(_trained(self)), **_own_buffers(self)}
@@ -159,12 +169,23 @@ class DualEncoder(nn.Module):
         logged as a warning and kept in `weights_notes`. Raises WeightsError that lists missing, unexpected and
         misshapen keys, or several sets of weights; then nothing is changed.
         """
-        self.weights_notes = conversion.load_published(self, state)
+        own = self._backbone_parameters()
+        tensors, self.weights_notes = conversion.from_published(self.config, own, state)
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                own[name].copy_(tensor)
+        for note in self.weights_notes:
+            log.warning("weights: %s", note)
         return self.weights_notes
 
     def published_state_dict(self) -> dict[str, Tensor]:
         """The backbone's own weights under the published keys and in their shapes, bit for bit, without attachments."""
-        return conversion.to_published(self)
+        return conversion.to_published(self.config, self._backbone_parameters())
+
+    def _backbone_parameters(self) -> dict[str, nn.Parameter]:
+        """The backbone's own parameters by name, without what is attached."""
+        names = conversion.published_names(self.config).values()
+        return {name: self.get_parameter(name) for parts in names for name in parts}
 
 
 def trainable_parameters(model: nn.Module) -> int:
@@ -187,7 +208,7 @@ def _own_buffers(model: nn.Module) -> dict[str, Tensor]:
     return dict(found.values())
 
 
-def _label(method: Method | None) -> str:
+def _label(method: Attached | None) -> str:
     return "(none)" if method is None else method.name or type(method).__name__
 
 

@@ -13,7 +13,7 @@ _DIRECT = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str:
-    """The first floating-point tensor that holds NaN or infinity, in words; "" where all are finite.
+    """The first floating-point tensor that holds NaN or infinity, in words; "" if all are finite.
 
     A value beyond float32, in which weights are kept, counts as infinite. Tensors of other types are left out. Each
     tensor is read once (twice the speed of a copy), and the device is waited for once.
@@ -33,7 +33,7 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str:
 
 
 def not_floating(tensors: Mapping[str, Tensor]) -> str:
-    """The first tensor that holds no floating-point numbers, in words; "" where all do."""
+    """The first tensor that holds no floating-point numbers, in words; "" if all do."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             return f"{name} is of type {_type_name(tensor)}, not of a floating-point type"
@@ -41,7 +41,7 @@ def not_floating(tensors: Mapping[str, Tensor]) -> str:
 
 
 def of_another_kind(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """The first tensor that cannot become the one of the same name without being rounded or cut; "" where all can."""
+    """The first tensor that cannot become the one of the same name without being rounded or cut; "" if all can."""
     for name, tensor in wanted.items():
         both_floating = tensor.is_floating_point() and given[name].is_floating_point()
         if not both_floating and tensor.dtype != given[name].dtype:
@@ -62,7 +62,7 @@ def tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _extremes(tensor: Tensor) -> Tensor:
-    """Smallest and largest value, float32 [2]; NaN where any value is NaN."""
+    """Smallest and largest value, float32 [2]; NaN if any value is NaN."""
     tensor = tensor.detach()
     return torch.stack(torch.aminmax(tensor if tensor.dtype in _DIRECT else tensor.float())).float()
 

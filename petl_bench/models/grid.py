@@ -26,9 +26,12 @@ class Grid:
 def patches_by_place(tokens: Tensor, grid: Grid) -> Tensor:
     """The patch tokens without the class token, [B, h*w, T, C]; a view for ViCLIP's order."""
     patches, places = tokens[:, 1:], grid.height * grid.width
-    if grid.joint:
-        return patches.unflatten(1, (places, grid.frames))
-    return patches.unflatten(0, (-1, grid.frames)).transpose(1, 2)
+    by_place: Tensor = (
+        patches.unflatten(1, (places, grid.frames))
+        if grid.joint
+        else patches.unflatten(0, (-1, grid.frames)).transpose(1, 2)
+    )
+    return by_place
 
 
 def from_patches_by_place(patches: Tensor, grid: Grid, cls: Tensor) -> Tensor:
@@ -40,7 +43,8 @@ def from_patches_by_place(patches: Tensor, grid: Grid, cls: Tensor) -> Tensor:
 
 def to_volume(tokens: Tensor, grid: Grid) -> Tensor:
     """Patch tokens as a volume [B, C, T, h, w]; the class token is left out (it is `tokens[:, :1]`)."""
-    return patches_by_place(tokens, grid).unflatten(1, (grid.height, grid.width)).permute(0, 4, 3, 1, 2)
+    by_row: Tensor = patches_by_place(tokens, grid).unflatten(1, (grid.height, grid.width))
+    return by_row.permute(0, 4, 3, 1, 2)
 
 
 def from_volume(volume: Tensor, grid: Grid, cls: Tensor) -> Tensor:
@@ -60,11 +64,13 @@ class PatchPlaces:
 
     def of(self, tokens: Tensor) -> Tensor:
         """The patch tokens: [B, h*w, T, C] or [B, T, h*w, C], see `time`."""
-        grid = self.grid
-        if not grid.joint:
-            return tokens.unflatten(0, (-1, grid.frames))[:, :, 1:]
-        count = grid.height * grid.width
-        return tokens[:, 1:].unflatten(1, (count, grid.frames) if self.time == 2 else (grid.frames, count))
+        grid, count = self.grid, self.grid.height * self.grid.width
+        patches: Tensor
+        if grid.joint:
+            patches = tokens[:, 1:].unflatten(1, (count, grid.frames) if self.time == 2 else (grid.frames, count))
+        else:
+            patches = tokens.unflatten(0, (-1, grid.frames))[:, :, 1:]
+        return patches
 
     @property
     def time(self) -> int:

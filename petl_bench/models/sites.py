@@ -38,14 +38,14 @@ class Attachment(nn.Module):
         self.with_grid = with_grid
 
     def forward(self, x: Tensor, grid: Grid | None) -> Tensor:
+        """The module's output for x [B, N, width], not scaled."""
         output: Tensor = self.module(x, grid) if self.with_grid else self.module(x)
         return output
 
     def add_to(self, y: Tensor, x: Tensor, grid: Grid | None) -> Tensor:
         """y + scale * module(x)."""
-        if isinstance(self.scale, Tensor):
-            return y + self.scale * self(x, grid)
-        return torch.add(y, self(x, grid), alpha=self.scale)
+        output: Tensor = self(x, grid)
+        return y + self.scale * output if isinstance(self.scale, Tensor) else torch.add(y, output, alpha=self.scale)
 
 
 class Site(nn.Module):
@@ -75,7 +75,7 @@ class Site(nn.Module):
         self.after.append(Attachment(module, scale, False, with_grid))
 
     def forward(self, x: Tensor, grid: Grid | None = None, normed: Tensor | None = None) -> Tensor:
-        """y of [B, N, width]; `normed` is f's layer norm of x where the caller has computed it already."""
+        """y of [B, N, width]; `normed` is f's layer norm of x if the caller has computed it already."""
         if not self._switch.on or not (self.before or self.parallel or self.after):
             return self.compute(x, grid, normed)
         if normed is None and any(attachment.normed for attachment in self.parallel):
@@ -131,7 +131,7 @@ class LinearSite(nn.Module):
         self.replacement: nn.Module | None = None
 
     def replace(self, module: nn.Module) -> None:
-        """Let `module` compute instead of `base`, [..., in] -> [..., out]. Raises UsageError where one already does."""
+        """Let `module` compute instead of `base`, [..., in] -> [..., out]. Raises UsageError if one already does."""
         if self.replacement is not None:
             raise UsageError("this linear already has a replacement; restore() it before another one is put in")
         self.replacement = module
@@ -141,6 +141,7 @@ class LinearSite(nn.Module):
         self.replacement = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out], by the replacement if there is one and adapters are on."""
         module = self.base if self.replacement is None or not self._switch.on else self.replacement
         output: Tensor = module(x)
         return output

@@ -56,15 +56,17 @@ class VideoTower(nn.Module):
         initialise_blocks(self.blocks)
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Features [B, D] of frames [B, T, 3, H, W]. Raises UsageError for other shapes."""
         self._check(frames)
         x, grid = self._embed(frames)
         x = self.norm_pre(x)
         for block in self.blocks:
             x = block(x, grid)
-        features = self.norm_post(x[:, 0]) @ self.projection
+        features: Tensor = self.norm_post(x[:, 0]) @ self.projection
         return features if grid.joint else features.unflatten(0, (-1, grid.frames)).mean(1)
 
     def _check(self, frames: Tensor) -> None:
+        """Raise UsageError for frames that the tower cannot take."""
         config, shape = self.config, tuple(map(int, frames.shape))  # whole numbers while the model is traced, too
         size = config.image_size
         if frames.dim() != 5 or shape[2:] != (3, size, size):
@@ -156,12 +158,13 @@ class TextTower(nn.Module):
         initialise_blocks(self.blocks)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Features [N, D] of ids int64 [N, L]. Raises UsageError for other shapes."""
         return self.finish(self._begin(tokens, 0))
 
     @torch.no_grad()
     def prepare(self, tokens: Tensor) -> Tensor | PreparedText:
         """What stays the same while a method trains: the states of all texts before the first block that it touches,
-        or the tokens where it touches the embedding."""
+        or the tokens if it touches the embedding."""
         if self.positional_embedding.requires_grad or not untouched(self.token_embedding):
             return tokens
         touched = (i for i, block in enumerate(self.blocks) if not untouched(block))

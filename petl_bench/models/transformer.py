@@ -33,7 +33,8 @@ class _QuickGELU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (scaled,) = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(gradients[0], scaled)
+        gradient: Tensor = torch.ops.aten.silu_backward(gradients[0], scaled)
+        return gradient
 
 
 class Branch(Site):
@@ -44,6 +45,7 @@ class Branch(Site):
         self.norm = nn.LayerNorm(width)
 
     def first_norm(self, x: Tensor) -> Tensor:
+        """The branch's layer norm of x."""
         normed: Tensor = self.norm(x)
         return normed
 
@@ -60,14 +62,17 @@ class Attention(Branch):
         self.out = LinearSite(width, width, switch)
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
+        """The attention's output for x, which the caller adds to x."""
         h = self.norm(x) if normed is None else normed
         q, k, v = self._split(self.q(h)), self._split(self.k(h)), self._split(self.v(h))
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        output: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return output
 
     def _split(self, x: Tensor) -> Tensor:
         """[B, N, width] -> [B, heads, N, width / heads]."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        by_head: Tensor = x.unflatten(2, (self.heads, -1))
+        return by_head.transpose(1, 2)
 
 
 class FeedForward(Branch):
@@ -80,8 +85,10 @@ class FeedForward(Branch):
         self.proj = LinearSite(4 * width, width, switch)
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
+        """The feed-forward's output for x, which the caller adds to x."""
         h = self.fc(self.norm(x) if normed is None else normed)
-        return self.proj(quick_gelu(h) if self.activation == "quick_gelu" else F.gelu(h))
+        output: Tensor = self.proj(quick_gelu(h) if self.activation == "quick_gelu" else F.gelu(h))
+        return output
 
 
 class Block(Site):
@@ -105,11 +112,14 @@ class Block(Site):
         self.feedforward = FeedForward(width, switch, activation)
 
     def first_norm(self, x: Tensor) -> Tensor:
+        """The layer norm of x that attention reads."""
         return self.attention.first_norm(x)
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
+        """Both branches with their residual connections."""
         x = x + self.attention(x, grid, normed)
-        return x + self.feedforward(x, grid)
+        output: Tensor = x + self.feedforward(x, grid)
+        return output
 
 
 def initialise_blocks(blocks: nn.ModuleList) -> None:

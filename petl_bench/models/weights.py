@@ -21,7 +21,7 @@ class ResolvedWeights:
 
     label: str  #: "packaged", "random", the file's name, or hf:REPO/FILE
     path: Path | None
-    sha256: str  #: of the file; "random" where there is none
+    sha256: str  #: of the file; "random" if there is none
     note: str = ""  #: where it comes from, in words
 
 
@@ -67,7 +67,7 @@ def _automatic(backbone: type[Backbone]) -> ResolvedWeights:
 
 
 def download(text: str, preferred: list[str]) -> Path:
-    """The local path of `REPO[/FILE]` on the Hugging Face hub; fetched only where it is not in the hub's cache.
+    """The local path of `REPO[/FILE]` on the Hugging Face hub; fetched only if it is not in the hub's cache.
 
     Without FILE: the first of `preferred` that the repository holds, else its only weights file.
     """

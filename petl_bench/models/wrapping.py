@@ -1,7 +1,7 @@
 """Where in a checkpoint the weights lie: within dictionaries of a training framework, and under prefixes of names.
 
-Nothing is guessed: weights are where the first layer of a video or image tower has its published name. Whether all the
-others are there, and nothing else, is asked afterwards (conversion.py).
+Nothing is guessed: weights lie where the first layer of a video or image tower has its published name. Whether all the
+others are there, and nothing else, is checked afterwards (conversion.py).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Place:
 def unwrapped(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The weights of a checkpoint under their published names, and what was chosen, in words.
 
-    Of weights and their running average, the weights are taken. Raises WeightsError where there are several. A
+    Of weights and their running average, the weights are taken. Raises WeightsError if there are several. A
     checkpoint that holds none is returned as it is, or what it has under the one usual key.
     """
     places = list(_places(state, ()))
@@ -77,7 +77,7 @@ def unwrapped(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def look_of(names: Collection[str]) -> str:
-    """Whose names these look like, if they are not published ones, and what to do; "" where that is not known."""
+    """Which library these names look like, if they are not published ones, and what to do; "" if that is not known."""
     found = [words for sign, words in _FOREIGN.items() if any(sign in str(name) for name in names)]
     return f"these look like {found[0]}" if found else ""
 

@@ -18,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from petl_bench.api.trial import Trial, canonical_json
+from petl_bench.api.trial import Stop, Trial, canonical_json
 from petl_bench.errors import StoreError, TrialError, WeightsError
 from petl_bench.models.finite import not_finite, tensors_in
-from petl_bench.records.store import write_atomically
+from petl_bench.system.files import write_atomically
 from petl_bench.training import CHECKPOINT_FORMAT as FORMAT
+from petl_bench.training.distributed import Team, Then
 from petl_bench.training.state import State
 
 _ADAPTER_FORMAT = "petl-bench adapter 2"
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class Pace:
-    """When the next checkpoint is due: after `every_s` seconds, or later where writing one takes long."""
+    """When the next checkpoint is due: after `every_s` seconds, or later if writing one takes long."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
@@ -51,11 +52,20 @@ class Pace:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Measures the writing that is done in here."""
+        """Measure the writing inside."""
         started = time.monotonic()
         yield
         self._last = time.monotonic()
         self._took_s = self._last - started
+
+
+def decide(team: Team, stop: Stop, pace: Pace) -> tuple[Then, str]:
+    """What all processes do after the step or batch under way, as the first one decides, and why if they stop."""
+    if not team.first:
+        return Then.GO_ON, ""
+    if reason := stop():
+        return Then.STOP, reason
+    return (Then.SAVE if pace.due() else Then.GO_ON), ""
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -73,9 +83,14 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The checkpoint, or None where there is none, or one of another format, which is logged. The caller holds the
-    trial: what was left by somebody killed while writing is removed. Raises TrialError for a damaged checkpoint, and
-    for one that holds a tensor which is not finite."""
+    """Read a checkpoint, and remove what a process left that was killed while it wrote one; the caller holds the trial.
+
+    Returns:
+        Its content, or None if there is none, or if it has another format, which is logged.
+
+    Raises:
+        TrialError: It is damaged, or a tensor in it is not finite.
+    """
     remove_parts(path)
     if not path.is_file():
         return None
@@ -92,14 +107,14 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def remove_parts(path: Path) -> None:
-    """Remove what was left by somebody killed while writing this file; the caller holds the trial."""
+    """Remove what a process left that was killed while it wrote this file; the caller holds the trial."""
     for part in path.parent.glob(f".{path.name}.*"):
         part.unlink(missing_ok=True)
 
 
 def save_adapter(path: Path, trial: Trial, state: State, train_classes: Sequence[str]) -> None:
-    """Write what training left as safetensors; method, hyper-parameters, backbone, trial key and training classes
-    stand in its metadata. Equal trials give equal bytes."""
+    """Write what training left as safetensors. Its metadata hold method, hyper-parameters, backbone, trial key and
+    training classes. Equal trials give equal bytes."""
     header = {
         "trial": trial.key,
         "method": trial.method,
@@ -112,7 +127,7 @@ def save_adapter(path: Path, trial: Trial, state: State, train_classes: Sequence
 
 
 def adapter_content(header: Mapping[str, Any], state: State) -> bytes:
-    """The bytes of an adapter file. Raises TrialError, naming the tensor, where one is not finite."""
+    """The bytes of an adapter file. Raises TrialError, naming the tensor, if one is not finite."""
     extra = {name: value for name, value in state["extra"].items() if isinstance(value, Tensor)}
     tensors = {**state["tensors"], **{f"{_EXTRA}.{name}": value for name, value in extra.items()}}
     if fault := not_finite(tensors):
@@ -124,10 +139,15 @@ def adapter_content(header: Mapping[str, Any], state: State) -> bytes:
 
 
 def load_adapter(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What an adapter file says (format, trial, method, hyper_parameters, backbone, weights_sha256, train_classes, and
-    the method's extra_state), and the tensors for `load_adapter_state`.
+    """Read an adapter file.
 
-    Raises StoreError where it cannot be read, and WeightsError, naming the tensor, where one is not finite.
+    Returns:
+        Its header (format, trial, method, hyper_parameters, backbone, weights_sha256, train_classes, and the method's
+        extra_state), and the tensors for `DualEncoder.load_adapter_state`.
+
+    Raises:
+        StoreError: It cannot be read.
+        WeightsError: A tensor, which is named, is not finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -147,7 +167,7 @@ def _header(metadata: Mapping[str, str]) -> dict[str, Any]:
     if _ENTRY not in metadata:  # files of the first format have an entry for every part
         decoded = {name: json.loads(metadata.get(name, "[]")) for name in ("hyper_parameters", "train_classes")}
         return {**metadata, **decoded, _EXTRA: {}}
-    header = json.loads(metadata[_ENTRY])
+    header: dict[str, Any] = json.loads(metadata[_ENTRY])
     ours = isinstance(header, dict) and header.get("format") == _ADAPTER_FORMAT
     if not ours or not isinstance(header.get(_EXTRA), dict):
         raise ValueError("it was written by another version of petl-bench")

@@ -17,10 +17,10 @@ EAGER_DRAWS: dict[str, str | int | bool] = {"fallback_random": True}
 
 
 def compile_video(model: DualEncoder, device: torch.device, cache: Path) -> None:
-    """Compile every block of the video tower where it stands, with what is attached to it.
+    """Compile every block of the video tower in place, with what is attached to it.
 
     Blocks of one shape share their compiled code, which is kept under `cache` for other trials. The text tower stays as
-    it is: its passes have many lengths, and each would be compiled. Raises TrialError where nothing can be compiled for
+    it is: its passes have many lengths, and each would be compiled. Raises TrialError if nothing can be compiled for
     the device.
 
     What is compiled depends on the sizes of batches in the order in which they come. So a trial that was stopped and
@@ -39,7 +39,7 @@ def compile_video(model: DualEncoder, device: torch.device, cache: Path) -> None
 
 
 def _try_out(device: torch.device) -> None:
-    """Compile next to nothing: what is missing (a C++ compiler, triton) is told in words, and before clips are read."""
+    """Compile next to nothing, so that what is missing (a C++ compiler, triton) is reported before clips are read."""
     try:
         torch.compile(lambda x: 2 * x + 1)(torch.ones(8, device=device))
     except Exception as error:  # torch's compiler raises errors of many kinds

@@ -3,10 +3,10 @@
 Every process has its own copy of the model and takes the rows r, r + N, ... of every batch. Nothing is averaged that a
 single process would not average: each weights its losses by its part of the batch, and the gradients are added up, once
 per step, in one all-reduce of a flat vector. torch's DistributedDataParallel is not used: it hangs its exchange on one
-forward call of one module, and a step here calls two towers, several times where it accumulates micro-batches; and what
+forward call of one module, and a step here calls two towers, several times if it accumulates micro-batches; and what
 is trained is small.
 
-Small things (counts, losses, clips that cannot be read, scores) travel over gloo, gradients over NCCL where every
+Small things (counts, losses, clips that cannot be read, scores) travel over gloo, gradients over NCCL if every
 process has its own GPU, otherwise over gloo. Gradients are sent only after the counts of the step have come through, so
 a process that failed is noticed over gloo, which says so at once.
 """
@@ -69,7 +69,7 @@ class Seat:
 def seat_of(processes: int, environment: Mapping[str, str] = os.environ) -> Seat:
     """The seat that an outside launcher gave (RANK, WORLD_SIZE and, for several GPUs, LOCAL_RANK, LOCAL_WORLD_SIZE).
 
-    Without one, the first seat of `processes`. Raises TrialError where the launcher started another number of them.
+    Without one, the first seat of `processes`. Raises TrialError if the launcher started another number of them.
     """
     if processes == 1 or not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         return Seat(count=processes, local_count=processes)
@@ -93,7 +93,7 @@ class Then(IntEnum):
 
 @dataclass(frozen=True)
 class StepTotals:
-    """Sums over the processes: the loss's parts, right answers, clips. `then` is the first one's word for all."""
+    """Sums over the processes: the loss's parts, right answers, clips. `then` is decided by the first process."""
 
     loss: float
     correct: int
@@ -107,7 +107,7 @@ class Team:
 
     seat: Seat = field(default_factory=Seat)
     members: Sequence[_Member] = ()  #: the processes that this one started
-    fast: dist.ProcessGroup | None = None  #: the NCCL group, where every process has a GPU of its own
+    fast: dist.ProcessGroup | None = None  #: the NCCL group, if every process has a GPU of its own
 
     @property
     def first(self) -> bool:
@@ -120,7 +120,7 @@ class Team:
         Only the first process may want anything else than to go on.
 
         A parameter without a gradient in any process keeps none, as in a single process, so that the optimiser leaves
-        it alone. Gradients are left as they are where the loss is not finite or no clip was read.
+        it alone. Gradients are left as they are if the loss is not finite or no clip was read.
         """
         if self.seat.count == 1:
             return own
@@ -202,7 +202,7 @@ def team_of(
     `member(seat=seat)`, which must be picklable and enter this context itself; what they print, and their tracebacks,
     go to the log in `folder`. `name` tells this trial from others that the same launcher runs.
 
-    Raises TrialError, with the cause, where one of them fails, dies or does not answer. On leaving, for whatever
+    Raises TrialError, with the cause, if one of them fails, dies or does not answer. On leaving, for whatever
     reason, every process that was started here is ended.
     """
     if seat.count == 1:
@@ -317,7 +317,7 @@ def _started(seat: Seat, folder: Path, member: Callable[..., None]) -> Iterator[
 
 
 def _run_member(pipe: Connection, seat: Seat, log: Path, member: Callable[..., None]) -> None:
-    """The life of a process that the first one started."""
+    """What a process does that the first one started."""
     watch_parent()
     _write_to(log)
     try:
@@ -345,7 +345,7 @@ def _write_to(log: Path) -> None:
 
 
 def _refuse_failed(members: Sequence[_Member], within_s: float) -> None:
-    """Raise TrialError where a member failed or died, waiting up to `within_s` seconds for the first such news."""
+    """Raise TrialError if a member failed or died, waiting up to `within_s` seconds for the first such news."""
     pipes = [member.pipe for member in members]
     if not pipes or not wait(pipes, timeout=within_s):
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +13,12 @@ from torch.nn import functional
 from petl_bench.api.prompts import Prompts
 from petl_bench.api.setting import Evaluation
 from petl_bench.api.trial import EvaluationResult
-from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.records.outcomes import class_sizes, mean_class_top1, ranks_of
-from petl_bench.training.precision import autocast
+from petl_bench.training.device import autocast
 from petl_bench.training.text import by_template, class_directions, class_tokens, encoded_classes
-from petl_bench.training.video import EncodedBatch, encode
+from petl_bench.training.video import EncodedBatch
 
 
 @dataclass(frozen=True)
@@ -30,23 +29,6 @@ class Scored:
     clips: list[str]
     labels: list[int]
     scores: np.ndarray
-
-
-def evaluate(
-    model: DualEncoder,
-    evaluation: Evaluation,
-    batches: Iterable[ClipBatch],
-    *,
-    to_input: Callable[[Tensor], Tensor],
-    prompts: Prompts,
-    batch_size: int,
-    precision: str,
-    device: torch.device,
-) -> Scored:
-    """Score every clip of `batches`, see `encode` and `score`."""
-    encoded = encode(model, batches, to_input=to_input, batch_size=batch_size, precision=precision, device=device)
-    parts = score(model, evaluation, encoded, prompts=prompts, precision=precision, device=device)
-    return joined(list(parts), len(evaluation.classes))
 
 
 @torch.no_grad()
@@ -64,7 +46,20 @@ def score(
     A clip's score is the mean over its views of the softmax of `logit_scale * cosine` (the protocol of X-CLIP
     and ViFi-CLIP); with several templates the cosine is the mean of those with a class's prompts. Of a clip that was
     scored only its scores stay: memory hardly grows with the number of clips.
-    Raises TrialError, naming the first class or clip, for a feature or a score that is not finite.
+
+    Args:
+        model: With its method attached; it is put into evaluation mode.
+        evaluation: Its C classes.
+        encoded: Features [B, V, D] of clips.
+        prompts: Templates of the class prompts.
+        precision: Of the text tower: fp32, bf16 or fp16.
+        device: Of the model and the features.
+
+    Yields:
+        Per batch the rows, clips, labels and scores float32 [B, C].
+
+    Raises:
+        TrialError: A feature or a score is not finite; the first class or clip is named.
     """
     model.eval()
     tokens = class_tokens(model, evaluation.classes, prompts, device)
@@ -103,16 +98,6 @@ def _refuse_not_finite(scores: np.ndarray, clips: Sequence[str], what: str) -> N
     finite = np.isfinite(scores).all(axis=1)
     if not finite.all():
         raise TrialError(f"{what} {clips[int(finite.argmin())]!r} are not finite. {_TRY}")
-
-
-def joined(parts: Sequence[Scored], classes: int) -> Scored:
-    """All parts as one, in the order of the list that they were scored from; `classes` is C."""
-    scores = np.concatenate([np.zeros((0, classes), dtype=np.float32), *(part.scores for part in parts)])
-    rows = [row for part in parts for row in part.rows]
-    clips = [clip for part in parts for clip in part.clips]
-    labels = [label for part in parts for label in part.labels]
-    order = sorted(range(len(rows)), key=rows.__getitem__)
-    return Scored([rows[i] for i in order], [clips[i] for i in order], [labels[i] for i in order], scores[order])
 
 
 def top_k_accuracy(labels: Sequence[int], scores: np.ndarray, k: int) -> float:

@@ -1,4 +1,4 @@
-"""What a trial has computed of lists of clips so far: kept in a file, from which the next attempt goes on.
+"""Scores and features of lists of clips that a trial has computed so far, in a file for the next attempt.
 
 A list is cut into batches before anything is read (data/loading.py), and what is kept of it are whole batches, from the
 first one on. So every batch is computed together with the clips that it has in a trial that was never stopped, and its
@@ -25,7 +25,7 @@ from petl_bench.api.dataset import Sample
 from petl_bench.api.trial import Stop, canonical_json
 from petl_bench.data.loading.batches import ClipLoader, Findings
 from petl_bench.errors import TrialStopped
-from petl_bench.training.checkpoint import Pace, adapter_content, remove_parts, save_checkpoint
+from petl_bench.training.checkpoint import Pace, adapter_content, decide, remove_parts, save_checkpoint
 from petl_bench.training.distributed import Team, Then
 from petl_bench.training.state import State
 
@@ -78,6 +78,16 @@ def nothing() -> None:
     """Nothing else is to be written first."""
 
 
+def merged(findings: Iterable[Findings]) -> Findings:
+    """What all processes found out about clips, as one: the unreadable ones with the reason, and remarks."""
+    unreadable: dict[str, str] = {}
+    remarks: dict[str, str] = {}
+    for of_process in findings:
+        unreadable |= of_process[0]
+        remarks |= of_process[1]
+    return unreadable, remarks
+
+
 def state_sha256(state: State) -> str:
     """Hash of what training leaves: of the bytes that its adapter file would have."""
     return hashlib.sha256(adapter_content({}, state)).hexdigest()
@@ -85,7 +95,7 @@ def state_sha256(state: State) -> str:
 
 @dataclass
 class Kept:
-    """Goes through lists of clips, and keeps what was computed where the trial is stopped, and at its pace.
+    """Goes through lists of clips, and keeps what was computed when the trial is stopped, and at its pace.
 
     The file holds for one trial, purpose and state; another one's is not used. Every process of `team` makes the same
     calls, and all of them meet after every batch; the first one reads and writes the file, and decides when.
@@ -97,7 +107,7 @@ class Kept:
     lists: Mapping[str, Listed]
     loader: ClipLoader  #: behind the batches; what it found out about clips is kept with them
     pace: Pace
-    state: Callable[[], str]  #: hash of what else the values depend on; asked where the file is read or written
+    state: Callable[[], str]  #: hash of what else the values depend on; asked when the file is read or written
     stop: Stop
     team: Team
     before: Callable[[], None] = nothing  #: called in every process before anything is written
@@ -122,7 +132,7 @@ class Kept:
             new.append(batch)
             done += len(batch.rows) * self.team.seat.count
             tell(done)
-            then, reason = self.team.share(self._wish())
+            then, reason = self.team.share(decide(self.team, self.stop, self.pace))
             if then == Then.GO_ON:
                 continue
             part, new = self._gathered(name, part, new), []
@@ -132,7 +142,7 @@ class Kept:
                 raise TrialStopped(reason)
         if new:
             part = self._gathered(name, part, new)
-            # Where a part had to be kept, the whole is worth as much.
+            # If a part had to be kept, the whole is worth keeping too.
             if self.team.share(self.keep_whole or self._on_disk):
                 self._keep()
         return part.in_order()
@@ -163,17 +173,9 @@ class Kept:
         self._parts[name] = part.and_then(self.team.gather(of_process), len(new))
         return self._parts[name]
 
-    def _wish(self) -> tuple[Then, str]:
-        """What all processes do after the batch under way, as the first one decides."""
-        if not self.team.first:
-            return Then.GO_ON, ""
-        if reason := self.stop():
-            return Then.STOP, reason
-        return (Then.SAVE if self.pace.due() else Then.GO_ON), ""
-
     def _keep(self) -> None:
         self.before()
-        findings = self.team.gather(self.loader.findings())
+        unreadable, remarks = merged(self.team.gather(self.loader.findings()))
         if not self.team.first:
             return
         assert self._parts is not None
@@ -192,8 +194,8 @@ class Kept:
                 {
                     **self._expected(),
                     "lists": lists,
-                    "unreadable": {clip: reason for of, _ in findings for clip, reason in of.items()},
-                    "remarks": {clip: remark for _, of in findings for clip, remark in of.items()},
+                    "unreadable": unreadable,
+                    "remarks": remarks,
                     "seconds": self.earlier_s + time.monotonic() - self._started,
                 },
             )
@@ -209,7 +211,7 @@ def _empty(batches: int) -> Part:
 
 
 def _read(path: Path, expected: Mapping[str, Any], lists: Mapping[str, Listed]) -> dict[str, Any] | None:
-    """The content of the file, or None where it cannot be used; what is wrong with it is logged."""
+    """The content of the file, or None if it cannot be used; what is wrong with it is logged."""
     try:
         most = 2**20 + sum(len(each.samples) * (8 * each.width + _BYTES_PER_CLIP) for each in lists.values())
         if path.stat().st_size > most:
@@ -237,7 +239,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _refuse_unfit(content: Mapping[str, Any], lists: Mapping[str, Listed]) -> None:
-    """Raise ValueError, KeyError or TypeError where the content is not what is written here."""
+    """Raise ValueError, KeyError or TypeError if the content is not what is written here."""
     for name in ("unreadable", "remarks"):
         if not isinstance(content[name], dict) or not all(isinstance(text, str) for text in _texts(content[name])):
             raise ValueError(f"{name!r} is damaged")

@@ -10,6 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from petl_bench.api.trial import Trial
+
+
+def derived_seed(trial: Trial, rank: int = 0) -> int:
+    """One seed per (seed, split, shots), the same for every method, so that methods are compared on the same draws.
+
+    With a rank above 0: the seed of what that process of a shared trial draws by itself (dropout).
+    """
+    process = f"/process {rank}" if rank else ""
+    return random.Random(f"{trial.seed}/{trial.split}/{trial.shots}{process}").getrandbits(31)
+
 
 def seed_everything(seed: int) -> None:
     """Seed all global generators and ask torch for deterministic algorithms."""
@@ -34,7 +45,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """The inverse of `random_state`."""
+    """Restore what `random_state` gave, on the same device."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,4 +1,4 @@
-"""What training leaves: the tensors of the attached method, and its own extra state. Checked wherever it is taken."""
+"""What training leaves: the tensors of the attached method, and its own extra state. Checked when it is taken."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def state_of(model: DualEncoder, method: Method) -> State:
 def load_state(model: DualEncoder, method: Method, state: State) -> None:
     """Put back what `state_of` gave, into a model to which the same method was attached.
 
-    Raises WeightsError for tensors that do not fit, PluginError where the method cannot take its extra state back.
+    Raises WeightsError for tensors that do not fit, PluginError if the method cannot take its extra state back.
     """
     model.load_adapter_state(state["tensors"])
     load_extra_state(method, state["extra"])
@@ -54,7 +54,7 @@ def extra_state_of(method: Method) -> dict[str, Any]:
 
 
 def load_extra_state(method: Method, state: Mapping[str, Any]) -> None:
-    """Let the method take its extra state back. What goes wrong there becomes a PluginError with file and line."""
+    """Let the method take its extra state back. Raises PluginError, with file and line, if that fails."""
     try:
         method.load_extra_state(state)
     except PetlBenchError:

@@ -22,12 +22,12 @@ from petl_bench.models.towers import PreparedText
 
 
 def class_tokens(model: DualEncoder, classes: Sequence[str], prompts: Prompts, device: torch.device) -> Tensor:
-    """Tokens of every class's prompts: int64 [C, E, L], or [C, L] where there is one template.
+    """Tokens of every class's prompts: int64 [C, E, L], or [C, L] if there is one template.
 
-    Raises TrialError where every class's prompts are cut before its name.
+    Raises TrialError if every class's prompts are cut before its name.
     """
     texts = [text for name in classes for text in prompts.of(name)]
-    tokens = tokenize(texts, model.config.context_length).unflatten(0, (len(classes), len(prompts.templates)))
+    tokens: Tensor = tokenize(texts, model.config.context_length).unflatten(0, (len(classes), len(prompts.templates)))
     if len(classes) > 1 and (tokens == tokens[:1]).all():
         raise TrialError(
             f"the prompt has no room for a class's name: the text tower reads {model.config.context_length} tokens, "
@@ -78,7 +78,7 @@ def class_directions(features: Tensor, tokens: Tensor) -> Tensor:
 
 
 class TextFeatures:
-    """Features of the training classes [C, D]: anew every step where the text tower trains, otherwise once.
+    """Features of the training classes [C, D]: anew every step if the text tower trains, otherwise once.
 
     What stands before the first block that trains is computed once in either case. `tokens`: of `class_tokens`.
     """

@@ -1,4 +1,4 @@
-"""Clips as video features, computed once where the method leaves the video tower alone.
+"""Clips as video features, computed once if the method leaves the video tower alone.
 
 B clips, V views, T frames, D embedding channels.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.training.precision import autocast
+from petl_bench.training.device import autocast
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,21 @@ def encode(
     precision: str,
     device: torch.device,
 ) -> Iterator[EncodedBatch]:
-    """The features of every view [B, V, T, 3, H, W]; `to_input` makes the model's input of frames on their device.
+    """The features of every view, batch by batch.
 
     Views go through the model `batch_size` at a time, and of a clip only its features stay: the device's memory does
     not grow with the number of views. A batch of no clips stays one.
+
+    Args:
+        model: In the mode that it is to compute in.
+        batches: Clips with `frames` [B, V, T, 3, H, W].
+        to_input: Makes the model's input [N, T, 3, H, W] of frames on their device.
+        batch_size: Views in one forward pass.
+        precision: fp32, bf16 or fp16.
+        device: Of the model.
+
+    Yields:
+        Per batch the features [B, V, D], not normalised.
     """
     for batch in batches:
         if not batch.clips:
@@ -56,7 +67,7 @@ def encode(
 
 @dataclass
 class Remembered:
-    """The features of lists that were encoded as a whole; a list is encoded again where the video tower may change.
+    """The features of lists that were encoded as a whole; a list is encoded again if the video tower may change.
 
     A part of one is never kept, so that features depend on their list alone, and not on when a trial was stopped.
     """

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from petl_bench.api.config import ViCLIPConfig
-from petl_bench.costs import busy, device, memory
-from petl_bench.costs.nvml import Gpu
+from petl_bench.costs import device, memory
+from petl_bench.costs.device import Gpu
 from petl_bench.errors import TrialError, UsageError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -74,13 +74,13 @@ def _named_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_busy_gpu_is_refused(nvml: Any, says: str) -> None:
     with pytest.raises(UsageError, match=f"A100 is busy.*{says}.*CUDA_VISIBLE_DEVICES"):
-        busy.refuse_busy_gpu(CUDA, Gpu(nvml, None))
+        device.refuse_busy_gpu(CUDA, Gpu(nvml, None))
 
 
 def test_a_gpu_that_does_not_tell_is_measured_with_a_note() -> None:
-    assert busy.refuse_busy_gpu(CUDA, Gpu(fake_nvml(), None)) == ""
-    assert "could not be found out" in busy.refuse_busy_gpu(CUDA, Gpu(fake_nvml(None), None))
-    assert "could not be found out" in busy.refuse_busy_gpu(CUDA, None)
+    assert device.refuse_busy_gpu(CUDA, Gpu(fake_nvml(), None)) == ""
+    assert "could not be found out" in device.refuse_busy_gpu(CUDA, Gpu(fake_nvml(None), None))
+    assert "could not be found out" in device.refuse_busy_gpu(CUDA, None)
 
 
 def test_clocks_and_energy_are_as_the_driver_tells_them() -> None:
@@ -101,9 +101,9 @@ def test_own_work_on_the_cpu_is_not_that_of_others(monkeypatch: pytest.MonkeyPat
         values["busy"], values["own"] = now()
         return values["busy"]
 
-    monkeypatch.setattr(busy, "_busy_seconds", busy_seconds)
-    monkeypatch.setattr(busy, "_own_seconds", lambda: values["own"])
-    assert busy.OthersOnCpu().percent() == 0.0
+    monkeypatch.setattr(device, "_busy_seconds", busy_seconds)
+    monkeypatch.setattr(device, "_own_seconds", lambda: values["own"])
+    assert device.OthersOnCpu().percent() == 0.0
 
 
 def test_a_cpu_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from petl_bench.costs import timing
-from petl_bench.costs.largest import largest_batch
+from petl_bench.costs.measure import largest_batch
 from petl_bench.costs.timing import Samples, interleave, paired_ratio
 
 

@@ -22,8 +22,8 @@ from petl_bench.api.trial import Places, Progress, Trial, TrialResult, canonical
 from petl_bench.errors import TrialError
 from petl_bench.training import distributed
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint
+from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, seat_of
-from petl_bench.training.job import resolve_device
 from petl_bench.training.run_trial import run_trial
 
 MakeTrial = Callable[..., Trial]
@@ -35,17 +35,17 @@ MSTA = {"bottleneck_dim": 8, "dropout": 0.0, "scale": 0.5}
 
 #: Code for the processes that a trial starts, and only for them: do `{what}` in training step 2.
 IN_MEMBERS = """
-import multiprocessing, os, signal, time
-from petl_bench.training import fit
-step = fit._train_step
+import itertools, multiprocessing, os, signal, time
+from petl_bench.training.step import Learner
+step, taken = Learner.step, itertools.count()
 
 def hostile(*arguments):
-    if arguments[-1] == 2:
+    if next(taken) == 2:
         {what}
     return step(*arguments)
 
 if multiprocessing.parent_process() is not None:
-    fit._train_step = hostile
+    Learner.step = hostile
 """
 
 

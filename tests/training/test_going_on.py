@@ -18,7 +18,7 @@ from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, TrialStopped
 from petl_bench.records.layout import CHECKPOINT, ENCODED, EVALUATED, UNFINISHED, trial_folder
 from petl_bench.running.attempts.execute import execute
-from petl_bench.training import job
+from petl_bench.training import preparation
 from petl_bench.training.run_trial import run_trial
 from tests.training.test_interruption import DROPOUT, Counted, assert_same, run, stopped
 
@@ -155,7 +155,9 @@ def test_a_clip_counts_as_what_it_was_when_its_batch_was_evaluated(
             raise DataError("its disk is away")
         return read_clip(path, choose, decoder)
 
-    monkeypatch.setattr(job, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": reading}))
+    monkeypatch.setattr(
+        preparation, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": reading})
+    )
     trial = make_trial("zero_shot", eval_batch_size=2, bad_clips_allowed=0.5)
     whole = run(trial, places, tmp_path / "whole")
     base = whole.evaluations["base"]

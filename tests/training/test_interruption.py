@@ -29,7 +29,7 @@ from petl_bench.records.layout import trial_folder
 from petl_bench.records.store import read_record
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.execute import execute
-from petl_bench.training import checkpoint, job
+from petl_bench.training import checkpoint, preparation
 from petl_bench.training.checkpoint import Pace, load_adapter, load_checkpoint, save_checkpoint
 from petl_bench.training.run_trial import run_trial
 
@@ -191,7 +191,7 @@ def test_the_rest_of_the_epoch_alone_is_read_again(
         opened.append(path.stem)
         return read_clip(path, choose, decoder)
 
-    monkeypatch.setattr(job, "ClipSpec", partial(ClipSpec, read=reading))
+    monkeypatch.setattr(preparation, "ClipSpec", partial(ClipSpec, read=reading))
     stopped(trial, replace(places, cache=tmp_path / "cache"), tmp_path / "stopped", 2)
     assert len(opened) == 10
     opened.clear()
@@ -273,7 +273,7 @@ from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.data.decoding.clips import read_clip
 from petl_bench.errors import TrialStopped
 from petl_bench.api.registry import load_plugin_file
-from petl_bench.training import checkpoint, job
+from petl_bench.training import checkpoint, preparation
 from petl_bench.training.run_trial import run_trial
 from petl_bench.api.trial import Places, Trial
 
@@ -284,7 +284,7 @@ def read_slowly(path, choose, decoder):
 def slow_recipe(**values):
     return ClipSpec(**{**values, "cache": None, "read": read_slowly})
 
-job.ClipSpec = slow_recipe  # so that a signal finds clips being read, in every process
+preparation.ClipSpec = slow_recipe  # so that a signal finds clips being read, in every process
 
 if __name__ == "__main__":
     trial, cache, plugin, folder = sys.argv[1:]

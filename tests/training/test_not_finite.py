@@ -23,10 +23,10 @@ from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.outcomes import NO_PLACE, predicted_of, ranks_of
 from petl_bench.records.store import write_record
-from petl_bench.training import fit
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint, save_adapter
 from petl_bench.training.evaluate import top_k_accuracy
 from petl_bench.training.run_trial import run_trial
+from petl_bench.training.step import Learner
 
 MakeTrial = Callable[..., Trial]
 WritePlugin = Callable[..., Path]
@@ -173,26 +173,26 @@ if (multiprocessing.parent_process() is None) {where} True:
 # ---------------------------------------------------------------- what training leaves
 
 
-def spoil_step(monkeypatch: pytest.MonkeyPatch, step: int, change: Callable[[Any, Any], None]) -> None:
-    """Do `change(run, learner)` after the optimiser's `step`-th step (from 1)."""
-    apply, taken = fit._apply, 0
+def spoil_step(monkeypatch: pytest.MonkeyPatch, step: int, change: Callable[[Any], None]) -> None:
+    """Do `change(learner)` after the optimiser's `step`-th step (from 1)."""
+    apply, taken = Learner._apply, 0
 
-    def spoilt(run: Any, learner: Any, *rest: Any) -> None:
+    def spoilt(learner: Any, *rest: Any) -> None:
         nonlocal taken
-        apply(run, learner, *rest)
+        apply(learner, *rest)
         taken += 1
         if taken == step:
             with torch.no_grad():
-                change(run, learner)
+                change(learner)
 
-    monkeypatch.setattr(fit, "_apply", spoilt)
-
-
-def one_weight(run: Any, learner: Any) -> None:
-    next(p for p in run.model.parameters() if p.requires_grad).view(-1)[0] = NAN
+    monkeypatch.setattr(Learner, "_apply", spoilt)
 
 
-def one_moment(run: Any, learner: Any) -> None:
+def one_weight(learner: Any) -> None:
+    next(p for p in learner.model.parameters() if p.requires_grad).view(-1)[0] = NAN
+
+
+def one_moment(learner: Any) -> None:
     next(iter(learner.optimizer.state.values()))["exp_avg_sq"].view(-1)[0] = INF
 
 

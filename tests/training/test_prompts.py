@@ -19,7 +19,7 @@ from petl_bench.data.loading.clip_cache import ClipCache
 from petl_bench.data.loading.clip_preparation import ClipRequest, ClipSpec, prepare
 from petl_bench.errors import TrialError, TrialStopped, UsageError
 from petl_bench.training.distributed import Seat
-from petl_bench.training.job import PreparedTrial
+from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.run_trial import run_trial
 from petl_bench.training.text import TextFeatures, class_directions, class_tokens, prompt_notes
 
@@ -102,7 +102,7 @@ def test_the_scores_of_a_trial_are_of_the_ensemble(make_trial: MakeTrial, places
     assert trial.key != make_trial("zero_shot").key
     result = run(trial, places, tmp_path)
     assert result.environment["prompt_template"] == str(PAIR)
-    job = PreparedTrial.prepare(trial, places, tmp_path, lambda progress: None, seat=Seat())
+    job = PreparedTrial(trial, places, tmp_path, lambda progress: None, seat=Seat())
     evaluation, expected = job.task.evaluations[0], []
     with job.loader, torch.no_grad():
         model = job.model.eval()

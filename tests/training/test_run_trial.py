@@ -22,10 +22,10 @@ from petl_bench.data.lists import known_manifests
 from petl_bench.data.lists.manifest import Manifest, build_manifest
 from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, TrialError
-from petl_bench.training import job
+from petl_bench.training import preparation
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint
 from petl_bench.training.distributed import Seat
-from petl_bench.training.job import PreparedTrial
+from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.run_trial import run_trial
 from petl_bench.training.text import class_tokens
 
@@ -278,14 +278,14 @@ def test_quarantined_clips_leave_the_adapter_that_finding_them_bad_leaves(
     def with_quarantine(*arguments: object) -> Manifest:
         return replace(build_manifest(*arguments), quarantined=dict.fromkeys(bad, "of the scan"))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(job, "new_manifest", with_quarantine)
+    monkeypatch.setattr(preparation, "new_manifest", with_quarantine)
     opened: list[str] = []
 
     def reading(path: Path, choose: Choose, decoder: str) -> DecodedClip:
         opened.append(f"{path.parent.name}/{path.name}")
         return read_clip(path, choose, decoder)
 
-    monkeypatch.setattr(job, "ClipSpec", partial(ClipSpec, read=reading))
+    monkeypatch.setattr(preparation, "ClipSpec", partial(ClipSpec, read=reading))
     known = run(trial, replace(places, cache=tmp_path / "cache"), tmp_path / "known")
     assert "green_square/train_0.mp4" in opened and not set(bad) & set(opened)
     assert same(found, known)
@@ -351,7 +351,7 @@ def test_the_score_of_a_clip_is_the_mean_over_its_views_of_the_softmax(
 ) -> None:
     trial = make_trial("zero_shot", views=2, crops=3, view_sampling=sampling, eval_batch_size=4)
     result = run(trial, places, tmp_path)
-    again = PreparedTrial.prepare(trial, places, tmp_path, lambda progress: None, seat=Seat())
+    again = PreparedTrial(trial, places, tmp_path, lambda progress: None, seat=Seat())
     evaluation = again.task.evaluations[0]
     with again.loader, torch.no_grad():
         model, expected = again.model.eval(), []
@@ -420,7 +420,9 @@ class Counting:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counting:
     """How many clips were read; nothing is cached on disk."""
     counting = Counting()
-    monkeypatch.setattr(job, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": counting}))
+    monkeypatch.setattr(
+        preparation, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": counting})
+    )
     return counting
 
 
@@ -431,8 +433,8 @@ def test_a_video_tower_that_is_left_alone_sees_every_clip_once(
     trial = make_trial("text_adapter", {"bottleneck_dim": 8, "dropout": 0.5}, **options)
     result = run(trial, places, tmp_path / "once")
     assert reads.count == 12 + 6 + 6
-    monkeypatch.setattr("petl_bench.training.run_trial.untouched", lambda tower: False)
-    monkeypatch.setattr("petl_bench.training.job.untouched", lambda tower: False)
+    monkeypatch.setattr("petl_bench.training.training_clips.untouched", lambda tower: False)
+    monkeypatch.setattr("petl_bench.training.preparation.untouched", lambda tower: False)
     again = run(trial, places, tmp_path / "every time")
     assert reads.count == 24 + 3 * 12 + 3 * 6 + 6 + 6
     assert [row["train_accuracy"] for row in again.history] == [row["train_accuracy"] for row in result.history]
@@ -467,7 +469,7 @@ def test_clips_that_cannot_be_read_are_left_out_of_fixed_views(
             raise pb.DataError("broken")
         return read_clip(path, choose, decoder)
 
-    monkeypatch.setattr(job, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": read}))
+    monkeypatch.setattr(preparation, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": read}))
     trial = make_trial("text_adapter", {"bottleneck_dim": 8}, train_views="fixed", bad_clips_allowed=0.5)
     result = run(trial, places, tmp_path)
     assert result.train_clips == {"expected": 12, "missing": 0, "unreadable": 1, "used": 11}

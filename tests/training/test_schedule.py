@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.scheduler import CosineLRScheduler
 
 from petl_bench.training.schedule import learning_rate
 
@@ -30,6 +32,19 @@ def test_the_first_step_of_a_warm_up_runs_at_zero() -> None:
 
 def test_without_warm_up_it_starts_at_the_peak() -> None:
     assert learning_rate(0, peak=1e-3, warmup_steps=0, total_steps=50, final_ratio=0.01) == pytest.approx(1e-3)
+
+
+@given(st.integers(2, 400), st.integers(0, 100), st.floats(1e-6, 1.0), st.floats(0.0, 1.0))
+def test_it_is_timms_cosine_to_the_bit_and_its_warm_up_to_the_last_bit(
+    total: int, warmup: int, peak: float, final_ratio: float
+) -> None:
+    warmup = min(warmup, total)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=peak)
+    timms = CosineLRScheduler(optimizer, t_initial=total, lr_min=final_ratio * peak, warmup_t=warmup, t_in_epochs=False)
+    for step in range(total):
+        timms.step_update(step)
+        ours = learning_rate(step, peak=peak, warmup_steps=warmup, total_steps=total, final_ratio=final_ratio)
+        assert optimizer.param_groups[0]["lr"] == (ours if step >= warmup else pytest.approx(ours, rel=1e-15))
 
 
 LOGS = json.loads((Path(__file__).parents[1] / "goldens" / "msta_author_logs.json").read_text())

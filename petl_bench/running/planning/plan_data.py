@@ -24,6 +24,7 @@ from petl_bench.models.weights import ResolvedWeights
 from petl_bench.running.planning.spec import Spec
 from petl_bench.running.planning.values import Overrides, PlannedSetting
 from petl_bench.system.cache import cache_folder
+from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, no_training_clips
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,9 @@ class PlannedDataset:
         if not self.here or not training["epochs"] or not listed:
             return
         if not group.clips.train:
-            name = self.dataset.name
-            raise DataError(
-                f"{name}: none of the {listed} training clips is under {self.manifest.root}, or can be read. "
-                f"See: {status_command(self.dataset, self.manifest.root)}"
-            )
+            raise no_training_clips(self.dataset, listed, self.manifest.root)
         if training["select"] == "val" and group.largest_class < 2:
-            raise UsageError("--select val needs at least two training clips of some class; use --select last")
+            raise UsageError(NOTHING_TO_HOLD_OUT)
 
     def _look(self, setting: Setting, case: Case) -> CaseGroup:
         if not self.here:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from petl_bench.api.registry import METHODS
 from petl_bench.testing.subject import SMALL, Subject, batch_for, trainable
-from petl_bench.training.precision import autocast
+from petl_bench.training.device import autocast
 
 #: Least cosine with what fp32 gives, of features and of the gradient: 8 and 11 bits of mantissa.
 CLOSE = {"bf16": (0.999, 0.99), "fp16": (0.99999, 0.9999)}

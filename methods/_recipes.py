@@ -1,0 +1,44 @@
+"""Recipes that several methods share. A method's own file says which values they hold for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import petl_bench as pb
+
+#: What MSTA (CVPR 2025, Table 1) trains its own adapter with: 1e-3 with 32 clips per step, 8e-3 with 256.
+MSTA_RATES = {"base2novel": 1e-3, "few_shot": 1e-3, "zero_shot_transfer": 8e-3, "fully_supervised": 8e-3}
+
+
+def at_the_rates_of_msta(hyper: Mapping[str, Any], source: str) -> list[pb.Recipe]:
+    """One recipe per setting for a method whose own authors name no learning rate; `source`: of the sizes."""
+    source = f"{source}; learning rate of MSTA for the same batch, not tuned for this method"
+    return [
+        pb.Recipe(name, None, {"learning_rate": rate}, hyper, source, tuned=False) for name, rate in MSTA_RATES.items()
+    ]
+
+
+def tuned_on_motion(rate: float, searched: str, hyper: Mapping[str, Any] | None = None, sizes: str = "") -> pb.Recipe:
+    """The recipe for `viclip-tiny` in `base2novel`.
+
+    Args:
+        rate: The learning rate that was found.
+        searched: The learning rates that were tried.
+        hyper: The method's sizes for this small backbone.
+        sizes: Where these come from, if it is to be said.
+    """
+    source = (
+        f"{sizes}learning rate of {searched} with the best accuracy on held-out training clips, mean of two halves of "
+        "motion's base classes (the smaller one at a tie)"
+    )
+    return pb.Recipe("base2novel", "viclip-tiny", {"learning_rate": rate}, hyper or {}, source)
+
+
+def not_tuned_elsewhere(rate: float, hyper: Mapping[str, Any] | None = None) -> list[pb.Recipe]:
+    """The same values for `viclip-tiny` in the other settings, which were not searched for there."""
+    source = f"{'sizes and ' if hyper else ''}learning rate of base2novel, not tuned for this setting"
+    return [
+        pb.Recipe(setting, "viclip-tiny", {"learning_rate": rate}, hyper or {}, source, tuned=False)
+        for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
+    ]

@@ -1,0 +1,326 @@
+"""A trial ready to run: everything it works with, checked against the plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from petl_bench.analysis.marks import is_demonstration, is_untuned
+from petl_bench.api.backbone import Backbone
+from petl_bench.api.dataset import Dataset, Sample
+from petl_bench.api.method import Method
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.api.setting import Setting, Task
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
+from petl_bench.data.found.layout import canonical
+from petl_bench.data.lists.descriptions import Descriptions, described
+from petl_bench.data.lists.known_manifests import is_current, known_manifest, new_manifest
+from petl_bench.data.lists.manifest import Manifest
+from petl_bench.data.loading.batches import ClipLoader
+from petl_bench.data.loading.clip_cache import ClipCache
+from petl_bench.data.loading.clip_preparation import ClipSpec
+from petl_bench.errors import DataError, TrialError
+from petl_bench.models.create import create_model
+from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
+from petl_bench.models.sites import untouched
+from petl_bench.system.environment import computing_versions, describe_machine
+from petl_bench.training.checkpoint import Pace, load_adapter
+from petl_bench.training.compilation import compile_video
+from petl_bench.training.device import resolve_device
+from petl_bench.training.distributed import Seat, Team
+from petl_bench.training.kept import merged
+from petl_bench.training.seeding import derived_seed, seed_everything
+from petl_bench.training.state import load_state
+from petl_bench.training.text import prompt_notes
+from petl_bench.training.video import Remembered
+
+
+class PreparedTrial:
+    """Everything one trial works with: built by the constructor, and checked against the plan."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        places: Places,
+        folder: Path,
+        notify: Notify,
+        *,
+        adapter: Path | None = None,
+        seat: Seat,
+        stop: Stop = go_on,
+        pace: Pace | None = None,
+    ) -> None:
+        """Build everything, the same in every process of the trial.
+
+        Args:
+            trial: What decides the numbers.
+            places: Where its files lie, and the device to compute on.
+            folder: For its checkpoint, adapter and whatever else it keeps.
+            notify: Told of progress.
+            adapter: The file of the trial that this one starts from.
+            seat: This process among those that share the trial.
+            stop: Asked, again and again, whether to stop.
+            pace: When something is kept for another attempt; by default every 30 s.
+
+        Raises:
+            DataError: The files, or the descriptions, are not those planned.
+            TrialError: The device, the adapter to start from or the number of trained parameters is not as planned.
+        """
+        notify(Progress(stage="loading"))
+        self.trial, self.folder, self.notify, self.stop = trial, folder, notify, stop
+        self.pace = pace or Pace(30.0)
+        self.team = Team()  #: the processes that share the trial, once they have met
+        self.options = TrainingOptions(**trial.training)
+        self.device = resolve_device(places.device, seat)
+        seed_everything(derived_seed(trial))
+        self.dataset: Dataset = DATASETS.get(trial.data_plugin).called(
+            trial.dataset, **trial.dataset_options, **trial.locations.get(trial.dataset, {})
+        )
+        self.setting: Setting = SETTINGS.get(trial.setting)(**trial.setting_options)
+        self.method: Method = METHODS.get(trial.method)(
+            **trial.hyper_parameters, **trial.locations.get(trial.method, {})
+        )
+        self.manifest, self.task = _data(trial, self.dataset, self.setting, places)
+        self._cache = places.cache
+        self.descriptions = self._described()  #: those that the method's loss reads
+        self.notes: list[str] = []
+        self.model = self._attached(places)
+        self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
+        if trial.start_from:
+            self.notes.append(self._start_from(adapter))
+        self.notes += prompt_notes(self.model, self._classes(), self.dataset.prompts)
+        if seat.count > 1:
+            self.notes.append(f"{seat.count} processes shared every batch, on {self.device.type}")
+        if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
+            torch.manual_seed(derived_seed(trial, seat.rank))
+        self.model.to(self.device)
+        if self.options.compile:
+            compile_video(self.model, self.device, places.cache)
+        self.loader = self._loader(places, seat)
+        #: video features of lists that are scored again after other epochs
+        self.encoded = Remembered(keep=self.options.select != "last" and untouched(self.model.video))
+
+    def found(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Those of the samples whose files are on this machine."""
+        return [sample for sample in samples if sample.clip in self.manifest.found]
+
+    def missing(self, samples: Sequence[Sample]) -> list[str]:
+        """The clips of those whose files are not."""
+        return [sample.clip for sample in samples if sample.clip not in self.manifest.found]
+
+    def unreadable(self, clips: Sequence[str]) -> dict[str, str]:
+        """Those of the clips that could not be read so far, each with the reason."""
+        return {clip: self.loader.unreadable[clip] for clip in clips if clip in self.loader.unreadable}
+
+    def progress(self, stage: str, samples: Sequence[Sample]) -> Callable[[int], None]:
+        """A function that tells how many of the samples are done."""
+        return lambda done: self.notify(Progress(stage=stage, step=min(done, len(samples)), steps=len(samples)))
+
+    def share_findings(self) -> None:
+        """Tell every process of the trial which clips could not be read, or were read with a remark, in any of them."""
+        self.loader.learn(*self.team.share(merged(self.team.gather(self.loader.findings()))))
+
+    def refuse_changed_clips(self) -> None:
+        """Raise DataError, naming the first one, if files of clips were changed since the trial began.
+
+        They are compared by their fingerprints in the manifest. A clip that is gone does not count: it was read before,
+        or is among the unreadable ones.
+        """
+        clips = _clips(self.task)
+        if is_current(self.manifest, clips):
+            return
+        before, now = self.manifest.found, new_manifest(self.dataset, self.manifest.root, self._cache).found
+        both = sorted(clips & before.keys() & now.keys())
+        changed = [clip for clip in both if now[clip].fingerprint != before[clip].fingerprint]
+        if changed:
+            raise DataError(
+                f"{len(changed)} clips of {self.trial.dataset} were changed while this trial read them; the first: "
+                f"{now[changed[0]].path}. Nothing is recorded; run the command again to plan with the files as they are"
+            )
+
+    def train_coverage(self) -> dict[str, int]:
+        """How many training clips there should be, how many are missing or unreadable, and how many were used."""
+        expected = len(self.task.train)
+        missing = len(self.missing(self.task.train))
+        unreadable = len(self.unreadable([sample.clip for sample in self.task.train]))
+        return {
+            "expected": expected,
+            "missing": missing,
+            "unreadable": unreadable,
+            "used": expected - missing - unreadable,
+        }
+
+    def groups(self, clips: Sequence[str]) -> list[str]:
+        """The source video of each clip, from its list, else from its name."""
+        listed = self.manifest.annotations.groups
+        return [listed.get(clip) or self.dataset.group_of(clip) for clip in clips]
+
+    def marks(self, evaluations: dict[str, EvaluationResult]) -> list[str]:
+        """The marks of the trial's numbers, sorted: keys of `petl_bench.api.marks.MARKS`."""
+        trial, trains = self.trial, self._trains
+        unscored = any(result.missing or result.unreadable for result in evaluations.values())
+        untuned = is_untuned(trial.method, trial.setting, trial.backbone, self.options.learning_rate)
+        holding = {
+            "random-weights": trial.weights == "random",
+            "best-on-test": self.options.select == "best-on-test",
+            "incomplete-coverage": unscored or bool(self.missing(self.task.train)),
+            "demonstration": is_demonstration(trial.backbone, trial.weights, trial.dataset),
+            "fewer-shots": trains and self._lacks_shots(),
+            "shared-recordings": bool(self._shared_recordings()),
+            "template-descriptions": self.descriptions is not None and self.descriptions.from_templates,
+            "untuned-rate": trains and untuned,
+        }
+        return sorted(word for word, holds in holding.items() if holds)
+
+    def _lacks_shots(self) -> bool:
+        """Whether a class has fewer training clips than the shots that are asked for."""
+        counts = Counter(sample.label for sample in self.task.train)
+        return any(counts[label] < (self.trial.shots or 0) for label in range(len(self.task.train_classes)))
+
+    def _shared_recordings(self) -> list[str]:
+        """The test clips whose source video has training clips too."""
+        if not self._trains:
+            return []
+        trained = set(self.groups([sample.clip for sample in self.task.train]))
+        tested = list(dict.fromkeys(sample.clip for each in self.task.evaluations for sample in each.samples))
+        return [clip for clip, group in zip(tested, self.groups(tested), strict=True) if group in trained]
+
+    @property
+    def _trains(self) -> bool:
+        return self.options.epochs > 0 and bool(self.task.train) and trainable_parameters(self.model) > 0
+
+    def remarks(self) -> list[str]:
+        """Notes: clips that were read with a remark, and test clips that share recordings with training clips."""
+        shared = self._shared_recordings()
+        sides = "test clips were cut from recordings of which clips trained too; the first:"
+        return [*self._clips_with_remarks(), *([f"{len(shared)} {sides} {shared[0]}"] if shared else [])]
+
+    def _clips_with_remarks(self) -> list[str]:
+        remarks = sorted(self.loader.remarks.items())
+        if not remarks:
+            return []
+        first = "; ".join(f"{clip}: {remark}" for clip, remark in remarks[:5])
+        return [f"{len(remarks)} clips were read with a remark. {first}" + ("; ..." if len(remarks) > 5 else "")]
+
+    def environment(self) -> dict[str, Any]:
+        """What the trial ran on and with: machine, versions, device, threads, prompt template."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        prompt = {"prompt_template": str(self.dataset.prompts)}
+        used = {**prompt, "device": name, "threads": torch.get_num_threads()}
+        return {**describe_machine(), "software": computing_versions(), **used}
+
+    def _described(self) -> Descriptions | None:
+        """The descriptions that the method's loss reads. Raises DataError if they are others than those planned."""
+        found = described(self.method, self.dataset, self.task, self.manifest.annotations)
+        sha256, planned = "" if found is None else found.sha256, self.trial.descriptions_sha256
+        if sha256 != planned:
+            raise _changed("the descriptions", sha256, planned)
+        return found
+
+    def _attached(self, places: Places) -> DualEncoder:
+        """The backbone with the method attached; what its weights are, and what is assumed of them, becomes notes.
+
+        Raises TrialError if the method trains another number of parameters than its formula says.
+        """
+        trial = self.trial
+        backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
+        weights = None if trial.weights == "random" else places.weights or "auto"
+        model = create_model(trial.backbone, weights=weights, **backbone.config_changes())
+        self.notes += [*model.weights_notes, *backbone.assumptions(trial.weights, trial.weights_sha256)]
+        self.backbone_params = sum(parameter.numel() for parameter in model.parameters())
+        self.method.attach(model)
+        counted, expected = trainable_parameters(model), self.method.expected_trainable(model.config)
+        if counted != expected:
+            raise TrialError(
+                f"{trial.method}: the model has {counted:,} trainable parameters, the method's formula says "
+                f"{expected:,}. See: petl-bench check {trial.method}"
+            )
+        return model
+
+    def _start_from(self, file: Path | None) -> str:
+        """Load the adapter that the trial starts from; returns a note on the evaluated classes it was trained on."""
+        first = self.trial.start_from
+        if file is None:
+            raise TrialError(f"{self.trial.title} starts from the adapter of trial {first[:8]}, and none was given")
+        metadata, tensors = load_adapter(file)
+        if metadata.get("trial") != first:
+            raise TrialError(
+                f"{file} belongs to trial {str(metadata.get('trial'))[:8]}, not to {first[:8]}; move the folder "
+                "aside and run the command again"
+            )
+        load_state(self.model, self.method, {"tensors": tensors, "extra": metadata["extra_state"]})
+        trained = {canonical(name) for name in metadata["train_classes"]}
+        tested = dict.fromkeys(name for evaluation in self.task.evaluations for name in evaluation.classes)
+        seen = [name for name in tested if canonical(name) in trained]
+        listed = f" ({', '.join(seen[:10])}{', ...' if len(seen) > 10 else ''})" if seen else ""
+        return f"{len(seen)} of the {len(tested)} evaluated classes are among the adapter's training classes{listed}"
+
+    def _classes(self) -> list[str]:
+        """Every class that is trained or evaluated."""
+        evaluated = chain(*(evaluation.classes for evaluation in self.task.evaluations))
+        return list(dict.fromkeys([*self.task.train_classes, *evaluated]))
+
+    def _loader(self, places: Places, seat: Seat) -> ClipLoader:
+        backbone, options, manifest = BACKBONES.get(self.trial.backbone), self.options, self.manifest
+        spec = ClipSpec(
+            num_frames=backbone.config.num_frames,
+            size=backbone.config.image_size,
+            mean=backbone.mean,
+            std=backbone.std,
+            augmentation=self.dataset.augmentation,
+            seed=derived_seed(self.trial),
+            views=options.views,
+            crops=options.crops,
+            view_sampling=options.view_sampling,
+            eval_resize=options.eval_resize,
+            train_views=options.train_views,
+            decoder=self.trial.decoder,
+            cache=ClipCache(places.cache / "clips"),
+        )
+        clips = {clip for clip in _clips(self.task) if clip in manifest.found}
+        return ClipLoader(
+            {clip: manifest.found[clip].path for clip in clips},
+            spec,
+            workers=min(places.loader_workers, max(1, places.loader_workers // seat.local_count)),
+            bad_clips_allowed=options.bad_clips_allowed,
+            total_clips=len(clips),
+            unreadable={clip: reason for clip, reason in manifest.quarantined.items() if clip in clips},
+            shard=(seat.rank, seat.count),
+            pin=self.device.type == "cuda",
+        )
+
+
+def _data(trial: Trial, dataset: Dataset, setting: Setting, places: Places) -> tuple[Manifest, Task]:
+    """The files and the task as planned; looked up again only if this process does not know them, or they changed.
+
+    Raises DataError if the files are others than those planned.
+    """
+    root = dataset.root(places.data_root)
+    manifest = known_manifest(dataset, root, places.cache)
+    if manifest is not None and manifest.sha256 == trial.manifest_sha256:
+        task = setting.task(manifest.annotations, trial.case)
+        if is_current(manifest, _clips(task)):
+            return manifest, task
+    manifest = new_manifest(dataset, root, places.cache)
+    if manifest.sha256 != trial.manifest_sha256:
+        raise _changed(f"the files of {trial.dataset}", manifest.sha256, trial.manifest_sha256)
+    return manifest, setting.task(manifest.annotations, trial.case)
+
+
+def _clips(task: Task) -> set[str]:
+    """Every clip that the task reads."""
+    samples = chain(task.train, *(evaluation.samples for evaluation in task.evaluations))
+    return {sample.clip for sample in samples}
+
+
+def _changed(what: str, now: str, planned: str) -> DataError:
+    return DataError(
+        f"{what} changed since this trial was planned ({now[:12] or 'none'}, planned {planned[:12] or 'none'}); "
+        "run the command again to plan anew"
+    )
