@@ -15,7 +15,7 @@ from petl_bench.system import texts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from petl_bench.running.slurm.scheduler import SubmittedTask
+    from petl_bench.running.attempts.submissions import SubmittedTask
 
 
 @click.command(name="cancel")
@@ -30,9 +30,9 @@ def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
     for them do not submit them again. Records and checkpoints stay. A cancelled trial runs again only if a `run`
     command that asks for it is started after that. Jobs of other users and of other folders are left alone.
     """
-    from petl_bench.running.attempts.cancelling import cancel
+    from petl_bench.managing.cancelling import cancel
+    from petl_bench.managing.lookup import find_trial, titles
     from petl_bench.running.attempts.claims import HEARTBEAT_EVERY_S
-    from petl_bench.running.planning.lookup import find_trial, titles
 
     known = {key: texts.name(title) for key, title in titles(runs).items()}
     wanted = {find_trial(known, trial, runs) for trial in trials} if trials else set(known)

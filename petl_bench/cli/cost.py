@@ -196,7 +196,8 @@ def _move_aside(request: MeasurementRequest, device: Any, output: Path) -> None:
     from petl_bench.api.launcher import Job
     from petl_bench.api.trial import Places
     from petl_bench.costs.session import trials_of
-    from petl_bench.running.attempts.output import REPLACED, move_aside
+    from petl_bench.records.judge import REPLACED
+    from petl_bench.running.attempts.output import move_aside
     from petl_bench.system.cache import cache_folder
 
     places = Places(cache=cache_folder())

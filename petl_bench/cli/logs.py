@@ -12,7 +12,7 @@ import click
 from petl_bench.system import texts
 
 if TYPE_CHECKING:
-    from petl_bench.running.attempts.trial_log import TrialLog
+    from petl_bench.managing.trial_log import TrialLog
 
 
 @click.command(name="logs")
@@ -27,8 +27,8 @@ def command(trial: str, runs: Path, follow: bool, tail: int | None) -> None:
     The log goes to standard output, without what a terminal would obey (the file has it all); the attempts, and what a
     scheduler says, to standard error. For a trial that never began, what the scheduler wrote for its job is printed.
     """
-    from petl_bench.running.attempts import trial_log
-    from petl_bench.running.planning.lookup import find_trial, titles
+    from petl_bench.managing import trial_log
+    from petl_bench.managing.lookup import find_trial, titles
 
     known = titles(runs)
     key = find_trial(known, trial, runs)
@@ -83,7 +83,7 @@ def _print_the_schedulers(log: TrialLog, lines: int | None, words: str, out: _Ou
 
 def _print(path: Path, lines: int | None, out: _Out) -> int:
     from petl_bench.errors import StoreError
-    from petl_bench.running.attempts.trial_log import read_from, tail
+    from petl_bench.managing.trial_log import read_from, tail
 
     if not path.is_file():
         raise StoreError(f"{path}: not a file; move it away, and the next attempt writes its log there")

@@ -134,9 +134,8 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
 def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     """Run a plan to its end and show the table of its setting; the exit status."""
-    from petl_bench.running.attempts.adapters import let_go_after
     from petl_bench.running.attempts.output import move_aside, prepare_output, save_plan
-    from petl_bench.running.attempts.standing import Standing
+    from petl_bench.running.planning.standing import Standing, let_go_after
 
     prepare_output(plan.output)
     if plan.spec.force:
@@ -168,7 +167,7 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
 
 def _ask_for(plan: Plan) -> Plan:
     """The plan with jobs that later cancellations reach, and that are for this very folder; earlier ones are lifted."""
-    from petl_bench.running.attempts.folder_identity import identify
+    from petl_bench.running.attempts.output import identify
     from petl_bench.running.attempts.requests import ask_for
 
     asked, lifted = ask_for(plan.output, {job.trial.key for job in plan.to_do})

@@ -14,7 +14,7 @@ from petl_bench.system import texts
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from petl_bench.running.attempts.status import Survey, TrialStatus
+    from petl_bench.managing.status import Survey, TrialStatus
 
 STYLES = {
     "done": "green",
@@ -41,7 +41,7 @@ def command(runs: Path, as_json: bool) -> None:
     file under its numbers, is not what was recorded; what to type stands beside it. Contents are not read here:
     petl-bench runs verify reads everything.
     """
-    from petl_bench.running.attempts.status import survey
+    from petl_bench.managing.status import survey
 
     found = survey(runs)
     if as_json:

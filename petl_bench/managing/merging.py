@@ -14,12 +14,12 @@ from typing import IO, Any, Literal
 
 from petl_bench.api.trial import Trial
 from petl_bench.errors import StoreError
-from petl_bench.managing.folders import TRIALS, beside, is_key, refuse_controls, remove, remove_leftovers, runs_folder
+from petl_bench.managing.folders import TRIALS, beside, refuse_controls, remove, remove_leftovers, runs_folder
 from petl_bench.managing.sources import UNREADABLE, TrialSource, opened
 from petl_bench.records.files import was_let_go
 from petl_bench.records.judge import REPLACED, judge, same_metrics, unused
-from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name
-from petl_bench.records.scan import parse
+from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, is_key, predictions_name
+from petl_bench.records.scan import LARGEST_RECORD, parse
 from petl_bench.records.verify import verify_trial
 from petl_bench.running.attempts import claims
 
@@ -28,13 +28,12 @@ from petl_bench.running.attempts import claims
 Result = Literal["brought", "equal", "unequal", "damaged", "held"]
 
 _LEFTOVER = "merging"
-_LARGEST_RECORD = 1 << 24
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What became of one trial; `why` is for people, and "" for one that was brought or is equal."""
+    """How the merge of one trial ended; `why` is for people, and "" for one that was brought or is equal."""
 
     source: Path
     key: str
@@ -89,7 +88,7 @@ def _record(source: TrialSource, key: str) -> dict[str, Any]:
     """The record of a trial, if it is one. Raises StoreError if it is not."""
     file, size = source.open(key, RECORD)
     with file:
-        if size > _LARGEST_RECORD:
+        if size > LARGEST_RECORD:
             raise StoreError(f"{RECORD} has {size:,} bytes, more than any record")
         raw = _read(file, size)
     values, fault = parse(raw, key)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.managing.folders import beside, refuse_controls, remove, runs_folder
+from petl_bench.managing.status import survey
 from petl_bench.records.files import described_file
-from petl_bench.running.attempts.status import survey
 
 _BUSY = ("running", "queued")
 

@@ -10,14 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from petl_bench.managing.folders import TrialSizes, is_key, is_trial, runs_folder, sizes_of
+from petl_bench.managing.folders import TrialSizes, is_trial, runs_folder, sizes_of
+from petl_bench.managing.status import TrialState, survey
 from petl_bench.records.files import was_let_go
 from petl_bench.records.judge import trial_values
-from petl_bench.records.layout import RECORD, trial_folder
+from petl_bench.records.layout import RECORD, is_key, trial_folder
 from petl_bench.records.scan import LARGEST_RECORD
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.output import read_plans
-from petl_bench.running.attempts.status import TrialState, survey
+from petl_bench.running.planning.saved_plans import read_plans
 from petl_bench.system.stored_json import UnusableError, read_json
 
 _SHORTEST = 8

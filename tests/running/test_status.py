@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from petl_bench.managing.status import Survey, duration, survey
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.output import prepare_output, save_plan
-from petl_bench.running.attempts.status import Survey, duration, survey
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec
 

@@ -61,7 +61,7 @@ def delete(trials: tuple[str, ...], runs: Path, checkpoints: bool, adapters: boo
 
 
 def _show(found: Deletion) -> int:
-    from petl_bench.running.planning.sizes import human
+    from petl_bench.system.words import human
 
     show([f"would go: {trial.name}, {trial.state}: {human(found.size(trial))}" for trial in found.goes])
     click.echo(f"{_words(found, len(found.goes))}: {human(found.bytes)} under {found.runs}")
@@ -72,7 +72,7 @@ def _show(found: Deletion) -> int:
 
 def _delete(found: Deletion) -> int:
     from petl_bench.managing.deleting import delete
-    from petl_bench.running.planning.sizes import human
+    from petl_bench.system.words import human
 
     left = []
     freed = delete(found, lambda trial, why: left.append(f"stays: {trial.name}: {why}"))

@@ -41,7 +41,7 @@ def export(trials: tuple[str, ...], runs: Path, output: Path | None, plugins: tu
     """
     from petl_bench.managing.exporting import format_of, with_sources, write_table, write_tar
     from petl_bench.managing.selection import select
-    from petl_bench.running.planning.sizes import human
+    from petl_bench.system.words import human
 
     if output is None:
         raise UsageError("say what to write: --output FILE.csv, FILE.parquet, FILE.tar or FILE.tar.gz")

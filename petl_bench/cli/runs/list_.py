@@ -107,7 +107,7 @@ def _values(trial: KnownTrial, reasons: dict[str, str] | None) -> dict[str, Any]
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    from petl_bench.managing.cells import cell
+    from petl_bench.managing.exporting import cell
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -145,8 +145,8 @@ def _print_lines(found: Sequence[KnownTrial], reasons: dict[str, str]) -> None:
 
 
 def _row(trial: KnownTrial) -> list[str]:
-    from petl_bench.running.planning.sizes import human
     from petl_bench.system.texts import clean
+    from petl_bench.system.words import human
 
     parts = [human(size) if (size := getattr(trial.sizes, part)) else "-" for part in _PARTS[:4]]
     if trial.let_go and not trial.sizes.adapter:
@@ -159,7 +159,7 @@ def _row(trial: KnownTrial) -> list[str]:
 
 def _print_sums(runs: Path, found: Sequence[KnownTrial]) -> None:
     from petl_bench.managing.folders import TrialSizes
-    from petl_bench.running.planning.sizes import human
+    from petl_bench.system.words import human
 
     states = ", ".join(f"{count} {state}" for state, count in Counter(trial.state for trial in found).items())
     sizes = sum((trial.sizes for trial in found), TrialSizes())
@@ -170,7 +170,7 @@ def _print_sums(runs: Path, found: Sequence[KnownTrial]) -> None:
 def _print_replaced(runs: Path) -> None:
     from petl_bench.managing.folders import size_below
     from petl_bench.records.judge import REPLACED
-    from petl_bench.running.planning.sizes import human
+    from petl_bench.system.words import human
 
     size = size_below(runs / REPLACED)
     if size:

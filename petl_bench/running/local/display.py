@@ -15,7 +15,7 @@ from rich.text import Text
 
 from petl_bench.api.launcher import AttemptResult, Job, Watcher
 from petl_bench.api.trial import Progress
-from petl_bench.running.attempts.status import duration
+from petl_bench.managing.status import duration
 from petl_bench.system.texts import lines, name
 
 #: Plain lines: at most one line of progress per trial in this time, beside its start and its end.

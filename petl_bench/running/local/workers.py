@@ -28,8 +28,8 @@ from petl_bench.records.layout import LOG, trial_folder
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.agenda import LOOK_EVERY_S, Agenda
 from petl_bench.running.attempts.execute import execute
-from petl_bench.running.attempts.folder_identity import refuse_another
 from petl_bench.running.attempts.interrupts import STOP_WITHIN_S, STOPPING, StopRequest
+from petl_bench.running.attempts.output import refuse_another
 from petl_bench.system.processes import interrupts_ignored, watch_parent
 
 _PROGRESS_EVERY_S = 0.2

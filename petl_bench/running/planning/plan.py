@@ -20,9 +20,9 @@ from petl_bench.api.setting import Case
 from petl_bench.api.trial import Places, Trial
 from petl_bench.errors import WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
-from petl_bench.running.attempts.standing import Standing, standing_of
 from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.planning.spec import Spec
+from petl_bench.running.planning.standing import Standing, standing_of
 from petl_bench.running.planning.values import (
     Overrides,
     PlannedMethod,
