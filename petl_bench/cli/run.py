@@ -134,7 +134,8 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
 def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     """Run a plan to its end and show the table of its setting; the exit status."""
-    from petl_bench.running.attempts.output import move_aside, prepare_output, save_plan
+    from petl_bench.running.attempts.output import move_aside, prepare_output
+    from petl_bench.running.planning.saved_plans import save_plan
     from petl_bench.running.planning.standing import Standing, let_go_after
 
     prepare_output(plan.output)
@@ -230,12 +231,14 @@ def _plain(value: Any) -> str:
 
 def _launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:
     """Run what has no record; take the others as they are recorded."""
-    from petl_bench.running.attempts.execute import recorded, refused
+    from petl_bench.running.attempts.execute import ended, recorded
     from petl_bench.running.local.display import watching
 
     before = [recorded(job, plan.output) for job in plan.jobs if job.trial.key in plan.done]
     reasons = plan.standing.refused
-    before += [refused(job, plan.output, reasons[job.trial.key]) for job in plan.jobs if job.trial.key in reasons]
+    before += [
+        ended(job, plan.output, "failed", reasons[job.trial.key]) for job in plan.jobs if job.trial.key in reasons
+    ]
     if not plan.to_do:
         return before
     with watching(len(plan.to_do)) as watch:

@@ -8,12 +8,12 @@ from statistics import median
 from petl_bench.api.launcher import Job
 from petl_bench.api.trial import Trial
 from petl_bench.errors import StoreError
-from petl_bench.managing.status import duration
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.store import read_record
 from petl_bench.running.planning.capacity import disk_lines
 from petl_bench.running.planning.plan import Plan
 from petl_bench.running.planning.plan_data import Clips
+from petl_bench.system.words import duration
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:

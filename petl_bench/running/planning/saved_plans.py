@@ -166,11 +166,11 @@ def _drop(values: dict[str, Any], keys: Set[str]) -> bool:
     groups = values.get("groups")
     parts = [each for each in (groups if isinstance(groups, list) else []) if isinstance(each, dict)]
     dropped = False
-    for trials in [part.get("trials") for part in (values, *parts)]:
-        there = keys & trials.keys() if isinstance(trials, dict) else ()
-        for key in there:
-            del trials[key]
-        dropped = dropped or bool(there)
+    for part in (values, *parts):
+        trials = part.get("trials")
+        if isinstance(trials, dict) and keys & trials.keys():
+            part["trials"] = {key: told for key, told in trials.items() if key not in keys}
+            dropped = True
     if parts:
         values["groups"] = [part for part in parts if part.get("trials")]
     return dropped

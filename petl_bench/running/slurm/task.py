@@ -174,6 +174,9 @@ class _Printing(Watcher):
     def started(self, job: Job) -> None:
         print(f"{job.trial.title}: started", flush=True)
 
+    def progress(self, job: Job, progress: Progress) -> None:
+        return
+
     def finished(self, job: Job, outcome: AttemptResult) -> None:
         _tell(outcome)
 
