@@ -1,8 +1,8 @@
-"""What people asked of an output folder's trials after they had been asked for: numbered files that every actor reads.
+"""Cancellations of an output folder's trials, and requests to run them again: numbered files that every command reads.
 
 `requests/0001.json`, `requests/0002.json`, ... are made exclusively, whole or not at all, and never changed. Each says
-that somebody cancelled some trials, or asked for cancelled ones again. Their numbers are their order, whatever clocks
-say. A `run` command keeps the newest number of its start in its jobs (`Job.asked`), also in those that it hands to a
+who cancelled which trials, or asked for cancelled ones again. Their numbers are their order, whatever clocks say. A
+`run` command keeps the newest number of its start in its jobs (`Job.asked`), also in those that it hands to a
 scheduler: a cancellation with a larger number is meant for them, however they wait, run or are started again. So a
 cancelled trial runs again only for a command that started after the cancellation.
 """
@@ -57,8 +57,11 @@ class _Stored:
 
 
 def cancel(store: Path, trials: Collection[str]) -> None:
-    """Cancel these trials for everybody who was asked for them until now. Raises StoreError if it cannot be written."""
-    _folder_in(store)
+    """Cancel these trials for every command that has asked for them. Raises StoreError if it cannot be written."""
+    try:
+        (store / FOLDER).mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {store / FOLDER}: {error.strerror}") from error
     while not _append(store, _newest(store) + 1, "cancel", trials):
         pass
 
@@ -90,16 +93,9 @@ def cancellation_of(store: Path, job: Job) -> ControlRequest | None:
 
 
 def standing(store: Path) -> dict[str, ControlRequest]:
-    """The trials that are cancelled and that nobody asked for again: key -> the cancellation."""
+    """The trials that are cancelled and were not asked for again: key -> the cancellation."""
     newest = {key: request for request in _read_after(store, 0) for key in request.trials}
     return {key: request for key, request in newest.items() if request.what == "cancel"}
-
-
-def _folder_in(store: Path) -> None:
-    try:
-        (store / FOLDER).mkdir(exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot write {store / FOLDER}: {error.strerror}") from error
 
 
 def _append(store: Path, number: int, what: What, trials: Iterable[str]) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from petl_bench.api.launcher import AttemptResult, Job, Launcher, Watcher
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_launcher
-from petl_bench.api.trial import Progress
 from petl_bench.errors import UsageError
 from petl_bench.running.attempts.agenda import LOOK_EVERY_S, Agenda
 from petl_bench.running.attempts.execute import execute
@@ -52,7 +52,7 @@ class LocalLauncher(Launcher):
 
 
 def choose_workers(jobs: Sequence[Job]) -> int:
-    """How many trials to run at once where the user did not say."""
+    """How many trials to run at once if the user did not say."""
     return 1 if any(_on_gpu(job.places.device) for job in jobs) else workers_on_cpu(jobs)
 
 
@@ -63,19 +63,15 @@ def _run_here(agenda: Agenda, stop: StopRequest) -> None:
             time.sleep(LOOK_EVERY_S)
             continue
         agenda.watch.started(job)
-        with stop.while_trial_tells(_telling(agenda.watch, job)) as notify:
+        with stop.while_trial_tells(partial(agenda.watch.progress, job)) as notify:
             outcome = execute(job, agenda.store, notify, stop)
         agenda.settle(job, outcome)
         if stop() and (outcome.state == "interrupted" or agenda.pending or agenda.waiting):
             raise KeyboardInterrupt
 
 
-def _telling(watch: Watcher, job: Job) -> Callable[[Progress], None]:
-    return lambda progress: watch.progress(job, progress)
-
-
 def _on_gpu(device: str) -> bool:
-    """Whether trials will run on a GPU, found out without torch where there is plainly none."""
+    """Whether trials will run on a GPU, found out without torch if there is plainly none."""
     if device != "auto":
         return device.startswith("cuda")
     if sys.platform == "linux" and not any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):

@@ -54,7 +54,7 @@ class CaseGroup:
 class PlannedDataset:
     """A data set with its values, and what of it lies on this machine.
 
-    `here` is False where a plan that is only rehearsed goes without its files: then nothing is known but its splits.
+    `here` is False if a plan that is only rehearsed goes without its files: then nothing is known but its splits.
     """
 
     dataset: Dataset
@@ -101,11 +101,7 @@ class PlannedDataset:
         if not self.here or not training["epochs"] or not listed:
             return
         if not group.clips.train:
-            name = self.dataset.name
-            raise DataError(
-                f"{name}: none of the {listed} training clips is under {self.manifest.root}, or can be read. "
-                f"See: {status_command(self.dataset, self.manifest.root)}"
-            )
+            raise _absent(self.dataset, self.manifest, f"{listed} training clips is", ", or can be read")
         if training["select"] == "val" and group.largest_class < 2:
             raise UsageError("--select val needs at least two training clips of some class; use --select last")
 
@@ -116,11 +112,8 @@ class PlannedDataset:
         found = self.manifest.found
         for evaluation in task.evaluations:
             if found and not any(sample.clip in found for sample in evaluation.samples):
-                name = self.manifest.dataset
-                raise DataError(
-                    f"{name}: none of the {len(evaluation.samples)} clips of evaluation {evaluation.name!r} is under "
-                    f"{self.manifest.root}. See: {status_command(self.dataset, self.manifest.root)}"
-                )
+                which = f"{len(evaluation.samples)} clips of evaluation {evaluation.name!r} is"
+                raise _absent(self.dataset, self.manifest, which)
         test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
         readable = found.keys() - self.manifest.quarantined.keys()
         clips = Clips(
@@ -133,7 +126,7 @@ class PlannedDataset:
         return CaseGroup(task, clips)
 
     def descriptions_of(self, method: Method, task: Task) -> str:
-        """sha256 of the sentences that the method's loss reads in this task; "" where it reads none."""
+        """sha256 of the sentences that the method's loss reads in this task; "" if it reads none."""
         if method.description_count == 0:
             return ""
         known = (method.name, canonical_json([method.values(), method.locations()]), task.train_classes)
@@ -168,7 +161,7 @@ class DataOnThisMachine:
         self._found: dict[tuple[str, str], PlannedDataset] = {}
 
     def get(self, spec: Spec, name: str, overrides: Overrides) -> PlannedDataset:
-        """The data set with the values given for it. Raises UsageError or DataError where it cannot be used."""
+        """The data set with the values given for it. Raises UsageError or DataError if it cannot be used."""
         dataset = overrides.dataset(name)
         known = (name, canonical_json([spec.data_root, dataset.values(), dataset.locations()]))
         if known not in self._found:
@@ -200,11 +193,13 @@ class DataOnThisMachine:
 def _manifest(dataset: Dataset, root: Path) -> Manifest:
     manifest = new_manifest(dataset, root, cache_folder())
     if not manifest.found:
-        raise DataError(
-            f"{dataset.name}: none of the {manifest.expected} clips that its lists name is under {manifest.root}. "
-            f"See: {status_command(dataset, manifest.root)}"
-        )
+        raise _absent(dataset, manifest, f"{manifest.expected} clips that its lists name is")
     return manifest
+
+
+def _absent(dataset: Dataset, manifest: Manifest, which: str, more: str = "") -> DataError:
+    see = status_command(dataset, manifest.root)
+    return DataError(f"{manifest.dataset}: none of the {which} under {manifest.root}{more}. See: {see}")
 
 
 def places_of(spec: Spec, data: PlannedDataset, weights: ResolvedWeights) -> Places:

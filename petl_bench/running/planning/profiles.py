@@ -21,7 +21,7 @@ def profiles() -> dict[str, Path]:
 def profile_path(text: str) -> Path:
     """The file that `--profile` means: the name of a shipped profile, or a path.
 
-    Raises UsageError, with near names, where there is neither.
+    Raises UsageError, with near names, if there is neither.
     """
     shipped = profiles()
     if text in shipped:
