@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.runs.options import several
+from petl_bench.cli.options import runs_option
 from petl_bench.system import texts
+from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
 @click.command(name="cancel")
 @click.argument("trials", nargs=-1, metavar="[TRIAL ...]")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
-              help="The folder that `run --output` wrote to.")  # fmt: skip
+@runs_option
 @click.option("--whole-tasks", is_flag=True, help="Also the other trials that share a job's task with those named.")
 def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
     """Cancel this folder's unfinished trials, or the TRIALs named (a key, its beginning, or a title).

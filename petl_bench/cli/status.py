@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.cli.runs.options import several
+from petl_bench.cli.options import runs_option
 from petl_bench.system import texts
+from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -29,8 +31,7 @@ STYLES = {
 
 
 @click.command(name="status")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
-              help="The folder that `run --output` wrote to.")  # fmt: skip
+@runs_option
 @click.option("--json", "as_json", is_flag=True, help="Everything, one JSON document.")
 def command(runs: Path, as_json: bool) -> None:
     """Tell where a folder of runs stands, from its files; nothing is written.
@@ -51,24 +52,8 @@ def command(runs: Path, as_json: bool) -> None:
 
 
 def _values(found: Survey) -> dict[str, Any]:
-    return {
-        "runs": str(found.runs),
-        "counts": found.counts,
-        "trials": [_trial(trial) for trial in found.trials],
-        "commands": found.commands,
-    }
-
-
-def _trial(trial: TrialStatus) -> dict[str, Any]:
-    return {
-        "key": trial.key,
-        "title": trial.title,
-        "state": trial.state,
-        "detail": trial.detail,
-        "log": None if trial.log is None else str(trial.log),
-        "attempts": trial.attempts,
-        "planned": trial.planned,
-    }
+    trials = [{**asdict(trial), "log": None if trial.log is None else str(trial.log)} for trial in found.trials]
+    return {"runs": str(found.runs), "counts": found.counts, "trials": trials, "commands": found.commands}
 
 
 def _print(found: Survey) -> None:

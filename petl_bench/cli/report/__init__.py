@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from petl_bench.api.evidence import Evidence
-from petl_bench.api.registry import TABLES, load_plugin_file
+from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Spread, Table
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.gather import MANY_TRIALS, gather
+from petl_bench.cli.options import folders_option, plugin_option
 from petl_bench.cli.report.all_ import folder_for_all, write_all
 from petl_bench.cli.report.figure import refuse_without_figure, write_figure
 from petl_bench.cli.report.page import is_page, write_page
@@ -28,15 +29,7 @@ _SHOWN = 8
 
 
 @click.command()
-@click.option(
-    "--runs",
-    "folders",
-    multiple=True,
-    default=("runs",),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Output folder of `petl-bench run`; may be given several times.",
-)
+@folders_option
 @click.option("--table", "name", help="Which table: petl-bench list tables. Optional for a page (--output FOLDER/).")
 @click.option(
     "--all", "everything", is_flag=True, help="Every table and figure in every format, and the page, into --output."
@@ -77,9 +70,7 @@ _SHOWN = 8
     metavar="TABLE ROW COLUMN",
     help='The records, commands and files behind one cell, e.g. --explain base2novel msta "motion HM".',
 )
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
-)
+@plugin_option
 def command(
     folders: tuple[Path, ...],
     name: str | None,
@@ -92,7 +83,6 @@ def command(
     spread: Spread,
     statistics: bool | None,
     explain: tuple[str, str, str] | None,
-    plugins: tuple[Path, ...],
 ) -> None:
     """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
 
@@ -102,8 +92,6 @@ def command(
     petl-bench report --runs runs --output site/     every table, plot and clip as one page
     petl-bench report --runs runs --all --output results
     """
-    for path in plugins:
-        load_plugin_file(path)
     output = None if given_output is None else Path(given_output)
     if output is not None:
         _refuse_runs(output, name)

@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.choices import OneOf
-from petl_bench.cli.runs.options import (
-    chosen_trials,
-    load_plugins,
-    plugin_option,
-    runs_option,
-    several,
-    trial_filters,
-)
+from petl_bench.cli.options import chosen_trials, plugin_option, runs_option, trial_filters
+from petl_bench.system.words import human, several
 
 if TYPE_CHECKING:
     from petl_bench.managing.trials import KnownTrial
@@ -52,7 +46,6 @@ def list_(
     sort: str | None,
     output_format: str,
     outdated: bool,
-    plugins: tuple[Path, ...],
     **filters: Any,
 ) -> None:
     """List the trials of a folder of runs, or the TRIALs named (a key, its beginning, or a title); nothing is written.
@@ -64,7 +57,6 @@ def list_(
     from petl_bench.managing.outdated import whats_outdated
     from petl_bench.managing.selection import select
 
-    load_plugins(plugins)
     known, chosen = chosen_trials(runs, trials, filters)
     found = _sorted(select(known, chosen, runs), sort)
     why = whats_outdated()
@@ -146,7 +138,6 @@ def _print_lines(found: Sequence[KnownTrial], reasons: dict[str, str]) -> None:
 
 def _row(trial: KnownTrial) -> list[str]:
     from petl_bench.system.texts import clean
-    from petl_bench.system.words import human
 
     parts = [human(size) if (size := getattr(trial.sizes, part)) else "-" for part in _PARTS[:4]]
     if trial.let_go and not trial.sizes.adapter:
@@ -159,7 +150,6 @@ def _row(trial: KnownTrial) -> list[str]:
 
 def _print_sums(runs: Path, found: Sequence[KnownTrial]) -> None:
     from petl_bench.managing.folders import TrialSizes
-    from petl_bench.system.words import human
 
     states = ", ".join(f"{count} {state}" for state, count in Counter(trial.state for trial in found).items())
     sizes = sum((trial.sizes for trial in found), TrialSizes())
@@ -170,7 +160,6 @@ def _print_sums(runs: Path, found: Sequence[KnownTrial]) -> None:
 def _print_replaced(runs: Path) -> None:
     from petl_bench.managing.folders import size_below
     from petl_bench.records.judge import REPLACED
-    from petl_bench.system.words import human
 
     size = size_below(runs / REPLACED)
     if size:

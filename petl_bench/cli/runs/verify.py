@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.runs.options import load_plugins, plugin_option, runs_option, several
+from petl_bench.cli.options import plugin_option, runs_option
+from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from petl_bench.records.verify import Verified
@@ -19,7 +20,7 @@ ALL_SOUND, SOME_DAMAGED = 0, 1
 @click.command(name="verify", short_help="Compare every record with every file beside it.")
 @runs_option
 @plugin_option
-def verify(runs: Path, plugins: tuple[Path, ...]) -> int:
+def verify(runs: Path) -> int:
     """Read every file of every finished trial, and compare it with what was recorded; nothing is written.
 
     Contents by their sha256, ranks with the scores that they follow from, the metrics with those that the setting makes
@@ -30,7 +31,6 @@ def verify(runs: Path, plugins: tuple[Path, ...]) -> int:
     from petl_bench.records.verify import verify as verified
     from petl_bench.system.texts import clean
 
-    load_plugins(plugins)
     trials, damaged, unknown = 0, [], Counter[str]()
     for found in verified(runs):
         trials += 1
