@@ -53,6 +53,18 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
     return texts or None
 
 
+def _runs(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> None:
+    ctx.meta["runs"] = folder
+
+
+def _output(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> str | None:
+    """The folder of --output, or of --runs, which is eager. Raises UsageError if they name two."""
+    runs: str | None = ctx.meta["runs"]
+    if None not in (folder, runs) and folder != runs:
+        raise UsageError(f"--output {folder} and --runs {runs} mean the same folder: give one of them")
+    return runs if folder is None else folder
+
+
 @click.command(name="run")
 @click.option("--methods", metavar="A,B", callback=_names, help="Methods to compare (petl-bench list methods).")
 @click.option("--setting", metavar="S", help="Protocol (petl-bench list settings).  [base2novel]")
@@ -83,14 +95,14 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
               help="A file with these names; flags win over it.")  # fmt: skip
 @click.option("--plugin", multiple=True, metavar="FILE.py", callback=_several,
               help="A plugin file to load. Repeatable.")  # fmt: skip
-@click.option("--output", metavar="DIR", help="Where records go.  [runs]")
-@click.option("--runs", metavar="DIR", help="The same as --output.")
+@click.option("--output", metavar="DIR", callback=_output, help="Where records go.  [runs]")
+@click.option("--runs", metavar="DIR", callback=_runs, expose_value=False, is_eager=True, help="The same as --output.")
 @click.option("--keep-adapters", type=OneOf(["all", "small", "none"]),
               help="Which stay once a trial is done; small: up to 64 MiB.  [all]")  # fmt: skip
 @click.option("--detach", is_flag=True, help="Hand the trials to the scheduler and come back at once.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with keys, counts and an estimate; run nothing.")
 @click.option("--force", is_flag=True, default=None, help="Move existing records aside (DIR/replaced) and run again.")
-def command(spec: Path | None, runs: str | None, dry_run: bool, detach: bool, **flags: Any) -> int:
+def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int:
     """Train and evaluate methods in a setting, and print the table.
 
     Trials that have a record are not run again; a trial that was stopped goes on from its checkpoint.
@@ -105,10 +117,6 @@ def command(spec: Path | None, runs: str | None, dry_run: bool, detach: bool, **
     from petl_bench.running.planning.spec import read_spec
     from petl_bench.system.cache import cache_folder
 
-    if runs is not None:
-        if flags["output"] not in (None, runs):
-            raise UsageError(f"--output {flags['output']} and --runs {runs} mean the same folder: give one of them")
-        flags["output"] = runs
     asked = read_spec(flags, spec)
     refuse_unprintable_output(Path(asked.output))
     with _telling_what_takes_time():
