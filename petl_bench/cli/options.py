@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.api.flag_lists import split_list, whole_numbers
-from petl_bench.errors import UsageError
+from petl_bench.errors import StoreError, UsageError
 from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ SHOWN = 20
 
 
 def tell(line: str) -> None:
-    """One line for people, on standard error, whatever a name in it holds."""
+    """One line on standard error, made safe to show."""
     click.echo(clean(line), err=True)
 
 
@@ -32,6 +32,14 @@ def show(lines: Sequence[str]) -> None:
         click.echo(clean(line))
     if len(lines) > SHOWN:
         click.echo(f"and {len(lines) - SHOWN:,} more like these")
+
+
+def make_folder(output: Path) -> None:
+    """Make a folder to write to. Raises StoreError if it cannot be made."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"--output {output}: the folder cannot be made ({error.strerror})") from error
 
 
 def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...]:

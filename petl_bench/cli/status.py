@@ -1,4 +1,4 @@
-"""`petl-bench status`: what is done and where the rest stands, with the command that fills it."""
+"""`petl-bench status`: the state of every trial, and the command that runs the rest."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STYLES = {
 @runs_option
 @click.option("--json", "as_json", is_flag=True, help="Everything, one JSON document.")
 def command(runs: Path, as_json: bool) -> None:
-    """Tell where a folder of runs stands, from its files; nothing is written.
+    """Tell the state of every trial of a folder of runs, from its files; nothing is written.
 
     running: a living process works on it. queued: a scheduler still knows its job, and says so. failed: its last
     attempt ended with a reason. interrupted: stopped, or its process is gone. cancelled: by petl-bench cancel; it runs

@@ -1,8 +1,8 @@
 """Cancelling trials: for every command and process that works on them or waits for them, and their scheduler's tasks.
 
-The cancellation is written first (`petl_bench.running.attempts.requests`), and holds whatever the scheduler does: what
-runs stops when it looks for it, what starts later does not begin, and what waits is not submitted. Of the scheduler's
-tasks only those of this output folder are ended, and only those that it still knows.
+The cancellation is written first (`petl_bench.running.attempts.requests`), and holds even if the scheduler does
+nothing: what runs stops when it looks for it, what starts later does not begin, and what waits is not submitted. Of the
+scheduler's tasks only those of this output folder are ended, and only those that it still knows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Cancelled:
     tasks: list[SubmittedTask]
     too_late: list[SubmittedTask]
     of_others: list[SubmittedTask]
-    processes: dict[str, claims.Attempt]  #: trials that run where no scheduler is: key -> the attempt that runs
+    processes: dict[str, claims.Attempt]  #: trials that run without a scheduler: key -> the attempt that runs
 
     @property
     def elsewhere(self) -> frozenset[str]:

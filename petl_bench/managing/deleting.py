@@ -1,7 +1,7 @@
 """Deleting trials, their checkpoints or their adapters: first what would go, then the deed.
 
 A trial that runs or waits in a queue stays, and so does one whose adapter others start from, unless these go with it. A
-folder is first renamed, in one step, to a place that nobody reads, and removed there: a crash leaves no trial half.
+folder is first renamed, in one step, to a name that nothing reads, and removed there: a crash leaves no trial half.
 Plans forget a trial that is deleted, so that it is not called missing.
 """
 

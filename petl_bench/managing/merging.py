@@ -33,7 +33,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Merged:
-    """How the merge of one trial ended; `why` is for people, and "" for one that was brought or is equal."""
+    """How the merge of one trial ended; `why` says more, and is "" for one that was brought or is equal."""
 
     source: Path
     key: str
@@ -98,7 +98,7 @@ def _record(source: TrialSource, key: str) -> dict[str, Any]:
 
 
 def _standing(folder: Path, record: Mapping[str, Any]) -> tuple[Result | None, str]:
-    """What stands in the place of a trial: nothing that is in the way (None), or what becomes of the trial, and why."""
+    """The result that what lies in the place of a trial leads to, and why; None if nothing is in the way."""
     if folder.is_symlink():
         return "held", f"{folder} is a link, which is not followed"
     if folder.exists() and not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Where a folder of runs stands: nothing is written or guessed, and torch is not loaded.
+"""The state of every trial of a folder of runs: nothing is written or guessed, and torch is not loaded.
 
 Its files alone say what is done, running, failed, interrupted, cancelled, missing or damaged. Schedulers are asked
 which of the rest they still know, and are not needed.
@@ -34,7 +34,7 @@ _Queued = tuple[float, str]
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """Where one trial stands. `planned`: it belongs to the latest plan of some command.
+    """The state of one trial. `planned`: it belongs to the latest plan of some command.
 
     A trial that is done has a `detail` only if its adapter is gone, from which others could start.
     """
@@ -178,6 +178,6 @@ def _count(folder: Path) -> int:
 
 
 def _commands(plans: list[SavedPlan], trials: list[TrialStatus]) -> list[str]:
-    """The commands of the plans that still have something to do and that nobody works on."""
+    """The commands of the plans that still have something to do and on which no process works."""
     open_keys = {trial.key for trial in trials if trial.state in ("failed", "interrupted", "cancelled", "missing")}
     return [plan.command for plan in plans if plan.command and open_keys & plan.trials.keys()]

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-#: Beside the package where it runs from a snapshot (`petl_bench.running.attempts.snapshot`): what it was made from.
+#: Beside the package if it runs from a snapshot (`petl_bench.running.attempts.snapshot`): what it was made from.
 SNAPSHOT = "snapshot.json"
 
 LIBRARIES = ("torch", "torchvision", "decord", "av", "numpy", "loralib", "open_clip_torch", "safetensors", "pandas")

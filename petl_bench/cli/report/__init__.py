@@ -31,45 +31,25 @@ _SHOWN = 8
 @click.command()
 @folders_option
 @click.option("--table", "name", help="Which table: petl-bench list tables. Optional for a page (--output FOLDER/).")
-@click.option(
-    "--all", "everything", is_flag=True, help="Every table and figure in every format, and the page, into --output."
-)
-@click.option(
-    "--format",
-    "output_format",
-    type=OneOf([*FORMATS, *FIGURE_FORMATS]),
-    default=None,
-    help="Output format; by default as the suffix of --output says, else terminal. pdf, svg, png: the table's figure.",
-)
+@click.option("--all", "everything", is_flag=True,
+              help="Every table and figure in every format, and the page, into --output.")  # fmt: skip
+@click.option("--format", "output_format", type=OneOf([*FORMATS, *FIGURE_FORMATS]), default=None,
+              help="Output format; by default as the suffix of --output says, else terminal. "
+                   "pdf, svg, png: the table's figure.")  # fmt: skip
 @click.option("--output", "given_output", default=None, help="Write to this file, or one page of all to this folder.")
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=None,
-    help="Where the videos are, for the pictures of a page.",
-)
+@click.option("--data-root", type=click.Path(path_type=Path, file_okay=False, exists=True), default=None,
+              help="Where the videos are, for the pictures of a page.")  # fmt: skip
 @click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
-@click.option(
-    "--baseline", default="", metavar="METHOD", help="Show the difference from this method beside each number."
-)
-@click.option(
-    "--spread",
-    type=OneOf(["std", "interval"]),
-    default="std",
-    show_default=True,
-    help="Beside each number: the standard deviation over seeds, or the 95 % interval.",
-)
-@click.option(
-    "--statistics/--no-statistics",
-    default=None,
-    help=f"Intervals and paired tests from the predictions; by default with up to {MANY_TRIALS:,} trials.",
-)
-@click.option(
-    "--explain",
-    nargs=3,
-    metavar="TABLE ROW COLUMN",
-    help='The records, commands and files behind one cell, e.g. --explain base2novel msta "motion HM".',
-)
+@click.option("--baseline", default="", metavar="METHOD",
+              help="Show the difference from this method beside each number.")  # fmt: skip
+@click.option("--spread", type=OneOf(["std", "interval"]), default="std", show_default=True,
+              help="Beside each number: the standard deviation over seeds, or the 95 % interval.")  # fmt: skip
+@click.option("--statistics/--no-statistics", default=None,
+              help="Intervals and paired tests from the predictions; by default with up to "
+                   f"{MANY_TRIALS:,} trials.")  # fmt: skip
+@click.option("--explain", nargs=3, metavar="TABLE ROW COLUMN",
+              help="The records, commands and files behind one cell, e.g. "
+                   '--explain base2novel msta "motion HM".')  # fmt: skip
 @plugin_option
 def command(
     folders: tuple[Path, ...],

@@ -16,12 +16,8 @@ from petl_bench.system.words import human, several
 @click.argument("trials", nargs=-1, metavar="[TRIAL ...]")
 @runs_option
 @trial_filters
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="FILE.csv, FILE.parquet (needs pyarrow), FILE.tar or FILE.tar.gz.",
-)
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
+              help="FILE.csv, FILE.parquet (needs pyarrow), FILE.tar or FILE.tar.gz.")  # fmt: skip
 @plugin_option
 def export(trials: tuple[str, ...], runs: Path, output: Path | None, **filters: Any) -> int:
     """Write the finished trials, or those that are named or chosen by filters, into one FILE.

@@ -14,7 +14,8 @@ import click
 
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.options import chosen_trials, plugin_option, runs_option, trial_filters
-from petl_bench.system.words import human, several
+from petl_bench.system.texts import clean
+from petl_bench.system.words import columns, human, several
 
 if TYPE_CHECKING:
     from petl_bench.managing.trials import KnownTrial
@@ -30,14 +31,8 @@ _NEW = "a run would do it anew"
 @runs_option
 @trial_filters
 @click.option("--sort", type=OneOf(["size", "date"]), help="Largest first, or newest first.")
-@click.option(
-    "--format",
-    "output_format",
-    type=OneOf(["terminal", "csv", "json"]),
-    default="terminal",
-    show_default=True,
-    help="csv and json hold everything, in bytes.",
-)
+@click.option("--format", "output_format", type=OneOf(["terminal", "csv", "json"]), default="terminal",
+              show_default=True, help="csv and json hold everything, in bytes.")  # fmt: skip
 @click.option("--outdated", is_flag=True, help="Say what this version of petl-bench would do anew, and why.")
 @plugin_option
 def list_(
@@ -123,22 +118,12 @@ def _print(runs: Path, found: Sequence[KnownTrial], reasons: dict[str, str] | No
 
 def _print_lines(found: Sequence[KnownTrial], reasons: dict[str, str]) -> None:
     """Columns, and behind the last one why a run would do the trial anew."""
-    from petl_bench.system.texts import clean
-
-    rows = [_HEADINGS, *map(_row, found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    ends = ["", *(f"  {_NEW}: {clean(reason)}" if (reason := reasons.get(trial.key)) else "" for trial in found)]
-    for row, end in zip(rows, ends, strict=True):
-        cells = (
-            text.rjust(width) if column >= _FIRST_NUMBER else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        click.echo(f"{'  '.join(cells).rstrip()}{end}")
+    why = ["", *(reasons.get(trial.key, "") for trial in found)]
+    for line, reason in zip(columns([_HEADINGS, *map(_row, found)], _FIRST_NUMBER), why, strict=True):
+        click.echo(f"{line}  {_NEW}: {clean(reason)}" if reason else line)
 
 
 def _row(trial: KnownTrial) -> list[str]:
-    from petl_bench.system.texts import clean
-
     parts = [human(size) if (size := getattr(trial.sizes, part)) else "-" for part in _PARTS[:4]]
     if trial.let_go and not trial.sizes.adapter:
         parts[0] = "not kept"

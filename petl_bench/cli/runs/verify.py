@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.options import plugin_option, runs_option
+from petl_bench.cli.options import ALL_WELL, SOME_LEFT, plugin_option, runs_option
 from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from petl_bench.records.verify import Verified
-
-ALL_SOUND, SOME_DAMAGED = 0, 1
 
 
 @click.command(name="verify", short_help="Compare every record with every file beside it.")
@@ -45,7 +43,7 @@ def verify(runs: Path) -> int:
     )
     if damaged:
         click.echo(clean(how_to_repeat(damaged[0].problems[0].path.parent)))
-    return SOME_DAMAGED if damaged else ALL_SOUND
+    return SOME_LEFT if damaged else ALL_WELL
 
 
 def _line(found: Verified) -> str:

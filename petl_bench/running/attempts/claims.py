@@ -1,10 +1,10 @@
 """Claims: which process works on a trial, agreed on through files alone, so that no trial ever runs twice at once.
 
 Every attempt at a trial is one numbered file, `attempts/0001.json`, ... in the trial's folder. A process takes the
-trial by creating the next number exclusively (O_EXCL, atomic on local and network file systems), and only if the
-newest attempt has ended or its owner is gone. Numbers are never reused and nobody removes another's file, so exactly
-one process wins each number: there is no lock to break, and no moment at which two processes own a trial. The files
-are the trial's history as well.
+trial by creating the next number exclusively (a hard link, atomic on local and network file systems), and only if the
+newest attempt has ended or its owner is gone. Numbers are never reused and no process removes another's file, so
+exactly one process wins each number: there is no lock to break, and no moment at which two processes own a trial. The
+files are the trial's history as well.
 
 While an attempt runs its owner renews the file's modification time. An owner on this machine (same boot, same process
 namespace) is judged by its process; one elsewhere seems gone once its heartbeat is older than `STALE_AFTER_S`, or as
@@ -91,7 +91,7 @@ class Attempt:
 def attempts(folder: Path) -> list[Attempt]:
     """Every attempt at the trial in `folder`, oldest first. One whose file is damaged says so (`Attempt.fault`).
 
-    A folder of attempts that cannot be read counts as one attempt that nobody works on.
+    A folder of attempts that cannot be read counts as one attempt whose owner is gone.
     """
     try:
         return _listed(folder)
@@ -266,7 +266,7 @@ def _path(folder: Path, number: int) -> Path:
 
 
 def _process_start(pid: int) -> float | None:
-    """When that process started, in seconds after the boot, whatever the clock was set to since; None if there is none.
+    """When that process started, in seconds after the boot, also if the clock was set since; None if there is none.
 
     Not a number if there is one and it hides its start.
     """

@@ -1,8 +1,8 @@
 """What was handed to schedulers: one file per job or array, written once, so that any later command can look for it.
 
 A submission explains where a trial may be waiting or running. It proves nothing: a trial is done if its record is
-there, and somebody works on it if its newest attempt is alive. A scheduler that forgets, loses or repeats a job does no
-harm, and neither does one that does not answer.
+there, and a process works on it if its newest attempt is alive. A scheduler that forgets, loses or repeats a job does
+no harm, and neither does one that does not answer.
 """
 
 from __future__ import annotations

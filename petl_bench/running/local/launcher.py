@@ -71,7 +71,7 @@ def _run_here(agenda: Agenda, stop: StopRequest) -> None:
 
 
 def _on_gpu(device: str) -> bool:
-    """Whether trials will run on a GPU, found out without torch if there is plainly none."""
+    """Whether trials will run on a GPU, found out without torch if there is no device file of one."""
     if device != "auto":
         return device.startswith("cuda")
     if sys.platform == "linux" and not any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):

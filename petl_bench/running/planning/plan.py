@@ -88,7 +88,7 @@ def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
 
 
 def _keeping_what_is_needed(jobs: Collection[Job]) -> tuple[Job, ...]:
-    """The jobs; those that others of them start from keep their adapters, whatever was asked for."""
+    """The jobs; those that others of them start from keep their adapters, whatever `--keep-adapters` says."""
     needed = {job.trial.start_from for job in jobs}
     return tuple(
         replace(job, places=replace(job.places, keep_adapter="all")) if job.trial.key in needed else job for job in jobs

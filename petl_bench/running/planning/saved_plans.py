@@ -89,7 +89,7 @@ def forget(output: Path, keys: Set[str]) -> None:
 
 
 def command_for(command: str, folder: Path) -> str:
-    """A stored `run` command for the folder of runs where it lies now, whatever that was called when it was typed.
+    """A stored `run` command for the folder of runs that holds it now, which may have had another name then.
 
     One that cannot be split as a shell splits it is left as it is.
     """

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standing:
-    """Keys of trials; `refused` and `to_adapt` with the reason, for people."""
+    """Keys of trials; `refused` and `to_adapt` with the reason."""
 
     done: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)

@@ -132,7 +132,7 @@ def executor(options: SlurmOptions, folder: Path, source: Path) -> submitit.Slur
 class _Executor(submitit.SlurmExecutor):
     """submitit's executor, whose jobs take the package from a snapshot.
 
-    It can also be made where srun is not installed: a script can be shown anywhere.
+    It can also be made if srun is not installed: a script can be shown anywhere.
     """
 
     def __init__(self, folder: Path, source: Path) -> None:

@@ -96,7 +96,7 @@ class _Warning:
         else:
             self.reason = self.reason or "SLURM preempted, requeued or cancelled the job (SIGTERM)"
             if number == signal.SIGTERM and time.monotonic() - self._warned_at < self._grace_s:
-                self.time_is_up = False  # too soon for the limit: somebody ended the job, perhaps for good
+                self.time_is_up = False  # too soon for the limit: a user ended the job, perhaps for good
         if self.interrupts:
             self.interrupts = False  # once: it takes a moment to stop
             raise KeyboardInterrupt
