@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -117,26 +118,20 @@ def _machine() -> str:
 
 
 def _files(folder: str) -> Iterator[tuple[str, int]]:
-    """Name and bytes of every file in a folder and those below it."""
+    """Name and bytes of every file in a folder and those below it; of what is no regular file, 0 bytes."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     yield from _files(entry.path)
-                else:
-                    yield entry.name, _size(entry)
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                    status = entry.stat(follow_symlinks=False)
+                    yield entry.name, status.st_size if stat.S_ISREG(status.st_mode) else 0
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise StoreError(f"{folder}: cannot be read: {error.strerror}") from error
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:  # gone meanwhile
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _kind(name: str) -> str:

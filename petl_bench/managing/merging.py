@@ -90,8 +90,7 @@ def _record(source: TrialSource, key: str) -> dict[str, Any]:
     with file:
         if size > LARGEST_RECORD:
             raise StoreError(f"{RECORD} has {size:,} bytes, more than any record")
-        raw = _read(file, size)
-    values, fault = parse(raw, key)
+        values, fault = parse(_read(file, size), key)
     if fault:
         raise StoreError(f"{RECORD}: {fault}")
     return values
@@ -124,11 +123,16 @@ def _bring(source: TrialSource, key: str, record: Mapping[str, Any], into: Path)
     except OSError as error:
         raise StoreError(f"cannot write to {into}: {error.strerror}") from error
     try:
-        fault = _copy_files(source, key, record, staged) or _unsound(staged)
+        fault = _copy_files(source, key, record, staged)
         if fault:
             return "damaged", fault
-        _make_way(into, key)
-        staged.rename(into / TRIALS / key)
+        if unsound := verify_trial(staged).problems:
+            return "damaged", "; ".join(f"{problem.path.name}: {problem.reason}" for problem in unsound)
+        target = into / TRIALS / key
+        if target.exists():  # what an attempt left that came to no record is moved aside; nothing of it is lost
+            (into / REPLACED).mkdir(exist_ok=True)
+            target.rename(unused(into / REPLACED, key))
+        staged.rename(target)
     except OSError as error:
         raise StoreError(f"cannot write to {into}: {error.strerror}") from error
     finally:
@@ -190,19 +194,6 @@ def _read(file: IO[bytes], size: int) -> bytes:
     if len(block) < size:
         raise StoreError("is cut off")
     return block
-
-
-def _unsound(staged: Path) -> str:
-    """Everything that is wrong with the copy of a trial, in words; "" if it is sound."""
-    return "; ".join(f"{problem.path.name}: {problem.reason}" for problem in verify_trial(staged).problems)
-
-
-def _make_way(into: Path, key: str) -> None:
-    """Move aside what an attempt left that came to no record; nothing of it is lost."""
-    folder = into / TRIALS / key
-    if folder.exists():
-        (into / REPLACED).mkdir(exist_ok=True)
-        folder.rename(unused(into / REPLACED, key))
 
 
 def _numbers(record: Mapping[str, Any]) -> str:

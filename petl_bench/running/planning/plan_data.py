@@ -165,14 +165,11 @@ class DataOnThisMachine:
         dataset = overrides.dataset(name)
         known = (name, canonical_json([spec.data_root, dataset.values(), dataset.locations()]))
         if known not in self._found:
-            self._found[known] = self._find(spec, dataset)
+            root = self._root(spec, dataset)
+            manifest = _unknown(dataset) if root is None else _manifest(dataset, root)
+            version = plugin_version(type(dataset))
+            self._found[known] = PlannedDataset(dataset, version, dataset.values(), manifest, here=root is not None)
         return self._found[known]
-
-    def _find(self, spec: Spec, dataset: Dataset) -> PlannedDataset:
-        root = self._root(spec, dataset)
-        manifest = _unknown(dataset) if root is None else _manifest(dataset, root)
-        version = plugin_version(type(dataset))
-        return PlannedDataset(dataset, version, dataset.values(), manifest, here=root is not None)
 
     def _root(self, spec: Spec, dataset: Dataset) -> Path | None:
         """The folder of a data set; None in a rehearsal, if it is one with a place of its own and that is not here."""
