@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.runs.options import several
+from petl_bench.cli.options import runs_option
 from petl_bench.system import texts
+from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from petl_bench.running.slurm.scheduler import SubmittedTask
+    from petl_bench.running.attempts.submissions import SubmittedTask
 
 
 @click.command(name="cancel")
 @click.argument("trials", nargs=-1, metavar="[TRIAL ...]")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
-              help="The folder that `run --output` wrote to.")  # fmt: skip
+@runs_option
 @click.option("--whole-tasks", is_flag=True, help="Also the other trials that share a job's task with those named.")
 def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
     """Cancel this folder's unfinished trials, or the TRIALs named (a key, its beginning, or a title).
@@ -30,9 +30,9 @@ def command(trials: tuple[str, ...], runs: Path, whole_tasks: bool) -> None:
     for them do not submit them again. Records and checkpoints stay. A cancelled trial runs again only if a `run`
     command that asks for it is started after that. Jobs of other users and of other folders are left alone.
     """
-    from petl_bench.running.attempts.cancelling import cancel
+    from petl_bench.managing.cancelling import cancel
+    from petl_bench.managing.lookup import find_trial, titles
     from petl_bench.running.attempts.claims import HEARTBEAT_EVERY_S
-    from petl_bench.running.planning.lookup import find_trial, titles
 
     known = {key: texts.name(title) for key, title in titles(runs).items()}
     wanted = {find_trial(known, trial, runs) for trial in trials} if trials else set(known)

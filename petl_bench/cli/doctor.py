@@ -15,7 +15,7 @@ from petl_bench.system.environment import describe_machine
 
 @click.command(name="doctor")
 def command() -> None:
-    """Check versions, devices, decoders, plugins and weights; exit status 1 where the main job could not run."""
+    """Check versions, devices, decoders, plugins and weights; exit status 1 if the main job could not run."""
     machine = describe_machine()
     click.echo(f"petl-bench {machine['petl_bench']}, Python {machine['python']}, {machine['platform']}")
     click.echo(f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB")

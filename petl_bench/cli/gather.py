@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 import click
 
 from petl_bench.api.evidence import Evidence
+from petl_bench.cli.options import tell
 from petl_bench.errors import UsageError
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.records.scan import Problem
 from petl_bench.records.store import RecordReader, damaged_trials
-from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN = 8
-#: With more trials than this, intervals and tests are worked out only where they are asked for.
+#: With more trials than this, intervals and tests are worked out only if they are asked for.
 MANY_TRIALS = 3_000
 
 
 def gather(
     folders: tuple[Path, ...], *, statistics: bool | None = None, baseline: str = "", quoted: pd.DataFrame | None = None
 ) -> Evidence:
-    """The records under these folders, and what became of their clips; says on stderr what was left out.
+    """The records under these folders and their per-clip predictions; says on stderr what was left out.
 
     `statistics`: whether intervals and tests are worked out; None: unless there are very many trials.
-    Raises UsageError where there is no record, or none of the baseline.
+    Raises UsageError if there is no record, or none of the baseline.
     """
     reader, outcomes = RecordReader(folders), StoredOutcomes(folders)
     records = reader.frame()
@@ -37,17 +37,16 @@ def gather(
     if statistics is None:
         statistics = len(trials) <= MANY_TRIALS
         if not statistics:
-            click.echo(
+            tell(
                 f"{len(trials):,} trials: without intervals and tests, and their predictions are not read "
-                "(petl-bench runs verify does); --statistics works them out",
-                err=True,
+                "(petl-bench runs verify does); --statistics works them out"
             )
     problems = list(reader.problems)
     if statistics or len(trials) <= MANY_TRIALS:
         damaged = outcomes.problems(trials)
         records = records[~records["trial"].isin([problem.trial for problem in damaged])]
         problems += damaged
-    _tell(problems)
+    _name(problems)
     if records.empty:
         where = ", ".join(map(str, folders))
         raise UsageError(f"no record of a finished trial under {where}. See: petl-bench status --runs {folders[0]}")
@@ -64,11 +63,11 @@ def gather(
     )
 
 
-def _tell(problems: list[Problem]) -> None:
+def _name(problems: list[Problem]) -> None:
     for problem in problems[:_SHOWN]:
-        click.echo(f"left out: {clean(str(problem))}", err=True)
+        tell(f"left out: {problem}")
     if len(problems) > _SHOWN:
-        click.echo(f"left out: {len(problems) - _SHOWN} more records, for reasons such as these", err=True)
+        tell(f"left out: {len(problems) - _SHOWN} more records, for reasons such as these")
     if problems:
         see = shlex.join(["petl-bench", "runs", "verify", "--runs", str(problems[0].path.parents[2])])
         click.echo(f"every damaged trial, and what to type: {see}", err=True)

@@ -1,6 +1,6 @@
 """What the system refuses (names, permissions, room, memory, open files), in words: no traceback helps with these.
 
-Commands say it better where they know what they were doing; this is for what none of them expected. Everything else is
+Commands say it better if they know what they were doing; this is for what none of them expected. Everything else is
 a fault of petl-bench or of a plugin, and keeps its traceback.
 """
 
@@ -33,7 +33,7 @@ _LOADER = ("cannot allocate memory", "failed to map segment", "can't start new t
 
 
 def explanation(error: Exception) -> str:
-    """The error in one line for people; "" for an error that is none of the system's."""
+    """The error in one line; "" for an error that is none of the system's."""
     words = _words(error)
     return f"{words}. ({_TRACEBACK}=1 shows where)" if words else ""
 

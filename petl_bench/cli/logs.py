@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench.cli.options import runs_option, tell
 from petl_bench.system import texts
 
 if TYPE_CHECKING:
-    from petl_bench.running.attempts.trial_log import TrialLog
+    from petl_bench.managing.trial_log import TrialLog
 
 
 @click.command(name="logs")
 @click.argument("trial")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
-              help="The folder that `run --output` wrote to.")  # fmt: skip
+@runs_option
 @click.option("--follow", is_flag=True, help="Go on printing what comes, until the trial ends.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of each file.")
 def command(trial: str, runs: Path, follow: bool, tail: int | None) -> None:
@@ -27,18 +27,18 @@ def command(trial: str, runs: Path, follow: bool, tail: int | None) -> None:
     The log goes to standard output, without what a terminal would obey (the file has it all); the attempts, and what a
     scheduler says, to standard error. For a trial that never began, what the scheduler wrote for its job is printed.
     """
-    from petl_bench.running.attempts import trial_log
-    from petl_bench.running.planning.lookup import find_trial, titles
+    from petl_bench.managing import trial_log
+    from petl_bench.managing.lookup import find_trial, titles
 
     known = titles(runs)
     key = find_trial(known, trial, runs)
     log = trial_log.trial_log(runs, key)
-    _tell(f"{known[key]}  {key}")
+    tell(f"{known[key]}  {key}")
     for line in log.attempts():
-        _tell(line)
+        tell(line)
     words = "" if log.done else log.scheduler_says()
     if words:
-        _tell(words)
+        tell(words)
     out = _Out()
     position = _print_own(log, tail, out) if log.path.exists() else _print_the_schedulers(log, tail, words, out)
     if follow:
@@ -60,30 +60,30 @@ class _Out:
 def _print_own(log: TrialLog, lines: int | None, out: _Out) -> int:
     """Print the trial's own log; the position after it."""
     for path in log.scheduler_files():
-        _tell(f"what its job printed: {path}")
-    _tell(f"log: {log.path}")
+        tell(f"what its job printed: {path}")
+    tell(f"log: {log.path}")
     return _print(log.path, lines, out)
 
 
 def _print_the_schedulers(log: TrialLog, lines: int | None, words: str, out: _Out) -> int:
     """Print what there is about a trial that never began; 0, where its own log will begin."""
     if log.task is None:
-        _tell("not started, and not submitted to a scheduler")
+        tell("not started, and not submitted to a scheduler")
         return 0
     submission = log.task.submission
     if not words:
-        _tell(f"{submission.launcher} {log.task.name}: the scheduler does not know it any more")
+        tell(f"{submission.launcher} {log.task.name}: the scheduler does not know it any more")
     files = log.scheduler_files()
-    _tell("not started; what its job printed:" if files else f"not started; its job wrote nothing: {submission.folder}")
+    tell("not started; what its job printed:" if files else f"not started; its job wrote nothing: {submission.folder}")
     for path in files:
-        _tell(f"{path}:")
+        tell(f"{path}:")
         _print(path, lines, out)
     return 0
 
 
 def _print(path: Path, lines: int | None, out: _Out) -> int:
     from petl_bench.errors import StoreError
-    from petl_bench.running.attempts.trial_log import read_from, tail
+    from petl_bench.managing.trial_log import read_from, tail
 
     if not path.is_file():
         raise StoreError(f"{path}: not a file; move it away, and the next attempt writes its log there")
@@ -95,7 +95,3 @@ def _print(path: Path, lines: int | None, out: _Out) -> int:
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
     return position
-
-
-def _tell(line: str) -> None:
-    click.echo(texts.clean(line), err=True)

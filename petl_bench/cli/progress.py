@@ -44,60 +44,54 @@ def showing_progress() -> Iterator[Notify]:
         yield _Bars(progress)
 
 
-class _Rate:
+class _Counts:
     """When each count began, and when it was last shown."""
 
-    def __init__(self, every_s: float, at_once: bool) -> None:
-        self._every_s = every_s
-        self._at_once = at_once
+    _every_s: float  #: between two times that a count is shown
+    _at_once: bool  #: whether it is shown from the beginning, and at its end in any case
+
+    def __init__(self) -> None:
         self._began: dict[str, tuple[float, int]] = {}
         self._shown: dict[str, float] = {}
 
-    def due(self, what: str, finished: bool) -> bool:
-        """Whether it is time to show it."""
-        now = time.monotonic()
-        last = self._shown.setdefault(what, now - self._every_s if self._at_once else now)
-        if now - last < self._every_s and not (finished and self._at_once):
-            return False
-        self._shown[what] = now
-        return True
-
-    def per_second(self, what: str, done: int) -> float:
-        """Done in each second since the first time that it was told."""
+    def __call__(self, what: str, done: int, total: int | None, beside: str = "") -> None:
         now = time.monotonic()
         began, before = self._began.setdefault(what, (now, done))
-        return (done - before) / max(now - began, 1e-9) if done > before else 0.0
+        last = self._shown.setdefault(what, now - self._every_s if self._at_once else now)
+        if now - last >= self._every_s or (done == total and self._at_once):
+            self._shown[what] = now
+            rate = (done - before) / max(now - began, 1e-9) if done > before else 0.0
+            self._show(what, done, total, f"{rate:,.1f} a second", beside)
+
+    def _show(self, what: str, done: int, total: int | None, rate: str, beside: str) -> None:
+        raise NotImplementedError
 
 
-class _Lines:
+class _Lines(_Counts):
     """A line for what takes longer than ten seconds; nothing for what is done at once."""
 
+    _at_once = False
+
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._rate = _Rate(_LINE_EVERY_S, at_once=False)
+        super().__init__()
+        self._console, self._every_s = console, _LINE_EVERY_S
 
-    def __call__(self, what: str, done: int, total: int | None, beside: str = "") -> None:
-        rate = self._rate.per_second(what, done)
-        if self._rate.due(what, done == total):
-            of = f" of {total:,}" if total is not None else ""
-            more = f"; {beside}" if beside else ""
-            self._console.print(f"{what}: {done:,}{of} ({rate:,.1f} a second{more})", markup=False)
+    def _show(self, what: str, done: int, total: int | None, rate: str, beside: str) -> None:
+        of = f" of {total:,}" if total is not None else ""
+        self._console.print(f"{what}: {done:,}{of} ({rate}{f'; {beside}' if beside else ''})", markup=False)
 
 
-class _Bars:
+class _Bars(_Counts):
     """One bar for everything that is counted."""
 
+    _every_s, _at_once = _BAR_EVERY_S, True
+
     def __init__(self, progress: Progress) -> None:
+        super().__init__()
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
-        self._rate = _Rate(_BAR_EVERY_S, at_once=True)
 
-    def __call__(self, what: str, done: int, total: int | None, beside: str = "") -> None:
-        rate = self._rate.per_second(what, done)
-        if not self._rate.due(what, done == total):
-            return
+    def _show(self, what: str, done: int, total: int | None, rate: str, beside: str) -> None:
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=total, rate="", beside="")
-        self._progress.update(
-            self._tasks[what], completed=done, total=total, rate=f"{rate:,.1f} a second", beside=beside
-        )
+        self._progress.update(self._tasks[what], completed=done, total=total, rate=rate, beside=beside)

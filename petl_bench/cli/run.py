@@ -6,7 +6,7 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,38 +14,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from petl_bench.api.flag_lists import expand_ranges, split_list, whole_numbers
 from petl_bench.cli.choices import OneOf
-from petl_bench.cli.runs.options import several
-from petl_bench.errors import PetlBenchError, PluginError, unknown
+from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
 from petl_bench.system.texts import lines
+from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from petl_bench.api.launcher import AttemptResult, Job, Launcher
     from petl_bench.api.trial import Progress
     from petl_bench.running.planning.plan import Plan
+    from petl_bench.running.planning.spec import Spec
 
 #: One exit status per ending, as everywhere in petl-bench.
 ALL_DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 
-def _names(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    from petl_bench.api.flag_lists import split_list
+def _listed(convert: Callable[[tuple[str, ...], str], Any] = lambda parts, flag: parts) -> Callable[..., Any]:
+    """What makes a value of a comma list; None if the option was not given."""
 
-    return None if text is None else split_list(text, parameter.opts[0])
+    def callback(ctx: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+        flag = parameter.opts[0]
+        return None if text is None else convert(split_list(text, flag), flag)
 
-
-def _splits(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    from petl_bench.api.flag_lists import expand_ranges
-
-    names = _names(ctx, parameter, text)
-    return None if names is None else expand_ranges(names, parameter.opts[0])
+    return callback
 
 
-def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
-    from petl_bench.api.flag_lists import whole_numbers
-
-    names = _names(ctx, parameter, text)
-    return None if names is None else whole_numbers(names, parameter.opts[0])
+_names, _splits, _numbers = _listed(), _listed(expand_ranges), _listed(whole_numbers)
 
 
 def _variants(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
@@ -58,6 +53,18 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
     return texts or None
 
 
+def _runs(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> None:
+    ctx.meta["runs"] = folder
+
+
+def _output(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> str | None:
+    """The folder of --output, or of --runs, which is eager. Raises UsageError if they name two."""
+    runs: str | None = ctx.meta["runs"]
+    if None not in (folder, runs) and folder != runs:
+        raise UsageError(f"--output {folder} and --runs {runs} mean the same folder: give one of them")
+    return runs if folder is None else folder
+
+
 @click.command(name="run")
 @click.option("--methods", metavar="A,B", callback=_names, help="Methods to compare (petl-bench list methods).")
 @click.option("--setting", metavar="S", help="Protocol (petl-bench list settings).  [base2novel]")
@@ -67,10 +74,9 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
 @click.option("--weights", metavar="W", help="auto, random, a file, or hf:REPO/FILE.  [auto]")
 @click.option("--data-root", metavar="DIR", help="Folder with the data sets' lists and videos.")
 @click.option("--seeds", metavar="0-2,5", callback=_numbers, help="One trial per seed.  [0,1,2]")
-@click.option("--splits", metavar="...", callback=_splits, help="Official splits, where the setting has a choice.")
-@click.option(
-    "--shots", metavar="2,4,8,16", callback=_numbers, help="Training clips per class, where the setting has a choice."
-)
+@click.option("--splits", metavar="...", callback=_splits, help="Official splits, if the setting has a choice.")
+@click.option("--shots", metavar="2,4,8,16", callback=_numbers,
+              help="Training clips per class, if the setting has a choice.")  # fmt: skip
 @click.option("--source", metavar="D", help="Data set, or NAME=DIR, to adapt on (zero_shot_transfer).")
 @click.option("--set", multiple=True, metavar="NAME.FIELD=VALUE", callback=_several,
               help="A value of a method, setting, data set or backbone, or training.FIELD. Repeatable.")  # fmt: skip
@@ -85,13 +91,12 @@ def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, .
 @click.option("--launcher", metavar="L", help="Where trials run (petl-bench list launchers).  [local]")
 @click.option("--workers", type=int, metavar="N", help="Trials at the same time; without it, the launcher chooses.")
 @click.option("--profile", metavar="FILE.toml", help="Fields of the launcher.")
-@click.option(
-    "--spec", type=click.Path(path_type=Path), metavar="FILE.toml", help="A file with these names; flags win over it."
-)
-@click.option(
-    "--plugin", multiple=True, metavar="FILE.py", callback=_several, help="A plugin file to load. Repeatable."
-)
-@click.option("--output", "--runs", "output", metavar="DIR", help="Where records go.  [runs]")
+@click.option("--spec", type=click.Path(path_type=Path), metavar="FILE.toml",
+              help="A file with these names; flags win over it.")  # fmt: skip
+@click.option("--plugin", multiple=True, metavar="FILE.py", callback=_several,
+              help="A plugin file to load. Repeatable.")  # fmt: skip
+@click.option("--output", metavar="DIR", callback=_output, help="Where records go.  [runs]")
+@click.option("--runs", metavar="DIR", callback=_runs, expose_value=False, is_eager=True, help="The same as --output.")
 @click.option("--keep-adapters", type=OneOf(["all", "small", "none"]),
               help="Which stay once a trial is done; small: up to 64 MiB.  [all]")  # fmt: skip
 @click.option("--detach", is_flag=True, help="Hand the trials to the scheduler and come back at once.")
@@ -118,7 +123,7 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
         planned = plan(asked, rehearsal=dry_run)
         if not dry_run:
             ClipCache(cache_folder() / "clips").look()
-    launcher = _launcher(planned)
+    launcher = _launcher(planned.spec)
     for line in (*planned.notes, *(f"warning: {warning}" for warning in planned.warnings)):
         _tell(line)
     if detach and planned.to_do and type(launcher).submit is Launcher.submit:
@@ -134,13 +139,14 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
 def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     """Run a plan to its end and show the table of its setting; the exit status."""
-    from petl_bench.running.attempts.adapters import let_go_after
-    from petl_bench.running.attempts.output import move_aside, prepare_output, save_plan
-    from petl_bench.running.attempts.standing import Standing
+    from petl_bench.api.registry import SETTINGS
+    from petl_bench.running.attempts.output import move_aside, prepare_output
+    from petl_bench.running.planning.saved_plans import save_plan
+    from petl_bench.running.planning.standing import Standing, let_go_after
 
     prepare_output(plan.output)
     if plan.spec.force:
-        moved = move_aside(plan.output, list(plan.jobs))
+        moved = move_aside(plan.output, plan.jobs)
         plan = replace(plan, standing=Standing())
         _tell(f"{moved} records moved aside to {plan.output / 'replaced'}")
     _make_way(plan)
@@ -162,13 +168,14 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
         return INTERRUPTED
     for line in let_go_after(plan):
         _tell(line)
-    _show_table(plan, outcomes)
-    return _summary(plan, outcomes)
+    table = SETTINGS.get(plan.spec.setting).table or plan.spec.setting
+    _show_table(plan, outcomes, table)
+    return _summary(plan, outcomes, table)
 
 
 def _ask_for(plan: Plan) -> Plan:
     """The plan with jobs that later cancellations reach, and that are for this very folder; earlier ones are lifted."""
-    from petl_bench.running.attempts.folder_identity import identify
+    from petl_bench.running.attempts.output import identify
     from petl_bench.running.attempts.requests import ask_for
 
     asked, lifted = ask_for(plan.output, {job.trial.key for job in plan.to_do})
@@ -196,47 +203,28 @@ def _make_way(plan: Plan) -> None:
         )
 
 
-def _launcher(plan: Plan) -> Launcher:
+def _launcher(spec: Spec) -> Launcher:
+    """The launcher with the fields of its profile: a path, or the name of one that ships."""
     from petl_bench.api.options import field_types
     from petl_bench.api.registry import LAUNCHERS
+    from petl_bench.running.planning.profiles import profile_values
 
-    name = plan.spec.launcher
-    launcher = LAUNCHERS.get(name)
-    values = _profile(plan.spec.profile) if plan.spec.profile else {}
-    for field in values:
-        if field not in field_types(launcher):
-            raise unknown(
-                f"key in --profile {plan.spec.profile}", field, field_types(launcher), f"petl-bench show {name}"
-            )
-    if plan.spec.workers is not None:
-        values["workers"] = plan.spec.workers
-    chosen: Launcher = launcher(**values)
-    return chosen
-
-
-def _profile(text: str) -> dict[str, Any]:
-    """The fields in a profile, which is a path or the name of one that ships; tables such as [extra] as NAME=VALUE."""
-    from petl_bench.running.planning.profiles import profile_path
-    from petl_bench.running.planning.spec import load_toml
-
-    values = load_toml(profile_path(text), "--profile")
-    tables = {name: table for name, table in values.items() if isinstance(table, dict)}
-    listed = {name: [f"{option}={_plain(value)}" for option, value in table.items()] for name, table in tables.items()}
-    return {**values, **listed}
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    plugin: type[Launcher] = LAUNCHERS.get(spec.launcher)
+    values = profile_values(spec.profile) if spec.profile else {}
+    known = field_types(plugin)
+    for field in [name for name in values if name not in known]:
+        raise unknown(f"key in --profile {spec.profile}", field, known, f"petl-bench show {spec.launcher}")
+    return plugin(**values if spec.workers is None else {**values, "workers": spec.workers})
 
 
 def _launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:
     """Run what has no record; take the others as they are recorded."""
-    from petl_bench.running.attempts.execute import recorded, refused
+    from petl_bench.running.attempts.execute import ended, recorded
     from petl_bench.running.local.display import watching
 
-    before = [recorded(job, plan.output) for job in plan.jobs if job.trial.key in plan.done]
-    reasons = plan.standing.refused
-    before += [refused(job, plan.output, reasons[job.trial.key]) for job in plan.jobs if job.trial.key in reasons]
+    jobs, reasons = {job.trial.key: job for job in plan.jobs}, plan.standing.refused
+    before = [recorded(job, plan.output) for key, job in jobs.items() if key in plan.done]
+    before += [ended(job, plan.output, "failed", reasons[key]) for key, job in jobs.items() if key in reasons]
     if not plan.to_do:
         return before
     with watching(len(plan.to_do)) as watch:
@@ -249,11 +237,10 @@ def _launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:
     return [*before, *outcomes]
 
 
-def _summary(plan: Plan, outcomes: list[AttemptResult]) -> int:
+def _summary(plan: Plan, outcomes: list[AttemptResult], table: str) -> int:
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     _tell(f"records: {plan.output / 'trials'}")
-    command = ["petl-bench", "report", "--runs", str(plan.output), "--table", _table_of(plan)]
-    _tell(f"table:   {shlex.join(command)}")
+    _tell(f"table:   {shlex.join(['petl-bench', 'report', '--runs', str(plan.output), '--table', table])}")
     if not failed:
         return ALL_DONE
     states = {outcome.state for outcome in failed}
@@ -266,12 +253,11 @@ def _summary(plan: Plan, outcomes: list[AttemptResult]) -> int:
     return SOME_FAILED
 
 
-def _show_table(plan: Plan, outcomes: list[AttemptResult]) -> None:
-    """Print the table of the setting, where there is one, as `petl-bench report` does."""
+def _show_table(plan: Plan, outcomes: list[AttemptResult], table: str) -> None:
+    """Print the table of the setting, if there is one, as `petl-bench report` does."""
     from petl_bench.api.registry import TABLES
     from petl_bench.cli import report
 
-    table = _table_of(plan)
     if table not in TABLES.names() or not any(outcome.state == "done" for outcome in outcomes):
         return
     try:
@@ -279,13 +265,6 @@ def _show_table(plan: Plan, outcomes: list[AttemptResult]) -> None:
     except PetlBenchError as error:
         # The trials are what was asked for first: their summary and exit status follow all the same.
         _tell(f"no table: {error}")
-
-
-def _table_of(plan: Plan) -> str:
-    """The table that shows the plan's setting."""
-    from petl_bench.api.registry import SETTINGS
-
-    return SETTINGS.get(plan.spec.setting).table or plan.spec.setting
 
 
 @contextmanager
@@ -315,16 +294,15 @@ class _Telling:
     """A watcher of trials that are only handed over: notes, and nothing else happens."""
 
     def started(self, job: Job) -> None:
-        """Not while they are handed over."""
+        return
 
     def progress(self, job: Job, progress: Progress) -> None:
-        """Not while they are handed over."""
+        return
 
     def finished(self, job: Job, outcome: AttemptResult) -> None:
-        """Not while they are handed over."""
+        return
 
     def note(self, message: str) -> None:
-        """One line."""
         _tell(message)
 
 

@@ -1,20 +1,22 @@
-"""`petl-bench status`: what is done and where the rest stands, with the command that fills it."""
+"""`petl-bench status`: the state of every trial, and the command that runs the rest."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.cli.runs.options import several
+from petl_bench.cli.options import runs_option
 from petl_bench.system import texts
+from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from petl_bench.running.attempts.status import Survey, TrialStatus
+    from petl_bench.managing.status import Survey, TrialStatus
 
 STYLES = {
     "done": "green",
@@ -29,11 +31,10 @@ STYLES = {
 
 
 @click.command(name="status")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
-              help="The folder that `run --output` wrote to.")  # fmt: skip
+@runs_option
 @click.option("--json", "as_json", is_flag=True, help="Everything, one JSON document.")
 def command(runs: Path, as_json: bool) -> None:
-    """Tell where a folder of runs stands, from its files; nothing is written.
+    """Tell the state of every trial of a folder of runs, from its files; nothing is written.
 
     running: a living process works on it. queued: a scheduler still knows its job, and says so. failed: its last
     attempt ended with a reason. interrupted: stopped, or its process is gone. cancelled: by petl-bench cancel; it runs
@@ -41,7 +42,7 @@ def command(runs: Path, as_json: bool) -> None:
     file under its numbers, is not what was recorded; what to type stands beside it. Contents are not read here:
     petl-bench runs verify reads everything.
     """
-    from petl_bench.running.attempts.status import survey
+    from petl_bench.managing.status import survey
 
     found = survey(runs)
     if as_json:
@@ -51,24 +52,8 @@ def command(runs: Path, as_json: bool) -> None:
 
 
 def _values(found: Survey) -> dict[str, Any]:
-    return {
-        "runs": str(found.runs),
-        "counts": found.counts,
-        "trials": [_trial(trial) for trial in found.trials],
-        "commands": found.commands,
-    }
-
-
-def _trial(trial: TrialStatus) -> dict[str, Any]:
-    return {
-        "key": trial.key,
-        "title": trial.title,
-        "state": trial.state,
-        "detail": trial.detail,
-        "log": None if trial.log is None else str(trial.log),
-        "attempts": trial.attempts,
-        "planned": trial.planned,
-    }
+    trials = [{**asdict(trial), "log": None if trial.log is None else str(trial.log)} for trial in found.trials]
+    return {"runs": str(found.runs), "counts": found.counts, "trials": trials, "commands": found.commands}
 
 
 def _print(found: Survey) -> None:

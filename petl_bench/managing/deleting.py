@@ -1,7 +1,7 @@
 """Deleting trials, their checkpoints or their adapters: first what would go, then the deed.
 
 A trial that runs or waits in a queue stays, and so does one whose adapter others start from, unless these go with it. A
-folder is first renamed, in one step, to a place that nobody reads, and removed there: a crash leaves no trial half.
+folder is first renamed, in one step, to a name that nothing reads, and removed there: a crash leaves no trial half.
 Plans forget a trial that is deleted, so that it is not called missing.
 """
 
@@ -14,11 +14,11 @@ from typing import Literal
 
 from petl_bench.errors import StoreError
 from petl_bench.managing.folders import TRIALS, beside, remove, remove_leftovers, runs_folder
-from petl_bench.managing.plans import forget
 from petl_bench.managing.trials import KnownTrial, starters
 from petl_bench.records.kept_adapters import let_go
 from petl_bench.records.layout import UNFINISHED
 from petl_bench.running.attempts import claims
+from petl_bench.running.planning.saved_plans import forget
 
 What = Literal["trials", "checkpoints", "adapters"]
 _LEFTOVER = "deleting"
@@ -40,8 +40,8 @@ class Deletion:
 
     def size(self, trial: KnownTrial) -> int:
         """What one trial's part of it frees."""
-        of = {"trials": trial.sizes.total, "checkpoints": trial.sizes.checkpoint, "adapters": trial.sizes.adapter}
-        return of[self.what]
+        sizes = trial.sizes
+        return {"trials": sizes.total, "checkpoints": sizes.checkpoint, "adapters": sizes.adapter}[self.what]
 
 
 def deletion(runs: Path, known: Sequence[KnownTrial], chosen: Sequence[KnownTrial], what: What) -> Deletion:
@@ -56,10 +56,10 @@ def deletion(runs: Path, known: Sequence[KnownTrial], chosen: Sequence[KnownTria
     held: dict[str, str] = {}
     while True:  # again, for a trial that stays may hold the one that it starts from
         going = {trial.key for trial in candidates} - held.keys()
-        reasons = {trial.key: holds(trial, starting.get(trial.key, []), going) for trial in candidates}
-        if all(not reasons[key] for key in going):
+        reasons = {t.key: holds(t, starting.get(t.key, []), going) for t in candidates if t.key in going}
+        if not any(reasons.values()):
             break
-        held |= {key: reasons[key] for key in going if reasons[key]}
+        held |= {key: reason for key, reason in reasons.items() if reason}
     found.goes.extend(trial for trial in candidates if trial.key not in held)
     found.stays.extend((trial, held[trial.key]) for trial in candidates if trial.key in held)
     return found
@@ -71,12 +71,14 @@ def delete(deletion: Deletion, tell: Callable[[KnownTrial, str], None]) -> int:
     What an earlier deletion left half removed is removed first.
     """
     remove_leftovers(deletion.runs, _LEFTOVER)
-    act = {"trials": _delete_trial, "checkpoints": _delete_checkpoint, "adapters": _delete_adapter}[deletion.what]
+    acts: dict[What, Callable[[Path], object]]
+    acts = {"trials": _delete_trial, "checkpoints": _delete_checkpoint, "adapters": let_go}
     gone: list[KnownTrial] = []
     for trial in deletion.goes:
         try:
             if trial.folder is not None:
-                act(deletion.runs, trial.folder)
+                _refuse_taken_up(trial.folder)
+                acts[deletion.what](trial.folder)
             gone.append(trial)
         except StoreError as error:
             tell(trial, str(error))
@@ -100,31 +102,31 @@ def _holds_files(trial: KnownTrial, starting: Sequence[KnownTrial], going: set[s
 
 def _holds_trial(trial: KnownTrial, starting: Sequence[KnownTrial], going: set[str]) -> str:
     others = [other for other in starting if other.key not in going]
-    return _holds_files(trial, starting, going) or (_needed_by(others, "delete them with it") if others else "")
+    return _holds_files(trial, starting, going) or _needed_by(others, "delete them with it")
 
 
 def _holds_adapter(trial: KnownTrial, starting: Sequence[KnownTrial], going: set[str]) -> str:
     """Trials that are done need the adapter that they started from no more."""
-    open_ones = [other for other in starting if other.state != "done"]
-    needed = _needed_by(open_ones, "they are not done") if open_ones else ""
-    undone = (
-        "" if trial.state == "done" else f"it is {trial.state}, and only a sound record can say that its adapter went"
-    )
-    return _holds_files(trial, starting, going) or needed or undone
+    needed = _needed_by([other for other in starting if other.state != "done"], "they are not done")
+    if held := _holds_files(trial, starting, going) or needed:
+        return held
+    if trial.state == "done":
+        return ""
+    return f"it is {trial.state}, and only a sound record can say that its adapter went"
 
 
 def _needed_by(others: Sequence[KnownTrial], so: str) -> str:
-    count = "1 trial starts" if len(others) == 1 else f"{len(others)} trials start"
-    more = ", ..." if len(others) > 1 else ""
+    if not others:
+        return ""
+    count, more = ("1 trial starts", "") if len(others) == 1 else (f"{len(others)} trials start", ", ...")
     return f"{count} from its adapter ({others[0].name}{more}); {so}"
 
 
 # The deed
 
 
-def _delete_trial(runs: Path, folder: Path) -> None:
-    _refuse_taken_up(folder)
-    target = beside(runs, _LEFTOVER)
+def _delete_trial(folder: Path) -> None:
+    target = beside(folder.parent.parent, _LEFTOVER)
     try:
         folder.rename(target)
     except OSError as error:
@@ -132,8 +134,7 @@ def _delete_trial(runs: Path, folder: Path) -> None:
     remove(target)
 
 
-def _delete_checkpoint(runs: Path, folder: Path) -> None:
-    _refuse_taken_up(folder)
+def _delete_checkpoint(folder: Path) -> None:
     for name in UNFINISHED:
         try:
             for path in [*folder.glob(f".{name}.*"), folder / name]:
@@ -142,13 +143,8 @@ def _delete_checkpoint(runs: Path, folder: Path) -> None:
             raise StoreError(f"cannot remove {folder / name}: {error.strerror}") from error
 
 
-def _delete_adapter(runs: Path, folder: Path) -> None:
-    _refuse_taken_up(folder)
-    let_go(folder)
-
-
 def _refuse_taken_up(folder: Path) -> None:
-    """Raise StoreError if somebody works on the trial by now."""
+    """Raise StoreError if a process works on the trial by now."""
     last = claims.newest(folder)
     if last is not None and last.alive():
         raise StoreError(f"it runs by now on {last.host}, process {last.pid}")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.managing.cells import cell
 from petl_bench.managing.folders import TRIALS, beside
 from petl_bench.managing.sources import opened
 from petl_bench.records.files import was_let_go
@@ -19,6 +18,7 @@ from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIA
 from petl_bench.records.scan import Problem, read_all
 from petl_bench.records.store import read_record
 from petl_bench.records.verify import verify_trial
+from petl_bench.render.csv import text
 from petl_bench.system.files import write_atomically
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ def format_of(path: Path) -> str:
             return name
     known = ", ".join(ending for endings in FORMATS.values() for ending in endings)
     raise UsageError(f"--output {path}: what to write is told by the end of the name: {known}")
+
+
+def cell(value: Any) -> Any:
+    """A value for a cell of a CSV file: a text in one line that no spreadsheet takes for a formula; others as is."""
+    return text(value) if isinstance(value, str) else value
 
 
 def write_table(runs: Path, keys: Sequence[str], output: Path) -> tuple[int, list[Problem]]:
@@ -65,9 +70,8 @@ def _parquet(records: pd.DataFrame) -> bytes:
     try:
         content: bytes = records.to_parquet(None, engine="pyarrow", index=False)
     except ImportError as error:
-        raise UsageError(
-            "Parquet needs pyarrow, which is not installed: pip install pyarrow. Or give a .csv"
-        ) from error
+        said = "Parquet needs pyarrow, which is not installed: pip install pyarrow. Or give a .csv"
+        raise UsageError(said) from error
     return content
 
 
@@ -119,7 +123,7 @@ def _compressed(file: IO[bytes], output: Path) -> Iterator[Any]:
 
 
 def _add(archive: tarfile.TarFile, runs: Path, key: str) -> Sequence[Problem]:
-    """Add a trial: its record first, so that whoever reads the tar knows what follows."""
+    """Add a trial: its record first, so that a reader of the tar knows what follows."""
     folder = trial_folder(runs, key)
     if found := verify_trial(folder).problems:
         return found[:1]

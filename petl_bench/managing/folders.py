@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import re
 import shutil
 import stat
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import psutil
 
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.records.layout import ADAPTER, LOG, UNFINISHED
+from petl_bench.records.layout import ADAPTER, LOG, UNFINISHED, is_key
 from petl_bench.running.attempts import claims
 from petl_bench.system.texts import has_controls
 
 TRIALS = "trials"
-_KEY = re.compile("[0-9a-f]{64}")
 #: What another machine did not touch for so long belongs to a process that is gone.
 _ABANDONED_S = 86_400.0
 
@@ -39,11 +39,10 @@ class TrialSizes:
     @property
     def total(self) -> int:
         """All of them."""
-        return self.adapter + self.predictions + self.checkpoint + self.log + self.other
+        return sum(astuple(self))
 
     def __add__(self, more: TrialSizes) -> TrialSizes:
-        names = ("adapter", "predictions", "checkpoint", "log", "other")
-        return TrialSizes(**{name: getattr(self, name) + getattr(more, name) for name in names})
+        return TrialSizes(*map(sum, zip(astuple(self), astuple(more), strict=True)))
 
 
 def refuse_controls(flag: str, path: Path) -> None:
@@ -52,10 +51,15 @@ def refuse_controls(flag: str, path: Path) -> None:
         raise UsageError(f"{flag} {str(path)!r}: a line end or another control character cannot be in it")
 
 
+def refuse_absent(runs: Path) -> None:
+    """Raise StoreError if there is no such folder of runs."""
+    if not runs.is_dir():
+        raise StoreError(f"{runs}: no such folder of runs. Say which one with --runs DIR")
+
+
 def runs_folder(path: Path) -> Path:
     """The path, if it is a folder of runs. Raises StoreError if it is none, or if its trials are somewhere else."""
-    if not path.is_dir():
-        raise StoreError(f"{path}: no such folder of runs. Say which one with --runs DIR")
+    refuse_absent(path)
     if (path / TRIALS).is_symlink():
         raise StoreError(f"{path / TRIALS}: a link, which is not followed; name the folder that it leads to")
     if not (path / TRIALS).is_dir():
@@ -69,14 +73,9 @@ def is_trial(folder: Path) -> bool:
     return is_key(folder.name) and not folder.is_symlink() and folder.is_dir()
 
 
-def is_key(text: str) -> bool:
-    """Whether a text, such as one from a file, has the form of a trial's key, and so leads nowhere else as a path."""
-    return _KEY.fullmatch(text) is not None
-
-
 def sizes_of(folder: Path) -> TrialSizes:
     """What lies in the folder of a trial; nothing if there is no such folder."""
-    found = dict.fromkeys(("adapter", "predictions", "checkpoint", "log", "other"), 0)
+    found: Counter[str] = Counter()
     for name, size in _files(str(folder)):
         found[_kind(name)] += size
     return TrialSizes(**found)
@@ -119,26 +118,20 @@ def _machine() -> str:
 
 
 def _files(folder: str) -> Iterator[tuple[str, int]]:
-    """Name and bytes of every file in a folder and those below it."""
+    """Name and bytes of every file in a folder and those below it; of what is no regular file, 0 bytes."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     yield from _files(entry.path)
-                else:
-                    yield entry.name, _size(entry)
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                    status = entry.stat(follow_symlinks=False)
+                    yield entry.name, status.st_size if stat.S_ISREG(status.st_mode) else 0
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise StoreError(f"{folder}: cannot be read: {error.strerror}") from error
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:  # gone meanwhile
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _kind(name: str) -> str:

@@ -14,12 +14,12 @@ from typing import IO, Any, Literal
 
 from petl_bench.api.trial import Trial
 from petl_bench.errors import StoreError
-from petl_bench.managing.folders import TRIALS, beside, is_key, refuse_controls, remove, remove_leftovers, runs_folder
+from petl_bench.managing.folders import TRIALS, beside, refuse_controls, remove, remove_leftovers, runs_folder
 from petl_bench.managing.sources import UNREADABLE, TrialSource, opened
 from petl_bench.records.files import was_let_go
 from petl_bench.records.judge import REPLACED, judge, same_metrics, unused
-from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name
-from petl_bench.records.scan import parse
+from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, is_key, predictions_name
+from petl_bench.records.scan import LARGEST_RECORD, parse
 from petl_bench.records.verify import verify_trial
 from petl_bench.running.attempts import claims
 
@@ -28,13 +28,12 @@ from petl_bench.running.attempts import claims
 Result = Literal["brought", "equal", "unequal", "damaged", "held"]
 
 _LEFTOVER = "merging"
-_LARGEST_RECORD = 1 << 24
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What became of one trial; `why` is for people, and "" for one that was brought or is equal."""
+    """How the merge of one trial ended; `why` says more, and is "" for one that was brought or is equal."""
 
     source: Path
     key: str
@@ -89,17 +88,16 @@ def _record(source: TrialSource, key: str) -> dict[str, Any]:
     """The record of a trial, if it is one. Raises StoreError if it is not."""
     file, size = source.open(key, RECORD)
     with file:
-        if size > _LARGEST_RECORD:
+        if size > LARGEST_RECORD:
             raise StoreError(f"{RECORD} has {size:,} bytes, more than any record")
-        raw = _read(file, size)
-    values, fault = parse(raw, key)
+        values, fault = parse(_read(file, size), key)
     if fault:
         raise StoreError(f"{RECORD}: {fault}")
     return values
 
 
 def _standing(folder: Path, record: Mapping[str, Any]) -> tuple[Result | None, str]:
-    """What stands in the place of a trial: nothing that is in the way (None), or what becomes of the trial, and why."""
+    """The result that what lies in the place of a trial leads to, and why; None if nothing is in the way."""
     if folder.is_symlink():
         return "held", f"{folder} is a link, which is not followed"
     if folder.exists() and not folder.is_dir():
@@ -125,11 +123,16 @@ def _bring(source: TrialSource, key: str, record: Mapping[str, Any], into: Path)
     except OSError as error:
         raise StoreError(f"cannot write to {into}: {error.strerror}") from error
     try:
-        fault = _copy_files(source, key, record, staged) or _unsound(staged)
+        fault = _copy_files(source, key, record, staged)
         if fault:
             return "damaged", fault
-        _make_way(into, key)
-        staged.rename(into / TRIALS / key)
+        if unsound := verify_trial(staged).problems:
+            return "damaged", "; ".join(f"{problem.path.name}: {problem.reason}" for problem in unsound)
+        target = into / TRIALS / key
+        if target.exists():  # what an attempt left that came to no record is moved aside; nothing of it is lost
+            (into / REPLACED).mkdir(exist_ok=True)
+            target.rename(unused(into / REPLACED, key))
+        staged.rename(target)
     except OSError as error:
         raise StoreError(f"cannot write to {into}: {error.strerror}") from error
     finally:
@@ -191,19 +194,6 @@ def _read(file: IO[bytes], size: int) -> bytes:
     if len(block) < size:
         raise StoreError("is cut off")
     return block
-
-
-def _unsound(staged: Path) -> str:
-    """Everything that is wrong with the copy of a trial, in words; "" if it is sound."""
-    return "; ".join(f"{problem.path.name}: {problem.reason}" for problem in verify_trial(staged).problems)
-
-
-def _make_way(into: Path, key: str) -> None:
-    """Move aside what an attempt left that came to no record; nothing of it is lost."""
-    folder = into / TRIALS / key
-    if folder.exists():
-        (into / REPLACED).mkdir(exist_ok=True)
-        folder.rename(unused(into / REPLACED, key))
 
 
 def _numbers(record: Mapping[str, Any]) -> str:

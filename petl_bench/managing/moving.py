@@ -10,10 +10,8 @@ from pathlib import Path
 
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.managing.folders import beside, refuse_controls, remove, runs_folder
+from petl_bench.managing.status import survey
 from petl_bench.records.files import described_file
-from petl_bench.running.attempts.status import survey
-
-_BUSY = ("running", "queued")
 
 
 def move(source: Path, target: Path) -> int:
@@ -33,24 +31,20 @@ def move(source: Path, target: Path) -> int:
     if target.parent.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"{target} lies within {source}")
     trials = survey(source).trials
-    busy = [trial for trial in trials if trial.state in _BUSY]
+    busy = [trial for trial in trials if trial.state in ("running", "queued")]
     if busy:
         more = f" and {len(busy) - 1} more" if len(busy) > 1 else ""
         raise UsageError(
             f"{source}: {busy[0].title}{more}: {busy[0].state}; stop what runs (Ctrl-C, petl-bench cancel), "
             "and move then"
         )
-    _move(source, target)
-    return len(trials)
-
-
-def _move(source: Path, target: Path) -> None:
     try:
         source.rename(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise StoreError(f"cannot move {source} to {target}: {error.strerror}") from error
         _copy_and_remove(source, target)
+    return len(trials)
 
 
 def _copy_and_remove(source: Path, target: Path) -> None:

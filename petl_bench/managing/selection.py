@@ -14,9 +14,10 @@ from petl_bench.api.options import Options
 from petl_bench.api.registry import DATASETS, METHODS, SETTINGS, Registry
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.errors import PetlBenchError, UsageError, unknown
+from petl_bench.managing.lookup import find_trial
+from petl_bench.managing.status import STATES
 from petl_bench.managing.trials import KnownTrial
-from petl_bench.running.attempts.status import STATES
-from petl_bench.running.planning.lookup import find_trial
+from petl_bench.running.planning.spec import set_values
 
 #: Field of a trial that names a plugin -> field with that plugin's values, and the plugins.
 _VALUES: tuple[tuple[str, str, Registry], ...] = (
@@ -28,7 +29,7 @@ _VALUES: tuple[tuple[str, str, Registry], ...] = (
 
 @dataclass(frozen=True)
 class Chosen:
-    """What somebody asks for. Empty: everything. A trial is chosen if every one of the filters lets it through."""
+    """What the user asks for. Empty: everything. A trial is chosen if every one of the filters lets it through."""
 
     trials: tuple[str, ...] = ()  #: keys, their beginnings, or parts of titles
     methods: tuple[str, ...] = ()
@@ -52,28 +53,24 @@ def select(known: Sequence[KnownTrial], chosen: Chosen, runs: Path) -> list[Know
     for state in chosen.states:
         if state not in STATES:
             raise unknown("state", state, STATES, "petl-bench status --help")
-    _refuse_unknown("method", chosen.methods, known, see)
-    _refuse_unknown("setting", chosen.settings, known, see)
-    _refuse_unknown("dataset", chosen.datasets, known, see)
-    _refuse_unknown_seeds(chosen.seeds, known, see)
-    wanted = [_wanted(text, known, see) for text in chosen.values]
+    named_in = {"method": chosen.methods, "setting": chosen.settings, "dataset": chosen.datasets}
+    for field, names in named_in.items():
+        _refuse_unknown(field, names, known, see)
+    for seed in chosen.seeds:
+        if all(trial.fields.get("seed") != seed for trial in known):
+            raise UsageError(f"--seeds {seed}: no trial here has this seed. See: {see}")
+    wanted = _wanted(chosen.values, known, see)
     titles = {trial.key: f"{trial.title} ({trial.key[:8]})" for trial in known}
     named = {find_trial(titles, text, runs) for text in chosen.trials}
+    allowed: Mapping[str, Collection[Any]] = {**named_in, "seed": chosen.seeds}
     return [
         trial
         for trial in known
         if (not named or trial.key in named)
-        and _among(trial.fields.get("method"), chosen.methods)
-        and _among(trial.fields.get("setting"), chosen.settings)
-        and _among(trial.fields.get("dataset"), chosen.datasets)
-        and _among(trial.fields.get("seed"), chosen.seeds)
-        and _among(trial.state, chosen.states)
+        and (not chosen.states or trial.state in chosen.states)
+        and all(not values or trial.fields.get(field) in values for field, values in allowed.items())
         and all(_has(trial, *each) for each in wanted)
     ]
-
-
-def _among(value: Any, allowed: Collection[Any]) -> bool:
-    return not allowed or value in allowed
 
 
 def _refuse_unknown(field: str, names: Iterable[str], known: Sequence[KnownTrial], see: str) -> None:
@@ -84,26 +81,19 @@ def _refuse_unknown(field: str, names: Iterable[str], known: Sequence[KnownTrial
             raise unknown(f"{kind} (no trial here has it)", name, there, see)
 
 
-def _refuse_unknown_seeds(seeds: Iterable[int], known: Sequence[KnownTrial], see: str) -> None:
-    for seed in seeds:
-        if all(trial.fields.get("seed") != seed for trial in known):
-            raise UsageError(f"--seeds {seed}: no trial here has this seed. See: {see}")
-
-
-def _wanted(text: str, known: Sequence[KnownTrial], see: str) -> tuple[str, str, str]:
-    """Name, field and value of a `--set`."""
-    target, equals, value = text.partition("=")
-    name, dot, option = target.strip().rpartition(".")
-    if not (equals and dot and name and option):
-        raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set lora.rank=8")
+def _wanted(texts: Sequence[str], known: Sequence[KnownTrial], see: str) -> list[tuple[str, str, str]]:
+    """Name, field and value of each `--set`."""
+    parsed = [set_values([text]) for text in texts]  # one by one: both of two values of a field are wanted
+    wanted = [(name, option, value) for each in parsed for name, of in each.items() for option, value in of.items()]
     there: dict[str, set[str]] = defaultdict(set)
-    for owner, values in (each for trial in known for each in _values(trial)):
+    for owner, values in (each for trial in known if wanted for each in _values(trial)):
         there[owner] |= values.keys()
-    if name not in there:
-        raise unknown("name in --set (no trial here has it)", name, there, see)
-    if option not in there[name]:
-        raise unknown(f"field of {name} (no trial here has it)", option, there[name], see)
-    return name, option, value.strip()
+    for name, option, _ in wanted:
+        if name not in there:
+            raise unknown("name in --set (no trial here has it)", name, there, see)
+        if option not in there[name]:
+            raise unknown(f"field of {name} (no trial here has it)", option, there[name], see)
+    return wanted
 
 
 def _has(trial: KnownTrial, name: str, option: str, text: str) -> bool:
@@ -126,12 +116,7 @@ def _complete(plugin: Callable[[], type[Options]], values: Mapping[str, Any]) ->
     """The values with those that records leave out, because they came later and have their defaults."""
     try:
         return {**plugin()(**values).all_values(), **values}
-    except (
-        PetlBenchError,
-        TypeError,
-        ValueError,
-        OverflowError,
-    ):  # no such plugin, or other values
+    except (PetlBenchError, TypeError, ValueError, OverflowError):  # no such plugin, or other values
         return values
 
 

@@ -1,6 +1,6 @@
 """Where finished trials are taken from: a folder of runs, or a tar that `runs export` made. Nothing there is trusted.
 
-Only files that somebody asks for by trial and name are opened, and only regular ones: no links, and nothing under
+Only files that are asked for by trial and name are opened, and only regular ones: no links, and nothing under
 another path. So what else a folder or a tar holds can neither be read nor written anywhere.
 """
 
@@ -21,7 +21,7 @@ from petl_bench.errors import StoreError
 from petl_bench.managing.folders import TRIALS, is_trial, runs_folder
 from petl_bench.records.layout import RECORD
 
-#: What reading a tar raises, whatever it was compressed with.
+#: What reading a tar raises, with every kind of compression.
 UNREADABLE = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError)
 #: No tar of trials has more members.
 _MOST = 1_000_000
@@ -70,7 +70,7 @@ class _Folder:
     def open(self, key: str, name: str) -> tuple[IO[bytes], int]:
         path = self.path / TRIALS / key / name
         try:
-            # Not blocking, so that opening a named pipe does not wait for somebody to write into it.
+            # Not blocking, so that opening a named pipe does not wait for a writer.
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
             how = "is a link, which is not followed" if path.is_symlink() else f"cannot be read: {error.strerror}"

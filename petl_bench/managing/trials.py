@@ -10,14 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from petl_bench.managing.folders import TrialSizes, is_key, is_trial, runs_folder, sizes_of
+from petl_bench.managing.folders import TrialSizes, is_trial, runs_folder, sizes_of
+from petl_bench.managing.status import TrialState, TrialStatus, survey
 from petl_bench.records.files import was_let_go
 from petl_bench.records.judge import trial_values
-from petl_bench.records.layout import RECORD, trial_folder
+from petl_bench.records.layout import RECORD, is_key, trial_folder
 from petl_bench.records.scan import LARGEST_RECORD
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.output import read_plans
-from petl_bench.running.attempts.status import TrialState, survey
+from petl_bench.running.planning.saved_plans import read_plans
 from petl_bench.system.stored_json import UnusableError, read_json
 
 _SHORTEST = 8
@@ -52,34 +52,29 @@ class KnownTrial:
 
 def known_trials(runs: Path) -> list[KnownTrial]:
     """Every planned or started trial of a folder of runs. Raises StoreError if it is none."""
-    found = survey(runs_folder(runs))
-    planned: dict[str, Mapping[str, Any]] = {}
-    for plan in read_plans(runs):
-        planned |= plan.fields
-    shorts = short_keys([trial.key for trial in found.trials])
-    known = []
-    for trial in found.trials:
-        folder = trial_folder(runs, trial.key)
-        own = is_key(trial.key) and is_trial(folder)
-        record = _record(folder) if own else {}
-        known.append(
-            KnownTrial(
-                key=trial.key,
-                short=shorts[trial.key],
-                title=trial.title.removesuffix(f" ({trial.key[:8]})"),
-                state=trial.state,
-                detail=trial.detail,
-                folder=folder if own else None,
-                fields=(_fields(trial.state, record, folder) if own else {})
-                or planned.get(trial.key)
-                or _fields_of_title(trial.title),
-                finished=str(record.get("created", "")) or (_ended(folder, trial.state) if own else ""),
-                version=str(record.get("petl_bench", "")),
-                let_go=trial.state == "done" and was_let_go(record),
-                sizes=sizes_of(folder) if own else TrialSizes(),
-            )
-        )
-    return known
+    found = survey(runs_folder(runs)).trials
+    planned = {key: fields for plan in read_plans(runs) for key, fields in plan.fields.items()}
+    shorts = short_keys([trial.key for trial in found])
+    return [_known(trial, trial_folder(runs, trial.key), shorts[trial.key], planned) for trial in found]
+
+
+def _known(trial: TrialStatus, folder: Path, short: str, planned: Mapping[str, Mapping[str, Any]]) -> KnownTrial:
+    own = is_key(trial.key) and is_trial(folder)
+    record = _record(folder) if own else {}
+    fields = _fields(trial.state, record, folder) if own else {}
+    return KnownTrial(
+        key=trial.key,
+        short=short,
+        title=trial.title.removesuffix(f" ({trial.key[:8]})"),
+        state=trial.state,
+        detail=trial.detail,
+        folder=folder if own else None,
+        fields=fields or planned.get(trial.key) or _fields_of_title(trial.title),
+        finished=str(record.get("created", "")) or (_ended(folder, trial.state) if own else ""),
+        version=str(record.get("petl_bench", "")),
+        let_go=trial.state == "done" and was_let_go(record),
+        sizes=sizes_of(folder) if own else TrialSizes(),
+    )
 
 
 def short_keys(keys: Collection[str]) -> dict[str, str]:
@@ -96,8 +91,8 @@ def starters(trials: Sequence[KnownTrial]) -> dict[str, list[KnownTrial]]:
     """Which trials start from the adapter of which one: key of that one -> the trials."""
     found: dict[str, list[KnownTrial]] = defaultdict(list)
     for trial in trials:
-        if trial.start_from:
-            found[trial.start_from].append(trial)
+        found[trial.start_from].append(trial)
+    found.pop("", None)
     return dict(found)
 
 
@@ -125,9 +120,7 @@ def _fields_of_title(title: str) -> dict[str, Any]:
 
 
 def _ended(folder: Path, state: TrialState) -> str:
-    if state not in ("failed", "interrupted"):
-        return ""
-    last = claims.newest(folder)
+    last = claims.newest(folder) if state in ("failed", "interrupted") else None
     if last is None or not last.ended_at:
         return ""
     try:

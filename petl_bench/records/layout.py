@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 #: The record, written last: a trial that has it is done.
@@ -30,6 +31,11 @@ UNFINISHED = (CHECKPOINT, EVALUATED, ENCODED)
 def trial_folder(runs: str | Path, key: str) -> Path:
     """The folder of the trial with this key."""
     return Path(runs) / "trials" / key
+
+
+def is_key(text: str) -> bool:
+    """Whether a text, such as one from a file, has the form of a trial's key, and so leads nowhere else as a path."""
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def predictions_name(evaluation: str) -> str:

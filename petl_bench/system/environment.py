@@ -12,22 +12,10 @@ from typing import Any
 
 import psutil
 
-#: Beside the package where it runs from a snapshot (`petl_bench.running.attempts.snapshot`): what it was made from.
+#: Beside the package if it runs from a snapshot (`petl_bench.running.attempts.snapshot`): what it was made from.
 SNAPSHOT = "snapshot.json"
 
-LIBRARIES = (
-    "torch",
-    "torchvision",
-    "decord",
-    "av",
-    "numpy",
-    "loralib",
-    "open_clip_torch",
-    "safetensors",
-    "pandas",
-)
-
-
+LIBRARIES = ("torch", "torchvision", "decord", "av", "numpy", "loralib", "open_clip_torch", "safetensors", "pandas")
 #: Those of them that a trial computes with: another version may change the last bits of a number.
 _COMPUTING = ("torch", "torchvision", "numpy", "av", "decord")
 
@@ -56,11 +44,26 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": _affinity(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "libraries": library_versions(),
         "git": git_state(),
     }
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: its affinity, and the quota of its control group."""
+    cores = _affinity() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        allowed, _, period = quota.read_text().strip().partition(" ")
+        if allowed != "max":
+            cores = min(cores, max(1, round(int(allowed) / int(period))))
+    return cores
+
+
+def _affinity() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def processor_name() -> str:

@@ -54,7 +54,7 @@ def warnings_held_back() -> Iterator[None]:
 def clean_context(module: str) -> Any:
     """How to start processes that share nothing with this one, its threads and CUDA state least of all.
 
-    Where the system can fork, they come from a clean server process that has imported `module` once: a new one is there
+    If the system can fork, they come from a clean server process that has imported `module` once: a new one is there
     at once, not after the seconds that the import takes.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():

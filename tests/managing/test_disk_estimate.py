@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from petl_bench.running.planning import disk_estimate
-from petl_bench.running.planning.disk_estimate import disk_lines, needed
+from petl_bench.running.planning import capacity
+from petl_bench.running.planning.capacity import disk_lines, needed
 from petl_bench.running.planning.plan import plan
 from petl_bench.running.planning.plan_text import plan_lines
-from petl_bench.running.planning.sizes import human
+from petl_bench.system.words import human
 from tests.managing.conftest import Folder
 from tests.running.test_plan import spec_of
 
@@ -45,9 +45,7 @@ def test_a_disk_that_is_too_small_is_told(
     toy_here: Any, monkeypatch: pytest.MonkeyPatch, free: int, warns: bool
 ) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(
-        disk_estimate.shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(free=free)
-    )
+    monkeypatch.setattr(capacity.shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(free=free))
     text = "\n".join(plan_lines(plan(spec_of(toy_here, output=str(toy_here.folder / "a" / "b")))))
     assert f"{human(free)} are free" in text and f"adapters {human(ADAPTER)}" in text
     assert ("does not fit" in text) == warns

@@ -13,7 +13,7 @@ import pytest
 import petl_bench as pb
 from petl_bench.errors import UsageError
 from petl_bench.managing import exporting
-from petl_bench.managing.cells import cell
+from petl_bench.managing.exporting import cell
 from petl_bench.records.scan import read_all
 from tests.managing.conftest import Folder
 

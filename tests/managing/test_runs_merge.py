@@ -16,9 +16,9 @@ from click.testing import Result
 
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.managing import merging
+from petl_bench.managing.status import survey
 from petl_bench.records.files import described
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.status import survey
 from tests.managing.conftest import Folder, call, is_sound
 
 

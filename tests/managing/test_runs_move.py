@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.managing import moving
-from petl_bench.running.attempts import trial_log
-from petl_bench.running.attempts.relocated import command_for
-from petl_bench.running.attempts.status import survey
-from petl_bench.running.slurm.submissions import save_submission
+from petl_bench.managing import moving, trial_log
+from petl_bench.managing.status import survey
+from petl_bench.running.attempts.submissions import save_submission
+from petl_bench.running.planning.saved_plans import command_for
 from tests.managing.conftest import Folder, call, is_sound
 
 

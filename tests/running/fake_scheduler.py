@@ -15,7 +15,7 @@ from petl_bench.api.registry import register_launcher
 from petl_bench.api.trial import Trial
 from petl_bench.cli import cli
 from petl_bench.errors import UsageError
-from petl_bench.running.slurm.submissions import Submission, save_submission
+from petl_bench.running.attempts.submissions import Submission, save_submission
 
 
 class Scheduler:

@@ -18,6 +18,7 @@ from tests.running.fake_scheduler import petl_bench
         (["--methods", "waiting", "--seeds", "0,x"], "--seeds 0,x: expected whole numbers"),
         (["--methods", "waiting", "--seeds", str(2**53)], f"a seed is a whole number from 0 to {2**53 - 1}"),
         (["--methods", "waiting", "--output", ""], "for this folder itself: --output ."),
+        (["--methods", "waiting", "--runs", "a"], "and --runs a mean the same folder: give one of them"),
         (["--methods", "waiting", "--set", "waiting.stepps=3"], "did you mean steps"),
         (["--methods", "waiting", "--set", "waiting.steps=many"], "waiting.steps=many"),
         (["--methods", "waiting", "--launcher", "locl"], "did you mean local"),

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.running.attempts import claims, trial_log
-from petl_bench.running.attempts.trial_log import tail
-from petl_bench.running.planning.lookup import find_trial
+from petl_bench.managing import trial_log
+from petl_bench.managing.lookup import find_trial
+from petl_bench.managing.trial_log import tail
+from petl_bench.running.attempts import claims
 from tests.running.fake_scheduler import Folder, Scheduler, petl_bench, start_scheduler
 
 

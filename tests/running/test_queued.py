@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from petl_bench.api.registry import LAUNCHERS
+from petl_bench.managing.status import survey
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.status import survey
 from tests.running.fake_scheduler import Folder, Scheduler, petl_bench, start_scheduler
 
 

@@ -14,8 +14,7 @@ import pytest
 
 from petl_bench.errors import StoreError
 from petl_bench.running.attempts import claims, requests
-from petl_bench.running.attempts.folder_identity import identify
-from petl_bench.running.attempts.output import prepare_output
+from petl_bench.running.attempts.output import identify, prepare_output
 from petl_bench.running.planning.plan import plan
 from petl_bench.running.slurm import queue as slurm_queue
 from petl_bench.running.slurm import task as slurm_task

@@ -15,15 +15,14 @@ from petl_bench.api.launcher import AttemptResult, Job
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.records.layout import trial_folder
 from petl_bench.running.attempts import claims, requests, snapshot
-from petl_bench.running.attempts.folder_identity import identify
-from petl_bench.running.attempts.output import prepare_output
+from petl_bench.running.attempts.output import identify, prepare_output
 from petl_bench.running.attempts.snapshot import Snapshot
+from petl_bench.running.attempts.submissions import Submission, save_submission
 from petl_bench.running.planning.plan import plan
 from petl_bench.running.slurm import batch as slurm_batch
 from petl_bench.running.slurm import launcher as slurm
 from petl_bench.running.slurm import queue as slurm_queue
 from petl_bench.running.slurm.launcher import SlurmLauncher
-from petl_bench.running.slurm.submissions import Submission, save_submission
 from tests.running.test_plan import spec_of
 from tests.running.test_stopping import Silent
 
@@ -88,7 +87,7 @@ class Waiting:
 @pytest.fixture
 def waiting(toy_here: Any, monkeypatch: pytest.MonkeyPatch) -> Waiting:
     queue = Queue()
-    monkeypatch.setattr(slurm_batch, "look_at_site", lambda: slurm_batch.Site(largest_array=1000))
+    monkeypatch.setattr(slurm_batch, "largest_array", lambda: 1000)
     monkeypatch.setattr(slurm_batch, "submit", queue.submit)
     monkeypatch.setattr(
         snapshot, "take_snapshot", lambda store, plugins: Snapshot(path=store, sha256="", plugins=tuple(plugins))
@@ -170,7 +169,7 @@ def test_queued_tasks_are_recognised_though_the_clock_was_set_back(
 ) -> None:
     old = waiting.run(waiting.queue.tasks.clear, lambda: waiting.cancel(0, 1, 2))
     assert states(old) == ["cancelled"] * 3
-    monkeypatch.setattr("petl_bench.running.slurm.submissions.time.time", lambda: 1000.0)
+    monkeypatch.setattr("petl_bench.running.attempts.submissions.time.time", lambda: 1000.0)
 
     def second() -> None:
         waiting.run(lambda: waiting.cancel(0, 1, 2))

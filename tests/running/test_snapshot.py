@@ -157,7 +157,9 @@ def test_plugin_files_are_copied_in_their_order(tmp_path: Path) -> None:
 def test_the_git_state_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "petl_bench").mkdir()
     (tmp_path / "file").touch()
-    monkeypatch.setattr("petl_bench.system.environment.__file__", str(tmp_path / "petl_bench" / "environment.py"))
+    monkeypatch.setattr(
+        "petl_bench.system.environment.__file__", str(tmp_path / "petl_bench" / "system" / "environment.py")
+    )
     assert git_state() is None
 
     def git(*arguments: str) -> str:

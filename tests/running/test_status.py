@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from petl_bench.managing.status import Survey, survey
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.output import prepare_output, save_plan
-from petl_bench.running.attempts.status import Survey, duration, survey
+from petl_bench.running.attempts.output import prepare_output
 from petl_bench.running.planning.plan import Plan, plan
+from petl_bench.running.planning.saved_plans import save_plan
 from petl_bench.running.planning.spec import Spec
+from petl_bench.system.words import duration
 
 
 @pytest.fixture

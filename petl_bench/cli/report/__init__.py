@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from petl_bench.api.evidence import Evidence
-from petl_bench.api.registry import TABLES, load_plugin_file
+from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Spread, Table
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.gather import MANY_TRIALS, gather
+from petl_bench.cli.options import folders_option, plugin_option
 from petl_bench.cli.report.all_ import folder_for_all, write_all
 from petl_bench.cli.report.figure import refuse_without_figure, write_figure
 from petl_bench.cli.report.page import is_page, write_page
@@ -28,58 +29,28 @@ _SHOWN = 8
 
 
 @click.command()
-@click.option(
-    "--runs",
-    "folders",
-    multiple=True,
-    default=("runs",),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Output folder of `petl-bench run`; may be given several times.",
-)
+@folders_option
 @click.option("--table", "name", help="Which table: petl-bench list tables. Optional for a page (--output FOLDER/).")
-@click.option(
-    "--all", "everything", is_flag=True, help="Every table and figure in every format, and the page, into --output."
-)
-@click.option(
-    "--format",
-    "output_format",
-    type=OneOf([*FORMATS, *FIGURE_FORMATS]),
-    default=None,
-    help="Output format; by default as the suffix of --output says, else terminal. pdf, svg, png: the table's figure.",
-)
+@click.option("--all", "everything", is_flag=True,
+              help="Every table and figure in every format, and the page, into --output.")  # fmt: skip
+@click.option("--format", "output_format", type=OneOf([*FORMATS, *FIGURE_FORMATS]), default=None,
+              help="Output format; by default as the suffix of --output says, else terminal. "
+                   "pdf, svg, png: the table's figure.")  # fmt: skip
 @click.option("--output", "given_output", default=None, help="Write to this file, or one page of all to this folder.")
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=None,
-    help="Where the videos are, for the pictures of a page.",
-)
+@click.option("--data-root", type=click.Path(path_type=Path, file_okay=False, exists=True), default=None,
+              help="Where the videos are, for the pictures of a page.")  # fmt: skip
 @click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
-@click.option(
-    "--baseline", default="", metavar="METHOD", help="Show the difference from this method beside each number."
-)
-@click.option(
-    "--spread",
-    type=OneOf(["std", "interval"]),
-    default="std",
-    show_default=True,
-    help="Beside each number: the standard deviation over seeds, or the 95 % interval.",
-)
-@click.option(
-    "--statistics/--no-statistics",
-    default=None,
-    help=f"Intervals and paired tests from the predictions; by default with up to {MANY_TRIALS:,} trials.",
-)
-@click.option(
-    "--explain",
-    nargs=3,
-    metavar="TABLE ROW COLUMN",
-    help='The records, commands and files behind one cell, e.g. --explain base2novel msta "motion HM".',
-)
-@click.option(
-    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
-)
+@click.option("--baseline", default="", metavar="METHOD",
+              help="Show the difference from this method beside each number.")  # fmt: skip
+@click.option("--spread", type=OneOf(["std", "interval"]), default="std", show_default=True,
+              help="Beside each number: the standard deviation over seeds, or the 95 % interval.")  # fmt: skip
+@click.option("--statistics/--no-statistics", default=None,
+              help="Intervals and paired tests from the predictions; by default with up to "
+                   f"{MANY_TRIALS:,} trials.")  # fmt: skip
+@click.option("--explain", nargs=3, metavar="TABLE ROW COLUMN",
+              help="The records, commands and files behind one cell, e.g. "
+                   '--explain base2novel msta "motion HM".')  # fmt: skip
+@plugin_option
 def command(
     folders: tuple[Path, ...],
     name: str | None,
@@ -92,7 +63,6 @@ def command(
     spread: Spread,
     statistics: bool | None,
     explain: tuple[str, str, str] | None,
-    plugins: tuple[Path, ...],
 ) -> None:
     """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
 
@@ -102,8 +72,6 @@ def command(
     petl-bench report --runs runs --output site/     every table, plot and clip as one page
     petl-bench report --runs runs --all --output results
     """
-    for path in plugins:
-        load_plugin_file(path)
     output = None if given_output is None else Path(given_output)
     if output is not None:
         _refuse_runs(output, name)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from petl_bench.api.registry import TABLES
-from petl_bench.errors import StoreError, UsageError
-from petl_bench.records.store import write_atomically
+from petl_bench.cli.options import make_folder, tell
+from petl_bench.errors import UsageError
 from petl_bench.render import FIGURE_FORMATS, FORMATS, render
-from petl_bench.system.texts import clean
+from petl_bench.system.files import write_atomically
 
 if TYPE_CHECKING:
     from petl_bench.api.evidence import Evidence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def folder_for_all(table: str | None, output_format: str | None, output: Path | None) -> Path:
-    """The folder that --output names. Raises UsageError where it names none, or where other flags ask for less."""
+    """The folder that --output names. Raises UsageError if it names none, or if other flags ask for less."""
     if table or output_format:
         raise UsageError("--all writes every table in every format: leave out --table and --format")
     if output is None:
@@ -32,7 +32,7 @@ def folder_for_all(table: str | None, output_format: str | None, output: Path | 
 def write_all(evidence: Evidence, folder: Path, *, published: bool, spread: Spread) -> None:
     """Write tables/NAME.SUFFIX and figures/NAME.SUFFIX; a table without records is named and left out.
 
-    Raises UsageError where no table has records.
+    Raises UsageError if no table has records.
     """
     broken, written = TABLES.broken(), 0
     for name in TABLES.names():
@@ -45,7 +45,7 @@ def write_all(evidence: Evidence, folder: Path, *, published: bool, spread: Spre
             own = replace(evidence, published=source.published() if published else None)
             written += _write(source, own, folder, spread)
         except UsageError as error:
-            click.echo(f"left out {name}: {clean(str(error))}", err=True)
+            tell(f"left out {name}: {error}")
     if not written:
         raise UsageError("no table could be made of these records; the reasons stand above")
 
@@ -63,12 +63,9 @@ def _write(source: TableSource, evidence: Evidence, folder: Path, spread: Spread
 
 
 def _write_files(folder: Path, name: str, contents: Mapping[str, bytes]) -> None:
-    if not contents:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if contents:
+        make_folder(folder)
     for suffix, content in contents.items():
         write_atomically(folder / f"{name}{suffix}", content)
-    click.echo(f"wrote {folder / name}{{{','.join(contents)}}}", err=True)
+    if contents:
+        click.echo(f"wrote {folder / name}{{{','.join(contents)}}}", err=True)

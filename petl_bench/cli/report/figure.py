@@ -10,9 +10,9 @@ import click
 
 from petl_bench.api.registry import TABLES
 from petl_bench.api.table import TableSource
+from petl_bench.cli.options import tell
 from petl_bench.errors import UsageError
-from petl_bench.records.store import write_atomically
-from petl_bench.system.texts import clean
+from petl_bench.system.files import write_atomically
 
 if TYPE_CHECKING:
     from petl_bench.api.evidence import Evidence
@@ -27,7 +27,7 @@ def has_figure(source: type[TableSource]) -> bool:
 
 
 def refuse_without_figure(source: TableSource, output_format: str, output: Path | None) -> None:
-    """Raise UsageError where there is no figure, or no place for it; before any record is read."""
+    """Raise UsageError if there is no figure, or no place for it; before any record is read."""
     if not has_figure(type(source)):
         known = [name for name in TABLES.names() if name not in TABLES.broken() and has_figure(TABLES.get(name))]
         raise UsageError(
@@ -53,4 +53,4 @@ def write_figure(source: TableSource, evidence: Evidence, output_format: str, ou
         write_atomically(output, content)
         click.echo(f"wrote {output} ({output_format})", err=True)
     for note in figure.notes:
-        click.echo(clean(note), err=True)
+        tell(note)

@@ -11,10 +11,10 @@ import click
 
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
+from petl_bench.cli.options import make_folder, tell
 from petl_bench.cli.thumbnails import thumbnails
-from petl_bench.errors import PluginError, StoreError, UsageError
+from petl_bench.errors import PluginError, UsageError
 from petl_bench.system.files import write_atomically
-from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     from petl_bench.api.table import Spread, TableSource
@@ -25,7 +25,7 @@ _FILE = "index.html"
 def is_page(output_format: str | None, output: str | None) -> bool:
     """Whether the output is a folder for the whole page: one that is there, ends with "/", or has no suffix.
 
-    Raises UsageError where it can be nothing but a folder, and the format is for a file.
+    Raises UsageError if it can be nothing but a folder, and the format is for a file.
     """
     if output is None or Path(output).is_file():
         return False
@@ -51,7 +51,7 @@ def write_page(
     from petl_bench.page.build import build_page
 
     sources = [TABLES.get(table)()] if table else _every_table()
-    _make_folder(output)
+    make_folder(output)
     with thumbnails(data_root) as thumbnail:
         page = build_page(sources, evidence, folders, quote=published, spread=spread, thumbnail=thumbnail)
     write_atomically(output / _FILE, page)
@@ -65,12 +65,5 @@ def _every_table() -> list[TableSource]:
         try:
             sources.append(TABLES.get(name)())
         except PluginError as error:
-            click.echo(f"left out: {clean(str(error))}", err=True)
+            tell(f"left out: {error}")
     return [source for source in sources if source.needs_records]
-
-
-def _make_folder(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"--output {output}: the folder cannot be made ({error.strerror})") from error

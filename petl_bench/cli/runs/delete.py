@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.cli.runs.options import (
-    ALL_WELL,
-    SOME_LEFT,
-    chosen_trials,
-    runs_option,
-    several,
-    show,
-    tell,
-    trial_filters,
-)
+from petl_bench.cli.options import ALL_WELL, SOME_LEFT, chosen_trials, runs_option, show, tell, trial_filters
 from petl_bench.errors import UsageError
+from petl_bench.system.words import human, several
 
 if TYPE_CHECKING:
     from petl_bench.managing.deleting import Deletion, What
@@ -61,7 +53,6 @@ def delete(trials: tuple[str, ...], runs: Path, checkpoints: bool, adapters: boo
 
 
 def _show(found: Deletion) -> int:
-    from petl_bench.running.planning.sizes import human
 
     show([f"would go: {trial.name}, {trial.state}: {human(found.size(trial))}" for trial in found.goes])
     click.echo(f"{_words(found, len(found.goes))}: {human(found.bytes)} under {found.runs}")
@@ -72,7 +63,6 @@ def _show(found: Deletion) -> int:
 
 def _delete(found: Deletion) -> int:
     from petl_bench.managing.deleting import delete
-    from petl_bench.running.planning.sizes import human
 
     left = []
     freed = delete(found, lambda trial, why: left.append(f"stays: {trial.name}: {why}"))

@@ -7,32 +7,19 @@ from typing import Any
 
 import click
 
-from petl_bench.cli.runs.options import (
-    ALL_WELL,
-    SOME_LEFT,
-    chosen_trials,
-    load_plugins,
-    plugin_option,
-    runs_option,
-    several,
-    tell,
-    trial_filters,
-)
+from petl_bench.cli.options import ALL_WELL, SOME_LEFT, chosen_trials, plugin_option, runs_option, tell, trial_filters
 from petl_bench.errors import UsageError
+from petl_bench.system.words import human, several
 
 
 @click.command(name="export", short_help="Records as one CSV or Parquet file, or trials as one tar.")
 @click.argument("trials", nargs=-1, metavar="[TRIAL ...]")
 @runs_option
 @trial_filters
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="FILE.csv, FILE.parquet (needs pyarrow), FILE.tar or FILE.tar.gz.",
-)
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
+              help="FILE.csv, FILE.parquet (needs pyarrow), FILE.tar or FILE.tar.gz.")  # fmt: skip
 @plugin_option
-def export(trials: tuple[str, ...], runs: Path, output: Path | None, plugins: tuple[Path, ...], **filters: Any) -> int:
+def export(trials: tuple[str, ...], runs: Path, output: Path | None, **filters: Any) -> int:
     """Write the finished trials, or those that are named or chosen by filters, into one FILE.
 
     .csv, .parquet: a row for each trial and metric, with the columns of `petl_bench.load_records`. .tar, .tar.gz: the
@@ -41,12 +28,10 @@ def export(trials: tuple[str, ...], runs: Path, output: Path | None, plugins: tu
     """
     from petl_bench.managing.exporting import format_of, with_sources, write_table, write_tar
     from petl_bench.managing.selection import select
-    from petl_bench.running.planning.sizes import human
 
     if output is None:
         raise UsageError("say what to write: --output FILE.csv, FILE.parquet, FILE.tar or FILE.tar.gz")
     kind = format_of(output)
-    load_plugins(plugins)
     known, chosen = chosen_trials(runs, trials, filters)
     selected = select(known, chosen, runs)
     unfinished = [trial for trial in selected if trial.state not in ("done", "damaged")]

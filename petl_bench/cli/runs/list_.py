@@ -13,14 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.choices import OneOf
-from petl_bench.cli.runs.options import (
-    chosen_trials,
-    load_plugins,
-    plugin_option,
-    runs_option,
-    several,
-    trial_filters,
-)
+from petl_bench.cli.options import chosen_trials, plugin_option, runs_option, trial_filters
+from petl_bench.system.texts import clean
+from petl_bench.system.words import columns, human, several
 
 if TYPE_CHECKING:
     from petl_bench.managing.trials import KnownTrial
@@ -36,14 +31,8 @@ _NEW = "a run would do it anew"
 @runs_option
 @trial_filters
 @click.option("--sort", type=OneOf(["size", "date"]), help="Largest first, or newest first.")
-@click.option(
-    "--format",
-    "output_format",
-    type=OneOf(["terminal", "csv", "json"]),
-    default="terminal",
-    show_default=True,
-    help="csv and json hold everything, in bytes.",
-)
+@click.option("--format", "output_format", type=OneOf(["terminal", "csv", "json"]), default="terminal",
+              show_default=True, help="csv and json hold everything, in bytes.")  # fmt: skip
 @click.option("--outdated", is_flag=True, help="Say what this version of petl-bench would do anew, and why.")
 @plugin_option
 def list_(
@@ -52,7 +41,6 @@ def list_(
     sort: str | None,
     output_format: str,
     outdated: bool,
-    plugins: tuple[Path, ...],
     **filters: Any,
 ) -> None:
     """List the trials of a folder of runs, or the TRIALs named (a key, its beginning, or a title); nothing is written.
@@ -64,7 +52,6 @@ def list_(
     from petl_bench.managing.outdated import whats_outdated
     from petl_bench.managing.selection import select
 
-    load_plugins(plugins)
     known, chosen = chosen_trials(runs, trials, filters)
     found = _sorted(select(known, chosen, runs), sort)
     why = whats_outdated()
@@ -107,7 +94,7 @@ def _values(trial: KnownTrial, reasons: dict[str, str] | None) -> dict[str, Any]
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    from petl_bench.managing.cells import cell
+    from petl_bench.managing.exporting import cell
 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -131,23 +118,12 @@ def _print(runs: Path, found: Sequence[KnownTrial], reasons: dict[str, str] | No
 
 def _print_lines(found: Sequence[KnownTrial], reasons: dict[str, str]) -> None:
     """Columns, and behind the last one why a run would do the trial anew."""
-    from petl_bench.system.texts import clean
-
-    rows = [_HEADINGS, *map(_row, found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    ends = ["", *(f"  {_NEW}: {clean(reason)}" if (reason := reasons.get(trial.key)) else "" for trial in found)]
-    for row, end in zip(rows, ends, strict=True):
-        cells = (
-            text.rjust(width) if column >= _FIRST_NUMBER else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        click.echo(f"{'  '.join(cells).rstrip()}{end}")
+    why = ["", *(reasons.get(trial.key, "") for trial in found)]
+    for line, reason in zip(columns([_HEADINGS, *map(_row, found)], _FIRST_NUMBER), why, strict=True):
+        click.echo(f"{line}  {_NEW}: {clean(reason)}" if reason else line)
 
 
 def _row(trial: KnownTrial) -> list[str]:
-    from petl_bench.running.planning.sizes import human
-    from petl_bench.system.texts import clean
-
     parts = [human(size) if (size := getattr(trial.sizes, part)) else "-" for part in _PARTS[:4]]
     if trial.let_go and not trial.sizes.adapter:
         parts[0] = "not kept"
@@ -159,7 +135,6 @@ def _row(trial: KnownTrial) -> list[str]:
 
 def _print_sums(runs: Path, found: Sequence[KnownTrial]) -> None:
     from petl_bench.managing.folders import TrialSizes
-    from petl_bench.running.planning.sizes import human
 
     states = ", ".join(f"{count} {state}" for state, count in Counter(trial.state for trial in found).items())
     sizes = sum((trial.sizes for trial in found), TrialSizes())
@@ -170,7 +145,6 @@ def _print_sums(runs: Path, found: Sequence[KnownTrial]) -> None:
 def _print_replaced(runs: Path) -> None:
     from petl_bench.managing.folders import size_below
     from petl_bench.records.judge import REPLACED
-    from petl_bench.running.planning.sizes import human
 
     size = size_below(runs / REPLACED)
     if size:

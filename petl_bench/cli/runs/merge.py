@@ -7,15 +7,16 @@ from pathlib import Path
 
 import click
 
-from petl_bench.cli.runs.options import ALL_WELL, SOME_LEFT, load_plugins, plugin_option, several, tell
+from petl_bench.cli.options import ALL_WELL, SOME_LEFT, plugin_option, tell
 from petl_bench.errors import UsageError
+from petl_bench.system.words import several
 
 
 @click.command(name="merge", short_help="Bring finished trials of other folders or tars into one folder.")
 @click.argument("sources", nargs=-1, metavar="FROM ...", type=click.Path(path_type=Path, exists=True))
 @click.option("--into", type=click.Path(path_type=Path), metavar="DIR", help="The folder of runs that they go to.")
 @plugin_option
-def merge(sources: tuple[Path, ...], into: Path | None, plugins: tuple[Path, ...]) -> int:
+def merge(sources: tuple[Path, ...], into: Path | None) -> int:
     """Copy the finished trials of FROM, folders of runs or tars made by `runs export`, into the folder DIR.
 
     Only the record and the files that it names come along, and each trial is verified before it gets its place. A trial
@@ -27,7 +28,6 @@ def merge(sources: tuple[Path, ...], into: Path | None, plugins: tuple[Path, ...
 
     if into is None or not sources:
         raise UsageError("say what to merge and where to: petl-bench runs merge FROM ... --into DIR")
-    load_plugins(plugins)
     prepare(into)
     counts: Counter[str] = Counter()
     for source in sources:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from petl_bench.cli.runs.options import several
+from petl_bench.system.words import several
 
 
 @click.command(name="move", short_help="Give a folder of runs another place or name.")

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.runs.options import load_plugins, plugin_option, runs_option, several
+from petl_bench.cli.options import ALL_WELL, SOME_LEFT, plugin_option, runs_option
+from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from petl_bench.records.verify import Verified
-
-ALL_SOUND, SOME_DAMAGED = 0, 1
 
 
 @click.command(name="verify", short_help="Compare every record with every file beside it.")
 @runs_option
 @plugin_option
-def verify(runs: Path, plugins: tuple[Path, ...]) -> int:
+def verify(runs: Path) -> int:
     """Read every file of every finished trial, and compare it with what was recorded; nothing is written.
 
     Contents by their sha256, ranks with the scores that they follow from, the metrics with those that the setting makes
@@ -30,7 +29,6 @@ def verify(runs: Path, plugins: tuple[Path, ...]) -> int:
     from petl_bench.records.verify import verify as verified
     from petl_bench.system.texts import clean
 
-    load_plugins(plugins)
     trials, damaged, unknown = 0, [], Counter[str]()
     for found in verified(runs):
         trials += 1
@@ -45,7 +43,7 @@ def verify(runs: Path, plugins: tuple[Path, ...]) -> int:
     )
     if damaged:
         click.echo(clean(how_to_repeat(damaged[0].problems[0].path.parent)))
-    return SOME_DAMAGED if damaged else ALL_SOUND
+    return SOME_LEFT if damaged else ALL_WELL
 
 
 def _line(found: Verified) -> str:

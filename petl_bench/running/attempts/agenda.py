@@ -7,11 +7,10 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from petl_bench.api.launcher import AttemptResult, Job, State, Watcher
-from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import RECORD
+from petl_bench.api.launcher import AttemptResult, Job, Watcher
+from petl_bench.records.layout import RECORD, trial_folder
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.execute import LOG, recorded
+from petl_bench.running.attempts.execute import ended, ended_without_start, recorded
 
 #: How often to look whether another process has finished a trial that this run waits for.
 LOOK_EVERY_S = 1.0
@@ -35,14 +34,15 @@ class Agenda:
         self._looked_at = 0.0
 
     def next(self) -> Job | None:
-        """The next job to start now, or None where there is none (yet)."""
+        """The next job to start now, or None if there is none (yet)."""
         self._look_at_others()
         for _ in range(len(self.pending)):
             job = self.pending.popleft()
-            if self._must_wait(job):
+            start = self.outcomes.get(job.trial.start_from)
+            if start is None and job.trial.start_from in self._keys:  # which is still to be done
                 self.pending.append(job)
-            elif self._start_failed(job):
-                self._go_without(job, self.outcomes[job.trial.start_from])
+            elif start is not None and start.state != "done":
+                self.settle(job, ended_without_start(job, self.store, start))
             else:
                 self.tries[job.trial.key] += 1
                 return job
@@ -62,30 +62,11 @@ class Agenda:
             self.watch.note(f"{job.trial.title}: {reason}; trying again")
             self.pending.append(job)
             return
-        self._end(job, "failed", reason)
+        self.settle(job, ended(job, self.store, "failed", reason))
 
     def results(self) -> list[AttemptResult]:
         """One outcome per job, in the order in which they were given."""
         return [self.outcomes[job.trial.key] for job in self.order]
-
-    def _must_wait(self, job: Job) -> bool:
-        """Whether the trial that it starts from has still to be done in this run."""
-        start = job.trial.start_from
-        return start in self._keys and start not in self.outcomes
-
-    def _start_failed(self, job: Job) -> bool:
-        start = self.outcomes.get(job.trial.start_from)
-        return start is not None and start.state != "done"
-
-    def _go_without(self, job: Job, start: AttemptResult) -> None:
-        """The trial that it starts from has no adapter for it."""
-        how = {"interrupted": "was stopped", "cancelled": "was cancelled"}.get(start.state, "failed")
-        state: State = "failed" if how == "failed" else "interrupted"
-        self._end(job, state, f"the trial whose adapter it starts from {how}: {start.title}: {start.reason}")
-
-    def _end(self, job: Job, state: State, reason: str) -> None:
-        log = trial_folder(self.store, job.trial.key) / LOG
-        self.settle(job, AttemptResult(key=job.trial.key, title=job.trial.title, state=state, reason=reason, log=log))
 
     def _look_at_others(self) -> None:
         if not self.waiting or time.monotonic() - self._looked_at < LOOK_EVERY_S:
@@ -104,6 +85,7 @@ class Agenda:
         if last is not None and claims.may_be_alive(folder, last):
             self.waiting.append(job)
         elif last is not None and last.outcome == "failed":
-            self._end(job, "failed", f"{last.reason} (in another run, on {last.host})")
+            reason = f"{last.reason} (in another run, on {last.host})"
+            self.settle(job, ended(job, self.store, "failed", reason))
         else:
             self.pending.append(job)

@@ -1,10 +1,10 @@
 """Claims: which process works on a trial, agreed on through files alone, so that no trial ever runs twice at once.
 
 Every attempt at a trial is one numbered file, `attempts/0001.json`, ... in the trial's folder. A process takes the
-trial by creating the next number exclusively (O_EXCL, atomic on local and network file systems), and only where the
-newest attempt has ended or its owner is gone. Numbers are never reused and nobody removes another's file, so exactly
-one process wins each number: there is no lock to break, and no moment at which two processes own a trial. The files
-are the trial's history as well.
+trial by creating the next number exclusively (a hard link, atomic on local and network file systems), and only if the
+newest attempt has ended or its owner is gone. Numbers are never reused and no process removes another's file, so
+exactly one process wins each number: there is no lock to break, and no moment at which two processes own a trial. The
+files are the trial's history as well.
 
 While an attempt runs its owner renews the file's modification time. An owner on this machine (same boot, same process
 namespace) is judged by its process; one elsewhere seems gone once its heartbeat is older than `STALE_AFTER_S`, or as
@@ -31,6 +31,7 @@ import psutil
 
 from petl_bench.errors import StoreError
 from petl_bench.system import texts
+from petl_bench.system.files import create, write_atomically
 from petl_bench.system.stored_json import SMALL, UnusableError, fields_of, parsed, read_bytes
 
 HEARTBEAT_EVERY_S = 10.0
@@ -48,7 +49,7 @@ _LATEST = 2.5e11  #: seconds since the epoch: the year 9892, about the last that
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One attempt at a trial, as its file tells it. `ended_at` is None while it runs, or where its owner died."""
+    """One attempt at a trial, as its file tells it. `ended_at` is None while it runs, or if its owner died."""
 
     number: int
     title: str = ""
@@ -64,7 +65,7 @@ class Attempt:
     fault: str = ""  #: the file, and why it says nothing; not part of its text. The heartbeat alone then counts
 
     def alive(self, now: float | None = None) -> bool:
-        """Whether somebody works on the trial in this attempt. `now`: the file system's clock, else this machine's.
+        """Whether its owner is alive, and so works on the trial. `now`: the file system's clock, else this machine's.
 
         By the clock alone if the owner is on another machine: see `may_be_alive`.
         """
@@ -90,7 +91,7 @@ class Attempt:
 def attempts(folder: Path) -> list[Attempt]:
     """Every attempt at the trial in `folder`, oldest first. One whose file is damaged says so (`Attempt.fault`).
 
-    A folder of attempts that cannot be read counts as one attempt that nobody works on.
+    A folder of attempts that cannot be read counts as one attempt whose owner is gone.
     """
     try:
         return _listed(folder)
@@ -105,14 +106,12 @@ def _listed(folder: Path) -> list[Attempt]:
     except FileNotFoundError:
         return []
     numbers = sorted(int(name.removesuffix(".json")) for name in names if re.fullmatch(r"[0-9]{4,9}\.json", name))
-    found = (_read(_path(folder, number)) for number in numbers)
-    return [attempt for attempt in found if attempt is not None]
+    return list(filter(None, (_read(_path(folder, number)) for number in numbers)))
 
 
 def newest(folder: Path) -> Attempt | None:
     """The newest attempt at the trial in `folder`, or None."""
-    known = attempts(folder)
-    return known[-1] if known else None
+    return next(reversed(attempts(folder)), None)
 
 
 #: The heartbeats that are old by the clock, by file: the stamp, and when this process saw it first (monotonic).
@@ -120,7 +119,7 @@ _watched: dict[Path, tuple[float, float]] = {}
 
 
 def may_be_alive(folder: Path, last: Attempt, now: float | None = None) -> bool:
-    """Whether somebody works on the trial in `folder` in this newest attempt, or may do so for all that is known yet.
+    """Whether the owner of this newest attempt at the trial in `folder` is alive, or may be for all that is known yet.
 
     As `Attempt.alive`, but an owner on another machine whose heartbeat is old by the clock is watched by this process:
     it counts as gone when it has stood still for `WATCH_S`.
@@ -169,10 +168,10 @@ class Claim:
 
 
 def take(folder: Path, title: str) -> Claim | None:
-    """Take the trial in `folder`; None if somebody works on it, or may do so. Raises StoreError if nothing can be
-    written.
+    """Take the trial in `folder`; None if another process works on it, or may do so.
 
-    An owner on another machine whose heartbeat is old is watched first: ask again later.
+    An owner on another machine whose heartbeat is old is watched first: ask again later. Raises StoreError if nothing
+    can be written.
     """
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
@@ -183,24 +182,19 @@ def take(folder: Path, title: str) -> Claim | None:
             attempt = _mine(1 if last is None else last.number + 1, title)
             if attempt.number > _LAST_NUMBER:
                 raise StoreError(f"{folder / FOLDER}: damaged: its numbers are used up; move the folder aside")
-            if _create(_path(folder, attempt.number), attempt):
+            if create(_path(folder, attempt.number), _json(_text(attempt))):
                 return Claim(folder, attempt)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 def finish(folder: Path, attempt: Attempt, outcome: str, reason: str) -> None:
-    """Write the end of an attempt: by its owner, or on behalf of an owner that is known to be dead."""
+    """Write the end of an attempt: by its owner, or on behalf of an owner that is known to be dead.
+
+    Raises StoreError if it cannot be written.
+    """
     ended = {**_text(attempt), "ended_at": time.time(), "outcome": outcome, "reason": reason}
-    path = _path(folder, attempt.number)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(ended, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
+    write_atomically(_path(folder, attempt.number), _json(ended))
 
 
 @functools.cache
@@ -225,21 +219,6 @@ def _mine(number: int, title: str) -> Attempt:
     )
 
 
-def _create(path: Path, attempt: Attempt) -> bool:
-    """Create the file exclusively; False where somebody else was first."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    except FileExistsError:
-        return False
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(_text(attempt), indent=1) + "\n")
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    return True
-
-
 def _read(path: Path) -> Attempt | None:
     """The attempt in a file; None if there is no such file."""
     try:
@@ -260,7 +239,7 @@ def _read(path: Path) -> Attempt | None:
 
 
 def _known_fields(content: bytes) -> dict[str, Any]:
-    """The fields in an attempt's file, fit to be shown; none where its owner was killed (or is just) between creating
+    """The fields in an attempt's file, fit to be shown; none if its owner was killed (or is just) between creating
     and writing it. Raises UnusableError."""
     if not content:
         return {}
@@ -278,12 +257,16 @@ def _text(attempt: Attempt) -> dict[str, Any]:
     return {name: value for name, value in asdict(attempt).items() if name not in _NOT_IN_TEXT}
 
 
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1) + "\n").encode()
+
+
 def _path(folder: Path, number: int) -> Path:
     return folder / FOLDER / f"{number:04d}.json"
 
 
 def _process_start(pid: int) -> float | None:
-    """When that process started, in seconds after the boot, whatever the clock was set to since; None if there is none.
+    """When that process started, in seconds after the boot, also if the clock was set since; None if there is none.
 
     Not a number if there is one and it hides its start.
     """
@@ -294,7 +277,7 @@ def _process_start(pid: int) -> float | None:
         stat = Path(f"/proc/{pid}/stat")
         if stat.is_file():
             return int(stat.read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-        return process.create_time() - psutil.boot_time()
+        return float(process.create_time() - psutil.boot_time())
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return None
     except (psutil.AccessDenied, PermissionError):

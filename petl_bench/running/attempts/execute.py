@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 from petl_bench.api.launcher import AttemptResult, Job, State
 from petl_bench.api.plugin_identity import refuse_changed_plugins
@@ -20,37 +18,45 @@ from petl_bench.api.trial import Notify, Stop, go_on
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped
 from petl_bench.records.judge import adapter_fault, how_to_repeat
 from petl_bench.records.kept_adapters import has_excess, let_go
-from petl_bench.records.layout import LOG, UNFINISHED, trial_folder
-from petl_bench.records.store import ADAPTER, RECORD, read_record, write_record
+from petl_bench.records.layout import ADAPTER, LOG, RECORD, UNFINISHED, trial_folder
+from petl_bench.records.store import read_record, write_record
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.folder_identity import refuse_another
+from petl_bench.running.attempts.output import probe_writing, refuse_another
 from petl_bench.running.attempts.requests import cancellation_of
 
 _LOST = "another process took the trial over, for this one was suspended for long"
 
 #: What the system says when the store itself is the problem, not the trial.
 _STORE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
-_PROBE_BYTES = 1 << 16
 
 
 def execute(job: Job, store: Path, notify: Notify, stop: Stop = go_on) -> AttemptResult:
     """Make one attempt at the trial, unless it is done or another process works on it.
 
-    What goes wrong in the trial is its outcome, not an error. Where `stop` gives a reason, the attempt ends as
-    interrupted with it, within about a step of the trial, and what it has done stays for the next attempt. A job that
-    was cancelled is not begun, and stops in the same way if it runs. If another process took the trial over, because
-    this one was suspended, it is left to that one. Raises StoreError if the store cannot be written or is not the one
-    that the job was asked for, and lets KeyboardInterrupt pass after the attempt has been closed.
+    What goes wrong in the trial is its outcome, not an error. If `stop` gives a reason, the attempt ends as interrupted
+    with it, within about a step of the trial, and what it has done stays for the next attempt. A job that was cancelled
+    is not begun, and stops in the same way if it runs. If another process took the trial over, because this one was
+    suspended, it is left to that one.
+
+    Args:
+        job: the trial, and where its files lie.
+        store: the output folder.
+        notify: told of the trial's progress.
+        stop: asked again and again for a reason to stop; "" to go on.
+
+    Raises:
+        StoreError: if the store cannot be written or is not the one that the job was asked for.
+        KeyboardInterrupt: passes after the attempt has been closed.
     """
     folder = trial_folder(store, job.trial.key)
     refuse_another(store, job.output_id)
     if (folder / RECORD).exists():
         return recorded(job, store)
     if cancellation := cancellation_of(store, job):
-        return _outcome(job, folder, "cancelled", str(cancellation))
+        return ended(job, store, "cancelled", str(cancellation))
     claim = claims.take(folder, job.trial.title)
     if claim is None:
-        return _outcome(job, folder, "elsewhere", "another process works on it")
+        return ended(job, store, "elsewhere", "another process works on it")
     if (folder / RECORD).exists():  # finished by another process between the two looks
         claim.end("done", "already recorded")
         return recorded(job, store)
@@ -64,16 +70,30 @@ def recorded(job: Job, store: Path) -> AttemptResult:
     try:
         record = read_record(folder)
     except StoreError as error:
-        return refused(job, store, f"{error}. {how_to_repeat(folder)}")
+        return ended(job, store, "failed", f"{error}. {how_to_repeat(folder)}")
     for name in UNFINISHED:  # also of an attempt that was killed right after its record was written
         with contextlib.suppress(OSError):
             (folder / name).unlink()
     return AttemptResult(key=job.trial.key, title=job.trial.title, state="done", metrics=record["metrics"])
 
 
-def refused(job: Job, store: Path, reason: str) -> AttemptResult:
-    """The outcome of a trial that is not run, with the reason."""
-    return _outcome(job, trial_folder(store, job.trial.key), "failed", reason)
+def ended(job: Job, store: Path, state: State, reason: str) -> AttemptResult:
+    """The outcome of a trial that is not done, with the reason."""
+    log = trial_folder(store, job.trial.key) / LOG
+    return AttemptResult(key=job.trial.key, title=job.trial.title, state=state, reason=reason, log=log)
+
+
+def ended_without_start(job: Job, store: Path, start: AttemptResult) -> AttemptResult:
+    """The outcome of a trial that starts from the adapter of one that ended without it."""
+    how = {"interrupted": "was stopped", "cancelled": "was cancelled"}.get(start.state, "failed")
+    state: State = "failed" if how == "failed" else "interrupted"
+    return ended(job, store, state, f"the trial whose adapter it starts from {how}: {start.title}: {start.reason}")
+
+
+def written(jobs: Iterable[Job], store: Path) -> dict[Path, int]:
+    """What shows that trials get on: their checkpoints and records, with a stamp that another writing changes."""
+    files = [trial_folder(store, job.trial.key) / name for job in jobs for name in (*UNFINISHED, RECORD)]
+    return {path: path.stat().st_mtime_ns for path in files if path.exists()}
 
 
 def reason_of(error: BaseException) -> str:
@@ -83,11 +103,10 @@ def reason_of(error: BaseException) -> str:
 
 
 def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify, stop: Stop) -> AttemptResult:
-    log = folder / LOG
     for left in folder.glob(".*.tmp"):  # by an attempt that was killed while it wrote a file
         left.unlink(missing_ok=True)
     try:
-        with _logging_to(log, claim.attempt):
+        with _logging_to(folder / LOG, claim.attempt):
             _run_and_record(job, store, folder, claim, notify, stop)
     except KeyboardInterrupt:
         with contextlib.suppress(StoreError):  # without its end, the attempt reads as interrupted as well
@@ -98,18 +117,15 @@ def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: N
         cancellation = None if lost else cancellation_of(store, job)
         reason = str(cancellation or reason_of(stopped))
         claim.end("interrupted", reason)
-        return _outcome(job, folder, "elsewhere" if lost else "cancelled" if cancellation else "interrupted", reason)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a plugin may call sys.exit, which must not end the run as if all were done
+        return ended(job, store, "elsewhere" if lost else "cancelled" if cancellation else "interrupted", reason)
+    except (Exception, SystemExit) as error:  # a plugin's sys.exit must not end the run as if all were done
         if claim.lost():  # and what went wrong may be its new owner's doing
             claim.end("interrupted", _LOST)
-            return _outcome(job, folder, "elsewhere", _LOST)
-        _raise_where_the_store_is_at_fault(error, folder)
+            return ended(job, store, "elsewhere", _LOST)
+        _refuse_unwritable(error, folder)
         reason = reason_of(error)
         claim.end("failed", reason)
-        return _outcome(job, folder, "failed", reason)
+        return ended(job, store, "failed", reason)
     claim.end("done")
     if has_excess(folder, job.places.keep_adapter):
         let_go(folder)
@@ -162,8 +178,8 @@ def _adapter_of(source: Path) -> Path:
     return adapter
 
 
-def _raise_where_the_store_is_at_fault(error: BaseException, folder: Path) -> None:
-    """Raise StoreError where nothing can be written any more: every other trial would fail too."""
+def _refuse_unwritable(error: BaseException, folder: Path) -> None:
+    """Raise StoreError if nothing can be written any more: every other trial would fail too."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and (isinstance(error, StoreError) or cause.errno in _STORE_ERRNOS):
@@ -172,29 +188,14 @@ def _raise_where_the_store_is_at_fault(error: BaseException, folder: Path) -> No
     probe_writing(folder)
 
 
-def probe_writing(folder: Path) -> None:
-    """Raise StoreError where no file of 64 KiB can be written; libraries do not always say why they failed."""
-    probe = folder / f".probe.{os.getpid()}"
-    try:
-        probe.write_bytes(b"\0" * _PROBE_BYTES)
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink(missing_ok=True)
-
-
-def _opened(log: Path) -> TextIO:
-    try:
-        return log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-    except OSError as error:
-        raise StoreError(f"cannot write {log}: {error.strerror}") from error
-
-
 @contextlib.contextmanager
 def _logging_to(log: Path, attempt: claims.Attempt) -> Iterator[None]:
     """Send what the trial prints, logs or raises to its own log file, after what earlier attempts left there."""
-    with _opened(log) as file:
+    try:
+        opened = log.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+    except OSError as error:
+        raise StoreError(f"cannot write {log}: {error.strerror}") from error
+    with opened as file:
         when = time.strftime("%Y-%m-%d %H:%M:%S %z")
         file.write(f"--- attempt {attempt.number} on {attempt.host}, process {attempt.pid}, {when}\n")
         handler = logging.StreamHandler(file)
@@ -217,7 +218,3 @@ def _logging_to(log: Path, attempt: claims.Attempt) -> Iterator[None]:
         finally:
             root.removeHandler(handler)
             ours.setLevel(level)
-
-
-def _outcome(job: Job, folder: Path, state: State, reason: str) -> AttemptResult:
-    return AttemptResult(key=job.trial.key, title=job.trial.title, state=state, reason=reason, log=folder / LOG)

@@ -1,8 +1,8 @@
-"""What becomes of a Ctrl-C, or a polite kill (SIGTERM), while trials run on this machine.
+"""Ctrl-C, or a polite kill (SIGTERM), while trials run on this machine.
 
 The trial that runs is asked to stop, as by a scheduler's warning: it writes down what it has done after its present
-step, and the next run goes on from there. Nobody waits for a trial that has done nothing yet, and nobody waits longer
-than `STOP_WITHIN_S`.
+step, and the next run goes on from there. A trial that has done nothing yet is not waited for, and none is waited for
+longer than `STOP_WITHIN_S`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StopRequest:
         return ON_REQUEST if self._asked else ""
 
     def ask(self) -> None:
-        """From the handler of a signal. Raises KeyboardInterrupt where no trial runs, or has done anything."""
+        """From the handler of a signal. Raises KeyboardInterrupt if no trial runs, or none has done anything."""
         self._asked = True
         if not self._would_lose:
             raise KeyboardInterrupt

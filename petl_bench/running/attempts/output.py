@@ -1,50 +1,34 @@
-"""The output folder of a run: that it can be written, the plans run into it, and what `--force` moves aside."""
+"""The output folder of a run: that it can be written, which folder it is beyond its path, and moving trials aside.
+
+A folder that was moved away, or removed and made anew, must not be taken for the one that a command started with: what
+waits, runs or is queued for it would go on in another one, half of its trials here and half of them there. So the first
+run that starts in a folder gives it an identity, in a file that moves with it to every path and machine.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import re
-import time
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import uuid
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from petl_bench.api.launcher import Job
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.records.judge import REPLACED, unused
-from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import RECORD, write_atomically
-from petl_bench.records.stored_command import made_anew
+from petl_bench.records.layout import RECORD, trial_folder
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.execute import probe_writing
-from petl_bench.running.attempts.relocated import command_for
-from petl_bench.running.planning.plan import Plan
-from petl_bench.running.planning.plan_trials import fields_of_trials, grouped
-from petl_bench.system import texts
-from petl_bench.system.stored_json import LARGE, UnusableError, fields_of, read_json, tell_unusable
+from petl_bench.system.files import create
 
-PLANS = "plans"
+#: The folder of the plans that were run, and the file with the identity.
+PLANS, IDENTITY = "plans", "folder.json"
 #: Unicode categories: control characters, halves of characters, and what ends a line or a paragraph.
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
-_KEY = re.compile("[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class SavedPlan:
-    """What a `run` command set out to do: the command, for the folder where the plan lies now, when it last started,
-    its trials (key -> title), and as far as the plan tells them, their fields.
-
-    Commands and titles are fit to be shown; a command is "" if the file has one that petl-bench does not make.
-    """
-
-    command: str
-    started_at: float
-    trials: dict[str, str]
-    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+_PROBE_BYTES = 1 << 16
 
 
 def refuse_unprintable_output(output: Path) -> None:
@@ -63,9 +47,9 @@ def prepare_output(output: Path) -> None:
     try:
         (output / "trials").mkdir(parents=True, exist_ok=True)
         (output / PLANS).mkdir(exist_ok=True)
-        probe_writing(output)
     except OSError as error:
         raise _unwritable(output, error) from error
+    probe_writing(output)
 
 
 def check_output(output: Path) -> None:
@@ -84,6 +68,69 @@ def check_output(output: Path) -> None:
             _refuse_read_only(output)
         except OSError as error:
             raise StoreError(f"cannot write to {output}: {error.strerror}") from error
+
+
+def probe_writing(folder: Path) -> None:
+    """Raise StoreError if no file of 64 KiB can be written; libraries do not always say why they failed."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        probe.write_bytes(b"\0" * _PROBE_BYTES)
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def identify(output: Path) -> str:
+    """The identity of an output folder, which gets one if it has none. Raises StoreError if it cannot be written."""
+    if identity := _identity(output):
+        return identity
+    create(output / IDENTITY, json.dumps({"id": uuid.uuid4().hex}).encode() + b"\n")
+    if identity := _identity(output):  # another command's, if that was first
+        return identity
+    raise StoreError(f"{output / IDENTITY}: cannot be read; remove it, records do not need it")
+
+
+def refuse_another(output: Path, identity: str) -> None:
+    """Raise StoreError, with what to do, if the folder at this path is not the one with this identity ("": any)."""
+    if not identity or _identity(output) == identity:
+        return
+    if not output.is_dir():
+        raise StoreError(
+            f"{output}: the output folder is gone; it was moved or removed since it was asked for. Nothing was made "
+            "anew. Put it back, or name its new place with --output, and type the command again"
+        )
+    raise StoreError(
+        f"{output}: this is another folder than the one that was asked for, which was moved or removed (or its "
+        f"{IDENTITY} was). Nothing was written to it. Put the folder back, or name its new place with --output, and "
+        "type the command again"
+    )
+
+
+def move_aside(output: Path, jobs: Iterable[Job]) -> int:
+    """Move the folders of recorded trials to `replaced/`, where no report reads them; returns how many there were.
+
+    Raises StoreError if a trial runs at this moment.
+    """
+    moved = 0
+    for job in jobs:
+        folder = trial_folder(output, job.trial.key)
+        if not (folder / RECORD).exists():
+            continue
+        last = claims.newest(folder)
+        if last is not None and last.alive():
+            raise StoreError(
+                f"{folder}: {job.trial.title} runs at this moment on {last.host}, process {last.pid}; stop it first"
+            )
+        target = unused(output / REPLACED, folder.name)
+        try:
+            target.parent.mkdir(exist_ok=True)
+            folder.rename(target)
+        except OSError as error:
+            raise StoreError(f"cannot move {folder} to {target}: {error.strerror}") from error
+        moved += 1
+    return moved
 
 
 def _refuse_read_only(folder: Path) -> None:
@@ -108,72 +155,10 @@ def _unwritable(output: Path, error: OSError) -> StoreError:
     return StoreError(f"--output {output}: cannot be written ({error.strerror}). Give another one with --output DIR")
 
 
-def save_plan(plan: Plan) -> None:
-    """Remember the plan, so that `status` knows what is missing. The same request replaces its own earlier plan."""
-    values = {
-        "command": plan.spec.command(),
-        "started_at": time.time(),
-        "trials": {job.trial.key: job.trial.title for job in plan.jobs},
-        "groups": grouped(job.trial for job in plan.jobs),
-    }
-    text = json.dumps(values, indent=1) + "\n"
-    write_atomically(plan.output / PLANS / f"{plan.spec.identity[:16]}.json", text.encode())
-
-
-def read_plans(output: Path) -> list[SavedPlan]:
-    """The plans that were run into this folder, the latest last; one that cannot be used is named, and left out."""
+def _identity(output: Path) -> str:
+    """The identity in the folder; "" if there is none that can be read."""
     try:
-        paths = sorted(path for path in (output / PLANS).glob("*.json") if not path.name.startswith("."))
-    except OSError as error:
-        tell_unusable(output / PLANS, f"cannot be read: {error.strerror}")
-        return []
-    return sorted(filter(None, map(_read_plan, paths)), key=lambda plan: plan.started_at)
-
-
-def move_aside(output: Path, jobs: list[Job]) -> int:
-    """Move the folders of recorded trials to `replaced/`, where no report reads them; returns how many there were.
-
-    Raises StoreError where a trial runs at this moment.
-    """
-    moved = 0
-    for job in jobs:
-        folder = trial_folder(output, job.trial.key)
-        if not (folder / RECORD).exists():
-            continue
-        last = claims.newest(folder)
-        if last is not None and last.alive():
-            raise StoreError(
-                f"{folder}: {job.trial.title} runs at this moment on {last.host}, process {last.pid}; stop it first"
-            )
-        _move(folder, output / REPLACED)
-        moved += 1
-    return moved
-
-
-def _move(folder: Path, replaced: Path) -> None:
-    target = unused(replaced, folder.name)
-    try:
-        replaced.mkdir(exist_ok=True)
-        folder.rename(target)
-    except OSError as error:
-        raise StoreError(f"cannot move {folder} to {target}: {error.strerror}") from error
-
-
-def _read_plan(path: Path) -> SavedPlan | None:
-    try:
-        values = read_json(path, LARGE)
-        plan = SavedPlan(**fields_of(values, SavedPlan, without=("fields",)))
-        if not all(map(_KEY.fullmatch, plan.trials)):
-            raise UnusableError("damaged: it names trials by what is no key")
-    except (UnusableError, FileNotFoundError) as error:
-        tell_unusable(path, f"{error}; remove it, records do not need it")
-        return None
-    command = made_anew(plan.command)
-    if not command:
-        tell_unusable(path, "its command is not one that petl-bench makes, and is not shown")
-    return replace(
-        plan,
-        command=command and command_for(command, path.parent.parent),
-        trials={key: texts.name(title) for key, title in plan.trials.items()},
-        fields=fields_of_trials(values.get("groups")),
-    )
+        identity = json.loads((output / IDENTITY).read_bytes())["id"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return identity if isinstance(identity, str) and re.fullmatch("[0-9a-f]{32}", identity) else ""

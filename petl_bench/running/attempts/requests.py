@@ -1,8 +1,8 @@
-"""What people asked of an output folder's trials after they had been asked for: numbered files that every actor reads.
+"""Cancellations of an output folder's trials, and requests to run them again: numbered files that every command reads.
 
 `requests/0001.json`, `requests/0002.json`, ... are made exclusively, whole or not at all, and never changed. Each says
-that somebody cancelled some trials, or asked for cancelled ones again. Their numbers are their order, whatever clocks
-say. A `run` command keeps the newest number of its start in its jobs (`Job.asked`), also in those that it hands to a
+who cancelled which trials, or asked for cancelled ones again. Their numbers are their order; clocks do not matter. A
+`run` command keeps the newest number of its start in its jobs (`Job.asked`), also in those that it hands to a
 scheduler: a cancellation with a larger number is meant for them, however they wait, run or are started again. So a
 cancelled trial runs again only for a command that started after the cancellation.
 """
@@ -17,7 +17,6 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from petl_bench.api.launcher import Job
 from petl_bench.errors import StoreError
@@ -26,7 +25,6 @@ from petl_bench.system.files import create
 from petl_bench.system.stored_json import UnusableError, fields_of, read_json, tell_unusable
 
 FOLDER = "requests"
-What = Literal["cancel", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +32,8 @@ class ControlRequest:
     """One request: `what` was asked for the trials with these keys, by whom and when."""
 
     number: int
-    what: What
-    trials: frozenset[str]
+    what: str  #: "cancel" or "run"
+    trials: Sequence[str]
     user: str
     host: str
     at: float
@@ -45,20 +43,12 @@ class ControlRequest:
         return f"cancelled with petl-bench cancel by {self.user} on {self.host}, {when}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Stored:
-    """A request as its file has it."""
-
-    what: str
-    trials: Sequence[str]
-    user: str
-    host: str
-    at: float
-
-
 def cancel(store: Path, trials: Collection[str]) -> None:
-    """Cancel these trials for everybody who was asked for them until now. Raises StoreError if it cannot be written."""
-    _folder_in(store)
+    """Cancel these trials for every command that has asked for them. Raises StoreError if it cannot be written."""
+    try:
+        (store / FOLDER).mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {store / FOLDER}: {error.strerror}") from error
     while not _append(store, _newest(store) + 1, "cancel", trials):
         pass
 
@@ -90,19 +80,12 @@ def cancellation_of(store: Path, job: Job) -> ControlRequest | None:
 
 
 def standing(store: Path) -> dict[str, ControlRequest]:
-    """The trials that are cancelled and that nobody asked for again: key -> the cancellation."""
+    """The trials that are cancelled and were not asked for again: key -> the cancellation."""
     newest = {key: request for request in _read_after(store, 0) for key in request.trials}
     return {key: request for key, request in newest.items() if request.what == "cancel"}
 
 
-def _folder_in(store: Path) -> None:
-    try:
-        (store / FOLDER).mkdir(exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot write {store / FOLDER}: {error.strerror}") from error
-
-
-def _append(store: Path, number: int, what: What, trials: Iterable[str]) -> bool:
+def _append(store: Path, number: int, what: str, trials: Iterable[str]) -> bool:
     values = {
         "what": what,
         "trials": sorted(trials),
@@ -134,7 +117,7 @@ def _read_after(store: Path, number: int) -> Iterator[ControlRequest]:
 
 def _read(path: Path, number: int) -> ControlRequest | None:
     try:
-        values = fields_of(read_json(path), _Stored)
+        values = fields_of(read_json(path), ControlRequest, without=("number",))
         if values["what"] not in ("cancel", "run"):
             raise UnusableError(f"damaged: it asks for {texts.name(values['what'])!r}")
     except FileNotFoundError:
@@ -142,14 +125,8 @@ def _read(path: Path, number: int) -> ControlRequest | None:
     except UnusableError as error:
         tell_unusable(path, str(error))
         return None
-    return ControlRequest(
-        number=number,
-        what=values["what"],
-        trials=frozenset(values["trials"]),
-        user=texts.name(values["user"]),
-        host=texts.name(values["host"]),
-        at=min(max(values["at"], 0.0), 2.0**33),
-    )
+    values |= {name: texts.name(values[name]) for name in ("user", "host")}
+    return ControlRequest(number=number, **{**values, "at": min(max(values["at"], 0.0), 2.0**33)})
 
 
 def _path(store: Path, number: int) -> Path:

@@ -16,6 +16,7 @@ their own come from the environment, as every other library does.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -73,7 +74,7 @@ def command_in(source: Path) -> list[str]:
 def take_snapshot(store: Path, plugins: Sequence[Path] = ()) -> Snapshot:
     """Copy the package in use and the plugin files into the output folder, unless that very source is there already.
 
-    Raises UsageError for a plugin that is not there, and StoreError where the folder cannot be written.
+    Raises UsageError for a plugin that is not there, and StoreError if the folder cannot be written.
     """
     files = dict(_package_files())
     copies = [_read_plugin(plugin) for plugin in plugins]
@@ -94,14 +95,11 @@ def _package_files() -> Iterator[tuple[str, bytes]]:
         folder = _folder_of(name)
         for path in _files_under(folder):
             yield f"{name.replace('.', '/')}/{path.relative_to(folder).as_posix()}", path.read_bytes()
-    try:
+    with contextlib.suppress(PackageNotFoundError):
         installed = distribution("petl-bench")
-    except PackageNotFoundError:
-        return
-    for name in _METADATA:
-        text = installed.read_text(name)
-        if text is not None:
-            yield f"{PACKAGE}-{installed.version}.dist-info/{name}", text.encode()
+        for name in _METADATA:
+            if (text := installed.read_text(name)) is not None:
+                yield f"{PACKAGE}-{installed.version}.dist-info/{name}", text.encode()
 
 
 def _folder_of(package: str) -> Path:
@@ -114,12 +112,8 @@ def _folder_of(package: str) -> Path:
 
 def _files_under(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name in _NOT_PACKAGED or path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from _files_under(path)
-        else:
-            yield path
+        if path.name not in _NOT_PACKAGED and not path.name.startswith("."):
+            yield from _files_under(path) if path.is_dir() else (path,)
 
 
 def _read_plugin(path: Path) -> tuple[str, dict[str, bytes]]:
@@ -132,10 +126,8 @@ def _read_plugin(path: Path) -> tuple[str, dict[str, bytes]]:
 
 
 def _hash(files: Mapping[str, bytes]) -> str:
-    total = hashlib.sha256()
-    for name in sorted(files):
-        total.update(f"{name}\0{hashlib.sha256(files[name]).hexdigest()}\n".encode())
-    return total.hexdigest()
+    lines = (f"{name}\0{hashlib.sha256(files[name]).hexdigest()}\n" for name in sorted(files))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

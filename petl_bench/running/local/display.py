@@ -15,8 +15,8 @@ from rich.text import Text
 
 from petl_bench.api.launcher import AttemptResult, Job, Watcher
 from petl_bench.api.trial import Progress
-from petl_bench.running.attempts.status import duration
 from petl_bench.system.texts import lines, name
+from petl_bench.system.words import duration
 
 #: Plain lines: at most one line of progress per trial in this time, beside its start and its end.
 _LINE_EVERY_S = 10.0

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import psutil
-
-from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.launcher import AttemptResult, Job, Launcher, Watcher
 from petl_bench.api.options import hyper
-from petl_bench.api.registry import BACKBONES, register_launcher
-from petl_bench.api.trial import Progress
+from petl_bench.api.registry import register_launcher
 from petl_bench.errors import UsageError
 from petl_bench.running.attempts.agenda import LOOK_EVERY_S, Agenda
 from petl_bench.running.attempts.execute import execute
 from petl_bench.running.attempts.interrupts import Interrupts, StopRequest
 from petl_bench.running.local.workers import run_in_workers
+from petl_bench.running.planning.capacity import workers_on_cpu
+from petl_bench.system.environment import usable_cores
 
-#: A backbone below this many parameters leaves the cores of one process idle: several trials at once are faster.
-_SMALL_BACKBONE = 20_000_000
 _MOST_LOADERS = 8
-#: Memory that a worker with a small backbone takes, torch included.
-_WORKER_GIB = 1.5
 
 
 @register_launcher("local")
@@ -58,29 +52,8 @@ class LocalLauncher(Launcher):
 
 
 def choose_workers(jobs: Sequence[Job]) -> int:
-    """How many trials to run at once where the user did not say."""
+    """How many trials to run at once if the user did not say."""
     return 1 if any(_on_gpu(job.places.device) for job in jobs) else workers_on_cpu(jobs)
-
-
-def workers_on_cpu(jobs: Sequence[Job]) -> int:
-    """As `choose_workers`, where there is no GPU; found out without torch."""
-    configs = [BACKBONES.get(name).config for name in {job.trial.backbone for job in jobs}]
-    if any(_parameters(config) > _SMALL_BACKBONE for config in configs):
-        return 1
-    memory = psutil.virtual_memory().available / 2**30
-    processes = max(int(job.trial.training["processes"]) for job in jobs)
-    return max(1, min(usable_cores(), len(jobs) * processes, int(memory / _WORKER_GIB)) // processes)
-
-
-def usable_cores() -> int:
-    """The cores that this process may use: its affinity, and the quota of its control group."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.is_file():
-        allowed, _, period = quota.read_text().strip().partition(" ")
-        if allowed != "max":
-            cores = min(cores, max(1, round(int(allowed) / int(period))))
-    return cores
 
 
 def _run_here(agenda: Agenda, stop: StopRequest) -> None:
@@ -90,19 +63,15 @@ def _run_here(agenda: Agenda, stop: StopRequest) -> None:
             time.sleep(LOOK_EVERY_S)
             continue
         agenda.watch.started(job)
-        with stop.while_trial_tells(_telling(agenda.watch, job)) as notify:
+        with stop.while_trial_tells(partial(agenda.watch.progress, job)) as notify:
             outcome = execute(job, agenda.store, notify, stop)
         agenda.settle(job, outcome)
         if stop() and (outcome.state == "interrupted" or agenda.pending or agenda.waiting):
             raise KeyboardInterrupt
 
 
-def _telling(watch: Watcher, job: Job) -> Callable[[Progress], None]:
-    return lambda progress: watch.progress(job, progress)
-
-
 def _on_gpu(device: str) -> bool:
-    """Whether trials will run on a GPU, found out without torch where there is plainly none."""
+    """Whether trials will run on a GPU, found out without torch if there is no device file of one."""
     if device != "auto":
         return device.startswith("cuda")
     if sys.platform == "linux" and not any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
@@ -125,8 +94,3 @@ def _refuse_absent_gpu(jobs: Sequence[Job]) -> None:
 
         if not torch.cuda.is_available():
             raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu. See: petl-bench doctor")
-
-
-def _parameters(config: ViCLIPConfig) -> int:
-    """About how many parameters: the transformers' matrices and the token table."""
-    return sum(12 * width**2 for width in config.block_widths()) + config.vocab_size * config.text_width

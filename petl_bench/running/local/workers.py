@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 from petl_bench.api.launcher import AttemptResult, Job
 from petl_bench.api.trial import Progress
@@ -28,8 +29,8 @@ from petl_bench.records.layout import LOG, trial_folder
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.agenda import LOOK_EVERY_S, Agenda
 from petl_bench.running.attempts.execute import execute
-from petl_bench.running.attempts.folder_identity import refuse_another
 from petl_bench.running.attempts.interrupts import STOP_WITHIN_S, STOPPING, StopRequest
+from petl_bench.running.attempts.output import refuse_another
 from petl_bench.system.processes import interrupts_ignored, watch_parent
 
 _PROGRESS_EVERY_S = 0.2
@@ -52,58 +53,59 @@ class _Worker:
 def run_in_workers(agenda: Agenda, count: int, threads: int, stop: StopRequest) -> None:
     """Run the agenda in `count` processes with that many torch threads each.
 
-    Raises StoreError, UsageError where no worker can be started, or KeyboardInterrupt where `stop` asks for it, after
-    every worker has closed its trial.
+    Raises StoreError, UsageError if no worker can be started, or KeyboardInterrupt if `stop` asks for it, after every
+    worker has closed its trial.
     """
-    workers: list[_Worker | None] = [None] * count
+    workers: dict[int, _Worker] = {}  # by slot, of which there are `count`
     try:
         with stop.while_workers_run():
-            while agenda.pending or agenda.waiting or any(worker and worker.job for worker in workers):
+            while agenda.pending or agenda.waiting or _busy(workers):
                 if stop():
                     raise KeyboardInterrupt
-                _hand_out(agenda, workers, threads)
+                _hand_out(agenda, workers, count, threads)
                 _take_in(agenda, workers)
-    except PetlBenchError:
-        agenda.watch.note(STOPPING)
-        _stop(agenda, [worker for worker in workers if worker])
-        raise
-    except KeyboardInterrupt:
-        _stop(agenda, [worker for worker in workers if worker])
+    except (PetlBenchError, KeyboardInterrupt) as error:
+        if isinstance(error, PetlBenchError):
+            agenda.watch.note(STOPPING)
+        _stop(agenda, workers)
         raise
     finally:
-        _dismiss([worker for worker in workers if worker])
+        _dismiss(workers)
 
 
-def _hand_out(agenda: Agenda, workers: list[_Worker | None], threads: int) -> None:
-    for slot, worker in enumerate(workers):
-        if worker is not None and worker.job is not None:
+def _busy(workers: dict[int, _Worker]) -> dict[Connection, int]:
+    """The slots of the workers that have a trial, by their pipes."""
+    return {worker.pipe: slot for slot, worker in workers.items() if worker.job}
+
+
+def _hand_out(agenda: Agenda, workers: dict[int, _Worker], count: int, threads: int) -> None:
+    for slot in range(count):
+        if slot in workers and workers[slot].job is not None:
             continue
         job = agenda.next()
         if job is None:
             return
-        if worker is None:
-            worker = workers[slot] = _start(agenda.store, slot, threads)
-        worker.job = job
+        if slot not in workers:
+            workers[slot] = _start(agenda.store, slot, threads)
+        workers[slot].job = job
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: its pipe says so in `_take_in`
-            worker.pipe.send(job)
+            workers[slot].pipe.send(job)
         agenda.watch.started(job)
 
 
-def _take_in(agenda: Agenda, workers: list[_Worker | None]) -> None:
-    slots = {worker.pipe: slot for slot, worker in enumerate(workers) if worker and worker.job}
+def _take_in(agenda: Agenda, workers: dict[int, _Worker]) -> None:
+    """Take in what workers say for a moment."""
+    slots = _busy(workers)
     if not slots:
         time.sleep(LOOK_EVERY_S)
-        return
-    for pipe in wait(list(slots), timeout=LOOK_EVERY_S):
-        slot = slots[pipe]  # type: ignore[index]
-        worker = workers[slot]
-        assert worker is not None
-        if not _listen(agenda, worker):
-            workers[slot] = None
+    for pipe in wait(list(slots), timeout=LOOK_EVERY_S) if slots else ():
+        slot = slots[cast(Connection, pipe)]
+        if not _listen(agenda, workers[slot]):
+            del workers[slot]
 
 
 def _listen(agenda: Agenda, worker: _Worker) -> bool:
-    """Take in one message; False where the worker died."""
+    """Take in one message; False if the worker died."""
     job = worker.job
     assert job is not None
     try:
@@ -113,12 +115,11 @@ def _listen(agenda: Agenda, worker: _Worker) -> bool:
         return False
     if isinstance(message, Progress):
         agenda.watch.progress(job, message)
-    elif isinstance(message, _StoreFault):
-        worker.job = None
+        return True
+    worker.job = None
+    if isinstance(message, _StoreFault):
         raise StoreError(message.message)
-    else:
-        worker.job = None
-        agenda.settle(job, message)
+    agenda.settle(job, message)
     return True
 
 
@@ -138,17 +139,16 @@ def _bury(agenda: Agenda, worker: _Worker, job: Job) -> None:
 def _cause_of_death(exitcode: int | None) -> str:
     if exitcode is None or exitcode >= 0:
         return f"the worker process ended with status {exitcode}"
-    name = signal.Signals(-exitcode).name
     hint = " (often the system ran out of memory: try --workers 1)" if -exitcode == signal.SIGKILL else ""
-    return f"the worker process was killed by {name}{hint}"
+    return f"the worker process was killed by {signal.Signals(-exitcode).name}{hint}"
 
 
 def _last_words(log: Path) -> str:
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").split("\n")]
     except OSError:
         return ""
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    last = next(filter(None, reversed(lines)), "")
     return f"; last line of its log: {last[:200]}" if last and not last.startswith("---") else ""
 
 
@@ -168,29 +168,29 @@ def _start(store: Path, slot: int, threads: int) -> _Worker:
     return _Worker(process, here)
 
 
-def _stop(agenda: Agenda, workers: list[_Worker]) -> None:
+def _stop(agenda: Agenda, workers: dict[int, _Worker]) -> None:
     """Ask every busy worker to stop its trial, and wait for it; an interrupt ends them at once."""
-    busy = {worker.pipe: worker for worker in workers if worker.job}
+    busy = _busy(workers)
     try:
-        for worker in busy.values():
-            worker.process.terminate()
+        for slot in busy.values():
+            workers[slot].process.terminate()
         deadline = time.monotonic() + STOP_WITHIN_S
         while busy and (left := deadline - time.monotonic()) > 0:
             for pipe in wait(list(busy), timeout=left):
-                if _has_stopped(agenda, busy[pipe]):  # type: ignore[index]
-                    del busy[pipe]  # type: ignore[arg-type]
+                if _has_stopped(agenda, workers[busy[cast(Connection, pipe)]]):
+                    del busy[cast(Connection, pipe)]
     finally:
-        for worker in busy.values():
-            worker.process.kill()
+        for slot in busy.values():
+            workers[slot].process.kill()
 
 
 def _has_stopped(agenda: Agenda, worker: _Worker) -> bool:
-    """Take in one message of a worker that was asked to stop; True where it was its last one."""
+    """Take in one message of a worker that was asked to stop; True if it was its last one."""
     job = worker.job
     assert job is not None
     try:
         message = worker.pipe.recv()
-    except Exception:  # its end, where it had done nothing yet; or an interrupt had cut a message in two
+    except Exception:  # its end, if it had done nothing yet; or an interrupt had cut a message in two
         return True
     if isinstance(message, Progress):
         agenda.watch.progress(job, message)
@@ -200,10 +200,10 @@ def _has_stopped(agenda: Agenda, worker: _Worker) -> bool:
     return True
 
 
-def _dismiss(workers: list[_Worker]) -> None:
-    for worker in workers:
+def _dismiss(workers: dict[int, _Worker]) -> None:
+    for worker in workers.values():
         worker.pipe.close()  # the worker reads the end of its pipe and leaves
-    for worker in workers:
+    for worker in workers.values():
         worker.process.join(5.0)
         if worker.process.is_alive():
             worker.process.kill()
@@ -280,7 +280,7 @@ def _native_output_to(log: Path) -> Iterator[None]:
 
 
 def _ask_to_stop(stop: StopRequest, number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough, and to hurry is for the parent
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough, the parent decides whether to kill
     stop.ask()
 
 
@@ -298,4 +298,4 @@ def _gpus() -> list[str]:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    return [str(number) for number, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
+    return [str(number) for number in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]

@@ -6,8 +6,8 @@ adapter. A spec with variants is planned once for each; trials that variants hav
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from petl_bench.api.setting import Case
 from petl_bench.api.trial import Places, Trial
 from petl_bench.errors import WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
-from petl_bench.running.attempts.standing import Standing, standing_of
 from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.planning.spec import Spec
+from petl_bench.running.planning.standing import Standing, standing_of
 from petl_bench.running.planning.values import (
     Overrides,
     PlannedMethod,
@@ -40,7 +40,7 @@ class Plan:
     spec: Spec
     jobs: tuple[Job, ...]
     clips: Mapping[str, Clips]  #: key -> what the trial reads
-    trainable: Mapping[str, int]  #: key -> trained parameters, by the method's formula; 0 where a trial only evaluates
+    trainable: Mapping[str, int]  #: key -> trained parameters, by the method's formula; 0 if a trial only evaluates
     standing: Standing
     warnings: tuple[str, ...]
     notes: tuple[str, ...]  #: what was found of every data set, and what is assumed of the weights
@@ -68,7 +68,7 @@ def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
     warning says which); such a plan cannot be run. Everything else is refused as without it.
 
     Raises UsageError for unknown names, fields and values, or what does not fit together; DataError and WeightsError
-    where files are missing; PluginError for a broken plugin. Nothing is written to the output folder.
+    if files are missing; PluginError for a broken plugin. Nothing is written to the output folder.
     """
     for plugin in spec.plugin:
         load_plugin_file(plugin)
@@ -88,7 +88,7 @@ def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
 
 
 def _keeping_what_is_needed(jobs: Collection[Job]) -> tuple[Job, ...]:
-    """The jobs; those that others of them start from keep their adapters, whatever was asked for."""
+    """The jobs; those that others of them start from keep their adapters, whatever `--keep-adapters` says."""
     needed = {job.trial.start_from for job in jobs}
     return tuple(
         replace(job, places=replace(job.places, keep_adapter="all")) if job.trial.key in needed else job for job in jobs
@@ -119,19 +119,17 @@ class _Draft:
         data_names = [*names, *([source] if source else [])]
         for name in data_names:
             overrides.dataset(name)
-        used = [*spec.methods, spec.setting, spec.backbone, *data_names]
-        self.warnings |= dict.fromkeys(overrides.unused(used))
+        self.warnings |= dict.fromkeys(overrides.unused([*spec.methods, spec.setting, spec.backbone, *data_names]))
         part = _Part(spec, setting, overrides, self._weights(spec), backbone)
         self.notes |= dict.fromkeys(backbone.assumptions(part.weights.label, part.weights.sha256))
         for name in names:
             data = self._dataset(part, name)
-            cases = setting.setting.cases(data.manifest.annotations, spec.seeds, spec.splits, spec.shots)
-            for case in cases:
+            for case in setting.setting.cases(data.manifest.annotations, spec.seeds, spec.splits, spec.shots):
                 for method in methods:
                     self._add_trial(part, method, data, case)
 
     def _add_trial(self, part: _Part, method: PlannedMethod, data: PlannedDataset, case: Case) -> None:
-        """Plan a trial, and before it the one that it starts from, where there is one."""
+        """Plan a trial, and before it the one that it starts from, if there is one."""
         source = part.setting.setting.source_case(case)
         if source is None or method.trainable == 0:
             self._add(part, method, data, case)
@@ -152,7 +150,8 @@ class _Draft:
         source_sha256: str = "",
     ) -> Trial:
         group = data.group(part.setting, case)
-        spec, options, training = part.spec, part.setting, part.training(method, data)
+        spec, options = part.spec, part.setting
+        training, locations = part.values(method, data)
         if not start_from:
             data.refuse_training(group, training)
         trial = Trial(
@@ -167,7 +166,7 @@ class _Draft:
             dataset_version=data.version,
             dataset_options=data.options,
             manifest_sha256=data.manifest.sha256,
-            locations=part.locations(method, data),
+            locations=locations,
             descriptions_sha256=data.descriptions_of(method.method, group.task),
             split=case.split,
             shots=case.shots,
@@ -206,44 +205,38 @@ class _Draft:
             return ResolvedWeights("not on this machine", None, "")
 
 
+@dataclass(frozen=True)
 class _Part:
-    """What all trials of one spec without variants share."""
+    """What all trials of one spec without variants share; what depends on method and data set is settled once."""
 
-    def __init__(
-        self,
-        spec: Spec,
-        setting: PlannedSetting,
-        overrides: Overrides,
-        weights: ResolvedWeights,
-        backbone: Backbone,
-    ) -> None:
-        self.spec, self.setting, self.overrides = spec, setting, overrides
-        self.weights, self.backbone = weights, backbone
-        self._training: dict[tuple[str, str], dict[str, Any]] = {}
-        self._places: dict[str, Places] = {}
-        self._locations: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    spec: Spec
+    setting: PlannedSetting
+    overrides: Overrides
+    weights: ResolvedWeights
+    backbone: Backbone
+    _settled: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def places(self, data: PlannedDataset) -> Places:
         """Where the files of the trials on a data set lie."""
-        if data.dataset.name not in self._places:
-            self._places[data.dataset.name] = places_of(self.spec, data, self.weights)
-        return self._places[data.dataset.name]
+        found: Places = self._once(lambda: places_of(self.spec, data, self.weights), data.dataset.name)
+        return found
 
-    def training(self, method: PlannedMethod, data: PlannedDataset) -> dict[str, Any]:
-        """The training options of a method on a data set."""
-        known = (method.method.name, data.dataset.name)
-        if known not in self._training:
-            self._training[known] = training_values(
-                self.spec, method, self.setting.setting, type(data.dataset), self.overrides
-            )
-        return self._training[known]
+    def values(self, method: PlannedMethod, data: PlannedDataset) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """The training options of a method on a data set; and where files of the method, the data set, and a source
+        that is a folder with a name lie, as the user said."""
+        found: tuple[dict[str, Any], dict[str, dict[str, Any]]]
+        found = self._once(lambda: self._values(method, data), method.method.name, data.dataset.name)
+        return found
 
-    def locations(self, method: PlannedMethod, data: PlannedDataset) -> dict[str, dict[str, Any]]:
-        """Where the files of a method, a data set, and a source that is a folder with a name lie, as they were told."""
-        known = (method.method.name, data.dataset.name)
-        if known not in self._locations:
-            source = self.setting.setting.source_dataset
-            named = [self.overrides.dataset(source)] if source in self.spec.folders() else []
-            told = {each.name: each.locations() for each in (data.dataset, method.method, *named)}
-            self._locations[known] = {name: locations for name, locations in told.items() if locations}
-        return self._locations[known]
+    def _values(self, method: PlannedMethod, data: PlannedDataset) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        setting = self.setting.setting
+        training = training_values(self.spec, method, setting, type(data.dataset), self.overrides)
+        source = setting.source_dataset
+        named = [self.overrides.dataset(source)] if source in self.spec.folders() else []
+        said = {each.name: each.locations() for each in (data.dataset, method.method, *named)}
+        return training, {name: locations for name, locations in said.items() if locations}
+
+    def _once(self, make: Callable[[], Any], *names: str) -> Any:
+        if names not in self._settled:
+            self._settled[names] = make()
+        return self._settled[names]

@@ -55,7 +55,7 @@ class CaseGroup:
 class PlannedDataset:
     """A data set with its values, and what of it lies on this machine.
 
-    `here` is False where a plan that is only rehearsed goes without its files: then nothing is known but its splits.
+    `here` is False if a plan that is only rehearsed goes without its files: then nothing is known but its splits.
     """
 
     dataset: Dataset
@@ -113,11 +113,8 @@ class PlannedDataset:
         found = self.manifest.found
         for evaluation in task.evaluations:
             if found and not any(sample.clip in found for sample in evaluation.samples):
-                name = self.manifest.dataset
-                raise DataError(
-                    f"{name}: none of the {len(evaluation.samples)} clips of evaluation {evaluation.name!r} is under "
-                    f"{self.manifest.root}. See: {status_command(self.dataset, self.manifest.root)}"
-                )
+                which = f"{len(evaluation.samples)} clips of evaluation {evaluation.name!r} is"
+                raise _absent(self.dataset, self.manifest, which)
         test = [sample for evaluation in task.evaluations for sample in evaluation.samples]
         readable = found.keys() - self.manifest.quarantined.keys()
         clips = Clips(
@@ -130,7 +127,7 @@ class PlannedDataset:
         return CaseGroup(task, clips)
 
     def descriptions_of(self, method: Method, task: Task) -> str:
-        """sha256 of the sentences that the method's loss reads in this task; "" where it reads none."""
+        """sha256 of the sentences that the method's loss reads in this task; "" if it reads none."""
         if method.description_count == 0:
             return ""
         known = (method.name, canonical_json([method.values(), method.locations()]), task.train_classes)
@@ -165,18 +162,15 @@ class DataOnThisMachine:
         self._found: dict[tuple[str, str], PlannedDataset] = {}
 
     def get(self, spec: Spec, name: str, overrides: Overrides) -> PlannedDataset:
-        """The data set with the values given for it. Raises UsageError or DataError where it cannot be used."""
+        """The data set with the values given for it. Raises UsageError or DataError if it cannot be used."""
         dataset = overrides.dataset(name)
         known = (name, canonical_json([spec.data_root, dataset.values(), dataset.locations()]))
         if known not in self._found:
-            self._found[known] = self._find(spec, dataset)
+            root = self._root(spec, dataset)
+            manifest = _unknown(dataset) if root is None else _manifest(dataset, root)
+            version = plugin_version(type(dataset))
+            self._found[known] = PlannedDataset(dataset, version, dataset.values(), manifest, here=root is not None)
         return self._found[known]
-
-    def _find(self, spec: Spec, dataset: Dataset) -> PlannedDataset:
-        root = self._root(spec, dataset)
-        manifest = _unknown(dataset) if root is None else _manifest(dataset, root)
-        version = plugin_version(type(dataset))
-        return PlannedDataset(dataset, version, dataset.values(), manifest, here=root is not None)
 
     def _root(self, spec: Spec, dataset: Dataset) -> Path | None:
         """The folder of a data set; None in a rehearsal, if it is one with a place of its own and that is not here."""
@@ -197,11 +191,13 @@ class DataOnThisMachine:
 def _manifest(dataset: Dataset, root: Path) -> Manifest:
     manifest = new_manifest(dataset, root, cache_folder())
     if not manifest.found:
-        raise DataError(
-            f"{dataset.name}: none of the {manifest.expected} clips that its lists name is under {manifest.root}. "
-            f"See: {status_command(dataset, manifest.root)}"
-        )
+        raise _absent(dataset, manifest, f"{manifest.expected} clips that its lists name is")
     return manifest
+
+
+def _absent(dataset: Dataset, manifest: Manifest, which: str, more: str = "") -> DataError:
+    see = status_command(dataset, manifest.root)
+    return DataError(f"{manifest.dataset}: none of the {which} under {manifest.root}{more}. See: {see}")
 
 
 def places_of(spec: Spec, data: PlannedDataset, weights: ResolvedWeights) -> Places:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import defaultdict
 from collections.abc import Iterator
 from statistics import median
 
@@ -10,32 +12,18 @@ from petl_bench.api.trial import Trial
 from petl_bench.errors import StoreError
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.store import read_record
-from petl_bench.running.attempts.status import duration
-from petl_bench.running.planning.disk_estimate import disk_lines
+from petl_bench.running.planning.capacity import disk_lines
 from petl_bench.running.planning.plan import Plan
 from petl_bench.running.planning.plan_data import Clips
+from petl_bench.system.words import columns, duration
+
+_HEADINGS = ["key", "method", "data set", "split", "shots", "seed", "trainable", "train clips x epochs", "test clips"]
+_HEADINGS += ["state"]
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
     """The plan as lines of text: one per trial, then the sums and the estimate."""
-    rows = [
-        [
-            "key",
-            "method",
-            "data set",
-            "split",
-            "shots",
-            "seed",
-            "trainable",
-            "train clips x epochs",
-            "test clips",
-            "state",
-        ]
-    ]
-    rows += [_row(plan, job) for job in plan.jobs]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from columns([_HEADINGS, *(_row(plan, job) for job in plan.jobs)])
     yield ""
     yield f"{len(plan.jobs)} trials, {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}"
     yield _estimate(plan)
@@ -70,7 +58,7 @@ def _state(plan: Plan, key: str) -> str:
 
 
 def _training(trial: Trial, clips: Clips, known: bool) -> str:
-    """What a trial trains on: its clips, or nothing where it starts from the adapter of another one."""
+    """What a trial trains on: its clips, or nothing if it starts from the adapter of another one."""
     if trial.start_from:
         return f"adapter of {trial.start_from[:12]}" if known else "adapter of another"
     return f"{_of(clips.train, clips.train_listed) if known else '?'} x {trial.training['epochs']}"
@@ -81,7 +69,7 @@ def _of(found: int, listed: int) -> str:
 
 
 def _estimate(plan: Plan) -> str:
-    """Clips through the model; a time too where trials of the same method have been timed in this folder."""
+    """Clips through the model; a time too if trials of the same method have been timed in this folder."""
     trained, views = 0, 0
     for job in plan.to_do:
         clips, training = plan.clips[job.trial.key], job.trial.training
@@ -96,18 +84,13 @@ def _estimate(plan: Plan) -> str:
 
 
 def _seconds_by_method(plan: Plan) -> dict[tuple[str, ...], float]:
-    found: dict[tuple[str, ...], list[float]] = {}
+    found: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for job in plan.jobs:
         if job.trial.key in plan.done:
-            found.setdefault(_kind(job), []).extend(_seconds(plan, job))
-    return {kind: median(seconds) for kind, seconds in found.items() if seconds}
-
-
-def _seconds(plan: Plan, job: Job) -> list[float]:
-    try:
-        return [float(read_record(trial_folder(plan.output, job.trial.key))["durations_s"]["total"])]
-    except (StoreError, KeyError):
-        return []
+            with contextlib.suppress(StoreError, KeyError):
+                record = read_record(trial_folder(plan.output, job.trial.key))
+                found[_kind(job)].append(float(record["durations_s"]["total"]))
+    return {kind: median(seconds) for kind, seconds in found.items()}
 
 
 def _kind(job: Job) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from petl_bench.errors import PluginError, UsageError, unknown
+from petl_bench.running.planning.spec import load_toml
 
 SEE = "petl-bench list profiles"
 
@@ -21,7 +23,7 @@ def profiles() -> dict[str, Path]:
 def profile_path(text: str) -> Path:
     """The file that `--profile` means: the name of a shipped profile, or a path.
 
-    Raises UsageError, with near names, where there is neither.
+    Raises UsageError, with near names, if there is neither.
     """
     shipped = profiles()
     if text in shipped:
@@ -34,6 +36,19 @@ def profile_path(text: str) -> Path:
     if path.name != text or path.suffix:
         raise UsageError(f"--profile {text}: no such file. Profiles that ship: {', '.join(shipped)}. See: {SEE}")
     raise unknown("profile", text, shipped, SEE)
+
+
+def profile_values(text: str) -> dict[str, Any]:
+    """The fields in the profile that `--profile` means; tables such as [extra] as NAME=VALUE. Raises UsageError."""
+    values = load_toml(profile_path(text), "--profile")
+    for name, table in values.items():
+        if isinstance(table, dict):
+            values[name] = [f"{option}={_plain(value)}" for option, value in table.items()]
+    return values
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def meaning(path: Path) -> str:

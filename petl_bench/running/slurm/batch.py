@@ -9,10 +9,9 @@ import shlex
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import submitit
 from submitit.core.utils import FailedJobError
@@ -20,14 +19,12 @@ from submitit.core.utils import FailedJobError
 from petl_bench.api.launcher import Job
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.running.attempts.snapshot import command_in
+from petl_bench.running.attempts.submissions import FOLDER, Submission, save_submission
 from petl_bench.running.slurm import queue as slurm_queue
 from petl_bench.running.slurm import task as slurm_task
-from petl_bench.running.slurm.submissions import FOLDER, Submission, save_submission
+from petl_bench.running.slurm.options import SlurmOptions
 
-if TYPE_CHECKING:
-    from petl_bench.running.slurm.launcher import SlurmLauncher
-
-#: SLURM's words where a user may have no more tasks in the queue.
+#: SLURM's words if a user may have no more tasks in the queue.
 _FULL = (
     "submit limit",
     "SubmitLimit",
@@ -38,19 +35,12 @@ _FULL = (
 )
 
 
-@dataclass(frozen=True)
-class ClusterLimits:
-    """What the site allows."""
-
-    largest_array: int
-
-
 class QueueFull(Exception):  # noqa: N818 - it passes
     """The site takes no more tasks now; the text is SLURM's."""
 
 
-def look_at_site() -> ClusterLimits:
-    """The site's limits. Raises UsageError with SLURM's words where there is no SLURM to ask."""
+def largest_array() -> int:
+    """The most tasks that the site lets into one array. Raises UsageError with SLURM's words if it does not answer."""
     missing = [name for name in ("sbatch", "squeue", "scontrol", "srun") if shutil.which(name) is None]
     if missing:
         raise UsageError(
@@ -58,28 +48,34 @@ def look_at_site() -> ClusterLimits:
             "or use --launcher local"
         )
     try:
-        known = slurm_queue.limits()
+        return slurm_queue.limits().get("MaxArraySize", 1001)
     except slurm_queue.NoAnswer as error:
         raise UsageError(f"--launcher slurm: SLURM does not answer: {error}") from error
-    return ClusterLimits(largest_array=known.get("MaxArraySize", 1001))
 
 
-def submit(launcher: SlurmLauncher, groups: Sequence[Sequence[Job]], store: Path, source: Path) -> Submission:
-    """Submit one array with a task for each group of jobs.
+def submit(options: SlurmOptions, groups: Sequence[Sequence[Job]], store: Path, source: Path) -> Submission:
+    """Submit one array with a task for each group of jobs, which runs the package from the snapshot `source`.
 
-    Raises QueueFull where the site takes no more tasks now, UsageError with SLURM's words for any other refusal.
+    Raises:
+        QueueFull: if the site takes no more tasks now.
+        UsageError: with SLURM's words, for any other refusal.
+        StoreError: if nothing can be written to the output folder `store`.
     """
     folder = (store / FOLDER / f"slurm-{uuid.uuid4().hex[:12]}").resolve()
-    _make(folder)
+    try:
+        folder.parent.mkdir(exist_ok=True)
+        folder.mkdir()
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}") from error
     jobs = folder / "jobs.json"
     slurm_task.write_jobs(jobs, [job for group in groups for job in group])
-    shared = (str(store.resolve()), launcher.workers or 1, launcher.attempts, float(launcher.grace_s))
+    shared = (str(store.resolve()), options.workers or 1, options.attempts, float(options.grace_s))
     starts = accumulate(map(len, groups), initial=0)
     arguments = [(str(jobs), first, len(group), *shared) for first, group in zip(starts, groups, strict=False)]
     try:
-        # submitit prints what sbatch says; it is told in words of our own below.
+        # submitit prints what sbatch says; the errors below say it.
         with _clean_environment(), contextlib.redirect_stderr(io.StringIO()):
-            handed = executor(launcher, folder, source).map_array(slurm_task.run_task, *zip(*arguments, strict=True))
+            handed = executor(options, folder, source).map_array(slurm_task.run_task, *zip(*arguments, strict=True))
     except FailedJobError as error:
         shutil.rmtree(folder, ignore_errors=True)
         words = _words(error)
@@ -88,7 +84,7 @@ def submit(launcher: SlurmLauncher, groups: Sequence[Sequence[Job]], store: Path
         raise UsageError(f"sbatch refused the job: {words}. Change the profile (--profile FILE.toml)") from error
     tasks = {str(task.job_id): [job.trial.key for job in group] for task, group in zip(handed, groups, strict=True)}
     number = str(handed[0].job_id).partition("_")[0]
-    return save_submission(store, launcher.name, number, tasks, folder, asked=groups[0][0].asked)
+    return save_submission(store, options.name, number, tasks, folder, asked=groups[0][0].asked)
 
 
 def refuse_unfit_output(store: Path) -> None:
@@ -100,35 +96,43 @@ def refuse_unfit_output(store: Path) -> None:
         raise UsageError(f"--output {store}: SLURM cannot write below a path with {found} ({path}); choose another one")
 
 
-def _make(folder: Path) -> None:
-    """Make the folder of a submission in an output folder that is there. Raises StoreError if it cannot be made."""
-    try:
-        folder.parent.mkdir(exist_ok=True)
-        folder.mkdir()
-    except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error.strerror}") from error
-
-
-def script(launcher: SlurmLauncher, count: int, store: Path) -> str:
+def script(options: SlurmOptions, count: int, store: Path) -> str:
     """The sbatch script of an array of `count` tasks, as it would be sent; the source is that of now."""
     folder = store.resolve() / FOLDER / "slurm-ID"
-    made = executor(launcher, folder, store.resolve() / "sources" / "HASH")
+    made = executor(options, folder, store.resolve() / "sources" / "HASH")
     if count > 1:
         made.parameters["map_count"] = count
     return str(made._make_submission_file_text(made._submitit_command_str, "ID"))
 
 
-def executor(launcher: SlurmLauncher, folder: Path, source: Path) -> submitit.SlurmExecutor:
+def executor(options: SlurmOptions, folder: Path, source: Path) -> submitit.SlurmExecutor:
     """submitit's executor with the values of a profile. Raises UsageError for an option that sbatch cannot have."""
+    values: dict[str, Any] = {
+        "job_name": slurm_queue.JOB_NAME,
+        "time": options.time_min,
+        "partition": options.partition,
+        "account": options.account,
+        "qos": options.qos,
+        "cpus_per_task": options.cpus,
+        "gpus_per_node": options.gpus or None,
+        "mem": None if options.memory_gb is None else f"{round(options.memory_gb * 1024)}M",
+        "constraint": options.constraint,
+        "exclude": options.exclude,
+        "setup": [*options.setup, "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}"],
+        "signal_delay_s": options.grace_s,
+        "array_parallelism": options.array_parallelism,
+        "ntasks_per_node": 1,
+        "additional_parameters": {"requeue": True, **options.sbatch_options()},
+    }
     made = _Executor(folder, source)
-    made.update_parameters(**_parameters(launcher))
+    made.update_parameters(**{name: value for name, value in values.items() if value is not None})
     return made
 
 
 class _Executor(submitit.SlurmExecutor):
     """submitit's executor, whose jobs take the package from a snapshot.
 
-    It can also be made where srun is not installed: a script can be shown anywhere.
+    It can also be made if srun is not installed: a script can be shown anywhere.
     """
 
     def __init__(self, folder: Path, source: Path) -> None:
@@ -142,28 +146,6 @@ class _Executor(submitit.SlurmExecutor):
     @classmethod
     def affinity(cls) -> int:
         return 2
-
-
-def _parameters(launcher: SlurmLauncher) -> dict[str, Any]:
-    setup = [*launcher.setup, "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}"]
-    values: dict[str, Any] = {
-        "job_name": slurm_queue.JOB_NAME,
-        "time": launcher.time_min,
-        "partition": launcher.partition,
-        "account": launcher.account,
-        "qos": launcher.qos,
-        "cpus_per_task": launcher.cpus,
-        "gpus_per_node": launcher.gpus or None,
-        "mem": None if launcher.memory_gb is None else f"{round(launcher.memory_gb * 1024)}M",
-        "constraint": launcher.constraint,
-        "exclude": launcher.exclude,
-        "setup": setup,
-        "signal_delay_s": launcher.grace_s,
-        "array_parallelism": launcher.array_parallelism,
-        "ntasks_per_node": 1,
-        "additional_parameters": {"requeue": True, **launcher.sbatch_options()},
-    }
-    return {name: value for name, value in values.items() if value is not None}
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """SLURM's own commands: what they say about tasks, and how they are asked to stop or repeat them.
 
 Every command has a time limit: a controller that is away must not hang a run. What SLURM says explains, it decides
-nothing: a trial is done where its record stands.
+nothing: a trial is done if it has a record.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def queued(patience_s: float = PATIENCE_S) -> dict[str, QueueState]:
 
 
 def last_words(tasks: Sequence[str]) -> dict[str, str]:
-    """What the accounting says about tasks that left the queue, e.g. "FAILED 9:0"; nothing where it does not answer."""
+    """What the accounting says about tasks that left the queue, e.g. "FAILED 9:0"; nothing if it does not answer."""
     said: dict[str, str] = {}
     for part in _parts(tasks):
         command = ("sacct", "-X", "-n", "-P", "-j", ",".join(part), "-o", "JobID,State,ExitCode")

@@ -2,9 +2,10 @@
 
 A task carries the path of a list of jobs and a range in it. SLURM warns before it ends a task: with SIGUSR2 some time
 before the time limit, and with SIGTERM on preemption, requeue and cancellation. Then the running trial writes a
-checkpoint and stops. Before the time limit the task asks SLURM to run it again, as long as it gets on; after SIGTERM it
-is for SLURM to say, unless that came at the limit itself. SLURM runs again what asks for it, even if it was cancelled
-meanwhile: so a task looks for cancellations before it asks (running/requests.py), and again before it begins a trial.
+checkpoint and stops. Before the time limit the task asks SLURM to run it again, as long as it gets on; after SIGTERM
+SLURM decides, unless that came at the limit itself. SLURM runs again what asks for it, even if it was cancelled
+meanwhile: so a task looks for cancellations before it asks (`petl_bench.running.attempts.requests`), and again before
+it begins a trial.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from petl_bench.api.launcher import AttemptResult, Job
+from petl_bench.api.launcher import AttemptResult, Job, Watcher
 from petl_bench.api.trial import Places, Progress, Trial
-from petl_bench.records.layout import UNFINISHED, trial_folder
-from petl_bench.records.store import RECORD
+from petl_bench.records.layout import RECORD, trial_folder
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.execute import execute
+from petl_bench.running.attempts.execute import execute, written
 from petl_bench.running.attempts.requests import cancellation_of
-from petl_bench.running.slurm import queue as slurm_queue
+from petl_bench.running.slurm import queue
 from petl_bench.system.files import write_atomically
 
 #: How often to look whether another process has let go of a trial.
@@ -61,14 +61,14 @@ def run_task(jobs: str, first: int, count: int, store: str, workers: int, attemp
     `attempts`: how often the task may be started without getting on (no newer checkpoint, no finished trial) until it
     is given up. `grace_s`: SLURM warns at least so many seconds before the time limit.
     """
-    warning = _Warning(grace_s)
+    warning, output = _Warning(grace_s), Path(store)
     todo = read_jobs(Path(jobs), first, count)
-    before = _written(todo, Path(store))
+    before = written(todo, output)
     if workers > 1 and len(todo) > 1:  # one alone keeps what it has done at a warning
-        _run_side_by_side(todo, Path(store), workers, warning)
+        _run_side_by_side(todo, output, workers, warning)
     else:
-        _run_in_turn(todo, Path(store), warning)
-    if _worth_another_start(todo, Path(store), before, attempts) and warning.time_is_up:
+        _run_in_turn(todo, output, warning)
+    if _worth_another_start(todo, output, before, attempts) and warning.time_is_up:
         _ask_for_another_start()
 
 
@@ -96,7 +96,7 @@ class _Warning:
         else:
             self.reason = self.reason or "SLURM preempted, requeued or cancelled the job (SIGTERM)"
             if number == signal.SIGTERM and time.monotonic() - self._warned_at < self._grace_s:
-                self.time_is_up = False  # too soon for the limit: somebody ended the job, perhaps for good
+                self.time_is_up = False  # too soon for the limit: a user ended the job, perhaps for good
         if self.interrupts:
             self.interrupts = False  # once: it takes a moment to stop
             raise KeyboardInterrupt
@@ -106,7 +106,7 @@ def _run_in_turn(todo: Sequence[Job], store: Path, warning: _Warning) -> None:
     """Every trial once; one that another process holds is looked at again after the others.
 
     The holder may be dead (the node of an earlier start of this task): then its heartbeat goes stale, and the trial is
-    taken over. Where the heartbeat moves on, it lives, and the trial is left to it.
+    taken over. If the heartbeat moves on, it lives, and the trial is left to it.
     """
     heartbeats: dict[str, float] = {}
     waiting = list(todo)
@@ -145,43 +145,37 @@ def _worth_another_start(todo: Sequence[Job], store: Path, before: Mapping[Path,
     left = [job for job in todo if not (trial_folder(store, job.trial.key) / RECORD).exists()]
     if all(cancellation_of(store, job) for job in left):
         return False
-    got_on = bool(_written(todo, store).items() - before.items())
+    got_on = bool(written(todo, store).items() - before.items())
     return got_on or int(os.environ.get("SLURM_RESTART_COUNT", "0")) + 1 < attempts
-
-
-def _written(todo: Sequence[Job], store: Path) -> dict[Path, int]:
-    """The checkpoints and records of these trials, with a stamp that another writing changes."""
-    paths = [trial_folder(store, job.trial.key) / name for job in todo for name in (*UNFINISHED, RECORD)]
-    return {path: path.stat().st_mtime_ns for path in paths if path.exists()}
 
 
 def _ask_for_another_start() -> None:
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     name = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
     try:
-        slurm_queue.requeue(name)
+        queue.requeue(name)
         print(f"asked SLURM to run {name} again", flush=True)
-        time.sleep(slurm_queue.PATIENCE_S)  # SLURM ends this process now; leaving first would end the job
-    except slurm_queue.NoAnswer as error:
+        time.sleep(queue.PATIENCE_S)  # SLURM ends this process now; leaving first would end the job
+    except queue.NoAnswer as error:
         print(f"could not ask SLURM to run {name} again: {error}", file=sys.stderr, flush=True)
 
 
 def _no_progress(progress: Progress) -> None:
-    """Progress is told by files alone here."""
+    """Files alone tell the progress here."""
 
 
 def _tell(outcome: AttemptResult) -> None:
     print(f"{outcome.title}: {outcome.state}{f' ({outcome.reason})' if outcome.reason else ''}", flush=True)
 
 
-class _Printing:
-    """What the trials of a job do, in the job's own log."""
+class _Printing(Watcher):
+    """What the trials of a job do, in the job's own log; files alone tell their progress."""
 
     def started(self, job: Job) -> None:
         print(f"{job.trial.title}: started", flush=True)
 
     def progress(self, job: Job, progress: Progress) -> None:
-        """Told by files alone."""
+        return
 
     def finished(self, job: Job, outcome: AttemptResult) -> None:
         _tell(outcome)

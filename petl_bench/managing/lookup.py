@@ -1,4 +1,4 @@
-"""Finding the trial that somebody means: by the beginning of its key, or by words of its title."""
+"""Finding the trial that a user means: by the beginning of its key, or by words of its title."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from petl_bench.api.trial import Trial
-from petl_bench.errors import StoreError, UsageError
+from petl_bench.errors import UsageError
+from petl_bench.managing.folders import TRIALS, refuse_absent
 from petl_bench.records.judge import trial_values
-from petl_bench.records.layout import trial_folder
+from petl_bench.records.layout import is_key, trial_folder
+from petl_bench.records.scan import trial_names
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.output import read_plans
+from petl_bench.running.planning.saved_plans import read_plans
 from petl_bench.system import texts
 
 #: Trials that an error names one by one.
@@ -21,29 +23,23 @@ _SHORTEST_KEY = 4
 
 
 def titles(runs: Path) -> dict[str, str]:
-    """Every trial of a folder of runs, planned or started: key -> title. Raises StoreError where there is none such."""
-    if not runs.is_dir():
-        raise StoreError(f"{runs}: no such folder of runs. Say which one with --runs DIR")
+    """Every trial of a folder of runs, planned or started: key -> title. Raises StoreError if there is no folder."""
+    refuse_absent(runs)
     known = {key: title for plan in read_plans(runs) for key, title in plan.trials.items()}
     others = {key: trial_folder(runs, key) for key in started(runs) if key not in known}
     return known | {key: title_of(folder, claims.attempts(folder)) for key, folder in others.items()}
 
 
 def started(runs: Path) -> list[str]:
-    """The keys of the trials that have a folder."""
-    try:
-        return sorted(path.name for path in (runs / "trials").iterdir() if re.fullmatch("[0-9a-f]{64}", path.name))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(f"{runs / 'trials'}: cannot be read: {error.strerror}") from error
+    """The keys of the trials that have a folder. Raises StoreError if they cannot be listed."""
+    return [name for name in trial_names(runs / TRIALS) if is_key(name)]
 
 
 def find_trial(known: Mapping[str, str], text: str, runs: Path) -> str:
     """The key of the one trial in `known` (key -> title) that `text` means: a key, its beginning, or part of a title.
 
     Whole words count before parts of words, so that `seed 1` is not `seed 10`. Raises UsageError, with the candidates
-    or with near titles, where `text` means several trials or none.
+    or with near titles, if `text` means several trials or none.
     """
     found = _matches(known, text.strip().lower())
     if len(found) == 1:
@@ -70,7 +66,7 @@ def _matches(known: Mapping[str, str], text: str) -> list[str]:
 
 
 def _corrected(known: Mapping[str, str], text: str) -> str:
-    """The text with every unknown word replaced by a near one of the titles, where that means some trial; else ""."""
+    """The text with every unknown word replaced by a near one of the titles, if that means some trial; else ""."""
     words = {word for title in known.values() for word in title.lower().split() if not word.startswith("(")}
     nearest = [[word] if word in words else get_close_matches(word, words, n=1) for word in text.lower().split()]
     corrected = " ".join(word for near in nearest for word in near)
@@ -78,7 +74,7 @@ def _corrected(known: Mapping[str, str], text: str) -> str:
 
 
 def title_of(folder: Path, tried: Sequence[claims.Attempt]) -> str:
-    """The title of the trial in `folder`, from its attempts, or if it was brought here, from its record."""
+    """The title of the trial in `folder`, from its attempts, else from its record."""
     known = next((attempt.title for attempt in tried if attempt.title), "")
     if known:
         return known

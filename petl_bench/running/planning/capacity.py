@@ -1,22 +1,34 @@
-"""What a plan takes on disk, for `--dry-run`: estimated from formulas, without torch and without reading data.
+"""How many trials this machine runs at the same time, and what a plan takes on disk (for `--dry-run`).
 
-Sizes are of what is large: tensors of 4 bytes for every trained parameter, and for every clip a score of 4 bytes for
-each class. Files of a few kB, such as records and logs, are not counted.
+Estimated from formulas, without torch and without reading data. Sizes are of what is large: tensors of 4 bytes for
+every trained parameter, and for every clip a score of 4 bytes for each class. Files of a few kB, such as records and
+logs, are not counted.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psutil
+
+from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.launcher import Job
 from petl_bench.api.registry import BACKBONES
 from petl_bench.records.kept_adapters import stays
-from petl_bench.running.local.launcher import workers_on_cpu
-from petl_bench.running.planning.plan import Plan
-from petl_bench.running.planning.sizes import human
+from petl_bench.system.environment import usable_cores
+from petl_bench.system.words import human
+
+if TYPE_CHECKING:
+    from petl_bench.running.planning.plan import Plan
+
+#: A backbone below this many parameters leaves the cores of one process idle: several trials at once are faster.
+_SMALL_BACKBONE = 20_000_000
+#: Memory that a worker with a small backbone takes, torch included.
+_WORKER_GIB = 1.5
 
 _FLOAT = 4
 #: A checkpoint holds the parameters and AdamW's two moments of each, and with a selected epoch its parameters too.
@@ -44,12 +56,23 @@ class DiskNeed:
         return self.adapters + self.predictions + self.checkpoints
 
 
+def workers_on_cpu(jobs: Sequence[Job]) -> int:
+    """How many trials to run at once on a machine without a GPU, if the user did not say."""
+    configs = [BACKBONES.get(name).config for name in {job.trial.backbone for job in jobs}]
+    if any(_parameters(config) > _SMALL_BACKBONE for config in configs):
+        return 1
+    memory = psutil.virtual_memory().available / 2**30
+    processes = max(int(job.trial.training["processes"]) for job in jobs)
+    return max(1, min(usable_cores(), len(jobs) * processes, int(memory / _WORKER_GIB)) // processes)
+
+
 def needed(plan: Plan) -> DiskNeed:
     """What the trials of the plan that are still to run take."""
     jobs = plan.to_do
     sizes = {job.trial.key: plan.trainable[job.trial.key] * _FLOAT for job in jobs}
     clips = [plan.clips[job.trial.key] for job in jobs]
-    checkpoints = sorted((_copies(job) * sizes[job.trial.key] for job in jobs), reverse=True)
+    copies = [_COPIES if job.trial.training["select"] == "last" else _COPIES_SELECTED for job in jobs]
+    checkpoints = sorted((count * size for count, size in zip(copies, sizes.values(), strict=True)), reverse=True)
     return DiskNeed(
         adapters=sum(sizes[job.trial.key] for job in jobs if stays(job.places.keep_adapter, sizes[job.trial.key])),
         predictions=sum(each.scores * _FLOAT + each.test_listed * _OF_CLIP for each in clips),
@@ -76,10 +99,6 @@ def disk_lines(plan: Plan) -> Iterator[str]:
         )
 
 
-def _copies(job: Job) -> int:
-    return _COPIES if job.trial.training["select"] == "last" else _COPIES_SELECTED
-
-
 def _at_once(plan: Plan) -> int:
     """How many trials run at the same time, at most; with a scheduler, all of them."""
     if plan.spec.launcher != "local":
@@ -104,3 +123,8 @@ def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
     path = path.absolute()
     return next(each for each in (path, *path.parents) if each.is_dir())
+
+
+def _parameters(config: ViCLIPConfig) -> int:
+    """About how many parameters: the transformers' matrices and the token table."""
+    return sum(12 * width**2 for width in config.block_widths()) + config.vocab_size * config.text_width

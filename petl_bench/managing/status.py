@@ -1,4 +1,4 @@
-"""Where a folder of runs stands: nothing is written or guessed, and torch is not loaded.
+"""The state of every trial of a folder of runs: nothing is written or guessed, and torch is not loaded.
 
 Its files alone say what is done, running, failed, interrupted, cancelled, missing or damaged. Schedulers are asked
 which of the rest they still know, and are not needed.
@@ -9,31 +9,32 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from petl_bench.errors import StoreError
+from petl_bench.managing.folders import refuse_absent
+from petl_bench.managing.lookup import started, title_of
 from petl_bench.records.files import adapter_size_fault
 from petl_bench.records.judge import how_to_repeat
-from petl_bench.records.layout import UNFINISHED, trial_folder
+from petl_bench.records.layout import LOG, RECORD, UNFINISHED, trial_folder
 from petl_bench.records.scan import Problem, read_all
-from petl_bench.records.store import RECORD
 from petl_bench.running.attempts import claims, requests
-from petl_bench.running.attempts.execute import LOG
-from petl_bench.running.attempts.output import SavedPlan, read_plans
-from petl_bench.running.planning.lookup import started, title_of
-from petl_bench.running.slurm import scheduler
+from petl_bench.running.attempts.submissions import still_known, submitted_tasks
+from petl_bench.running.planning.saved_plans import SavedPlan, read_plans
 from petl_bench.system import texts
+from petl_bench.system.words import duration
 
 TrialState = Literal["done", "running", "queued", "failed", "interrupted", "cancelled", "missing", "damaged"]
 STATES: tuple[TrialState, ...] = get_args(TrialState)
+#: When the newest task that a scheduler still knows was submitted, and what it says about that task.
+_Queued = tuple[float, str]
 
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """Where one trial stands. `planned`: it belongs to the latest plan of some command.
+    """The state of one trial. `planned`: it belongs to the latest plan of some command.
 
     A trial that is done has a `detail` only if its adapter is gone, from which others could start.
     """
@@ -63,18 +64,17 @@ class Survey:
 
 
 def survey(runs: Path) -> Survey:
-    """Look at every planned or started trial under `runs`. Raises StoreError where there is no such folder."""
-    if not runs.is_dir():
-        raise StoreError(f"{runs}: no such folder of runs. Say which one with --runs DIR")
+    """Look at every planned or started trial under `runs`. Raises StoreError if there is no such folder."""
+    refuse_absent(runs)
     plans = read_plans(runs)
-    titles = {key: title for plan in plans for key, title in plan.trials.items()}
+    planned = {key: title for plan in plans for key, title in plan.trials.items()}
     folders = {key: trial_folder(runs, key) for key in started(runs)}
     recorded = _recorded(runs, folders)
     queue = _queue(runs, recorded.keys())
     cancelled = requests.standing(runs)
     trials = [
-        _look(key, folders.get(key), titles.get(key), recorded.get(key), queue.get(key), cancelled.get(key))
-        for key in dict.fromkeys([*titles, *folders])
+        _look(key, folders.get(key), planned.get(key), recorded.get(key), queue.get(key), cancelled.get(key))
+        for key in dict.fromkeys([*planned, *folders])
     ]
     known = [trial for trial in trials if trial.planned or trial.state != "missing"]
     return Survey(runs, known, _commands(plans, known))
@@ -92,28 +92,12 @@ def _recorded(runs: Path, keys: Iterable[str]) -> dict[str, tuple[TrialState, st
     return found | {trial: ("damaged", words) for trial, words in said.items()}
 
 
-def duration(seconds: float) -> str:
-    """A length of time for people, e.g. `42 s`, `3 min`, `2 h 05 min`."""
-    seconds = max(0.0, seconds)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-@dataclass(frozen=True)
-class _Queued:
-    """The newest task of a trial that a scheduler still knows, and what it says about it."""
-
-    submitted_at: float
-    words: str
-
-
-def _queue(runs: Path, done: Set[str]) -> Mapping[str, _Queued]:
-    newest = {key: task for task in scheduler.tasks(runs) for key in task.keys if key not in done}
-    known = scheduler.still_known(newest.values())
-    said = {key: (task, known.get((task.submission.launcher, task.name))) for key, task in newest.items()}
-    return {key: _Queued(task.submission.submitted_at, words) for key, (task, words) in said.items() if words}
+def _queue(runs: Path, done: Set[str]) -> dict[str, _Queued]:
+    """Of the trials that are not `done`, those that a scheduler still knows."""
+    newest = {key: task for task in submitted_tasks(runs) for key in task.keys if key not in done}
+    known = still_known(newest.values())
+    said = {key: (task.submission, known.get((task.submission.launcher, task.name))) for key, task in newest.items()}
+    return {key: (submission.submitted_at, words) for key, (submission, words) in said.items() if words}
 
 
 def _look(
@@ -153,34 +137,25 @@ def _log(folder: Path, state: TrialState) -> Path | None:
 
 def _waiting(queued: _Queued | None) -> tuple[TrialState, str]:
     """The state of a trial that never began."""
-    return ("missing", "not started") if queued is None else ("queued", queued.words)
+    return ("missing", "not started") if queued is None else ("queued", queued[1])
 
 
 def _state(folder: Path, last: claims.Attempt, queued: _Queued | None) -> tuple[TrialState, str]:
-    if last.fault:
-        return _unknown(folder, last)
+    """The state of a trial by its newest attempt; of one whose file is damaged, its heartbeat alone tells."""
+    fault = texts.clean(last.fault)
     if last.alive():
+        if fault:
+            return "running", f"not known where: {fault}; its heartbeat is fresh"
         return "running", f"for {duration(time.time() - last.started_at)} on {last.host}, process {last.pid}"
+    failed = last.outcome == "failed"
     # One that failed in that very task is not queued, though the task may go on with other trials.
-    failed_since = queued and last.outcome == "failed" and (last.ended_at or 0.0) >= queued.submitted_at
-    if queued is not None and not failed_since:
-        return "queued", queued.words
-    if last.outcome == "failed":
+    if queued is not None and not fault and not (failed and (last.ended_at or 0.0) >= queued[0]):
+        return "queued", queued[1]
+    if failed:
         return "failed", last.reason
-    how = last.reason if last.ended_at is not None else "its process is gone"
-    return "interrupted", f"{how}; the next run {_going_on(folder)}"
-
-
-def _unknown(folder: Path, last: claims.Attempt) -> tuple[TrialState, str]:
-    """The state of a trial whose newest attempt says nothing: its heartbeat alone tells."""
-    if last.alive():
-        return "running", f"not known where: {texts.clean(last.fault)}; its heartbeat is fresh"
-    return "interrupted", f"{texts.clean(last.fault)}; the next run {_going_on(folder)}"
-
-
-def _going_on(folder: Path) -> str:
+    how = fault or (last.reason if last.ended_at is not None else "its process is gone")
     kept = any((folder / name).exists() for name in UNFINISHED)
-    return "goes on from its checkpoint" if kept else "starts anew"
+    return "interrupted", f"{how}; the next run {'goes on from its checkpoint' if kept else 'starts anew'}"
 
 
 def _taken_back(
@@ -189,7 +164,7 @@ def _taken_back(
     """The state of a trial that was cancelled, and what else is known of it."""
     more = f"; its last attempt failed: {tried[-1].reason}" if tried and tried[-1].outcome == "failed" else ""
     if queued is not None:
-        more += f"; still in the queue, where it ends without a start: {queued.words}"
+        more += f"; still in the queue, where it ends without a start: {queued[1]}"
     return "cancelled", f"{cancelled}; it runs again only for a new run command{more}"
 
 
@@ -203,6 +178,6 @@ def _count(folder: Path) -> int:
 
 
 def _commands(plans: list[SavedPlan], trials: list[TrialStatus]) -> list[str]:
-    """The commands of the plans that still have something to do and that nobody works on."""
+    """The commands of the plans that still have something to do and on which no process works."""
     open_keys = {trial.key for trial in trials if trial.state in ("failed", "interrupted", "cancelled", "missing")}
     return [plan.command for plan in plans if plan.command and open_keys & plan.trials.keys()]

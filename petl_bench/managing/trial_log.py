@@ -1,4 +1,4 @@
-"""What a trial left to read: its own log, its attempts, and what the scheduler wrote where it never began."""
+"""What there is to read about a trial: its own log, its attempts, and what the scheduler wrote if it never began."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from petl_bench.records.layout import LOG, trial_folder
-from petl_bench.records.store import RECORD
+from petl_bench.records.layout import LOG, RECORD, trial_folder
 from petl_bench.running.attempts import claims
-from petl_bench.running.attempts.status import duration
-from petl_bench.running.slurm import scheduler
-from petl_bench.running.slurm.scheduler import SubmittedTask
+from petl_bench.running.attempts.submissions import SubmittedTask, still_known, submitted_tasks
+from petl_bench.system.words import duration
 
 _BLOCK = 1 << 16
 #: How often to look for more of a log, and how often to ask a scheduler whether more can come.
@@ -36,7 +34,7 @@ class TrialLog:
 
     @property
     def done(self) -> bool:
-        """Whether its record stands."""
+        """Whether it has a record."""
         return (self.folder / RECORD).exists()
 
     def attempts(self) -> list[str]:
@@ -44,10 +42,10 @@ class TrialLog:
         return [_attempt_line(attempt) for attempt in claims.attempts(self.folder)]
 
     def scheduler_says(self) -> str:
-        """The scheduler's words about the newest task; "" where it does not know it any more."""
+        """The scheduler's words about the newest task; "" if it does not know it any more."""
         if self.task is None:
             return ""
-        return next(iter(scheduler.still_known([self.task]).values()), "")
+        return next(iter(still_known([self.task]).values()), "")
 
     def scheduler_files(self) -> list[Path]:
         """The files that the scheduler wrote for the newest task: what the job printed before the trial, or instead."""
@@ -61,7 +59,7 @@ class TrialLog:
             return []
 
     def running(self) -> bool:
-        """Whether somebody works on it now."""
+        """Whether a process works on it now."""
         last = claims.newest(self.folder)
         return last is not None and last.alive()
 
@@ -75,7 +73,7 @@ class TrialLog:
 
 def trial_log(runs: Path, key: str) -> TrialLog:
     """Where to read about the trial with this key."""
-    tasks = [task for task in scheduler.tasks(runs) if key in task.keys]
+    tasks = [task for task in submitted_tasks(runs) if key in task.keys]
     return TrialLog(key, trial_folder(runs, key), tasks[-1] if tasks else None)
 
 
