@@ -19,7 +19,10 @@ from typing import Literal
 from petl_bench.api.dataset import Annotations, Dataset, HalfSplit, Sample
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_dataset
-from petl_bench.data.found.class_folders import (
+from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.tree import Tree, walk
+from petl_bench.data.lists import annotation_formats as formats
+from petl_bench.data.lists.class_folders import (
     both_kinds,
     folder_labels,
     refuse_doubles,
@@ -27,8 +30,8 @@ from petl_bench.data.found.class_folders import (
     refuse_similar,
     some,
 )
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.folder_layouts import (
+from petl_bench.data.lists.drawn_split import drawn
+from petl_bench.data.lists.folder_layouts import (
     LayoutName,
     Placed,
     Reading,
@@ -36,9 +39,6 @@ from petl_bench.data.found.folder_layouts import (
     refuse_one_file_twice,
     refuse_second_paths,
 )
-from petl_bench.data.found.layout import Tree, scan
-from petl_bench.data.lists import annotation_formats as formats
-from petl_bench.data.lists.drawn_split import drawn
 from petl_bench.data.lists.list_files import CLASS_FILES, ListFiles, find_lists
 from petl_bench.data.lists.own_classes import labelled
 from petl_bench.data.lists.own_lists import FolderClips, read_own_list
@@ -115,8 +115,8 @@ class Folder(Dataset):
         return found if groups is None else replace(found, groups=_groups(groups, found))
 
     def _lists_or_folders(self, root: Path) -> Annotations:
-        tree = scan(root)
-        clips = FolderClips(tree.videos)
+        tree = walk(root)
+        clips = FolderClips(tree.files)
         usual = root / "labels.csv"
         names = self._file(root, "labels") or (usual if usual.is_file() else None)
         told = {side: self._file(root, f"{side}_list") for side in ("train", "test")}
@@ -141,7 +141,7 @@ class Folder(Dataset):
 
     def _likely_layout(self, root: Path, tree: Tree) -> str:
         try:
-            return recognise(tree.videos, "auto", root, self.name).layout
+            return recognise(tree.files, "auto", root, self.name).layout
         except DataError:
             return "class"
 
@@ -159,7 +159,7 @@ class Folder(Dataset):
         _refuse_names_of_several(train_list, train, test_list, test, clips)
         formats.refuse_overlap({train_list.name: train}, {test_list.name: test}, without_video_suffix)
         for file, samples in ((train_list, train), (test_list, test)):
-            listed = dict.fromkeys(clips.place(sample.clip) for sample in samples)
+            listed = dict.fromkeys(clips.file_of(sample.clip) for sample in samples)
             refuse_one_file_twice(root, listed, f"it would count twice. Remove one of them from {file.name}")
         used = [train_list, test_list, *([names] if names else [])]
         note = f"read from lists: {train_list.name} trains, {test_list.name} is tested; {found.source}"
@@ -205,7 +205,7 @@ class Folder(Dataset):
 
     def _from_class_folders(self, root: Path, tree: Tree, names: Path | None, lists: ListFiles) -> Annotations:
         refuse_second_paths(tree)
-        reading = recognise(tree.videos, self.layout, root, self.name)
+        reading = recognise(tree.files, self.layout, root, self.name)
         sides = self._sides(root, reading)
         used = [placed for placed in reading.placed if not sides or placed.side in sides]
         refuse_doubles((placed.clip for placed in used), root)
@@ -373,7 +373,7 @@ def _refuse_names_of_several(
     train_list: Path, train: Sequence[Sample], test_list: Path, test: Sequence[Sample], clips: FolderClips
 ) -> None:
     """Raise DataError if a name stands in both lists and several clips have it: each list may mean one of them."""
-    for clip in sorted({sample.clip for sample in train} & {sample.clip for sample in test} - clips.paths):
+    for clip in sorted({sample.clip for sample in train} & {sample.clip for sample in test} - clips.files):
         called = clips.ending_in(clip)
         if len(called) > 1:
             raise DataError(
@@ -393,7 +393,7 @@ def _unused_lists(root: Path, files: Sequence[Path]) -> Iterator[str]:
 
 def _without_clips(root: Path, tree: Tree, used: Sequence[Placed]) -> Iterator[str]:
     """A note on folders beside the class folders in which no clip lies: a class may be missing."""
-    above = {PurePosixPath(clip.rpartition("/")[0]) for clip in tree.videos}
+    above = {PurePosixPath(clip.rpartition("/")[0]) for clip in tree.files}
     holding = above | {parent for folder in above for parent in folder.parents}
     names = {placed.class_name for placed in used}
     beside = {folder.parent for folder in holding if folder.name in names}

@@ -13,8 +13,8 @@ from petl_bench.api.dataset import Annotations, Dataset, Defect
 from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_dataset
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan
+from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.tree import Tree, find_annotation, given_root, walk
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists import published_lists as lists
 
@@ -98,7 +98,7 @@ class HMDB51(Dataset):
             "actionclip": _actionclip,
             "mmaction2": _mmaction2,
         }
-        tree = scan(root)
+        tree = walk(root)
         if self.lists == "text4vis_full":
             families = [_text4vis_full(tree)]
         else:

@@ -11,7 +11,7 @@ from petl_bench.api.dataset import Annotations, Dataset, Defect
 from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_dataset
-from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan
+from petl_bench.data.found.tree import Tree, find_annotation, given_root, walk
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists import kinetics_lists as kinetics
 from petl_bench.data.lists import published_lists
@@ -105,7 +105,7 @@ class K400(Dataset):
             "actionclip": _actionclip,
             "mmaction2": lambda tree: kinetics.mmaction2(tree, 400),
         }
-        tree = scan(root)
+        tree = walk(root)
         families: list[Family] = []
         for name, read in readers.items():
             complete = any(family.train for family in families) and any(family.test for family in families)

@@ -11,7 +11,7 @@ from petl_bench.api.dataset import Annotations, Dataset, Defect
 from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_dataset
-from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan
+from petl_bench.data.found.tree import Tree, find_annotation, given_root, walk
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists import kinetics_lists as kinetics
 from petl_bench.data.lists import published_lists
@@ -100,7 +100,7 @@ class K600(Dataset):
 
     def annotations(self, root: Path) -> Annotations:
         """The zero-shot sets with the labels that compete in each; else the full lists."""
-        tree = scan(root)
+        tree = walk(root)
         names = [name for name in _SETS if self.lists in ("auto", name)]
         sets = next((sets for name in names if (sets := _sets(tree, name)).label_files), None)
         if sets is not None:

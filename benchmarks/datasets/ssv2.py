@@ -12,8 +12,8 @@ from petl_bench.api.dataset import Annotations, Dataset, Defect
 from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_dataset
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan
+from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.tree import Tree, find_annotation, given_root, walk
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists import published_lists as lists
 from petl_bench.data.lists.annotation_formats import ClipList, ListRow
@@ -67,7 +67,7 @@ class SomethingSomethingV2(Dataset):
     def annotations(self, root: Path) -> Annotations:
         """The lists found below `root`. Raises DataError for another version's label map and for unknown templates."""
         readers = {"vificlip": _vificlip, "official": _official, "mmaction2": _mmaction2, "tsm": _tsm}
-        tree = scan(root)
+        tree = walk(root)
         families = [read(tree) for name, read in readers.items() if self.lists in ("auto", name)]
         _refuse_other_label_maps(families)
         _refuse_unknown_templates(families)

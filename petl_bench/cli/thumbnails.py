@@ -19,7 +19,7 @@ from petl_bench.errors import PetlBenchError
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
-    from petl_bench.data.lists.manifest import Manifest
+    from petl_bench.data.found.manifest import Manifest
 
 _WIDTH, _QUALITY = 160, 80
 #: A decoder may hang on a damaged file; it is given up then.
@@ -66,7 +66,7 @@ class Thumbnails:
 
     def _found(self, plugin: str, name: str, options: str, locations: str) -> Manifest | str:
         from petl_bench.api.registry import DATASETS
-        from petl_bench.data.lists.manifest import build_manifest
+        from petl_bench.data.found.manifest import build_manifest
         from petl_bench.system.cache import cache_folder
 
         dataset = DATASETS.get(plugin).called(name, **json.loads(options), **json.loads(locations).get(name, {}))

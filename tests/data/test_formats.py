@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from petl_bench.data.decoding.clips import read_clip
-from petl_bench.data.found.file_types import VIDEO_SUFFIXES
+from petl_bench.data.decoding.file_types import VIDEO_SUFFIXES
 from petl_bench.data.found.fingerprints import Fingerprints
-from petl_bench.data.found.layout import scan
+from petl_bench.data.found.tree import walk
 from petl_bench.errors import DataError
 from tests.data.test_orientation import fingerprint_of_before
 
@@ -82,7 +82,7 @@ def test_a_video_is_found_and_read(
 ) -> None:
     count = 12 if ending == "dv" else 40  # of large frames
     path = write_video(tmp_path / f"clip.{ending.upper()}", count, container=container, **how)
-    assert scan(tmp_path).videos == (path.name,)
+    assert walk(tmp_path).files == (path.name,)
     clip = read_clip(path, range)
     assert clip.num_frames == count
     assert read_numbers(clip.frames) == list(range(count))

@@ -12,8 +12,8 @@ import pytest
 from petl_bench.api.dataset import Annotations, Dataset, Sample
 from petl_bench.data.decoding.clips import read_clip
 from petl_bench.data.found import fingerprints
+from petl_bench.data.found.manifest import Manifest, build_manifest, coverage
 from petl_bench.data.found.scan_results import ScanResult, ScanResults
-from petl_bench.data.lists.manifest import Manifest, build_manifest, coverage
 from petl_bench.errors import DataError
 
 TRAIN = (Sample("Run/1.mp4", 0), Sample("Walk/2.mp4", 1))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from petl_bench.api.dataset import Annotations, Dataset, Sample
 from petl_bench.api.registry import DATASETS
 from petl_bench.benchmarks.datasets.ssv2 import clip_name, read_entries, read_labels, template_name
-from petl_bench.data.lists.manifest import build_manifest
+from petl_bench.data.found.manifest import build_manifest
 from petl_bench.errors import DataError
 
 TEMPLATES = [

@@ -37,7 +37,7 @@ def index(
     plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
     results = ScanResults(cache_folder(), type(plugin).name, manifest.root)
     report = build_report(plugin, manifest, results.of(manifest.found))
-    whole = {**report, "found": {clip: results.relative(file) for clip, file in manifest.found.items()}}
+    whole = {**report, "found": {clip: file.file for clip, file in manifest.found.items()}}
     text = as_text(whole)
     try:
         if output is None:

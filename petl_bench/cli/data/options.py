@@ -12,7 +12,7 @@ from petl_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from petl_bench.api.dataset import Dataset
-    from petl_bench.data.lists.manifest import Manifest
+    from petl_bench.data.found.manifest import Manifest
 
 _OPTIONS = (
     click.argument("dataset", metavar="DATASET|NAME=DIR"),
@@ -36,7 +36,7 @@ def read_manifest(
 ) -> tuple[Dataset, Manifest]:
     """The data set (or NAME=DIR) and what of it is there, with progress on stderr. Raises UsageError, DataError."""
     from petl_bench.cli.progress import showing_progress
-    from petl_bench.data.lists.manifest import build_manifest
+    from petl_bench.data.found.manifest import build_manifest
     from petl_bench.system.cache import cache_folder
 
     dataset = chosen_dataset(text, texts, plugins)

@@ -17,7 +17,7 @@ from petl_bench.system.texts import clean
 if TYPE_CHECKING:
     from petl_bench.api.dataset import Dataset, Sample
     from petl_bench.data.found.scan_results import ScanResult
-    from petl_bench.data.lists.manifest import Manifest
+    from petl_bench.data.found.manifest import Manifest
 
 #: Names shown of clips that are missing, ambiguous or unreadable; `--json` has all.
 SHOWN = 5
@@ -34,7 +34,7 @@ def build_report(dataset: Dataset, manifest: Manifest, scanned: Mapping[str, Sca
     readable, unreadable and not_scanned (by the results of `petl-bench data scan`). `account` counts every entry under
     the root by its kind, and every clip on disk by its use.
     """
-    from petl_bench.data.lists.manifest import named_lists
+    from petl_bench.data.found.manifest import named_lists
 
     count = _Counter(manifest, scanned)
     lists = dict(named_lists(manifest.annotations))

@@ -16,7 +16,7 @@ from petl_bench.system.texts import clean
 if TYPE_CHECKING:
     from petl_bench.data.found.fingerprints import FoundFile
     from petl_bench.data.found.scan_results import ScanResults
-    from petl_bench.data.lists.manifest import Manifest
+    from petl_bench.data.found.manifest import Manifest
 
 
 @click.command(name="scan", short_help="Read every clip, and list those that cannot be read.")
@@ -58,7 +58,7 @@ def scan(
         results.forget()
     clips = _drawn(manifest.found, sample, seed)
     before = {clip: result for clip, result in results.of(clips).items() if not result.gave_up}
-    files = {results.relative(file): file for clip, file in clips.items() if clip not in before}
+    files = {file.file: file for clip, file in clips.items() if clip not in before}
     if before:
         click.echo(f"{len(before):,} clips were scanned before and have not changed", err=True)
     _read(files, results, workers or _cpus(), timeout_s)

@@ -18,9 +18,9 @@ from statistics import median
 
 import numpy as np
 
+from petl_bench.data.decoding.file_types import FIRST_TIME, FrameName, frames_among
 from petl_bench.data.decoding.still_pictures import read_image, reading_of_image
 from petl_bench.data.decoding.video_stream import DecodeFailure
-from petl_bench.data.found.file_types import FIRST_TIME, FrameName, frames_among
 
 #: Missing numbers that a message spells out.
 _SHOWN_GAPS = 5

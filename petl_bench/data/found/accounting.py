@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from petl_bench.data.found.clip_matching import FileMatch
 from petl_bench.data.found.entries import Entries, Some, Tally
-from petl_bench.data.found.layout import Tree
+from petl_bench.data.found.tree import Tree
 
 #: What becomes of the clips on disk, and what each means.
 USES = {
@@ -72,7 +72,7 @@ def account_of(
     copies = {file for match in matches.values() for file in match.files}
     beside = {file for match in matches.values() for file in match.frames_beside}
     tally = Tally()
-    for file in tree.videos:
+    for file in tree.files:
         for use, files in (("used", used), ("unreadable", refused), ("ambiguous", ambiguous), ("copies", copies),
                            ("frames_beside", beside)):  # fmt: skip
             if file in files:

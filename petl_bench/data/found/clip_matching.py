@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from petl_bench.api.dataset import Sample
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, canonical
+from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.tree import Tree, canonical
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def match_clips(
     mentions = _mentions(lists)
     named = {canonical(name) for name in classes}
     clips = _grouped(mentions, identity)
-    files = _grouped(tree.videos, identity)
+    files = _grouped(tree.files, identity)
     matches = {}
     for key, group in clips.items():
         there = files.get(key, [])

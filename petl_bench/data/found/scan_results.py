@@ -55,7 +55,6 @@ class ScanResults:
         from petl_bench.data.found.fingerprints import root_name
 
         self._head = {"petl_bench_scan": _FORMAT, "dataset": dataset, "root": str(root)}
-        self._root = root
         self.file = cache_dir / "scans" / f"{dataset}-{root_name(root)}.jsonl"
 
     def of(self, found: Mapping[str, FoundFile]) -> dict[str, ScanResult]:
@@ -63,16 +62,12 @@ class ScanResults:
         stored = self._load()
         if not stored:
             return {}
-        results = ((clip, stored.get(self.relative(file)), file.fingerprint) for clip, file in found.items())
+        results = ((clip, stored.get(file.file), file.fingerprint) for clip, file in found.items())
         return {clip: result for clip, result, now in results if result is not None and result.fingerprint == now}
 
     def quarantined(self, found: Mapping[str, FoundFile]) -> dict[str, str]:
         """Clips that cannot be read -> reason."""
         return {clip: result.reason for clip, result in self.of(found).items() if result.reason}
-
-    def relative(self, file: FoundFile) -> str:
-        """The clip's path below the root."""
-        return file.place[len(str(self._root)) :].lstrip("/")
 
     @contextmanager
     def adding(self) -> Iterator[Callable[[ScanResult], None]]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from petl_bench.api.dataset import Sample
-from petl_bench.data.found.file_types import VIDEO_SUFFIXES
-from petl_bench.data.found.layout import canonical
+from petl_bench.data.decoding.file_types import VIDEO_SUFFIXES
+from petl_bench.data.found.tree import canonical
 from petl_bench.errors import DataError
 
 _INTEGER = re.compile(r"-?[0-9]+")

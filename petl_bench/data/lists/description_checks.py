@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from petl_bench.data.found.layout import canonical
+from petl_bench.data.found.tree import canonical
 
 #: How published temporal sentences name their class: "A video of a kick generally involves ...".
 _STATED = re.compile(r"\bof (?:an? |the )?(.+?) generally\b")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.api.dataset import Dataset
-from petl_bench.data.found.layout import canonical
+from petl_bench.data.found.tree import canonical
 from petl_bench.data.lists.description_checks import order_problem
 from petl_bench.errors import DataError
 

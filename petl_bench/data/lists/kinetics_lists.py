@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, canonical, find_annotation
+from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.tree import Tree, canonical, find_annotation
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList, ListRow
 from petl_bench.data.lists.published_lists import ClassInName, Family

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from petl_bench.data.found.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, without_video_suffix
-from petl_bench.data.found.folder_layouts import SIDES
+from petl_bench.data.decoding.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, without_video_suffix
+from petl_bench.data.lists.folder_layouts import SIDES
 from petl_bench.data.lists.own_lists import FolderClips
 
 #: Tables as text.

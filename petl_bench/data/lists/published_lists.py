@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from petl_bench.api.dataset import Annotations, Defect, HalfSplit, Sample
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, canonical, find_annotation
+from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.tree import Tree, canonical, find_annotation
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList
 from petl_bench.errors import DataError

@@ -38,7 +38,7 @@ class ClipBatch:
 
 
 class ClipLoader:
-    """Batches of clips from `paths` (clip -> file), prepared by `recipe`.
+    """Batches of clips from `paths` (clip -> file), prepared by `spec`.
 
     Order and draws depend on (seed, epoch, clip) alone, so the batches are the same, bit for bit, for any number of
     `workers`; 0 decodes in this process, more in processes of their own, where a clip that takes longer than
@@ -58,7 +58,7 @@ class ClipLoader:
     def __init__(
         self,
         paths: Mapping[str, Path],
-        recipe: ClipSpec,
+        spec: ClipSpec,
         *,
         workers: int = 0,
         timeout_s: float = 60.0,
@@ -69,7 +69,7 @@ class ClipLoader:
         pin: bool = False,
     ) -> None:
         self.paths = paths
-        self.recipe = recipe
+        self.spec = spec
         self.bad_clips_allowed = bad_clips_allowed
         self.total_clips = total_clips
         self.unreadable: dict[str, str] = dict(unreadable or {})
@@ -77,7 +77,7 @@ class ClipLoader:
         self._requested: set[str] = set()
         self._shard = shard
         self._pin = pin
-        self._pool = WorkerPool(recipe, workers, timeout_s) if workers > 0 else None
+        self._pool = WorkerPool(spec, workers, timeout_s) if workers > 0 else None
 
     def __enter__(self) -> ClipLoader:
         return self
@@ -105,7 +105,7 @@ class ClipLoader:
 
     def train_cuts(self, count: int, epoch: int, batch_size: int) -> list[tuple[list[int], int]]:
         """The batches of an epoch over `count` clips: the rows that this process gets, and how many all have."""
-        order = _permutation(count, self.recipe.seed, epoch)
+        order = _permutation(count, self.spec.seed, epoch)
         rank, processes = self._shard
         cuts = [order[first : first + batch_size] for first in range(0, count, batch_size)]
         return [(cut[rank::processes], len(cut)) for cut in cuts]
@@ -121,11 +121,11 @@ class ClipLoader:
     def test_batches(self, samples: Sequence[Sample], batch_size: int, *, start: int = 0) -> Iterator[ClipBatch]:
         """Every readable clip with all its views, in the order of the list; at most `batch_size` views in a batch, but
         at least one clip. From batch `start` on, and over several processes, as `fixed_batches`."""
-        return self._in_order(samples, None, max(1, batch_size // (self.recipe.views * self.recipe.crops)), start)
+        return self._in_order(samples, None, max(1, batch_size // (self.spec.views * self.spec.crops)), start)
 
     def to_input(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames uint8 of an evaluation batch as the model reads them: float32, normalised, on their own device."""
-        return to_input(frames, self.recipe.mean, self.recipe.std)
+        return to_input(frames, self.spec.mean, self.spec.std)
 
     def findings(self) -> Findings:
         """What was found out about the clips that were asked for, for `learn`."""
@@ -155,8 +155,8 @@ class ClipLoader:
         """The batches of `cuts`: for each, the rows of this process, and how many rows all processes have."""
         self._requested.update(sample.clip for sample in samples)
         self._refuse_too_many()
-        if self.recipe.cache is not None:
-            self.recipe.cache.look()
+        if self.spec.cache is not None:
+            self.spec.cache.look()
         outcomes = self._outcomes(self._request(samples[row], epoch) for rows, _ in cuts for row in rows)
         for rows, planned in cuts:
             read = self._readable(zip(rows, islice(outcomes, len(rows)), strict=True))
@@ -186,7 +186,7 @@ class ClipLoader:
 
     def _prepared(self, request: ClipRequest) -> PreparedClip | str:
         try:
-            return prepare(self.recipe, request)
+            return prepare(self.spec, request)
         except DataError as error:
             return str(error)
 

@@ -49,7 +49,7 @@ _NO_PROCESSES = (
 
 _log = logging.getLogger(__name__)
 
-_recipe: ClipSpec | None = None  # set once in every worker process
+_spec: ClipSpec | None = None  # set once in every worker process
 
 
 @dataclass
@@ -58,7 +58,7 @@ class _Waiting:
 
     request: ClipRequest
     future: Any
-    place: Slot | None
+    slot: Slot | None
     pool: ProcessPool | None  #: whose processes prepare it
 
 
@@ -79,8 +79,8 @@ class _Processes(ProcessPool):
 class WorkerPool:
     """`workers` processes of one thread each, started when the first clip is asked for."""
 
-    def __init__(self, recipe: ClipSpec, workers: int, timeout_s: float) -> None:
-        self._recipe = recipe
+    def __init__(self, spec: ClipSpec, workers: int, timeout_s: float) -> None:
+        self._spec = spec
         self._workers = workers
         self._timeout_s = timeout_s
         self._pool: ProcessPool | None = None
@@ -100,7 +100,7 @@ class WorkerPool:
         memory, free = self._memory(), None
         try:
             for request in requests:
-                free = self._places(memory, request) if free is None else free
+                free = self._slots(memory, request) if free is None else free
                 waiting.append(self._begin(request, known_bad, free))
                 if len(waiting) > self._ahead(request):
                     yield from self._end(waiting.popleft(), known_bad, memory, free)
@@ -145,11 +145,11 @@ class WorkerPool:
         self._memories.append(memory)
         return memory
 
-    def _places(self, memory: SharedFrames | None, request: ClipRequest) -> list[Slot]:
-        """One place for every clip that is being prepared, one for the clip in use, and some in reserve."""
+    def _slots(self, memory: SharedFrames | None, request: ClipRequest) -> list[Slot]:
+        """One slot for every clip that is being prepared, one for the clip in use, and some in reserve."""
         if memory is None:
             return []
-        return memory.places(prepared_bytes(self._recipe, request), 2 * self._ahead(request) + 1)
+        return memory.slots(prepared_bytes(self._spec, request), 2 * self._ahead(request) + 1)
 
     def _begin(self, request: ClipRequest, known_bad: Mapping[str, str], free: list[Slot]) -> _Waiting:
         if request.clip in known_bad:
@@ -164,15 +164,15 @@ class WorkerPool:
         outcome = known_bad[one.request.clip] if one.future is None else self._outcome(one)
         if isinstance(outcome, tuple):
             assert memory is not None
-            assert one.place is not None
-            outcome = PreparedClip(memory.read(one.place, outcome[0]), outcome[1])
+            assert one.slot is not None
+            outcome = PreparedClip(memory.read(one.slot, outcome[0]), outcome[1])
         yield one.request, outcome
         # Where a process was killed, its last writing may come late.
-        if one.place is not None and not isinstance(one.future.exception(), (TimeoutError, ProcessExpired)):
-            free.append(one.place)
+        if one.slot is not None and not isinstance(one.future.exception(), (TimeoutError, ProcessExpired)):
+            free.append(one.slot)
 
     def _ahead(self, request: ClipRequest) -> int:
-        fitting = _AHEAD_BYTES // prepared_bytes(self._recipe, request)
+        fitting = _AHEAD_BYTES // prepared_bytes(self._spec, request)
         return max(1, min(_AHEAD_PER_PROCESS * self._workers, fitting))
 
     def _schedule(self, one: _Waiting) -> None:
@@ -182,7 +182,7 @@ class WorkerPool:
         try:
             with contextlib.nullcontext() if self._pool is not None else warnings_held_back():
                 one.pool = self._started()
-                one.future = one.pool.schedule(_work, args=(one.request, one.place), timeout=self._timeout_s)
+                one.future = one.pool.schedule(_work, args=(one.request, one.slot), timeout=self._timeout_s)
         except (OSError, RuntimeError) as error:
             raise TrialError(_NO_PROCESSES) from error
 
@@ -192,7 +192,7 @@ class WorkerPool:
                 max_workers=self._workers,
                 max_tasks=_CLIPS_PER_PROCESS,
                 initializer=_start,
-                initargs=(self._recipe,),
+                initargs=(self._spec,),
                 context=clean_context(__name__),
             )
             CONSTS.term_timeout = _DIES_WITHIN_S
@@ -239,16 +239,16 @@ class WorkerPool:
         return pool is not None and pool is self._pool and pool.active
 
 
-def _start(recipe: ClipSpec) -> None:
-    global _recipe
-    _recipe = recipe
+def _start(spec: ClipSpec) -> None:
+    global _spec
+    _spec = spec
     CONSTS.channel_lock_timeout = _LOCKED_FOR_S
     torch.set_num_threads(1)
 
 
-def _work(request: ClipRequest, place: Slot | None) -> PreparedClip | tuple[Written, str]:
-    """The clip; or, where its frames could be left at the place, what was written and the remark."""
-    assert _recipe is not None
-    clip = prepare(_recipe, request)
-    written = None if place is None else write(clip.frames, place)
+def _work(request: ClipRequest, slot: Slot | None) -> PreparedClip | tuple[Written, str]:
+    """The clip; or, where its frames could be left at the slot, what was written and the remark."""
+    assert _spec is not None
+    clip = prepare(_spec, request)
+    written = None if slot is None else write(clip.frames, slot)
     return clip if written is None else (written, clip.remark)

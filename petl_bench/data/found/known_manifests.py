@@ -12,7 +12,7 @@ from pathlib import Path
 from petl_bench.api.dataset import Dataset
 from petl_bench.api.trial import canonical_json
 from petl_bench.data.found.fingerprints import are_unchanged
-from petl_bench.data.lists.manifest import Manifest, build_manifest
+from petl_bench.data.found.manifest import Manifest, build_manifest
 
 _MOST = 4
 _known: OrderedDict[str, Manifest] = OrderedDict()

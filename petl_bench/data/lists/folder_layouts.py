@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from petl_bench.data.found.class_folders import some
-from petl_bench.data.found.layout import Tree
+from petl_bench.data.found.tree import Tree
+from petl_bench.data.lists.class_folders import some
 from petl_bench.errors import DataError
 
 #: The layouts that can be told.
@@ -100,12 +100,12 @@ def refuse_second_paths(tree: Tree) -> None:
     """
     refuse_one_file_twice(
         tree.root,
-        tree.videos,
+        tree.files,
         "its class or side could be taken from either. Remove one, or list the clips in train.csv and test.csv",
     )
     if not tree.linked_again:
         return
-    holding = {(tree.root / clip).parent.resolve() for clip in tree.videos}
+    holding = {(tree.root / clip).parent.resolve() for clip in tree.files}
     holding |= {(tree.root / clip).resolve() for clip in tree.frame_folders}
     for link in tree.linked_again:
         target = (tree.root / link).resolve()

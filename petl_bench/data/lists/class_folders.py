@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from petl_bench.data.found.file_types import without_video_suffix
+from petl_bench.data.decoding.file_types import without_video_suffix
 from petl_bench.data.lists.annotation_formats import class_finder, is_integer
 from petl_bench.errors import DataError
 

@@ -19,8 +19,8 @@ from petl_bench.api.trial import canonical_json
 from petl_bench.data.found.accounting import Account, account_of
 from petl_bench.data.found.clip_matching import FileMatch, match_clips
 from petl_bench.data.found.fingerprints import Fingerprints, FoundFile
-from petl_bench.data.found.layout import scan, sharing
 from petl_bench.data.found.scan_results import ScanResults
+from petl_bench.data.found.tree import sharing, walk
 from petl_bench.errors import DataError
 
 #: Told now and then how far building is: what is counted, how many are done, and of how many (None: not known yet).
@@ -93,7 +93,7 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
     """
     root = root.resolve()
     tell = notify or (lambda what, done, total: None)
-    tree = scan(root, lambda folders: tell("folders listed", folders, None))
+    tree = walk(root, lambda folders: tell("folders listed", folders, None))
     with sharing(tree):
         annotations = replace(dataset.annotations(root), dataset=dataset.name)
     lists = [samples for _, samples in named_lists(annotations)]
@@ -109,7 +109,7 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
     account = account_of(
         tree,
         matches,
-        used={_below(file, root) for file in found.values()},
+        used={file.file for file in found.values()},
         ambiguous={path for paths in ambiguous.values() for path in paths},
         refused=refused,
     )
@@ -147,10 +147,6 @@ def _half_lists(half: HalfSplit) -> Iterator[tuple[str, tuple[Sample, ...]]]:
     yield "novel_test", half.novel_test
 
 
-def _below(file: FoundFile, root: Path) -> str:
-    return file.place[len(str(root)) :].lstrip("/")
-
-
 def _settle(
     candidates: Mapping[str, tuple[str, ...]], fingerprints: Mapping[str, FoundFile]
 ) -> tuple[dict[str, FoundFile], dict[str, tuple[str, ...]]]:
@@ -166,13 +162,13 @@ def _settle(
 
 
 def _refuse_shared_files(annotations: Annotations, found: Mapping[str, FoundFile]) -> None:
-    real_place = functools.cache(os.path.realpath)
+    real_path = functools.cache(os.path.realpath)
     for name, train, test in _train_and_test(annotations):
         tested = {found[sample.clip].fingerprint for sample in test if sample.clip in found}
         both = [s for s in train if s.clip in found and found[s.clip].fingerprint in tested]
-        trained = {real_place(found[sample.clip].place): sample.clip for sample in both}
+        trained = {real_path(found[sample.clip].path): sample.clip for sample in both}
         for sample in test if trained else ():
-            file = real_place(found[sample.clip].place) if sample.clip in found else ""
+            file = real_path(found[sample.clip].path) if sample.clip in found else ""
             if file in trained:
                 raise DataError(
                     f"{file}: trains as {trained[file]!r} and is tested as {sample.clip!r} in {name}; remove it from "
