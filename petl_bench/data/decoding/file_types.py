@@ -74,6 +74,11 @@ def hold_a_series(images: Iterable[str]) -> bool:
     return len(some) > 1 and (min(some) >= FIRST_TIME or max(some) - min(some) < 2 * len(some))
 
 
+def clip_stem(path: str) -> str:
+    """The name of a clip or file without folders and without a video's extension."""
+    return without_video_suffix(path.rpartition("/")[2])
+
+
 def without_video_suffix(path: str) -> str:
     """The path without its extension if that is a video's; other dots in a name stay."""
     stem, dot, suffix = path.rpartition(".")

@@ -1,6 +1,6 @@
 """Action-recognition lists in their published forms (ViFi-CLIP, official, Text4Vis, ...), made into annotations.
 
-Every form that lies under the data root is a `Family`; `read_annotations` takes from each what it has. Labels always
+Every form that lies under the data root is a `ListForm`; `read_annotations` takes from each what it has. Labels always
 mean the content of the clips, as the lists use them; the class names are those of the label file, which may call a
 label by another class's name (HMDB-51's published label csv does): file names tell, and the difference is reported.
 """
@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from petl_bench.api.dataset import Annotations, Defect, HalfSplit, Sample
@@ -27,6 +30,13 @@ ClassInName = Callable[[str], str | None]
 ClipName = Callable[[str], str]
 
 
+#: Reads one list file.
+ListReader = Callable[[Path], ClipList]
+#: Finds and reads one form of a data set's lists.
+FormReader = Callable[[Tree], "ListForm"]
+_SHOTS = (2, 4, 8, 16)
+
+
 @dataclass
 class HalfLists:
     """Base-to-novel lists; their labels count within the base or the novel names."""
@@ -40,8 +50,12 @@ class HalfLists:
 
 
 @dataclass
-class Family:
-    """One published form of a data set's lists, as far as its files were found."""
+class ListForm:
+    """One published form of a data set's lists, as far as its files were found.
+
+    `train` and `test` map a split to its lists, `few_shot` maps (split, shots) to them. `files` are those that were
+    read, but for `class_file`.
+    """
 
     name: str
     classes: tuple[str, ...] = ()
@@ -53,16 +67,17 @@ class Family:
     files: list[Path] = field(default_factory=list)
 
     def add(
-        self,
-        lists: dict[Key, list[ClipList]],
-        key: Key,
-        file: Path | None,
-        read: Callable[[Path], ClipList] = formats.read_list,
+        self, lists: dict[Key, list[ClipList]], key: Key, file: Path | None, read: ListReader = formats.read_list
     ) -> None:
-        """Read `file`, where there is one, into `lists` (one of this family's parts)."""
+        """Read `file`, if there is one, into `lists` (one of this form's parts)."""
         if file is not None:
             lists[key] = [read(file)]
             self.files.append(file)
+
+    def add_classes(self, file: Path | None, read: Callable[[Path], tuple[str, ...]]) -> None:
+        """Take the class names from `file`, if there is one."""
+        if file is not None:
+            self.class_file, self.classes = file, read(file)
 
     @property
     def splits(self) -> list[ClipList]:
@@ -71,73 +86,138 @@ class Family:
         return [clip_list for lists in parts for clip_list in lists]
 
 
-# ---------------------------------------------------------------- families
+# ---------------------------------------------------------------- finding forms
 
 
-def vificlip(tree: Tree, folder: str, labels: str) -> Family:
+def read_spaced_classes(path: Path) -> tuple[str, ...]:
+    """Class names as `formats.read_classes` reads them, with blanks for underscores."""
+    return tuple(name.replace("_", " ") for name in formats.read_classes(path))
+
+
+def find_form(
+    tree: Tree,
+    name: str,
+    class_files: Sequence[str],
+    train: Mapping[str, ListReader] = MappingProxyType({}),
+    test: Mapping[str, ListReader] | None = None,
+    *,
+    splits: Sequence[int] = (1, 2, 3),
+    read_classes: Callable[[Path], tuple[str, ...]] = read_spaced_classes,
+) -> ListForm:
+    """Find a form with one list for each part and split; what is not there is left out.
+
+    Args:
+        tree: Where to look.
+        name: The form's name.
+        class_files: Patterns of the file of class names (see `find_annotation`).
+        train: Reader of each pattern of the training lists, with `{split}`, and `{part}` for "train"; a list is read
+            from the first pattern that fits a file.
+        test: The same for the test lists; default: `train`, with "val" for `{part}`.
+        splits: Numbers of the splits.
+        read_classes: Reader of the file of class names.
+    """
+    form = ListForm(name)
+    form.add_classes(find_annotation(tree, *class_files), read_classes)
+    for split in splits:
+        for lists, part, patterns in (
+            (form.train, "train", train),
+            (form.test, "val", train if test is None else test),
+        ):
+            for pattern, read in patterns.items():
+                if split not in lists:
+                    form.add(lists, split, find_annotation(tree, pattern.format(part=part, split=split)), read)
+    return form
+
+
+def vificlip(
+    tree: Tree,
+    folder: str,
+    labels: str,
+    *,
+    halves: str = "",
+    test: str = "val{split}.txt",
+    splits: Sequence[int] = (1, 2, 3),
+) -> ListForm:
     """ViFi-CLIP's lists: `<folder>/val1.txt`, `<folder>/train1_few_shot_2.txt`, `base2novel_splits/<folder>/...`.
 
-    `folder` is e.g. `ucf_splits` and `labels` the start of the label files, e.g. `ucf_101` (`ucf_101_labels.csv`).
+    Args:
+        tree: Where to look.
+        folder: E.g. `ucf_splits`.
+        labels: The start of the label file, e.g. `ucf_101` for `ucf_101_labels.csv`.
+        halves: The start of the label files of the halves, if it is another one.
+        test: Pattern of the test lists.
+        splits: Numbers of the splits.
     """
-    family = Family("vificlip")
-    family.class_file = find_annotation(tree, f"{labels}_labels.csv")
-    if family.class_file:
-        family.classes = formats.read_class_csv(family.class_file)
-    for split in (1, 2, 3):
-        family.add(family.test, split, find_annotation(tree, f"{folder}/val{split}.txt", f"./val{split}.txt"))
-        for shots in (2, 4, 8, 16):
-            name = f"train{split}_few_shot_{shots}.txt"
-            family.add(family.few_shot, (split, shots), find_annotation(tree, f"{folder}/{name}", f"./{name}"))
-    family.halves = vificlip_halves(tree, folder, labels, family.files)
-    return family
+    tests = {f"{folder}/{test}": formats.read_list, f"./{test}": formats.read_list}
+    classes = [f"{labels}_labels.csv"]
+    form = find_form(tree, "vificlip", classes, {}, tests, splits=splits, read_classes=formats.read_class_csv)
+    for split, shots in product(splits, _SHOTS):
+        name = f"train{split}_few_shot_{shots}.txt"
+        form.add(form.few_shot, (split, shots), find_annotation(tree, f"{folder}/{name}", f"./{name}"))
+    add_vificlip_halves(form, tree, folder, halves or labels)
+    return form
 
 
-def rows_family(
-    tree: Tree, name: str, class_patterns: Sequence[str], list_patterns: Mapping[str, Callable[[Path], ClipList]]
-) -> Family:
-    """A form with one list per part and split; patterns hold `{part}` (train or val) and `{split}`.
+def forms_of_three_splits(name: str, short: str, labels: str, text4vis_labels: str) -> dict[str, FormReader]:
+    """Readers of the forms that UCF-101 and HMDB-51 have alike: Text4Vis, ActionCLIP, mmaction2.
 
-    `list_patterns` maps a pattern to its reader; a list is taken from the first pattern that fits a file.
+    Args:
+        name: The data set in file names: `ucf101`.
+        short: The data set in the name of Text4Vis' zero-shot list: `ucf`. That list holds all clips, and so the form
+            `text4vis_full` is one test split without training clips.
+        labels: The start of ActionCLIP's label file: `ucf_101`.
+        text4vis_labels: Text4Vis' label file.
     """
-    family = Family(name)
-    family.class_file = find_annotation(tree, *class_patterns)
-    if family.class_file:
-        family.classes = tuple(label.replace("_", " ") for label in formats.read_classes(family.class_file))
-    for split in (1, 2, 3):
-        for part, lists in (("train", family.train), ("val", family.test)):
-            for pattern, read in list_patterns.items():
-                if split not in lists:
-                    family.add(lists, split, find_annotation(tree, pattern.format(part=part, split=split)), read)
-    return family
+    counted = formats.read_counted_list
+    mmaction2 = f"{name}_{{part}}_split_{{split}}_"
+    return {
+        "text4vis": partial(
+            find_form,
+            name="text4vis",
+            class_files=[text4vis_labels],
+            train={f"{name}/{{part}}_rgb_split_{{split}}.txt": counted},
+        ),
+        "actionclip": partial(  # file names as in its configurations; paths are absolute on its authors' disk
+            find_form,
+            name="actionclip",
+            class_files=[f"{labels}_labels.csv", text4vis_labels],
+            train={f"{name}/{{part}}_rgb_split{{split}}.txt": partial(counted, foreign=True)},
+        ),
+        "mmaction2": partial(
+            find_form,
+            name="mmaction2",
+            class_files=[f"{name}/label_map.txt"],
+            train={f"{mmaction2}videos.txt": formats.read_list, f"{mmaction2}rawframes.txt": counted},
+        ),
+        "text4vis_full": partial(
+            find_form,
+            name="text4vis_full",
+            class_files=[text4vis_labels],
+            test={f"{short}_full_for_zeroshot.txt": counted},
+            splits=(1,),
+        ),
+    }
 
 
-def mmaction2(tree: Tree, name: str) -> Family:
-    """mmaction2's lists of videos, else of frame folders, of a data set with three splits (`ucf101`, `hmdb51`)."""
-    start = name + "_{part}_split_{split}_"
-    patterns = {f"{start}videos.txt": formats.read_list, f"{start}rawframes.txt": formats.read_counted_list}
-    return rows_family(tree, "mmaction2", [f"{name}/label_map.txt"], patterns)
+def add_vificlip_halves(form: ListForm, tree: Tree, folder: str, labels: str) -> None:
+    """Add ViFi-CLIP's base-to-novel lists, `base2novel_splits/<folder>/...`, if they are there.
 
-
-def vificlip_halves(tree: Tree, folder: str, labels: str, used: list[Path]) -> HalfLists | None:
-    """ViFi-CLIP's base-to-novel lists, `base2novel_splits/<folder>/...`; None where there are none.
-
-    The list of all training clips of the base classes may be absent where there are published draws: Kinetics-400's is
-    left out of many copies for its size. Every file that was read is added to `used`.
+    The list of all training clips of the base classes may be absent if there are published draws: Kinetics-400's is
+    left out of many copies for its size. Raises DataError if others are absent.
     """
 
     def find(name: str) -> Path | None:
         return find_annotation(tree, f"base2novel_splits/{folder}/{name}", f"{folder}/{name}", f"./{name}")
 
-    lists = {name: find(name) for name in ("base_train.txt", "base_val.txt", "novel_val.txt")}
-    draws = {draw: find(f"fs_base_s{draw + 1}_train.txt") for draw in (0, 1, 2)}
-    if not any(lists.values()) and not any(draws.values()):
-        return None
+    base_train = find("base_train.txt")
+    lists = {name: find(name) for name in ("base_val.txt", "novel_val.txt")}
+    draws = {draw: file for draw in (0, 1, 2) if (file := find(f"fs_base_s{draw + 1}_train.txt")) is not None}
+    if not any((base_train, *lists.values(), *draws.values())):
+        return
     names = {name: find_annotation(tree, name) for name in (f"{labels}_base_labels.csv", f"{labels}_novel_labels.csv")}
-    base_train = lists.pop("base_train.txt")
     needed = {**lists, **names}
-    found = {draw: file for draw, file in draws.items() if file is not None}
     absent = [name for name, file in needed.items() if file is None]
-    if base_train is None and not found:
+    if base_train is None and not draws:
         absent.append("base_train.txt")
     if absent:
         raise DataError(
@@ -145,50 +225,56 @@ def vificlip_halves(tree: Tree, folder: str, labels: str, used: list[Path]) -> H
             "stand in ViFi-CLIP's repository; or leave these lists out with lists=official"
         )
     base_test, novel_test, base_names, novel_names = (file for file in needed.values() if file is not None)
-    used.extend([base_test, novel_test, base_names, novel_names, *found.values()])
-    used.extend([base_train] if base_train else [])
-    return HalfLists(
+    form.files += [
+        base_test,
+        novel_test,
+        base_names,
+        novel_names,
+        *draws.values(),
+        *([base_train] if base_train else []),
+    ]
+    form.halves = HalfLists(
         base_names=formats.read_class_csv(base_names),
         novel_names=formats.read_class_csv(novel_names),
         base_train=formats.read_list(base_train) if base_train else None,
         base_test=formats.read_list(base_test),
         novel_test=formats.read_list(novel_test),
-        draws={draw: formats.read_list(file) for draw, file in found.items()},
+        draws={draw: formats.read_list(file) for draw, file in draws.items()},
     )
 
 
-# ---------------------------------------------------------------- families -> annotations
+# ---------------------------------------------------------------- forms -> annotations
 
 
 def read_annotations(
     root: Path,
-    families: Sequence[Family],
+    forms: Sequence[ListForm],
     class_in_name: ClassInName,
     *,
     clip_name: ClipName,
     label_names: str | None = None,
 ) -> Annotations:
-    """What the families say together: each list from the first family that has it; `clip_name` names the clips.
+    """What the forms say together: each list from the first form that has it; `clip_name` names the clips.
 
     With `label_names` ("published" or "corrected") names that contradict the clips' file names are reported, and kept
-    or corrected; without it they are refused. Numbers in the lists of a family are those of its own class names, where
+    or corrected; without it they are refused. Numbers in the lists of a form are those of its own class names, where
     it has them. Raises DataError where there is no list, where a clip trains and is tested, or where two lists give it
     different classes.
     """
-    present = [family for family in families if family.splits or family.halves]
-    named = next((family for family in families if family.classes), None)
+    present = [form for form in forms if form.splits or form.halves]
+    named = next((form for form in forms if form.classes), None)
     if not present or named is None:
         raise DataError(
             f"{root}: no {'class names' if present else 'annotation lists'} found below it. Put the published lists "
             "there, or name the folder that holds them with --data-root"
         )
-    reader = _Reader(named.classes, class_in_name, clip_name, label_names is not None, families)
-    train = _first(present, lambda family: family.train, reader)
-    test = _first(present, lambda family: family.test, reader)
-    few_shot = _first(present, lambda family: family.few_shot, reader)
-    halved = next((family for family in present if family.halves), None)
+    reader = _Reader(named.classes, class_in_name, clip_name, label_names is not None, forms)
+    train = _first(present, lambda form: form.train, reader)
+    test = _first(present, lambda form: form.test, reader)
+    few_shot = _first(present, lambda form: form.few_shot, reader)
+    halved = next((form for form in present if form.halves), None)
     half = halved.halves if halved else None
-    used = [family for family in present if family.name in reader.used or family is halved]
+    used = [form for form in present if form.name in reader.used or form is halved]
     result = Annotations(
         classes=reader.true_names if label_names == "corrected" else named.classes,
         train=train,
@@ -213,23 +299,23 @@ class _Reader:
         class_in_name: ClassInName,
         clip_name: ClipName,
         may_differ: bool,
-        families: Sequence[Family],
+        forms: Sequence[ListForm],
     ) -> None:
         self._names, self._class_in_name, self._may_differ = names, class_in_name, may_differ
         self._clip_name = clip_name
         self.used: set[str] = set()
-        self._own = {family.name: family.classes or names for family in families}
-        self._bases = {family.name: _base(family, self._own[family.name]) for family in families}
-        self.true_names = self._true_names(names, self._lists(families, names))
+        self._own = {form.name: form.classes or names for form in forms}
+        self._bases = {form.name: _base(form, self._own[form.name]) for form in forms}
+        self.true_names = self._true_names(names, self._lists(forms, names))
 
-    def samples(self, family: Family, lists: Sequence[ClipList]) -> tuple[Sample, ...]:
+    def samples(self, form: ListForm, lists: Sequence[ClipList]) -> tuple[Sample, ...]:
         """The lists' rows, with labels that mean the clips' content."""
-        self.used.add(family.name)
-        own, base = self._own[family.name], self._bases[family.name]
+        self.used.add(form.name)
+        own, base = self._own[form.name], self._bases[form.name]
         if own == self._names:
             return tuple(sample for clip_list in lists for sample in self._checked(clip_list, self.true_names, base))
-        names = self._true_names(own, self._lists([family], own))
-        labels = self._labels(names, family.class_file or lists[0].file)
+        names = self._true_names(own, self._lists([form], own))
+        labels = self._labels(names, form.class_file or lists[0].file)
         found = (sample for clip_list in lists for sample in self._checked(clip_list, names, base))
         return tuple(Sample(sample.clip, labels[sample.label]) for sample in found)
 
@@ -290,10 +376,10 @@ class _Reader:
                 raise DataError(f"{where}: {name!r} of its label file is none of the classes")
         return tuple(label for label in labels.values() if label is not None)
 
-    def _lists(self, families: Sequence[Family], names: tuple[str, ...]) -> list[tuple[ClipList, int]]:
+    def _lists(self, forms: Sequence[ListForm], names: tuple[str, ...]) -> list[tuple[ClipList, int]]:
         """The lists whose numbers are those of `names`, each with where its labels start."""
-        numbered = [family for family in families if self._own[family.name] == names]
-        return [(clip_list, self._bases[family.name]) for family in numbered for clip_list in family.splits]
+        numbered = [form for form in forms if self._own[form.name] == names]
+        return [(clip_list, self._bases[form.name]) for form in numbered for clip_list in form.splits]
 
     def _relabelled(self, clip_list: ClipList, labels: Sequence[int]) -> tuple[Sample, ...]:
         samples = formats.labelled(clip_list, [self._names[label] for label in labels], 0)
@@ -340,30 +426,30 @@ def flat(clip: str) -> str:
     return name if without_video_suffix(name) != name else f"{name}.avi"
 
 
-def _base(family: Family, classes: Sequence[str]) -> int:
-    numbered = [clip_list for clip_list in family.splits if clip_list.rows[0].label is not None]
+def _base(form: ListForm, classes: Sequence[str]) -> int:
+    numbered = [clip_list for clip_list in form.splits if clip_list.rows[0].label is not None]
     return formats.label_base(numbered, classes) if numbered else 0
 
 
 def _first(
-    families: Sequence[Family], lists_of: Callable[[Family], Mapping[Key, Sequence[ClipList]]], reader: _Reader
+    forms: Sequence[ListForm], lists_of: Callable[[ListForm], Mapping[Key, Sequence[ClipList]]], reader: _Reader
 ) -> dict[Key, tuple[Sample, ...]]:
-    """Every list from the first family that has it."""
+    """Every list from the first form that has it."""
     found: dict[Key, tuple[Sample, ...]] = {}
-    for family in families:
-        for key, lists in lists_of(family).items():
+    for form in forms:
+        for key, lists in lists_of(form).items():
             if key not in found:
-                found[key] = reader.samples(family, lists)
+                found[key] = reader.samples(form, lists)
     return found
 
 
-def _files(used: Sequence[Family], named: Family) -> list[Path]:
-    files = [file for family in used for file in family.files]
-    return [*files, *(family.class_file for family in (named, *used) if family.class_file)]
+def _files(used: Sequence[ListForm], named: ListForm) -> list[Path]:
+    files = [file for form in used for file in form.files]
+    return [*files, *(form.class_file for form in (named, *used) if form.class_file)]
 
 
-def _sources(used: Sequence[Family]) -> str:
-    return f"lists read: {', '.join(family.name for family in used)}"
+def _sources(used: Sequence[ListForm]) -> str:
+    return f"lists read: {', '.join(form.name for form in used)}"
 
 
 def _refuse_disagreement(result: Annotations) -> None:
