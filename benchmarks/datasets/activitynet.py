@@ -15,8 +15,8 @@ from petl_bench.api.registry import register_dataset
 from petl_bench.data.decoding.file_types import clip_stem
 from petl_bench.data.found.tree import Tree
 from petl_bench.data.lists import annotation_formats as formats
+from petl_bench.data.lists.list_forms import FormReader, ListForm, find_form
 from petl_bench.data.lists.published_dataset import PublishedDataset
-from petl_bench.data.lists.published_lists import FormReader, ListForm, find_form
 from petl_bench.errors import DataError
 
 _TWO_ORDERS = Defect(

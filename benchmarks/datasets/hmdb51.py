@@ -15,9 +15,10 @@ from petl_bench.api.registry import register_dataset
 from petl_bench.data.decoding.file_types import clip_stem
 from petl_bench.data.found.tree import Tree, find_annotation
 from petl_bench.data.lists import annotation_formats as formats
-from petl_bench.data.lists import published_lists as published
+from petl_bench.data.lists import list_forms
+from petl_bench.data.lists.list_forms import FormReader, ListForm
 from petl_bench.data.lists.published_dataset import PublishedDataset
-from petl_bench.data.lists.published_lists import ClassInName, FormReader, ListForm
+from petl_bench.data.lists.published_lists import ClassInName
 
 #: What follows the class in a published file name, e.g. `_u_nm_np1_ba_med_3`: body part, camera, people, view, quality.
 _CONDITIONS = re.compile(r"_[a-z]_[a-z]{2}_np[0-9]+_[a-z]{2}_[a-z]{3}_[0-9]+")
@@ -65,7 +66,7 @@ def _title(clip: str) -> str | None:
 
 
 def _vificlip(tree: Tree) -> ListForm:
-    return published.vificlip(tree, "hmdb_splits", "hmdb_51")
+    return list_forms.vificlip(tree, "hmdb_splits", "hmdb_51")
 
 
 def _official(tree: Tree) -> ListForm:
@@ -139,7 +140,7 @@ class HMDB51(PublishedDataset):
         "vificlip": _vificlip,
         "official": _official,
         "milnce": _milnce,
-        **published.forms_of_three_splits("hmdb51", "hmdb", "hmdb_51", "hmdb51_labels.csv"),
+        **list_forms.forms_of_three_splits("hmdb51", "hmdb", "hmdb_51", "hmdb51_labels.csv"),
     }
     separate_forms = ("text4vis_full",)
 

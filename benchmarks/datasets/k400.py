@@ -16,7 +16,7 @@ from petl_bench.data.found.tree import Tree, find_annotation
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists import kinetics_lists as kinetics
 from petl_bench.data.lists.kinetics_lists import Kinetics
-from petl_bench.data.lists.published_lists import FormReader, ListForm, add_vificlip_halves, find_form
+from petl_bench.data.lists.list_forms import FormReader, ListForm, add_vificlip_halves, find_form
 from petl_bench.errors import DataError
 
 _LISTS_DIFFER = Defect(

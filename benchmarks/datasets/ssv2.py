@@ -14,10 +14,10 @@ from petl_bench.api.registry import register_dataset
 from petl_bench.data.decoding.file_types import clip_stem
 from petl_bench.data.found.tree import Tree
 from petl_bench.data.lists import annotation_formats as formats
-from petl_bench.data.lists import published_lists as published
+from petl_bench.data.lists import list_forms
 from petl_bench.data.lists.annotation_formats import ClipList, ListRow
+from petl_bench.data.lists.list_forms import FormReader, ListForm
 from petl_bench.data.lists.published_dataset import PublishedDataset
-from petl_bench.data.lists.published_lists import FormReader, ListForm
 from petl_bench.errors import DataError
 
 _TWO_VERSIONS = Defect(
@@ -126,7 +126,7 @@ def _refuse_unknown_templates(forms: Sequence[ListForm]) -> None:
 
 
 def _vificlip(tree: Tree) -> ListForm:
-    return published.vificlip(tree, "ssv2_splits", "ssv2", halves="ssv2_174", test="validation.txt", splits=(1,))
+    return list_forms.vificlip(tree, "ssv2_splits", "ssv2", halves="ssv2_174", test="validation.txt", splits=(1,))
 
 
 def _official(tree: Tree) -> ListForm:
@@ -134,7 +134,7 @@ def _official(tree: Tree) -> ListForm:
     names = ("something-something-v2-{}.json", "labels/{}.json")
     classes, train, test = ([name.format(part) for name in names] for part in ("labels", "train", "validation"))
     lists = (dict.fromkeys(train, read_entries), dict.fromkeys(test, read_entries))
-    return published.find_form(tree, "official", classes, *lists, splits=(1,), read_classes=read_labels)
+    return list_forms.find_form(tree, "official", classes, *lists, splits=(1,), read_classes=read_labels)
 
 
 def _mmaction2(tree: Tree) -> ListForm:
@@ -143,14 +143,14 @@ def _mmaction2(tree: Tree) -> ListForm:
         "sthv2_{part}_list_rawframes.txt": formats.read_counted_list,
     }
     classes = ["sthv2/label_map.txt", "./label_map.txt"]
-    return published.find_form(tree, "mmaction2", classes, lists, splits=(1,), read_classes=_read_templates)
+    return list_forms.find_form(tree, "mmaction2", classes, lists, splits=(1,), read_classes=_read_templates)
 
 
 def _tsm(tree: Tree) -> ListForm:
     patterns = ["something/v2/{part}_videofolder.txt", "./{part}_videofolder.txt"]
     lists = dict.fromkeys(patterns, formats.read_counted_list)
     classes = ["something/v2/category.txt", "./category.txt"]
-    return published.find_form(tree, "tsm", classes, lists, splits=(1,), read_classes=_read_templates)
+    return list_forms.find_form(tree, "tsm", classes, lists, splits=(1,), read_classes=_read_templates)
 
 
 def _read_templates(path: Path) -> tuple[str, ...]:

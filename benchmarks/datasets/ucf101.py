@@ -14,9 +14,10 @@ from petl_bench.api.registry import register_dataset
 from petl_bench.data.decoding.file_types import clip_stem
 from petl_bench.data.found.tree import Tree
 from petl_bench.data.lists import annotation_formats as formats
-from petl_bench.data.lists import published_lists as published
+from petl_bench.data.lists import list_forms
+from petl_bench.data.lists.list_forms import FormReader, ListForm
 from petl_bench.data.lists.published_dataset import PublishedDataset
-from petl_bench.data.lists.published_lists import ClassInName, FormReader, ListForm
+from petl_bench.data.lists.published_lists import ClassInName
 
 _SPELLING = Defect(
     "handstand-spelling",
@@ -37,13 +38,13 @@ _PUBLISHED_NAME = re.compile(r"(v_([A-Za-z]+)_g[0-9]+)_c[0-9]+")
 
 
 def _vificlip(tree: Tree) -> ListForm:
-    return published.vificlip(tree, "ucf_splits", "ucf_101")
+    return list_forms.vificlip(tree, "ucf_splits", "ucf_101")
 
 
 def _official(tree: Tree) -> ListForm:
     train, test = {"trainlist0{split}.txt": formats.read_list}, {"testlist0{split}.txt": formats.read_unlabelled_list}
     classes = ["classInd.txt"]
-    return published.find_form(tree, "official", classes, train, test, read_classes=formats.read_class_index)
+    return list_forms.find_form(tree, "official", classes, train, test, read_classes=formats.read_class_index)
 
 
 def _stated_class(clip: str) -> str | None:
@@ -87,7 +88,7 @@ class UCF101(PublishedDataset):
     forms: ClassVar[Mapping[str, FormReader]] = {
         "vificlip": _vificlip,
         "official": _official,
-        **published.forms_of_three_splits("ucf101", "ucf", "ucf_101", "ucf_labels.csv"),
+        **list_forms.forms_of_three_splits("ucf101", "ucf", "ucf_101", "ucf_labels.csv"),
     }
     separate_forms = ("text4vis_full",)
 

@@ -16,8 +16,9 @@ from petl_bench.data.decoding.file_types import clip_stem
 from petl_bench.data.found.tree import Tree, canonical, find_annotation
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList, ListRow
+from petl_bench.data.lists.list_forms import ListForm, find_form
 from petl_bench.data.lists.published_dataset import PublishedDataset
-from petl_bench.data.lists.published_lists import ClassInName, ListForm, find_form
+from petl_bench.data.lists.published_lists import ClassInName
 from petl_bench.errors import DataError
 
 #: Start and end in seconds, as most downloaders put them after the id. Ids hold `_` themselves: never split there.

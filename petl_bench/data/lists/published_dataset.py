@@ -10,7 +10,8 @@ from typing import ClassVar
 from petl_bench.api.dataset import Annotations, Dataset
 from petl_bench.api.options import hyper
 from petl_bench.data.found.tree import Tree, given_root, walk
-from petl_bench.data.lists.published_lists import ClassInName, FormReader, ListForm, flat, read_annotations
+from petl_bench.data.lists.list_forms import FormReader, ListForm
+from petl_bench.data.lists.published_lists import ClassInName, flat, read_annotations
 
 
 class PublishedDataset(Dataset):
