@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.cli.data.options import dataset_options, read_manifest
+from petl_bench.cli.data.options import DatasetRequest, dataset_options
 from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     from petl_bench.data.found.fingerprints import FoundFile
-    from petl_bench.data.found.scan_results import ScanResults
     from petl_bench.data.found.manifest import Manifest
+    from petl_bench.data.found.scan_results import ScanResults
 
 
 @click.command(name="scan", short_help="Read every clip, and list those that cannot be read.")
@@ -31,10 +30,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Forget what earlier scans of this data set found.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, one JSON document.")
 def scan(
-    dataset: str,
-    data_root: Path | None,
-    texts: tuple[str, ...],
-    plugins: tuple[str, ...],
+    request: DatasetRequest,
     sample: int | None,
     seed: int,
     workers: int | None,
@@ -49,11 +45,8 @@ def scan(
     frames of it.
     """
     from petl_bench.cli.data.report import as_text
-    from petl_bench.data.found.scan_results import ScanResults
-    from petl_bench.system.cache import cache_folder
 
-    plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
-    results = ScanResults(cache_folder(), type(plugin).name, manifest.root)
+    _, manifest, results = request.read()
     if fresh:
         results.forget()
     clips = _drawn(manifest.found, sample, seed)
