@@ -87,7 +87,7 @@ def thumbnails(data_root: Path | None) -> Iterator[Thumbnails]:
     try:
         yield Thumbnails(data_root, pool)
     finally:
-        pool.stop()
+        pool.stop()  # type: ignore[no-untyped-call]
         pool.join()
 
 

@@ -72,13 +72,14 @@ class _Converter:
         if self._graph is None:
             self._graph = _scale_graph(frame)
         self._graph.push(frame)
-        return self._graph.pull().to_ndarray()
+        picture: np.ndarray = self._graph.pull().to_ndarray()
+        return picture
 
 
 def _interpolates_chroma_rows(frame: Any) -> bool:
     if frame.format.chroma_height(2) == 2 or len(frame.format.components) < 3:
         return False
-    return frame.height % 2 == 1 or frame.format.components[0].bits > 8
+    return bool(frame.height % 2 == 1 or frame.format.components[0].bits > 8)
 
 
 def _scale_graph(frame: Any) -> Any:

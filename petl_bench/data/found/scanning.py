@@ -164,7 +164,7 @@ def _examined(paths: Mapping[str, Path], workers: int, timeout_s: float) -> Iter
             for future in done:
                 yield waiting.pop(future), _outcome(future, timeout_s)
     finally:
-        pool.stop()
+        pool.stop()  # type: ignore[no-untyped-call]
         pool.join()
 
 

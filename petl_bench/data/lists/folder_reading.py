@@ -1,4 +1,4 @@
-"""A folder of one's own as annotations: its lists if there are any, else its class folders; what is unclear is refused."""
+"""A folder of one's own as annotations: its lists if there are any, else its class folders; doubts are refused."""
 
 from __future__ import annotations
 

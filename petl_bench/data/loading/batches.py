@@ -208,7 +208,8 @@ class ClipLoader:
 
 def _permutation(count: int, seed: int, epoch: int) -> list[int]:
     digest = hashlib.sha256(f"order/{seed}/{epoch}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(count).tolist()
+    order: list[int] = np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(count).tolist()
+    return order
 
 
 def _collate(read: Iterable[tuple[int, ClipRequest, np.ndarray]], room: int, planned: int, pin: bool) -> ClipBatch:

@@ -126,8 +126,8 @@ def _prepare_test(spec: ClipSpec, request: ClipRequest) -> PreparedClip:
         short = short_side(spec.size, spec.crops)
         frames, remark = _frames(spec, request.path, choose, partial(shrink, short=short), short, selection)
     crops = test_views(frames, spec.size, spec.crops)
-    # [crops, views * T, ...] is crop-major once the views are taken apart: every view of the first crop comes first.
-    video = crops.unflatten(1, (spec.views, spec.num_frames)).flatten(0, 1)
+    # From [crops, views * T, ...]: every view of the first crop comes first.
+    video = crops.reshape(spec.crops * spec.views, spec.num_frames, *crops.shape[2:])
     return PreparedClip(video.numpy(), remark)
 
 

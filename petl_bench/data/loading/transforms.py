@@ -34,7 +34,7 @@ def squash(frames: np.ndarray, size: int) -> np.ndarray:
     if frames.shape[1:3] == (size, size):
         return frames
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    video = F.resize(video, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    video = _resize(video, [size, size])
     return np.ascontiguousarray(video.permute(0, 2, 3, 1).numpy())
 
 
@@ -56,7 +56,7 @@ def train_transform(
     top, left, height, width = _crop_box(video.shape[-2], video.shape[-1], augmentation, generator)
     video = video[..., top : top + height, left : left + width]
     if (height, width) != (size, size):
-        video = F.resize(video, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True)
+        video = _resize(video, [size, size])
     if _happens(augmentation.flip, generator):
         video = video.flip(-1)
     pixels = video.to(torch.float32).div_(255)
@@ -95,9 +95,13 @@ def test_views(frames: np.ndarray, size: int, crops: int) -> torch.Tensor:
 
 
 def _resize_short_side(video: torch.Tensor, short: int) -> torch.Tensor:
-    if min(video.shape[-2:]) == short:
-        return video
-    return F.resize(video, [short], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return video if min(video.shape[-2:]) == short else _resize(video, [short])
+
+
+def _resize(video: torch.Tensor, size: list[int]) -> torch.Tensor:
+    """Bicubic, anti-aliased; `size` is height and width, or the short side."""
+    resized: torch.Tensor = F.resize(video, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return resized
 
 
 def _crop_box(

@@ -73,7 +73,7 @@ class _Processes(ProcessPool):
             process.kill()
         for process in self._pool_manager.worker_manager.workers.values():
             process.join()
-        super()._stop_pool()
+        super()._stop_pool()  # type: ignore[no-untyped-call]
 
 
 class WorkerPool:
@@ -123,7 +123,7 @@ class WorkerPool:
 
     def _end_processes(self) -> None:
         if self._pool is not None:
-            self._pool.stop()
+            self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
 
