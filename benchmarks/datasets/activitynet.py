@@ -59,7 +59,7 @@ def video_of(clip: str) -> str:
 class ActivityNet(PublishedDataset):
     """ActivityNet 1.3 (Caba Heilbron et al., CVPR 2015): train split 1, and validation as test split 1.
 
-    Text4Vis' protocol (`lists=auto` where its files are there): training clips are trimmed, one per activity instance
+    Text4Vis' protocol (`lists=auto` if its files are there): training clips are trimmed, one per activity instance
     (`<id>_<instance>`, cut beforehand by the user); the 4,926 test videos are untrimmed, so most of their frames may
     show something else than their one label. Its lists are for frames at 1 per second: videos are sampled by position
     here, which comes to about the same instants. `lists=text4vis_full` reads its zero-shot list, all 14,950 videos, as

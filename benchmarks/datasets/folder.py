@@ -1,7 +1,7 @@
 """Any folder of videos, without code: `--datasets folder --set folder.path=DIR`, or `--datasets kitchen=DIR`.
 
 Labels come from lists if there are any, else from class folders whose layout is recognised as a whole (see
-folder_layouts.py) or told with `folder.layout`; what could be read in two ways is refused. Without sides a seeded,
+folder_layouts.py) or named with `folder.layout`; what could be read in two ways is refused. Without sides a seeded,
 recorded part of each class is tested. docs/folders.md shows what is read.
 """
 
@@ -42,9 +42,7 @@ class Folder(Dataset):
     )
     base_classes: str | None = hyper(None, "base classes: names with commas between, or a file with one name per line")
     label_base: Literal["auto", "0", "1"] = hyper("auto", "whether labels in the lists count from 0 or 1")
-    test_fraction: float = hyper(
-        0.3, "part of each class that is tested where there are no lists", minimum=0, maximum=1
-    )
+    test_fraction: float = hyper(0.3, "part of each class that is tested if there are no lists", minimum=0, maximum=1)
     groups: str | None = hyper(
         None,
         "which clips come from one recording: csv with the columns clip and group, clips as lists or folders name "
@@ -52,7 +50,7 @@ class Folder(Dataset):
         location=True,
         later=True,
     )
-    split_seed: int = hyper(0, "seed of the split where there are no lists", minimum=0)
+    split_seed: int = hyper(0, "seed of the split if there are no lists", minimum=0)
     layout: Literal["auto", LayoutName] = hyper(
         "auto",
         "what the folders above a clip are, from the top: class, side (train, val, test), group (clips of one "
@@ -64,7 +62,7 @@ class Folder(Dataset):
     )
 
     def root(self, data_root: Path | None) -> Path:
-        """`path` under the current directory or the data root; the data root itself where `path` is not given."""
+        """`path` under the current directory or the data root; the data root itself if `path` is not given."""
         if not self.path:
             if data_root is None:
                 raise DataError("folder: which folder? Say --set folder.path=DIR, or --datasets NAME=DIR")
@@ -83,6 +81,6 @@ class Folder(Dataset):
         return found.pop()
 
     def annotations(self, root: Path) -> Annotations:
-        """Lists if there are any, else class folders of a layout that is recognised as a whole, or told."""
+        """Lists if there are any, else class folders of a layout that is recognised as a whole, or named."""
         options = FolderOptions(**{each.name: getattr(self, each.name) for each in fields(FolderOptions)})
         return FolderReader(root, options).annotations()

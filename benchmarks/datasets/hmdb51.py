@@ -148,7 +148,7 @@ class HMDB51(PublishedDataset):
         hyper("auto", "which published lists to read; auto: every list from the first form that has it")
     )
     label_names: Literal["published", "corrected"] = hyper(
-        "published", "class names as in the label file, or as the clips' file names say where the two differ"
+        "published", "class names as in the label file, or as the clips' file names say if the two differ"
     )
 
     def with_remarks(self, found: Annotations, forms: Sequence[ListForm]) -> Annotations:

@@ -90,7 +90,7 @@ class K400(Kinetics):
     class folders and frame folders `<id>` are all found.
 
     ViFi-CLIP has two training lists: `train.txt` with all clips, which many copies leave out for its size, and
-    `train_tiny.txt` with 150 clips per class. `train_list` says which one trains where both are there; where only
+    `train_tiny.txt` with 150 clips per class. `train_list` says which one trains if both are there; if only
     `train_tiny.txt` is there it trains, and every record says so.
 
     Views are those of the authors' logs of MSTA: 4 temporal clips, 3 crops.
@@ -126,7 +126,7 @@ class K400(Kinetics):
         "auto", "which published lists to read; auto: every list from the first form that has it"
     )
     train_list: Literal["train", "train_tiny"] = hyper(
-        "train", "all training clips, or ViFi-CLIP's 150 per class; train takes these too where they alone are there"
+        "train", "all training clips, or ViFi-CLIP's 150 per class; train takes these too if they alone are there"
     )
 
     def list_forms(self, tree: Tree) -> list[ListForm]:
@@ -139,7 +139,7 @@ class K400(Kinetics):
         return [*self._with_tiny(tree, forms), _class_names(tree)]
 
     def _with_tiny(self, tree: Tree, forms: list[ListForm]) -> list[ListForm]:
-        """The forms with `train_tiny.txt` if it can come to be the training list: first if asked for."""
+        """The forms with `train_tiny.txt` if it may become the training list: first if asked for."""
         tiny = ListForm("train_tiny")
         file = find_annotation(tree, "k400_splits/train_tiny.txt", "./train_tiny.txt")
         tiny.add(tiny.train, 1, file, kinetics.read_list)

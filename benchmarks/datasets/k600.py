@@ -85,11 +85,11 @@ class K600(Kinetics):
     Test splits 1, 2 and 3 are the published sets of 160 classes that Kinetics-400 does not have, and only the 160
     classes of its set compete in a split. Nothing trains: most clips of the sets are official training clips.
 
-    With `lists=auto` the sets are read where they are there, from the first form that has them (ViFi-CLIP, OST,
+    With `lists=auto` the sets are read if they are there, from the first form that has them (ViFi-CLIP, OST,
     Text4Vis), and nothing else is. Without them, or with `lists=official` or `lists=mmaction2`, this is Kinetics-600
     as a whole: its training list, and its validation list as test split 1 over all 600 classes.
 
-    The classes are the 600 of the label file (`kinetics_600_labels.csv`, or mmaction2's `label_map_k600.txt`). Where
+    The classes are the 600 of the label file (`kinetics_600_labels.csv`, or mmaction2's `label_map_k600.txt`). If
     none is there, they are those that the sets name together (217 in the published ones), by letter.
     One view, as in the zero-shot protocol.
     """
@@ -140,7 +140,7 @@ class K600(Kinetics):
     }
 
     lists: Literal["auto", "vificlip", "ost", "text4vis", "official", "mmaction2"] = hyper(
-        "auto", "which published lists to read; auto: the zero-shot sets where they are there, else the full lists"
+        "auto", "which published lists to read; auto: the zero-shot sets if they are there, else the full lists"
     )
 
     def annotations(self, root: Path) -> Annotations:

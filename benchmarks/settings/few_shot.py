@@ -24,9 +24,9 @@ class FewShot(Setting):
     one published list of clips for each K. Top-1 with the temporal clips and crops that MSTA's logs name
     (`Dataset.views`); one view with `--set training.views=1 --set training.crops=1`.
 
-    Draws: seed 0 is the published list where there is one of this K; every further seed, and any other K, is a seeded
+    Draws: seed 0 is the published list if there is one of this K; every further seed, and any other K, is a seeded
     draw from all training clips of the split. Published lists are kept as they are, which is not nested: the 2 clips of
-    a class need not be among its 4. They differ from the draws of base2novel too. Where only published lists lie under
+    a class need not be among its 4. They differ from the draws of base2novel too. If only published lists lie under
     the data root, `draws=published` uses them for every seed; seeds then differ in initialisation and order alone.
 
     Budget of a method whose recipe says nothing else: 50 epochs with 32 clips per step (MSTA, Table 1).
@@ -59,7 +59,7 @@ class FewShot(Setting):
         return [Case(split, count, seed) for split in chosen for count in counts for seed in seeds]
 
     def task(self, annotations: Annotations, case: Case) -> Task:
-        """The drawn clips of every class, and the split's test clips. Raises UsageError where nothing can be drawn."""
+        """The drawn clips of every class, and the split's test clips. Raises UsageError if nothing can be drawn."""
         train, source = self._draw(annotations, case)
         test = tuple(annotations.test[int(case.split)])
         return Task(

@@ -54,7 +54,7 @@ class ZeroShotTransfer(Setting):
     def cases(
         self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None
     ) -> list[Case]:
-        """One case per test split of the target (all by default) and seed. Raises UsageError where shots are asked."""
+        """One case per test split of the target (all by default) and seed. Raises UsageError if shots are asked."""
         refuse_shots(NAME, shots)
         part = TARGET_NOVEL if annotations.dataset == self.source else TARGET
         return [
@@ -79,7 +79,7 @@ class ZeroShotTransfer(Setting):
     def task(self, annotations: Annotations, case: Case) -> Task:
         """What the case trains (a source alone) and evaluates.
 
-        Raises UsageError where the source has no training list, or too few classes to be halved.
+        Raises UsageError if the source has no training list, or too few classes to be halved.
         """
         if case.part == SOURCE:
             return _source(annotations, case)

@@ -1,6 +1,6 @@
 """Frames of clips for the page: the data set of a trial is found again, and one frame decoded in a process of its own.
 
-Whatever goes wrong is a reason that stands where the picture would be; a report never fails for want of a picture.
+If a picture cannot be made, the reason stands in its place; a report never fails because a picture is missing.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Thumbnails:
         dataset = DATASETS.get(plugin).called(name, **json.loads(options), **json.loads(locations).get(name, {}))
         if dataset.needs_root and self._data_root is None:
             return "no pictures: --data-root DIR says where the videos are"
-        click.echo(f"finding the clips of {name}, for pictures", err=True)  # minutes, where nobody has looked before
+        click.echo(f"finding the clips of {name}, for pictures", err=True)  # minutes, if they were not found before
         return build_manifest(dataset, dataset.root(self._data_root), cache_folder())
 
 
@@ -92,7 +92,7 @@ def thumbnails(data_root: Path | None) -> Iterator[Thumbnails]:
 
 
 def middle_frame(path: Path) -> bytes:
-    """The middle frame of a clip, as JPEG. Raises DataError where it cannot be read."""
+    """The middle frame of a clip, as JPEG. Raises DataError if it cannot be read."""
     from PIL import Image
 
     from petl_bench.data.decoding.clips import read_clip

@@ -28,7 +28,7 @@ SHOWN = 5
 _ROWS, _CLASSES = 20, 30
 #: Tables are not squeezed below so many columns: a wrapped row can be read, half a word cannot.
 LEAST_WIDTH = 160
-#: What is counted only where clips were scanned.
+#: What is counted only if clips were scanned.
 _SCANNED = ("readable", "unreadable", "not_scanned")
 
 
@@ -104,7 +104,7 @@ def _by_class(samples: Sequence[Sample], manifest: Manifest, count: _Counter) ->
 
 
 def print_report(report: Mapping[str, Any], per_class: bool) -> None:
-    """The report for people, on stdout; the columns of the scan only where clips were scanned."""
+    """The report for people, on stdout; the columns of the scan only if clips were scanned."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -239,7 +239,7 @@ def _counts(head: str, counts: Mapping[str, Mapping[str, Any]], total: str = "",
 
 
 def some(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
-    """The first few clips, with the files of each where there are any, and how many more there are."""
+    """The first few clips, with the files of each if there are any, and how many more there are."""
 
     def one(clip: str) -> str:
         files = clips[clip][:SHOWN] if isinstance(clips, Mapping) else ()

@@ -1,4 +1,4 @@
-"""Which video files are read otherwise than up to version 0.1, told from a few bytes: their fingerprints say so.
+"""Which video files are read otherwise than up to version 0.1, recognised by a few bytes: their fingerprints differ.
 
 Fingerprints enter the keys of trials, so that numbers from other pictures get other keys. All other files keep theirs.
 frames_reader.py does the same for folders of frames.

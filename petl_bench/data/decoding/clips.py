@@ -38,7 +38,7 @@ class DecodedClip:
     """Frames of one file, or of one folder of frames.
 
     `frames` uint8 `[T, H, W, 3]`, upright RGB; `indices` says which frame of the file each one is; `num_frames` is the
-    number of frames that the file really has; `decoder` is the one that was used, and `reason` why, where it is not the
+    number of frames that the file really has; `decoder` is the one that was used, and `reason` why, if it is not the
     ordinary one, and what is wrong with the file ("" for nothing).
     """
 
@@ -53,13 +53,13 @@ class DecodedClip:
 def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> DecodedClip:
     """Decode the frames that `choose(number of frames)` picks from the file.
 
-    An index past the end wraps round (modulo, as the published loaders do). `choose` is called again where decoding
+    An index past the end wraps round (modulo, as the published loaders do). `choose` is called again if decoding
     shows that the file has fewer frames than its packets promise, so it must give the same answer for the same
-    number. `decoder="auto"` takes decord, or PyAV where that is faster (MPEG-4 Part 2), or where
+    number. `decoder="auto"` takes decord, or PyAV if that is faster (MPEG-4 Part 2), or if
     decord fails or cannot be trusted with this file; either of them stands in for the other. A folder is
     read as numbered images (see frames_reader.py), whatever `decoder` says.
 
-    Raises DataError, naming the file and every decoder's own words, where no frames, or not the right ones, can be had;
+    Raises DataError, naming the file and every decoder's own words, if no frames, or not the right ones, can be had;
     UsageError for an unknown decoder.
     """
     if decoder != "auto" and decoder not in DECODERS:
@@ -93,7 +93,7 @@ def _read_folder(path: Path, choose: Choose) -> DecodedClip:
 
 
 def _order(decoder: str, info: StreamInfo) -> tuple[list[str], list[str]]:
-    """The decoders to try, and what is odd about the file."""
+    """The decoders to try, and the anomalies of the file."""
     remarks = [*([info.oddity] if info.oddity else []), *info.notes]
     if info.needs_pyav(decoder):
         return ["pyav"], remarks

@@ -55,7 +55,7 @@ class PyAVDecoder:
 class _Converter:
     """To upright RGB, by the conversion that decord's FFmpeg makes.
 
-    8-bit frames of even height agree with PyAV's default. Where chroma rows are interpolated (10 bit, odd height), the
+    8-bit frames of even height agree with PyAV's default. If chroma rows are interpolated (10 bit, odd height), the
     newer FFmpeg of PyAV sites chroma differently, hence the scale filter: it gives decord's very numbers on 10-bit
     H.264 but for the last row, and 0.5 grey levels off on average on 4:2:0 frames of odd height and width (measured).
     """

@@ -1,4 +1,4 @@
-"""The account of a data root: every entry under it, and what became of every clip that was seen."""
+"""The account of a data root: every entry under it, and the use of every clip that was found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from petl_bench.data.found.clip_matching import FileMatch
 from petl_bench.data.found.entries import Entries, Some, Tally
 from petl_bench.data.found.tree import Tree
 
-#: What becomes of the clips on disk, and what each means.
+#: The uses of clips on disk, and what each means.
 USES = {
     "used": "files of clips that the lists name",
     "copies": "files of equal content beside a used one",
@@ -45,7 +45,7 @@ class Account:
         return sum(some.count for some in self.entries.perhaps_clips.values())
 
     def warnings(self) -> Iterator[str]:
-        """What the user may have and does not get, in words."""
+        """Warnings of data that may be there and is not used."""
         perhaps = self.entries.perhaps_clips
         if perhaps:
             named = [f"{some.count:,} {name} (e.g. {some.example})" for name, some in list(perhaps.items())[:_NAMED]]

@@ -10,7 +10,7 @@ A list's name for a clip and a file's path fit if they end alike, whatever stand
 5. the file's name alone.
 
 A file belongs to the clip whose name fits it best, and never serves another one: if `s1/walk.mp4` is listed and absent,
-it is missing, however many other files are called `walk.mp4`. Where several files fit equally well, or several clips
+it is missing, however many other files are called `walk.mp4`. If several files fit equally well, or several clips
 fit a file equally well, the answer is "ambiguous", never a guess.
 """
 

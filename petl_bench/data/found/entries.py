@@ -1,11 +1,11 @@
-"""What stands under a data root, every entry counted once as what it is: so that nothing is left out in silence."""
+"""What lies under a data root: every entry is counted once, by its kind, so that nothing is left out without a word."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-#: The kinds of entries, in the order in which they are told, and what each is.
+#: The kinds of entries, in the order in which they are reported, and their meanings.
 KINDS = {
     "videos": "video files",
     "frame_folders": "folders of numbered images, each one clip",

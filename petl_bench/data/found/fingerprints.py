@@ -1,4 +1,4 @@
-"""Fingerprints of clips: what a file or a folder of frames holds, told by its size and the ends of its content."""
+"""Fingerprints of clips: what a file or a folder of frames holds, by its size and the ends of its content."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def root_name(root: Path) -> str:
 
 
 def _entry(path: str, known: _Entry | None) -> _Entry:
-    """The entry of a file or folder; the known one where its stamp is still right. Raises OSError."""
+    """The entry of a file or folder; the known one if its stamp is still right. Raises OSError."""
     status = os.stat(path)  # noqa: PTH116 - hundreds of thousands of files, and Path is slow
     stamp = _stamp(path, status)
     if known is not None and known[0] == stamp:

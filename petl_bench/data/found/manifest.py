@@ -89,7 +89,7 @@ def named_lists(annotations: Annotations) -> Iterator[tuple[str, tuple[Sample, .
 def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify | None = None) -> Manifest:
     """Read the annotations under `root`, find and fingerprint every clip. Fingerprints are cached under `cache_dir`.
 
-    Raises DataError where annotations cannot be used, or where one file trains and is tested in the same split.
+    Raises DataError if annotations cannot be used or if one file trains and is tested in the same split.
     """
     root = root.resolve()
     tell = notify or (lambda what, done, total: None)

@@ -30,8 +30,8 @@ SHORT_FRAMES = 8
 class ScanResult:
     """One clip that was read from end to end. `path` is relative to the data root.
 
-    `reason` says why it cannot be read ("" where it can), `gave_up` that it took too long or ended its process, which
-    may have been the machine: the next scan tries again. `remarks` are what is odd about a clip that can be read.
+    `reason` says why it cannot be read ("" if it can), `gave_up` that it took too long or ended its process, which
+    may have been the machine: the next scan tries again. `remarks` are the anomalies of a clip that can be read.
     """
 
     path: str
@@ -71,7 +71,7 @@ class ScanResults:
 
     @contextmanager
     def adding(self) -> Iterator[Callable[[ScanResult], None]]:
-        """Gives a function that stores one result at once. Raises StoreError where the file cannot be written."""
+        """Gives a function that stores one result at once. Raises StoreError if the file cannot be written."""
         try:
             make_private(self.file.parent)
             usable = self._text() != ""
@@ -105,7 +105,7 @@ class ScanResults:
         return results
 
     def _text(self) -> str:
-        """The whole file; empty where there is none, or one of another format."""
+        """The whole file; empty if there is none, or one of another format."""
         try:
             text = read_trusted(self.file).decode(errors="replace")
             head: Any = json.loads(text.partition("\n")[0])

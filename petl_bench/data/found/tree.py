@@ -57,13 +57,13 @@ class Tree:
         return groups
 
 
-#: The tree that `walk` answers with while one is shared (see `sharing`).
+#: The tree that `walk` returns while one is shared (see `sharing`).
 _shared: ContextVar[Tree | None] = ContextVar("shared tree", default=None)
 
 
 @contextmanager
 def sharing(tree: Tree) -> Iterator[None]:
-    """Within this block, `walk` of the tree's root answers with the tree and does not walk again."""
+    """Within this block, `walk` of the tree's root returns the tree and does not walk again."""
     token = _shared.set(tree)
     try:
         yield
@@ -76,7 +76,7 @@ def walk(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
 
     A folder that holds numbered images, and neither videos nor other folders, is a clip; the root itself is none. What
     cannot be read counts as itself, and its neighbours are found. `progress` is called now and then with the number of
-    folders listed so far. Raises DataError where `root` is not a folder, or cannot be listed.
+    folders listed so far. Raises DataError if `root` is not a folder, or cannot be listed.
     """
     shared = _shared.get()
     if shared is not None and shared.root == root:
@@ -99,7 +99,7 @@ def walk(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
 
 
 class _TreeWalk:
-    """What the listings of a tree's folders come to."""
+    """Adds up the listings of a tree's folders."""
 
     def __init__(self, root: str) -> None:
         self.visited: set[tuple[int, int]] = set()
@@ -177,10 +177,10 @@ def is_folder(place: Path) -> bool:
 
 
 def find_annotation(tree: Tree, *patterns: str) -> Path | None:
-    """The annotation file that the first fitting pattern names; None where none fits.
+    """The annotation file that the first fitting pattern names; None if none fits.
 
     A pattern is the end of a path (`ucf_splits/val1.txt`), or with a leading `./` a path from the root. Copies with
-    equal content count as one file. Raises DataError where files of different content fit.
+    equal content count as one file. Raises DataError if files of different content fit.
     """
     for pattern in patterns:
         hits = _text_hits(tree, pattern)
@@ -204,7 +204,7 @@ def _text_hits(tree: Tree, pattern: str) -> list[str]:
 def given_root(name: str, data_root: Path | None, holds: str) -> Path:
     """The folder given with `--data-root`, or the one below it that is named after the data set.
 
-    Raises DataError where none was given, or where there is no such folder.
+    Raises DataError if none was given or if there is no such folder.
     """
     if data_root is None:
         raise DataError(f"{name} needs --data-root DIR: the folder that holds {holds}")

@@ -51,7 +51,7 @@ class ClipList:
 
 
 def read_text(path: Path) -> str:
-    """The file's text without byte-order mark. Raises DataError where it is missing, unreadable or not UTF-8."""
+    """The file's text without byte-order mark. Raises DataError if it is missing, unreadable or not UTF-8."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -70,7 +70,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def sha256_of(paths: Iterable[Path], root: Path) -> dict[str, str]:
-    """sha256 of each file, by its path below `root` (by its name where it lies elsewhere)."""
+    """sha256 of each file, by its path below `root` (by its name if it lies elsewhere)."""
     hashes = {}
     for path in sorted(set(paths)):
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
@@ -79,7 +79,7 @@ def sha256_of(paths: Iterable[Path], root: Path) -> dict[str, str]:
 
 
 def clip_path(text: str, where: str) -> str:
-    """The clip as a relative path with `/` between folders. Raises DataError where it would leave the data root."""
+    """The clip as a relative path with `/` between folders. Raises DataError if it would leave the data root."""
     parts = text.replace("\\", "/").split("/")
     if is_absolute(text):
         raise DataError(f"{where}: {text!r} is an absolute path; clips are named relative to the data root")
@@ -196,7 +196,7 @@ def read_unlabelled_list(path: Path) -> ClipList:
 def read_counted_list(path: Path, *, foreign: bool = False) -> ClipList:
     """`<path> <frames> <label>` (Text4Vis, TSM, ActionCLIP, mmaction2's rawframe lists); the frame count is dropped.
 
-    mmaction2's rows with an offset, `<path> 0 <frames> <label>`, are read where they start at frame 0: the clip is the
+    mmaction2's rows with an offset, `<path> 0 <frames> <label>`, are read if they start at frame 0: the clip is the
     whole folder. Other offsets and several labels per clip are refused. With `foreign` paths may be absolute, as
     ActionCLIP's on its authors' disk: their last two parts, class folder and clip, are kept.
     """
@@ -340,8 +340,8 @@ def class_finder(classes: Sequence[str]) -> Callable[[str], int | None]:
 def label_base(lists: Sequence[ClipList], classes: Sequence[str]) -> int:
     """Whether labels count from 0 or from 1, as all lists of one data set show it together.
 
-    A label 0 proves 0, a label equal to the number of classes proves 1; where neither occurs, class names in the paths
-    must all agree. Raises DataError where nothing proves either.
+    A label 0 proves 0, a label equal to the number of classes proves 1; if neither occurs, class names in the paths
+    must all agree. Raises DataError if nothing proves either.
     """
     labels = {row.label for clip_list in lists for row in clip_list.rows if row.label is not None}
     if 0 in labels or min(labels) < 0:
@@ -392,7 +392,7 @@ def labelled(clip_list: ClipList, classes: Sequence[str], base: int) -> tuple[Sa
 def refuse_overlap(
     train: Mapping[str, Sequence[Sample]], test: Mapping[str, Sequence[Sample]], identity: Callable[[str], str] = str
 ) -> None:
-    """Raise DataError where a clip trains and is tested. Both map a name for the message (a file) to its samples."""
+    """Raise DataError if a clip trains and is tested. Both map a name for the message (a file) to its samples."""
     seen = {identity(sample.clip): (name, sample.clip) for name, samples in train.items() for sample in samples}
     for name, samples in test.items():
         for sample in samples:

@@ -1,8 +1,8 @@
 """Which folder names a clip's class, and which its side: layouts of class folders, recognised as a whole or not at all.
 
 A layout names the folders above a clip, from the top: `side/class` is `train/Run/a.mp4`. A folder that all clips share
-(`videos/Run/a.mp4`, `videos/Walk/b.mp4`) tells nothing and is passed over. What could be read in two ways is refused
-with both readings and the option that chooses; a layout that the user tells is taken at its word.
+(`videos/Run/a.mp4`, `videos/Walk/b.mp4`) says nothing and is skipped. What could be read in two ways is refused
+with both readings and the option that chooses; a layout that the user names is not questioned.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from petl_bench.data.found.tree import Tree
 from petl_bench.data.lists.class_folders import some
 from petl_bench.errors import DataError
 
-#: The layouts that can be told.
+#: The layouts that the user can name.
 LayoutName = Literal[
     "class", "class/group", "group/class", "side/class", "class/side", "side/class/group", "side/group/class"
 ]
@@ -58,7 +58,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Reading:
-    """A layout and where it puts every clip. `unused` are clips outside of all sides, if the layout was told."""
+    """A layout and where it puts every clip. `unused` are clips outside of all sides, if the user named the layout."""
 
     layout: str
     placed: tuple[Placed, ...]
@@ -71,7 +71,7 @@ def side_of(name: str) -> str | None:
 
 
 def recognise(clips: Sequence[str], told: str, where: Path, owner: str) -> Reading:
-    """The one layout that all clips (relative paths) fit, or the one that is told (`told` is not "auto").
+    """The one layout that all clips (relative paths) fit, or the one that the user named (`told` is not "auto").
 
     `where` and `owner` (the data set's name, for `--set owner.layout=...`) are for messages. Raises DataError if there
     is no such layout, or more than one.
@@ -94,7 +94,7 @@ def looks_like_side(name: str) -> bool:
 
 
 def refuse_second_paths(tree: Tree) -> None:
-    """Raise DataError if clips can be reached by two paths, over a link: which of them tells class and side?
+    """Raise DataError if clips can be reached by two paths, over a link: which of them gives class and side?
 
     A link to a folder that it lies in is a loop, and leads to nothing new.
     """
@@ -262,7 +262,7 @@ def _all_sides(names: Names) -> bool:
 
 
 def _told(levels: Sequence[Names], layout: str, refusing: _Refusal) -> list[int]:
-    """Which levels the parts of a told layout are. Raises DataError if there are not as many."""
+    """Which levels the parts of a named layout are. Raises DataError if there are not as many."""
     count = len(layout.split("/"))
     kept = _levels_for(levels, count)
     if kept is None:

@@ -46,7 +46,7 @@ def identity(stem: str) -> str:
 
 
 def class_folder(classes: Sequence[str]) -> ClassInName:
-    """A function from a listed path to the name of its folder where that is a class's, else None.
+    """A function from a listed path to the name of its folder if that is a class's, else None.
 
     ActionCLIP and mmaction2 list `<class>/<id>`; `train/<id>` states nothing.
     """
@@ -60,7 +60,7 @@ def class_folder(classes: Sequence[str]) -> ClassInName:
 
 
 def once(clip_list: ClipList) -> ClipList:
-    """The list itself. Raises DataError where one id stands in it twice, whatever the folders, extensions and times."""
+    """The list itself. Raises DataError if one id stands in it twice, whatever the folders, extensions and times."""
     lines: dict[str, int] = {}
     for row in clip_list.rows:
         first = lines.setdefault(clip_id(row.clip), row.line)
@@ -162,7 +162,7 @@ def official(tree: Tree, number: int, *, with_test: bool = False) -> ListForm:
 
 
 def _official_file(tree: Tree, number: int, part: str) -> Path | None:
-    """A file named after Kinetics-`number`; else `train.csv` and the like, where its header is the official one."""
+    """A file named after Kinetics-`number`; else `train.csv` and the like, if its header is the official one."""
     names = (f"kinetics{number}", f"kinetics_{number}", f"kinetics-{number}", f"k{number}")
     own = find_annotation(tree, *(f"{name}_{part}.csv" for name in names))
     if own is not None:

@@ -18,7 +18,7 @@ from petl_bench.data.lists.annotation_formats import ClipList
 from petl_bench.data.lists.list_forms import HalfLists, Key, ListForm
 from petl_bench.errors import DataError
 
-#: Finds the class that a clip's file name states, as written there; None where it states none.
+#: Finds the class that a clip's file name states, as written there; None if it states none.
 ClassInName = Callable[[str], str | None]
 #: The name of a clip whichever list names it: lists of one data set differ in folders, extensions and times.
 ClipName = Callable[[str], str]
@@ -35,8 +35,8 @@ def read_annotations(
     """What the forms say together: each list from the first form that has it; `clip_name` names the clips.
 
     With `label_names` ("published" or "corrected") names that contradict the clips' file names are reported, and kept
-    or corrected; without it they are refused. Numbers in the lists of a form are those of its own class names, where
-    it has them. Raises DataError where there is no list, where a clip trains and is tested, or where two lists give it
+    or corrected; without it they are refused. Numbers in the lists of a form are those of its own class names, if
+    it has them. Raises DataError if there is no list, if a clip trains and is tested or if two lists give it
     different classes.
     """
     present = [form for form in forms if form.splits or form.halves]
@@ -164,7 +164,7 @@ class _Reader:
         return tuple(Sample(self._clip_name(sample.clip), labels[sample.label]) for sample in samples)
 
     def _true_names(self, names: tuple[str, ...], lists: Sequence[tuple[ClipList, int]]) -> tuple[str, ...]:
-        """Names by content: where all clips of a label state one other class, that one; never but a permutation."""
+        """Names by content: if all clips of a label state one other class, that one; never but a permutation."""
         if not self._may_differ:
             return names
         stated: dict[int, set[int | None]] = {}
@@ -182,7 +182,7 @@ class _Reader:
         return tuple(true) if sorted(true) == sorted(names) else names
 
     def _checked(self, clip_list: ClipList, names: Sequence[str], base: int) -> tuple[Sample, ...]:
-        """Samples whose file names, where they state a class, state the class of their label."""
+        """Samples whose file names, if they state a class, state the class of their label."""
         samples = formats.labelled(clip_list, names, base)
         for row, sample in zip(clip_list.rows, samples, strict=True):
             stated = self._class_in_name(row.clip)
@@ -195,7 +195,7 @@ class _Reader:
 
 
 def flat(clip: str) -> str:
-    """The clip as published: its file name alone, with `.avi` where a list leaves the extension out.
+    """The clip as published: its file name alone, with `.avi` if a list leaves the extension out.
 
     UCF-101's and HMDB-51's file names are unique and their lists disagree about folders and extensions; so the same
     clip has the same name whichever list names it.
@@ -231,7 +231,7 @@ def _sources(used: Sequence[ListForm]) -> str:
 
 
 def _refuse_disagreement(result: Annotations) -> None:
-    """Raise DataError where two lists give a clip different classes."""
+    """Raise DataError if two lists give a clip different classes."""
     half = result.base_to_novel
     lists = {f"train {split}": samples for split, samples in result.train.items()}
     lists |= {f"test {split}": samples for split, samples in result.test.items()}

@@ -41,13 +41,13 @@ class ClipLoader:
     """Batches of clips from `paths` (clip -> file), prepared by `spec`.
 
     Order and draws depend on (seed, epoch, clip) alone, so the batches are the same, bit for bit, for any number of
-    `workers`; 0 decodes in this process, more in processes of their own, where a clip that takes longer than
+    `workers`; 0 decodes in this process, more in processes of their own, in which a clip that takes longer than
     `timeout_s` seconds, or kills its process, is given up.
 
     Batches are cut before anything is read. A clip that cannot be read is left out of its batch, which is then
     smaller, and is not tried again; so no batch depends on when a clip was found to be bad. `unreadable` says which
-    and why; what is known beforehand is handed in, and those clips are never opened. `remarks` says what is odd about
-    the clips that were read (the decoder that stood in, damage that was concealed). Once more than the part
+    and why; what is known beforehand is handed in, and those clips are never opened. `remarks` names the
+    anomalies of clips that were read (the decoder that stood in, damage that was concealed). Once more than the part
     `bad_clips_allowed` of `total_clips` (the distinct clips of the trial; without it, those requested so far) was
     requested and cannot be read, iteration raises TrialError.
 

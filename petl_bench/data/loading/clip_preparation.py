@@ -67,7 +67,7 @@ class ClipRequest:
 @dataclass(frozen=True)
 class PreparedClip:
     """Frames for training float32 `[T, 3, S, S]`, normalised; for evaluation uint8 `[V, T, 3, S, S]`, a quarter of the
-    bytes to send between processes (see `to_input`). `remark` says what is odd about the file."""
+    bytes to send between processes (see `to_input`). `remark` names any anomaly of the file."""
 
     frames: np.ndarray
     remark: str

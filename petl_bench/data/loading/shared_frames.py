@@ -34,7 +34,7 @@ class SharedFrames:
     """Room for `size` bytes of frames; what is never written to takes no memory.
 
     It is an anonymous file: however processes end, it is gone with the last one that has it open, and it has no bound
-    of its own, as /dev/shm has in containers. Workers open it under the name that it has in /proc. Raises OSError where
+    of its own, as /dev/shm has in containers. Workers open it under the name that it has in /proc. Raises OSError if
     the system has no such files.
     """
 
@@ -64,7 +64,7 @@ class SharedFrames:
 
 
 def write(frames: np.ndarray, slot: Slot) -> Written | None:
-    """Write frames to a slot of another process; None where that cannot be done."""
+    """Write frames to a slot of another process; None if that cannot be done."""
     memory = _opened(slot)
     if memory is None or frames.nbytes > slot.size:
         return None

@@ -70,7 +70,7 @@ def train_transform(
 def to_input(video: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Views uint8 `[..., 3, size, size]` as a model reads them: float32, normalised, on their own device.
 
-    The same bits on every device: a GPU would multiply by 1/255 where it is told a number, but divides by a tensor.
+    The same bits on every device: a GPU would multiply by 1/255 if it is told a number, but divides by a tensor.
     """
     pixels = video.to(torch.float32)
     return _normalise(pixels.div_(torch.tensor(255.0, device=pixels.device)), mean, std)
@@ -165,7 +165,7 @@ def _happens(probability: float, generator: torch.Generator) -> bool:
 
 
 def _normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """(pixels - mean) / std, contiguous; overwrites `pixels` where it can."""
+    """(pixels - mean) / std, contiguous; overwrites `pixels` if it can."""
     centre = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
     spread = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
     return pixels.contiguous().sub_(centre).div_(spread)

@@ -1,4 +1,4 @@
-"""Processes that prepare clips: bounded look-ahead, a time-out per clip, and a name for whatever kills a process."""
+"""Processes that prepare clips: bounded look-ahead, a time-out per clip, a reason for each clip that is given up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DIES_WITHIN_S = 0.01
 #: How often a clip is tried whose process dies: something else than the clip may have killed it, such as a system that
 #: is short of memory.
 _TRIES = 2
-#: How often in a row all processes are started anew without a clip that comes of it.
+#: How often in a row all processes are started anew before a clip is prepared.
 _RENEWALS = 3
 #: A process that is killed while it holds the lock of the channel stops all others; they leave after this time.
 _LOCKED_FOR_S = 20.0
@@ -110,7 +110,7 @@ class WorkerPool:
             for one in waiting:
                 if one.future is not None:
                     one.future.cancel()
-            # What nobody waits for any more may still be written: that memory is not used again.
+            # Workers may still write clips that were given up: that memory is not used again.
             if memory is not None and not waiting:
                 self._unused.append(memory)
 
@@ -128,14 +128,14 @@ class WorkerPool:
             self._pool = None
 
     def _renew(self) -> None:
-        """Have all processes started anew: the death of one that was idle, for one thing, breaks the pool."""
+        """Have all processes started anew: the death of an idle one, among other things, breaks the pool."""
         self._renewals += 1
         if self._renewals > _RENEWALS:
             raise TrialError(_NO_PROCESSES)
         self._end_processes()
 
     def _memory(self) -> SharedFrames | None:
-        """Where workers leave frames; None where the system cannot share memory so: then they send them."""
+        """Memory for the frames; None if the system has none of this kind: workers then send frames through a pipe."""
         if self._unused:
             return self._unused.pop()
         try:
@@ -167,7 +167,7 @@ class WorkerPool:
             assert one.slot is not None
             outcome = PreparedClip(memory.read(one.slot, outcome[0]), outcome[1])
         yield one.request, outcome
-        # Where a process was killed, its last writing may come late.
+        # If a process was killed, its last writing may come late.
         if one.slot is not None and not isinstance(one.future.exception(), (TimeoutError, ProcessExpired)):
             free.append(one.slot)
 
@@ -224,7 +224,7 @@ class WorkerPool:
             self._schedule(one)
 
     def _awaited(self, one: _Waiting) -> PreparedClip | tuple[Written, str]:
-        """What a process made of the clip. Raises BrokenProcessPool where nothing will come any more."""
+        """What a process made of the clip. Raises BrokenProcessPool if nothing will come any more."""
         given_up = time.monotonic() + self._timeout_s + _LOST_AFTER_S
         while not one.future.done():
             wait([one.future], timeout=1.0)
@@ -247,7 +247,7 @@ def _start(spec: ClipSpec) -> None:
 
 
 def _work(request: ClipRequest, slot: Slot | None) -> PreparedClip | tuple[Written, str]:
-    """The clip; or, where its frames could be left at the slot, what was written and the remark."""
+    """The clip; or, if its frames could be left at the slot, what was written and the remark."""
     assert _spec is not None
     clip = prepare(_spec, request)
     written = None if slot is None else write(clip.frames, slot)
