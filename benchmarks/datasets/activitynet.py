@@ -13,6 +13,7 @@ from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_dataset
 from petl_bench.data.decoding.file_types import clip_stem
+from petl_bench.data.found.manifest import trained_and_tested
 from petl_bench.data.found.tree import Tree
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.list_forms import FormReader, ListForm, find_form
@@ -127,7 +128,6 @@ class ActivityNet(PublishedDataset):
     def annotations(self, root: Path) -> Annotations:
         """The lists found below `root`. Raises DataError for a list without its label file, and for leaks."""
         found = super().annotations(root)
-        for split, test in found.test.items():
-            train = {f"train {split}": found.train.get(split, ())}
-            formats.refuse_overlap(train, {f"test {split}": test}, video_of)
+        for _, train, test in trained_and_tested(found):
+            formats.refuse_overlap(train, test, video_of)
         return found

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from petl_bench.api.dataset import Sample
-from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.decoding.file_types import clip_stem
 from petl_bench.data.found.tree import Tree, canonical
 
 
@@ -329,7 +329,7 @@ def _grouped(paths: Iterable[str], identity: Callable[[str], str]) -> dict[str, 
 
 def _stem(path: str) -> str:
     """The name without folders and video extension."""
-    return _normalised(without_video_suffix(_base_name(path)))
+    return _normalised(clip_stem(path))
 
 
 def _normalised(text: str) -> str:

@@ -7,12 +7,11 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from petl_bench.data.decoding.changed_reading import reading_of_video
 from petl_bench.data.decoding.frames_reader import content_ends, folder_fingerprint, folder_stamp
@@ -31,6 +30,7 @@ _BLOCK = 256
 
 #: What the memory holds of a clip: a stamp that changes with the file, its bytes, its fingerprint.
 _Entry = list[Any]
+_Asked, _Answer = TypeVar("_Asked"), TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,12 @@ class Fingerprints:
                 return None
 
         wanted = sorted(set(files))
-        entries = dict(zip(wanted, self._read_all(read, wanted, progress), strict=True))
+        entries: dict[str, _Entry | None] = {}
+        files = iter(wanted)
+        for block in _in_blocks(read, wanted):
+            entries.update((next(files), entry) for entry in block)
+            if progress is not None:
+                progress(len(entries), len(wanted))
         readable = {file: entry for file, entry in entries.items() if entry is not None}
         if any(known.get(file) is not entry for file, entry in readable.items()):
             self._store(known | readable)
@@ -92,21 +97,6 @@ class Fingerprints:
             for file, (stamp, size, fingerprint) in readable.items()
         }
         return found, refused
-
-    def _read_all(
-        self,
-        read: Callable[[str], _Entry | None],
-        wanted: Sequence[str],
-        progress: Callable[[int, int], None] | None,
-    ) -> Iterable[_Entry | None]:
-        blocks = [wanted[start : start + _BLOCK] for start in range(0, len(wanted), _BLOCK)]
-        done: list[list[_Entry | None]] = []
-        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-            for block in pool.map(lambda block: [read(path) for path in block], blocks):
-                done.append(block)
-                if progress is not None:
-                    progress(min(len(done) * _BLOCK, len(wanted)), len(wanted))
-        return chain.from_iterable(done)
 
     def _load(self) -> dict[str, _Entry]:
         try:
@@ -137,9 +127,14 @@ def _is_entry(entry: Any) -> bool:
 
 def are_unchanged(files: Sequence[FoundFile]) -> bool:
     """Whether all files have their stamps still."""
-    blocks = [files[start : start + _BLOCK] for start in range(0, len(files), _BLOCK)]
+    return all(map(all, _in_blocks(_is_unchanged, files)))
+
+
+def _in_blocks(ask: Callable[[_Asked], _Answer], items: Sequence[_Asked]) -> Iterator[list[_Answer]]:
+    """Ask about all items, in order, on several threads: a list of answers for each block of items."""
+    blocks = [items[start : start + _BLOCK] for start in range(0, len(items), _BLOCK)]
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        return all(pool.map(lambda block: all(map(_is_unchanged, block)), blocks))
+        yield from pool.map(lambda block: list(map(ask, block)), blocks)
 
 
 def _is_unchanged(file: FoundFile) -> bool:

@@ -69,6 +69,13 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return filled
 
 
+def csv_rows(path: Path, separator: str = ",", *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a csv file, each with the line it ends on. With `strict` raises csv.Error for wrong quotes."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=strict)
+    for row in reader:
+        yield reader.line_num, row
+
+
 def sha256_of(paths: Iterable[Path], root: Path) -> dict[str, str]:
     """sha256 of each file, by its path below `root` (by its name if it lies elsewhere)."""
     hashes = {}
@@ -103,9 +110,8 @@ def is_absolute(path: str) -> bool:
 
 def read_class_csv(path: Path) -> tuple[str, ...]:
     """`id,name` with a header, ids from 0 in row order, RFC 4180 quotes (ViFi-CLIP, X-CLIP, OST, Text4Vis)."""
-    text = read_text(path)
     try:
-        rows = [(number, row) for number, row in _csv_rows(text) if any(cell.strip() for cell in row)]
+        rows = [(number, row) for number, row in csv_rows(path, strict=True) if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise DataError(f"{path}: not a CSV file ({error})") from error
     if not rows or [cell.strip().lower() for cell in rows[0][1]] != ["id", "name"]:
@@ -137,12 +143,6 @@ def read_classes(path: Path) -> tuple[str, ...]:
         return read_class_csv(path)
     numbered = all(re.match(r"[0-9]+ \S", line.strip()) for _, line in read_lines(path))
     return read_class_index(path) if numbered else read_label_map(path)
-
-
-def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    for row in reader:
-        yield reader.line_num, row
 
 
 def _class_names(path: Path, rows: Sequence[tuple[int, str, str]], first: int) -> tuple[str, ...]:
@@ -232,16 +232,16 @@ def read_milnce_csv(path: Path) -> dict[tuple[str, int], ClipList]:
 
     Returns the list of each ("train" | "test", split); classes are named (`brush_hair_test` -> `brush hair`).
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
-    if next(reader, None) != ["video_id", "label", "split1", "split2", "split3"]:
+    listed = csv_rows(path)
+    if next(listed, (0, []))[1] != ["video_id", "label", "split1", "split2", "split3"]:
         raise DataError(f"{path}, line 1: expected the header video_id,label,split1,split2,split3")
     rows: dict[tuple[str, int], list[ListRow]] = {}
-    for cells in reader:
-        where = f"{path}, line {reader.line_num}"
+    for line, cells in listed:
+        where = f"{path}, line {line}"
         if len(cells) != 5:
             raise DataError(f"{where}: expected five columns, found {len(cells)}")
         name = cells[1].removesuffix("_test").replace("_", " ")
-        row = ListRow(reader.line_num, clip_path(cells[0], where), name=name)
+        row = ListRow(line, clip_path(cells[0], where), name=name)
         for split, use in enumerate(cells[2:], start=1):
             part = _hmdb_part(use, where)
             if part:

@@ -6,8 +6,6 @@ folder, extension and times a list or a downloader adds.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,8 +93,8 @@ def read_official_csv(path: Path) -> ClipList:
 
     Raises DataError for the official test list, which was published without labels.
     """
-    reader = csv.reader(io.StringIO(formats.read_text(path), newline=""))
-    header = [cell.strip() for cell in next(reader, [])]
+    listed = formats.csv_rows(path)
+    header = [cell.strip() for cell in next(listed, (0, []))[1]]
     if "youtube_id" in header and "label" not in header:
         raise DataError(
             f"{path}, line 1: no column `label`: this official list was published without labels and cannot be "
@@ -105,15 +103,15 @@ def read_official_csv(path: Path) -> ClipList:
     if tuple(header[:5]) != _OFFICIAL_COLUMNS:
         raise DataError(f"{path}, line 1: expected the header {','.join(_OFFICIAL_COLUMNS)}")
     rows = []
-    for cells in reader:
-        where = f"{path}, line {reader.line_num}"
+    for line, cells in listed:
+        where = f"{path}, line {line}"
         if not cells:
             continue
         if len(cells) != len(header):
             raise DataError(f"{where}: expected {len(header)} columns, found {len(cells)}")
         if not _YOUTUBE_ID.fullmatch(cells[1]):
             raise DataError(f"{where}: {cells[1]!r} is no YouTube id (11 letters, digits, `-` or `_`)")
-        rows.append(ListRow(reader.line_num, cells[1], name=cells[0].strip()))
+        rows.append(ListRow(line, cells[1], name=cells[0].strip()))
     if not rows:
         raise DataError(f"{path}: empty; no clip is listed in it")
     return once(ClipList(path, tuple(rows)))

@@ -8,7 +8,6 @@ forms fit and they differ, the one that names clips of the folder is taken, and 
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from petl_bench.data.decoding.file_types import VIDEO_SUFFIXES, without_video_suffix
+from petl_bench.data.decoding.file_types import VIDEO_SUFFIXES, clip_stem, without_video_suffix
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList, ListRow
 from petl_bench.errors import DataError
@@ -80,7 +79,7 @@ class FolderClips:
 
 
 def _stem(path: str) -> str:
-    return without_video_suffix(_slashes(path).rpartition("/")[2]).casefold()
+    return clip_stem(_slashes(path)).casefold()
 
 
 @dataclass(frozen=True)
@@ -163,9 +162,9 @@ class _TimedNames:
 
 def _csv_rows(path: Path, separator: str) -> list[tuple[int, list[str]]]:
     """The rows that hold something, with their lines; none if the quotes are not those of a csv."""
-    reader = csv.reader(io.StringIO(formats.read_text(path), newline=""), delimiter=separator, strict=True)
+    listed = formats.csv_rows(path, separator, strict=True)
     try:
-        rows = [(reader.line_num, [_unquoted(cell.strip()) for cell in row]) for row in reader]
+        rows = [(line, [_unquoted(cell.strip()) for cell in row]) for line, row in listed]
     except csv.Error:
         return []
     return [(line, row) for line, row in rows if any(row)]

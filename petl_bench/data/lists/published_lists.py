@@ -12,6 +12,7 @@ from pathlib import Path
 
 from petl_bench.api.dataset import Annotations, Defect, HalfSplit, Sample
 from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.manifest import named_lists, trained_and_tested
 from petl_bench.data.found.tree import canonical
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList
@@ -53,17 +54,20 @@ def read_annotations(
     halved = next((form for form in present if form.halves), None)
     half = halved.halves if halved else None
     used = [form for form in present if form.name in reader.used or form is halved]
+    files = [file for form in used for file in form.files]
+    files += [form.class_file for form in (named, *used) if form.class_file]
     result = Annotations(
         classes=reader.true_names if label_names == "corrected" else named.classes,
         train=train,
         test=test,
         few_shot=few_shot,
         base_to_novel=None if half is None else reader.halves(half),
-        files=formats.sha256_of(_files(used, named), root),
+        files=formats.sha256_of(files, root),
         defects=tuple(reader.defects(test, named.class_file, label_names)),
-        notes=(_sources(used),),
+        notes=(f"lists read: {', '.join(form.name for form in used)}",),
     )
-    _refuse_overlaps(result)
+    for _, trained, tested in trained_and_tested(result):
+        formats.refuse_overlap(trained, tested)
     _refuse_disagreement(result)
     return result
 
@@ -83,7 +87,10 @@ class _Reader:
         self._clip_name = clip_name
         self.used: set[str] = set()
         self._own = {form.name: form.classes or names for form in forms}
-        self._bases = {form.name: _base(form, self._own[form.name]) for form in forms}
+        numbered = {form.name: [each for each in form.splits if each.rows[0].label is not None] for form in forms}
+        self._bases = {
+            name: formats.label_base(lists, self._own[name]) if lists else 0 for name, lists in numbered.items()
+        }
         self.true_names = self._true_names(names, self._lists(forms, names))
 
     def samples(self, form: ListForm, lists: Sequence[ClipList]) -> tuple[Sample, ...]:
@@ -122,14 +129,10 @@ class _Reader:
         wrong = [label for label, name in enumerate(self._names) if name != self.true_names[label]]
         if not wrong:
             return
-        counts = [
-            f"{sum(s.label in wrong for s in samples)} of {len(samples):,}" for _, samples in sorted(test.items())
-        ]
-        clips = (
-            f"{counts[0] if len(set(counts)) == 1 else ', '.join(counts)} clips of each test split"
-            if counts
-            else "clips"
-        )
+        tested = [samples for _, samples in sorted(test.items())]
+        counts = [f"{sum(sample.label in wrong for sample in samples)} of {len(samples):,}" for samples in tested]
+        most = counts[0] if len(set(counts)) == 1 else ", ".join(counts)
+        clips = f"{most} clips of each test split" if counts else "clips"
         where = class_file.name if class_file else "the label file"
         changed = ", ".join(f"{label} = {self._names[label]!r}" for label in wrong)
         kept = "kept as published" if label_names == "published" else "corrected here, unlike published numbers"
@@ -204,11 +207,6 @@ def flat(clip: str) -> str:
     return name if without_video_suffix(name) != name else f"{name}.avi"
 
 
-def _base(form: ListForm, classes: Sequence[str]) -> int:
-    numbered = [clip_list for clip_list in form.splits if clip_list.rows[0].label is not None]
-    return formats.label_base(numbered, classes) if numbered else 0
-
-
 def _first(
     forms: Sequence[ListForm], lists_of: Callable[[ListForm], Mapping[Key, Sequence[ClipList]]], reader: _Reader
 ) -> dict[Key, tuple[Sample, ...]]:
@@ -221,26 +219,10 @@ def _first(
     return found
 
 
-def _files(used: Sequence[ListForm], named: ListForm) -> list[Path]:
-    files = [file for form in used for file in form.files]
-    return [*files, *(form.class_file for form in (named, *used) if form.class_file)]
-
-
-def _sources(used: Sequence[ListForm]) -> str:
-    return f"lists read: {', '.join(form.name for form in used)}"
-
-
 def _refuse_disagreement(result: Annotations) -> None:
     """Raise DataError if two lists give a clip different classes."""
-    half = result.base_to_novel
-    lists = {f"train {split}": samples for split, samples in result.train.items()}
-    lists |= {f"test {split}": samples for split, samples in result.test.items()}
-    lists |= {f"{shots}-shot {split}": samples for (split, shots), samples in result.few_shot.items()}
-    if half is not None:
-        lists |= {"base train": half.base_train, "base test": half.base_test, "novel test": half.novel_test}
-        lists |= {f"base draw {draw}": samples for draw, samples in half.draws.items()}
     first: dict[str, tuple[int, str]] = {}
-    for name, samples in lists.items():
+    for name, samples in named_lists(result):
         for sample in samples:
             label, other = first.setdefault(sample.clip, (sample.label, name))
             if label != sample.label:
@@ -249,15 +231,3 @@ def _refuse_disagreement(result: Annotations) -> None:
                     f"{result.classes[sample.label]!r}; the two lists do not belong together. Keep one form of the "
                     "lists, or choose it with the data set's field `lists`"
                 )
-
-
-def _refuse_overlaps(result: Annotations) -> None:
-    for split, test in result.test.items():
-        train = {f"train {split}": result.train.get(split, ())}
-        train |= {f"{shots}-shot {of}": samples for (of, shots), samples in result.few_shot.items() if of == split}
-        formats.refuse_overlap(train, {f"test {split}": test})
-    half = result.base_to_novel
-    if half is not None:
-        draws = {f"base draw {draw}": samples for draw, samples in half.draws.items()}
-        tests = {"base test": half.base_test, "novel test": half.novel_test}
-        formats.refuse_overlap({"base train": half.base_train, **draws}, tests)
