@@ -18,7 +18,7 @@ from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists import list_forms
 from petl_bench.data.lists.list_forms import FormReader, ListForm
 from petl_bench.data.lists.published_dataset import PublishedDataset
-from petl_bench.data.lists.published_lists import ClassInName
+from petl_bench.data.lists.published_lists import ClassInName, flat
 
 #: What follows the class in a published file name, e.g. `_u_nm_np1_ba_med_3`: body part, camera, people, view, quality.
 _CONDITIONS = re.compile(r"_[a-z]_[a-z]{2}_np[0-9]+_[a-z]{2}_[a-z]{3}_[0-9]+")
@@ -154,6 +154,10 @@ class HMDB51(PublishedDataset):
     def with_remarks(self, found: Annotations, forms: Sequence[ListForm]) -> Annotations:
         """The annotations with the names that contradict file names, as they were found, and the base classes' rule."""
         return replace(found, defects=(*found.defects, _BY_ALPHABET)) if found.base_to_novel else found
+
+    def clip_name(self, clip: str) -> str:
+        """The file name as published."""
+        return flat(clip)
 
     def class_in_name(self, classes: Sequence[str]) -> ClassInName:
         """The longest of the classes that a published file name states."""

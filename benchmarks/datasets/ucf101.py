@@ -17,7 +17,7 @@ from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists import list_forms
 from petl_bench.data.lists.list_forms import FormReader, ListForm
 from petl_bench.data.lists.published_dataset import PublishedDataset
-from petl_bench.data.lists.published_lists import ClassInName
+from petl_bench.data.lists.published_lists import ClassInName, flat
 
 _SPELLING = Defect(
     "handstand-spelling",
@@ -100,6 +100,10 @@ class UCF101(PublishedDataset):
         """The source video: `v_Archery_g03` of `v_Archery_g03_c01.avi`, in whichever folder."""
         match = _PUBLISHED_NAME.fullmatch(clip_stem(clip))
         return match[1] if match else clip
+
+    def clip_name(self, clip: str) -> str:
+        """The file name as published."""
+        return flat(clip)
 
     def class_in_name(self, classes: Sequence[str]) -> ClassInName:
         """The class in a published file name."""

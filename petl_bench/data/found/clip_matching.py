@@ -45,11 +45,19 @@ def match_clips(
     classes: Sequence[str],
     identity: Callable[[str], str] = str.casefold,
 ) -> dict[str, FileMatch]:
-    """The match of every clip that the lists name, in the order of the lists.
+    """Match every clip that the lists name with the files of a tree.
 
-    `identity` is the data set's (see `Dataset.identity`): only a file whose identity equals the clip's can be it. A
-    file in a folder named after another class than the clip's folder never is. A clip may stand in several lists, under
-    longer and shorter names; two names in one list, or with different labels, are two clips.
+    A file in a folder named after another class than the clip's folder is never the clip. A clip may stand in several
+    lists, under longer and shorter names; two names in one list, or with different labels, are two clips.
+
+    Args:
+        tree: The files.
+        lists: All lists of the data set.
+        classes: Names of its classes.
+        identity: The data set's (see `Dataset.identity`): only files whose identity equals the clip's can be it.
+
+    Returns:
+        The match of every clip, in the order of the lists.
     """
     mentions = _mentions(lists)
     named = {canonical(name) for name in classes}

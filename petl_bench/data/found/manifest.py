@@ -90,9 +90,16 @@ def trained_and_tested(annotations: Annotations) -> Iterator[tuple[str, Lists, L
 
 
 def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify | None = None) -> Manifest:
-    """Read the annotations under `root`, find and fingerprint every clip. Fingerprints are cached under `cache_dir`.
+    """Read the annotations under a root; find and fingerprint every clip.
 
-    Raises DataError if annotations cannot be used or if one file trains and is tested in the same split.
+    Args:
+        dataset: Reads the annotations.
+        root: Lists and clips lie below it.
+        cache_dir: Fingerprints are kept there.
+        notify: Called now and then with the progress.
+
+    Raises:
+        DataError: Annotations cannot be used, or one file trains and is tested in the same split.
     """
     root = root.resolve()
     tell = notify or (lambda what, done, total: None)

@@ -45,10 +45,18 @@ class Examined:
 def scan_clips(
     files: Mapping[str, FoundFile], results: ScanResults, *, workers: int, timeout_s: float
 ) -> Iterator[ScanResult]:
-    """Read `files` (by their paths below the root) in `workers` processes; every result is stored, then given.
+    """Read files from end to end in processes; every result is stored, then yielded, in the order of completion.
 
-    Results come in the order in which clips are done. A clip that takes longer than `timeout_s` seconds is given up.
-    Ending the iteration early, or Ctrl-C, keeps what was stored. Raises StoreError if results cannot be stored.
+    Ending the iteration early, or Ctrl-C, keeps what was stored.
+
+    Args:
+        files: The files by their paths below the root.
+        results: Where results are stored.
+        workers: Number of processes.
+        timeout_s: Seconds after which a clip is given up.
+
+    Raises:
+        StoreError: Results cannot be stored.
     """
     with results.adding() as add:
         for path, examined in _examined({path: file.path for path, file in files.items()}, workers, timeout_s):

@@ -11,7 +11,7 @@ from petl_bench.api.dataset import Annotations, Dataset
 from petl_bench.api.options import hyper
 from petl_bench.data.found.tree import Tree, given_root, walk
 from petl_bench.data.lists.list_forms import FormReader, ListForm
-from petl_bench.data.lists.published_lists import ClassInName, flat, read_annotations
+from petl_bench.data.lists.published_lists import ClassInName, read_annotations
 
 
 class PublishedDataset(Dataset):
@@ -69,8 +69,11 @@ class PublishedDataset(Dataset):
         return lambda clip: None
 
     def clip_name(self, clip: str) -> str:
-        """The name of a clip, whichever list names it; default: see `published_lists.flat`."""
-        return flat(clip)
+        """The name of a clip, whichever list names it: forms may differ in folders, extensions and times.
+
+        Default: as the list names it.
+        """
+        return clip
 
     def with_remarks(self, found: Annotations, forms: Sequence[ListForm]) -> Annotations:
         """The annotations with the known defects that apply to the forms that were read; default: all of them."""

@@ -38,21 +38,27 @@ class ClipBatch:
 
 
 class ClipLoader:
-    """Batches of clips from `paths` (clip -> file), prepared by `spec`.
+    """Batches of clips, prepared as a `ClipSpec` says.
 
     Order and draws depend on (seed, epoch, clip) alone, so the batches are the same, bit for bit, for any number of
-    `workers`; 0 decodes in this process, more in processes of their own, in which a clip that takes longer than
-    `timeout_s` seconds, or kills its process, is given up.
+    workers.
 
     Batches are cut before anything is read. A clip that cannot be read is left out of its batch, which is then
-    smaller, and is not tried again; so no batch depends on when a clip was found to be bad. `unreadable` says which
-    and why; what is known beforehand is handed in, and those clips are never opened. `remarks` names the
-    anomalies of clips that were read (the decoder that stood in, damage that was concealed). Once more than the part
-    `bad_clips_allowed` of `total_clips` (the distinct clips of the trial; without it, those requested so far) was
-    requested and cannot be read, iteration raises TrialError.
+    smaller, and is not tried again; so no batch depends on when a clip was found to be bad. `unreadable` maps such
+    clips to the reason. `remarks` names the anomalies of clips that were read (the decoder that stood in, damage that
+    was concealed).
 
-    `shard` is (r, n) in the r-th of n processes that share every batch: this one gets its rows r, r + n, ...
-    `pin` puts batches into page-locked memory, from which they get to a GPU faster.
+    Args:
+        paths: Absolute path of each clip.
+        spec: How clips become tensors.
+        workers: 0 decodes in this process, more in processes of their own.
+        timeout_s: Seconds after which a clip is given up, in processes of their own.
+        bad_clips_allowed: If more than this part of `total_clips` was requested and cannot be read, iteration raises
+            TrialError.
+        total_clips: The distinct clips of the trial; default: those requested so far.
+        unreadable: Clips that are known to be unreadable, with the reason; they are never opened.
+        shard: (r, n) in the r-th of n processes that share every batch: this one gets its rows r, r + n, ...
+        pin: Put batches into page-locked memory, from which they get to a GPU faster.
     """
 
     def __init__(
