@@ -12,7 +12,7 @@ from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.lists.annotation_formats import read_counted_list, read_list
 from petl_bench.data.lists.list_forms import form_reader
 from petl_bench.data.lists.published_dataset import PublishedDataset
-from petl_bench.errors import DataError
+from petl_bench.errors import DataError, UsageError
 
 
 class Kitchen(PublishedDataset):
@@ -51,6 +51,8 @@ def test_every_list_comes_from_the_first_form_that_has_it(root: Path) -> None:
 def test_a_form_alone(root: Path) -> None:
     assert Kitchen(lists="videos").annotations(root).test == {}
     assert Kitchen(lists="all").annotations(root).test == {1: (Sample("a/1.mp4", 0),)}
+    with pytest.raises(UsageError, match="unknown lists 'video'; did you mean videos"):
+        Kitchen(lists="video").annotations(root)
     with pytest.raises(
         DataError, match=r"kitchen needs --data-root DIR: the folder that holds the clips and train\.txt"
     ):

@@ -5,7 +5,6 @@ With a quarter of a million clips, making one takes ten seconds and more.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,17 +14,17 @@ from petl_bench.data.found.fingerprints import are_unchanged
 from petl_bench.data.found.manifest import Manifest, build_manifest
 
 _MOST = 4
-_known: OrderedDict[str, Manifest] = OrderedDict()
+_known: dict[str, Manifest] = {}  #: the newest last
 
 
 def new_manifest(dataset: Dataset, root: Path, cache_dir: Path) -> Manifest:
     """`build_manifest`, whose result `known_manifest` then gives again."""
     manifest = build_manifest(dataset, root, cache_dir)
     name = _name(dataset, root, cache_dir)
+    _known.pop(name, None)
     _known[name] = manifest
-    _known.move_to_end(name)
-    while len(_known) > _MOST:
-        _known.popitem(last=False)
+    if len(_known) > _MOST:
+        del _known[next(iter(_known))]
     return manifest
 
 

@@ -12,6 +12,7 @@ from petl_bench.api.options import hyper
 from petl_bench.data.found.tree import Tree, given_root, walk
 from petl_bench.data.lists.list_forms import FormReader, ListForm
 from petl_bench.data.lists.published_lists import ClassInName, read_annotations
+from petl_bench.errors import unknown
 
 
 class PublishedDataset(Dataset):
@@ -43,7 +44,9 @@ class PublishedDataset(Dataset):
         return self.with_remarks(self.read(tree, forms), forms)
 
     def list_forms(self, tree: Tree) -> list[ListForm]:
-        """The forms to read, the preferred one first."""
+        """The forms to read, the preferred one first. Raises UsageError if `lists` names none of them."""
+        if self.lists not in ("auto", *self.forms):
+            raise unknown("lists", self.lists, ["auto", *self.forms], f"petl-bench show {type(self).name}")
         chosen = (
             [name for name in self.forms if name not in self.separate_forms] if self.lists == "auto" else [self.lists]
         )
