@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from petl_bench.data.found import listing
 from petl_bench.data.found import tree as tree_module
-from petl_bench.data.found.entries import KINDS, Some
+from petl_bench.data.found.entries import KINDS, Counted
 from petl_bench.data.found.tree import Tree, find_annotation, given_root, sharing, walk
 from petl_bench.errors import DataError
 
@@ -51,8 +51,8 @@ def test_links_that_lead_nowhere_count_as_themselves_and_their_neighbours_are_fo
     (tmp_path / "Run/below.mp4").symlink_to("a.mp4/below")
     tree = walk(tmp_path)
     assert tree.files == ("Run/a.mp4", "Run/z.mp4", "Walk/b.mp4")
-    assert tree.entries.kinds["link_loops"] == Some(2, "Run/loop")
-    assert tree.entries.kinds["broken_links"] == Some(2, "Run/below.mp4")
+    assert tree.entries.kinds["link_loops"] == Counted(2, "Run/loop")
+    assert tree.entries.kinds["broken_links"] == Counted(2, "Run/below.mp4")
 
 
 @pytest.mark.parametrize("refused", ["stat", "is_dir"])
@@ -157,9 +157,9 @@ def test_every_entry_is_accounted_for(tmp_path: Path) -> None:
         "hidden": 2, "seen_already": 1, "broken_links": 1, "special": 1,
     }  # fmt: skip
     assert tree.entries.total == 26
-    assert tree.entries.outside == Some(1, "b")
+    assert tree.entries.outside == Counted(1, "b")
     assert tree.linked_again == ("c",)
-    assert tree.entries.other_files[".dat"] == Some(2, "a/2.DAT")
+    assert tree.entries.other_files[".dat"] == Counted(2, "a/2.DAT")
     perhaps = tree.entries.perhaps_clips
     assert {name: some.count for name, some in perhaps.items()} == {
         ".dat": 2, ".rm": 1, "no extension": 1, "folders of images that are not numbered as frames": 1,

@@ -131,7 +131,7 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
         click.echo(f"WARNING: {clean(warning)}")
     for kind in ("missing", "ambiguous"):
         if report[kind]:
-            click.echo(f"{kind}: {some(report[kind])}")
+            click.echo(f"{kind}: {first_few(report[kind])}")
     print_reasons("unreadable", report["unreadable"])
     for defect in report["defects"]:
         where = "" if defect["applies"] else " (not in the lists that were read)"
@@ -238,7 +238,7 @@ def _counts(head: str, counts: Mapping[str, Mapping[str, Any]], total: str = "",
 # ---------------------------------------------------------------- lists of clips
 
 
-def some(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
+def first_few(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
     """The first few clips, with the files of each if there are any, and how many more there are."""
 
     def one(clip: str) -> str:

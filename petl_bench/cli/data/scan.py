@@ -135,7 +135,7 @@ def _print(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from petl_bench.cli.data.report import LEAST_WIDTH, print_reasons, some
+    from petl_bench.cli.data.report import LEAST_WIDTH, first_few, print_reasons
 
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
@@ -149,6 +149,6 @@ def _print(report: Mapping[str, Any]) -> None:
     print_reasons("unreadable", report["unreadable"])
     print_reasons("short", {clip: f"{count} frames" for clip, count in report["short"].items()})
     if report["variable_rate"]:
-        click.echo(f"variable rate: {some(report['variable_rate'])}")
+        click.echo(f"variable rate: {first_few(report['variable_rate'])}")
     print_reasons("odd", {clip: "; ".join(remarks) for clip, remarks in report["odd"].items()})
     click.echo(f"results: {report['scan']} (remove the file, or use --fresh, to forget them)")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from petl_bench.data.found.clip_matching import FileMatch
-from petl_bench.data.found.entries import Entries, Some, Tally
+from petl_bench.data.found.entries import Counted, Entries, Tally
 from petl_bench.data.found.tree import Tree
 
 #: The uses of clips on disk, and what each means.
@@ -27,7 +27,7 @@ class Account:
     """`entries` under the root, and the clips among them by their use (see `USES`), which add up to all clips seen."""
 
     entries: Entries = field(default_factory=Entries)
-    clips: Mapping[str, Some] = field(default_factory=dict)
+    clips: Mapping[str, Counted] = field(default_factory=dict)
 
     @property
     def used(self) -> int:

@@ -89,10 +89,12 @@ def refuse_one_sided(train: Collection[str], test: Collection[str], where: str, 
         (set(test) - set(train), "is tested", "never trains"),
     ):
         if names:
-            raise DataError(f"{where}: some classes lie on one side only: {some(names)} {has} and {lacks}. {remedy}")
+            raise DataError(
+                f"{where}: some classes lie on one side only: {first_few(names)} {has} and {lacks}. {remedy}"
+            )
 
 
-def some(names: Iterable[str]) -> str:
+def first_few(names: Iterable[str]) -> str:
     """The first few names, in order, and how many more there are."""
     ordered = sorted(names)
     more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""

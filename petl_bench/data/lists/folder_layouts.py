@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from petl_bench.data.found.tree import Tree
-from petl_bench.data.lists.class_folders import some
+from petl_bench.data.lists.class_folders import first_few
 from petl_bench.errors import DataError
 
 #: The layouts that the user can name.
@@ -209,14 +209,18 @@ def _recognised(levels: Sequence[Names], refusing: _Refusal) -> tuple[str, list[
 
 def _one_level(names: Names, refusing: _Refusal) -> str:
     if all(map(looks_like_side, names)):
-        raise refusing(f"the folders {some(names)} look like sides, and no folder below them names a class", "class")
+        raise refusing(
+            f"the folders {first_few(names)} look like sides, and no folder below them names a class", "class"
+        )
     _refuse_mixed(names, refusing, "class")
     return "class"
 
 
 def _two_levels(upper: Names, lower: Names, refusing: _Refusal) -> str:
     if _all_sides(upper) and _all_sides(lower):
-        raise refusing(f"{some(upper)} and below them {some(lower)} are named like sides", "side/class", "class/side")
+        raise refusing(
+            f"{first_few(upper)} and below them {first_few(lower)} are named like sides", "side/class", "class/side"
+        )
     if _all_sides(upper):
         _refuse_mixed(lower, refusing, "side/class")
         return "side/class"
@@ -238,7 +242,7 @@ def _refuse_nearly_sides(names: Names, refusing: _Refusal) -> None:
     """Raise DataError for several folders that mean sides and are called otherwise: as groups, they would be mixed."""
     meant = {name for name in names if looks_like_side(name)}
     if len(meant) > 1 and not all(map(side_of, meant)):
-        raise refusing(f"the folders {some(meant)} look like sides", say="Call them train, val and test; or")
+        raise refusing(f"the folders {first_few(meant)} look like sides", say="Call them train, val and test; or")
 
 
 def _several_sides(names: Names) -> bool:
@@ -250,7 +254,8 @@ def _refuse_mixed(names: Names, refusing: _Refusal, *layouts: str) -> None:
     sides = {name for name in names if side_of(name)}
     if sides:
         raise refusing(
-            f"the folders {some(sides)} are named like sides, and {some(set(names) - sides)} are not", *layouts
+            f"the folders {first_few(sides)} are named like sides, and {first_few(set(names) - sides)} are not",
+            *layouts,
         )
 
 

@@ -16,11 +16,11 @@ from petl_bench.data.found.tree import walk
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.class_folders import (
     both_kinds,
+    first_few,
     folder_labels,
     refuse_doubles,
     refuse_one_sided,
     refuse_similar,
-    some,
 )
 from petl_bench.data.lists.drawn_split import drawn
 from petl_bench.data.lists.folder_layouts import (
@@ -167,7 +167,7 @@ class FolderReader:
             if len(called) > 1:
                 raise DataError(
                     f"{clip!r} stands in {train_list.name} and in {test_list.name}, and several clips are called so "
-                    f"({some(called)}); write the paths in both lists from {train_list.parent} on"
+                    f"({first_few(called)}); write the paths in both lists from {train_list.parent} on"
                 )
 
     # ---------------------------------------------------------------- class folders
@@ -337,19 +337,19 @@ class FolderReader:
             if each.is_dir() and each.name[0] != "." and PurePosixPath(each.relative_to(self._root)) not in holding
         ]
         if empty:
-            yield f"{len(empty)} folders beside the class folders hold no clip, and are no classes: {some(empty)}"
+            yield f"{len(empty)} folders beside the class folders hold no clip, and are no classes: {first_few(empty)}"
 
 
 def _one_sided(classes: Sequence[str], train: Sequence[Sample], test: Sequence[Sample]) -> Iterator[str]:
     for what, samples in (("training", train), ("test", test)):
         lacking = set(range(len(classes))) - {sample.label for sample in samples}
         if lacking:
-            yield f"{len(lacking)} classes have no {what} clip: {some(classes[label] for label in lacking)}"
+            yield f"{len(lacking)} classes have no {what} clip: {first_few(classes[label] for label in lacking)}"
 
 
 def _numbers_as_names(classes: Sequence[str]) -> Iterator[str]:
     if all(map(formats.is_integer, classes)):
-        yield f"class names are numbers, and so prompts will say no more; name them in labels.csv: {some(classes)}"
+        yield f"class names are numbers, and so prompts will say no more; name them in labels.csv: {first_few(classes)}"
 
 
 def read_groups(file: Path, annotations: Annotations) -> dict[str, str]:

@@ -94,7 +94,7 @@ def find_form(
     """Find a form with one list for each part and split; what is not there is left out.
 
     Args:
-        tree: Where to look.
+        tree: The files under the data root.
         name: The form's name.
         class_files: Patterns of the file of class names (see `find_annotation`).
         train: Reader of each pattern of the training lists, with `{split}`, and `{part}` for "train"; a list is read
@@ -128,7 +128,7 @@ def vificlip(
     """ViFi-CLIP's lists: `<folder>/val1.txt`, `<folder>/train1_few_shot_2.txt`, `base2novel_splits/<folder>/...`.
 
     Args:
-        tree: Where to look.
+        tree: The files under the data root.
         folder: E.g. `ucf_splits`.
         labels: The start of the label file, e.g. `ucf_101` for `ucf_101_labels.csv`.
         halves: The start of the label files of the halves, if it is another one.

@@ -12,7 +12,7 @@ from pathlib import Path
 from petl_bench.api.dataset import Sample
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList, ListRow
-from petl_bench.data.lists.class_folders import refuse_similar, some
+from petl_bench.data.lists.class_folders import first_few, refuse_similar
 from petl_bench.data.lists.folder_layouts import side_of
 from petl_bench.data.lists.own_lists import FolderClips
 from petl_bench.errors import DataError
@@ -121,8 +121,8 @@ def _by_names(lists: Sequence[ClipList], clips: FolderClips, owner: str) -> Labe
     numbers = [name for name in names if formats.is_integer(name)]
     if numbers:
         raise DataError(
-            f"{_files(lists)}: some labels are numbers ({some(numbers)}) and others names "
-            f"({some(set(names) - set(numbers))}). {remedy}"
+            f"{_files(lists)}: some labels are numbers ({first_few(numbers)}) and others names "
+            f"({first_few(set(names) - set(numbers))}). {remedy}"
         )
     refuse_similar(names, _files(lists), remedy)
     samples = tuple(formats.labelled(clip_list, names, 0) for clip_list in lists)
