@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from petl_bench.api.dataset import Annotations, Dataset, Defect
+from petl_bench.api.dataset import Annotations, Defect
 from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_dataset
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan
+from petl_bench.data.decoding.file_types import clip_stem
+from petl_bench.data.found.manifest import trained_and_tested
+from petl_bench.data.found.tree import Tree
 from petl_bench.data.lists import annotation_formats as formats
-from petl_bench.data.lists import published_lists as lists
+from petl_bench.data.lists.list_forms import FormReader, ListForm, find_form
+from petl_bench.data.lists.published_dataset import PublishedDataset
 from petl_bench.errors import DataError
 
 _TWO_ORDERS = Defect(
@@ -27,11 +29,38 @@ _TWO_ORDERS = Defect(
 _NAME = re.compile(r"(?:v_)?(?P<video>[A-Za-z0-9_-]{11})(?P<instance>_[0-9]+)?")
 
 
+_TEXT4VIS_LABELS = ["anet1.3_labels.csv"]
+_LABEL_FILES = {
+    "text4vis": _TEXT4VIS_LABELS,
+    "text4vis_full": _TEXT4VIS_LABELS,
+    "mmaction2": ["activitynet/label_map.txt", "ActivityNet/label_map.txt", "./label_map.txt"],
+}
+
+
+def _form(name: str, *train: str, test: str = "") -> FormReader:
+    """A form of one split, from the first of the files that is there; test lists are named alike but for `test`."""
+    lists = [dict.fromkeys(files, formats.read_counted_list) for files in (train, [test] if test else train)]
+    return partial(find_form, name=name, class_files=_LABEL_FILES[name], train=lists[0], test=lists[1], splits=(1,))
+
+
+def clip_name(clip: str) -> str:
+    """A clip without folders, video extension and `v_`: `<id>` or `<id>_<instance>`; other names as they are."""
+    stem = clip_stem(clip)
+    name = _NAME.fullmatch(stem)
+    return name["video"] + (name["instance"] or "") if name else stem
+
+
+def video_of(clip: str) -> str:
+    """The video that a clip is cut from."""
+    name = _NAME.fullmatch(clip)
+    return name["video"] if name else clip
+
+
 @register_dataset("activitynet")
-class ActivityNet(Dataset):
+class ActivityNet(PublishedDataset):
     """ActivityNet 1.3 (Caba Heilbron et al., CVPR 2015): train split 1, and validation as test split 1.
 
-    Text4Vis' protocol (`lists=auto` where its files are there): training clips are trimmed, one per activity instance
+    Text4Vis' protocol (`lists=auto` if its files are there): training clips are trimmed, one per activity instance
     (`<id>_<instance>`, cut beforehand by the user); the 4,926 test videos are untrimmed, so most of their frames may
     show something else than their one label. Its lists are for frames at 1 per second: videos are sampled by position
     here, which comes to about the same instants. `lists=text4vis_full` reads its zero-shot list, all 14,950 videos, as
@@ -59,6 +88,15 @@ class ActivityNet(Dataset):
     defects = (_TWO_ORDERS,)
     licence = "look it up at the source; videos come from YouTube and keep their owners' rights"
 
+    holds = "the clips and Text4Vis' or mmaction2's lists with their label file"
+    # mmaction2's lists are of whole videos; a list of parts is refused with the reason, and read only if it is alone.
+    forms: ClassVar[Mapping[str, FormReader]] = {
+        "text4vis": _form("text4vis", "anet_train_instance_fps1.txt", test="anet_val_video_fps1.txt"),
+        "mmaction2": _form("mmaction2", "anet_{part}_video.txt", "anet_{part}_clip.txt"),
+        "text4vis_full": _form("text4vis_full", test="anet_full_for_zeroshot.txt"),
+    }
+    separate_forms = ("text4vis_full",)
+
     lists: Literal["auto", "text4vis", "mmaction2", "text4vis_full"] = hyper(
         "auto", "which published lists to read; auto: every list from the first form that has it"
     )
@@ -71,79 +109,25 @@ class ActivityNet(Dataset):
         """The video that an instance is cut from."""
         return video_of(clip_name(clip))
 
-    def root(self, data_root: Path | None) -> Path:
-        """The data root itself; lists and clips may lie anywhere below it."""
-        return given_root(
-            "activitynet", data_root, "the clips and Text4Vis' or mmaction2's lists with their label file"
-        )
+    def clip_name(self, clip: str) -> str:
+        """`<id>` or `<id>_<instance>`."""
+        return clip_name(clip)
+
+    def list_forms(self, tree: Tree) -> list[ListForm]:
+        """The forms. Raises DataError for a list without its label file."""
+        forms = super().list_forms(tree)
+        for form in forms:
+            if form.splits and not form.classes:
+                raise DataError(
+                    f"{form.splits[0].file}: its label file {_LABEL_FILES[form.name][0]} is not there. ActivityNet's "
+                    "lists number the same classes in different orders, so no other label file can stand in for it; "
+                    "put it beside the list, or choose other lists with --set activitynet.lists=..."
+                )
+        return forms
 
     def annotations(self, root: Path) -> Annotations:
         """The lists found below `root`. Raises DataError for a list without its label file, and for leaks."""
-        tree = scan(root)
-        if self.lists == "text4vis_full":
-            families = [_text4vis_full(tree)]
-        else:
-            readers = {"text4vis": _text4vis, "mmaction2": _mmaction2}
-            families = [read(tree) for name, read in readers.items() if self.lists in ("auto", name)]
-        _refuse_unnamed(families)
-        found = lists.read_annotations(root, families, _states_no_class, clip_name=clip_name)
-        for split, test in found.test.items():
-            train = {f"train {split}": found.train.get(split, ())}
-            formats.refuse_overlap(train, {f"test {split}": test}, video_of)
-        return replace(found, defects=self.defects)
-
-
-def clip_name(clip: str) -> str:
-    """A clip without folders, video extension and `v_`: `<id>` or `<id>_<instance>`; other names as they are."""
-    stem = without_video_suffix(clip.rpartition("/")[2])
-    name = _NAME.fullmatch(stem)
-    return name["video"] + (name["instance"] or "") if name else stem
-
-
-def video_of(clip: str) -> str:
-    """The video that a clip is cut from."""
-    name = _NAME.fullmatch(clip)
-    return name["video"] if name else clip
-
-
-def _states_no_class(_clip: str) -> None:
-    return None
-
-
-def _refuse_unnamed(families: Sequence[lists.Family]) -> None:
-    label_files = {
-        "text4vis": "anet1.3_labels.csv",
-        "text4vis_full": "anet1.3_labels.csv",
-        "mmaction2": "activitynet/label_map.txt",
-    }
-    for family in families:
-        if family.splits and not family.classes:
-            raise DataError(
-                f"{family.splits[0].file}: its label file {label_files[family.name]} is not there. ActivityNet's lists "
-                "number the same classes in different orders, so no other label file can stand in for it; put it "
-                "beside the list, or choose other lists with --set activitynet.lists=..."
-            )
-
-
-def _text4vis(tree: Tree) -> lists.Family:
-    family = lists.rows_family(tree, "text4vis", ["anet1.3_labels.csv"], {})
-    train, test = (find_annotation(tree, f"anet_{part}_fps1.txt") for part in ("train_instance", "val_video"))
-    family.add(family.train, 1, train, formats.read_counted_list)
-    family.add(family.test, 1, test, formats.read_counted_list)
-    return family
-
-
-def _text4vis_full(tree: Tree) -> lists.Family:
-    family = lists.rows_family(tree, "text4vis_full", ["anet1.3_labels.csv"], {})
-    family.add(family.test, 1, find_annotation(tree, "anet_full_for_zeroshot.txt"), formats.read_counted_list)
-    return family
-
-
-def _mmaction2(tree: Tree) -> lists.Family:
-    """Lists of whole videos; a list of parts is read, and then refused with the reason, only where it stands alone."""
-    patterns = ["activitynet/label_map.txt", "ActivityNet/label_map.txt", "./label_map.txt"]
-    family = lists.rows_family(tree, "mmaction2", patterns, {})
-    for part, found in (("train", family.train), ("val", family.test)):
-        file = find_annotation(tree, f"anet_{part}_video.txt", f"anet_{part}_clip.txt")
-        family.add(found, 1, file, formats.read_counted_list)
-    return family
+        found = super().annotations(root)
+        for _, train, test in trained_and_tested(found):
+            formats.refuse_overlap(train, test, video_of)
+        return found

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from petl_bench.api.dataset import Annotations, Dataset, Defect
+from petl_bench.api.dataset import Annotations, Defect
 from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_dataset
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan
+from petl_bench.data.decoding.file_types import clip_stem
+from petl_bench.data.found.tree import Tree, find_annotation
 from petl_bench.data.lists import annotation_formats as formats
-from petl_bench.data.lists import published_lists as lists
+from petl_bench.data.lists import list_forms
+from petl_bench.data.lists.list_forms import FormReader, ListForm
+from petl_bench.data.lists.published_dataset import PublishedDataset
+from petl_bench.data.lists.published_lists import ClassInName, flat
 
 #: What follows the class in a published file name, e.g. `_u_nm_np1_ba_med_3`: body part, camera, people, view, quality.
 _CONDITIONS = re.compile(r"_[a-z]_[a-z]{2}_np[0-9]+_[a-z]{2}_[a-z]{3}_[0-9]+")
@@ -44,8 +46,64 @@ _BY_ALPHABET = Defect(
 )
 
 
+@lru_cache(maxsize=65536)
+def stated_class(classes: tuple[str, ...], clip: str) -> str | None:
+    """The class in a published file name: the longest of `classes` before the conditions; None in any other name."""
+    title = _title(clip)
+    if title is None:
+        return None
+    fitting = [name for name in classes if f"_{title}".endswith("_" + name.replace(" ", "_"))]
+    return max(fitting, key=len, default=None)
+
+
+def _title(clip: str) -> str | None:
+    """What stands before the conditions in a published file name, `<source>_<action>`; None in any other name."""
+    stem = clip_stem(clip)
+    conditions = list(_CONDITIONS.finditer(stem))
+    if not conditions or conditions[-1].end() != len(stem):
+        return None
+    return stem[: conditions[-1].start()]
+
+
+def _vificlip(tree: Tree) -> ListForm:
+    return list_forms.vificlip(tree, "hmdb_splits", "hmdb_51")
+
+
+def _official(tree: Tree) -> ListForm:
+    """`<class>_test_split<N>.txt`, one file per class and split."""
+    form = ListForm("official")
+    for split in (1, 2, 3):
+        ending = f"_test_split{split}.txt"
+        for name in sorted(name for name in tree.texts_by_name if name.endswith(ending)):
+            file = find_annotation(tree, name)
+            if file is not None:
+                parts = formats.read_hmdb_split(file, split)
+                form.train.setdefault(split, []).append(parts["train"])
+                form.test.setdefault(split, []).append(parts["test"])
+                form.files.append(file)
+    form.classes = _named_classes(form)
+    return form
+
+
+def _milnce(tree: Tree) -> ListForm:
+    form = ListForm("milnce")
+    file = find_annotation(tree, "milnce/hmdb51.csv", "hmdb51.csv")
+    if file is not None:
+        for (part, split), clip_list in formats.read_milnce_csv(file).items():
+            (form.train if part == "train" else form.test)[split] = [clip_list]
+        form.files.append(file)
+    form.classes = _named_classes(form)
+    return form
+
+
+def _named_classes(form: ListForm) -> tuple[str, ...]:
+    """The class names that the lists themselves state, in the order of their labels elsewhere (alphabetical)."""
+    names = {row.name for clip_list in form.splits for row in clip_list.rows}
+    return tuple(sorted(names, key=lambda name: name.replace(" ", "_")))
+
+
 @register_dataset("hmdb51")
-class HMDB51(Dataset):
+class HMDB51(PublishedDataset):
     """HMDB-51 (Kuehne et al., ICCV 2011). Lists: official, ViFi-CLIP (test, few-shot, base-to-novel), others.
 
     With `lists=auto` every list is taken from the first form that has it: ViFi-CLIP, official, MIL-NCE's csv, Text4Vis,
@@ -77,37 +135,33 @@ class HMDB51(Dataset):
     licence = "CC BY 4.0 (annotations); clips come from films and the web and keep their owners' rights"
     description_name = "hmdb"  # in the names of published description files
 
+    holds = "the clips and the official splits or ViFi-CLIP's datasets_splits/"
+    forms: ClassVar[Mapping[str, FormReader]] = {
+        "vificlip": _vificlip,
+        "official": _official,
+        "milnce": _milnce,
+        **list_forms.forms_of_three_splits("hmdb51", "hmdb", "hmdb_51", "hmdb51_labels.csv"),
+    }
+    separate_forms = ("text4vis_full",)
+
     lists: Literal["auto", "vificlip", "official", "milnce", "text4vis", "actionclip", "mmaction2", "text4vis_full"] = (
         hyper("auto", "which published lists to read; auto: every list from the first form that has it")
     )
     label_names: Literal["published", "corrected"] = hyper(
-        "published", "class names as in the label file, or as the clips' file names say where the two differ"
+        "published", "class names as in the label file, or as the clips' file names say if the two differ"
     )
 
-    def root(self, data_root: Path | None) -> Path:
-        """The data root itself; lists and clips may lie anywhere below it."""
-        return given_root("hmdb51", data_root, "the clips and the official splits or ViFi-CLIP's datasets_splits/")
-
-    def annotations(self, root: Path) -> Annotations:
-        """The lists found below `root`; label names that contradict the file names are a defect."""
-        readers = {
-            "vificlip": _vificlip,
-            "official": _official,
-            "milnce": _milnce,
-            "text4vis": _text4vis,
-            "actionclip": _actionclip,
-            "mmaction2": _mmaction2,
-        }
-        tree = scan(root)
-        if self.lists == "text4vis_full":
-            families = [_text4vis_full(tree)]
-        else:
-            families = [read(tree) for name, read in readers.items() if self.lists in ("auto", name)]
-        names = next((family.classes for family in families if family.classes), ())
-        found = lists.read_annotations(
-            root, families, partial(stated_class, names), clip_name=lists.flat, label_names=self.label_names
-        )
+    def with_remarks(self, found: Annotations, forms: Sequence[ListForm]) -> Annotations:
+        """The annotations with the names that contradict file names, as they were found, and the base classes' rule."""
         return replace(found, defects=(*found.defects, _BY_ALPHABET)) if found.base_to_novel else found
+
+    def clip_name(self, clip: str) -> str:
+        """The file name as published."""
+        return flat(clip)
+
+    def class_in_name(self, classes: Sequence[str]) -> ClassInName:
+        """The longest of the classes that a published file name states."""
+        return partial(stated_class, tuple(classes))
 
     def group_of(self, clip: str) -> str:
         """The source film or video, which a published file name begins with: `<source>_<action>_<conditions>`."""
@@ -123,80 +177,3 @@ class HMDB51(Dataset):
                 at, other = order.index(second), order.index(first)
                 order[at], order[other] = first, second
         return tuple(order)
-
-
-@lru_cache(maxsize=65536)
-def stated_class(classes: tuple[str, ...], clip: str) -> str | None:
-    """The class in a published file name: the longest of `classes` before the conditions; None in any other name."""
-    title = _title(clip)
-    if title is None:
-        return None
-    fitting = [name for name in classes if f"_{title}".endswith("_" + name.replace(" ", "_"))]
-    return max(fitting, key=len, default=None)
-
-
-def _title(clip: str) -> str | None:
-    """What stands before the conditions in a published file name, `<source>_<action>`; None in any other name."""
-    stem = without_video_suffix(clip.rpartition("/")[2])
-    conditions = list(_CONDITIONS.finditer(stem))
-    if not conditions or conditions[-1].end() != len(stem):
-        return None
-    return stem[: conditions[-1].start()]
-
-
-def _vificlip(tree: Tree) -> lists.Family:
-    return lists.vificlip(tree, "hmdb_splits", "hmdb_51")
-
-
-def _official(tree: Tree) -> lists.Family:
-    """`<class>_test_split<N>.txt`, one file per class and split."""
-    family = lists.Family("official")
-    for split in (1, 2, 3):
-        ending = f"_test_split{split}.txt"
-        for name in sorted(name for name in tree.texts_by_name if name.endswith(ending)):
-            file = find_annotation(tree, name)
-            if file is not None:
-                parts = formats.read_hmdb_split(file, split)
-                family.train.setdefault(split, []).append(parts["train"])
-                family.test.setdefault(split, []).append(parts["test"])
-                family.files.append(file)
-    family.classes = _named_classes(family)
-    return family
-
-
-def _milnce(tree: Tree) -> lists.Family:
-    family = lists.Family("milnce")
-    file = find_annotation(tree, "milnce/hmdb51.csv", "hmdb51.csv")
-    if file is not None:
-        for (part, split), clip_list in formats.read_milnce_csv(file).items():
-            (family.train if part == "train" else family.test)[split] = [clip_list]
-        family.files.append(file)
-    family.classes = _named_classes(family)
-    return family
-
-
-def _named_classes(family: lists.Family) -> tuple[str, ...]:
-    """The class names that the lists themselves state, in the order of their labels elsewhere (alphabetical)."""
-    names = {row.name for clip_list in family.splits for row in clip_list.rows}
-    return tuple(sorted(names, key=lambda name: name.replace(" ", "_")))
-
-
-def _text4vis(tree: Tree) -> lists.Family:
-    patterns = {"hmdb51/{part}_rgb_split_{split}.txt": formats.read_counted_list}
-    return lists.rows_family(tree, "text4vis", ["hmdb51_labels.csv"], patterns)
-
-
-def _text4vis_full(tree: Tree) -> lists.Family:
-    family = lists.rows_family(tree, "text4vis_full", ["hmdb51_labels.csv"], {})
-    family.add(family.test, 1, find_annotation(tree, "hmdb_full_for_zeroshot.txt"), formats.read_counted_list)
-    return family
-
-
-def _actionclip(tree: Tree) -> lists.Family:
-    """ActionCLIP's form, as its configurations name the files; its paths are absolute on somebody's disk."""
-    patterns = {"hmdb51/{part}_rgb_split{split}.txt": partial(formats.read_counted_list, foreign=True)}
-    return lists.rows_family(tree, "actionclip", ["hmdb_51_labels.csv", "hmdb51_labels.csv"], patterns)
-
-
-def _mmaction2(tree: Tree) -> lists.Family:
-    return lists.mmaction2(tree, "hmdb51")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from petl_bench.api.dataset import Annotations, Dataset, Defect
+from petl_bench.api.dataset import Annotations, Defect
 from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_dataset
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan
+from petl_bench.data.decoding.file_types import clip_stem
+from petl_bench.data.found.tree import Tree
 from petl_bench.data.lists import annotation_formats as formats
-from petl_bench.data.lists import published_lists as lists
+from petl_bench.data.lists import list_forms
+from petl_bench.data.lists.list_forms import FormReader, ListForm
+from petl_bench.data.lists.published_dataset import PublishedDataset
+from petl_bench.data.lists.published_lists import ClassInName, flat
 
 _SPELLING = Defect(
     "handstand-spelling",
@@ -35,8 +37,24 @@ _OWN_LISTS = Defect(
 _PUBLISHED_NAME = re.compile(r"(v_([A-Za-z]+)_g[0-9]+)_c[0-9]+")
 
 
+def _vificlip(tree: Tree) -> ListForm:
+    return list_forms.vificlip(tree, "ucf_splits", "ucf_101")
+
+
+def _official(tree: Tree) -> ListForm:
+    train, test = {"trainlist0{split}.txt": formats.read_list}, {"testlist0{split}.txt": formats.read_unlabelled_list}
+    classes = ["classInd.txt"]
+    return list_forms.find_form(tree, "official", classes, train, test, read_classes=formats.read_class_index)
+
+
+def _stated_class(clip: str) -> str | None:
+    """The class in a published file name (`v_HandStandPushups_g01_c01` -> "HandStandPushups"); None in any other."""
+    match = _PUBLISHED_NAME.fullmatch(clip_stem(clip))
+    return match[2] if match else None
+
+
 @register_dataset("ucf101")
-class UCF101(Dataset):
+class UCF101(PublishedDataset):
     """UCF-101 (Soomro et al., 2012). Lists: official (3 splits), ViFi-CLIP (test, few-shot, base-to-novel), others.
 
     With `lists=auto` every list is taken from the first form that has it: ViFi-CLIP, official, Text4Vis, ActionCLIP,
@@ -66,76 +84,31 @@ class UCF101(Dataset):
     licence = "none stated by the authors; clips come from YouTube and keep their owners' rights"
     description_name = "ucf_101"  # in the names of published description files
 
+    holds = "the clips and ucfTrainTestlist/ or ViFi-CLIP's datasets_splits/"
+    forms: ClassVar[Mapping[str, FormReader]] = {
+        "vificlip": _vificlip,
+        "official": _official,
+        **list_forms.forms_of_three_splits("ucf101", "ucf", "ucf_101", "ucf_labels.csv"),
+    }
+    separate_forms = ("text4vis_full",)
+
     lists: Literal["auto", "vificlip", "official", "text4vis", "actionclip", "mmaction2", "text4vis_full"] = hyper(
         "auto", "which published lists to read; auto: every list from the first form that has it"
     )
 
-    def root(self, data_root: Path | None) -> Path:
-        """The data root itself; lists and clips may lie anywhere below it."""
-        return given_root("ucf101", data_root, "the clips and ucfTrainTestlist/ or ViFi-CLIP's datasets_splits/")
-
     def group_of(self, clip: str) -> str:
         """The source video: `v_Archery_g03` of `v_Archery_g03_c01.avi`, in whichever folder."""
-        match = _PUBLISHED_NAME.fullmatch(without_video_suffix(clip.rpartition("/")[2]))
+        match = _PUBLISHED_NAME.fullmatch(clip_stem(clip))
         return match[1] if match else clip
 
-    def annotations(self, root: Path) -> Annotations:
-        """The lists found below `root`, each label checked against the class in the file name."""
-        readers = {
-            "vificlip": _vificlip,
-            "official": _official,
-            "text4vis": _text4vis,
-            "actionclip": _actionclip,
-            "mmaction2": _mmaction2,
-        }
-        tree = scan(root)
-        if self.lists == "text4vis_full":
-            families = [_text4vis_full(tree)]
-        else:
-            families = [read(tree) for name, read in readers.items() if self.lists in ("auto", name)]
-        found = lists.read_annotations(root, families, stated_class, clip_name=lists.flat)
-        of_draws = (_ONE_DRAW, _OWN_LISTS) if found.base_to_novel else ()
-        return replace(found, defects=(_SPELLING, *of_draws))
+    def clip_name(self, clip: str) -> str:
+        """The file name as published."""
+        return flat(clip)
 
+    def class_in_name(self, classes: Sequence[str]) -> ClassInName:
+        """The class in a published file name."""
+        return _stated_class
 
-def stated_class(clip: str) -> str | None:
-    """The class in a published file name (`v_HandStandPushups_g01_c01` -> "HandStandPushups"); None in any other."""
-    match = _PUBLISHED_NAME.fullmatch(without_video_suffix(clip.rpartition("/")[2]))
-    return match[2] if match else None
-
-
-def _vificlip(tree: Tree) -> lists.Family:
-    return lists.vificlip(tree, "ucf_splits", "ucf_101")
-
-
-def _official(tree: Tree) -> lists.Family:
-    family = lists.Family("official")
-    family.class_file = find_annotation(tree, "classInd.txt")
-    if family.class_file:
-        family.classes = formats.read_class_index(family.class_file)
-    for split in (1, 2, 3):
-        family.add(family.train, split, find_annotation(tree, f"trainlist0{split}.txt"))
-        test = find_annotation(tree, f"testlist0{split}.txt")
-        family.add(family.test, split, test, formats.read_unlabelled_list)
-    return family
-
-
-def _text4vis(tree: Tree) -> lists.Family:
-    patterns = {"ucf101/{part}_rgb_split_{split}.txt": formats.read_counted_list}
-    return lists.rows_family(tree, "text4vis", ["ucf_labels.csv"], patterns)
-
-
-def _text4vis_full(tree: Tree) -> lists.Family:
-    family = lists.rows_family(tree, "text4vis_full", ["ucf_labels.csv"], {})
-    family.add(family.test, 1, find_annotation(tree, "ucf_full_for_zeroshot.txt"), formats.read_counted_list)
-    return family
-
-
-def _actionclip(tree: Tree) -> lists.Family:
-    """ActionCLIP's form, as its configurations name the files; its paths are absolute on somebody's disk."""
-    patterns = {"ucf101/{part}_rgb_split{split}.txt": partial(formats.read_counted_list, foreign=True)}
-    return lists.rows_family(tree, "actionclip", ["ucf_101_labels.csv", "ucf_labels.csv"], patterns)
-
-
-def _mmaction2(tree: Tree) -> lists.Family:
-    return lists.mmaction2(tree, "ucf101")
+    def with_remarks(self, found: Annotations, forms: Sequence[ListForm]) -> Annotations:
+        """The annotations with their defects; those of MSTA's logs concern the base-to-novel draws alone."""
+        return replace(found, defects=self.defects if found.base_to_novel else (_SPELLING,))

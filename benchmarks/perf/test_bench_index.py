@@ -12,9 +12,9 @@ import pytest
 
 from petl_bench.api.registry import DATASETS, SETTINGS
 from petl_bench.api.setting import Case
-from petl_bench.data.found.layout import scan
-from petl_bench.data.lists.known_manifests import is_current, known_manifest, new_manifest
-from petl_bench.data.lists.manifest import Manifest, build_manifest
+from petl_bench.data.found.known_manifests import is_current, known_manifest, new_manifest
+from petl_bench.data.found.manifest import Manifest, build_manifest
+from petl_bench.data.found.tree import walk
 
 CLASSES, CLIPS_EACH = 400, 625
 
@@ -42,8 +42,8 @@ def build(root: Path, cache: Path) -> Manifest:
 
 
 def test_walk_250000_files(benchmark, root: Path) -> None:
-    tree = benchmark.pedantic(scan, args=(root,), rounds=3)
-    assert len(tree.videos) == CLASSES * CLIPS_EACH
+    tree = benchmark.pedantic(walk, args=(root,), rounds=3)
+    assert len(tree.files) == CLASSES * CLIPS_EACH
 
 
 def test_index_250000_files_cold(benchmark, root: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class BaseToNovel(Setting):
     accuracies. Three published draws (s1, s2, s3) of the training clips are the three seeds 0, 1, 2; a further seed,
     another number of shots, or a data set without published draws gets a seeded draw, and the record says so.
 
-    Classes: the published lists where the data set has them. Otherwise the published rule: classes ranked by their
+    Classes: the published lists if the data set has them. Otherwise the published rule: classes ranked by their
     number of training clips (ties by label), the more frequent half is base (the larger half of an odd number).
 
     Evaluation: one view per clip, as ViFi-CLIP, which set the protocol, evaluates. MSTA's logs show several views in
@@ -60,7 +60,7 @@ class BaseToNovel(Setting):
     )
 
     @property
-    def multi_view(self) -> bool:
+    def multi_view(self) -> bool:  # type: ignore[override]  # depends on an option here
         """Whether the views are those of the data set."""
         return self.views == "published"
 
@@ -73,7 +73,7 @@ class BaseToNovel(Setting):
         return [Case(split, count, seed) for split in chosen for count in counts for seed in seeds]
 
     def task(self, annotations: Annotations, case: Case) -> Task:
-        """Training clips of the base classes, and the two evaluations. Raises UsageError where there are too few
+        """Training clips of the base classes, and the two evaluations. Raises UsageError if there are too few
         classes."""
         halves = halves_of(annotations, case.split, "base2novel")
         train, source = _draw(halves, case)

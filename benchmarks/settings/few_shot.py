@@ -10,6 +10,7 @@ from petl_bench.api.dataset import Annotations, Sample
 from petl_bench.api.options import hyper
 from petl_bench.api.setting import Case, Evaluation, Setting, Task
 from petl_bench.api.splits import chosen_shots, chosen_splits, seeded_draw
+from petl_bench.benchmarks.papers import XCLIP
 from petl_bench.errors import UsageError
 
 SHOTS = (2, 4, 8, 16)
@@ -23,9 +24,9 @@ class FewShot(Setting):
     one published list of clips for each K. Top-1 with the temporal clips and crops that MSTA's logs name
     (`Dataset.views`); one view with `--set training.views=1 --set training.crops=1`.
 
-    Draws: seed 0 is the published list where there is one of this K; every further seed, and any other K, is a seeded
+    Draws: seed 0 is the published list if there is one of this K; every further seed, and any other K, is a seeded
     draw from all training clips of the split. Published lists are kept as they are, which is not nested: the 2 clips of
-    a class need not be among its 4. They differ from the draws of base2novel too. Where only published lists lie under
+    a class need not be among its 4. They differ from the draws of base2novel too. If only published lists lie under
     the data root, `draws=published` uses them for every seed; seeds then differ in initialisation and order alone.
 
     Budget of a method whose recipe says nothing else: 50 epochs with 32 clips per step (MSTA, Table 1).
@@ -41,19 +42,7 @@ class FewShot(Setting):
     metrics = ("top1", "top5")
     multi_view = True
     training: ClassVar[Mapping[str, Any]] = {"epochs": 50}
-    paper = pb.Paper(
-        title="Expanding Language-Image Pretrained Models for General Video Recognition",
-        venue="ECCV 2022",
-        url="https://arxiv.org/abs/2208.02816",
-        bibtex="""@inproceedings{ni2022xclip,
-  title     = {Expanding Language-Image Pretrained Models for General Video Recognition},
-  author    = {Ni, Bolin and Peng, Houwen and Chen, Minghao and Zhang, Songyang and Meng, Gaofeng and Fu, Jianlong and
-               Xiang, Shiming and Ling, Haibin},
-  booktitle = {European Conference on Computer Vision (ECCV)},
-  year      = {2022}
-}""",
-        licence="MIT",
-    )
+    paper = XCLIP
 
     draws: Literal["auto", "published", "seeded"] = hyper(
         "auto",
@@ -70,7 +59,7 @@ class FewShot(Setting):
         return [Case(split, count, seed) for split in chosen for count in counts for seed in seeds]
 
     def task(self, annotations: Annotations, case: Case) -> Task:
-        """The drawn clips of every class, and the split's test clips. Raises UsageError where nothing can be drawn."""
+        """The drawn clips of every class, and the split's test clips. Raises UsageError if nothing can be drawn."""
         train, source = self._draw(annotations, case)
         test = tuple(annotations.test[int(case.split)])
         return Task(

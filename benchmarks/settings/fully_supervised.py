@@ -50,12 +50,12 @@ class FullySupervised(Setting):
     def cases(
         self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None
     ) -> list[Case]:
-        """One case per split (1 by default) and seed. Raises UsageError where shots are asked for."""
+        """One case per split (1 by default) and seed. Raises UsageError if shots are asked for."""
         refuse_shots("fully_supervised", shots)
         return [Case(split, None, seed) for split in chosen_splits(annotations, splits, ["1"]) for seed in seeds]
 
     def task(self, annotations: Annotations, case: Case) -> Task:
-        """All training clips and all test clips of the split. Raises UsageError where there is no training list."""
+        """All training clips and all test clips of the split. Raises UsageError if there is no training list."""
         test = tuple(annotations.test[int(case.split)])
         return Task(
             train_classes=annotations.classes,

@@ -10,6 +10,7 @@ from petl_bench.api.dataset import Annotations, HalfSplit, Sample
 from petl_bench.api.options import hyper
 from petl_bench.api.setting import Case, Evaluation, Setting, Task
 from petl_bench.api.splits import chosen_splits, halves_of, names_of, refuse_shots, relabel, training_list
+from petl_bench.benchmarks.papers import XCLIP
 
 NAME = "zero_shot_transfer"
 #: Kinds of cases: adapting on the source, evaluating on a target; the same within one data set, by halves of classes.
@@ -46,26 +47,14 @@ class ZeroShotTransfer(Setting):
     training: ClassVar[Mapping[str, Any]] = {"epochs": 100, "batch_size": 256}
     metrics = ("top1", "top5", "source_top1")
     table = "zero_shot"
-    paper = pb.Paper(
-        title="Expanding Language-Image Pretrained Models for General Video Recognition",
-        venue="ECCV 2022",
-        url="https://arxiv.org/abs/2208.02816",
-        bibtex="""@inproceedings{ni2022xclip,
-  title     = {Expanding Language-Image Pretrained Models for General Video Recognition},
-  author    = {Ni, Bolin and Peng, Houwen and Chen, Minghao and Zhang, Songyang and Meng, Gaofeng and Fu, Jianlong and
-               Xiang, Shiming and Ling, Haibin},
-  booktitle = {European Conference on Computer Vision (ECCV)},
-  year      = {2022}
-}""",
-        licence="MIT",
-    )
+    paper = XCLIP
 
     source: str = hyper("motion", "data set that methods are adapted on (--source)")
 
     def cases(
         self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None
     ) -> list[Case]:
-        """One case per test split of the target (all by default) and seed. Raises UsageError where shots are asked."""
+        """One case per test split of the target (all by default) and seed. Raises UsageError if shots are asked."""
         refuse_shots(NAME, shots)
         part = TARGET_NOVEL if annotations.dataset == self.source else TARGET
         return [
@@ -90,7 +79,7 @@ class ZeroShotTransfer(Setting):
     def task(self, annotations: Annotations, case: Case) -> Task:
         """What the case trains (a source alone) and evaluates.
 
-        Raises UsageError where the source has no training list, or too few classes to be halved.
+        Raises UsageError if the source has no training list, or too few classes to be halved.
         """
         if case.part == SOURCE:
             return _source(annotations, case)

@@ -1,6 +1,6 @@
 """Frames of clips for the page: the data set of a trial is found again, and one frame decoded in a process of its own.
 
-Whatever goes wrong is a reason that stands where the picture would be; a report never fails for want of a picture.
+If a picture cannot be made, the reason stands in its place; a report never fails because a picture is missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from petl_bench.errors import PetlBenchError
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
-    from petl_bench.data.lists.manifest import Manifest
+    from petl_bench.data.found.manifest import Manifest
 
 _WIDTH, _QUALITY = 160, 80
 #: A decoder may hang on a damaged file; it is given up then.
@@ -66,13 +66,13 @@ class Thumbnails:
 
     def _found(self, plugin: str, name: str, options: str, locations: str) -> Manifest | str:
         from petl_bench.api.registry import DATASETS
-        from petl_bench.data.lists.manifest import build_manifest
+        from petl_bench.data.found.manifest import build_manifest
         from petl_bench.system.cache import cache_folder
 
         dataset = DATASETS.get(plugin).called(name, **json.loads(options), **json.loads(locations).get(name, {}))
         if dataset.needs_root and self._data_root is None:
             return "no pictures: --data-root DIR says where the videos are"
-        click.echo(f"finding the clips of {name}, for pictures", err=True)  # minutes, where nobody has looked before
+        click.echo(f"finding the clips of {name}, for pictures", err=True)  # minutes, if they were not found before
         return build_manifest(dataset, dataset.root(self._data_root), cache_folder())
 
 
@@ -87,12 +87,12 @@ def thumbnails(data_root: Path | None) -> Iterator[Thumbnails]:
     try:
         yield Thumbnails(data_root, pool)
     finally:
-        pool.stop()
+        pool.stop()  # type: ignore[no-untyped-call]
         pool.join()
 
 
 def middle_frame(path: Path) -> bytes:
-    """The middle frame of a clip, as JPEG. Raises DataError where it cannot be read."""
+    """The middle frame of a clip, as JPEG. Raises DataError if it cannot be read."""
     from PIL import Image
 
     from petl_bench.data.decoding.clips import read_clip

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from petl_bench.data.found.layout import canonical
+from petl_bench.data.found.tree import canonical
 from petl_bench.data.lists.description_checks import debris, readable
 
 #: `{name}`: the class in words; `{count}`: sentences; `{words}`: so many fit the text context, mostly.

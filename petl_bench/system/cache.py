@@ -1,4 +1,4 @@
-"""Where rendered data, fingerprints and decoded clips are kept; losing it costs time alone.
+"""The folder of rendered data, fingerprints and decoded clips; losing it only costs time.
 
 What lies there decides numbers, so it is made for the user alone, and nothing is taken from it that others can write:
 every folder and file must belong to the user, to root, or to someone whom the user names, and be writable by its owner

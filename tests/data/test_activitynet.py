@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from petl_bench.api.dataset import Annotations, Dataset, Sample
 from petl_bench.api.registry import DATASETS
 from petl_bench.benchmarks.datasets.activitynet import clip_name, video_of
-from petl_bench.data.lists.manifest import build_manifest
+from petl_bench.data.found.manifest import build_manifest
 from petl_bench.errors import DataError
 
 TEXT4VIS = ["Applying sunscreen", "Archery", "Arm wrestling", "Zumba"]

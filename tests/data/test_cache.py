@@ -8,8 +8,8 @@ import pytest
 
 from petl_bench.api.registry import DATASETS
 from petl_bench.data.found.fingerprints import Fingerprints
+from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.found.scan_results import ScanResult, ScanResults
-from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import DataError, StoreError
 from petl_bench.system import cache
 from tests.commands import petl_bench

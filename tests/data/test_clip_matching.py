@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from petl_bench.api.dataset import Sample
 from petl_bench.data.found.clip_matching import FileMatch, match_clips
-from petl_bench.data.found.layout import Tree, scan
+from petl_bench.data.found.tree import Tree, walk
 
 
 def make(root: Path, *paths: str) -> Path:
@@ -28,7 +28,7 @@ def find(root: Path, clip: str, *classes: str) -> tuple[str, ...]:
 
 
 def match(root: Path, clip: str, *classes: str) -> FileMatch:
-    return match_clips(scan(root), [[Sample(clip, 0)]], classes)[clip]
+    return match_clips(walk(root), [[Sample(clip, 0)]], classes)[clip]
 
 
 @pytest.mark.parametrize(

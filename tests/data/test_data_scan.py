@@ -23,9 +23,9 @@ from PIL import Image
 from petl_bench.api.registry import DATASETS
 from petl_bench.cli.data import command
 from petl_bench.data.found import scanning
+from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.found.scan_results import ScanResult, ScanResults
 from petl_bench.data.found.scanning import Examined, examine
-from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import PetlBenchError
 
 WriteVideo = Callable[..., Path]

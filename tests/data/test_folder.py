@@ -9,7 +9,7 @@ import pytest
 
 from petl_bench.api.dataset import Annotations, Dataset, Sample
 from petl_bench.api.registry import DATASETS
-from petl_bench.data.lists.manifest import build_manifest
+from petl_bench.data.found.manifest import build_manifest
 from petl_bench.errors import DataError, UsageError
 
 

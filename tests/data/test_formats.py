@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from petl_bench.data.decoding.clips import read_clip
-from petl_bench.data.found.file_types import VIDEO_SUFFIXES
+from petl_bench.data.decoding.file_types import VIDEO_SUFFIXES
 from petl_bench.data.found.fingerprints import Fingerprints
-from petl_bench.data.found.layout import scan
+from petl_bench.data.found.tree import walk
 from petl_bench.errors import DataError
 from tests.data.test_orientation import fingerprint_of_before
 
@@ -26,6 +26,9 @@ HEVC = {"codec": "libx265", "options": {"x265-params": "keyint=10:open-gop=0:log
 MPEG2 = {"codec": "mpeg2video", "options": {"g": "10", "b": "4000000"}}
 MPEG4 = {"codec": "mpeg4", "options": {"g": "10", "qscale": "2"}}
 VP8 = {"codec": "libvpx", "options": {"g": "10", "b": "4000000"}}
+MPEG1 = {"codec": "mpeg1video", "options": {"b": "4000000"}}
+FLV1 = {"codec": "flv", "options": {"qscale": "2"}}
+M2TS = {**H264, "container_options": {"mpegts_m2ts_mode": "1"}}
 
 #: Extension, FFmpeg's name of the container, how it is written.
 FILES: list[tuple[str, str, dict[str, Any]]] = [
@@ -38,12 +41,12 @@ FILES: list[tuple[str, str, dict[str, Any]]] = [
     ("divx", "avi", MPEG4),
     ("dv", "dv", {"codec": "dvvideo", "height": 576, "width": 720, "pixel_format": "yuv420p"}),
     ("f4v", "f4v", H264),
-    ("flv", "flv", {"codec": "flv", "options": {"qscale": "2"}}),
+    ("flv", "flv", FLV1),
     ("flv", "flv", H264),
     ("gif", "gif", {"codec": "gif", "pixel_format": "rgb8"}),
-    ("m1v", "mpeg1video", {"codec": "mpeg1video", "options": {"b": "4000000"}}),
+    ("m1v", "mpeg1video", MPEG1),
     ("m2t", "mpegts", MPEG2),
-    ("m2ts", "mpegts", {**H264, "container_options": {"mpegts_m2ts_mode": "1"}}),
+    ("m2ts", "mpegts", M2TS),
     ("m2v", "mpeg2video", MPEG2),
     ("m4v", "mp4", H264),
     ("m4v", "m4v", MPEG4),
@@ -51,7 +54,7 @@ FILES: list[tuple[str, str, dict[str, Any]]] = [
     ("mkv", "matroska", {"codec": "ffv1"}),
     ("mov", "mov", H264),
     ("mp4", "mp4", HEVC),
-    ("mpe", "mpeg", {"codec": "mpeg1video", "options": {"b": "4000000"}}),
+    ("mpe", "mpeg", MPEG1),
     ("mpeg", "mpeg", MPEG2),
     ("mpg", "mpeg", MPEG2),
     ("mts", "mpegts", H264),
@@ -65,13 +68,16 @@ FILES: list[tuple[str, str, dict[str, Any]]] = [
     ("webm", "webm", VP8),
     ("wmv", "asf", {"codec": "wmv1", "options": {"qscale": "2"}}),
 ]
+each_file = pytest.mark.parametrize(
+    ("ending", "container", "how"), FILES, ids=lambda value: str(value) if len(value) < 9 else ""
+)
 
 
 def test_the_table_names_every_extension() -> None:
     assert {f".{ending}" for ending, *_ in FILES} == VIDEO_SUFFIXES
 
 
-@pytest.mark.parametrize(("ending", "container", "how"), FILES, ids=lambda value: str(value) if len(value) < 9 else "")
+@each_file
 def test_a_video_is_found_and_read(
     tmp_path: Path,
     write_video: Callable[..., Path],
@@ -82,7 +88,7 @@ def test_a_video_is_found_and_read(
 ) -> None:
     count = 12 if ending == "dv" else 40  # of large frames
     path = write_video(tmp_path / f"clip.{ending.upper()}", count, container=container, **how)
-    assert scan(tmp_path).videos == (path.name,)
+    assert walk(tmp_path).files == (path.name,)
     clip = read_clip(path, range)
     assert clip.num_frames == count
     assert read_numbers(clip.frames) == list(range(count))
@@ -162,13 +168,13 @@ def test_high_dynamic_range_is_said(tmp_path: Path, write_video: Callable[..., P
     [
         ("ts", "mpegts", H264, True),
         ("ts", "mpegts", HEVC, True),
-        ("m2ts", "mpegts", {**H264, "container_options": {"mpegts_m2ts_mode": "1"}}, True),
+        ("m2ts", "mpegts", M2TS, True),
         ("avi", "avi", H264, True),
         ("avi", "avi", MPEG4, False),
         ("mkv", "matroska", HEVC, False),
         ("mp4", "mp4", H264, False),
         ("flv", "flv", H264, True),
-        ("flv", "flv", {"codec": "flv", "options": {"qscale": "2"}}, False),
+        ("flv", "flv", FLV1, False),
         ("mpg", "mpeg", MPEG2, False),
         ("webm", "webm", VP8, False),
     ],
@@ -182,7 +188,7 @@ def test_files_whose_frames_were_sought_wrongly_get_another_fingerprint_than_bef
 
 
 @pytest.mark.skipif(not HAVE_DECORD, reason="decord has no wheel for this machine")
-@pytest.mark.parametrize(("ending", "container", "how"), FILES, ids=lambda value: str(value) if len(value) < 9 else "")
+@each_file
 def test_decord_gives_the_frames_asked_for_or_refuses(
     tmp_path: Path,
     write_video: Callable[..., Path],

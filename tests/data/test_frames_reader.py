@@ -15,8 +15,8 @@ from PIL import Image
 
 from petl_bench.data.decoding.clips import read_clip
 from petl_bench.data.found.fingerprints import END_BYTES, Fingerprints
-from petl_bench.data.found.layout import scan
 from petl_bench.data.found.scanning import examine
+from petl_bench.data.found.tree import walk
 from petl_bench.data.loading.clip_cache import ClipCache
 from petl_bench.errors import DataError
 
@@ -74,7 +74,7 @@ def test_frames_of_a_video_as_png_are_the_video(tmp_path: Path, write_video: Cal
 )
 def test_usual_names(tmp_path: Path, names: list[str]) -> None:
     folder_of(tmp_path / "clip", *names)
-    assert scan(tmp_path).videos == ("clip",)
+    assert walk(tmp_path).files == ("clip",)
     clip = read_clip(tmp_path / "clip", lambda count: [2, 0, 0])
     assert clip.num_frames == 3
     assert np.allclose(greys(clip.frames), [30, 10, 10], atol=1)
@@ -95,7 +95,7 @@ def test_times_as_numbers_are_put_in_order_and_late_ones_are_said(tmp_path: Path
     folder.mkdir()
     for number, time in enumerate(times):
         Image.fromarray(picture(number)).save(folder / f"{time}.png")
-    assert scan(tmp_path).videos == ("clip",)
+    assert walk(tmp_path).files == ("clip",)
     clip = read_clip(folder, range)
     assert greys(clip.frames) == [0, 10, 20, 30, 40, 50, 60]
     assert clip.reason == "numbered by times, and 1 of 6 steps are longer than usual: lost frames?"
@@ -303,7 +303,7 @@ def test_which_folders_of_images_are_clips(tmp_path: Path, files: list[str], cli
     for file in files:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).touch()
-    assert scan(tmp_path).videos == clips
+    assert walk(tmp_path).files == clips
 
 
 def fingerprint(root: Path, cache: Path) -> str:

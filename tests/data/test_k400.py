@@ -16,9 +16,9 @@ from petl_bench.api.dataset import Annotations, Dataset, Sample
 from petl_bench.api.registry import DATASETS
 from petl_bench.api.setting import Case
 from petl_bench.benchmarks.settings.base2novel import BaseToNovel
+from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists import kinetics_lists as kinetics
-from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import DataError, UsageError
 
 CLASSES = ["abseiling", "ice skating", "passing American football (not in game)", "petting animal (not cat)"]

@@ -9,8 +9,8 @@ import pytest
 
 from petl_bench.api.dataset import Annotations, Dataset, Sample
 from petl_bench.api.registry import DATASETS
+from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.lists import annotation_formats as formats
-from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.errors import DataError
 
 #: All classes of the label file; the sets name some of them, in an order of their own.

@@ -33,8 +33,8 @@ def memory() -> SharedFrames:
     return SharedFrames(3 * frames(0).nbytes)
 
 
-def _write_there(place: Slot, seed: int, dtype: str) -> Written | None:
-    return write(frames(seed, dtype), place)
+def _write_there(slot: Slot, seed: int, dtype: str) -> Written | None:
+    return write(frames(seed, dtype), slot)
 
 
 @pytest.fixture(scope="module")
@@ -46,32 +46,32 @@ def pool() -> Iterator[Pool]:
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_what_another_process_writes_is_read_here(memory: SharedFrames, pool: Pool, dtype: str) -> None:
-    places = memory.places(frames(0).nbytes, 10)
-    assert len(places) == 3
-    written = pool.starmap(_write_there, [(place, seed, dtype) for seed, place in enumerate(places)])
-    for seed, (place, one) in enumerate(zip(places, written, strict=True)):
+    slots = memory.slots(frames(0).nbytes, 10)
+    assert len(slots) == 3
+    written = pool.starmap(_write_there, [(slot, seed, dtype) for seed, slot in enumerate(slots)])
+    for seed, (slot, one) in enumerate(zip(slots, written, strict=True)):
         assert one is not None
-        assert memory.read(place, one).dtype == dtype
-        assert np.array_equal(memory.read(place, one), frames(seed, dtype))
+        assert memory.read(slot, one).dtype == dtype
+        assert np.array_equal(memory.read(slot, one), frames(seed, dtype))
 
 
 def test_frames_that_are_too_large_are_not_written(memory: SharedFrames) -> None:
-    first, second = memory.places(frames(0).nbytes // 2, 2)
+    first, second = memory.slots(frames(0).nbytes // 2, 2)
     assert write(frames(0), first) is None
     assert not memory.read(second, Written((10,), "uint8")).any()
 
 
 def test_nothing_is_written_to_a_file_that_only_has_the_same_name(memory: SharedFrames, tmp_path: Path) -> None:
-    (place,) = memory.places(frames(0).nbytes, 1)
-    (tmp_path / "other").write_bytes(b"\0" * place.size)
-    number = int(place.path.rsplit("/", 1)[1])
+    (slot,) = memory.slots(frames(0).nbytes, 1)
+    (tmp_path / "other").write_bytes(b"\0" * slot.size)
+    number = int(slot.path.rsplit("/", 1)[1])
     memory.close()
     other = os.open(tmp_path / "other", os.O_RDWR)
     if other != number:  # the number of the closed file is free again
         os.dup2(other, number)
         os.close(other)
     try:
-        assert write(frames(0), place) is None
+        assert write(frames(0), slot) is None
         assert not any((tmp_path / "other").read_bytes())
     finally:
         os.close(number)

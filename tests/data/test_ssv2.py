@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from petl_bench.api.dataset import Annotations, Dataset, Sample
 from petl_bench.api.registry import DATASETS
 from petl_bench.benchmarks.datasets.ssv2 import clip_name, read_entries, read_labels, template_name
-from petl_bench.data.lists.manifest import build_manifest
+from petl_bench.data.found.manifest import build_manifest
 from petl_bench.errors import DataError
 
 TEMPLATES = [
@@ -193,7 +193,9 @@ def test_two_lists_that_disagree_on_a_clip_are_refused(tmp_path: Path) -> None:
     write_official(tmp_path)
     write_vificlip(tmp_path)
     write(tmp_path, "ssv2_splits/train1_few_shot_2.txt", "100.webm 0\n101.webm 2")
-    with pytest.raises(DataError, match=r"101\.webm: the list train 1 says 'Pretending.*the list 2-shot 1 says 'Putt"):
+    with pytest.raises(
+        DataError, match=r"101\.webm: the list train 1 says 'Pretending.*the list few_shot 1 2-shot says 'Putt"
+    ):
         read(tmp_path)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from petl_bench.api.registry import DATASETS
 from petl_bench.cli import main
+from petl_bench.data.found.known_manifests import new_manifest
 from petl_bench.data.found.scan_results import ScanResult, ScanResults
-from petl_bench.data.lists.known_manifests import new_manifest
 from petl_bench.running.planning.plan import plan
 from petl_bench.running.planning.plan_text import plan_lines
 from petl_bench.running.planning.spec import Spec
@@ -155,6 +155,6 @@ def test_a_rehearsal_counts_what_the_run_reads(here: Path) -> None:
     unreadable = manifest.annotations.test[1][0].clip
     file = manifest.found[unreadable]
     with results.adding() as add:
-        add(ScanResult(results.relative(file), file.fingerprint, "broken"))
+        add(ScanResult(file.file, file.fingerprint, "broken"))
     (clips, *_) = plan(good, rehearsal=True).clips.values()
     assert clips.test == clips.test_listed - 1, "a scan under another name counts as well"

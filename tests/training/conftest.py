@@ -18,8 +18,8 @@ from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.setting import Case
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Places, Trial
+from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.lists.descriptions import described
-from petl_bench.data.lists.manifest import build_manifest
 from petl_bench.training import checkpoint
 
 CLASSES = {

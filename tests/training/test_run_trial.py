@@ -18,8 +18,8 @@ import petl_bench as pb
 from petl_bench.api.registry import DATASETS, METHODS
 from petl_bench.api.trial import Places, Progress, Trial, TrialResult
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
-from petl_bench.data.lists import known_manifests
-from petl_bench.data.lists.manifest import Manifest, build_manifest
+from petl_bench.data.found import known_manifests
+from petl_bench.data.found.manifest import Manifest, build_manifest
 from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, TrialError
 from petl_bench.training import preparation

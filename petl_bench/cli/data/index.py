@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from petl_bench.cli.data.options import dataset_options, read_manifest
+from petl_bench.cli.data.options import DatasetRequest, dataset_options
 from petl_bench.system.texts import escaped_json
 
 
@@ -14,14 +14,7 @@ from petl_bench.system.texts import escaped_json
 @dataset_options
 @click.option("--output", metavar="FILE.json", type=click.Path(path_type=Path), help="Default: in the cache folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written, and not the table.")
-def index(
-    dataset: str,
-    data_root: Path | None,
-    texts: tuple[str, ...],
-    plugins: tuple[str, ...],
-    output: Path | None,
-    as_json: bool,
-) -> None:
+def index(request: DatasetRequest, output: Path | None, as_json: bool) -> None:
     """Find the clips that the lists of DATASET name, whatever the folder layout, and write a JSON manifest.
 
     It holds counts per list and class, the file of every clip found, what is missing and what is ambiguous, the
@@ -29,15 +22,13 @@ def index(
     """
     from petl_bench.cli.data.report import as_text, build_report, print_report
     from petl_bench.data.found.fingerprints import root_name
-    from petl_bench.data.found.scan_results import ScanResults
     from petl_bench.errors import StoreError
     from petl_bench.system.cache import cache_folder, make_private
     from petl_bench.system.files import write_atomically
 
-    plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
-    results = ScanResults(cache_folder(), type(plugin).name, manifest.root)
+    plugin, manifest, results = request.read()
     report = build_report(plugin, manifest, results.of(manifest.found))
-    whole = {**report, "found": {clip: results.relative(file) for clip, file in manifest.found.items()}}
+    whole = {**report, "found": {clip: file.file for clip, file in manifest.found.items()}}
     text = as_text(whole)
     try:
         if output is None:

@@ -1,8 +1,10 @@
-"""What the commands of `petl-bench data` have in common: which data set, under which root."""
+"""What the commands of `petl-bench data` have in common: which data set, under which root, and what is there."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,8 @@ from petl_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from petl_bench.api.dataset import Dataset
-    from petl_bench.data.lists.manifest import Manifest
+    from petl_bench.data.found.manifest import Manifest
+    from petl_bench.data.found.scan_results import ScanResults
 
 _OPTIONS = (
     click.argument("dataset", metavar="DATASET|NAME=DIR"),
@@ -24,25 +27,46 @@ _OPTIONS = (
 )
 
 
+@dataclass(frozen=True)
+class DatasetRequest:
+    """What the user typed: DATASET (or NAME=DIR), `--data-root`, and the values of `--set` and `--plugin`."""
+
+    text: str
+    data_root: Path | None
+    texts: Sequence[str]
+    plugins: Sequence[str]
+
+    def read(self) -> tuple[Dataset, Manifest, ScanResults]:
+        """The data set, what of it is there (with progress on stderr), and the results of its scans.
+
+        Raises:
+            UsageError: An option is wrong.
+            DataError: The data set cannot be read.
+        """
+        from petl_bench.cli.progress import showing_progress
+        from petl_bench.data.found.manifest import build_manifest
+        from petl_bench.data.found.scan_results import ScanResults
+        from petl_bench.system.cache import cache_folder
+
+        dataset = chosen_dataset(self.text, self.texts, self.plugins)
+        root = dataset.root(None if self.data_root is None else self.data_root.expanduser())
+        with showing_progress() as notify:
+            manifest = build_manifest(dataset, root, cache_folder(), notify)
+        return dataset, manifest, ScanResults(cache_folder(), type(dataset).name, manifest.root)
+
+
 def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The argument DATASET and the options that say how it is read."""
+    """Give a command the argument DATASET and the options that say how it is read, as one `DatasetRequest`."""
+
+    @functools.wraps(command)
+    def with_request(
+        dataset: str, data_root: Path | None, texts: Sequence[str], plugins: Sequence[str], **others: Any
+    ) -> Any:
+        return command(DatasetRequest(dataset, data_root, texts, plugins), **others)
+
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def read_manifest(
-    text: str, data_root: Path | None, texts: Sequence[str], plugins: Sequence[str]
-) -> tuple[Dataset, Manifest]:
-    """The data set (or NAME=DIR) and what of it is there, with progress on stderr. Raises UsageError, DataError."""
-    from petl_bench.cli.progress import showing_progress
-    from petl_bench.data.lists.manifest import build_manifest
-    from petl_bench.system.cache import cache_folder
-
-    dataset = chosen_dataset(text, texts, plugins)
-    root = dataset.root(None if data_root is None else data_root.expanduser())
-    with showing_progress() as notify:
-        return dataset, build_manifest(dataset, root, cache_folder(), notify)
+        with_request = option(with_request)
+    return with_request
 
 
 def chosen_dataset(text: str, texts: Sequence[str], plugins: Sequence[str]) -> Dataset:
@@ -63,5 +87,5 @@ def chosen_dataset(text: str, texts: Sequence[str], plugins: Sequence[str]) -> D
         owner, dot, _ = each.partition("=")[0].strip().rpartition(".")
         if "=" not in each or not dot or owner not in {name, shown}:
             raise UsageError(f"--set {each}: expected {name}.FIELD=VALUE (petl-bench show {shown})")
-    # A spec without methods is none; which they are plays no part here.
+    # A spec needs a method; which one plays no part here.
     return Overrides(Spec(methods=("any",), datasets=(text,), set=tuple(texts))).dataset(name)

@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.cli.data.account import account_values, print_account
 from petl_bench.system import texts
 from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from petl_bench.api.dataset import Dataset, Sample
+    from petl_bench.data.found.accounting import Account
+    from petl_bench.data.found.manifest import Manifest
     from petl_bench.data.found.scan_results import ScanResult
-    from petl_bench.data.lists.manifest import Manifest
 
 #: Names shown of clips that are missing, ambiguous or unreadable; `--json` has all.
 SHOWN = 5
+#: Rows of the account, and classes, that are shown unless all are asked for.
+_ROWS, _CLASSES = 20, 30
 #: Tables are not squeezed below so many columns: a wrapped row can be read, half a word cannot.
 LEAST_WIDTH = 160
-#: What is counted only where clips were scanned.
+#: What is counted only if clips were scanned.
 _SCANNED = ("readable", "unreadable", "not_scanned")
 
 
@@ -34,7 +39,7 @@ def build_report(dataset: Dataset, manifest: Manifest, scanned: Mapping[str, Sca
     readable, unreadable and not_scanned (by the results of `petl-bench data scan`). `account` counts every entry under
     the root by its kind, and every clip on disk by its use.
     """
-    from petl_bench.data.lists.manifest import named_lists
+    from petl_bench.data.found.manifest import named_lists
 
     count = _Counter(manifest, scanned)
     lists = dict(named_lists(manifest.annotations))
@@ -99,7 +104,7 @@ def _by_class(samples: Sequence[Sample], manifest: Manifest, count: _Counter) ->
 
 
 def print_report(report: Mapping[str, Any], per_class: bool) -> None:
-    """The report for people, on stdout; the columns of the scan only where clips were scanned."""
+    """The report for people, on stdout; the columns of the scan only if clips were scanned."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -115,14 +120,9 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     for kind in kinds:
         table.add_column(kind.replace("_", " "), justify="right")
     for row in report["lists"]:
-        classes = row["classes"].items() if per_class else ()
-        for name, counts in classes:
-            table.add_row(
-                Text(texts.name(row["name"])), Text(texts.name(name)), *(f"{counts[kind]:,}" for kind in kinds)
-            )
-        table.add_row(
-            Text(texts.name(row["name"])), *(["all"] if per_class else []), *(f"{row[kind]:,}" for kind in kinds)
-        )
+        for name, counts in (*(row["classes"].items() if per_class else ()), ("all", row)):
+            names = [row["name"], name] if per_class else [row["name"]]
+            table.add_row(*(Text(texts.name(each)) for each in names), *(f"{counts[kind]:,}" for kind in kinds))
     total = [f"{report['clips'][kind]:,}" for kind in kinds]
     table.add_row("all clips, each once", *(["all"] if per_class else []), *total, style="bold")
     console.print(table)
@@ -131,7 +131,7 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
         click.echo(f"WARNING: {clean(warning)}")
     for kind in ("missing", "ambiguous"):
         if report[kind]:
-            click.echo(f"{kind}: {some(report[kind])}")
+            click.echo(f"{kind}: {first_few(report[kind])}")
     print_reasons("unreadable", report["unreadable"])
     for defect in report["defects"]:
         where = "" if defect["applies"] else " (not in the lists that were read)"
@@ -142,8 +142,104 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     click.echo(f"manifest sha256: {report['sha256']}")
 
 
-def some(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
-    """The first few clips, with the files of each where there are any, and how many more there are."""
+def print_classes(report: Mapping[str, Any], everything: bool) -> None:
+    """A row for each class: its name and its clips in every training and test list. `report`: of `build_report`.
+
+    Of many classes the first ones are shown, and between which counts the others lie. Nothing for a data set without
+    such lists.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    lists = [each for each in report["lists"] if each["name"].split()[0] in ("train", "test")]
+    if not lists:
+        return
+    names: Sequence[str] = report["classes"]
+    shown = names if everything else names[:_CLASSES]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class", no_wrap=True)
+    single = {each["name"] for each in lists} <= {"train 1", "test 1"}
+    heads = [each["name"].split()[0] if single else each["name"] for each in lists]
+    for head in heads:
+        table.add_column(head, justify="right")
+    for name in shown:
+        table.add_row(Text(clean(name)), *(_clips_of(each, name) for each in lists))
+    console = Console(highlight=False, soft_wrap=True)
+    console.width = max([console.width, *(len(name) + 16 * len(lists) for name in shown)])
+    console.print(table)
+    if len(shown) < len(names):
+        ranges = ", ".join(f"{head}: {_range(each, names[_CLASSES:])}" for head, each in zip(heads, lists, strict=True))
+        rest = f"and {len(names) - _CLASSES:,} more classes ({ranges}); all with --per-class or --json"
+        console.print(Text(rest))
+
+
+def _clips_of(each: Mapping[str, Any], name: str) -> str:
+    """The clips of a class in a list; those that are there, if they are fewer."""
+    counts = each["classes"].get(name, {"expected": 0, "found": 0})
+    listed, found = counts["expected"], counts["found"]
+    return f"{listed:,}" if found == listed else f"{found:,} of {listed:,}"
+
+
+def _range(each: Mapping[str, Any], names: Sequence[str]) -> str:
+    counts = [each["classes"].get(name, {"expected": 0})["expected"] for name in names]
+    return f"{min(counts):,} to {max(counts):,} clips" if min(counts) < max(counts) else f"{counts[0]:,} clips"
+
+
+# ---------------------------------------------------------------- account of the root
+
+
+def account_values(account: Account) -> dict[str, Any]:
+    """The account as JSON values."""
+    whole = asdict(account)
+    return {
+        **whole["entries"],
+        "clips": whole["clips"],
+        "perhaps_clips": {name: asdict(some) for name, some in account.entries.perhaps_clips.items()},
+        "coverage": {"used": account.used, "of": account.seen + account.unknown},
+    }
+
+
+def print_account(account: Mapping[str, Any], console: Console) -> None:
+    """Every entry under the root by its kind, every clip among them by its use, and how many are used."""
+    from petl_bench.data.found.accounting import USES
+    from petl_bench.data.found.entries import KINDS
+
+    kinds = {KINDS[kind]: account["kinds"][kind] for kind in KINDS if kind in account["kinds"]}
+    console.print(_counts("under the root", kinds, "all entries", account["total"]))
+    parts = {extension or "no extension": some for extension, some in account["other_files"].items()}
+    if account["outside"]:
+        parts["links that lead out of the root (followed)"] = account["outside"]
+    if parts:
+        console.print(_counts("of these", parts))
+    uses = {USES[use]: some for use, some in account["clips"].items()}
+    console.print(_counts("clips under the root", uses, "all clips", sum(some["count"] for some in uses.values())))
+    coverage = account["coverage"]
+    click.echo(f"coverage: {coverage['used']:,} of {coverage['of']:,} things under the root that may be clips are used")
+
+
+def _counts(head: str, counts: Mapping[str, Mapping[str, Any]], total: str = "", number: int = 0) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(head, box=None, pad_edge=False)
+    table.add_column("count", justify="right")
+    table.add_column("for example")
+    for name, some in list(counts.items())[:_ROWS]:
+        table.add_row(Text(texts.name(name)), f"{some['count']:,}", Text(texts.name(some["example"])))
+    if len(counts) > _ROWS:
+        rest = sum(some["count"] for some in list(counts.values())[_ROWS:])
+        table.add_row(f"{len(counts) - _ROWS} kinds more, with --json", f"{rest:,}", "")
+    if total:
+        table.add_row(total, f"{number:,}", "", style="bold")
+    return table
+
+
+# ---------------------------------------------------------------- lists of clips
+
+
+def first_few(clips: Mapping[str, Sequence[str]] | Sequence[str]) -> str:
+    """The first few clips, with the files of each if there are any, and how many more there are."""
 
     def one(clip: str) -> str:
         files = clips[clip][:SHOWN] if isinstance(clips, Mapping) else ()

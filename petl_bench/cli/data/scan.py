@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.cli.data.options import dataset_options, read_manifest
+from petl_bench.cli.data.options import DatasetRequest, dataset_options
 from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     from petl_bench.data.found.fingerprints import FoundFile
+    from petl_bench.data.found.manifest import Manifest
     from petl_bench.data.found.scan_results import ScanResults
-    from petl_bench.data.lists.manifest import Manifest
 
 
 @click.command(name="scan", short_help="Read every clip, and list those that cannot be read.")
@@ -31,10 +30,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Forget what earlier scans of this data set found.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, one JSON document.")
 def scan(
-    dataset: str,
-    data_root: Path | None,
-    texts: tuple[str, ...],
-    plugins: tuple[str, ...],
+    request: DatasetRequest,
     sample: int | None,
     seed: int,
     workers: int | None,
@@ -49,16 +45,13 @@ def scan(
     frames of it.
     """
     from petl_bench.cli.data.report import as_text
-    from petl_bench.data.found.scan_results import ScanResults
-    from petl_bench.system.cache import cache_folder
 
-    plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
-    results = ScanResults(cache_folder(), type(plugin).name, manifest.root)
+    _, manifest, results = request.read()
     if fresh:
         results.forget()
     clips = _drawn(manifest.found, sample, seed)
     before = {clip: result for clip, result in results.of(clips).items() if not result.gave_up}
-    files = {results.relative(file): file for clip, file in clips.items() if clip not in before}
+    files = {file.file: file for clip, file in clips.items() if clip not in before}
     if before:
         click.echo(f"{len(before):,} clips were scanned before and have not changed", err=True)
     _read(files, results, workers or _cpus(), timeout_s)
@@ -142,7 +135,7 @@ def _print(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from petl_bench.cli.data.report import LEAST_WIDTH, print_reasons, some
+    from petl_bench.cli.data.report import LEAST_WIDTH, first_few, print_reasons
 
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
@@ -156,6 +149,6 @@ def _print(report: Mapping[str, Any]) -> None:
     print_reasons("unreadable", report["unreadable"])
     print_reasons("short", {clip: f"{count} frames" for clip, count in report["short"].items()})
     if report["variable_rate"]:
-        click.echo(f"variable rate: {some(report['variable_rate'])}")
+        click.echo(f"variable rate: {first_few(report['variable_rate'])}")
     print_reasons("odd", {clip: "; ".join(remarks) for clip, remarks in report["odd"].items()})
     click.echo(f"results: {report['scan']} (remove the file, or use --fresh, to forget them)")

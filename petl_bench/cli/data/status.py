@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import click
 
-from petl_bench.cli.data.options import dataset_options, read_manifest
+from petl_bench.cli.data.options import DatasetRequest, dataset_options
 
 
 @click.command(name="status", short_help="Count what a data set's lists name, and what is there.")
 @dataset_options
 @click.option("--per-class", is_flag=True, help="One row for every class of every list.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, one JSON document.")
-def status(
-    dataset: str,
-    data_root: Path | None,
-    texts: tuple[str, ...],
-    plugins: tuple[str, ...],
-    per_class: bool,
-    as_json: bool,
-) -> None:
+def status(request: DatasetRequest, per_class: bool, as_json: bool) -> None:
     """Say how many clips the lists of DATASET name, and how many of them are found, missing and ambiguous.
 
     Ambiguous: several files of different content fit the name equally well; such a clip is not used. Which of the clips
     found can be read is known once `petl-bench data scan` has read them.
     """
-    from petl_bench.cli.data.classes import print_classes
-    from petl_bench.cli.data.report import as_text, build_report, print_report
-    from petl_bench.data.found.scan_results import ScanResults
-    from petl_bench.system.cache import cache_folder
+    from petl_bench.cli.data.report import as_text, build_report, print_classes, print_report
 
-    plugin, manifest = read_manifest(dataset, data_root, texts, plugins)
-    results = ScanResults(cache_folder(), type(plugin).name, manifest.root)
+    plugin, manifest, results = request.read()
     scanned = results.of(manifest.found)
     report = build_report(plugin, manifest, scanned)
     if as_json:
@@ -48,5 +36,5 @@ def status(
         click.echo("remove that file, or use `petl-bench data scan --fresh`, to try them again")
     elif manifest.found and not scanned:
         click.echo(
-            f"whether the clips can be read: petl-bench data scan {shlex.quote(dataset)} (with the same options)"
+            f"whether the clips can be read: petl-bench data scan {shlex.quote(request.text)} (with the same options)"
         )

@@ -1,1 +1,1 @@
-"""From a file and frame indices to pictures."""
+"""From a file and frame indices to frames: decoders, file types, and how frames are chosen."""

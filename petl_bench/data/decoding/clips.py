@@ -38,7 +38,7 @@ class DecodedClip:
     """Frames of one file, or of one folder of frames.
 
     `frames` uint8 `[T, H, W, 3]`, upright RGB; `indices` says which frame of the file each one is; `num_frames` is the
-    number of frames that the file really has; `decoder` is the one that was used, and `reason` why, where it is not the
+    number of frames that the file really has; `decoder` is the one that was used, and `reason` why, if it is not the
     ordinary one, and what is wrong with the file ("" for nothing).
     """
 
@@ -51,16 +51,22 @@ class DecodedClip:
 
 
 def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> DecodedClip:
-    """Decode the frames that `choose(number of frames)` picks from the file.
+    """Decode the frames that `choose` picks from a video file or a folder of numbered images (see frames_reader.py).
 
-    An index past the end wraps round (modulo, as the published loaders do). `choose` is called again where decoding
-    shows that the file has fewer frames than its packets promise, so it must give the same answer for the same
-    number. `decoder="auto"` takes decord, or PyAV where that is faster (MPEG-4 Part 2), or where
-    decord fails or cannot be trusted with this file; either of them stands in for the other. A folder is
-    read as numbered images (see frames_reader.py), whatever `decoder` says.
+    Args:
+        path: The file, or the folder, for which `decoder` plays no part.
+        choose: Given the number of frames, the indices to decode; an index past the end wraps round (modulo, as in the
+            published loaders). It is called again if the file has fewer frames than its packets promise, and so must
+            depend on the number alone.
+        decoder: "auto" takes decord, or PyAV if that is faster (MPEG-4 Part 2) or decord fails or cannot be trusted
+            with this file; either of them stands in for the other.
 
-    Raises DataError, naming the file and every decoder's own words, where no frames, or not the right ones, can be had;
-    UsageError for an unknown decoder.
+    Returns:
+        Frames uint8 `[T, H, W, 3]`, and how they were read.
+
+    Raises:
+        DataError: The right frames cannot be decoded; the message has the file and the words of every decoder.
+        UsageError: The decoder is unknown.
     """
     if decoder != "auto" and decoder not in DECODERS:
         raise unknown("decoder", decoder, ["auto", *DECODERS], "petl-bench doctor")
@@ -93,7 +99,7 @@ def _read_folder(path: Path, choose: Choose) -> DecodedClip:
 
 
 def _order(decoder: str, info: StreamInfo) -> tuple[list[str], list[str]]:
-    """The decoders to try, and what is odd about the file."""
+    """The decoders to try, and the anomalies of the file."""
     remarks = [*([info.oddity] if info.oddity else []), *info.notes]
     if info.needs_pyav(decoder):
         return ["pyav"], remarks

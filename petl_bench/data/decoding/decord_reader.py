@@ -41,7 +41,7 @@ class DecordDecoder:
 def _sparse(reader: Any, indices: Sequence[int]) -> np.ndarray:
     """Seeking; in ascending order, since decord goes back to a key frame for every step backwards."""
     ascending = sorted(set(indices))
-    frames = reader.get_batch(ascending).asnumpy()
+    frames: np.ndarray = reader.get_batch(ascending).asnumpy()
     return frames[[ascending.index(index) for index in indices]]
 
 

@@ -1,7 +1,7 @@
 """Folders of numbered images as clips: `img_00001.jpg` and the like, as ActionCLIP, Text4Vis and mmaction2 make them.
 
 A folder's frames are its images called `<number>`, `img_<number>`, `image_<number>` or `frame_<number>` (with `_`, `-`
-or nothing between); where there are none, those with any other text before the number, or with brackets around it.
+or nothing between); if there are none, those with any other text before the number, or with brackets around it.
 Optical flow beside them is left alone. They count from 0 or from 1, in one series without gaps, or are numbered by
 times, which follow each other as they may; index i of the clip is the i-th frame of the series.
 """
@@ -18,26 +18,26 @@ from statistics import median
 
 import numpy as np
 
+from petl_bench.data.decoding.file_types import FIRST_TIME, FrameName, frames_among
 from petl_bench.data.decoding.still_pictures import read_image, reading_of_image
 from petl_bench.data.decoding.video_stream import DecodeFailure
-from petl_bench.data.found.file_types import FIRST_TIME, FrameName, frames_among
 
 #: Missing numbers that a message spells out.
 _SHOWN_GAPS = 5
-#: Where frames are numbered by times, a longer gap than so many usual ones is worth a remark.
+#: If frames are numbered by times, a longer gap than so many usual ones is worth a remark.
 _LONG_GAP = 1.5
 
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """The frames of a folder: name i is frame i; and what is odd about them ("" for nothing)."""
+    """The frames of a folder: name i is frame i; and any anomaly ("" for none)."""
 
     names: tuple[str, ...]
     remark: str
 
 
 def list_frames(folder: Path) -> FrameFiles:
-    """The files of a folder's frames. Raises DecodeFailure where they are not one series."""
+    """The files of a folder's frames. Raises DecodeFailure if they are not one series."""
     try:
         found = _frames(folder)
     except OSError as error:
@@ -143,7 +143,7 @@ def _refuse_gaps(frames: dict[int, str]) -> None:
 
 
 def _uneven_times(times: Sequence[int]) -> str:
-    """Numbers that are times leave gaps as they please: a long one may be lost frames, which nothing else tells."""
+    """Frames numbered by times may have gaps of any length: a long one may be lost frames; nothing else shows it."""
     gaps = [later - earlier for earlier, later in pairwise(times)]
     usual = median(gaps) if gaps else 0
     late = sum(gap > _LONG_GAP * usual for gap in gaps)

@@ -55,7 +55,7 @@ class PyAVDecoder:
 class _Converter:
     """To upright RGB, by the conversion that decord's FFmpeg makes.
 
-    8-bit frames of even height agree with PyAV's default. Where chroma rows are interpolated (10 bit, odd height), the
+    8-bit frames of even height agree with PyAV's default. If chroma rows are interpolated (10 bit, odd height), the
     newer FFmpeg of PyAV sites chroma differently, hence the scale filter: it gives decord's very numbers on 10-bit
     H.264 but for the last row, and 0.5 grey levels off on average on 4:2:0 frames of odd height and width (measured).
     """
@@ -72,13 +72,14 @@ class _Converter:
         if self._graph is None:
             self._graph = _scale_graph(frame)
         self._graph.push(frame)
-        return self._graph.pull().to_ndarray()
+        picture: np.ndarray = self._graph.pull().to_ndarray()
+        return picture
 
 
 def _interpolates_chroma_rows(frame: Any) -> bool:
     if frame.format.chroma_height(2) == 2 or len(frame.format.components) < 3:
         return False
-    return frame.height % 2 == 1 or frame.format.components[0].bits > 8
+    return bool(frame.height % 2 == 1 or frame.format.components[0].bits > 8)
 
 
 def _scale_graph(frame: Any) -> Any:

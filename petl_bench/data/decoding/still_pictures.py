@@ -30,13 +30,13 @@ def read_image(file: Path) -> tuple[np.ndarray, str]:
     do floating-point ones from 0 to 1, alike in every file. Alpha is dropped: the stored colours count, as for OpenCV
     and torchvision. Raises DecodeFailure, naming the file; also for grey levels whose range is not known.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file, formats=_FORMATS) as image:
             return _upright_rgb(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, DecodeFailure) as error:
-        words = f"not a {_KINDS} image" if isinstance(error, Image.UnidentifiedImageError) else short_words(error)
+        words = f"not a {_KINDS} image" if isinstance(error, UnidentifiedImageError) else short_words(error)
         raise DecodeFailure(f"{file.name}: {words}") from None
 
 
@@ -99,7 +99,8 @@ def _from_unit_range(levels: np.ndarray) -> np.ndarray:
             f"its floating-point grey levels go from {lowest:g} to {highest:g}, and only 0 to 1 is a known range; "
             f"{_AS_EIGHT_BITS}"
         )
-    return np.rint(levels * 255)
+    rounded: np.ndarray = np.rint(levels * 255)
+    return rounded
 
 
 def _grey(levels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""torchcodec as a decoder, where the user has installed it (`--decoder torchcodec`); never chosen by `auto`."""
+"""torchcodec as a decoder, if the user has installed it (`--decoder torchcodec`); never chosen by `auto`."""
 
 from __future__ import annotations
 

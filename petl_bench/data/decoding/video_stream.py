@@ -13,7 +13,7 @@ import numpy as np
 
 from petl_bench.data.decoding.orientation import UPRIGHT, Orientation, of_frame
 
-#: MPEG-4 "not coded" placeholders, left behind where an encoder packed two frames into one packet, are this small
+#: MPEG-4 "not coded" placeholders, left behind if an encoder packed two frames into one packet, are this small
 #: (bytes).
 _PLACEHOLDER_BYTES = 12
 
@@ -49,9 +49,9 @@ class StreamInfo:
     """The best video stream of a file.
 
     `packets` counts the packets that carry a picture to show, `num_frames` the frames that a decoder is expected to
-    make of them; `declared` is the header's own count (0 where it has none), `discarded` the pictures that the
+    make of them; `declared` is the header's own count (0 if it has none), `discarded` the pictures that the
     container asks not to show. `open_groups`: some key frame is followed by pictures that are shown before it (open
-    groups of pictures). `fps` is None where the file does not say. `orientation` is how pictures are turned to stand
+    groups of pictures). `fps` is None if the file does not say. `orientation` is how pictures are turned to stand
     upright, `stretched` what their display matrix asks for besides ("" for nothing), `high_range` the transfer curve of
     high dynamic range ("" for an ordinary one), which is not undone. `pixel_format` is FFmpeg's name.
     """
@@ -71,7 +71,7 @@ class StreamInfo:
 
     @property
     def notes(self) -> list[str]:
-        """What is odd about the pictures themselves, however they are sought."""
+        """Anomalies of the pictures themselves, independent of seeking."""
         deep_grey = f"grey levels of more than 8 bit ({self.pixel_format})" if self._is_deep_grey else ""
         mirrored = f"{self.orientation.words} (metadata)" if self.orientation.mirrored else ""
         high_range = f"high dynamic range ({self.high_range}), not mapped" if self.high_range else ""
@@ -124,7 +124,7 @@ class Decoder(Protocol):
     def decode(self, path: Path, info: StreamInfo, indices: Sequence[int]) -> tuple[np.ndarray, str]:
         """Frames uint8 `[T, H, W, 3]`, upright RGB, in the order of `indices`, and a note about damage ("" for none).
 
-        Raises DecodeFailure, or FewerFrames where an index lies past the real end.
+        Raises DecodeFailure, or FewerFrames if an index lies past the real end.
         """
         ...
 
@@ -139,7 +139,7 @@ def short_words(error: BaseException | str, limit: int = 200) -> str:
 
 
 def check_file(path: Path) -> None:
-    """Raise DecodeFailure where `path` cannot be a video: missing, not a regular file, empty, or a web page."""
+    """Raise DecodeFailure if `path` cannot be a video: missing, not a regular file, empty, or a web page."""
     try:
         status = path.stat()
     except OSError as error:
@@ -170,7 +170,7 @@ def open_container(path: Path) -> Any:
 
 
 def best_video_stream(container: Any) -> Any:
-    """The stream that FFmpeg calls the best one, decoded on one thread. Raises DecodeFailure where there is none."""
+    """The stream that FFmpeg calls the best one, decoded on one thread. Raises DecodeFailure if there is none."""
     stream = container.streams.best("video")
     if stream is None:
         raise DecodeFailure("the file has no video stream")
@@ -236,7 +236,7 @@ def _read_packets(container: Any, stream: Any) -> tuple[list[_Packet], tuple[Ori
 
 
 def _turned(packet: Any) -> tuple[Orientation, str] | None:
-    """What the first frame that comes out with this packet says; None where none comes, or the packet is damaged."""
+    """What the first frame that comes out with this packet says; None if none comes, or the packet is damaged."""
     import av
 
     try:

@@ -1,1 +1,1 @@
-"""Which files lie under a data root, and which clip each of them is."""
+"""What lies under a data root, which files hold the clips of the lists, and what is known of them."""

@@ -1,4 +1,4 @@
-"""The account of a data root: every entry under it, and what became of every clip that was seen."""
+"""The account of a data root: every entry under it, and the use of every clip that was found."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from petl_bench.data.found.clip_matching import FileMatch
-from petl_bench.data.found.entries import Entries, Some, Tally
-from petl_bench.data.found.layout import Tree
+from petl_bench.data.found.entries import Counted, Entries, Tally
+from petl_bench.data.found.tree import Tree
 
-#: What becomes of the clips on disk, and what each means.
+#: The uses of clips on disk, and what each means.
 USES = {
     "used": "files of clips that the lists name",
     "copies": "files of equal content beside a used one",
@@ -27,7 +27,7 @@ class Account:
     """`entries` under the root, and the clips among them by their use (see `USES`), which add up to all clips seen."""
 
     entries: Entries = field(default_factory=Entries)
-    clips: Mapping[str, Some] = field(default_factory=dict)
+    clips: Mapping[str, Counted] = field(default_factory=dict)
 
     @property
     def used(self) -> int:
@@ -45,7 +45,7 @@ class Account:
         return sum(some.count for some in self.entries.perhaps_clips.values())
 
     def warnings(self) -> Iterator[str]:
-        """What the user may have and does not get, in words."""
+        """Warnings of data that may be there and is not used."""
         perhaps = self.entries.perhaps_clips
         if perhaps:
             named = [f"{some.count:,} {name} (e.g. {some.example})" for name, some in list(perhaps.items())[:_NAMED]]
@@ -72,7 +72,7 @@ def account_of(
     copies = {file for match in matches.values() for file in match.files}
     beside = {file for match in matches.values() for file in match.frames_beside}
     tally = Tally()
-    for file in tree.videos:
+    for file in tree.files:
         for use, files in (("used", used), ("unreadable", refused), ("ambiguous", ambiguous), ("copies", copies),
                            ("frames_beside", beside)):  # fmt: skip
             if file in files:

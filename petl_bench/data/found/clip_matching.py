@@ -10,7 +10,7 @@ A list's name for a clip and a file's path fit if they end alike, whatever stand
 5. the file's name alone.
 
 A file belongs to the clip whose name fits it best, and never serves another one: if `s1/walk.mp4` is listed and absent,
-it is missing, however many other files are called `walk.mp4`. Where several files fit equally well, or several clips
+it is missing, however many other files are called `walk.mp4`. If several files fit equally well, or several clips
 fit a file equally well, the answer is "ambiguous", never a guess.
 """
 
@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from petl_bench.api.dataset import Sample
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, canonical
+from petl_bench.data.decoding.file_types import clip_stem
+from petl_bench.data.found.tree import Tree, canonical
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,24 @@ def match_clips(
     classes: Sequence[str],
     identity: Callable[[str], str] = str.casefold,
 ) -> dict[str, FileMatch]:
-    """The match of every clip that the lists name, in the order of the lists.
+    """Match every clip that the lists name with the files of a tree.
 
-    `identity` is the data set's (see `Dataset.identity`): only a file whose identity equals the clip's can be it. A
-    file in a folder named after another class than the clip's folder never is. A clip may stand in several lists, under
-    longer and shorter names; two names in one list, or with different labels, are two clips.
+    A file in a folder named after another class than the clip's folder is never the clip. A clip may stand in several
+    lists, under longer and shorter names; two names in one list, or with different labels, are two clips.
+
+    Args:
+        tree: The files.
+        lists: All lists of the data set.
+        classes: Names of its classes.
+        identity: The data set's (see `Dataset.identity`): only files whose identity equals the clip's can be it.
+
+    Returns:
+        The match of every clip, in the order of the lists.
     """
     mentions = _mentions(lists)
     named = {canonical(name) for name in classes}
     clips = _grouped(mentions, identity)
-    files = _grouped(tree.videos, identity)
+    files = _grouped(tree.files, identity)
     matches = {}
     for key, group in clips.items():
         there = files.get(key, [])
@@ -329,7 +337,7 @@ def _grouped(paths: Iterable[str], identity: Callable[[str], str]) -> dict[str, 
 
 def _stem(path: str) -> str:
     """The name without folders and video extension."""
-    return _normalised(without_video_suffix(_base_name(path)))
+    return _normalised(clip_stem(path))
 
 
 def _normalised(text: str) -> str:

@@ -1,11 +1,11 @@
-"""What stands under a data root, every entry counted once as what it is: so that nothing is left out in silence."""
+"""What lies under a data root: every entry is counted once, by its kind, so that nothing is left out without a word."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-#: The kinds of entries, in the order in which they are told, and what each is.
+#: The kinds of entries, in the order in which they are reported, and their meanings.
 KINDS = {
     "videos": "video files",
     "frame_folders": "folders of numbered images, each one clip",
@@ -42,8 +42,8 @@ _NO_CLIPS = frozenset(
 
 
 @dataclass(frozen=True)
-class Some:
-    """How many there are of something, and the first of them."""
+class Counted:
+    """How many there are of a kind, and the first of them as an example."""
 
     count: int
     example: str
@@ -59,10 +59,10 @@ class Entries:
     """
 
     total: int = 0
-    kinds: Mapping[str, Some] = field(default_factory=dict)
-    other_files: Mapping[str, Some] = field(default_factory=dict)
-    image_folders: Some | None = None
-    outside: Some | None = None
+    kinds: Mapping[str, Counted] = field(default_factory=dict)
+    other_files: Mapping[str, Counted] = field(default_factory=dict)
+    image_folders: Counted | None = None
+    outside: Counted | None = None
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, kind: str) -> int:
@@ -70,7 +70,7 @@ class Entries:
         return self.kinds[kind].count if kind in self.kinds else 0
 
     @property
-    def perhaps_clips(self) -> dict[str, Some]:
+    def perhaps_clips(self) -> dict[str, Counted]:
         """What is not read and may be clips: files by their extension, and folders of images."""
         found = {
             extension or "no extension": some
@@ -94,16 +94,16 @@ class Tally:
     """Counts things by name, and keeps the first example of each."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, Some] = {}
+        self._seen: dict[str, Counted] = {}
 
     def add(self, name: str, example: str, count: int = 1) -> None:
         """Count some more."""
         seen = self._seen.get(name)
         if seen is None:
-            self._seen[name] = Some(count, example)
+            self._seen[name] = Counted(count, example)
         else:
-            self._seen[name] = Some(seen.count + count, min(seen.example, example))
+            self._seen[name] = Counted(seen.count + count, min(seen.example, example))
 
-    def counted(self) -> dict[str, Some]:
+    def counted(self) -> dict[str, Counted]:
         """All of them, the most frequent first."""
         return dict(sorted(self._seen.items(), key=lambda item: (-item[1].count, item[0])))

@@ -1,4 +1,4 @@
-"""Fingerprints of clips: what a file or a folder of frames holds, told by its size and the ends of its content."""
+"""Fingerprints of clips: what a file or a folder of frames holds, by its size and the ends of its content."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from petl_bench.data.decoding.changed_reading import reading_of_video
 from petl_bench.data.decoding.frames_reader import content_ends, folder_fingerprint, folder_stamp
-from petl_bench.data.found.changed_reading import reading_of_video
 from petl_bench.errors import StoreError
 from petl_bench.system.cache import make_private, read_trusted
 from petl_bench.system.files import write_atomically
@@ -31,26 +30,27 @@ _BLOCK = 256
 
 #: What the memory holds of a clip: a stamp that changes with the file, its bytes, its fingerprint.
 _Entry = list[Any]
+_Asked, _Answer = TypeVar("_Asked"), TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A clip's file or folder of frames: its absolute path as text, its size in bytes, and its fingerprint.
+    """The file or folder of frames that holds a clip: `file` below `root`, its size in bytes, and its fingerprint.
 
-    That is a hash of a file's size and its first and last 64 KiB, and of how it is read if that changed (see
-    changed_reading.py); or of a folder's frames (see `folder_fingerprint`).
-    `stamp` changes with what is on disk.
+    The fingerprint is a hash of a file's size, of its first and last 64 KiB, and of how it is read if that changed (see
+    changed_reading.py); or of a folder's frames (see `folder_fingerprint`). `stamp` changes with what is on disk.
     """
 
-    place: str
+    root: str
+    file: str
     bytes: int
     fingerprint: str
     stamp: tuple[int, ...]
 
     @property
     def path(self) -> Path:
-        """Where it lies. Made when asked for: a quarter of a million of them take seconds."""
-        return Path(self.place)
+        """The absolute path. Made when asked for: a quarter of a million of them take seconds."""
+        return Path(self.root, self.file)
 
 
 class Fingerprints:
@@ -61,47 +61,42 @@ class Fingerprints:
         self._file = cache_dir / "manifests" / f"fingerprints-{root_name(root)}.json"
 
     def of(
-        self, paths: Iterable[str], progress: Callable[[int, int], None] | None = None
+        self, files: Iterable[str], progress: Callable[[int, int], None] | None = None
     ) -> tuple[dict[str, FoundFile], dict[str, str]]:
-        """The clips below the root with their fingerprints, and those that cannot be read with the system's reason.
+        """Fingerprint files, given as paths below the root.
 
-        `progress` is called now and then with the number of clips done and the number of all.
+        Args:
+            files: Video files and folders of frames.
+            progress: Called now and then with the number of files done and the number of all.
+
+        Returns:
+            The readable ones with their fingerprints, and the others with the system's reason.
         """
         known = self._load()
         refused: dict[str, str] = {}
 
-        def read(path: str) -> _Entry | None:
+        def read(file: str) -> _Entry | None:
             try:
-                return _entry(f"{self._root}/{path}", known.get(path))
+                return _entry(f"{self._root}/{file}", known.get(file))
             except OSError as error:
-                refused[path] = error.strerror or str(error)
+                refused[file] = error.strerror or str(error)
                 return None
 
-        wanted = sorted(set(paths))
-        entries = dict(zip(wanted, self._read_all(read, wanted, progress), strict=True))
-        readable = {path: entry for path, entry in entries.items() if entry is not None}
-        if any(known.get(path) is not entry for path, entry in readable.items()):
+        wanted = sorted(set(files))
+        entries: dict[str, _Entry | None] = {}
+        files = iter(wanted)
+        for block in _in_blocks(read, wanted):
+            entries.update((next(files), entry) for entry in block)
+            if progress is not None:
+                progress(len(entries), len(wanted))
+        readable = {file: entry for file, entry in entries.items() if entry is not None}
+        if any(known.get(file) is not entry for file, entry in readable.items()):
             self._store(known | readable)
         found = {
-            path: FoundFile(f"{self._root}/{path}", entry[1], entry[2], tuple(entry[0]))
-            for path, entry in readable.items()
+            file: FoundFile(self._root, file, size, fingerprint, tuple(stamp))
+            for file, (stamp, size, fingerprint) in readable.items()
         }
         return found, refused
-
-    def _read_all(
-        self,
-        read: Callable[[str], _Entry | None],
-        wanted: Sequence[str],
-        progress: Callable[[int, int], None] | None,
-    ) -> Iterable[_Entry | None]:
-        blocks = [wanted[start : start + _BLOCK] for start in range(0, len(wanted), _BLOCK)]
-        done: list[list[_Entry | None]] = []
-        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-            for block in pool.map(lambda block: [read(path) for path in block], blocks):
-                done.append(block)
-                if progress is not None:
-                    progress(min(len(done) * _BLOCK, len(wanted)), len(wanted))
-        return chain.from_iterable(done)
 
     def _load(self) -> dict[str, _Entry]:
         try:
@@ -132,14 +127,20 @@ def _is_entry(entry: Any) -> bool:
 
 def are_unchanged(files: Sequence[FoundFile]) -> bool:
     """Whether all files have their stamps still."""
-    blocks = [files[start : start + _BLOCK] for start in range(0, len(files), _BLOCK)]
+    return all(map(all, _in_blocks(_is_unchanged, files)))
+
+
+def _in_blocks(ask: Callable[[_Asked], _Answer], items: Sequence[_Asked]) -> Iterator[list[_Answer]]:
+    """Ask about all items, in order, on several threads: a list of answers for each block of items."""
+    blocks = [items[start : start + _BLOCK] for start in range(0, len(items), _BLOCK)]
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        return all(pool.map(lambda block: all(map(_is_unchanged, block)), blocks))
+        yield from pool.map(lambda block: list(map(ask, block)), blocks)
 
 
 def _is_unchanged(file: FoundFile) -> bool:
     try:
-        return _stamp(file.place, os.stat(file.place)) == list(file.stamp)  # noqa: PTH116 - see `_entry`
+        path = f"{file.root}/{file.file}"
+        return _stamp(path, os.stat(path)) == list(file.stamp)  # noqa: PTH116 - see `_entry`
     except OSError:
         return False
 
@@ -149,24 +150,24 @@ def root_name(root: Path) -> str:
     return hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
 
 
-def _entry(place: str, known: _Entry | None) -> _Entry:
-    """The entry of a file or folder; the known one where its stamp is still right. Raises OSError."""
-    status = os.stat(place)  # noqa: PTH116 - hundreds of thousands of files, and Path is slow
-    stamp = _stamp(place, status)
+def _entry(path: str, known: _Entry | None) -> _Entry:
+    """The entry of a file or folder; the known one if its stamp is still right. Raises OSError."""
+    status = os.stat(path)  # noqa: PTH116 - hundreds of thousands of files, and Path is slow
+    stamp = _stamp(path, status)
     if known is not None and known[0] == stamp:
         return known
     if stat.S_ISDIR(status.st_mode):
-        return [stamp, *folder_fingerprint(Path(place), END_BYTES)]
-    return [stamp, status.st_size, _fingerprint(place, status.st_size)]
+        return [stamp, *folder_fingerprint(Path(path), END_BYTES)]
+    return [stamp, status.st_size, _fingerprint(path, status.st_size)]
 
 
-def _stamp(place: str, status: os.stat_result) -> list[int]:
-    return folder_stamp(Path(place)) if stat.S_ISDIR(status.st_mode) else [status.st_size, status.st_mtime_ns]
+def _stamp(path: str, status: os.stat_result) -> list[int]:
+    return folder_stamp(Path(path)) if stat.S_ISDIR(status.st_mode) else [status.st_size, status.st_mtime_ns]
 
 
-def _fingerprint(place: str, size: int) -> str:
+def _fingerprint(path: str, size: int) -> str:
     digest = hashlib.sha256(str(size).encode())
-    ends = content_ends(place, size, END_BYTES)
+    ends = content_ends(path, size, END_BYTES)
     digest.update(ends)
-    digest.update(reading_of_video(place, ends[:END_BYTES]).encode())
+    digest.update(reading_of_video(path, ends[:END_BYTES]).encode())
     return digest.hexdigest()

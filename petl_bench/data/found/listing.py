@@ -7,7 +7,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 
-from petl_bench.data.found.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, hold_a_series
+from petl_bench.data.decoding.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, hold_a_series
 
 _TEXT_SUFFIXES = frozenset({".csv", ".json", ".txt"})
 _LINK_ERRORS: dict[int | None, str] = {

@@ -30,8 +30,8 @@ SHORT_FRAMES = 8
 class ScanResult:
     """One clip that was read from end to end. `path` is relative to the data root.
 
-    `reason` says why it cannot be read ("" where it can), `gave_up` that it took too long or ended its process, which
-    may have been the machine: the next scan tries again. `remarks` are what is odd about a clip that can be read.
+    `reason` says why it cannot be read ("" if it can), `gave_up` that it took too long or ended its process, which
+    may have been the machine: the next scan tries again. `remarks` are the anomalies of a clip that can be read.
     """
 
     path: str
@@ -55,7 +55,6 @@ class ScanResults:
         from petl_bench.data.found.fingerprints import root_name
 
         self._head = {"petl_bench_scan": _FORMAT, "dataset": dataset, "root": str(root)}
-        self._root = root
         self.file = cache_dir / "scans" / f"{dataset}-{root_name(root)}.jsonl"
 
     def of(self, found: Mapping[str, FoundFile]) -> dict[str, ScanResult]:
@@ -63,20 +62,16 @@ class ScanResults:
         stored = self._load()
         if not stored:
             return {}
-        results = ((clip, stored.get(self.relative(file)), file.fingerprint) for clip, file in found.items())
+        results = ((clip, stored.get(file.file), file.fingerprint) for clip, file in found.items())
         return {clip: result for clip, result, now in results if result is not None and result.fingerprint == now}
 
     def quarantined(self, found: Mapping[str, FoundFile]) -> dict[str, str]:
         """Clips that cannot be read -> reason."""
         return {clip: result.reason for clip, result in self.of(found).items() if result.reason}
 
-    def relative(self, file: FoundFile) -> str:
-        """The clip's path below the root."""
-        return file.place[len(str(self._root)) :].lstrip("/")
-
     @contextmanager
     def adding(self) -> Iterator[Callable[[ScanResult], None]]:
-        """Gives a function that stores one result at once. Raises StoreError where the file cannot be written."""
+        """Gives a function that stores one result at once. Raises StoreError if the file cannot be written."""
         try:
             make_private(self.file.parent)
             usable = self._text() != ""
@@ -110,7 +105,7 @@ class ScanResults:
         return results
 
     def _text(self) -> str:
-        """The whole file; empty where there is none, or one of another format."""
+        """The whole file; empty if there is none, or one of another format."""
         try:
             text = read_trusted(self.file).decode(errors="replace")
             head: Any = json.loads(text.partition("\n")[0])

@@ -26,7 +26,7 @@ from petl_bench.system.processes import clean_context
 _CHECKED_FRAMES = 8
 #: Clips that one process reads before it is replaced, so that what a decoder leaks does not add up.
 _CLIPS_PER_PROCESS = 1000
-#: Frames come at a variable rate where some gap differs from the median one by more than this part, and by more seconds
+#: Frames come at a variable rate if some gap differs from the median one by more than this part, and by more seconds
 #: than the millisecond clock of Matroska rounds away.
 _UNEVEN_PART, _UNEVEN_SECONDS = 0.1, 0.0015
 
@@ -45,10 +45,18 @@ class Examined:
 def scan_clips(
     files: Mapping[str, FoundFile], results: ScanResults, *, workers: int, timeout_s: float
 ) -> Iterator[ScanResult]:
-    """Read `files` (by their paths below the root) in `workers` processes; every result is stored, then given.
+    """Read files from end to end in processes; every result is stored, then yielded, in the order of completion.
 
-    Results come in the order in which clips are done. A clip that takes longer than `timeout_s` seconds is given up.
-    Ending the iteration early, or Ctrl-C, keeps what was stored. Raises StoreError where results cannot be stored.
+    Ending the iteration early, or Ctrl-C, keeps what was stored.
+
+    Args:
+        files: The files by their paths below the root.
+        results: Where results are stored.
+        workers: Number of processes.
+        timeout_s: Seconds after which a clip is given up.
+
+    Raises:
+        StoreError: Results cannot be stored.
     """
     with results.adding() as add:
         for path, examined in _examined({path: file.path for path, file in files.items()}, workers, timeout_s):
@@ -95,7 +103,7 @@ class _Walk:
     stopped: str = ""
 
     def remarks(self, clip: DecodedClip) -> Iterator[str]:
-        """What is odd about them."""
+        """Their anomalies."""
         if self.orientation.words and not self.orientation.mirrored:  # mirrored ones have their reason already
             yield f"{self.orientation.words} (metadata)"
         if self.stopped:
@@ -164,7 +172,7 @@ def _examined(paths: Mapping[str, Path], workers: int, timeout_s: float) -> Iter
             for future in done:
                 yield waiting.pop(future), _outcome(future, timeout_s)
     finally:
-        pool.stop()
+        pool.stop()  # type: ignore[no-untyped-call]
         pool.join()
 
 

@@ -1,1 +1,1 @@
-"""Annotations: lists of clips, labels, groups, class descriptions."""
+"""Annotations: lists of clips and class folders as labelled clips; class descriptions."""

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from petl_bench.api.dataset import Sample
-from petl_bench.data.found.file_types import VIDEO_SUFFIXES
-from petl_bench.data.found.layout import canonical
+from petl_bench.data.decoding.file_types import VIDEO_SUFFIXES
+from petl_bench.data.found.tree import canonical
 from petl_bench.errors import DataError
 
 _INTEGER = re.compile(r"-?[0-9]+")
@@ -51,7 +51,7 @@ class ClipList:
 
 
 def read_text(path: Path) -> str:
-    """The file's text without byte-order mark. Raises DataError where it is missing, unreadable or not UTF-8."""
+    """The file's text without byte-order mark. Raises DataError if it is missing, unreadable or not UTF-8."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -69,8 +69,15 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return filled
 
 
+def csv_rows(path: Path, separator: str = ",", *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a csv file, each with the line it ends on. With `strict` raises csv.Error for wrong quotes."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=strict)
+    for row in reader:
+        yield reader.line_num, row
+
+
 def sha256_of(paths: Iterable[Path], root: Path) -> dict[str, str]:
-    """sha256 of each file, by its path below `root` (by its name where it lies elsewhere)."""
+    """sha256 of each file, by its path below `root` (by its name if it lies elsewhere)."""
     hashes = {}
     for path in sorted(set(paths)):
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
@@ -79,7 +86,7 @@ def sha256_of(paths: Iterable[Path], root: Path) -> dict[str, str]:
 
 
 def clip_path(text: str, where: str) -> str:
-    """The clip as a relative path with `/` between folders. Raises DataError where it would leave the data root."""
+    """The clip as a relative path with `/` between folders. Raises DataError if it would leave the data root."""
     parts = text.replace("\\", "/").split("/")
     if is_absolute(text):
         raise DataError(f"{where}: {text!r} is an absolute path; clips are named relative to the data root")
@@ -103,9 +110,8 @@ def is_absolute(path: str) -> bool:
 
 def read_class_csv(path: Path) -> tuple[str, ...]:
     """`id,name` with a header, ids from 0 in row order, RFC 4180 quotes (ViFi-CLIP, X-CLIP, OST, Text4Vis)."""
-    text = read_text(path)
     try:
-        rows = [(number, row) for number, row in _csv_rows(text) if any(cell.strip() for cell in row)]
+        rows = [(number, row) for number, row in csv_rows(path, strict=True) if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise DataError(f"{path}: not a CSV file ({error})") from error
     if not rows or [cell.strip().lower() for cell in rows[0][1]] != ["id", "name"]:
@@ -137,12 +143,6 @@ def read_classes(path: Path) -> tuple[str, ...]:
         return read_class_csv(path)
     numbered = all(re.match(r"[0-9]+ \S", line.strip()) for _, line in read_lines(path))
     return read_class_index(path) if numbered else read_label_map(path)
-
-
-def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    for row in reader:
-        yield reader.line_num, row
 
 
 def _class_names(path: Path, rows: Sequence[tuple[int, str, str]], first: int) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ def read_unlabelled_list(path: Path) -> ClipList:
 def read_counted_list(path: Path, *, foreign: bool = False) -> ClipList:
     """`<path> <frames> <label>` (Text4Vis, TSM, ActionCLIP, mmaction2's rawframe lists); the frame count is dropped.
 
-    mmaction2's rows with an offset, `<path> 0 <frames> <label>`, are read where they start at frame 0: the clip is the
+    mmaction2's rows with an offset, `<path> 0 <frames> <label>`, are read if they start at frame 0: the clip is the
     whole folder. Other offsets and several labels per clip are refused. With `foreign` paths may be absolute, as
     ActionCLIP's on its authors' disk: their last two parts, class folder and clip, are kept.
     """
@@ -232,16 +232,16 @@ def read_milnce_csv(path: Path) -> dict[tuple[str, int], ClipList]:
 
     Returns the list of each ("train" | "test", split); classes are named (`brush_hair_test` -> `brush hair`).
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
-    if next(reader, None) != ["video_id", "label", "split1", "split2", "split3"]:
+    listed = csv_rows(path)
+    if next(listed, (0, []))[1] != ["video_id", "label", "split1", "split2", "split3"]:
         raise DataError(f"{path}, line 1: expected the header video_id,label,split1,split2,split3")
     rows: dict[tuple[str, int], list[ListRow]] = {}
-    for cells in reader:
-        where = f"{path}, line {reader.line_num}"
+    for line, cells in listed:
+        where = f"{path}, line {line}"
         if len(cells) != 5:
             raise DataError(f"{where}: expected five columns, found {len(cells)}")
         name = cells[1].removesuffix("_test").replace("_", " ")
-        row = ListRow(reader.line_num, clip_path(cells[0], where), name=name)
+        row = ListRow(line, clip_path(cells[0], where), name=name)
         for split, use in enumerate(cells[2:], start=1):
             part = _hmdb_part(use, where)
             if part:
@@ -340,8 +340,8 @@ def class_finder(classes: Sequence[str]) -> Callable[[str], int | None]:
 def label_base(lists: Sequence[ClipList], classes: Sequence[str]) -> int:
     """Whether labels count from 0 or from 1, as all lists of one data set show it together.
 
-    A label 0 proves 0, a label equal to the number of classes proves 1; where neither occurs, class names in the paths
-    must all agree. Raises DataError where nothing proves either.
+    A label 0 proves 0, a label equal to the number of classes proves 1; if neither occurs, class names in the paths
+    must all agree. Raises DataError if nothing proves either.
     """
     labels = {row.label for clip_list in lists for row in clip_list.rows if row.label is not None}
     if 0 in labels or min(labels) < 0:
@@ -392,7 +392,7 @@ def labelled(clip_list: ClipList, classes: Sequence[str], base: int) -> tuple[Sa
 def refuse_overlap(
     train: Mapping[str, Sequence[Sample]], test: Mapping[str, Sequence[Sample]], identity: Callable[[str], str] = str
 ) -> None:
-    """Raise DataError where a clip trains and is tested. Both map a name for the message (a file) to its samples."""
+    """Raise DataError if a clip trains and is tested. Both map a name for the message (a file) to its samples."""
     seen = {identity(sample.clip): (name, sample.clip) for name, samples in train.items() for sample in samples}
     for name, samples in test.items():
         for sample in samples:

@@ -1,4 +1,4 @@
-"""What can be checked in descriptions without reading them: whether they speak of their classes, and what is debris.
+"""What can be checked in descriptions without reading them: whether they name their classes, and which hold debris.
 
 Nothing is repaired here. `order_problem` is a reason to refuse a file; `irregularities` become notes in the record.
 """
@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from petl_bench.data.found.layout import canonical
+from petl_bench.data.found.tree import canonical
 
 #: How published temporal sentences name their class: "A video of a kick generally involves ...".
 _STATED = re.compile(r"\bof (?:an? |the )?(.+?) generally\b")
@@ -25,9 +25,9 @@ _DEBRIS = {
     "holds brackets, mark-up or line breaks": re.compile(r"[\[\]{}<>`\n]|\*\*"),
     "holds several sentences": re.compile(r"[.!?]\s+[^\W\d_]"),
 }
-#: Files whose sentences name no class are judged by shared words, where at least so many classes have any ...
+#: Files whose sentences name no class are judged by shared words, if at least so many classes have any ...
 _ENOUGH_VOTES = 20
-#: ... and are refused where fewer point at their own class. Published files: 16 % and more; shuffled: 5 % and less.
+#: ... and are refused if fewer point at their own class. Published files: 16 % and more; shuffled: 5 % and less.
 _LEAST_SHARE = 0.1
 #: Letters by which two words count as one ("applying", "apply").
 _STEM = 5
@@ -39,15 +39,15 @@ def readable(name: str) -> str:
 
 
 def debris(sentence: str) -> str | None:
-    """What a sentence holds that is no description ("repeats the instruction", ...); None where it is clean."""
+    """What a sentence holds that is no description ("repeats the instruction", ...); None if it is clean."""
     return next((what for what, pattern in _DEBRIS.items() if pattern.search(sentence)), None)
 
 
 def order_problem(entries: Mapping[str, Sequence[str]]) -> str | None:
-    """Why sentences that an index gave to these classes belong to others, or to another order; None where they fit.
+    """Why sentences that an index gave to these classes belong to others, or to another order; None if they fit.
 
     Sentences that state their class ("a video of X generally ...") are compared with it: one that states another class
-    of the list, or half of them that do not fit, is too much. Where none states it, the words that sentences share
+    of the list, or half of them that do not fit, is too much. If none states it, the words that sentences share
     with class names must not point elsewhere nearly always.
     """
     stated = {name: match[1] for name, texts in entries.items() if (match := _STATED.search(texts[0]))}
@@ -93,7 +93,7 @@ def _shared(name: set[str], said: set[str], known: Mapping[str, int]) -> float:
 
 
 def irregularities(texts: Mapping[str, Sequence[str]], count: int, kind: str) -> Iterator[str]:
-    """One line for each thing that is odd in the first `count` sentences of every class, with an example."""
+    """One line for each anomaly of the first `count` sentences of every class, with an example."""
     short = [name for name, found in texts.items() if len(found) < count]
     if short:
         example = f"{short[0]!r} has {len(texts[short[0]])}"
@@ -127,7 +127,7 @@ def _statements(read: Mapping[str, Sequence[str]], kind: str) -> Iterator[str]:
 
 
 def _beginnings(read: Mapping[str, Sequence[str]], kind: str) -> Iterator[str]:
-    """Sentences that do not begin as most others do, where three in four begin with the same three words."""
+    """Sentences that do not begin as most others do, if three in four begin with the same three words."""
     begins = [(name, " ".join(text.split()[:3])) for name, found in read.items() for text in found]
     usual, times = Counter(begin for _, begin in begins).most_common(1)[0]
     others = [(name, begin) for name, begin in begins if begin != usual]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.api.dataset import Dataset
-from petl_bench.data.found.layout import canonical
+from petl_bench.data.found.tree import canonical
 from petl_bench.data.lists.description_checks import order_problem
 from petl_bench.errors import DataError
 
@@ -82,12 +82,12 @@ def _files_of(
 
 
 def _refuse_other_kind(file: Path, kinds: Sequence[str]) -> None:
-    """A file of one kind is refused where two are asked for, or where its published name says that it is the other."""
+    """A file of one kind is refused if two are asked for, or if its published name says that it is the other."""
     if not any(isinstance(value, list) for value in _load(file).values()):
         return
     if len(kinds) > 1:
         raise DataError(
-            f"descriptions {file}: holds sentences of one kind only; name both files with {{kind}} where their names "
+            f"descriptions {file}: holds sentences of one kind only; name both files with {{kind}} if their names "
             "differ, e.g. 2_{kind}_description_ucf_101.json, or read one kind (msta.description_kinds=spatial)"
         )
     match = _PUBLISHED.fullmatch(file.name)

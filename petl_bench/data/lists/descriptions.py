@@ -61,12 +61,12 @@ class Descriptions:
 
     @property
     def spatial(self) -> Mapping[str, list[str]]:
-        """Spatial sentences by class; nothing where they were not asked for."""
+        """Spatial sentences by class; nothing if they were not asked for."""
         return self.sentences.get("spatial", {})
 
     @property
     def temporal(self) -> Mapping[str, list[str]]:
-        """Temporal sentences by class; nothing where they were not asked for."""
+        """Temporal sentences by class; nothing if they were not asked for."""
         return self.sentences.get("temporal", {})
 
     @property
@@ -76,7 +76,7 @@ class Descriptions:
 
 
 def described(method: Method, dataset: Dataset, task: Task, annotations: Annotations) -> Descriptions | None:
-    """The descriptions of the training classes that a method's loss reads; None where it reads none."""
+    """The descriptions of the training classes that a method's loss reads; None if it reads none."""
     if method.description_count == 0 or not task.train_classes:
         return None
     path = getattr(method, "descriptions", None)
@@ -95,13 +95,13 @@ def descriptions_for(
     """The first `count` sentences of every kind and class: from `path`, else the data set's own, else templates.
 
     `path` is a file keyed by class (`{"Archery": {"spatial": [...], "temporal": [...]}}`); a pair of files of one kind
-    each, with `{kind}` where their names differ (`2_{kind}_description_ucf_101_base.json`; s and t, or spatio and
+    each, with `{kind}` if their names differ (`2_{kind}_description_ucf_101_base.json`; s and t, or spatio and
     temporal); or a folder of published files, of which those for this data set, these classes and this count are
     taken. Files keyed by index must have as many entries as `classes`, in their order, or as `all_classes`. Only the
-    files of `kinds` are needed; where that is one kind, `path` may also be its file. The word `templates` instead of a
+    files of `kinds` are needed; if that is one kind, `path` may also be its file. The word `templates` instead of a
     path passes over the data set's own.
 
-    Raises DataError, naming file and class, where the files do not fit, or where no class has `count` sentences.
+    Raises DataError, naming file and class, if the files do not fit, or if no class has `count` sentences.
     """
     if path is not None and str(path) != TEMPLATES:
         sentences, hashes = read_description_files(path, classes, count, kinds, dataset, all_classes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from petl_bench.api.dataset import Sample
@@ -32,7 +32,11 @@ def drawn(
         tested.update(pool[: min(max(round(fraction * len(pool)), 1), len(pool) - 1)])
     train = tuple(sorted(s for s in ordered if groups[s.clip] not in tested))
     test = tuple(sorted(s for s in ordered if groups[s.clip] in tested))
-    _refuse_empty_sides(ordered, train, test, classes, groups, root)
+    both = {sample.label for sample in train} & {sample.label for sample in test}
+    lacking = next((label for label in range(len(classes)) if label not in both), None)
+    if lacking is not None:
+        units = {groups[sample.clip] for sample in ordered if sample.label == lacking}
+        raise _one_sided(classes[lacking], units, groups, root)
     return train, test
 
 
@@ -40,27 +44,15 @@ def _rank(seed: int, group: str) -> str:
     return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
 
 
-def _refuse_empty_sides(
-    samples: Sequence[Sample],
-    train: Sequence[Sample],
-    test: Sequence[Sample],
-    classes: Sequence[str],
-    groups: Mapping[str, str],
-    root: Path,
-) -> None:
-    """Raise DataError if a class has nothing to train or nothing to test."""
-    both = {sample.label for sample in train} & {sample.label for sample in test}
-    for label, name in enumerate(classes):
-        if label in both:
-            continue
-        units = {groups[sample.clip] for sample in samples if sample.label == label}
-        if len(units) < 2:
-            what = "clips" if all(unit in groups for unit in units) else "groups"
-            raise DataError(
-                f"{root}: class {name!r} has {len(units)} {what}; two are needed, to train and to test. Add some, or "
-                "say in train.csv and test.csv which clips train and which are tested"
-            )
-        raise DataError(
-            f"{root}: with this seed all groups of class {name!r} are on one side; try another split_seed, or list the "
-            "clips in train.csv and test.csv"
+def _one_sided(name: str, units: Set[str], groups: Mapping[str, str], root: Path) -> DataError:
+    """Why a class has nothing to train or nothing to test; `units` are its groups, or clips of a group of their own."""
+    if len(units) < 2:
+        what = "clips" if all(unit in groups for unit in units) else "groups"
+        return DataError(
+            f"{root}: class {name!r} has {len(units)} {what}; two are needed, to train and to test. Add some, or "
+            "say in train.csv and test.csv which clips train and which are tested"
         )
+    return DataError(
+        f"{root}: with this seed all groups of class {name!r} are on one side; try another split_seed, or list the "
+        "clips in train.csv and test.csv"
+    )

@@ -6,17 +6,17 @@ folder, extension and times a list or a downloader adds.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, canonical, find_annotation
+from petl_bench.data.decoding.file_types import clip_stem
+from petl_bench.data.found.tree import Tree, canonical, find_annotation
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList, ListRow
-from petl_bench.data.lists.published_lists import ClassInName, Family
+from petl_bench.data.lists.list_forms import ListForm, find_form
+from petl_bench.data.lists.published_dataset import PublishedDataset
+from petl_bench.data.lists.published_lists import ClassInName
 from petl_bench.errors import DataError
 
 #: Start and end in seconds, as most downloaders put them after the id. Ids hold `_` themselves: never split there.
@@ -33,7 +33,7 @@ def clip_id(clip: str) -> str:
 
     `train/-egPJubR-CE_000001_000011.mp4`, `abseiling/-egPJubR-CE.mp4` and `-egPJubR-CE` are all `-egPJubR-CE`.
     """
-    name = without_video_suffix(clip.rpartition("/")[2])
+    name = clip_stem(clip)
     return _TIMES.sub("", name) or name
 
 
@@ -44,7 +44,7 @@ def identity(stem: str) -> str:
 
 
 def class_folder(classes: Sequence[str]) -> ClassInName:
-    """A function from a listed path to the name of its folder where that is a class's, else None.
+    """A function from a listed path to the name of its folder if that is a class's, else None.
 
     ActionCLIP and mmaction2 list `<class>/<id>`; `train/<id>` states nothing.
     """
@@ -58,7 +58,7 @@ def class_folder(classes: Sequence[str]) -> ClassInName:
 
 
 def once(clip_list: ClipList) -> ClipList:
-    """The list itself. Raises DataError where one id stands in it twice, whatever the folders, extensions and times."""
+    """The list itself. Raises DataError if one id stands in it twice, whatever the folders, extensions and times."""
     lines: dict[str, int] = {}
     for row in clip_list.rows:
         first = lines.setdefault(clip_id(row.clip), row.line)
@@ -93,8 +93,8 @@ def read_official_csv(path: Path) -> ClipList:
 
     Raises DataError for the official test list, which was published without labels.
     """
-    reader = csv.reader(io.StringIO(formats.read_text(path), newline=""))
-    header = [cell.strip() for cell in next(reader, [])]
+    listed = formats.csv_rows(path)
+    header = [cell.strip() for cell in next(listed, (0, []))[1]]
     if "youtube_id" in header and "label" not in header:
         raise DataError(
             f"{path}, line 1: no column `label`: this official list was published without labels and cannot be "
@@ -103,15 +103,15 @@ def read_official_csv(path: Path) -> ClipList:
     if tuple(header[:5]) != _OFFICIAL_COLUMNS:
         raise DataError(f"{path}, line 1: expected the header {','.join(_OFFICIAL_COLUMNS)}")
     rows = []
-    for cells in reader:
-        where = f"{path}, line {reader.line_num}"
+    for line, cells in listed:
+        where = f"{path}, line {line}"
         if not cells:
             continue
         if len(cells) != len(header):
             raise DataError(f"{where}: expected {len(header)} columns, found {len(cells)}")
         if not _YOUTUBE_ID.fullmatch(cells[1]):
             raise DataError(f"{where}: {cells[1]!r} is no YouTube id (11 letters, digits, `-` or `_`)")
-        rows.append(ListRow(reader.line_num, cells[1], name=cells[0].strip()))
+        rows.append(ListRow(line, cells[1], name=cells[0].strip()))
     if not rows:
         raise DataError(f"{path}: empty; no clip is listed in it")
     return once(ClipList(path, tuple(rows)))
@@ -141,26 +141,26 @@ def named(clip_list: ClipList, names: Sequence[str]) -> ClipList:
 # ---------------------------------------------------------------- forms that Kinetics-400 and Kinetics-600 share
 
 
-def official(tree: Tree, number: int, *, with_test: bool) -> Family:
+def official(tree: Tree, number: int, *, with_test: bool = False) -> ListForm:
     """DeepMind's csv files of Kinetics-`number`: train, and validation as test.
 
-    `with_test`: where the validation list is absent, look for the test list, which is refused unless it has labels.
-    Where no label file lies there, the classes are the names in these files, in the order that every published label
-    file has (by letter, without case), if they are all `number`.
+    `with_test`: if the validation list is absent, look for the test list, which is refused unless it has labels. The
+    classes are the names in these files, in the order that every published label file has (by letter, without case), if
+    there are `number` of them.
     """
-    family = Family("official")
-    family.add(family.train, 1, _official_file(tree, number, "train"), read_official_csv)
+    form = ListForm("official")
+    form.add(form.train, 1, _official_file(tree, number, "train"), read_official_csv)
     for part in ("val", "validate", "validation", *(["test"] if with_test else [])):
-        if not family.test:
-            family.add(family.test, 1, _official_file(tree, number, part), read_official_csv)
-    stated = {row.name for clip_list in family.splits for row in clip_list.rows}
+        if not form.test:
+            form.add(form.test, 1, _official_file(tree, number, part), read_official_csv)
+    stated = {row.name for clip_list in form.splits for row in clip_list.rows}
     if len(stated) == number:
-        family.classes = tuple(sorted(stated, key=str.casefold))
-    return family
+        form.classes = tuple(sorted(stated, key=str.casefold))
+    return form
 
 
 def _official_file(tree: Tree, number: int, part: str) -> Path | None:
-    """A file named after Kinetics-`number`; else `train.csv` and the like, where its header is the official one."""
+    """A file named after Kinetics-`number`; else `train.csv` and the like, if its header is the official one."""
     names = (f"kinetics{number}", f"kinetics_{number}", f"kinetics-{number}", f"k{number}")
     own = find_annotation(tree, *(f"{name}_{part}.csv" for name in names))
     if own is not None:
@@ -172,19 +172,44 @@ def _official_file(tree: Tree, number: int, part: str) -> Path | None:
     return file if file and "youtube_id" in formats.read_text(file).partition("\n")[0] else None
 
 
-def mmaction2(tree: Tree, number: int) -> Family:
+def mmaction2(tree: Tree, number: int) -> ListForm:
     """mmaction2's lists of Kinetics-`number`: of videos, or of frame folders with a frame count."""
-    family = Family("mmaction2")
-    name = f"label_map_k{number}.txt"
-    add_classes(family, find_annotation(tree, f"kinetics/{name}", name), formats.read_label_map)
-    for part, into in (("train", family.train), ("val", family.test)):
-        videos = find_annotation(tree, f"kinetics{number}_{part}_list_videos.txt")
-        frames = find_annotation(tree, f"kinetics{number}_{part}_list_rawframes.txt")
-        family.add(into, 1, videos or frames, read_list if videos else read_counted_list)
-    return family
+    classes = f"label_map_k{number}.txt"
+    return find_form(
+        tree,
+        "mmaction2",
+        [f"kinetics/{classes}", classes],
+        {
+            f"kinetics{number}_{{part}}_list_videos.txt": read_list,
+            f"kinetics{number}_{{part}}_list_rawframes.txt": read_counted_list,
+        },
+        splits=(1,),
+        read_classes=formats.read_label_map,
+    )
 
 
-def add_classes(family: Family, file: Path | None, read: Callable[[Path], tuple[str, ...]]) -> None:
-    """Take the class names of `family` from `file`, where there is one."""
-    if file is not None:
-        family.class_file, family.classes = file, read(file)
+class Kinetics(PublishedDataset):
+    """What Kinetics-400 and Kinetics-600 share: clips named by their YouTube ids, labels checked by class folders."""
+
+    licence = "CC BY 4.0 (annotations); clips come from YouTube and keep their owners' rights"
+
+    def identity(self, stem: str) -> str:
+        """The YouTube id, letter case kept, times cut, leading `-` and `_` dropped."""
+        return identity(stem)
+
+    def group_of(self, clip: str) -> str:
+        """The YouTube id."""
+        return identity(clip)
+
+    def clip_name(self, clip: str) -> str:
+        """The YouTube id as the list writes it."""
+        return clip_id(clip)
+
+    def read_form(self, name: str, tree: Tree) -> ListForm:
+        """One of the forms; the official test list counts only if it is asked for."""
+        asked = {"with_test": True} if name == self.lists == "official" else {}
+        return self.forms[name](tree, **asked)
+
+    def class_in_name(self, classes: Sequence[str]) -> ClassInName:
+        """The class folder in a listed path."""
+        return class_folder(classes)

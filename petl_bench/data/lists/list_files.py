@@ -1,7 +1,7 @@
 """Which files of a folder are lists of its clips, and of which side: by their names, and by what stands in them.
 
 A list is never overlooked: a text file whose rows name clips of the folder is one, whatever it is called. Which of
-them are used is up to the caller; the others are told or refused there.
+them are used is up to the caller; the others are noted or refused there.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from petl_bench.data.found.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, without_video_suffix
-from petl_bench.data.found.folder_layouts import SIDES
+from petl_bench.data.decoding.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, without_video_suffix
+from petl_bench.data.lists.folder_layouts import SIDES
 from petl_bench.data.lists.own_lists import FolderClips
 
 #: Tables as text.

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petl_bench.api.dataset import Sample
-from petl_bench.data.found.class_folders import refuse_similar, some
-from petl_bench.data.found.folder_layouts import side_of
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList, ListRow
+from petl_bench.data.lists.class_folders import first_few, refuse_similar
+from petl_bench.data.lists.folder_layouts import side_of
 from petl_bench.data.lists.own_lists import FolderClips
 from petl_bench.errors import DataError
 
@@ -101,7 +101,7 @@ def _folders_against(
     find = formats.class_finder(classes)
     agreeing, against, example = 0, 0, ""
     for sample in [sample for each in lists for sample in each]:
-        named = {label for part in clips.place(sample.clip).split("/")[:-1] if (label := find(part)) is not None}
+        named = {label for part in clips.file_of(sample.clip).split("/")[:-1] if (label := find(part)) is not None}
         if named == {sample.label}:
             agreeing += 1
         elif len(named) == 1:
@@ -121,8 +121,8 @@ def _by_names(lists: Sequence[ClipList], clips: FolderClips, owner: str) -> Labe
     numbers = [name for name in names if formats.is_integer(name)]
     if numbers:
         raise DataError(
-            f"{_files(lists)}: some labels are numbers ({some(numbers)}) and others names "
-            f"({some(set(names) - set(numbers))}). {remedy}"
+            f"{_files(lists)}: some labels are numbers ({first_few(numbers)}) and others names "
+            f"({first_few(set(names) - set(numbers))}). {remedy}"
         )
     refuse_similar(names, _files(lists), remedy)
     samples = tuple(formats.labelled(clip_list, names, 0) for clip_list in lists)
@@ -149,7 +149,7 @@ def _by_folders(lists: Sequence[ClipList], clips: FolderClips, owner: str) -> La
 
 def _one_to_one(rows: Sequence[ListRow], clips: FolderClips) -> Iterator[dict[int, str]]:
     """Label -> folder name, for each level of folders that has one name for each label and one label for each name."""
-    above = [clips.place(row.clip).split("/")[:-1] for row in rows]
+    above = [clips.file_of(row.clip).split("/")[:-1] for row in rows]
     depths = {len(folders) for folders in above}
     for level in range(max(depths)) if len(depths) == 1 else [-1]:
         pairs = {(row.label or 0, folders[level]) for row, folders in zip(rows, above, strict=True) if folders}

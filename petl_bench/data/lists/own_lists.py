@@ -8,7 +8,6 @@ forms fit and they differ, the one that names clips of the folder is taken, and 
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from petl_bench.data.found.file_types import VIDEO_SUFFIXES, without_video_suffix
+from petl_bench.data.decoding.file_types import VIDEO_SUFFIXES, clip_stem, without_video_suffix
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList, ListRow
 from petl_bench.errors import DataError
@@ -42,45 +41,45 @@ _NO_LABEL = re.compile(r"-?[0-9]*\.[0-9]+|-?[0-9]+(?:[ \t,;]+-?[0-9]+)+")
 
 
 class FolderClips:
-    """The clips of a folder, asked whether a text names one of them."""
+    """The files of a folder that hold clips, asked whether a text names one of them."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self.paths = frozenset(paths)
+    def __init__(self, files: Iterable[str]) -> None:
+        self.files = frozenset(files)
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for path in self.paths:
-            found.setdefault(_stem(path), []).append(path)
+        for file in self.files:
+            found.setdefault(_stem(file), []).append(file)
         return found
 
     def named_by(self, text: str) -> bool:
         """Whether a clip has this name, whatever the folders, extension and letter case."""
         return _stem(text) in self._by_stem
 
-    def place(self, clip: str) -> str:
-        """Where a listed clip lies: its path if that is there, or that of the only clip of its name, else as listed."""
+    def file_of(self, clip: str) -> str:
+        """The file of a listed clip: the one of that path, or the only one of that name; else the clip as listed."""
         same = self._by_stem.get(_stem(clip), [])
-        return same[0] if clip not in self.paths and len(same) == 1 else clip
+        return same[0] if clip not in self.files and len(same) == 1 else clip
 
     def ending_in(self, clip: str) -> list[str]:
-        """The clips whose paths end in this one, whatever their extension and letter case."""
+        """The files whose paths end in a listed clip, whatever their extension and letter case."""
         end = f"/{without_video_suffix(clip)}".casefold()
         same = self._by_stem.get(_stem(clip), [])
-        return sorted(path for path in same if f"/{without_video_suffix(path)}".casefold().endswith(end))
+        return sorted(file for file in same if f"/{without_video_suffix(file)}".casefold().endswith(end))
 
     def below(self, absolute: str) -> str | None:
-        """The clip whose path ends an absolute path, as `Run/a.mp4` ends `/data/mine/Run/a.mp4`; None if there is none.
+        """The file that ends an absolute path, as `Run/a.mp4` ends `/data/mine/Run/a.mp4`; None if there is none.
 
-        A clip is named so wherever the folder lies, on this machine or on the one where the list was written.
+        A clip is named so wherever the folder lies, on this machine or on the one on which the list was written.
         """
         parts = [part for part in _slashes(absolute).split("/") if part]
         ends = ("/".join(parts[at:]) for at in range(len(parts)))
-        return next((end for end in ends if end in self.paths), None)
+        return next((end for end in ends if end in self.files), None)
 
 
 def _stem(path: str) -> str:
-    return without_video_suffix(_slashes(path).rpartition("/")[2]).casefold()
+    return clip_stem(_slashes(path)).casefold()
 
 
 @dataclass(frozen=True)
@@ -163,9 +162,9 @@ class _TimedNames:
 
 def _csv_rows(path: Path, separator: str) -> list[tuple[int, list[str]]]:
     """The rows that hold something, with their lines; none if the quotes are not those of a csv."""
-    reader = csv.reader(io.StringIO(formats.read_text(path), newline=""), delimiter=separator, strict=True)
+    listed = formats.csv_rows(path, separator, strict=True)
     try:
-        rows = [(reader.line_num, [_unquoted(cell.strip()) for cell in row]) for row in reader]
+        rows = [(line, [_unquoted(cell.strip()) for cell in row]) for line, row in listed]
     except csv.Error:
         return []
     return [(line, row) for line, row in rows if any(row)]

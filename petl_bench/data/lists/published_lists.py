@@ -1,6 +1,6 @@
 """Action-recognition lists in their published forms (ViFi-CLIP, official, Text4Vis, ...), made into annotations.
 
-Every form that lies under the data root is a `Family`; `read_annotations` takes from each what it has. Labels always
+Every form that lies under the data root is a `ListForm`; `read_annotations` takes from each what it has. Labels always
 mean the content of the clips, as the lists use them; the class names are those of the label file, which may call a
 label by another class's name (HMDB-51's published label csv does): file names tell, and the difference is reported.
 """
@@ -8,198 +8,66 @@ label by another class's name (HMDB-51's published label csv does): file names t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from petl_bench.api.dataset import Annotations, Defect, HalfSplit, Sample
-from petl_bench.data.found.file_types import without_video_suffix
-from petl_bench.data.found.layout import Tree, canonical, find_annotation
+from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.manifest import named_lists, trained_and_tested
+from petl_bench.data.found.tree import canonical
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList
+from petl_bench.data.lists.list_forms import HalfLists, Key, ListForm
 from petl_bench.errors import DataError
 
-Key = TypeVar("Key")
-
-#: Finds the class that a clip's file name states, as written there; None where it states none.
+#: Finds the class that a clip's file name states, as written there; None if it states none.
 ClassInName = Callable[[str], str | None]
 #: The name of a clip whichever list names it: lists of one data set differ in folders, extensions and times.
 ClipName = Callable[[str], str]
 
 
-@dataclass
-class HalfLists:
-    """Base-to-novel lists; their labels count within the base or the novel names."""
-
-    base_names: tuple[str, ...]
-    novel_names: tuple[str, ...]
-    base_train: ClipList | None
-    base_test: ClipList
-    novel_test: ClipList
-    draws: dict[int, ClipList]
-
-
-@dataclass
-class Family:
-    """One published form of a data set's lists, as far as its files were found."""
-
-    name: str
-    classes: tuple[str, ...] = ()
-    class_file: Path | None = None
-    train: dict[int, list[ClipList]] = field(default_factory=dict)
-    test: dict[int, list[ClipList]] = field(default_factory=dict)
-    few_shot: dict[tuple[int, int], list[ClipList]] = field(default_factory=dict)
-    halves: HalfLists | None = None
-    files: list[Path] = field(default_factory=list)
-
-    def add(
-        self,
-        lists: dict[Key, list[ClipList]],
-        key: Key,
-        file: Path | None,
-        read: Callable[[Path], ClipList] = formats.read_list,
-    ) -> None:
-        """Read `file`, where there is one, into `lists` (one of this family's parts)."""
-        if file is not None:
-            lists[key] = [read(file)]
-            self.files.append(file)
-
-    @property
-    def splits(self) -> list[ClipList]:
-        """All its lists over the full classes."""
-        parts = (*self.train.values(), *self.test.values(), *self.few_shot.values())
-        return [clip_list for lists in parts for clip_list in lists]
-
-
-# ---------------------------------------------------------------- families
-
-
-def vificlip(tree: Tree, folder: str, labels: str) -> Family:
-    """ViFi-CLIP's lists: `<folder>/val1.txt`, `<folder>/train1_few_shot_2.txt`, `base2novel_splits/<folder>/...`.
-
-    `folder` is e.g. `ucf_splits` and `labels` the start of the label files, e.g. `ucf_101` (`ucf_101_labels.csv`).
-    """
-    family = Family("vificlip")
-    family.class_file = find_annotation(tree, f"{labels}_labels.csv")
-    if family.class_file:
-        family.classes = formats.read_class_csv(family.class_file)
-    for split in (1, 2, 3):
-        family.add(family.test, split, find_annotation(tree, f"{folder}/val{split}.txt", f"./val{split}.txt"))
-        for shots in (2, 4, 8, 16):
-            name = f"train{split}_few_shot_{shots}.txt"
-            family.add(family.few_shot, (split, shots), find_annotation(tree, f"{folder}/{name}", f"./{name}"))
-    family.halves = vificlip_halves(tree, folder, labels, family.files)
-    return family
-
-
-def rows_family(
-    tree: Tree, name: str, class_patterns: Sequence[str], list_patterns: Mapping[str, Callable[[Path], ClipList]]
-) -> Family:
-    """A form with one list per part and split; patterns hold `{part}` (train or val) and `{split}`.
-
-    `list_patterns` maps a pattern to its reader; a list is taken from the first pattern that fits a file.
-    """
-    family = Family(name)
-    family.class_file = find_annotation(tree, *class_patterns)
-    if family.class_file:
-        family.classes = tuple(label.replace("_", " ") for label in formats.read_classes(family.class_file))
-    for split in (1, 2, 3):
-        for part, lists in (("train", family.train), ("val", family.test)):
-            for pattern, read in list_patterns.items():
-                if split not in lists:
-                    family.add(lists, split, find_annotation(tree, pattern.format(part=part, split=split)), read)
-    return family
-
-
-def mmaction2(tree: Tree, name: str) -> Family:
-    """mmaction2's lists of videos, else of frame folders, of a data set with three splits (`ucf101`, `hmdb51`)."""
-    start = name + "_{part}_split_{split}_"
-    patterns = {f"{start}videos.txt": formats.read_list, f"{start}rawframes.txt": formats.read_counted_list}
-    return rows_family(tree, "mmaction2", [f"{name}/label_map.txt"], patterns)
-
-
-def vificlip_halves(tree: Tree, folder: str, labels: str, used: list[Path]) -> HalfLists | None:
-    """ViFi-CLIP's base-to-novel lists, `base2novel_splits/<folder>/...`; None where there are none.
-
-    The list of all training clips of the base classes may be absent where there are published draws: Kinetics-400's is
-    left out of many copies for its size. Every file that was read is added to `used`.
-    """
-
-    def find(name: str) -> Path | None:
-        return find_annotation(tree, f"base2novel_splits/{folder}/{name}", f"{folder}/{name}", f"./{name}")
-
-    lists = {name: find(name) for name in ("base_train.txt", "base_val.txt", "novel_val.txt")}
-    draws = {draw: find(f"fs_base_s{draw + 1}_train.txt") for draw in (0, 1, 2)}
-    if not any(lists.values()) and not any(draws.values()):
-        return None
-    names = {name: find_annotation(tree, name) for name in (f"{labels}_base_labels.csv", f"{labels}_novel_labels.csv")}
-    base_train = lists.pop("base_train.txt")
-    needed = {**lists, **names}
-    found = {draw: file for draw, file in draws.items() if file is not None}
-    absent = [name for name, file in needed.items() if file is None]
-    if base_train is None and not found:
-        absent.append("base_train.txt")
-    if absent:
-        raise DataError(
-            f"{tree.root}: the base-to-novel lists of {folder} are incomplete: {', '.join(absent)} not found. They "
-            "stand in ViFi-CLIP's repository; or leave these lists out with lists=official"
-        )
-    base_test, novel_test, base_names, novel_names = (file for file in needed.values() if file is not None)
-    used.extend([base_test, novel_test, base_names, novel_names, *found.values()])
-    used.extend([base_train] if base_train else [])
-    return HalfLists(
-        base_names=formats.read_class_csv(base_names),
-        novel_names=formats.read_class_csv(novel_names),
-        base_train=formats.read_list(base_train) if base_train else None,
-        base_test=formats.read_list(base_test),
-        novel_test=formats.read_list(novel_test),
-        draws={draw: formats.read_list(file) for draw, file in found.items()},
-    )
-
-
-# ---------------------------------------------------------------- families -> annotations
-
-
 def read_annotations(
     root: Path,
-    families: Sequence[Family],
+    forms: Sequence[ListForm],
     class_in_name: ClassInName,
     *,
     clip_name: ClipName,
     label_names: str | None = None,
 ) -> Annotations:
-    """What the families say together: each list from the first family that has it; `clip_name` names the clips.
+    """What the forms say together: each list from the first form that has it; `clip_name` names the clips.
 
     With `label_names` ("published" or "corrected") names that contradict the clips' file names are reported, and kept
-    or corrected; without it they are refused. Numbers in the lists of a family are those of its own class names, where
-    it has them. Raises DataError where there is no list, where a clip trains and is tested, or where two lists give it
+    or corrected; without it they are refused. Numbers in the lists of a form are those of its own class names, if
+    it has them. Raises DataError if there is no list, if a clip trains and is tested or if two lists give it
     different classes.
     """
-    present = [family for family in families if family.splits or family.halves]
-    named = next((family for family in families if family.classes), None)
+    present = [form for form in forms if form.splits or form.halves]
+    named = next((form for form in forms if form.classes), None)
     if not present or named is None:
         raise DataError(
             f"{root}: no {'class names' if present else 'annotation lists'} found below it. Put the published lists "
             "there, or name the folder that holds them with --data-root"
         )
-    reader = _Reader(named.classes, class_in_name, clip_name, label_names is not None, families)
-    train = _first(present, lambda family: family.train, reader)
-    test = _first(present, lambda family: family.test, reader)
-    few_shot = _first(present, lambda family: family.few_shot, reader)
-    halved = next((family for family in present if family.halves), None)
+    reader = _Reader(named.classes, class_in_name, clip_name, label_names is not None, forms)
+    train = _first(present, lambda form: form.train, reader)
+    test = _first(present, lambda form: form.test, reader)
+    few_shot = _first(present, lambda form: form.few_shot, reader)
+    halved = next((form for form in present if form.halves), None)
     half = halved.halves if halved else None
-    used = [family for family in present if family.name in reader.used or family is halved]
+    used = [form for form in present if form.name in reader.used or form is halved]
+    files = [file for form in used for file in form.files]
+    files += [form.class_file for form in (named, *used) if form.class_file]
     result = Annotations(
         classes=reader.true_names if label_names == "corrected" else named.classes,
         train=train,
         test=test,
         few_shot=few_shot,
         base_to_novel=None if half is None else reader.halves(half),
-        files=formats.sha256_of(_files(used, named), root),
+        files=formats.sha256_of(files, root),
         defects=tuple(reader.defects(test, named.class_file, label_names)),
-        notes=(_sources(used),),
+        notes=(f"lists read: {', '.join(form.name for form in used)}",),
     )
-    _refuse_overlaps(result)
+    for _, trained, tested in trained_and_tested(result):
+        formats.refuse_overlap(trained, tested)
     _refuse_disagreement(result)
     return result
 
@@ -213,23 +81,26 @@ class _Reader:
         class_in_name: ClassInName,
         clip_name: ClipName,
         may_differ: bool,
-        families: Sequence[Family],
+        forms: Sequence[ListForm],
     ) -> None:
         self._names, self._class_in_name, self._may_differ = names, class_in_name, may_differ
         self._clip_name = clip_name
         self.used: set[str] = set()
-        self._own = {family.name: family.classes or names for family in families}
-        self._bases = {family.name: _base(family, self._own[family.name]) for family in families}
-        self.true_names = self._true_names(names, self._lists(families, names))
+        self._own = {form.name: form.classes or names for form in forms}
+        numbered = {form.name: [each for each in form.splits if each.rows[0].label is not None] for form in forms}
+        self._bases = {
+            name: formats.label_base(lists, self._own[name]) if lists else 0 for name, lists in numbered.items()
+        }
+        self.true_names = self._true_names(names, self._lists(forms, names))
 
-    def samples(self, family: Family, lists: Sequence[ClipList]) -> tuple[Sample, ...]:
+    def samples(self, form: ListForm, lists: Sequence[ClipList]) -> tuple[Sample, ...]:
         """The lists' rows, with labels that mean the clips' content."""
-        self.used.add(family.name)
-        own, base = self._own[family.name], self._bases[family.name]
+        self.used.add(form.name)
+        own, base = self._own[form.name], self._bases[form.name]
         if own == self._names:
             return tuple(sample for clip_list in lists for sample in self._checked(clip_list, self.true_names, base))
-        names = self._true_names(own, self._lists([family], own))
-        labels = self._labels(names, family.class_file or lists[0].file)
+        names = self._true_names(own, self._lists([form], own))
+        labels = self._labels(names, form.class_file or lists[0].file)
         found = (sample for clip_list in lists for sample in self._checked(clip_list, names, base))
         return tuple(Sample(sample.clip, labels[sample.label]) for sample in found)
 
@@ -258,14 +129,10 @@ class _Reader:
         wrong = [label for label, name in enumerate(self._names) if name != self.true_names[label]]
         if not wrong:
             return
-        counts = [
-            f"{sum(s.label in wrong for s in samples)} of {len(samples):,}" for _, samples in sorted(test.items())
-        ]
-        clips = (
-            f"{counts[0] if len(set(counts)) == 1 else ', '.join(counts)} clips of each test split"
-            if counts
-            else "clips"
-        )
+        tested = [samples for _, samples in sorted(test.items())]
+        counts = [f"{sum(sample.label in wrong for sample in samples)} of {len(samples):,}" for samples in tested]
+        most = counts[0] if len(set(counts)) == 1 else ", ".join(counts)
+        clips = f"{most} clips of each test split" if counts else "clips"
         where = class_file.name if class_file else "the label file"
         changed = ", ".join(f"{label} = {self._names[label]!r}" for label in wrong)
         kept = "kept as published" if label_names == "published" else "corrected here, unlike published numbers"
@@ -290,17 +157,17 @@ class _Reader:
                 raise DataError(f"{where}: {name!r} of its label file is none of the classes")
         return tuple(label for label in labels.values() if label is not None)
 
-    def _lists(self, families: Sequence[Family], names: tuple[str, ...]) -> list[tuple[ClipList, int]]:
+    def _lists(self, forms: Sequence[ListForm], names: tuple[str, ...]) -> list[tuple[ClipList, int]]:
         """The lists whose numbers are those of `names`, each with where its labels start."""
-        numbered = [family for family in families if self._own[family.name] == names]
-        return [(clip_list, self._bases[family.name]) for family in numbered for clip_list in family.splits]
+        numbered = [form for form in forms if self._own[form.name] == names]
+        return [(clip_list, self._bases[form.name]) for form in numbered for clip_list in form.splits]
 
     def _relabelled(self, clip_list: ClipList, labels: Sequence[int]) -> tuple[Sample, ...]:
         samples = formats.labelled(clip_list, [self._names[label] for label in labels], 0)
         return tuple(Sample(self._clip_name(sample.clip), labels[sample.label]) for sample in samples)
 
     def _true_names(self, names: tuple[str, ...], lists: Sequence[tuple[ClipList, int]]) -> tuple[str, ...]:
-        """Names by content: where all clips of a label state one other class, that one; never but a permutation."""
+        """Names by content: if all clips of a label state one other class, that one; never but a permutation."""
         if not self._may_differ:
             return names
         stated: dict[int, set[int | None]] = {}
@@ -318,7 +185,7 @@ class _Reader:
         return tuple(true) if sorted(true) == sorted(names) else names
 
     def _checked(self, clip_list: ClipList, names: Sequence[str], base: int) -> tuple[Sample, ...]:
-        """Samples whose file names, where they state a class, state the class of their label."""
+        """Samples whose file names, if they state a class, state the class of their label."""
         samples = formats.labelled(clip_list, names, base)
         for row, sample in zip(clip_list.rows, samples, strict=True):
             stated = self._class_in_name(row.clip)
@@ -331,7 +198,7 @@ class _Reader:
 
 
 def flat(clip: str) -> str:
-    """The clip as published: its file name alone, with `.avi` where a list leaves the extension out.
+    """The clip as published: its file name alone, with `.avi` if a list leaves the extension out.
 
     UCF-101's and HMDB-51's file names are unique and their lists disagree about folders and extensions; so the same
     clip has the same name whichever list names it.
@@ -340,43 +207,22 @@ def flat(clip: str) -> str:
     return name if without_video_suffix(name) != name else f"{name}.avi"
 
 
-def _base(family: Family, classes: Sequence[str]) -> int:
-    numbered = [clip_list for clip_list in family.splits if clip_list.rows[0].label is not None]
-    return formats.label_base(numbered, classes) if numbered else 0
-
-
 def _first(
-    families: Sequence[Family], lists_of: Callable[[Family], Mapping[Key, Sequence[ClipList]]], reader: _Reader
+    forms: Sequence[ListForm], lists_of: Callable[[ListForm], Mapping[Key, Sequence[ClipList]]], reader: _Reader
 ) -> dict[Key, tuple[Sample, ...]]:
-    """Every list from the first family that has it."""
+    """Every list from the first form that has it."""
     found: dict[Key, tuple[Sample, ...]] = {}
-    for family in families:
-        for key, lists in lists_of(family).items():
+    for form in forms:
+        for key, lists in lists_of(form).items():
             if key not in found:
-                found[key] = reader.samples(family, lists)
+                found[key] = reader.samples(form, lists)
     return found
 
 
-def _files(used: Sequence[Family], named: Family) -> list[Path]:
-    files = [file for family in used for file in family.files]
-    return [*files, *(family.class_file for family in (named, *used) if family.class_file)]
-
-
-def _sources(used: Sequence[Family]) -> str:
-    return f"lists read: {', '.join(family.name for family in used)}"
-
-
 def _refuse_disagreement(result: Annotations) -> None:
-    """Raise DataError where two lists give a clip different classes."""
-    half = result.base_to_novel
-    lists = {f"train {split}": samples for split, samples in result.train.items()}
-    lists |= {f"test {split}": samples for split, samples in result.test.items()}
-    lists |= {f"{shots}-shot {split}": samples for (split, shots), samples in result.few_shot.items()}
-    if half is not None:
-        lists |= {"base train": half.base_train, "base test": half.base_test, "novel test": half.novel_test}
-        lists |= {f"base draw {draw}": samples for draw, samples in half.draws.items()}
+    """Raise DataError if two lists give a clip different classes."""
     first: dict[str, tuple[int, str]] = {}
-    for name, samples in lists.items():
+    for name, samples in named_lists(result):
         for sample in samples:
             label, other = first.setdefault(sample.clip, (sample.label, name))
             if label != sample.label:
@@ -385,15 +231,3 @@ def _refuse_disagreement(result: Annotations) -> None:
                     f"{result.classes[sample.label]!r}; the two lists do not belong together. Keep one form of the "
                     "lists, or choose it with the data set's field `lists`"
                 )
-
-
-def _refuse_overlaps(result: Annotations) -> None:
-    for split, test in result.test.items():
-        train = {f"train {split}": result.train.get(split, ())}
-        train |= {f"{shots}-shot {of}": samples for (of, shots), samples in result.few_shot.items() if of == split}
-        formats.refuse_overlap(train, {f"test {split}": test})
-    half = result.base_to_novel
-    if half is not None:
-        draws = {f"base draw {draw}": samples for draw, samples in half.draws.items()}
-        tests = {"base test": half.base_test, "novel test": half.novel_test}
-        formats.refuse_overlap({"base train": half.base_train, **draws}, tests)

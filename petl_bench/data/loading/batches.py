@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -38,27 +37,33 @@ class ClipBatch:
 
 
 class ClipLoader:
-    """Batches of clips from `paths` (clip -> file), prepared by `recipe`.
+    """Batches of clips, prepared as a `ClipSpec` says.
 
     Order and draws depend on (seed, epoch, clip) alone, so the batches are the same, bit for bit, for any number of
-    `workers`; 0 decodes in this process, more in processes of their own, where a clip that takes longer than
-    `timeout_s` seconds, or kills its process, is given up.
+    workers.
 
     Batches are cut before anything is read. A clip that cannot be read is left out of its batch, which is then
-    smaller, and is not tried again; so no batch depends on when a clip was found to be bad. `unreadable` says which
-    and why; what is known beforehand is handed in, and those clips are never opened. `remarks` says what is odd about
-    the clips that were read (the decoder that stood in, damage that was concealed). Once more than the part
-    `bad_clips_allowed` of `total_clips` (the distinct clips of the trial; without it, those requested so far) was
-    requested and cannot be read, iteration raises TrialError.
+    smaller, and is not tried again; so no batch depends on when a clip was found to be bad. `unreadable` maps such
+    clips to the reason. `remarks` names the anomalies of clips that were read (the decoder that stood in, damage that
+    was concealed).
 
-    `shard` is (r, n) in the r-th of n processes that share every batch: this one gets its rows r, r + n, ...
-    `pin` puts batches into page-locked memory, from which they get to a GPU faster.
+    Args:
+        paths: Absolute path of each clip.
+        spec: How clips become tensors.
+        workers: 0 decodes in this process, more in processes of their own.
+        timeout_s: Seconds after which a clip is given up, in processes of their own.
+        bad_clips_allowed: If more than this part of `total_clips` was requested and cannot be read, iteration raises
+            TrialError.
+        total_clips: The distinct clips of the trial; default: those requested so far.
+        unreadable: Clips that are known to be unreadable, with the reason; they are never opened.
+        shard: (r, n) in the r-th of n processes that share every batch: this one gets its rows r, r + n, ...
+        pin: Put batches into page-locked memory, from which they get to a GPU faster.
     """
 
     def __init__(
         self,
         paths: Mapping[str, Path],
-        recipe: ClipSpec,
+        spec: ClipSpec,
         *,
         workers: int = 0,
         timeout_s: float = 60.0,
@@ -69,7 +74,7 @@ class ClipLoader:
         pin: bool = False,
     ) -> None:
         self.paths = paths
-        self.recipe = recipe
+        self.spec = spec
         self.bad_clips_allowed = bad_clips_allowed
         self.total_clips = total_clips
         self.unreadable: dict[str, str] = dict(unreadable or {})
@@ -77,14 +82,12 @@ class ClipLoader:
         self._requested: set[str] = set()
         self._shard = shard
         self._pin = pin
-        self._pool = WorkerPool(recipe, workers, timeout_s) if workers > 0 else None
+        self._pool = WorkerPool(spec, workers, timeout_s) if workers > 0 else None
 
     def __enter__(self) -> ClipLoader:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -105,7 +108,7 @@ class ClipLoader:
 
     def train_cuts(self, count: int, epoch: int, batch_size: int) -> list[tuple[list[int], int]]:
         """The batches of an epoch over `count` clips: the rows that this process gets, and how many all have."""
-        order = _permutation(count, self.recipe.seed, epoch)
+        order = _permutation(count, self.spec.seed, epoch)
         rank, processes = self._shard
         cuts = [order[first : first + batch_size] for first in range(0, count, batch_size)]
         return [(cut[rank::processes], len(cut)) for cut in cuts]
@@ -121,11 +124,11 @@ class ClipLoader:
     def test_batches(self, samples: Sequence[Sample], batch_size: int, *, start: int = 0) -> Iterator[ClipBatch]:
         """Every readable clip with all its views, in the order of the list; at most `batch_size` views in a batch, but
         at least one clip. From batch `start` on, and over several processes, as `fixed_batches`."""
-        return self._in_order(samples, None, max(1, batch_size // (self.recipe.views * self.recipe.crops)), start)
+        return self._in_order(samples, None, max(1, batch_size // (self.spec.views * self.spec.crops)), start)
 
     def to_input(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames uint8 of an evaluation batch as the model reads them: float32, normalised, on their own device."""
-        return to_input(frames, self.recipe.mean, self.recipe.std)
+        return to_input(frames, self.spec.mean, self.spec.std)
 
     def findings(self) -> Findings:
         """What was found out about the clips that were asked for, for `learn`."""
@@ -155,8 +158,8 @@ class ClipLoader:
         """The batches of `cuts`: for each, the rows of this process, and how many rows all processes have."""
         self._requested.update(sample.clip for sample in samples)
         self._refuse_too_many()
-        if self.recipe.cache is not None:
-            self.recipe.cache.look()
+        if self.spec.cache is not None:
+            self.spec.cache.look()
         outcomes = self._outcomes(self._request(samples[row], epoch) for rows, _ in cuts for row in rows)
         for rows, planned in cuts:
             read = self._readable(zip(rows, islice(outcomes, len(rows)), strict=True))
@@ -186,7 +189,7 @@ class ClipLoader:
 
     def _prepared(self, request: ClipRequest) -> PreparedClip | str:
         try:
-            return prepare(self.recipe, request)
+            return prepare(self.spec, request)
         except DataError as error:
             return str(error)
 
@@ -208,7 +211,8 @@ class ClipLoader:
 
 def _permutation(count: int, seed: int, epoch: int) -> list[int]:
     digest = hashlib.sha256(f"order/{seed}/{epoch}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(count).tolist()
+    order: list[int] = np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(count).tolist()
+    return order
 
 
 def _collate(read: Iterable[tuple[int, ClipRequest, np.ndarray]], room: int, planned: int, pin: bool) -> ClipBatch:

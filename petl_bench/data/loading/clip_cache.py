@@ -1,4 +1,4 @@
-"""Decoded, resized frames on disk and in memory, for data sets that are read many times."""
+"""A cache of decoded, resized frames on disk and in memory, for data sets that are read many times."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _LEAST_ROOM = 2**24
 
 @dataclass(frozen=True)
 class CachedClip:
-    """Frames uint8 `[n, h, w, 3]` and what is odd about the file that they come from ("" for nothing)."""
+    """Frames uint8 `[n, h, w, 3]` and any anomaly of the file that they come from ("" for none)."""
 
     frames: np.ndarray
     remark: str
 
 
 class ClipCache:
-    """A bounded cache that several processes may use at once; losing it, or any part of it, costs time alone.
+    """A bounded cache that several processes may use at once; losing any part of it only costs time.
 
     On disk, one file per entry: written beside and moved into place, checked when read (a damaged entry counts as
     absent), least recently used removed first once the folder holds more than `max_bytes`. In memory, the entries
@@ -103,7 +103,7 @@ class ClipCache:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def get(self, key: str, *, remember: bool = True) -> CachedClip | None:
-        """The entry, or None where there is none that is whole. Its frames must not be written to.
+        """The entry, or None if there is none that is whole. Its frames must not be written to.
 
         `remember` keeps it in memory too; a pass that reads every clip once has no use for that.
         """
@@ -121,7 +121,7 @@ class ClipCache:
         return clip
 
     def put(self, key: str, clip: CachedClip, *, remember: bool = True) -> None:
-        """Store an entry, in memory too where `remember` says so; what does not fit on the disk is not stored."""
+        """Store an entry, in memory too if `remember` says so; what does not fit on the disk is not stored."""
         if remember:
             self._remember(key, clip)
         if not self._writable or clip.frames.nbytes > min(self.max_bytes, _LARGEST_ENTRY):

@@ -67,72 +67,72 @@ class ClipRequest:
 @dataclass(frozen=True)
 class PreparedClip:
     """Frames for training float32 `[T, 3, S, S]`, normalised; for evaluation uint8 `[V, T, 3, S, S]`, a quarter of the
-    bytes to send between processes (see `to_input`). `remark` says what is odd about the file."""
+    bytes to send between processes (see `to_input`). `remark` names any anomaly of the file."""
 
     frames: np.ndarray
     remark: str
 
 
-def prepare(recipe: ClipSpec, request: ClipRequest) -> PreparedClip:
+def prepare(spec: ClipSpec, request: ClipRequest) -> PreparedClip:
     """Decode (or take from the cache), sample, augment and normalise or cut into views. Raises DataError."""
     if request.epoch is None:
-        return _prepare_test(recipe, request)
-    if recipe.train_views == "fixed":
-        return _prepare_fixed(recipe, request)
-    return _prepare_train(recipe, request, request.epoch)
+        return _prepare_test(spec, request)
+    if spec.train_views == "fixed":
+        return _prepare_fixed(spec, request)
+    return _prepare_train(spec, request, request.epoch)
 
 
-def prepared_bytes(recipe: ClipSpec, request: ClipRequest) -> int:
+def prepared_bytes(spec: ClipSpec, request: ClipRequest) -> int:
     """Bytes of the frames that `prepare` will give for this request."""
-    view = recipe.num_frames * 3 * recipe.size**2
-    return recipe.views * recipe.crops * view if request.epoch is None else 4 * view
+    view = spec.num_frames * 3 * spec.size**2
+    return spec.views * spec.crops * view if request.epoch is None else 4 * view
 
 
-def _prepare_train(recipe: ClipSpec, request: ClipRequest, epoch: int) -> PreparedClip:
-    seed = _clip_seed(recipe.seed, epoch, request.clip)
+def _prepare_train(spec: ClipSpec, request: ClipRequest, epoch: int) -> PreparedClip:
+    seed = _clip_seed(spec.seed, epoch, request.clip)
 
     def choose(num_frames: int) -> Sequence[int]:
-        return train_indices(num_frames, recipe.num_frames, np.random.default_rng(seed))
+        return train_indices(num_frames, spec.num_frames, np.random.default_rng(seed))
 
-    short = short_side(recipe.size, 1)
-    frames, remark = _frames(recipe, request.path, choose, partial(shrink, short=short), short, "")
+    short = short_side(spec.size, 1)
+    frames, remark = _frames(spec, request.path, choose, partial(shrink, short=short), short, "")
     generator = torch.Generator().manual_seed(seed)
-    video = train_transform(frames, recipe.augmentation, recipe.size, recipe.mean, recipe.std, generator)
+    video = train_transform(frames, spec.augmentation, spec.size, spec.mean, spec.std, generator)
     return PreparedClip(video.numpy(), remark)
 
 
-def _prepare_fixed(recipe: ClipSpec, request: ClipRequest) -> PreparedClip:
-    seen = _prepare_test(replace(recipe, views=1, crops=1), request)
-    video = to_input(torch.from_numpy(seen.frames[0]), recipe.mean, recipe.std)
+def _prepare_fixed(spec: ClipSpec, request: ClipRequest) -> PreparedClip:
+    seen = _prepare_test(replace(spec, views=1, crops=1), request)
+    video = to_input(torch.from_numpy(seen.frames[0]), spec.mean, spec.std)
     return PreparedClip(video.numpy(), seen.remark)
 
 
-def _prepare_test(recipe: ClipSpec, request: ClipRequest) -> PreparedClip:
-    drawn = recipe.view_sampling == "random" and recipe.views > 1
-    seed = _clip_seed(recipe.seed, "views", request.clip)
+def _prepare_test(spec: ClipSpec, request: ClipRequest) -> PreparedClip:
+    drawn = spec.view_sampling == "random" and spec.views > 1
+    seed = _clip_seed(spec.seed, "views", request.clip)
 
     def choose(num_frames: int) -> Sequence[int]:
-        if recipe.view_sampling == "middle":
-            return middle_indices(num_frames, recipe.num_frames)
+        if spec.view_sampling == "middle":
+            return middle_indices(num_frames, spec.num_frames)
         generator = np.random.default_rng(seed) if drawn else None
-        return [i for view in multi_view_indices(num_frames, recipe.num_frames, recipe.views, generator) for i in view]
+        return [i for view in multi_view_indices(num_frames, spec.num_frames, spec.views, generator) for i in view]
 
-    kind = f"-drawn-{seed}" if drawn else "-middle" if recipe.view_sampling == "middle" else ""
-    selection = f"views-{recipe.num_frames}x{recipe.views}{kind}"
-    if recipe.eval_resize == "squash":
-        resize, size = partial(squash, size=recipe.size), f"squash-{recipe.size}"
-        frames, remark = _frames(recipe, request.path, choose, resize, size, selection)
+    kind = f"-drawn-{seed}" if drawn else "-middle" if spec.view_sampling == "middle" else ""
+    selection = f"views-{spec.num_frames}x{spec.views}{kind}"
+    if spec.eval_resize == "squash":
+        resize, size = partial(squash, size=spec.size), f"squash-{spec.size}"
+        frames, remark = _frames(spec, request.path, choose, resize, size, selection)
     else:
-        short = short_side(recipe.size, recipe.crops)
-        frames, remark = _frames(recipe, request.path, choose, partial(shrink, short=short), short, selection)
-    crops = test_views(frames, recipe.size, recipe.crops)
-    # [crops, views * T, ...] is crop-major once the views are taken apart: every view of the first crop comes first.
-    video = crops.unflatten(1, (recipe.views, recipe.num_frames)).flatten(0, 1)
+        short = short_side(spec.size, spec.crops)
+        frames, remark = _frames(spec, request.path, choose, partial(shrink, short=short), short, selection)
+    crops = test_views(frames, spec.size, spec.crops)
+    # From [crops, views * T, ...]: every view of the first crop comes first.
+    video = crops.reshape(spec.crops * spec.views, spec.num_frames, *crops.shape[2:])
     return PreparedClip(video.numpy(), remark)
 
 
 def _frames(
-    recipe: ClipSpec, path: Path, choose: Choose, resize: Resize, size: int | str, selection: str
+    spec: ClipSpec, path: Path, choose: Choose, resize: Resize, size: int | str, selection: str
 ) -> tuple[np.ndarray, str]:
     """Chosen frames uint8 `[n, h, w, 3]` after `resize`, and a remark about the file.
 
@@ -140,15 +140,15 @@ def _frames(
     that is the same every time, whose frames are worth caching; "" for a random one. Such a choice is of evaluation,
     which reads every clip once: its frames are kept on disk, not in memory.
     """
-    cache, remember = recipe.cache, not selection
+    cache, remember = spec.cache, not selection
     if cache is None:
-        clip = recipe.read(path, choose, recipe.decoder)
+        clip = spec.read(path, choose, spec.decoder)
         return resize(clip.frames), clip.reason
-    whole_key = cache.key(path, recipe.decoder, size, "whole")
+    whole_key = cache.key(path, spec.decoder, size, "whole")
     whole = cache.get(whole_key, remember=remember)
     if whole is not None:
         return whole.frames[list(choose(len(whole.frames)))], whole.remark
-    chosen_key = cache.key(path, recipe.decoder, size, selection)
+    chosen_key = cache.key(path, spec.decoder, size, selection)
     chosen = cache.get(chosen_key, remember=False) if selection else None
     if chosen is not None:
         return chosen.frames, chosen.remark
@@ -156,7 +156,7 @@ def _frames(
     def choose_or_all(num_frames: int) -> Sequence[int]:
         return range(num_frames) if num_frames <= WHOLE_CLIP_FRAMES else choose(num_frames)
 
-    clip = recipe.read(path, choose_or_all, recipe.decoder)
+    clip = spec.read(path, choose_or_all, spec.decoder)
     frames = resize(clip.frames)
     if clip.num_frames <= WHOLE_CLIP_FRAMES:
         cache.put(whole_key, CachedClip(frames, clip.reason), remember=remember)

@@ -24,7 +24,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Written:
-    """What frames were written to a place."""
+    """What frames were written to a slot."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -34,7 +34,7 @@ class SharedFrames:
     """Room for `size` bytes of frames; what is never written to takes no memory.
 
     It is an anonymous file: however processes end, it is gone with the last one that has it open, and it has no bound
-    of its own, as /dev/shm has in containers. Workers open it under the name that it has in /proc. Raises OSError where
+    of its own, as /dev/shm has in containers. Workers open it under the name that it has in /proc. Raises OSError if
     the system has no such files.
     """
 
@@ -45,15 +45,15 @@ class SharedFrames:
         os.ftruncate(self._file, size)
         self._memory = mmap.mmap(self._file, size)
 
-    def places(self, size: int, count: int) -> list[Slot]:
-        """`count` places of `size` bytes, or as many as there is room for."""
+    def slots(self, size: int, count: int) -> list[Slot]:
+        """`count` slots of `size` bytes, or as many as there is room for."""
         path, inode = f"/proc/{os.getpid()}/fd/{self._file}", os.fstat(self._file).st_ino
         fitting = min(count, len(self._memory) // size)
         return [Slot(path, inode, number * size, size) for number in range(fitting)]
 
-    def read(self, place: Slot, written: Written) -> np.ndarray:
-        """The frames at a place, as a view: valid until something else is written there."""
-        flat = np.frombuffer(self._memory, np.uint8, place.size, place.offset)
+    def read(self, slot: Slot, written: Written) -> np.ndarray:
+        """The frames at a slot, as a view: valid until something else is written there."""
+        flat = np.frombuffer(self._memory, np.uint8, slot.size, slot.offset)
         dtype = np.dtype(written.dtype)
         return flat[: int(np.prod(written.shape)) * dtype.itemsize].view(dtype).reshape(written.shape)
 
@@ -63,12 +63,12 @@ class SharedFrames:
         del self._memory
 
 
-def write(frames: np.ndarray, place: Slot) -> Written | None:
-    """Write frames to a place of another process; None where that cannot be done."""
-    memory = _opened(place)
-    if memory is None or frames.nbytes > place.size:
+def write(frames: np.ndarray, slot: Slot) -> Written | None:
+    """Write frames to a slot of another process; None if that cannot be done."""
+    memory = _opened(slot)
+    if memory is None or frames.nbytes > slot.size:
         return None
-    room = np.frombuffer(memory, np.uint8, frames.nbytes, place.offset)
+    room = np.frombuffer(memory, np.uint8, frames.nbytes, slot.offset)
     room[:] = np.ascontiguousarray(frames).reshape(-1).view(np.uint8)
     return Written(frames.shape, frames.dtype.str)
 
@@ -76,21 +76,21 @@ def write(frames: np.ndarray, place: Slot) -> Written | None:
 _last: tuple[str, int, mmap.mmap | None] = ("", 0, None)
 
 
-def _opened(place: Slot) -> mmap.mmap | None:
-    """The file of a place, mapped; opened once."""
+def _opened(slot: Slot) -> mmap.mmap | None:
+    """The file of a slot, mapped; opened once."""
     global _last
-    if _last[:2] != (place.path, place.inode):
-        _last = (place.path, place.inode, _map(place))
+    if _last[:2] != (slot.path, slot.inode):
+        _last = (slot.path, slot.inode, _map(slot))
     return _last[2]
 
 
-def _map(place: Slot) -> mmap.mmap | None:
+def _map(slot: Slot) -> mmap.mmap | None:
     try:
-        file = os.open(place.path, os.O_RDWR)
+        file = os.open(slot.path, os.O_RDWR)
     except OSError:
         return None
     try:
-        return mmap.mmap(file, 0) if os.fstat(file).st_ino == place.inode else None
+        return mmap.mmap(file, 0) if os.fstat(file).st_ino == slot.inode else None
     except (OSError, ValueError):
         return None
     finally:

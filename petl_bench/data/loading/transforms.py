@@ -34,7 +34,7 @@ def squash(frames: np.ndarray, size: int) -> np.ndarray:
     if frames.shape[1:3] == (size, size):
         return frames
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    video = F.resize(video, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    video = _resize(video, [size, size])
     return np.ascontiguousarray(video.permute(0, 2, 3, 1).numpy())
 
 
@@ -56,7 +56,7 @@ def train_transform(
     top, left, height, width = _crop_box(video.shape[-2], video.shape[-1], augmentation, generator)
     video = video[..., top : top + height, left : left + width]
     if (height, width) != (size, size):
-        video = F.resize(video, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True)
+        video = _resize(video, [size, size])
     if _happens(augmentation.flip, generator):
         video = video.flip(-1)
     pixels = video.to(torch.float32).div_(255)
@@ -70,7 +70,7 @@ def train_transform(
 def to_input(video: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Views uint8 `[..., 3, size, size]` as a model reads them: float32, normalised, on their own device.
 
-    The same bits on every device: a GPU would multiply by 1/255 where it is told a number, but divides by a tensor.
+    The same bits on every device: a GPU would multiply by 1/255 if it is told a number, but divides by a tensor.
     """
     pixels = video.to(torch.float32)
     return _normalise(pixels.div_(torch.tensor(255.0, device=pixels.device)), mean, std)
@@ -95,9 +95,13 @@ def test_views(frames: np.ndarray, size: int, crops: int) -> torch.Tensor:
 
 
 def _resize_short_side(video: torch.Tensor, short: int) -> torch.Tensor:
-    if min(video.shape[-2:]) == short:
-        return video
-    return F.resize(video, [short], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return video if min(video.shape[-2:]) == short else _resize(video, [short])
+
+
+def _resize(video: torch.Tensor, size: list[int]) -> torch.Tensor:
+    """Bicubic, anti-aliased; `size` is height and width, or the short side."""
+    resized: torch.Tensor = F.resize(video, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
+    return resized
 
 
 def _crop_box(
@@ -161,7 +165,7 @@ def _happens(probability: float, generator: torch.Generator) -> bool:
 
 
 def _normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """(pixels - mean) / std, contiguous; overwrites `pixels` where it can."""
+    """(pixels - mean) / std, contiguous; overwrites `pixels` if it can."""
     centre = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
     spread = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
     return pixels.contiguous().sub_(centre).div_(spread)

@@ -1,4 +1,4 @@
-"""Processes that prepare clips: bounded look-ahead, a time-out per clip, and a name for whatever kills a process."""
+"""Processes that prepare clips: bounded look-ahead, a time-out per clip, a reason for each clip that is given up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DIES_WITHIN_S = 0.01
 #: How often a clip is tried whose process dies: something else than the clip may have killed it, such as a system that
 #: is short of memory.
 _TRIES = 2
-#: How often in a row all processes are started anew without a clip that comes of it.
+#: How often in a row all processes are started anew before a clip is prepared.
 _RENEWALS = 3
 #: A process that is killed while it holds the lock of the channel stops all others; they leave after this time.
 _LOCKED_FOR_S = 20.0
@@ -49,7 +49,7 @@ _NO_PROCESSES = (
 
 _log = logging.getLogger(__name__)
 
-_recipe: ClipSpec | None = None  # set once in every worker process
+_spec: ClipSpec | None = None  # set once in every worker process
 
 
 @dataclass
@@ -58,7 +58,7 @@ class _Waiting:
 
     request: ClipRequest
     future: Any
-    place: Slot | None
+    slot: Slot | None
     pool: ProcessPool | None  #: whose processes prepare it
 
 
@@ -73,14 +73,14 @@ class _Processes(ProcessPool):
             process.kill()
         for process in self._pool_manager.worker_manager.workers.values():
             process.join()
-        super()._stop_pool()
+        super()._stop_pool()  # type: ignore[no-untyped-call]
 
 
 class WorkerPool:
     """`workers` processes of one thread each, started when the first clip is asked for."""
 
-    def __init__(self, recipe: ClipSpec, workers: int, timeout_s: float) -> None:
-        self._recipe = recipe
+    def __init__(self, spec: ClipSpec, workers: int, timeout_s: float) -> None:
+        self._spec = spec
         self._workers = workers
         self._timeout_s = timeout_s
         self._pool: ProcessPool | None = None
@@ -100,7 +100,7 @@ class WorkerPool:
         memory, free = self._memory(), None
         try:
             for request in requests:
-                free = self._places(memory, request) if free is None else free
+                free = self._slots(memory, request) if free is None else free
                 waiting.append(self._begin(request, known_bad, free))
                 if len(waiting) > self._ahead(request):
                     yield from self._end(waiting.popleft(), known_bad, memory, free)
@@ -110,7 +110,7 @@ class WorkerPool:
             for one in waiting:
                 if one.future is not None:
                     one.future.cancel()
-            # What nobody waits for any more may still be written: that memory is not used again.
+            # Workers may still write clips that were given up: that memory is not used again.
             if memory is not None and not waiting:
                 self._unused.append(memory)
 
@@ -123,19 +123,19 @@ class WorkerPool:
 
     def _end_processes(self) -> None:
         if self._pool is not None:
-            self._pool.stop()
+            self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
 
     def _renew(self) -> None:
-        """Have all processes started anew: the death of one that was idle, for one thing, breaks the pool."""
+        """Have all processes started anew: the death of an idle one, among other things, breaks the pool."""
         self._renewals += 1
         if self._renewals > _RENEWALS:
             raise TrialError(_NO_PROCESSES)
         self._end_processes()
 
     def _memory(self) -> SharedFrames | None:
-        """Where workers leave frames; None where the system cannot share memory so: then they send them."""
+        """Memory for the frames; None if the system has none of this kind: workers then send frames through a pipe."""
         if self._unused:
             return self._unused.pop()
         try:
@@ -145,11 +145,11 @@ class WorkerPool:
         self._memories.append(memory)
         return memory
 
-    def _places(self, memory: SharedFrames | None, request: ClipRequest) -> list[Slot]:
-        """One place for every clip that is being prepared, one for the clip in use, and some in reserve."""
+    def _slots(self, memory: SharedFrames | None, request: ClipRequest) -> list[Slot]:
+        """One slot for every clip that is being prepared, one for the clip in use, and some in reserve."""
         if memory is None:
             return []
-        return memory.places(prepared_bytes(self._recipe, request), 2 * self._ahead(request) + 1)
+        return memory.slots(prepared_bytes(self._spec, request), 2 * self._ahead(request) + 1)
 
     def _begin(self, request: ClipRequest, known_bad: Mapping[str, str], free: list[Slot]) -> _Waiting:
         if request.clip in known_bad:
@@ -164,15 +164,15 @@ class WorkerPool:
         outcome = known_bad[one.request.clip] if one.future is None else self._outcome(one)
         if isinstance(outcome, tuple):
             assert memory is not None
-            assert one.place is not None
-            outcome = PreparedClip(memory.read(one.place, outcome[0]), outcome[1])
+            assert one.slot is not None
+            outcome = PreparedClip(memory.read(one.slot, outcome[0]), outcome[1])
         yield one.request, outcome
-        # Where a process was killed, its last writing may come late.
-        if one.place is not None and not isinstance(one.future.exception(), (TimeoutError, ProcessExpired)):
-            free.append(one.place)
+        # If a process was killed, its last writing may come late.
+        if one.slot is not None and not isinstance(one.future.exception(), (TimeoutError, ProcessExpired)):
+            free.append(one.slot)
 
     def _ahead(self, request: ClipRequest) -> int:
-        fitting = _AHEAD_BYTES // prepared_bytes(self._recipe, request)
+        fitting = _AHEAD_BYTES // prepared_bytes(self._spec, request)
         return max(1, min(_AHEAD_PER_PROCESS * self._workers, fitting))
 
     def _schedule(self, one: _Waiting) -> None:
@@ -182,7 +182,7 @@ class WorkerPool:
         try:
             with contextlib.nullcontext() if self._pool is not None else warnings_held_back():
                 one.pool = self._started()
-                one.future = one.pool.schedule(_work, args=(one.request, one.place), timeout=self._timeout_s)
+                one.future = one.pool.schedule(_work, args=(one.request, one.slot), timeout=self._timeout_s)
         except (OSError, RuntimeError) as error:
             raise TrialError(_NO_PROCESSES) from error
 
@@ -192,7 +192,7 @@ class WorkerPool:
                 max_workers=self._workers,
                 max_tasks=_CLIPS_PER_PROCESS,
                 initializer=_start,
-                initargs=(self._recipe,),
+                initargs=(self._spec,),
                 context=clean_context(__name__),
             )
             CONSTS.term_timeout = _DIES_WITHIN_S
@@ -224,7 +224,7 @@ class WorkerPool:
             self._schedule(one)
 
     def _awaited(self, one: _Waiting) -> PreparedClip | tuple[Written, str]:
-        """What a process made of the clip. Raises BrokenProcessPool where nothing will come any more."""
+        """What a process made of the clip. Raises BrokenProcessPool if nothing will come any more."""
         given_up = time.monotonic() + self._timeout_s + _LOST_AFTER_S
         while not one.future.done():
             wait([one.future], timeout=1.0)
@@ -239,16 +239,16 @@ class WorkerPool:
         return pool is not None and pool is self._pool and pool.active
 
 
-def _start(recipe: ClipSpec) -> None:
-    global _recipe
-    _recipe = recipe
+def _start(spec: ClipSpec) -> None:
+    global _spec
+    _spec = spec
     CONSTS.channel_lock_timeout = _LOCKED_FOR_S
     torch.set_num_threads(1)
 
 
-def _work(request: ClipRequest, place: Slot | None) -> PreparedClip | tuple[Written, str]:
-    """The clip; or, where its frames could be left at the place, what was written and the remark."""
-    assert _recipe is not None
-    clip = prepare(_recipe, request)
-    written = None if place is None else write(clip.frames, place)
+def _work(request: ClipRequest, slot: Slot | None) -> PreparedClip | tuple[Written, str]:
+    """The clip; or, if its frames could be left at the slot, what was written and the remark."""
+    assert _spec is not None
+    clip = prepare(_spec, request)
+    written = None if slot is None else write(clip.frames, slot)
     return clip if written is None else (written, clip.remark)

@@ -16,9 +16,9 @@ from petl_bench.api.named_folders import status_command
 from petl_bench.api.plugin_identity import plugin_version
 from petl_bench.api.setting import Case, Setting, Task
 from petl_bench.api.trial import Places, canonical_json
+from petl_bench.data.found.known_manifests import new_manifest
+from petl_bench.data.found.manifest import Manifest
 from petl_bench.data.lists.descriptions import described
-from petl_bench.data.lists.known_manifests import new_manifest
-from petl_bench.data.lists.manifest import Manifest
 from petl_bench.errors import DataError, UsageError
 from petl_bench.models.weights import ResolvedWeights
 from petl_bench.running.planning.spec import Spec

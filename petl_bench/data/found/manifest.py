@@ -9,20 +9,23 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from petl_bench.api.dataset import Annotations, Dataset, HalfSplit, Sample
+from petl_bench.api.dataset import Annotations, Dataset, Sample
 from petl_bench.api.trial import canonical_json
 from petl_bench.data.found.accounting import Account, account_of
 from petl_bench.data.found.clip_matching import FileMatch, match_clips
 from petl_bench.data.found.fingerprints import Fingerprints, FoundFile
-from petl_bench.data.found.layout import scan, sharing
 from petl_bench.data.found.scan_results import ScanResults
+from petl_bench.data.found.tree import sharing, walk
 from petl_bench.errors import DataError
 
+#: Lists of clips by name.
+Lists = Mapping[str, Sequence[Sample]]
 #: Told now and then how far building is: what is counted, how many are done, and of how many (None: not known yet).
 Notify = Callable[[str, int, int | None], None]
 
@@ -53,27 +56,6 @@ class Manifest:
         return len(self.found) + len(self.missing) + len(self.ambiguous)
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """How many clips of a list are there to be read."""
-
-    expected: int
-    found: int
-    missing: tuple[str, ...]
-    ambiguous: tuple[str, ...]
-
-
-def coverage(samples: Iterable[Sample], manifest: Manifest) -> Coverage:
-    """Count the clips of `samples` in the manifest, each clip once."""
-    clips = dict.fromkeys(sample.clip for sample in samples)
-    return Coverage(
-        expected=len(clips),
-        found=sum(clip in manifest.found for clip in clips),
-        missing=tuple(clip for clip in clips if clip not in manifest.found and clip not in manifest.ambiguous),
-        ambiguous=tuple(clip for clip in clips if clip in manifest.ambiguous),
-    )
-
-
 def named_lists(annotations: Annotations) -> Iterator[tuple[str, tuple[Sample, ...]]]:
     """Every list of a data set with its name, e.g. ("test 1", ...), ("base_test", ...)."""
     for split, samples in sorted(annotations.train.items()):
@@ -82,18 +64,46 @@ def named_lists(annotations: Annotations) -> Iterator[tuple[str, tuple[Sample, .
         yield f"test {split}", samples
     for (split, shots), samples in sorted(annotations.few_shot.items()):
         yield f"few_shot {split} {shots}-shot", samples
+    half = annotations.base_to_novel
+    if half is not None:
+        yield "base_train", half.base_train
+        for draw, samples in sorted(half.draws.items()):
+            yield f"base_train draw {draw}", samples
+        yield "base_test", half.base_test
+        yield "novel_test", half.novel_test
+
+
+def trained_and_tested(annotations: Annotations) -> Iterator[tuple[str, Lists, Lists]]:
+    """For each test split, and for the base-to-novel lists: its name, the lists that train, and those that are tested.
+
+    No clip may stand on both sides of one.
+    """
+    lists = dict(named_lists(annotations))
+    for split in sorted(annotations.test):
+        train = {
+            name: lists[name] for name in lists if f"{name} ".startswith((f"train {split} ", f"few_shot {split} "))
+        }
+        yield f"split {split}", train, {f"test {split}": lists[f"test {split}"]}
     if annotations.base_to_novel is not None:
-        yield from _half_lists(annotations.base_to_novel)
+        train = {name: lists[name] for name in lists if name.startswith("base_train")}
+        yield "base-to-novel", train, {name: lists[name] for name in ("base_test", "novel_test")}
 
 
 def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify | None = None) -> Manifest:
-    """Read the annotations under `root`, find and fingerprint every clip. Fingerprints are cached under `cache_dir`.
+    """Read the annotations under a root; find and fingerprint every clip.
 
-    Raises DataError where annotations cannot be used, or where one file trains and is tested in the same split.
+    Args:
+        dataset: Reads the annotations.
+        root: Lists and clips lie below it.
+        cache_dir: Fingerprints are kept there.
+        notify: Called now and then with the progress.
+
+    Raises:
+        DataError: Annotations cannot be used, or one file trains and is tested in the same split.
     """
     root = root.resolve()
     tell = notify or (lambda what, done, total: None)
-    tree = scan(root, lambda folders: tell("folders listed", folders, None))
+    tree = walk(root, lambda folders: tell("folders listed", folders, None))
     with sharing(tree):
         annotations = replace(dataset.annotations(root), dataset=dataset.name)
     lists = [samples for _, samples in named_lists(annotations)]
@@ -109,7 +119,7 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
     account = account_of(
         tree,
         matches,
-        used={_below(file, root) for file in found.values()},
+        used={file.file for file in found.values()},
         ambiguous={path for paths in ambiguous.values() for path in paths},
         refused=refused,
     )
@@ -139,18 +149,6 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
 # ---------------------------------------------------------------- from clips to files
 
 
-def _half_lists(half: HalfSplit) -> Iterator[tuple[str, tuple[Sample, ...]]]:
-    yield "base_train", half.base_train
-    for draw, samples in sorted(half.draws.items()):
-        yield f"base_train draw {draw}", samples
-    yield "base_test", half.base_test
-    yield "novel_test", half.novel_test
-
-
-def _below(file: FoundFile, root: Path) -> str:
-    return file.place[len(str(root)) :].lstrip("/")
-
-
 def _settle(
     candidates: Mapping[str, tuple[str, ...]], fingerprints: Mapping[str, FoundFile]
 ) -> tuple[dict[str, FoundFile], dict[str, tuple[str, ...]]]:
@@ -166,13 +164,13 @@ def _settle(
 
 
 def _refuse_shared_files(annotations: Annotations, found: Mapping[str, FoundFile]) -> None:
-    real_place = functools.cache(os.path.realpath)
+    real_path = functools.cache(os.path.realpath)
     for name, train, test in _train_and_test(annotations):
         tested = {found[sample.clip].fingerprint for sample in test if sample.clip in found}
         both = [s for s in train if s.clip in found and found[s.clip].fingerprint in tested]
-        trained = {real_place(found[sample.clip].place): sample.clip for sample in both}
+        trained = {real_path(found[sample.clip].path): sample.clip for sample in both}
         for sample in test if trained else ():
-            file = real_place(found[sample.clip].place) if sample.clip in found else ""
+            file = real_path(found[sample.clip].path) if sample.clip in found else ""
             if file in trained:
                 raise DataError(
                     f"{file}: trains as {trained[file]!r} and is tested as {sample.clip!r} in {name}; remove it from "
@@ -180,16 +178,9 @@ def _refuse_shared_files(annotations: Annotations, found: Mapping[str, FoundFile
                 )
 
 
-def _train_and_test(annotations: Annotations) -> Iterator[tuple[str, Sequence[Sample], Sequence[Sample]]]:
-    for split, test in sorted(annotations.test.items()):
-        draws = [samples for (of, _), samples in sorted(annotations.few_shot.items()) if of == split]
-        train = [sample for samples in (annotations.train.get(split, ()), *draws) for sample in samples]
-        yield f"split {split}", train, test
-    half = annotations.base_to_novel
-    if half is not None:
-        draws = [samples for _, samples in sorted(half.draws.items())]
-        train = [sample for samples in (half.base_train, *draws) for sample in samples]
-        yield "base-to-novel", train, (*half.base_test, *half.novel_test)
+def _train_and_test(annotations: Annotations) -> Iterator[tuple[str, list[Sample], list[Sample]]]:
+    for name, train, test in trained_and_tested(annotations):
+        yield name, list(chain.from_iterable(train.values())), list(chain.from_iterable(test.values()))
 
 
 def _refused_notes(refused: Mapping[str, str]) -> Iterator[str]:

@@ -60,7 +60,7 @@ def frames_among(names: Iterable[str]) -> list[tuple[FrameName, str]]:
 def hold_a_series(images: Iterable[str]) -> bool:
     """Whether the images of a folder, by their names, are the frames of a clip.
 
-    One with a usual name tells. Else there must be two at least, in one series of which half is there: figures and
+    One with a usual name decides. Else there must be two at least, in one series of which half is there: figures and
     photos have numbers too.
     """
     numbers: dict[str, list[int]] = {}
@@ -72,6 +72,11 @@ def hold_a_series(images: Iterable[str]) -> bool:
         return False
     (some,) = numbers.values()
     return len(some) > 1 and (min(some) >= FIRST_TIME or max(some) - min(some) < 2 * len(some))
+
+
+def clip_stem(path: str) -> str:
+    """The name of a clip or file without folders and without a video's extension."""
+    return without_video_suffix(path.rpartition("/")[2])
 
 
 def without_video_suffix(path: str) -> str:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petl_bench.data.found import layout, listing
-from petl_bench.data.found.entries import KINDS, Some
-from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan, sharing
+from petl_bench.data.found import listing
+from petl_bench.data.found import tree as tree_module
+from petl_bench.data.found.entries import KINDS, Counted
+from petl_bench.data.found.tree import Tree, find_annotation, given_root, sharing, walk
 from petl_bench.errors import DataError
 
 
@@ -30,7 +31,7 @@ def test_hidden_files_and_other_files_are_no_clips(tmp_path: Path) -> None:
     make(tmp_path, "Run/._1.mp4", ".trash/1.mp4", "Run/poster.jpg", "Run/.1.jpg")
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere")
-    assert scan(tmp_path).videos == ()
+    assert walk(tmp_path).files == ()
 
 
 def test_links_are_followed_once(tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (root / "linked").symlink_to(outside)
     (root / "a" / "loop").symlink_to(root)
     (root / "again").symlink_to(root / "a")
-    assert scan(root).videos == ("a/y.mp4", "linked/x.mp4")
+    assert walk(root).files == ("a/y.mp4", "linked/x.mp4")
 
 
 def test_links_that_lead_nowhere_count_as_themselves_and_their_neighbours_are_found(tmp_path: Path) -> None:
@@ -48,10 +49,10 @@ def test_links_that_lead_nowhere_count_as_themselves_and_their_neighbours_are_fo
     (tmp_path / "Run/m.mp4").symlink_to("m.mp4")
     (tmp_path / "Run/gone.mp4").symlink_to(tmp_path / "nowhere")
     (tmp_path / "Run/below.mp4").symlink_to("a.mp4/below")
-    tree = scan(tmp_path)
-    assert tree.videos == ("Run/a.mp4", "Run/z.mp4", "Walk/b.mp4")
-    assert tree.entries.kinds["link_loops"] == Some(2, "Run/loop")
-    assert tree.entries.kinds["broken_links"] == Some(2, "Run/below.mp4")
+    tree = walk(tmp_path)
+    assert tree.files == ("Run/a.mp4", "Run/z.mp4", "Walk/b.mp4")
+    assert tree.entries.kinds["link_loops"] == Counted(2, "Run/loop")
+    assert tree.entries.kinds["broken_links"] == Counted(2, "Run/below.mp4")
 
 
 @pytest.mark.parametrize("refused", ["stat", "is_dir"])
@@ -86,8 +87,8 @@ def test_an_entry_that_cannot_be_looked_at_costs_itself_alone(
         (tmp_path / "Run/b.mp4").unlink()
         (tmp_path / "Run/b.mp4").write_text("b")
     monkeypatch.setattr(listing.os, "scandir", Folder)
-    tree = scan(tmp_path)
-    assert tree.videos == ("Run/a.mp4", "Run/c.mp4")
+    tree = walk(tmp_path)
+    assert tree.files == ("Run/a.mp4", "Run/c.mp4")
     assert tree.entries.unreadable == {"Run/b.mp4": "Permission denied"}
     assert_adds_up(tree)
 
@@ -107,8 +108,8 @@ def test_a_listing_that_breaks_off_keeps_what_it_gave(tmp_path: Path, monkeypatc
         yield entries()
 
     monkeypatch.setattr(listing.os, "scandir", broken)
-    tree = scan(tmp_path)
-    assert tree.videos == ("Run/a.mp4", "Walk/c.mp4")
+    tree = walk(tmp_path)
+    assert tree.files == ("Run/a.mp4", "Walk/c.mp4")
     assert tree.entries.unreadable == {"Run": "the folder cannot be listed whole: Input/output error"}
     assert_adds_up(tree)
 
@@ -119,8 +120,8 @@ def test_names_that_are_not_utf8_are_told_and_cannot_be_clips(tmp_path: Path) ->
         place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
         place.parent.mkdir(exist_ok=True)
         place.write_text("x")
-    tree = scan(tmp_path)
-    assert tree.videos == ("Run/a.mp4", "Run/é\n.mp4")
+    tree = walk(tmp_path)
+    assert tree.files == ("Run/a.mp4", "Run/é\n.mp4")
     reason = "the name is not UTF-8; rename it"
     assert tree.entries.unreadable == {"Run/caf\\udce9.mp4": reason, "\\udcff": reason}
     assert_adds_up(tree)
@@ -133,7 +134,7 @@ def assert_adds_up(tree: Tree) -> None:
     others = sum(some.count for some in tree.entries.other_files.values())
     assert others == tree.entries.count("other_files")
     clips = tree.entries.count("videos") + tree.entries.count("frame_folders")
-    assert clips == len(tree.videos)
+    assert clips == len(tree.files)
 
 
 def test_every_entry_is_accounted_for(tmp_path: Path) -> None:
@@ -149,16 +150,16 @@ def test_every_entry_is_accounted_for(tmp_path: Path) -> None:
     (root / "d.mp4").symlink_to("a/1.mp4")
     (root / "gone").symlink_to("nowhere")
     os.mkfifo(root / "pipe")
-    tree = scan(root)
+    tree = walk(root)
     counts = {kind: some.count for kind, some in tree.entries.kinds.items()}
     assert counts == {
         "videos": 3, "frame_folders": 1, "frames": 3, "folders": 4, "lists": 1, "images": 3, "other_files": 6,
         "hidden": 2, "seen_already": 1, "broken_links": 1, "special": 1,
     }  # fmt: skip
     assert tree.entries.total == 26
-    assert tree.entries.outside == Some(1, "b")
+    assert tree.entries.outside == Counted(1, "b")
     assert tree.linked_again == ("c",)
-    assert tree.entries.other_files[".dat"] == Some(2, "a/2.DAT")
+    assert tree.entries.other_files[".dat"] == Counted(2, "a/2.DAT")
     perhaps = tree.entries.perhaps_clips
     assert {name: some.count for name, some in perhaps.items()} == {
         ".dat": 2, ".rm": 1, "no extension": 1, "folders of images that are not numbered as frames": 1,
@@ -175,7 +176,7 @@ def test_the_account_adds_up_for_any_tree(tmp_path_factory: pytest.TempPathFacto
     for path in sorted(paths):
         with contextlib.suppress(OSError):  # a file where a folder of that name is
             make(root, path)
-    tree = scan(root)
+    tree = walk(root)
     assert_adds_up(tree)
     seen = [path.relative_to(root).as_posix() for path in root.rglob("*")]
     looked_into = [path for path in seen if not any(part.startswith(".") for part in path.split("/")[:-1])]
@@ -185,20 +186,20 @@ def test_the_account_adds_up_for_any_tree(tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "/".join(["y" * 200] * 30)])
 def test_a_root_that_cannot_be_a_path_is_one_clear_line(name: str) -> None:
     with pytest.raises(DataError, match="no such folder"):
-        scan(Path("/tmp") / name)
+        walk(Path("/tmp") / name)
     with pytest.raises(DataError, match="no such folder"):
         given_root("ucf101", Path("/tmp") / name, "clips")
 
 
 def test_missing_root_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such folder.*--data-root"):
-        scan(tmp_path / "nowhere")
+        walk(tmp_path / "nowhere")
 
 
 def test_root_that_cannot_be_listed_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing.os, "scandir", lambda place: (_ for _ in ()).throw(PermissionError(13, "denied")))
     with pytest.raises(DataError, match="the folder cannot be listed"):
-        scan(tmp_path)
+        walk(tmp_path)
 
 
 def test_folders_of_numbered_images_are_clips(tmp_path: Path) -> None:
@@ -214,30 +215,30 @@ def test_folders_of_numbered_images_are_clips(tmp_path: Path) -> None:
         "Walk/e/flow_x_00001.jpg",
         "1.jpg",
     )
-    tree = scan(tmp_path)
-    assert tree.videos == ("Run/a", "Run/b.mp4", "Walk/c")
+    tree = walk(tmp_path)
+    assert tree.files == ("Run/a", "Run/b.mp4", "Walk/c")
     assert tree.frame_folders == {"Run/a", "Walk/c"}
 
 
 def test_many_folders_give_the_same_tree_whatever_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, *(f"c{n % 7}/d{n}/{n}.mp4" for n in range(60)))
     (tmp_path / "linked").symlink_to(tmp_path / "c3")
-    whole = scan(tmp_path)
-    monkeypatch.setattr(layout, "_LISTED_AT_ONCE", 3)
-    monkeypatch.setattr(layout, "_LISTING_THREADS", 1)
+    whole = walk(tmp_path)
+    monkeypatch.setattr(tree_module, "_LISTED_AT_ONCE", 3)
+    monkeypatch.setattr(tree_module, "_LISTING_THREADS", 1)
     told: list[int] = []
-    assert scan(tmp_path, told.append) == whole
-    assert len(whole.videos) == 60
+    assert walk(tmp_path, told.append) == whole
+    assert len(whole.files) == 60
     assert (told[-1], told) == (68, sorted(told))
 
 
 def test_a_shared_tree_is_not_walked_again(tmp_path: Path) -> None:
-    tree = scan(make(tmp_path, "a/1.mp4"))
+    tree = walk(make(tmp_path, "a/1.mp4"))
     make(tmp_path, "a/2.mp4")
     with sharing(tree):
-        assert scan(tmp_path) is tree
-        assert scan(tmp_path / "a").videos == ("1.mp4", "2.mp4")
-    assert scan(tmp_path).videos == ("a/1.mp4", "a/2.mp4")
+        assert walk(tmp_path) is tree
+        assert walk(tmp_path / "a").files == ("1.mp4", "2.mp4")
+    assert walk(tmp_path).files == ("a/1.mp4", "a/2.mp4")
 
 
 def test_annotations_are_found_by_the_end_of_their_path(tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_annotations_are_found_by_the_end_of_their_path(tmp_path: Path) -> None:
         "val2.txt",
         "deep/val3.txt",
     )
-    tree = scan(tmp_path)
+    tree = walk(tmp_path)
     assert find_annotation(tree, "ucf_splits/val1.txt") == tmp_path / "lists/base2novel_splits/ucf_splits/val1.txt"
     assert find_annotation(tree, "ucf_splits/val2.txt", "./val2.txt") == tmp_path / "val2.txt"
     assert find_annotation(tree, "ucf_splits/val3.txt", "./val3.txt") is None
@@ -259,6 +260,6 @@ def test_equal_copies_of_a_list_are_one_and_different_ones_are_refused(tmp_path:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "labels.csv").write_text(text)
     with pytest.raises(DataError, match=r"several different files are called labels\.csv: a/labels\.csv, b/.*c/"):
-        find_annotation(scan(tmp_path), "labels.csv")
+        find_annotation(walk(tmp_path), "labels.csv")
     (tmp_path / "c" / "labels.csv").unlink()
-    assert find_annotation(scan(tmp_path), "labels.csv") == tmp_path / "a/labels.csv"
+    assert find_annotation(walk(tmp_path), "labels.csv") == tmp_path / "a/labels.csv"

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from petl_bench.data.found.file_types import without_video_suffix
+from petl_bench.data.decoding.file_types import without_video_suffix
 from petl_bench.data.lists.annotation_formats import class_finder, is_integer
 from petl_bench.errors import DataError
 
@@ -89,10 +89,12 @@ def refuse_one_sided(train: Collection[str], test: Collection[str], where: str, 
         (set(test) - set(train), "is tested", "never trains"),
     ):
         if names:
-            raise DataError(f"{where}: some classes lie on one side only: {some(names)} {has} and {lacks}. {remedy}")
+            raise DataError(
+                f"{where}: some classes lie on one side only: {first_few(names)} {has} and {lacks}. {remedy}"
+            )
 
 
-def some(names: Iterable[str]) -> str:
+def first_few(names: Iterable[str]) -> str:
     """The first few names, in order, and how many more there are."""
     ordered = sorted(names)
     more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""

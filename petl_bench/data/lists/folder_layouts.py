@@ -1,8 +1,8 @@
 """Which folder names a clip's class, and which its side: layouts of class folders, recognised as a whole or not at all.
 
 A layout names the folders above a clip, from the top: `side/class` is `train/Run/a.mp4`. A folder that all clips share
-(`videos/Run/a.mp4`, `videos/Walk/b.mp4`) tells nothing and is passed over. What could be read in two ways is refused
-with both readings and the option that chooses; a layout that the user tells is taken at its word.
+(`videos/Run/a.mp4`, `videos/Walk/b.mp4`) says nothing and is skipped. What could be read in two ways is refused
+with both readings and the option that chooses; a layout that the user names is not questioned.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from petl_bench.data.found.class_folders import some
-from petl_bench.data.found.layout import Tree
+from petl_bench.data.found.tree import Tree
+from petl_bench.data.lists.class_folders import first_few
 from petl_bench.errors import DataError
 
-#: The layouts that can be told.
+#: The layouts that the user can name.
 LayoutName = Literal[
     "class", "class/group", "group/class", "side/class", "class/side", "side/class/group", "side/group/class"
 ]
@@ -58,7 +58,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Reading:
-    """A layout and where it puts every clip. `unused` are clips outside of all sides, if the layout was told."""
+    """A layout and where it puts every clip. `unused` are clips outside of all sides, if the user named the layout."""
 
     layout: str
     placed: tuple[Placed, ...]
@@ -71,7 +71,7 @@ def side_of(name: str) -> str | None:
 
 
 def recognise(clips: Sequence[str], told: str, where: Path, owner: str) -> Reading:
-    """The one layout that all clips (relative paths) fit, or the one that is told (`told` is not "auto").
+    """The one layout that all clips (relative paths) fit, or the one that the user named (`told` is not "auto").
 
     `where` and `owner` (the data set's name, for `--set owner.layout=...`) are for messages. Raises DataError if there
     is no such layout, or more than one.
@@ -94,18 +94,18 @@ def looks_like_side(name: str) -> bool:
 
 
 def refuse_second_paths(tree: Tree) -> None:
-    """Raise DataError if clips can be reached by two paths, over a link: which of them tells class and side?
+    """Raise DataError if clips can be reached by two paths, over a link: which of them gives class and side?
 
     A link to a folder that it lies in is a loop, and leads to nothing new.
     """
     refuse_one_file_twice(
         tree.root,
-        tree.videos,
+        tree.files,
         "its class or side could be taken from either. Remove one, or list the clips in train.csv and test.csv",
     )
     if not tree.linked_again:
         return
-    holding = {(tree.root / clip).parent.resolve() for clip in tree.videos}
+    holding = {(tree.root / clip).parent.resolve() for clip in tree.files}
     holding |= {(tree.root / clip).resolve() for clip in tree.frame_folders}
     for link in tree.linked_again:
         target = (tree.root / link).resolve()
@@ -209,14 +209,18 @@ def _recognised(levels: Sequence[Names], refusing: _Refusal) -> tuple[str, list[
 
 def _one_level(names: Names, refusing: _Refusal) -> str:
     if all(map(looks_like_side, names)):
-        raise refusing(f"the folders {some(names)} look like sides, and no folder below them names a class", "class")
+        raise refusing(
+            f"the folders {first_few(names)} look like sides, and no folder below them names a class", "class"
+        )
     _refuse_mixed(names, refusing, "class")
     return "class"
 
 
 def _two_levels(upper: Names, lower: Names, refusing: _Refusal) -> str:
     if _all_sides(upper) and _all_sides(lower):
-        raise refusing(f"{some(upper)} and below them {some(lower)} are named like sides", "side/class", "class/side")
+        raise refusing(
+            f"{first_few(upper)} and below them {first_few(lower)} are named like sides", "side/class", "class/side"
+        )
     if _all_sides(upper):
         _refuse_mixed(lower, refusing, "side/class")
         return "side/class"
@@ -238,7 +242,7 @@ def _refuse_nearly_sides(names: Names, refusing: _Refusal) -> None:
     """Raise DataError for several folders that mean sides and are called otherwise: as groups, they would be mixed."""
     meant = {name for name in names if looks_like_side(name)}
     if len(meant) > 1 and not all(map(side_of, meant)):
-        raise refusing(f"the folders {some(meant)} look like sides", say="Call them train, val and test; or")
+        raise refusing(f"the folders {first_few(meant)} look like sides", say="Call them train, val and test; or")
 
 
 def _several_sides(names: Names) -> bool:
@@ -250,7 +254,8 @@ def _refuse_mixed(names: Names, refusing: _Refusal, *layouts: str) -> None:
     sides = {name for name in names if side_of(name)}
     if sides:
         raise refusing(
-            f"the folders {some(sides)} are named like sides, and {some(set(names) - sides)} are not", *layouts
+            f"the folders {first_few(sides)} are named like sides, and {first_few(set(names) - sides)} are not",
+            *layouts,
         )
 
 
@@ -262,7 +267,7 @@ def _all_sides(names: Names) -> bool:
 
 
 def _told(levels: Sequence[Names], layout: str, refusing: _Refusal) -> list[int]:
-    """Which levels the parts of a told layout are. Raises DataError if there are not as many."""
+    """Which levels the parts of a named layout are. Raises DataError if there are not as many."""
     count = len(layout.split("/"))
     kept = _levels_for(levels, count)
     if kept is None:

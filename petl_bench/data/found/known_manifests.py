@@ -5,27 +5,26 @@ With a quarter of a million clips, making one takes ten seconds and more.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
 from petl_bench.api.dataset import Dataset
 from petl_bench.api.trial import canonical_json
 from petl_bench.data.found.fingerprints import are_unchanged
-from petl_bench.data.lists.manifest import Manifest, build_manifest
+from petl_bench.data.found.manifest import Manifest, build_manifest
 
 _MOST = 4
-_known: OrderedDict[str, Manifest] = OrderedDict()
+_known: dict[str, Manifest] = {}  #: the newest last
 
 
 def new_manifest(dataset: Dataset, root: Path, cache_dir: Path) -> Manifest:
     """`build_manifest`, whose result `known_manifest` then gives again."""
     manifest = build_manifest(dataset, root, cache_dir)
     name = _name(dataset, root, cache_dir)
+    _known.pop(name, None)
     _known[name] = manifest
-    _known.move_to_end(name)
-    while len(_known) > _MOST:
-        _known.popitem(last=False)
+    if len(_known) > _MOST:
+        del _known[next(iter(_known))]
     return manifest
 
 

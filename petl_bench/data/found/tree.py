@@ -36,16 +36,16 @@ def canonical(name: str) -> str:
 class Tree:
     """The files under a root, as sorted paths relative to it with `/` between folders; hidden ones are left out.
 
-    `videos` are all clips: video files, and the folders of numbered images that `frame_folders` names again.
-    `linked_again` are links to folders that were reached by another path, and stand under that one. `entries` accounts
-    for everything, these included.
+    `files` are those that hold a clip: video files, and the folders of numbered images that `frame_folders` names
+    again. `linked_again` are links to folders that were reached by another path, and stand under that one. `entries`
+    accounts for everything, these included.
     """
 
     root: Path
-    videos: tuple[str, ...]
+    files: tuple[str, ...]
     texts: tuple[str, ...]
     frame_folders: frozenset[str] = frozenset()
-    linked_again: tuple[str, ...] = ()  #: links to folders that were reached by another path, and stand under that one
+    linked_again: tuple[str, ...] = ()
     entries: Entries = field(default_factory=Entries)
 
     @cached_property
@@ -57,13 +57,13 @@ class Tree:
         return groups
 
 
-#: The tree that `scan` answers with while one is shared (see `sharing`).
+#: The tree that `walk` returns while one is shared (see `sharing`).
 _shared: ContextVar[Tree | None] = ContextVar("shared tree", default=None)
 
 
 @contextmanager
 def sharing(tree: Tree) -> Iterator[None]:
-    """Within this block, `scan` of the tree's root answers with the tree and does not walk again."""
+    """Within this block, `walk` of the tree's root returns the tree and does not walk again."""
     token = _shared.set(tree)
     try:
         yield
@@ -71,12 +71,12 @@ def sharing(tree: Tree) -> Iterator[None]:
         _shared.reset(token)
 
 
-def scan(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
+def walk(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
     """Walk `root` once. Symbolic links that the user made are followed; each folder is visited once, so loops end.
 
     A folder that holds numbered images, and neither videos nor other folders, is a clip; the root itself is none. What
     cannot be read counts as itself, and its neighbours are found. `progress` is called now and then with the number of
-    folders listed so far. Raises DataError where `root` is not a folder, or cannot be listed.
+    folders listed so far. Raises DataError if `root` is not a folder, or cannot be listed.
     """
     shared = _shared.get()
     if shared is not None and shared.root == root:
@@ -99,12 +99,12 @@ def scan(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
 
 
 class _TreeWalk:
-    """What the listings of a tree's folders come to."""
+    """Adds up the listings of a tree's folders."""
 
     def __init__(self, root: str) -> None:
         self.visited: set[tuple[int, int]] = set()
         self._root = root
-        self._videos: list[str] = []
+        self._files: list[str] = []
         self._texts: list[str] = []
         self._frame_folders: set[str] = set()
         self._linked_again: list[str] = []
@@ -128,7 +128,7 @@ class _TreeWalk:
         if listing.reason:
             self._unreadable[folder] = f"the folder cannot be listed whole: {listing.reason}"
         self._total += listing.total
-        self._videos += listing.videos
+        self._files += listing.videos
         self._texts += listing.texts
         self._count(folder, listing)
         return True
@@ -163,15 +163,9 @@ class _TreeWalk:
             remarks.get("outside"),
             dict(sorted(self._unreadable.items())),
         )
-        videos = tuple(sorted([*self._videos, *self._frame_folders]))
-        return Tree(
-            root,
-            videos,
-            tuple(sorted(self._texts)),
-            frozenset(self._frame_folders),
-            tuple(self._linked_again),
-            entries,
-        )
+        files = tuple(sorted([*self._files, *self._frame_folders]))
+        texts, frame_folders = tuple(sorted(self._texts)), frozenset(self._frame_folders)
+        return Tree(root, files, texts, frame_folders, tuple(self._linked_again), entries)
 
 
 def is_folder(place: Path) -> bool:
@@ -183,10 +177,10 @@ def is_folder(place: Path) -> bool:
 
 
 def find_annotation(tree: Tree, *patterns: str) -> Path | None:
-    """The annotation file that the first fitting pattern names; None where none fits.
+    """The annotation file that the first fitting pattern names; None if none fits.
 
     A pattern is the end of a path (`ucf_splits/val1.txt`), or with a leading `./` a path from the root. Copies with
-    equal content count as one file. Raises DataError where files of different content fit.
+    equal content count as one file. Raises DataError if files of different content fit.
     """
     for pattern in patterns:
         hits = _text_hits(tree, pattern)
@@ -210,7 +204,7 @@ def _text_hits(tree: Tree, pattern: str) -> list[str]:
 def given_root(name: str, data_root: Path | None, holds: str) -> Path:
     """The folder given with `--data-root`, or the one below it that is named after the data set.
 
-    Raises DataError where none was given, or where there is no such folder.
+    Raises DataError if none was given or if there is no such folder.
     """
     if data_root is None:
         raise DataError(f"{name} needs --data-root DIR: the folder that holds {holds}")

@@ -1,4 +1,4 @@
-"""Which video files are read otherwise than up to version 0.1, told from a few bytes: their fingerprints say so.
+"""Which video files are read otherwise than up to version 0.1, recognised by a few bytes: their fingerprints differ.
 
 Fingerprints enter the keys of trials, so that numbers from other pictures get other keys. All other files keep theirs.
 frames_reader.py does the same for folders of frames.
@@ -15,7 +15,7 @@ from petl_bench.data.decoding.orientation import UPRIGHT, Orientation, of_matrix
 
 #: What an ISO base media file (MP4, MOV, 3GP) may begin with.
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-#: Boxes that are looked at in one place; a header has a handful.
+#: Boxes that are looked at in one box; a header has a handful.
 _MOST_BOXES = 100
 #: FourCC of the codecs whose frames were sought by decord in AVI as well, in lower case.
 _SOUGHT_IN_AVI = (b"h264", b"x264", b"avc1", b"hevc", b"h265", b"x265", b"hev1", b"hvc1", b"vp80", b"vp90", b"av01")
@@ -26,14 +26,14 @@ _QUARTERS = (UPRIGHT, Orientation(True, False, True), Orientation(False, True, T
 _MOVIE_MATRIX, _TRACK_MATRIX, _WIDER_TIMES = 36, 40, 12
 
 
-def reading_of_video(place: str, start: bytes) -> str:
+def reading_of_video(path: str, start: bytes) -> str:
     """What is done with the file's pictures that was not done before; "" for nothing. `start` are its first bytes.
 
     Mirrored pictures are turned; frames of MPEG transport streams, and of H.264 and newer codecs in AVI and FLV, are
     counted from the start instead of sought. Raises OSError.
     """
     if start[4:8] in _FIRST_BOXES:
-        with open(place, "rb") as file:  # noqa: PTH123 - called for hundreds of thousands of files
+        with open(path, "rb") as file:  # noqa: PTH123 - called for hundreds of thousands of files
             turned = any(of_matrix(matrix)[0] != _turn_of_before(matrix) for matrix in _display_matrices(file))
         return "upright" if turned else ""
     counted = _is_transport_stream(start) or _is_avi_of_new_codec(start) or _is_flv_of_new_codec(start)
@@ -49,8 +49,8 @@ def _is_transport_stream(start: bytes) -> bool:
 
 def _is_avi_of_new_codec(start: bytes) -> bool:
     """AVI whose stream of pictures ("vids", then the FourCC of its codec) is of a codec younger than AVI."""
-    place = start.find(b"vids")
-    return start[:4] == b"RIFF" and place > 0 and start[place + 4 : place + 8].lower() in _SOUGHT_IN_AVI
+    at = start.find(b"vids")
+    return start[:4] == b"RIFF" and at > 0 and start[at + 4 : at + 8].lower() in _SOUGHT_IN_AVI
 
 
 def _is_flv_of_new_codec(start: bytes) -> bool:
