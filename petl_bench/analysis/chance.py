@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from functools import cache
 
 from petl_bench.analysis.cells import ScoredOn
-from petl_bench.analysis.comparison import Comparison, Configuration, Run
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import Configuration, Run
 from petl_bench.api.evidence import OutcomeSource
 
 _Z = 1.959963984540054  #: of a two-sided 95 % interval

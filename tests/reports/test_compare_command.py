@@ -144,13 +144,14 @@ def test_lost_evidence_keeps_its_place_among_the_tests(three: Path) -> None:
 
     table = TABLES.get("base2novel")()
     compared = table.compared(pb.load_records(three))
-    measures = [spot.measure for spot in compared.spots]
+    measures = [column.measure for column in compared.columns]
     whole = PairwiseTests(compared.comparison, measures, StoredOutcomes([three]))
     damaged = PairwiseTests(compared.comparison, measures, Lost([three]))
     assert whole.count == damaged.count == 9
     rows = {row.method: row for row in compared.comparison.configurations}
     base, novel = (
-        next(at for at, spot in enumerate(compared.spots) if spot.column.label == label) for label in ("Base", "Novel")
+        next(at for at, each in enumerate(compared.columns) if each.column.label == label)
+        for label in ("Base", "Novel")
     )
     pair = rows["msta"], rows["lora"]
     assert whole.are_told_apart(base, *pair)

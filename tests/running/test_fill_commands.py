@@ -27,7 +27,7 @@ from petl_bench.records.layout import trial_folder
 from petl_bench.records.store import write_record
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec, read_spec
-from petl_bench.tables.missing_runs import commands, is_command
+from petl_bench.tables.commands import commands, is_command
 
 ADAPTED = ("full_finetune", "lora", "adaptformer", "vision_adapter", "text_adapter", "msta")
 SETTING_NAMES = ("base2novel", "few_shot", "fully_supervised", "zero_shot_transfer")
@@ -73,7 +73,7 @@ def keep(runs: Path, jobs: Sequence[Job], trainable: dict[str, int], *, created:
 
 def lines_for(runs: Path, setting: str) -> list[str]:
     metrics = METRICS.get(setting, ("top1", "top5"))
-    return commands(compare(pb.load_records(runs), setting, metrics, PARTS.get(setting, "")), setting)
+    return commands(compare(pb.load_records(runs), setting, metrics, PARTS.get(setting, "")))
 
 
 def check_filled(runs: Path, planned: Plan, missing: Callable[[Job], bool], **places: str) -> list[str]:
