@@ -31,9 +31,9 @@ class Panel:
     @property
     def accuracies(self) -> np.ndarray:
         """float [K], mean over the seeds."""
-        if self.weights is None:
-            return self.right.mean(axis=(1, 2))
-        found: np.ndarray = (self.right @ self.weights).mean(axis=1)
+        found: np.ndarray = (
+            self.right.mean(axis=(1, 2)) if self.weights is None else (self.right @ self.weights).mean(axis=1)
+        )
         return found
 
 
@@ -67,12 +67,13 @@ class MeasuredPanels:
     @cached_property
     def differences(self) -> np.ndarray:
         """float [S, U] of two rows, with the mean of their gradients; a unit on which they agree has 0."""
-        first, second = self._common
-        return first - second
+        found: np.ndarray = self._common[0] - self._common[1]
+        return found
 
     def parts_of(self, row: int) -> np.ndarray:
         """float [S, U] of one of two rows, with the mean of their gradients."""
-        return self._common[row]
+        found: np.ndarray = self._common[row]
+        return found
 
     @cached_property
     def largest_part(self) -> float:

@@ -149,10 +149,8 @@ def test_lost_evidence_keeps_its_place_among_the_tests(three: Path) -> None:
     damaged = PairwiseTests(compared.comparison, measures, Lost([three]))
     assert whole.count == damaged.count == 9
     rows = {row.method: row for row in compared.comparison.configurations}
-    base, novel = (
-        next(at for at, each in enumerate(compared.columns) if each.column.label == label)
-        for label in ("Base", "Novel")
-    )
+    labels = [each.column.label for each in compared.columns]
+    base, novel = labels.index("Base"), labels.index("Novel")
     pair = rows["msta"], rows["lora"]
     assert whole.are_told_apart(base, *pair)
     assert not damaged.are_told_apart(base, *pair)
