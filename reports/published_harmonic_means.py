@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 #: Base and novel accuracies are printed with one decimal: the true ones lie within half of it.
 _HALF = 0.05
-#: Two decimals where the paper has two, in Table 7.
+#: Two decimals as in the paper, in Table 7.
 _DECIMALS = {"7": 2}
-#: Against errors of floating point, where two ends meet.
+#: Against errors of floating point, at the ends of intervals.
 _TINY = 1e-9
 _COLUMNS = (
     Column("Base", "Published"),

@@ -103,8 +103,8 @@ class ReproductionTable(TableSource):
 
     Tables 2 to 8, for ViCLIP-B/16 with weights that are not random (times: with any), on the data sets, splits and
     shots that the paper's table shows. Difference: absolute, in the number's unit (percentage points; millions for
-    trained parameters). Inside: whether the quoted number lies where the runs here let further runs be expected, the
-    95 % prediction interval over seeds (docs/statistics.md). Configurations of one method each have their own rows.
+    trained parameters). Inside: whether the quoted number lies in the 95 % prediction interval for
+    further runs, over seeds (docs/statistics.md). Configurations of one method each have their own rows.
     Times depend on device, batch and precision; of these Table 8 names the device alone, so that there is no verdict.
     """
 

@@ -121,10 +121,10 @@ def _number_of(name: str) -> Callable[[str], int]:
 
 
 def _views_apart(trials: pd.DataFrame) -> pd.Series:
-    """What sets rows apart by their views; "" for all where each data set was evaluated with the same views.
+    """What sets rows apart by their views; "" for all if each data set was evaluated with the same views.
 
     On a data set that was evaluated with one view and with several, trials belong to "1 x 1" or to "several"; elsewhere
-    a trial goes with what its row has there, or with its own kind where that is both or nothing. Several views that are
+    a trial goes with what its row has there, or with its own kind if that is both or nothing. Several views that are
     unusual for their data set stand for themselves.
     """
     if (trials.groupby("dataset")["views"].nunique() < 2).all():

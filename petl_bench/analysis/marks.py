@@ -45,7 +45,7 @@ def _marks(comparison: Comparison, row: Configuration, case: ComparedCase) -> It
 
 
 def _of_seeds(own: frozenset[int], usual: frozenset[int]) -> str:
-    """The mark of a cell's seeds; "" where it has all of the usual ones."""
+    """The mark of a cell's seeds; "" if it has all of the usual ones."""
     if own >= usual:
         return ""
     return "partial-seeds" if len(own) < len(usual) else "other-seeds"

@@ -1,4 +1,4 @@
-"""What a table is made of: records, published numbers, and what became of every single clip."""
+"""What a table is made of: records, published numbers, and per-clip predictions."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class OutcomeSource(Protocol):
 class Evidence:
     """Everything that a table may read.
 
-    `records`: see `petl_bench.load_records`; `published`: one number per row, None where none shall be quoted;
-    `outcomes`: None where no interval and no test is asked for; `baseline`: the method whose numbers the others are
+    `records`: see `petl_bench.load_records`; `published`: one number per row, None if none is quoted;
+    `outcomes`: None if no interval and no test is asked for; `baseline`: the method whose numbers the others are
     compared with, "" for none; `left_out`: the records that cannot be used, each with its reason; `damaged`: those of
     them of which it is still known what they were, as `records` has them but with NaN for every value. A table shows
     no number of theirs, and counts the tests that they would have been part of.

@@ -191,7 +191,7 @@ class _States:
                 _note(self._sources.setdefault(case.setting_options, {}), row.source_sha256, last)
 
     def outdated(self, row: Configuration, case: ComparedCase) -> str:
-        """Why the files of a case, or those of its source, cannot be had any more, in words; "" where they may be."""
+        """Why the files of a case, or those of its source, are no longer there, in words; "" if they can."""
         if _is_older(self._data[case.dataset, case.dataset_options], case.manifest_sha256):
             return f"the files of {case.dataset} have changed since (files={case.manifest_sha256[:8]} then)"
         if _is_older(self._sources.get(case.setting_options, {}), row.source_sha256):

@@ -22,9 +22,9 @@ def explain(table: Table, row: str, column: str, folders: Sequence[Path]) -> Ite
     A column is named by its label, or by the header above it and its label ("motion HM"). Raises UsageError for an
     unknown row or column, with near names.
     """
-    for title, found, cell, where in _cells(table, row, column):
-        yield f"{clean(title)} / {clean(found.label)} / {clean(where.full)}"
-        yield from (f"  {line}" for line in _about(cell, where, found))
+    for title, found, cell, header in _cells(table, row, column):
+        yield f"{clean(title)} / {clean(found.label)} / {clean(header.full)}"
+        yield from (f"  {line}" for line in _about(cell, header, found))
         yield from (f"  {line}" for line in _about_trials(cell.trials, folders))
 
 

@@ -88,7 +88,7 @@ def data_notes(comparison: Comparison, groups: Sequence[CaseGroup]) -> list[str]
 
 
 def inflation_notes(comparison: Comparison) -> list[str]:
-    """By how much selecting the epoch on the test clips raises the numbers, where both were run."""
+    """By how much selecting the epoch on the test clips raises the numbers, if both were run."""
     honest = {values_of(case, besides="selected"): case for case in comparison.cases if not case.selected}
     raised = []
     for row, case in comparison.runs:
@@ -130,7 +130,7 @@ def _backbone_notes(comparison: Comparison) -> list[str]:
 
 
 def _views(comparison: Comparison) -> str:
-    """The views: once where all runs share them, else by data set."""
+    """The views: once if all runs share them, else by data set."""
     by_data: dict[str, set[str]] = defaultdict(set)
     values = [row.training_values for row in comparison.configurations]
     for (_, case), runs in comparison.runs.items():
@@ -146,13 +146,13 @@ def _views(comparison: Comparison) -> str:
 
 
 def _in_all_or_some(values: Sequence[Mapping[str, Any]], name: str, wanted: str, text: str) -> list[str]:
-    """A note on an option that some rows have set; nothing where none has."""
+    """A note on an option that some rows have set; nothing if none has."""
     having = [each.get(name) == wanted for each in values]
     return [text if all(having) else f"{text} in some rows"] if any(having) else []
 
 
 def _by_method(rows: Sequence[Configuration], name: str) -> str:
-    """A training value: once where all rows share it, else by method."""
+    """A training value: once if all rows share it, else by method."""
     by_method: dict[str, set[Any]] = defaultdict(set)
     for row in rows:
         by_method[row.method].add(row.training_values.get(name))
@@ -174,7 +174,7 @@ def _size(value: Any) -> tuple[bool, float, str]:
 
 def _data_note(group: CaseGroup) -> str:
     first = group.cases[0]
-    # Not where the files lie: tables are passed on.
+    # Without the folders of the files: tables are passed on.
     options = {**json.loads(first.dataset_options), **json.loads(first.setting_options)}
     chosen = "".join(f", {name}={short_text(str(value))}" for name, value in options.items() if value is not None)
     splits = listed(dict.fromkeys(case.split for case in group.cases))

@@ -7,6 +7,7 @@ then in `petl-bench report`, in `petl-bench compare` and on the page.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -203,4 +204,8 @@ def refuse_nothing(comparison: Comparison) -> None:
 
 
 def _header(label: str, group: CaseGroup, cases: Sequence[ComparedCase]) -> Column:
-    return Column(label.format(case=cases[0]), group.label)
+    try:
+        return Column(label.format(case=cases[0]), group.label)
+    except (AttributeError, LookupError, ValueError) as error:
+        names = ", ".join(field.name for field in fields(ComparedCase))
+        raise PluginError(f"the label {label!r} of a ShownNumber may have fields of a case: {names}") from error
