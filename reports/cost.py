@@ -63,7 +63,7 @@ class CostTable(TableSource):
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
+class _CostRecord:
     """One record."""
 
     trial: str
@@ -103,13 +103,13 @@ class _Row:
         )
 
 
-def _rows(records: pd.DataFrame) -> list[_Row]:
+def _rows(records: pd.DataFrame) -> list[_CostRecord]:
     found = records[records["setting"] == SETTING]
     rows = []
     for trial, part in found.groupby("trial", sort=False):
         first = part.iloc[0]
         rows.append(
-            _Row(
+            _CostRecord(
                 trial=str(trial),
                 method=str(first["method"]),
                 hyper_parameters=str(first["hyper_parameters"]),
@@ -128,8 +128,8 @@ def _rows(records: pd.DataFrame) -> list[_Row]:
     return rows
 
 
-def _groups(rows: Iterable[_Row]) -> list[tuple[str, list[_Row]]]:
-    grouped: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
+def _groups(rows: Iterable[_CostRecord]) -> list[tuple[str, list[_CostRecord]]]:
+    grouped: dict[tuple[Any, ...], list[_CostRecord]] = defaultdict(list)
     for row in rows:
         grouped[row.conditions].append(row)
     ordered = sorted(grouped.values(), key=lambda found: [_by_size(value) for value in found[0].conditions])
@@ -141,7 +141,7 @@ def _by_size(value: Any) -> tuple[bool, float, str]:
     return (True, 0.0, value) if isinstance(value, str) else (False, float(value), "")
 
 
-def _order(row: _Row) -> tuple[Any, ...]:
+def _order(row: _CostRecord) -> tuple[Any, ...]:
     """By number of trained parameters: the frozen backbone first, full fine-tuning last."""
     return row.metrics["trainable_params"], row.name, row.hyper_parameters, row.created
 
@@ -181,7 +181,7 @@ class _CostColumn:
 
     column: Column
     metric: str
-    cell: Callable[[_Row], Cell]
+    cell: Callable[[_CostRecord], Cell]
     ranked: bool = True
 
 
@@ -223,7 +223,7 @@ def _column(
 ) -> _CostColumn:
     """A column of one metric. `timed`: a busy device makes it doubtful; `lower` is better."""
 
-    def cell(row: _Row) -> Cell:
+    def cell(row: _CostRecord) -> Cell:
         if metric not in row.metrics:
             return Cell(origin="absent", source=_IN_NOTES)
         marks = row.marks if timed else tuple(word for word in row.marks if word != BUSY)
@@ -245,7 +245,7 @@ class _Accuracies:
             for (method, hyper, backbone), runs in part.groupby(["method", "hyper_parameters", "backbone"], sort=False)
         }
 
-    def cell(self, row: _Row) -> Cell:
+    def cell(self, row: _CostRecord) -> Cell:
         """Mean over splits of each split's mean over seeds, with the spread over splits."""
         runs = self.found.get((row.method, row.hyper_parameters, row.backbone))
         if runs is None or row.options["merged"]:
@@ -278,14 +278,14 @@ def _trains(runs: pd.DataFrame) -> bool:
 # Rows
 
 
-def _group(title: str, rows: Sequence[_Row], columns: Sequence[_CostColumn]) -> RowGroup:
+def _group(title: str, rows: Sequence[_CostRecord], columns: Sequence[_CostColumn]) -> RowGroup:
     labels = _labels(rows)
     shown = [_ranked([column.cell(row) for row in rows], rows, column) for column in columns]
     cells = zip(*shown, strict=True)
     return RowGroup(title, tuple(Row(labels[row], own) for row, own in zip(rows, cells, strict=True)))
 
 
-def _ranked(cells: list[Cell], rows: Sequence[_Row], column: _CostColumn) -> list[Cell]:
+def _ranked(cells: list[Cell], rows: Sequence[_CostRecord], column: _CostColumn) -> list[Cell]:
     """The best and the second among the methods; the references are what they are measured by."""
     methods = [index for index, row in enumerate(rows) if not row.is_reference]
     if column.ranked:
@@ -294,7 +294,7 @@ def _ranked(cells: list[Cell], rows: Sequence[_Row], column: _CostColumn) -> lis
     return cells
 
 
-def _labels(rows: Sequence[_Row]) -> dict[_Row, str]:
+def _labels(rows: Sequence[_CostRecord]) -> dict[_CostRecord, str]:
     """Methods, with the values in which rows of one method differ."""
     settings = {row: {**json.loads(row.hyper_parameters), **row.versions} for row in rows}
     return {row: with_values(row.name, found) for row, found in differences_in(settings, lambda row: row.name).items()}
@@ -349,7 +349,7 @@ def _quoted_row(method: str, metrics: Mapping[str, float], columns: Sequence[_Co
 # Footers
 
 
-def _footers(rows: Sequence[_Row], quoted: bool) -> Iterable[str]:
+def _footers(rows: Sequence[_CostRecord], quoted: bool) -> Iterable[str]:
     frozen = ", ".join(sorted({row.options["frozen"] for row in rows}))
     full = ", ".join(sorted({row.options["full"] for row in rows}))
     rounds = sorted(int(row.metrics["rounds"]) for row in rows)

@@ -218,7 +218,7 @@ def _panel(
 ) -> _Panel:
     labels, names = comparison.row_labels, case_labels(comparison.cases, besides="shots")
     having, common = _common(comparison, rows, cases)
-    shown = [row for row in having if comparison.common_seeds(row, common)]
+    shown = [row for row in having if comparison.common_seeds([row], common)]
     title = f"{rows[0].backbone} ({rows[0].weights} weights)"
     data = _data(common, [names[case] for case in common])
     lacking = [labels[row] for row in rows if row not in shown and any(comparison.of(row, case) for case in cases)]

@@ -71,7 +71,7 @@ class CellStatistics:
     def _terms(self, measure: Measure, rows: Sequence[Configuration]) -> list[list[Panel]] | None:
         """The terms of a measure, with panels on the clips and seeds that all rows have; None if there are none."""
         places = [place for term in measure.terms for place in term if self._has(place, rows)]
-        seeds = self._shared_seeds(places, rows)
+        seeds = self._comparison.common_seeds(rows, [place.case for place in places])
         if not seeds:
             return None
         found = []
@@ -85,10 +85,6 @@ class CellStatistics:
 
     def _has(self, place: ScoredOn, rows: Sequence[Configuration]) -> bool:
         return all(self._comparison.of(row, place.case) for row in rows)
-
-    def _shared_seeds(self, places: Sequence[ScoredOn], rows: Sequence[Configuration]) -> list[int]:
-        sets = [self._comparison.seeds(row, place.case) for place in places for row in rows]
-        return sorted(frozenset.intersection(*sets)) if sets else []
 
     def _panel(self, place: ScoredOn, rows: Sequence[Configuration], seeds: Sequence[int]) -> Panel | None:
         """The rows on the clips that every one of them scored under every seed."""

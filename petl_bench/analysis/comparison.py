@@ -65,9 +65,9 @@ class Comparison:
     def _seeds(self) -> dict[tuple[Configuration, ComparedCase], frozenset[int]]:
         return {place: frozenset([run.seed for run in runs]) for place, runs in self.runs.items()}
 
-    def common_seeds(self, row: Configuration, cases: Sequence[ComparedCase]) -> list[int]:
-        """The seeds that a row has on all of these cases; none without a case."""
-        sets = [self.seeds(row, case) for case in cases]
+    def common_seeds(self, rows: Sequence[Configuration], cases: Sequence[ComparedCase]) -> list[int]:
+        """The seeds that all of these rows have on all of these cases; none without a case."""
+        sets = [self.seeds(row, case) for case in cases for row in rows]
         return sorted(frozenset.intersection(*sets)) if sets else []
 
     def usual_seeds(self, row: Configuration, case: ComparedCase) -> frozenset[int]:

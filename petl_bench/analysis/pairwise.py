@@ -113,5 +113,4 @@ class PairwiseTests:
         """How many seeds two rows share on the cases of a column that both have."""
         cases = [place.case for term in measure.terms for place in term]
         both = [case for case in cases if self._comparison.of(a, case) and self._comparison.of(b, case)]
-        sets = [self._comparison.seeds(row, case) for case in both for row in (a, b)]
-        return len(frozenset.intersection(*sets)) if sets else 0
+        return len(self._comparison.common_seeds((a, b), both))

@@ -25,6 +25,8 @@ Rank = Literal["", "best", "second"]
 Spread = Literal["std", "interval"]
 
 
+#: Columns of files of published numbers.
+PUBLISHED_COLUMNS = {"source", "table", "group", "method", "dataset", "shots", "frames", "metric", "value", "std"}
 #: Stands behind the best number of a column and group, and behind those that a test does not tell from it.
 ALIKE = "="
 ALIKE_MEANING = (
@@ -154,9 +156,8 @@ class TableSource:
     name: ClassVar[str] = ""
     #: Whether there is nothing to show without records; else `build` may get none.
     needs_records: ClassVar[bool] = True
-    #: Files of published numbers: CSV, one number per line, with the columns source (as it is cited), table, group (a
-    #: heading for rows), method, dataset, shots, frames, metric, value and std (each of the last columns may be empty,
-    #: except metric and value).
+    #: Files of published numbers: CSV, one number per line, with PUBLISHED_COLUMNS; `source` is shown as it stands,
+    #: `group` is a heading for rows; group, shots, frames and std may be empty.
     published_csv: ClassVar[tuple[Path, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -170,7 +171,18 @@ class TableSource:
         import pandas as pd  # here: `list` and `show` load the tables' files, and need no pandas
 
         kinds: Any = {"table": str, "group": str, "frames": str, "shots": "Int64", "std": float}
-        return pd.concat([pd.read_csv(file, dtype=kinds) for file in self.published_csv], ignore_index=True)
+        parts = []
+        for file in self.published_csv:
+            try:
+                parts.append(pd.read_csv(file, dtype=kinds))
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise PluginError(f"published_csv of the table {self.name}: {file}: {reason}") from error
+            if missing := PUBLISHED_COLUMNS - set(parts[-1]):
+                raise PluginError(
+                    f"published_csv of the table {self.name}: {file} lacks the column {', '.join(sorted(missing))}"
+                )
+        return pd.concat(parts, ignore_index=True)
 
     def build(self, evidence: Evidence) -> Table:
         """The table of these records, with published numbers beside them if the evidence holds some.

@@ -115,7 +115,7 @@ class ShownNumber:
             found = self._means(comparison, row, cases)
             if not found:
                 return NOT_RUN
-            seeds = comparison.common_seeds(row, cases)
+            seeds = comparison.common_seeds([row], cases)
             runs = {case: [run for run in comparison.of(row, case) if run.seed in seeds] for case in cases}
             return cell_of_runs(comparison, row, runs, self.over_seeds(list(zip(*found, strict=True))))
 
@@ -129,7 +129,7 @@ class ShownNumber:
         places = self._places(comparison)
         return [
             tuple(math.fsum(own[seed][place] for own in runs) / len(runs) for place in places)
-            for seed in comparison.common_seeds(row, cases)
+            for seed in comparison.common_seeds([row], cases)
         ]
 
     def _places(self, comparison: Comparison) -> list[int]:

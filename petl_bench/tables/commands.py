@@ -23,7 +23,7 @@ _FILE = "FILE"
 
 
 @dataclass(frozen=True)
-class _Gap:
+class _MissingRuns:
     """Runs that one command asks for; each tuple is the list of one flag. `model` and `values` are whole flags."""
 
     methods: tuple[str, ...]
@@ -44,10 +44,10 @@ class _Gap:
 
 def commands(comparison: Comparison) -> list[str]:
     """The commands that would run the missing cells and seeds, and a line for what no command can make."""
-    gaps: list[_Gap] = []
+    gaps: list[_MissingRuns] = []
     reasons: dict[str, list[str]] = {}
     notes: dict[str, None] = {}
-    states, known = _States(comparison), _Known(comparison)
+    states, known = _FileStates(comparison), _RecordedValues(comparison)
     for row, case, seeds in _missing(comparison):
         trial = known.trial(row, case)
         reason = states.outdated(row, case) or obstacle(trial)
@@ -55,7 +55,7 @@ def commands(comparison: Comparison) -> list[str]:
             reasons.setdefault(reason, []).append(_words(row, case, seeds))
             continue
         gaps.append(
-            _Gap(
+            _MissingRuns(
                 methods=(row.method,),
                 model=tuple(model_flags(trial)[2:]),
                 seeds=seeds,
@@ -94,7 +94,7 @@ def _words(row: Configuration, case: ComparedCase, seeds: tuple[int, ...]) -> st
 # What the missing trial would be
 
 
-class _Known:
+class _RecordedValues:
     """What the records say about a run that is missing: those of its row, and those of its case."""
 
     def __init__(self, comparison: Comparison) -> None:
@@ -178,7 +178,7 @@ def _locations(run: Run, plugin: str) -> dict[str, Any]:
     return found
 
 
-class _States:
+class _FileStates:
     """Which states of files are the newest that were run: a command works on what lies there now."""
 
     def __init__(self, comparison: Comparison) -> None:
@@ -210,9 +210,9 @@ def _is_older(times: Mapping[str, str], state: str) -> bool:
 # Commands
 
 
-def _merged(gaps: list[_Gap], name: str) -> list[_Gap]:
+def _merged(gaps: list[_MissingRuns], name: str) -> list[_MissingRuns]:
     """The gaps with those as one that differ in one list only; a case without split or shots stays by itself."""
-    found: dict[tuple[_Gap, bool], list[Any]] = {}
+    found: dict[tuple[_MissingRuns, bool], list[Any]] = {}
     for gap in gaps:
         own = getattr(gap, name)
         found.setdefault((replace(gap, **{name: ()}), all(own)), []).extend(own)

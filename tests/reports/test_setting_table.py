@@ -156,3 +156,23 @@ def test_what_an_author_forgot_is_said(example: Path) -> None:
         Nameless().compared(pb.load_records(example))
     with pytest.raises(PluginError, match=r"K=\{case.shot\}.* fields of a case: dataset, split, shots"):
         Misspelt().compared(pb.load_records(example))
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "No such file"),
+        (PUBLISHED.replace(",frames", "").replace(",,,", ",,"), "lacks the column frames"),
+        (PUBLISHED.replace("motion,,", "motion,many,"), "noise.csv: "),
+    ],
+)
+def test_a_file_of_published_numbers_that_cannot_be_read_is_named(
+    plugin: Path, noisy: Path, content: str | None, fault: str
+) -> None:
+    if content is None:
+        plugin.with_name("noise.csv").unlink()
+    else:
+        plugin.with_name("noise.csv").write_text(content)
+    done = CliRunner().invoke(report, ["--runs", str(noisy), "--plugin", str(plugin), "--table", "noise"])
+    assert isinstance(done.exception, PluginError)
+    assert fault in str(done.exception) and "noise.csv" in str(done.exception)
