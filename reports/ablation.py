@@ -6,37 +6,27 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import petl_bench as pb
-from petl_bench.analysis.comparison import Comparison, Configuration, bundles, differences_in, text_of
-from petl_bench.analysis.from_records import compare
-from petl_bench.api.table import RowGroup, Table, TableSource
-from petl_bench.errors import UsageError
-from petl_bench.reports import mean_over_data_sets as means
-from petl_bench.reports.mean_over_data_sets import METRICS, SETTING, Study
-from petl_bench.reports.published_numbers import SELECTED_ON_TEST, paper_name, published_numbers
-from petl_bench.tables import notes as table_notes
-from petl_bench.tables import table_parts
-from petl_bench.tables.missing_runs import commands
-from petl_bench.tables.table_parts import Spot
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import Configuration
+from petl_bench.analysis.labels import differences_in
+from petl_bench.api.options import text_of
+from petl_bench.reports.base2novel import NUMBERS, SETTING
+from petl_bench.reports.published_numbers import MSTA_TABLES, PAPERS_MEANS, SELECTED_ON_TEST, paper_name
+from petl_bench.tables.study_table import Study, StudyTable
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from petl_bench.api.evidence import Evidence
-
-#: The last of ViCLIP-B/16's blocks, which the paper names where the field says none.
+#: The last of ViCLIP-B/16's blocks, which the paper names if the field says none.
 _LAST_BLOCK = 12
 Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Fields that are varied together, by their names without the method's; and where the MSTA paper does so.
+    """Fields that are varied together, by their names without the method's; and the MSTA paper's table that does so.
 
-    `label`: the paper's label of a row, from the values of the fields; "" where it has none.
+    `label`: the paper's label of a row, from the values of the fields; "" if it has none.
     """
 
     names: tuple[str, ...]
@@ -74,60 +64,36 @@ _PAPERS = (
 
 
 @pb.register_table("ablation")
-class AblationTable(TableSource):
+class AblationTable(StudyTable):
     """Ablation: base and novel top-1 and their harmonic mean, means over data sets, by value of a hyper-parameter.
 
     A group of rows holds base-to-novel configurations of one method that differ in nothing but one hyper-parameter or
     training option, or in two that belong together (first and last layer; towers and shared), in the order of its
     values. Its means are over the data sets that all of its rows have. Rows are ranked within their group. Quoted:
-    Tables 6a to 6f of the MSTA paper (CVPR 2025), where the same hyper-parameter of MSTA was varied here.
+    Tables 6a to 6f of the MSTA paper (CVPR 2025), if the same hyper-parameter of MSTA was varied here.
     """
 
-    def published(self) -> pd.DataFrame:
-        """The published numbers of the MSTA paper, one per line, with the table they stand in."""
-        return published_numbers()
+    setting = SETTING
+    title = "Ablation: top-1 accuracy in percent, base to novel, mean over data sets"
+    corner = "Value"
+    numbers = NUMBERS
+    no_study = (
+        "no two base2novel configurations of one method here differ in one hyper-parameter alone. Make some: "
+        "petl-bench run --methods lora --setting base2novel --set lora.rank=4 (and again with another value)"
+    )
+    published_csv = (MSTA_TABLES,)
+    published_means = PAPERS_MEANS
+    quoted_note = SELECTED_ON_TEST
 
-    def build(self, evidence: Evidence) -> Table:
-        """The table of all base2novel records. Raises UsageError where no two differ in one hyper-parameter alone."""
-        comparison = compare(evidence.records, SETTING, METRICS)
-        table_parts.refuse_nothing(comparison, SETTING)
-        found = [(study, means.spots(comparison, study.rows, {})) for study in studies(comparison)]
-        if not found:
-            raise UsageError(
-                "no two base2novel configurations of one method here differ in one hyper-parameter alone. Make some: "
-                "petl-bench run --methods lora --setting base2novel --set lora.rank=4 (and again with another value)"
-            )
-        groups = _with_quoted(found, means.run_groups(comparison, found, evidence), evidence.published)
-        is_quoted = any(row.marks == ("quoted",) for group in groups for row in group.rows)
-        return Table(
-            name="ablation",
-            title="Ablation: top-1 accuracy in percent, base to novel, mean over data sets",
-            corner="Value",
-            columns=tuple(spot.column for spot in found[0][1]),
-            groups=tuple(groups),
-            footers=(
-                *table_notes.seed_notes(comparison),
-                means.NOTE,
-                table_notes.RANKS,
-                table_notes.TRAINED,
-                *table_notes.training_notes(comparison),
-                *table_notes.data_notes(comparison, bundles(comparison.cases, over="")),
-                *([f"{table_notes.QUOTED} {SELECTED_ON_TEST}"] if is_quoted else []),
-            ),
-            commands=tuple(commands(comparison, SETTING)),
-        )
-
-
-def studies(comparison: Comparison) -> list[Study]:
-    """The groups of rows: those of the paper's factors first, then the others by name; each by method and weights."""
-    found: dict[tuple[str, Factor], list[Study]] = defaultdict(list)
-    for configurations in comparison.groups().values():
-        methods = sorted({row.method for row in configurations})
-        for method in methods:
-            rows = [row for row in configurations if row.method == method]
-            for factor in _factors(method, rows):
-                found[method, factor] += _studies(method, factor, rows)
-    return [study for place in sorted(found, key=_order) for study in found[place]]
+    def studies(self, comparison: Comparison) -> list[Study]:
+        """The groups of rows: those of the paper's factors first, then others by name; each by method and weights."""
+        found: dict[tuple[str, Factor], list[Study]] = defaultdict(list)
+        for configurations in comparison.groups().values():
+            for method in sorted({row.method for row in configurations}):
+                rows = [row for row in configurations if row.method == method]
+                for factor in _factors(method, rows):
+                    found[method, factor] += _studies(method, factor, rows)
+        return [study for place in sorted(found, key=_order) for study in found[place]]
 
 
 def _order(place: tuple[str, Factor]) -> tuple[int, str, tuple[str, ...]]:
@@ -151,7 +117,7 @@ def _studies(method: str, factor: Factor, rows: Sequence[Configuration]) -> Iter
     """The rows that differ in this factor alone, set by set."""
     sets: dict[str, list[Configuration]] = defaultdict(list)
     for row in rows:
-        rest = {name: value for name, value in _settings(row).items() if name not in factor.names}
+        rest = {name: value for name, value in row.short(row.settable).items() if name not in factor.names}
         sets[json.dumps(rest, sort_keys=True)].append(row)
     several = {rest: own for rest, own in sets.items() if len(own) > 1}
     differences = differences_in({rest: json.loads(rest) for rest in several}, lambda _: "")
@@ -166,13 +132,8 @@ def _studies(method: str, factor: Factor, rows: Sequence[Configuration]) -> Iter
         )
 
 
-def _settings(row: Configuration) -> dict[str, Any]:
-    """Everything in which rows can differ, hyper-parameters by their names without the method's."""
-    return {name.removeprefix(f"{row.method}."): value for name, value in row.settable.items()}
-
-
 def _of_factor(factor: Factor, row: Configuration) -> dict[str, Any]:
-    settings = _settings(row)
+    settings = row.short(row.settable)
     return {name: settings.get(name) for name in factor.names}
 
 
@@ -195,16 +156,3 @@ def _published(factor: Factor, row: Configuration) -> str:
         return ""
     value = factor.label(_of_factor(factor, row))
     return f"MSTA + L_CC [{factor.paper}={value}]" if value else ""
-
-
-def _with_quoted(
-    found: Sequence[tuple[Study, list[Spot]]], groups: Sequence[RowGroup], published: pd.DataFrame | None
-) -> list[RowGroup]:
-    """The groups of rows, those of one of the paper's tables followed by its quoted rows."""
-    shown: list[RowGroup] = []
-    for table, some in groupby(zip(found, groups, strict=True), key=lambda pair: pair[0][0].table):
-        of_table = list(some)
-        shown += [group for _, group in of_table]
-        if table:
-            shown += means.quoted_groups(published, table, [columns for (_, columns), _ in of_table])
-    return shown

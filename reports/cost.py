@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
 from petl_bench.analysis.averages import summarise
-from petl_bench.analysis.comparison import differences_in, text_of
-from petl_bench.analysis.ranks import ranked
+from petl_bench.analysis.labels import differences_in, with_values
+from petl_bench.api.evidence import Evidence
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
-from petl_bench.reports.published_numbers import published_numbers
+from petl_bench.reports.published_numbers import MSTA_TABLES
+from petl_bench.tables.rows import ranked
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from petl_bench.api.evidence import Evidence
 
 SETTING = "cost"
 BUSY = "busy-device"
 _PUBLISHED_TABLE = "8"
 _INTERVALS = "of the median over rounds, by bootstrap"
-#: Why a number is not there, where the record says it in words of its own.
+#: Why a number is not there, if the record says it in words of its own.
 _IN_NOTES = "not measured; the reason is in the notes of the record"
 
 
@@ -35,30 +34,28 @@ class CostTable(TableSource):
 
     Rows of a group were measured on one device, in one precision, with one batch size and number of classes, by one
     version of the protocol (docs/cost_protocol.md), so that no column mixes them. The best and the second are those of
-    a group, references aside, and without a mark. Zero-shot accuracy on K600 stands beside where there are records of
+    a group, references aside, and without a mark. Zero-shot accuracy on K600 stands beside if there are records of
     it (setting zero_shot_transfer, the same hyper-parameters).
     """
 
-    def published(self) -> pd.DataFrame:
-        """The published numbers of the MSTA paper, one per line, with the table they stand in."""
-        return published_numbers()
+    published_csv = (MSTA_TABLES,)
 
     def build(self, evidence: Evidence) -> Table:
-        """The table of all cost records. Raises UsageError where there are none."""
+        """The table of all cost records. Raises UsageError if there are none."""
         rows = _rows(evidence.records)
         if not rows:
             raise pb.UsageError("no cost record here. Make some: petl-bench cost --methods lora,msta")
         accuracies = _Accuracies(evidence.records)
         quoted = _quoted(evidence.published)
-        spots = _spots(accuracies, shown=bool(quoted))
+        columns = _columns(accuracies, shown=bool(quoted))
         return Table(
             name="cost",
             title="What methods cost to train and to use",
             corner="Method",
-            columns=tuple(spot.column for spot in spots),
+            columns=tuple(each.column for each in columns),
             groups=(
-                *(_group(title, found, spots) for title, found in _groups(rows)),
-                *_quoted_groups(quoted, spots),
+                *(_group(title, found, columns) for title, found in _groups(rows)),
+                *_quoted_groups(quoted, columns),
             ),
             footers=tuple(_footers(rows, bool(quoted))),
             interval_over=_INTERVALS,
@@ -66,7 +63,7 @@ class CostTable(TableSource):
 
 
 @dataclass(frozen=True, eq=False)
-class _Row:
+class _CostRecord:
     """One record."""
 
     trial: str
@@ -106,13 +103,13 @@ class _Row:
         )
 
 
-def _rows(records: pd.DataFrame) -> list[_Row]:
+def _rows(records: pd.DataFrame) -> list[_CostRecord]:
     found = records[records["setting"] == SETTING]
     rows = []
     for trial, part in found.groupby("trial", sort=False):
         first = part.iloc[0]
         rows.append(
-            _Row(
+            _CostRecord(
                 trial=str(trial),
                 method=str(first["method"]),
                 hyper_parameters=str(first["hyper_parameters"]),
@@ -131,8 +128,8 @@ def _rows(records: pd.DataFrame) -> list[_Row]:
     return rows
 
 
-def _groups(rows: Iterable[_Row]) -> list[tuple[str, list[_Row]]]:
-    grouped: dict[tuple[Any, ...], list[_Row]] = defaultdict(list)
+def _groups(rows: Iterable[_CostRecord]) -> list[tuple[str, list[_CostRecord]]]:
+    grouped: dict[tuple[Any, ...], list[_CostRecord]] = defaultdict(list)
     for row in rows:
         grouped[row.conditions].append(row)
     ordered = sorted(grouped.values(), key=lambda found: [_by_size(value) for value in found[0].conditions])
@@ -144,7 +141,7 @@ def _by_size(value: Any) -> tuple[bool, float, str]:
     return (True, 0.0, value) if isinstance(value, str) else (False, float(value), "")
 
 
-def _order(row: _Row) -> tuple[Any, ...]:
+def _order(row: _CostRecord) -> tuple[Any, ...]:
     """By number of trained parameters: the frozen backbone first, full fine-tuning last."""
     return row.metrics["trainable_params"], row.name, row.hyper_parameters, row.created
 
@@ -179,41 +176,41 @@ def timed(records: pd.DataFrame) -> list[Timed]:
 
 
 @dataclass(frozen=True)
-class _Spot:
+class _CostColumn:
     """A column, and what a row shows in it. `metric`: also of which published number it is."""
 
     column: Column
     metric: str
-    cell: Callable[[_Row], Cell]
+    cell: Callable[[_CostRecord], Cell]
     ranked: bool = True
 
 
-def _spots(accuracies: _Accuracies, *, shown: bool) -> list[_Spot]:
-    spots = [
-        _spot("M", "Trained", ".4g", "trainable_params", per=1e6, ranked=False),
-        _spot("%", "Trained", ".3g", "trainable_percent", ranked=False),
-        _spot("total M", "Trained", ".4g", "total_params", per=1e6, ranked=False),
-        _spot("MB", "Adapter", ".4g", "adapter_mb"),
-        _spot("GFLOPs", "One video", ".4g", "flops_g"),
-        _spot("ms", "One video", ".4g", "latency_ms", timed=True),
-        _spot("ms", "Train step", ".4g", "train_step_ms", timed=True),
-        _spot("p10", "Train step", ".4g", "train_step_ms_p10", timed=True, ranked=False),
-        _spot("p90", "Train step", ".4g", "train_step_ms_p90", timed=True, ranked=False),
-        _spot("/ full", "Train step", ".3f", "train_step_vs_full", timed=True),
-        _spot("videos/s", "Inference", ".4g", "throughput_videos_per_s", timed=True, lower=False),
-        _spot("/ frozen", "Inference", ".3f", "throughput_vs_frozen", timed=True, lower=False),
-        _spot("batch", "Inference", ".0f", "batch_size", ranked=False),
-        _spot("train", "Memory MiB", ".4g", "peak_memory_mib"),
-        _spot("infer", "Memory MiB", ".4g", "inference_memory_mib"),
-        _spot("ms", "Text", ".4g", "text_ms", timed=True),
+def _columns(accuracies: _Accuracies, *, shown: bool) -> list[_CostColumn]:
+    columns = [
+        _column("M", "Trained", ".4g", "trainable_params", per=1e6, ranked=False),
+        _column("%", "Trained", ".3g", "trainable_percent", ranked=False),
+        _column("total M", "Trained", ".4g", "total_params", per=1e6, ranked=False),
+        _column("MB", "Adapter", ".4g", "adapter_mb"),
+        _column("GFLOPs", "One video", ".4g", "flops_g"),
+        _column("ms", "One video", ".4g", "latency_ms", timed=True),
+        _column("ms", "Train step", ".4g", "train_step_ms", timed=True),
+        _column("p10", "Train step", ".4g", "train_step_ms_p10", timed=True, ranked=False),
+        _column("p90", "Train step", ".4g", "train_step_ms_p90", timed=True, ranked=False),
+        _column("/ full", "Train step", ".3f", "train_step_vs_full", timed=True),
+        _column("videos/s", "Inference", ".4g", "throughput_videos_per_s", timed=True, lower=False),
+        _column("/ frozen", "Inference", ".3f", "throughput_vs_frozen", timed=True, lower=False),
+        _column("batch", "Inference", ".0f", "batch_size", ranked=False),
+        _column("train", "Memory MiB", ".4g", "peak_memory_mib"),
+        _column("infer", "Memory MiB", ".4g", "inference_memory_mib"),
+        _column("ms", "Text", ".4g", "text_ms", timed=True),
     ]
     if shown or accuracies.found:
         column = Column("top-1", "Zero-shot K600", ".1f")
-        spots.append(_Spot(column, "k600_zero_shot_top1", accuracies.cell))
-    return spots
+        columns.append(_CostColumn(column, "k600_zero_shot_top1", accuracies.cell))
+    return columns
 
 
-def _spot(
+def _column(
     label: str,
     group: str,
     form: str,
@@ -223,10 +220,10 @@ def _spot(
     timed: bool = False,
     lower: bool = True,
     ranked: bool = True,
-) -> _Spot:
+) -> _CostColumn:
     """A column of one metric. `timed`: a busy device makes it doubtful; `lower` is better."""
 
-    def cell(row: _Row) -> Cell:
+    def cell(row: _CostRecord) -> Cell:
         if metric not in row.metrics:
             return Cell(origin="absent", source=_IN_NOTES)
         marks = row.marks if timed else tuple(word for word in row.marks if word != BUSY)
@@ -234,7 +231,7 @@ def _spot(
         interval = (ends[0] / per, ends[1] / per) if ends[0] is not None and ends[1] is not None else None
         return Cell(row.metrics[metric] / per, marks=marks, interval=interval, trials=(row.trial,))
 
-    return _Spot(Column(label, group, form, lower_is_better=lower), metric, cell, ranked)
+    return _CostColumn(Column(label, group, form, lower_is_better=lower), metric, cell, ranked)
 
 
 class _Accuracies:
@@ -248,7 +245,7 @@ class _Accuracies:
             for (method, hyper, backbone), runs in part.groupby(["method", "hyper_parameters", "backbone"], sort=False)
         }
 
-    def cell(self, row: _Row) -> Cell:
+    def cell(self, row: _CostRecord) -> Cell:
         """Mean over splits of each split's mean over seeds, with the spread over splits."""
         runs = self.found.get((row.method, row.hyper_parameters, row.backbone))
         if runs is None or row.options["merged"]:
@@ -281,32 +278,26 @@ def _trains(runs: pd.DataFrame) -> bool:
 # Rows
 
 
-def _group(title: str, rows: Sequence[_Row], spots: Sequence[_Spot]) -> RowGroup:
+def _group(title: str, rows: Sequence[_CostRecord], columns: Sequence[_CostColumn]) -> RowGroup:
     labels = _labels(rows)
-    columns = [_ranked([spot.cell(row) for row in rows], rows, spot) for spot in spots]
-    cells = zip(*columns, strict=True)
+    shown = [_ranked([column.cell(row) for row in rows], rows, column) for column in columns]
+    cells = zip(*shown, strict=True)
     return RowGroup(title, tuple(Row(labels[row], own) for row, own in zip(rows, cells, strict=True)))
 
 
-def _ranked(cells: list[Cell], rows: Sequence[_Row], spot: _Spot) -> list[Cell]:
+def _ranked(cells: list[Cell], rows: Sequence[_CostRecord], column: _CostColumn) -> list[Cell]:
     """The best and the second among the methods; the references are what they are measured by."""
     methods = [index for index, row in enumerate(rows) if not row.is_reference]
-    if spot.ranked:
-        for index, cell in zip(methods, ranked([cells[index] for index in methods], spot.column), strict=True):
+    if column.ranked:
+        for index, cell in zip(methods, ranked([cells[index] for index in methods], column.column), strict=True):
             cells[index] = cell
     return cells
 
 
-def _labels(rows: Sequence[_Row]) -> dict[_Row, str]:
+def _labels(rows: Sequence[_CostRecord]) -> dict[_CostRecord, str]:
     """Methods, with the values in which rows of one method differ."""
     settings = {row: {**json.loads(row.hyper_parameters), **row.versions} for row in rows}
-    differences = differences_in(settings, lambda row: row.name)
-    return {row: _label(row.name, found) for row, found in differences.items()}
-
-
-def _label(name: str, differences: Mapping[str, Any]) -> str:
-    inside = ", ".join(f"{field}={text_of(value)}" for field, value in differences.items())
-    return f"{name} ({inside})" if inside else name
+    return {row: with_values(row.name, found) for row, found in differences_in(settings, lambda row: row.name).items()}
 
 
 # What is quoted
@@ -334,23 +325,23 @@ _PUBLISHED = {
 
 
 def _quoted_groups(
-    quoted: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]], spots: Sequence[_Spot]
+    quoted: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]], columns: Sequence[_CostColumn]
 ) -> list[RowGroup]:
     return [
         RowGroup(
             f"Quoted: {source}, on {device}; batch and precision not said",
-            tuple(_quoted_row(method, metrics, spots, source) for method, metrics in methods.items()),
+            tuple(_quoted_row(method, metrics, columns, source) for method, metrics in methods.items()),
         )
         for (source, device), methods in quoted.items()
     ]
 
 
-def _quoted_row(method: str, metrics: Mapping[str, float], spots: Sequence[_Spot], source: str) -> Row:
+def _quoted_row(method: str, metrics: Mapping[str, float], columns: Sequence[_CostColumn], source: str) -> Row:
     cells = [
-        Cell(metrics[spot.metric], origin="quoted", source=source)
-        if spot.metric in metrics
+        Cell(metrics[column.metric], origin="quoted", source=source)
+        if column.metric in metrics
         else Cell(origin="absent", source=f"not in {source}")
-        for spot in spots
+        for column in columns
     ]
     return Row(method, tuple(cells), marks=("quoted",))
 
@@ -358,7 +349,7 @@ def _quoted_row(method: str, metrics: Mapping[str, float], spots: Sequence[_Spot
 # Footers
 
 
-def _footers(rows: Sequence[_Row], quoted: bool) -> Iterable[str]:
+def _footers(rows: Sequence[_CostRecord], quoted: bool) -> Iterable[str]:
     frozen = ", ".join(sorted({row.options["frozen"] for row in rows}))
     full = ", ".join(sorted({row.options["full"] for row in rows}))
     rounds = sorted(int(row.metrics["rounds"]) for row in rows)

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import petl_bench as pb
-from petl_bench.analysis.comparison import Comparison, Configuration, bundles, differences_in, text_of
-from petl_bench.analysis.from_records import compare
-from petl_bench.api.table import Table, TableSource
-from petl_bench.errors import UsageError
-from petl_bench.reports import mean_over_data_sets as means
-from petl_bench.reports.mean_over_data_sets import METRICS, SETTING, Study
-from petl_bench.reports.published_numbers import SELECTED_ON_TEST, paper_name, published_numbers
-from petl_bench.tables import notes as table_notes
-from petl_bench.tables import table_parts
-from petl_bench.tables.missing_runs import commands
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from petl_bench.api.evidence import Evidence
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import Configuration
+from petl_bench.analysis.labels import differences_in
+from petl_bench.api.options import text_of
+from petl_bench.reports.base2novel import NUMBERS, SETTING
+from petl_bench.reports.published_numbers import MSTA_TABLES, PAPERS_MEANS, SELECTED_ON_TEST, paper_name
+from petl_bench.tables.study_table import Study, StudyTable
 
 _PUBLISHED_TABLE = "7"
-#: The harmonic mean has two decimals, as in the paper, whose rows differ in the second one.
-_FORMATS = {"HM": ".2f"}
 _WEIGHT, _KINDS = "consistency_weight", "description_kinds"
 #: What is read -> label here, label in the paper; in the paper's order. "": nothing, the weight is 0.
 _ROWS = {
@@ -37,7 +28,7 @@ _ROWS = {
 
 
 @pb.register_table("descriptions")
-class DescriptionsTable(TableSource):
+class DescriptionsTable(StudyTable):
     """Kinds of descriptions in the consistency constraint: none, temporal, spatial, both; means over data sets.
 
     A group of rows holds base-to-novel configurations of a method that differ in the kinds of descriptions alone, and
@@ -45,43 +36,22 @@ class DescriptionsTable(TableSource):
     have. Rows are ranked within their group. Quoted: Table 7 of the MSTA paper (CVPR 2025).
     """
 
-    def published(self) -> pd.DataFrame:
-        """The published numbers of the MSTA paper, one per line, with the table they stand in."""
-        return published_numbers()
+    setting = SETTING
+    title = "Class descriptions: top-1 accuracy in percent, base to novel, mean over data sets"
+    corner = "Descriptions"
+    numbers = NUMBERS
+    formats: ClassVar[Mapping[str, str]] = {"HM": ".2f"}  # as in the paper, whose rows differ in the second decimal
+    no_study = (
+        "no two base2novel configurations here differ in the kinds of their descriptions alone. Make some: "
+        "petl-bench run --methods msta --setting base2novel --set msta.description_kinds=spatial"
+    )
+    published_csv = (MSTA_TABLES,)
+    published_means = PAPERS_MEANS
+    quoted_note = SELECTED_ON_TEST
 
-    def build(self, evidence: Evidence) -> Table:
-        """The table of all base2novel records. Raises UsageError where no two differ in their descriptions alone."""
-        comparison = compare(evidence.records, SETTING, METRICS)
-        table_parts.refuse_nothing(comparison, SETTING)
-        found = [(study, means.spots(comparison, study.rows, _FORMATS)) for study in studies(comparison)]
-        if not found:
-            raise UsageError(
-                "no two base2novel configurations here differ in the kinds of their descriptions alone. Make some: "
-                "petl-bench run --methods msta --setting base2novel --set msta.description_kinds=spatial"
-            )
-        quoted = means.quoted_groups(evidence.published, _PUBLISHED_TABLE, [columns for _, columns in found])
-        return Table(
-            name="descriptions",
-            title="Class descriptions: top-1 accuracy in percent, base to novel, mean over data sets",
-            corner="Descriptions",
-            columns=tuple(spot.column for spot in found[0][1]),
-            groups=(*means.run_groups(comparison, found, evidence), *quoted),
-            footers=(
-                *table_notes.seed_notes(comparison),
-                means.NOTE,
-                table_notes.RANKS,
-                table_notes.TRAINED,
-                *table_notes.training_notes(comparison),
-                *table_notes.data_notes(comparison, bundles(comparison.cases, over="")),
-                *([f"{table_notes.QUOTED} {SELECTED_ON_TEST}"] if quoted else []),
-            ),
-            commands=tuple(commands(comparison, SETTING)),
-        )
-
-
-def studies(comparison: Comparison) -> list[Study]:
-    """The groups of rows, each with all that is equal in everything but the descriptions."""
-    return [study for rows in comparison.groups().values() for study in _studies(rows)]
+    def studies(self, comparison: Comparison) -> list[Study]:
+        """The groups of rows, each with all that is equal in everything but the descriptions."""
+        return [study for rows in comparison.groups().values() for study in _studies(rows)]
 
 
 def _studies(rows: list[Configuration]) -> list[Study]:
@@ -122,13 +92,12 @@ def _study(rows: list[Configuration], differences: dict[str, Any]) -> Study:
 
 def _rest(row: Configuration) -> str:
     """Everything but the descriptions, as JSON."""
-    settable = {name.removeprefix(f"{row.method}."): value for name, value in row.settable.items()}
-    rest = {name: value for name, value in settable.items() if name not in (_WEIGHT, _KINDS)}
+    rest = {name: value for name, value in row.short(row.settable).items() if name not in (_WEIGHT, _KINDS)}
     return json.dumps({"method": row.method, **rest}, sort_keys=True)
 
 
 def _read(row: Configuration) -> str:
-    """The kinds of descriptions that a row's loss reads; "" where its weight is 0."""
+    """The kinds of descriptions that a row's loss reads; "" if its weight is 0."""
     return _kinds(row) if json.loads(row.hyper_parameters)[_WEIGHT] > 0 else ""
 
 

@@ -10,27 +10,29 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.analysis.averages import prediction_interval
-from petl_bench.analysis.comparison import Comparison, Configuration, row_labels
-from petl_bench.analysis.from_records import compare
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import Configuration
+from petl_bench.analysis.labels import row_labels
+from petl_bench.api.evidence import Evidence
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
-from petl_bench.reports import ablation, cost, descriptions
-from petl_bench.reports import mean_over_data_sets as means
+from petl_bench.reports import cost
+from petl_bench.reports.ablation import AblationTable
 from petl_bench.reports.base2novel import BaseToNovelTable
+from petl_bench.reports.descriptions import DescriptionsTable
 from petl_bench.reports.few_shot import FewShotTable
 from petl_bench.reports.fully_supervised import FullySupervisedTable
-from petl_bench.reports.mean_over_data_sets import Study
-from petl_bench.reports.published_numbers import SELECTED_ON_TEST, name_of, paper_name, published_numbers
+from petl_bench.reports.published_numbers import MSTA_TABLES, SELECTED_ON_TEST, name_of, paper_name
 from petl_bench.reports.zero_shot import ZeroShotTable
-from petl_bench.tables.table_parts import Compared, Published, Spot
+from petl_bench.tables.columns import MeasuredColumn, PublishedKey
+from petl_bench.tables.compare_pair import compared_by
+from petl_bench.tables.setting_table import SettingTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.evidence import Evidence
-
 #: The paper's tables of methods, and the tables here with the same columns.
-_TABLES: dict[str, type[TableSource]] = {
+_TABLES: dict[str, type[SettingTable]] = {
     "2": BaseToNovelTable,
     "3": FewShotTable,
     "4": ZeroShotTable,
@@ -49,12 +51,14 @@ _ONE_SEED = "not known: one seed"
 _EQUAL_SEEDS = "not known: equal seeds"
 _COUNTED = "not known: a count"
 _OTHER_DEVICE = "not known: a time, the paper's batch and precision are not said"
-#: Runs that a number of the paper is the mean of, where that is known to be more than one: Table 2 has three draws.
+#: Runs that a number of the paper is the mean of, if that is known to be more than one: Table 2 has three draws.
 _RUNS = {"2": 3}
 #: Half of the last digit that the paper prints: one decimal, for harmonic means of Table 7 two, for its seconds two.
 _HALF = 0.05
 _FINER = {("7", "harmonic_mean"): 0.005, ("8", "train_step_latency_s"): 0.005}
 _PAPERS_ZERO_SHOT, _PAPERS_COSTS = "4", "8"
+#: The column of the zero-shot table whose numbers Table 8 repeats.
+_K600, _TABLE_8 = ("k600", 0, "top1"), ("k600", 0, "k600_zero_shot_top1")
 #: Of Table 8: metric -> label of the row here.
 _TIMES = {
     "train_step_latency_s": "Train step, seconds",
@@ -73,7 +77,7 @@ class ReproducedNumber:
     cell: Cell
     interval: tuple[float, float] | None
     half_digit: float  #: how far the printed number may be from the paper's own, by rounding
-    unknown: str = _ONE_SEED  #: the verdict where there is no interval
+    unknown: str = _ONE_SEED  #: the verdict if there is no interval
 
     @property
     def difference(self) -> float:
@@ -99,17 +103,15 @@ class ReproductionTable(TableSource):
 
     Tables 2 to 8, for ViCLIP-B/16 with weights that are not random (times: with any), on the data sets, splits and
     shots that the paper's table shows. Difference: absolute, in the number's unit (percentage points; millions for
-    trained parameters). Inside: whether the quoted number lies where the runs here let further runs be expected, the
-    95 % prediction interval over seeds (docs/statistics.md). Configurations of one method each have their own rows.
+    trained parameters). Inside: whether the quoted number lies in the 95 % prediction interval for
+    further runs, over seeds (docs/statistics.md). Configurations of one method each have their own rows.
     Times depend on device, batch and precision; of these Table 8 names the device alone, so that there is no verdict.
     """
 
-    def published(self) -> pd.DataFrame:
-        """The published numbers of the MSTA paper, one per line, with the table they stand in."""
-        return published_numbers()
+    published_csv = (MSTA_TABLES,)
 
     def build(self, evidence: Evidence) -> Table:
-        """The table of all records that belong to a published number. Raises UsageError where none does."""
+        """The table of all records that belong to a published number. Raises UsageError if none does."""
         if evidence.published is None:
             raise UsageError("this table compares with published numbers: leave out --no-published")
         quoted = _PublishedNumbers(evidence.published)
@@ -149,9 +151,9 @@ class _PublishedNumbers:
             for key, value, source in zip(keys, filled["value"], filled["source"], strict=True)
         }
 
-    def of(self, table: str, method: str, place: Published | None) -> Cell | None:
-        """The number of a row of the paper; None where it has none."""
-        return None if place is None else self._cells.get((table, method, *place))
+    def of(self, table: str, method: str, key: PublishedKey | None) -> Cell | None:
+        """The number of a row of the paper; None if it has none."""
+        return None if key is None else self._cells.get((table, method, *key))
 
 
 # What belongs together
@@ -159,38 +161,22 @@ class _PublishedNumbers:
 
 def _of_tables(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[ReproducedNumber]:
     for table, kind in _TABLES.items():
-        found = _compared(kind(), evidence.records)
+        found = compared_by(kind(), evidence.records)
         if found is None:
             continue
         named = {row: name for row in found.comparison.configurations if (name := paper_name(row))}
-        yield from _matches(table, found.comparison, found.spots, named, quoted)
+        yield from _matches(table, found.comparison, found.columns, named, quoted)
         if table == _PAPERS_ZERO_SHOT:
-            spots = [each for spot in found.spots if (each := _of_table_8(spot))]
-            yield from _matches(_PAPERS_COSTS, found.comparison, spots, named, quoted)
-
-
-def _compared(source: TableSource, records: pd.DataFrame) -> Compared | None:
-    """What a table shows; None where no record fits it."""
-    try:
-        return source.compared(records)
-    except UsageError:
-        return None
+            columns = [replace(each, published=_TABLE_8) for each in found.columns if each.published == _K600]
+            yield from _matches(_PAPERS_COSTS, found.comparison, columns, named, quoted)
 
 
 def _of_studies(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[ReproducedNumber]:
     """Tables 6 and 7: rows of groups that differ in one thing."""
-    comparison = compare(evidence.records, means.SETTING, means.METRICS)
-    studies: list[Study] = [*ablation.studies(comparison), *descriptions.studies(comparison)]
-    for study in studies:
-        spots = means.spots(comparison, study.rows, {})
-        yield from _matches(study.table, comparison, spots, study.published, quoted)
-
-
-def _of_table_8(spot: Spot) -> Spot | None:
-    """The column of the zero-shot table whose numbers Table 8 repeats: K600."""
-    if spot.published != ("k600", 0, "top1"):
-        return None
-    return replace(spot, published=("k600", 0, "k600_zero_shot_top1"))
+    for source in (AblationTable(), DescriptionsTable()):
+        comparison = source.comparison(evidence.records)
+        for study in source.studies(comparison):
+            yield from _matches(study.table, comparison, source.columns(comparison, study), study.published, quoted)
 
 
 def _of_costs(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[ReproducedNumber]:
@@ -208,35 +194,35 @@ def _of_costs(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[Reprodu
 def _matches(
     table: str,
     comparison: Comparison,
-    spots: Sequence[Spot],
+    columns: Sequence[MeasuredColumn],
     named: Mapping[Configuration, str],
     quoted: _PublishedNumbers,
 ) -> Iterable[ReproducedNumber]:
     """The numbers of these rows that the paper's table has, row by row; `named`: the rows' names in the paper."""
     labels = _labels(named)
     for row, name in named.items():
-        for spot in spots:
-            published, cell = quoted.of(table, name, spot.published), spot.cell(row)
-            if spot.published is None or published is None or cell.value is None:
+        for column in columns:
+            published, cell = quoted.of(table, name, column.published), column.cell(row)
+            if column.published is None or published is None or cell.value is None:
                 continue
-            interval, unknown = _interval(table, comparison, row, spot)
-            label = f"{spot.column.group} {spot.column.label}{labels[row]}"
-            half = _half_digit(table, spot.published[2])
+            interval, unknown = _interval(table, comparison, row, column)
+            label = f"{column.column.full}{labels[row]}"
+            half = _half_digit(table, column.published[2])
             yield ReproducedNumber(table, name, label, published, cell, interval, half, unknown)
 
 
 def _interval(
-    table: str, comparison: Comparison, row: Configuration, spot: Spot
+    table: str, comparison: Comparison, row: Configuration, column: MeasuredColumn
 ) -> tuple[tuple[float, float] | None, str]:
     """Where further runs are to be expected, and why that is not known.
 
     Seeds that agree to the last digit say nothing of the spread of a method that trains; one that trains nothing has
     none.
     """
-    if spot.own is None:
+    if column.by_seed is None:
         return None, _COUNTED
-    own = spot.own(row)
-    trains = any(run.trainable_params for case in comparison.cases for run in comparison.of(row, case))
+    own = column.by_seed(row)
+    trains = any(run.trains for run in comparison.of_row(row))
     if trains and len(own) > 1 and max(own) - min(own) < 1e-9:
         return None, _EQUAL_SEEDS
     return prediction_interval(own, _RUNS.get(table, 1)), _ONE_SEED
@@ -247,7 +233,7 @@ def _half_digit(table: str, metric: str) -> float:
 
 
 def _labels(named: Mapping[Configuration, str]) -> dict[Configuration, str]:
-    """What tells the configurations of one row of the paper apart; nothing where there is one."""
+    """What tells the configurations of one row of the paper apart; nothing if there is one."""
     by_name: dict[str, list[Configuration]] = defaultdict(list)
     for row, name in named.items():
         by_name[name].append(row)

@@ -5,35 +5,36 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.analysis.averages import Summary, harmonic_mean, harmonic_mean_over_seeds, summarise
-from petl_bench.analysis.cells import CellStatistics, Measure, ScoredOn
-from petl_bench.analysis.comparison import CaseKey, Comparison, Configuration, bundles, case_labels, row_labels
+from petl_bench.analysis.averages import harmonic_mean
+from petl_bench.analysis.cells import CellStatistics
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.from_records import compare
-from petl_bench.analysis.marks import marks_of
+from petl_bench.analysis.labels import case_labels
+from petl_bench.api.evidence import Evidence, OutcomeSource
 from petl_bench.api.figure import Axis, Figure, Point, Series, joined, pareto_front
 from petl_bench.api.marks import barring, mark_of, symbols
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
-from petl_bench.reports.published_numbers import SELECTED_ON_TEST, published_numbers
+from petl_bench.reports.base2novel import BASE, NOVEL, NUMBERS, SETTING
+from petl_bench.reports.published_numbers import BASE2NOVEL_SHOTS, BASE2NOVEL_SPLIT, MSTA_TABLES, SELECTED_ON_TEST
 from petl_bench.tables import notes as table_notes
-from petl_bench.tables import table_parts
-from petl_bench.tables.missing_runs import commands
-from petl_bench.tables.table_parts import Spot
+from petl_bench.tables.columns import MeasuredColumn, trained_columns
+from petl_bench.tables.commands import commands
+from petl_bench.tables.rows import cells_of, run_groups
+from petl_bench.tables.setting_table import refuse_nothing
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from petl_bench.api.evidence import Evidence, OutcomeSource
-
-SETTING = "base2novel"
-METRICS = ("base_top1", "novel_top1")
-#: The case that the paper's Table 2 shows: the published lists (split 1) with 16 shots.
-_PUBLISHED_TABLE, _PUBLISHED_SPLIT, _PUBLISHED_SHOTS = "2", "1", 16
+_METRICS = [BASE.name, NOVEL.name]
+_PUBLISHED_TABLE = "2"
 #: The published rows (kind of transfer, method) that train nothing: the only ones whose parameters are known.
 _FROZEN = {("zero-shot", "Vanilla CLIP"), ("efficient-transfer", "Zero-ViCLIP")}
 _OVER_DATA = (
@@ -83,9 +84,52 @@ class _Panel:
     title: str
     data: str
     comparison: Comparison
-    labels: dict[Configuration, str]
+    outcomes: OutcomeSource | None
     quoted: tuple[_Quoted, ...]
     notes: tuple[str, ...]
+
+    @cached_property
+    def means(self) -> list[MeasuredColumn]:
+        """Base, novel and harmonic mean, over the cases."""
+        cases = self.comparison.cases
+        return [
+            MeasuredColumn(
+                Column(number.label, "Mean"),
+                number.over_cases(self.comparison, cases),
+                ranked=True,
+                measure=number.measure(cases),
+            )
+            for number in NUMBERS
+        ]
+
+    @cached_property
+    def harmonic_means(self) -> dict[Configuration, Cell]:
+        """The harmonic mean of every row, with all of its marks."""
+        rows = self.comparison.configurations
+        return {row: cells_of(self.comparison, self.means, row, self.outcomes)[-1] for row in rows}
+
+    @cached_property
+    def front(self) -> tuple[tuple[float, float], ...]:
+        """The Pareto front of the rows that may be ranked."""
+        fit = [row for row, cell in self.harmonic_means.items() if not barring(cell.marks)]
+        return pareto_front(map(self.position, fit))
+
+    def position(self, row: Configuration) -> tuple[float, float]:
+        """Trained parameters in millions, of the case where they are most, and harmonic mean in percent."""
+        value = self.harmonic_means[row].value
+        assert isinstance(value, float)
+        return max(run.trainable_params for run in self.comparison.of_row(row)) / 1e6, value
+
+    @property
+    def columns(self) -> list[MeasuredColumn]:
+        """Of the table."""
+
+        def on_front(row: Configuration) -> Cell:
+            if barring(self.harmonic_means[row].marks):
+                return Cell(origin="absent", source="carries a mark that keeps it from being ranked")
+            return Cell("yes" if self.position(row) in self.front else "no")
+
+        return [trained_columns(self.comparison)[0], *self.means, MeasuredColumn(Column("Front"), on_front)]
 
 
 @pb.register_table("tradeoff")
@@ -98,21 +142,18 @@ class TradeOffTable(TableSource):
     that train nothing, as no other parameter counts are published for it.
     """
 
-    def published(self) -> pd.DataFrame:
-        """The published numbers of the MSTA paper, one per line, with the table they stand in."""
-        return published_numbers()
+    published_csv = (MSTA_TABLES,)
 
     def build(self, evidence: Evidence) -> Table:
-        """The table of all base2novel records. Raises UsageError where there are none."""
+        """The table of all base2novel records. Raises UsageError if there are none."""
         comparison, panels, left_out = _compared(evidence)
-        spots = [_spots(panel.comparison, evidence.outcomes) for panel in panels]
-        groups = [_run_groups(panel, own, evidence) for panel, own in zip(panels, spots, strict=True)]
+        groups = [_run_groups(panel, evidence) for panel in panels]
         quoted = list(dict.fromkeys(group for panel in panels for group in _quoted_groups(panel)))
         return Table(
             name="tradeoff",
             title="Trade-off: trained parameters against base-to-novel accuracy in percent",
             corner="Method",
-            columns=tuple(spot.column for spot in spots[0]),
+            columns=tuple(each.column for each in panels[0].columns),
             groups=(*itertools.chain(*groups), *quoted),
             footers=(
                 _OVER_DATA,
@@ -123,22 +164,16 @@ class TradeOffTable(TableSource):
                 *([_SEVERAL] if len(panels) > 1 and evidence.outcomes else []),
                 "Trained: millions of trained parameters.",
                 *table_notes.training_notes(comparison),
-                *table_notes.data_notes(comparison, bundles(comparison.cases, over="")),
+                *table_notes.data_notes(comparison, comparison.case_groups()),
                 *([f"{table_notes.QUOTED} {SELECTED_ON_TEST} {_COUNTS}"] if quoted else []),
             ),
-            commands=tuple(commands(comparison, SETTING)),
+            commands=tuple(commands(comparison)),
         )
 
     def figure(self, evidence: Evidence) -> Figure:
-        """One panel for each group of rows. Raises UsageError where there are no base2novel records."""
+        """One panel for each group of rows. Raises UsageError if there are no base2novel records."""
         _, panels, left_out = _compared(evidence)
-        pictures = [_picture(panel, evidence) for panel in panels]
-        marks = {
-            mark
-            for panel in panels
-            for row in panel.labels
-            for mark in _shown(panel.comparison, row, evidence.outcomes).marks
-        }
+        marks = {mark for panel in panels for cell in panel.harmonic_means.values() for mark in cell.marks}
         notes = (
             _OVER_DATA,
             _STD if evidence.outcomes is None else _INTERVAL,
@@ -148,7 +183,7 @@ class TradeOffTable(TableSource):
             *left_out,
             *([f"{SELECTED_ON_TEST} {_COUNTS}"] if any(panel.quoted for panel in panels) else []),
         )
-        return joined(pictures, notes)
+        return joined([_picture(panel) for panel in panels], notes)
 
 
 # What is compared with what
@@ -156,9 +191,9 @@ class TradeOffTable(TableSource):
 
 def _compared(evidence: Evidence) -> tuple[Comparison, list[_Panel], list[str]]:
     """The comparison, its panels that have something to show, and what had to be left out."""
-    comparison = compare(evidence.records, SETTING, METRICS)
-    table_parts.refuse_nothing(comparison, SETTING)
-    panels = _panels(comparison, evidence.published)
+    comparison = compare(evidence.records, SETTING, _METRICS)
+    refuse_nothing(comparison)
+    panels = _panels(comparison, evidence)
     notes = [note for panel in panels for note in panel.notes]
     shown = [panel for panel in panels if panel.comparison.runs]
     if not shown:
@@ -166,12 +201,12 @@ def _compared(evidence: Evidence) -> tuple[Comparison, list[_Panel], list[str]]:
     return comparison, shown, notes
 
 
-def _panels(comparison: Comparison, published: pd.DataFrame | None) -> list[_Panel]:
-    protocols: dict[tuple[object, ...], list[CaseKey]] = defaultdict(list)
+def _panels(comparison: Comparison, evidence: Evidence) -> list[_Panel]:
+    protocols: dict[tuple[object, ...], list[ComparedCase]] = defaultdict(list)
     for case in comparison.cases:
         protocols[case.setting_version, case.setting_options, case.shots, case.part, case.selected].append(case)
     return [
-        _panel(comparison, rows, cases, published)
+        _panel(comparison, rows, cases, evidence)
         for rows in comparison.groups().values()
         for cases in protocols.values()
         if any(comparison.of(row, case) for row in rows for case in cases)
@@ -179,11 +214,11 @@ def _panels(comparison: Comparison, published: pd.DataFrame | None) -> list[_Pan
 
 
 def _panel(
-    comparison: Comparison, rows: Sequence[Configuration], cases: Sequence[CaseKey], published: pd.DataFrame | None
+    comparison: Comparison, rows: Sequence[Configuration], cases: Sequence[ComparedCase], evidence: Evidence
 ) -> _Panel:
-    labels, names = row_labels(rows), case_labels(comparison.cases, besides="shots")
+    labels, names = comparison.row_labels, case_labels(comparison.cases, besides="shots")
     having, common = _common(comparison, rows, cases)
-    shown = [row for row in having if _seeds(comparison, row, common)]
+    shown = [row for row in having if comparison.common_seeds([row], common)]
     title = f"{rows[0].backbone} ({rows[0].weights} weights)"
     data = _data(common, [names[case] for case in common])
     lacking = [labels[row] for row in rows if row not in shown and any(comparison.of(row, case) for case in cases)]
@@ -198,121 +233,37 @@ def _panel(
         comparison=replace(
             comparison, runs={(row, case): comparison.of(row, case) for row in shown for case in common}
         ),
-        labels=row_labels(shown),
-        quoted=tuple(_quoted(published, common)),
+        outcomes=evidence.outcomes,
+        quoted=tuple(_quoted(evidence.published, common)),
         notes=tuple(f"{title}, {data}: {meaning}: {table_notes.listed(them, 6)}." for them, meaning in notes if them),
     )
 
 
 def _common(
-    comparison: Comparison, rows: Sequence[Configuration], cases: Sequence[CaseKey]
-) -> tuple[list[Configuration], list[CaseKey]]:
+    comparison: Comparison, rows: Sequence[Configuration], cases: Sequence[ComparedCase]
+) -> tuple[list[Configuration], list[ComparedCase]]:
     """The rows that have the case that most rows have (nearly always: all), and the cases that all of them have."""
     having = {case: [row for row in rows if comparison.of(row, case)] for case in cases}
     fitting = max(having.values(), key=len)
     return fitting, [case for case, found in having.items() if set(fitting) <= set(found)]
 
 
-def _data(cases: Sequence[CaseKey], names: Sequence[str]) -> str:
+def _data(cases: Sequence[ComparedCase], names: Sequence[str]) -> str:
     shots = f"{cases[0].shots} shots, " if cases[0].shots else ""
     return f"{shots}{table_notes.listed(names)}"
-
-
-# What a row shows; every row of a panel's comparison has every case
-
-
-def _seeds(comparison: Comparison, row: Configuration, cases: Sequence[CaseKey]) -> list[int]:
-    """The seeds that a row has on all of these cases."""
-    return sorted(frozenset.intersection(*[comparison.seeds(row, case) for case in cases]))
-
-
-def _over_cases(comparison: Comparison, row: Configuration, metric: int) -> list[float]:
-    """For each seed, the mean of a metric over the cases."""
-    values: dict[int, list[float]] = {seed: [] for seed in _seeds(comparison, row, comparison.cases)}
-    for case in comparison.cases:
-        for run in comparison.of(row, case):
-            if run.seed in values:
-                values[run.seed].append(run.values[metric])
-    return [math.fsum(found) / len(found) for found in values.values()]
-
-
-def _marks(comparison: Comparison, row: Configuration) -> tuple[str, ...]:
-    return tuple(sorted({mark for case in comparison.cases for mark in marks_of(comparison, row, case)}))
-
-
-_Summary = Callable[[Sequence[float], Sequence[float]], Summary]
-
-
-def _cell(comparison: Comparison, summary: _Summary) -> Callable[[Configuration], Cell]:
-    """What a row shows of a summary of base and novel accuracies by seed."""
-
-    def cell(row: Configuration) -> Cell:
-        seeds = _seeds(comparison, row, comparison.cases)
-        trials = [run.trial for case in comparison.cases for run in comparison.of(row, case) if run.seed in seeds]
-        found = summary(_over_cases(comparison, row, 0), _over_cases(comparison, row, 1))
-        return Cell(found.mean, found.std, found.n, marks=_marks(comparison, row), trials=tuple(trials))
-
-    return cell
-
-
-def _mean(comparison: Comparison, label: str, summary: _Summary, evaluations: Sequence[str]) -> Spot:
-    sides = tuple(tuple(ScoredOn(case, evaluation) for case in comparison.cases) for evaluation in evaluations)
-    return Spot(Column(label, "Mean"), _cell(comparison, summary), ranked=True, measure=Measure(sides))
-
-
-def _harmonic_mean(comparison: Comparison) -> Spot:
-    return _mean(comparison, "HM", harmonic_mean_over_seeds, ("base", "novel"))
-
-
-def _means(comparison: Comparison) -> list[Spot]:
-    return [
-        _mean(comparison, "Base", lambda base, _: summarise(base), ("base",)),
-        _mean(comparison, "Novel", lambda _, novel: summarise(novel), ("novel",)),
-        _harmonic_mean(comparison),
-    ]
-
-
-def _shown(comparison: Comparison, row: Configuration, outcomes: OutcomeSource | None) -> Cell:
-    """The harmonic mean of a row with all of its marks."""
-    return table_parts.cells_of(comparison, _means(comparison), row, outcomes)[-1]
-
-
-def _spots(comparison: Comparison, outcomes: OutcomeSource | None) -> list[Spot]:
-    front = _front(comparison, outcomes)
-
-    def on_front(row: Configuration) -> Cell:
-        if barring(_shown(comparison, row, outcomes).marks):
-            return Cell(origin="absent", source="carries a mark that keeps it from being ranked")
-        return Cell("yes" if _stand(comparison, row) in front else "no")
-
-    return [table_parts.trained(comparison)[0], *_means(comparison), Spot(Column("Front"), on_front)]
-
-
-def _stand(comparison: Comparison, row: Configuration) -> tuple[float, float]:
-    """Trained parameters in millions, of the case where they are most, and harmonic mean in percent."""
-    trained = max(run.trainable_params for case in comparison.cases for run in comparison.of(row, case))
-    value = _harmonic_mean(comparison).cell(row).value
-    assert isinstance(value, float)
-    return trained / 1e6, value
-
-
-def _front(comparison: Comparison, outcomes: OutcomeSource | None) -> tuple[tuple[float, float], ...]:
-    """The Pareto front of the rows that may be ranked."""
-    fit = [row for row in comparison.configurations if not barring(_shown(comparison, row, outcomes).marks)]
-    return pareto_front(_stand(comparison, row) for row in fit)
 
 
 # What is quoted
 
 
-def _quoted(published: pd.DataFrame | None, cases: Sequence[CaseKey]) -> Iterable[_Quoted]:
-    """The rows of Table 2 over the data sets of these cases; nothing where it does not have all of the cases."""
-    if published is None or {(case.split, case.shots) for case in cases} != {(_PUBLISHED_SPLIT, _PUBLISHED_SHOTS)}:
+def _quoted(published: pd.DataFrame | None, cases: Sequence[ComparedCase]) -> Iterable[_Quoted]:
+    """The rows of Table 2 over the data sets of these cases; nothing if it does not have all of the cases."""
+    if published is None or {(case.split, case.shots) for case in cases} != {(BASE2NOVEL_SPLIT, BASE2NOVEL_SHOTS)}:
         return
     names = {case.dataset for case in cases}
     numbers = published[(published["table"] == _PUBLISHED_TABLE) & published["dataset"].isin(names)]
     for (source, kind, method), part in numbers.groupby(["source", "group", "method"], sort=False):
-        base, novel = (part[part["metric"] == metric]["value"].tolist() for metric in METRICS)
+        base, novel = (part[part["metric"] == metric]["value"].tolist() for metric in _METRICS)
         if len(base) == len(novel) == len(names):
             means = math.fsum(base) / len(base), math.fsum(novel) / len(novel)
             yield _Quoted(str(kind), str(method), str(source), *means)
@@ -336,15 +287,15 @@ def _quoted_cells(each: _Quoted) -> list[Cell]:
 # Table and picture of a panel
 
 
-def _run_groups(panel: _Panel, spots: Sequence[Spot], evidence: Evidence) -> list[RowGroup]:
-    groups = table_parts.run_groups(panel.comparison, spots, evidence)
+def _run_groups(panel: _Panel, evidence: Evidence) -> list[RowGroup]:
+    groups = run_groups(panel.comparison, panel.columns, evidence)
     return [replace(group, title=f"{group.title}, {panel.data}") for group in groups]
 
 
-def _picture(panel: _Panel, evidence: Evidence) -> Figure:
+def _picture(panel: _Panel) -> Figure:
     methods: dict[str, list[Point]] = defaultdict(list)
     for row in panel.comparison.configurations:
-        methods[row.method].append(_point(panel, row, evidence))
+        methods[row.method].append(_point(panel, row))
     quoted = [
         Series(each.method, (Point(0.0, each.harmonic_mean, each.method),), origin="quoted")
         for each in panel.quoted
@@ -356,16 +307,16 @@ def _picture(panel: _Panel, evidence: Evidence) -> Figure:
         x=Axis("Trained parameters (millions)", logarithmic=True),
         y=Axis("Harmonic mean of base and novel top-1 (%)"),
         series=(*[Series(method, tuple(points)) for method, points in methods.items()], *quoted),
-        front=_front(panel.comparison, evidence.outcomes) or None,
+        front=panel.front or None,
         name_points=True,
     )
 
 
-def _point(panel: _Panel, row: Configuration, evidence: Evidence) -> Point:
-    x, y = _stand(panel.comparison, row)
-    spot, cell = _harmonic_mean(panel.comparison), _shown(panel.comparison, row, evidence.outcomes)
-    y_range = None if cell.std is None else (y - cell.std, y + cell.std)
-    if evidence.outcomes is not None and spot.measure is not None:
-        y_range = CellStatistics(panel.comparison, evidence.outcomes).interval(row, spot.measure)
-    label = f"{panel.labels[row]} [{symbols(cell.marks)}]" if cell.marks else panel.labels[row]
-    return Point(x, y, label, y_range, cell.trials)
+def _point(panel: _Panel, row: Configuration) -> Point:
+    x, y = panel.position(row)
+    cell, measure = panel.harmonic_means[row], panel.means[-1].measure
+    y_range = cell.std_range
+    if panel.outcomes is not None and measure is not None:
+        y_range = CellStatistics(panel.comparison, panel.outcomes).interval(row, measure)
+    label = panel.comparison.row_labels[row]
+    return Point(x, y, f"{label} [{symbols(cell.marks)}]" if cell.marks else label, y_range, cell.trials)

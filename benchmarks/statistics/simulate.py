@@ -28,11 +28,10 @@ from pathlib import Path
 
 import numpy as np
 
+from petl_bench.analysis.panels import Panel, Term
 from petl_bench.analysis.significance import (
     LEVEL,
-    Panel,
     SeedVariance,
-    Side,
     difference,
     holm,
     interval,
@@ -78,7 +77,7 @@ WORLDS = (
 )
 
 
-def draw(world: World, methods: int, seeds: int, clips: int, shift: float, random: np.random.Generator) -> list[Side]:
+def draw(world: World, methods: int, seeds: int, clips: int, shift: float, random: np.random.Generator) -> list[Term]:
     """A side of panels for each of two measures, such as base and novel; the first method is shifted, runs have the
     same luck on both sides."""
     luck = _normal(random, world.r, (methods, seeds))
@@ -111,7 +110,7 @@ def _normal(random: np.random.Generator, deviation: float, shape: tuple[int, ...
     return random.normal(0, deviation, shape) if deviation else np.zeros(shape)
 
 
-def rows_of(sides: list[Side], *rows: int) -> list[list[Panel]]:
+def rows_of(sides: list[Term], *rows: int) -> list[list[Panel]]:
     """The same sides with some of their rows."""
     return [[Panel(panel.right[list(rows)], panel.units) for panel in side] for side in sides]
 
@@ -163,7 +162,7 @@ def answer(cell: SimulatedCell, tries: int) -> Answer:
     return Answer(level / tries, power / tries, covered / tries, difference_covered / tries)
 
 
-def _measured(cell: SimulatedCell, shift: float, random: np.random.Generator) -> list[Side]:
+def _measured(cell: SimulatedCell, shift: float, random: np.random.Generator) -> list[Term]:
     sides = draw(cell.world, 2, cell.seeds, cell.clips, shift, random)
     return sides if cell.harmonic else sides[:1]
 
@@ -223,7 +222,7 @@ def _table(cell: TableCell, shift: float, random: np.random.Generator) -> Iterat
         yield best, np.array([value < LEVEL for pair, value in own.items() if best in pair])
 
 
-def _usual(side: Side, methods: int) -> SeedVariance | None:
+def _usual(side: Term, methods: int) -> SeedVariance | None:
     found = [seed_variance(rows_of([side], row)) for row in range(methods)]
     return pooled([each for each in found if each is not None])
 

@@ -13,7 +13,7 @@ def harmonic_mean(base: float, novel: float) -> float: ...
 @overload
 def harmonic_mean(base: Any, novel: Any) -> Any: ...
 def harmonic_mean(base: Any, novel: Any) -> Any:
-    """2 * base * novel / (base + novel), in the unit of its arguments (percent); 0 where both are 0.
+    """2 * base * novel / (base + novel), in the unit of its arguments (percent); 0 if both are 0.
 
     Numbers give a float; arrays (or one array and a number) give a float64 array of their broadcast shape.
     Raises ValueError for a negative or non-finite accuracy.
@@ -47,7 +47,7 @@ class Summary:
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Mean and sample standard deviation (n - 1 in the denominator). Raises ValueError where there is no value."""
+    """Mean and sample standard deviation (n - 1 in the denominator). Raises ValueError if there is no value."""
     n, mean = len(values), _mean(values)
     if n == 1:
         return Summary(mean, None, 1)
@@ -57,7 +57,7 @@ def summarise(values: Sequence[float]) -> Summary:
 def harmonic_mean_over_seeds(base: Sequence[float], novel: Sequence[float]) -> Summary:
     """The harmonic mean of the mean base and the mean novel accuracy; `base[i]` and `novel[i]` belong to one seed.
 
-    The standard deviation is that of the seeds' own harmonic means. Raises ValueError where there is no value, or where
+    The standard deviation is that of the seeds' own harmonic means. Raises ValueError if there is no value, or if
     the numbers of seeds differ.
     """
     own = summarise([harmonic_mean(one, other) for one, other in zip(base, novel, strict=True)])

@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from petl_bench.analysis.comparison import CaseKey, Comparison, Configuration
-from petl_bench.analysis.significance import (
-    Difference,
-    Panel,
-    SeedVariance,
-    difference,
-    interval,
-    pooled,
-    seed_variance,
-)
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import ComparedCase, Configuration
+from petl_bench.analysis.panels import Panel
+from petl_bench.analysis.significance import Difference, SeedVariance, difference, interval, pooled, seed_variance
 from petl_bench.api.registry import DATASETS
 from petl_bench.records.outcomes import class_weights
 
@@ -32,7 +26,7 @@ class ScoredOn:
     `by_class`: every class weighs the same, and not every clip.
     """
 
-    case: CaseKey
+    case: ComparedCase
     evaluation: str
     top: int = 1
     by_class: bool = False
@@ -40,14 +34,9 @@ class ScoredOn:
 
 @dataclass(frozen=True)
 class Measure:
-    """What a column shows, in accuracies: the mean over the places of its one side, or the harmonic mean of two."""
+    """What a column shows: the harmonic mean of its terms, or its one term, each a mean accuracy over its places."""
 
-    sides: tuple[tuple[ScoredOn, ...], ...]
-
-
-def accuracy(*places: ScoredOn) -> Measure:
-    """The mean accuracy over these places."""
-    return Measure((places,))
+    terms: tuple[tuple[ScoredOn, ...], ...]
 
 
 class CellStatistics:
@@ -60,8 +49,8 @@ class CellStatistics:
 
     def interval(self, row: Configuration, measure: Measure) -> tuple[float, float] | None:
         """The 95 % interval of a cell; None if its clips are not known."""
-        sides = self._sides(measure, [row])
-        return None if sides is None else interval(sides)
+        terms = self._terms(measure, [row])
+        return None if terms is None else interval(terms)
 
     def difference(
         self, a: Configuration, b: Configuration, measure: Measure, usual: SeedVariance | None = None
@@ -70,24 +59,24 @@ class CellStatistics:
 
         `usual`: how much the methods of the column vary between runs.
         """
-        sides = self._sides(measure, [a, b])
-        return None if sides is None else difference(sides, usual)
+        terms = self._terms(measure, [a, b])
+        return None if terms is None else difference(terms, usual)
 
     def usual_seed_variance(self, rows: Sequence[Configuration], measure: Measure) -> SeedVariance | None:
         """How much these rows vary between runs in a column, pooled; None if none of them is known to vary."""
-        sides = [self._sides(measure, [row]) for row in rows]
-        found = [seed_variance(each) for each in sides if each is not None]
+        terms = [self._terms(measure, [row]) for row in rows]
+        found = [seed_variance(each) for each in terms if each is not None]
         return pooled([each for each in found if each is not None])
 
-    def _sides(self, measure: Measure, rows: Sequence[Configuration]) -> list[list[Panel]] | None:
-        """The sides of a measure, with panels on the clips and seeds that all rows have; None if there are none."""
-        places = [place for side in measure.sides for place in side if self._has(place, rows)]
-        seeds = self._shared_seeds(places, rows)
+    def _terms(self, measure: Measure, rows: Sequence[Configuration]) -> list[list[Panel]] | None:
+        """The terms of a measure, with panels on the clips and seeds that all rows have; None if there are none."""
+        places = [place for term in measure.terms for place in term if self._has(place, rows)]
+        seeds = self._comparison.common_seeds(rows, [place.case for place in places])
         if not seeds:
             return None
         found = []
-        for side in measure.sides:
-            panels = [self._panel(place, rows, seeds) for place in side if place in places]
+        for term in measure.terms:
+            panels = [self._panel(place, rows, seeds) for place in term if place in places]
             whole = [each for each in panels if each is not None]
             if not whole or len(whole) < len(panels):
                 return None
@@ -96,10 +85,6 @@ class CellStatistics:
 
     def _has(self, place: ScoredOn, rows: Sequence[Configuration]) -> bool:
         return all(self._comparison.of(row, place.case) for row in rows)
-
-    def _shared_seeds(self, places: Sequence[ScoredOn], rows: Sequence[Configuration]) -> list[int]:
-        sets = [self._comparison.seeds(row, place.case) for place in places for row in rows]
-        return sorted(frozenset.intersection(*sets)) if sets else []
 
     def _panel(self, place: ScoredOn, rows: Sequence[Configuration], seeds: Sequence[int]) -> Panel | None:
         """The rows on the clips that every one of them scored under every seed."""

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from functools import cache
 
 from petl_bench.analysis.cells import ScoredOn
-from petl_bench.analysis.comparison import Comparison, Configuration, Run
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import Configuration, Run
 from petl_bench.api.evidence import OutcomeSource
 
 _Z = 1.959963984540054  #: of a two-sided 95 % interval
@@ -31,7 +32,7 @@ def is_at_chance(percent: float, guesses: Sequence[Guess]) -> bool:
 def guesses_of(
     comparison: Comparison, row: Configuration, places: Sequence[ScoredOn], outcomes: OutcomeSource | None
 ) -> list[Guess] | None:
-    """What guessing would give at those of the places where a row has runs; None where it is not known.
+    """What guessing would give at those of the places that a row has runs on; None if it is not known.
 
     Records say how many classes were told apart; those of earlier versions do not, and their outcomes, if given, do.
     """
@@ -48,7 +49,7 @@ def guesses_of(
 
 
 def _counts(run: Run, evaluation: str, outcomes: OutcomeSource | None) -> tuple[int, int]:
-    """Clips scored, and classes; 0 where they are not known."""
+    """Clips scored, and classes; 0 if they are not known."""
     clips, classes = _recorded(run.coverage, evaluation)
     if not classes and outcomes is not None:
         found = outcomes.of(run.trial, evaluation)

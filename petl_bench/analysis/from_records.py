@@ -9,7 +9,8 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from petl_bench.analysis.comparison import CaseKey, Comparison, Configuration, Run
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ def compare(
     _add_sources(trials, records)
     trials["descriptions"] = trials["descriptions_sha256"].where(_has_several_descriptions(trials), "")
     rows, row_of = _distinct_rows(trials, Configuration)
-    cases, case_of = _distinct_rows(trials, CaseKey)
+    cases, case_of = _distinct_rows(trials, ComparedCase)
     trials["row"], trials["case"] = row_of, case_of
     # Of a seed that was run several ways, the run in the fewest processes and threads counts.
     trials = trials.sort_values(["seed", "processes", "threads"], kind="stable")
@@ -49,11 +50,13 @@ def compare(
     trials["values"] = _columns(trials, metrics)
     trials["optional"] = _columns(trials, optional) if optional else [()] * len(trials)
     trials["trial"] = trials.index
-    cells: dict[tuple[Configuration, CaseKey], list[Run]] = defaultdict(list)
+    cells: dict[tuple[Configuration, ComparedCase], list[Run]] = defaultdict(list)
     for row, case, *values in _columns(trials, ["row", "case", *_names(Run)]):
         cells[rows[row], cases[case]].append(Run(*values))
     return Comparison(
         setting=setting,
+        metrics=tuple(metrics),
+        optional=tuple(optional),
         runs=dict(cells),
         repeated={(rows[row], cases[case]): spread for (row, case), spread in repeated.items()},
         prompts=_distinct(trials["prompt_template"]),
@@ -118,10 +121,10 @@ def _number_of(name: str) -> Callable[[str], int]:
 
 
 def _views_apart(trials: pd.DataFrame) -> pd.Series:
-    """What sets rows apart by their views; "" for all where each data set was evaluated with the same views.
+    """What sets rows apart by their views; "" for all if each data set was evaluated with the same views.
 
     On a data set that was evaluated with one view and with several, trials belong to "1 x 1" or to "several"; elsewhere
-    a trial goes with what its row has there, or with its own kind where that is both or nothing. Several views that are
+    a trial goes with what its row has there, or with its own kind if that is both or nothing. Several views that are
     unusual for their data set stand for themselves.
     """
     if (trials.groupby("dataset")["views"].nunique() < 2).all():
@@ -223,7 +226,7 @@ def _has_several_descriptions(trials: pd.DataFrame) -> pd.Series:
     if trials["descriptions_sha256"].nunique() < 2:
         return trials["descriptions_sha256"].map(lambda _: False)
     row = [name for name in _names(Configuration) if name != "descriptions"]
-    counts = trials.groupby([*row, *_names(CaseKey)], sort=False)["descriptions_sha256"].transform("nunique")
+    counts = trials.groupby([*row, *_names(ComparedCase)], sort=False)["descriptions_sha256"].transform("nunique")
     return counts.groupby([trials[name] for name in row], sort=False).transform("max") > 1
 
 

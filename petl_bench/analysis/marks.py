@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from petl_bench.analysis.comparison import CaseKey, Comparison, Configuration, Run, uncovered
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
 from petl_bench.api.method import has_tuned_rate
 from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.errors import PetlBenchError
 
 
-def marks_of(comparison: Comparison, row: Configuration, case: CaseKey) -> tuple[str, ...]:
+def marks_of(comparison: Comparison, row: Configuration, case: ComparedCase) -> tuple[str, ...]:
     """The marks of one cell, save those that depend on its value; see `petl_bench.analysis.chance`."""
     known = comparison.known_marks
     if (row, case) not in known:
@@ -22,12 +23,12 @@ def marks_of(comparison: Comparison, row: Configuration, case: CaseKey) -> tuple
     return known[row, case]
 
 
-def _marks(comparison: Comparison, row: Configuration, case: CaseKey) -> Iterable[str]:
+def _marks(comparison: Comparison, row: Configuration, case: ComparedCase) -> Iterable[str]:
     runs = comparison.of(row, case)
     if not runs:
         return set()
     marks = {word for run in runs for word in run.marks.split()}
-    if any(map(uncovered, runs)):
+    if any(run.uncovered for run in runs):
         marks.add("incomplete-coverage")
     if word := _of_seeds(comparison.seeds(row, case), comparison.usual_seeds(row, case)):
         marks.add(word)
@@ -44,7 +45,7 @@ def _marks(comparison: Comparison, row: Configuration, case: CaseKey) -> Iterabl
 
 
 def _of_seeds(own: frozenset[int], usual: frozenset[int]) -> str:
-    """The mark of a cell's seeds; "" where it has all of the usual ones."""
+    """The mark of a cell's seeds; "" if it has all of the usual ones."""
     if own >= usual:
         return ""
     return "partial-seeds" if len(own) < len(usual) else "other-seeds"

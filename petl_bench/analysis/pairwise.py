@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from petl_bench.analysis.cells import CellStatistics, Measure
-from petl_bench.analysis.comparison import Comparable, Comparison, Configuration
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import Comparable, Configuration
 from petl_bench.analysis.significance import LEVEL, Difference, SeedVariance, holm
 from petl_bench.api.evidence import OutcomeSource
 
@@ -110,7 +111,6 @@ class PairwiseTests:
 
     def _seeds(self, measure: Measure, a: Configuration, b: Configuration) -> int:
         """How many seeds two rows share on the cases of a column that both have."""
-        cases = [place.case for side in measure.sides for place in side]
+        cases = [place.case for term in measure.terms for place in term]
         both = [case for case in cases if self._comparison.of(a, case) and self._comparison.of(b, case)]
-        sets = [self._comparison.seeds(row, case) for case in both for row in (a, b)]
-        return len(frozenset.intersection(*sets)) if sets else 0
+        return len(self._comparison.common_seeds((a, b), both))

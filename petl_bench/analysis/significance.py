@@ -1,4 +1,4 @@
-"""How sure a number is: intervals and paired tests from what became of every clip, under every seed.
+"""How sure a number is: intervals and paired tests from per-clip predictions under every seed.
 
 Two things are drawn at random in a comparison: the test clips, and the runs (draw of the training clips,
 initialisation), one for each seed. What is drawn of clips is a unit: a clip, or the group of clips that were cut from
@@ -13,8 +13,8 @@ the same times its gradient at the numbers at hand). With S seeds, U units and m
 are the two variances of a measure. An effect that a method has on a clip under every seed stays in m, and so in the
 first. docs/statistics.md has the whole method, and what simulations say of it.
 
-A panel holds right or wrong of K rows under S seeds on the same N clips. A measure has sides, a side has panels: the
-value of a side is the mean accuracy over its panels, that of two sides their harmonic mean. All values are percentages.
+A panel holds right or wrong of K rows under S seeds on the same N clips. A measure has terms, a term has panels: the
+value of a term is the mean accuracy over its panels, that of two terms their harmonic mean. All values are percentages.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from petl_bench.analysis.panels import NOTHING, MeasuredPanels, Term
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,31 +39,6 @@ _LEAST_OF_SEEDS = 0.4
 #: Up to so many units that differ, all their signs are tried.
 _MOST_ENUMERATED = 12
 _MOST_SEEDS = 100
-#: Below this a difference is one of rounding.
-_NOTHING = 1e-12
-
-
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """`right`: bool [K, S, N], for K rows under S seeds on the same N clips; `units` [N]: a name for each clip, the
-    same one for clips that are drawn together (clips of one source video, or one clip in several panels); `weights`:
-    float [N], the part of each clip in the accuracy, 1 in all; None if all have the same one."""
-
-    right: np.ndarray
-    units: np.ndarray
-    weights: np.ndarray | None = None
-
-    @property
-    def accuracies(self) -> np.ndarray:
-        """float [K], mean over the seeds."""
-        if self.weights is None:
-            return self.right.mean(axis=(1, 2))
-        found: np.ndarray = (self.right @ self.weights).mean(axis=1)
-        return found
-
-
-#: The panels whose accuracies are averaged.
-Side = Sequence[Panel]
 
 
 @dataclass(frozen=True)
@@ -113,13 +88,13 @@ class RunsNeeded:
     both_factor: float
 
 
-def interval(sides: Sequence[Side]) -> tuple[float, float]:
+def interval(terms: Sequence[Term]) -> tuple[float, float]:
     """The 95 % interval of the measure of one row (K = 1), in percent; with one seed it is over the clips alone.
 
     Wilson's interval with as many independent clips as the variance stands for. If clips have weights, the few with
     large ones count, and not their number. Raises ValueError if there is no clip.
     """
-    measured = _Measured(sides)
+    measured = MeasuredPanels(terms)
     units, freedom = measured.effective_units
     if freedom < 1:
         return 0.0, 100.0
@@ -137,12 +112,12 @@ def interval(sides: Sequence[Side]) -> tuple[float, float]:
     return _around(100 * value, 100 * (middle - reach), 100 * (middle + reach), 0.0, 100.0)
 
 
-def seed_variance(sides: Sequence[Side]) -> SeedVariance | None:
+def seed_variance(terms: Sequence[Term]) -> SeedVariance | None:
     """Of one row (K = 1); None with one seed, or if all its runs are alike, as those of a method without training.
 
     Raises ValueError if there is no clip.
     """
-    measured = _Measured(sides)
+    measured = MeasuredPanels(terms)
     between, explained = _seed_variances(measured.parts[0])
     if measured.seeds < 2 or explained + between <= 0:
         return None
@@ -161,7 +136,7 @@ def pooled(variances: Sequence[SeedVariance]) -> SeedVariance | None:
     )
 
 
-def difference(sides: Sequence[Side], usual: SeedVariance | None = None) -> Difference:
+def difference(terms: Sequence[Term], usual: SeedVariance | None = None) -> Difference:
     """The first row minus the second one (K = 2).
 
     The test is Student's t of the difference over the root of its variance. Its seeds' part is the sum of the two
@@ -169,7 +144,7 @@ def difference(sides: Sequence[Side], usual: SeedVariance | None = None) -> Diff
     some have runs that are alike by chance. Degrees of freedom are Satterthwaite's. p is never below that of an exact
     test that flips the signs of the units' differences. Raises ValueError if there is no clip.
     """
-    measured = _Measured(sides)
+    measured = MeasuredPanels(terms)
     value = float(measured.values[0] - measured.values[1])
     parts = measured.differences
     means = parts.mean(axis=0)
@@ -217,15 +192,15 @@ def sign_flip_test(differences: np.ndarray) -> float:
     from scipy.special import ndtr
     from scipy.stats import binomtest
 
-    found = differences[np.abs(differences) > _NOTHING]
+    found = differences[np.abs(differences) > NOTHING]
     sizes = np.abs(found)
     if not len(found):
         return 1.0
-    if np.ptp(sizes) < _NOTHING:
+    if np.ptp(sizes) < NOTHING:
         return float(binomtest(int((found > 0).sum()), len(found)).pvalue)
     if len(found) <= _MOST_ENUMERATED:
         signs = 1 - 2 * (np.arange(2 ** len(found))[:, None] >> np.arange(len(found)) & 1)
-        return float((np.abs(signs @ sizes) >= abs(found.sum()) - _NOTHING).mean())
+        return float((np.abs(signs @ sizes) >= abs(found.sum()) - NOTHING).mean())
     return float(2 * ndtr(-abs(found.sum()) / math.sqrt(float((sizes**2).sum()))))
 
 
@@ -278,136 +253,6 @@ def _seeds_quantile(seeds: int) -> float:
 
 def _normal_quantile() -> float:
     return _quantile(math.inf) + _quantile(math.inf, POWER)
-
-
-# Values and their parts
-
-
-class _Measured:
-    """The measure of every row, and the part that each unit has in it; values are parts of 1 here."""
-
-    def __init__(self, sides: Sequence[Side]) -> None:
-        import numpy as np
-
-        if not sides or not all(side and all(panel.right.size for panel in side) for side in sides):
-            raise ValueError("there is no clip to compare")
-        self._sides = sides
-        _, codes = np.unique(np.concatenate([panel.units for side in sides for panel in side]), return_inverse=True)
-        self._codes, self.units = codes, int(codes.max()) + 1
-        self.clips, self.seeds = len(codes), sides[0][0].right.shape[1]
-        by_side = np.stack([sum(panel.accuracies for panel in side) / len(side) for side in sides])
-        self.values: np.ndarray = _measure(by_side)
-        #: [sides, K]
-        self._gradients = _gradient(by_side)
-
-    @cached_property
-    def parts(self) -> np.ndarray:
-        """float [K, S, U], each row with its own gradient, around the mean of each panel: they add up to how far a seed
-        is from the mean."""
-        return self._added_up(self._gradients, centred=True)
-
-    @cached_property
-    def differences(self) -> np.ndarray:
-        """float [S, U] of two rows, with the mean of their gradients; a unit on which they agree has 0."""
-        first, second = self._common
-        return first - second
-
-    def parts_of(self, row: int) -> np.ndarray:
-        """float [S, U] of one of two rows, with the mean of their gradients."""
-        return self._common[row]
-
-    @cached_property
-    def largest_part(self) -> float:
-        """Of a single clip under all seeds, in the difference of two rows."""
-        import numpy as np
-
-        weights = self._weights(self._gradients.mean(axis=1))
-        return max(float(np.max(weight)) for of_side in weights for weight in of_side)
-
-    @cached_property
-    def has_weights(self) -> bool:
-        """Whether clips of some panel have weights of their own."""
-        return any(panel.weights is not None for side in self._sides for panel in side)
-
-    @cached_property
-    def effective_units(self) -> tuple[float, float]:
-        """How many units of the same weight would vary as little as these, and the degrees of freedom of a variance.
-
-        (sum of w)^2 / (sum of w^2), and Satterthwaite's (sum of w^2)^2 / (sum of w^4) - 1, with w the weight of a unit
-        in the first row; the number of units, and one less, if no clip has a weight of its own.
-        """
-        if not self.has_weights:
-            return self.units, self.units - 1
-        import numpy as np
-
-        weights = self._weights(self._gradients[:, 0])
-        panels = [panel for side in self._sides for panel in side]
-        of_clips = [np.broadcast_to(w, p.right.shape[2]) for w, p in zip(chain(*weights), panels, strict=True)]
-        of_units = np.bincount(self._codes, np.concatenate(of_clips), minlength=self.units)
-        square = float((of_units**2).sum())
-        if square == 0:  # a harmonic mean with a side of 0 does not change with the other side
-            return self.units, self.units - 1
-        return float(of_units.sum()) ** 2 / square, square**2 / float((of_units**4).sum()) - 1
-
-    @cached_property
-    def _common(self) -> np.ndarray:
-        gradients = self._gradients.mean(axis=1, keepdims=True).repeat(self._gradients.shape[1], axis=1)
-        return self._added_up(gradients, centred=False)
-
-    def _weights(self, gradient: np.ndarray) -> list[list[Any]]:
-        """Of each panel of each side, what one clip weighs: a number, or float [N] if clips have weights."""
-        return [
-            [
-                float(slope) / len(side) / panel.right.shape[2]
-                if panel.weights is None
-                else float(slope) / len(side) * panel.weights
-                for panel in side
-            ]
-            for slope, side in zip(gradient, self._sides, strict=True)
-        ]
-
-    def _added_up(self, gradients: np.ndarray, *, centred: bool) -> np.ndarray:
-        import numpy as np
-
-        rows = gradients.shape[1]
-        found = np.zeros((rows, self.seeds, self.units))
-        for row in range(rows):
-            start = 0
-            for weights, side in zip(self._weights(gradients[:, row]), self._sides, strict=True):
-                for weight, panel in zip(weights, side, strict=True):
-                    right = panel.right[row].astype(float)
-                    codes = self._codes[start : start + right.shape[1]]
-                    start += right.shape[1]
-                    middle = _mean_of_clips(right, panel.weights) if centred else 0.0
-                    for seed, values in enumerate(right):
-                        found[row, seed] += np.bincount(codes, weight * (values - middle), minlength=self.units)
-        return found
-
-
-def _mean_of_clips(right: np.ndarray, weights: np.ndarray | None) -> float:
-    """Of [S, N], over seeds and clips."""
-    return float(right.mean() if weights is None else (right @ weights).mean())
-
-
-def _measure(by_side: np.ndarray) -> Any:
-    """One side as it is; the harmonic mean of two."""
-    import numpy as np
-
-    if len(by_side) == 1:
-        return by_side[0]
-    first, second = by_side
-    return 2 * first * second / np.maximum(first + second, _NOTHING)
-
-
-def _gradient(by_side: np.ndarray) -> np.ndarray:
-    """How fast the measure changes with each side [sides, K]: for 2ab / (a + b), 2b^2 / (a + b)^2 with a."""
-    import numpy as np
-
-    if len(by_side) == 1:
-        return np.ones_like(by_side)
-    total = np.maximum(by_side.sum(axis=0), _NOTHING)
-    slopes: np.ndarray = 2 * (by_side[::-1] / total) ** 2
-    return slopes
 
 
 # Variances

@@ -1,4 +1,4 @@
-"""What a table is made of: records, published numbers, and what became of every single clip."""
+"""What a table is made of: records, published numbers, and per-clip predictions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ClipOutcomes:
-    """One evaluation of one trial, clip by clip; N clips.
+    """Per-clip predictions of one evaluation of one trial; N clips, C classes.
 
-    `clips` [N] their names, `labels` int64 [N] and `predicted` int64 [N] index into `classes` [C]; `ranks` int64 [N] is
-    the place of the true class among the scores: 1 is right, at most 5 is right in the top-5. `groups` [N]: clips of
-    one group come from one source video and are not independent; None if no groups were stored.
+    Attributes:
+        clips: [N], names of the clips.
+        labels: int64 [N], the true classes, as indices into `classes`.
+        predicted: int64 [N], the classes with the highest score.
+        ranks: int64 [N], the rank of the true class among the scores: 1 is right, at most 5 is right in the top-5.
+        classes: [C], names of the classes.
+        groups: [N]: clips of one group come from one source video and are not independent; None if none were stored.
     """
 
     clips: np.ndarray
@@ -28,14 +32,14 @@ class ClipOutcomes:
 
 
 class OutcomeSource(Protocol):
-    """Finds the outcome of a trial's evaluation, such as "base", "novel", "test" or "target"."""
+    """Finds the per-clip predictions of a trial's evaluation, such as "base", "novel", "test" or "target"."""
 
     def of(self, trial: str, evaluation: str) -> ClipOutcomes | None:
-        """None if it cannot be used: it is damaged, is gone, or is not what was recorded; `fault` has the reason."""
+        """None if they are damaged, gone, or not what was recorded; `fault` has the reason."""
         ...
 
     def fault(self, trial: str, evaluation: str) -> str:
-        """Why `of` gives None, e.g. "its content is not what was recorded"; "" if it gives an outcome."""
+        """Why `of` gives None, e.g. "its content is not what was recorded"; "" if it does not."""
         ...
 
 
@@ -43,11 +47,16 @@ class OutcomeSource(Protocol):
 class Evidence:
     """Everything that a table may read.
 
-    `records`: see `petl_bench.load_records`; `published`: one number per row, None where none shall be quoted;
-    `outcomes`: None where no interval and no test is asked for; `baseline`: the method whose numbers the others are
-    compared with, "" for none; `left_out`: the records that cannot be used, each with its reason; `damaged`: those of
-    them of which it is still known what they were, as `records` has them but with NaN for every value. A table shows
-    no number of theirs, and counts the tests that they would have been part of.
+    Attributes:
+        records: one row per trial and metric, see `petl_bench.load_records`.
+        published: published numbers, one per row, with the columns `petl_bench.api.table.PUBLISHED_COLUMNS`; None if
+            none are to be quoted.
+        outcomes: per-clip predictions; None if no interval and no test is asked for.
+        baseline: the method that the others are compared with; "" for none.
+        left_out: the records that cannot be used, each with the reason.
+        damaged: rows like those of `records`, with NaN for every value: records that cannot be used, but tell what they
+            are of. Tables show none of their numbers; the correction for many tests counts the tests that they would
+            have been part of.
     """
 
     records: pd.DataFrame

@@ -1,4 +1,4 @@
-"""A picture of results, as data: renderers draw it, for paper or page; they know no particular figure."""
+"""A picture of results, as data: renderers draw it, for paper or page, and know no particular figure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-#: `run`: from records here; `quoted`: somebody else's number.
+#: `run`: from records here; `quoted`: a published number.
 PointOrigin = Literal["run", "quoted"]
 
 
@@ -23,7 +23,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one kind, joined by a line where `line` says so; drawn in one colour and with one marker."""
+    """Points of one kind, joined by a line if `line` is set; drawn in one colour and with one marker."""
 
     label: str
     points: tuple[Point, ...]
@@ -33,7 +33,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """What is shown along one direction, with its unit. `ticks`: where ticks stand; () leaves that to the renderer.
+    """What is shown along one direction, with its unit. `ticks`: positions of ticks; () leaves that to the renderer.
 
     Zero has no place on a logarithmic axis: it gets one of its own, left of a break in the axis, with the tick "0".
     """
@@ -45,7 +45,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Figure:
-    """Everything a renderer draws. `front`: the x, y of a Pareto front, drawn as steps; None where there is none.
+    """Everything a renderer draws. `front`: the x, y of a Pareto front, drawn as steps; None if there is none.
 
     `name_points`: labels stand beside the points; else a legend names the series. `beside`: more panels of the same
     picture, each under its own title; series of one label look alike in all of them.

@@ -255,3 +255,10 @@ def _is_optional(kind: Any) -> bool:
 
 def _not_none(kind: Any) -> Any:
     return next(arg for arg in typing.get_args(kind) if arg is not type(None))
+
+
+def text_of(value: Any) -> str:
+    """A value of a field as `--set` takes it."""
+    if isinstance(value, list):
+        return ",".join(map(text_of, value))
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

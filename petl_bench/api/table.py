@@ -1,4 +1,4 @@
-"""A table of results whose cells know where they come from. Renderers print it; they know no particular table.
+"""A table of results whose cells know their origin. Renderers print it; they know no particular table.
 
 A table plugin subclasses `TableSource` and is registered with `@register_table("name")`.
 """
@@ -6,6 +6,7 @@ A table plugin subclasses `TableSource` and is registered with `@register_table(
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from petl_bench.api.contracts import check_returns, instance_of
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
 
     from petl_bench.api.evidence import Evidence
     from petl_bench.api.figure import Figure
-    from petl_bench.tables.table_parts import Compared
 
-#: `run`: from records; `quoted`: somebody else's number, with its source; `absent`: not there, with the reason.
+#: `run`: from records; `quoted`: a published number, with its source; `absent`: not there, with the reason.
 Origin = Literal["run", "quoted", "absent"]
 Rank = Literal["", "best", "second"]
 Spread = Literal["std", "interval"]
 
 
+#: Columns of files of published numbers.
+PUBLISHED_COLUMNS = {"source", "table", "group", "method", "dataset", "shots", "frames", "metric", "value", "std"}
 #: Stands behind the best number of a column and group, and behind those that a test does not tell from it.
 ALIKE = "="
 ALIKE_MEANING = (
@@ -35,12 +37,12 @@ ALIKE_MEANING = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry. `value` is a number in the column's unit, a text, or None where it is absent.
+    """One entry. `value` is a number in the column's unit, a text, or None if it is absent.
 
-    `std` is the sample standard deviation over `n` runs (or splits, where the table says so); `interval` a 95 %
+    `std` is the sample standard deviation over `n` runs (or splits, if the table says so); `interval` a 95 %
     interval, `delta` the difference from the baseline row, both in the unit of the value; `alike`: a paired test does
-    not tell it from the best of its column and group. `source`: where a quoted number stands, or why there is none;
-    `trials`: the keys of the records behind the number.
+    not tell it from the best of its column and group. `source`: the publication of a quoted number, or why there is no
+    number; `trials`: the keys of the records behind the number.
     """
 
     value: float | str | None = None
@@ -55,6 +57,13 @@ class Cell:
     alike: bool = False
     trials: tuple[str, ...] = ()
 
+    @property
+    def std_range(self) -> tuple[float, float] | None:
+        """One standard deviation below and above its number; None without one."""
+        if not isinstance(self.value, float) or self.std is None:
+            return None
+        return self.value - self.std, self.value + self.std
+
 
 @dataclass(frozen=True)
 class Column:
@@ -64,6 +73,11 @@ class Column:
     group: str = ""
     format: str = ".1f"
     lower_is_better: bool = False
+
+    @property
+    def full(self) -> str:
+        """The header above it and its label."""
+        return f"{self.group} {self.label}".strip()
 
     def text(self, number: float) -> str:
         """A number as the column shows it."""
@@ -89,6 +103,11 @@ class RowGroup:
     title: str
     rows: tuple[Row, ...]
     section: str = ""
+
+    @property
+    def is_quoted(self) -> bool:
+        """Whether all of its rows were quoted."""
+        return all("quoted" in row.marks for row in self.rows)
 
     @property
     def heading(self) -> str:
@@ -137,34 +156,46 @@ class TableSource:
     name: ClassVar[str] = ""
     #: Whether there is nothing to show without records; else `build` may get none.
     needs_records: ClassVar[bool] = True
+    #: Files of published numbers: CSV, one number per line, with PUBLISHED_COLUMNS; `source` is shown as it stands,
+    #: `group` is a heading for rows; group, shots, frames and std may be empty.
+    published_csv: ClassVar[tuple[Path, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_returns(cls, build=instance_of(Table, "petl_bench.api.table.Table"))
 
     def published(self) -> pd.DataFrame | None:
-        """The published numbers that this table may quote; None where there are none."""
-        return None
+        """The published numbers that this table may quote, one per row; None if there are none."""
+        if not self.published_csv:
+            return None
+        import pandas as pd  # here: `list` and `show` load the tables' files, and need no pandas
+
+        kinds: Any = {"table": str, "group": str, "frames": str, "shots": "Int64", "std": float}
+        parts = []
+        for file in self.published_csv:
+            try:
+                parts.append(pd.read_csv(file, dtype=kinds))
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise PluginError(f"published_csv of the table {self.name}: {file}: {reason}") from error
+            if missing := PUBLISHED_COLUMNS - set(parts[-1]):
+                raise PluginError(
+                    f"published_csv of the table {self.name}: {file} lacks the column {', '.join(sorted(missing))}"
+                )
+        return pd.concat(parts, ignore_index=True)
 
     def build(self, evidence: Evidence) -> Table:
-        """The table of these records, with published numbers beside them where the evidence holds some.
+        """The table of these records, with published numbers beside them if the evidence holds some.
 
-        Raises UsageError where no record fits the table.
+        Raises UsageError if no record fits the table.
         """
         raise PluginError(f"{type(self).__name__} must define build(self, evidence)")
 
-    def compared(self, records: pd.DataFrame) -> Compared | None:
-        """The comparison behind the table, for `petl-bench compare`; None where it is not one of runs on clips.
-
-        Raises UsageError as `build` does.
-        """
-        return None
-
     def figure(self, evidence: Evidence) -> Figure | None:
-        """The picture of these records; None where this table has none. Raises UsageError as `build` does."""
+        """The picture of these records; None if this table has none. Raises UsageError as `build` does."""
         return None
 
 
 def signs(cell: Cell) -> str:
-    """What stands behind a cell's number: ALIKE where a test does not tell it from the best, and its marks' symbols."""
+    """What stands behind a cell's number: ALIKE if a test does not tell it from the best, and its marks' symbols."""
     return (ALIKE if cell.alike else "") + symbols(cell.marks)

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from petl_bench.analysis.comparison import text_of
-from petl_bench.api.options import Options
+from petl_bench.api.options import Options, text_of
 from petl_bench.api.registry import DATASETS, METHODS, SETTINGS, Registry
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.errors import PetlBenchError, UsageError, unknown

@@ -14,7 +14,7 @@ from petl_bench.api.table import ALIKE_MEANING, Cell, Column, Row, RowGroup, Spr
 from petl_bench.api.table import signs as signs_of
 from petl_bench.page.provenance import Texts
 from petl_bench.system.texts import clean
-from petl_bench.tables.missing_runs import is_command
+from petl_bench.tables.commands import is_command
 from petl_bench.tables.text import for_people, notes, number
 
 #: Commands that fill what is missing, as many as are listed.
@@ -34,18 +34,13 @@ class TableView:
 
     @property
     def has_quoted(self) -> bool:
-        """Whether somebody else's numbers stand in it."""
-        return any(map(is_quoted, self.groups))
+        """Whether it has published numbers."""
+        return any(group.is_quoted for group in self.groups)
 
     @property
     def notes(self) -> list[str]:
         """What stands under it."""
         return notes(self.table)
-
-
-def is_quoted(group: RowGroup) -> bool:
-    """Whether all rows of a group were quoted."""
-    return all("quoted" in row.marks for row in group.rows)
 
 
 def table_view(table: Table, most_cells: int, folders: Sequence[Path]) -> TableView:

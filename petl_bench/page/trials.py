@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from petl_bench.analysis.comparison import differences_in, text_of
 from petl_bench.analysis.from_records import WITHOUT_EFFECT
-from petl_bench.api.prompts import short_text
+from petl_bench.analysis.labels import differences_in, with_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +82,9 @@ def cases_of(records: pd.DataFrame) -> list[PageCase]:
     differences = differences_in(
         {case: _settings_of_case(dict(zip(_CASE, case, strict=True))) for case in cases}, lambda case: case[:2]
     )
-    return [PageCase(_label(f"{case[0]} · {case[1]}", differences[case]), _variants(grouped[case])) for case in cases]
+    return [
+        PageCase(with_values(f"{case[0]} · {case[1]}", differences[case]), _variants(grouped[case])) for case in cases
+    ]
 
 
 def chosen_variants(cases: Sequence[PageCase], most_trials: int) -> list[PageCase]:
@@ -129,7 +130,7 @@ def _variants(grouped: Mapping[tuple[Any, ...], list[_RunRow]]) -> tuple[Variant
         runs = sorted(unordered, key=lambda run: (run.seed, run.trial))
         found.append(
             Variant(
-                label=_label(values[0], differences[values]),
+                label=with_values(values[0], differences[values]),
                 method=values[0],
                 trainable_params=runs[0].trainable_params,
                 trials=tuple(run.trial for run in runs),
@@ -158,8 +159,3 @@ def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:
 def _training(text: str) -> str:
     """Training options without those that change no number."""
     return json.dumps({name: value for name, value in json.loads(text).items() if name not in WITHOUT_EFFECT})
-
-
-def _label(name: str, differences: dict[str, Any]) -> str:
-    inside = ", ".join(f"{setting}={short_text(text_of(value))}" for setting, value in differences.items())
-    return f"{name} ({inside})" if inside else name

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from petl_bench.analysis.comparison import Configuration, row_labels
+from petl_bench.analysis.configurations import Configuration
 from petl_bench.analysis.pairwise import PairwiseTests
 from petl_bench.analysis.significance import LEVEL, Difference, RunsNeeded, needed
 from petl_bench.api.evidence import Evidence
@@ -14,9 +15,14 @@ from petl_bench.api.marks import mark_of
 from petl_bench.api.table import TableSource
 from petl_bench.errors import UsageError, unknown
 from petl_bench.system.texts import clean
-from petl_bench.tables.table_parts import Compared, cells_of
+from petl_bench.tables.columns import MeasuredComparison
+from petl_bench.tables.rows import cells_of
+from petl_bench.tables.setting_table import SettingTable
 
-#: More clips than this many times those at hand are not worth to be named.
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: More clips than this many times those at hand are not worth naming.
 _MOST_CLIPS = 100
 
 
@@ -51,18 +57,18 @@ class Finding:
 def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str) -> list[Finding]:
     """Every column of these tables in which both rows have numbers on the same clips and seeds.
 
-    A row is named by its method, or as a table shows it where a method was run in several ways. Raises UsageError for
-    an unknown row, a method with several rows, or where nothing can be compared.
+    A row is named by its method, or as a table shows it if a method was run in several ways. Raises UsageError for
+    an unknown row, a method with several rows, or if nothing can be compared.
     """
     found: list[Finding] = []
     known: set[str] = set()
     for source in sources:
-        compared = _compared(source, evidence)
+        compared = compared_by(source, evidence.records)
         if compared is None:
             continue
-        known |= set(_labels(compared).values())
+        known |= set(compared.comparison.row_labels.values())
         assert evidence.outcomes is not None
-        measures = [spot.measure if spot.tested else None for spot in compared.spots]
+        measures = [column.measure if column.tested else None for column in compared.columns]
         tests = PairwiseTests(compared.comparison, measures, evidence.outcomes, evidence.damaged)
         for one, other in _pairs(compared, a, b):
             found += _of_pair(source.name, compared, tests, one, other)
@@ -74,24 +80,18 @@ def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str)
     return found
 
 
-def _compared(source: TableSource, evidence: Evidence) -> Compared | None:
+def compared_by(source: TableSource, records: pd.DataFrame) -> MeasuredComparison | None:
+    """What a table compares on clips; None if it does no such thing, or has no record to do it with."""
     try:
-        return source.compared(evidence.records)
+        return source.compared(records) if isinstance(source, SettingTable) else None
     except UsageError:
-        return None  # no record of that setting
+        return None
 
 
-def _labels(compared: Compared) -> dict[Configuration, str]:
-    labels: dict[Configuration, str] = {}
-    for rows in compared.comparison.groups().values():
-        labels |= row_labels(rows)
-    return labels
-
-
-def _pairs(compared: Compared, a: str, b: str) -> Iterator[tuple[Configuration, Configuration]]:
+def _pairs(compared: MeasuredComparison, a: str, b: str) -> Iterator[tuple[Configuration, Configuration]]:
     """The rows that the two names mean, in every group of rows that may be compared."""
     for rows in compared.comparison.groups().values():
-        labels = row_labels(rows)
+        labels = compared.comparison.row_labels
         one, other = _row(rows, labels, a), _row(rows, labels, b)
         if one is not None and other is not None and one is not other:
             yield one, other
@@ -109,18 +109,17 @@ def _row(rows: Sequence[Configuration], labels: dict[Configuration, str], name: 
 
 
 def _of_pair(
-    table: str, compared: Compared, tests: PairwiseTests, one: Configuration, other: Configuration
+    table: str, compared: MeasuredComparison, tests: PairwiseTests, one: Configuration, other: Configuration
 ) -> Iterator[Finding]:
-    cells = [cells_of(compared.comparison, compared.spots, row, tests.outcomes) for row in (one, other)]
-    for index, (spot, of_one, of_other) in enumerate(zip(compared.spots, *cells, strict=True)):
+    cells = [cells_of(compared.comparison, compared.columns, row, tests.outcomes) for row in (one, other)]
+    for index, (column, of_one, of_other) in enumerate(zip(compared.columns, *cells, strict=True)):
         found = tests.difference(index, one, other)
         a, b = of_one.value, of_other.value
         if found is None or not isinstance(a, float) or not isinstance(b, float):
             continue
-        column = f"{spot.column.group} {spot.column.label}".strip()
         p_value = tests.p_value(index, one, other) if found.is_of_methods else found.p_value
         reservations = tuple(mark_of(word).meaning for word in sorted({*of_one.marks, *of_other.marks}))
-        yield Finding(table, column, a, b, found, p_value, tests.count, reservations)
+        yield Finding(table, column.column.full, a, b, found, p_value, tests.count, reservations)
 
 
 # Words

@@ -22,9 +22,9 @@ def explain(table: Table, row: str, column: str, folders: Sequence[Path]) -> Ite
     A column is named by its label, or by the header above it and its label ("motion HM"). Raises UsageError for an
     unknown row or column, with near names.
     """
-    for title, found, cell, where in _cells(table, row, column):
-        yield f"{clean(title)} / {clean(found.label)} / {clean(_full(where))}"
-        yield from (f"  {line}" for line in _about(cell, where, found))
+    for title, found, cell, header in _cells(table, row, column):
+        yield f"{clean(title)} / {clean(found.label)} / {clean(header.full)}"
+        yield from (f"  {line}" for line in _about(cell, header, found))
         yield from (f"  {line}" for line in _about_trials(cell.trials, folders))
 
 
@@ -40,17 +40,13 @@ def _cells(table: Table, row: str, column: str) -> list[tuple[str, Row, Cell, Co
 
 def _column(table: Table, name: str) -> int:
     wanted = name.casefold()
-    full = [_full(column).casefold() for column in table.columns]
+    full = [column.full.casefold() for column in table.columns]
     if wanted in full:
         return full.index(wanted)
     labels = [column.label.casefold() for column in table.columns]
     if labels.count(wanted) == 1:
         return labels.index(wanted)
-    raise unknown("column", name, map(_full, table.columns), f"petl-bench report --table {table.name}")
-
-
-def _full(column: Column) -> str:
-    return f"{column.group} {column.label}".strip()
+    raise unknown("column", name, (column.full for column in table.columns), f"petl-bench report --table {table.name}")
 
 
 def _about(cell: Cell, column: Column, row: Row) -> Iterator[str]:

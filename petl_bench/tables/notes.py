@@ -5,18 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
-from petl_bench.analysis.comparison import (
-    Bundle,
-    CaseKey,
-    Comparison,
-    Configuration,
-    case_labels,
-    row_labels,
-    uncovered,
-)
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import ComparedCase, Configuration, values_of
+from petl_bench.analysis.labels import CaseGroup
 from petl_bench.analysis.marks import mixed_environment
 from petl_bench.api.marks import MARKS
 from petl_bench.api.prompts import short_text
@@ -25,6 +18,7 @@ _RANKED_MARKS = "".join(mark.symbol for mark in MARKS.values() if mark.ranked)
 #: What a number that is ranked may carry.
 UNBARRED = f"no mark, or only marks that leave a number ranked ({', '.join(_RANKED_MARKS)})"
 RANKS = f"Best and second: among the complete rows of one group that carry {UNBARRED}; equal figures share."
+RANKS_OVER_SPLITS = RANKS.replace("complete rows of one group", "rows of one group with all splits and seeds")
 TRAINED = "Trained: millions of trained parameters, and percent of the backbone's parameters."
 QUOTED = "Quoted rows are other people's runs: never ranked or averaged with the rows above."
 _SELECTION = {
@@ -44,8 +38,8 @@ def usual_seeds(comparison: Comparison) -> tuple[list[int], list[str]]:
     """The seeds that the numbers are over: the most that are the norm of a case; a note for each other set."""
     sets: dict[frozenset[int], list[str]] = defaultdict(list)
     norms: Counter[frozenset[int]] = Counter()
-    for place, row, case in _named_cells(comparison):
-        sets[comparison.seeds(row, case)].append(place)
+    for row, case in comparison.cells():
+        sets[comparison.seeds(row, case)].append(comparison.cell_label(row, case))
         norms[comparison.usual_seeds(row, case)] += 1
     usual = max(norms, key=lambda seeds: (len(seeds), norms[seeds], [-seed for seed in sorted(seeds)]))
     others = sorted((sorted(seeds), places) for seeds, places in sets.items() if seeds != usual)
@@ -83,10 +77,10 @@ def training_notes(comparison: Comparison) -> list[str]:
     ]
 
 
-def data_notes(comparison: Comparison, bundles: Sequence[Bundle]) -> list[str]:
+def data_notes(comparison: Comparison, groups: Sequence[CaseGroup]) -> list[str]:
     """What each group of columns stands for, unused clips, repeated runs, devices and versions."""
     return [
-        *map(_data_note, bundles),
+        *map(_data_note, groups),
         *_coverage_notes(comparison),
         *_repetition_notes(comparison),
         *_environment_notes(comparison),
@@ -94,11 +88,11 @@ def data_notes(comparison: Comparison, bundles: Sequence[Bundle]) -> list[str]:
 
 
 def inflation_notes(comparison: Comparison) -> list[str]:
-    """By how much selecting the epoch on the test clips raises the numbers, where both were run."""
-    honest = {_but_selection(case): case for case in comparison.cases if not case.selected}
+    """By how much selecting the epoch on the test clips raises the numbers, if both were run."""
+    honest = {values_of(case, besides="selected"): case for case in comparison.cases if not case.selected}
     raised = []
     for row, case in comparison.runs:
-        other = honest.get(_but_selection(case)) if case.selected else None
+        other = honest.get(values_of(case, besides="selected")) if case.selected else None
         if other is None or not (comparison.seeds(row, case) & comparison.seeds(row, other)):
             continue
         fair = {run.seed: run.values for run in comparison.of(row, other)}
@@ -116,26 +110,11 @@ def inflation_notes(comparison: Comparison) -> list[str]:
     ]
 
 
-def _but_selection(case: CaseKey) -> tuple[Any, ...]:
-    return tuple(getattr(case, each.name) for each in fields(case) if each.name != "selected")
-
-
 def listed(values: Iterable[object], most: int = 1000) -> str:
     """Values with commas between them; beyond `most`, how many more there are."""
     texts = list(map(str, values))
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
-
-
-def _named_cells(comparison: Comparison) -> Iterable[tuple[str, Configuration, CaseKey]]:
-    """Every cell that has runs, as "row on case", by groups and cases."""
-    labels = case_labels(comparison.cases)
-    for configurations in comparison.groups().values():
-        names = row_labels(configurations)
-        for case in comparison.cases:
-            for row in configurations:
-                if comparison.of(row, case):
-                    yield f"{names[row]} on {labels[case]}", row, case
 
 
 def _backbone_notes(comparison: Comparison) -> list[str]:
@@ -151,7 +130,7 @@ def _backbone_notes(comparison: Comparison) -> list[str]:
 
 
 def _views(comparison: Comparison) -> str:
-    """The views: once where all runs share them, else by data set."""
+    """The views: once if all runs share them, else by data set."""
     by_data: dict[str, set[str]] = defaultdict(set)
     values = [row.training_values for row in comparison.configurations]
     for (_, case), runs in comparison.runs.items():
@@ -167,13 +146,13 @@ def _views(comparison: Comparison) -> str:
 
 
 def _in_all_or_some(values: Sequence[Mapping[str, Any]], name: str, wanted: str, text: str) -> list[str]:
-    """A note on an option that some rows have set; nothing where none has."""
+    """A note on an option that some rows have set; nothing if none has."""
     having = [each.get(name) == wanted for each in values]
     return [text if all(having) else f"{text} in some rows"] if any(having) else []
 
 
 def _by_method(rows: Sequence[Configuration], name: str) -> str:
-    """A training value: once where all rows share it, else by method."""
+    """A training value: once if all rows share it, else by method."""
     by_method: dict[str, set[Any]] = defaultdict(set)
     for row in rows:
         by_method[row.method].add(row.training_values.get(name))
@@ -193,41 +172,36 @@ def _size(value: Any) -> tuple[bool, float, str]:
     return not number, float(value) if number else 0.0, str(value)
 
 
-def _data_note(bundle: Bundle) -> str:
-    first = bundle.cases[0]
-    # Not where the files lie: tables are passed on.
+def _data_note(group: CaseGroup) -> str:
+    first = group.cases[0]
+    # Without the folders of the files: tables are passed on.
     options = {**json.loads(first.dataset_options), **json.loads(first.setting_options)}
     chosen = "".join(f", {name}={short_text(str(value))}" for name, value in options.items() if value is not None)
-    splits = listed(dict.fromkeys(case.split for case in bundle.cases))
-    several = "s" if len({case.split for case in bundle.cases}) > 1 else ""
-    shots = listed(dict.fromkeys(case.shots for case in bundle.cases))
+    splits = listed(dict.fromkeys(case.split for case in group.cases))
+    several = "s" if len({case.split for case in group.cases}) > 1 else ""
+    shots = listed(dict.fromkeys(case.shots for case in group.cases))
     count = f"{shots} shots" if first.shots else "all clips"
-    return f"{bundle.label}: split{several} {splits}, {count}{chosen}, files {first.manifest_sha256[:12]}."
+    return f"{group.label}: split{several} {splits}, {count}{chosen}, files {first.manifest_sha256[:12]}."
 
 
 def _coverage_notes(comparison: Comparison) -> list[str]:
     """Which clips were not used, on which cases and in which rows; what several cases share is said once."""
-    labels = case_labels(comparison.cases)
-    rows: dict[tuple[str, CaseKey], list[str]] = defaultdict(list)
-    for configurations in comparison.groups().values():
-        names = row_labels(configurations)
-        for case in comparison.cases:
-            for row in configurations:
-                for text in sorted({uncovered(run) for run in comparison.of(row, case)} - {""}):
-                    rows[text, case].append(names[row])
+    rows: dict[tuple[str, ComparedCase], list[str]] = defaultdict(list)
+    for row, case in comparison.cells():
+        for text in sorted({run.uncovered for run in comparison.of(row, case)} - {""}):
+            rows[text, case].append(comparison.row_labels[row])
     places: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for (text, case), some in rows.items():
-        places[text, tuple(some)].append(labels[case])
+        places[text, tuple(some)].append(comparison.case_labels[case])
     return [f"Coverage of {listed(of, 6)}: {text} [{listed(some, 6)}]." for (text, some), of in places.items()]
 
 
 def _environment_notes(comparison: Comparison) -> list[str]:
     """Devices and versions, and the numbers whose seeds differ in them."""
     places: dict[str, list[str]] = defaultdict(list)
-    for place, row, case in _named_cells(comparison):
-        differing = mixed_environment(comparison.of(row, case))
-        for name, values in differing.items():
-            places[f"{name} {' / '.join(values)}"].append(place)
+    for row, case in comparison.cells():
+        for name, values in mixed_environment(comparison.of(row, case)).items():
+            places[f"{name} {' / '.join(values)}"].append(comparison.cell_label(row, case))
     several = comparison.releases if len(comparison.releases) > 1 else ()
     return [
         *[f"Device: {device}" for device in comparison.devices],
@@ -239,8 +213,11 @@ def _environment_notes(comparison: Comparison) -> list[str]:
 
 def _repetition_notes(comparison: Comparison) -> list[str]:
     """Seeds that were run several ways, of which one counts."""
-    found = [(place, comparison.repeated.get((row, case))) for place, row, case in _named_cells(comparison)]
-    repeated = [f"{place} (difference up to {spread:.2g})" for place, spread in found if spread is not None]
+    repeated = [
+        f"{comparison.cell_label(*cell)} (difference up to {comparison.repeated[cell]:.2g})"
+        for cell in comparison.cells()
+        if cell in comparison.repeated
+    ]
     if not repeated:
         return []
     return [

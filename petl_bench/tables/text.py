@@ -45,7 +45,7 @@ def _cell_for_people(cell: Cell) -> Cell:
 def number(cell: Cell, column: Column, spread: Spread = "std") -> str:
     """A cell's number as its column shows it, with its spread and its difference from the baseline.
 
-    Empty where it is absent; an interval that is not known is not shown.
+    Empty if it is absent; an unknown interval is not shown.
     """
     if cell.value is None:
         return ""

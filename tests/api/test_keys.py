@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 import petl_bench as pb
-from petl_bench.analysis.comparison import row_labels
 from petl_bench.analysis.from_records import compare
+from petl_bench.analysis.labels import row_labels
 from petl_bench.api import trial as trial_module
 from petl_bench.api.options import Options, hyper
 from petl_bench.api.registry import DATASETS, METHODS, SETTINGS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import petl_bench as pb
-from petl_bench.analysis.comparison import row_labels
 from petl_bench.analysis.from_records import compare
+from petl_bench.analysis.labels import row_labels
 from tests.reports.conftest import Store
 
 

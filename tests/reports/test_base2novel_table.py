@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 import petl_bench as pb
-from petl_bench.analysis.comparison import CaseKey, Configuration
-from petl_bench.analysis.ranks import ranked
+from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Cell, Column, Row, Table
 from petl_bench.api.trial import Trial
 from petl_bench.errors import UsageError
 from petl_bench.reports.published_harmonic_means import checks
-from petl_bench.reports.published_numbers import FROSTER, FROSTER_TABLE, published_numbers
+from petl_bench.reports.published_numbers import FROSTER_TABLE
+from petl_bench.tables.rows import ranked
 
 Store = Any
 
@@ -151,7 +151,7 @@ def test_one_description_file_for_each_data_set_is_one_row(store: Store, runs: P
 
 def test_every_field_of_a_trial_is_either_row_case_seed_or_place() -> None:
     """A field that no identity knows would let different trials be averaged as seeds of one row."""
-    known = {each.name for kind in (Configuration, CaseKey) for each in fields(kind)}
+    known = {each.name for kind in (Configuration, ComparedCase) for each in fields(kind)}
     assert {each.name for each in fields(Trial)} == (known - {"descriptions", "other_views", "selected"}) | {
         "seed",
         "descriptions_sha256",
@@ -239,14 +239,14 @@ def test_froster_and_open_vclip_are_quoted_and_above_msta_on_ucf101(example: Pat
 
 
 def test_the_harmonic_means_that_froster_prints_are_those_of_its_rows() -> None:
-    numbers = published_numbers(FROSTER)
+    numbers = TABLES.get("base2novel")().published()
     checked = checks(numbers[numbers["table"] == FROSTER_TABLE])
     assert len(checked) == 9 * 4
     assert [each.label for each in checked if each.verdict.startswith("disagrees")] == []
 
 
 def test_what_the_docs_say_of_rows_that_both_papers_have() -> None:
-    numbers = published_numbers(FROSTER)
+    numbers = TABLES.get("base2novel")().published()
     numbers = numbers[
         numbers["method"].isin(["ActionCLIP", "XCLIP", "ViFi-CLIP"]) & (numbers["setting"] == "base2novel")
     ]

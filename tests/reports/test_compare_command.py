@@ -144,14 +144,13 @@ def test_lost_evidence_keeps_its_place_among_the_tests(three: Path) -> None:
 
     table = TABLES.get("base2novel")()
     compared = table.compared(pb.load_records(three))
-    measures = [spot.measure for spot in compared.spots]
+    measures = [column.measure for column in compared.columns]
     whole = PairwiseTests(compared.comparison, measures, StoredOutcomes([three]))
     damaged = PairwiseTests(compared.comparison, measures, Lost([three]))
     assert whole.count == damaged.count == 9
     rows = {row.method: row for row in compared.comparison.configurations}
-    base, novel = (
-        next(at for at, spot in enumerate(compared.spots) if spot.column.label == label) for label in ("Base", "Novel")
-    )
+    labels = [each.column.label for each in compared.columns]
+    base, novel = labels.index("Base"), labels.index("Novel")
     pair = rows["msta"], rows["lora"]
     assert whole.are_told_apart(base, *pair)
     assert not damaged.are_told_apart(base, *pair)

@@ -13,7 +13,6 @@ from tables import cell_of, figure_of, notes_of, rows_of, table_of
 
 import petl_bench as pb
 from petl_bench.analysis.chance import is_at_chance
-from petl_bench.analysis.ranks import ranked
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.marks import MARKS
 from petl_bench.api.method import has_tuned_rate
@@ -25,6 +24,7 @@ from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.records.store import write_record
 from petl_bench.render import FORMATS, render
 from petl_bench.tables.compare_pair import findings
+from petl_bench.tables.rows import ranked
 
 Store = Any
 ADAPTERS = ("lora", "adaptformer", "msta")

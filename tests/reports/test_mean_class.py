@@ -13,7 +13,8 @@ from synthetic_records import make_trial, result_of
 from tables import cell_of, headers_of, notes_of, table_of
 
 import petl_bench as pb
-from petl_bench.analysis.significance import Panel, interval
+from petl_bench.analysis.panels import Panel
+from petl_bench.analysis.significance import interval
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import SETTINGS, TABLES
 from petl_bench.api.table import Table

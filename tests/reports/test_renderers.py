@@ -8,12 +8,15 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from read_back import check_csv, check_terminal, in_html, in_latex, in_markdown, shown_in
 from rich.console import Console
 
 import petl_bench as pb
@@ -66,15 +69,113 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize("output_format", list(FORMATS))
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_output_is_byte_for_byte_the_golden(name: str, output_format: str, request: pytest.FixtureRequest) -> None:
+#: A table with everything that a table may have: it stands for all of them in the golden file of each format.
+EVERYTHING = Table(
+    "everything",
+    "Every kind of cell",
+    "Method",
+    (Column("M", "Trained", ".3g"), Column("Base", "motion"), Column("ms", "motion", ".2f", lower_is_better=True)),
+    (
+        RowGroup(
+            "Run here: viclip-tiny (packaged weights)",
+            (
+                Row("zero_shot", (Cell(0.0), Cell(40.0, 0.0, 3, rank="second", trials=("a" * 64,)), Cell("yes"))),
+                Row(
+                    "msta (scale=0.01)",
+                    (
+                        Cell(0.054321),
+                        Cell(81.25, 1.5, 3, rank="best", alike=True, delta=41.25, interval=(70.0, 90.0)),
+                        Cell(12.3456, marks=("random-weights", "partial-seeds"), delta=-0.001),
+                    ),
+                    ("a mark of a plugin",),
+                ),
+            ),
+            "parameter-efficient",
+        ),
+        RowGroup(
+            "Quoted: A Paper (2025), Table 1",
+            (
+                Row(
+                    "MSTA + L_CC",
+                    (Cell(origin="absent", source="not in A Paper"), Cell(79.5, 0.25, origin="quoted"), Cell(7.0)),
+                    ("quoted",),
+                ),
+            ),
+        ),
+    ),
+    ("Numbers: mean ± sample standard deviation over seeds 0, 1, 2.", "Best and second: among complete rows."),
+    ("petl-bench run --methods msta --seeds 3",),
+)
+
+
+def _is_golden(name: str, text: str) -> bool:
     """After a wanted change: PETL_BENCH_WRITE_GOLDENS=1 pytest tests/reports, and look at the difference."""
-    text = render(_example(request.getfixturevalue(EXAMPLES[name]), name), output_format)
-    golden = GOLDENS / f"report_{name}{FORMATS[output_format][0]}"
+    golden = GOLDENS / name
     if os.environ.get("PETL_BENCH_WRITE_GOLDENS"):
         golden.write_text(text, encoding="utf-8")
-    assert text == golden.read_text(encoding="utf-8")
+    return text == golden.read_text(encoding="utf-8")
+
+
+def _by_row(table: Table) -> str:
+    """The JSON of a table with one line for each column, row and mark."""
+    document = json.loads(render(table, "json"))
+    lines: list[str] = []
+
+    def line(value: Any) -> str:
+        lines.append(json.dumps(value, ensure_ascii=False))
+        return f"<line {len(lines) - 1}>"
+
+    document["columns"] = [line(column) for column in document["columns"]]
+    document["groups"] = [{**group, "rows": [line(row) for row in group["rows"]]} for group in document["groups"]]
+    document["marks"] = {word: line(mark) for word, mark in document["marks"].items()}
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    return re.sub(r'"<line (\d+)>"', lambda found: lines[int(found[1])], text) + "\n"
+
+
+@pytest.mark.parametrize("output_format", list(FORMATS))
+def test_a_table_with_everything_is_byte_for_byte_the_golden_of_each_format(output_format: str) -> None:
+    assert _is_golden(f"report_everything{FORMATS[output_format][0]}", render(EVERYTHING, output_format))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_table_is_its_golden_and_every_format_shows_all_of_it(name: str, request: pytest.FixtureRequest) -> None:
+    table = _example(request.getfixturevalue(EXAMPLES[name]), name)
+    assert _is_golden(f"report_{name}.json", _by_row(table))
+    _check_formats(table)
+
+
+def _check_formats(table: Table) -> None:
+    shown = shown_in(table)
+    assert in_markdown(table) == shown
+    assert in_html(table) == shown
+    assert in_latex(table) == shown
+    check_terminal(table)
+    check_csv(table)
+
+
+def test_a_number_in_a_wrong_place_would_be_noticed() -> None:
+    _check_formats(EVERYTHING)
+    for wrong in _wrong(EVERYTHING):
+        for read in (in_markdown, in_html, in_latex):
+            assert read(wrong) != shown_in(EVERYTHING)
+        for check in (check_terminal, check_csv):
+            with pytest.raises(AssertionError):
+                check(EVERYTHING, wrong)
+
+
+def _wrong(table: Table) -> Iterator[Table]:
+    """The table with two cells exchanged, another digit, without a sign, a rank or a mark, and without a row."""
+    first, *others = table.groups
+    zero, (label, cells, marks) = first.rows[0], (first.rows[1].label, first.rows[1].cells, first.rows[1].marks)
+    for row in (
+        Row(label, (cells[0], cells[2], cells[1]), marks),
+        Row(label, (cells[0], replace(cells[1], value=81.35), cells[2]), marks),
+        Row(label, (cells[0], replace(cells[1], alike=False), cells[2]), marks),
+        Row(label, (cells[0], replace(cells[1], rank=""), cells[2]), marks),
+        Row(label, (*cells[:2], replace(cells[2], marks=("random-weights",))), marks),
+    ):
+        yield replace(table, groups=(replace(first, rows=(zero, row)), *others))
+    yield replace(table, groups=(replace(first, rows=(zero,)), *others))
 
 
 @pytest.mark.parametrize("output_format", list(FORMATS))

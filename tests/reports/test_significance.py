@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petl_bench.analysis.significance import Panel, difference, holm, interval, needed, sign_flip_test
+from petl_bench.analysis.panels import Panel
+from petl_bench.analysis.significance import difference, holm, interval, needed, sign_flip_test
 
 SIMULATION = Path(__file__).parents[2] / "benchmarks" / "statistics" / "simulate.py"
 TRIES = 150

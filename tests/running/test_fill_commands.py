@@ -34,6 +34,7 @@ from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec, read_spec
 from petl_bench.system.cache import cache_folder
 from petl_bench.tables.missing_runs import commands, is_command
+from petl_bench.tables.commands import commands, is_command
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +100,7 @@ def keep(runs: Path, jobs: Sequence[Job], trainable: dict[str, int], *, created:
 
 def lines_for(runs: Path, setting: str) -> list[str]:
     metrics = METRICS.get(setting, ("top1", "top5"))
-    return commands(compare(pb.load_records(runs), setting, metrics, PARTS.get(setting, "")), setting)
+    return commands(compare(pb.load_records(runs), setting, metrics, PARTS.get(setting, "")))
 
 
 def check_filled(runs: Path, planned: Plan, missing: Callable[[Job], bool], **places: str) -> list[str]:

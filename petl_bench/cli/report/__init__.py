@@ -22,8 +22,8 @@ from petl_bench.records.store import without_garbage_collection
 from petl_bench.render import FIGURE_FORMATS, FORMATS, format_of, render
 from petl_bench.system.files import write_atomically
 from petl_bench.system.texts import clean
+from petl_bench.tables.commands import is_command
 from petl_bench.tables.explain import explain as explained
-from petl_bench.tables.missing_runs import is_command
 
 _SHOWN = 8
 

@@ -1,0 +1,189 @@
+"""What a reader finds in a rendered table: every heading, label, number, rank and sign, in its place."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import io
+import re
+
+from rich.console import Console
+
+from petl_bench.api.marks import symbols
+from petl_bench.api.table import Cell, Column, Spread, Table, signs
+from petl_bench.render import latex, render, terminal
+from petl_bench.tables.text import for_people, marked, number
+
+#: Rank, number and signs of a cell.
+Shown = tuple[str, str, str]
+#: A heading, which has no cells, or the label of a row with its marks.
+Line = tuple[str, list[Shown]]
+
+
+def shown_in(table: Table) -> list[Line]:
+    """What a renderer for people has to show."""
+    table = for_people(table)
+    lines: list[Line] = []
+    for group in table.groups:
+        lines.append((group.heading, []))
+        for row in group.rows:
+            cells = [
+                (cell.rank, number(cell, column, table.spread), signs(cell) if cell.value is not None else "")
+                for cell, column in zip(row.cells, table.columns, strict=True)
+            ]
+            lines.append((marked(row.label, symbols(row.marks)), [*cells]))
+    return lines
+
+
+def in_markdown(table: Table) -> list[Line]:
+    lines: list[Line] = []
+    for text in [each for each in render(table, "markdown").splitlines() if each.startswith("|")][2:]:
+        label, *cells = [re.sub(r"\\(.)", r"\1", each.strip()) for each in re.split(r"(?<!\\)\|", text)[1:-1]]
+        is_heading = label.startswith("*") and not any(cells)
+        lines.append((label.strip("*"), []) if is_heading else (label, [_marked_up(each) for each in cells]))
+    return lines
+
+
+def _marked_up(text: str) -> Shown:
+    rank = "best" if text.startswith("**") else "second" if text.startswith("<u>") else ""
+    found = re.fullmatch(r"(?:\*\*|<u>)?(.*?)(?: \[([^\]]*)\])?(?:\*\*|</u>)?", text)
+    assert found is not None
+    return rank, found[1], found[2] or ""
+
+
+class _Rows(html.parser.HTMLParser):
+    """The body of a table: lists of (tag, class, text, superscript)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[list[str]]] = []
+        self._in_body = self._raised = False
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self._in_body = self._in_body or tag == "tbody"
+        self._raised = tag == "sup"
+        if self._in_body and tag == "tr":
+            self.rows.append([])
+        elif self._in_body and tag in ("th", "td"):
+            self.rows[-1].append([tag, dict(attributes).get("class") or "", "", ""])
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_body = self._in_body and tag != "table"
+        self._raised = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_body and self.rows and self.rows[-1]:
+            self.rows[-1][-1][3 if self._raised else 2] += data.strip("\n")
+
+
+def in_html(table: Table) -> list[Line]:
+    parser = _Rows()
+    parser.feed(render(table, "html"))
+    lines: list[Line] = []
+    for (_, _, label, marks), *cells in parser.rows:
+        shown = [
+            (kind.split()[-1] if kind.endswith(("best", "second")) else "", text, sup) for _, kind, text, sup in cells
+        ]
+        lines.append((marked(label, marks), shown))
+    return lines
+
+
+#: Longest first; a curly apostrophe cannot be told from a straight one.
+_LATEX = sorted((pair for pair in latex._SPECIAL.items() if len(pair[1]) > 1), key=lambda pair: -len(pair[1]))
+
+
+def _without_escapes(text: str) -> str:
+    for character, escaped in _LATEX:
+        text = text.replace(escaped, character)
+    return re.sub(r"([-'])\{\}", r"\1", text)
+
+
+def in_latex(table: Table) -> list[Line]:
+    """A group that goes on on a further page has its heading there too, which counts once."""
+    lines: list[Line] = []
+    heading = None
+    body = "\n".join(re.findall(r"\\toprule\n(?:.*\n){3}((?:.*\n)*?)\\bottomrule", render(table, "latex")))
+    for text in re.findall(r"(.*) \\\\$", body, re.MULTILINE):
+        title = re.fullmatch(r"\\multicolumn\{\d+\}\{l\}\{\\textit\{(.*)\}\}", text)
+        if title is None:
+            label, *cells = re.split(r"(?<!\\) & ", text)
+            lines.append((marked(*_raised(label)[1:]), [_raised(each) for each in cells]))
+        elif title[1] != heading:
+            heading = title[1]
+            lines.append((_without_escapes(heading), []))
+    return lines
+
+
+def _raised(text: str) -> Shown:
+    found = re.fullmatch(r"(?:\\(textbf|underline)\{)?(.*?)(?(1)\})(?:\\textsuperscript\{([^}]*)\})?", text)
+    assert found is not None
+    rank = {"textbf": "best", "underline": "second", None: ""}[found[1]]
+    return rank, _without_escapes(found[2]), _without_escapes(found[3] or "")
+
+
+def check_terminal(table: Table, shown: Table | None = None) -> None:
+    """On a wide terminal, the table in one part; labels and headings may be broken into several lines.
+
+    `shown`: what is rendered, if it is not the table.
+    """
+    buffer = io.StringIO()
+    terminal.show(shown or table, Console(file=buffer, width=10_000, color_system=None, force_terminal=False))
+    lines = iter(buffer.getvalue().partition("─\n")[2].splitlines())
+    title = ""
+    for group in for_people(table).groups:
+        if all(cell.origin == "absent" for row in group.rows for cell in row.cells):
+            continue  # there is nothing to show
+        above = [group.title] * (group.title != title) + [group.section]
+        title = group.title
+        for row in group.rows:
+            wanted = _squeezed("".join([*above, marked(row.label, symbols(row.marks))]))
+            numbers = [
+                _in_terminal(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)
+            ]
+            pattern = re.compile(r"\s\s+".join(map(re.escape, filter(None, numbers))) + "$")
+            seen = ""
+            while _squeezed(seen) != wanted:
+                line = next(lines, None)
+                assert line is not None, f"no line shows {row.label} with {numbers}"
+                found = pattern.search(line)
+                seen += line[: found.start()] if found else line
+            above = []
+
+
+def _in_terminal(cell: Cell, column: Column, spread: Spread) -> str:
+    rank = {"best": "*", "second": "+", "": ""}[cell.rank]
+    return rank + ("=" if cell.alike else "") + marked(number(cell, column, spread), symbols(cell.marks))
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def check_csv(table: Table, shown: Table | None = None) -> None:
+    """Every cell at full precision. `shown`: what is rendered, if it is not the table."""
+    lines = iter(csv.DictReader(io.StringIO(render(shown or table, "csv"))))
+    for group in table.groups:
+        for row in group.rows:
+            for cell, column in zip(row.cells, table.columns, strict=True):
+                low, high = cell.interval or (None, None)
+                texts = {
+                    "table": table.name,
+                    "row_group": group.heading,
+                    "row": row.label,
+                    "column_group": column.group,
+                    "column": column.label,
+                    "value": cell.value,
+                    "standard_deviation": cell.std,
+                    "interval_low": low,
+                    "interval_high": high,
+                    "delta": cell.delta,
+                    "runs": cell.n,
+                    "origin": cell.origin,
+                    "source": cell.source,
+                    "rank": cell.rank,
+                    "like_the_best": "yes" if cell.alike else "",
+                    "marks": " ".join(cell.marks),
+                    "trials": " ".join(cell.trials),
+                }
+                assert next(lines, None) == {name: "" if value is None else str(value) for name, value in texts.items()}
+    assert not list(lines)
