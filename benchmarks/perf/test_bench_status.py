@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.records.layout import LOG
-from petl_bench.records.store import RECORD
+from petl_bench.records.layout import LOG, RECORD
 from petl_bench.running.attempts.status import survey
 from petl_bench.running.slurm.submissions import save_submission
 from tests.running.fake_scheduler import minimal_record

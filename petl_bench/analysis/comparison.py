@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from typing import Any
 
+from petl_bench.api.fields import text_of
 from petl_bench.api.prompts import short_text
 
 
@@ -337,13 +338,6 @@ def _label(name: str, differences: Mapping[str, Any]) -> str:
         f"{setting}={short_text(text_of(value))}" for setting, value in differences.items() if value != ""
     )
     return f"{name} ({inside})" if inside else name
-
-
-def text_of(value: Any) -> str:
-    """A value of a field as `--set` takes it."""
-    if isinstance(value, list):
-        return ",".join(map(text_of, value))
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # Coverage

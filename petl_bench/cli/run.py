@@ -16,7 +16,7 @@ import click
 
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.runs.options import several
-from petl_bench.errors import PetlBenchError, PluginError, unknown
+from petl_bench.errors import PetlBenchError, PluginError
 from petl_bench.system.texts import lines
 
 if TYPE_CHECKING:
@@ -197,17 +197,13 @@ def _make_way(plan: Plan) -> None:
 
 
 def _launcher(plan: Plan) -> Launcher:
-    from petl_bench.api.options import field_types
+    from petl_bench.api.fields import refuse_unknown
     from petl_bench.api.registry import LAUNCHERS
 
     name = plan.spec.launcher
     launcher = LAUNCHERS.get(name)
     values = _profile(plan.spec.profile) if plan.spec.profile else {}
-    for field in values:
-        if field not in field_types(launcher):
-            raise unknown(
-                f"key in --profile {plan.spec.profile}", field, field_types(launcher), f"petl-bench show {name}"
-            )
+    refuse_unknown(values, launcher, f"key in --profile {plan.spec.profile}", f"petl-bench show {name}")
     if plan.spec.workers is not None:
         values["workers"] = plan.spec.workers
     chosen: Launcher = launcher(**values)
@@ -216,17 +212,14 @@ def _launcher(plan: Plan) -> Launcher:
 
 def _profile(text: str) -> dict[str, Any]:
     """The fields in a profile, which is a path or the name of one that ships; tables such as [extra] as NAME=VALUE."""
+    from petl_bench.api.fields import text_of
     from petl_bench.running.planning.profiles import profile_path
     from petl_bench.running.planning.spec import load_toml
 
     values = load_toml(profile_path(text), "--profile")
     tables = {name: table for name, table in values.items() if isinstance(table, dict)}
-    listed = {name: [f"{option}={_plain(value)}" for option, value in table.items()] for name, table in tables.items()}
+    listed = {name: [f"{option}={text_of(value)}" for option, value in table.items()] for name, table in tables.items()}
     return {**values, **listed}
-
-
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:

@@ -16,8 +16,8 @@ from petl_bench.errors import StoreError
 from petl_bench.managing.folders import TRIALS, beside, remove, remove_leftovers, runs_folder
 from petl_bench.managing.plans import forget
 from petl_bench.managing.trials import KnownTrial, starters
-from petl_bench.records.kept_adapters import let_go
 from petl_bench.records.layout import UNFINISHED
+from petl_bench.records.write import let_go
 from petl_bench.running.attempts import claims
 
 What = Literal["trials", "checkpoints", "adapters"]

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from petl_bench.analysis.comparison import text_of
+from petl_bench.api.fields import text_of
+from petl_bench.api.flag_lists import set_value
 from petl_bench.api.options import Options
 from petl_bench.api.registry import DATASETS, METHODS, SETTINGS, Registry
 from petl_bench.api.training_options import TrainingOptions
@@ -92,10 +93,7 @@ def _refuse_unknown_seeds(seeds: Iterable[int], known: Sequence[KnownTrial], see
 
 def _wanted(text: str, known: Sequence[KnownTrial], see: str) -> tuple[str, str, str]:
     """Name, field and value of a `--set`."""
-    target, equals, value = text.partition("=")
-    name, dot, option = target.strip().rpartition(".")
-    if not (equals and dot and name and option):
-        raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set lora.rank=8")
+    name, option, value = set_value(text)
     there: dict[str, set[str]] = defaultdict(set)
     for owner, values in (each for trial in known for each in _values(trial)):
         there[owner] |= values.keys()
@@ -103,7 +101,7 @@ def _wanted(text: str, known: Sequence[KnownTrial], see: str) -> tuple[str, str,
         raise unknown("name in --set (no trial here has it)", name, there, see)
     if option not in there[name]:
         raise unknown(f"field of {name} (no trial here has it)", option, there[name], see)
-    return name, option, value.strip()
+    return name, option, value
 
 
 def _has(trial: KnownTrial, name: str, option: str, text: str) -> bool:

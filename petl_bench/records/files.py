@@ -4,7 +4,7 @@
 `bytes`. Sizes are compared whenever a record is read, contents when a file is. Records of earlier versions have no
 `files`: of theirs it is only known which ones must be there.
 
-An adapter that was let go to save space stays in `files`, with `"kept": false` (`petl_bench.records.kept_adapters`):
+An adapter that was let go to save space stays in `files`, with `"kept": false` (`petl_bench.records.write.let_go`):
 it is not damaged if it is gone.
 """
 

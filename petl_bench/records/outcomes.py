@@ -11,7 +11,7 @@ from petl_bench.api.setting import MEAN_CLASS
 from petl_bench.records.files import content_fault
 from petl_bench.records.judge import close, judge, metrics_fault
 from petl_bench.records.layout import DETAILS, RECORD, predictions_name
-from petl_bench.records.prediction_arrays import LARGEST_PREDICTIONS, read_arrays
+from petl_bench.records.predictions import LARGEST_PREDICTIONS, read_arrays
 from petl_bench.records.scan import Problem
 from petl_bench.system.stored_json import LARGE, UnusableError, read_bytes, read_json
 

@@ -1,10 +1,9 @@
-"""Reading many record files: one by one from disk, several at a time through the JSON parser."""
+"""Reading record files, one or all of a folder of trials, and naming those that cannot be used."""
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from petl_bench.records.layout import RECORD
 from petl_bench.records.schema import fault_of
 from petl_bench.system.stored_json import UnusableError, parsed
 
-_CHUNK = 500
 _BLOCK = 1 << 16
 _MOST_BLOCKS = 16
 LARGEST_RECORD = _BLOCK * _MOST_BLOCKS
@@ -43,26 +41,15 @@ def read_all(folder: Path, names: Iterable[str], problems: list[Problem]) -> Ite
     The files beside a record must be there, of the sizes recorded (`petl_bench.records.files.size_fault`). A trial
     without a record file is not done yet, and no problem.
     """
-    remaining = iter(names)
-    while chunk := list(itertools.islice(remaining, _CHUNK)):
-        yield from _read_some(folder, chunk, problems)
-
-
-def _read_some(folder: Path, names: Sequence[str], problems: list[Problem]) -> Iterator[tuple[str, dict[str, Any]]]:
-    found: list[str] = []
-    raws: list[bytes] = []
     for name in names:
+        place = f"{folder}/{name}"
         try:
-            raw = _read(f"{folder}/{name}/{RECORD}")
+            values, fault = parse(_read(f"{place}/{RECORD}"), name)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            problems.append(Problem(folder / name / RECORD, f"cannot be read: {error.strerror}"))
-            continue
-        found.append(name)
-        raws.append(raw)
-    for name, (values, fault) in zip(found, _parse_all(raws, found), strict=True):
-        file, reason = (RECORD, fault) if fault else size_fault(f"{folder}/{name}", values) or ("", "")
+            values, fault = {}, f"cannot be read: {error.strerror}"
+        file, reason = (RECORD, fault) if fault else size_fault(place, values) or ("", "")
         if file:
             problems.append(Problem(folder / name / file, reason))
         else:
@@ -70,7 +57,7 @@ def _read_some(folder: Path, names: Sequence[str], problems: list[Problem]) -> I
 
 
 def trial_names(folder: Path) -> list[str]:
-    """The names in a folder of trials, sorted; none where there is no such folder."""
+    """The names in a folder of trials, sorted; none if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries)
@@ -99,18 +86,6 @@ def read_one(path: Path) -> tuple[dict[str, Any], str | None]:
     except OSError as error:
         return {}, f"cannot be read: {error.strerror}"
     return parse(raw, path.absolute().parent.name)
-
-
-def _parse_all(raws: list[bytes], names: list[str]) -> Iterable[tuple[dict[str, Any], str | None]]:
-    """Parse many records in one call, which shares their field names; one by one if any of them is damaged."""
-    try:
-        together = parsed(b"[" + b",".join(raws) + b"]")
-    except UnusableError:
-        together = []
-    faults = [fault_of(values, name) for values, name in zip(together, names, strict=False)]
-    if len(together) != len(names) or any(faults):
-        return [parse(raw, name) for raw, name in zip(raws, names, strict=True)]
-    return zip(together, faults, strict=True)
 
 
 def parse(raw: bytes, name: str) -> tuple[dict[str, Any], str | None]:

@@ -26,8 +26,7 @@ from petl_bench.errors import DataError, TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.sites import untouched
 from petl_bench.models.tokenizer import overflow_count
-from petl_bench.records.layout import CHECKPOINT, ENCODED, EVALUATED
-from petl_bench.records.store import ADAPTER
+from petl_bench.records.layout import ADAPTER, CHECKPOINT, ENCODED, EVALUATED
 from petl_bench.training.checkpoint import Pace, save_adapter
 from petl_bench.training.distributed import Seat, seat_of, team_of
 from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy

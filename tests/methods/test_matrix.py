@@ -23,7 +23,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Places, Trial, TrialResult
 from petl_bench.data.lists.descriptions import described
 from petl_bench.data.lists.manifest import build_manifest
-from petl_bench.records.store import ADAPTER
+from petl_bench.records.layout import ADAPTER
 from petl_bench.testing.subject import Subject, supported_configs
 from petl_bench.training.run_trial import run_trial
 

@@ -21,7 +21,7 @@ from petl_bench.cli.gather import gather
 from petl_bench.cli.report import command as report
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.outcomes import StoredOutcomes, predicted_of, ranks_of, read_outcome
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.tables.compare_pair import findings
 
 CLIPS = 200

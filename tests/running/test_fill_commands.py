@@ -24,7 +24,7 @@ from petl_bench.api.trial import TrialResult
 from petl_bench.cli.run import command as run
 from petl_bench.errors import PetlBenchError
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec, read_spec
 from petl_bench.tables.missing_runs import commands, is_command

@@ -25,7 +25,7 @@ from petl_bench.api.trial import Trial
 from petl_bench.cli import cli
 from petl_bench.errors import PetlBenchError
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.running.attempts import claims, requests
 from petl_bench.running.attempts.output import read_plans
 from petl_bench.running.attempts.status import survey

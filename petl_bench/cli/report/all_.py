@@ -11,8 +11,8 @@ import click
 
 from petl_bench.api.registry import TABLES
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.records.store import write_atomically
 from petl_bench.render import FIGURE_FORMATS, FORMATS, render
+from petl_bench.system.files import write_atomically
 from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import click
 from petl_bench.api.registry import TABLES
 from petl_bench.api.table import TableSource
 from petl_bench.errors import UsageError
-from petl_bench.records.store import write_atomically
+from petl_bench.system.files import write_atomically
 from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from petl_bench.errors import StoreError
-from petl_bench.records.kept_adapters import has_excess, let_go
-from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import RECORD
+from petl_bench.records.layout import RECORD, trial_folder
+from petl_bench.records.write import has_excess, let_go
 from petl_bench.running.attempts.output import read_plans
 from petl_bench.running.planning.plan import Plan
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from petl_bench.api.launcher import AttemptResult, Job, State, Watcher
-from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import RECORD
+from petl_bench.records.layout import RECORD, trial_folder
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.execute import LOG, recorded
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from petl_bench.api.registry import LAUNCHERS
 from petl_bench.errors import UsageError
-from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import RECORD
+from petl_bench.records.layout import RECORD, trial_folder
 from petl_bench.running.attempts import claims, requests
 from petl_bench.running.slurm import scheduler
 from petl_bench.running.slurm.scheduler import SubmittedTask

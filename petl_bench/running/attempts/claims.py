@@ -30,8 +30,10 @@ from typing import Any
 import psutil
 
 from petl_bench.errors import StoreError
+from petl_bench.records.schema import fields_of
 from petl_bench.system import texts
-from petl_bench.system.stored_json import SMALL, UnusableError, fields_of, parsed, read_bytes
+from petl_bench.system.files import write_atomically
+from petl_bench.system.stored_json import SMALL, UnusableError, parsed, read_bytes
 
 HEARTBEAT_EVERY_S = 10.0
 STALE_AFTER_S = 60.0
@@ -192,15 +194,7 @@ def take(folder: Path, title: str) -> Claim | None:
 def finish(folder: Path, attempt: Attempt, outcome: str, reason: str) -> None:
     """Write the end of an attempt: by its owner, or on behalf of an owner that is known to be dead."""
     ended = {**_text(attempt), "ended_at": time.time(), "outcome": outcome, "reason": reason}
-    path = _path(folder, attempt.number)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(ended, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
+    write_atomically(_path(folder, attempt.number), json.dumps(ended, indent=1).encode() + b"\n")
 
 
 @functools.cache

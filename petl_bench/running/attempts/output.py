@@ -16,16 +16,17 @@ from typing import Any
 from petl_bench.api.launcher import Job
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.records.judge import REPLACED, unused
-from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import RECORD, write_atomically
-from petl_bench.records.stored_command import made_anew
+from petl_bench.records.layout import RECORD, trial_folder
+from petl_bench.records.schema import fields_of
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.execute import probe_writing
 from petl_bench.running.attempts.relocated import command_for
 from petl_bench.running.planning.plan import Plan
 from petl_bench.running.planning.plan_trials import fields_of_trials, grouped
 from petl_bench.system import texts
-from petl_bench.system.stored_json import LARGE, UnusableError, fields_of, read_json, tell_unusable
+from petl_bench.system.commands import made_anew
+from petl_bench.system.files import write_atomically
+from petl_bench.system.stored_json import LARGE, UnusableError, read_json, tell_unusable
 
 PLANS = "plans"
 #: Unicode categories: control characters, halves of characters, and what ends a line or a paragraph.

@@ -21,9 +21,10 @@ from typing import Literal
 
 from petl_bench.api.launcher import Job
 from petl_bench.errors import StoreError
+from petl_bench.records.schema import fields_of
 from petl_bench.system import texts
 from petl_bench.system.files import create
-from petl_bench.system.stored_json import UnusableError, fields_of, read_json, tell_unusable
+from petl_bench.system.stored_json import UnusableError, read_json, tell_unusable
 
 FOLDER = "requests"
 What = Literal["cancel", "run"]

@@ -17,9 +17,8 @@ from typing import Literal, get_args
 from petl_bench.errors import StoreError
 from petl_bench.records.files import adapter_size_fault
 from petl_bench.records.judge import how_to_repeat
-from petl_bench.records.layout import UNFINISHED, trial_folder
+from petl_bench.records.layout import RECORD, UNFINISHED, trial_folder
 from petl_bench.records.scan import Problem, read_all
-from petl_bench.records.store import RECORD
 from petl_bench.running.attempts import claims, requests
 from petl_bench.running.attempts.execute import LOG
 from petl_bench.running.attempts.output import SavedPlan, read_plans

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from petl_bench.records.layout import LOG, trial_folder
-from petl_bench.records.store import RECORD
+from petl_bench.records.layout import LOG, RECORD, trial_folder
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.status import duration
 from petl_bench.running.slurm import scheduler

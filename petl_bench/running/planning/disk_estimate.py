@@ -13,7 +13,7 @@ from pathlib import Path
 
 from petl_bench.api.launcher import Job
 from petl_bench.api.registry import BACKBONES
-from petl_bench.records.kept_adapters import stays
+from petl_bench.records.write import stays
 from petl_bench.running.local.launcher import workers_on_cpu
 from petl_bench.running.planning.plan import Plan
 from petl_bench.running.planning.sizes import human

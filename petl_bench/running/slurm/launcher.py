@@ -16,8 +16,7 @@ from petl_bench.api.launcher import AttemptResult, Job, Launcher, State, Watcher
 from petl_bench.api.options import hyper
 from petl_bench.api.registry import register_launcher
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.records.layout import LOG, UNFINISHED, trial_folder
-from petl_bench.records.store import ADAPTER, RECORD
+from petl_bench.records.layout import ADAPTER, LOG, RECORD, UNFINISHED, trial_folder
 from petl_bench.running.attempts import claims, requests
 from petl_bench.running.attempts.execute import recorded
 from petl_bench.running.attempts.folder_identity import refuse_another

@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from petl_bench.errors import StoreError
-from petl_bench.records.store import write_atomically
+from petl_bench.records.schema import fields_of
 from petl_bench.system import texts
-from petl_bench.system.stored_json import LARGE, UnusableError, fields_of, read_json, tell_unusable
+from petl_bench.system.files import write_atomically
+from petl_bench.system.stored_json import LARGE, UnusableError, read_json, tell_unusable
 
 FOLDER = "submissions"
 #: Files beside submissions in which earlier versions remembered what was cancelled.

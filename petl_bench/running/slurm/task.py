@@ -22,8 +22,7 @@ from typing import Any
 
 from petl_bench.api.launcher import AttemptResult, Job
 from petl_bench.api.trial import Places, Progress, Trial
-from petl_bench.records.layout import UNFINISHED, trial_folder
-from petl_bench.records.store import RECORD
+from petl_bench.records.layout import RECORD, UNFINISHED, trial_folder
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.execute import execute
 from petl_bench.running.attempts.requests import cancellation_of

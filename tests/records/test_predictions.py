@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from petl_bench.records.outcomes import read_outcome
-from petl_bench.records.prediction_arrays import read_arrays
+from petl_bench.records.predictions import read_arrays
 from petl_bench.system.stored_json import UnusableError
 
 ARRAYS: dict[str, Any] = {
