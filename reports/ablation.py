@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import petl_bench as pb
 from petl_bench.analysis.comparison import Comparison, Configuration, bundles, differences_in
 from petl_bench.analysis.from_records import compare
-from petl_bench.api.fields import text_of
+from petl_bench.api.options import text_of
 from petl_bench.api.table import RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.reports import mean_over_data_sets as means

@@ -13,7 +13,7 @@ import petl_bench as pb
 from petl_bench.analysis.averages import summarise
 from petl_bench.analysis.comparison import differences_in
 from petl_bench.analysis.ranks import ranked
-from petl_bench.api.fields import text_of
+from petl_bench.api.options import text_of
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.reports.published_numbers import published_numbers
 

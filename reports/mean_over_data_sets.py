@@ -21,7 +21,7 @@ from petl_bench.analysis.comparison import (
     differences_in,
 )
 from petl_bench.analysis.marks import marks_of
-from petl_bench.api.fields import text_of
+from petl_bench.api.options import text_of
 from petl_bench.api.table import Cell, Column, RowGroup
 from petl_bench.errors import UsageError
 from petl_bench.tables import notes as table_notes

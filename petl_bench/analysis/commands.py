@@ -15,10 +15,10 @@ from typing import Any
 
 from petl_bench.api.backbone import found_weights
 from petl_bench.api.dataset import Annotations
-from petl_bench.api.fields import field_types, text_of
+from petl_bench.api.fields import field_types
 from petl_bench.api.flag_lists import join_list
 from petl_bench.api.named_folders import PATH, PLUGIN
-from petl_bench.api.options import Options
+from petl_bench.api.options import Options, text_of
 from petl_bench.api.plugin_files import file_to_load
 from petl_bench.api.plugin_identity import code_version, plugin_version
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS, Registry, describe

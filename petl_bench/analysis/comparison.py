@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from typing import Any
 
-from petl_bench.api.fields import text_of
+from petl_bench.api.options import text_of
 from petl_bench.api.prompts import short_text
 
 

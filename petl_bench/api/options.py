@@ -109,6 +109,13 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def text_of(value: Any) -> str:
+    """A value of a field as `--set` takes it: the inverse of `Options.parse`."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(text_of, value))
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 # What a class declares
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from petl_bench.api.fields import field_types, text_of
-from petl_bench.api.options import Options
+from petl_bench.api.fields import field_types
+from petl_bench.api.options import Options, text_of
 from petl_bench.api.registry import KINDS, Registry, load_plugin_file
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.errors import unknown

@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from petl_bench.api.fields import text_of
 from petl_bench.api.flag_lists import set_value
-from petl_bench.api.options import Options
+from petl_bench.api.options import Options, text_of
 from petl_bench.api.registry import DATASETS, METHODS, SETTINGS, Registry
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.errors import PetlBenchError, UsageError, unknown

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from petl_bench.analysis.commands import commands_of
-from petl_bench.api.fields import text_of
+from petl_bench.api.options import text_of
 from petl_bench.page.details import StoredDetails, TrialDetails
 from petl_bench.system.texts import clean
 

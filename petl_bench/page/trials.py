@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from petl_bench.analysis.comparison import differences_in
 from petl_bench.analysis.from_records import WITHOUT_EFFECT
-from petl_bench.api.fields import text_of
+from petl_bench.api.options import text_of
 from petl_bench.api.prompts import short_text
 
 if TYPE_CHECKING:

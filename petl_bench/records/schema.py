@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from petl_bench.api import fields
-from petl_bench.api.fields import TOO_LARGE, Count, Fault, Form, Limits, field_types, required_fields
+from petl_bench.api.fields import TOO_LARGE, Count, Form, Limits, field_types, required_fields
 from petl_bench.api.setting import MEAN_CLASS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
@@ -75,7 +75,7 @@ def fault_of(values: Any, name: str) -> str | None:
     if values["schema"] != SCHEMA:
         return f"schema {_shown(values['schema'])}, while this version of petl-bench reads schema {SCHEMA}"
     if fault := fields.fault_of(Record, values):
-        return _in_words(fault)
+        return _damaged(fault)
     if values["key"] != name:
         return (
             f"belongs to trial {clean(values['key'])[:12]}, not to this folder; a copied or renamed folder is not read"
@@ -88,13 +88,13 @@ def fault_of(values: Any, name: str) -> str | None:
 def trial_fault(trial: Mapping[str, Any]) -> str | None:
     """Why these values are not a trial as this version stores them; None if they are."""
     if fault := fields.fault_of(Trial, trial):
-        return _in_words(fault.within(".trial"))
+        return _damaged(f".trial{fault}")
     if not trial.keys() <= field_types(Trial).keys():
         strange = sorted(trial.keys() - field_types(Trial).keys())
         return f"its trial has {', '.join(strange)}, which this version of petl-bench lacks"
     for name, kind in _TRAINING.items():  # another version may have other options
         if name in trial["training"] and (fault := fields.fault_of(kind, trial["training"][name])):
-            return _in_words(fault.within(f".training.{name}"))
+            return _damaged(f".training.{name}{fault}")
     return None
 
 
@@ -111,7 +111,7 @@ def fields_of(values: Any, kind: type, without: Collection[str] = ()) -> dict[st
         raise UnusableError(f"damaged: lacks {', '.join(sorted(missing))}")
     for name in known & values.keys():
         if fault := fields.fault_of(field_types(kind)[name], values[name], _OF_FILES):
-            raise UnusableError(_in_words(fault.within(f".{name}")))
+            raise UnusableError(_damaged(f".{name}{fault}"))
     return {name: value for name, value in values.items() if name in known}
 
 
@@ -128,11 +128,8 @@ def _type_alone(kind: Any) -> Any:
 _TRAINING = {name: _type_alone(kind) for name, kind in field_types(TrainingOptions).items()}
 
 
-def _in_words(fault: Fault) -> str:
-    place = shortened(clean(fault.path.removeprefix(".")), 200)
-    if fault.value is ...:
-        return f"damaged: {place} {fault.why}".replace("  ", " ")
-    return f"damaged: {place} is {_shown(fault.value)}: {fault.why}"
+def _damaged(fault: str) -> str:
+    return f"damaged: {shortened(clean(fault.removeprefix('.')), 300)}"
 
 
 def _shown(value: Any) -> str:

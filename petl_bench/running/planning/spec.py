@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from petl_bench.api import fields
-from petl_bench.api.fields import TOO_LARGE, Limits, field_types, refuse_unknown, text_of
+from petl_bench.api.fields import TOO_LARGE, Limits, field_types, refuse_unknown
 from petl_bench.api.flag_lists import expand_ranges, join_list, set_value, split_list, whole_numbers
 from petl_bench.api.named_folders import folders_of
+from petl_bench.api.options import text_of
 from petl_bench.api.training_options import Precision, Select, TrainingOptions
 from petl_bench.api.trial import KeepAdapters, canonical_json
 from petl_bench.errors import UsageError
@@ -70,7 +71,7 @@ class Spec:
             raise UsageError("--datasets: give at least one (petl-bench list datasets)")
         for name, kind in field_types(Spec).items():
             if fault := fields.fault_of(kind, getattr(self, name)):
-                raise UsageError(f"{_flag(name)} {fault.value}: {fault.why}")
+                raise UsageError(f"{_flag(name)} {fault.removeprefix('=')}")
         if not all(0 <= seed < TOO_LARGE for seed in self.seeds):
             raise UsageError(f"--seeds: a seed is a whole number from 0 to {TOO_LARGE - 1}")
         if not self.output:
@@ -150,7 +151,9 @@ class Spec:
 
 #: The fields that are lists, for which a file may have one value.
 _LISTS = {
-    name for name, kind in field_types(Spec).items() if tuple in map(typing.get_origin, (kind, *typing.get_args(kind)))
+    name
+    for name, kind in field_types(Spec).items()
+    if tuple in [typing.get_origin(each) for each in (kind, *typing.get_args(kind))]
 }
 
 
