@@ -14,6 +14,7 @@ from petl_bench.analysis.comparison import Comparison, Configuration, bundles, d
 from petl_bench.analysis.from_records import compare
 from petl_bench.api.options import text_of
 from petl_bench.api.table import RowGroup, Table, TableSource
+from petl_bench.api.trial import canonical_json
 from petl_bench.errors import UsageError
 from petl_bench.reports import mean_over_data_sets as means
 from petl_bench.reports.mean_over_data_sets import METRICS, SETTING, Study
@@ -153,7 +154,7 @@ def _studies(method: str, factor: Factor, rows: Sequence[Configuration]) -> Iter
     sets: dict[str, list[Configuration]] = defaultdict(list)
     for row in rows:
         rest = {name: value for name, value in _settings(row).items() if name not in factor.names}
-        sets[json.dumps(rest, sort_keys=True)].append(row)
+        sets[canonical_json(rest)].append(row)
     several = {rest: own for rest, own in sets.items() if len(own) > 1}
     differences = differences_in({rest: json.loads(rest) for rest in several}, lambda _: "")
     for same, own in several.items():

@@ -11,6 +11,7 @@ from petl_bench.analysis.comparison import Comparison, Configuration, bundles, d
 from petl_bench.analysis.from_records import compare
 from petl_bench.api.options import text_of
 from petl_bench.api.table import Table, TableSource
+from petl_bench.api.trial import canonical_json
 from petl_bench.errors import UsageError
 from petl_bench.reports import mean_over_data_sets as means
 from petl_bench.reports.mean_over_data_sets import METRICS, SETTING, Study
@@ -125,7 +126,7 @@ def _rest(row: Configuration) -> str:
     """Everything but the descriptions, as JSON."""
     settable = {name.removeprefix(f"{row.method}."): value for name, value in row.settable.items()}
     rest = {name: value for name, value in settable.items() if name not in (_WEIGHT, _KINDS)}
-    return json.dumps({"method": row.method, **rest}, sort_keys=True)
+    return canonical_json({"method": row.method, **rest})
 
 
 def _read(row: Configuration) -> str:

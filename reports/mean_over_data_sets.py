@@ -23,6 +23,7 @@ from petl_bench.analysis.comparison import (
 from petl_bench.analysis.marks import marks_of
 from petl_bench.api.options import text_of
 from petl_bench.api.table import Cell, Column, RowGroup
+from petl_bench.api.trial import canonical_json
 from petl_bench.errors import UsageError
 from petl_bench.tables import notes as table_notes
 from petl_bench.tables import table_parts
@@ -86,7 +87,7 @@ def protocols(cases: Sequence[CaseKey]) -> list[Protocol]:
     """The cases, gathered over data sets; a data set's other files, or other options of it, stand in a further mean."""
     found: dict[tuple[str, int], list[CaseKey]] = defaultdict(list)
     for case in cases:
-        text = json.dumps(_of_protocol(case), sort_keys=True)
+        text = canonical_json(_of_protocol(case))
         copy = 0
         while any(other.dataset == case.dataset for other in found[text, copy]):
             copy += 1

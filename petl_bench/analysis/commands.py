@@ -27,6 +27,7 @@ from petl_bench.api.setting import Case, Setting
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import ENGINE_VERSION
 from petl_bench.errors import PetlBenchError, PluginError, UsageError
+from petl_bench.system.commands import run_command
 from petl_bench.system.files import sha256_of_file
 from petl_bench.system.texts import is_shown
 
@@ -60,7 +61,7 @@ def commands_of(
             flags = (*model_flags(trial), *_case_flags(trial), *set_flags(trial, _of_source(source), everything=True))
             seeds.setdefault(tuple(flags), []).append(trial["seed"])
     for flags, found in seeds.items():
-        commands.append(shlex.join(["petl-bench", "run", *flags, "--seeds", ",".join(map(str, sorted(found)))]))
+        commands.append(run_command([*flags, "--seeds", join_list(sorted(found))]))
     return list(dict.fromkeys(commands))
 
 

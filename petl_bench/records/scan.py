@@ -12,11 +12,9 @@ from petl_bench.errors import StoreError
 from petl_bench.records.files import size_fault
 from petl_bench.records.layout import RECORD
 from petl_bench.records.schema import fault_of
-from petl_bench.system.stored_json import UnusableError, parsed
+from petl_bench.system.stored_json import SMALL, UnusableError, parsed, read_bytes
 
-_BLOCK = 1 << 16
-_MOST_BLOCKS = 16
-LARGEST_RECORD = _BLOCK * _MOST_BLOCKS
+LARGEST_RECORD = SMALL
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,13 @@ def read_all(folder: Path, names: Iterable[str], problems: list[Problem]) -> Ite
     without a record file is not done yet, and no problem.
     """
     for name in names:
-        place = f"{folder}/{name}"
         try:
-            values, fault = parse(_read(f"{place}/{RECORD}"), name)
-        except (FileNotFoundError, NotADirectoryError):
+            values, fault = parse(read_bytes(f"{folder}/{name}/{RECORD}", LARGEST_RECORD), name)
+        except FileNotFoundError:
             continue
-        except OSError as error:
-            values, fault = {}, f"cannot be read: {error.strerror}"
-        file, reason = (RECORD, fault) if fault else size_fault(place, values) or ("", "")
+        except UnusableError as error:
+            values, fault = {}, str(error)
+        file, reason = (RECORD, fault) if fault else size_fault(f"{folder}/{name}", values) or ("", "")
         if file:
             problems.append(Problem(folder / name / file, reason))
         else:
@@ -67,25 +64,14 @@ def trial_names(folder: Path) -> list[str]:
         raise StoreError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
-def _read(path: str) -> bytes:
-    """The content of a file, or its first bytes if it has more than a record can have."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        parts = [os.read(descriptor, _BLOCK)]
-        while len(parts[-1]) == _BLOCK and len(parts) <= _MOST_BLOCKS:
-            parts.append(os.read(descriptor, _BLOCK))
-    finally:
-        os.close(descriptor)
-    return b"".join(parts)
-
-
 def read_one(path: Path) -> tuple[dict[str, Any], str | None]:
-    """The values of a record file, and why they cannot be used (None if they can). They may not be its folder's own."""
+    """The values of a record file, and why they cannot be used (None if they can)."""
     try:
-        raw = _read(str(path))
-    except OSError as error:
+        return parse(read_bytes(path, LARGEST_RECORD), path.absolute().parent.name)
+    except FileNotFoundError as error:
         return {}, f"cannot be read: {error.strerror}"
-    return parse(raw, path.absolute().parent.name)
+    except UnusableError as error:
+        return {}, str(error)
 
 
 def parse(raw: bytes, name: str) -> tuple[dict[str, Any], str | None]:

@@ -29,7 +29,7 @@ def tell_unusable(path: Path, reason: str) -> None:
 def read_bytes(path: Path | str, limit: int) -> bytes:
     """The content of a regular file of at most `limit` bytes; pipes and devices are not waited for.
 
-    Raises UnusableError, and FileNotFoundError if there is no such file.
+    Raises UnusableError, and FileNotFoundError if there is no such file or folder.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -37,6 +37,8 @@ def read_bytes(path: Path | str, limit: int) -> bytes:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UnusableError("not a file")
             content = file.read(limit + 1)
+    except NotADirectoryError as error:
+        raise FileNotFoundError(*error.args) from error
     except FileNotFoundError:
         raise
     except OSError as error:

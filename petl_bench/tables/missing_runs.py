@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Any
 
 from petl_bench.analysis.commands import model_flags, obstacle, set_flags, weights_note
 from petl_bench.analysis.comparison import CaseKey, Comparison, Configuration, Run
+from petl_bench.system.commands import run_command
 
 #: What the user has to put in the place of a file that no record of the data set names.
 _FILE = "FILE"
@@ -38,7 +38,7 @@ class _Gap:
             flags += ["--splits", *_listed(self.splits)]
         if any(self.shots):
             flags += ["--shots", *_listed(self.shots)]
-        return shlex.join(["petl-bench", "run", *flags, *self.values])
+        return run_command([*flags, *self.values])
 
 
 def commands(comparison: Comparison, setting: str) -> list[str]:
