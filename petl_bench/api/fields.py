@@ -1,7 +1,7 @@
 """What a declared field may hold: one description checks the values of flags, of TOML files and of JSON files.
 
 The description is the type annotation of the field: int, float, bool, str, Literal, None, sequences, mappings, unions
-and dataclasses of these. `Limits` bound numbers and `Form` texts, as `Annotated[int, Limits(minimum=1)]`. `fault_of`
+and dataclasses of these. `Limits` bound numbers and `Form` texts, as `Annotated[int, Limits(minimum=1)]`. `check_of`
 compares a value of JSON as it is, `convert` first eases what TOML and Python write otherwise, and `parse` reads a text
 of the command line.
 
@@ -34,8 +34,8 @@ _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true 
 _WORDS |= dict.fromkeys(_MAPPINGS, "a mapping") | dict.fromkeys(_LISTS, "a list")
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
-#: "" for a value of the type, else what is wrong, to be put after its name: `.seed=x: expected a whole number`.
-_Check = Callable[[Any], str]
+#: What is wrong with a value, to be put after its name; "" if nothing is.
+Check = Callable[[Any], str]
 _F = typing.TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -96,18 +96,9 @@ def convert(kind: Any, value: Any, label: str, limits: Limits = FINITE) -> Any:
     Raises UsageError, with `label`, for a value that has no such meaning or lies outside the limits.
     """
     eased = _eased(kind, value)
-    if fault := fault_of(kind, eased, limits):
+    if fault := check_of(kind, limits)(eased):
         raise UsageError(f"{label}{fault}")
     return eased
-
-
-def fault_of(kind: Any, value: Any, limits: Limits = FINITE) -> str:
-    """What is wrong with a value of JSON, as it is; "" if it has the declared type.
-
-    To be put after the name of the value: `=x: expected a list`, `.base.used=-1: must be at least 0`, ` lacks key`.
-    `limits` bound every number in it that has none of its own. Fields that a dataclass does not know may be there.
-    """
-    return _check_of(kind, limits)(value)
 
 
 def is_optional(kind: Any) -> bool:
@@ -151,14 +142,19 @@ def _eased(kind: Any, value: Any) -> Any:
     return value
 
 
-# Checks: made once for each type
+# Checks
 
 
 @functools.cache
-def _check_of(kind: Any, limits: Limits) -> _Check:
+def check_of(kind: Any, limits: Limits = FINITE) -> Check:
+    """The check of JSON values of this type, as they are; it is made once.
+
+    It returns "", or what is wrong with a value: `=x: expected a list`, `.base.used=-1: must be at least 0`, ` lacks
+    key`. `limits` bound every number that has none of its own. Fields that a dataclass does not know may be there.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated and isinstance(arguments[1], Limits):
-        return _check_of(arguments[0], arguments[1])
+        return check_of(arguments[0], arguments[1])
     if origin is Annotated:
         match = re.compile(arguments[1].pattern).fullmatch
         return _test(lambda value: type(value) is str and match(value), arguments[1].words)
@@ -168,14 +164,16 @@ def _check_of(kind: Any, limits: Limits) -> _Check:
     if origin in _UNIONS:
         return _union_check([each for each in arguments if each is not type(None)], is_optional(kind), limits)
     if origin in _LISTS:
-        return _list_check(_check_of(arguments[0], limits))
+        return _list_check(check_of(arguments[0], limits))
+    if origin in _MAPPINGS and arguments == (str, Any):
+        return _test(lambda value: isinstance(value, dict), "a mapping")
     if origin in _MAPPINGS:
-        return _mapping_check(*[_check_of(each, limits) for each in arguments])
+        return _mapping_check(*[check_of(each, limits) for each in arguments])
     if is_dataclass(kind):
         return _dataclass_check(typing.cast(type, kind), limits)
     if kind in (int, float):
         return _number_check(kind, limits)
-    return _test(lambda value: kind is Any or type(value) is kind, _WORDS.get(kind, "nothing"))
+    return lambda value: "" if type(value) is kind or kind is Any else _wrong(value, f"expected {_WORDS.get(kind)}")
 
 
 def _wrong(value: Any, why: str) -> str:
@@ -183,11 +181,11 @@ def _wrong(value: Any, why: str) -> str:
     return f"={text if len(text) <= _LONGEST else f'{text[:_LONGEST]}…'}: {why}"
 
 
-def _test(passes: Callable[[Any], Any], words: str) -> _Check:
+def _test(passes: Callable[[Any], Any], words: str) -> Check:
     return lambda value: "" if passes(value) else _wrong(value, f"expected {words}")
 
 
-def _number_check(kind: type, limits: Limits) -> _Check:
+def _number_check(kind: type, limits: Limits) -> Check:
     kinds = (int,) if kind is int else (int, float)
     low, high, meaning = limits.minimum, limits.maximum, f" ({limits.meaning})" if limits.meaning else ""
 
@@ -204,28 +202,34 @@ def _number_check(kind: type, limits: Limits) -> _Check:
     return check
 
 
-def _union_check(kinds: Sequence[Any], optional: bool, limits: Limits) -> _Check:
-    checks = [_check_of(each, limits) for each in kinds]
+def _union_check(kinds: Sequence[Any], optional: bool, limits: Limits) -> Check:
+    checks = [check_of(each, limits) for each in kinds]
     words = " or ".join(_WORDS.get(typing.get_origin(each) or each, "another value") for each in kinds)
 
     def check(value: Any) -> str:
-        if (value is None and optional) or any(not each(value) for each in checks):
+        if value is None and optional:
             return ""
-        return checks[0](value) if len(checks) == 1 else _wrong(value, f"expected {words}")
+        for each in checks:
+            if not (fault := each(value)):
+                return ""
+        return fault if len(checks) == 1 else _wrong(value, f"expected {words}")
 
     return check
 
 
-def _list_check(of_item: _Check) -> _Check:
+def _list_check(of_item: Check) -> Check:
     def check(value: Any) -> str:
         if type(value) not in (list, tuple):
             return _wrong(value, "expected a list")
-        return next((f"[{place}]{fault}" for place, each in enumerate(value) if (fault := of_item(each))), "")
+        for place, each in enumerate(value):
+            if fault := of_item(each):
+                return f"[{place}]{fault}"
+        return ""
 
     return check
 
 
-def _mapping_check(of_name: _Check, of_value: _Check) -> _Check:
+def _mapping_check(of_name: Check, of_value: Check) -> Check:
     def check(value: Any) -> str:
         if not isinstance(value, dict):
             return _wrong(value, "expected a mapping")
@@ -239,8 +243,8 @@ def _mapping_check(of_name: _Check, of_value: _Check) -> _Check:
     return check
 
 
-def _dataclass_check(cls: type, limits: Limits) -> _Check:
-    checks = [(name, _check_of(kind, limits)) for name, kind in field_types(cls).items()]
+def _dataclass_check(cls: type, limits: Limits) -> Check:
+    checks = [(name, check_of(kind, limits)) for name, kind in field_types(cls).items()]
     needed = required_fields(cls)
 
     def check(value: Any) -> str:
@@ -248,6 +252,9 @@ def _dataclass_check(cls: type, limits: Limits) -> _Check:
             return _wrong(value, "expected a mapping")
         if not value.keys() >= needed:
             return f" lacks {', '.join(sorted(needed - value.keys()))}"
-        return next((f".{name}{fault}" for name, each in checks if name in value and (fault := each(value[name]))), "")
+        for name, each in checks:
+            if name in value and (fault := each(value[name])):
+                return f".{name}{fault}"
+        return ""
 
     return check

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petl_bench.errors import StoreError
-from petl_bench.records.files import content_fault
+from petl_bench.records.files import read_recorded
 from petl_bench.records.judge import judge, same_metrics, trial_values
 from petl_bench.records.layout import DETAILS, RECORD, predictions_name, trial_folder
 from petl_bench.records.predictions import LARGEST_PREDICTIONS, read_arrays
 from petl_bench.records.scan import Problem, read_all, trial_names
-from petl_bench.system.stored_json import LARGE, UnusableError, parsed, read_bytes
+from petl_bench.system.stored_json import UnusableError, parsed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,15 +47,11 @@ def read_details(folder: str | Path, record: dict[str, Any]) -> dict[str, Any]:
     """What `details.json` beside a record holds. Raises StoreError if it is not what was recorded."""
     path = Path(folder) / DETAILS
     try:
-        raw = read_bytes(path, LARGE)
-        fault = content_fault(DETAILS, raw, record)
-        values = {} if fault else parsed(raw)
-    except FileNotFoundError as error:
-        raise StoreError(f"{path}: is gone") from error
+        values = parsed(read_recorded(path.parent, DETAILS, record))
     except UnusableError as error:
         raise StoreError(f"{path}: {error}") from error
-    if fault or not isinstance(values, dict):
-        raise StoreError(f"{path}: {fault or 'not the details of a trial'}")
+    if not isinstance(values, dict):
+        raise StoreError(f"{path}: not the details of a trial")
     return values
 
 
@@ -65,14 +61,11 @@ def read_predictions(folder: str | Path, evaluation: str) -> dict[str, Any]:
     Raises StoreError if the file is missing, damaged, or not what the record beside it names.
     """
     path = Path(folder) / predictions_name(evaluation)
+    record = read_record(folder)
     try:
-        content, record = read_bytes(path, LARGEST_PREDICTIONS), read_record(folder)
-        if fault := content_fault(path.name, content, record):
-            raise UnusableError(fault)
+        content = read_recorded(path.parent, path.name, record, LARGEST_PREDICTIONS)
         arrays = read_arrays(content, _PREDICTIONS, record["coverage"].get(evaluation, {}))
         return {name: arrays[name] for name in _PREDICTIONS}
-    except FileNotFoundError as error:
-        raise StoreError(f"{path}: is gone") from error
     except KeyError as error:
         raise StoreError(f"{path}: lacks {error.args[0]}") from error
     except UnusableError as error:

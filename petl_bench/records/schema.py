@@ -12,8 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from petl_bench.api import fields
-from petl_bench.api.fields import TOO_LARGE, Count, Form, Limits, field_types, required_fields
+from petl_bench.api.fields import TOO_LARGE, Count, Form, Limits, check_of, field_types, required_fields
 from petl_bench.api.setting import MEAN_CLASS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
@@ -74,7 +73,7 @@ def fault_of(values: Any, name: str) -> str | None:
         return "not a record of petl-bench"
     if values["schema"] != SCHEMA:
         return f"schema {_shown(values['schema'])}, while this version of petl-bench reads schema {SCHEMA}"
-    if fault := fields.fault_of(Record, values):
+    if fault := _RECORD(values):
         return _damaged(fault)
     if values["key"] != name:
         return (
@@ -87,13 +86,13 @@ def fault_of(values: Any, name: str) -> str | None:
 
 def trial_fault(trial: Mapping[str, Any]) -> str | None:
     """Why these values are not a trial as this version stores them; None if they are."""
-    if fault := fields.fault_of(Trial, trial):
+    if fault := _TRIAL(trial):
         return _damaged(f".trial{fault}")
     if not trial.keys() <= field_types(Trial).keys():
         strange = sorted(trial.keys() - field_types(Trial).keys())
         return f"its trial has {', '.join(strange)}, which this version of petl-bench lacks"
-    for name, kind in _TRAINING.items():  # another version may have other options
-        if name in trial["training"] and (fault := fields.fault_of(kind, trial["training"][name])):
+    for name, value in trial["training"].items():
+        if name in _TRAINING and (fault := _TRAINING[name](value)):  # another version may have others
             return _damaged(f".training.{name}{fault}")
     return None
 
@@ -110,7 +109,7 @@ def fields_of(values: Any, kind: type, without: Collection[str] = ()) -> dict[st
     if missing := required_fields(kind) & known - values.keys():
         raise UnusableError(f"damaged: lacks {', '.join(sorted(missing))}")
     for name in known & values.keys():
-        if fault := fields.fault_of(field_types(kind)[name], values[name], _OF_FILES):
+        if fault := check_of(field_types(kind)[name], _OF_FILES)(values[name]):
             raise UnusableError(_damaged(f".{name}{fault}"))
     return {name: value for name, value in values.items() if name in known}
 
@@ -125,7 +124,8 @@ def _type_alone(kind: Any) -> Any:
     return kind
 
 
-_TRAINING = {name: _type_alone(kind) for name, kind in field_types(TrainingOptions).items()}
+_RECORD, _TRIAL = check_of(Record), check_of(Trial)
+_TRAINING = {name: check_of(_type_alone(kind)) for name, kind in field_types(TrainingOptions).items()}
 
 
 def _damaged(fault: str) -> str:

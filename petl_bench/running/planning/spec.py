@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from petl_bench.api import fields
-from petl_bench.api.fields import TOO_LARGE, Limits, field_types, refuse_unknown
+from petl_bench.api.fields import TOO_LARGE, Limits, check_of, convert, field_types, refuse_unknown
 from petl_bench.api.flag_lists import expand_ranges, join_list, set_value, split_list, whole_numbers
 from petl_bench.api.named_folders import folders_of
 from petl_bench.api.options import text_of
@@ -70,7 +69,7 @@ class Spec:
         if not self.datasets:
             raise UsageError("--datasets: give at least one (petl-bench list datasets)")
         for name, kind in field_types(Spec).items():
-            if fault := fields.fault_of(kind, getattr(self, name)):
+            if fault := check_of(kind)(getattr(self, name)):
                 raise UsageError(f"{_flag(name)} {fault.removeprefix('=')}")
         if not all(0 <= seed < TOO_LARGE for seed in self.seeds):
             raise UsageError(f"--seeds: a seed is a whole number from 0 to {TOO_LARGE - 1}")
@@ -261,7 +260,7 @@ def _value(name: str, value: Any, label: str) -> Any:
         value = [one for item in value for one in _numbers_in(item, label, texts=name == "splits")]
     if name in _LISTS and not isinstance(value, list):
         value = [value]
-    return fields.convert(field_types(Spec)[name], value, label)
+    return convert(field_types(Spec)[name], value, label)
 
 
 def _numbers_in(item: Any, label: str, texts: bool) -> tuple[Any, ...]:
