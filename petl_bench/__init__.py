@@ -49,7 +49,7 @@ _LAZY = {
     "TemporalConv": "petl_bench.models.adapters",
     # results
     "harmonic_mean": "petl_bench.analysis.averages",
-    "load_records": "petl_bench.records.store",
+    "load_records": "petl_bench.records.read",
     # errors
     "PetlBenchError": "petl_bench.errors",
     "UsageError": "petl_bench.errors",
@@ -103,4 +103,4 @@ if TYPE_CHECKING:
     from petl_bench.models.create import create_model
     from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
     from petl_bench.models.tokenizer import tokenize
-    from petl_bench.records.store import load_records
+    from petl_bench.records.read import load_records

@@ -13,6 +13,7 @@ from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
 from petl_bench.analysis.labels import differences_in
 from petl_bench.api.options import text_of
+from petl_bench.api.trial import canonical_json
 from petl_bench.reports.base2novel import NUMBERS, SETTING
 from petl_bench.reports.published_numbers import MSTA_TABLES, PAPERS_MEANS, SELECTED_ON_TEST, paper_name
 from petl_bench.tables.study_table import Study, StudyTable
@@ -118,7 +119,7 @@ def _studies(method: str, factor: Factor, rows: Sequence[Configuration]) -> Iter
     sets: dict[str, list[Configuration]] = defaultdict(list)
     for row in rows:
         rest = {name: value for name, value in row.short(row.settable).items() if name not in factor.names}
-        sets[json.dumps(rest, sort_keys=True)].append(row)
+        sets[canonical_json(rest)].append(row)
     several = {rest: own for rest, own in sets.items() if len(own) > 1}
     differences = differences_in({rest: json.loads(rest) for rest in several}, lambda _: "")
     for same, own in several.items():

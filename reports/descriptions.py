@@ -12,6 +12,7 @@ from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
 from petl_bench.analysis.labels import differences_in
 from petl_bench.api.options import text_of
+from petl_bench.api.trial import canonical_json
 from petl_bench.reports.base2novel import NUMBERS, SETTING
 from petl_bench.reports.published_numbers import MSTA_TABLES, PAPERS_MEANS, SELECTED_ON_TEST, paper_name
 from petl_bench.tables.study_table import Study, StudyTable
@@ -93,7 +94,7 @@ def _study(rows: list[Configuration], differences: dict[str, Any]) -> Study:
 def _rest(row: Configuration) -> str:
     """Everything but the descriptions, as JSON."""
     rest = {name: value for name, value in row.short(row.settable).items() if name not in (_WEIGHT, _KINDS)}
-    return json.dumps({"method": row.method, **rest}, sort_keys=True)
+    return canonical_json({"method": row.method, **rest})
 
 
 def _read(row: Configuration) -> str:

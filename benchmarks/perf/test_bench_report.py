@@ -16,7 +16,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
 from petl_bench.cli.report import command
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import RecordReader
+from petl_bench.records.read import RecordReader
 
 RECORDS = 100_000
 SEEDS, VALUES, DATASETS = 3, 100, 42

@@ -15,9 +15,10 @@ from typing import Any
 
 from petl_bench.api.backbone import found_weights
 from petl_bench.api.dataset import Annotations
+from petl_bench.api.fields import field_types
 from petl_bench.api.flag_lists import join_list
 from petl_bench.api.named_folders import PATH, PLUGIN
-from petl_bench.api.options import Options, field_types, text_of
+from petl_bench.api.options import Options, text_of
 from petl_bench.api.plugin_files import file_to_load
 from petl_bench.api.plugin_identity import code_version, plugin_version
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS, Registry, describe
@@ -26,6 +27,7 @@ from petl_bench.api.setting import Case, Setting
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import ENGINE_VERSION
 from petl_bench.errors import PetlBenchError, PluginError, UsageError
+from petl_bench.system.commands import run_command
 from petl_bench.system.files import sha256_of_file
 from petl_bench.system.texts import is_shown
 
@@ -59,7 +61,7 @@ def commands_of(
             flags = (*model_flags(trial), *_case_flags(trial), *set_flags(trial, _of_source(source), everything=True))
             seeds.setdefault(tuple(flags), []).append(trial["seed"])
     for flags, found in seeds.items():
-        commands.append(shlex.join(["petl-bench", "run", *flags, "--seeds", ",".join(map(str, sorted(found)))]))
+        commands.append(run_command([*flags, "--seeds", join_list(sorted(found))]))
     return list(dict.fromkeys(commands))
 
 

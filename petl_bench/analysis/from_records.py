@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
+from petl_bench.api.trial import canonical_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +97,7 @@ def _training_of_row(training: str) -> str:
     }
     if _selected(training):
         values["select"] = "last"  # its row: the same training with an honest selection, in a column of its own
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return canonical_json(values)
 
 
 @cache

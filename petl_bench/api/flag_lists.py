@@ -1,4 +1,4 @@
-"""Lists as the command line takes them: `a,b`, with ranges such as `0-2` where numbers are meant."""
+"""Values as the command line takes them: lists `a,b`, with ranges such as `0-2` for numbers, and `NAME.FIELD=VALUE`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from petl_bench.errors import UsageError
 
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
-#: A range says less than its numbers would; a longer one is a slip.
+#: A longer range is a slip.
 _LONGEST_RANGE = 10_000
 
 
@@ -48,6 +48,15 @@ def expand_ranges(parts: Iterable[str], label: str) -> tuple[str, ...]:
             raise UsageError(f"{label} {part}: this range {why}; write it as 0-2")
         found += map(str, range(first, last + 1))
     return tuple(found)
+
+
+def set_value(text: str) -> tuple[str, str, str]:
+    """`NAME.FIELD=VALUE`, as `--set` takes it, in its three parts. Raises UsageError for a text of another form."""
+    target, equals, value = text.partition("=")
+    name, dot, field = target.strip().rpartition(".")
+    if not (equals and dot and name and field):
+        raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set training.learning_rate=1e-4")
+    return name, field, value.strip()
 
 
 def whole_numbers(parts: Iterable[str], label: str) -> tuple[int, ...]:

@@ -9,15 +9,13 @@ parsed from `--set NAME.FIELD=VALUE`.
 from __future__ import annotations
 
 import dataclasses
-import math
-import os
 import sys
-import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, dataclass_transform
 
-from petl_bench.errors import PluginError, UsageError, unknown
+from petl_bench.api.fields import Limits, convert, field_types, is_optional, parse, refuse_unknown, without_none
+from petl_bench.errors import PluginError, UsageError
 
 #: The types that a field may have, in words.
 KINDS = "int, float, bool, str, Literal[...] of such values, tuple[one of these, ...], or one of these | None"
@@ -66,11 +64,10 @@ class Options:
         _check_declaration(cls)
 
     def __post_init__(self) -> None:
-        hints = field_types(type(self))
+        kinds = field_types(type(self))
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = _coerce(hints[field.name], getattr(self, field.name), f"{self._label()}.{field.name}")
-            _check_limits(value, field, self._label())
-            setattr(self, field.name, value)
+            label = f"{self._label()}.{field.name}"
+            setattr(self, field.name, convert(kinds[field.name], getattr(self, field.name), label, _limits(field)))
 
     def values(self) -> dict[str, Any]:
         """The fields that decide results, and their values, as plain JSON types; no `later` field at its default."""
@@ -100,21 +97,23 @@ class Options:
         Raises UsageError for an unknown field (with near names) or a text that is not of the field's type; it says
         `name`, if that is not the plugin's own.
         """
-        label = name or cls.name or cls.__name__
-        hints = field_types(cls)
-        for field in texts:
-            if field not in hints:
-                raise unknown(f"field of {label}", field, hints, f"petl-bench show {cls.name or label}")
-        return {field: _parse(hints[field], text, f"{label}.{field}") for field, text in texts.items()}
+        label, kinds = name or cls.name or cls.__name__, field_types(cls)
+        refuse_unknown(texts, cls, f"field of {label}", f"petl-bench show {cls.name or label}")
+        return {field: parse(kinds[field], text, f"{label}.{field}") for field, text in texts.items()}
 
     def _label(self) -> str:
         return self.name or type(self).__name__
 
 
-def field_types(cls: type) -> dict[str, Any]:
-    """The resolved type of every declared field of an Options class, in order."""
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def text_of(value: Any) -> str:
+    """A value of a field as `--set` takes it: the inverse of `Options.parse`."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(text_of, value))
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # What a class declares
@@ -136,7 +135,7 @@ def _check_declaration(cls: type[Options]) -> None:
         if field.default is dataclasses.MISSING:
             raise PluginError(f"{label} has no default; write {name}: {_written(field.type)} = hyper(DEFAULT, MEANING)")
         try:
-            _check_limits(_coerce(kind, field.default, label), field, cls.__name__)
+            convert(kind, field.default, label, _limits(field))
         except UsageError as error:
             raise PluginError(f"the default of {error}") from error
 
@@ -156,8 +155,8 @@ def _declared_type(cls: type, kind: Any, label: str) -> Any:
 
 def _can_be_said(kind: Any) -> bool:
     arguments = typing.get_args(kind)
-    if _is_optional(kind):
-        return len(arguments) == 2 and _can_be_said(_not_none(kind)) and not _is_optional(_not_none(kind))
+    if is_optional(kind):
+        return len(arguments) == 2 and _can_be_said(without_none(kind))
     if typing.get_origin(kind) is tuple:
         return len(arguments) == 2 and arguments[1] is ... and _is_simple(arguments[0])
     return _is_simple(kind)
@@ -173,92 +172,7 @@ def _written(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
 
 
-# Values
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _parse(kind: Any, text: str, label: str) -> Any:
-    if kind is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.lower() not in words:
-            raise UsageError(f"{label}={text}: expected true or false")
-        return words[text.lower()]
-    if _is_optional(kind):
-        return None if text.lower() in ("none", "") else _parse(_not_none(kind), text, label)
-    if typing.get_origin(kind) is tuple:
-        return tuple(_parse(typing.get_args(kind)[0], part.strip(), label) for part in text.split(",") if part.strip())
-    if typing.get_origin(kind) is Literal:  # its values may be numbers
-        return _coerce(kind, next((one for one in typing.get_args(kind) if str(one) == text), text), label)
-    return _coerce(kind, text, label)
-
-
-def _coerce(kind: Any, value: Any, label: str) -> Any:
-    """The value as the declared type; a text is read as a number only if that is exact."""
-    if _is_optional(kind):
-        return None if value is None else _coerce(_not_none(kind), value, label)
-    if typing.get_origin(kind) is Literal:
-        allowed = typing.get_args(kind)
-        if not any(value == one and isinstance(value, type(one)) for one in allowed):
-            raise UsageError(f"{label}={value}: expected one of {', '.join(map(str, allowed))}")
-        return value
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, (tuple, list)):
-            raise UsageError(f"{label}={value}: expected a list")
-        return tuple(_coerce(typing.get_args(kind)[0], part, label) for part in value)
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise UsageError(f"{label}={value}: expected true or false")
-        return value
-    if kind is str:
-        if not isinstance(value, (str, int, float, os.PathLike)):
-            raise UsageError(f"{label}={value}: expected a text")
-        return str(value)
-    return _number(kind, value, label)
-
-
-def _number(kind: type[int] | type[float], value: Any, label: str) -> int | float:
-    """A finite number; a whole one is never cut from another."""
-    if isinstance(value, bool):
-        raise UsageError(f"{label}={value}: expected {kind.__name__}")
-    try:
-        converted = kind(value)
-        exact = kind is float or isinstance(value, str) or converted == value
-        finite = math.isfinite(converted)
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{label}={value}: expected {kind.__name__}") from None
-    if not exact:
-        raise UsageError(f"{label}={value}: expected a whole number")
-    if not finite and converted == converted:  # what is no number at all is said with the field's meaning
-        raise UsageError(f"{label}={value}: expected a finite number")
-    return converted
-
-
-def _check_limits(value: Any, field: dataclasses.Field[Any], label: str) -> None:
-    if isinstance(value, (str, bool, tuple)) or value is None:
-        return
-    lowest, highest = field.metadata.get("minimum"), field.metadata.get("maximum")
-    meaning = field.metadata.get("meaning", "")
-    if value != value:
-        raise UsageError(f"{label}.{field.name}: not a number ({meaning})")
-    if lowest is not None and value < lowest:
-        raise UsageError(f"{label}.{field.name}={value}: must be at least {lowest} ({meaning})")
-    if highest is not None and value > highest:
-        raise UsageError(f"{label}.{field.name}={value}: must be at most {highest} ({meaning})")
-
-
-def _is_optional(kind: Any) -> bool:
-    return typing.get_origin(kind) in (typing.Union, types.UnionType) and type(None) in typing.get_args(kind)
-
-
-def _not_none(kind: Any) -> Any:
-    return next(arg for arg in typing.get_args(kind) if arg is not type(None))
-
-
-def text_of(value: Any) -> str:
-    """A value of a field as `--set` takes it."""
-    if isinstance(value, list):
-        return ",".join(map(text_of, value))
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+def _limits(field: dataclasses.Field[Any]) -> Limits:
+    """The limits that `hyper` gave to a field; each number in its value must keep them."""
+    given = {name: field.metadata.get(name) for name in ("minimum", "maximum", "meaning")}
+    return Limits(**{name: value for name, value in given.items() if value is not None})

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from petl_bench.api import plugin_files
 from petl_bench.api.contracts import Contract
+from petl_bench.api.fields import refuse_unknown
 from petl_bench.api.method import Method
-from petl_bench.api.options import field_types
 from petl_bench.errors import PluginError, UsageError, describe, unknown
 
 __all__ = ["BACKBONES", "DATASETS", "KINDS", "LAUNCHERS", "METHODS", "SETTINGS", "TABLES", "Registry", "describe"]
@@ -225,8 +225,6 @@ def create_method(name: str, **hyper_parameters: Any) -> Method:
     Raises UsageError for an unknown name or field, or a value outside its limits.
     """
     method = METHODS.get(name)
-    for field in hyper_parameters:
-        if field not in field_types(method):
-            raise unknown(f"field of {name}", field, field_types(method), f"petl-bench show {name}")
+    refuse_unknown(hyper_parameters, method, f"field of {name}", f"petl-bench show {name}")
     created: Method = method(**hyper_parameters)
     return created

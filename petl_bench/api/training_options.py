@@ -43,16 +43,14 @@ class TrainingOptions(Options):
         "last",
         "which epoch is evaluated: the last, the best on held-out training clips, or on the test clips (marked)",
     )
-    val_fraction: float = hyper(
-        0.25, "part of the training clips held out where select is val", minimum=0.0, maximum=0.9
-    )
+    val_fraction: float = hyper(0.25, "part of the training clips held out if select is val", minimum=0.0, maximum=0.9)
     train_views: Literal["augmented", "fixed"] = hyper(
         "augmented",
         "what is seen of a training clip: frames and augmentation drawn anew in every epoch; or always the centre view "
         "of the evaluation (a video tower that the method leaves alone then sees every clip once)",
     )
     eval_batch_size: int = hyper(32, "clips per forward pass in evaluation", minimum=1)
-    eval_every: int = hyper(5, "epochs between evaluations where select is val or best-on-test", minimum=1)
+    eval_every: int = hyper(5, "epochs between evaluations if select is val or best-on-test", minimum=1)
     views: int = hyper(1, "temporal clips per test video", minimum=1)
     crops: Literal[1, 3] = hyper(1, "spatial crops per test view: the centre, or three along the longer side")
     view_sampling: Literal["uniform", "random", "middle"] = hyper(
@@ -68,7 +66,7 @@ class TrainingOptions(Options):
         later=True,
     )
     processes: int = hyper(
-        1, "processes that share every batch of this trial, one GPU each where there are GPUs", minimum=1
+        1, "processes that share every batch of this trial, one GPU each if there are GPUs", minimum=1
     )
     threads: int | None = hyper(
         None,

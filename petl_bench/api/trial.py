@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from petl_bench.api.fields import Count
 from petl_bench.api.setting import MEAN_CLASS, Case
 
 #: Raised when the engine itself changes a trial's numbers (decoding, sampling, training loop, evaluation).
@@ -32,7 +33,7 @@ class Trial:
     """
 
     method: str
-    method_version: str  #: the plugin's version; with its code, where that is not petl-bench's own (plugin_identity.py)
+    method_version: str  #: the plugin's version; with its code, if that is not petl-bench's own (plugin_identity.py)
     hyper_parameters: Mapping[str, Any]
     setting: str
     setting_version: str
@@ -42,8 +43,8 @@ class Trial:
     dataset_options: Mapping[str, Any]
     manifest_sha256: str
     split: str
-    shots: int | None
-    seed: int
+    shots: Count | None
+    seed: Count
     backbone: str
     weights: str  #: "packaged", "random", or the file name; what it contains is in `weights_sha256`
     weights_sha256: str
@@ -52,12 +53,12 @@ class Trial:
     locations: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict
     )  #: plugin -> fields that name files; not in the key
-    descriptions_sha256: str = ""  #: of the sentences that the method's loss reads; "" where it reads none
+    descriptions_sha256: str = ""  #: of the sentences that the method's loss reads; "" if it reads none
     part: str = ""  #: which kind of case of its setting, e.g. "source" or "target"
     start_from: str = ""  #: key of the trial whose adapter this one evaluates; it trains nothing itself
     source_sha256: str = ""  #: of the data that adapter was trained on (data set, version, options, files); else ""
-    engine_version: int = ENGINE_VERSION
-    backbone_version: str = _later("")  #: code of the backbone's plugin, where that is not petl-bench's own
+    engine_version: Count = ENGINE_VERSION
+    backbone_version: str = _later("")  #: code of the backbone's plugin, if that is not petl-bench's own
     backbone_options: Mapping[str, Any] = _later({})  #: those that are not at their defaults
     dataset_plugin: str = _later("")  #: what reads the data set, if `dataset` is the name that a user gave to a folder
 
@@ -103,13 +104,18 @@ _LATER = {
 
 def key_of(values: Mapping[str, Any]) -> str:
     """The key of a trial from its fields, as they are or as they were recorded: those that it has enter, save
-    `locations` and later fields at their defaults. Raises ValueError where one of them is not finite."""
+    `locations` and later fields at their defaults. Raises ValueError if one of them is not finite."""
     entering = {name: value for name, value in _without_unused(values).items() if name != "locations"}
     return hashlib.sha256(canonical_json(entering).encode()).hexdigest()
 
 
 def _without_unused(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
+
+
+#: Which adapters stay once their trial is done: every one, those of up to 64 MiB, or none; in every case those that
+#: other trials start from (`petl_bench.records.write.stays`).
+KeepAdapters = Literal["all", "small", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +128,7 @@ class Places:
     device: str = "cpu"
     loader_workers: int = 0  #: processes that decode; 0 decodes in the trial's own process
     plugins: tuple[Path, ...] = ()
-    keep_adapter: Literal["all", "small", "none"] = (
-        "all"  #: `petl_bench.records.kept_adapters`: whether it stays once it is done
-    )
+    keep_adapter: KeepAdapters = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +147,12 @@ class Progress:
 
 Notify = Callable[[Progress], None]
 
-#: Asked again and again by a running trial: why it should stop now, or "" to go on.
+#: Called again and again by a running trial: why it should stop now, or "" to go on.
 Stop = Callable[[], str]
 
 
 def go_on() -> str:
-    """The answer of whoever never stops a trial."""
+    """Default `stop`: never."""
     return ""
 
 
@@ -163,7 +167,7 @@ class EvaluationResult:
     top1: float  #: percent
     top5: float  #: percent
     expected: int  #: clips that the list names
-    groups: list[str] = field(default_factory=list)  #: of the clips, see `Dataset.group_of`; [] where none are known
+    groups: list[str] = field(default_factory=list)  #: of the clips, see `Dataset.group_of`; [] if none are known
     missing: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)  #: clip -> reason
     mean_class_top1: float | None = None  #: percent; None if all classes have as many clips, for then it is `top1`

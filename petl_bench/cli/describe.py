@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import click
 from petl_bench.api.flag_lists import join_list
 from petl_bench.cli.choices import OneOf
 from petl_bench.errors import UsageError
+from petl_bench.system.commands import run_command
 
 if TYPE_CHECKING:
     from petl_bench.api.dataset import Dataset
@@ -219,7 +219,7 @@ def _tell_done(work: Work, dataset: Dataset, data_flags: Sequence[str]) -> None:
     else:
         values += [f"msta.descriptions={work.file}", f"msta.description_kinds={kind}"]
     flags = [part for value in values for part in ("--set", value)]
-    click.echo(shlex.join(["petl-bench", "run", "--methods", "msta", *data_flags, *flags]))
+    click.echo(run_command(["--methods", "msta", *data_flags, *flags]))
 
 
 def _tell(line: str) -> None:

@@ -12,8 +12,8 @@ from petl_bench.api.evidence import Evidence
 from petl_bench.cli.options import tell
 from petl_bench.errors import UsageError
 from petl_bench.records.outcomes import StoredOutcomes
+from petl_bench.records.read import RecordReader, damaged_trials
 from petl_bench.records.scan import Problem
-from petl_bench.records.store import RecordReader, damaged_trials
 
 if TYPE_CHECKING:
     import pandas as pd

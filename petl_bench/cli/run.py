@@ -16,7 +16,7 @@ import click
 
 from petl_bench.api.flag_lists import expand_ranges, split_list, whole_numbers
 from petl_bench.cli.choices import OneOf
-from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
+from petl_bench.errors import PetlBenchError, PluginError, UsageError
 from petl_bench.system.texts import lines
 from petl_bench.system.words import several
 
@@ -205,15 +205,13 @@ def _make_way(plan: Plan) -> None:
 
 def _launcher(spec: Spec) -> Launcher:
     """The launcher with the fields of its profile: a path, or the name of one that ships."""
-    from petl_bench.api.options import field_types
+    from petl_bench.api.fields import refuse_unknown
     from petl_bench.api.registry import LAUNCHERS
     from petl_bench.running.planning.profiles import profile_values
 
     plugin: type[Launcher] = LAUNCHERS.get(spec.launcher)
     values = profile_values(spec.profile) if spec.profile else {}
-    known = field_types(plugin)
-    for field in [name for name in values if name not in known]:
-        raise unknown(f"key in --profile {spec.profile}", field, known, f"petl-bench show {spec.launcher}")
+    refuse_unknown(values, plugin, f"key in --profile {spec.profile}", f"petl-bench show {spec.launcher}")
     return plugin(**values if spec.workers is None else {**values, "workers": spec.workers})
 
 

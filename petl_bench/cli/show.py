@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from petl_bench.api.options import Options, field_types
+from petl_bench.api.fields import field_types
+from petl_bench.api.options import Options, text_of
 from petl_bench.api.registry import KINDS, Registry, load_plugin_file
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.errors import unknown
@@ -149,9 +150,7 @@ def _paper(paper: Any, kind: str) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return ",".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value == () else text_of(value)
 
 
 def _type_name(kind: Any) -> str:

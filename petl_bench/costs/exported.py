@@ -11,7 +11,7 @@ from typing import Any
 
 from petl_bench.api.trial import Trial
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import read_details, read_record
+from petl_bench.records.read import read_details, read_record
 
 #: What is exported: the name of a benchmark, the column of its rounds, in milliseconds.
 _BENCHMARKS = {"train_step": "train", "inference": "inference", "text": "text"}

@@ -10,7 +10,7 @@ from petl_bench.api.method import Method
 from petl_bench.api.trial import Trial, TrialResult
 from petl_bench.costs import PROTOCOL_VERSION
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 
 SETTING = "cost"
 

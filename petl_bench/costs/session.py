@@ -28,7 +28,7 @@ from petl_bench.errors import PetlBenchError, StoreError
 from petl_bench.models.weights import ResolvedWeights
 from petl_bench.records.judge import how_to_repeat
 from petl_bench.records.layout import RECORD, trial_folder
-from petl_bench.records.store import read_record
+from petl_bench.records.read import read_record
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from petl_bench.api.trial import canonical_json
 from petl_bench.costs.recording import SETTING
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.records.store import RecordReader
+from petl_bench.records.read import RecordReader
 
 #: Ratios within one run, which alone can be compared between runs; and whether more is better.
 RATIOS = {"throughput_vs_frozen": True, "train_step_vs_full": False}

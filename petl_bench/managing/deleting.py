@@ -15,8 +15,8 @@ from typing import Literal
 from petl_bench.errors import StoreError
 from petl_bench.managing.folders import TRIALS, beside, remove, remove_leftovers, runs_folder
 from petl_bench.managing.trials import KnownTrial, starters
-from petl_bench.records.kept_adapters import let_go
 from petl_bench.records.layout import UNFINISHED
+from petl_bench.records.write import let_go
 from petl_bench.running.attempts import claims
 from petl_bench.running.planning.saved_plans import forget
 

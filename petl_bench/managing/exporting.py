@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from petl_bench.errors import StoreError, UsageError
-from petl_bench.managing.folders import TRIALS, beside
+from petl_bench.managing.folders import TRIALS
 from petl_bench.managing.sources import opened
 from petl_bench.records.files import was_let_go
 from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name, trial_folder
+from petl_bench.records.read import read_record
 from petl_bench.records.scan import Problem, read_all
-from petl_bench.records.store import read_record
 from petl_bench.records.verify import verify_trial
 from petl_bench.render.csv import text
-from petl_bench.system.files import write_atomically
+from petl_bench.system.files import replacing, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,20 +95,13 @@ def write_tar(runs: Path, keys: Sequence[str], output: Path) -> list[Problem]:
     if os.path.lexists(output):
         raise UsageError(f"--output {output}: is there already, and is not replaced; give another name, or remove it")
     problems: list[Problem] = []
-    temporary = beside(output.parent, "exporting")
-    try:
-        with temporary.open("xb") as file:
-            with _compressed(file, output) as stream, tarfile.open(fileobj=stream, mode="w|") as archive:
-                for key in sorted(keys):
-                    problems += _add(archive, runs, key)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(output)
-    except OSError as error:
-        raise StoreError(f"cannot write {output}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with (
+        replacing(output) as file,
+        _compressed(file, output) as stream,
+        tarfile.open(fileobj=stream, mode="w|") as archive,
+    ):
+        for key in sorted(keys):
+            problems += _add(archive, runs, key)
     return problems
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from petl_bench.api.flag_lists import set_value
 from petl_bench.api.options import Options, text_of
 from petl_bench.api.registry import DATASETS, METHODS, SETTINGS, Registry
 from petl_bench.api.training_options import TrainingOptions
@@ -16,7 +17,6 @@ from petl_bench.errors import PetlBenchError, UsageError, unknown
 from petl_bench.managing.lookup import find_trial
 from petl_bench.managing.status import STATES
 from petl_bench.managing.trials import KnownTrial
-from petl_bench.running.planning.spec import set_values
 
 #: Field of a trial that names a plugin -> field with that plugin's values, and the plugins.
 _VALUES: tuple[tuple[str, str, Registry], ...] = (
@@ -82,8 +82,7 @@ def _refuse_unknown(field: str, names: Iterable[str], known: Sequence[KnownTrial
 
 def _wanted(texts: Sequence[str], known: Sequence[KnownTrial], see: str) -> list[tuple[str, str, str]]:
     """Name, field and value of each `--set`."""
-    parsed = [set_values([text]) for text in texts]  # one by one: both of two values of a field are wanted
-    wanted = [(name, option, value) for each in parsed for name, of in each.items() for option, value in of.items()]
+    wanted = [set_value(text) for text in texts]  # one by one: both of two values of a field are wanted
     there: dict[str, set[str]] = defaultdict(set)
     for owner, values in (each for trial in known if wanted for each in _values(trial)):
         there[owner] |= values.keys()

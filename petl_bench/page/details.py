@@ -12,8 +12,8 @@ from typing import Any
 
 from petl_bench.errors import StoreError
 from petl_bench.records.layout import RECORD
-from petl_bench.records.store import read_details
-from petl_bench.records.stored_command import made_anew
+from petl_bench.records.read import read_details
+from petl_bench.system.commands import made_anew
 from petl_bench.system.stored_json import LARGE, UnusableError, read_json
 
 #: What a number of a history is never above.

@@ -4,7 +4,7 @@
 `bytes`. Sizes are compared whenever a record is read, contents when a file is. Records of earlier versions have no
 `files`: of theirs it is only known which ones must be there.
 
-An adapter that was let go to save space stays in `files`, with `"kept": false` (`petl_bench.records.kept_adapters`):
+An adapter that was let go to save space stays in `files`, with `"kept": false` (`petl_bench.records.write.let_go`):
 it is not damaged if it is gone.
 """
 
@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.records.layout import ADAPTER, predictions_name
+from petl_bench.system.stored_json import LARGE, UnusableError, read_bytes
 
 #: Name of a file, and what is wrong with it.
 FileFault = tuple[str, str]
+_CHANGED = "its content is not what was recorded"
 
 
 def described(content: bytes) -> dict[str, Any]:
@@ -58,16 +60,21 @@ def was_let_go(record: Mapping[str, Any]) -> bool:
     return (record.get("files") or {}).get(ADAPTER, {}).get("kept") is False
 
 
-def content_fault(name: str, content: bytes, record: Mapping[str, Any]) -> str:
-    """What is wrong with the content of a file beside the record; "" if nothing is, or none was recorded."""
-    expected = _expected(name, record)
-    return "" if expected is None or described(content) == expected else "its content is not what was recorded"
+def read_recorded(folder: Path, name: str, record: Mapping[str, Any], limit: int = LARGE) -> bytes:
+    """The content of a file beside a record. Raises UnusableError if it is gone, or not what was recorded."""
+    try:
+        content = read_bytes(folder / name, limit)
+    except FileNotFoundError as error:
+        raise UnusableError("is gone") from error
+    if _expected(name, record) not in (None, described(content)):
+        raise UnusableError(_CHANGED)
+    return content
 
 
 def file_fault(folder: Path, name: str, record: Mapping[str, Any]) -> str:
-    """As `content_fault`, for a file that is not in memory; in a record of an earlier version, whether it is there.
+    """What is wrong with a file beside a record; "" if nothing is. It is read in blocks.
 
-    Nothing is wrong with an adapter that was let go.
+    A record of an earlier version only tells that it must be there. Nothing is wrong with an adapter that was let go.
     """
     expected = _expected(name, record)
     try:
@@ -76,7 +83,7 @@ def file_fault(folder: Path, name: str, record: Mapping[str, Any]) -> str:
         return "" if name == ADAPTER and was_let_go(record) else "is gone"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return "" if expected is None or found == expected else "its content is not what was recorded"
+    return "" if expected is None or found == expected else _CHANGED
 
 
 def _expected(name: str, record: Mapping[str, Any]) -> dict[str, Any] | None:

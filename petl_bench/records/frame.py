@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import marshal
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from itertools import chain
 from operator import itemgetter
@@ -14,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from petl_bench.api.registry import SETTINGS
-from petl_bench.api.trial import Trial
+from petl_bench.api.trial import Trial, canonical_json
 from petl_bench.errors import PetlBenchError
 
 _PLAIN = (
@@ -69,12 +67,11 @@ _LAYOUT = [
 
 def rows_of(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
     """A row for each record, in their order."""
-    texts = _remembered_texts()
-    return (_row(record, texts) for record in records)
+    return map(_row, records)
 
 
 def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
-    """The rows as a frame; see `petl_bench.records.store.load_records` for its columns."""
+    """The rows as a frame; see `petl_bench.records.read.load_records` for its columns."""
     transposed = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _LAYOUT]
     columns = dict(zip(_LAYOUT, transposed, strict=True))
     metrics, values = columns.pop(_METRICS), columns.pop(_VALUES)
@@ -124,30 +121,16 @@ _record_fields = itemgetter(*_OF_RECORD)
 _mappings = itemgetter(*_MAPPINGS)
 
 
-def _row(record: Mapping[str, Any], texts: Callable[[Any], tuple[str, ...]]) -> tuple[Any, ...]:
+def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:
     trial, environment = {**_DEFAULTS, **record["trial"]}, record["environment"]
     return (
         record["key"],
         *_record_fields(record),
         *_plain_fields(trial),
-        *texts((*_mappings(trial), record["coverage"], record.get("test_classes", {}), record["train_clips"])),
+        *map(canonical_json, _mappings(trial)),
+        *map(canonical_json, (record["coverage"], record.get("test_classes", {}), record["train_clips"])),
         " ".join(record["marks"]),
         *[environment.get(name) for name in _OF_ENVIRONMENT],
         _SEPARATOR.join(record["metrics"]),
         tuple(record["metrics"].values()),
     )
-
-
-def _remembered_texts() -> Callable[[Any], tuple[str, ...]]:
-    """Canonical JSON of mappings, worked out once for each combination; `marshal` tells 1, 1.0 and True apart."""
-    known: dict[bytes, tuple[str, ...]] = {}
-
-    def texts(mappings: tuple[Any, ...]) -> tuple[str, ...]:
-        written = marshal.dumps(mappings, 2)
-        if written not in known:
-            known[written] = tuple(
-                json.dumps(mapping, sort_keys=True, separators=(",", ":"), ensure_ascii=False) for mapping in mappings
-            )
-        return known[written]
-
-    return texts

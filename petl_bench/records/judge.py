@@ -5,7 +5,7 @@ one cannot use:
 
 - a record counts if its JSON is whole and finite, its fields are possible, its trial gives its key, and every file
   under its numbers is there in the size recorded (`judge`; a scan of many records leaves out only the key);
-- a file that is read must have the content recorded (`record_files.content_fault`);
+- a file that is read must have the content recorded (`petl_bench.records.files.read_recorded`);
 - the accuracies that follow from the predictions must give the record's metrics (`metrics_fault`);
 - the adapter is judged apart (`adapter_fault`), for no number of its own trial comes from it.
 """

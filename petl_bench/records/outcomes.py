@@ -1,4 +1,4 @@
-"""What became of every clip of an evaluation: worked out from its scores, kept beside them, and read back."""
+"""Per-clip predictions of an evaluation: worked out from its scores, kept beside them, and read back."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from petl_bench.api.evidence import ClipOutcomes
 from petl_bench.api.setting import MEAN_CLASS
-from petl_bench.records.files import content_fault
+from petl_bench.records.files import read_recorded
 from petl_bench.records.judge import close, judge, metrics_fault
 from petl_bench.records.layout import DETAILS, RECORD, predictions_name
-from petl_bench.records.prediction_arrays import LARGEST_PREDICTIONS, read_arrays
+from petl_bench.records.predictions import LARGEST_PREDICTIONS, read_arrays
 from petl_bench.records.scan import Problem
-from petl_bench.system.stored_json import LARGE, UnusableError, read_bytes, read_json
+from petl_bench.system.stored_json import LARGE, UnusableError, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,12 +143,8 @@ def checked_outcome(folder: Path, evaluation: str, record: Mapping[str, Any]) ->
     """The outcome in a trial's folder, or why it cannot be used: its file is not what the record or the details say."""
     path = folder / predictions_name(evaluation)
     try:
-        content = read_bytes(path, LARGEST_PREDICTIONS)
-        if fault := content_fault(path.name, content, record):
-            return Problem(path, fault)
-        outcome = _outcome(content, record["coverage"].get(evaluation, {}))
-    except FileNotFoundError:
-        return Problem(path, "is gone")
+        content = read_recorded(folder, path.name, record, LARGEST_PREDICTIONS)
+        outcome = outcome_of(content, record["coverage"].get(evaluation, {}))
     except UnusableError as error:
         return Problem(path, str(error))
     if "files" not in record and (fault := details_fault(folder, evaluation, outcome)):
@@ -176,19 +172,12 @@ def details_fault(folder: Path, evaluation: str, outcome: ClipOutcomes) -> str:
     return ""
 
 
-def read_outcome(file: Path | bytes) -> ClipOutcomes | None:
-    """The outcome that a file of predictions (or its content) holds, without its scores; None if it cannot be used.
+def outcome_of(content: bytes, counts: Mapping[str, int]) -> ClipOutcomes:
+    """What a file of predictions with this content says of each clip, without its scores.
 
-    Files of earlier versions hold scores alone, from which the outcome follows.
+    Files of earlier versions hold scores alone, from which the rest follows. `counts` as in `read_arrays`. Raises
+    UnusableError if it cannot be such a file.
     """
-    try:
-        return _outcome(file if isinstance(file, bytes) else read_bytes(file, LARGEST_PREDICTIONS), {})
-    except (FileNotFoundError, UnusableError):
-        return None
-
-
-def _outcome(content: bytes, counts: Mapping[str, int]) -> ClipOutcomes:
-    """As `read_outcome`; `counts` as in `read_arrays`. Raises UnusableError."""
     import numpy as np
 
     arrays = read_arrays(content, ("clips", "labels", "classes", "ranks", "predicted", "groups"), counts)

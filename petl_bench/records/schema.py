@@ -1,98 +1,135 @@
-"""What a record must hold to be one; everything else is named with the reason."""
+"""What a record must hold to be one, as a typed description; everything else is named with the reason.
+
+Types are compared by `petl_bench.api.fields`; what follows from several fields together is asked here.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import re
+import functools
+import operator
 import typing
-from collections.abc import Mapping
-from operator import itemgetter
-from typing import Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from petl_bench.api.options import field_types
+from petl_bench.api.fields import TOO_LARGE, Count, Form, Limits, check_of, field_types, required_fields
 from petl_bench.api.setting import MEAN_CLASS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
 from petl_bench.records.layout import DETAILS, TRIAL, predictions_name
+from petl_bench.system.stored_json import UnusableError
 from petl_bench.system.texts import clean, shortened
 
 #: Raised when the meaning of a field changes; readers refuse what they do not know.
 SCHEMA = 1
 
-_RECORD_TYPES: dict[str, type] = {
-    "schema": int,
-    "key": str,
-    "status": str,
-    "trial": dict,
-    "metrics": dict,
-    "marks": list,
-    "coverage": dict,
-    "train_clips": dict,
-    "trainable_params": int,
-    "backbone_params": int,
-    "durations_s": dict,
-    "notes": list,
-    "attempts": int,
-    "created": str,
-    "petl_bench": str,
-    "environment": dict,
-}
-_KINDS = tuple(_RECORD_TYPES.values())
-_record_values = itemgetter(*_RECORD_TYPES)
-_TRIAL_FIELDS = frozenset(field.name for field in dataclasses.fields(Trial))
-#: A field that came later has a default, so that older records stay readable.
-_REQUIRED = frozenset(
-    field.name
-    for field in dataclasses.fields(Trial)
-    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-)
-_MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training")
-_LATER_MAPPINGS = frozenset(("backbone_options",))
-#: Fields of a trial that are texts, and may be lacking in records of earlier versions.
-_TEXTS = frozenset(name for name, kind in typing.get_type_hints(Trial).items() if kind is str)
 _COUNTS = frozenset(("expected", "found", "unreadable", "used"))
-_PLAIN = frozenset((str, int, float, bool))
-#: No count, and no metric, is as large.
-_LARGEST_COUNT, _LARGEST = 2**53, 1e300
-_SIZES = {"used", "smallest", "largest"}
-_FILE_NAME = re.compile(r"[^/\\\0.][^/\\\0]*")
-_EVALUATION = re.compile(r"[^/\\\0]{1,100}")
-_MARK = re.compile(r"[\w:.+-]{1,100}")
-_SHA256 = re.compile("[0-9a-f]{64}")
-_JSON_NAMES = {int: "a whole number", str: "a text", dict: "a mapping", list: "a list"}
+_SIZES = frozenset(("used", "smallest", "largest"))
+_Evaluation = Annotated[str, Form(r"[^/\\\0]{1,100}", "the name of an evaluation")]
+_FileName = Annotated[str, Form(r"[^/\\\0.][^/\\\0]*", "the name of a file")]
+_Mark = Annotated[str, Form(r"[\w:.+-]{1,100}", "a word")]
+_Sha256 = Annotated[str, Form("[0-9a-f]{64}", "64 hexadecimal digits")]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """What a record says of a file beside it. `kept` is false for an adapter that was let go to save space."""
+
+    sha256: _Sha256
+    bytes: Annotated[int, Limits()]
+    kept: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """`record.json`, except for its `trial`, which `trial_fault` looks at. Later fields have a default.
+
+    `files` and `test_classes` are lacking in records of earlier versions.
+    """
+
+    schema: int
+    key: str
+    status: str
+    trial: Mapping[str, Any]
+    metrics: Mapping[str, Annotated[float, Limits(-1e300, 1e300)]]
+    marks: Sequence[_Mark]
+    coverage: Mapping[_Evaluation, Mapping[str, Count]]
+    train_clips: Mapping[str, Count]
+    trainable_params: Count
+    backbone_params: Count
+    durations_s: Mapping[str, Annotated[float, Limits(0, 1e300)]]
+    notes: Sequence[str]
+    attempts: Count
+    created: str
+    petl_bench: str
+    environment: Mapping[str, str | int | float | bool]
+    files: Mapping[_FileName, StoredFile] = field(default_factory=dict)
+    test_classes: Mapping[str, Mapping[str, Count]] = field(default_factory=dict)
 
 
 def fault_of(values: Any, name: str) -> str | None:
-    """Why these values are not the record of the trial in the folder `name`; None where they are."""
+    """Why these values are not the record of the trial in the folder `name`; None if they are."""
     if not isinstance(values, dict) or "schema" not in values:
         return "not a record of petl-bench"
     if values["schema"] != SCHEMA:
         return f"schema {_shown(values['schema'])}, while this version of petl-bench reads schema {SCHEMA}"
-    if not values.keys() >= _RECORD_TYPES.keys():
-        return f"damaged: lacks {', '.join(sorted(_RECORD_TYPES.keys() - values.keys()))}"
-    if tuple(map(type, _record_values(values))) != _KINDS:
-        return _type_fault(values)
+    if fault := _RECORD(values):
+        return _damaged(fault)
     if values["key"] != name:
         return (
             f"belongs to trial {clean(values['key'])[:12]}, not to this folder; a copied or renamed folder is not read"
         )
     if values["status"] != "done":
         return f"status {_shown(values['status'])} instead of 'done'"
-    return (
-        trial_fault(values["trial"])
-        or _texts_fault(values)
-        or _metrics_fault(values["metrics"])
-        or _coverage_fault(values)
-        or _test_classes_fault(values)
-        or _accuracies_fault(values)
-        or _counts_fault(values)
-        or _files_fault(values)
-    )
+    return trial_fault(values["trial"]) or _counts_fault(values) or _accuracies_fault(values) or _files_fault(values)
 
 
-def _type_fault(values: Mapping[str, Any]) -> str:
-    wrong = next(field for field, kind in _RECORD_TYPES.items() if type(values[field]) is not kind)
-    return f"damaged: {wrong} is {_shown(values[wrong])}, expected {_JSON_NAMES[_RECORD_TYPES[wrong]]}"
+def trial_fault(trial: Mapping[str, Any]) -> str | None:
+    """Why these values are not a trial as this version stores them; None if they are."""
+    if fault := _TRIAL(trial):
+        return _damaged(f".trial{fault}")
+    if not trial.keys() <= field_types(Trial).keys():
+        strange = sorted(trial.keys() - field_types(Trial).keys())
+        return f"its trial has {', '.join(strange)}, which this version of petl-bench lacks"
+    for name, value in trial["training"].items():
+        if name in _TRAINING and (fault := _TRAINING[name](value)):  # another version may have others
+            return _damaged(f".training.{name}{fault}")
+    return None
+
+
+def fields_of(values: Any, kind: type, without: Collection[str] = ()) -> dict[str, Any]:
+    """Those of the values that are fields of a dataclass, each of its declared type; fields named `without` are not.
+
+    What the dataclass does not know is left out: a later version may have written it. Raises UnusableError if the
+    values are no mapping, a value has another type, or a field without a default is missing.
+    """
+    if not isinstance(values, dict):
+        raise UnusableError("damaged: expected a mapping")
+    known = field_types(kind).keys() - set(without)
+    if missing := required_fields(kind) & known - values.keys():
+        raise UnusableError(f"damaged: lacks {', '.join(sorted(missing))}")
+    for name in known & values.keys():
+        if fault := check_of(field_types(kind)[name], _OF_FILES)(values[name]):
+            raise UnusableError(_damaged(f".{name}{fault}"))
+    return {name: value for name, value in values.items() if name in known}
+
+
+_OF_FILES = Limits(1 - TOO_LARGE, TOO_LARGE - 1)
+
+
+def _type_alone(kind: Any) -> Any:
+    """The type of the values that a Literal allows: another version may allow others."""
+    if typing.get_origin(kind) is Literal:
+        return functools.reduce(operator.or_, map(type, typing.get_args(kind)))
+    return kind
+
+
+_RECORD, _TRIAL = check_of(Record), check_of(Trial)
+_TRAINING = {name: check_of(_type_alone(kind)) for name, kind in field_types(TrainingOptions).items()}
+
+
+def _damaged(fault: str) -> str:
+    return f"damaged: {shortened(clean(fault.removeprefix('.')), 300)}"
 
 
 def _shown(value: Any) -> str:
@@ -100,108 +137,20 @@ def _shown(value: Any) -> str:
     return shortened(repr(value), 80)
 
 
-def trial_fault(trial: Mapping[str, Any]) -> str | None:
-    """Why these values are not a trial as this version stores them; None if they are."""
-    if not trial.keys() >= _REQUIRED:
-        return f"damaged: its trial lacks {', '.join(sorted(_REQUIRED - trial.keys()))}"
-    if not trial.keys() <= _TRIAL_FIELDS:
-        return (
-            f"its trial has {', '.join(sorted(trial.keys() - _TRIAL_FIELDS))}, which this version of petl-bench lacks"
-        )
-    return _types_fault(trial) or _values_fault(trial)
-
-
-def _types_fault(trial: Mapping[str, Any]) -> str | None:
-    """Fields of another type than a trial has; most records have the same types, which are looked at once."""
-    training = trial["training"] if type(trial["training"]) is dict else {}
-    signature = (*trial, *map(type, trial.values()), *training, *map(type, training.values()))
-    if signature in _known_signatures:
-        return None
-    for field in (*_MAPPINGS, *(trial.keys() & _LATER_MAPPINGS)):
-        if type(trial[field]) is not dict:
-            return f"damaged: {field} is {_shown(trial[field])}, expected a mapping"
-    for field in _TEXTS & trial.keys():
-        if type(trial[field]) is not str:
-            return f"damaged: {field} is {_shown(trial[field])}, expected a text"
-    hints = field_types(TrainingOptions)
-    for name in training.keys() & hints.keys():  # another version may have others
-        if not _fits(training[name], hints[name]):
-            return f"damaged: training.{name} is {_shown(training[name])}"
-    if len(_known_signatures) < _MOST_SIGNATURES:
-        _known_signatures.add(signature)
-    return None
-
-
-#: Names and types of the fields of sound trials.
-_known_signatures: set[tuple[str | type, ...]] = set()
-_MOST_SIGNATURES = 1_000
-
-
-def _values_fault(trial: Mapping[str, Any]) -> str | None:
-    for field in ("seed", "shots", "engine_version"):
-        value = trial.get(field)
-        if not _is_count(value) and (field == "seed" or value is not None):
-            return f"damaged: {field} is {_shown(value)}, expected a whole number"
-    locations = trial.get("locations", {})
-    if type(locations) is not dict or any(type(each) is not dict for each in locations.values()):
-        return f"damaged: locations are {_shown(locations)}, expected mappings"
-    return None
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether the value of a training option may be of this type: a number, a text, true or false, or none."""
-    if typing.get_origin(hint) is Literal:
-        return type(value) in set(map(type, typing.get_args(hint)))
-    kinds = typing.get_args(hint) or (hint,)
-    return type(value) in kinds or (type(value) is int and float in kinds)
-
-
-def _texts_fault(values: Mapping[str, Any]) -> str | None:
-    if any(type(each) is not str for each in values["notes"]):
-        return f"damaged: notes are {_shown(values['notes'])}, expected texts"
-    if any(type(each) is not str or not _MARK.fullmatch(each) for each in values["marks"]):
-        return f"damaged: marks are {_shown(values['marks'])}, expected words"
-    if not _PLAIN.issuperset(map(type, values["environment"].values())):
-        return f"damaged: environment is {_shown(values['environment'])}, expected texts and numbers"
-    return None
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < _LARGEST_COUNT
-
-
-def _metrics_fault(metrics: Mapping[str, Any]) -> str | None:
-    for metric, value in metrics.items():
-        if type(value) not in (float, int) or not -_LARGEST < value < _LARGEST:
-            return f"damaged: {metric} is {_shown(value)}, not a finite number"
-    return None
-
-
-def _coverage_fault(values: Mapping[str, Any]) -> str | None:
+def _counts_fault(values: Mapping[str, Any]) -> str | None:
     train = values["train_clips"]
-    if not _is_count(train.get("used")) or not _is_count(train.get("expected")):
+    if not train.keys() >= {"expected", "used"}:
         return f"damaged: train_clips is {_shown(train)}, expected the numbers of expected and used clips"
     if train["used"] > train["expected"]:
         return f"damaged: {train['used']} of {train['expected']} training clips used"
     for evaluation, counts in values["coverage"].items():
-        if not _EVALUATION.fullmatch(evaluation):
-            return f"damaged: {_shown(evaluation)} is no name of an evaluation"
-        if type(counts) is not dict or not counts.keys() >= _COUNTS or set(map(type, counts.values())) != {int}:
-            return f"damaged: coverage of {evaluation} is {_shown(counts)}, expected {', '.join(sorted(_COUNTS))}"
-        in_order = counts["used"] <= counts["found"] <= counts["expected"]
-        if not in_order or not all(map(_is_count, counts.values())):
-            return f"damaged: coverage of {evaluation} is {_shown(counts)}, which cannot be"
-    return None
-
-
-def _test_classes_fault(values: Mapping[str, Any]) -> str | None:
-    """How many clips test classes have stands in records since there is mean-class accuracy."""
-    found = values.get("test_classes", {})
-    if type(found) is not dict or not all(type(counts) is dict for counts in found.values()):
-        return f"damaged: test_classes is {found!r}, expected a mapping for each evaluation"
-    for evaluation, counts in found.items():
-        if counts.keys() != _SIZES or set(map(type, counts.values())) != {int} or min(counts.values()) < 0:
-            return f"damaged: test_classes of {evaluation} is {counts!r}, expected {', '.join(sorted(_SIZES))}"
+        if not counts.keys() >= _COUNTS:
+            return f"damaged: coverage.{evaluation} is {_shown(counts)}, expected {', '.join(sorted(_COUNTS))}"
+        if not counts["used"] <= counts["found"] <= counts["expected"]:
+            return f"damaged: coverage.{evaluation} is {_shown(counts)}, which cannot be"
+    for evaluation, counts in values.get("test_classes", {}).items():
+        if counts.keys() != _SIZES:
+            return f"damaged: test_classes.{evaluation} is {_shown(counts)}, expected {', '.join(sorted(_SIZES))}"
     return None
 
 
@@ -215,36 +164,11 @@ def _accuracies_fault(values: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _counts_fault(values: Mapping[str, Any]) -> str | None:
-    for field in ("trainable_params", "backbone_params", "attempts"):
-        if not _is_count(values[field]):
-            return f"damaged: {field} is {_shown(values[field])}"
-    for stage, seconds in values["durations_s"].items():
-        if type(seconds) not in (float, int) or not 0 <= seconds < _LARGEST:
-            return f"damaged: the duration of {stage} is {_shown(seconds)} s"
-    return None
-
-
 def _files_fault(values: Mapping[str, Any]) -> str | None:
-    """Files are named since they are recorded; those under the numbers must then be among them."""
-    files = values.get("files")
-    if files is None and "files" not in values:
+    """If files are named, those under the numbers must be among them."""
+    if "files" not in values:
         return None
-    if type(files) is not dict or not all(map(_is_file, files.items())):
-        return "damaged: files is not a mapping of file names to their sha256 and bytes"
     needed = {TRIAL, DETAILS, *map(predictions_name, values["coverage"])}
-    if not files.keys() >= needed:
-        return f"damaged: files lacks {', '.join(sorted(needed - files.keys()))}"
+    if not values["files"].keys() >= needed:
+        return f"damaged: files lacks {', '.join(sorted(needed - values['files'].keys()))}"
     return None
-
-
-def _is_file(item: tuple[str, Any]) -> bool:
-    name, each = item
-    return (
-        _FILE_NAME.fullmatch(name) is not None
-        and type(each) is dict
-        and type(each.get("bytes")) is int
-        and type(each.get("sha256")) is str
-        and _SHA256.fullmatch(each["sha256"]) is not None
-        and type(each.get("kept", True)) is bool
-    )

@@ -13,8 +13,8 @@ from petl_bench.records.files import file_fault
 from petl_bench.records.judge import judge, metrics_fault, unverifiable
 from petl_bench.records.layout import DETAILS, RECORD, predictions_name
 from petl_bench.records.outcomes import accuracies_of, checked_outcome, details_fault, predicted_of, ranks_of
+from petl_bench.records.read import read_predictions
 from petl_bench.records.scan import Problem, trial_names
-from petl_bench.records.store import read_predictions
 
 
 @dataclass(frozen=True)

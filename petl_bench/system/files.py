@@ -7,37 +7,53 @@ import functools
 import hashlib
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from petl_bench.errors import StoreError
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Write a file so that it is there whole or not at all, even after a crash or with the disk full.
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A file to write, which becomes `path` at the end of the block: whole or not at all, even after a crash.
 
-    `mode` are its permissions, less those that the user's umask takes away.
+    Until then, and if the block raises, a file of that name is left as it was. The temporary file lies beside it and
+    is called `.NAME.*`.
 
-    Raises StoreError, naming the file, where it cannot be written; a file of that name is then left as it was.
+    Args:
+        path: the file to make or to replace.
+        mode: its permissions, less those that the user's umask takes away.
+
+    Raises:
+        StoreError: it cannot be written; the message names it.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}. What was recorded before is untouched.") from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror}. What was recorded before is untouched.") from error
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write a file as `replacing` does, from bytes in memory. Raises StoreError."""
+    with replacing(path, mode=mode) as file:
+        file.write(content)
 
 
 def create(path: Path, content: bytes) -> bool:
     """Make a file that is not there yet, whole or not at all; False if there is one, which is then left as it is.
 
-    Of several processes that make the same file exactly one succeeds. Raises StoreError, naming the file, where it
-    cannot be written.
+    Of several processes that make the same file exactly one succeeds. Raises StoreError, naming the file, if it cannot
+    be written.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any
 from petl_bench.analysis.commands import model_flags, obstacle, set_flags, weights_note
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
+from petl_bench.system.commands import run_command
 
 #: What the user has to put in the place of a file that no record of the data set names.
 _FILE = "FILE"
@@ -39,7 +39,7 @@ class _MissingRuns:
             flags += ["--splits", *_listed(self.splits)]
         if any(self.shots):
             flags += ["--shots", *_listed(self.shots)]
-        return shlex.join(["petl-bench", "run", *flags, *self.values])
+        return run_command([*flags, *self.values])
 
 
 def commands(comparison: Comparison) -> list[str]:

@@ -11,7 +11,7 @@ from petl_bench.analysis.commands import commands_of
 from petl_bench.api.marks import mark_of
 from petl_bench.api.table import ALIKE_MEANING, Cell, Column, Row, Table
 from petl_bench.errors import StoreError, unknown
-from petl_bench.records.store import read_record
+from petl_bench.records.read import read_record
 from petl_bench.system.texts import clean
 from petl_bench.tables.text import number
 

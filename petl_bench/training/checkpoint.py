@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import pickle
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +19,7 @@ from torch import Tensor
 from petl_bench.api.trial import Stop, Trial, canonical_json
 from petl_bench.errors import StoreError, TrialError, WeightsError
 from petl_bench.models.finite import not_finite, tensors_in
-from petl_bench.system.files import write_atomically
+from petl_bench.system.files import replacing, write_atomically
 from petl_bench.training import CHECKPOINT_FORMAT as FORMAT
 from petl_bench.training.distributed import Team, Then
 from petl_bench.training.state import State
@@ -69,17 +67,12 @@ def decide(team: Team, stop: Stop, pace: Pace) -> tuple[Then, str]:
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint beside its final place and rename it, so that a kill leaves the old or the new one whole."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    """Write a checkpoint; a kill leaves the old or the new one whole. Raises StoreError if it cannot be written."""
     try:
-        with temporary.open("xb") as file:
+        with replacing(path) as file:
             torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write checkpoint {path}: {getattr(error, 'strerror', None) or error}") from error
+    except RuntimeError as error:  # torch.save turns a full disk into one
+        raise StoreError(f"cannot write checkpoint {path}: {error}") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -18,10 +18,10 @@ from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.setting import Setting, Task
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
-from petl_bench.data.found.tree import canonical
-from petl_bench.data.lists.descriptions import Descriptions, described
 from petl_bench.data.found.known_manifests import is_current, known_manifest, new_manifest
 from petl_bench.data.found.manifest import Manifest
+from petl_bench.data.found.tree import canonical
+from petl_bench.data.lists.descriptions import Descriptions, described
 from petl_bench.data.loading.batches import ClipLoader
 from petl_bench.data.loading.clip_cache import ClipCache
 from petl_bench.data.loading.clip_preparation import ClipSpec

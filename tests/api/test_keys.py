@@ -26,7 +26,7 @@ from petl_bench.api.options import Options, hyper
 from petl_bench.api.registry import DATASETS, METHODS, SETTINGS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial, key_of
-from petl_bench.records.store import read_record
+from petl_bench.records.read import read_record
 from petl_bench.running.planning.spec import Spec
 from petl_bench.running.planning.values import Overrides, planned_method, planned_setting, training_values
 

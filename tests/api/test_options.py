@@ -59,8 +59,8 @@ def test_parse_turns_texts_into_types() -> None:
     ("field", "text", "says"),
     [
         ("litre", "3", "did you mean litres"),
-        ("litres", "many", "expected int"),
-        ("litres", "2.5", "expected int"),
+        ("litres", "many", "expected a whole number"),
+        ("litres", "2.5", "expected a whole number"),
         ("litres", "0", "at least 1"),
         ("litres", "10", "at most 9"),
         ("salt", "nan", "not a number"),
@@ -106,7 +106,7 @@ def declared(kind: Any, default: Any) -> type[Options]:
         (complex, 1j, "of type complex"),
         ("Nowhere", 1, "name 'Nowhere' is not defined"),
         ("int |", 1, "cannot be read"),
-        (int, "many", "the default of Declared.x=many: expected int"),
+        (int, "many", "the default of Declared.x=many: expected a whole number"),
         (Literal["a"], "b", "expected one of a"),
         (float, float("inf"), "expected a finite number"),
     ],
@@ -145,11 +145,11 @@ def test_a_field_has_a_type_and_a_default_of_its_own() -> None:
     [
         ("extras", "bread", "expected a list"),
         ("extras", 3, "expected a list"),
-        ("litres", True, "expected int"),
-        ("litres", float("inf"), "expected int"),
-        ("litres", 10**400, "expected int"),
+        ("litres", True, "expected a whole number"),
+        ("litres", float("inf"), "expected a whole number"),
+        ("litres", 10**400, "at most 9"),
         ("salt", float("inf"), "expected a finite number"),
-        ("salt", [1], "expected float"),
+        ("salt", [1], "expected a number"),
     ],
 )
 def test_a_value_of_a_file_or_of_code_is_not_bent_into_its_type(field: str, value: Any, says: str) -> None:

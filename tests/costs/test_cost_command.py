@@ -13,7 +13,7 @@ import pytest
 
 import petl_bench as pb
 from petl_bench.costs import device
-from petl_bench.records.store import read_record
+from petl_bench.records.read import read_record
 
 from .conftest import CostCommand
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from petl_bench.records.store import read_predictions, read_record
+from petl_bench.records.read import read_predictions, read_record
 from tests.drills.conftest import Disturbed
 
 pytestmark = pytest.mark.drill

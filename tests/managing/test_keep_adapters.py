@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from petl_bench.managing.status import survey
-from petl_bench.records import kept_adapters
-from petl_bench.records.kept_adapters import SMALL_BYTES, stays
+from petl_bench.records import write
 from petl_bench.records.verify import verify_trial
+from petl_bench.records.write import SMALL_BYTES, stays
 from petl_bench.running.planning.plan import plan
 from petl_bench.running.planning.spec import Spec
 from petl_bench.running.planning.standing import let_go_after
@@ -77,7 +77,7 @@ def test_small_ones_stay_and_large_ones_go_at_once(toy_here: Any, monkeypatch: p
     from petl_bench.running.attempts.execute import execute
 
     for limit, kept in ((64, 1), (63, 0)):
-        monkeypatch.setattr(kept_adapters, "SMALL_BYTES", limit)
+        monkeypatch.setattr(write, "SMALL_BYTES", limit)
         made = planned(toy_here, setting="toy_transfer", seeds=(limit,), keep_adapters="small")
         (job,) = [job for job in made.jobs if job.trial.part == "source"]
         assert job.places.keep_adapter == "all", "others of the plan start from it"

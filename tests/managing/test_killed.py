@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from tests.managing.conftest import is_sound
 from tests.reports.synthetic_records import make_result, make_trial
 

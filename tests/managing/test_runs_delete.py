@@ -15,8 +15,8 @@ from petl_bench.managing import deleting
 from petl_bench.managing.status import survey
 from petl_bench.managing.trials import known_trials
 from petl_bench.records.judge import adapter_fault
-from petl_bench.records.kept_adapters import let_go
 from petl_bench.records.verify import verify_trial
+from petl_bench.records.write import let_go
 from petl_bench.running.planning.plan import plan
 from tests.managing.conftest import Folder, call, is_sound
 

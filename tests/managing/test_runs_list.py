@@ -22,7 +22,7 @@ from petl_bench.managing.outdated import whats_outdated
 from petl_bench.managing.selection import Chosen, select
 from petl_bench.managing.trials import known_trials, short_keys
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.training import CHECKPOINT_FORMAT
 from tests.managing.conftest import Folder, call
 from tests.reports.synthetic_records import make_result, make_trial

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 import petl_bench as pb
 from petl_bench.models.adapters import SpatioTemporalUp, kaiming_normal_
-from petl_bench.models.sites import Grid, from_volume, to_volume
+from petl_bench.models.grid import Grid, from_volume, to_volume
 from tests.models.conftest import GOLDENS, part
 
 

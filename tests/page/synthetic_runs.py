@@ -16,7 +16,7 @@ from synthetic_records import TRAINABLE, make_trial, result_of
 from petl_bench.analysis.averages import harmonic_mean
 from petl_bench.api.trial import EvaluationResult
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 
 Build = Callable[..., str]
 #: What no name of a method, class or clip may do to a page.

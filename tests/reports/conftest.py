@@ -15,7 +15,7 @@ from synthetic_records import TRAINABLE, WEIGHTS_SHA256, exact, make_evaluation,
 
 from petl_bench.analysis import commands as trial_command
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 
 CREATED = "2026-01-02T03:04:05+00:00"
 Store = Callable[..., Any]

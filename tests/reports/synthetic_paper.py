@@ -27,7 +27,7 @@ from petl_bench.analysis.averages import harmonic_mean
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import EvaluationResult, Trial, TrialResult
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published" / "msta_tables.csv"
 CREATED = "2026-01-02T03:04:05+00:00"

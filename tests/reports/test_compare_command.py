@@ -20,8 +20,8 @@ from petl_bench.cli.compare import command as compare
 from petl_bench.cli.gather import gather
 from petl_bench.cli.report import command as report
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.outcomes import StoredOutcomes, predicted_of, ranks_of, read_outcome
-from petl_bench.records.store import write_record
+from petl_bench.records.outcomes import StoredOutcomes, outcome_of, predicted_of, ranks_of
+from petl_bench.records.write import write_record
 from petl_bench.tables.compare_pair import findings
 
 CLIPS = 200
@@ -277,8 +277,7 @@ def test_outcomes_follow_from_scores_of_records_without_them(tmp_path: Path) -> 
     labels = np.array([0, 1, 1])
     path = tmp_path / "predictions-test.npz"
     np.savez(path, clips=np.array(["a", "b", "c"]), labels=labels, scores=scores, classes=np.array(["x", "y", "z"]))
-    outcome = read_outcome(path)
-    assert outcome is not None
+    outcome = outcome_of(path.read_bytes(), {})
     assert outcome.ranks.tolist() == ranks_of(labels, scores).tolist() == [1, 2, 2], "a tie counts against the label"
     assert outcome.predicted.tolist() == [0, 0, 2]
     assert predicted_of(labels, scores, outcome.ranks).tolist() == [0, 0, 2]

@@ -13,7 +13,7 @@ from petl_bench.api.registry import METHODS, TABLES
 from petl_bench.api.table import Cell, RowGroup, Table
 from petl_bench.api.trial import Trial, TrialResult
 from petl_bench.costs import recording
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.render import FORMATS, render
 
 from .synthetic_records import make_result, make_trial

@@ -24,7 +24,8 @@ from petl_bench.errors import StoreError
 from petl_bench.records.files import described
 from petl_bench.records.layout import ADAPTER, trial_folder
 from petl_bench.records.outcomes import StoredOutcomes
-from petl_bench.records.store import read_details, read_predictions, read_record, write_record
+from petl_bench.records.read import read_details, read_predictions, read_record
+from petl_bench.records.write import write_record
 from petl_bench.tables.compare_pair import Finding, findings
 
 CLIPS, SEEDS = 40, 3

@@ -17,7 +17,7 @@ from test_renderers import compiled
 
 from petl_bench.api.table import Table
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.render import latex, render
 
 Store = Any

@@ -21,7 +21,7 @@ from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.api.trial import EvaluationResult
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.outcomes import StoredOutcomes
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.render import FORMATS, render
 from petl_bench.tables.compare_pair import findings
 from petl_bench.tables.rows import ranked

@@ -22,8 +22,9 @@ from petl_bench.api.trial import EvaluationResult
 from petl_bench.records.judge import metrics_fault, same_metrics
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.outcomes import StoredOutcomes, mean_class_top1
-from petl_bench.records.store import read_record, write_record
+from petl_bench.records.read import read_record
 from petl_bench.records.verify import verify_trial
+from petl_bench.records.write import write_record
 
 #: Clips of each class, and how many of them are right: top-1 60 %, mean class (100 + 50 + 0) / 3 = 50 %.
 UNEQUAL = ((6, 6), (6, 3), (3, 0))

@@ -17,7 +17,7 @@ from petl_bench.cli.compare import command as compare
 from petl_bench.cli.report import command as report
 from petl_bench.errors import PluginError
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.tables.columns import ScoredMetric, ShownNumber
 from petl_bench.tables.setting_table import SettingTable
 

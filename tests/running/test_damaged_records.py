@@ -14,7 +14,7 @@ import pytest
 from petl_bench.api.launcher import Job
 from petl_bench.api.trial import EvaluationResult, TrialResult
 from petl_bench.managing.status import survey
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.running.attempts.output import prepare_output
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.plan_text import plan_lines

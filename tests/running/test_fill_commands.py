@@ -17,23 +17,23 @@ import petl_bench as pb
 from petl_bench.analysis.from_records import compare
 from petl_bench.api import trial as trial_module
 from petl_bench.api.dataset import Dataset
+from petl_bench.api.fields import field_types
 from petl_bench.api.launcher import Job
-from petl_bench.api.options import Options, field_types
+from petl_bench.api.options import Options
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import TrialResult
 from petl_bench.benchmarks.datasets.motion import Motion
 from petl_bench.cli.run import command as run
-from petl_bench.data.lists import known_manifests
 from petl_bench.data.found.manifest import Manifest
+from petl_bench.data.lists import known_manifests
 from petl_bench.errors import PetlBenchError
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.running.planning import plan_data
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec, read_spec
 from petl_bench.system.cache import cache_folder
-from petl_bench.tables.missing_runs import commands, is_command
 from petl_bench.tables.commands import commands, is_command
 
 pytestmark = pytest.mark.slow

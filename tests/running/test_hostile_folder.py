@@ -26,7 +26,7 @@ from petl_bench.cli import cli
 from petl_bench.errors import PetlBenchError
 from petl_bench.managing.status import survey
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import write_record
+from petl_bench.records.write import write_record
 from petl_bench.running.attempts import claims, requests
 from petl_bench.running.attempts.submissions import read_submissions
 from petl_bench.running.planning.saved_plans import read_plans

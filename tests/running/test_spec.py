@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from petl_bench.api.flag_lists import join_list, split_list, whole_numbers
 from petl_bench.errors import UsageError
-from petl_bench.records.stored_command import made_anew
 from petl_bench.running.planning.spec import Spec, read_spec
+from petl_bench.system.commands import made_anew
 
 FILE = """
 methods = ["msta", "lora"]

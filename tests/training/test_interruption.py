@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
 from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import TrialStopped
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import read_record
+from petl_bench.records.read import read_record
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.execute import execute
 from petl_bench.training import checkpoint, preparation
@@ -482,8 +483,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(Exception, match=r"cannot write checkpoint .*No space left"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Exception, match=r"cannot write .*checkpoint\.pt: No space left"):
         save_checkpoint(file, {"step": 2})
     assert load_checkpoint(file) == {"format": checkpoint.FORMAT, "step": 1}
     assert list(tmp_path.iterdir()) == [file]

@@ -18,7 +18,7 @@ from petl_bench.cli.report.all_ import folder_for_all, write_all
 from petl_bench.cli.report.figure import refuse_without_figure, write_figure
 from petl_bench.cli.report.page import is_page, write_page
 from petl_bench.errors import UsageError
-from petl_bench.records.store import without_garbage_collection
+from petl_bench.records.read import without_garbage_collection
 from petl_bench.render import FIGURE_FORMATS, FORMATS, format_of, render
 from petl_bench.system.files import write_atomically
 from petl_bench.system.texts import clean

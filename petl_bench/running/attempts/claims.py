@@ -30,9 +30,10 @@ from typing import Any
 import psutil
 
 from petl_bench.errors import StoreError
+from petl_bench.records.schema import fields_of
 from petl_bench.system import texts
 from petl_bench.system.files import create, write_atomically
-from petl_bench.system.stored_json import SMALL, UnusableError, fields_of, parsed, read_bytes
+from petl_bench.system.stored_json import SMALL, UnusableError, parsed, read_bytes
 
 HEARTBEAT_EVERY_S = 10.0
 STALE_AFTER_S = 60.0
@@ -194,7 +195,7 @@ def finish(folder: Path, attempt: Attempt, outcome: str, reason: str) -> None:
     Raises StoreError if it cannot be written.
     """
     ended = {**_text(attempt), "ended_at": time.time(), "outcome": outcome, "reason": reason}
-    write_atomically(_path(folder, attempt.number), _json(ended))
+    write_atomically(_path(folder, attempt.number), json.dumps(ended, indent=1).encode() + b"\n")
 
 
 @functools.cache

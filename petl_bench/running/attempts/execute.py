@@ -17,9 +17,9 @@ from petl_bench.api.registry import describe, load_plugin_file
 from petl_bench.api.trial import Notify, Stop, go_on
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped
 from petl_bench.records.judge import adapter_fault, how_to_repeat
-from petl_bench.records.kept_adapters import has_excess, let_go
 from petl_bench.records.layout import ADAPTER, LOG, RECORD, UNFINISHED, trial_folder
-from petl_bench.records.store import read_record, write_record
+from petl_bench.records.read import read_record
+from petl_bench.records.write import has_excess, let_go, write_record
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.output import probe_writing, refuse_another
 from petl_bench.running.attempts.requests import cancellation_of

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from petl_bench.api.launcher import Job
 from petl_bench.errors import StoreError
+from petl_bench.records.schema import fields_of
 from petl_bench.system import texts
 from petl_bench.system.files import create
-from petl_bench.system.stored_json import UnusableError, fields_of, read_json, tell_unusable
+from petl_bench.system.stored_json import UnusableError, read_json, tell_unusable
 
 FOLDER = "requests"
 

@@ -22,9 +22,10 @@ from pathlib import Path
 from petl_bench.api.registry import LAUNCHERS
 from petl_bench.errors import PetlBenchError, StoreError
 from petl_bench.records.layout import is_key
+from petl_bench.records.schema import fields_of
 from petl_bench.system import texts
 from petl_bench.system.files import write_atomically
-from petl_bench.system.stored_json import LARGE, UnusableError, fields_of, read_json, tell_unusable
+from petl_bench.system.stored_json import LARGE, UnusableError, read_json, tell_unusable
 
 FOLDER = "submissions"
 #: Files beside submissions in which earlier versions remembered what was cancelled.

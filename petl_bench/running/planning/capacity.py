@@ -18,7 +18,7 @@ import psutil
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.launcher import Job
 from petl_bench.api.registry import BACKBONES
-from petl_bench.records.kept_adapters import stays
+from petl_bench.records.write import stays
 from petl_bench.system.environment import usable_cores
 from petl_bench.system.words import human
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from petl_bench.api.trial import Trial, canonical_json
 from petl_bench.errors import StoreError
 from petl_bench.records.layout import is_key
-from petl_bench.records.stored_command import made_anew
+from petl_bench.records.schema import fields_of
 from petl_bench.running.attempts.output import PLANS
 from petl_bench.system import texts
+from petl_bench.system.commands import made_anew
 from petl_bench.system.files import write_atomically
-from petl_bench.system.stored_json import LARGE, UnusableError, fields_of, read_json, tell_unusable
+from petl_bench.system.stored_json import LARGE, UnusableError, read_json, tell_unusable
 
 if TYPE_CHECKING:
     from petl_bench.running.planning.plan import Plan

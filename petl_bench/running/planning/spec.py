@@ -10,15 +10,17 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from petl_bench.api.flag_lists import expand_ranges, join_list, split_list, whole_numbers
+from petl_bench.api.fields import TOO_LARGE, Limits, check_of, convert, field_types, refuse_unknown
+from petl_bench.api.flag_lists import expand_ranges, join_list, set_value, split_list, whole_numbers
 from petl_bench.api.named_folders import folders_of
+from petl_bench.api.options import text_of
 from petl_bench.api.training_options import Precision, Select, TrainingOptions
-from petl_bench.api.trial import canonical_json
-from petl_bench.errors import UsageError, unknown
-from petl_bench.records.kept_adapters import KeepAdapters
-from petl_bench.system.stored_json import SMALL, TOO_LARGE
+from petl_bench.api.trial import KeepAdapters, canonical_json
+from petl_bench.errors import UsageError
+from petl_bench.system.commands import run_command
+from petl_bench.system.stored_json import SMALL
 from petl_bench.system.texts import has_controls
 
 SEE = "petl-bench run --help"
@@ -42,17 +44,17 @@ class Spec:
     seeds: tuple[int, ...] = (0, 1, 2)
     splits: tuple[str, ...] | None = None
     shots: tuple[int, ...] | None = None
-    source: str | None = None  #: data set (or NAME=DIR) to adapt on, where the setting evaluates on others
+    source: str | None = None  #: data set (or NAME=DIR) to adapt on, if the setting evaluates on others
     set: tuple[str, ...] = ()  #: NAME.FIELD=VALUE
     variants: tuple[tuple[str, ...], ...] = ()  #: alternatives, each with values of its own: NAME.FIELD=VALUE
-    epochs: int | None = None
-    batch_size: int | None = None
+    epochs: Annotated[int, Limits(0)] | None = None
+    batch_size: Annotated[int, Limits(1)] | None = None
     select: Select | None = None
     precision: Precision | None = None
     decoder: Decoder = "auto"
     device: Device = "auto"
     launcher: str = "local"
-    workers: int | None = None
+    workers: Annotated[int, Limits(0)] | None = None
     profile: str | None = None
     plugin: tuple[str, ...] = ()
     output: str = "runs"
@@ -66,10 +68,9 @@ class Spec:
             raise UsageError("--seeds: give at least one, e.g. --seeds 0,1,2")
         if not self.datasets:
             raise UsageError("--datasets: give at least one (petl-bench list datasets)")
-        for name, minimum in (("epochs", 0), ("batch_size", 1), ("workers", 0)):
-            value = getattr(self, name)
-            if value is not None and value < minimum:
-                raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {minimum}")
+        for name, kind in field_types(Spec).items():
+            if fault := check_of(kind)(getattr(self, name)):
+                raise UsageError(f"{_flag(name)} {fault.removeprefix('=')}")
         if not all(0 <= seed < TOO_LARGE for seed in self.seeds):
             raise UsageError(f"--seeds: a seed is a whole number from 0 to {TOO_LARGE - 1}")
         if not self.output:
@@ -104,8 +105,9 @@ class Spec:
             value = getattr(self, option.name)
             for text in _texts_in(value):
                 if has_controls(text):
-                    flag = "--" + option.name.removesuffix("s" if option.name == "variants" else "").replace("_", "-")
-                    raise UsageError(f"{flag} {text!r}: a line end or another control character cannot be in it")
+                    raise UsageError(
+                        f"{_flag(option.name)} {text!r}: a line end or another control character cannot be in it"
+                    )
 
     def _refuse_contradictions(self) -> None:
         """Raise UsageError if a flag and a value of `--set` say different things about one option."""
@@ -113,14 +115,14 @@ class Spec:
         for name in _TRAINING_FLAGS:
             text, flag = overrides.get("training", {}).get(name), getattr(self, name)
             if text is not None and flag is not None and TrainingOptions.parse({name: text})[name] != flag:
-                raise _contradiction(f"--{name.replace('_', '-')} {flag}", f"training.{name}={text}")
+                raise _contradiction(f"{_flag(name)} {flag}", f"training.{name}={text}")
         source = overrides.get(self.setting, {}).get("source")
         if source is not None and self.source not in (None, source):
             raise _contradiction(f"--source {self.source}", f"{self.setting}.source={source}")
 
     def command(self) -> str:
         """The command that asks for the same run, with what differs from the defaults."""
-        return shlex.join(["petl-bench", "run", *self._arguments()])
+        return run_command(self._arguments())
 
     @property
     def identity(self) -> str:
@@ -133,7 +135,7 @@ class Spec:
     def _arguments(self) -> Iterator[str]:
         for option in dataclasses.fields(self):
             value = getattr(self, option.name)
-            flag = "--" + option.name.replace("_", "-")
+            flag = _flag(option.name)
             if option.name == "force" or value == option.default:
                 continue
             if option.name in ("set", "plugin"):
@@ -141,12 +143,22 @@ class Spec:
                     yield from (flag, item)
             elif option.name == "variants":
                 for variant in value:
-                    yield from ("--variant", shlex.join(variant))
+                    yield from (flag, shlex.join(variant))
             else:
-                yield from (flag, join_list(value) if isinstance(value, tuple) else str(value))
+                yield from (flag, join_list(value) if isinstance(value, tuple) else text_of(value))
 
 
-_TYPES = typing.get_type_hints(Spec)
+#: The fields that are lists, for which a file may have one value.
+_LISTS = {
+    name
+    for name, kind in field_types(Spec).items()
+    if tuple in [typing.get_origin(each) for each in (kind, *typing.get_args(kind))]
+}
+
+
+def _flag(name: str) -> str:
+    """The flag of a field."""
+    return "--variant" if name == "variants" else f"--{name.replace('_', '-')}"
 
 
 def _texts_in(value: Any) -> Iterator[str]:
@@ -165,11 +177,8 @@ def set_values(texts: Iterable[str]) -> dict[str, dict[str, str]]:
     """NAME.FIELD=VALUE as `{name: {field: text}}`; a later one wins. Raises UsageError for a text of another form."""
     found: dict[str, dict[str, str]] = {}
     for text in texts:
-        target, equals, value = text.partition("=")
-        name, dot, option = target.strip().rpartition(".")
-        if not (equals and dot and name and option):
-            raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set training.learning_rate=1e-4")
-        found.setdefault(name, {})[option] = value.strip()
+        name, option, value = set_value(text)
+        found.setdefault(name, {})[option] = value
     return found
 
 
@@ -191,16 +200,12 @@ def read_spec(flags: Mapping[str, Any], file: Path | None) -> Spec:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     table = load_toml(path, "--spec")
-    for name in table:
-        if name not in _TYPES:
-            raise unknown(f"key in {path}", name, _TYPES, SEE)
-    values = {name: value for name, value in table.items() if name not in ("set", "variants")}
-    converted = {name: _value(name, value, f"{path}: {name}") for name, value in values.items()}
-    if "set" in table:
-        converted["set"] = tuple(_set_texts(table["set"], path))
-    if "variants" in table:
-        converted["variants"] = tuple(_variants(table["variants"], path))
-    return converted
+    refuse_unknown(table, Spec, f"key in {path}", SEE)
+    taken_apart = {"set": _set_texts, "variants": _variants}
+    return {
+        name: tuple(taken_apart[name](value, path)) if name in taken_apart else _value(name, value, f"{path}: {name}")
+        for name, value in table.items()
+    }
 
 
 def _variants(value: Any, path: Path) -> Iterator[tuple[str, ...]]:
@@ -220,7 +225,7 @@ def parse_variants(texts: Iterable[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def load_toml(path: Path, flag: str) -> dict[str, Any]:
-    """The table in a TOML file that the user named with `flag`. Raises UsageError where it cannot be read."""
+    """The table in a TOML file that the user named with `flag`. Raises UsageError if it cannot be read."""
     try:
         with path.expanduser().open("rb") as file:  # which may be a pipe
             content = file.read(SMALL + 1)
@@ -244,13 +249,7 @@ def _set_texts(value: Any, path: Path) -> Iterator[str]:
         raise UsageError(f"{path}: set: expected tables such as [set.lora], or a list of NAME.FIELD=VALUE")
     for name, options in value.items():
         for option, setting in (options if isinstance(options, dict) else {"": options}).items():
-            yield f"{name}{'.' if option else ''}{option}={_text(setting)}"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(_text, value)) if isinstance(value, list) else str(value)
+            yield f"{name}{'.' if option else ''}{option}={text_of(setting)}"
 
 
 def _value(name: str, value: Any, label: str) -> Any:
@@ -259,30 +258,12 @@ def _value(name: str, value: Any, label: str) -> Any:
         value = list(split_list(value, label))
     if name in ("seeds", "splits", "shots") and isinstance(value, list):
         value = [one for item in value for one in _numbers_in(item, label, texts=name == "splits")]
-    return _convert(_TYPES[name], value, label)
+    if name in _LISTS and not isinstance(value, list):
+        value = [value]
+    return convert(field_types(Spec)[name], value, label)
 
 
 def _numbers_in(item: Any, label: str, texts: bool) -> tuple[Any, ...]:
     if not isinstance(item, str):
         return (item,)
     return expand_ranges([item], label) if texts else whole_numbers([item], label)
-
-
-def _convert(kind: Any, value: Any, label: str) -> Any:
-    """A TOML value as the declared type of a Spec's field."""
-    options = [option for option in typing.get_args(kind) if option is not type(None)]
-    if typing.get_origin(kind) is tuple:
-        items = value if isinstance(value, list) else [value]
-        return tuple(_convert(options[0], item, label) for item in items)
-    if typing.get_origin(kind) is Literal:
-        if value not in options:
-            raise UsageError(f"{label} = {value!r}: expected one of {', '.join(options)}")
-        return value
-    if options:  # X | None
-        return _convert(options[0], value, label)
-    if kind is str and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        words = {str: "text", int: "a whole number", bool: "true or false"}
-        raise UsageError(f"{label} = {value!r}: expected {words[kind]}")
-    return value

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from petl_bench.api.launcher import Job
 from petl_bench.errors import StoreError
 from petl_bench.records.judge import adapter_fault, how_to_repeat
-from petl_bench.records.kept_adapters import has_excess, let_go
 from petl_bench.records.layout import RECORD, trial_folder
 from petl_bench.records.scan import Problem, read_all
+from petl_bench.records.write import has_excess, let_go
 from petl_bench.running.planning.saved_plans import read_plans
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from typing import Any
 from petl_bench.api import named_folders
 from petl_bench.api.backbone import Backbone
 from petl_bench.api.dataset import Dataset
+from petl_bench.api.fields import field_types, refuse_unknown
 from petl_bench.api.method import Method
-from petl_bench.api.options import Options, field_types
+from petl_bench.api.options import Options
 from petl_bench.api.plugin_identity import plugin_version
 from petl_bench.api.registry import BACKBONES, DATASETS, KINDS, METHODS, SETTINGS, describe
 from petl_bench.api.resolution import recipe_values, usual_training
@@ -38,15 +39,16 @@ class Overrides:
 
     def __init__(self, spec: Spec) -> None:
         self._texts, self._folders = spec.overrides(), spec.folders()
+        self._parsed: dict[tuple[type[Options], str], dict[str, Any]] = {}
         plugins = {name: KINDS[kind] for kind in _SETTABLE for name in KINDS[kind].names()}
         kinds = {"training": "name in --set", **{name: registry.kind for name, registry in plugins.items()}}
         named_folders.refuse_taken(self._folders, kinds)
         for name, values in self._texts.items():
             if name == "training":
-                TrainingOptions(**TrainingOptions.parse(values))
+                TrainingOptions(**self.of(TrainingOptions, name))
             elif name in self._folders:
                 self._refuse_path(name, values)
-                DATASETS.get(named_folders.PLUGIN).parse(values, name)
+                self.of(DATASETS.get(named_folders.PLUGIN), name)
             elif name not in plugins:
                 raise unknown(
                     "name in --set",
@@ -55,7 +57,7 @@ class Overrides:
                     "petl-bench list methods (or settings, datasets, backbones)",
                 )
             else:
-                plugins[name].get(name).parse(values)
+                self.of(plugins[name].get(name), name)
 
     def _refuse_path(self, name: str, values: Mapping[str, str]) -> None:
         if named_folders.PATH in values:
@@ -65,8 +67,11 @@ class Overrides:
             )
 
     def of(self, plugin: type[Options], name: str) -> dict[str, Any]:
-        """The values given for one plugin, parsed as its fields' types."""
-        return plugin.parse(self._texts.get(name, {}))
+        """The values given for one plugin, parsed as its fields' types; each text is parsed once."""
+        if (plugin, name) not in self._parsed:
+            own = name if name in self._folders else ""
+            self._parsed[plugin, name] = plugin.parse(self._texts.get(name, {}), own)
+        return dict(self._parsed[plugin, name])
 
     def build(self, plugin: type[Any], name: str) -> Any:
         """The plugin with the values given for it."""
@@ -81,8 +86,8 @@ class Overrides:
             found: Dataset = self.build(DATASETS.get(name), name)
             return found
         plugin: type[Dataset] = DATASETS.get(named_folders.PLUGIN)
-        texts = {**self._texts.get(named_folders.PLUGIN, {}), **self._texts.get(name, {})}
-        return plugin.called(name, **plugin.parse(texts | {named_folders.PATH: self._folders[name]}, name))
+        values = self.of(plugin, named_folders.PLUGIN) | self.of(plugin, name)
+        return plugin.called(name, **values | {named_folders.PATH: self._folders[name]})
 
     def unused(self, used: Iterable[str]) -> list[str]:
         """One line for each value that has no effect on a run with these plugins and folders."""
@@ -144,7 +149,7 @@ def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod
     plugin: type[Method] = METHODS.get(name)
     _refuse_unsupported(plugin, name, spec)
     hyper = recipe_values(plugin, spec.setting, spec.backbone) | overrides.of(plugin, name)
-    _check_fields(hyper, plugin, f"recipe of {name}", f"petl-bench show {name}")
+    refuse_unknown(hyper, plugin, f"field in the recipe of {name}", f"petl-bench show {name}")
     method = plugin(**hyper)
     return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone))
 
@@ -156,7 +161,7 @@ def training_values(
     method, name = type(planned.method), planned.method.name
     training = usual_training(method, setting, BACKBONES.get(spec.backbone), dataset)
     training |= overrides.of(TrainingOptions, "training") | _training_flags(spec)
-    _check_fields(training, TrainingOptions, f"recipe of {name}, training", f"petl-bench show {name}")
+    refuse_unknown(training, TrainingOptions, f"field in the recipe of {name}, training", f"petl-bench show {name}")
     if planned.trainable == 0:
         training["epochs"] = 0  # nothing to train: such a trial must not depend on how others train
     return TrainingOptions(**training).values()
@@ -193,9 +198,3 @@ def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:
 def _training_flags(spec: Spec) -> dict[str, Any]:
     given = {name: getattr(spec, name) for name in ("epochs", "batch_size", "select", "precision")}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _check_fields(values: Mapping[str, Any], options: type[Options], label: str, see: str) -> None:
-    for name in values:
-        if name not in field_types(options):
-            raise unknown(f"field in the {label}", name, field_types(options), see)

@@ -13,22 +13,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from synthetic_records import CLASSES, make_evaluation, make_result, make_trial
 
 import petl_bench as pb
 from petl_bench.api.trial import Trial
 from petl_bench.errors import StoreError
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.outcomes import StoredOutcomes
-from petl_bench.records.store import (
-    RecordReader,
-    RecordWarning,
-    iter_records,
-    read_predictions,
-    read_record,
-    write_record,
-)
+from petl_bench.records.read import RecordReader, RecordWarning, read_predictions, read_record
+from petl_bench.records.write import write_record
 from petl_bench.system.files import write_atomically
+from tests.reports.synthetic_records import CLASSES, make_evaluation, make_result, make_trial
 
 Store = Any
 
@@ -149,23 +143,26 @@ def test_trials_that_are_not_done_are_no_problem(store: Store, runs: Path) -> No
         ({"metrics": {"base_top1": True}}, "base_top1"),
         ({"metrics": []}, "metrics"),
         ({"marks": {}}, "marks"),
-        ({"coverage": {"base": 3}}, "coverage of base"),
+        ({"coverage": {"base": 3}}, "coverage.base=3: expected a mapping"),
         ({"train_clips": {}}, "train_clips"),
         ({"trainable_params": 1.5}, "trainable_params"),
         ({"trial": {}}, "lacks"),
         ({"trial": {"x": 1}}, "lacks"),
         ({"metrics": {"base_top1": 100.5}}, "not a percentage"),
         ({"metrics": {"novel_top5": -1.0}}, "not a percentage"),
-        ({"durations_s": {"total": -1.0}}, "duration of total"),
-        ({"durations_s": {"total": "long"}}, "duration of total"),
+        ({"durations_s": {"total": -1.0}}, "durations_s.total=-1.0: must be at least 0"),
+        ({"durations_s": {"total": "long"}}, "durations_s.total=long: expected a number"),
         ({"trainable_params": -1}, "trainable_params"),
         ({"train_clips": {"expected": 3, "used": 4}}, "4 of 3"),
         ({"coverage": {"base": {"expected": 8, "found": 8, "unreadable": 0, "used": 9}}}, "which cannot be"),
-        ({"coverage": {"base": {"expected": 8, "found": 7, "unreadable": -1, "used": 7}}}, "which cannot be"),
+        (
+            {"coverage": {"base": {"expected": 8, "found": 7, "unreadable": -1, "used": 7}}},
+            "base.unreadable=-1",
+        ),
         ({"files": {}}, "files lacks details.json"),
-        ({"files": None}, "files is not"),
-        ({"files": {"../trial.json": {"sha256": "0" * 64, "bytes": 3}}}, "files is not"),
-        ({"files": {"details.json": {"sha256": "0" * 63, "bytes": 3}}}, "files is not"),
+        ({"files": None}, "files=None: expected a mapping"),
+        ({"files": {"../trial.json": {"sha256": "0" * 64, "bytes": 3}}}, "files has the name ../trial.json"),
+        ({"files": {"details.json": {"sha256": "0" * 63, "bytes": 3}}}, "expected 64 hexadecimal digits"),
     ],
 )
 def test_a_foreign_record_is_named_and_left_out(store: Store, runs: Path, values: dict[str, Any], reason: str) -> None:
@@ -253,7 +250,7 @@ def test_a_trial_in_two_folders_counts_once_if_its_numbers_are_equal(store: Stor
     records = reader.frame()
     assert sorted(records[records["metric"] == "base_top1"]["value"]) == [60.0, 80.0]
     assert "already read" in str(reader.problems[0])
-    assert len(list(iter_records([tmp_path / "first", tmp_path / "second"]))) == 2
+    assert len(list(RecordReader([tmp_path / "first", tmp_path / "second"]))) == 2
 
 
 def test_a_trial_in_several_folders_with_different_numbers_counts_in_none(store: Store, tmp_path: Path) -> None:
@@ -302,9 +299,10 @@ def test_reading_never_sees_half_a_record(runs: Path) -> None:
     """A writer process is killed again and again; every record that is there is whole."""
     script = (
         "import sys; from pathlib import Path\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from synthetic_records import CLASSES, make_trial, make_result\n"
-        "from petl_bench.records.store import trial_folder, write_record\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from tests.reports.synthetic_records import CLASSES, make_trial, make_result\n"
+        "from petl_bench.records.layout import trial_folder\n"
+        "from petl_bench.records.write import write_record\n"
         "for seed in range(100000):\n"
         "    trial = make_trial(seed=seed)\n"
         "    folder = trial_folder(sys.argv[1], trial.key)\n"

@@ -17,7 +17,8 @@ from petl_bench.api.trial import key_of
 from petl_bench.cli import cli
 from petl_bench.errors import PetlBenchError
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.store import read_record, write_record
+from petl_bench.records.read import read_record
+from petl_bench.records.write import write_record
 from tests.reports.synthetic_records import make_result, make_trial
 
 #: What no field of a record is, or only some are.

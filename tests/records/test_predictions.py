@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from petl_bench.records.outcomes import read_outcome
-from petl_bench.records.prediction_arrays import read_arrays
+from petl_bench.records.outcomes import outcome_of
+from petl_bench.records.predictions import read_arrays
 from petl_bench.system.stored_json import UnusableError
 
 ARRAYS: dict[str, Any] = {
@@ -55,9 +55,7 @@ def test_a_sound_file_is_read() -> None:
     by_columns = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
     read = read_arrays(file_of(scores=by_columns), ("scores",), {})["scores"]
     assert np.array_equal(read, by_columns)
-    assert (
-        read_outcome(file_of(**{name: values[:0] for name, values in ARRAYS.items() if name != "classes"})) is not None
-    )
+    assert outcome_of(file_of(**{name: values[:0] for name, values in ARRAYS.items() if name != "classes"}), {})
 
 
 #: 80 MB of zeros in as many kB.
@@ -94,5 +92,6 @@ def test_what_cannot_be_what_was_written_is_refused_without_memory(content: Any,
 
 @pytest.mark.parametrize("changed", [{"labels": np.array([0, 2])}, {"predicted": np.array([-1, 0])}])
 def test_numbers_that_are_no_classes_give_no_outcome(changed: dict[str, Any]) -> None:
-    assert read_outcome(file_of()) is not None
-    assert read_outcome(file_of(**changed)) is None
+    assert outcome_of(file_of(), {})
+    with pytest.raises(UnusableError, match="classes"):
+        outcome_of(file_of(**changed), {})

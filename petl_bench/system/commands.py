@@ -1,0 +1,40 @@
+"""A `petl-bench run` command as one line of text: put together, and made anew from a file before it is shown."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from itertools import pairwise
+
+from petl_bench.system.texts import is_shown
+
+_BEGINNING = ["petl-bench", "run"]
+_FLAG = re.compile("--[a-z]+(-[a-z]+)*")
+_LONGEST = 1 << 16
+
+
+def run_command(arguments: Iterable[str]) -> str:
+    """The command with these flags and values, quoted for a shell."""
+    return shlex.join([*_BEGINNING, *arguments])
+
+
+def made_anew(text: str) -> str:
+    """The command in a text that may come from elsewhere, such as a saved plan, quoted by us.
+
+    It is taken apart, must be a `petl-bench run` flag by flag, and is put together again. "" if it is none, or has
+    what cannot be seen in it.
+    """
+    if len(text) > _LONGEST or not is_shown(text):
+        return ""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return ""
+    if words[: len(_BEGINNING)] != _BEGINNING:
+        return ""
+    arguments = words[len(_BEGINNING) :]
+    is_flag = [_FLAG.fullmatch(word) is not None for word in arguments]
+    if not all(flag or before for before, flag in pairwise([False, *is_flag])):
+        return ""  # a word that is neither a flag nor the value of one
+    return run_command(arguments)
