@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from petl_bench.api.contracts import check_returns, instance_of
+from petl_bench.api.contracts import check_returns, instance_of, member
 from petl_bench.api.marks import MARKS, Mark, mark_of, symbols
-from petl_bench.errors import PluginError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,18 +139,19 @@ class TableSource:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        check_returns(cls, build=instance_of(Table, "petl_bench.api.table.Table"))
+        check_returns(cls)
 
     def published(self) -> pd.DataFrame | None:
         """The published numbers that this table may quote; None where there are none."""
         return None
 
+    @member(instance_of(Table, "pb.Table"), required=True)
     def build(self, evidence: Evidence) -> Table:
         """The table of these records, with published numbers beside them where the evidence holds some.
 
         Raises UsageError where no record fits the table.
         """
-        raise PluginError(f"{type(self).__name__} must define build(self, evidence)")
+        raise NotImplementedError
 
     def compared(self, records: pd.DataFrame) -> Compared | None:
         """The comparison behind the table, for `petl-bench compare`; None where it is not one of runs on clips.
