@@ -8,7 +8,6 @@ called (`check_returns`). The plugins of petl-bench itself have tests for return
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,25 +68,25 @@ def _missing(method: Callable[..., Any], returns: Returns | None) -> Callable[..
     return refuse
 
 
-def refuse_incomplete(base: str, kind: str, name: str, plugin: Any, config: str = "") -> None:
+def refuse_incomplete(base: type, kind: str, name: str, plugin: Any, config: str = "") -> None:
     """Raise PluginError if a plugin is no class of its kind, or lacks what its author must write.
 
     Args:
-        base: the base class of the kind, as `module:class`.
+        base: the base class of the kind.
         kind: the kind in words, e.g. "data set".
         name: the name that the plugin is registered under.
         plugin: what was registered.
         config: how the author writes the class attribute `config`, for kinds that need one.
     """
-    module, _, class_name = base.partition(":")
-    base_class = getattr(importlib.import_module(module), class_name)
-    if not (isinstance(plugin, type) and issubclass(plugin, base_class)):
-        raise PluginError(f"the {kind} {name!r} must be a class that derives from pb.{class_name} ({module})")
+    if not (isinstance(plugin, type) and issubclass(plugin, base)):
+        raise PluginError(
+            f"the {kind} {name!r} must be a class that derives from pb.{base.__name__} ({base.__module__})"
+        )
     if getattr(plugin, "command", ""):  # a setting that has a command of its own, and nothing else
         return
     missing = [
         what_to_write(method, method.returns)
-        for member_name, method in vars(base_class).items()
+        for member_name, method in vars(base).items()
         if getattr(method, "required", False) and getattr(plugin, member_name) is method
     ]
     if config and getattr(plugin, "config", None) is None:

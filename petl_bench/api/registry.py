@@ -7,6 +7,7 @@ is reported with its file and line where it is asked for, and does not take the 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import re
 import sys
@@ -51,7 +52,7 @@ class Registry:
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator that registers a plugin under `name`. Raises PluginError if that is no name, or is taken."""
-        self._refuse_name(name)
+        self.refuse_name(name)
 
         def decorate(plugin: type[T]) -> type[T]:
             self._refuse_clash(name, plugin)
@@ -72,7 +73,7 @@ class Registry:
         entry = self._entry_points().get(name)
         if entry is None:
             raise unknown(self.kind, name, self.names(), f"petl-bench list {self.plural}")
-        self._refuse_name(name)
+        self.refuse_name(name)
         plugin = self._loaded(name, entry)
         if entry.dist is not None:
             _distributions[plugin] = entry.dist
@@ -99,9 +100,15 @@ class Registry:
     def _whole(self, name: str, plugin: Any) -> Any:
         """The plugin. Raises PluginError if it lacks what its author must write."""
         if self._base and self._complete.get(name) is not plugin:
-            refuse_incomplete(self._base, self.kind, name, plugin, self._config)
+            refuse_incomplete(self.base_class(), self.kind, name, plugin, self._config)
             self._complete[name] = plugin
         return plugin
+
+    def base_class(self) -> type:
+        """The class that every plugin of this kind derives from."""
+        module, _, name = self._base.partition(":")
+        base: type = getattr(importlib.import_module(module), name)
+        return base
 
     def broken(self) -> dict[str, str]:
         """The names that cannot be loaded, each with its reason."""
@@ -131,7 +138,8 @@ class Registry:
             self._entries = found
         return self._entries
 
-    def _refuse_name(self, name: Any) -> None:
+    def refuse_name(self, name: Any) -> None:
+        """Raise PluginError for what cannot be the name of a plugin."""
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise PluginError(f"{name!r} cannot be the name of a {self.kind}: {_NAME_IN_WORDS}")
         if name in _RESERVED:
