@@ -300,7 +300,7 @@ def test_method_for_four_frames_only() -> None:
     why = failures(Fixed)["works on every backbone"]
     assert "ViCLIP, 1 frame" in why
     assert "made for four frames" in why
-    assert "test_conformance.py, line" in why
+    assert "test_methods.py, line" in why
 
 
 def test_loss_that_climbs() -> None:

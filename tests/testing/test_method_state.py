@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import petl_bench as pb
-from tests.methods.test_conformance import Good, failures, results_of
+from tests.testing.test_methods import Good, failures, results_of
 
 STOP, FILE, FROZEN = "goes on after a stop", "saved adapter equals trained", "only declared parameters train"
 
