@@ -1,4 +1,4 @@
-"""Papers that several methods, settings and backbones come from."""
+"""Papers that several methods, settings and backbones cite."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INTERNVID = Paper(
 }""",
     licence="Apache-2.0 (code)",
 )
-VIFI_CLIP = Paper(
+VIFI_CLIP_PAPER = Paper(
     title="Fine-tuned CLIP Models are Efficient Video Learners",
     venue="CVPR 2023",
     url="https://arxiv.org/abs/2212.03640",
@@ -31,7 +31,7 @@ VIFI_CLIP = Paper(
 }""",
     licence="no licence file",
 )
-X_CLIP = Paper(
+XCLIP = Paper(
     title="Expanding Language-Image Pretrained Models for General Video Recognition",
     venue="ECCV 2022",
     url="https://arxiv.org/abs/2208.02816",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.benchmarks.papers import VIFI_CLIP
+from petl_bench.benchmarks.papers import VIFI_CLIP_PAPER
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -21,7 +21,7 @@ class FullFinetune(pb.Method):
     86,198,784 (video) + 63,405,056 (text) - 25,296,896 (token embedding) + 1 (temperature) = 124,306,945 parameters.
     """
 
-    paper = VIFI_CLIP
+    paper = VIFI_CLIP_PAPER
     recipes = (
         pb.Recipe(
             "base2novel",

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from petl_bench.api.dataset import Annotations, Dataset, Defect
+from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
-from petl_bench.api.paper import Paper
 from petl_bench.api.registry import register_dataset
 from petl_bench.data.found.file_types import without_video_suffix
 from petl_bench.data.found.layout import Tree, find_annotation, given_root, scan

@@ -10,7 +10,6 @@ from petl_bench.api.dataset import Annotations, Sample
 from petl_bench.api.options import hyper
 from petl_bench.api.setting import Case, Evaluation, Setting, Task
 from petl_bench.api.splits import chosen_shots, chosen_splits, seeded_draw
-from petl_bench.benchmarks.papers import X_CLIP
 from petl_bench.errors import UsageError
 
 SHOTS = (2, 4, 8, 16)
@@ -42,7 +41,19 @@ class FewShot(Setting):
     metrics = ("top1", "top5")
     multi_view = True
     training: ClassVar[Mapping[str, Any]] = {"epochs": 50}
-    paper = X_CLIP
+    paper = pb.Paper(
+        title="Expanding Language-Image Pretrained Models for General Video Recognition",
+        venue="ECCV 2022",
+        url="https://arxiv.org/abs/2208.02816",
+        bibtex="""@inproceedings{ni2022xclip,
+  title     = {Expanding Language-Image Pretrained Models for General Video Recognition},
+  author    = {Ni, Bolin and Peng, Houwen and Chen, Minghao and Zhang, Songyang and Meng, Gaofeng and Fu, Jianlong and
+               Xiang, Shiming and Ling, Haibin},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year      = {2022}
+}""",
+        licence="MIT",
+    )
 
     draws: Literal["auto", "published", "seeded"] = hyper(
         "auto",

@@ -10,7 +10,6 @@ from petl_bench.api.dataset import Annotations, HalfSplit, Sample
 from petl_bench.api.options import hyper
 from petl_bench.api.setting import Case, Evaluation, Setting, Task
 from petl_bench.api.splits import chosen_splits, halves_of, names_of, refuse_shots, relabel, training_list
-from petl_bench.benchmarks.papers import X_CLIP
 
 NAME = "zero_shot_transfer"
 #: Kinds of cases: adapting on the source, evaluating on a target; the same within one data set, by halves of classes.
@@ -47,7 +46,19 @@ class ZeroShotTransfer(Setting):
     training: ClassVar[Mapping[str, Any]] = {"epochs": 100, "batch_size": 256}
     metrics = ("top1", "top5", "source_top1")
     table = "zero_shot"
-    paper = X_CLIP
+    paper = pb.Paper(
+        title="Expanding Language-Image Pretrained Models for General Video Recognition",
+        venue="ECCV 2022",
+        url="https://arxiv.org/abs/2208.02816",
+        bibtex="""@inproceedings{ni2022xclip,
+  title     = {Expanding Language-Image Pretrained Models for General Video Recognition},
+  author    = {Ni, Bolin and Peng, Houwen and Chen, Minghao and Zhang, Songyang and Meng, Gaofeng and Fu, Jianlong and
+               Xiang, Shiming and Ling, Haibin},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year      = {2022}
+}""",
+        licence="MIT",
+    )
 
     source: str = hyper("motion", "data set that methods are adapted on (--source)")
 

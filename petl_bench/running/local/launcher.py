@@ -68,7 +68,7 @@ def workers_on_cpu(jobs: Sequence[Job]) -> int:
     if any(_parameters(config) > _SMALL_BACKBONE for config in configs):
         return 1
     memory = psutil.virtual_memory().available / 2**30
-    processes = max((int(job.trial.training["processes"]) for job in jobs), default=1)
+    processes = max(int(job.trial.training["processes"]) for job in jobs)
     return max(1, min(usable_cores(), len(jobs) * processes, int(memory / _WORKER_GIB)) // processes)
 
 
