@@ -51,7 +51,7 @@ class Watcher(Protocol):
         """A trial was taken up."""
 
     def progress(self, job: Job, progress: Progress) -> None:
-        """A running trial says where it is."""
+        """A running trial reports its stage, epoch and step."""
 
     def finished(self, job: Job, outcome: AttemptResult) -> None:
         """A trial came to its end, or another process was found to hold it (its end is then told later)."""

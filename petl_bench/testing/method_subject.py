@@ -167,7 +167,7 @@ def training_loss(model: DualEncoder, method: Method, config: ViCLIPConfig = SMA
 
 
 def made_up_descriptions(method: Method, config: ViCLIPConfig) -> dict[str, Tensor]:
-    """Seeded random features [C, D] of each kind, where the method's loss reads descriptions."""
+    """Seeded random features [C, D] of each kind, if the method's loss reads descriptions."""
     kinds = ("spatial", "temporal") if method.description_count else ()
     generator = torch.Generator().manual_seed(4)
     return {kind: torch.randn(CLASSES, config.embed_dim, generator=generator) for kind in kinds}
