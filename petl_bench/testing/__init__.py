@@ -18,7 +18,9 @@ from typing import Any
 
 from petl_bench.api.registry import KINDS, Registry, load_plugin_file, named
 from petl_bench.errors import UsageError, unknown
-from petl_bench.testing.checks import Check, CheckResult, Given
+from petl_bench.testing.checks import Check as Check
+from petl_bench.testing.checks import CheckResult as CheckResult
+from petl_bench.testing.checks import Given
 from petl_bench.testing.example import example_clips as example_clips
 
 

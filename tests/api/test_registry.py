@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from petl_bench.api import registry as registry_module
-from petl_bench.api.registry import KINDS, METHODS, Registry, load_plugin_file
+from petl_bench.api.registry import KINDS, METHODS, Registry, load_plugin_file, named
 from petl_bench.errors import DataError, PluginError, UsageError
 
 
@@ -56,6 +56,17 @@ def test_two_entry_points_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(registry_module, "entry_points", lambda group: entries)
     with pytest.raises(PluginError, match=r"kitchen:Spoon.*drawer:Spoon"):
         Registry("thing", "things").names()
+
+
+def test_a_name_means_every_plugin_that_has_it_and_kinds_tell_them_apart() -> None:
+    METHODS.register("own:lora")(type("Own", (METHODS.get("lora"),), {"__module__": "tests.own"}))
+    assert [registry.kind for registry, _ in named("few_shot")] == ["setting", "table"]
+    assert named("tables:few_shot") == [(KINDS["tables"], "few_shot")]
+    assert named("own:lora") == [(METHODS, "own:lora")]
+    with pytest.raises(UsageError, match="unknown kind 'table'; did you mean tables"):
+        named("table:few_shot")
+    with pytest.raises(UsageError, match="unknown setting 'lora'"):
+        named("settings:lora")
 
 
 MODULES = {

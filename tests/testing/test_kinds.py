@@ -111,6 +111,7 @@ MISTAKES = [
     ("table", "trials=tuple(part", "marks=tuple(part", "cells know their origin", "no cell names its trials"),
     ("table", "std=spread", "origin='absent', std=spread", "cells know their origin", "absent: value is None"),
     ("table", "group=setting)", "group=setting, format='.1q')", "renders in every format", "q"),
+    ("launcher", '    """Trials in this process, one after the other."""\n', "", "documented", "no docstring"),
     ("launcher", "return results", "return results[::-1]", "gives one result per job", "for the trials"),
     ("launcher", "watch.started(job)", "pass", "tells its watcher", "watch.started(job) is not called"),
     ("launcher", "on this machine, one at a time", "", "says whether it can launch", "fitness() gives ''"),
