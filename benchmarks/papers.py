@@ -1,9 +1,36 @@
-"""Papers that several settings cite."""
+"""Papers that several methods, settings and backbones cite."""
 
 from __future__ import annotations
 
-from petl_bench.api.method import Paper
+from petl_bench.api.paper import Paper
 
+INTERNVID = Paper(
+    title="InternVid: A Large-scale Video-Text Dataset for Multimodal Understanding and Generation",
+    venue="ICLR 2024",
+    url="https://arxiv.org/abs/2307.06942",
+    bibtex="""@inproceedings{wang2024internvid,
+  title     = {InternVid: A Large-scale Video-Text Dataset for Multimodal Understanding and Generation},
+  author    = {Wang, Yi and He, Yinan and Li, Yizhuo and Li, Kunchang and Yu, Jiashuo and Ma, Xin and Li, Xinhao and
+               Chen, Guo and Chen, Xinyuan and Wang, Yaohui and Luo, Ping and Liu, Ziwei and Wang, Yali and Wang, Limin
+               and Qiao, Yu},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2024}
+}""",
+    licence="Apache-2.0 (code)",
+)
+VIFI_CLIP_PAPER = Paper(
+    title="Fine-tuned CLIP Models are Efficient Video Learners",
+    venue="CVPR 2023",
+    url="https://arxiv.org/abs/2212.03640",
+    bibtex="""@inproceedings{rasheed2023vificlip,
+  title     = {Fine-tuned {CLIP} Models are Efficient Video Learners},
+  author    = {Rasheed, Hanoona and Khattak, Muhammad Uzair and Maaz, Muhammad and Khan, Salman and
+               Khan, Fahad Shahbaz},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year      = {2023}
+}""",
+    licence="no licence file",
+)
 XCLIP = Paper(
     title="Expanding Language-Image Pretrained Models for General Video Recognition",
     venue="ECCV 2022",
@@ -16,4 +43,18 @@ XCLIP = Paper(
   year      = {2022}
 }""",
     licence="MIT",
+)
+MSTA_PAPER = Paper(
+    title="Efficient Transfer Learning for Video-language Foundation Models",
+    venue="CVPR 2025",
+    url="https://arxiv.org/abs/2411.11223",
+    bibtex="""@inproceedings{chen2025msta,
+  title     = {Efficient Transfer Learning for Video-language Foundation Models},
+  author    = {Chen, Haoxing and Huang, Zizheng and Hong, Yan and Wang, Yanshuo and Lyu, Zhongcai and Xu, Zhuoer and
+               Lan, Jun and Gu, Zhangxuan},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  pages     = {29129--29138},
+  year      = {2025}
+}""",
+    licence="none: no code was published",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
+from petl_bench.benchmarks.papers import VIFI_CLIP_PAPER
 from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
 
 if TYPE_CHECKING:
@@ -26,19 +27,7 @@ class FullFinetune(pb.Method):
     86,198,784 (video) + 63,405,056 (text) - 25,296,896 (token embedding) + 1 (temperature) = 124,306,945 parameters.
     """
 
-    paper = pb.Paper(
-        title="Fine-tuned CLIP Models are Efficient Video Learners",
-        venue="CVPR 2023",
-        url="https://arxiv.org/abs/2212.03640",
-        bibtex="""@inproceedings{rasheed2023vificlip,
-  title     = {Fine-tuned {CLIP} Models are Efficient Video Learners},
-  author    = {Rasheed, Hanoona and Khattak, Muhammad Uzair and Maaz, Muhammad and Khan, Salman and
-               Khan, Fahad Shahbaz},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  year      = {2023}
-}""",
-        licence="none stated",
-    )
+    paper = VIFI_CLIP_PAPER
     recipes = (
         pb.Recipe(
             "base2novel",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import petl_bench as pb
+from petl_bench.benchmarks.papers import MSTA_PAPER
 from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
 
 if TYPE_CHECKING:
@@ -47,20 +48,7 @@ class MSTA(pb.Method):
     test split.
     """
 
-    paper = pb.Paper(
-        title="Efficient Transfer Learning for Video-language Foundation Models",
-        venue="CVPR 2025",
-        url="https://arxiv.org/abs/2411.11223",
-        bibtex="""@inproceedings{chen2025msta,
-  title     = {Efficient Transfer Learning for Video-language Foundation Models},
-  author    = {Chen, Haoxing and Huang, Zizheng and Hong, Yan and Wang, Yanshuo and Lyu, Zhongcai and Xu, Zhuoer and
-               Lan, Jun and Gu, Zhangxuan},
-  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  pages     = {29129--29138},
-  year      = {2025}
-}""",
-        licence="none: no code was published",
-    )
+    paper = MSTA_PAPER
     identity_at_start = False
     recipes = (
         pb.Recipe(

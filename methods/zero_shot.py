@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
+from petl_bench.benchmarks.papers import INTERNVID
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -21,20 +22,7 @@ class ZeroShot(pb.Method):
     The template of the prompt belongs to the data set ("a video of {class}." unless it says otherwise).
     """
 
-    paper = pb.Paper(
-        title="InternVid: A Large-scale Video-Text Dataset for Multimodal Understanding and Generation",
-        venue="ICLR 2024",
-        url="https://arxiv.org/abs/2307.06942",
-        bibtex="""@inproceedings{wang2024internvid,
-  title     = {InternVid: A Large-scale Video-Text Dataset for Multimodal Understanding and Generation},
-  author    = {Wang, Yi and He, Yinan and Li, Yizhuo and Li, Kunchang and Yu, Jiashuo and Ma, Xin and Li, Xinhao and
-               Chen, Guo and Chen, Xinyuan and Wang, Yaohui and Luo, Ping and Liu, Ziwei and Wang, Yali and Wang, Limin
-               and Qiao, Yu},
-  booktitle = {International Conference on Learning Representations},
-  year      = {2024}
-}""",
-        licence="Apache-2.0",
-    )
+    paper = INTERNVID
     recipes = tuple(
         pb.Recipe(setting, training=NOTHING_TO_TRAIN, source="nothing trains")
         for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised")

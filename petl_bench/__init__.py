@@ -1,106 +1,126 @@
 """petl-bench: honest comparison of parameter-efficient fine-tuning methods for video-language models.
 
-The public API. Attributes are imported when first used, so that `import petl_bench` and the light commands never load
-torch.
+The public API. Names are imported when first used, so that `import petl_bench` and the light commands never load torch.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-_LAZY = {
-    # plugin authors
-    "Method": "petl_bench.api.method",
-    "Paper": "petl_bench.api.method",
-    "Recipe": "petl_bench.api.method",
-    "Step": "petl_bench.api.method",
-    "Towers": "petl_bench.api.config",
-    "hyper": "petl_bench.api.options",
-    "Options": "petl_bench.api.options",
-    "Setting": "petl_bench.api.setting",
-    "Case": "petl_bench.api.setting",
-    "Task": "petl_bench.api.setting",
-    "Evaluation": "petl_bench.api.setting",
-    "Dataset": "petl_bench.api.dataset",
-    "Annotations": "petl_bench.api.dataset",
-    "Augmentation": "petl_bench.api.dataset",
-    "HalfSplit": "petl_bench.api.dataset",
-    "Sample": "petl_bench.api.dataset",
-    "Backbone": "petl_bench.api.backbone",
-    "Expectation": "petl_bench.api.backbone",
-    "PublishedWeights": "petl_bench.api.backbone",
-    "register_method": "petl_bench.api.registry",
-    "register_setting": "petl_bench.api.registry",
-    "register_dataset": "petl_bench.api.registry",
-    "register_backbone": "petl_bench.api.registry",
-    "register_table": "petl_bench.api.registry",
-    "register_launcher": "petl_bench.api.registry",
-    # models
-    "ViCLIPConfig": "petl_bench.api.config",
-    "CLIPConfig": "petl_bench.api.config",
-    "DualEncoder": "petl_bench.models.dual_encoder",
-    "create_model": "petl_bench.models.create",
-    "create_method": "petl_bench.api.registry",
-    "trainable_parameters": "petl_bench.models.dual_encoder",
-    "tokenize": "petl_bench.models.tokenizer",
-    "Bottleneck": "petl_bench.models.adapters",
-    "TemporalConv": "petl_bench.models.adapters",
-    # results
-    "harmonic_mean": "petl_bench.analysis.averages",
-    "load_records": "petl_bench.records.read",
-    # errors
-    "PetlBenchError": "petl_bench.errors",
-    "UsageError": "petl_bench.errors",
-    "DataError": "petl_bench.errors",
-    "WeightsError": "petl_bench.errors",
-    # modules
-    "testing": "petl_bench",
-}
+if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by `_homes` at run time
+    from petl_bench import testing as testing
+    from petl_bench.analysis.averages import harmonic_mean as harmonic_mean
+    from petl_bench.api.backbone import Backbone as Backbone
+    from petl_bench.api.backbone import Expectation as Expectation
+    from petl_bench.api.backbone import PublishedWeights as PublishedWeights
+    from petl_bench.api.config import CLIPConfig as CLIPConfig
+    from petl_bench.api.config import Towers as Towers
+    from petl_bench.api.config import ViCLIPConfig as ViCLIPConfig
+    from petl_bench.api.dataset import Annotations as Annotations
+    from petl_bench.api.dataset import Augmentation as Augmentation
+    from petl_bench.api.dataset import Dataset as Dataset
+    from petl_bench.api.dataset import Defect as Defect
+    from petl_bench.api.dataset import HalfSplit as HalfSplit
+    from petl_bench.api.dataset import Sample as Sample
+    from petl_bench.api.evidence import ClipOutcomes as ClipOutcomes
+    from petl_bench.api.evidence import Evidence as Evidence
+    from petl_bench.api.evidence import OutcomeSource as OutcomeSource
+    from petl_bench.api.figure import Axis as Axis
+    from petl_bench.api.figure import Figure as Figure
+    from petl_bench.api.figure import Point as Point
+    from petl_bench.api.figure import Series as Series
+    from petl_bench.api.figure import joined as joined
+    from petl_bench.api.figure import pareto_front as pareto_front
+    from petl_bench.api.launcher import AttemptResult as AttemptResult
+    from petl_bench.api.launcher import Job as Job
+    from petl_bench.api.launcher import Launcher as Launcher
+    from petl_bench.api.launcher import Watcher as Watcher
+    from petl_bench.api.marks import Mark as Mark
+    from petl_bench.api.method import Method as Method
+    from petl_bench.api.method import Recipe as Recipe
+    from petl_bench.api.method import Step as Step
+    from petl_bench.api.options import Options as Options
+    from petl_bench.api.options import hyper as hyper
+    from petl_bench.api.paper import Paper as Paper
+    from petl_bench.api.registry import create_method as create_method
+    from petl_bench.api.registry import load_plugin_file as load_plugin_file
+    from petl_bench.api.registry import register_backbone as register_backbone
+    from petl_bench.api.registry import register_dataset as register_dataset
+    from petl_bench.api.registry import register_launcher as register_launcher
+    from petl_bench.api.registry import register_method as register_method
+    from petl_bench.api.registry import register_setting as register_setting
+    from petl_bench.api.registry import register_table as register_table
+    from petl_bench.api.setting import Case as Case
+    from petl_bench.api.setting import Evaluation as Evaluation
+    from petl_bench.api.setting import Setting as Setting
+    from petl_bench.api.setting import Task as Task
+    from petl_bench.api.splits import chosen_shots as chosen_shots
+    from petl_bench.api.splits import chosen_splits as chosen_splits
+    from petl_bench.api.splits import halves_of as halves_of
+    from petl_bench.api.splits import names_of as names_of
+    from petl_bench.api.splits import refuse_shots as refuse_shots
+    from petl_bench.api.splits import relabel as relabel
+    from petl_bench.api.splits import seeded_draw as seeded_draw
+    from petl_bench.api.splits import training_list as training_list
+    from petl_bench.api.table import Cell as Cell
+    from petl_bench.api.table import Column as Column
+    from petl_bench.api.table import Row as Row
+    from petl_bench.api.table import RowGroup as RowGroup
+    from petl_bench.api.table import Table as Table
+    from petl_bench.api.table import TableSource as TableSource
+    from petl_bench.api.training_options import TrainingOptions as TrainingOptions
+    from petl_bench.api.trial import EvaluationResult as EvaluationResult
+    from petl_bench.api.trial import Places as Places
+    from petl_bench.api.trial import Progress as Progress
+    from petl_bench.api.trial import Trial as Trial
+    from petl_bench.api.trial import TrialResult as TrialResult
+    from petl_bench.errors import DataError as DataError
+    from petl_bench.errors import PetlBenchError as PetlBenchError
+    from petl_bench.errors import PluginError as PluginError
+    from petl_bench.errors import StoreError as StoreError
+    from petl_bench.errors import TrialError as TrialError
+    from petl_bench.errors import UsageError as UsageError
+    from petl_bench.errors import WeightsError as WeightsError
+    from petl_bench.models.adapters import Bottleneck as Bottleneck
+    from petl_bench.models.adapters import TemporalConv as TemporalConv
+    from petl_bench.models.create import create_model as create_model
+    from petl_bench.models.dual_encoder import DualEncoder as DualEncoder
+    from petl_bench.models.dual_encoder import trainable_parameters as trainable_parameters
+    from petl_bench.models.tokenizer import tokenize as tokenize
+    from petl_bench.records.read import load_records as load_records
+    from petl_bench.running.attempts.execute import execute as execute
 
-__all__ = sorted([*_LAZY, "__version__"])
+
+@cache
+def _homes() -> dict[str, str]:
+    """Public name -> the module that has it, from the import statements above."""
+    import ast
+
+    return {
+        alias.name: node.module
+        for node in ast.walk(ast.parse(Path(__file__).read_bytes()))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == __name__
+        for alias in node.names
+    }
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.metadata.version("petl-bench")
-    if name not in _LAZY:
+    if name == "__all__":
+        return __dir__()
+    if name.startswith("_") or name not in _homes():
         raise AttributeError(f"module 'petl_bench' has no attribute {name!r}")
-    module = _LAZY[name]
-    value = (
-        importlib.import_module(f"{module}.{name}")
-        if module == "petl_bench"
-        else getattr(importlib.import_module(module), name)
-    )
+    home = _homes()[name]
+    is_module = home == __name__
+    value = importlib.import_module(f"{home}.{name}") if is_module else getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return __all__
-
-
-if TYPE_CHECKING:
-    from petl_bench.analysis.averages import harmonic_mean
-    from petl_bench.api.backbone import Backbone, Expectation, PublishedWeights
-    from petl_bench.api.config import CLIPConfig, Towers, ViCLIPConfig
-    from petl_bench.api.dataset import Annotations, Augmentation, Dataset, HalfSplit, Sample
-    from petl_bench.api.method import Method, Paper, Recipe, Step
-    from petl_bench.api.options import Options, hyper
-    from petl_bench.api.registry import (
-        create_method,
-        register_backbone,
-        register_dataset,
-        register_launcher,
-        register_method,
-        register_setting,
-        register_table,
-    )
-    from petl_bench.api.setting import Case, Evaluation, Setting, Task
-    from petl_bench.errors import DataError, PetlBenchError, UsageError, WeightsError
-    from petl_bench.models.adapters import Bottleneck, TemporalConv
-    from petl_bench.models.create import create_model
-    from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
-    from petl_bench.models.tokenizer import tokenize
-    from petl_bench.records.read import load_records
+    return sorted([*_homes(), "__version__"])

@@ -3,21 +3,8 @@
 from __future__ import annotations
 
 import petl_bench as pb
+from petl_bench.benchmarks.papers import INTERNVID
 
-INTERNVID = pb.Paper(
-    title="InternVid: A Large-scale Video-Text Dataset for Multimodal Understanding and Generation",
-    venue="ICLR 2024",
-    url="https://arxiv.org/abs/2307.06942",
-    bibtex="""@inproceedings{wang2024internvid,
-  title     = {InternVid: A Large-scale Video-Text Dataset for Multimodal Understanding and Generation},
-  author    = {Wang, Yi and He, Yinan and Li, Yizhuo and Li, Kunchang and Yu, Jiashuo and Ma, Xin and Li, Xinhao and
-               Chen, Guo and Chen, Xinyuan and Wang, Yaohui and Luo, Ping and Liu, Ziwei and Wang, Yali and Wang, Limin
-               and Qiao, Yu},
-  booktitle = {International Conference on Learning Representations},
-  year      = {2024}
-}""",
-    licence="Apache-2.0 (code)",
-)
 PAGE = "github.com/OpenGVLab/InternVideo, InternVideo1/Pretrain/ViCLIP/README.md"
 _WHERE = f"OneDrive, linked from {PAGE}"
 #: How ViCLIP's code evaluates zero-shot, and in what that differs from `--setting zero_shot_transfer` here.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import petl_bench as pb
-from petl_bench.benchmarks.backbones.viclip_b16 import INTERNVID, PAGE, readme
+from petl_bench.benchmarks.backbones.viclip_b16 import PAGE, readme
+from petl_bench.benchmarks.papers import INTERNVID
 
 _LICENCE = "not stated beside the file; the code is Apache-2.0"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from petl_bench.api.dataset import Annotations, Defect
-from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
+from petl_bench.api.paper import Paper
 from petl_bench.api.registry import register_dataset
 from petl_bench.data.found.tree import Tree, find_annotation, walk
 from petl_bench.data.lists import annotation_formats as formats

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from petl_bench.api.dataset import Annotations, Defect
-from petl_bench.api.method import Paper
 from petl_bench.api.options import hyper
+from petl_bench.api.paper import Paper
 from petl_bench.api.registry import register_dataset
 from petl_bench.data.decoding.file_types import clip_stem
 from petl_bench.data.found.tree import Tree

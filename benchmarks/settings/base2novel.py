@@ -12,6 +12,7 @@ from petl_bench.api.dataset import Annotations, HalfSplit, Sample
 from petl_bench.api.options import hyper
 from petl_bench.api.setting import MEAN_CLASS, Case, Evaluation, Setting, Task
 from petl_bench.api.splits import chosen_shots, chosen_splits, halves_of, names_of, relabel, seeded_draw
+from petl_bench.benchmarks.papers import VIFI_CLIP_PAPER
 from petl_bench.errors import UsageError
 
 
@@ -41,19 +42,7 @@ class BaseToNovel(Setting):
 
     version = 1
     metrics = ("base_top1", "novel_top1", "harmonic_mean")
-    paper = pb.Paper(
-        title="Fine-tuned CLIP Models are Efficient Video Learners",
-        venue="CVPR 2023",
-        url="https://arxiv.org/abs/2212.03640",
-        bibtex="""@inproceedings{rasheed2023vificlip,
-  title     = {Fine-tuned {CLIP} Models are Efficient Video Learners},
-  author    = {Rasheed, Hanoona and Khattak, Muhammad Uzair and Maaz, Muhammad and Khan, Salman and
-               Khan, Fahad Shahbaz},
-  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
-  year      = {2023}
-}""",
-        licence="no licence file",
-    )
+    paper = VIFI_CLIP_PAPER
 
     views: Literal["single", "published"] = hyper(
         "single", "one view of each test clip, or the temporal clips and crops that are published for the data set"

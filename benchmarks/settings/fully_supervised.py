@@ -9,6 +9,7 @@ import petl_bench as pb
 from petl_bench.api.dataset import Annotations
 from petl_bench.api.setting import Case, Evaluation, Setting, Task
 from petl_bench.api.splits import chosen_splits, refuse_shots, training_list
+from petl_bench.benchmarks.papers import MSTA_PAPER
 
 
 @pb.register_setting("fully_supervised")
@@ -32,20 +33,7 @@ class FullySupervised(Setting):
     training: ClassVar[Mapping[str, Any]] = {"epochs": 100, "batch_size": 256}
     metrics = ("top1", "top5")
     multi_view = True
-    paper = pb.Paper(
-        title="Efficient Transfer Learning for Video-language Foundation Models",
-        venue="CVPR 2025",
-        url="https://arxiv.org/abs/2411.11223",
-        bibtex="""@inproceedings{chen2025msta,
-  title     = {Efficient Transfer Learning for Video-language Foundation Models},
-  author    = {Chen, Haoxing and Huang, Zizheng and Hong, Yan and Wang, Yanshuo and Lyu, Zhongcai and Xu, Zhuoer and
-               Lan, Jun and Gu, Zhangxuan},
-  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
-  pages     = {29129--29138},
-  year      = {2025}
-}""",
-        licence="none: no code was published",
-    )
+    paper = MSTA_PAPER
 
     def cases(
         self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None

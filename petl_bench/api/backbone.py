@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import platformdirs
 
 from petl_bench.api.config import ViCLIPConfig
-from petl_bench.api.method import Paper
 from petl_bench.api.options import Options
+from petl_bench.api.paper import Paper
 from petl_bench.errors import PluginError
 
 
@@ -37,7 +37,7 @@ class PublishedWeights:
     licence: str
     note: str = ""
     expected: Sequence[Expectation] = ()
-    sha256: str = ""  #: of the file as it is published; "" where that is not known
+    sha256: str = ""  #: of the file as it is published; "" if that is not known
 
 
 class Backbone(Options):
@@ -89,6 +89,6 @@ def weights_directories() -> list[Path]:
 
 
 def found_weights(backbone: type[Backbone]) -> Path | None:
-    """The published file that "auto" finds for a backbone without packaged weights; None where there is none."""
+    """The published file that "auto" finds for a backbone without packaged weights; None if there is none."""
     places = (directory / published.file for directory in weights_directories() for published in backbone.published)
     return next((path for path in places if path.is_file()), None)

@@ -1,48 +1,26 @@
-"""What the author of a plugin must write: where it is lacking, or a method gives something else, one line says so.
+"""What the author of a plugin must write: if something is missing, or returns something else, one line says so.
 
-Classes are looked at when their plugin is asked for (`refuse_incomplete`), what methods return when they are called
-(`check_returns`). Those of petl-bench itself have tests for that, and keep their tracebacks.
+The base class of a kind declares it: `@member` marks a method with what it must return, and whether every plugin must
+define it. Classes are examined when their plugin is asked for (`refuse_incomplete`), return values when the method is
+called (`check_returns`). The plugins of petl-bench itself have tests for return values, and keep their tracebacks.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
 
 from petl_bench.errors import PetlBenchError, PluginError, describe
 
-
-@dataclass(frozen=True)
-class Contract:
-    """The base class of a kind of plugin, as `module:name`, and what a plugin must define: member -> what to write."""
-
-    base: str
-    needed: Mapping[str, str] = field(default_factory=dict)
-
-    def refuse_incomplete(self, kind: str, name: str, plugin: Any) -> None:
-        """Raise PluginError if the plugin is no class of this kind, or lacks what its author must write."""
-        module, _, base_name = self.base.partition(":")
-        base = getattr(importlib.import_module(module), base_name)
-        if not (isinstance(plugin, type) and issubclass(plugin, base)):
-            raise PluginError(f"the {kind} {name!r} must be a class that derives from {module}.{base_name}")
-        if getattr(plugin, "command", ""):  # a setting that has a command of its own, and nothing else
-            return
-        missing = [text for member, text in self.needed.items() if _is_missing(plugin, base, member)]
-        if missing:
-            raise PluginError(f"the {kind} {name!r} ({plugin.__name__}) must define {'; and '.join(missing)}")
-
-
-def _is_missing(plugin: type, base: type, member: str) -> bool:
-    return getattr(plugin, member, None) is getattr(base, member, None)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Returns:
-    """What a method must return, in words, and whether a value is that."""
+    """What a method must return, in words, and a test of a value."""
 
     words: str
     fits: Callable[[Any], bool]
@@ -54,20 +32,78 @@ def instance_of(kind: Any, words: str) -> Returns:
 
 
 def list_of(kind: type, words: str) -> Returns:
-    """A list whose items are of a class."""
+    """A list or tuple whose items are of a class."""
     return Returns(
         words, lambda value: isinstance(value, (list, tuple)) and all(isinstance(each, kind) for each in value)
     )
 
 
-def check_returns(cls: type, **expected: Returns) -> None:
-    """Have those methods that a class of a plugin defines itself say so in one line if they fail or return what they
-    must not. Errors for people, and a lack of memory, pass."""
+def member(returns: Returns | None = None, *, required: bool = False) -> Callable[[F], F]:
+    """Declare a method of a base class.
+
+    Args:
+        returns: what an override must return; None if that is not checked here.
+        required: every plugin must define it; the base class's own body is then never used.
+    """
+
+    def declare(method: F) -> F:
+        declared: Any = _missing(method, returns) if required else method
+        declared.returns, declared.required = returns, required
+        return declared  # type: ignore[no-any-return]
+
+    return declare
+
+
+def what_to_write(method: Callable[..., Any], returns: Returns | None) -> str:
+    """A method as its author writes it, e.g. `task(self, annotations, case), which returns pb.Task`."""
+    signature = f"{method.__name__}({', '.join(inspect.signature(method).parameters)})"
+    return f"{signature}, which returns {returns.words}" if returns else signature
+
+
+def _missing(method: Callable[..., Any], returns: Returns | None) -> Callable[..., NoReturn]:
+    @functools.wraps(method)
+    def refuse(self: Any, *_arguments: Any, **_named: Any) -> NoReturn:
+        raise PluginError(f"{type(self).__name__} must define {what_to_write(method, returns)}")
+
+    return refuse
+
+
+def refuse_incomplete(base: type, kind: str, name: str, plugin: Any, config: str = "") -> None:
+    """Raise PluginError if a plugin is no class of its kind, or lacks what its author must write.
+
+    Args:
+        base: the base class of the kind.
+        kind: the kind in words, e.g. "data set".
+        name: the name that the plugin is registered under.
+        plugin: what was registered.
+        config: how the author writes the class attribute `config`, for kinds that need one.
+    """
+    if not (isinstance(plugin, type) and issubclass(plugin, base)):
+        raise PluginError(
+            f"the {kind} {name!r} must be a class that derives from pb.{base.__name__} ({base.__module__})"
+        )
+    if getattr(plugin, "command", ""):  # a setting that has a command of its own, and nothing else
+        return
+    missing = [
+        what_to_write(method, method.returns)
+        for member_name, method in vars(base).items()
+        if getattr(method, "required", False) and getattr(plugin, member_name) is method
+    ]
+    if config and getattr(plugin, "config", None) is None:
+        missing.append(config)
+    if missing:
+        raise PluginError(f"the {kind} {name!r} ({plugin.__name__}) must define {'; and '.join(missing)}")
+
+
+def check_returns(cls: type) -> None:
+    """Wrap the methods that a plugin's class defines itself and whose base class declares what they return: if one
+    fails or returns something else, it says so in one line. Errors for people, and a lack of memory, pass unchanged."""
     if cls.__module__.partition(".")[0] == "petl_bench":
         return
-    for name, returns in expected.items():
-        method = vars(cls).get(name)
-        if inspect.isfunction(method):
+    for name, method in list(vars(cls).items()):
+        declared = next((vars(base)[name] for base in cls.__mro__[:0:-1] if name in vars(base)), None)
+        returns = getattr(declared, "returns", None)
+        if returns is not None and inspect.isfunction(method):
             setattr(cls, name, _checked(cls, method, returns))
 
 

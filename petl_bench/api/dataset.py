@@ -8,11 +8,11 @@ from inspect import get_annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from petl_bench.api.contracts import check_returns, instance_of
-from petl_bench.api.method import Paper
+from petl_bench.api.contracts import check_returns, instance_of, member
 from petl_bench.api.options import Options, hyper
+from petl_bench.api.paper import Paper
 from petl_bench.api.prompts import Prompts, resolved, split_templates
-from petl_bench.errors import DataError, PluginError
+from petl_bench.errors import DataError
 
 
 @dataclass(frozen=True, order=True)
@@ -56,7 +56,7 @@ class Annotations:
     """What a data set's annotation files say. `train` and `test` map a split number (1, 2, 3) to its samples.
 
     `few_shot` maps (split, shots) to a published draw. `candidates` maps a test split to the labels that compete in it,
-    where those are not all classes (the three sets of 160 classes of Kinetics-600). `groups` maps a clip to the group
+    if those are not all classes (the three sets of 160 classes of Kinetics-600). `groups` maps a clip to the group
     that its list puts it in, for lists that say so (see `Dataset.group_of`). `files` maps every file that was
     read to its sha256. `defects` are the known ones of the lists that were read; they and `notes` (choices made while
     reading) stand in every record of this data set. `dataset` is filled in by `build_manifest`.
@@ -126,11 +126,7 @@ class Dataset(Options):
             cls.template = hyper(default.strip(), _TEMPLATE, later=True)
             cls.__annotations__ = {**get_annotations(cls), "template": "str"}
         super().__init_subclass__(**kwargs)
-        check_returns(
-            cls,
-            root=instance_of(Path | None, "a pathlib.Path, the folder with its files, or None if it has none"),
-            annotations=instance_of(Annotations, "pb.Annotations"),
-        )
+        check_returns(cls)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -153,7 +149,7 @@ class Dataset(Options):
         """What two names of one clip have in common. `stem`: a name without folders and without video extension.
 
         A listed clip is found in files of the same identity. Override it where lists or downloaders put more into a
-        name than the clip (times after a YouTube id), or where letter case tells clips apart.
+        name than the clip (times after a YouTube id), or if letter case tells clips apart.
         """
         return stem.casefold()
 
@@ -164,16 +160,18 @@ class Dataset(Options):
         """
         return clip
 
+    @member(instance_of(Path | None, "a pathlib.Path, the folder with its files, or None if it has none"))
     def root(self, data_root: Path | None) -> Path:
-        """The folder that holds this data set's files: `--data-root` itself. Raises DataError where there is none."""
+        """The folder that holds this data set's files: `--data-root` itself. Raises DataError if none was given."""
         if data_root is None:
             raise DataError(f"{self._label()}: say where its files are with --data-root DIR")
         return data_root
 
+    @member(instance_of(Annotations, "pb.Annotations"), required=True)
     def annotations(self, root: Path) -> Annotations:
-        """Read the annotation files under `root`. Raises DataError, naming file and line, where they cannot be used."""
-        raise PluginError(f"{type(self).__name__} must define annotations(self, root)")
+        """Read the annotation files under `root`. Raises DataError, naming file and line, if they cannot be used."""
+        raise NotImplementedError
 
     def descriptions(self, classes: Sequence[str]) -> Mapping[str, Mapping[str, Sequence[str]]] | None:
-        """This data set's own descriptions: class -> {"spatial": [...], "temporal": [...]}; None where it has none."""
+        """This data set's own descriptions: class -> {"spatial": [...], "temporal": [...]}; None if it has none."""
         return None

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from petl_bench.api.contracts import check_returns, instance_of, list_of
+from petl_bench.api.contracts import check_returns, instance_of, list_of, member
 from petl_bench.api.options import Options, hyper
 from petl_bench.api.trial import Places, Progress, Trial
-from petl_bench.errors import PluginError, UsageError
+from petl_bench.errors import UsageError
 
 #: done: a record stands. failed: the attempt ended with a reason. elsewhere: another process holds the trial now.
 #: interrupted: stopped on request; a checkpoint, if there is one, stays for the next run.
@@ -45,13 +45,13 @@ class AttemptResult:
 
 
 class Watcher(Protocol):
-    """Whoever wants to see a run: the live table, plain lines, a test."""
+    """Is told how a run proceeds: the live table, plain lines, a test."""
 
     def started(self, job: Job) -> None:
         """A trial was taken up."""
 
     def progress(self, job: Job, progress: Progress) -> None:
-        """A running trial says where it is."""
+        """A running trial reports its stage, epoch and step."""
 
     def finished(self, job: Job, outcome: AttemptResult) -> None:
         """A trial came to its end, or another process was found to hold it (its end is then told later)."""
@@ -65,41 +65,46 @@ class Launcher(Options):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        check_returns(
-            cls,
-            run=list_of(AttemptResult, "a list with one petl_bench.api.launcher.AttemptResult for each job"),
-            script=instance_of(str, "a text"),
-            explain=instance_of(dict, "a dictionary, task -> what the scheduler says"),
-            cancel=instance_of(list, "a list, the tasks that were taken back"),
-        )
+        check_returns(cls)
 
     workers: int | None = hyper(None, "trials that run at the same time; none: the launcher's own choice", minimum=0)
 
+    @member(list_of(AttemptResult, "a list with one pb.AttemptResult for each job"), required=True)
     def run(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> list[AttemptResult]:
-        """Run every job to its end and return one outcome per job, in the order of `jobs`.
+        """Run every job to its end and return one result per job, in the order of `jobs`.
 
-        A failed trial does not stop the others. Raises StoreError where the store cannot be written any more, and
-        KeyboardInterrupt, after every running trial has been stopped cleanly, where the user interrupts.
+        A failed trial does not stop the others. A job whose trial starts from another one's adapter comes after it.
+
+        Args:
+            jobs: the trials to run, each with the places of its files.
+            store: the output folder; every trial has a folder of its own in it.
+            watch: is told of every trial that starts, proceeds and ends.
+
+        Raises:
+            StoreError: if the store cannot be written any more.
+            KeyboardInterrupt: if the user interrupts, after every running trial has been stopped cleanly.
         """
-        raise PluginError(f"{type(self).__name__} must define run(self, jobs, store, watch)")
+        raise NotImplementedError
 
     def submit(self, jobs: Sequence[Job], store: Path, watch: Watcher) -> None:
         """Hand the jobs over and come back at once (`run --detach`).
 
-        Raises UsageError where this launcher runs trials itself, or where the scheduler refuses them.
+        Raises UsageError if this launcher runs trials itself, or if the scheduler refuses them.
         """
         raise UsageError(
             f"--detach: the {self.name} launcher runs trials itself; leave it out, or use another launcher"
         )
 
+    @member(instance_of(str, "a text"))
     def script(self, jobs: Sequence[Job], store: Path) -> str:
-        """What would be handed to a scheduler for these jobs, for `--dry-run`; "" where there is none."""
+        """What would be handed to a scheduler for these jobs, for `--dry-run`; "" if there is nothing."""
         return ""
 
+    @member(instance_of(dict, "a dictionary, task -> what the scheduler says"))
     def explain(self, tasks: Sequence[str]) -> dict[str, str]:
         """What the scheduler says about those of the tasks that it still knows as waiting or running, in words.
 
-        Nothing where there is no scheduler, or where it does not answer: its word only explains.
+        Empty if there is no scheduler, or if it does not answer: its word only explains.
         """
         return {}
 
@@ -107,7 +112,8 @@ class Launcher(Options):
         """Whether trials can be launched from this machine, in words, for `petl-bench doctor`."""
         return "on this machine"
 
+    @member(instance_of(list, "a list, the tasks that were taken back"))
     def cancel(self, tasks: Sequence[str]) -> list[str]:
         """Take back tasks that are waiting or running; returns those that were. Raises UsageError with the
-        scheduler's own words where it refuses."""
+        scheduler's own words if it refuses."""
         return []

@@ -13,24 +13,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from petl_bench.api.config import ViCLIPConfig
+from petl_bench.api.contracts import member
 from petl_bench.api.options import Options
+from petl_bench.api.paper import Paper
 from petl_bench.errors import PluginError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from petl_bench.models.dual_encoder import DualEncoder
-
-
-@dataclass(frozen=True)
-class Paper:
-    """Where a method, backbone or data set comes from."""
-
-    title: str
-    venue: str
-    url: str
-    bibtex: str
-    licence: str
 
 
 @dataclass(frozen=True)
@@ -87,25 +78,33 @@ class Method(Options):
         if "attach" in vars(cls):
             cls.attach = _freezing(vars(cls)["attach"])  # type: ignore[method-assign]
 
+    @member(required=True)
     def attach(self, model: DualEncoder) -> None:
         """Put this method's modules at the model's sites, or unfreeze parameters. Everything else is frozen
         beforehand."""
-        raise PluginError(f"{type(self).__name__} must define attach(self, model)")
 
+    @member(required=True)
     def expected_trainable(self, config: ViCLIPConfig) -> int:
         """Number of trainable parameters by the method's own formula; must equal the count in the model."""
-        raise PluginError(f"{type(self).__name__} must define expected_trainable(self, config)")
+        raise NotImplementedError
 
     def loss(self, step: Step) -> Tensor | None:
-        """An extra term, added to the cross-entropy; None where there is none."""
+        """An extra term, added to the cross-entropy; None for no term.
+
+        Args:
+            step: the model and the features of one training step; see `Step` for the shapes.
+
+        Returns:
+            A scalar, or None.
+        """
         return None
 
     def extra_state(self) -> Mapping[str, Any]:
         """What this method keeps besides trained parameters and persistent buffers, by name: a counter, a memory.
 
         Tensors, and values that JSON gives back as they were (numbers, texts, lists, dictionaries with texts as keys);
-        all finite. It goes into checkpoints, the selected epoch and the adapter file. Where several processes share a
-        trial, the first one's is taken over by the others after every step.
+        all finite. It goes into checkpoints, the selected epoch and the adapter file. If several processes
+        share a trial, the others take over the first one's after every step.
         """
         return {}
 
@@ -118,17 +117,17 @@ class Method(Options):
             )
 
     def merge(self, model: DualEncoder) -> None:
-        """Fold the adapter into the backbone's weights; only where `mergeable`."""
+        """Fold the adapter into the backbone's weights; only called if `mergeable`."""
         raise PluginError(f"{type(self).__name__} cannot be merged into the backbone")
 
     @property
     def description_count(self) -> int:
-        """Sentences of each kind per class that `loss` needs; 0 where it needs none."""
+        """Sentences of each kind per class that `loss` needs; 0 if it needs none."""
         return 0
 
     @property
     def description_kinds_read(self) -> tuple[str, ...]:
-        """The kinds of descriptions that `loss` looks at, where it needs any; files of another kind are not read."""
+        """The kinds of descriptions that `loss` reads, if it needs any; files of another kind are not read."""
         return ("spatial", "temporal")
 
 

@@ -101,8 +101,8 @@ def code_files_below(folder: Path) -> Iterator[Path]:
 def load(module_name: str, path: Path) -> None:
     """Import a plugin file under this name, from the bytes that are hashed.
 
-    Raises PluginError where a module that it imports is not the one that was loaded already under that name, or where a
-    file is edited meanwhile; and whatever the file itself raises.
+    Raises PluginError if a module that it imports is not the one that was loaded already under that name, or if a file
+    is edited meanwhile; and whatever the file itself raises.
     """
     before = code_of(path)
     _importer.expect(before)
@@ -279,7 +279,7 @@ class _Importer(MetaPathFinder):
         self.expected: dict[str, SourceFile] = {}
 
     def expect(self, code: Code) -> None:
-        """Let these modules be imported. Raises PluginError where another one has the name of one of them."""
+        """Let these modules be imported. Raises PluginError if another one has the name of one of them."""
         for name, source in code.items():
             known = self.expected.get(name)
             if name == ITSELF:
@@ -319,7 +319,7 @@ class _Loader(SourceFileLoader):
         self._source = source
 
     def get_code(self, fullname: str) -> types.CodeType:
-        """The code of the module. Raises PluginError where it is not what it was when the plugin was loaded."""
+        """The code of the module. Raises PluginError if it is not what it was when the plugin was loaded."""
         content = _content(self._source.file)
         if hashlib.sha256(content).hexdigest() != self._source.sha256:
             raise PluginError(f"{self._source.file} changed after the plugin that imports it; run the command again")
@@ -328,7 +328,7 @@ class _Loader(SourceFileLoader):
 
 
 def _refuse_other_modules(code: Code) -> None:
-    """Raise PluginError where a module was loaded from somewhere else than the one that is hashed."""
+    """Raise PluginError if a module was loaded from another file than the one that is hashed."""
     for name in code.keys() & sys.modules.keys():
         file = getattr(sys.modules[name], "__file__", None)
         if file is not None and not _same(Path(file), code[name]):

@@ -37,7 +37,7 @@ def code_version(plugin: type) -> str:
 
 
 def refuse_changed_plugins(trial: Trial) -> None:
-    """Raise TrialError where a plugin of the trial is not the code that it was planned with.
+    """Raise TrialError if a plugin of the trial is not the code that it was planned with.
 
     Both the code that this process has loaded and the code on disk must be that of the plan.
     """
@@ -69,8 +69,8 @@ def _code_as_loaded(plugin: type) -> str:
 
 
 def _changed_file(plugin: type) -> str:
-    """What of a plugin's code is not on disk as it was loaded; "" where all is."""
-    plugin_version(plugin)  # where nobody asked before, what is there now is what was loaded
+    """The files of a plugin's code that are not on disk as they were loaded; "" if all are."""
+    plugin_version(plugin)  # the first call takes what is on disk for what was loaded
     loaded = _loaded[plugin]
     if not loaded:
         return ""

@@ -71,7 +71,7 @@ def resolved(text: str, label: str) -> str:
 
 
 def short_text(text: str, most: int = 60) -> str:
-    """A text for a label: as it is, or its beginning with its sha256 where it is long."""
+    """A text for a label: as it is, or its beginning with its sha256 if it is long."""
     return text if len(text) <= most else f"{text[: most - 30]}... (sha256 {_sha256(text)})"
 
 

@@ -7,23 +7,22 @@ is reported with its file and line where it is asked for, and does not take the 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import re
 import sys
+import types
 from collections.abc import Callable
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
 from petl_bench.api import plugin_files
-from petl_bench.api.contracts import Contract
+from petl_bench.api.contracts import refuse_incomplete
 from petl_bench.api.fields import refuse_unknown
 from petl_bench.api.method import Method
-from petl_bench.errors import PluginError, UsageError, describe, unknown
-
-__all__ = ["BACKBONES", "DATASETS", "KINDS", "LAUNCHERS", "METHODS", "SETTINGS", "TABLES", "Registry", "describe"]
-__all__ += ["distribution_of", "load_plugin_file", "register_backbone", "register_dataset", "register_launcher"]
-__all__ += ["register_method", "register_setting", "register_table"]
+from petl_bench.errors import PluginError, UsageError, unknown
+from petl_bench.errors import describe as describe
 
 T = TypeVar("T")
 
@@ -35,19 +34,25 @@ _RESERVED = frozenset(("training", "all"))
 
 
 class Registry:
-    """The plugins of one kind, by name. `kind` is singular ("method"); the entry-point group is
-    `petl_bench.<plural>`."""
+    """The plugins of one kind, by name.
 
-    def __init__(self, kind: str, plural: str, contract: Contract | None = None) -> None:
+    Args:
+        kind: the kind in words, e.g. "data set".
+        plural: its name in commands, e.g. "datasets"; the entry-point group is `petl_bench.<plural>`.
+        base: the class that every plugin derives from, as `module:class`; "": any class will do.
+        config: how an author writes the class attribute `config`, for kinds that need one.
+    """
+
+    def __init__(self, kind: str, plural: str, base: str = "", config: str = "") -> None:
         self.kind, self.plural = kind, plural
-        self._contract = contract
+        self._base, self._config = base, config
         self._complete: dict[str, Any] = {}
         self._registered: dict[str, Any] = {}
         self._entries: dict[str, EntryPoint] | None = None
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator that registers a plugin under `name`. Raises PluginError if that is no name, or is taken."""
-        self._refuse_name(name)
+        self.refuse_name(name)
 
         def decorate(plugin: type[T]) -> type[T]:
             self._refuse_clash(name, plugin)
@@ -68,23 +73,42 @@ class Registry:
         entry = self._entry_points().get(name)
         if entry is None:
             raise unknown(self.kind, name, self.names(), f"petl-bench list {self.plural}")
-        self._refuse_name(name)
+        self.refuse_name(name)
+        plugin = self._loaded(name, entry)
+        if entry.dist is not None:
+            _distributions[plugin] = entry.dist
+        return self._whole(name, plugin)
+
+    def _loaded(self, name: str, entry: EntryPoint) -> Any:
+        """What an entry point means: a class, or a module that registers one of this name when it is imported."""
         try:
-            plugin = entry.load()
+            loaded = entry.load()
         except PluginError:
             raise
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.kind} {name!r} ({entry.value}) cannot be loaded: {describe(error)}") from error
-        if entry.dist is not None:
-            _distributions[plugin] = entry.dist
-        return self._whole(name, self._registered.setdefault(name, plugin))
+        if isinstance(loaded, types.ModuleType) and name not in self._registered:
+            raise PluginError(
+                f"the entry point {name} = {entry.value} is a module that registers no {self.kind} of that name: write "
+                f'@pb.register_{self.plural.removesuffix("s")}("{name}") above its class, or give {entry.value}:CLASS'
+            )
+        plugin = self._registered.setdefault(name, loaded)
+        if not getattr(plugin, "name", None):
+            plugin.name = name
+        return plugin
 
     def _whole(self, name: str, plugin: Any) -> Any:
         """The plugin. Raises PluginError if it lacks what its author must write."""
-        if self._contract is not None and self._complete.get(name) is not plugin:
-            self._contract.refuse_incomplete(self.kind, name, plugin)
+        if self._base and self._complete.get(name) is not plugin:
+            refuse_incomplete(self.base_class(), self.kind, name, plugin, self._config)
             self._complete[name] = plugin
         return plugin
+
+    def base_class(self) -> type:
+        """The class that every plugin of this kind derives from."""
+        module, _, name = self._base.partition(":")
+        base: type = getattr(importlib.import_module(module), name)
+        return base
 
     def broken(self) -> dict[str, str]:
         """The names that cannot be loaded, each with its reason."""
@@ -114,7 +138,8 @@ class Registry:
             self._entries = found
         return self._entries
 
-    def _refuse_name(self, name: Any) -> None:
+    def refuse_name(self, name: Any) -> None:
+        """Raise PluginError for what cannot be the name of a plugin."""
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise PluginError(f"{name!r} cannot be the name of a {self.kind}: {_NAME_IN_WORDS}")
         if name in _RESERVED:
@@ -125,44 +150,18 @@ class Registry:
         if known is not None and (known.__module__, known.__qualname__) != (plugin.__module__, plugin.__qualname__):
             raise PluginError(f"the {self.kind} name {name!r} is taken: {_source_of(known)} and {_source_of(plugin)}")
         entry = self._entry_points().get(name)
-        if entry is not None and entry.value != f"{plugin.__module__}:{plugin.__qualname__}":
+        if entry is not None and not _brings(entry, plugin):
             raise PluginError(f"the {self.kind} name {name!r} is taken: {entry.value} and {_source_of(plugin)}")
 
 
-METHODS = Registry("method", "methods", Contract("petl_bench.api.method:Method"))
-SETTINGS = Registry(
-    "setting",
-    "settings",
-    Contract(
-        "petl_bench.api.setting:Setting",
-        {
-            "cases": "cases(self, annotations, seeds, splits, shots), a list of pb.Case",
-            "task": "task(self, annotations, case), the pb.Task of a case",
-            "summarise": "summarise(self, accuracies), the metrics of a trial by name",
-        },
-    ),
-)
-DATASETS = Registry(
-    "data set",
-    "datasets",
-    Contract(
-        "petl_bench.api.dataset:Dataset", {"annotations": "annotations(self, root), which returns pb.Annotations"}
-    ),
-)
+METHODS = Registry("method", "methods", "petl_bench.api.method:Method")
+SETTINGS = Registry("setting", "settings", "petl_bench.api.setting:Setting")
+DATASETS = Registry("data set", "datasets", "petl_bench.api.dataset:Dataset")
 BACKBONES = Registry(
-    "backbone",
-    "backbones",
-    Contract("petl_bench.api.backbone:Backbone", {"config": "config = pb.ViCLIPConfig(...), its sizes"}),
+    "backbone", "backbones", "petl_bench.api.backbone:Backbone", "config = pb.ViCLIPConfig(...), its sizes"
 )
-TABLES = Registry(
-    "table",
-    "tables",
-    Contract(
-        "petl_bench.api.table:TableSource",
-        {"build": "build(self, evidence), which returns a petl_bench.api.table.Table"},
-    ),
-)
-LAUNCHERS = Registry("launcher", "launchers", Contract("petl_bench.api.launcher:Launcher"))
+TABLES = Registry("table", "tables", "petl_bench.api.table:TableSource")
+LAUNCHERS = Registry("launcher", "launchers", "petl_bench.api.launcher:Launcher")
 
 KINDS = {registry.plural: registry for registry in (METHODS, SETTINGS, DATASETS, BACKBONES, TABLES, LAUNCHERS)}
 
@@ -185,7 +184,7 @@ def distribution_of(plugin: type) -> Distribution | None:
 def load_plugin_file(path: str | Path) -> list[tuple[Registry, str]]:
     """Import a plugin file (only ever one that the user named); returns what it registered.
 
-    Raises UsageError where there is no such file and PluginError, with file and line, where it fails.
+    Raises UsageError if there is no such file and PluginError, with file and line, if it fails.
     """
     path = Path(path).expanduser().resolve()
     if not path.is_file():
@@ -210,6 +209,34 @@ def _import_file(module_name: str, path: Path) -> None:
         raise PluginError(f"plugin {path}: {error}") from error
     except (Exception, SystemExit) as error:
         raise PluginError(f"plugin {path} cannot be loaded: {describe(error, within=path)}") from error
+
+
+def named(name: str) -> list[tuple[Registry, str]]:
+    """The plugins that a name means, one for each kind that has it; `KIND:NAME` means that of one kind.
+
+    Raises UsageError for an unknown name, with near ones.
+    """
+    kind, _, plain = name.rpartition(":")
+    if kind in KINDS:
+        KINDS[kind].get(plain)
+        return [(KINDS[kind], plain)]
+    found = [(registry, name) for registry in KINDS.values() if name in registry.names()]
+    if not found and kind:
+        raise unknown("kind", kind, KINDS, "petl-bench list --help")
+    if not found:
+        everything = {known for registry in KINDS.values() for known in registry.names()}
+        raise unknown(
+            "plugin", name, everything, "petl-bench list methods (or settings, datasets, backbones, tables, launchers)"
+        )
+    return found
+
+
+def _brings(entry: EntryPoint, plugin: type) -> bool:
+    """Whether a class is what an entry point names: the class itself, or one of the module or package named."""
+    module, _, attribute = entry.value.partition(":")
+    if attribute:
+        return entry.value == f"{plugin.__module__}:{plugin.__qualname__}"
+    return plugin.__module__ == module or plugin.__module__.startswith(f"{module}.")
 
 
 def _source_of(plugin: type) -> str:

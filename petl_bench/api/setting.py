@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from petl_bench.api.contracts import Returns, check_returns, instance_of, list_of
+from petl_bench.api.contracts import Returns, check_returns, instance_of, list_of, member
 from petl_bench.api.dataset import Annotations, Sample
-from petl_bench.api.method import Paper
 from petl_bench.api.options import Options
-from petl_bench.errors import PluginError
+from petl_bench.api.paper import Paper
 
 #: Mean over the classes of their top-1, in percent: what top-1 would be if all classes had as many test clips. If they
 #: have, it is top-1, and no record has it. Metrics that follow from it have `mean_class` in their names; records from
@@ -75,44 +74,56 @@ class Setting(Options):
     multi_view: ClassVar[bool] = False
     #: The table that shows this setting; "" is the one of the same name.
     table: ClassVar[str] = ""
-    #: The command that measures this setting, where that is not `petl-bench run`; it then has no cases and no tasks.
+    #: The command that measures this setting, if that is not `petl-bench run`; it then has no cases and no tasks.
     command: ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        check_returns(
-            cls,
-            cases=list_of(Case, "a list of pb.Case"),
-            task=instance_of(Task, "pb.Task"),
-            summarise=Returns("the metrics by name, finite numbers", _are_metrics),
-        )
+        check_returns(cls)
 
+    @member(list_of(Case, "a list of pb.Case"), required=True)
     def cases(
         self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None
     ) -> list[Case]:
-        """The cases to run. Raises UsageError for a split or number of shots that the data set does not have."""
-        raise PluginError(f"{type(self).__name__} must define cases(self, annotations, seeds, splits, shots)")
+        """The cases to run.
+
+        Args:
+            annotations: what the data set's annotation files say.
+            seeds: those asked for; one case per seed.
+            splits: test splits asked for, as texts; None leaves them to the setting.
+            shots: training clips per class asked for; None leaves them to the setting.
+
+        Raises:
+            UsageError: for a split or a number of shots that the data set, or the setting, does not have.
+        """
+        raise NotImplementedError
 
     @property
     def source_dataset(self) -> str | None:
-        """The data set that methods are adapted on, where that is not the one that they are evaluated on."""
+        """The data set that methods are adapted on, if that is not the one that they are evaluated on; else None."""
         return None
 
     def source_case(self, case: Case) -> Case | None:
-        """The case on the source data set whose adapter `case` starts from; None where it trains by itself."""
+        """The case on the source data set whose adapter `case` starts from; None if it trains by itself."""
         return None
 
+    @member(instance_of(Task, "pb.Task"), required=True)
     def task(self, annotations: Annotations, case: Case) -> Task:
-        """The training clips and evaluations of one case; deterministic."""
-        raise PluginError(f"{type(self).__name__} must define task(self, annotations, case)")
+        """The training clips and evaluations of one case; equal for equal arguments.
 
+        Raises:
+            UsageError: if the data set lacks what this setting needs, such as a list of training clips.
+        """
+        raise NotImplementedError
+
+    @member(Returns("the metrics by name, finite numbers", lambda value: _are_metrics(value)), required=True)
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite.
 
         An evaluation with unequal classes has `mean_class_top1` too; a metric that follows from it has `mean_class` in
         its name.
         """
-        raise PluginError(f"{type(self).__name__} must define summarise(self, accuracies)")
+        raise NotImplementedError
 
 
 def _are_metrics(value: Any) -> bool:

@@ -32,14 +32,14 @@ def chosen_shots(shots: Sequence[int] | None, default: Sequence[int]) -> list[in
 
 
 def refuse_shots(setting: str, shots: Sequence[int] | None) -> None:
-    """Raise UsageError where shots are asked of a setting that trains on every clip."""
+    """Raise UsageError if shots are asked of a setting that trains on every clip."""
     if shots:
         given = ",".join(map(str, shots))
         raise UsageError(f"--shots {given}: {setting} trains on every training clip; for shots use --setting few_shot")
 
 
 def training_list(annotations: Annotations, split: str, setting: str) -> tuple[Sample, ...]:
-    """All training clips of a split. Raises UsageError where the data set has no list of them."""
+    """All training clips of a split. Raises UsageError if the data set has no list of them."""
     train = annotations.train.get(int(split), ())
     if not train:
         of = f" of {annotations.dataset}" if annotations.dataset else ""
@@ -70,7 +70,7 @@ def halves_of(annotations: Annotations, split: str, setting: str) -> HalfSplit:
     """Base and novel classes: the published ones (split 1), else by frequency of the training clips of that split.
 
     By frequency (ViFi-CLIP's rule): classes ranked by their number of training clips, ties by label; the more frequent
-    half is base, the larger half of an odd number. Raises UsageError where there is neither, or less than two classes.
+    half is base, the larger half of an odd number. Raises UsageError if there is neither, or fewer than two classes.
     """
     halves = annotations.base_to_novel if split == "1" else None
     halves = halves or _remembered(annotations, int(split)) or _by_frequency(annotations, int(split), setting)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from petl_bench.api.contracts import check_returns, instance_of
+from petl_bench.api.contracts import check_returns, instance_of, member
 from petl_bench.api.marks import MARKS, Mark, mark_of, symbols
 from petl_bench.errors import PluginError
 
@@ -162,7 +162,7 @@ class TableSource:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        check_returns(cls, build=instance_of(Table, "petl_bench.api.table.Table"))
+        check_returns(cls)
 
     def published(self) -> pd.DataFrame | None:
         """The published numbers that this table may quote, one per row; None if there are none."""
@@ -184,12 +184,13 @@ class TableSource:
                 )
         return pd.concat(parts, ignore_index=True)
 
+    @member(instance_of(Table, "pb.Table"), required=True)
     def build(self, evidence: Evidence) -> Table:
         """The table of these records, with published numbers beside them if the evidence holds some.
 
         Raises UsageError if no record fits the table.
         """
-        raise PluginError(f"{type(self).__name__} must define build(self, evidence)")
+        raise NotImplementedError
 
     def figure(self, evidence: Evidence) -> Figure | None:
         """The picture of these records; None if this table has none. Raises UsageError as `build` does."""

@@ -1,8 +1,9 @@
-"""`petl-bench check NAME|FILE.py`: the conformance checks of one method, with the reason of every failure."""
+"""`petl-bench check NAME|FILE.py`: what a plugin promises, checked, with the reason of every failure."""
 
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,42 +18,48 @@ from petl_bench.system.texts import lines
 if TYPE_CHECKING:
     from petl_bench.testing.checks import CheckResult
 
-STYLES = {"pass": "green", "fail": "bold red", "skip": "yellow"}
+#: status -> (word, style)
+_WORDS = {"pass": ("passed", "green"), "fail": ("failed", "bold red"), "skip": ("skipped", "yellow")}
 
 
 @click.command(name="check")
-@click.argument("method", metavar="NAME|FILE.py")
+@click.argument("plugin", metavar="NAME|FILE.py")
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
 )
-def command(method: str, plugins: tuple[Path, ...]) -> int:
-    """Run the conformance checks on a registered method, or on every method in a plugin file.
+@click.option(
+    "--data-root", type=click.Path(path_type=Path, file_okay=False, exists=True), help="The files of a data set."
+)
+@click.option(
+    "--runs",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Records that a table is built from, in place of made-up ones.",
+)
+def command(plugin: str, plugins: tuple[Path, ...], data_root: Path | None, runs: tuple[Path, ...]) -> int:
+    """Check a registered plugin, or every plugin in a file: methods, settings, data sets, backbones, tables, launchers.
 
-    Exit status 0 where none fails, 1 where one does.
+    A name that several kinds share means all of them; write KIND:NAME for one, e.g. tables:few_shot, or KIND for every
+    plugin of a kind. Exit status 0 if no check fails, 1 if one does.
     """
-    from petl_bench.testing.checks import methods_in, run_checks
+    from petl_bench import testing
 
     for path in plugins:
         load_plugin_file(path)
     console = Console(width=None if sys.stdout.isatty() else 110)
-    failed = False
-    for candidate in methods_in(method):
-        results = run_checks(candidate)
-        console.print(_table(candidate.name, results))
-        failed = failed or any(result.status == "fail" for result in results)
-    return int(failed)
+    results = testing.run(testing.checks(plugin, data_root=data_root, runs=runs))
+    for (kind, name), some in groupby(results, key=lambda result: (result.kind, result.plugin)):
+        console.print(_table(name if kind == "method" else f"{name} ({kind})", list(some)))
+    return int(any(result.status == "fail" for result in results))
 
 
 def _table(name: str, results: list[CheckResult]) -> Table:
-    counts = [f"{sum(r.status == status for r in results)} {word}" for status, word in _WORDS.items()]
+    counts = [f"{sum(r.status == status for r in results)} {word}" for status, (word, _) in _WORDS.items()]
     table = Table(title=f"{escape(name)}: {', '.join(counts)}", title_justify="left", title_style="bold")
     for heading in ("check", "result", "what it means, or why"):
         table.add_column(heading, overflow="fold")
     for result in results:
-        style = STYLES[result.status]
+        style = _WORDS[result.status][1]
         why = escape(lines(result.why or result.meaning))
         table.add_row(escape(result.name), f"[{style}]{result.status}[/{style}]", why)
     return table
-
-
-_WORDS = {"pass": "passed", "fail": "failed", "skip": "skipped"}

@@ -13,7 +13,7 @@ import click
 
 from petl_bench.api.fields import field_types
 from petl_bench.api.options import Options, text_of
-from petl_bench.api.registry import KINDS, Registry, load_plugin_file
+from petl_bench.api.registry import KINDS, Registry, load_plugin_file, named
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.errors import unknown
 from petl_bench.system.texts import lines
@@ -38,8 +38,7 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
     if name.startswith("profiles:"):
         click.echo(_profile(name.removeprefix("profiles:")), nl=False)
         return
-    found = _find(name)
-    for position, (registry, plain_name) in enumerate(found):
+    for position, (registry, plain_name) in enumerate(named(name)):
         if position:
             click.echo("")
         click.echo(lines("\n".join(_page(registry, plain_name))))
@@ -59,22 +58,6 @@ def _profile(name: str) -> str:
     if name not in shipped:
         raise unknown("profile", name, shipped, SEE)
     return shipped[name].read_text(encoding="utf-8")
-
-
-def _find(name: str) -> list[tuple[Registry, str]]:
-    kind, _, plain = name.rpartition(":")
-    if kind:
-        if kind not in KINDS:
-            raise unknown("kind", kind, KINDS, "petl-bench list --help")
-        KINDS[kind].get(plain)
-        return [(KINDS[kind], plain)]
-    found = [(registry, name) for registry in KINDS.values() if name in registry.names()]
-    if not found:
-        everything = {known for registry in KINDS.values() for known in registry.names()}
-        raise unknown(
-            "plugin", name, everything, "petl-bench list methods (or settings, datasets, backbones, tables, launchers)"
-        )
-    return found
 
 
 def _page(registry: Registry, name: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from petl_bench.api import registry as registry_module
-from petl_bench.api.registry import KINDS, METHODS, Registry, load_plugin_file
+from petl_bench.api.registry import KINDS, METHODS, Registry, load_plugin_file, named
 from petl_bench.errors import DataError, PluginError, UsageError
 
 
@@ -56,6 +56,51 @@ def test_two_entry_points_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(registry_module, "entry_points", lambda group: entries)
     with pytest.raises(PluginError, match=r"kitchen:Spoon.*drawer:Spoon"):
         Registry("thing", "things").names()
+
+
+def test_a_name_means_every_plugin_that_has_it_and_kinds_tell_them_apart() -> None:
+    METHODS.register("own:lora")(type("Own", (METHODS.get("lora"),), {"__module__": "tests.own"}))
+    assert [registry.kind for registry, _ in named("few_shot")] == ["setting", "table"]
+    assert named("tables:few_shot") == [(KINDS["tables"], "few_shot")]
+    assert named("own:lora") == [(METHODS, "own:lora")]
+    with pytest.raises(UsageError, match="unknown kind 'table'; did you mean tables"):
+        named("table:few_shot")
+    with pytest.raises(UsageError, match="unknown setting 'lora'"):
+        named("settings:lora")
+
+
+MODULES = {
+    "decorated": "@pb.register_method('{name}')\nclass Mine(pb.Method):\n",
+    "plain": "class Mine(pb.Method):\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("how", "value", "says"),
+    [
+        ("decorated", "{module}", ""),
+        ("decorated", "{module}:Mine", ""),
+        ("plain", "{module}:Mine", ""),
+        ("plain", "{module}", "is a module that registers no method of that name: write @pb.register_method"),
+    ],
+)
+def test_an_entry_point_names_a_module_or_a_class(
+    how: str, value: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"own_{how}_{len(value)}"
+    body = "    def attach(self, model): pass\n    def expected_trainable(self, config): return 0\n"
+    (tmp_path / f"{name}.py").write_text("import petl_bench as pb\n" + MODULES[how].format(name=name) + body)
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint(name, value.format(module=name), "petl_bench.methods")
+    monkeypatch.setitem(METHODS._entry_points(), name, entry)
+    if says:
+        with pytest.raises(PluginError, match=says):
+            METHODS.get(name)
+        return
+    plugin = METHODS.get(name)
+    assert (plugin.__name__, plugin.name) == ("Mine", name)
+    assert METHODS.get(name) is plugin
+    del METHODS._registered[name]
 
 
 def test_an_unknown_name_gets_near_names_and_the_list_command() -> None:
@@ -111,8 +156,6 @@ def test_an_installed_plugin_of_such_a_name_is_named_and_the_others_stand(monkey
 INCOMPLETE = """
 from pathlib import Path
 import petl_bench as pb
-from petl_bench.api.launcher import Launcher
-from petl_bench.api.table import TableSource
 
 @pb.register_dataset("no_lists")
 class NoLists(pb.Dataset): "Without annotations()."
@@ -124,13 +167,18 @@ class NoConfig(pb.Backbone): "Without config."
 class NoCases(pb.Setting): "Without anything."
 
 @pb.register_table("no_build")
-class NoBuild(TableSource): "Without build()."
+class NoBuild(pb.TableSource): "Without build()."
 
 @pb.register_launcher("no_run")
-class NoRun(Launcher): "Without run()."
+class NoRun(pb.Launcher): "Without run()."
 
 @pb.register_method("no_method")
 class NoMethod: "Of no base."
+
+@pb.register_method("no_formula")
+class NoFormula(pb.Method):
+    "Without expected_trainable()."
+    def attach(self, model): pass
 
 @pb.register_dataset("lists_only")
 class ListsOnly(pb.Dataset):
@@ -150,12 +198,12 @@ class Wrong(pb.Setting):
     def summarise(self, accuracies): return {"top1": float("nan")}
 
 @pb.register_table("wrong")
-class WrongTable(TableSource):
+class WrongTable(pb.TableSource):
     "Returns what it must not."
     def build(self, evidence): return [1]
 
 @pb.register_launcher("wrong")
-class WrongLauncher(Launcher):
+class WrongLauncher(pb.Launcher):
     "Returns what it must not."
     def run(self, jobs, store, watch): return None
 """
@@ -174,7 +222,9 @@ def incomplete(tmp_path: Path) -> None:
         ("backbones", "no_config", "must define config = pb.ViCLIPConfig"),
         ("settings", "no_cases", r"must define cases\(.*and task\(.*and summarise\("),
         ("tables", "no_build", r"must define build\(self, evidence\)"),
-        ("methods", "no_method", "must be a class that derives from petl_bench.api.method.Method"),
+        ("methods", "no_method", r"must be a class that derives from pb.Method \(petl_bench.api.method\)"),
+        ("methods", "no_formula", r"must define expected_trainable\(self, config\)"),
+        ("launchers", "no_run", r"must define run\(self, jobs, store, watch\), which returns a list with one pb.Attem"),
     ],
 )
 @pytest.mark.usefixtures("incomplete")
@@ -192,19 +242,13 @@ def test_an_incomplete_plugin_says_what_its_author_must_write(kind: str, name: s
             "datasets",
             "failing",
             ("annotations", Path("/x")),
-            r"annotations\(\) fails: TypeError.*incomplete.py, line 33",
+            r"annotations\(\) fails: TypeError.*incomplete.py, line 36",
         ),
         ("settings", "wrong", ("cases", None, (), None, None), "returned list; it must return a list of pb.Case"),
         ("settings", "wrong", ("task", None, None), "returned NoneType; it must return pb.Task"),
         ("settings", "wrong", ("summarise", {}), "must return the metrics by name, finite"),
-        ("tables", "wrong", ("build", None), "must return petl_bench.api.table.Table"),
-        ("launchers", "no_run", ("run", (), Path(), None), r"NoRun must define run\(self, jobs, store, watch\)"),
-        (
-            "launchers",
-            "wrong",
-            ("run", (), Path(), None),
-            "must return a list with one petl_bench.api.launcher.AttemptResult",
-        ),
+        ("tables", "wrong", ("build", None), "must return pb.Table"),
+        ("launchers", "wrong", ("run", (), Path(), None), "must return a list with one pb.AttemptResult"),
     ],
 )
 @pytest.mark.usefixtures("incomplete")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import petl_bench as pb
 from petl_bench.models.sites import AdapterSwitch, LinearSite
-from petl_bench.testing.subject import perturb
+from petl_bench.testing.method_subject import perturb
 
 Golden = Callable[[str], dict[str, Tensor]]
 

@@ -24,7 +24,8 @@ from petl_bench.api.trial import Places, Trial, TrialResult
 from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.lists.descriptions import described
 from petl_bench.records.layout import ADAPTER
-from petl_bench.testing.subject import Subject, supported_configs
+from petl_bench.testing.checks import Subject
+from petl_bench.testing.method_subject import supported_configs
 from petl_bench.training.run_trial import run_trial
 
 PAIRS = [

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import petl_bench as pb
 from petl_bench.models.adapters import SpatioTemporalUp, TemporalConv
 from petl_bench.models.grid import Grid, from_volume, to_volume
-from petl_bench.testing.subject import perturb
+from petl_bench.testing.method_subject import perturb
 
 Golden = Callable[[str], dict[str, Tensor]]
 SMALL = {"bottleneck_dim": 16, "dropout": 0.0}

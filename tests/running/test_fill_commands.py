@@ -25,8 +25,8 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import TrialResult
 from petl_bench.benchmarks.datasets.motion import Motion
 from petl_bench.cli.run import command as run
+from petl_bench.data.found import known_manifests
 from petl_bench.data.found.manifest import Manifest
-from petl_bench.data.lists import known_manifests
 from petl_bench.errors import PetlBenchError
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.write import write_record

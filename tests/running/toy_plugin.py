@@ -93,6 +93,9 @@ class Waiting(pb.Method):
     steps: int = pb.hyper(2, "steps of 20 ms", minimum=1)
     mishap: str = pb.hyper("", "what goes wrong")
 
+    def attach(self, model):
+        pass
+
     def expected_trainable(self, config):
         if self.mishap == "wide":
             raise pb.UsageError(f"{self.name}.mishap=wide: wider than {config.vision_width}")

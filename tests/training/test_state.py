@@ -23,7 +23,8 @@ from petl_bench.errors import PluginError, StoreError, TrialStopped
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.write import write_record
-from petl_bench.testing.subject import Subject, features, train_steps
+from petl_bench.testing.checks import Subject
+from petl_bench.testing.method_subject import features, train_steps
 from petl_bench.training.checkpoint import adapter_content, load_adapter, load_checkpoint
 from petl_bench.training.run_trial import run_trial
 from petl_bench.training.state import extra_state_of, load_state, state_of

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import petl_bench as pb
 from petl_bench.api.registry import METHODS
-from petl_bench.testing.checks import CHECKS, run_checks
+from petl_bench.testing.checks import CheckResult
+from petl_bench.testing.methods import CHECKS
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +21,8 @@ PAPER = pb.Paper(title="t", venue="v", url="https://example.org", bibtex="@misc{
 
 @pytest.mark.parametrize("name", METHODS.names())
 def test_every_registered_method_conforms(name: str) -> None:
-    results = pb.testing.check_method(name)
-    assert len(results) == len(CHECKS)
+    results = pb.testing.check_plugin(f"methods:{name}")
+    assert len(results) == len(CHECKS) == 18
     assert sum(result.status == "pass" for result in results) >= 12
 
 
@@ -43,7 +44,11 @@ class Good(pb.Method):
 
 
 def failures(method: type[pb.Method]) -> dict[str, str]:
-    return {result.name: result.why for result in run_checks(method) if result.status == "fail"}
+    return {result.name: result.why for result in results_of(method) if result.status == "fail"}
+
+
+def results_of(method: type[pb.Method]) -> list[CheckResult]:
+    return pb.testing.run(pb.testing.checks(method))
 
 
 def test_a_sound_method_has_no_failure() -> None:
@@ -297,7 +302,7 @@ def test_method_for_four_frames_only() -> None:
     why = failures(Fixed)["works on every backbone"]
     assert "ViCLIP, 1 frame" in why
     assert "made for four frames" in why
-    assert "test_conformance.py, line" in why
+    assert "test_methods.py, line" in why
 
 
 def test_loss_that_climbs() -> None:
@@ -323,7 +328,7 @@ def test_checks_stop_where_no_values_fit() -> None:
         def attach(self, model: Any) -> None:
             raise pb.UsageError("needs a width of 4096")
 
-    results = run_checks(TooWide)
+    results = results_of(TooWide)
     assert [result.name for result in results] == ["fits a small model"]
     assert "needs a width of 4096" in results[0].why
 
@@ -361,12 +366,12 @@ def test_random_state_is_left_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    run_checks(Good)
+    results_of(Good)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_file_is_checked_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "no_method.py"
     path.write_text("x = 1\n")
-    with pytest.raises(pb.UsageError, match="registers no method"):
+    with pytest.raises(pb.UsageError, match="registers no plugin"):
         pb.testing.check_method(path)

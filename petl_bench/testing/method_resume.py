@@ -19,7 +19,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.loading.batches import ClipBatch, ClipLoader, Findings
 from petl_bench.errors import TrialStopped
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.testing.subject import CLIPS, Subject, batch_for, made_up_descriptions
+from petl_bench.testing.method_subject import CLIPS, MethodSubject, batch_for, made_up_descriptions
 from petl_bench.training.checkpoint import Pace
 from petl_bench.training.fit import Fit, fit
 from petl_bench.training.seeding import random_state, restore_random_state
@@ -48,13 +48,13 @@ class Left:
         return state_of(self.model, self.method)
 
 
-def trained_without_a_stop(subject: Subject, folder: Path) -> Left:
+def trained_without_a_stop(subject: MethodSubject, folder: Path) -> Left:
     """Trained in one go."""
     with _random_state_kept():
         return _train(subject, folder)
 
 
-def trained_with_a_stop(subject: Subject, folder: Path) -> Left:
+def trained_with_a_stop(subject: MethodSubject, folder: Path) -> Left:
     """Stopped after a checkpoint, and gone on with as a new process would: with another model, method and random
     state."""
     with _random_state_kept():
@@ -65,7 +65,7 @@ def trained_with_a_stop(subject: Subject, folder: Path) -> Left:
 
 def other_python_state(one: Left, other: Left) -> str:
     """The first attribute of the method, or of a module, that differs between two trainings: what it is in each of
-    them, in words. "" where none does. Only numbers, texts, tensors and containers of them are compared."""
+    them, in words. "" if none does. Only numbers, texts, tensors and containers of them are compared."""
     pairs = [("the method", vars(one.method), vars(other.method))]
     modules = dict(other.model.named_modules())
     for name, module in one.model.named_modules():
@@ -78,7 +78,7 @@ def other_python_state(one: Left, other: Left) -> str:
     return ""
 
 
-def _train(subject: Subject, folder: Path, *, seed: int = 5, stop_after: int = 0) -> Left:
+def _train(subject: MethodSubject, folder: Path, *, seed: int = 5, stop_after: int = 0) -> Left:
     _seed(seed)
     model, method = subject.attached()
     _seed(seed)

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import petl_bench as pb
-from petl_bench.testing.checks import run_checks
-from tests.methods.test_conformance import Good, failures
+from tests.testing.test_methods import Good, failures, results_of
 
 STOP, FILE, FROZEN = "goes on after a stop", "saved adapter equals trained", "only declared parameters train"
 
@@ -206,5 +205,5 @@ def test_the_generators_of_python_and_numpy_are_left_alone() -> None:
     np.random.seed(4)
     expected = np.random.rand(2)
     np.random.seed(4)
-    run_checks(Good)
+    results_of(Good)
     assert (np.random.rand(2) == expected).all()

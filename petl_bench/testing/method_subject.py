@@ -1,9 +1,10 @@
-"""What the conformance checks are tried on: a method, small random models, seeded inputs, a few training steps."""
+"""What the checks of methods are tried on: a method, small random models, seeded inputs, a few training steps."""
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from petl_bench.api.method import Method, Recipe, Step
 from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.errors import UsageError
 from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.testing.checks import Failed, Given, Skipped, Subject
 
 _SHAPE: dict[str, Any] = {
     "image_size": 32, "patch_size": 16, "num_frames": 4, "embed_dim": 32, "context_length": 12, "vocab_size": 64,
@@ -34,14 +36,6 @@ CONFIGS = {
 CLIPS, CLASSES = 3, 4
 
 
-class Failed(AssertionError):  # noqa: N818 - an outcome, not an error
-    """A promise that the method breaks; the message says how."""
-
-
-class Skipped(Exception):  # noqa: N818 - an outcome, not an error
-    """A check that does not apply to this method; the message says why."""
-
-
 @dataclass(frozen=True)
 class SampleInputs:
     """Inputs of one forward pass: frames [B, T, 3, H, W], tokens [C, L], labels [B]."""
@@ -51,20 +45,35 @@ class SampleInputs:
     labels: Tensor
 
 
-class Subject:
+class TorchSubject(Subject):
+    """A plugin whose checks compute with small models."""
+
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        """The random state and the number of threads are left as they were."""
+        threads = torch.get_num_threads()
+        with torch.random.fork_rng():
+            torch.set_num_threads(1)  # the models are tiny: more threads only wait for each other
+            try:
+                yield
+            finally:
+                torch.set_num_threads(threads)
+
+
+class MethodSubject(TorchSubject):
     """A method under check. Values: those given, else the defaults, else the first recipe that fits a small model."""
 
-    def __init__(self, method: type[Method], hyper_parameters: dict[str, Any] | None = None) -> None:
-        self.method, self.given = method, hyper_parameters
+    needs_paper = True
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """The hyper-parameters used. Raises Failed where neither the defaults nor any recipe fits a small model."""
-        candidates = [self.given] if self.given is not None else [{}, *map(self._recipe_values, self.method.recipes)]
+        """The hyper-parameters used. Raises Failed if neither the defaults nor any recipe fits a small model."""
+        given = self.given.hyper_parameters
+        candidates = [given] if given is not None else [{}, *map(self._recipe_values, self.plugin.recipes)]
         reasons = []
         for values in candidates:
             try:
-                self.method(**values).attach(random_model(SMALL))
+                self.plugin(**values).attach(random_model(SMALL))
             except UsageError as error:
                 reasons.append(str(error))
             else:
@@ -73,7 +82,8 @@ class Subject:
 
     def create(self, **changes: Any) -> Method:
         """The method with the values used, some of them changed."""
-        return self.method(**{**self.values, **changes})
+        method: Method = self.plugin(**{**self.values, **changes})
+        return method
 
     def attached(self, config: ViCLIPConfig = SMALL, *, seed: int = 1, **changes: Any) -> tuple[DualEncoder, Method]:
         """A small random model with the method attached; the same numbers for the same seed of the attachments."""
@@ -92,7 +102,7 @@ class Subject:
     def variants(self) -> Iterator[dict[str, Any]]:
         """The values used, then every change of one field that can be listed (a switch or a choice) and is accepted."""
         yield {}
-        for field, kind in field_types(self.method).items():
+        for field, kind in field_types(self.plugin).items():
             choices = (
                 (True, False) if kind is bool else typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
             )
@@ -102,7 +112,7 @@ class Subject:
 
     def _recipe_values(self, recipe: Recipe) -> dict[str, Any]:
         """As a plan resolves them: a backbone's recipe over the one for every backbone, in the same setting."""
-        general = (r.hyper for r in self.method.recipes if r.setting == recipe.setting and r.backbone is None)
+        general = (r.hyper for r in self.plugin.recipes if r.setting == recipe.setting and r.backbone is None)
         return {key: value for hyper in (*general, recipe.hyper) for key, value in hyper.items()}
 
     def _accepts(self, changes: dict[str, Any]) -> bool:
@@ -157,7 +167,7 @@ def training_loss(model: DualEncoder, method: Method, config: ViCLIPConfig = SMA
 
 
 def made_up_descriptions(method: Method, config: ViCLIPConfig) -> dict[str, Tensor]:
-    """Seeded random features [C, D] of each kind, where the method's loss reads descriptions."""
+    """Seeded random features [C, D] of each kind, if the method's loss reads descriptions."""
     kinds = ("spatial", "temporal") if method.description_count else ()
     generator = torch.Generator().manual_seed(4)
     return {kind: torch.randn(CLASSES, config.embed_dim, generator=generator) for kind in kinds}
@@ -181,7 +191,7 @@ def train_steps(model: DualEncoder, method: Method, steps: int) -> None:
     torch.manual_seed(5)
     model.train()
     for _ in range(steps if parameters else 0):
-        training_loss(model, method).backward()
+        torch.autograd.backward(training_loss(model, method))
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.data.add_(parameter.grad.sign(), alpha=-1e-3)
@@ -202,14 +212,14 @@ def parameter_shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
 def trained_or_none(name: str) -> DualEncoder | None:
     """The small model with another registered method, or None: that one's own check says what is wrong with it."""
     try:
-        return Subject(METHODS.get(name)).trained()[0]
+        return MethodSubject("method", METHODS.get(name), Given()).trained()[0]
     except Exception:
         return None
 
 
-def supported_configs(subject: Subject) -> dict[str, ViCLIPConfig]:
+def supported_configs(subject: MethodSubject) -> dict[str, ViCLIPConfig]:
     """The shapes of the kinds of backbone that the method supports: joint space-time, frame by frame, or both."""
-    names = subject.method.backbones
+    names = subject.plugin.backbones
     if names is None:
         return CONFIGS
     kinds = {BACKBONES.get(name).config.joint_space_time for name in names}
