@@ -59,7 +59,7 @@ class Backbone(Options):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not isinstance(getattr(cls, "config", None), ViCLIPConfig | None):
-            raise PluginError(f"{cls.__name__}.config is a {type(cls.config).__name__}; it must be a pb.ViCLIPConfig")
+            raise PluginError(f"{cls.__name__}.config: {type(cls.config).__name__}; it must be a pb.ViCLIPConfig")
 
     @classmethod
     def packaged_weights(cls) -> Path | None:

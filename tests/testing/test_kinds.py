@@ -23,7 +23,13 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
 
 
-@pytest.mark.parametrize("plugin", OTHERS)
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        pytest.param(each, marks=pytest.mark.slow) if each in ("launchers:local", "datasets:motion") else each
+        for each in OTHERS
+    ],
+)
 def test_every_registered_plugin_conforms(plugin: str) -> None:
     assert pb.testing.check_plugin(plugin)
 
