@@ -13,7 +13,7 @@ from petl_bench.api.options import hyper
 from petl_bench.api.paper import Paper
 from petl_bench.api.registry import register_dataset
 from petl_bench.data.decoding.file_types import clip_stem
-from petl_bench.data.found.manifest import trained_and_tested
+from petl_bench.data.found.listed import trained_and_tested
 from petl_bench.data.found.tree import Tree
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.list_forms import FormReader, ListForm, find_form

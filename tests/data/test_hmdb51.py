@@ -11,7 +11,8 @@ import pytest
 from petl_bench.api.dataset import Annotations, Dataset
 from petl_bench.api.registry import DATASETS
 from petl_bench.benchmarks.datasets.hmdb51 import stated_class
-from petl_bench.data.found.manifest import build_manifest, named_lists
+from petl_bench.data.found.listed import named_lists
+from petl_bench.data.found.manifest import build_manifest
 from petl_bench.errors import DataError
 
 #: What the label csv says, and what the lists mean.

@@ -39,7 +39,7 @@ def build_report(dataset: Dataset, manifest: Manifest, scanned: Mapping[str, Sca
     readable, unreadable and not_scanned (by the results of `petl-bench data scan`). `account` counts every entry under
     the root by its kind, and every clip on disk by its use.
     """
-    from petl_bench.data.found.manifest import named_lists
+    from petl_bench.data.found.listed import named_lists
 
     count = _Counter(manifest, scanned)
     lists = dict(named_lists(manifest.annotations))

@@ -30,7 +30,8 @@ _BLOCK = 256
 
 #: What the memory holds of a clip: a stamp that changes with the file, its bytes, its fingerprint.
 _Entry = list[Any]
-_Asked, _Answer = TypeVar("_Asked"), TypeVar("_Answer")
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -20,12 +20,11 @@ from petl_bench.api.trial import canonical_json
 from petl_bench.data.found.accounting import Account, account_of
 from petl_bench.data.found.clip_matching import FileMatch, match_clips
 from petl_bench.data.found.fingerprints import Fingerprints, FoundFile
+from petl_bench.data.found.listed import named_lists, trained_and_tested
 from petl_bench.data.found.scan_results import ScanResults
 from petl_bench.data.found.tree import sharing, walk
 from petl_bench.errors import DataError
 
-#: Lists of clips by name.
-Lists = Mapping[str, Sequence[Sample]]
 #: Told now and then how far building is: what is counted, how many are done, and of how many (None: not known yet).
 Notify = Callable[[str, int, int | None], None]
 
@@ -54,39 +53,6 @@ class Manifest:
     def expected(self) -> int:
         """Number of distinct clips that the lists name."""
         return len(self.found) + len(self.missing) + len(self.ambiguous)
-
-
-def named_lists(annotations: Annotations) -> Iterator[tuple[str, tuple[Sample, ...]]]:
-    """Every list of a data set with its name, e.g. ("test 1", ...), ("base_test", ...)."""
-    for split, samples in sorted(annotations.train.items()):
-        yield f"train {split}", samples
-    for split, samples in sorted(annotations.test.items()):
-        yield f"test {split}", samples
-    for (split, shots), samples in sorted(annotations.few_shot.items()):
-        yield f"few_shot {split} {shots}-shot", samples
-    half = annotations.base_to_novel
-    if half is not None:
-        yield "base_train", half.base_train
-        for draw, samples in sorted(half.draws.items()):
-            yield f"base_train draw {draw}", samples
-        yield "base_test", half.base_test
-        yield "novel_test", half.novel_test
-
-
-def trained_and_tested(annotations: Annotations) -> Iterator[tuple[str, Lists, Lists]]:
-    """For each test split, and for the base-to-novel lists: its name, the lists that train, and those that are tested.
-
-    No clip may stand on both sides of one.
-    """
-    lists = dict(named_lists(annotations))
-    for split in sorted(annotations.test):
-        train = {
-            name: lists[name] for name in lists if f"{name} ".startswith((f"train {split} ", f"few_shot {split} "))
-        }
-        yield f"split {split}", train, {f"test {split}": lists[f"test {split}"]}
-    if annotations.base_to_novel is not None:
-        train = {name: lists[name] for name in lists if name.startswith("base_train")}
-        yield "base-to-novel", train, {name: lists[name] for name in ("base_test", "novel_test")}
 
 
 def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify | None = None) -> Manifest:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from petl_bench.api.dataset import Annotations, Defect, HalfSplit, Sample
 from petl_bench.data.decoding.file_types import without_video_suffix
-from petl_bench.data.found.manifest import named_lists, trained_and_tested
+from petl_bench.data.found.listed import named_lists, trained_and_tested
 from petl_bench.data.found.tree import canonical
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList
