@@ -212,7 +212,7 @@ def _launcher(plan: Plan) -> Launcher:
 
 def _profile(text: str) -> dict[str, Any]:
     """The fields in a profile, which is a path or the name of one that ships; tables such as [extra] as NAME=VALUE."""
-    from petl_bench.api.fields import text_of
+    from petl_bench.api.options import text_of
     from petl_bench.running.planning.profiles import profile_path
     from petl_bench.running.planning.spec import load_toml
 
