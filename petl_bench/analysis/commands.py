@@ -31,11 +31,18 @@ from petl_bench.system.commands import run_command
 from petl_bench.system.files import sha256_of_file
 from petl_bench.system.texts import is_shown
 
-#: What the user has to put in the place of these: records do not say where files lie on whatever machine.
+#: What the user has to put in the place of these: records do not say where files lie on this machine.
 _DIR, _FILE = "DIR", "FILE.py"
 #: The setting of what `petl-bench cost` records (`petl_bench.costs.recording.SETTING`), which `run` cannot make.
 _MEASURED = "cost"
 _TRAINING = "training"
+#: Of each kind of plugin: the field of a trial with its name, its registry, the field with its values, its version.
+_KINDS = (
+    ("method", METHODS, "hyper_parameters", plugin_version),
+    ("setting", SETTINGS, "setting_options", plugin_version),
+    ("dataset", DATASETS, "dataset_options", plugin_version),
+    ("backbone", BACKBONES, "backbone_options", code_version),
+)
 _NOT_SHOWN = "it has names with characters that are not shown"
 
 
@@ -145,7 +152,7 @@ def _places(trial: Mapping[str, Any]) -> Iterator[str]:
     if any(plugin.needs_root for name in data if (plugin := _known(DATASETS, name)) is not None):
         yield from ("--data-root", _DIR)
     files: dict[str, None] = {}
-    wanted = ((METHODS, trial["method"]), (SETTINGS, trial["setting"]), (BACKBONES, trial["backbone"]))
+    wanted = [(registry, trial[kind]) for kind, registry, *_ in _KINDS if kind != "dataset"]
     for registry, name in (*wanted, *((DATASETS, each) for each in data)):
         plugin = _known(registry, name)
         file = None if plugin is None else file_to_load(plugin.__module__)
@@ -167,7 +174,7 @@ def _weights_flags(trial: Mapping[str, Any]) -> list[str]:
 
 
 def weights_note(trial: Mapping[str, Any]) -> str:
-    """Which file the word for the weights stands for; "" where the command has none."""
+    """Which file the word for the weights stands for; "" if the command has none."""
     flags = _weights_flags(trial)
     if not flags or not flags[1].startswith(f"{_DIR}/") or not trial.get("weights_sha256"):
         return ""
@@ -176,7 +183,7 @@ def weights_note(trial: Mapping[str, Any]) -> str:
 
 def _is_found(trial: Mapping[str, Any]) -> bool:
     """Whether the weights are those that a run takes by itself."""
-    backbone = _known(BACKBONES, trial["backbone"])
+    *_, backbone = _plugins(trial)
     if backbone is None or backbone.packaged_weights() is not None:
         return False
     path = found_weights(backbone)
@@ -188,49 +195,31 @@ def _has_content(path: Path, trial: Mapping[str, Any]) -> bool:
 
 
 def _values(trial: Mapping[str, Any], everything: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The values to say of method, setting, data set, backbone and training; where files lie as far as it is known."""
+    """The values to say of method, setting, data set, backbone and training, and the places of files that are known."""
     usual = {} if everything else _usual_values(trial)
-    for name, plugin, recorded in _plugins_of(trial):
-        yield name, _but(usual.get(name, {}), _complete(plugin, recorded))
-    yield _TRAINING, _but(usual.get(_TRAINING, {}), _complete(TrainingOptions, trial["training"]))
+    for name, plugin, recorded in _recorded_values(trial):
+        values = dict(recorded) if plugin is None else plugin(**recorded).all_values()  # with later fields
+        known = usual.get(name, {})
+        yield name, {field: value for field, value in values.items() if field not in known or known[field] != value}
     for name, places in trial.get("locations", {}).items():
         yield name, {field: value for field, value in places.items() if value is not None}
 
 
-def _plugins_of(trial: Mapping[str, Any]) -> tuple[tuple[str, Any, Mapping[str, Any]], ...]:
-    """Method, setting and data set: the name that `--set` takes, the plugin (None if it is not known), its values."""
-    return (
-        (trial["method"], _known(METHODS, trial["method"]), trial["hyper_parameters"]),
-        (trial["setting"], _known(SETTINGS, trial["setting"]), trial["setting_options"]),
-        (trial["dataset"], _known(DATASETS, _data_plugin(trial)), trial["dataset_options"]),
-        (trial["backbone"], _known(BACKBONES, trial["backbone"]), trial.get("backbone_options", {})),
-    )
-
-
-def _but(usual: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are not the usual ones; all that have no usual one."""
-    return {name: value for name, value in values.items() if name not in usual or usual[name] != value}
-
-
-def _complete(plugin: type[Options] | None, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with those of later fields, which records leave out at their defaults."""
-    return dict(values) if plugin is None else plugin(**values).all_values()
+def _recorded_values(trial: Mapping[str, Any]) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """The name that `--set` takes, the class (None if it is not known here) and the values of all that has fields."""
+    for (kind, _, field, _), plugin in zip(_KINDS, _plugins(trial), strict=True):
+        yield trial[kind], plugin, trial.get(field, {})
+    yield _TRAINING, TrainingOptions, trial["training"]
 
 
 def _usual_values(trial: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What a run has without being told, by plugin, as far as the plugins are known here."""
-    found: dict[str, dict[str, Any]] = {}
-    method, backbone = _known(METHODS, trial["method"]), _known(BACKBONES, trial["backbone"])
-    setting, dataset = _known(SETTINGS, trial["setting"]), _known(DATASETS, _data_plugin(trial))
+    method, setting, dataset, backbone = plugins = _plugins(trial)
+    known = [(trial[kind], plugin) for (kind, *_), plugin in zip(_KINDS, plugins, strict=True) if plugin is not None]
+    found: dict[str, dict[str, Any]] = {name: plugin().all_values() for name, plugin in known}
     if method is not None:
         found[trial["method"]] = method(**recipe_values(method, trial["setting"], trial["backbone"])).all_values()
-    if setting is not None:
-        found[trial["setting"]] = setting().all_values()
-    if dataset is not None:
-        found[trial["dataset"]] = dataset().all_values()
-    if backbone is not None:
-        found[trial["backbone"]] = backbone().all_values()
-    if None not in (method, backbone, setting, dataset):
+    if None not in plugins:
         training = usual_training(method, setting(**trial["setting_options"]), backbone, dataset)
         if method(**trial["hyper_parameters"]).expected_trainable(backbone.config) == 0:
             training["epochs"] = 0
@@ -238,8 +227,14 @@ def _usual_values(trial: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _plugins(trial: Mapping[str, Any]) -> list[Any]:
+    """Method, setting, data set and backbone of a trial; None for one that is not known here."""
+    names = [_data_plugin(trial) if kind == "dataset" else trial[kind] for kind, *_ in _KINDS]
+    return [_known(registry, name) for (_, registry, *_), name in zip(_KINDS, names, strict=True)]
+
+
 def _known(registry: Registry, name: str) -> Any:
-    """A plugin; None where it is not installed, or not loaded."""
+    """A plugin; None if it is not installed, or not loaded."""
     try:
         return registry.get(name) if name in registry.names() else None
     except PluginError:
@@ -250,7 +245,7 @@ def _known(registry: Registry, name: str) -> Any:
 
 
 def obstacle(trial: Mapping[str, Any]) -> str:
-    """Why no command plans a trial with these values, in words; "" where one does. Absent versions say nothing."""
+    """Why no command plans a trial with these values, in words; "" if one does. Absent versions say nothing."""
     try:
         return next(chain(_obstacles(trial), _of_a_source(trial)), "")
     except PetlBenchError as error:
@@ -292,9 +287,8 @@ def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
     if not _is_all_shown(trial):
         yield _NOT_SHOWN
     yield from _other_code(trial)
-    for name, plugin, values in _plugins_of(trial):
+    for name, plugin, values in _recorded_values(trial):
         yield from _not_settable(name, plugin, values)
-    yield from _not_settable(_TRAINING, TrainingOptions, trial["training"])
     yield from _other_weights(trial)
     yield from _does_not_fit(trial)
 
@@ -305,16 +299,11 @@ def _of_a_source(trial: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _other_versions(trial: Mapping[str, Any]) -> Iterator[str]:
-    for kind, registry, version_of in (
-        ("method", METHODS, plugin_version),
-        ("setting", SETTINGS, plugin_version),
-        ("dataset", DATASETS, plugin_version),
-        ("backbone", BACKBONES, code_version),
-    ):
-        name = _data_plugin(trial) if kind == "dataset" else trial[kind]
-        plugin, recorded = _known(registry, name), trial.get(f"{kind}_version")
+    for (kind, _, _, version_of), plugin in zip(_KINDS, _plugins(trial), strict=True):
+        recorded = trial.get(f"{kind}_version")
         if plugin is None or recorded is None or version_of(plugin) == recorded:
             continue
+        name = _data_plugin(trial) if kind == "dataset" else trial[kind]
         here, there = version_of(plugin).partition("+")[0], recorded.partition("+")[0]
         if here == there or kind == "backbone":
             yield f"the code of {name} here is not the one that it was made with"
@@ -349,7 +338,7 @@ def _can_be_said(plugin: type[Options], field: str, value: Any) -> bool:
 
 
 def _other_weights(trial: Mapping[str, Any]) -> Iterator[str]:
-    backbone, sha256 = _known(BACKBONES, trial["backbone"]), trial.get("weights_sha256")
+    (*_, backbone), sha256 = _plugins(trial), trial.get("weights_sha256")
     if trial["weights"] != "packaged" or backbone is None or sha256 is None:
         return
     packaged = backbone.packaged_weights()
@@ -358,7 +347,7 @@ def _other_weights(trial: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _does_not_fit(trial: Mapping[str, Any]) -> Iterator[str]:
-    method, backbone = _known(METHODS, trial["method"]), _known(BACKBONES, trial["backbone"])
+    method, *_, backbone = _plugins(trial)
     if method is None or backbone is None:
         return
     try:
@@ -369,7 +358,7 @@ def _does_not_fit(trial: Mapping[str, Any]) -> Iterator[str]:
 
 def _is_planned(trial: Mapping[str, Any]) -> bool:
     """Whether the setting has the trial's case on its data set, or one that starts from it."""
-    setting, dataset = _known(SETTINGS, trial["setting"]), _known(DATASETS, _data_plugin(trial))
+    _, setting, dataset, _ = _plugins(trial)
     if setting is None or dataset is None or not trial.get("part"):
         return True
     return _case(trial) in _cases(setting(**trial["setting_options"]), trial)
@@ -391,7 +380,7 @@ def _cases(setting: Setting, trial: Mapping[str, Any]) -> Iterator[Case]:
 
 
 def _source_dataset(trial: Mapping[str, Any]) -> list[str]:
-    """The plugin of the data set that methods are adapted on, where the trial's setting has one."""
+    """The plugin of the data set that methods are adapted on, if the trial's setting has one."""
     setting = _known(SETTINGS, trial["setting"])
     source = None if setting is None else setting(**trial["setting_options"]).source_dataset
     if source is None:

@@ -39,7 +39,7 @@ def ranks_of(labels: Sequence[int] | np.ndarray, scores: np.ndarray) -> np.ndarr
 
 
 def predicted_of(labels: Sequence[int] | np.ndarray, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """The class that each clip was taken for, int64 [N]: its label where that ranks first, else the best other one.
+    """The class that each clip was taken for, int64 [N]: its label if that ranks first, else the best other one.
 
     NaN counts as the highest score, as in `ranks_of`.
     """

@@ -135,7 +135,7 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     """All records under one or more output folders: one row per trial and metric, ordered by trial key.
 
     Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`,
-    `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), where the mappings (`hyper_parameters`, `training`,
+    `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), its mappings (`hyper_parameters`, `training`,
     `setting_options`, `dataset_options`, `backbone_options`, `locations`) are canonical JSON text; `metric` and
     `value`; `marks` (words between spaces); `coverage`, `test_classes` and `train_clips` (JSON text);
     `trainable_params`, `backbone_params`, `prompt_template`, `device`, `processor`, `software`, `attempts`, `created`,

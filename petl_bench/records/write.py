@@ -6,7 +6,7 @@ One folder per trial, `<runs>/trials/<key>/`:
 - `train_list.txt` the clips that trained, a `clip label` row each, labels as in the training classes; its sha256 stands
   in the record;
 - `predictions-<evaluation>.npz` per clip: `clips`, `labels` [N], `scores` float32 [N, C], and `classes` [C]; `groups`
-  [N] where the data set says which clips come from one source video; and what follows from the scores, so that a
+  [N] if the data set says which clips come from one source video; and what follows from the scores, so that a
   report need not read them: `ranks` of the labels and `predicted` classes [N];
 - `details.json` the history by epoch, the whole environment, missing and unreadable clips with their reasons;
 - `record.json` small: metrics, marks, coverage, parameter counts, durations, and sha256 and size of every file above
@@ -50,11 +50,21 @@ def write_record(
     created: str | None = None,
     before_each: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Store a finished trial in its folder (`trial_folder`); returns the path of `record.json`, which is written last.
+    """Store a finished trial in its folder (`trial_folder`).
 
-    `attempts` counts the starts of this trial, this one included; `created` is an ISO 8601 time, by default now.
-    `before_each` is called before every file that is written, and may raise where the trial is another process's.
-    Raises StoreError where the trial is already recorded, or where the folder cannot be written.
+    Args:
+        folder: the trial's folder, called by its key.
+        trial: what decided the numbers.
+        result: the numbers, per-clip predictions and costs.
+        attempts: how often the trial was started, this time included.
+        created: an ISO 8601 time; by default now.
+        before_each: called before every file that is written; it may raise, if the trial is another process's by now.
+
+    Returns:
+        The path of `record.json`, which is written last.
+
+    Raises:
+        StoreError: the trial is already recorded, a value is not finite, or the folder cannot be written.
     """
     folder = Path(folder)
     path = folder / RECORD

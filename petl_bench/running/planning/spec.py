@@ -90,7 +90,7 @@ class Spec:
         return found
 
     def parts(self) -> list[Spec]:
-        """This spec once for each variant, with that variant's values; itself where it has none."""
+        """This spec once for each variant, with that variant's values; itself if it has none."""
         if not self.variants:
             return [self]
         return [dataclasses.replace(self, set=(*self.set, *variant), variants=()) for variant in self.variants]
