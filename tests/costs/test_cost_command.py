@@ -207,7 +207,7 @@ def test_a_ratio_that_worsened_is_told_and_fails(measured: Measured, tmp_path: P
     values = json.loads(stored)
     for benchmark in values["benchmarks"]:
         if benchmark["extra_info"]["trial"]["method"] == "msta":
-            benchmark["extra_info"]["metrics"]["throughput_vs_frozen"] *= 20
+            benchmark["extra_info"]["metrics"]["throughput_vs_frozen"] *= 1e6  # beyond any noise of a busy machine
     (tmp_path / "stored.json").write_text(json.dumps(values))
     cost = CostCommand(tmp_path)
     flags = ("--methods", "msta", "--device", "cpu", "--rounds", "1", "--tolerance", "80")
