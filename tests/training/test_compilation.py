@@ -28,6 +28,7 @@ def run(places: Places, tmp_path: Path) -> Callable[[Trial], TrialResult]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a C++ compiler on a busy machine
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_trial_has_the_numbers_of_any_other(
     make_trial: Callable[..., Trial],
