@@ -54,7 +54,7 @@ def cancel(runs: Path, titles: Mapping[str, str], wanted: Collection[str], whole
     open_keys = {key for key in titles if not (trial_folder(runs, key) / RECORD).exists()}
     candidates = [task for task in submitted_tasks(runs) if open_keys.intersection(wanted, task.keys)]
     known = still_known(candidates)
-    found = [task for task in candidates if (task.submission.launcher, task.name) in known]
+    found = [task for task in candidates if task.identity in known]
     user = getpass.getuser()
     mine = [task for task in found if task.submission.user == user]
     if not whole_tasks:
@@ -66,8 +66,8 @@ def cancel(runs: Path, titles: Mapping[str, str], wanted: Collection[str], whole
     taken = _take_back(mine)
     return Cancelled(
         trials=frozenset(trials),
-        tasks=[task for task in mine if task in taken],
-        too_late=[task for task in mine if task not in taken],
+        tasks=[task for task in mine if task.identity in taken],
+        too_late=[task for task in mine if task.identity not in taken],
         of_others=of_others,
         processes=_running(runs, open_keys.intersection(wanted) - _keys(found)),
     )
@@ -87,15 +87,13 @@ def _refuse_shared(tasks: Collection[SubmittedTask], titles: Mapping[str, str], 
             )
 
 
-def _take_back(tasks: Collection[SubmittedTask]) -> list[SubmittedTask]:
-    by_launcher: dict[str, list[SubmittedTask]] = defaultdict(list)
+def _take_back(tasks: Collection[SubmittedTask]) -> set[tuple[str, str]]:
+    """End the tasks; those that were ended, by launcher and name."""
+    names: dict[str, list[str]] = defaultdict(list)
     for task in tasks:
-        by_launcher[task.submission.launcher].append(task)
-    taken = []
-    for launcher, listed in by_launcher.items():
-        ended = set(LAUNCHERS.get(launcher)().cancel([task.name for task in listed]))
-        taken += [task for task in listed if task.name in ended]
-    return taken
+        names[task.submission.launcher].append(task.name)
+    ended = {launcher: LAUNCHERS.get(launcher)().cancel(listed) for launcher, listed in names.items()}
+    return {(launcher, name) for launcher, listed in ended.items() for name in listed}
 
 
 def _running(runs: Path, keys: set[str]) -> dict[str, claims.Attempt]:

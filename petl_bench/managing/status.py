@@ -96,7 +96,7 @@ def _queue(runs: Path, done: Set[str]) -> dict[str, _Queued]:
     """Of the trials that are not `done`, those that a scheduler still knows."""
     newest = {key: task for task in submitted_tasks(runs) for key in task.keys if key not in done}
     known = still_known(newest.values())
-    said = {key: (task.submission, known.get((task.submission.launcher, task.name))) for key, task in newest.items()}
+    said = {key: (task.submission, known.get(task.identity)) for key, task in newest.items()}
     return {key: (submission.submitted_at, words) for key, (submission, words) in said.items() if words}
 
 

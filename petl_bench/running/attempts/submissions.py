@@ -58,6 +58,11 @@ class SubmittedTask:
     name: str
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """Its launcher and its name there."""
+        return self.submission.launcher, self.name
+
+    @property
     def keys(self) -> Sequence[str]:
         """The trials that it holds."""
         return self.submission.tasks[self.name]
