@@ -78,6 +78,10 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.api.trial import Progress as Progress
     from petl_bench.api.trial import Trial as Trial
     from petl_bench.api.trial import TrialResult as TrialResult
+    from petl_bench.data.lists.annotation_formats import read_counted_list as read_counted_list
+    from petl_bench.data.lists.annotation_formats import read_list as read_list
+    from petl_bench.data.lists.list_forms import form_reader as form_reader
+    from petl_bench.data.lists.published_dataset import PublishedDataset as PublishedDataset
     from petl_bench.errors import DataError as DataError
     from petl_bench.errors import PetlBenchError as PetlBenchError
     from petl_bench.errors import PluginError as PluginError
@@ -93,6 +97,13 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.models.tokenizer import tokenize as tokenize
     from petl_bench.records.read import load_records as load_records
     from petl_bench.running.attempts.execute import execute as execute
+    from petl_bench.tables.columns import MeasuredColumn as MeasuredColumn
+    from petl_bench.tables.columns import ScoredMetric as ScoredMetric
+    from petl_bench.tables.columns import ShownNumber as ShownNumber
+    from petl_bench.tables.setting_table import TOP1 as TOP1
+    from petl_bench.tables.setting_table import SettingTable as SettingTable
+    from petl_bench.tables.study_table import Study as Study
+    from petl_bench.tables.study_table import StudyTable as StudyTable
 
 
 @cache

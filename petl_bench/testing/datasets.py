@@ -39,7 +39,7 @@ class DatasetSubject(Subject):
 
     def lists(self) -> Iterator[tuple[str, tuple[Sample, ...], range]]:
         """Every list: its name, its samples, and the labels that it may have."""
-        from petl_bench.data.found.manifest import named_lists
+        from petl_bench.data.found.listed import named_lists
 
         labels = range(len(self.annotations.classes))
         return ((name, samples, labels) for name, samples in named_lists(self.annotations))
