@@ -186,7 +186,8 @@ def _paint(shape: int, colour: int, track: Track, domain: Domain) -> Object:
 
 def _colour(colour: int, domain: Domain) -> NDArray[np.float64]:
     bright = _PALETTE[colour]
-    return bright + domain.palette_shift * (0.55 * bright + 0.45 * _DULL - bright)
+    shifted: NDArray[np.float64] = bright + domain.palette_shift * (0.55 * bright + 0.45 * _DULL - bright)
+    return shifted
 
 
 def _outlines() -> tuple[Floats, Floats]:
@@ -269,11 +270,13 @@ def _resample(
     places = np.clip(_CENTRES[None, :, None] - camera[:, None, :], 0, 1) * last
     weights = kernel(places[..., None, :] - np.arange(last + 1)[:, None])
     across, down = weights[..., 0], weights[..., 1]
-    return down[:, None] @ lattice @ across[:, None].transpose(0, 1, 3, 2)
+    noise: NDArray[np.float64] = down[:, None] @ lattice @ across[:, None].transpose(0, 1, 3, 2)
+    return noise
 
 
 def _hat(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.clip(1 - np.abs(distance), 0, None)
+    weight: NDArray[np.float64] = np.clip(1 - np.abs(distance), 0, None)
+    return weight
 
 
 def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -303,7 +306,8 @@ def _over(images: Floats, scenes: Sequence[Scene], slot: int) -> Floats:
     cover = (edge * opacity[..., None, None].astype(np.float32))[..., None]
     tone = np.where(index > _ANGLES // 2, np.float32(0.6), np.float32(1.0))[..., None]
     colours = np.stack([thing.colours for thing in objects])[:, :, None, None, :].astype(np.float32)
-    return images + cover * (colours * tone - images)
+    drawn: NDArray[np.float32] = images + cover * (colours * tone - images)
+    return drawn
 
 
 def _blurred(image: Floats) -> Floats:

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -88,9 +89,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from Linux's /proc")
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("workers", "growth"), [(0, 1.05), (2, 1.25)])
-def test_memory_does_not_grow_with_the_clips(benchmark, workers: int, growth: float, clips: Path) -> None:
+def test_memory_does_not_grow_with_the_clips(benchmark: Any, workers: int, growth: float, clips: Path) -> None:
     def peak(count: int) -> float:
-        command = [sys.executable, clips / "evaluation.py", clips, str(count), str(workers)]
+        command = [sys.executable, str(clips / "evaluation.py"), str(clips), str(count), str(workers)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return float(json.loads(done.stdout)["peak_mib"])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,12 +42,12 @@ def build(root: Path, cache: Path) -> Manifest:
     return build_manifest(DATASETS.get("folder")(path=str(root)), root, cache)
 
 
-def test_walk_250000_files(benchmark, root: Path) -> None:
+def test_walk_250000_files(benchmark: Any, root: Path) -> None:
     tree = benchmark.pedantic(walk, args=(root,), rounds=3)
     assert len(tree.files) == CLASSES * CLIPS_EACH
 
 
-def test_index_250000_files_cold(benchmark, root: Path, tmp_path: Path) -> None:
+def test_index_250000_files_cold(benchmark: Any, root: Path, tmp_path: Path) -> None:
     def forget() -> tuple[tuple[Path, Path], dict[str, object]]:
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
         return (root, tmp_path / "cache"), {}
@@ -55,13 +56,13 @@ def test_index_250000_files_cold(benchmark, root: Path, tmp_path: Path) -> None:
     assert len(manifest.found) == CLASSES * CLIPS_EACH
 
 
-def test_index_250000_files_warm(benchmark, root: Path, tmp_path: Path) -> None:
+def test_index_250000_files_warm(benchmark: Any, root: Path, tmp_path: Path) -> None:
     build(root, tmp_path / "cache")
     manifest = benchmark.pedantic(build, args=(root, tmp_path / "cache"), rounds=3)
     assert len(manifest.found) == CLASSES * CLIPS_EACH
 
 
-def test_files_that_the_process_knows(benchmark, root: Path, tmp_path: Path) -> None:
+def test_files_that_the_process_knows(benchmark: Any, root: Path, tmp_path: Path) -> None:
     """What every trial but the first one of a process does: ask whether its 56,400 clips are as they were."""
     dataset, cache = DATASETS.get("folder")(path=str(root)), tmp_path / "cache"
     annotations = new_manifest(dataset, root, cache).annotations

@@ -37,7 +37,8 @@ class StraightBlock(nn.Module):
         normed = self.ln_1(x)
         x = x + self.attn(normed, normed, normed, need_weights=False)[0]
         hidden = self.c_fc(self.ln_2(x))
-        return x + self.c_proj(hidden * torch.sigmoid(1.702 * hidden))
+        added: Tensor = self.c_proj(hidden * torch.sigmoid(1.702 * hidden))
+        return x + added
 
 
 class StraightVideoTower(nn.Module):
@@ -59,7 +60,8 @@ class StraightVideoTower(nn.Module):
         x = self.conv1(frames.transpose(1, 2)).flatten(3).permute(0, 3, 2, 1)  # [B, places, T, width]
         x = (x + self.spatial[1:, None] + self.temporal).flatten(1, 2)
         x = torch.cat([(self.cls + self.spatial[0]).expand(len(x), 1, -1), x], dim=1)
-        return self.ln_post(self.blocks(self.ln_pre(x)))[:, 0] @ self.proj
+        features: Tensor = self.ln_post(self.blocks(self.ln_pre(x)))
+        return features[:, 0] @ self.proj
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,13 +45,13 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spec]:
     del KINDS["backbones"]._registered["planned-only"]
 
 
-def test_plan_10000_trials(benchmark, spec: Spec) -> None:
+def test_plan_10000_trials(benchmark: Any, spec: Spec) -> None:
     planned: Plan = benchmark.pedantic(plan, args=(spec,), rounds=3, warmup_rounds=1)
     assert len(planned.jobs) == 10_000
     assert len(planned.to_do) == 10_000
 
 
-def test_plan_10000_trials_that_are_done(benchmark, spec: Spec) -> None:
+def test_plan_10000_trials_that_are_done(benchmark: Any, spec: Spec) -> None:
     for job in plan(spec).jobs:
         folder = Path(spec.output) / "trials" / job.trial.key
         folder.mkdir(parents=True)

@@ -61,8 +61,8 @@ def test_inference(benchmark: Any, frames: Tensor) -> None:
     models["lora 256"] = carrying("lora", rank=256, alpha=256.0, towers="video")
     models["lora 256, merged"] = carrying("lora", rank=256, alpha=256.0, towers="video")
     merged = models["lora 256, merged"]
-    assert merged.method is not None
-    merged.method.merge(merged)
+    method: Any = merged.method
+    method.merge(merged)
 
     def encode(model: DualEncoder) -> Tensor:
         with torch.inference_mode():
@@ -145,14 +145,18 @@ def test_text_of_kinetics(benchmark: Any) -> None:
         x = tower.token_embedding(tokens[:, :length]) + tower.positional_embedding[:length]
         for block in tower.blocks:
             x = block(x)
-        return tower.norm_final(x[torch.arange(400), tokens.argmax(dim=1)]) @ tower.projection
+        last: Tensor = tower.norm_final(x[torch.arange(400), tokens.argmax(dim=1)])
+        return last @ tower.projection
 
     @torch.inference_mode()
     def ours() -> Tensor:
         return model.encode_text(tokens)
 
     torch.testing.assert_close(ours(), padded(32), atol=1e-4, rtol=1e-3)
-    variants = {"ours": ours, **{f"padded to {length}": partial(padded, length) for length in (13, 32, 77)}}
+    variants: dict[str, Any] = {
+        "ours": ours,
+        **{f"padded to {length}": partial(padded, length) for length in (13, 32, 77)},
+    }
     measure(benchmark, variants, rounds=3)
 
 

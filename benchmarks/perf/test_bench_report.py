@@ -26,7 +26,8 @@ SEEDS, VALUES, DATASETS = 3, 100, 42
 def many_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """100,000 record files: 8 methods x 100 values of a field x 42 data sets x 3 seeds, as far as that goes."""
     runs = tmp_path_factory.mktemp("many") / "runs"
-    training = TrainingOptions().values()
+    options: Any = TrainingOptions
+    training = options().values()
     for number in range(RECORDS):
         rest, seed = divmod(number, SEEDS)
         rest, dataset = divmod(rest, DATASETS)

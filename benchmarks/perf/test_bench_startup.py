@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ import pytest
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["list", "methods"], ["show", "msta"], ["show", "viclip-b16"]], ids=" ".join
 )
-def test_light_command(benchmark, arguments: list[str]) -> None:
+def test_light_command(benchmark: Any, arguments: list[str]) -> None:
     done = benchmark.pedantic(
         subprocess.run,
         args=([sys.executable, "-m", "petl_bench", *arguments],),

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_survey_10000_trials(benchmark, runs: Path) -> None:
+def test_survey_10000_trials(benchmark: Any, runs: Path) -> None:
     from petl_bench.api.registry import load_plugin_file
 
     load_plugin_file(runs.parent / "knowing.py")
@@ -67,7 +68,7 @@ def test_survey_10000_trials(benchmark, runs: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
-def test_status_command_over_10000_trials(benchmark, runs: Path, options: list[str]) -> None:
+def test_status_command_over_10000_trials(benchmark: Any, runs: Path, options: list[str]) -> None:
     """The whole process; here no plugin is loaded, so that the launcher is not known and its trials are not queued."""
     command = [sys.executable, "-m", "petl_bench", "status", "--runs", str(runs), *options]
     done = benchmark.pedantic(

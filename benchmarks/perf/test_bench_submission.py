@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ FEW, MANY = 1_000, 10_000
 
 
 @pytest.mark.skipif("SLURM_CONF" not in os.environ, reason="no SLURM here: see slurm/README.md")
-def test_submission(benchmark, tmp_path: Path) -> None:
+def test_submission(benchmark: Any, tmp_path: Path) -> None:
     profile = tmp_path / "profile.toml"
     profile.write_text("time_min = 10\ncpus = 1\n[extra]\nhold = true\n")
     few = _submit(tmp_path / "few", FEW, profile)

@@ -47,7 +47,7 @@ def _batch(name: str, text: str | None) -> int:
 
 
 def _precisions(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    names = _names(ctx, parameter, text)
+    names: tuple[str, ...] | None = _names(ctx, parameter, text)
     for name in names or ():
         if name not in PRECISIONS:
             raise UsageError(f"--precision {text}: expected one or several of {', '.join(PRECISIONS)}")

@@ -72,4 +72,5 @@ def _shared(boxes: np.ndarray, others: ArrayLike) -> np.ndarray:
     ours, theirs = boxes[..., None, :], np.asarray(others, dtype=float).reshape(-1, 4)
     width = np.minimum(ours[..., 2], theirs[:, 2]) - np.maximum(ours[..., 0], theirs[:, 0])
     height = np.minimum(ours[..., 3], theirs[:, 3]) - np.maximum(ours[..., 1], theirs[:, 1])
-    return width.clip(0) * height.clip(0)
+    area: np.ndarray = width.clip(0) * height.clip(0)
+    return area
