@@ -141,8 +141,9 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     """Run a plan to its end and show the table of its setting; the exit status."""
     from petl_bench.api.registry import SETTINGS
     from petl_bench.running.attempts.output import move_aside, prepare_output
+    from petl_bench.running.planning.adapters import let_go_after
     from petl_bench.running.planning.saved_plans import save_plan
-    from petl_bench.running.planning.standing import Standing, let_go_after
+    from petl_bench.running.planning.standing import Standing
 
     prepare_output(plan.output)
     if plan.spec.force:

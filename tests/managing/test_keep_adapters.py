@@ -12,9 +12,9 @@ from petl_bench.managing.status import survey
 from petl_bench.records import write
 from petl_bench.records.verify import verify_trial
 from petl_bench.records.write import SMALL_BYTES, stays
+from petl_bench.running.planning.adapters import let_go_after
 from petl_bench.running.planning.plan import plan
 from petl_bench.running.planning.spec import Spec
-from petl_bench.running.planning.standing import let_go_after
 from tests.managing.conftest import Folder
 from tests.running.test_damaged_records import planned
 from tests.running.test_plan import spec_of
