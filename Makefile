@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 DEMO_RUNS ?= runs/demo
 DEMO_REPORT ?= $(DEMO_RUNS)/report
 
-.PHONY: demo test drills drills-ci ci coverage docs structure install lint types contracts perf simulate clean
+# build/house is made anew each time, for the source may have changed.
+.PHONY: build/house demo test drills drills-ci ci coverage docs structure install lint types contracts perf simulate clean
 
 # The stamp is older than pyproject.toml or constraints.txt when the environment must be brought up to date.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -48,12 +49,18 @@ lint: install
 types: install
 	$(BIN)/python -m mypy
 
-# Contracts are checked on a built wheel, where methods, benchmarks and reports stand inside the package as users have them.
-contracts: install
-	rm -rf build && mkdir -p build/contracts
-	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/contracts .
-	cd build/contracts && ../../$(BIN)/python -m zipfile -e petl_bench-*.whl . && \
-	    PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../.importlinter
+# The wheel, unpacked: methods, benchmarks and reports stand inside the package, as users have them.
+build/house: install
+	rm -rf build/house && mkdir -p build/house
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/house .
+	cd build/house && ../../$(BIN)/python -m zipfile -e petl_bench-*.whl .
+
+contracts: build/house
+	cd build/house && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../.importlinter
+
+# The picture of the packages and their imports, and the counts, in docs/structure.md.
+structure: build/house
+	$(BIN)/python docs/pictures/draw_structure.py build/house --picture docs/pictures/structure.svg --document docs/structure.md
 
 perf: install
 	$(BIN)/python -m pytest benchmarks/perf --benchmark-only
