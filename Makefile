@@ -51,7 +51,7 @@ types: install
 
 # The wheel, unpacked: methods, benchmarks and reports stand inside the package, as users have them.
 build/house: install
-	rm -rf build/house && mkdir -p build/house
+	rm -rf build/house build/lib build/bdist.* && mkdir -p build/house  # setuptools leaves what an earlier wheel held
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/house .
 	cd build/house && ../../$(BIN)/python -m zipfile -e petl_bench-*.whl .
 

@@ -128,7 +128,7 @@ class _HowMeasured:
 
     def measure(self, request: MeasurementRequest, output: Path) -> Report:
         from petl_bench.costs.device import find_device
-        from petl_bench.costs.measure import Limits
+        from petl_bench.costs.measure import MeasurementLimits
         from petl_bench.costs.session import measure
         from petl_bench.running.attempts.output import prepare_output
 
@@ -136,7 +136,7 @@ class _HowMeasured:
         prepare_output(output)
         if self.force:
             _move_aside(request, device, output)
-        return measure(request, device, output, Limits(self.rounds, self.largest_batch), _tell)
+        return measure(request, device, output, MeasurementLimits(self.rounds, self.largest_batch), _tell)
 
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:

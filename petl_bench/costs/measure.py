@@ -47,7 +47,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Limits:
+class MeasurementLimits:
     """How long is measured. `rounds`: None for as many as MOST_ROUNDS and GROUP_SECONDS allow."""
 
     rounds: int | None = None
@@ -71,7 +71,7 @@ Fail = Callable[[MeasuredMethod, str], None]
 def measure_group(
     subjects: Sequence[MeasuredMethod],
     group: Group,
-    limits: Limits,
+    limits: MeasurementLimits,
     gpu: Gpu | None,
     *,
     frozen: MeasuredMethod | None,
@@ -123,7 +123,7 @@ class _Contestant:
     kept: dict[int, Passes] = field(default_factory=dict)  #: by batch; on the CPU alone
 
     @classmethod
-    def prepare(cls, subject: MeasuredMethod, group: Group, limits: Limits, gpu: Gpu | None) -> _Contestant:
+    def prepare(cls, subject: MeasuredMethod, group: Group, limits: MeasurementLimits, gpu: Gpu | None) -> _Contestant:
         """Warm up, and take the peaks of memory on the way. Raises TrialError if the batch does not fit."""
         with subject.on_device():
             batch = _largest(subject, group, limits) if group.batch == "largest" else group.batch
@@ -210,7 +210,7 @@ def largest_batch(fits: Callable[[int], bool], bound: int) -> int:
     return low
 
 
-def _largest(subject: MeasuredMethod, group: Group, limits: Limits) -> int:
+def _largest(subject: MeasuredMethod, group: Group, limits: MeasurementLimits) -> int:
     """The largest batch that inference fits with; training is measured with fixed batches."""
     device = subject.workload.device
 

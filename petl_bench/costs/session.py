@@ -22,7 +22,7 @@ from petl_bench.costs.device import (
     refuse_busy_gpu,
     refuse_precision,
 )
-from petl_bench.costs.measure import Group, Limits, Tell, measure_group
+from petl_bench.costs.measure import Group, MeasurementLimits, Tell, measure_group
 from petl_bench.costs.subject import Item, MeasuredMethod, Workload
 from petl_bench.errors import PetlBenchError, StoreError
 from petl_bench.models.weights import ResolvedWeights
@@ -84,7 +84,9 @@ def trials_of(request: MeasurementRequest, device: torch.device) -> dict[tuple[I
     }
 
 
-def measure(request: MeasurementRequest, device: torch.device, output: Path, limits: Limits, tell: Tell) -> Report:
+def measure(
+    request: MeasurementRequest, device: torch.device, output: Path, limits: MeasurementLimits, tell: Tell
+) -> Report:
     """Measure and record what has no record in the output folder yet. Raises UsageError if the GPU is busy."""
     session = _Session(request, device, output, limits, tell)
     for group in request.groups:
@@ -96,7 +98,7 @@ class _Session:
     """The subjects of one request, built when they are first needed, and what was recorded or failed."""
 
     def __init__(
-        self, request: MeasurementRequest, device: torch.device, output: Path, limits: Limits, tell: Tell
+        self, request: MeasurementRequest, device: torch.device, output: Path, limits: MeasurementLimits, tell: Tell
     ) -> None:
         self.request, self.device, self.output, self.limits, self.tell = request, device, output, limits, tell
         self.report = Report()

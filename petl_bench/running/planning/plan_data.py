@@ -39,7 +39,7 @@ class Clips:
 
 
 @dataclass(frozen=True)
-class CaseGroup:
+class PlannedTask:
     """What cases that differ only in their seed have in common: what the first trains and evaluates, and its clips."""
 
     task: Task
@@ -63,7 +63,7 @@ class PlannedDataset:
     options: Mapping[str, Any]
     manifest: Manifest
     here: bool
-    _groups: dict[tuple[str, str, int | None, str, int | None], CaseGroup] = field(default_factory=dict)
+    _groups: dict[tuple[str, str, int | None, str, int | None], PlannedTask] = field(default_factory=dict)
     _descriptions: dict[tuple[str, str, tuple[str, ...]], str] = field(default_factory=dict)
 
     @property
@@ -78,7 +78,7 @@ class PlannedDataset:
         identity = [self.dataset.name, self.version, dict(self.options), self.manifest.sha256]
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
-    def group(self, planned: PlannedSetting, case: Case) -> CaseGroup:
+    def group(self, planned: PlannedSetting, case: Case) -> PlannedTask:
         """What cases that differ in nothing but the seed have in common, looked up at the first of them.
 
         Seeds differ in which clips train, not in how many; the evaluations are the same. A published draw belongs to a
@@ -96,7 +96,7 @@ class PlannedDataset:
         halves = annotations.base_to_novel
         return bool(annotations.few_shot or (halves is not None and halves.draws))
 
-    def refuse_training(self, group: CaseGroup, training: Mapping[str, Any]) -> None:
+    def refuse_training(self, group: PlannedTask, training: Mapping[str, Any]) -> None:
         """Raise the error that training on these clips would end with, as far as it is known beforehand."""
         listed = group.clips.train_listed
         if not self.here or not training["epochs"] or not listed:
@@ -106,9 +106,9 @@ class PlannedDataset:
         if training["select"] == "val" and group.largest_class < 2:
             raise UsageError(NOTHING_TO_HOLD_OUT)
 
-    def _look(self, setting: Setting, case: Case) -> CaseGroup:
+    def _look(self, setting: Setting, case: Case) -> PlannedTask:
         if not self.here:
-            return CaseGroup(Task((), (), (), "not on this machine"), Clips(0, 0, 0, 0))
+            return PlannedTask(Task((), (), (), "not on this machine"), Clips(0, 0, 0, 0))
         task = setting.task(self.manifest.annotations, case)
         found = self.manifest.found
         for evaluation in task.evaluations:
@@ -124,7 +124,7 @@ class PlannedDataset:
             test_listed=len(test),
             scores=sum(len(evaluation.samples) * len(evaluation.classes) for evaluation in task.evaluations),
         )
-        return CaseGroup(task, clips)
+        return PlannedTask(task, clips)
 
     def descriptions_of(self, method: Method, task: Task) -> str:
         """sha256 of the sentences that the method's loss reads in this task; "" if it reads none."""
