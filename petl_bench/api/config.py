@@ -14,7 +14,7 @@ Towers = Literal["video", "text", "both"]
 class ViCLIPConfig:
     """A ViCLIP of any size; the defaults are ViCLIP-B/16 (InternVid, ICLR 2024).
 
-    `tubelet_size` is the temporal size and stride of the patch embedding. `token_ids`, where given, says which ids of
+    `tubelet_size` is the temporal size and stride of the patch embedding. `token_ids`, if given, says which ids of
     CLIP's vocabulary the rows of a reduced token table stand for (row 0 is the unknown word); None means row = id.
     """
 

@@ -239,7 +239,8 @@ def _launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:
 def _summary(plan: Plan, outcomes: list[AttemptResult], table: str) -> int:
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     _tell(f"records: {plan.output / 'trials'}")
-    _tell(f"table:   {shlex.join(['petl-bench', 'report', '--runs', str(plan.output), '--table', table])}")
+    if table in TABLES.names():
+        _tell(f"table:   {shlex.join(['petl-bench', 'report', '--runs', str(plan.output), '--table', table])}")
     if not failed:
         return ALL_DONE
     states = {outcome.state for outcome in failed}
