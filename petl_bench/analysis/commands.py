@@ -15,17 +15,17 @@ from typing import Any
 
 from petl_bench.api.backbone import found_weights
 from petl_bench.api.dataset import Annotations
-from petl_bench.api.fields import field_types
-from petl_bench.api.flag_lists import join_list
-from petl_bench.api.named_folders import PATH, PLUGIN
 from petl_bench.api.options import Options, text_of
-from petl_bench.api.plugin_files import file_to_load
-from petl_bench.api.plugin_identity import code_version, plugin_version
+from petl_bench.api.plugins.files import file_to_load
+from petl_bench.api.plugins.identity import code_version, plugin_version
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS, Registry, describe
-from petl_bench.api.resolution import recipe_values, usual_training
 from petl_bench.api.setting import Case, Setting
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import ENGINE_VERSION
+from petl_bench.api.values.fields import field_types
+from petl_bench.api.values.flag_lists import join_list
+from petl_bench.api.values.named_folders import PATH, PLUGIN
+from petl_bench.api.values.resolution import recipe_values, usual_training
 from petl_bench.errors import PetlBenchError, PluginError, UsageError
 from petl_bench.system.commands import run_command
 from petl_bench.system.files import sha256_of_file

@@ -8,9 +8,9 @@ from inspect import get_annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from petl_bench.api.contracts import check_returns, instance_of, member
 from petl_bench.api.options import Options, hyper
 from petl_bench.api.paper import Paper
+from petl_bench.api.plugins.contracts import check_returns, instance_of, member
 from petl_bench.api.prompts import Prompts, resolved, split_templates
 from petl_bench.errors import DataError
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from petl_bench.api.contracts import check_returns, instance_of, list_of, member
 from petl_bench.api.options import Options, hyper
+from petl_bench.api.plugins.contracts import check_returns, instance_of, list_of, member
 from petl_bench.api.trial import Places, Progress, Trial
 from petl_bench.errors import UsageError
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from petl_bench.api.config import ViCLIPConfig
-from petl_bench.api.contracts import member
 from petl_bench.api.options import Options
 from petl_bench.api.paper import Paper
+from petl_bench.api.plugins.contracts import member
 from petl_bench.errors import PluginError
 
 if TYPE_CHECKING:

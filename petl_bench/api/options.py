@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, dataclass_transform
 
-from petl_bench.api.fields import Limits, convert, field_types, is_optional, parse, refuse_unknown, without_none
+from petl_bench.api.values.fields import Limits, convert, field_types, is_optional, parse, refuse_unknown, without_none
 from petl_bench.errors import PluginError, UsageError
 
 #: The types that a field may have, in words.

@@ -17,10 +17,10 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from petl_bench.api import plugin_files
-from petl_bench.api.contracts import refuse_incomplete
-from petl_bench.api.fields import refuse_unknown
 from petl_bench.api.method import Method
+from petl_bench.api.plugins import files as plugin_files
+from petl_bench.api.plugins.contracts import refuse_incomplete
+from petl_bench.api.values.fields import refuse_unknown
 from petl_bench.errors import PluginError, UsageError, unknown
 from petl_bench.errors import describe as describe
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from petl_bench.api.contracts import Returns, check_returns, instance_of, list_of, member
 from petl_bench.api.dataset import Annotations, Sample
 from petl_bench.api.options import Options
 from petl_bench.api.paper import Paper
+from petl_bench.api.plugins.contracts import Returns, check_returns, instance_of, list_of, member
 
 #: Mean over the classes of their top-1, in percent: what top-1 would be if all classes had as many test clips. If they
 #: have, it is top-1, and no record has it. Metrics that follow from it have `mean_class` in their names; records from

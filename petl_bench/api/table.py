@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from petl_bench.api.contracts import check_returns, instance_of, member
 from petl_bench.api.marks import MARKS, Mark, mark_of, symbols
+from petl_bench.api.plugins.contracts import check_returns, instance_of, member
 from petl_bench.errors import PluginError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from petl_bench.api.fields import Count
 from petl_bench.api.setting import MEAN_CLASS, Case
+from petl_bench.api.values.fields import Count
 
 #: Raised when the engine itself changes a trial's numbers (decoding, sampling, training loop, evaluation).
 ENGINE_VERSION = 4
@@ -33,7 +33,7 @@ class Trial:
     """
 
     method: str
-    method_version: str  #: the plugin's version; with its code, if that is not petl-bench's own (plugin_identity.py)
+    method_version: str  #: the plugin's version; with its code, if that is not petl-bench's own (plugins/identity.py)
     hyper_parameters: Mapping[str, Any]
     setting: str
     setting_version: str

@@ -145,7 +145,7 @@ def _given(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> MeasurementRequest:
     """What the flags ask for. Raises UsageError for unknown names, fields and values."""
-    from petl_bench.api.plugin_identity import plugin_version
+    from petl_bench.api.plugins.identity import plugin_version
     from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
     from petl_bench.costs.device import find_device
     from petl_bench.costs.measure import Group
@@ -303,7 +303,7 @@ def _requests(before: Sequence[Stored]) -> Iterable[MeasurementRequest]:
 def _stored_request(
     backbone: str, classes: int, frozen: str, full: str, measured: Sequence[Stored]
 ) -> MeasurementRequest:
-    from petl_bench.api.plugin_identity import plugin_version
+    from petl_bench.api.plugins.identity import plugin_version
     from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
     from petl_bench.api.trial import canonical_json
     from petl_bench.costs.measure import Group

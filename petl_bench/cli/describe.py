@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.api.flag_lists import join_list
+from petl_bench.api.values.flag_lists import join_list
 from petl_bench.cli.choices import OneOf
 from petl_bench.errors import UsageError
 from petl_bench.system.commands import run_command

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.api.flag_lists import split_list, whole_numbers
+from petl_bench.api.values.flag_lists import split_list, whole_numbers
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.system.texts import clean
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.api.flag_lists import expand_ranges, split_list, whole_numbers
+from petl_bench.api.values.flag_lists import expand_ranges, split_list, whole_numbers
 from petl_bench.cli.choices import OneOf
 from petl_bench.errors import PetlBenchError, PluginError, UsageError
 from petl_bench.system.texts import lines
@@ -206,8 +206,8 @@ def _make_way(plan: Plan) -> None:
 
 def _launcher(spec: Spec) -> Launcher:
     """The launcher with the fields of its profile: a path, or the name of one that ships."""
-    from petl_bench.api.fields import refuse_unknown
     from petl_bench.api.registry import LAUNCHERS
+    from petl_bench.api.values.fields import refuse_unknown
     from petl_bench.running.planning.profiles import profile_values
 
     plugin: type[Launcher] = LAUNCHERS.get(spec.launcher)
@@ -237,6 +237,8 @@ def _launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:
 
 
 def _summary(plan: Plan, outcomes: list[AttemptResult], table: str) -> int:
+    from petl_bench.api.registry import TABLES
+
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     _tell(f"records: {plan.output / 'trials'}")
     if table in TABLES.names():

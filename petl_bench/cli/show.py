@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from petl_bench.api.fields import field_types
 from petl_bench.api.options import Options, text_of
 from petl_bench.api.registry import KINDS, Registry, load_plugin_file, named
 from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.values.fields import field_types
 from petl_bench.errors import unknown
 from petl_bench.system.texts import lines
 

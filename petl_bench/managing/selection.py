@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from petl_bench.api.flag_lists import set_value
 from petl_bench.api.options import Options, text_of
 from petl_bench.api.registry import DATASETS, METHODS, SETTINGS, Registry
 from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.values.flag_lists import set_value
 from petl_bench.errors import PetlBenchError, UsageError, unknown
 from petl_bench.managing.lookup import find_trial
 from petl_bench.managing.status import STATES

@@ -1,6 +1,6 @@
 """What a record must hold to be one, as a typed description; everything else is named with the reason.
 
-Types are compared by `petl_bench.api.fields`; what follows from several fields together is asked here.
+Types are compared by `petl_bench.api.values.fields`; what follows from several fields together is asked here.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from petl_bench.api.fields import TOO_LARGE, Count, Form, Limits, check_of, field_types, required_fields
 from petl_bench.api.setting import MEAN_CLASS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
+from petl_bench.api.values.fields import TOO_LARGE, Count, Form, Limits, check_of, field_types, required_fields
 from petl_bench.records.layout import DETAILS, TRIAL, predictions_name
 from petl_bench.system.stored_json import UnusableError
 from petl_bench.system.texts import clean, shortened

@@ -12,8 +12,8 @@ import torch
 
 from petl_bench.api.backbone import Backbone
 from petl_bench.api.config import ViCLIPConfig
-from petl_bench.api.fields import field_types
 from petl_bench.api.method import Method
+from petl_bench.api.values.fields import field_types
 from petl_bench.errors import WeightsError
 from petl_bench.models.adapters import Bottleneck
 from petl_bench.models.create import create_model

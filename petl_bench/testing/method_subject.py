@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from petl_bench.api.config import CLIPConfig, ViCLIPConfig
-from petl_bench.api.fields import field_types
 from petl_bench.api.method import Method, Recipe, Step
 from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.api.values.fields import field_types
 from petl_bench.errors import UsageError
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.testing.checks import Failed, Given, Skipped, Subject

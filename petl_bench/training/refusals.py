@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from petl_bench.api.dataset import Dataset
-from petl_bench.api.named_folders import status_command
+from petl_bench.api.values.named_folders import status_command
 from petl_bench.errors import DataError
 
 NOTHING_TO_HOLD_OUT = "--select val needs at least two training clips of some class; use --select last"

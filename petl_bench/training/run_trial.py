@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from petl_bench.api.dataset import Sample
-from petl_bench.api.plugin_identity import refuse_changed_plugins
+from petl_bench.api.plugins.identity import refuse_changed_plugins
 from petl_bench.api.registry import load_plugin_file
 from petl_bench.api.setting import Evaluation
 from petl_bench.api.trial import EvaluationResult, Notify, Places, Stop, Trial, TrialResult, go_on

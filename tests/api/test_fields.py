@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from petl_bench.api.fields import Count, Form, Limits, check_of, convert, parse
 from petl_bench.api.options import text_of
+from petl_bench.api.values.fields import Count, Form, Limits, check_of, convert, parse
 from petl_bench.errors import UsageError
 
 

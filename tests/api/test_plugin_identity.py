@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.api.plugin_files import changed, code_of, hash_of
-from petl_bench.api.plugin_identity import plugin_version, refuse_changed_plugins
+from petl_bench.api.plugins.files import changed, code_of, hash_of
+from petl_bench.api.plugins.identity import plugin_version, refuse_changed_plugins
 from petl_bench.api.registry import METHODS
 from petl_bench.errors import PluginError, TrialError
 from petl_bench.running.attempts.snapshot import take_snapshot
@@ -60,7 +60,7 @@ def in_a_new_process(code: str, *arguments: str, **environment: str) -> str:
 
 VERSION = """
 import sys
-from petl_bench.api.plugin_identity import plugin_version
+from petl_bench.api.plugins.identity import plugin_version
 from petl_bench.api.registry import METHODS, load_plugin_file
 load_plugin_file(sys.argv[1])
 print(plugin_version(METHODS.get("mine")))
@@ -195,7 +195,7 @@ def test_plugins_of_another_distribution_are_known_by_its_code(tmp_path: Path) -
     (info / "entry_points.txt").write_text("[petl_bench.methods]\nmine = their_adapters:Mine\n")
     (info / "RECORD").write_text("their_adapters/__init__.py,,\ntheir_adapters/maths.py,,\n")
     code = (
-        "from petl_bench.api.plugin_identity import plugin_version\nfrom petl_bench.api.registry import METHODS\n"
+        "from petl_bench.api.plugins.identity import plugin_version\nfrom petl_bench.api.registry import METHODS\n"
         "print(plugin_version(METHODS.get('mine')), plugin_version(METHODS.get('lora')))\n"
     )
     before = in_a_new_process(code, PYTHONPATH=str(tmp_path / "site"))

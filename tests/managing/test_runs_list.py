@@ -156,7 +156,7 @@ def test_what_a_plan_would_find_done_is_not_outdated(folder: Folder) -> None:
 def test_another_version_of_engine_or_plugin_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.finish("waiting 0", "other 0")
     monkeypatch.setattr(METHODS.get("waiting"), "version", 2, raising=False)
-    monkeypatch.setattr("petl_bench.api.plugin_identity._loaded", {})
+    monkeypatch.setattr("petl_bench.api.plugins.identity._loaded", {})
     assert "waiting was version 1" in anew(folder, "waiting 0")
     assert anew(folder, "other 0") == ""
     monkeypatch.setattr("petl_bench.analysis.commands.ENGINE_VERSION", trial_module.ENGINE_VERSION + 1)

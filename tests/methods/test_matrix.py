@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 import petl_bench as pb
-from petl_bench.api.fields import field_types
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.setting import Case, Setting
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Places, Trial, TrialResult
+from petl_bench.api.values.fields import field_types
 from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.lists.descriptions import described
 from petl_bench.records.layout import ADAPTER

@@ -11,9 +11,9 @@ import numpy as np
 from petl_bench.analysis.averages import harmonic_mean
 from petl_bench.api.method import Recipe
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
-from petl_bench.api.resolution import recipe_values, usual_training
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import EvaluationResult, Trial, TrialResult
+from petl_bench.api.values.resolution import recipe_values, usual_training
 
 TRAINABLE = {"zero_shot": 0, "lora": 36_864, "msta": 54_321, "full_finetune": 2_500_000}
 BACKBONE = 3_000_000

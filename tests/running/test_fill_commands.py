@@ -17,12 +17,12 @@ import petl_bench as pb
 from petl_bench.analysis.from_records import compare
 from petl_bench.api import trial as trial_module
 from petl_bench.api.dataset import Dataset
-from petl_bench.api.fields import field_types
 from petl_bench.api.launcher import Job
 from petl_bench.api.options import Options
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import TrialResult
+from petl_bench.api.values.fields import field_types
 from petl_bench.benchmarks.datasets.motion import Motion
 from petl_bench.cli.run import command as run
 from petl_bench.data.found import known_manifests

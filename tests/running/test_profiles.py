@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from petl_bench.api.fields import field_types
 from petl_bench.api.registry import LAUNCHERS
+from petl_bench.api.values.fields import field_types
 from petl_bench.errors import UsageError
 from petl_bench.running.planning.profiles import meaning, profile_path, profiles
 from tests.running.fake_scheduler import petl_bench

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petl_bench.api.flag_lists import join_list, split_list, whole_numbers
+from petl_bench.api.values.flag_lists import join_list, split_list, whole_numbers
 from petl_bench.errors import UsageError
 from petl_bench.running.planning.spec import Spec, read_spec
 from petl_bench.system.commands import made_anew

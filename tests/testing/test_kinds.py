@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import petl_bench as pb
-from petl_bench.api.plugin_files import PREFIX
+from petl_bench.api.plugins.files import PREFIX
 from petl_bench.api.registry import KINDS
 from petl_bench.cli import new
 

@@ -74,8 +74,8 @@ def chosen_dataset(text: str, texts: Sequence[str], plugins: Sequence[str]) -> D
 
     Raises UsageError, PluginError.
     """
-    from petl_bench.api.named_folders import PLUGIN, folders_of, name_of
     from petl_bench.api.registry import load_plugin_file
+    from petl_bench.api.values.named_folders import PLUGIN, folders_of, name_of
     from petl_bench.running.planning.spec import Spec
     from petl_bench.running.planning.values import Overrides
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from petl_bench.api.launcher import AttemptResult, Job, State
-from petl_bench.api.plugin_identity import refuse_changed_plugins
+from petl_bench.api.plugins.identity import refuse_changed_plugins
 from petl_bench.api.registry import describe, load_plugin_file
 from petl_bench.api.trial import Notify, Stop, go_on
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, TrialStopped

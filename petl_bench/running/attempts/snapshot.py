@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from petl_bench.api import plugin_files
+from petl_bench.api.plugins import files as plugin_files
 from petl_bench.errors import PetlBenchError, StoreError, UsageError
 from petl_bench.system.environment import SNAPSHOT, git_state
 

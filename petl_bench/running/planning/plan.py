@@ -13,11 +13,11 @@ from typing import Any
 
 from petl_bench.api.backbone import Backbone
 from petl_bench.api.launcher import Job
-from petl_bench.api.named_folders import name_of
-from petl_bench.api.plugin_identity import code_version
+from petl_bench.api.plugins.identity import code_version
 from petl_bench.api.registry import BACKBONES, load_plugin_file
 from petl_bench.api.setting import Case
 from petl_bench.api.trial import Places, Trial
+from petl_bench.api.values.named_folders import name_of
 from petl_bench.errors import WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of

@@ -12,10 +12,10 @@ from typing import Any
 
 from petl_bench.api.dataset import Annotations, Dataset
 from petl_bench.api.method import Method
-from petl_bench.api.named_folders import status_command
-from petl_bench.api.plugin_identity import plugin_version
+from petl_bench.api.plugins.identity import plugin_version
 from petl_bench.api.setting import Case, Setting, Task
 from petl_bench.api.trial import Places, canonical_json
+from petl_bench.api.values.named_folders import status_command
 from petl_bench.data.found.known_manifests import new_manifest
 from petl_bench.data.found.manifest import Manifest
 from petl_bench.data.lists.descriptions import described

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from petl_bench.api.fields import TOO_LARGE, Limits, check_of, convert, field_types, refuse_unknown
-from petl_bench.api.flag_lists import expand_ranges, join_list, set_value, split_list, whole_numbers
-from petl_bench.api.named_folders import folders_of
 from petl_bench.api.options import text_of
 from petl_bench.api.training_options import Precision, Select, TrainingOptions
 from petl_bench.api.trial import KeepAdapters, canonical_json
+from petl_bench.api.values.fields import TOO_LARGE, Limits, check_of, convert, field_types, refuse_unknown
+from petl_bench.api.values.flag_lists import expand_ranges, join_list, set_value, split_list, whole_numbers
+from petl_bench.api.values.named_folders import folders_of
 from petl_bench.errors import UsageError
 from petl_bench.system.commands import run_command
 from petl_bench.system.stored_json import SMALL

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from petl_bench.api import named_folders
 from petl_bench.api.backbone import Backbone
 from petl_bench.api.dataset import Dataset
-from petl_bench.api.fields import field_types, refuse_unknown
 from petl_bench.api.method import Method
 from petl_bench.api.options import Options
-from petl_bench.api.plugin_identity import plugin_version
+from petl_bench.api.plugins.identity import plugin_version
 from petl_bench.api.registry import BACKBONES, DATASETS, KINDS, METHODS, SETTINGS, describe
-from petl_bench.api.resolution import recipe_values, usual_training
 from petl_bench.api.setting import Setting
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import canonical_json
+from petl_bench.api.values import named_folders
+from petl_bench.api.values.fields import field_types, refuse_unknown
+from petl_bench.api.values.resolution import recipe_values, usual_training
 from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
 from petl_bench.running.planning.spec import Spec
 

@@ -1,7 +1,7 @@
 """Which code a plugin is, as a text that enters the keys of trials, and whether it is still that code.
 
 A plugin of petl-bench itself is known by the version that it declares. One from a plugin file, or from a script, is
-that version and the hash of its code (plugin_files.py); one that another distribution installs is the version, that
+that version and the hash of its code (files.py); one that another distribution installs is the version, that
 distribution's name and version, and the hash of its files of code.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution
 from pathlib import Path
 
-from petl_bench.api import plugin_files
+from petl_bench.api.plugins import files as plugin_files
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS, distribution_of
 from petl_bench.api.trial import Trial
 from petl_bench.errors import TrialError

@@ -1,0 +1,1 @@
+"""The code of plugins: what an author must write, which files a plugin is, whether it is what was planned."""
