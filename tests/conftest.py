@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
+from petl_bench.api.plugins.files import PREFIX
 from petl_bench.api.registry import KINDS
 
 # `make test` draws Hypothesis' usual 100 examples, `make drills` ten times as many (--hypothesis-profile=drills).
@@ -54,7 +56,7 @@ def real_data() -> Path:
 
 
 #: Modules of plugins that tests register; `petl_bench.testing` is what some of them pass for.
-_OF_TESTS = ("petl_bench_plugin_", "petl_bench.testing", "test_", "tests.")
+_OF_TESTS = (PREFIX, "petl_bench.testing", "test_", "tests.")
 
 
 @pytest.fixture(autouse=True)
@@ -64,5 +66,8 @@ def _own_registry() -> Iterator[None]:
     yield
     for kind, registry in KINDS.items():
         for name in set(registry._registered) - set(before[kind]):
-            if registry._registered[name].__module__.startswith(_OF_TESTS):
+            module = registry._registered[name].__module__
+            if module.startswith(_OF_TESTS):
                 del registry._registered[name]
+            if module.startswith(PREFIX):  # loaded once more by the next test that names the file
+                sys.modules.pop(module, None)

@@ -24,8 +24,8 @@ from petl_bench.api.values.fields import field_types
 from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.lists.descriptions import described
 from petl_bench.records.layout import ADAPTER
-from petl_bench.testing.checks import Subject
-from petl_bench.testing.method_subject import supported_configs
+from petl_bench.testing.checks import Given
+from petl_bench.testing.method_subject import MethodSubject, supported_configs
 from petl_bench.training.run_trial import run_trial
 
 PAIRS = [
@@ -74,7 +74,7 @@ class World:
     output: Path
 
     def run(
-        self, subject: Subject, setting: Setting, dataset: str, case: Case, start: Trial | None = None
+        self, subject: MethodSubject, setting: Setting, dataset: str, case: Case, start: Trial | None = None
     ) -> tuple[Trial, TrialResult]:
         """One trial of one epoch; `start` is the trial whose adapter it only evaluates."""
         trial = self.trial(subject, setting, dataset, case, start)
@@ -83,7 +83,7 @@ class World:
         adapter = self.output / start.key / ADAPTER if start else None
         return trial, run_trial(trial, self.places, folder, lambda progress: None, adapter=adapter)
 
-    def trial(self, subject: Subject, setting: Setting, dataset: str, case: Case, start: Trial | None) -> Trial:
+    def trial(self, subject: MethodSubject, setting: Setting, dataset: str, case: Case, start: Trial | None) -> Trial:
         data = self.dataset(dataset)
         manifest = build_manifest(data, data.root(None), self.places.cache)
         method = subject.create()
@@ -120,14 +120,14 @@ class World:
         return created
 
 
-MakeWorld = Callable[[Subject], World]
+MakeWorld = Callable[[MethodSubject], World]
 
 
 @pytest.fixture
 def world(files: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeWorld:
     """Registers the two data sets, and a small backbone of a kind that the method supports."""
 
-    def make(subject: Subject) -> World:
+    def make(subject: MethodSubject) -> World:
         small = next(iter(supported_configs(subject).values())).with_(context_length=32, vocab_size=49408)
         pb.register_backbone("matrix_small")(type("MatrixSmall", (pb.Backbone,), _here(config=small)))
         for name in CLASSES:
@@ -144,7 +144,7 @@ def _here(**attributes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("method", "name"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def test_every_method_runs_in_every_setting_that_it_supports(method: str, name: str, world: MakeWorld) -> None:
-    subject = Subject(METHODS.get(method))
+    subject = MethodSubject("method", METHODS.get(method), Given())
     here = world(subject)
     source = {"source": "matrix_source"} if "source" in field_types(SETTINGS.get(name)) else {}
     setting: Setting = SETTINGS.get(name)(**source)
@@ -166,7 +166,7 @@ def test_every_method_runs_in_every_setting_that_it_supports(method: str, name: 
         assert len(result.history) == int(trains and not trial.start_from)
 
 
-def trials_of(here: World, subject: Subject, setting: Setting, case: Case) -> list[tuple[Trial, TrialResult]]:
+def trials_of(here: World, subject: MethodSubject, setting: Setting, case: Case) -> list[tuple[Trial, TrialResult]]:
     """The trial of a case, after the one whose adapter it starts from, as a plan orders them."""
     origin = setting.source_case(case)
     if origin is None or not subject.create().expected_trainable(BACKBONES.get("matrix_small").config):

@@ -121,7 +121,7 @@ def test_all_says_where_it_cannot_write(tradeoff_example: Path, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     done = _report("--runs", str(tradeoff_example), "--all", "--output", str(tmp_path / "file"))
     assert done.returncode == 2
-    assert "cannot make the folder" in done.stderr
+    assert "the folder cannot be made" in done.stderr
     assert "Traceback" not in done.stderr
 
 

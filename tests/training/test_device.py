@@ -8,8 +8,8 @@ from torch import Tensor
 
 from petl_bench.api.registry import METHODS
 from petl_bench.system.stored_json import SMALL
-from petl_bench.testing.checks import Subject
-from petl_bench.testing.method_subject import batch_for, trainable
+from petl_bench.testing.checks import Given
+from petl_bench.testing.method_subject import MethodSubject, batch_for, trainable
 from petl_bench.training.device import autocast
 
 #: Least cosine with what fp32 gives, of features and of the gradient: 8 and 11 bits of mantissa.
@@ -18,7 +18,7 @@ CLOSE = {"bf16": (0.999, 0.99), "fp16": (0.99999, 0.9999)}
 
 def features_and_gradient(method: str, precision: str) -> tuple[Tensor, Tensor]:
     """Features of videos and texts, and the gradient of a loss over both; without dropout."""
-    model, _ = Subject(METHODS.get(method)).trained()
+    model, _ = MethodSubject("method", METHODS.get(method), Given()).trained()
     batch = batch_for(SMALL)
     with autocast(torch.device("cpu"), precision):
         features = torch.cat([model.encode_video(batch.frames), model.encode_text(batch.tokens)]).float()

@@ -23,8 +23,8 @@ from petl_bench.errors import PluginError, StoreError, TrialStopped
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.write import write_record
-from petl_bench.testing.checks import Subject
-from petl_bench.testing.method_subject import features, train_steps
+from petl_bench.testing.checks import Given
+from petl_bench.testing.method_subject import MethodSubject, features, train_steps
 from petl_bench.training.checkpoint import adapter_content, load_adapter, load_checkpoint
 from petl_bench.training.run_trial import run_trial
 from petl_bench.training.state import extra_state_of, load_state, state_of
@@ -251,7 +251,7 @@ def test_extra_state_goes_through_the_adapter_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(METHODS.names()) - {"zero_shot"}))
 def test_the_methods_here_save_their_trained_parameters_and_nothing_else(name: str) -> None:
-    model, method = Subject(METHODS.get(name)).attached()
+    model, method = MethodSubject("method", METHODS.get(name), Given()).attached()
     trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
     state = state_of(model, method)
     assert set(state["tensors"]) == trained and state["extra"] == {}
@@ -334,7 +334,7 @@ class _Normed(nn.Module):
 
 
 def test_a_shared_module_is_saved_once_and_comes_back_to_both_sites(tmp_path: Path) -> None:
-    subject = Subject(Shared)
+    subject = MethodSubject("method", Shared, Given())
     model, method = subject.attached()
     train_steps(model, method, 3)
     path = tmp_path / "adapter.safetensors"
