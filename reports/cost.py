@@ -15,7 +15,7 @@ from petl_bench.analysis.labels import differences_in, with_values
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.reports.published_numbers import MSTA_TABLES
-from petl_bench.tables.rows import ranked
+from petl_bench.tables.ranking import ranked
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from petl_bench.reports.published_numbers import MSTA_TABLES, SELECTED_ON_TEST
 from petl_bench.tables.columns import PublishedKey, ShownNumber
 from petl_bench.tables.notes import QUOTED, data_notes, listed, seed_notes
 from petl_bench.tables.quoted import quoted_groups
-from petl_bench.tables.rows import cells_of
+from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.setting_table import TOP1, SettingTable
 
 if TYPE_CHECKING:

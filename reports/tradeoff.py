@@ -27,7 +27,8 @@ from petl_bench.reports.published_numbers import BASE2NOVEL_SHOTS, BASE2NOVEL_SP
 from petl_bench.tables import notes as table_notes
 from petl_bench.tables.columns import MeasuredColumn, trained_columns
 from petl_bench.tables.commands import commands
-from petl_bench.tables.rows import cells_of, run_groups
+from petl_bench.tables.ranking import cells_of
+from petl_bench.tables.rows import run_groups
 from petl_bench.tables.setting_table import refuse_nothing
 
 if TYPE_CHECKING:

@@ -24,10 +24,10 @@ from torchvision.transforms.v2 import functional
 from benchmarks.perf.interleaved import measure
 from petl_bench.api.dataset import Augmentation
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
-from petl_bench.data.decoding.sampling import single_view_indices
 from petl_bench.data.loading import transforms
 from petl_bench.data.loading.clip_cache import ClipCache
 from petl_bench.data.loading.clip_preparation import ClipRequest, ClipSpec, prepare
+from petl_bench.data.loading.sampling import single_view_indices
 from petl_bench.data.loading.worker_pool import WorkerPool
 
 DECODERS = ["decord", "pyav"] if importlib.util.find_spec("decord") else ["pyav"]

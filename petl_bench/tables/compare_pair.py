@@ -16,7 +16,7 @@ from petl_bench.api.table import TableSource
 from petl_bench.errors import UsageError, unknown
 from petl_bench.system.texts import clean
 from petl_bench.tables.columns import MeasuredComparison
-from petl_bench.tables.rows import cells_of
+from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.setting_table import SettingTable
 
 if TYPE_CHECKING:

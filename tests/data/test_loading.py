@@ -14,11 +14,11 @@ import torch
 
 from petl_bench.api.dataset import Augmentation, Sample
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
-from petl_bench.data.decoding.sampling import multi_view_indices, single_view_indices
 from petl_bench.data.loading import worker_pool
 from petl_bench.data.loading.batches import ClipBatch, ClipLoader
 from petl_bench.data.loading.clip_cache import ClipCache
 from petl_bench.data.loading.clip_preparation import WHOLE_CLIP_FRAMES, ClipSpec
+from petl_bench.data.loading.sampling import multi_view_indices, single_view_indices
 from petl_bench.errors import TrialError
 
 RECIPE = ClipSpec(num_frames=4, size=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), seed=7)

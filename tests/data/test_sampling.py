@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petl_bench.data.decoding.sampling import middle_indices, multi_view_indices, single_view_indices, train_indices
+from petl_bench.data.loading.sampling import middle_indices, multi_view_indices, single_view_indices, train_indices
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "goldens" / "frame_sampling.json").read_text())
 frames = st.integers(1, 2000)

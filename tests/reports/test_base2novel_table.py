@@ -15,7 +15,7 @@ from petl_bench.api.trial import Trial
 from petl_bench.errors import UsageError
 from petl_bench.reports.published_harmonic_means import checks
 from petl_bench.reports.published_numbers import FROSTER_TABLE
-from petl_bench.tables.rows import ranked
+from petl_bench.tables.ranking import ranked
 
 Store = Any
 

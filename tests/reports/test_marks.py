@@ -24,7 +24,7 @@ from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.records.write import write_record
 from petl_bench.render import FORMATS, render
 from petl_bench.tables.compare_pair import findings
-from petl_bench.tables.rows import ranked
+from petl_bench.tables.ranking import ranked
 
 Store = Any
 ADAPTERS = ("lora", "adaptformer", "msta")

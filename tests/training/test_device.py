@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from petl_bench.api.registry import METHODS
-from petl_bench.system.stored_json import SMALL
 from petl_bench.testing.checks import Given
-from petl_bench.testing.method_subject import MethodSubject, batch_for, trainable
+from petl_bench.testing.method_subject import SMALL, MethodSubject, batch_for, trainable
 from petl_bench.training.device import autocast
 
 #: Least cosine with what fp32 gives, of features and of the gradient: 8 and 11 bits of mantissa.

@@ -14,9 +14,9 @@ import petl_bench as pb
 from petl_bench.api.prompts import Prompts
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Places, Trial, TrialResult
-from petl_bench.data.decoding.sampling import middle_indices
 from petl_bench.data.loading.clip_cache import ClipCache
 from petl_bench.data.loading.clip_preparation import ClipRequest, ClipSpec, prepare
+from petl_bench.data.loading.sampling import middle_indices
 from petl_bench.errors import TrialError, TrialStopped, UsageError
 from petl_bench.training.distributed import Seat
 from petl_bench.training.preparation import PreparedTrial

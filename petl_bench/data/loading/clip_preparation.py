@@ -14,8 +14,8 @@ import torch
 
 from petl_bench.api.dataset import Augmentation
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
-from petl_bench.data.decoding.sampling import middle_indices, multi_view_indices, train_indices
 from petl_bench.data.loading.clip_cache import CachedClip, ClipCache
+from petl_bench.data.loading.sampling import middle_indices, multi_view_indices, train_indices
 from petl_bench.data.loading.transforms import short_side, shrink, squash, test_views, to_input, train_transform
 
 #: A clip with at most this many frames is cached whole, so that every later draw of frames is served from the cache.

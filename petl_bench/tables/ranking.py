@@ -1,0 +1,109 @@
+"""Rows of one group with their cells: best and second best of each column, and numbers at chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from petl_bench.analysis.chance import guesses_of, is_at_chance
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import Configuration
+from petl_bench.api.evidence import OutcomeSource
+from petl_bench.api.marks import SYNTHETIC, barring
+from petl_bench.api.table import Cell, Column, Rank, Row, RowGroup
+from petl_bench.tables.columns import MeasuredColumn
+
+AT_CHANCE = "at-chance"
+
+
+def cells_of(
+    comparison: Comparison, columns: Sequence[MeasuredColumn], row: Configuration, outcomes: OutcomeSource | None
+) -> list[Cell]:
+    """What a row shows in each column, marked if it is at chance: the accuracy, or one term of a harmonic mean."""
+    cells = [column.cell(row) for column in columns]
+    at_chance = set()
+    for column, cell in zip(columns, cells, strict=True):
+        measure = column.measure
+        if measure is None or not column.tested or len(measure.terms) > 1 or not isinstance(cell.value, float):
+            continue
+        (term,) = measure.terms
+        guesses = guesses_of(comparison, row, term, outcomes)
+        if guesses is not None and is_at_chance(cell.value, guesses):
+            at_chance.add(term)
+    return [
+        replace(cell, marks=tuple(sorted({*cell.marks, AT_CHANCE})))
+        if column.measure is not None and cell.value is not None and at_chance.intersection(column.measure.terms)
+        else cell
+        for column, cell in zip(columns, cells, strict=True)
+    ]
+
+
+class RankedRows:
+    """Rows under a common title while their cells are worked out; `cells[column][row]`."""
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        columns: Sequence[MeasuredColumn],
+        rows: Sequence[Configuration],
+        section: str,
+        outcomes: OutcomeSource | None,
+        labels: Mapping[Configuration, str] | None = None,
+    ) -> None:
+        """`labels`: of the rows, if they are not those of the comparison."""
+        self.title, self.section, self.columns, self.rows = _title(comparison, rows), section, columns, rows
+        self._labels = labels or comparison.row_labels
+        cells = zip(*[cells_of(comparison, columns, row, outcomes) for row in rows], strict=True)
+        self.cells = [
+            ranked(found, each.column) if each.ranked else list(found)
+            for each, found in zip(columns, cells, strict=True)
+        ]
+
+    def change(self, column: int, row: int, **values: Any) -> None:
+        """Set fields of one cell."""
+        self.cells[column][row] = replace(self.cells[column][row], **values)
+
+    def best(self, column: int) -> int | None:
+        """The first row that is best in a column; None if nothing is ranked."""
+        return next((index for index, cell in enumerate(self.cells[column]) if cell.rank == "best"), None)
+
+    def finished(self) -> RowGroup:
+        """What a renderer prints."""
+        across = zip(*self.cells, strict=True)
+        rows = tuple(Row(self._labels[row], cells) for row, cells in zip(self.rows, across, strict=True))
+        return RowGroup(self.title, rows, self.section)
+
+
+def _title(comparison: Comparison, rows: Sequence[Configuration]) -> str:
+    """What rows of one group share: backbone, weights, views, source files."""
+    views = {run.views for row in rows for run in comparison.of_row(row)}
+    shown = "" if views == {"1 x 1"} else ", views by data set" if len(views) > 1 else f", {views.pop()} views"
+    source = f", source files {rows[0].source_sha256[:8]}" if rows[0].source_sha256 else ""
+    return f"Run here: {rows[0].backbone} ({rows[0].weights} weights){shown}{source}"
+
+
+def ranked(cells: Sequence[Cell], column: Column) -> list[Cell]:
+    """The cells of one column with the best and the second marked.
+
+    Only numbers that were run here and carry no mark that bars them are ranked, and only if there are two to compare;
+    of numbers that are all made by a script, those without another such mark. Numbers that the column shows alike are
+    equal, and share their rank.
+    """
+    numbers = {
+        index: (cell.value, barring(cell.marks))
+        for index, cell in enumerate(cells)
+        if isinstance(cell.value, (int, float)) and cell.origin == "run"
+    }
+    usual = (SYNTHETIC,) if all(SYNTHETIC in marks for _, marks in numbers.values()) else ()
+    shown = {index: float(column.text(value)) for index, (value, marks) in numbers.items() if marks == usual}
+    if len(shown) < 2:
+        return list(cells)
+    ladder = sorted(set(shown.values()), reverse=not column.lower_is_better)
+    ranks: dict[float, Rank] = {ladder[0]: "best"}
+    if len(ladder) > 1:
+        ranks[ladder[1]] = "second"
+    return [
+        replace(cell, rank=ranks[shown[index]]) if shown.get(index) in ranks else cell
+        for index, cell in enumerate(cells)
+    ]
