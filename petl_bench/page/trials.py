@@ -5,42 +5,23 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.from_records import WITHOUT_EFFECT
 from petl_bench.analysis.labels import differences_in, with_values
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_CASE = (
-    "setting",
-    "dataset",
-    "split",
-    "shots",
-    "part",
-    "setting_version",
-    "setting_options",
-    "dataset_version",
-    "dataset_options",
-    "manifest_sha256",
-    "dataset_plugin",
-)
-_VARIANT = (
-    "method",
-    "hyper_parameters",
-    "training",
-    "method_version",
-    "backbone",
-    "weights",
-    "weights_sha256",
-    "decoder",
-    "engine_version",
-    "descriptions_sha256",
-    "backbone_options",
-)
+#: Fields that tables work out from the records beside them; the others are columns of a frame of records.
+_WORKED_OUT = {"selected", "source_sha256", "other_views", "descriptions"}
+#: What tells cases apart, as in tables; pages are ordered by setting first.
+_CASE = ("setting", *(each.name for each in fields(ComparedCase) if each.name not in {"setting", *_WORKED_OUT}))
+#: What tells the variants on one case apart, as rows of tables.
+_VARIANT = (*(each.name for each in fields(Configuration) if each.name not in _WORKED_OUT), "descriptions_sha256")
 
 
 class _RunRow(NamedTuple):
@@ -149,6 +130,7 @@ def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:
         "weights": variant["weights"],
         "weights file": variant["weights_sha256"][:8],
         "version": variant["method_version"],
+        "backbone version": variant["backbone_version"],
         "decoder": variant["decoder"],
         "engine": variant["engine_version"],
         "descriptions": variant["descriptions_sha256"][:8],

@@ -21,6 +21,7 @@ from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.cli.report.page import is_page
 from petl_bench.errors import UsageError
 from petl_bench.page.build import build_page
+from petl_bench.page.trials import cases_of
 from tests.commands import petl_bench
 
 
@@ -344,3 +345,13 @@ def test_the_page_never_loads_torch(runs: Path, tmp_path: Path) -> None:
         "assert not {'torch', 'torchvision', 'decord'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_the_code_of_a_backbone_tells_variants_apart_as_in_tables(tmp_path: Path) -> None:
+    for version in ("1+first", "1+second"):
+        add_run(tmp_path, "lora", 0, backbone_version=version)
+    (case,) = cases_of(pb.load_records(tmp_path))
+    assert [variant.label for variant in case.variants] == [
+        "lora (backbone version=1+first)",
+        "lora (backbone version=1+second)",
+    ]
