@@ -57,6 +57,11 @@ class Options:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            raise PluginError(
+                f"{cls.__name__} has an __init__ of its own, which its options replace. Write each option as "
+                "NAME: TYPE = pb.hyper(DEFAULT, MEANING), and work out the rest where it is needed"
+            )
         try:
             dataclasses.dataclass(kw_only=True)(cls)
         except (TypeError, ValueError) as error:  # a field without a type, or a default that all instances would share

@@ -242,7 +242,9 @@ def _summary(plan: Plan, outcomes: list[AttemptResult], table: str) -> int:
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     _tell(f"records: {plan.output / 'trials'}")
     if table in TABLES.names():
-        _tell(f"table:   {shlex.join(['petl-bench', 'report', '--runs', str(plan.output), '--table', table])}")
+        plugins = [word for file in plan.spec.plugin for word in ("--plugin", file)]
+        words = ["petl-bench", "report", "--runs", str(plan.output), *plugins, "--table", table]
+        _tell(f"table:   {shlex.join(words)}")
     if not failed:
         return ALL_DONE
     states = {outcome.state for outcome in failed}

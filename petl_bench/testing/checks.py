@@ -128,7 +128,7 @@ class Check:
             return "skip", str(reason)
         except (Failed, PetlBenchError) as reason:
             return "fail", str(reason)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # code that ends the process has broken its promise too
             return "fail", describe(error, within=Path(inspect.getfile(self.subject.plugin)))
         return "pass", ""
 

@@ -7,6 +7,7 @@ docstring, raises `Failed` with the reason if the promise is broken, and `Skippe
 from __future__ import annotations
 
 import inspect
+import itertools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 
 from petl_bench.api.config import ViCLIPConfig
-from petl_bench.api.registry import METHODS
+from petl_bench.api.registry import METHODS, SETTINGS
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.values.fields import refuse_unknown
 from petl_bench.errors import describe
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.finite import tensors_in
@@ -61,6 +64,27 @@ def identity_at_start(subject: MethodSubject) -> None:
         raise Skipped("the method declares identity_at_start = False")
     model, _ = subject.attached()
     require_equal(features(model), features(random_model(SMALL)), "features differ from the frozen model's", atol=1e-5)
+
+
+def attaching_changes_no_weight(subject: MethodSubject) -> None:
+    """attach(model) leaves the values of the model's own weights and buffers as they are."""
+    model = random_model(SMALL)
+    tensors = dict(itertools.chain(model.named_parameters(), model.named_buffers()))
+    before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    subject.create().attach(model)
+    changed = [name for name, tensor in tensors.items() if not torch.equal(tensor, before[name])]
+    require(not changed, f"attach changed {', '.join(changed[:4])}")
+
+
+def recipes_can_be_run(subject: MethodSubject) -> None:
+    """Each recipe names a setting, and values of training options and hyper-parameters within their limits."""
+    for recipe in subject.plugin.recipes:
+        label = f"the recipe for {recipe.setting}"
+        require(recipe.setting in SETTINGS.names(), f"{label}: no such setting; known: {', '.join(SETTINGS.names())}")
+        refuse_unknown(recipe.training, TrainingOptions, f"training option in {label}", "petl-bench show training")
+        refuse_unknown(recipe.hyper, subject.plugin, f"hyper-parameter in {label}", f"petl-bench show {subject.name}")
+        TrainingOptions(**recipe.training)
+        subject.plugin(**recipe.hyper)
 
 
 def formula_equals_count(subject: MethodSubject) -> None:
@@ -261,6 +285,8 @@ def works_on_every_backbone(subject: MethodSubject) -> None:
 #: In this order; if no values fit a small model, the others say nothing.
 CHECKS = (
     fits_a_small_model,
+    recipes_can_be_run,
+    attaching_changes_no_weight,
     documented,
     paper,
     identity_at_start,

@@ -155,3 +155,11 @@ def test_a_field_has_a_type_and_a_default_of_its_own() -> None:
 def test_a_value_of_a_file_or_of_code_is_not_bent_into_its_type(field: str, value: Any, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         Soup(**{field: value})
+
+
+def test_an_init_of_its_own_is_refused() -> None:
+    with pytest.raises(PluginError, match="Own has an __init__ of its own"):
+
+        class Own(Options):
+            def __init__(self) -> None:
+                self.dim = 3

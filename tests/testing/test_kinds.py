@@ -47,6 +47,9 @@ def test_one_id_per_check(check: pb.testing.Check, request: pytest.FixtureReques
     assert request.node.name == f"test_one_id_per_check[few_shot-{check.function.__name__}]"
 
 
+#: A table that works its cells out itself, named `mine`; `new` writes one whose cells SettingTable works out.
+FROM_SCRATCH = (Path(__file__).parent / "table_from_scratch.py").read_text()
+
 #: (kind, what `new` writes, what a mistake makes of it, the check that finds it, what that says)
 MISTAKES = [
     ("dataset", "needs_root = False", "needs_root = True", "asks for its files", "needs_root is True"),
@@ -114,8 +117,34 @@ MISTAKES = [
         "",
     ),
     ("table", "tuple(cells))", "tuple(cells)[1:])", "rows fit the columns", "cells; there are"),
-    ("table", "trials=tuple(part", "marks=tuple(part", "cells know their origin", "no cell names its trials"),
+    ("table", "trials=tuple(part", "trials=() and tuple(part", "cells know their origin", "no cell names its trials"),
     ("table", "std=spread", "origin='absent', std=spread", "cells know their origin", "absent: value is None"),
+    ("table", "std=spread", "std=-3.0", "cells know their origin", "a standard deviation is at least 0"),
+    ("table", "n=len(part)", "n=999", "cells know their origin", "n 999: the cell names"),
+    ("table", "std=spread", "marks=('bogus',)", "cells know their origin", "marks ('bogus',): expected a tuple"),
+    ("table", "std=spread", "origin='magic'", "cells know their origin", "origin 'magic': expected one of run"),
+    ("table", "std=spread", "interval=(9.0, 1.0)", "cells know their origin", "its lower end comes first"),
+    (
+        "method",
+        "        for block",
+        "        raise SystemExit(3)\n        for block",
+        "fits a small model",
+        "SystemExit",
+    ),
+    (
+        "method",
+        "        for block",
+        "        model.temperature.data.add_(0.1)\n        for block",
+        "attaching changes no weight",
+        "attach changed temperature",
+    ),
+    (
+        "method",
+        "    # Hyper-parameters:",
+        "    recipes = (pb.Recipe('base2novel', training={'learning_rat': 0.1}),)\n    # Hyper-parameters:",
+        "recipes can be run",
+        "learning_rat",
+    ),
     ("table", "group=setting)", "group=setting, format='.1q')", "renders in every format", "q"),
     ("launcher", '    """Trials in this process, one after the other."""\n', "", "documented", "no docstring"),
     ("launcher", "return results", "return results[::-1]", "gives one result per job", "for the trials"),
@@ -126,7 +155,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("kind", "written", "mistaken", "check", "why"), MISTAKES)
 def test_a_mistake_is_found(kind: str, written: str, mistaken: str, check: str, why: str) -> None:
-    text = new.render(kind, "mine")
+    text = FROM_SCRATCH if kind == "table" else new.render(kind, "mine")
     assert written in text
     mistaken = mistaken.replace("{RANDOM}", "__import__('random')").replace("PATH", "__import__('pathlib').Path")
     Path("mine.py").write_text(text.replace(written, mistaken))
