@@ -1,1 +1,1 @@
-"""One file = one method. To add one, copy a file, or start with `petl-bench new-method NAME`."""
+"""One file = one method. To add one, copy a file, or start with `petl-bench new method NAME`."""

@@ -1,4 +1,7 @@
-"""MSTA: adapters beside whole blocks of both towers, tied by a projection that the towers share."""
+"""MSTA: adapters beside whole blocks of both towers, tied by a projection that the towers share.
+
+The convolutions over time and space are `TemporalConv` and `SpatioTemporalUp` of `petl_bench.models.adapters`.
+"""
 
 from __future__ import annotations
 

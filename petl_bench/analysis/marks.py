@@ -1,6 +1,6 @@
 """What qualifies a number: the marks of a cell, from its records, its comparison, and what is known of plugins.
 
-`petl_bench.api.marks.MARKS` says what each of them means.
+`petl_bench.api.marks.MARKS` says what each of them means. The sign `=` is no mark: see `petl_bench.tables.equal_sign`.
 """
 
 from __future__ import annotations

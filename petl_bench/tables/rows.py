@@ -9,8 +9,8 @@ from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import FAMILIES, Configuration
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.table import Cell, RowGroup
-from petl_bench.tables.alike import add_statistics
 from petl_bench.tables.columns import MeasuredColumn
+from petl_bench.tables.equal_sign import add_statistics
 from petl_bench.tables.ranking import RankedRows
 
 

@@ -20,9 +20,9 @@ from petl_bench.api.evidence import Evidence
 from petl_bench.api.options import text_of
 from petl_bench.api.table import Cell, Column, RowGroup, Table, TableSource
 from petl_bench.errors import PluginError, UsageError
-from petl_bench.tables.alike import add_statistics
 from petl_bench.tables.columns import MeasuredColumn, PublishedKey, ShownNumber, trained_columns
 from petl_bench.tables.commands import commands
+from petl_bench.tables.equal_sign import add_statistics
 from petl_bench.tables.notes import QUOTED, RANKS, TRAINED, data_notes, listed, seed_notes, training_notes
 from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.ranking import RankedRows

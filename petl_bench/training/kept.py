@@ -1,9 +1,9 @@
 """Scores and features of lists of clips that a trial has computed so far, in a file for the next attempt.
 
-A list is cut into batches before anything is read (data/loading.py), and what is kept of it are whole batches, from the
-first one on. So every batch is computed together with the clips that it has in a trial that was never stopped, and its
-values are the same, bit for bit. A clip counts as what it was when its batch was computed: it has values, or it could
-not be read, and is not tried again.
+A list is cut into batches before anything is read (data/loading/batches.py), and what is kept of it are whole batches,
+from the first one on. So every batch is computed together with the clips that it has in a trial that was never stopped,
+and its values are the same, bit for bit. A clip counts as what it was when its batch was computed: it has values, or it
+could not be read, and is not tried again.
 
 N rows of a list, W numbers for each: scores of classes, or a feature.
 """

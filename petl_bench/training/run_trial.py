@@ -42,7 +42,7 @@ def run_trial(
 ) -> TrialResult:
     """Train and evaluate one trial.
 
-    A trial that is stopped writes what was done to its folder (see `petl_bench.records.unfinished`). The next call with
+    A trial that is stopped writes what was done to its folder (see `petl_bench.records.layout`). The next call with
     the same trial and folder goes on from there, and gives bit for bit the numbers of a trial that was never stopped
     (with `training.compile`, up to rounding).
 
