@@ -9,6 +9,7 @@ parsed from `--set NAME.FIELD=VALUE`.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 import typing
 from collections.abc import Mapping
@@ -57,15 +58,11 @@ class Options:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__init__" in vars(cls):
-            raise PluginError(
-                f"{cls.__name__} has an __init__ of its own, which its options replace. Write each option as "
-                "NAME: TYPE = pb.hyper(DEFAULT, MEANING), and work out the rest where it is needed"
-            )
         try:
             dataclasses.dataclass(kw_only=True)(cls)
         except (TypeError, ValueError) as error:  # a field without a type, or a default that all instances would share
             raise PluginError(f"{cls.__name__}: {error}. Write NAME: TYPE = hyper(DEFAULT, MEANING)") from error
+        _check_init(cls)
         _check_declaration(cls)
 
     def __post_init__(self) -> None:
@@ -122,6 +119,23 @@ def text_of(value: Any) -> str:
 
 
 # What a class declares
+
+
+def _check_init(cls: type[Options]) -> None:
+    """Raise PluginError if a class has an `__init__` of its own that does not take the options that it declares."""
+    if "__init__" not in vars(cls):
+        return
+    taken = inspect.signature(cls).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken):
+        return
+    fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    declared = fields & vars(cls).get("__annotations__", {}).keys()
+    lost = declared - {parameter.name for parameter in taken}
+    if lost:
+        raise PluginError(
+            f"{cls.__name__}.__init__ does not take the options {', '.join(sorted(lost))}: leave it out, for each "
+            "NAME: TYPE = pb.hyper(DEFAULT, MEANING) is an argument by itself"
+        )
 
 
 def _check_declaration(cls: type[Options]) -> None:

@@ -157,9 +157,21 @@ def test_a_value_of_a_file_or_of_code_is_not_bent_into_its_type(field: str, valu
         Soup(**{field: value})
 
 
-def test_an_init_of_its_own_is_refused() -> None:
-    with pytest.raises(PluginError, match="Own has an __init__ of its own"):
+def test_an_init_that_does_not_take_an_option_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"Own\.__init__ does not take the options dim: leave it out"):
 
         class Own(Options):
+            dim: int = hyper(3, "a size")
+
             def __init__(self) -> None:
-                self.dim = 3
+                self.other = 3
+
+
+def test_an_init_of_its_own_may_take_the_options() -> None:
+    class Own(Options):
+        dim: int = hyper(3, "a size")
+
+        def __init__(self, dim: int = 4) -> None:
+            self.dim = dim
+
+    assert Own().dim == 4
