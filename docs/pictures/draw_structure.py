@@ -52,35 +52,31 @@ def main() -> None:
 
 
 def imports_of(source: Path) -> networkx.DiGraph:
-    """Every module, with an edge to each module that it imports, for type checking and within functions too."""
+    """Every module with its `package`, and an edge to each module that it imports, for type checking and within
+    functions too."""
     graph = grimp.build_graph(ROOT, cache_dir=None)
     found = networkx.DiGraph()
     for module in graph.modules:
-        found.add_node(module, folder=module != ROOT and file_of(source, module).name == "__init__.py")
+        found.add_node(module, package=package_of(source, module))
     for module in list(found):
         found.add_edges_from((module, other) for other in graph.find_modules_directly_imported_by(module))
     return found
 
 
-def package(module: str) -> str:
+def package_of(source: Path, module: str) -> str:
     """The package below the root that a module lies in; "errors", or LOOSE for other modules of the root itself."""
     parts = module.split(".")
-    return parts[1] if len(parts) > 2 or module in PACKAGES or module == f"{ROOT}.errors" else LOOSE
-
-
-#: Packages as the graph names them ("petl_bench.api"); filled by `packages_of`.
-PACKAGES: set[str] = set()
+    in_package = len(parts) > 2 or (len(parts) == 2 and file_of(source, module).name == "__init__.py")
+    return parts[1] if in_package or module == f"{ROOT}.errors" else LOOSE
 
 
 def packages_of(modules: networkx.DiGraph) -> networkx.DiGraph:
     """Every package, with an edge to each package that it imports from; `weight` counts the imports."""
-    PACKAGES.update(
-        f"{ROOT}.{each.split('.')[1]}" for each in modules if modules.nodes[each]["folder"] or each.count(".") > 1
-    )
+    package = modules.nodes(data="package")
     inside = modules.subgraph(module for module in modules if module not in FACADE)
     found = networkx.DiGraph()
-    found.add_nodes_from(package(module) for module in inside)
-    weights = Counter((package(a), package(b)) for a, b in inside.edges if package(a) != package(b))
+    found.add_nodes_from(package[module] for module in inside)
+    weights = Counter((package[a], package[b]) for a, b in inside.edges if package[a] != package[b])
     found.add_weighted_edges_from((a, b, weight) for (a, b), weight in weights.items())
     return found
 
@@ -122,7 +118,7 @@ def draw(modules: networkx.DiGraph, packages: networkx.DiGraph, source: Path, pi
         )  # fmt: skip
         axes.add_patch(arrow)
     for name, (x, y) in place.items():
-        inside = [module for module in modules if package(module) == name]
+        inside = [module for module, package in modules.nodes(data="package") if package == name]
         lines = sum(len(file_of(source, module).read_text(encoding="utf-8").splitlines()) for module in inside)
         edge = "#c0392b" if name in in_circle else "#2c3e50"
         axes.add_patch(
@@ -144,7 +140,8 @@ def counts(source: Path, modules: networkx.DiGraph) -> Iterable[tuple[str, str]]
     files = {module: file_of(source, module) for module in modules}
     trees = {module: ast.parse(file.read_text(encoding="utf-8")) for module, file in files.items()}
     length = {module: len(file.read_text(encoding="utf-8").splitlines()) for module, file in files.items()}
-    engine = [each for each in modules if package(each) not in ("methods", "benchmarks", "reports")]
+    plugins = ("methods", "benchmarks", "reports")
+    engine = [module for module, package in modules.nodes(data="package") if package not in plugins]
     functions = [
         node.end_lineno - node.lineno + 1
         for tree in trees.values()
@@ -154,10 +151,7 @@ def counts(source: Path, modules: networkx.DiGraph) -> Iterable[tuple[str, str]]
     classes = Counter(node.name for tree in trees.values() for node in tree.body if isinstance(node, ast.ClassDef))
     folders = Counter(module.rpartition(".")[0] for module in modules if files[module].name != "__init__.py")
     packages = packages_of(modules)
-    yield (
-        "modules in the root",
-        str(sum(module == ROOT or (module.count(".") == 1 and module not in PACKAGES) for module in modules)),
-    )
+    yield "modules in the root", str(sum(package in (LOOSE, "errors") for _, package in modules.nodes(data="package")))
     yield "packages and rooms", str(sum(file.name == "__init__.py" for file in files.values()))
     yield "modules", str(len(modules))
     yield "lines of the engine", f"{sum(length[each] for each in engine):,}"

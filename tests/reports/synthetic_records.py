@@ -115,6 +115,16 @@ def make_evaluation(
     )
 
 
+def drawn_evaluation(random: np.random.Generator, clips: int, chance: float) -> EvaluationResult:
+    """Clips of two classes, each of which is right with this probability."""
+    evaluation = make_evaluation(0.0, expected=clips)
+    right = random.random(clips) < chance
+    evaluation.scores = np.where(np.eye(2, dtype=bool)[evaluation.labels] == right[:, None], 0.75, 0.25)
+    evaluation.classes = evaluation.classes[:2]
+    evaluation.top1 = 100 * float(right.mean())
+    return evaluation
+
+
 def make_result(
     base: float, novel: float, *, trainable: int, marks: Sequence[str] = (), **coverage: Any
 ) -> TrialResult:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from synthetic_records import make_evaluation, make_trial, result_of
+from synthetic_records import drawn_evaluation, make_trial, result_of
 from tables import cell_of, rows_of
 
 import petl_bench as pb
@@ -37,12 +37,7 @@ def judged(runs: Path) -> Any:
         random = np.random.default_rng([hard, seed, len(method), ord(method[0])])
         evaluations = {}
         for name, chance in (("base", base), ("novel", novel)):
-            evaluation = make_evaluation(0.0, expected=CLIPS)
-            right = random.random(CLIPS) < chance
-            evaluation.scores = np.where(np.eye(2, dtype=bool)[evaluation.labels] == right[:, None], 0.75, 0.25)
-            evaluation.classes = evaluation.classes[:2]
-            evaluation.top1 = 100 * float(right.mean())
-            evaluations[name] = evaluation
+            evaluations[name] = drawn_evaluation(random, CLIPS, chance)
         metrics = {f"{name}_top1": each.top1 for name, each in evaluations.items()}
         metrics["harmonic_mean"] = pb.harmonic_mean(*metrics.values())
         trial = make_trial(method, seed, **values)

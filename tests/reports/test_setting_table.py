@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from synthetic_records import make_evaluation, make_trial, result_of
+from synthetic_records import drawn_evaluation, make_trial, result_of
 
 import petl_bench as pb
 from petl_bench.api.registry import TABLES
@@ -81,12 +81,7 @@ def noisy(runs: Path) -> Path:
         random = np.random.default_rng([seed, len(dataset), ord(method[0])])
         evaluations = {}
         for name, chance in (("clean", 0.9), ("noisy", 0.85 if method == "msta" else 0.65)):
-            evaluation = make_evaluation(0.0, expected=CLIPS)
-            right = random.random(CLIPS) < chance
-            evaluation.scores = np.where(np.eye(2, dtype=bool)[evaluation.labels] == right[:, None], 0.75, 0.25)
-            evaluation.classes = evaluation.classes[:2]
-            evaluation.top1 = 100 * float(right.mean())
-            evaluations[name] = evaluation
+            evaluations[name] = drawn_evaluation(random, CLIPS, chance)
         metrics = {f"{name}_top1": each.top1 for name, each in evaluations.items()}
         trial = make_trial(method, seed, setting="noise", dataset=dataset, hyper_parameters={}, shots=None)
         folder = trial_folder(runs, trial.key)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 import petl_bench as pb
-from petl_bench.api.plugins.files import PREFIX
 from petl_bench.api.registry import KINDS
 from petl_bench.cli import new
 
@@ -17,10 +15,7 @@ OTHERS = [f"{kind}:{name}" for kind in KINDS if kind != "methods" for name in KI
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder; plugin files are loaded anew, since what another test registered is forgotten."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in sys.modules if name.startswith(PREFIX)]:
-        monkeypatch.delitem(sys.modules, name)
 
 
 @pytest.mark.parametrize(
