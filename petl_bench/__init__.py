@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.api.marks import Mark as Mark
     from petl_bench.api.method import Method as Method
     from petl_bench.api.method import Recipe as Recipe
-    from petl_bench.api.method import Step as Step
+    from petl_bench.api.method import Support as Support
     from petl_bench.api.options import Options as Options
     from petl_bench.api.options import hyper as hyper
     from petl_bench.api.paper import Paper as Paper
@@ -66,6 +66,9 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.api.splits import relabel as relabel
     from petl_bench.api.splits import seeded_draw as seeded_draw
     from petl_bench.api.splits import training_list as training_list
+    from petl_bench.api.step import Frozen as Frozen
+    from petl_bench.api.step import MethodTask as MethodTask
+    from petl_bench.api.step import Step as Step
     from petl_bench.api.table import Cell as Cell
     from petl_bench.api.table import Column as Column
     from petl_bench.api.table import Row as Row

@@ -8,20 +8,26 @@ reach torch through `petl_bench`'s lazy attributes or inside their functions.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.options import Options
 from petl_bench.api.paper import Paper
 from petl_bench.api.plugins.contracts import member
-from petl_bench.errors import PluginError
+from petl_bench.api.step import Kind, MethodTask, Step
+from petl_bench.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from petl_bench.models.dual_encoder import DualEncoder
+
+
+#: What a method may ask for beside the features of clips and classes; see `Step`.
+Reads = Literal["frames", "tokens", "pixels", "prompts"]
 
 
 @dataclass(frozen=True)
@@ -43,26 +49,28 @@ class Recipe:
     tuned: bool = True
 
 
-@dataclass
-class Step:
-    """What a method's extra loss may look at in one training step. B clips, C classes, D embedding channels."""
+class Support(Protocol):
+    """The training clips of a trial, after those that are held out, for `Method.prepare` and `Method.finish`."""
 
-    model: DualEncoder
-    video_features: Tensor  #: [B, D], not normalised
-    #: [C, D], one per training class: of its prompt, not normalised; of several prompts the mean of their unit vectors
-    text_features: Tensor
-    logits: Tensor  #: [B, C]
-    labels: Tensor  #: int64 [B]
-    #: by kind that the method reads ("spatial", "temporal"): [C, D], frozen means of each class's description features
-    descriptions: Mapping[str, Tensor]
+    @property
+    def clips(self) -> int:
+        """How many there are; some of them may be unreadable."""
+
+    def encode(self, passes: int = 1, augment: bool = False) -> Iterator[Step]:
+        """Steps of all training clips with labels, `passes` times, in the order of their rows; without gradients.
+
+        `augment`: frames and augmentation are drawn anew in every pass, by draws of their own; else the centre view.
+        In every process of the trial these are all clips.
+        """
 
 
 class Method(Options):
     """Base of every method.
 
     Class attributes a plugin sets: `paper`, `recipes`, `settings` and `backbones` it supports (None: all), `version`
-    (raise it when results change), `identity_at_start` (the adapted model equals the frozen one before training),
-    `mergeable`.
+    (raise it when results change), and what it declares, each with its default below.
+
+    Hooks that a plugin does not define cost nothing. B clips, C classes, M texts, T frames, D embedding channels.
     """
 
     paper: ClassVar[Paper | None] = None
@@ -70,8 +78,18 @@ class Method(Options):
     recipes: ClassVar[Sequence[Recipe]] = ()
     settings: ClassVar[Sequence[str] | None] = None
     backbones: ClassVar[Sequence[str] | None] = None
-    identity_at_start: ClassVar[bool] = True
-    mergeable: ClassVar[bool] = False
+    identity_at_start: ClassVar[bool] = True  #: the adapted model equals the frozen one before training
+    mergeable: ClassVar[bool] = False  #: `merge` folds the adapter into the backbone's weights
+    tasks: ClassVar[tuple[Kind, ...]] = ("classification", "retrieval")  #: the kinds of task it can be run in
+    #: classes without training clips: scored through their text; by the frozen model; or not at all
+    novel: ClassVar[Literal["text", "frozen", "none"]] = "text"
+    #: what text features depend on beside the weights: nothing; draws of the step; the clip
+    text_varies: ClassVar[Literal["never", "step", "video"]] = "never"
+    reads: ClassVar[tuple[Reads, ...]] = ()  #: what a step holds beside features of clips and classes
+    whole_batch: ClassVar[bool] = False  #: the objective compares the clips of a batch with each other
+    reads_original: ClassVar[bool] = False  #: `model.original`, a frozen copy of the backbone, is kept
+    training_free: ClassVar[bool] = False  #: nothing trains; what it needs is made by `prepare`
+    ema_decay: ClassVar[float | None] = None  #: of an average of the weights over steps, which is then evaluated
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -88,8 +106,46 @@ class Method(Options):
         """Number of trainable parameters by the method's own formula; must equal the count in the model."""
         raise NotImplementedError
 
+    @property
+    def task(self) -> MethodTask:
+        """The task that it is adapted to; there from `attach` on. Raises UsageError before `bind`."""
+        bound: MethodTask | None = vars(self).get("_task")
+        if bound is None:
+            label = self.name or type(self).__name__
+            raise UsageError(f"{label} depends on the task: call method.bind(pb.MethodTask(...)) before attach(model)")
+        return bound
+
+    def bind(self, task: MethodTask) -> None:
+        """Say what it is adapted to, before `attach`. Raises UsageError for a kind of task that it does not support."""
+        if task.kind not in self.tasks:
+            label = self.name or type(self).__name__
+            raise UsageError(f"{label} is not for {task.kind}, but for {' and '.join(self.tasks)}")
+        vars(self)["_task"] = task  # no field: it is not a hyper-parameter
+
+    def prompts(self, classes: Sequence[str]) -> Sequence[Sequence[str]] | None:
+        """The prompts of every class, at least one each; None: those of the data set's template."""
+        return None
+
+    def choose(self, step: Step) -> Tensor | None:
+        """Which prompts are encoded in this training step, int64 [M]; None: all. `step` has no features yet."""
+        return None
+
+    def prepare(self, support: Support) -> None:
+        """Called once before training, also if nothing trains: to make what is not trained of the training clips."""
+
+    def scores(self, step: Step) -> Tensor:
+        """Logits [B, C] of a batch, the same in training and evaluation; in retrieval similarities [B, M].
+
+        Over several views of a test clip, the softmax of logits is averaged, and similarities as they are.
+        """
+        return step.cosine_logits()
+
+    def objective(self, step: Step) -> Tensor:
+        """The loss, a scalar: cross-entropy of `step.logits`; in retrieval symmetric, over `step.positive`."""
+        return symmetric_cross_entropy(step) if step.positive is not None else cross_entropy(step)
+
     def loss(self, step: Step) -> Tensor | None:
-        """An extra term, added to the cross-entropy; None for no term.
+        """An extra term, added to the objective; None for no term.
 
         Args:
             step: the model and the features of one training step; see `Step` for the shapes.
@@ -98,6 +154,23 @@ class Method(Options):
             A scalar, or None.
         """
         return None
+
+    def parameter_groups(self, model: DualEncoder) -> Mapping[str, tuple[float, float]]:
+        """Factors of learning rate and weight decay by pattern of parameter names (`*.lora_B`); the first that fits
+        counts, and 1 for the others."""
+        return {}
+
+    def averaging(self, epoch: int, epochs: int) -> float | None:
+        """The weight of an epoch (from 0) in an average of epochs, which is then selected and evaluated; None: no
+        average is kept, or the epoch is no part of it."""
+        return None
+
+    def finish(self, model: DualEncoder, support: Support) -> None:
+        """Called after training, before the adapter is written."""
+
+    def variants(self, model: DualEncoder) -> Mapping[str, AbstractContextManager[None]]:
+        """Further evaluations of one training, each inside its context; the trial's metrics are those outside."""
+        return {}
 
     def extra_state(self) -> Mapping[str, Any]:
         """What this method keeps besides trained parameters and persistent buffers, by name: a counter, a memory.
@@ -129,6 +202,47 @@ class Method(Options):
     def description_kinds_read(self) -> tuple[str, ...]:
         """The kinds of descriptions that `loss` reads, if it needs any; files of another kind are not read."""
         return ("spatial", "temporal")
+
+
+def cross_entropy(step: Step) -> Tensor:
+    """Cross-entropy of a step's logits [B, C] and its labels, a scalar."""
+    from torch.nn import functional
+
+    return functional.cross_entropy(step.logits, step.labels)
+
+
+def symmetric_cross_entropy(step: Step) -> Tensor:
+    """Mean of the cross-entropies from clips to texts and from texts to clips, a scalar (CLIP; Radford et al., 2021).
+
+    A clip with several texts in the batch, and a text with several clips, counts each of them equally.
+    """
+    assert step.positive is not None
+    logits, positive = step.logits, step.positive.to(step.logits.dtype)
+    to_text = -(positive * logits.log_softmax(1)).sum(1) / positive.sum(1)
+    to_video = -(positive * logits.log_softmax(0)).sum(0) / positive.sum(0)
+    return (to_text.mean() + to_video.mean()) / 2
+
+
+#: What a method may define beside `attach` and its formula; what it does define is part of a trial's record.
+HOOKS = (
+    "prompts",
+    "choose",
+    "prepare",
+    "scores",
+    "objective",
+    "loss",
+    "parameter_groups",
+    "averaging",
+    "finish",
+    "variants",
+    "merge",
+    "extra_state",
+)
+
+
+def hooks_of(method: type[Method]) -> list[str]:
+    """The hooks that a method defines, in the order of HOOKS."""
+    return [name for name in HOOKS if getattr(method, name) is not getattr(Method, name)]
 
 
 def _freezing(attach: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, get_args
 
@@ -16,7 +16,7 @@ from petl_bench.errors import UsageError, WeightsError
 from petl_bench.models import conversion
 from petl_bench.models.finite import not_finite, of_another_kind
 from petl_bench.models.sites import AdapterSwitch
-from petl_bench.models.towers import PreparedText, TextTower, VideoTower
+from petl_bench.models.towers import PreparedText, TextTower, VideoOutput, VideoTower
 from petl_bench.models.transformer import Block
 
 log = logging.getLogger("petl_bench")
@@ -59,8 +59,19 @@ class DualEncoder(nn.Module):
 
         ViCLIP takes `config.num_frames` frames or one; CLIP any number.
         """
-        features: Tensor = self.video(frames)
-        return features
+        return self.finish_video(self.video_output(frames))
+
+    def video_output(self, frames: Tensor, reads: Collection[str] = ()) -> VideoOutput:
+        """What the video tower gives for normalised frames [B, T, 3, H, W], before features are pooled and finished.
+
+        `reads`: of "frames", "tokens" and "pixels" (see `Method.reads`), what the output holds beside that.
+        """
+        return VideoOutput(self.video(frames), pixels=frames if "pixels" in reads else None)
+
+    def finish_video(self, output: VideoOutput) -> Tensor:
+        """Features [B, D], not normalised, of what `video_output` gave: pooled, and through the sites behind it."""
+        assert output.features is not None
+        return output.features
 
     def encode_text(self, tokens: Tensor | PreparedText) -> Tensor:
         """Features [N, D], not normalised, of CLIP ids int64 [N, L], L at most `config.context_length`.

@@ -24,6 +24,16 @@ LARGEST_PASS = 8192
 PASS_FLOPS_CPU, PASS_FLOPS_GPU = 10**8, 10**10
 
 
+@dataclass(frozen=True)
+class VideoOutput:
+    """What the video tower gives for B clips of T frames, P patches each."""
+
+    features: Tensor | None  #: [B, D]; None if a module pools the frames' features
+    frame_features: Tensor | None = None  #: [B, T, D]
+    patch_tokens: Tensor | None = None  #: [B, T, P, W], the last block's, behind the final norm
+    pixels: Tensor | None = None  #: [B, T, 3, H, W], the input
+
+
 class VideoTower(nn.Module):
     """ViCLIP's video encoder, or CLIP's image encoder applied to every frame: [B, T, 3, H, W] -> [B, D].
 

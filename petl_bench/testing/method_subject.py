@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from petl_bench.api.config import CLIPConfig, ViCLIPConfig
-from petl_bench.api.method import Method, Recipe, Step
+from petl_bench.api.method import Method, Recipe
 from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.api.step import Step
 from petl_bench.api.values.fields import field_types
 from petl_bench.errors import UsageError
 from petl_bench.models.dual_encoder import DualEncoder
@@ -159,10 +160,9 @@ def training_loss(model: DualEncoder, method: Method, config: ViCLIPConfig = SMA
     """Cross-entropy plus the method's own loss on the seeded inputs, as the training loop computes it."""
     batch = batch_for(config)
     video, text = model.encode_video(batch.frames), model.encode_text(batch.tokens)
-    normalise = torch.nn.functional.normalize
-    logits = model.logit_scale * normalise(video, dim=-1) @ normalise(text, dim=-1).T
-    extra = method.loss(Step(model, video, text, logits, batch.labels, made_up_descriptions(method, config)))
-    loss = torch.nn.functional.cross_entropy(logits.float(), batch.labels)
+    step = Step(model, video, text, batch.labels, made_up_descriptions(method, config))
+    step.logits = method.scores(step)
+    extra, loss = method.loss(step), method.objective(step)
     return loss if extra is None else loss + extra
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from petl_bench.api.method import Method, Step
+from petl_bench.api.method import Method
+from petl_bench.api.step import Step
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.errors import TrialError
@@ -77,8 +78,10 @@ class Learner:
             with self._autocast():
                 video = self.encode(frames)
             logits = self._logits(video, leaf)
+            step = Step(self.model, video, leaf, labels, self.descriptions)
+            step.logits = logits
             loss = functional.cross_entropy(logits, labels)
-            extra = self.method.loss(Step(self.model, video, leaf, logits, labels, self.descriptions))
+            extra = self.method.loss(step)
             loss = (loss if extra is None else loss + extra) * (len(labels) / batch.planned)
             loss_sum += loss.item()
             correct += int((logits.argmax(dim=-1) == labels).sum())

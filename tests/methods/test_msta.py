@@ -32,7 +32,7 @@ def adapters(model: pb.DualEncoder) -> dict[tuple[str, int], nn.Module]:
 def step_for(model: pb.DualEncoder, text: Tensor, labels: list[int]) -> pb.Step:
     generator = torch.Generator().manual_seed(5)
     descriptions = {kind: torch.randn(text.shape, generator=generator) for kind in ("spatial", "temporal")}
-    return pb.Step(model, torch.zeros(1, 1), text, torch.zeros(1, 1), torch.tensor(labels), descriptions)
+    return pb.Step(model, torch.zeros(1, 1), text, torch.tensor(labels), descriptions)
 
 
 # The equations
