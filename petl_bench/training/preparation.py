@@ -28,7 +28,6 @@ from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, TrialError
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
-from petl_bench.models.sites import untouched
 from petl_bench.system.environment import computing_versions, describe_machine
 from petl_bench.training.checkpoint import Pace, load_adapter
 from petl_bench.training.compilation import compile_video
@@ -104,7 +103,7 @@ class PreparedTrial:
             compile_video(self.model, self.device, places.cache)
         self.loader = self._loader(places, seat)
         #: video features of lists that are scored again after other epochs
-        self.encoded = Remembered(keep=self.options.select != "last" and untouched(self.model.video))
+        self.encoded = Remembered(keep=self.options.select != "last" and self.model.untouched(self.model.video))
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:
         """Those of the samples whose files are on this machine."""

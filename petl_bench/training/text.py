@@ -78,7 +78,7 @@ def class_directions(features: Tensor, tokens: Tensor) -> Tensor:
 
 
 class TextFeatures:
-    """Features of the training classes [C, D]: anew every step if the text tower trains, otherwise once.
+    """Features of the training classes [C, D]: anew every step if a method touches the text tower, otherwise once.
 
     What stands before the first block that trains is computed once in either case. `tokens`: of `class_tokens`.
     """
@@ -94,7 +94,7 @@ class TextFeatures:
         if self._prepared is None:
             self._prepared = [self._model.prepare_text(each) for each in by_template(self._tokens)]
         features = encoded_classes(self._model, self._prepared)
-        if not features.requires_grad:
+        if self._model.untouched(self._model.text):
             self._frozen = features
         return features
 
@@ -109,10 +109,11 @@ def description_features(
     """Frozen mean feature of each class's sentences: {"spatial": [C, D], "temporal": [C, D]}.
 
     `sentences` maps a kind to {class: sentences}. The frozen branch is the same tower with its adapters off (MSTA,
-    Section 3.3); features are averaged as they come, not normalised.
+    Section 3.3); features are averaged as they come, not normalised. Raises UsageError if the backbone's own weights
+    have been trained already, and the method keeps no copy of them (`reads_original`).
     """
-    with model.adapters_off():
-        return {kind: _class_means(model, by_class, classes, device) for kind, by_class in sentences.items()}
+    with model.frozen() as frozen:
+        return {kind: _class_means(frozen, by_class, classes, device) for kind, by_class in sentences.items()}
 
 
 def _class_means(

@@ -14,7 +14,6 @@ from torch import Tensor
 from petl_bench.api.dataset import Sample
 from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.errors import TrialError
-from petl_bench.models.sites import untouched
 from petl_bench.records.layout import ENCODED
 from petl_bench.training.kept import Kept, Listed, Part
 from petl_bench.training.preparation import PreparedTrial
@@ -55,7 +54,7 @@ def training_batches(prepared: PreparedTrial, found: Sequence[Sample]) -> tuple[
     If the method leaves the video tower alone and views are fixed, every clip is read and encoded once, before the
     first epoch, and batches hold features [B, D] in the place of frames.
     """
-    if prepared.options.train_views == "fixed" and untouched(prepared.model.video):
+    if prepared.options.train_views == "fixed" and prepared.model.untouched(prepared.model.video):
         features = cache(partial(_fixed_features, prepared, found))
         return partial(_feature_batches, prepared, found, features), lambda features: features
     return partial(_frame_batches, prepared, found), prepared.model.encode_video
