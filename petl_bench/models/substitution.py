@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from petl_bench.errors import UsageError
 from petl_bench.models.sites import AdapterSwitch
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -28,11 +31,11 @@ def substituted(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[Non
             module._parameters[name] = parameter
 
 
-def recomputed(switch: AdapterSwitch, function: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
-    """function(*inputs), whose activations are not kept: it is computed again on the way back, with adapters on or off
-    and weights substituted as they are now."""
+def recomputed(switch: AdapterSwitch, function: Callable[..., T], *inputs: Any, **named: Any) -> T:
+    """function(*inputs, **named), whose activations are not kept: it is computed again on the way back, with adapters
+    on or off, weights substituted and draws (dropout) as they are now."""
     contexts = partial(_contexts, switch, switch.on, switch.substitutions)
-    output: Tensor = checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
+    output: T = checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts, **named)
     return output
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from petl_bench.api.config import ViCLIPConfig
-from petl_bench.errors import UsageError
+from petl_bench.errors import PluginError, UsageError
 
 
 class ReplacedTokens(nn.Module):
@@ -26,11 +26,16 @@ class ReplacedTokens(nn.Module):
         return self.block == other.block and not apart
 
     def forward(self, x: Tensor, ends: Tensor) -> Tensor:
-        """x [S, L, W] with the tokens replaced; raises UsageError if one of them is a text's last one or behind it."""
+        """x [S, L, W] with the tokens replaced, which must lie before the end of every text.
+
+        Raises:
+            PluginError: The module returned another shape.
+            UsageError: A text is too short.
+        """
         tokens: Tensor = self.module()
         stop = self.start + self.count
         if tokens.shape != (self.count, x.shape[2]):
-            raise UsageError(
+            raise PluginError(
                 f"replace_tokens: the module returned {list(tokens.shape)}; expected [{self.count}, {x.shape[2]}]"
             )
         if int(ends.min()) < stop:
@@ -55,7 +60,8 @@ def checked_prompt(
         config: Of the model, for the length of its context.
 
     Raises:
-        UsageError: It has another shape, or a text is longer than the context.
+        PluginError: It has another shape, or ends that are not within it.
+        UsageError: A text is longer than the context.
     """
     x, ends = returned if isinstance(returned, Sequence) and len(returned) == 2 else (None, None)
     texts, _, width = embeddings.shape
@@ -67,7 +73,7 @@ def checked_prompt(
         and ends.shape == (texts,)
         and (*x.shape[:-2], x.shape[-1]) in ((texts, width), (*clips, texts, width))
     ):
-        raise UsageError(
+        raise PluginError(
             f"set_prompt: the module returned {_shapes(returned)}; expected embeddings [M, L, W] or [B, M, L, W] and "
             f"ends [M], with M = {texts}, W = {width}, B = {clips[0] if clips else 'none: no video features are given'}"
         )
@@ -75,7 +81,7 @@ def checked_prompt(
     if last >= config.context_length:
         raise UsageError(_too_long(tokens, ends, config.context_length))
     if last >= x.shape[-2] or int(ends.min()) < 0:
-        raise UsageError(
+        raise PluginError(
             f"set_prompt: the module returned texts of {x.shape[-2]} tokens, but an end of text at place "
             f"{last if last >= x.shape[-2] else int(ends.min())}; move the ends by as many tokens as are put in before"
         )

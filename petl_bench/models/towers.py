@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from petl_bench.api.config import Activation, ViCLIPConfig
-from petl_bench.errors import UsageError
+from petl_bench.errors import PluginError, UsageError
 from petl_bench.models.frozen import Snapshot
 from petl_bench.models.grid import Grid
 from petl_bench.models.sites import AdapterSwitch
@@ -331,6 +331,10 @@ class TextTower(nn.Module):
 
     def _beside(self, x: Tensor, ends: Tensor) -> Tensor:
         assert self.side is not None
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.blocks.parameters()):
+            raise UsageError(
+                "the text tower has a side network and runs without gradients: its blocks cannot train"
+            )
         outputs = []
         with torch.no_grad():
             states = x
@@ -339,7 +343,7 @@ class TextTower(nn.Module):
                 outputs.append(states)
         features: Tensor = self.side(x, outputs, ends)
         if features.shape != (len(x), self.config.embed_dim):
-            raise UsageError(
+            raise PluginError(
                 f"set_side: the module returned {list(features.shape)}; expected [{len(x)}, {self.config.embed_dim}]"
             )
         return features
