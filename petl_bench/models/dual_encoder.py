@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, get_args
+from functools import partial
+from typing import Any, Protocol, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +17,28 @@ from petl_bench.api.config import Activation, Towers, ViCLIPConfig
 from petl_bench.errors import UsageError, WeightsError
 from petl_bench.models import conversion
 from petl_bench.models.finite import not_finite, of_another_kind
+from petl_bench.models.frozen import Snapshot
 from petl_bench.models.sites import AdapterSwitch
+from petl_bench.models.substitution import substituted
+from petl_bench.models.tokenizer import tokenize
 from petl_bench.models.towers import PreparedText, TextTower, VideoOutput, VideoTower
 from petl_bench.models.transformer import Block
 
 log = logging.getLogger("petl_bench")
 
+T = TypeVar("T")
+
 
 class Attached(Protocol):
-    """What a model knows of the method that is attached to it: a name for messages. Every `pb.Method` is one."""
+    """What a model knows of the method that is attached to it. Every `pb.Method` is one."""
 
     @property
     def name(self) -> str:
         """The registered name; "" if the class is not registered."""
+
+    @property
+    def reads_original(self) -> bool:
+        """Whether a frozen copy of the loaded model is kept; see `DualEncoder.original`."""
 
 
 class DualEncoder(nn.Module):
@@ -54,6 +65,8 @@ class DualEncoder(nn.Module):
         if initialise:
             self.video.initialise()
             self.text.initialise()
+        self._loaded = Snapshot(self)
+        self._original: list[DualEncoder] = []  # in a list, so that it is no part of this model
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Features [B, D], not normalised, of normalised frames [B, T, 3, H, W]. Raises UsageError for other shapes.
@@ -85,11 +98,23 @@ class DualEncoder(nn.Module):
         return output.features
 
     def encode_text(self, tokens: Tensor | PreparedText, video: Tensor | None = None) -> Tensor:
-        """Features [N, D], not normalised, of CLIP ids int64 [N, L], L at most `config.context_length`.
+        """Features, not normalised, of CLIP ids int64 [N, L], L at most `config.context_length`, or of prepared texts.
 
-        Runs at the true length of the texts, with equal output. Takes what `prepare_text` gave as well.
+        Runs at the true length of the texts, with equal output.
+
+        Args:
+            tokens: The ids, or what `prepare_text` gave.
+            video: Features [B, D] of clips, for a prompt that depends on them (`TextTower.set_prompt`).
+
+        Returns:
+            [N, D]; [B, N, D] if a prompt depends on `video`.
         """
-        features: Tensor = self.text.finish(tokens) if isinstance(tokens, PreparedText) else self.text(tokens)
+        if isinstance(tokens, PreparedText):
+            return self._finish_text(self.text.finish(tokens))
+        return self._finish_text(self.text(tokens) if video is None else self.text(tokens, video))
+
+    def _finish_text(self, features: Tensor) -> Tensor:
+        """What comes behind the text tower, for features [N, D] or [B, N, D]."""
         return features
 
     def prepare_text(self, tokens: Tensor) -> Tensor | PreparedText:
@@ -97,7 +122,27 @@ class DualEncoder(nn.Module):
 
         For `encode_text` in every step of a training: only what may have changed is then computed again.
         """
-        return self.text.prepare(tokens)
+        return self.text.prepare(tokens, self._loaded)
+
+    def untouched(self, module: nn.Module) -> bool:
+        """Whether this part of the model (a tower, a block) computes what the loaded weights compute, and always will:
+        nothing in it trains or was changed, attached, replaced, patched or hooked; see frozen.py."""
+        return self._loaded.untouched(module)
+
+    @torch.no_grad()
+    def embed(self, strings: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token embeddings of texts, without positions: [M, L, W] at the length of the longest, padded behind the end,
+        and int64 [M], the place of each end-of-text token. Without gradients."""
+        return self.text.embed(self._tokens(strings))
+
+    @torch.no_grad()
+    def frozen_text(self, strings: Sequence[str]) -> Tensor:
+        """Features [M, D], not normalised, of texts by the frozen model; without gradients."""
+        with self.frozen() as model:
+            return model.encode_text(model._tokens(strings))
+
+    def _tokens(self, strings: Sequence[str]) -> Tensor:
+        return tokenize(list(strings), self.config.context_length).to(self.temperature.device)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -137,19 +182,73 @@ class DualEncoder(nn.Module):
                 f"the model already carries the method {_label(self.method)}; make a new one with create_model"
             )
         self.requires_grad_(False)
+        self._loaded.weigh()
+        if method.reads_original:
+            self._original = [copy.deepcopy(self).eval()]
         self.method = method
+
+    @property
+    def original(self) -> DualEncoder:
+        """A frozen copy with the loaded weights, in evaluation mode, on the same device.
+
+        It is no part of this model's parameters or state. Raises UsageError unless a method that declares
+        `reads_original` is attached.
+        """
+        if not self._original:
+            raise UsageError(
+                f"model.original is not kept for the method {_label(self.method)}; declare reads_original = True"
+            )
+        return self._original[0]
+
+    @contextmanager
+    def frozen(self) -> Iterator[DualEncoder]:
+        """Inside, a model that computes what the loaded weights compute: `original` if it is kept, else this one with
+        its adapters off. Raises UsageError as `adapters_off` does."""
+        if self._original:
+            yield self._original[0]
+            return
+        with self.adapters_off():
+            yield self
 
     @contextmanager
     def adapters_off(self) -> Iterator[None]:
         """Inside, the model computes as if nothing were attached or replaced; the same modules, nothing is copied.
 
-        Where a method trains the backbone's own weights, those are the trained ones: there is no frozen model beneath.
+        Raises UsageError if that is not the loaded model: the backbone's own weights have changed, or its modules.
         """
+        difference = self._loaded.difference() if self.method is not None else ""
+        if difference:
+            raise UsageError(
+                f"adapters_off() cannot give the frozen model: {difference}; "
+                "declare reads_original = True in the method, and use model.original"
+            )
         before, self._switch.on = self._switch.on, False
         try:
             yield
         finally:
             self._switch.on = before
+
+    def with_weights(self, weights: Mapping[str, Tensor], compute: Callable[[DualEncoder], T]) -> T:
+        """What `compute(model)` gives with these tensors in the place of the parameters of those names.
+
+        Differentiable in them. The model's own parameters are back in their places afterwards, also after an error.
+        Raises UsageError for a name that the model lacks, and a tensor of another shape.
+        """
+        substitution = partial(substituted, self, dict(weights))
+        before = self._switch.substitutions
+        try:
+            with substitution():
+                self._switch.substitutions = (*before, substitution)
+                return compute(self)
+        finally:
+            self._switch.substitutions = before
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DualEncoder:
+        """Every change of device or type reaches the kept copy as well."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for original in self._original:
+            original._apply(fn, recurse)
+        return self
 
     def adapter_tensors(self) -> dict[str, Tensor]:
         """What belongs to the attached method, by name: trained parameters, and persistent buffers (the running
@@ -196,6 +295,10 @@ class DualEncoder(nn.Module):
         with torch.no_grad():
             for name, tensor in tensors.items():
                 own[name].copy_(tensor)
+        if self.method is not None:
+            self._loaded.weigh()
+        for original in self._original:
+            original.load_published_state_dict(state)
         for note in self.weights_notes:
             log.warning("weights: %s", note)
         return self.weights_notes
@@ -221,13 +324,20 @@ def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 def _own_buffers(model: nn.Module) -> dict[str, Tensor]:
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    found: dict[int, tuple[str, Tensor]] = {}
+    found: dict[tuple[int, ...], tuple[str, Tensor]] = {}
     for path, module in model.named_modules():
         for name, buffer in module.named_buffers(recurse=False):
             persistent = name not in module._non_persistent_buffers_set
             if persistent and buffer.untyped_storage().data_ptr() not in parameters:
-                found.setdefault(id(buffer), (f"{path}.{name}" if path else name, buffer))
+                found.setdefault(_memory(buffer), (f"{path}.{name}" if path else name, buffer))
     return dict(found.values())
+
+
+def _memory(tensor: Tensor) -> tuple[int, ...]:
+    """Equal for tensors that are the same elements in memory."""
+    if tensor.numel() == 0 or tensor.is_meta:
+        return (id(tensor),)
+    return tensor.data_ptr(), *tensor.shape, *tensor.stride()
 
 
 def _label(method: Attached | None) -> str:

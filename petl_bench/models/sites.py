@@ -9,6 +9,8 @@ A site without modules costs one check, and so does every site while the adapter
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from petl_bench.errors import UsageError
 from petl_bench.models.grid import Grid, from_volume, to_volume
 
-__all__ = ["AdapterSwitch", "Grid", "LinearSite", "Site", "from_volume", "to_volume", "untouched"]
+__all__ = ["AdapterSwitch", "Grid", "LinearSite", "Site", "from_volume", "to_volume"]
 
 
 @dataclass
@@ -25,6 +27,8 @@ class AdapterSwitch:
     """One per model, shared by all its sites: off means that the model computes as if nothing were attached."""
 
     on: bool = True
+    #: puts back, one after the other, the weights that `DualEncoder.with_weights` computes with
+    substitutions: tuple[Callable[[], AbstractContextManager[None]], ...] = ()
 
 
 class Attachment(nn.Module):
@@ -101,19 +105,6 @@ class Site(nn.Module):
         for attachment in before:
             x, normed = attachment(x, grid), None
         return self.compute(x, grid, normed)
-
-
-def untouched(module: nn.Module) -> bool:
-    """Whether nothing inside trains, is attached, replaced or hooked: what it computes stays the backbone's own."""
-    if any(parameter.requires_grad for parameter in module.parameters()):
-        return False
-    return not any(
-        isinstance(part, Attachment)
-        or (isinstance(part, LinearSite) and part.replacement is not None)
-        or part._forward_hooks
-        or part._forward_pre_hooks
-        for part in module.modules()
-    )
 
 
 class _Linear(nn.Linear):

@@ -62,6 +62,12 @@ def words_of(ids: Iterable[int]) -> list[str]:
     return [_bpe().decode([i]).strip() for i in ids]
 
 
+def text_of(ids: Sequence[int]) -> str:
+    """The text that has these ids, without start and end, for messages."""
+    text: str = _bpe().decode(list(ids))
+    return text.strip()
+
+
 def _encode(text: str) -> list[int]:
     ids: list[int] = _bpe().encode(text)
     return ids

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from petl_bench.api.config import Activation, ViCLIPConfig
-from petl_bench.errors import UsageError
+from petl_bench.errors import PluginError, UsageError
+from petl_bench.models.frozen import Snapshot
 from petl_bench.models.grid import Grid
-from petl_bench.models.sites import AdapterSwitch, untouched
+from petl_bench.models.sites import AdapterSwitch
+from petl_bench.models.substitution import recomputed
+from petl_bench.models.text_sites import ReplacedTokens, checked_prompt
 from petl_bench.models.transformer import Block, initialise_blocks
 
 log = logging.getLogger("petl_bench")
@@ -22,6 +26,7 @@ log = logging.getLogger("petl_bench")
 LARGEST_PASS = 8192
 #: What starting one more pass costs a block, as floating-point operations that could run in that time.
 PASS_FLOPS_CPU, PASS_FLOPS_GPU = 10**8, 10**10
+_SIDE_ALONE = "the blocks beside a side network run without a graph: tokens that are replaced in them would never learn"
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,9 @@ class TextTower(nn.Module):
     Texts go through it in passes of like length, with equal output.
 
     With a reduced table (`config.token_ids`) ids are mapped to its rows; a word outside becomes row 0, with a warning.
+
+    A method may change the token embeddings (`set_prompt`), replace tokens before any block (`replace_tokens`), or read
+    the blocks' outputs instead of going through them (`set_side`).
     """
 
     known_ids: Tensor
@@ -146,7 +154,11 @@ class TextTower(nn.Module):
     def __init__(self, config: ViCLIPConfig, switch: AdapterSwitch) -> None:
         super().__init__()
         self.config = config
+        self._switch = switch
         width = config.text_width
+        self.prompt: nn.Module | None = None
+        self.side: nn.Module | None = None
+        self.replaced_tokens = nn.ModuleList()
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, width), freeze=False)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
         self.blocks = _blocks("text", width, config.text_layers, config.text_heads, switch, config.activation)
@@ -167,28 +179,98 @@ class TextTower(nn.Module):
         nn.init.normal_(self.projection, std=self.config.text_width**-0.5)
         initialise_blocks(self.blocks)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Features [N, D] of ids int64 [N, L]. Raises UsageError for other shapes."""
-        return self.finish(self._begin(tokens, 0))
+    def set_prompt(self, module: nn.Module) -> None:
+        """Let `module` change token embeddings before positions are added to them.
+
+        It is called as `module(embeddings, ends, video)` with embeddings [M, L, W] of M texts, int64 [M], the place of
+        each end-of-text token, and features [B, D] of clips or None. It returns embeddings [M, L', W], or [B, M, L', W]
+        for each clip its own, and the new ends [M]. M texts and B clips may be parts of all. Raises UsageError if there
+        is a prompt already.
+        """
+        if self.prompt is not None:
+            raise UsageError("the text tower already has a prompt; only one module can be its prompt")
+        self.prompt = module
+
+    def replace_tokens(self, module: nn.Module, block: int, start: int = 1, count: int = 1) -> None:
+        """Let the output of `module()`, [count, W], take the place of the tokens from `start` on, before that block.
+
+        Args:
+            module: Called without arguments in every pass.
+            block: The block's index, from 1.
+            start: The first place; 0 is the start-of-text token.
+            count: How many tokens.
+
+        Raises:
+            UsageError: There is no such block or place, or some of these tokens are replaced already.
+        """
+        if self.side is not None:
+            raise UsageError(_SIDE_ALONE)
+        if not 1 <= block <= len(self.blocks):
+            raise UsageError(f"replace_tokens: block={block}: expected 1 to {len(self.blocks)}")
+        if start < 0 or count < 1 or start + count > self.config.context_length:
+            raise UsageError(
+                f"replace_tokens: start={start}, count={count}: expected places below {self.config.context_length}"
+            )
+        added = ReplacedTokens(module, block, start, count)
+        if any(added.overlaps(other) for other in self._replaced_tokens()):
+            raise UsageError(
+                f"replace_tokens: tokens {start} to {start + count - 1} of block {block} are replaced already"
+            )
+        self.replaced_tokens.append(added)
+
+    def set_side(self, module: nn.Module) -> None:
+        """Let `module` make the features, beside blocks that run without a graph.
+
+        It is called as `module(x, outputs, ends)` with x [S, L, W] before the first block, the list of all blocks'
+        outputs [S, L, W], and int64 [S], the place of each end-of-text token. It returns [S, D]. Raises UsageError if
+        there is one already.
+        """
+        if self.side is not None:
+            raise UsageError("the text tower already has a side network; only one module can be its side network")
+        if self.replaced_tokens:
+            raise UsageError(_SIDE_ALONE)
+        self.side = module
+
+    def forward(self, tokens: Tensor, video: Tensor | None = None) -> Tensor:
+        """Features [N, D] of ids int64 [N, L]; [B, N, D] if a prompt depends on `video` [B, D].
+
+        Raises UsageError for ids of another shape, and for texts that the prompt makes too long.
+        """
+        if self.prompt is None or not self._switch.on:
+            return self.finish(self._begin(tokens, 0))
+        return self._with_prompt(tokens, video)
+
+    def embed(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings [M, L, W] of ids int64 [M, L], without positions, up to the last end of text; and the ends [M]."""
+        self._check(tokens)
+        ends = tokens.argmax(dim=1)
+        return self.token_embedding(self._rows(tokens, ends)[:, : int(ends.max()) + 1]), ends
 
     @torch.no_grad()
-    def prepare(self, tokens: Tensor) -> Tensor | PreparedText:
+    def prepare(self, tokens: Tensor, loaded: Snapshot) -> Tensor | PreparedText:
         """What stays the same while a method trains: the states of all texts before the first block that it touches,
-        or the tokens if it touches the embedding."""
-        if self.positional_embedding.requires_grad or not untouched(self.token_embedding):
+        or the tokens if it touches what stands before. `loaded`: of the model, to compare with."""
+        if (
+            self.prompt is not None
+            or self.side is not None
+            or self.positional_embedding.requires_grad
+            or loaded.is_patched(self)
+            or not loaded.untouched(self.token_embedding)
+        ):
             return tokens
-        touched = (i for i, block in enumerate(self.blocks) if not untouched(block))
+        replaced = {replaced.block - 1 for replaced in self._replaced_tokens()}
+        touched = (i for i, block in enumerate(self.blocks) if i in replaced or not loaded.untouched(block))
         return self._begin(tokens, next(touched, len(self.blocks)))
 
     def finish(self, prepared: PreparedText) -> Tensor:
         """Features [N, D] of prepared texts, in the order in which their tokens were given."""
-        features = torch.cat([self._finish(part, prepared.blocks) for part in prepared.parts])
+        features = torch.cat([self._features(part.states, part.end, prepared.blocks) for part in prepared.parts])
         return features[torch.cat([part.rows for part in prepared.parts]).argsort()]
 
     def _begin(self, tokens: Tensor, blocks: int) -> PreparedText:
         self._check(tokens)
         end = tokens.argmax(dim=1)
-        rows = tokens if self.config.token_ids is None else self._rows(tokens, end)
+        rows = self._rows(tokens, end)
         parts = []
         for part in self._passes(end):
             # Attention is causal, so nothing after the last end-of-text token can change a feature.
@@ -199,12 +281,75 @@ class TextTower(nn.Module):
             parts.append(TextPart(part, x, end[part]))
         return PreparedText(parts, blocks)
 
-    def _finish(self, part: TextPart, blocks: int) -> Tensor:
-        x = part.states
-        for block in self.blocks[blocks:]:
-            x = block(x)
-        read: Tensor = self.norm_final(x[torch.arange(len(x), device=x.device), part.end])
+    def _with_prompt(self, tokens: Tensor, video: Tensor | None) -> Tensor:
+        """Features [N, D] or [B, N, D] in passes of at most LARGEST_PASS tokens; if there are several, their
+        activations are not kept, but computed again on the way back."""
+        self._check(tokens)
+        end = tokens.argmax(dim=1)
+        rows = self._rows(tokens, end)
+        most = max(1, LARGEST_PASS // self.config.context_length)  # whatever the prompt adds
+        parts = [part for like in self._passes(end) for part in like.split(most)]
+        clips = [[None] if video is None else video.split(max(1, most // len(part))) for part in parts]
+        encode = self._prompted
+        if torch.is_grad_enabled() and sum(map(len, clips)) > 1:
+            encode = partial(recomputed, self._switch, self._prompted)
+        features = []
+        for part, groups in zip(parts, clips, strict=True):
+            of_part = [encode(tokens[part], rows[part], groups[0])]
+            if of_part[0].ndim == 3:  # the prompt depends on the clips
+                of_part += [encode(tokens[part], rows[part], group) for group in groups[1:]]
+            features.append(torch.cat(of_part))
+        return torch.cat(features, dim=-2)[..., torch.cat(parts).argsort(), :]
+
+    def _prompted(self, tokens: Tensor, rows: Tensor, video: Tensor | None) -> Tensor:
+        """Features [M, D] or [B, M, D] of one pass of texts through the prompt and the tower."""
+        assert self.prompt is not None
+        ends = tokens.argmax(dim=1)
+        embeddings = self.token_embedding(rows[:, : int(ends.max()) + 1])
+        x, ends = checked_prompt(self.prompt(embeddings, ends, video), embeddings, tokens, video, self.config)
+        clips = x.shape[:-3]
+        x = x.flatten(0, -3) + self.positional_embedding[: x.shape[-2]]
+        features = self._features(x, ends.repeat(*clips) if clips else ends, 0)
+        return features.unflatten(0, (*clips, -1)) if clips else features
+
+    def _features(self, x: Tensor, ends: Tensor, first: int) -> Tensor:
+        """[S, D] of states [S, L, W] that went through the first blocks, read at `ends` [S]."""
+        if self.side is not None and self._switch.on:
+            return self._beside(x, ends)
+        x = self._through(x, ends, first)
+        read: Tensor = self.norm_final(x[torch.arange(len(x), device=x.device), ends])
         return read @ self.projection
+
+    def _through(self, x: Tensor, ends: Tensor, first: int) -> Tensor:
+        replaced = self._replaced_tokens() if self._switch.on else []
+        for index, block in enumerate(self.blocks[first:], first + 1):
+            for tokens in replaced:
+                if tokens.block == index:
+                    x = tokens(x, ends)
+            x = block(x)
+        return x
+
+    def _beside(self, x: Tensor, ends: Tensor) -> Tensor:
+        assert self.side is not None
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.blocks.parameters()):
+            raise UsageError(
+                "the text tower has a side network and runs without gradients: its blocks cannot train"
+            )
+        outputs = []
+        with torch.no_grad():
+            states = x
+            for block in self.blocks:
+                states = block(states)
+                outputs.append(states)
+        features: Tensor = self.side(x, outputs, ends)
+        if features.shape != (len(x), self.config.embed_dim):
+            raise PluginError(
+                f"set_side: the module returned {list(features.shape)}; expected [{len(x)}, {self.config.embed_dim}]"
+            )
+        return features
+
+    def _replaced_tokens(self) -> list[ReplacedTokens]:
+        return [each for each in self.replaced_tokens if isinstance(each, ReplacedTokens)]
 
     def _passes(self, end: Tensor) -> list[Tensor]:
         """The rows of every pass through the tower: texts of like length, so that little is computed for padding."""
@@ -220,6 +365,9 @@ class TextTower(nn.Module):
             raise UsageError(f"tokens of shape {tuple(tokens.shape)}: expected [N, L] with L from 1 to {longest}")
 
     def _rows(self, tokens: Tensor, end: Tensor) -> Tensor:
+        """The rows of the table of token embeddings for these ids."""
+        if self.config.token_ids is None:
+            return tokens
         at = torch.searchsorted(self.known_ids, tokens.contiguous()).clamp(max=len(self.known_ids) - 1)
         known = self.known_ids[at] == tokens
         inside = torch.arange(tokens.shape[1], device=tokens.device) <= end[:, None]

@@ -18,7 +18,6 @@ from petl_bench.api.step import Frozen, Step, cosine_logits
 from petl_bench.api.trial import EvaluationResult
 from petl_bench.errors import PluginError, TrialError
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.models.sites import untouched
 from petl_bench.models.towers import VideoOutput
 from petl_bench.records.outcomes import class_sizes, mean_class_top1, ranks_of
 from petl_bench.training.device import autocast
@@ -145,7 +144,7 @@ class _Scorer:
         return texts
 
     def _frozen_video(self, output: VideoOutput) -> Tensor:
-        if output.pixels is None and not untouched(self._model.video):
+        if output.pixels is None and not self._model.untouched(self._model.video):
             raise PluginError(
                 f"{self._method.name} reads step.frozen.video_features in evaluation, and adapts the video tower: "
                 'declare reads = ("pixels",), so that the clips are there to be encoded again'

@@ -29,7 +29,6 @@ from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, TrialError
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
-from petl_bench.models.sites import untouched
 from petl_bench.system.environment import computing_versions, describe_machine
 from petl_bench.training.checkpoint import Pace, load_adapter, task_of
 from petl_bench.training.compilation import compile_video
@@ -114,7 +113,7 @@ class PreparedTrial:
     def keeps_video(self) -> bool:
         """Whether the video tower's output for a clip can be computed once: the method leaves the tower alone, and
         reads nothing that would be too large to keep."""
-        return untouched(self.model.video) and not {"tokens", "pixels"} & set(self.method.reads)
+        return self.model.untouched(self.model.video) and not {"tokens", "pixels"} & set(self.method.reads)
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:
         """Those of the samples whose files are on this machine."""

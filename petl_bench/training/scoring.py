@@ -11,7 +11,6 @@ import torch
 from petl_bench.api.setting import Evaluation
 from petl_bench.api.trial import EvaluationResult
 from petl_bench.errors import DataError, TrialError
-from petl_bench.models.sites import untouched
 from petl_bench.records.layout import EVALUATED
 from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
 from petl_bench.training.kept import Kept, Listed, Part, nothing, state_sha256
@@ -92,7 +91,7 @@ def reads_in_evaluation(prepared: PreparedTrial) -> tuple[str, ...]:
     """What is kept of a test clip's views beside features: what the method reads, and the clips themselves if the
     frozen model scores some classes and another video tower the others."""
     reads = prepared.method.reads
-    again = prepared.method.novel == "frozen" and not untouched(prepared.model.video)
+    again = prepared.method.novel == "frozen" and not prepared.model.untouched(prepared.model.video)
     return (*reads, "pixels") if again else reads
 
 

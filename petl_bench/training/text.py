@@ -19,7 +19,6 @@ from petl_bench.api.method import Method
 from petl_bench.api.prompts import Prompts
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.models.sites import untouched
 from petl_bench.models.tokenizer import token_lengths, tokenize
 from petl_bench.models.towers import PreparedText
 from petl_bench.training.hooks import overrides, prompts_of
@@ -98,14 +97,9 @@ class TextFeatures:
         if self._prepared is None:
             self._prepared = [self._model.prepare_text(each) for each in by_template(self._tokens)]
         features = encoded_classes(self._model, self._prepared)
-        if not features.requires_grad and text_is_untouched(self._model):
+        if not features.requires_grad and self._model.untouched(self._model.text):
             self._frozen = features
         return features
-
-
-def text_is_untouched(model: DualEncoder) -> bool:
-    """Whether text features are the frozen model's, whatever trains."""
-    return untouched(model.text)
 
 
 @dataclass(frozen=True)
@@ -211,7 +205,7 @@ class StepTexts:
         if self._kept is not None and whole:
             return self._kept
         features = self._model.encode_text(each)
-        if whole and not features.requires_grad and text_is_untouched(self._model):
+        if whole and not features.requires_grad and self._model.untouched(self._model.text):
             self._kept = features
         return features
 
@@ -226,10 +220,11 @@ def description_features(
     """Frozen mean feature of each class's sentences: {"spatial": [C, D], "temporal": [C, D]}.
 
     `sentences` maps a kind to {class: sentences}. The frozen branch is the same tower with its adapters off (MSTA,
-    Section 3.3); features are averaged as they come, not normalised.
+    Section 3.3); features are averaged as they come, not normalised. Raises UsageError if the backbone's own weights
+    have been trained already, and the method keeps no copy of them (`reads_original`).
     """
-    with model.adapters_off():
-        return {kind: _class_means(model, by_class, classes, device) for kind, by_class in sentences.items()}
+    with model.frozen() as frozen:
+        return {kind: _class_means(frozen, by_class, classes, device) for kind, by_class in sentences.items()}
 
 
 def _class_means(
