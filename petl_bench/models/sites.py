@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,9 @@ class Site(nn.Module):
         super().__init__()
         self._switch = switch
         self.place = place
-        self.before, self.parallel, self.after = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        self.before: nn.ModuleList | None = None
+        self.parallel: nn.ModuleList | None = None
+        self.after: nn.ModuleList | None = None
 
     def add_parallel(
         self, module: nn.Module, scale: float | Tensor = 1.0, normed: bool = False, with_grid: bool = False
@@ -117,29 +119,28 @@ class Site(nn.Module):
         `normed`: the module reads f's own (first) layer norm of x, computed once for both. `with_grid`: it is called as
         `module(x, grid)`. `scale` may be a parameter.
         """
-        self.parallel.append(Addition(module, scale, normed, with_grid, self.place))
+        self.parallel = with_one_more(self.parallel, Addition(module, scale, normed, with_grid, self.place))
 
     def add_before(self, module: nn.Module, with_grid: bool = False) -> None:
         """y = f(module(x)). The residual connection around a branch still carries x."""
-        self.before.append(Addition(module, 1.0, False, with_grid, self.place))
+        self.before = with_one_more(self.before, Addition(module, 1.0, False, with_grid, self.place))
 
     def add_after(self, module: nn.Module, scale: float | Tensor = 1.0, with_grid: bool = False) -> None:
         """y + scale * module(y), where y = f(x)."""
-        self.after.append(Addition(module, scale, False, with_grid, self.place))
+        self.after = with_one_more(self.after, Addition(module, scale, False, with_grid, self.place))
 
     def forward(self, x: Tensor, grid: Grid | None = None, normed: Tensor | None = None) -> Tensor:
         """y of [B, N, width]; `normed` is f's layer norm of x if the caller has computed it already."""
-        if not self._switch.on or not (self.before or self.parallel or self.after):
+        if not self._switch.on or (self.before is None and self.parallel is None and self.after is None):
             return self.compute(x, grid, normed)
-        if normed is None and any(attachment.normed for attachment in self.parallel):
+        before, parallel, after = (_additions(found) for found in (self.before, self.parallel, self.after))
+        if normed is None and any(addition.normed for addition in parallel):
             normed = self.first_norm(x)
-        y = self._compute_behind(self.before, x, grid, normed)
-        for attachment in self.parallel:
-            assert isinstance(attachment, Addition)
-            y = attachment.add_to(y, normed if attachment.normed and normed is not None else x, grid)
-        for attachment in self.after:
-            assert isinstance(attachment, Addition)
-            y = attachment.add_to(y, y, grid)
+        y = self._compute_behind(before, x, grid, normed)
+        for addition in parallel:
+            y = addition.add_to(y, normed if addition.normed and normed is not None else x, grid)
+        for addition in after:
+            y = addition.add_to(y, y, grid)
         return y
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
@@ -150,11 +151,19 @@ class Site(nn.Module):
         """The layer norm that f begins with, of x. Raises UsageError if there is none."""
         raise UsageError(f"{self.place} has no norm: add the module without normed=True")
 
-    def _compute_behind(self, before: nn.ModuleList, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
-        for attachment in before:
-            assert isinstance(attachment, Addition)
-            x, normed = attachment.in_place_of(x, grid), None
+    def _compute_behind(self, before: list[Addition], x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
+        for addition in before:
+            x, normed = addition.in_place_of(x, grid), None
         return self.compute(x, grid, normed)
+
+
+def with_one_more(modules: nn.ModuleList | None, module: nn.Module) -> nn.ModuleList:
+    """The list with one more. Sites without modules hold None: an empty list would take longer to ask for."""
+    return nn.ModuleList([module]) if modules is None else modules.append(module)
+
+
+def _additions(modules: nn.ModuleList | None) -> list[Addition]:
+    return [] if modules is None else [cast(Addition, module) for module in modules]
 
 
 class Stream(Site):
@@ -168,20 +177,24 @@ class Stream(Site):
 class Chained:
     """What norms, linears and chains share: y = f(x), then y = module(y) for each module in order."""
 
-    after: nn.ModuleList
+    after: nn.ModuleList | None
     place: str
     _switch: AdapterSwitch
 
     def then(self, module: nn.Module) -> None:
         """y = module(y) behind what is there; of y's shape."""
-        self.after.append(Attachment(module))
+        self.after = with_one_more(self.after, Attachment(module))
+
+    def clear(self) -> None:
+        """Take the modules out again, if they were folded into the backbone's weights."""
+        self.after = None
 
     def _behind(self, y: Tensor) -> Tensor:
-        return _one_by_one(self.after, y, self.place) if self.after and self._switch.on else y
+        return y if self.after is None or not self._switch.on else _one_by_one(self.after, y, self.place)
 
 
-def _one_by_one(modules: nn.ModuleList, x: Tensor, place: str) -> Tensor:
-    for attachment in modules:
+def _one_by_one(modules: nn.ModuleList | None, x: Tensor, place: str) -> Tensor:
+    for attachment in modules or ():
         y: Tensor = attachment(x)
         if y.shape != x.shape:
             name = type(attachment.module).__name__
@@ -199,7 +212,7 @@ class Chain(Chained, nn.Module):
         super().__init__()
         self._switch = switch
         self.place = place
-        self.after = nn.ModuleList()
+        self.after = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x [...] through the modules."""
@@ -213,7 +226,7 @@ class Norm(Chained, nn.LayerNorm):
         super().__init__(width)
         self._switch = switch
         self.place = place
-        self.after = nn.ModuleList()
+        self.after = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The norm of x, through the modules behind it."""
@@ -250,7 +263,8 @@ class LinearSite(Chained, nn.Module):
         self.place = place
         self.base = _Linear(in_features, out_features)
         self.replacement: nn.Module | None = None
-        self.before, self.after = nn.ModuleList(), nn.ModuleList()
+        self.before: nn.ModuleList | None = None
+        self.after = None
 
     def replace(self, module: nn.Module) -> None:
         """Let `module` compute instead of `base`, [..., in] -> [..., out]. Raises UsageError if one already does."""
@@ -264,15 +278,18 @@ class LinearSite(Chained, nn.Module):
 
     def first(self, module: nn.Module) -> None:
         """x = module(x) before the linear map, behind what is there; of x's shape."""
-        self.before.append(Attachment(module))
+        self.before = with_one_more(self.before, Attachment(module))
+
+    def clear(self) -> None:
+        """Take the modules before and behind the linear map out again; a replacement stays."""
+        self.before = self.after = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out], with what is attached if adapters are on."""
+        module = self.base if self.replacement is None or not self._switch.on else self.replacement
         output: Tensor
-        if not self._switch.on:
-            output = self.base(x)
+        if (self.before is None and self.after is None) or not self._switch.on:
+            output = module(x)
             return output
-        if self.before:
-            x = _one_by_one(self.before, x, self.place)
-        output = self.base(x) if self.replacement is None else self.replacement(x)
+        output = module(_one_by_one(self.before, x, self.place))
         return self._behind(output)

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from petl_bench.api.config import Activation
 from petl_bench.errors import PluginError, UsageError
 from petl_bench.models.grid import Grid
-from petl_bench.models.sites import AdapterSwitch, Attachment, LinearSite, Norm, Site, Stream
+from petl_bench.models.sites import AdapterSwitch, Attachment, LinearSite, Norm, Site, Stream, with_one_more
 from petl_bench.models.tokens import ExtraTokens, Place, Scope, extend, reduced, shrink
 
 
@@ -65,7 +65,7 @@ class Attention(Branch):
         self.v = LinearSite(width, width, switch, f"{place}.v")
         self.out = LinearSite(width, width, switch, f"{place}.out")
         self.mixer: Attachment | None = None
-        self.messages = nn.ModuleList()  #: of ExtraTokens, which are keys and values here
+        self.messages: nn.ModuleList | None = None  #: of ExtraTokens, which are keys and values here
 
     def mix(self, module: nn.Module) -> None:
         """Let `module(q, k, v, grid) -> (q, k, v, bias)` change what attention is computed from.
@@ -86,7 +86,7 @@ class Attention(Branch):
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
         """The attention's output for x, which the caller adds to x."""
         h = self.norm(x) if normed is None else normed
-        if self._switch.on and (self.mixer is not None or self.messages):
+        if self._switch.on and not (self.mixer is None and self.messages is None):
             mixed = self._attend_mixed(h, x, grid)
         else:
             q, k, v = self._split(self.q(h)), self._split(self.k(h)), self._split(self.v(h))
@@ -102,7 +102,7 @@ class Attention(Branch):
     def _attend_mixed(self, h: Tensor, x: Tensor, grid: Grid | None) -> Tensor:
         """Attention [S, heads, N, d] of h = LN(x), with messages among the keys, and behind the mixer."""
         heard, keys_grid = h, grid
-        if self.messages:
+        if self.messages is not None:
             assert grid is not None  # the text tower takes no extra tokens
             messages = torch.cat([cast(ExtraTokens, message)(x, grid) for message in self.messages], 1)
             heard, keys_grid = torch.cat([h, self.norm(messages)], 1), replace(grid, end=grid.end + messages.shape[1])
@@ -185,7 +185,7 @@ class Block(Site):
         self.attention = Attention(width, heads, tower == "text", switch, f"{place}, attention")
         self.middle = Stream(switch, f"{place}, middle")
         self.feedforward = FeedForward(width, switch, activation, f"{place}, feedforward")
-        self.tokens = nn.ModuleList()  #: of ExtraTokens, which are put in before this block
+        self.tokens: nn.ModuleList | None = None  #: of ExtraTokens, which are put in before this block
         self.reducer: Attachment | None = None
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
@@ -213,13 +213,16 @@ class Block(Site):
     def add_tokens(self, module: nn.Module, place: Place, scope: Scope, replaces: bool, with_grid: bool) -> None:
         """See `VideoTower.add_tokens`."""
         tokens = ExtraTokens(module, self.index, place, scope, replaces, with_grid)
-        (self.attention.messages if scope == "attention" else self.tokens).append(tokens)
+        if scope == "attention":
+            self.attention.messages = with_one_more(self.attention.messages, tokens)
+        else:
+            self.tokens = with_one_more(self.tokens, tokens)
 
     def advance(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """A video's tokens through the block, with the extra tokens that are put in before it and its reduction."""
-        if not self._switch.on or not (self.tokens or self.reducer is not None):
+        if not self._switch.on or (self.tokens is None and self.reducer is None):
             return self(x, grid), grid
-        tokens = [cast(ExtraTokens, extra) for extra in self.tokens]
+        tokens = [cast(ExtraTokens, extra) for extra in self.tokens or ()]
         x, grid = extend(x, grid, [extra for extra in tokens if extra.scope == "rest"])
         x, inside = extend(x, grid, [extra for extra in tokens if extra.scope == "block"])
         x = shrink(self(x, inside), inside, grid)
