@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -52,8 +52,10 @@ class ExtraTokens(Attachment):
         return tokens.to(x.dtype).expand(sequences, -1, -1)
 
 
-def extend(x: Tensor, grid: Grid, tokens: Iterable[ExtraTokens]) -> tuple[Tensor, Grid]:
+def extend(x: Tensor, grid: Grid, tokens: Sequence[ExtraTokens]) -> tuple[Tensor, Grid]:
     """x [S, N, W] with these extra tokens, next to the patches, and its grid."""
+    if not tokens:
+        return x, grid
     own, start, end = grid.split(x)
     for extra in tokens:
         new = extra(x, grid)
@@ -78,7 +80,7 @@ def reduced(x: Tensor, grid: Grid, reducer: Attachment, index: int) -> tuple[Ten
 
     Raises PluginError for a shape that does not fit the grid that it gives.
     """
-    own, start, end = grid.split(x)
+    own = grid.own(x)
     fewer, new = reducer(own, grid.without_extra)
     frames = (1, 1) if grid.joint else (grid.frames, new.frames)
     if fewer.ndim != 3 or fewer.shape[2] != x.shape[2] or len(fewer) * frames[0] != len(own) * frames[1]:
@@ -86,8 +88,12 @@ def reduced(x: Tensor, grid: Grid, reducer: Attachment, index: int) -> tuple[Ten
             f"block {index}, reduce: {type(reducer.module).__name__} gave a tensor {list(fewer.shape)} for one of "
             f"{list(own.shape)}; expected [S, N, {x.shape[2]}], with one sequence per video or per frame of its grid"
         )
-    if grid.extra and len(fewer) != len(own):
+    new = replace(
+        new, start=grid.start, end=grid.end, reduced_by=index if fewer.shape != own.shape else grid.reduced_by
+    )
+    if not grid.extra:
+        return fewer, new
+    if len(fewer) != len(own):
         raise UsageError(f"block {index}, reduce: frames cannot be merged while their sequences hold extra tokens")
-    by = index if fewer.shape != own.shape else grid.reduced_by
-    new = replace(new, start=grid.start, end=grid.end, reduced_by=by)
+    _, start, end = grid.split(x)
     return new.join(fewer, start, end), new

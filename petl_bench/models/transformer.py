@@ -112,7 +112,7 @@ class Attention(Branch):
         if self.causal and (bias is not None or q.shape[2] != k.shape[2]):
             open_to_all = q.new_ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
             open_to_all[:, q.shape[2] :] = True
-            bias = open_to_all if bias is None else bias.masked_fill(~open_to_all, -torch.inf)
+            bias = open_to_all if bias is None else torch.where(open_to_all, bias, -torch.inf)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=self.causal and bias is None)
 
     def _mix(
