@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,5 +95,7 @@ class SupportClips:
 
 def on_device(output: VideoOutput, device: torch.device) -> VideoOutput:
     """The output, moved to the device."""
-    moved = {name: None if tensor is None else tensor.to(device) for name, tensor in vars(output).items()}
+    moved: dict[str, Any] = {
+        name: None if tensor is None else tensor.to(device) for name, tensor in vars(output).items()
+    }
     return VideoOutput(**moved)

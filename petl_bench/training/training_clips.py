@@ -40,7 +40,7 @@ def training_batches(prepared: PreparedTrial, found: Sequence[Sample]) -> tuple[
 
 
 def _keeps_frames(prepared: PreparedTrial) -> bool:
-    return "frames" in prepared.method.reads or prepared.model.pools_frames
+    return "frames" in prepared.method.reads or prepared.model.features.pools
 
 
 def _frame_batches(prepared: PreparedTrial, found: Sequence[Sample], epoch: int, start: int) -> Iterator[ClipBatch]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ def encode(
 
 def joined(outputs: Sequence[VideoOutput]) -> VideoOutput:
     """The outputs for several groups of clips as one."""
-    tensors: dict[str, Tensor | None] = {}
+    tensors: dict[str, Any] = {}
     for each in fields(VideoOutput):
         values = [getattr(output, each.name) for output in outputs]
         tensors[each.name] = None if values[0] is None else torch.cat(values)
@@ -86,7 +87,10 @@ def packed(output: VideoOutput) -> Tensor:
 
 def unpacked(rows: Tensor, embed_dim: int, reads_frames: bool) -> VideoOutput:
     """The inverse of `packed`."""
-    return VideoOutput(None, rows.unflatten(1, (-1, embed_dim))) if reads_frames else VideoOutput(rows)
+    if not reads_frames:
+        return VideoOutput(rows)
+    frames = rows.unflatten(1, (-1, embed_dim))
+    return VideoOutput(frames.mean(1), frames)
 
 
 @dataclass
