@@ -277,6 +277,13 @@ def test_tokens_take_part_in_attention_from_their_block_on(
         assert torch.equal(model.encode_video(frames), frozen)
 
 
+def test_tokens_before_the_first_norm_go_through_it(model: DualEncoder, frames: Tensor) -> None:
+    module = prompts()
+    expected = stream(model, frames, {1: model.video.norm_pre(module())})
+    model.video.add_tokens(module, block=0)
+    assert_close(model.encode_video(frames), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("place", ["start", "end"])
 def test_tokens_replace_those_at_their_place(model: DualEncoder, frames: Tensor, place: Any) -> None:
     first, second = prompts(1), prompts(2)
@@ -416,7 +423,8 @@ def test_tokens_made_of_the_stream(model: DualEncoder, frames: Tensor) -> None:
     ("options", "words"),
     [
         ({"block": 4}, "tokens before block 4: the video tower has blocks 1 to 3"),
-        ({"block": 0}, "blocks 1 to 3"),
+        ({"block": -1}, "blocks 1 to 3"),
+        ({"block": 0, "scope": "block"}, "block=0, before the first norm, needs scope='rest', not 'block'"),
         ({"block": 1, "place": "middle"}, "place='middle'; expected one of start, end"),
         ({"block": 1, "scope": "all"}, "scope='all'; expected one of rest, block, attention"),
         ({"block": 2, "scope": "block", "replace": True}, "replace=True needs scope='rest', not 'block'"),
@@ -541,13 +549,11 @@ def test_a_pool_takes_the_place_of_the_mean(clip: DualEncoder, frames: Tensor) -
 
 
 def test_the_pool_and_the_sites_on_features_leave_the_towers_untouched(clip: DualEncoder) -> None:
-    from petl_bench.models.sites import untouched
-
     clip.requires_grad_(False)
     clip.set_pool(nn.Linear(1, 1))
     clip.features.video.then(nn.Linear(1, 1))
     clip.features.text.then(nn.Linear(1, 1))
-    assert untouched(clip.video) and untouched(clip.text)
+    assert clip.untouched(clip.video) and clip.untouched(clip.text)
 
 
 def test_a_pool_of_another_shape_is_named(clip: DualEncoder, frames: Tensor) -> None:
