@@ -70,6 +70,14 @@ class Comparison:
         sets = [self.seeds(row, case) for case in cases for row in rows]
         return sorted(frozenset.intersection(*sets)) if sets else []
 
+    def lacks(self, row: Configuration, case: ComparedCase, evaluation: str) -> bool:
+        """Whether an evaluation is absent from a run of this cell."""
+        return (row, case, evaluation) in self._absent
+
+    @cached_property
+    def _absent(self) -> frozenset[tuple[Configuration, ComparedCase, str]]:
+        return frozenset((*place, name) for place, runs in self.runs.items() for run in runs for name in run.absences)
+
     def usual_seeds(self, row: Configuration, case: ComparedCase) -> frozenset[int]:
         """The norm of a case for this row's group: the largest set of seeds that one of its rows has.
 

@@ -80,6 +80,22 @@ def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str)
     return found
 
 
+def absent_numbers(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str) -> list[str]:
+    """A line for each number that one of the two rows cannot have: where, and why."""
+    if (evidence.records["absent"] == "{}").all():
+        return []
+    lines: dict[str, None] = {}
+    for source in sources:
+        compared = compared_by(source, evidence.records)
+        for row in (each for pair in (_pairs(compared, a, b) if compared else ()) for each in pair):
+            for column in compared.columns if compared else ():
+                cell = column.cell(row)
+                if cell.value is None and not cell.is_blank:
+                    where = f"{source.name}, {column.column.full}"
+                    lines[f"{clean(where)}: {clean(row.method)} has no number: {clean(cell.source)}"] = None
+    return list(lines)
+
+
 def compared_by(source: TableSource, records: pd.DataFrame) -> MeasuredComparison | None:
     """What a table compares on clips; None if it does no such thing, or has no record to do it with."""
     try:
