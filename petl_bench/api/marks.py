@@ -129,7 +129,7 @@ def symbols(marks: Iterable[str]) -> str:
     return ",".join([*([known] if known else []), *sorted(words - MARKS.keys())])
 
 
-def method_marks(method: type[Method]) -> list[str]:
+def method_marks(method: Method | type[Method]) -> list[str]:
     """The marks of a method by what it declares, in the order of OF_METHOD."""
     declared = (
         method.novel == "none",

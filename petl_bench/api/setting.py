@@ -147,7 +147,7 @@ def summarised(
     try:
         return setting.summarise(accuracies)
     except KeyError as error:
-        evaluation = error.args[0] if error.args else None
+        evaluation = str(error.args[0]) if error.args else ""
         if evaluation not in absent:
             raise
         raise PluginError(
