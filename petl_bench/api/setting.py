@@ -146,8 +146,9 @@ def summarised(
     """
     try:
         return setting.summarise(accuracies)
-    except KeyError as error:
-        evaluation = str(error.args[0]) if error.args else ""
+    except PluginError as error:  # of whatever a plugin's summarise() raised
+        lacking = error.__cause__ if isinstance(error.__cause__, KeyError) else None
+        evaluation = str(lacking.args[0]) if lacking is not None and lacking.args else ""
         if evaluation not in absent:
             raise
         raise PluginError(
