@@ -52,8 +52,8 @@ MARKS = {
         Mark(
             ABSENT_EVALUATION,
             "M",
-            "the method cannot do all that its setting evaluates (–, with the reason below); its other numbers are not "
-            "ranked with those of methods that can",
+            "the method cannot do all that its setting evaluates; its other numbers are not ranked with those of "
+            "methods that can",
         ),
         Mark("busy-device", "B", "others used the device while it was measured: measure again when it is idle"),
         Mark(

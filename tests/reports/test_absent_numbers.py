@@ -125,6 +125,16 @@ def test_what_gives_up_a_part_of_the_task_is_not_ranked_with_what_does_not(probe
     assert base[PROBE].marks == ("absent-evaluation", "closed-vocabulary")
 
 
+def test_it_is_no_norm_for_rows_that_do_all_of_the_task(runs: Path) -> None:
+    for seed in range(5):
+        _scored(runs, {"base": 95}, PROBE, seed, training={"epochs": 50})
+    for seed in range(3):
+        _scored(runs, {"base": 70, "novel": 60}, "lora", seed, training={"epochs": 10})
+        _scored(runs, {"base": 75, "novel": 50}, "msta", seed, training={"epochs": 10})
+    table = table_of(runs, "base2novel")
+    assert [cell_of(table, label, "motion", "Base").marks for label in ("lora", "msta")] == [(), ()]
+
+
 def test_a_closed_vocabulary_is_ranked_where_the_task_is_one(few_shot: Store, runs: Path) -> None:
     few_shot(70.0, "lora")
     few_shot(80.0, PROBE, marks=("closed-vocabulary",))
