@@ -146,12 +146,15 @@ _DECLARED: dict[str, Callable[[Any], str]] = {
 
 
 def _contract(plugin: Any) -> Iterator[str]:
-    """What a method declares with its fields at their defaults, and the hooks that it defines."""
+    """What a method declares, and the hooks that it defines."""
     if not (isinstance(plugin, type) and issubclass(plugin, Method)):
         return
-    usual = plugin()  # some declarations are properties that depend on fields
-    values = {name: getattr(usual, name) for name in _DECLARED}
-    declared = [_DECLARED[name](value) for name, value in values.items() if value != getattr(Method, name)]
+    values = {name: getattr(plugin, name) for name in _DECLARED}
+    declared = [
+        f"{name} by the values of its fields" if isinstance(value, property) else _DECLARED[name](value)
+        for name, value in values.items()
+        if value != getattr(Method, name)
+    ]
     if declared:
         yield ""
         yield "Declares:"
