@@ -44,8 +44,7 @@ class Cell:
     `std` is the sample standard deviation over `n` runs (or splits, if the table says so); `interval` a 95 %
     interval, `delta` the difference from the baseline row, both in the unit of the value; `alike`: a paired test does
     not tell it from the best of its column and group. `source`: the publication of a quoted number, or why there is no
-    number; `trials`: the keys of the records behind the number, or of those
-    that cannot have it.
+    number; `trials`: the keys of the records behind the number, or of those that cannot have it.
     """
 
     value: float | str | None = None

@@ -28,11 +28,6 @@ def absences_of(record: Record) -> dict[str, str]:
     return dict(record.get("absent", {}))
 
 
-def hooks_in(record: Record) -> list[str]:
-    """The hooks that the trial's method defined; none for a record of an earlier version."""
-    return list(record.get("method_hooks", ()))
-
-
 def variants_of(record: Record) -> dict[str, dict[str, float]]:
     """The metrics of each variant; those of the trial itself are not among them."""
     return {name: dict(metrics) for name, metrics in record.get("variants", {}).items()}
