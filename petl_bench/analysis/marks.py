@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
+from petl_bench.api.marks import ABSENT_EVALUATION
 from petl_bench.api.method import has_tuned_rate
 from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.errors import PetlBenchError
@@ -30,6 +32,8 @@ def _marks(comparison: Comparison, row: Configuration, case: ComparedCase) -> It
     marks = {word for run in runs for word in run.marks.split()}
     if any(run.uncovered for run in runs):
         marks.add("incomplete-coverage")
+    if any(math.isnan(value) for run in runs for value in run.values):
+        marks.add(ABSENT_EVALUATION)
     if word := _of_seeds(comparison.seeds(row, case), comparison.usual_seeds(row, case)):
         marks.add(word)
     if row.budget < comparison.usual_budget(row, case):

@@ -137,9 +137,12 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`,
     `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), its mappings (`hyper_parameters`, `training`,
     `setting_options`, `dataset_options`, `backbone_options`, `locations`) are canonical JSON text; `metric` and
-    `value`; `marks` (words between spaces); `coverage`, `test_classes` and `train_clips` (JSON text);
+    `value`; `marks` (words between spaces); `coverage`, `test_classes` and `train_clips` (JSON text); `absent` (JSON
+    text: evaluation that the method cannot score -> reason; its metrics have no rows);
     `trainable_params`, `backbone_params`, `prompt_template`, `device`, `processor`, `software`, `attempts`, `created`,
     `petl_bench`.
+
+    Variants of a trial have no rows: see `petl_bench.records.optional.variants_of`.
 
     The files beside a record are compared with it by their sizes; `petl-bench runs verify` compares everything.
 

@@ -10,7 +10,8 @@ One folder per trial, `<runs>/trials/<key>/`:
   report need not read them: `ranks` of the labels and `predicted` classes [N];
 - `details.json` the history by epoch, the whole environment, missing and unreadable clips with their reasons;
 - `record.json` small: metrics, marks, coverage, parameter counts, durations, and sha256 and size of every file above
-  and of the adapter (`files`). It is written last and in one step, and is the sole proof that the trial is done.
+  and of the adapter (`files`); what `petl_bench.records.optional` describes, if there is something to say. It is
+  written last and in one step, and is the sole proof that the trial is done.
 
 Every file is written under a temporary name in the same folder, synced, and renamed; so a reader sees a whole file or
 none, also on a shared network file system. Readers take nothing on trust: a damaged or foreign record is named and left
@@ -32,6 +33,7 @@ from petl_bench.errors import StoreError
 from petl_bench.records.files import described, described_file
 from petl_bench.records.judge import judge
 from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name
+from petl_bench.records.optional import optional_fields
 from petl_bench.records.outcomes import class_sizes, predicted_of, ranks_of
 from petl_bench.records.schema import SCHEMA, fault_of
 from petl_bench.system.environment import package_version
@@ -94,6 +96,7 @@ def write_record(
         "environment": {
             name: value for name, value in result.environment.items() if isinstance(value, (str, int, float))
         },
+        **optional_fields(result),
         "files": files,
     }
     fault = fault_of(values, folder.name)

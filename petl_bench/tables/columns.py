@@ -11,6 +11,7 @@ from petl_bench.analysis.cells import Measure, ScoredOn
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
 from petl_bench.analysis.marks import marks_of
+from petl_bench.api.marks import ABSENT_EVALUATION, OF_METHOD
 from petl_bench.api.table import Cell, Column
 
 #: What a published number is of: data set, shots (0: all clips, or not said), metric.
@@ -84,7 +85,9 @@ class ShownNumber:
         return self.of[0].name if len(self.of) == 1 else "harmonic_mean"
 
     def over_seeds(self, values: Sequence[Sequence[float]]) -> Summary:
-        """Mean and spread of the values of each metric, by seed."""
+        """Mean and spread of the values of each metric, by seed; the mean is NaN if one of them is."""
+        if any(math.isnan(value) for of_metric in values for value in of_metric):
+            return Summary(math.nan, None, len(values[0]))
         return summarise(values[0]) if len(values) == 1 else harmonic_mean_over_seeds(*values)
 
     def of_runs(self, comparison: Comparison) -> OfRuns:
@@ -99,12 +102,13 @@ class ShownNumber:
     def by_seed(self, comparison: Comparison, cases: Sequence[ComparedCase]) -> Callable[[Configuration], list[float]]:
         """The values of a row's seeds, each by itself: of the means over those of the cases that the row has.
 
-        Seeds that the row lacks on one of these cases are left out.
+        Seeds that the row lacks on one of these cases are left out, and so are numbers that it cannot have.
         """
 
         def values(row: Configuration) -> list[float]:
             having = [case for case in cases if comparison.of(row, case)]
-            return [self.over_seeds([[each] for each in own]).mean for own in self._means(comparison, row, having)]
+            means = [self.over_seeds([[each] for each in own]).mean for own in self._means(comparison, row, having)]
+            return [mean for mean in means if not math.isnan(mean)]
 
         return values
 
@@ -142,9 +146,16 @@ class ShownNumber:
 def cell_of_runs(
     comparison: Comparison, row: Configuration, runs: Mapping[ComparedCase, Sequence[Run]], summary: Summary
 ) -> Cell:
-    """A cell with the summary of a row's runs on some cases, and the marks of these cases."""
+    """A cell with the summary of a row's runs on some cases, and the marks of these cases.
+
+    If the mean is NaN since an evaluation is absent, the cell is absent, with the reason.
+    """
     marks = {word for case in runs for word in marks_of(comparison, row, case)}
     trials = tuple(run.trial for of_case in runs.values() for run in of_case)
+    absent = {reason: None for of_case in runs.values() for run in of_case for reason in run.absences.values()}
+    if absent and math.isnan(summary.mean):
+        kept = tuple(sorted(word for word in marks if word in (ABSENT_EVALUATION, *OF_METHOD)))
+        return Cell(origin="absent", source="; ".join(absent), marks=kept, trials=trials)
     return Cell(summary.mean, summary.std, summary.n, marks=tuple(sorted(marks)), trials=trials)
 
 

@@ -83,7 +83,7 @@ class SettingTable(TableSource):
             footers=(
                 *self._number_notes(comparison),
                 *self.notes,
-                table_notes.RANKS_OVER_SPLITS if self.over == "split" else table_notes.RANKS,
+                table_notes.ranks_note(comparison, over_splits=self.over == "split"),
                 table_notes.TRAINED,
                 *mean_class.notes(comparison, columns),
                 *table_notes.training_notes(comparison),
