@@ -26,7 +26,7 @@ from petl_bench.api.values.fields import field_types
 from petl_bench.api.values.flag_lists import join_list
 from petl_bench.api.values.named_folders import PATH, PLUGIN
 from petl_bench.api.values.resolution import recipe_values, usual_training
-from petl_bench.errors import PetlBenchError, PluginError, UsageError
+from petl_bench.errors import PetlBenchError, UsageError
 from petl_bench.system.commands import run_command
 from petl_bench.system.files import sha256_of_file
 from petl_bench.system.texts import is_shown
@@ -234,10 +234,10 @@ def _plugins(trial: Mapping[str, Any]) -> list[Any]:
 
 
 def _known(registry: Registry, name: str) -> Any:
-    """A plugin; None if it is not installed, or not loaded."""
+    """A plugin; None if it is not installed, or not loaded, or a composition whose parts do not go together here."""
     try:
-        return registry.get(name) if name in registry.names() else None
-    except PluginError:
+        return registry.get(name) if name in registry else None
+    except PetlBenchError:
         return None
 
 

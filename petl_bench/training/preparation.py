@@ -18,6 +18,7 @@ from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.setting import Setting, Task
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
+from petl_bench.api.values.resolution import recipe_notes
 from petl_bench.data.found.known_manifests import is_current, known_manifest, new_manifest
 from petl_bench.data.found.manifest import Manifest
 from petl_bench.data.found.tree import canonical
@@ -89,7 +90,7 @@ class PreparedTrial:
         self.manifest, self.task = _data(trial, self.dataset, self.setting, places)
         self._cache = places.cache
         self.descriptions = self._described()  #: those that the method's loss reads
-        self.notes: list[str] = []
+        self.notes = [*recipe_notes(type(self.method), trial.setting, trial.backbone, trial.training)]
         self.model = self._attached(places)
         self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
         if trial.start_from:
