@@ -129,7 +129,8 @@ class Composition(Method):
             if site is None or not others:
                 raise
             raise UsageError(
-                f"{self.name}: {' and '.join([*sorted(others), part.name])} cannot both be at {site}: {error}"
+                f"{self.name}: {' and '.join([*sorted(others), part.name])} cannot both be at {site}: leave one of them "
+                f"out ({error})"
             ) from error
 
     def expected_trainable(self, config: ViCLIPConfig) -> int:

@@ -77,11 +77,8 @@ class Overrides:
 
     def of_method(self, plugin: type[Method], name: str) -> dict[str, Any]:
         """The values given for a method; for a composition those of its parts, and over these its own."""
-        of_parts = {
-            f"{part.name}.{field}": value
-            for part in parts_of(plugin)
-            for field, value in self.of(part, part.name).items()
-        }
+        given = {part.name: self.of(part, part.name) for part in parts_of(plugin)}
+        of_parts = {f"{part}.{field}": value for part, values in given.items() for field, value in values.items()}
         return of_parts | self.of(plugin, name)
 
     def build(self, plugin: type[Any], name: str) -> Any:
