@@ -107,8 +107,11 @@ class Composition(Method):
                 part.attach(model)
             added = [name for name, _ in model.named_modules() if name not in before]
             mine = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
-            for parameter in mine.keys() & trained.keys():
-                raise UsageError(f"{self.name}: {trained[parameter]} and {part.name} both train {mine[parameter]}")
+            for parameter, name in mine.items():
+                if parameter in trained:
+                    raise UsageError(
+                        f"{self.name}: {trained[parameter]} and {part.name} both train {name}: leave one of them out"
+                    )
             if not (added or mine or hooks_of(type(part))):
                 raise UsageError(f"{self.name}: {part.name} adds nothing to the model: leave it out")
             modules |= dict.fromkeys(added, part.name)
@@ -128,9 +131,9 @@ class Composition(Method):
             others = {owner for name, owner in modules.items() if name.startswith(f"{site}.")}
             if site is None or not others:
                 raise
+            names = " and ".join([*sorted(others), part.name])
             raise UsageError(
-                f"{self.name}: {' and '.join([*sorted(others), part.name])} cannot both be at {site}: leave one of them "
-                f"out ({error})"
+                f"{self.name}: {names} cannot both be at {site}: leave one of them out ({error})"
             ) from error
 
     def expected_trainable(self, config: ViCLIPConfig) -> int:
