@@ -47,21 +47,23 @@ def parts_of(method: type) -> tuple[type[Method], ...]:
 
 
 class Composition(Method):
-    """Base of every composition; `compose` makes them. Each hook below does what the hooks of the parts do together."""
+    """Base of every composition; `compose` makes them."""
 
     part_classes: ClassVar[tuple[type[Method], ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Nothing: `compose` declares the fields, which are those of the parts; there is no dataclass to be made."""
+        """Declare no dataclass: the fields are those of the parts, which `_declare_fields` adds."""
 
     def __init__(self, **values: Any) -> None:
-        """`values`: by `PART.FIELD`; fields that are not given have their defaults.
+        """Make the parts with these values, named `PART.FIELD`; the others have their defaults.
 
         Raises UsageError for a value outside its limits, or parts that read different descriptions.
         """
         by_part: dict[str, dict[str, Any]] = {part.name: {} for part in self.part_classes}
         for field, value in values.items():
             part, _, name = field.partition(".")
+            if part not in by_part:
+                raise TypeError(f"{self.name} has no field {field!r}")
             by_part[part][name] = value
         self.parts = tuple(part(**by_part[part.name]) for part in self.part_classes)
         self._describing = self._part_with_descriptions()
@@ -87,23 +89,23 @@ class Composition(Method):
     # Attaching
 
     def bind(self, task: MethodTask) -> None:
-        """Say to every part what it is adapted to."""
+        """Bind every part to the task."""
         super().bind(task)
         for part in self.parts:
             part.bind(task)
 
     def attach(self, model: DualEncoder) -> None:
-        """Attach the parts in order. Each finds everything frozen, as if it were alone.
+        """Attach the parts in order; each sees a frozen model, as if it were alone.
 
-        Raises UsageError, naming both parts, if two of them need one site for themselves or train one parameter; and
-        for a part that adds nothing.
+        Raises UsageError, naming both parts, if two of them claim a site that takes one module, or train the same
+        parameter; and for a part that adds nothing.
         """
         modules: dict[str, str] = {}  # name of a module that was added -> its part
         trained: dict[nn.Parameter, str] = {}
         for part in self.parts:
             before = {name for name, _ in model.named_modules()}
             model.requires_grad_(False)
-            with self._telling_of_clashes(part, model, modules), _as_if_alone(part, model):
+            with self._naming_clashes(part, model, modules), _as_if_alone(part, model):
                 part.attach(model)
             added = [name for name, _ in model.named_modules() if name not in before]
             mine = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -122,8 +124,8 @@ class Composition(Method):
         self._part_that_trains = {names[parameter]: part for parameter, part in trained.items()}
 
     @contextmanager
-    def _telling_of_clashes(self, part: Method, model: DualEncoder, modules: Mapping[str, str]) -> Iterator[None]:
-        """Let an error of a site say which site that is, and which parts want it; other errors pass unchanged."""
+    def _naming_clashes(self, part: Method, model: DualEncoder, modules: Mapping[str, str]) -> Iterator[None]:
+        """Add the site and both parts to an error that a site raises; other errors pass unchanged."""
         try:
             yield
         except UsageError as error:
@@ -170,7 +172,7 @@ class Composition(Method):
 
 
 class _Combined:
-    """What a hook does in a composition, if several parts may define it. `compose` takes those that are needed."""
+    """The hooks that several parts may define, for a composition; `_hooks` takes those that a part defines."""
 
     parts: tuple[Method, ...]
     _part_that_trains: Mapping[str, str]
@@ -210,7 +212,7 @@ class _Combined:
         return {f"{part.name}.{name}": value for part in self.parts for name, value in part.extra_state().items()}
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Give every part its own back."""
+        """Hand each part its own state."""
         for part in self.parts:
             own = {name.partition(".")[2]: value for name, value in state.items() if name.split(".")[0] == part.name}
             part.load_extra_state(own)
@@ -234,7 +236,7 @@ def compose(name: str, part: Callable[[str], type[Method]]) -> type[Composition]
         if not each:
             raise UsageError(f"{name!r}: a method is missing beside a {PLUS}; write e.g. lora{PLUS}text_adapter")
         if names.count(each) > 1:
-            raise UsageError(f"{name}: {each} is there twice; each method can be part of a composition once")
+            raise UsageError(f"{name}: {each} is named twice; a composition takes each method once")
     return _composition(tuple(map(part, names)))
 
 
@@ -265,7 +267,7 @@ def _meaning(parts: Sequence[type[Method]]) -> str:
 
 
 def _declared(name: str, parts: Sequence[type[Method]]) -> dict[str, Any]:
-    """What a composition declares: all that a part needs, and only what every part allows."""
+    """What a composition declares: everything that a part needs, and only what all parts allow."""
     return {
         "paper": _papers(parts),
         "recipes": tuple(_recipe(parts, *place) for place in _recipe_places(parts)),
@@ -380,7 +382,7 @@ def _by_part(hook: str, place: int) -> Callable[..., Any]:
 
 @contextmanager
 def _as_if_alone(part: Method, model: DualEncoder) -> Iterator[None]:
-    """Inside, the model takes the part for its method, which it then freezes no more."""
+    """Inside, the part is the model's method, so that its `attach` does not freeze what is attached already."""
     whole, model.method = model.method, part
     try:
         yield

@@ -86,7 +86,7 @@ def test_a_composition_is_a_method_with_the_fields_of_its_parts() -> None:
     ("name", "why"),
     [
         ("lorra+msta", "unknown method 'lorra'; did you mean lora?"),
-        ("lora+lora", "lora is there twice"),
+        ("lora+lora", "lora is named twice"),
         ("lora+", "a method is missing"),
         ("+", "a method is missing"),
     ],
@@ -101,6 +101,8 @@ def test_values_outside_their_limits_name_the_part() -> None:
         create_method("lora+text_adapter", **{"lora.rank": 0})
     with pytest.raises(UsageError, match=r"unknown field of lora\+text_adapter 'rank'; did you mean lora.rank"):
         create_method("lora+text_adapter", rank=2)
+    with pytest.raises(TypeError, match=r"lora\+text_adapter has no field 'msta\.rank'"):  # as any dataclass
+        METHODS.get("lora+text_adapter")(**{"msta.rank": 2})
 
 
 # Planning
