@@ -79,7 +79,7 @@ def is_demonstration(backbone: str, weights: str, dataset: str) -> bool:
 
 def is_untuned(method: str, setting: str, backbone: str, rate: float | None) -> bool:
     """Whether no tuned recipe of a method gives this learning rate; not for a method unknown here."""
-    if rate is None or method not in METHODS.names():
+    if rate is None or method not in METHODS:
         return False
     try:
         return not has_tuned_rate(METHODS.get(method), setting, backbone, rate)

@@ -19,6 +19,7 @@ from petl_bench.api.setting import Setting, Task
 from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
+from petl_bench.api.values.resolution import recipe_notes
 from petl_bench.data.found.known_manifests import is_current, known_manifest, new_manifest
 from petl_bench.data.found.manifest import Manifest
 from petl_bench.data.found.tree import canonical
@@ -92,7 +93,7 @@ class PreparedTrial:
         #: training clips, and those of them that are held out to select the epoch
         self.train, self.held_out = split_for_validation(self.task.train, self.options, trial.seed)
         self.descriptions = self._described()  #: those that the method's loss reads
-        self.notes: list[str] = []
+        self.notes = [*recipe_notes(type(self.method), trial.setting, trial.backbone, trial.training)]
         self.model = self._attached(places, adapter)
         self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
         if trial.start_from:

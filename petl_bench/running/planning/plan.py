@@ -18,6 +18,7 @@ from petl_bench.api.registry import BACKBONES, load_plugin_file
 from petl_bench.api.setting import Case
 from petl_bench.api.trial import Places, Trial
 from petl_bench.api.values.named_folders import name_of
+from petl_bench.api.values.resolution import recipe_notes
 from petl_bench.errors import WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
@@ -152,6 +153,7 @@ class _Draft:
         group = data.group(part.setting, case)
         spec, options = part.spec, part.setting
         training, locations = part.values(method, data)
+        self.notes |= dict.fromkeys(recipe_notes(type(method.method), spec.setting, spec.backbone, training))
         if not start_from:
             data.refuse_training(group, training)
         trial = Trial(

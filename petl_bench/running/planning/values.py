@@ -7,12 +7,13 @@ recipe for both, the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from petl_bench.api.backbone import Backbone
+from petl_bench.api.composition import part_names, parts_of
 from petl_bench.api.dataset import Dataset
 from petl_bench.api.method import Method
 from petl_bench.api.options import Options
@@ -23,6 +24,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import canonical_json
 from petl_bench.api.values import named_folders
 from petl_bench.api.values.fields import field_types, refuse_unknown
+from petl_bench.api.values.flag_lists import PLUS
 from petl_bench.api.values.resolution import recipe_values, usual_training
 from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
 from petl_bench.running.planning.spec import Spec
@@ -49,7 +51,7 @@ class Overrides:
             elif name in self._folders:
                 self._refuse_path(name, values)
                 self.of(DATASETS.get(named_folders.PLUGIN), name)
-            elif name not in plugins:
+            elif name not in plugins and PLUS not in name:
                 raise unknown(
                     "name in --set",
                     name,
@@ -57,7 +59,7 @@ class Overrides:
                     "petl-bench list methods (or settings, datasets, backbones)",
                 )
             else:
-                self.of(plugins[name].get(name), name)
+                self.of(plugins.get(name, METHODS).get(name), name)
 
     def _refuse_path(self, name: str, values: Mapping[str, str]) -> None:
         if named_folders.PATH in values:
@@ -72,6 +74,12 @@ class Overrides:
             own = name if name in self._folders else ""
             self._parsed[plugin, name] = plugin.parse(self._texts.get(name, {}), own)
         return dict(self._parsed[plugin, name])
+
+    def of_method(self, plugin: type[Method], name: str) -> dict[str, Any]:
+        """The values given for a method; for a composition those of its parts, and over these its own."""
+        given = {part.name: self.of(part, part.name) for part in parts_of(plugin)}
+        of_parts = {f"{part}.{field}": value for part, values in given.items() for field, value in values.items()}
+        return of_parts | self.of(plugin, name)
 
     def build(self, plugin: type[Any], name: str) -> Any:
         """The plugin with the values given for it."""
@@ -89,9 +97,9 @@ class Overrides:
         values = self.of(plugin, named_folders.PLUGIN) | self.of(plugin, name)
         return plugin.called(name, **values | {named_folders.PATH: self._folders[name]})
 
-    def unused(self, used: Iterable[str]) -> list[str]:
+    def unused(self, used: Collection[str]) -> list[str]:
         """One line for each value that has no effect on a run with these plugins and folders."""
-        used = {"training", *used}
+        used = {"training", *used, *(part for name in used for part in part_names(name))}
         reached = used | ({named_folders.PLUGIN} if self._folders.keys() & used else set())
         lines = [
             f"--set {name}.{field} has no effect: {name} is not part of this run"
@@ -148,7 +156,7 @@ def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod
     """A method of a spec with the values that it has in its setting and on its backbone."""
     plugin: type[Method] = METHODS.get(name)
     _refuse_unsupported(plugin, name, spec)
-    hyper = recipe_values(plugin, spec.setting, spec.backbone) | overrides.of(plugin, name)
+    hyper = recipe_values(plugin, spec.setting, spec.backbone) | overrides.of_method(plugin, name)
     refuse_unknown(hyper, plugin, f"field in the recipe of {name}", f"petl-bench show {name}")
     method = plugin(**hyper)
     return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone))
