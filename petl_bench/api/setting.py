@@ -11,6 +11,7 @@ from petl_bench.api.dataset import Annotations, Sample
 from petl_bench.api.options import Options
 from petl_bench.api.paper import Paper
 from petl_bench.api.plugins.contracts import Returns, check_returns, instance_of, list_of, member
+from petl_bench.api.step import Kind
 
 #: Mean over the classes of their top-1, in percent: what top-1 would be if all classes had as many test clips. If they
 #: have, it is top-1, and no record has it. Metrics that follow from it have `mean_class` in their names; records from
@@ -44,6 +45,11 @@ class Evaluation:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
 
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """What every clip is scored against: the classes; in retrieval the texts."""
+        return self.classes
+
 
 @dataclass(frozen=True)
 class Task:
@@ -67,6 +73,8 @@ class Setting(Options):
 
     paper: ClassVar[Paper | None] = None
     version: ClassVar[int] = 1
+    #: What its tasks ask for: classification (`pb.Task`), or retrieval (`pb.RetrievalTask`).
+    kind: ClassVar[Kind] = "classification"
     metrics: ClassVar[Sequence[str]] = ()
     #: Training values of this setting (see `TrainingOptions`), before a method's recipes.
     training: ClassVar[Mapping[str, Any]] = {}
@@ -121,7 +129,7 @@ class Setting(Options):
         """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite.
 
         An evaluation with unequal classes has `mean_class_top1` too; a metric that follows from it has `mean_class` in
-        its name.
+        its name. An evaluation of retrieval has `pb.RETRIEVAL_METRICS` instead.
         """
         raise NotImplementedError
 

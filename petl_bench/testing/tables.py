@@ -22,7 +22,8 @@ from petl_bench.api.trial import EvaluationResult, Trial, TrialResult
 from petl_bench.errors import UsageError
 from petl_bench.records.frame import frame
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.outcomes import StoredOutcomes, ranks_of
+from petl_bench.records.outcomes import StoredOutcomes
+from petl_bench.records.ranks import ranks_of
 from petl_bench.records.read import load_records
 from petl_bench.records.write import write_record
 from petl_bench.render import FORMATS, render
