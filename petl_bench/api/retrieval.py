@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from petl_bench.api.dataset import Sample
-from petl_bench.api.setting import Evaluation, Task
+from petl_bench.api.setting import Evaluation, Setting, Task
 from petl_bench.errors import PluginError
 
 #: Texts as queries that search their clips, and clips as queries that search their texts.
@@ -77,6 +77,16 @@ class RetrievalTask(Task):
     train_classes: tuple[str, ...] = field(default=(), init=False)
     train_texts: tuple[str, ...]
     evaluations: tuple[RetrievalEvaluation, ...]
+
+
+def refuse_other_kind(setting: Setting, task: Task) -> None:
+    """Raise PluginError if a setting's task is not of the kind that the setting declares."""
+    expected, found = (RetrievalTask if setting.kind == "retrieval" else Task), type(task)
+    if isinstance(task, RetrievalTask) != (expected is RetrievalTask):
+        raise PluginError(
+            f"{type(setting).__name__}.task() returned pb.{found.__name__}; its kind is {setting.kind!r}, so it must "
+            f"return pb.{expected.__name__}"
+        )
 
 
 def retrieval_evaluation(name: str, captions: Mapping[str, Sequence[str]]) -> RetrievalEvaluation:

@@ -151,6 +151,7 @@ def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod
     hyper = recipe_values(plugin, spec.setting, spec.backbone) | overrides.of(plugin, name)
     refuse_unknown(hyper, plugin, f"field in the recipe of {name}", f"petl-bench show {name}")
     method = plugin(**hyper)
+    _refuse_without_classes(method, spec)
     return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone))
 
 
@@ -193,6 +194,22 @@ def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:
                 f"{name} does not work with the {kind} {asked!r} (it supports {', '.join(supported)}): "
                 f"leave it out of --methods, or choose another {kind}. See: petl-bench show {name}"
             )
+    task = SETTINGS.get(spec.setting).kind
+    if task not in plugin.tasks:
+        raise UsageError(
+            f"{name} is for {' and '.join(plugin.tasks)}, and the setting {spec.setting!r} is one of {task}: leave it "
+            f"out of --methods, or choose another setting. See: petl-bench show {name}"
+        )
+
+
+def _refuse_without_classes(method: Method, spec: Spec) -> None:
+    """Raise UsageError if the method, with its values, reads descriptions of classes where there are no classes."""
+    if method.description_count and SETTINGS.get(spec.setting).kind == "retrieval":
+        raise UsageError(
+            f"{method.name} reads descriptions of classes, and the setting {spec.setting!r} is one of retrieval, "
+            "without classes: leave it out of --methods, or set its fields so that it reads none. See: "
+            f"petl-bench show {method.name}"
+        )
 
 
 def _training_flags(spec: Spec) -> dict[str, Any]:
