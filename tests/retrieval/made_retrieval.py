@@ -37,9 +37,7 @@ class CaptionedMotion(Motion):
                     captions[sample.clip] = (f"a {thing} {name}", f"{name}: {thing}", name)[: 1 + number % 3]
                 chosen += own
             lists[part] = tuple(chosen)
-        return replace(
-            whole, train={1: lists["train"]}, test={1: lists["test"]}, base_to_novel=None, captions=captions
-        )
+        return replace(whole, train={1: lists["train"]}, test={1: lists["test"]}, base_to_novel=None, captions=captions)
 
 
 @pb.register_setting("made_retrieval")
