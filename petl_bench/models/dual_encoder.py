@@ -43,6 +43,7 @@ class DualEncoder(nn.Module):
         _check(config)
         self.config = config
         self.method: Attached | None = None  #: the attached method
+        self.checkpoint_blocks = False  #: whether blocks are computed again on the way back instead of kept
         self.weights_notes: list[str] = []  #: what was converted when weights were loaded, in words
         self._switch = AdapterSwitch()
         self.video = VideoTower(config, self._switch)
@@ -68,12 +69,22 @@ class DualEncoder(nn.Module):
         """
         return VideoOutput(self.video(frames), pixels=frames if "pixels" in reads else None)
 
+    @property
+    def original(self) -> DualEncoder:
+        """The frozen model as it was loaded."""
+        raise UsageError("kept only for a method that declares reads_original = True")
+
+    @property
+    def pools_frames(self) -> bool:
+        """Whether a module of the method pools the features of frames."""
+        return False
+
     def finish_video(self, output: VideoOutput) -> Tensor:
         """Features [B, D], not normalised, of what `video_output` gave: pooled, and through the sites behind it."""
         assert output.features is not None
         return output.features
 
-    def encode_text(self, tokens: Tensor | PreparedText) -> Tensor:
+    def encode_text(self, tokens: Tensor | PreparedText, video: Tensor | None = None) -> Tensor:
         """Features [N, D], not normalised, of CLIP ids int64 [N, L], L at most `config.context_length`.
 
         Runs at the true length of the texts, with equal output. Takes what `prepare_text` gave as well.
