@@ -195,6 +195,11 @@ def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:
                 f"leave it out of --methods, or choose another {kind}. See: petl-bench show {name}"
             )
     task = SETTINGS.get(spec.setting).kind
+    if task == "retrieval" and plugin.novel != "text":
+        raise UsageError(
+            f"{name} scores the classes that it was trained on, and the setting {spec.setting!r} is one of retrieval, "
+            f"without classes: leave it out of --methods. See: petl-bench show {name}"
+        )
     if task not in plugin.tasks:
         raise UsageError(
             f"{name} is for {' and '.join(plugin.tasks)}, and the setting {spec.setting!r} is one of {task}: leave it "
