@@ -433,7 +433,6 @@ def test_a_video_tower_that_is_left_alone_sees_every_clip_once(
     trial = make_trial("text_adapter", {"bottleneck_dim": 8, "dropout": 0.5}, **options)
     result = run(trial, places, tmp_path / "once")
     assert reads.count == 12 + 6 + 6
-    monkeypatch.setattr("petl_bench.training.training_clips.untouched", lambda tower: False)
     monkeypatch.setattr("petl_bench.training.preparation.untouched", lambda tower: False)
     again = run(trial, places, tmp_path / "every time")
     assert reads.count == 24 + 3 * 12 + 3 * 6 + 6 + 6
