@@ -328,6 +328,33 @@ def test_text_that_depends_on_the_clip_is_scored_in_chunks_of_bounded_size(
     assert pairs == [6, 6, 6]
 
 
+def test_text_that_depends_on_the_clip_trains_in_micro_batches_as_in_one_pass(plugin: Path, tmp_path: Path) -> None:
+    @pb.register_method("per_video")
+    class PerVideo(METHODS.get("lora")):  # type: ignore[misc]
+        """Text features that depend on the clip; both towers train."""
+
+        recipes = ()
+        text_varies = "video"
+
+        def attach(self, model: pb.DualEncoder) -> None:
+            super().attach(model)
+            encode = model.encode_text
+
+            def of_clips(tokens: torch.Tensor, video: torch.Tensor) -> torch.Tensor:
+                return encode(tokens) + 0.5 * video[:, None]
+
+            vars(model)["encode_text"] = of_clips
+
+    found = []
+    for size in (None, 6):
+        job = job_of(plugin, "per_video", *STEADY, FIXED, "per_video.dropout=0", epochs=1, batch_size=16)
+        job = changed(job, micro_batch_size=size)
+        result = run(job, tmp_path / str(size))
+        assert result.history[0]["loss"] > 0
+        found.append((result, tmp_path / str(size)))
+    agree(*found)
+
+
 # What is refused, in one line
 
 
