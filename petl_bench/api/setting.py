@@ -11,6 +11,7 @@ from petl_bench.api.dataset import Annotations, Sample
 from petl_bench.api.options import Options
 from petl_bench.api.paper import Paper
 from petl_bench.api.plugins.contracts import Returns, check_returns, instance_of, list_of, member
+from petl_bench.api.step import Kind
 from petl_bench.errors import PluginError
 
 #: Mean over the classes of their top-1, in percent: what top-1 would be if all classes had as many test clips. If they
@@ -45,6 +46,11 @@ class Evaluation:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
 
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """What every clip is scored against: the classes; in retrieval the texts."""
+        return self.classes
+
 
 @dataclass(frozen=True)
 class Task:
@@ -69,6 +75,8 @@ class Setting(Options):
 
     paper: ClassVar[Paper | None] = None
     version: ClassVar[int] = 1
+    #: What its tasks ask for: classification (`pb.Task`), or retrieval (`pb.RetrievalTask`).
+    kind: ClassVar[Kind] = "classification"
     metrics: ClassVar[Sequence[str]] = ()
     #: Training values of this setting (see `TrainingOptions`), before a method's recipes.
     training: ClassVar[Mapping[str, Any]] = {}
@@ -123,7 +131,7 @@ class Setting(Options):
         """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite.
 
         An evaluation with unequal classes has `mean_class_top1` too; a metric that follows from it has `mean_class` in
-        its name.
+        its name. An evaluation of retrieval has `pb.RETRIEVAL_METRICS` instead.
 
         A method may be unable to score some evaluations (`Method.novel`). These are not among the keys, and the metrics
         that need them are left out. A setting that raises KeyError for one of them cannot be run with such a method.

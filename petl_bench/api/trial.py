@@ -180,11 +180,27 @@ class EvaluationResult:
 
 
 @dataclass(kw_only=True)
+class RetrievalResult:
+    """Outcome of one evaluation of retrieval. N clips that were scored, and the M texts that belong to them."""
+
+    clips: list[str]
+    texts: list[str]
+    owners: list[int]  #: of each text, the place of its clip in `clips`
+    similarities: Any  #: float32 numpy array [N, M], averaged over views
+    accuracies: dict[str, float]  #: what a setting summarises: `petl_bench.api.retrieval.RETRIEVAL_METRICS`
+    expected: int  #: clips that the evaluation names
+    expected_texts: int
+    groups: list[str] = field(default_factory=list)  #: of the clips, see `Dataset.group_of`; [] if none are known
+    missing: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)  #: clip -> reason
+
+
+@dataclass(kw_only=True)
 class TrialResult:
     """What a finished trial hands to the record store."""
 
     metrics: dict[str, float]
-    evaluations: dict[str, EvaluationResult]  #: those of variants are named by `variant_evaluation`
+    evaluations: Mapping[str, EvaluationResult | RetrievalResult]  #: variants: `variant_evaluation`
     trainable_params: int
     backbone_params: int
     train_clips: dict[str, int]  #: expected, missing, unreadable, used

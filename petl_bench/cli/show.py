@@ -104,6 +104,9 @@ def _facts(plugin: Any) -> Iterator[str]:
             for expectation in weights.expected:
                 yield f"      expected: {expectation.figures} ({expectation.source})"
                 yield f"          protocol: {expectation.protocol}"
+    if getattr(plugin, "kind", "classification") != "classification":
+        yield ""
+        yield f"Kind of task: {plugin.kind}"
     for label in ("settings", "backbones", "metrics"):
         if isinstance(values := getattr(plugin, label, None), (tuple, list)) and values:
             yield ""

@@ -54,11 +54,12 @@ class MeasuredComparison:
 
 @dataclass(frozen=True)
 class ScoredMetric:
-    """A metric of records, in percent, and how it was scored.
+    """A metric of records, and how it was scored.
 
-    `evaluation`: on which test clips, by the name that the setting gives them, such as "test"; `top`: a clip is right
-    if its label is among so many best scores; `mean_class`: the metric in which every class weighs the same, "" if the
-    setting has none.
+    `evaluation`: on which test clips, by the name that the setting gives them, such as "test", or on which queries of
+    retrieval, such as "test/t2v"; `top`: it is the percentage of clips whose label is among so many best scores, or, if
+    0, something else, which has no interval and no test; `mean_class`: the metric in which every class weighs the same,
+    "" if the setting has none.
     """
 
     name: str
@@ -72,12 +73,13 @@ class ShownNumber:
     """What a column shows: one metric, or the harmonic mean of two, as mean and spread over seeds.
 
     `label`: of the column, with fields of its case in braces, such as "K={case.shots}"; `mean_class`: that of the
-    column beside it in which every class weighs the same, "" for none.
+    column beside it in which every class weighs the same, "" for none; `lower_is_better`: as for a rank.
     """
 
     label: str
     of: tuple[ScoredMetric, ...]
     mean_class: str = ""
+    lower_is_better: bool = False
 
     @property
     def metric(self) -> str:
@@ -95,8 +97,10 @@ class ShownNumber:
         places = self._places(comparison)
         return lambda runs: self.over_seeds([[run.values[place] for run in runs] for place in places])
 
-    def measure(self, cases: Sequence[ComparedCase]) -> Measure:
-        """What it measures on these cases: the mean over them, for each metric."""
+    def measure(self, cases: Sequence[ComparedCase]) -> Measure | None:
+        """What it measures on these cases: the mean over them, for each metric; None if that is no share of clips."""
+        if not all(one.top for one in self.of):
+            return None
         return Measure(tuple(tuple(ScoredOn(case, one.evaluation, one.top) for case in cases) for one in self.of))
 
     def by_seed(self, comparison: Comparison, cases: Sequence[ComparedCase]) -> Callable[[Configuration], list[float]]:

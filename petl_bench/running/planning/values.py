@@ -160,6 +160,7 @@ def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod
     hyper = recipe_values(plugin, spec.setting, spec.backbone_name) | overrides.of_method(plugin, name)
     refuse_unknown(hyper, plugin, f"field in the recipe of {name}", f"petl-bench show {name}")
     method = plugin(**hyper)
+    _refuse_without_classes(method, spec)
     return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone_name))
 
 
@@ -202,9 +203,13 @@ class Misfit(NamedTuple):
 def misfit_of(name: str, spec: Spec) -> Misfit | None:
     """What in a spec, its setting or its backbone, a method cannot run with; None if it can run."""
     plugin: type[Method] = METHODS.get(name)
-    kind = getattr(SETTINGS.get(spec.setting), "kind", "classification")
+    kind = SETTINGS.get(spec.setting).kind
     if plugin.settings is not None and spec.setting not in plugin.settings:
         return _misfit("setting", spec.setting, f"it supports {', '.join(plugin.settings)}")
+    if kind == "retrieval" and plugin.novel != "text":
+        return _misfit(
+            "setting", spec.setting, "it scores the classes that it was trained on; retrieval has no classes"
+        )
     if kind not in plugin.tasks:
         return _misfit("setting", spec.setting, f"it is for {' and '.join(plugin.tasks)}, not for {kind}")
     if reason := plugin.hosted_by(BACKBONES.get(spec.backbone_name)):
@@ -224,6 +229,16 @@ def _hosts(plugin: type[Method]) -> list[str]:
     """The backbones that host a method, without those that cannot be loaded."""
     broken = BACKBONES.broken()
     return [name for name in BACKBONES.names() if name not in broken and not plugin.hosted_by(BACKBONES.get(name))]
+
+
+def _refuse_without_classes(method: Method, spec: Spec) -> None:
+    """Raise UsageError if the method, with its values, reads descriptions of classes where there are no classes."""
+    if method.description_count and SETTINGS.get(spec.setting).kind == "retrieval":
+        raise UsageError(
+            f"{method.name} reads descriptions of classes, and the setting {spec.setting!r} is one of retrieval, "
+            "without classes: leave it out of --methods, or set its fields so that it reads none. See: "
+            f"petl-bench show {method.name}"
+        )
 
 
 def _training_flags(spec: Spec) -> dict[str, Any]:
