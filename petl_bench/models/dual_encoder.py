@@ -169,6 +169,10 @@ class DualEncoder(nn.Module):
         """
         return self.text.prepare(tokens, self._loaded)
 
+    def text_is_fixed(self) -> bool:
+        """Whether text features are, and stay, what the loaded weights give: nothing of a method is in their way."""
+        return self.untouched(self.text) and self.untouched(self.features.text)
+
     def untouched(self, module: nn.Module) -> bool:
         """Whether this part of the model (a tower, a block) computes what the loaded weights compute, and always will:
         nothing in it trains or was changed, attached, replaced, patched or hooked; see frozen.py."""

@@ -13,6 +13,7 @@ import torch
 from petl_bench.analysis.marks import is_demonstration, is_untuned
 from petl_bench.api.backbone import Backbone
 from petl_bench.api.dataset import Dataset, Sample
+from petl_bench.api.marks import method_marks
 from petl_bench.api.method import Method
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.retrieval import RetrievalTask
@@ -191,7 +192,8 @@ class PreparedTrial:
             "template-descriptions": self.descriptions is not None and self.descriptions.from_templates,
             "untuned-rate": trains and untuned,
         }
-        return sorted(word for word, holds in holding.items() if holds)
+        declared = method_marks(self.method)
+        return sorted([*declared, *(word for word, holds in holding.items() if holds)])
 
     def _lacks_shots(self) -> bool:
         """Whether a class has fewer training clips than the shots that are asked for."""

@@ -100,7 +100,7 @@ class TextFeatures:
         if self._prepared is None:
             self._prepared = [self._model.prepare_text(each) for each in by_template(self._tokens)]
         features = encoded_classes(self._model, self._prepared)
-        if not features.requires_grad and self._model.untouched(self._model.text):
+        if not features.requires_grad and self._model.text_is_fixed():
             self._frozen = features
         return features
 
@@ -199,6 +199,7 @@ class StepTexts:
         own = texts.of_class is not None or overrides(method, "choose")
         self._each = own or "prompts" in method.reads or method.text_varies == "video"
         self._kept: Tensor | None = None
+        self._fixed: bool | None = None  #: whether text features never change; None until the first step
 
     @property
     def per_video(self) -> bool:
@@ -222,7 +223,7 @@ class StepTexts:
 
     def _of_texts(self, each: Tensor, chosen: Tensor | None, video: Tensor | None) -> Tensor:
         """Features of texts of retrieval: computed once for all of them if they never change."""
-        if self.per_video or not self._model.untouched(self._model.text):
+        if not self._never_change():
             whole = chosen is None and not self.per_video
             return encoded_in_parts(self._model, each) if whole else self._features(each, False, video)
         if self._kept is None:
@@ -236,9 +237,14 @@ class StepTexts:
         if self._kept is not None and whole:
             return self._kept
         features = self._model.encode_text(each)
-        if whole and not features.requires_grad and self._model.untouched(self._model.text):
+        if whole and self._never_change():
             self._kept = features
         return features
+
+    def _never_change(self) -> bool:
+        if self._fixed is None:
+            self._fixed = not self.per_video and self._model.text_is_fixed()
+        return self._fixed
 
 
 @torch.no_grad()
