@@ -47,11 +47,13 @@ class SupportClips:
         """
         model, training = self._prepared.model, self._prepared.model.training
         texts = StepTexts(model, self._prepared.method, self._texts, retrieval=self._positives is not None)
-        for number in range(passes):
-            for batch in self._batches(number, augment):
-                model.eval()
-                yield self._step(batch, texts)
-        model.train(training)
+        try:
+            for number in range(passes):
+                for batch in self._batches(number, augment):
+                    model.eval()
+                    yield self._step(batch, texts)
+        finally:  # also if the caller needs no more of them
+            model.train(training)
         self._prepared.share_findings()
 
     def _batches(self, number: int, augment: bool) -> Iterator[EncodedBatch]:
