@@ -23,6 +23,7 @@ from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.testing.method_subject import CLIPS, MadeUpSupport, MethodSubject, batch_for, made_up_descriptions
 from petl_bench.training.checkpoint import Pace
 from petl_bench.training.fit import Fit, fit
+from petl_bench.training.hooks import overrides
 from petl_bench.training.seeding import random_state, restore_random_state
 from petl_bench.training.state import State, state_of
 from petl_bench.training.text import ClassTexts
@@ -108,7 +109,7 @@ def _train(subject: MethodSubject, folder: Path, *, seed: int = 5, stop_after: i
         encode=lambda model, frames: model.video_output(frames, method.reads),
         pace=Pace(math.inf),
         stop=stop,
-        prepare=partial(method.prepare, MadeUpSupport(model, method)),
+        prepare=partial(method.prepare, MadeUpSupport(model, method)) if overrides(method, "prepare") else None,
     )
     fit(run)
     return Left(model.eval(), method, [row["loss"] for row in run.history])

@@ -161,15 +161,13 @@ def saved_adapter_equals_trained(subject: MethodSubject) -> None:
         path.write_bytes(adapter_content({}, state_of(model, method)))
         header, tensors = load_adapter(path)
     load_state(other, of_other, {"tensors": tensors, "extra": header["extra_state"]})
-    model.eval()
-    for what, ours, theirs in zip(
-        ("features", "scores"), outputs(other, of_other), outputs(model, method), strict=True
-    ):
+    saved, loaded = outputs(model.eval(), method), outputs(other, of_other)
+    for what, before, after in zip(("features", "scores"), saved, loaded, strict=True):
         require_equal(
-            ours,
-            theirs,
-            f"{what} differ after saving and loading; what they depend on must be a parameter that trains, a persistent "
-            "buffer, or in extra_state()",
+            after,
+            before,
+            f"{what} differ after saving and loading; what they depend on must be a parameter that trains, a "
+            "persistent buffer, or in extra_state()",
         )
 
 
