@@ -61,7 +61,8 @@ class CLIPAdapter(pb.Method):
             """a * ReLU(W2 ReLU(W1 f)) + (1 - a) * f."""
 
             def forward(self, feature: Tensor) -> Tensor:
-                return ratio * super().forward(feature) + (1 - ratio) * feature
+                adapted: Tensor = super().forward(feature)  # type: ignore[no-untyped-call]
+                return ratio * adapted + (1 - ratio) * feature
 
         channels, narrow = model.config.embed_dim, self._narrow(model.config)
         down, up = nn.Linear(channels, narrow, bias=False), nn.Linear(narrow, channels, bias=False)

@@ -25,10 +25,10 @@ class LinearProbe(pb.Method):
 
     With `start=prompts`, w_c = s t_c and b_c = 0, where t_c is the unit text feature of the class's prompt and s the
     backbone's scale of logits (over the mean |f| of one batch of training clips, if f is not normalised): the first
-    step classifies as the frozen model does. With `start=zero`, w and b are zero. The text tower is read once, and never
-    again: a class that was not trained on has no score, and no number is reported for it. CLIP's protocol fits a
-    logistic regression by L-BFGS, its strength of regularisation chosen on held-out clips; here AdamW trains it with
-    the batches of every other method. Parameters: C * D + C; the 51 classes of HMDB-51 on ViCLIP-B/16 (D = 512): 26,163.
+    step classifies as the frozen model does. With `start=zero`, w and b are zero. A class that was not trained on has
+    no score, and no number is reported for it. CLIP's protocol fits a logistic regression by L-BFGS, its strength of
+    regularisation chosen on held-out clips; here AdamW trains it with the batches of every other method. Parameters:
+    C * D + C; the 51 classes of HMDB-51 on ViCLIP-B/16 (D = 512): 26,163.
     """
 
     paper = pb.Paper(
@@ -87,7 +87,7 @@ class LinearProbe(pb.Method):
         directions = text if step.several_prompts else functional.normalize(text, dim=-1)
         length = self._feature(step).norm(dim=-1).mean()
         classifier = step.model.heads[self.name]
-        classifier.weight.data.copy_(step.model.logit_scale * directions / length)  # type: ignore[union-attr, operator]
+        classifier.weight.data.copy_(step.model.logit_scale * directions / length)  # type: ignore[operator]
 
     def scores(self, step: pb.Step) -> Tensor:
         """w f + b for each class of the step, [B, C]; every one of them was trained on."""

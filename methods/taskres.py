@@ -47,8 +47,8 @@ class TaskRes(pb.Method):
                 setting,
                 training={"learning_rate": 2e-3, "warmup_epochs": 1.0},
                 hyper={"scale": 0.5},
-                source="the released few-shot configuration (images; Adam, 100 epochs of batches of 256); AdamW, epochs "
-                "and batch of the setting here",
+                source="the released few-shot configuration (images; Adam, 100 epochs of batches of 256); AdamW, "
+                "epochs and batch of the setting here",
                 tuned=False,
             )
             for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised")

@@ -101,7 +101,8 @@ class TipAdapter(pb.Method):
         cache = self._cache(step)
         votes = self._votes(cache, self._affinity(cache, step), cache.beta)
         # One more column, of zeros, for -1: classes without keys.
-        return step.cosine_logits() + cache.alpha * functional.pad(votes, (0, 1))[:, step.trained_class]
+        logits: Tensor = step.cosine_logits() + cache.alpha * functional.pad(votes, (0, 1))[:, step.trained_class]
+        return logits
 
     def _add_keys(self, cache: nn.Module, keys: Tensor) -> None:
         """K as part of the cache."""

@@ -42,7 +42,8 @@ class TipAdapterF(TipAdapter):
 
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
         """K: N * D."""
-        return self.task.support_clips * config.embed_dim
+        keys: int = self.task.support_clips * config.embed_dim
+        return keys
 
     def _add_keys(self, cache: nn.Module, keys: Tensor) -> None:
         from torch import nn
