@@ -121,11 +121,11 @@ class Attention(Branch):
         """q, k, v and the bias behind the mixer, which sees no extra tokens: they are put back, with no bias."""
         assert self.mixer is not None
         if grid is None or keys_grid is None or not keys_grid.extra:
-            return self._checked(q, *self.mixer(q, k, v, grid))
+            return self._checked(q, self.mixer(q, k, v, grid))
         own_q, *extra_q = grid.split(q, 2)
         own_k, *extra_k = keys_grid.split(k, 2)
         own_v, *extra_v = keys_grid.split(v, 2)
-        own_q, own_k, own_v, bias = self._checked(own_q, *self.mixer(own_q, own_k, own_v, grid.without_extra))
+        own_q, own_k, own_v, bias = self._checked(own_q, self.mixer(own_q, own_k, own_v, grid.without_extra))
         q = grid.join(own_q, extra_q[0], extra_q[1], 2)
         k, v = torch.cat([own_k, *extra_k], 2), torch.cat([own_v, *extra_v], 2)
         if bias is not None:
@@ -134,15 +134,17 @@ class Attention(Branch):
             bias = F.pad(grid.join(bias, none[0], none[1], bias.ndim - 2), (0, keys_grid.extra))
         return q, k, v, bias
 
-    def _checked(
-        self, before: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """What the mixer gave, the bias in q's type. Raises PluginError for shapes that do not fit each other."""
+    def _checked(self, before: Tensor, given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What the mixer gave for q `before`, the bias in q's type. Raises PluginError for what does not fit."""
         assert self.mixer is not None
+        mixer = f"{self.place}, mix: {type(self.mixer.module).__name__}"
+        if not isinstance(given, tuple) or len(given) != 4:
+            raise PluginError(f"{mixer} must return a tuple (q, k, v, bias), where bias may be None")
+        q, k, v, bias = given
         if q.shape != before.shape or k.shape != v.shape or k[:, :, :0].shape != q[:, :, :0].shape:
             raise PluginError(
-                f"{self.place}, mix: {type(self.mixer.module).__name__} gave q {list(q.shape)}, k {list(k.shape)}, "
-                f"v {list(v.shape)}; expected q {list(before.shape)}, and k and v alike but for the number of tokens"
+                f"{mixer} gave q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}; expected q "
+                f"{list(before.shape)}, and k and v alike but for the number of tokens"
             )
         return q, k, v, None if bias is None else bias.to(q.dtype)
 

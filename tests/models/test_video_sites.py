@@ -237,6 +237,13 @@ def test_a_second_mixer_and_wrong_shapes_are_refused(model: DualEncoder, frames:
     refused(lambda: model.encode_video(frames), "block 2 .* mix: Calls gave", pb.PluginError)
 
 
+@pytest.mark.parametrize("site", ["mix", "reduce"])
+def test_modules_that_return_too_little_are_named(model: DualEncoder, frames: Tensor, site: str) -> None:
+    block = model.blocks("video")[0]
+    getattr(block.attention if site == "mix" else block, site)(Calls(lambda x, *_: x))
+    refused(lambda: model.encode_video(frames), f"block 1.* {site}: Calls must return a tuple", pb.PluginError)
+
+
 # Tokens
 
 
