@@ -332,9 +332,7 @@ class TextTower(nn.Module):
     def _beside(self, x: Tensor, ends: Tensor) -> Tensor:
         assert self.side is not None
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.blocks.parameters()):
-            raise UsageError(
-                "the text tower has a side network and runs without gradients: its blocks cannot train"
-            )
+            raise UsageError("the text tower has a side network and runs without gradients: its blocks cannot train")
         outputs = []
         with torch.no_grad():
             states = x
