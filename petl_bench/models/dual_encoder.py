@@ -121,7 +121,11 @@ class DualEncoder(nn.Module):
     @torch.no_grad()
     def embed(self, strings: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token embeddings of texts, without positions: [M, L, W] at the length of the longest, padded behind the end,
-        and int64 [M], the place of each end-of-text token. Without gradients."""
+        and int64 [M], the place of each end-of-text token. Without gradients.
+
+        For a prompt's initial words: those of the m-th text are `embeddings[m, 1 : ends[m]]`. Raises UsageError if the
+        model's table of tokens is not CLIP's.
+        """
         return self.text.embed(self._tokens(strings))
 
     @torch.no_grad()
@@ -131,7 +135,10 @@ class DualEncoder(nn.Module):
             return model.encode_text(model._tokens(strings))
 
     def _tokens(self, strings: Sequence[str]) -> Tensor:
-        return tokenize(list(strings), self.config.context_length).to(self.temperature.device)
+        tokens = tokenize(list(strings), self.config.context_length)
+        if self.config.token_ids is None and int(tokens.max()) >= self.config.vocab_size:
+            raise UsageError(f"this model's table of {self.config.vocab_size} tokens is not CLIP's: it reads no texts")
+        return tokens.to(self.temperature.device)
 
     @property
     def logit_scale(self) -> Tensor:

@@ -72,6 +72,12 @@ def test_embed_gives_token_embeddings_without_positions_and_the_ends(tiny: DualE
     assert torch.equal(embeddings[0, :3], embeddings[1, :3])
 
 
+def test_a_model_without_clips_vocabulary_reads_no_texts(viclip: DualEncoder) -> None:
+    for read in (viclip.embed, viclip.frozen_text):
+        with pytest.raises(pb.UsageError, match="table of 512 tokens is not CLIP's"):
+            read(["a video"])
+
+
 def test_a_prompt_that_begins_as_words_equals_the_template_of_these_words(tiny: DualEncoder) -> None:
     wanted = tiny.encode_text(pb.tokenize([f"a photo of a {name}" for name in NAMES]))
     tiny.text.set_prompt(Context(context_of(tiny, "a photo of a")))
