@@ -50,6 +50,12 @@ class OtherBlock(Block):
         return 2 * x
 
 
+def bare_module(model: DualEncoder) -> None:
+    site = model.text.blocks[1]
+    site.add_parallel(Random())
+    site.parallel[0] = Random()
+
+
 def patch_compute(model: DualEncoder) -> None:
     block = model.text.blocks[1]
     block.compute = MethodType(lambda self, x, grid, normed: 2 * x, block)
@@ -85,7 +91,7 @@ def another_module(model: DualEncoder) -> None:
 #: Does something to the second text block: how, and whether adapters_off() can still give the frozen model.
 TOUCHES: dict[str, tuple[Callable[[DualEncoder], Any], bool]] = {
     "a site without parameters": (lambda model: model.text.blocks[1].add_after(Random()), True),
-    "a bare module in the list of a site": (lambda model: model.text.blocks[1].parallel.append(Random()), True),
+    "a bare module in the list of a site": (bare_module, True),
     "a module of another kind added": (lambda model: model.text.blocks[1].add_module("more", Random()), True),
     "a replaced linear": (lambda model: model.text.blocks[1].attention.q.replace(nn.Linear(48, 48)), True),
     "a hook": (lambda model: model.text.blocks[1].register_forward_hook(lambda *_: None), True),
