@@ -25,7 +25,11 @@ class TrainingOptions(Options):
     micro_batch_size: int | None = hyper(
         None, "clips per forward pass; less than batch_size accumulates gradients", minimum=1
     )
-    learning_rate: float = hyper(1e-3, "peak learning rate of AdamW", minimum=0.0)
+    optimizer: Literal["adamw", "sgd"] = hyper(
+        "adamw", "AdamW, or stochastic gradient descent with momentum", later=True
+    )
+    momentum: float = hyper(0.9, "momentum of sgd", minimum=0.0, maximum=1.0, later=True)
+    learning_rate: float = hyper(1e-3, "peak learning rate", minimum=0.0)
     weight_decay: float = hyper(1e-3, "decoupled weight decay, on weights of two or more dimensions", minimum=0.0)
     beta1: float = hyper(0.9, "AdamW's first moment decay", minimum=0.0, maximum=1.0)
     beta2: float = hyper(0.98, "AdamW's second moment decay", minimum=0.0, maximum=1.0)
@@ -38,6 +42,12 @@ class TrainingOptions(Options):
     precision: Precision = hyper("fp32", "fp32, or autocast to bf16 or fp16")
     compile: bool = hyper(
         False, "the video tower goes through torch.compile: the same numbers up to rounding, also after a stop"
+    )
+    checkpoint_blocks: bool = hyper(
+        False,
+        "blocks are computed again on the way back instead of kept (gradient checkpointing): less memory, more time, "
+        "the same numbers, in fp32 to the bit",
+        later=True,
     )
     select: Select = hyper(
         "last",

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from petl_bench.api.method import Method
+from petl_bench.api.step import MethodTask
 from petl_bench.api.trial import Trial
 from petl_bench.costs import formula
 from petl_bench.models.adapters import SpatioTemporalUp
@@ -71,7 +72,7 @@ def adapter_bytes(trial: Trial, model: DualEncoder, method: Method) -> int:
     """Size of the adapter file that `petl-bench run` would leave, by writing it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adapter.safetensors"
-        save_adapter(path, trial, state_of(model, method), [])
+        save_adapter(path, trial, state_of(model, method), MethodTask())
         return path.stat().st_size
 
 

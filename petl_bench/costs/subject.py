@@ -25,6 +25,7 @@ from petl_bench.models.tokenizer import tokenize
 from petl_bench.training.device import autocast
 from petl_bench.training.seeding import seed_everything
 from petl_bench.training.step import Learner
+from petl_bench.training.text import ClassTexts
 
 #: Class names of one to six words; with them a prompt has 9.2 tokens on average and 12 at most, as long as the 400 of
 #: Kinetics (8.3 and 13).
@@ -223,14 +224,14 @@ class Passes:
             model=self._model,
             method=subject.item.method,
             options=TrainingOptions(**options),
-            tokens=self._tokens,
+            texts=ClassTexts(self._tokens),
             descriptions={kind: torch.randn(shape, device=self._device) for kind in kinds},
             device=self._device,
-            encode=self._model.encode_video,
+            encode=lambda model, frames: model.video_output(frames, subject.item.method.reads),
         )
 
 
-def _allocate_moments(optimizer: torch.optim.AdamW) -> None:
+def _allocate_moments(optimizer: torch.optim.Optimizer) -> None:
     """AdamW allocates its moments in its first step; take that step with gradients of zero."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -239,6 +240,6 @@ def _allocate_moments(optimizer: torch.optim.AdamW) -> None:
     optimizer.zero_grad(set_to_none=True)
 
 
-def _moments(optimizer: torch.optim.AdamW) -> int:
+def _moments(optimizer: torch.optim.Optimizer) -> int:
     tensors = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

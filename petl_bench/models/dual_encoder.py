@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar, get_args
 
@@ -14,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from petl_bench.api.config import Activation, Towers, ViCLIPConfig
-from petl_bench.errors import UsageError, WeightsError
+from petl_bench.errors import PluginError, UsageError, WeightsError
 from petl_bench.models import conversion
 from petl_bench.models.finite import not_finite, of_another_kind
 from petl_bench.models.frozen import Snapshot
-from petl_bench.models.sites import AdapterSwitch
+from petl_bench.models.sites import AdapterSwitch, Attachment, Chain
 from petl_bench.models.substitution import substituted
 from petl_bench.models.tokenizer import tokenize
 from petl_bench.models.towers import PreparedText, TextTower, VideoOutput, VideoTower
@@ -41,6 +42,41 @@ class Attached(Protocol):
         """Whether a frozen copy of the loaded model is kept; see `DualEncoder.original`."""
 
 
+class Features(nn.Module):
+    """What stands behind the towers: sites on the features of videos and texts, [.., D], and the pool of frames."""
+
+    def __init__(self, switch: AdapterSwitch) -> None:
+        super().__init__()
+        self._switch = switch
+        self.video = Chain(switch, "features.video")
+        self.text = Chain(switch, "features.text")
+        self.pool: Attachment | None = None
+
+    @property
+    def pools(self) -> bool:
+        """Whether a module pools the frames' features, with adapters on."""
+        return self.pool is not None and self._switch.on
+
+    def set_pool(self, module: nn.Module) -> None:
+        """See `DualEncoder.set_pool`."""
+        if self.pool is not None:
+            raise UsageError("two modules want to pool the frames' features; only one can")
+        self.pool = Attachment(module)
+
+    def pooled(self, output: VideoOutput, mask: Tensor | None) -> Tensor:
+        """The features [B, D] of a video's output, by the pool if there is one."""
+        if self.pool is None or not self._switch.on:
+            return output.features
+        assert output.frame_features is not None
+        features: Tensor = self.pool(output.frame_features, mask)
+        if features.shape != output.features.shape:
+            raise PluginError(
+                f"pool: {type(self.pool.module).__name__} gave a tensor {list(features.shape)}; "
+                f"expected {list(output.features.shape)}"
+            )
+        return features
+
+
 class DualEncoder(nn.Module):
     """A video and a text tower with a common embedding space of D channels.
 
@@ -58,6 +94,9 @@ class DualEncoder(nn.Module):
         self._switch = AdapterSwitch()
         self.video = VideoTower(config, self._switch)
         self.text = TextTower(config, self._switch)
+        self.features = Features(self._switch)
+        #: modules of the attached method that stand at no site, by name: what its `scores` computes with
+        self.heads = nn.ModuleDict()
         # ViCLIP divides similarities by a temperature, CLIP multiplies them with an exponential.
         initial = 0.01 if config.joint_space_time else math.log(1 / 0.07)
         self.temperature = nn.Parameter(torch.tensor(initial))
@@ -79,12 +118,28 @@ class DualEncoder(nn.Module):
 
         `reads`: of "frames", "tokens" and "pixels" (see `Method.reads`), what the output holds beside that.
         """
-        return VideoOutput(self.video(frames), pixels=frames if "pixels" in reads else None)
+        if self.features.pools:
+            reads = {*reads, "frames"}
+        output: VideoOutput = self.video(frames, reads)
+        return replace(output, pixels=frames) if "pixels" in reads else output
 
-    def finish_video(self, output: VideoOutput) -> Tensor:
-        """Features [B, D], not normalised, of what `video_output` gave: pooled, and through the sites behind it."""
-        assert output.features is not None
-        return output.features
+    def finish_video(self, output: VideoOutput, mask: Tensor | None = None) -> Tensor:
+        """Features [B, D], not normalised, of what `video_output` gave: pooled, and through `features.video`.
+
+        `mask`: bool [B, T], which frames are real, for the module that pools them; None: all.
+        """
+        features: Tensor = self.features.video(self.features.pooled(output, mask))
+        return features
+
+    def set_pool(self, module: nn.Module) -> None:
+        """Let `module(frame_features [B, T, D], mask bool [B, T] | None)` -> [B, D] take the place of the mean over
+        frames.
+
+        Raises:
+            UsageError: if there is one already, or for a backbone that has no features of frames.
+        """
+        self.video.check_frame_wise("a module pools the frames' features")
+        self.features.set_pool(module)
 
     def encode_text(self, tokens: Tensor | PreparedText, video: Tensor | None = None) -> Tensor:
         """Features, not normalised, of CLIP ids int64 [N, L], L at most `config.context_length`, or of prepared texts.
@@ -104,7 +159,8 @@ class DualEncoder(nn.Module):
 
     def _finish_text(self, features: Tensor) -> Tensor:
         """What comes behind the text tower, for features [N, D] or [B, N, D]."""
-        return features
+        behind: Tensor = self.features.text(features)
+        return behind
 
     def prepare_text(self, tokens: Tensor) -> Tensor | PreparedText:
         """The texts behind the embedding and the first blocks, as far as the attached method leaves these alone.
@@ -158,6 +214,18 @@ class DualEncoder(nn.Module):
         """The table of token embeddings [vocabulary, width], which full fine-tuning leaves frozen."""
         table: Tensor = self.text.token_embedding.weight
         return table
+
+    @property
+    def checkpoint_blocks(self) -> bool:
+        """Whether blocks keep their input alone for the backward pass and are computed again there, in both towers.
+
+        Less memory and more time; gradients are the same, dropout included.
+        """
+        return self._switch.checkpoint_blocks
+
+    @checkpoint_blocks.setter
+    def checkpoint_blocks(self, wanted: bool) -> None:
+        self._switch.checkpoint_blocks = wanted
 
     def blocks(self, towers: Towers = "both") -> list[Block]:
         """The blocks of the chosen towers, video first; each has `.tower`, `.width` and `.index`, counted from 1."""

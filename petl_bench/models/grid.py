@@ -2,15 +2,20 @@
 
 ViCLIP keeps one sequence per video, [B, 1 + h*w*T, C]: the class token, then patch n of frame t at 1 + n*T + t, with n
 counted row by row (space-major, time-minor). CLIP keeps one sequence per frame, [B*T, 1 + h*w, C].
+
+A method may put extra tokens between the class token and the patches, or behind them. What reads the grid never sees
+them: it gets the class token and the patches, and a grid without extra tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+from petl_bench.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,45 @@ class Grid:
     height: int
     width: int
     joint: bool  #: True: one sequence per video (ViCLIP); False: one per frame (CLIP)
+    start: int = 0  #: extra tokens between the class token and the patches
+    end: int = 0  #: extra tokens behind the patches
+    reduced_by: int = 0  #: index of the last block that reduced the tokens (`Block.reduce`); 0: every patch is there
+    #: for a method that reduces tokens: how many patches each token stands for, [S, N] with the class token first
+    sizes: Tensor | None = field(default=None, compare=False)
+
+    @property
+    def extra(self) -> int:
+        """Number of extra tokens in every sequence."""
+        return self.start + self.end
+
+    @property
+    def without_extra(self) -> Grid:
+        """The grid of the class token and the patches alone."""
+        return replace(self, start=0, end=0) if self.extra else self
+
+    def complete(self, reader: str) -> Grid:
+        """The grid without extra tokens, for a `reader` of every patch. Raises UsageError if tokens were reduced."""
+        if self.reduced_by:
+            raise UsageError(
+                f"{reader} reads the grid of patches, but block {self.reduced_by} has reduced them (block.reduce): "
+                "let it act in that block or before it, or reduce later"
+            )
+        return self.without_extra
+
+    def own(self, tokens: Tensor) -> Tensor:
+        """The class token and the patches of tokens [S, N, C]."""
+        return self.split(tokens)[0] if self.extra else tokens
+
+    def split(self, tokens: Tensor, dim: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+        """The class token and the patches; the extra tokens between them; those at the end. Tokens are along `dim`."""
+        patches = tokens.shape[dim] - 1 - self.extra
+        cls, start, own, end = tokens.split([1, self.start, patches, self.end], dim)
+        return torch.cat([cls, own], dim), start, end
+
+    def join(self, own: Tensor, start: Tensor, end: Tensor, dim: int = 1) -> Tensor:
+        """The inverse of `split`."""
+        cls, patches = own.split([1, own.shape[dim] - 1], dim)
+        return torch.cat([cls, start, patches, end], dim)
 
 
 def patches_by_place(tokens: Tensor, grid: Grid) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,11 @@ from torch.nn import functional as F
 from petl_bench.api.config import Activation, ViCLIPConfig
 from petl_bench.errors import PluginError, UsageError
 from petl_bench.models.frozen import Snapshot
-from petl_bench.models.grid import Grid
-from petl_bench.models.sites import AdapterSwitch
+from petl_bench.models.grid import Grid, patches_by_place
+from petl_bench.models.sites import AdapterSwitch, Attachment, Chain, Norm, Stream
 from petl_bench.models.substitution import recomputed
 from petl_bench.models.text_sites import ReplacedTokens, checked_prompt
+from petl_bench.models.tokens import Place, Scope
 from petl_bench.models.transformer import Block, initialise_blocks
 
 log = logging.getLogger("petl_bench")
@@ -33,7 +35,7 @@ _SIDE_ALONE = "the blocks beside a side network run without a graph: tokens that
 class VideoOutput:
     """What the video tower gives for B clips of T frames, P patches each."""
 
-    features: Tensor | None  #: [B, D]; None if a module pools the frames' features
+    features: Tensor  #: [B, D]; of a frame-wise backbone the mean of the frames' features
     frame_features: Tensor | None = None  #: [B, T, D]
     patch_tokens: Tensor | None = None  #: [B, T, P, W], the last block's, behind the final norm
     pixels: Tensor | None = None  #: [B, T, 3, H, W], the input
@@ -44,6 +46,9 @@ class VideoTower(nn.Module):
 
     ViCLIP (joint space-time): one class token per video attends to the patches of all frames; each frame's patches get
     its temporal embedding, a single frame the mean of them. CLIP: frames are encoded one by one, features averaged.
+
+    Sites beside those of the blocks: `pixels` (frames [B, T, 3, H, W]), `patches` ([S, patches, width], embedded,
+    without positions), `embedding` (the stream [S, N, width] before the first norm), and the norms.
     """
 
     def __init__(self, config: ViCLIPConfig, switch: AdapterSwitch) -> None:
@@ -57,10 +62,15 @@ class VideoTower(nn.Module):
         self.positional_embedding = nn.Parameter(torch.empty(side * side + 1, width))
         temporal = torch.zeros(1, config.num_frames // config.tubelet_size, width)
         self.temporal_embedding = nn.Parameter(temporal) if config.joint_space_time else None
-        self.norm_pre = nn.LayerNorm(width)
+        self.pixels = Chain(switch, "the video tower, pixels")
+        self.patches = Chain(switch, "the video tower, patches")
+        self.embedding = Stream(switch, "the video tower, embedding")
+        self.norm_pre = Norm(width, switch, "the video tower, norm_pre")
         self.blocks = _blocks("video", width, config.vision_layers, config.vision_heads, switch, config.activation)
-        self.norm_post = nn.LayerNorm(width)
+        self.norm_post = Norm(width, switch, "the video tower, norm_post")
         self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
+        self.side: Attachment | None = None
+        self._switch = switch
 
     def initialise(self) -> None:
         """CLIP's random initialisation; the temporal embedding starts at zero."""
@@ -70,15 +80,128 @@ class VideoTower(nn.Module):
         nn.init.kaiming_uniform_(self.patch_weight, a=5**0.5)
         initialise_blocks(self.blocks)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Features [B, D] of frames [B, T, 3, H, W]. Raises UsageError for other shapes."""
+    def add_tokens(
+        self,
+        module: nn.Module,
+        *,
+        block: int,
+        place: Place = "start",
+        scope: Scope = "rest",
+        replace: bool = False,
+        with_grid: bool = False,
+    ) -> None:
+        """Put extra tokens into the sequences before a block.
+
+        The tower's output changes through attention alone: what reads the grid never gets extra tokens. Modules at
+        sites that read no grid (LoRA, AdaptFormer) act on them as on any token.
+
+        Args:
+            module: makes the tokens, `module()` -> [n, width] (the same for all) or [S, n, width].
+            block: before which block, counted from 1.
+            place: "start": between the class token and the patches; "end": behind the patches.
+            scope: "rest": to the end of the tower; "block": dropped behind this block; "attention": keys and values of
+                this block's attention alone, behind its norm (X-CLIP's message token).
+            replace: they take the place of all that were put there for the rest of the tower (VPT-deep).
+            with_grid: the module is called as `module(x, grid)`, with the class token and the patches [S, N, width].
+
+        Raises:
+            UsageError: for a block, place or scope that there is not, or if tokens of another scope are to replace.
+        """
+        if not 1 <= block <= len(self.blocks):
+            raise UsageError(f"tokens before block {block}: the video tower has blocks 1 to {len(self.blocks)}")
+        for name, value, known in (("place", place, get_args(Place)), ("scope", scope, get_args(Scope))):
+            if value not in known:
+                raise UsageError(f"tokens before block {block}: {name}={value!r}; expected one of {', '.join(known)}")
+        if replace and scope != "rest":
+            raise UsageError(f"tokens before block {block}: replace=True needs scope='rest', not {scope!r}")
+        self._in_order()[block - 1].add_tokens(module, place, scope, replace, with_grid)
+
+    def set_side(self, module: nn.Module) -> None:
+        """Let a side network make the features; the tower runs without gradients, and keeps no graph.
+
+        Args:
+            module: `module(stream, outputs, grid)` -> [B, D], in the place of the tower's output. `stream` is what the
+                first block reads, [S, N, width], `outputs` what each block gives.
+
+        Raises:
+            UsageError: if there is one already. In a training step: if anything else in the tower would train.
+        """
+        if self.side is not None:
+            raise UsageError("the video tower has a side network already; only one can make its features")
+        self.side = Attachment(module)
+
+    def forward(self, frames: Tensor, reads: Collection[str] = ()) -> VideoOutput:
+        """What the tower gives for frames [B, T, 3, H, W]; `reads`: of "frames" and "tokens", what it holds as well.
+
+        Raises UsageError for other shapes, and if there is nothing of what is read.
+        """
         self._check(frames)
-        x, grid = self._embed(frames)
-        x = self.norm_pre(x)
-        for block in self.blocks:
-            x = block(x, grid)
-        features: Tensor = self.norm_post(x[:, 0]) @ self.projection
-        return features if grid.joint else features.unflatten(0, (-1, grid.frames)).mean(1)
+        if "frames" in reads:
+            self.check_frame_wise("features of frames are read")
+        if self.side is not None and self._switch.on:
+            features, x, grid = self._by_side(self.side, frames)
+            return VideoOutput(features, patch_tokens=self._patch_tokens(x, grid) if "tokens" in reads else None)
+        x, grid = self._enter(frames)
+        for block in self._in_order():
+            x, grid = block.advance(x, grid)
+        features = self.norm_post(x[:, 0]) @ self.projection
+        tokens = self._patch_tokens(x, grid) if "tokens" in reads else None
+        if grid.joint:
+            return VideoOutput(features, patch_tokens=tokens)
+        by_frame = features.unflatten(0, (-1, grid.frames))
+        return VideoOutput(by_frame.mean(1), by_frame if "frames" in reads else None, tokens)
+
+    def check_frame_wise(self, what: str) -> None:
+        """Raise UsageError, for the reason `what`, if this tower has no features of frames."""
+        if self.config.joint_space_time:
+            raise UsageError(
+                f"{what}, but ViCLIP has one feature per video and none per frame; take a frame-wise backbone: "
+                "--backbone clip-tiny or --backbone clip-b16"
+            )
+        if self.side is not None:
+            raise UsageError(f"{what}, but a side network makes the video's feature, and none per frame")
+
+    def _in_order(self) -> list[Block]:
+        return [cast(Block, block) for block in self.blocks]
+
+    def _enter(self, frames: Tensor) -> tuple[Tensor, Grid]:
+        """The stream [S, N, width] that the first block reads, and its grid."""
+        x, grid = self._embed(self.pixels(frames))
+        stream: Tensor = self.norm_pre(self.embedding(x, grid))
+        return stream, grid
+
+    @torch.no_grad()
+    def _through_blocks(self, frames: Tensor) -> tuple[Tensor, list[Tensor], Grid]:
+        """The stream before the first block and behind each, without gradients and without extra tokens."""
+        x, grid = self._enter(frames)
+        stream, outputs = x, []
+        for block in self._in_order():
+            x, grid = block.advance(x, grid)
+            outputs.append(grid.own(x))
+        return stream, outputs, grid.without_extra
+
+    def _by_side(self, side: Attachment, frames: Tensor) -> tuple[Tensor, Tensor, Grid]:
+        """The side network's features [B, D], the last block's tokens, and their grid."""
+        if torch.is_grad_enabled():
+            self._refuse_training_beside(side)
+        stream, outputs, grid = self._through_blocks(frames)
+        features = side(stream, outputs, grid)
+        expected = (len(frames), self.config.embed_dim)
+        if features.shape != expected:
+            name = type(side.module).__name__
+            raise PluginError(f"side network {name} gave a tensor {list(features.shape)}; expected {list(expected)}")
+        return features, outputs[-1], grid
+
+    def _refuse_training_beside(self, side: Attachment) -> None:
+        beside = {id(parameter) for parameter in side.parameters()}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad and id(parameter) not in beside:
+                raise UsageError(f"the video tower has a side network and runs without gradients: {name} cannot train")
+
+    def _patch_tokens(self, x: Tensor, grid: Grid) -> Tensor:
+        """The patch tokens behind the final norm, [B, T, patches of a frame, width]."""
+        complete = grid.complete("reads = tokens")
+        return patches_by_place(self.norm_post(grid.own(x)), complete).transpose(1, 2)
 
     def _check(self, frames: Tensor) -> None:
         """Raise UsageError for frames that the tower cannot take."""
@@ -96,7 +219,7 @@ class VideoTower(nn.Module):
     def _embed(self, frames: Tensor) -> tuple[Tensor, Grid]:
         patches, grid = self._patchify(frames)
         # A convolution whose stride is its kernel is a matrix product over patches, and faster as one.
-        x = F.linear(patches, self.patch_weight.flatten(1))
+        x = self.patches(F.linear(patches, self.patch_weight.flatten(1)))
         cls = (self.class_embedding + self.positional_embedding[0]).expand(len(x), 1, -1)
         position = self.positional_embedding[1:]
         if self.temporal_embedding is not None:
@@ -162,7 +285,7 @@ class TextTower(nn.Module):
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, width), freeze=False)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
         self.blocks = _blocks("text", width, config.text_layers, config.text_heads, switch, config.activation)
-        self.norm_final = nn.LayerNorm(width)
+        self.norm_final = Norm(width, switch, "the text tower, norm_final")
         self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
         self._warned: set[int] = set()
         if config.token_ids is not None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from petl_bench.api.config import Activation
+from petl_bench.errors import PluginError, UsageError
 from petl_bench.models.grid import Grid
-from petl_bench.models.sites import AdapterSwitch, LinearSite, Site
+from petl_bench.models.sites import AdapterSwitch, Attachment, LinearSite, Norm, Site, Stream, with_one_more
+from petl_bench.models.tokens import ExtraTokens, Place, Scope, extend, reduced, shrink
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -40,9 +44,9 @@ class _QuickGELU(torch.autograd.Function):
 class Branch(Site):
     """A residual branch: a layer norm, and what it computes behind it."""
 
-    def __init__(self, width: int, switch: AdapterSwitch) -> None:
-        super().__init__(switch)
-        self.norm = nn.LayerNorm(width)
+    def __init__(self, width: int, switch: AdapterSwitch, place: str) -> None:
+        super().__init__(switch, place)
+        self.norm = Norm(width, switch, f"{place}.norm")
 
     def first_norm(self, x: Tensor) -> Tensor:
         """The branch's layer norm of x."""
@@ -53,19 +57,40 @@ class Branch(Site):
 class Attention(Branch):
     """Multi-head self-attention behind its layer norm: out(SDPA(q(h), k(h), v(h))) with h = LN(x); [B, N, width]."""
 
-    def __init__(self, width: int, heads: int, causal: bool, switch: AdapterSwitch) -> None:
-        super().__init__(width, switch)
+    def __init__(self, width: int, heads: int, causal: bool, switch: AdapterSwitch, place: str = "attention") -> None:
+        super().__init__(width, switch, place)
         self.heads, self.causal = heads, causal
-        self.q = LinearSite(width, width, switch)
-        self.k = LinearSite(width, width, switch)
-        self.v = LinearSite(width, width, switch)
-        self.out = LinearSite(width, width, switch)
+        self.q = LinearSite(width, width, switch, f"{place}.q")
+        self.k = LinearSite(width, width, switch, f"{place}.k")
+        self.v = LinearSite(width, width, switch, f"{place}.v")
+        self.out = LinearSite(width, width, switch, f"{place}.out")
+        self.mixer: Attachment | None = None
+        self.messages: nn.ModuleList | None = None  #: of ExtraTokens, which are keys and values here
+
+    def mix(self, module: nn.Module) -> None:
+        """Let `module(q, k, v, grid) -> (q, k, v, bias)` change what attention is computed from.
+
+        Args:
+            module: gets q, k, v [S, heads, N, d] and the grid (None in the text tower), without extra tokens, which
+                take part as they are. It returns q of the same shape, k and v of [S, heads, M, d] with any M, and a
+                bias that is added to the scores, [N, M] or whatever broadcasts to [S, heads, N, M], or None.
+                In the text tower a token attends to no later one; keys behind the first N are open to all.
+
+        Raises:
+            UsageError: if there is one already.
+        """
+        if self.mixer is not None:
+            raise UsageError(f"{self.place}: two modules want to mix queries, keys and values; only one can")
+        self.mixer = Attachment(module)
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
         """The attention's output for x, which the caller adds to x."""
         h = self.norm(x) if normed is None else normed
-        q, k, v = self._split(self.q(h)), self._split(self.k(h)), self._split(self.v(h))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        if self._switch.on and not (self.mixer is None and self.messages is None):
+            mixed = self._attend_mixed(h, x, grid)
+        else:
+            q, k, v = self._split(self.q(h)), self._split(self.k(h)), self._split(self.v(h))
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         output: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return output
 
@@ -74,15 +99,62 @@ class Attention(Branch):
         by_head: Tensor = x.unflatten(2, (self.heads, -1))
         return by_head.transpose(1, 2)
 
+    def _attend_mixed(self, h: Tensor, x: Tensor, grid: Grid | None) -> Tensor:
+        """Attention [S, heads, N, d] of h = LN(x), with messages among the keys, and behind the mixer."""
+        heard, keys_grid = h, grid
+        if self.messages is not None:
+            assert grid is not None  # the text tower takes no extra tokens
+            messages = torch.cat([cast(ExtraTokens, message)(x, grid) for message in self.messages], 1)
+            heard, keys_grid = torch.cat([h, self.norm(messages)], 1), replace(grid, end=grid.end + messages.shape[1])
+        q, k, v, bias = self._split(self.q(h)), self._split(self.k(heard)), self._split(self.v(heard)), None
+        if self.mixer is not None:
+            q, k, v, bias = self._mix(q, k, v, grid, keys_grid)
+        if self.causal and (bias is not None or q.shape[2] != k.shape[2]):
+            open_to_all = q.new_ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
+            open_to_all[:, q.shape[2] :] = True
+            bias = open_to_all if bias is None else torch.where(open_to_all, bias, -torch.inf)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=self.causal and bias is None)
+
+    def _mix(
+        self, q: Tensor, k: Tensor, v: Tensor, grid: Grid | None, keys_grid: Grid | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """q, k, v and the bias behind the mixer, which sees no extra tokens: they are put back, with no bias."""
+        assert self.mixer is not None
+        if grid is None or keys_grid is None or not keys_grid.extra:
+            return self._checked(q, *self.mixer(q, k, v, grid))
+        own_q, *extra_q = grid.split(q, 2)
+        own_k, *extra_k = keys_grid.split(k, 2)
+        own_v, *extra_v = keys_grid.split(v, 2)
+        own_q, own_k, own_v, bias = self._checked(own_q, *self.mixer(own_q, own_k, own_v, grid.without_extra))
+        q = grid.join(own_q, extra_q[0], extra_q[1], 2)
+        k, v = torch.cat([own_k, *extra_k], 2), torch.cat([own_v, *extra_v], 2)
+        if bias is not None:
+            bias = bias.expand(*bias.shape[:-2], own_q.shape[2], own_k.shape[2])
+            none = [bias.new_zeros(*bias.shape[:-2], rows, bias.shape[-1]) for rows in (grid.start, grid.end)]
+            bias = F.pad(grid.join(bias, none[0], none[1], bias.ndim - 2), (0, keys_grid.extra))
+        return q, k, v, bias
+
+    def _checked(
+        self, before: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What the mixer gave, the bias in q's type. Raises PluginError for shapes that do not fit each other."""
+        assert self.mixer is not None
+        if q.shape != before.shape or k.shape != v.shape or k[:, :, :0].shape != q[:, :, :0].shape:
+            raise PluginError(
+                f"{self.place}, mix: {type(self.mixer.module).__name__} gave q {list(q.shape)}, k {list(k.shape)}, "
+                f"v {list(v.shape)}; expected q {list(before.shape)}, and k and v alike but for the number of tokens"
+            )
+        return q, k, v, None if bias is None else bias.to(q.dtype)
+
 
 class FeedForward(Branch):
     """proj(activation(fc(LN(x)))) with four times the width inside; [B, N, width]."""
 
-    def __init__(self, width: int, switch: AdapterSwitch, activation: Activation) -> None:
-        super().__init__(width, switch)
+    def __init__(self, width: int, switch: AdapterSwitch, activation: Activation, place: str = "feedforward") -> None:
+        super().__init__(width, switch, place)
         self.activation = activation
-        self.fc = LinearSite(width, 4 * width, switch)
-        self.proj = LinearSite(4 * width, width, switch)
+        self.fc = LinearSite(width, 4 * width, switch, f"{place}.fc")
+        self.proj = LinearSite(4 * width, width, switch, f"{place}.proj")
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
         """The feed-forward's output for x, which the caller adds to x."""
@@ -92,9 +164,10 @@ class FeedForward(Branch):
 
 
 class Block(Site):
-    """x = x + attention(x); x = x + feedforward(x).
+    """x = x + attention(x); x = middle(x); x = x + feedforward(x).
 
     `tower` is "video" or "text", `width` the number of channels, `index` the position in the tower, counted from 1.
+    `middle` is a site on the stream between the branches.
     """
 
     def __init__(
@@ -106,10 +179,54 @@ class Block(Site):
         switch: AdapterSwitch,
         activation: Activation = "quick_gelu",
     ) -> None:
-        super().__init__(switch)
+        place = f"block {index} of the {tower} tower"
+        super().__init__(switch, place)
         self.tower, self.index, self.width = tower, index, width
-        self.attention = Attention(width, heads, tower == "text", switch)
-        self.feedforward = FeedForward(width, switch, activation)
+        self.attention = Attention(width, heads, tower == "text", switch, f"{place}, attention")
+        self.middle = Stream(switch, f"{place}, middle")
+        self.feedforward = FeedForward(width, switch, activation, f"{place}, feedforward")
+        self.tokens: nn.ModuleList | None = None  #: of ExtraTokens, which are put in before this block
+        self.reducer: Attachment | None = None
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """The block, computed again on the way back if blocks are checkpointed: around what torch.compile compiles."""
+        if not (self._switch.checkpoint_blocks and torch.is_grad_enabled() and self._needs_gradient(inputs)):
+            return super().__call__(*inputs, **named)
+        return checkpoint(self._again, self._switch.on, *inputs, use_reentrant=False, **named)
+
+    def reduce(self, module: nn.Module) -> None:
+        """Let `module(x, grid) -> (x, grid)` leave fewer tokens behind this block (token merging).
+
+        It gets the class token and the patches, x [S, N, width], without extra tokens. The class token stays first. A
+        module that merges frames of a frame-wise backbone gives a grid with fewer `frames`. What reads the grid of
+        patches later is refused; `attention.mix` and other reductions get the new grid.
+
+        Raises:
+            UsageError: in the text tower, or if there is one already.
+        """
+        if self.tower == "text":
+            raise UsageError(f"{self.place}: only tokens of the video tower can be reduced")
+        if self.reducer is not None:
+            raise UsageError(f"{self.place}: two modules want to reduce the tokens; only one can")
+        self.reducer = Attachment(module)
+
+    def add_tokens(self, module: nn.Module, place: Place, scope: Scope, replaces: bool, with_grid: bool) -> None:
+        """See `VideoTower.add_tokens`."""
+        tokens = ExtraTokens(module, self.index, place, scope, replaces, with_grid)
+        if scope == "attention":
+            self.attention.messages = with_one_more(self.attention.messages, tokens)
+        else:
+            self.tokens = with_one_more(self.tokens, tokens)
+
+    def advance(self, x: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        """A video's tokens through the block, with the extra tokens that are put in before it and its reduction."""
+        if not self._switch.on or (self.tokens is None and self.reducer is None):
+            return self(x, grid), grid
+        tokens = [cast(ExtraTokens, extra) for extra in self.tokens or ()]
+        x, grid = extend(x, grid, [extra for extra in tokens if extra.scope == "rest"])
+        x, inside = extend(x, grid, [extra for extra in tokens if extra.scope == "block"])
+        x = shrink(self(x, inside), inside, grid)
+        return (x, grid) if self.reducer is None else reduced(x, grid, self.reducer, self.index)
 
     def first_norm(self, x: Tensor) -> Tensor:
         """The layer norm of x that attention reads."""
@@ -117,9 +234,20 @@ class Block(Site):
 
     def compute(self, x: Tensor, grid: Grid | None, normed: Tensor | None) -> Tensor:
         """Both branches with their residual connections."""
-        x = x + self.attention(x, grid, normed)
+        x = self.middle(x + self.attention(x, grid, normed), grid)
         output: Tensor = x + self.feedforward(x, grid)
         return output
+
+    def _needs_gradient(self, inputs: tuple[Any, ...]) -> bool:
+        return inputs[0].requires_grad or any(parameter.requires_grad for parameter in self.parameters())
+
+    def _again(self, on: bool, *inputs: Any, **named: Any) -> Any:
+        """The block with adapters on or off as in the first pass; `adapters_off` may have ended since."""
+        before, self._switch.on = self._switch.on, on
+        try:
+            return super().__call__(*inputs, **named)
+        finally:
+            self._switch.on = before
 
 
 def initialise_blocks(blocks: nn.ModuleList) -> None:

@@ -24,6 +24,7 @@ from petl_bench.training.checkpoint import Pace
 from petl_bench.training.fit import Fit, fit
 from petl_bench.training.seeding import random_state, restore_random_state
 from petl_bench.training.state import State, state_of
+from petl_bench.training.text import ClassTexts
 
 EPOCHS, STEPS = 2, 3
 #: The checkpoint is written after this step of all; one whole epoch and a part of the next lie before it.
@@ -98,12 +99,12 @@ def _train(subject: MethodSubject, folder: Path, *, seed: int = 5, stop_after: i
         batches=lambda epoch, start: _batches(batch.frames, batch.labels, start),
         loader=cast(ClipLoader, _NoClipsToLoad()),
         clips=CLIPS * STEPS,
-        tokens=batch.tokens,
+        texts=ClassTexts(batch.tokens),
         descriptions=made_up_descriptions(method, model.config),
         device=_CPU,
         checkpoint=folder / "checkpoint.pt",
         notify=lambda progress: None,
-        encode=model.encode_video,
+        encode=lambda model, frames: model.video_output(frames, method.reads),
         pace=Pace(math.inf),
         stop=stop,
     )

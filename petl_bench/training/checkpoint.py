@@ -6,7 +6,7 @@ import json
 import logging
 import pickle
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from petl_bench.api.step import MethodTask
 from petl_bench.api.trial import Stop, Trial, canonical_json
 from petl_bench.errors import StoreError, TrialError, WeightsError
 from petl_bench.models.finite import not_finite, tensors_in
@@ -105,18 +106,25 @@ def remove_parts(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def save_adapter(path: Path, trial: Trial, state: State, train_classes: Sequence[str]) -> None:
+def save_adapter(path: Path, trial: Trial, state: State, task: MethodTask, whole_task: bool = False) -> None:
     """Write what training left as safetensors. Its metadata hold method, hyper-parameters, backbone, trial key and
-    training classes. Equal trials give equal bytes."""
-    header = {
+    training classes; `whole_task`: whatever the method knows of its task. Equal trials give equal bytes."""
+    header: dict[str, Any] = {
         "trial": trial.key,
         "method": trial.method,
         "hyper_parameters": trial.hyper_parameters,
         "backbone": trial.backbone,
         "weights_sha256": trial.weights_sha256,
-        "train_classes": list(train_classes),
+        "train_classes": list(task.classes),
     }
+    if whole_task:
+        header["task"] = {"kind": task.kind, "support_clips": task.support_clips}
     write_atomically(path, adapter_content(header, state))
+
+
+def task_of(header: Mapping[str, Any]) -> MethodTask:
+    """What an adapter was adapted to, from the header of its file; files of earlier versions know the classes alone."""
+    return MethodTask(classes=tuple(header["train_classes"]), **header.get("task", {}))
 
 
 def adapter_content(header: Mapping[str, Any], state: State) -> bytes:

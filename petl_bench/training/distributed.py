@@ -149,6 +149,10 @@ class Team:
         values = [self._from(rank, value) for rank in range(self.seat.count)]
         return values if self.first else []
 
+    def exchange(self, value: T) -> list[T]:
+        """Every process's value by rank, in all of them. All must call it."""
+        return [value] if self.seat.count == 1 else [self._from(rank, value) for rank in range(self.seat.count)]
+
     def share(self, value: T) -> T:
         """The first process's value, in all of them. All must call it."""
         return value if self.seat.count == 1 else self._from(0, value)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from petl_bench.api.method import Method
 from petl_bench.api.prompts import Prompts
 from petl_bench.api.setting import Evaluation
+from petl_bench.api.step import Frozen, Step, cosine_logits
 from petl_bench.api.trial import EvaluationResult
-from petl_bench.errors import TrialError
+from petl_bench.errors import PluginError, TrialError
 from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.models.towers import VideoOutput
 from petl_bench.records.outcomes import class_sizes, mean_class_top1, ranks_of
 from petl_bench.training.device import autocast
-from petl_bench.training.text import by_template, class_directions, class_tokens, encoded_classes
+from petl_bench.training.frozen import FrozenTexts, frozen_model
+from petl_bench.training.hooks import scores_of
+from petl_bench.training.text import EncodedTexts, StepTexts, class_texts
 from petl_bench.training.video import EncodedBatch
 
 
@@ -37,46 +43,117 @@ def score(
     evaluation: Evaluation,
     encoded: Iterable[EncodedBatch],
     *,
+    method: Method,
     prompts: Prompts,
     precision: str,
     device: torch.device,
+    train_classes: Sequence[str] = (),
 ) -> Iterator[Scored]:
     """Score every encoded clip among the classes of an evaluation, batch by batch.
 
-    A clip's score is the mean over its views of the softmax of `logit_scale * cosine` (the protocol of X-CLIP
-    and ViFi-CLIP); with several templates the cosine is the mean of those with a class's prompts. Of a clip that was
-    scored only its scores stay: memory hardly grows with the number of clips.
+    A clip's score is the mean over its views of the softmax of the method's logits, by default `logit_scale * cosine`
+    (the protocol of X-CLIP and ViFi-CLIP); with several templates the cosine is the mean of those with a class's
+    prompts. Of a clip that was scored only its scores stay: memory hardly grows with the number of clips.
 
     Args:
         model: With its method attached; it is put into evaluation mode.
         evaluation: Its C classes.
-        encoded: Features [B, V, D] of clips.
+        encoded: The video tower's output for clips.
+        method: The attached method; its `scores` see no labels and no names of clips.
         prompts: Templates of the class prompts.
         precision: Of the text tower: fp32, bf16 or fp16.
         device: Of the model and the features.
+        train_classes: Those that the method was trained on.
 
     Yields:
         Per batch the rows, clips, labels and scores float32 [B, C].
 
     Raises:
         TrialError: A feature or a score is not finite; the first class or clip is named.
+        PluginError: The method's scores are not of the shape that they should have.
     """
     model.eval()
-    tokens = class_tokens(model, evaluation.classes, prompts, device)
-    with autocast(device, precision):
-        text = class_directions(encoded_classes(model, by_template(tokens)), tokens)
-    of_class = f"evaluation {evaluation.name}: the text feature of class"
-    _refuse_without_direction(functional.normalize(text, dim=-1), evaluation.classes, of_class)
+    scorer = _Scorer(model, method, evaluation, prompts, precision, device, train_classes)
     for batch in encoded:
         if not batch.clips:
             yield Scored([], [], [], np.zeros((0, len(evaluation.classes)), dtype=np.float32))
             continue
-        video = functional.normalize(batch.features.float(), dim=-1)
-        _refuse_without_direction(video, batch.clips, f"evaluation {evaluation.name}: the video feature of clip")
-        of_views = (model.logit_scale.float() * video @ text.T).softmax(dim=-1)
+        of_views = scorer.logits(batch).softmax(dim=-1).unflatten(0, (-1, batch.views))
         scores = of_views.mean(dim=1).cpu().numpy().astype(np.float32)
         _refuse_not_finite(scores, batch.clips, f"evaluation {evaluation.name}: the scores of clip")
         yield Scored(batch.rows, batch.clips, batch.labels, scores)
+
+
+class _Scorer:
+    """Logits of clips among the classes of one evaluation, by the method, or by the frozen model for classes that it
+    leaves to that one."""
+
+    def __init__(
+        self,
+        model: DualEncoder,
+        method: Method,
+        evaluation: Evaluation,
+        prompts: Prompts,
+        precision: str,
+        device: torch.device,
+        train_classes: Sequence[str],
+    ) -> None:
+        self._model, self._method, self._evaluation = model, method, evaluation
+        self._precision, self._device = precision, device
+        places = {name: place for place, name in enumerate(train_classes)}
+        trained = [places.get(name, -1) for name in evaluation.classes]
+        self._trained = torch.tensor(trained, dtype=torch.int64, device=device)
+        self._texts = class_texts(model, method, evaluation.classes, prompts, device)
+        self._step_texts = StepTexts(model, method, self._texts)
+        self._frozen_texts = FrozenTexts(model, method, self._texts)
+        self._encoded = None if self._step_texts.per_video else self._checked(self._encode_texts(None))
+
+    def logits(self, batch: EncodedBatch) -> Tensor:
+        """[B * V, C] of the views of a batch's clips."""
+        label = f"evaluation {self._evaluation.name}: the video feature of clip"
+        output = batch.output
+        with autocast(self._device, self._precision):
+            video = self._model.finish_video(output)
+        unit = functional.normalize(video.float(), dim=-1).unflatten(0, (-1, batch.views))
+        _refuse_without_direction(unit, batch.clips, label)
+        step = self._step(video, output, self._encoded or self._encode_texts(video))
+        frozen = self._method.novel == "frozen" and bool((self._trained < 0).any())
+        if not frozen:
+            return scores_of(self._method, step)
+        if bool((self._trained < 0).all()):
+            return step.frozen.logits
+        return torch.where(self._trained >= 0, scores_of(self._method, step), step.frozen.logits)
+
+    def _step(self, video: Tensor, output: VideoOutput, texts: EncodedTexts) -> Step:
+        step = Step(self._model, video, texts.of_classes(), training=False, classes=self._evaluation.classes)
+        step.trained_class, step.several_prompts = self._trained, texts.several
+        step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
+        if texts.class_of is not None:
+            step.prompt_features, step.prompt_class = texts.leaf, texts.class_of
+        step.frozen = Frozen(partial(self._frozen_video, output), self._frozen_texts, self._cosines)
+        return step
+
+    def _encode_texts(self, video: Tensor | None) -> EncodedTexts:
+        with autocast(self._device, self._precision):
+            return self._step_texts.encode(video=video)
+
+    def _checked(self, texts: EncodedTexts) -> EncodedTexts:
+        unit = functional.normalize(texts.of_classes().float(), dim=-1)
+        label = f"evaluation {self._evaluation.name}: the text feature of class"
+        _refuse_without_direction(unit, self._evaluation.classes, label)
+        return texts
+
+    def _frozen_video(self, output: VideoOutput) -> Tensor:
+        if output.pixels is None and not self._model.untouched(self._model.video):
+            raise PluginError(
+                f"{self._method.name} reads step.frozen.video_features in evaluation, and adapts the video tower: "
+                'declare reads = ("pixels",), so that the clips are there to be encoded again'
+            )
+        with frozen_model(self._model, self._method) as model, autocast(self._device, self._precision):
+            return model.finish_video(output) if output.pixels is None else model.encode_video(output.pixels)
+
+    def _cosines(self, video: Tensor, text: Tensor) -> Tensor:
+        return cosine_logits(self._model, video, text, self._texts.several)
 
 
 _TRY = (

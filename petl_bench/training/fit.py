@@ -44,6 +44,7 @@ class Fit(Learner):
     started: float = field(default_factory=time.monotonic)
     stop_reason: str = ""
     earlier_s: float = 0.0  #: seconds that earlier attempts spent, up to the checkpoint
+    prepare: Callable[[], None] | None = None  #: called before the first epoch of the first attempt
 
     @property
     def steps_per_epoch(self) -> int:
@@ -87,7 +88,7 @@ def fit(run: Fit) -> None:
             skipped every step; the last good checkpoint stays.
         TrialStopped: If `run.stop` gives a reason, after a checkpoint was written.
     """
-    epoch = _resume(run)
+    epoch = _resume(run) or _begin(run)
     to_train = epoch.number < run.options.epochs
     while epoch.number < run.options.epochs:
         _train_epoch(run, epoch)
@@ -96,8 +97,17 @@ def fit(run: Fit) -> None:
     if to_train:
         _refuse_skipped(run)
         _save(run, epoch, run.team.gather(_of_process(run)))
+    run.averages.finish()
     if run.best_state is not None:
         load_state(run.model, run.method, run.best_state)
+
+
+def _begin(run: Fit) -> Epoch:
+    """What the method prepares is kept at once, in a checkpoint before the first step."""
+    if run.prepare is not None:
+        run.prepare()
+        _save(run, Epoch(), run.team.gather(_of_process(run)))
+    return Epoch()
 
 
 def _train_epoch(run: Fit, epoch: Epoch) -> None:
@@ -111,6 +121,7 @@ def _train_epoch(run: Fit, epoch: Epoch) -> None:
     for batch in run.batches(epoch.number, epoch.steps):
         step = epoch.number * run.steps_per_epoch + epoch.steps
         epoch.learning_rate = _set_learning_rate(run, step)
+        run.epoch, run.number = epoch.number, step
         try:
             totals = run.step(batch, partial(_wish, run))
         except LossNotFiniteError as error:
@@ -150,14 +161,16 @@ def _end_epoch(run: Fit, epoch: Epoch) -> None:
     """Write the epoch's row, and keep its model if it is the best so far."""
     row = epoch.row()
     _refuse_not_finite(run, epoch)
+    run.averages.after_epoch(epoch.number, run.options.epochs)
     if run.select is not None and _is_evaluated(run, epoch.number + 1):
         before = run.team.gather(_of_process(run))
         # The next attempt goes on with this evaluation, for which the training must be kept once.
         keep_training = cache(lambda: _save(run, epoch, before))
-        accuracy = row["selection_accuracy"] = run.select(epoch.number + 1, keep_training)
-        if accuracy > run.best_accuracy:  # the first of equal ones stays
-            run.best_accuracy = accuracy
-            run.best_state = state_of(run.model, run.method)
+        with run.averages.applied():
+            accuracy = row["selection_accuracy"] = run.select(epoch.number + 1, keep_training)
+            if accuracy > run.best_accuracy:  # the first of equal ones stays
+                run.best_accuracy = accuracy
+                run.best_state = state_of(run.model, run.method)
     run.history.append(row)
 
 
@@ -175,7 +188,7 @@ def _set_learning_rate(run: Fit, step: int) -> float:
         final_ratio=run.options.final_lr_ratio,
     )
     for group in run.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_factor", 1.0)
     return rate
 
 
@@ -196,12 +209,15 @@ def _save(run: Fit, epoch: Epoch, processes: list[dict[str, Any]]) -> None:
     _refuse_not_finite(run, epoch)
     if not run.team.first:
         return
+    with run.averages.set_aside():
+        state = state_of(run.model, run.method)
     with run.pace.writing():
         save_checkpoint(
             run.checkpoint,
             {
                 "epoch": asdict(epoch),
-                "state": state_of(run.model, run.method),
+                "state": state,
+                "averages": run.averages.state(),
                 "optimizer": run.optimizer.state_dict(),
                 "scaler": run.scaler.state_dict(),
                 "processes": processes,
@@ -213,12 +229,13 @@ def _save(run: Fit, epoch: Epoch, processes: list[dict[str, Any]]) -> None:
         )
 
 
-def _resume(run: Fit) -> Epoch:
+def _resume(run: Fit) -> Epoch | None:
     """Restore the checkpoint, if any, which the first process reads for all; returns the epoch to go on with."""
     state = run.team.share(load_checkpoint(run.checkpoint) if run.team.first else None)
     if state is None:
-        return Epoch()
+        return None
     load_state(run.model, run.method, state["state"])
+    run.averages.load(state.get("averages", {}))
     run.optimizer.load_state_dict(state["optimizer"])
     run.scaler.load_state_dict(state["scaler"])
     own = state["processes"][run.team.seat.rank]
@@ -250,7 +267,7 @@ def _refuse_skipped(run: Fit) -> None:
     overflow: what is left is not what was to be trained. Some skipped steps at the start are usual."""
     if not run.scaler.is_enabled():
         return
-    taken = max((int(state["step"]) for state in run.optimizer.state.values()), default=0)
+    taken = max((int(state.get("step", 1)) for state in run.optimizer.state.values()), default=0)
     if taken and run.scaler.get_scale() >= 1:
         return
     steps = run.options.epochs * run.steps_per_epoch

@@ -16,6 +16,7 @@ from petl_bench.api.dataset import Dataset, Sample
 from petl_bench.api.method import Method
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.setting import Setting, Task
+from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
 from petl_bench.data.found.known_manifests import is_current, known_manifest, new_manifest
@@ -29,10 +30,11 @@ from petl_bench.errors import DataError, TrialError
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.system.environment import computing_versions, describe_machine
-from petl_bench.training.checkpoint import Pace, load_adapter
+from petl_bench.training.checkpoint import Pace, load_adapter, task_of
 from petl_bench.training.compilation import compile_video
 from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, Team
+from petl_bench.training.held_out import split_for_validation
 from petl_bench.training.kept import merged
 from petl_bench.training.seeding import derived_seed, seed_everything
 from petl_bench.training.state import load_state
@@ -87,9 +89,11 @@ class PreparedTrial:
         )
         self.manifest, self.task = _data(trial, self.dataset, self.setting, places)
         self._cache = places.cache
+        #: training clips, and those of them that are held out to select the epoch
+        self.train, self.held_out = split_for_validation(self.task.train, self.options, trial.seed)
         self.descriptions = self._described()  #: those that the method's loss reads
         self.notes: list[str] = []
-        self.model = self._attached(places)
+        self.model = self._attached(places, adapter)
         self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
         if trial.start_from:
             self.notes.append(self._start_from(adapter))
@@ -103,7 +107,13 @@ class PreparedTrial:
             compile_video(self.model, self.device, places.cache)
         self.loader = self._loader(places, seat)
         #: video features of lists that are scored again after other epochs
-        self.encoded = Remembered(keep=self.options.select != "last" and self.model.untouched(self.model.video))
+        self.encoded = Remembered(keep=self.options.select != "last" and self.keeps_video)
+
+    @property
+    def keeps_video(self) -> bool:
+        """Whether the video tower's output for a clip can be computed once: the method leaves the tower alone, and
+        reads nothing that would be too large to keep."""
+        return self.model.untouched(self.model.video) and not {"tokens", "pixels"} & set(self.method.reads)
 
     def found(self, samples: Sequence[Sample]) -> list[Sample]:
         """Those of the samples whose files are on this machine."""
@@ -222,7 +232,13 @@ class PreparedTrial:
             raise _changed("the descriptions", sha256, planned)
         return found
 
-    def _attached(self, places: Places) -> DualEncoder:
+    def _task_of_method(self, adapter: Path | None) -> MethodTask:
+        """What the method is adapted to: training classes and clips, or those of the adapter that it starts from."""
+        if self.trial.start_from and adapter is not None:
+            return task_of(load_adapter(adapter)[0])
+        return MethodTask("classification", self.task.train_classes, len(self.found(self.train)))
+
+    def _attached(self, places: Places, adapter: Path | None) -> DualEncoder:
         """The backbone with the method attached; what its weights are, and what is assumed of them, becomes notes.
 
         Raises TrialError if the method trains another number of parameters than its formula says.
@@ -233,7 +249,9 @@ class PreparedTrial:
         model = create_model(trial.backbone, weights=weights, **backbone.config_changes())
         self.notes += [*model.weights_notes, *backbone.assumptions(trial.weights, trial.weights_sha256)]
         self.backbone_params = sum(parameter.numel() for parameter in model.parameters())
+        self.method.bind(self._task_of_method(adapter))
         self.method.attach(model)
+        model.checkpoint_blocks = self.options.checkpoint_blocks
         counted, expected = trainable_parameters(model), self.method.expected_trainable(model.config)
         if counted != expected:
             raise TrialError(

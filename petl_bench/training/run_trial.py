@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,17 @@ from petl_bench.errors import TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.tokenizer import overflow_count
 from petl_bench.records.layout import ADAPTER, CHECKPOINT
-from petl_bench.training.checkpoint import Pace, save_adapter
+from petl_bench.training.checkpoint import Pace, load_adapter, save_adapter
 from petl_bench.training.distributed import Seat, seat_of, team_of
 from petl_bench.training.fit import Fit, Select, fit
+from petl_bench.training.hooks import overrides
 from petl_bench.training.preparation import PreparedTrial
-from petl_bench.training.refusals import no_training_clips
-from petl_bench.training.scoring import score_all, selection_accuracy
-from petl_bench.training.state import state_of
-from petl_bench.training.text import class_tokens, description_features
-from petl_bench.training.training_clips import split_for_validation, training_batches
+from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, no_training_clips
+from petl_bench.training.scoring import Scores, score_all, selection_accuracy
+from petl_bench.training.state import load_state, state_of
+from petl_bench.training.support import SupportClips
+from petl_bench.training.text import ClassTexts, class_texts, description_features
+from petl_bench.training.training_clips import training_batches
 
 
 def run_trial(
@@ -80,10 +82,10 @@ def run_trial(
         durations = {"prepare": time.monotonic() - started}
         with prepared.loader, _memory_told(prepared), _team(prepared, seat, member):
             history, trained_s = _train(prepared, durations)
-            evaluations, evaluated_s = _evaluate(prepared, durations)
+            scores = _evaluate(prepared, durations)
         prepared.refuse_changed_clips()
-        durations["total"] = trained_s + evaluated_s + time.monotonic() - started
-        return _result(prepared, history, evaluations, durations)
+        durations["total"] = trained_s + scores.earlier_s + time.monotonic() - started
+        return _result(prepared, history, scores, durations)
 
 
 def join_trial(
@@ -119,12 +121,12 @@ def join_trial(
 def _result(
     prepared: PreparedTrial,
     history: list[dict[str, float]],
-    evaluations: dict[str, EvaluationResult],
+    scores: Scores,
     durations: dict[str, float],
 ) -> TrialResult:
-    accuracies = {name: result.accuracies for name, result in evaluations.items()}
+    evaluations = scores.results
     return TrialResult(
-        metrics=prepared.setting.summarise(accuracies),
+        metrics=_metrics(prepared, evaluations),
         evaluations=evaluations,
         trainable_params=trainable_parameters(prepared.model),
         backbone_params=prepared.backbone_params,
@@ -137,6 +139,10 @@ def _result(
         marks=prepared.marks(evaluations),
         train_list="".join(f"{sample.clip} {sample.label}\n" for sample in prepared.task.train) if history else "",
     )
+
+
+def _metrics(prepared: PreparedTrial, evaluations: Mapping[str, EvaluationResult]) -> dict[str, float]:
+    return prepared.setting.summarise({name: result.accuracies for name, result in evaluations.items()})
 
 
 @contextmanager
@@ -182,23 +188,60 @@ def _memory_told(prepared: PreparedTrial) -> Iterator[None]:
 
 
 def _train(prepared: PreparedTrial, durations: dict[str, float]) -> tuple[list[dict[str, float]], float]:
-    """Train, and leave the adapter in the folder; does nothing if nothing is trainable.
+    """Prepare, train, and leave the adapter in the folder; does nothing if the method does none of it.
 
     Returns the history, and the seconds that earlier attempts spent on it.
     """
-    if trainable_parameters(prepared.model) == 0 or prepared.options.epochs == 0 or prepared.trial.start_from:
+    trains = trainable_parameters(prepared.model) > 0 and prepared.options.epochs > 0
+    if prepared.trial.start_from or not (trains or overrides(prepared.method, "prepare")):
         return [], 0.0
     started = time.monotonic()
-    train, held_out = split_for_validation(prepared)
-    found = prepared.found(train)
+    found = prepared.found(prepared.train)
     if not found:
-        raise no_training_clips(prepared.dataset, len(train), prepared.manifest.root)
+        raise no_training_clips(prepared.dataset, len(prepared.train), prepared.manifest.root)
+    texts = class_texts(
+        prepared.model, prepared.method, prepared.task.train_classes, prepared.dataset.prompts, prepared.device
+    )
+    support = SupportClips(prepared, found, texts)
+    history, earlier_s = _fit(prepared, found, texts, support) if trains else _prepare(prepared, support)
+    if overrides(prepared.method, "finish"):
+        prepared.method.finish(prepared.model, support)
+    if prepared.team.first:
+        state = state_of(prepared.model, prepared.method)
+        task, whole_task = prepared.method.task, overrides(prepared.method, "prepare")
+        save_adapter(prepared.folder / ADAPTER, prepared.trial, state, task, whole_task or task.kind == "retrieval")
+    durations["train"] = earlier_s + time.monotonic() - started
+    return history, earlier_s
+
+
+def _prepare(prepared: PreparedTrial, support: SupportClips) -> tuple[list[dict[str, float]], float]:
+    """Of a method that trains nothing: what it makes of the training clips, or what an earlier attempt left of it."""
+    adapter = prepared.folder / ADAPTER
+    kept = load_adapter(adapter) if prepared.team.first and adapter.is_file() else None
+    kept = prepared.team.share(kept)
+    if kept is not None and kept[0].get("trial") == prepared.trial.key:
+        load_state(prepared.model, prepared.method, {"tensors": kept[1], "extra": kept[0]["extra_state"]})
+    else:
+        prepared.method.prepare(support)
+    return [], 0.0
+
+
+def _fit(
+    prepared: PreparedTrial, found: Sequence[Sample], texts: ClassTexts, support: SupportClips
+) -> tuple[list[dict[str, float]], float]:
+    if prepared.options.select == "val":
+        if not prepared.held_out:
+            raise TrialError(NOTHING_TO_HOLD_OUT)
+        held, clips = len(prepared.held_out), len(prepared.task.train)
+        prepared.notes.append(f"{held} of {clips} training clips were held out to select the epoch")
     batches, encode = training_batches(prepared, found)
     run = Fit(
         model=prepared.model,
         method=prepared.method,
         options=prepared.options,
-        tokens=class_tokens(prepared.model, prepared.task.train_classes, prepared.dataset.prompts, prepared.device),
+        texts=texts,
+        classes=prepared.task.train_classes,
+        seed=prepared.trial.seed,
         descriptions=_descriptions(prepared),
         device=prepared.device,
         encode=encode,
@@ -207,16 +250,13 @@ def _train(prepared: PreparedTrial, durations: dict[str, float]) -> tuple[list[d
         clips=len(found),
         checkpoint=prepared.folder / CHECKPOINT,
         notify=prepared.notify,
-        select=_selection(prepared, held_out),
+        select=_selection(prepared, prepared.held_out),
         pace=prepared.pace,
         stop=prepared.stop,
         team=prepared.team,
+        prepare=partial(prepared.method.prepare, support) if overrides(prepared.method, "prepare") else None,
     )
     fit(run)
-    if prepared.team.first:
-        state = state_of(prepared.model, prepared.method)
-        save_adapter(prepared.folder / ADAPTER, prepared.trial, state, prepared.task.train_classes)
-    durations["train"] = run.earlier_s + time.monotonic() - started
     return run.history, run.earlier_s
 
 
@@ -243,9 +283,9 @@ def _descriptions(prepared: PreparedTrial) -> dict[str, torch.Tensor]:
     return description_features(prepared.model, found.sentences, prepared.task.train_classes, prepared.device)
 
 
-def _evaluate(prepared: PreparedTrial, durations: dict[str, float]) -> tuple[dict[str, EvaluationResult], float]:
-    """The results of all evaluations, in the first process, and the seconds that earlier attempts spent on them."""
+def _evaluate(prepared: PreparedTrial, durations: dict[str, float]) -> Scores:
+    """The results of all evaluations, in the first process."""
     started = time.monotonic()
-    results, earlier_s = score_all(prepared)
-    durations["evaluate"] = earlier_s + time.monotonic() - started
-    return results, earlier_s
+    scores = score_all(prepared)
+    durations["evaluate"] = scores.earlier_s + time.monotonic() - started
+    return scores

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import torch
 
 from petl_bench.api.setting import Evaluation
 from petl_bench.api.trial import EvaluationResult
-from petl_bench.errors import DataError
+from petl_bench.errors import DataError, TrialError
 from petl_bench.records.layout import EVALUATED
 from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
 from petl_bench.training.kept import Kept, Listed, Part, nothing, state_sha256
@@ -18,24 +19,62 @@ from petl_bench.training.state import state_of
 from petl_bench.training.video import encode
 
 
-def score_all(prepared: PreparedTrial) -> tuple[dict[str, EvaluationResult], float]:
-    """Score every evaluation of the trial.
+@dataclass
+class Scores:
+    """What the evaluations of a trial gave, in the first process alone."""
 
-    Returns:
-        The results by the names of the evaluations, in the first process alone; and the seconds that earlier attempts
-        spent on them.
+    results: dict[str, EvaluationResult] = field(default_factory=dict)  #: by evaluation
+    variants: dict[str, dict[str, EvaluationResult]] = field(default_factory=dict)  #: by variant and evaluation
+    absent: dict[str, str] = field(default_factory=dict)  #: evaluation that the method cannot score -> the reason
+    earlier_s: float = 0.0  #: seconds that earlier attempts spent on them
+
+
+def score_all(prepared: PreparedTrial) -> Scores:
+    """Score every evaluation of the trial, and again in each of the method's variants.
 
     Raises:
         DataError: No clip of an evaluation could be scored.
+        TrialError: The method has scores for none of them.
         TrialStopped: The trial was asked to stop, after what was scored was kept.
     """
-    kept = _kept(prepared, "evaluation", prepared.task.evaluations)
+    scores = Scores(absent=_absent(prepared))
+    evaluations = [each for each in prepared.task.evaluations if each.name not in scores.absent]
+    if not evaluations:
+        raise TrialError(f"{prepared.trial.title}: {next(iter(scores.absent.values()))}; nothing can be evaluated")
+    variants = prepared.method.variants(prepared.model)
+    in_variants = [replace(each, name=f"{each.name}@{name}") for name in variants for each in evaluations]
+    kept = _kept(prepared, "evaluation", [*evaluations, *in_variants])
+    if variants:
+        kept.state()  # of the model outside the variants
+    scores.results = _score_each(prepared, evaluations, kept)
+    for name, context in variants.items():
+        with context:
+            found = _score_each(prepared, [each for each in in_variants if each.name.endswith(f"@{name}")], kept)
+        scores.variants[name] = {each.rpartition("@")[0]: result for each, result in found.items()}
+    scores.earlier_s = kept.earlier_s
+    return scores
+
+
+def _absent(prepared: PreparedTrial) -> dict[str, str]:
+    """The evaluations with classes that the method cannot score, each with the reason."""
+    if prepared.method.novel != "none":
+        return {}
+    trained = set(prepared.method.task.classes)
+    label = prepared.trial.method
+    return {
+        each.name: f"{label} has scores for the classes it was trained on alone"
+        for each in prepared.task.evaluations
+        if not trained.issuperset(each.classes)
+    }
+
+
+def _score_each(prepared: PreparedTrial, evaluations: Sequence[Evaluation], kept: Kept) -> dict[str, EvaluationResult]:
     results = {}
-    for evaluation in prepared.task.evaluations:
+    for evaluation in evaluations:
         scored = _score(prepared, evaluation, kept)
         if prepared.team.first:
             results[evaluation.name] = _result(prepared, evaluation, scored)
-    return results, kept.earlier_s
+    return results
 
 
 def selection_accuracy(
@@ -46,6 +85,14 @@ def selection_accuracy(
     scored = _score(prepared, evaluation, kept)
     prepared.model.train()
     return prepared.team.share(top_k_accuracy(scored.labels, scored.scores, 1) if prepared.team.first else 0.0)
+
+
+def reads_in_evaluation(prepared: PreparedTrial) -> tuple[str, ...]:
+    """What is kept of a test clip's views beside features: what the method reads, and the clips themselves if the
+    frozen model scores some classes and another video tower the others."""
+    reads = prepared.method.reads
+    again = prepared.method.novel == "frozen" and not prepared.model.untouched(prepared.model.video)
+    return (*reads, "pixels") if again else reads
 
 
 def _result(prepared: PreparedTrial, evaluation: Evaluation, scored: Scored) -> EvaluationResult:
@@ -95,14 +142,17 @@ def _score(prepared: PreparedTrial, evaluation: Evaluation, kept: Kept) -> Score
             batch_size=size,
             precision=precision,
             device=prepared.device,
+            reads=reads_in_evaluation(prepared),
         )
         for batch in score(
             prepared.model,
             evaluation,
             prepared.encoded.of(evaluation.samples, encoded, start),
+            method=prepared.method,
             prompts=prepared.dataset.prompts,
             precision=precision,
             device=prepared.device,
+            train_classes=prepared.method.task.classes,
         ):
             yield Part(1, batch.rows, torch.from_numpy(batch.scores))
 

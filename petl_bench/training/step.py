@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from petl_bench.api.method import Method
-from petl_bench.api.step import Step
+from petl_bench.api.step import Frozen, Step, cosine_logits
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.loading.batches import ClipBatch
-from petl_bench.errors import TrialError
+from petl_bench.errors import PluginError, TrialError
 from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.models.towers import VideoOutput
+from petl_bench.training.averages import Averages
 from petl_bench.training.device import autocast, gradient_scaler
 from petl_bench.training.distributed import StepTotals, Team, Then
+from petl_bench.training.frozen import FrozenTexts, frozen_model
+from petl_bench.training.hooks import chosen_texts, loss_of, overrides, scores_of
 from petl_bench.training.state import extra_state_of, has_extra_state, load_extra_state
-from petl_bench.training.text import TextFeatures, class_directions
+from petl_bench.training.text import ClassTexts, EncodedTexts, StepTexts
 
 
 class LossNotFiniteError(TrialError):
@@ -31,6 +38,15 @@ class LossNotFiniteError(TrialError):
         super().__init__(f"the loss is not finite, clips {self.named}")
 
 
+@dataclass(frozen=True)
+class MicroBatch:
+    """Clips that go through the video tower together, on the device."""
+
+    frames: Tensor  #: what `Learner.encode` takes, e.g. [B, T, 3, H, W]
+    labels: Tensor  #: int64 [B]
+    rows: Tensor  #: int64 [B], on the CPU
+
+
 @dataclass(kw_only=True)
 class Learner:
     """A model with its method, and what its steps are taken with: optimiser, loss scaling, text features."""
@@ -38,16 +54,25 @@ class Learner:
     model: DualEncoder
     method: Method
     options: TrainingOptions
-    tokens: Tensor  #: of `class_tokens`: int64 [C, L], or [C, E, L] with E prompts per class
+    texts: ClassTexts  #: of the training classes
     descriptions: Mapping[str, Tensor]  #: by kind: [C, D]
     device: torch.device
-    encode: Callable[[Tensor], Tensor]  #: what a batch's `frames` hold, e.g. [B, T, 3, H, W] -> video features [B, D]
+    #: what the video tower gives for what a batch's `frames` hold, e.g. [B, T, 3, H, W]
+    encode: Callable[[DualEncoder, Tensor], VideoOutput]
     team: Team = field(default_factory=Team)
+    classes: tuple[str, ...] = ()
+    seed: int = 0  #: of the trial
+    #: retrieval: rows of clips [B], texts [M] -> bool [B, M], which texts belong to which clips
+    positives: Callable[[Tensor, Tensor], Tensor] | None = None
+    epoch: int = 0  #: of the next step
+    number: int = 0  #: of the next step, in all epochs
 
     def __post_init__(self) -> None:
-        self.optimizer = make_optimizer(self.model, self.options)
+        self.optimizer = make_optimizer(self.model, self.options, self.method)
         self.scaler = gradient_scaler(self.device, self.options.precision)
-        self.text = TextFeatures(self.model, self.tokens)
+        self.text = StepTexts(self.model, self.method, self.texts, retrieval=self.positives is not None)
+        self.frozen_texts = FrozenTexts(self.model, self.method, self.texts)
+        self.averages = Averages(self.model, self.method)
         self.trained: list[nn.Parameter] = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def step(self, batch: ClipBatch, wish: Callable[[], Then] = lambda: Then.GO_ON) -> StepTotals:
@@ -57,7 +82,8 @@ class Learner:
         end: how many all processes could read is known only then.
 
         The text tower runs once: micro-batches leave their gradient in `leaf`, which is sent through the tower at the
-        end.
+        end. If the loss compares the clips of a batch with each other, it is that of the whole batch, see
+        `whole_batch.py`.
 
         Args:
             batch: The clips of this process; `frames` is what `encode` takes.
@@ -69,47 +95,116 @@ class Learner:
 
         Raises:
             LossNotFiniteError: In all processes, before any parameter is changed.
+            PluginError: A hook of the method returned what it must not.
         """
-        with self._autocast():
-            text = self.text()
-        leaf = text.detach().requires_grad_(text.requires_grad)
-        loss_sum, correct = 0.0, 0
-        for frames, labels in self._micro_batches(batch):
-            with self._autocast():
-                video = self.encode(frames)
-            logits = self._logits(video, leaf)
-            step = Step(self.model, video, leaf, labels, self.descriptions)
-            step.logits = logits
-            loss = functional.cross_entropy(logits, labels)
-            extra = self.method.loss(step)
-            loss = (loss if extra is None else loss + extra) * (len(labels) / batch.planned)
-            loss_sum += loss.item()
-            correct += int((logits.argmax(dim=-1) == labels).sum())
-            if not math.isfinite(loss_sum):
-                break
-            self.scaler.scale(loss).backward()
-        if leaf.grad is not None:
-            text.backward(leaf.grad)
+        if self.method.whole_batch or self.positives is not None:
+            from petl_bench.training.whole_batch import whole_batch_gradients
+
+            loss_sum, correct = whole_batch_gradients(self, batch)
+        else:
+            loss_sum, correct = self._gradients(batch)
         totals = self.team.sum_step(StepTotals(loss_sum, correct, len(batch.clips), wish()), self.trained)
         if not math.isfinite(totals.loss):
             clips = self.team.gather([] if math.isfinite(loss_sum) else batch.clips)
             raise LossNotFiniteError([clip for part in clips for clip in part])
         if totals.clips:
             self._apply(batch.planned / totals.clips)
+            self.averages.after_step()
         self._take_over_state()
         return totals
 
-    def _logits(self, video: Tensor, text: Tensor) -> Tensor:
-        """logit_scale * cosine of video features [B, D] and text features [C, D], in fp32: [B, C]."""
-        video = functional.normalize(video.float(), dim=-1)
-        return self.model.logit_scale.float() * video @ class_directions(text, self.tokens).T
+    def _gradients(self, batch: ClipBatch) -> tuple[float, int]:
+        """Leave the gradients of this process's clips; their part of the loss, and right answers."""
+        text = None if self.text.per_video else self.encode_texts(batch.rows)
+        leaf = None if text is None else replace(text, leaf=text.leaf.detach().requires_grad_(text.leaf.requires_grad))
+        loss_sum, correct = 0.0, 0
+        for part in self.micro_batches(batch):
+            with self.autocast():
+                output = self.encode(self.model, part.frames)
+                video = self.model.finish_video(output)
+                texts = leaf or self.text.encode(self.chosen(part.rows), video)
+            step = self.step_of(part, output, video, texts)
+            loss = loss_of(self.method, step) * (len(part.labels) / batch.planned)
+            loss_sum += loss.item()
+            correct += right_answers(step)
+            if not math.isfinite(loss_sum):
+                break
+            self.scaler.scale(loss).backward()
+        if text is not None and leaf is not None and leaf.leaf.grad is not None:
+            text.leaf.backward(leaf.leaf.grad)
+        return loss_sum, correct
 
-    def _micro_batches(self, batch: ClipBatch) -> Iterator[tuple[Tensor, Tensor]]:
+    def encode_texts(self, rows: Sequence[int]) -> EncodedTexts:
+        """Text features for the clips of these rows, if they do not depend on the clips themselves."""
+        with self.autocast():
+            return self.text.encode(self.chosen(torch.tensor(rows, dtype=torch.int64)))
+
+    def chosen(self, rows: Tensor) -> Tensor | None:
+        """The texts that the method chooses for the clips of these rows, int64 [M]; None: all."""
+        if not overrides(self.method, "choose"):
+            return None
+        nothing = torch.empty(len(rows), 0, device=self.device)
+        step = self._bare_step(nothing, torch.empty(0, 0), rows)
+        return chosen_texts(self.method, step, len(self.texts.each))
+
+    def step_of(
+        self,
+        part: MicroBatch,
+        output: VideoOutput,
+        video: Tensor,
+        texts: EncodedTexts,
+        positive: Tensor | None = None,
+        frozen_video: Callable[[], Tensor] | None = None,
+    ) -> Step:
+        """The step of these clips, with its scores. `frozen_video` computes `step.frozen.video_features`, by default of
+        the part's frames."""
+        step = self._bare_step(video, texts.of_classes(), part.rows)
+        step.labels, step.positive = part.labels, positive
+        step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
+        if "prompts" in self.method.reads or self.text.per_video:
+            step.prompt_features, step.prompt_class = texts.leaf, texts.class_of
+        step.several_prompts = texts.several
+        step.frozen = self._frozen(frozen_video or partial(self.frozen_video, part.frames), texts.chosen)
+        step.logits = scores_of(self.method, step)
+        return step
+
+    def step_seed(self) -> int:
+        """The seed of what is drawn for the next step, the same in every process."""
+        return random.Random(f"step/{self.seed}/{self.number}").getrandbits(62)
+
+    def _bare_step(self, video: Tensor, text: Tensor, rows: Tensor) -> Step:
+        """A step without what is computed of clips and texts."""
+        step = Step(self.model, video, text, descriptions=self.descriptions, classes=self.classes)
+        step.epoch, step.number, step.rows, step.seed = self.epoch, self.number, rows, self.seed
+        step.generator = torch.Generator().manual_seed(self.step_seed())
+        if self.positives is None:
+            step.trained_class = torch.arange(self.texts.classes, device=self.device)
+        return step
+
+    def frozen_video(self, frames: Tensor) -> Tensor:
+        """Features [B, D] by the frozen model of what `encode` takes."""
+        with torch.no_grad(), self.autocast(), frozen_model(self.model, self.method) as model:
+            return model.finish_video(self.encode(model, frames))
+
+    def _frozen(self, video: Callable[[], Tensor], chosen: Tensor | None) -> Frozen:
+        def text() -> Tensor:
+            with self.autocast():
+                features = self.frozen_texts()
+            return features if chosen is None or self.positives is None else features[chosen]
+
+        def logits(video: Tensor, text: Tensor) -> Tensor:
+            return cosine_logits(self.model, video, text, self.texts.several)
+
+        return Frozen(video, text, logits)
+
+    def micro_batches(self, batch: ClipBatch) -> Iterator[MicroBatch]:
+        """The batch in parts that are encoded one after the other; nothing if no clip could be read."""
         if not batch.clips:
             return
         size = self.options.micro_batch_size or len(batch.clips)
-        for frames, labels in zip(batch.frames.split(size), batch.labels.split(size), strict=True):
-            yield frames.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        rows = torch.tensor(batch.rows, dtype=torch.int64)
+        for frames, labels, of in zip(*(part.split(size) for part in (batch.frames, batch.labels, rows)), strict=True):
+            yield MicroBatch(frames.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True), of)
 
     def _apply(self, scale: float) -> None:
         """The optimiser's step, after the gradients were multiplied by `scale`."""
@@ -143,18 +238,55 @@ class Learner:
                 tensor.copy_(of_first[name])
         load_extra_state(self.method, extra)
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision of forward passes."""
         return autocast(self.device, self.options.precision)
 
 
-def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; weight decay on matrices only, not on biases, norms and scalars."""
+def right_answers(step: Step) -> int:
+    """Clips whose highest score is that of their class; in retrieval, of one of their texts."""
+    best = step.logits.argmax(dim=-1)
+    if step.positive is not None:
+        return int(step.positive.gather(1, best[:, None]).sum())
+    return int((best == step.labels).sum())
+
+
+def make_optimizer(model: nn.Module, options: TrainingOptions, method: Method | None = None) -> torch.optim.Optimizer:
+    """The optimiser over the trainable parameters; weight decay on matrices only, not on biases, norms and scalars.
+
+    Parameters that fit one of the method's `parameter_groups` are in groups of their own, with `rate_factor`.
+    """
     from timm.optim import param_groups_weight_decay  # here, because timm takes half a second to import
 
     # Asked for a decay of 1, because timm makes a single group of all parameters if there is none. The matrices come
     # first: checkpoints hold the optimiser's state in this order, and the gradient's norm is summed in it.
     groups = [group for group in reversed(param_groups_weight_decay(model, weight_decay=1.0)) if group["params"]]
+    if method is not None and (factors := method.parameter_groups(model)):  # type: ignore[arg-type]
+        groups = _by_factors(model, method, groups, factors)
     for group in groups:
         group["weight_decay"] *= options.weight_decay
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=options.learning_rate, momentum=options.momentum, fused=True)
     betas = (options.beta1, options.beta2)
     return torch.optim.AdamW(groups, lr=options.learning_rate, betas=betas, eps=options.adam_epsilon, fused=True)
+
+
+def _by_factors(
+    model: nn.Module, method: Method, groups: list[dict[str, Any]], factors: Mapping[str, tuple[float, float]]
+) -> list[dict[str, Any]]:
+    """The groups, divided by the patterns of `Method.parameter_groups`; PluginError for one that fits nothing."""
+    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for pattern in factors:
+        if not any(fnmatchcase(name, pattern) for name in names.values()):
+            raise PluginError(
+                f"{method.name or type(method).__name__}.parameter_groups: no trained parameter fits {pattern!r}"
+            )
+    divided: dict[tuple[int, str], dict[str, Any]] = {}
+    for index, group in enumerate(groups):
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            pattern = next((pattern for pattern in factors if fnmatchcase(name, pattern)), "")
+            rate, decay = factors.get(pattern, (1.0, 1.0))
+            empty = {"params": [], "weight_decay": group["weight_decay"] * decay, "rate_factor": rate}
+            divided.setdefault((index, pattern), empty)["params"].append(parameter)
+    return list(divided.values())

@@ -9,16 +9,19 @@ every prompt.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from petl_bench.api.method import Method
 from petl_bench.api.prompts import Prompts
 from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.tokenizer import token_lengths, tokenize
 from petl_bench.models.towers import PreparedText
+from petl_bench.training.hooks import overrides, prompts_of
 
 
 def class_tokens(model: DualEncoder, classes: Sequence[str], prompts: Prompts, device: torch.device) -> Tensor:
@@ -78,9 +81,9 @@ def class_directions(features: Tensor, tokens: Tensor) -> Tensor:
 
 
 class TextFeatures:
-    """Features of the training classes [C, D]: anew every step if a method touches the text tower, otherwise once.
+    """Features of the training classes [C, D]: anew every step if the text tower is touched, otherwise once.
 
-    What stands before the first block that trains is computed once in either case. `tokens`: of `class_tokens`.
+    What stands before the first block that is touched is computed once in either case. `tokens`: of `class_tokens`.
     """
 
     def __init__(self, model: DualEncoder, tokens: Tensor) -> None:
@@ -94,8 +97,116 @@ class TextFeatures:
         if self._prepared is None:
             self._prepared = [self._model.prepare_text(each) for each in by_template(self._tokens)]
         features = encoded_classes(self._model, self._prepared)
-        if self._model.untouched(self._model.text):
+        if not features.requires_grad and self._model.untouched(self._model.text):
             self._frozen = features
+        return features
+
+
+@dataclass(frozen=True)
+class ClassTexts:
+    """The prompts of C classes as tokens; in retrieval M texts, each of them a class."""
+
+    tokens: Tensor  #: int64 [C, L] or [C, E, L] of the data set's templates; [M, L] of a method's own prompts
+    of_class: Tensor | None = None  #: int64 [M], the class of each of a method's own prompts
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return len(self.tokens) if self.of_class is None else int(self.of_class.max()) + 1
+
+    @property
+    def each(self) -> Tensor:
+        """Every prompt: int64 [M, L], class by class."""
+        return self.tokens.flatten(0, -2)
+
+    @property
+    def class_of_each(self) -> Tensor:
+        """The class of every prompt: int64 [M]."""
+        if self.of_class is not None:
+            return self.of_class
+        count = len(self.tokens)
+        return torch.arange(count, device=self.tokens.device).repeat_interleave(len(self.each) // count)
+
+    @property
+    def several(self) -> bool:
+        """Whether a class has more than one."""
+        return len(self.each) > self.classes
+
+
+def class_texts(
+    model: DualEncoder, method: Method, classes: Sequence[str], prompts: Prompts, device: torch.device
+) -> ClassTexts:
+    """The method's own prompts of the classes, else those of the templates.
+
+    Raises TrialError if every class's prompts are cut before its name, PluginError for prompts that are none.
+    """
+    own = prompts_of(method, classes)
+    if own is None:
+        return ClassTexts(class_tokens(model, classes, prompts, device))
+    tokens = tokenize([text for texts in own for text in texts], model.config.context_length)
+    counts = torch.tensor([len(texts) for texts in own])
+    return ClassTexts(tokens.to(device), torch.arange(len(own)).repeat_interleave(counts).to(device))
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Text features of a step: what `Step.text_features`, `prompt_features` and `prompt_class` are made from."""
+
+    leaf: Tensor  #: [C, D] of the classes; of every prompt, [M, D] or [B, M, D], if `class_of` is given
+    classes: int
+    class_of: Tensor | None = None  #: int64 [M]
+    several: bool = False  #: whether class features are means of unit vectors
+    chosen: Tensor | None = None  #: int64 [M], which texts of all were encoded; None: all
+
+    def of_classes(self) -> Tensor:
+        """[C, D] or [B, C, D]: the feature of a class's prompt, or the mean of the unit vectors of several."""
+        if self.class_of is None or not self.several:
+            return self.leaf
+        unit = functional.normalize(self.leaf.float(), dim=-1)
+        sums = unit.new_zeros(*unit.shape[:-2], self.classes, unit.shape[-1]).index_add(-2, self.class_of, unit)
+        counts = torch.bincount(self.class_of, minlength=self.classes).clamp(min=1)
+        return sums / counts[:, None]
+
+
+class StepTexts:
+    """Text features as a method's steps need them, of classes or, in retrieval, of texts."""
+
+    def __init__(self, model: DualEncoder, method: Method, texts: ClassTexts, *, retrieval: bool = False) -> None:
+        self.texts = texts
+        self._model, self._method, self._retrieval = model, method, retrieval
+        self._of_classes = TextFeatures(model, texts.tokens)
+        own = texts.of_class is not None or overrides(method, "choose")
+        self._each = own or "prompts" in method.reads or method.text_varies == "video"
+        self._kept: Tensor | None = None
+
+    @property
+    def per_video(self) -> bool:
+        """Whether text features depend on the clip, and are computed with every micro-batch."""
+        return self._method.text_varies == "video"
+
+    def encode(self, chosen: Tensor | None = None, video: Tensor | None = None) -> EncodedTexts:
+        """The features of all texts, or of the `chosen` ones; those of clips with features `video` [B, D] if they
+        depend on these."""
+        if not self._each and chosen is None:
+            several = self.texts.several
+            return EncodedTexts(self._of_classes(), self.texts.classes, several=several)
+        each, class_of = self.texts.each, self.texts.class_of_each
+        if chosen is not None:
+            each, class_of = each[chosen], class_of[chosen]
+        features = self._features(each, chosen is None, video)
+        if self._retrieval:
+            return EncodedTexts(features, len(each), chosen=chosen)
+        several = self.texts.several or chosen is not None
+        return EncodedTexts(features, self.texts.classes, class_of, several, chosen)
+
+    def _features(self, each: Tensor, whole: bool, video: Tensor | None) -> Tensor:
+        if self.per_video:
+            return self._model.encode_text(each, video)
+        if self._kept is not None and whole:
+            return self._kept
+        features = self._model.encode_text(each)
+        if whole and not features.requires_grad and self._model.untouched(self._model.text):
+            self._kept = features
         return features
 
 

@@ -1,9 +1,7 @@
-"""The clips that a trial trains on: which are held out, and the batches of every epoch. B clips, D channels."""
+"""The clips that a trial trains on: the batches of every epoch. B clips, D channels."""
 
 from __future__ import annotations
 
-import random
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -13,51 +11,36 @@ from torch import Tensor
 
 from petl_bench.api.dataset import Sample
 from petl_bench.data.loading.batches import ClipBatch
-from petl_bench.errors import TrialError
+from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.models.towers import VideoOutput
 from petl_bench.records.layout import ENCODED
 from petl_bench.training.kept import Kept, Listed, Part
 from petl_bench.training.preparation import PreparedTrial
-from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT
-from petl_bench.training.video import encode
+from petl_bench.training.video import encode, packed, unpacked
+
+#: the model, what a batch's `frames` hold -> the video tower's output
+Encode = Callable[[DualEncoder, Tensor], VideoOutput]
 
 #: epoch, k (both from 0) -> the batches of the epoch from the k-th on
 Batches = Callable[[int, int], Iterator[ClipBatch]]
 
 
-def split_for_validation(prepared: PreparedTrial) -> tuple[list[Sample], list[Sample]]:
-    """Training clips and, if `select` is val, a seeded part of every class that is held out from them.
-
-    Raises TrialError if no class has two clips.
-    """
-    if prepared.options.select != "val":
-        return list(prepared.task.train), []
-    by_class: dict[int, list[Sample]] = defaultdict(list)
-    for sample in prepared.task.train:
-        by_class[sample.label].append(sample)
-    train: list[Sample] = []
-    held_out: list[Sample] = []
-    for label, samples in sorted(by_class.items()):
-        shuffled = random.Random(f"val/{prepared.trial.seed}/{label}").sample(samples, len(samples))
-        count = min(len(samples) - 1, max(1, round(prepared.options.val_fraction * len(samples))))
-        held_out += shuffled[:count]
-        train += shuffled[count:]
-    if not held_out:
-        raise TrialError(NOTHING_TO_HOLD_OUT)
-    held, clips = len(held_out), len(prepared.task.train)
-    prepared.notes.append(f"{held} of {clips} training clips were held out to select the epoch")
-    return train, held_out
-
-
-def training_batches(prepared: PreparedTrial, found: Sequence[Sample]) -> tuple[Batches, Callable[[Tensor], Tensor]]:
-    """The batches of an epoch from the k-th on, and what makes video features [B, D] of their `frames`.
+def training_batches(prepared: PreparedTrial, found: Sequence[Sample]) -> tuple[Batches, Encode]:
+    """The batches of an epoch from the k-th on, and what makes the video tower's output of their `frames`.
 
     If the method leaves the video tower alone and views are fixed, every clip is read and encoded once, before the
-    first epoch, and batches hold features [B, D] in the place of frames.
+    first epoch, and batches hold that output [B, W] in the place of frames.
     """
-    if prepared.options.train_views == "fixed" and prepared.model.untouched(prepared.model.video):
+    reads = prepared.method.reads
+    if prepared.options.train_views == "fixed" and prepared.keeps_video:
         features = cache(partial(_fixed_features, prepared, found))
-        return partial(_feature_batches, prepared, found, features), lambda features: features
-    return partial(_frame_batches, prepared, found), prepared.model.encode_video
+        width, of_frames = prepared.model.config.embed_dim, _keeps_frames(prepared)
+        return partial(_feature_batches, prepared, found, features), lambda _, rows: unpacked(rows, width, of_frames)
+    return partial(_frame_batches, prepared, found), lambda model, frames: model.video_output(frames, reads)
+
+
+def _keeps_frames(prepared: PreparedTrial) -> bool:
+    return "frames" in prepared.method.reads or prepared.model.features.pools
 
 
 def _frame_batches(prepared: PreparedTrial, found: Sequence[Sample], epoch: int, start: int) -> Iterator[ClipBatch]:
@@ -85,8 +68,15 @@ def _feature_batches(
         )
 
 
+def _width(prepared: PreparedTrial) -> int:
+    """Numbers that are kept of a clip."""
+    config = prepared.model.config
+    return config.embed_dim * (config.num_frames if _keeps_frames(prepared) else 1)
+
+
 def _fixed_features(prepared: PreparedTrial, found: Sequence[Sample]) -> dict[int, Tensor]:
-    """Features [D] of the training clips that could be read, by their rows; the same in every process."""
+    """What the video tower gives [W] for the training clips that could be read, by their rows; the same in every
+    process."""
     size = prepared.options.eval_batch_size
 
     def batches(start: int) -> Iterator[Part]:
@@ -98,15 +88,16 @@ def _fixed_features(prepared: PreparedTrial, found: Sequence[Sample]) -> dict[in
             batch_size=size,
             precision=prepared.options.precision,
             device=prepared.device,
+            reads=prepared.method.reads,
         ):
-            yield Part(1, batch.rows, batch.features[:, 0].cpu() if batch.rows else batch.features)
+            yield Part(1, batch.rows, packed(batch.output).cpu())
 
     name = "training clips"
     kept = Kept(
         path=prepared.folder / ENCODED,
         trial=prepared.trial.key,
         purpose="features",
-        lists={name: Listed(found, prepared.model.config.embed_dim)},
+        lists={name: Listed(found, _width(prepared))},
         loader=prepared.loader,
         pace=prepared.pace,
         state=lambda: "",  # the video tower is left alone, whatever trains

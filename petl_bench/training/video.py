@@ -5,25 +5,28 @@ B clips, V views, T frames, D embedding channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.models.towers import VideoOutput
 from petl_bench.training.device import autocast
 
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """B clips with their places in the list, labels, and features of their views [B, V, D], not normalised."""
+    """B clips with their places in the list, labels, and what the video tower gave for their V views, [B * V, ...]."""
 
     rows: list[int]
     clips: list[str]
     labels: list[int]
-    features: Tensor
+    output: VideoOutput
+    views: int = 1
 
 
 @torch.no_grad()
@@ -35,10 +38,11 @@ def encode(
     batch_size: int,
     precision: str,
     device: torch.device,
+    reads: Collection[str] = (),
 ) -> Iterator[EncodedBatch]:
-    """The features of every view, batch by batch.
+    """The video tower's output for every view, batch by batch.
 
-    Views go through the model `batch_size` at a time, and of a clip only its features stay: the device's memory does
+    Views go through the model `batch_size` at a time, and of a clip only that output stays: the device's memory does
     not grow with the number of views. A batch of no clips stays one.
 
     Args:
@@ -48,21 +52,45 @@ def encode(
         batch_size: Views in one forward pass.
         precision: fp32, bf16 or fp16.
         device: Of the model.
+        reads: What the method reads beside features (`Method.reads`).
 
     Yields:
-        Per batch the features [B, V, D], not normalised.
+        Per batch the output for its views, [B * V, ...].
     """
     for batch in batches:
         if not batch.clips:
-            yield EncodedBatch([], [], [], torch.empty(0))
+            yield EncodedBatch([], [], [], VideoOutput(torch.empty(0)))
             continue
-        features = []
+        outputs = []
         for part in batch.frames.flatten(0, 1).split(batch_size):
             frames = to_input(part.to(device, non_blocking=True))
             with autocast(device, precision):
-                features.append(model.encode_video(frames))
-        of_views = torch.cat(features).unflatten(0, (-1, batch.frames.shape[1]))
-        yield EncodedBatch(batch.rows, batch.clips, batch.labels.tolist(), of_views)
+                outputs.append(model.video_output(frames, reads))
+        yield EncodedBatch(batch.rows, batch.clips, batch.labels.tolist(), joined(outputs), batch.frames.shape[1])
+
+
+def joined(outputs: Sequence[VideoOutput]) -> VideoOutput:
+    """The outputs for several groups of clips as one."""
+    tensors: dict[str, Any] = {}
+    for each in fields(VideoOutput):
+        values = [getattr(output, each.name) for output in outputs]
+        tensors[each.name] = None if values[0] is None else torch.cat(values)
+    return VideoOutput(**tensors)
+
+
+def packed(output: VideoOutput) -> Tensor:
+    """What is kept of the output for N clips, one row for each, [N, W]: features, or else those of frames."""
+    kept = output.features if output.frame_features is None else output.frame_features
+    assert kept is not None
+    return kept.flatten(1)
+
+
+def unpacked(rows: Tensor, embed_dim: int, reads_frames: bool) -> VideoOutput:
+    """The inverse of `packed`."""
+    if not reads_frames:
+        return VideoOutput(rows)
+    frames = rows.unflatten(1, (-1, embed_dim))
+    return VideoOutput(frames.mean(1), frames)
 
 
 @dataclass

@@ -106,7 +106,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, method: str, when: Callable[[], bool]
     ("encode", "words"),
     [
         # base classes first; batches of 4 clips, of which the last one is spoilt
-        ("encode_video", r"evaluation base: the video feature of clip 'green_square/test_6\.mp4' is not finite"),
+        ("finish_video", r"evaluation base: the video feature of clip 'green_square/test_6\.mp4' is not finite"),
         ("encode_text", "evaluation base: the text feature of class 'green square' is not finite"),
     ],
 )
@@ -135,7 +135,7 @@ def test_scores_that_are_not_finite_though_features_are(
 def test_an_epoch_that_scores_nan_is_never_selected(
     select: str, make_trial: MakeTrial, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spoil(monkeypatch, "encode_video", lambda: True, NAN)
+    spoil(monkeypatch, "finish_video", lambda: True, NAN)
     trial = make_trial("lora", {"rank": 2}, select=select, eval_every=1)
     name = "validation" if select == "val" else "base"
     with pytest.raises(TrialError, match=f"evaluation {name}: the video feature of clip"):
@@ -153,12 +153,12 @@ def test_one_of_two_processes_that_sees_a_nan_ends_both(
 import multiprocessing, torch
 if (multiprocessing.parent_process() is None) {where} True:
     from petl_bench.models.dual_encoder import DualEncoder
-    plain = DualEncoder.encode_video
+    plain = DualEncoder.finish_video
     def spoilt(self, frames):
         return plain(self, frames) * float("nan") if not self.training else plain(self, frames)
-    DualEncoder.encode_video = spoilt
+    DualEncoder.finish_video = spoilt
 """
-    encode = DualEncoder.encode_video
+    encode = DualEncoder.finish_video
     trial = make_trial("lora", {"rank": 2}, select="val", eval_every=1)
     trial = replace(trial, training={**trial.training, "processes": 2})
     try:
@@ -167,7 +167,7 @@ if (multiprocessing.parent_process() is None) {where} True:
         with pytest.raises(TrialError, match=r"the video feature of clip '.*' is not finite"):
             run(trial, replace(places, plugins=(small_plugin(code),)), tmp_path / "run")
     finally:
-        DualEncoder.encode_video = encode  # type: ignore[method-assign]
+        DualEncoder.finish_video = encode  # type: ignore[method-assign]
 
 
 # ---------------------------------------------------------------- what training leaves
@@ -314,11 +314,11 @@ def test_an_adapter_with_a_nan_is_neither_written_nor_read(make_trial: MakeTrial
     trial, path = make_trial("lora", {"rank": 2}), tmp_path / "adapter.safetensors"
     bad = {"one": torch.ones(2), "two": torch.tensor([1.0, INF])}
     with pytest.raises(TrialError, match="no adapter is written: two is not finite"):
-        save_adapter(path, trial, {"tensors": bad, "extra": {}}, [])
+        save_adapter(path, trial, {"tensors": bad, "extra": {}}, pb.MethodTask())
     with pytest.raises(TrialError, match=r"no adapter is written: extra_state\.memory is not finite"):
-        save_adapter(path, trial, {"tensors": {}, "extra": {"memory": torch.tensor(NAN)}}, [])
+        save_adapter(path, trial, {"tensors": {}, "extra": {"memory": torch.tensor(NAN)}}, pb.MethodTask())
     assert not path.exists()
-    save_adapter(path, trial, {"tensors": {"one": torch.full((4,), 1.5)}, "extra": {}}, [])
+    save_adapter(path, trial, {"tensors": {"one": torch.full((4,), 1.5)}, "extra": {}}, pb.MethodTask())
     content = path.read_bytes()
     path.write_bytes(content[:-4] + np.float32(NAN).tobytes())
     with pytest.raises(pb.WeightsError, match=r"adapter\.safetensors: one is not finite: 1 of its 4 values"):

@@ -121,6 +121,10 @@ class ClipLoader:
         """
         return self._in_order(samples, 0, batch_size, start)
 
+    def augmented_batches(self, samples: Sequence[Sample], epoch: int, batch_size: int) -> Iterator[ClipBatch]:
+        """As `fixed_batches`, with frames and augmentation drawn as in this epoch of training."""
+        return self._in_order(samples, epoch, batch_size, 0)
+
     def test_batches(self, samples: Sequence[Sample], batch_size: int, *, start: int = 0) -> Iterator[ClipBatch]:
         """Every readable clip with all its views, in the order of the list; at most `batch_size` views in a batch, but
         at least one clip. From batch `start` on, and over several processes, as `fixed_batches`."""

@@ -1,0 +1,101 @@
+"""The training clips as a method's `prepare` and `finish` see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from petl_bench.api.dataset import Sample
+from petl_bench.api.step import Frozen, Step, cosine_logits
+from petl_bench.models.towers import VideoOutput
+from petl_bench.training.device import autocast
+from petl_bench.training.frozen import FrozenTexts, frozen_model
+from petl_bench.training.preparation import PreparedTrial
+from petl_bench.training.text import ClassTexts, StepTexts
+from petl_bench.training.video import EncodedBatch, encode
+
+#: Epochs of augmented passes: far from those of training, whose draws they must not repeat.
+FIRST_PASS = 1_000_000
+
+
+class SupportClips:
+    """Training clips, after those that are held out; see `pb.Support`."""
+
+    def __init__(self, prepared: PreparedTrial, found: Sequence[Sample], texts: ClassTexts) -> None:
+        self._prepared, self._found, self._texts = prepared, found, texts
+        self._frozen_texts = FrozenTexts(prepared.model, prepared.method, texts)
+
+    @property
+    def clips(self) -> int:
+        """How many there are; some of them may be unreadable."""
+        return len(self._found)
+
+    @torch.no_grad()
+    def encode(self, passes: int = 1, augment: bool = False) -> Iterator[Step]:
+        """Steps of all training clips with labels, `passes` times, in the order of their rows; without gradients."""
+        model, training = self._prepared.model, self._prepared.model.training
+        texts = StepTexts(model, self._prepared.method, self._texts)
+        for number in range(passes):
+            for batch in self._batches(number, augment):
+                model.eval()
+                yield self._step(batch, texts)
+        model.train(training)
+        self._prepared.share_findings()
+
+    def _batches(self, number: int, augment: bool) -> Iterator[EncodedBatch]:
+        """The video tower's output for all clips, from all processes."""
+        prepared, size = self._prepared, self._prepared.options.eval_batch_size
+        loader = prepared.loader
+        read = (
+            loader.augmented_batches(self._found, FIRST_PASS + number, size)
+            if augment
+            else loader.fixed_batches(self._found, size)
+        )
+        prepared.model.eval()
+        for mine in encode(
+            prepared.model,
+            (replace(batch, frames=batch.frames.unsqueeze(1)) for batch in read),
+            to_input=lambda frames: frames,
+            batch_size=size,
+            precision=prepared.options.precision,
+            device=prepared.device,
+            reads=prepared.method.reads,
+        ):
+            for batch in prepared.team.exchange(mine):
+                if batch.rows:
+                    yield batch
+
+    def _step(self, batch: EncodedBatch, texts: StepTexts) -> Step:
+        prepared, device = self._prepared, self._prepared.device
+        output = on_device(batch.output, device)
+        with autocast(device, prepared.options.precision):
+            video = prepared.model.finish_video(output)
+            encoded = texts.encode(video=video)
+        step = Step(prepared.model, video, encoded.of_classes(), torch.tensor(batch.labels, device=device))
+        step.training, step.rows, step.seed = False, torch.tensor(batch.rows), prepared.trial.seed
+        step.classes, step.several_prompts = prepared.method.task.classes, encoded.several
+        step.trained_class = torch.arange(self._texts.classes, device=device)
+        step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
+        if encoded.class_of is not None:
+            step.prompt_features, step.prompt_class = encoded.leaf, encoded.class_of
+        step.frozen = Frozen(lambda: self._frozen_video(output), self._frozen_texts, self._cosines)
+        return step
+
+    def _frozen_video(self, output: VideoOutput) -> Tensor:
+        with frozen_model(self._prepared.model, self._prepared.method) as model:
+            return model.finish_video(output) if output.pixels is None else model.encode_video(output.pixels)
+
+    def _cosines(self, video: Tensor, text: Tensor) -> Tensor:
+        return cosine_logits(self._prepared.model, video, text, self._texts.several)
+
+
+def on_device(output: VideoOutput, device: torch.device) -> VideoOutput:
+    """The output, moved to the device."""
+    moved: dict[str, Any] = {
+        name: None if tensor is None else tensor.to(device) for name, tensor in vars(output).items()
+    }
+    return VideoOutput(**moved)
