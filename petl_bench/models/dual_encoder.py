@@ -174,6 +174,11 @@ class DualEncoder(nn.Module):
         nothing in it trains or was changed, attached, replaced, patched or hooked; see frozen.py."""
         return self._loaded.untouched(module)
 
+    @property
+    def text_is_untouched(self) -> bool:
+        """Whether `encode_text` gives, and always will, what the loaded weights give."""
+        return self.untouched(self.text) and self.untouched(self.features.text)
+
     @torch.no_grad()
     def embed(self, strings: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token embeddings of texts, without positions: [M, L, W] at the length of the longest, padded behind the end,

@@ -97,7 +97,7 @@ class TextFeatures:
         if self._prepared is None:
             self._prepared = [self._model.prepare_text(each) for each in by_template(self._tokens)]
         features = encoded_classes(self._model, self._prepared)
-        if not features.requires_grad and self._model.untouched(self._model.text):
+        if not features.requires_grad and self._model.text_is_untouched:
             self._frozen = features
         return features
 
@@ -205,7 +205,7 @@ class StepTexts:
         if self._kept is not None and whole:
             return self._kept
         features = self._model.encode_text(each)
-        if whole and not features.requires_grad and self._model.untouched(self._model.text):
+        if whole and not features.requires_grad and self._model.text_is_untouched:
             self._kept = features
         return features
 

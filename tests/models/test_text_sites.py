@@ -224,6 +224,30 @@ def test_tokens_that_cannot_be_replaced_are_refused(viclip: DualEncoder, tokens:
         viclip.encode_text(tokens)
 
 
+def test_the_stream_before_the_first_block_is_a_site(tiny: DualEncoder) -> None:
+    tokens, shift = pb.tokenize(NAMES), torch.nn.Linear(128, 128)
+    with torch.no_grad():
+        frozen = tiny.encode_text(tokens)
+    tiny.requires_grad_(False).text.embedding.add_after(shift)
+    tiny.encode_text(tokens).sum().backward()
+    assert shift.weight.grad is not None and shift.weight.grad.any() and tiny.prepare_text(tokens) is tokens
+    with torch.no_grad(), tiny.adapters_off():
+        assert torch.equal(tiny.encode_text(tokens), frozen)
+
+
+def test_features_of_texts_are_a_site_behind_the_tower(tiny: DualEncoder, video: Tensor) -> None:
+    tokens = pb.tokenize(NAMES)
+    tiny.requires_grad_(False)
+    before = tiny.encode_text(tokens)
+    assert tiny.text_is_untouched
+    tiny.features.text.then(torch.nn.Dropout(0.5))
+    tiny.text.set_prompt(Context(torch.zeros(2, 128), 128))
+    assert tiny.encode_text(tokens, video).shape == (5, 4, 128)
+    assert not tiny.text_is_untouched
+    with tiny.adapters_off():
+        assert torch.equal(tiny.encode_text(tokens), before)
+
+
 class Side(nn.Module):
     """A linear map of the last token's stream before the blocks and behind each."""
 
