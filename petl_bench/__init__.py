@@ -54,6 +54,11 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.api.registry import register_method as register_method
     from petl_bench.api.registry import register_setting as register_setting
     from petl_bench.api.registry import register_table as register_table
+    from petl_bench.api.retrieval import RETRIEVAL_METRICS as RETRIEVAL_METRICS
+    from petl_bench.api.retrieval import RetrievalEvaluation as RetrievalEvaluation
+    from petl_bench.api.retrieval import RetrievalTask as RetrievalTask
+    from petl_bench.api.retrieval import retrieval_evaluation as retrieval_evaluation
+    from petl_bench.api.retrieval import retrieval_pairs as retrieval_pairs
     from petl_bench.api.setting import Case as Case
     from petl_bench.api.setting import Evaluation as Evaluation
     from petl_bench.api.setting import Setting as Setting
@@ -79,6 +84,7 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.api.trial import EvaluationResult as EvaluationResult
     from petl_bench.api.trial import Places as Places
     from petl_bench.api.trial import Progress as Progress
+    from petl_bench.api.trial import RetrievalResult as RetrievalResult
     from petl_bench.api.trial import Trial as Trial
     from petl_bench.api.trial import TrialResult as TrialResult
     from petl_bench.data.lists.annotation_formats import read_counted_list as read_counted_list
@@ -103,6 +109,7 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.tables.columns import MeasuredColumn as MeasuredColumn
     from petl_bench.tables.columns import ScoredMetric as ScoredMetric
     from petl_bench.tables.columns import ShownNumber as ShownNumber
+    from petl_bench.tables.retrieval_table import RetrievalTable as RetrievalTable
     from petl_bench.tables.setting_table import TOP1 as TOP1
     from petl_bench.tables.setting_table import SettingTable as SettingTable
     from petl_bench.tables.study_table import Study as Study

@@ -12,7 +12,7 @@ from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.labels import CaseGroup
 from petl_bench.api.evidence import Evidence, OutcomeSource
 from petl_bench.api.figure import Axis, Figure, Point, Series, joined
-from petl_bench.api.marks import mark_of
+from petl_bench.api.marks import mark_of, with_method_marks
 from petl_bench.api.table import Cell
 from petl_bench.reports.published_numbers import MSTA_TABLES, SELECTED_ON_TEST
 from petl_bench.tables.columns import PublishedKey, ShownNumber
@@ -84,7 +84,7 @@ class FewShotTable(SettingTable):
             (row.label, row.cells) for group in quoted_groups(drawn, *self.quoted_tables, columns) for row in group.rows
         ]
         series = [
-            *[Series(label, _points(label, shots, cells), line=True) for label, cells in here],
+            *[Series(label, _points(label, shots, cells), line=True) for label, cells in map(_signed, here)],
             *[Series(label, _points(label, shots, cells), "quoted", line=True) for label, cells in quoted],
         ]
         return Figure(
@@ -108,6 +108,12 @@ class FewShotTable(SettingTable):
         return [
             f"{mark.symbol}: {mark.meaning}: {listed(points[mark.word], 6)}." for mark in map(mark_of, sorted(points))
         ]
+
+
+def _signed(row: tuple[str, list[Cell]]) -> tuple[str, list[Cell]]:
+    """A row with the signs of what its method declares in its label."""
+    label, cells = row
+    return with_method_marks(label, {word for cell in cells for word in cell.marks}), cells
 
 
 def _points(label: str, shots: Sequence[int], cells: Sequence[Cell]) -> tuple[Point, ...]:

@@ -161,7 +161,7 @@ class TradeOffTable(TableSource):
                 _FRONT,
                 *left_out,
                 *table_notes.seed_notes(comparison),
-                table_notes.RANKS,
+                table_notes.ranks_note(comparison),
                 *([_SEVERAL] if len(panels) > 1 and evidence.outcomes else []),
                 "Trained: millions of trained parameters.",
                 *table_notes.training_notes(comparison),
@@ -192,14 +192,26 @@ class TradeOffTable(TableSource):
 
 def _compared(evidence: Evidence) -> tuple[Comparison, list[_Panel], list[str]]:
     """The comparison, its panels that have something to show, and what had to be left out."""
-    comparison = compare(evidence.records, SETTING, _METRICS)
-    refuse_nothing(comparison)
+    every_run = compare(evidence.records, SETTING, _METRICS)
+    refuse_nothing(every_run)
+    whole = {place: runs for place, runs in every_run.runs.items() if not any(run.absences for run in runs)}
+    comparison, without = replace(every_run, runs=whole), _without_mean(every_run)
     panels = _panels(comparison, evidence)
-    notes = [note for panel in panels for note in panel.notes]
+    notes = [*without, *[note for panel in panels for note in panel.notes]]
     shown = [panel for panel in panels if panel.comparison.runs]
     if not shown:
         raise UsageError(f"no row has one seed on all of its data sets. {' '.join(notes)}")
     return comparison, shown, notes
+
+
+def _without_mean(comparison: Comparison) -> list[str]:
+    """Rows that have no harmonic mean, and why."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for (row, _), runs in comparison.runs.items():
+        for run in runs:
+            for reason in run.absences.values():
+                found[reason][comparison.row_labels[row]] = None
+    return [f"Left out, without a harmonic mean: {table_notes.listed(rows, 6)}: {why}." for why, rows in found.items()]
 
 
 def _panels(comparison: Comparison, evidence: Evidence) -> list[_Panel]:

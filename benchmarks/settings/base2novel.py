@@ -80,19 +80,21 @@ class BaseToNovel(Setting):
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """`base_top1`, `novel_top1` and their `harmonic_mean`, in percent.
 
-        The same of mean-class accuracies, if one half has unequal classes (in the other one it is top-1).
+        The same of mean-class accuracies, if one half has unequal classes (in the other one it is top-1). Of a half
+        that is absent there is nothing, and no harmonic mean.
         """
-        base, novel = accuracies["base"], accuracies["novel"]
-        found = {
-            "base_top1": base["top1"],
-            "novel_top1": novel["top1"],
-            "harmonic_mean": float(harmonic_mean(base["top1"], novel["top1"])),
-        }
-        if MEAN_CLASS in base or MEAN_CLASS in novel:
-            by_class = [half.get(MEAN_CLASS, half["top1"]) for half in (base, novel)]
-            found["base_mean_class_top1"], found["novel_mean_class_top1"] = by_class
-            found["mean_class_harmonic_mean"] = float(harmonic_mean(*by_class))
-        return found
+        top1 = {half: found["top1"] for half, found in accuracies.items()}
+        metrics = _metrics(top1, "{}_top1", "harmonic_mean")
+        if any(MEAN_CLASS in found for found in accuracies.values()):
+            by_class = {half: found.get(MEAN_CLASS, found["top1"]) for half, found in accuracies.items()}
+            metrics |= _metrics(by_class, "{}_mean_class_top1", "mean_class_harmonic_mean")
+        return metrics
+
+
+def _metrics(accuracies: Mapping[str, float], name: str, mean: str) -> dict[str, float]:
+    """The accuracies of the halves under their names, and their harmonic mean if both are there."""
+    found = {name.format(half): accuracies[half] for half in ("base", "novel") if half in accuracies}
+    return {**found, mean: float(harmonic_mean(*found.values()))} if len(found) == 2 else found
 
 
 def _draw(halves: HalfSplit, case: Case) -> tuple[tuple[Sample, ...], str]:

@@ -71,7 +71,7 @@ class FewShot(Setting):
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """`top1`, `top5` and `mean_class_top1`, in percent."""
-        return dict(accuracies["test"])
+        return dict(accuracies.get("test", {}))
 
     def _draw(self, annotations: Annotations, case: Case) -> tuple[tuple[Sample, ...], str]:
         assert case.shots is not None

@@ -54,4 +54,4 @@ class FullySupervised(Setting):
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """`top1`, `top5` and `mean_class_top1`, in percent."""
-        return dict(accuracies["test"])
+        return dict(accuracies.get("test", {}))

@@ -92,7 +92,7 @@ class ZeroShotTransfer(Setting):
         """`top1`, `top5` and `mean_class_top1` of a target, of the source all but top-5 (`source_top1`); in percent."""
         if "source" in accuracies:
             return {f"source_{name}": value for name, value in accuracies["source"].items() if name != "top5"}
-        return dict(accuracies["target"])
+        return dict(accuracies.get("target", {}))
 
 
 def _source(annotations: Annotations, case: Case) -> Task:

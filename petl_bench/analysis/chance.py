@@ -1,8 +1,8 @@
 """Which numbers their clips do not tell from guessing.
 
-Guessing one of C classes is right in 100/C percent; a label among the first k, in 100 k/C percent. A number is at
-chance if that level lies above it or inside its 95 % Wilson interval over the clips of one seed. Further seeds see the
-same clips, and do not count as more of them.
+Guessing one of C classes is right in 100/C percent; a label among the first k, in 100 k/C percent. In retrieval, C is
+the number of clips, and queries stand for clips. A number is at chance if that level lies above it or inside its 95 %
+Wilson interval over the clips of one seed. Further seeds see the same clips, and do not count as more of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from petl_bench.analysis.cells import ScoredOn
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration, Run
 from petl_bench.api.evidence import OutcomeSource
+from petl_bench.api.retrieval import split_queries
 
 _Z = 1.959963984540054  #: of a two-sided 95 % interval
 #: Clips that were scored, and the part of them that guessing gets right.
@@ -59,5 +60,8 @@ def _counts(run: Run, evaluation: str, outcomes: OutcomeSource | None) -> tuple[
 
 @cache
 def _recorded(coverage: str, evaluation: str) -> tuple[int, int]:
-    counts = json.loads(coverage).get(evaluation, {})
+    name, direction = split_queries(evaluation)
+    counts = json.loads(coverage).get(name, {})
+    if direction:
+        return counts.get("texts" if direction == "t2v" else "used", 0), counts.get("used", 0)
     return counts.get("used", 0), counts.get("classes", 0)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.api.backbone import found_weights
+from petl_bench.api.composition import part_names
 from petl_bench.api.dataset import Annotations
 from petl_bench.api.options import Options, text_of
 from petl_bench.api.plugins.files import file_to_load
@@ -26,7 +27,7 @@ from petl_bench.api.values.fields import field_types
 from petl_bench.api.values.flag_lists import join_list
 from petl_bench.api.values.named_folders import PATH, PLUGIN
 from petl_bench.api.values.resolution import recipe_values, usual_training
-from petl_bench.errors import PetlBenchError, PluginError, UsageError
+from petl_bench.errors import PetlBenchError, UsageError
 from petl_bench.system.commands import run_command
 from petl_bench.system.files import sha256_of_file
 from petl_bench.system.texts import is_shown
@@ -152,8 +153,9 @@ def _places(trial: Mapping[str, Any]) -> Iterator[str]:
     if any(plugin.needs_root for name in data if (plugin := _known(DATASETS, name)) is not None):
         yield from ("--data-root", _DIR)
     files: dict[str, None] = {}
-    wanted = [(registry, trial[kind]) for kind, registry, *_ in _KINDS if kind != "dataset"]
-    for registry, name in (*wanted, *((DATASETS, each) for each in data)):
+    plugins = [(METHODS, each) for each in part_names(trial["method"])]
+    plugins += [(SETTINGS, trial["setting"]), (BACKBONES, trial["backbone"]), *((DATASETS, each) for each in data)]
+    for registry, name in plugins:
         plugin = _known(registry, name)
         file = None if plugin is None else file_to_load(plugin.__module__)
         if name not in registry.names():
@@ -234,10 +236,10 @@ def _plugins(trial: Mapping[str, Any]) -> list[Any]:
 
 
 def _known(registry: Registry, name: str) -> Any:
-    """A plugin; None if it is not installed, or not loaded."""
+    """A plugin; None if it is not installed, or not loaded, or a composition whose parts do not go together here."""
     try:
-        return registry.get(name) if name in registry.names() else None
-    except PluginError:
+        return registry.get(name) if name in registry else None
+    except PetlBenchError:
         return None
 
 

@@ -70,11 +70,19 @@ class Comparison:
         sets = [self.seeds(row, case) for case in cases for row in rows]
         return sorted(frozenset.intersection(*sets)) if sets else []
 
+    def lacks(self, row: Configuration, case: ComparedCase, evaluation: str) -> bool:
+        """Whether an evaluation is absent from a run of this cell."""
+        return (row, case, evaluation) in self._absent
+
+    @cached_property
+    def _absent(self) -> frozenset[tuple[Configuration, ComparedCase, str]]:
+        return frozenset((*place, name) for place, runs in self.runs.items() for run in runs for name in run.absences)
+
     def usual_seeds(self, row: Configuration, case: ComparedCase) -> frozenset[int]:
         """The norm of a case for this row's group: the largest set of seeds that one of its rows has.
 
-        Rows that train something count before those that train nothing, then rows with all clips before others. Of sets
-        of one size: the one that most rows have, then the one with smaller seeds.
+        Rows that train something count before those that train nothing, then rows with all clips and evaluations before
+        others. Of sets of one size: the one that most rows have, then the one with smaller seeds.
         """
         return self._usual_seeds.get((row.comparable, case), frozenset())
 
@@ -84,14 +92,14 @@ class Comparison:
             list
         )
         for (row, case), runs in self.runs.items():
-            standing = (runs[0].trains, not any(run.uncovered for run in runs))
+            standing = (runs[0].trains, not any(run.uncovered or run.absences for run in runs))
             places[row.comparable, case].append((standing, self.seeds(row, case)))
         return {place: _largest_set(found) for place, found in places.items()}
 
     def is_complete(self, row: Configuration, case: ComparedCase) -> bool:
-        """Whether a cell has all clips, and at least the seeds that are the norm of its case."""
-        runs = self.of(row, case)
-        return self.seeds(row, case) >= self.usual_seeds(row, case) and not any(run.uncovered for run in runs)
+        """Whether a cell has all clips and evaluations, and at least the seeds that are the norm of its case."""
+        whole = not any(run.uncovered or run.absences for run in self.of(row, case))
+        return whole and self.seeds(row, case) >= self.usual_seeds(row, case)
 
     def usual_budget(self, row: Configuration, case: ComparedCase) -> float:
         """The largest budget among the complete rows of a case that this row is ranked with, else among all of them."""

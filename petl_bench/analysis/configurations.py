@@ -8,11 +8,13 @@ from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from typing import Any
 
+from petl_bench.api.marks import TRAINING_FREE
+
 #: Backbone, weights, their sha256 (with the backbone's own code and options, if it has some), unusual views, unusual
 #: source files: rows that share them are ranked together.
 Comparable = tuple[str, str, str, str, str]
 #: Kinds of methods, as the tables of papers group them; rows of one kind are ranked together.
-FAMILIES = ("zero-shot", "parameter-efficient", "full fine-tuning")
+FAMILIES = ("zero-shot", "training-free", "parameter-efficient", "full fine-tuning")
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +120,7 @@ class Run:
 
     trial: str  #: its key
     seed: int
-    values: tuple[float, ...]  #: in the order of the metrics that were asked for
+    values: tuple[float, ...]  #: in the order of the metrics that were asked for; NaN for one that is absent
     marks: str
     coverage: str  #: JSON: evaluation -> counts of test clips
     train_clips: str  #: JSON: counts of training clips
@@ -133,6 +135,7 @@ class Run:
     environment: tuple[tuple[str, str], ...]  #: what can change last bits: (name, value) of what its record knows
     test_classes: str = "{}"  #: JSON: evaluation -> how many classes have clips, and the least and most clips of one
     optional: tuple[float, ...] = ()  #: of the optional metrics that were asked for, NaN for what its record lacks
+    absent: str = "{}"  #: JSON: evaluation that its method cannot score -> reason
 
     @property
     def trains(self) -> bool:
@@ -141,10 +144,16 @@ class Run:
 
     @property
     def family(self) -> str:
-        """By what is trained: nothing, up to half of the backbone, or more."""
+        """By what is trained: nothing (training clips may still be used), up to half of the backbone, or more."""
+        zero_shot, training_free, efficient, full = FAMILIES
         if not self.trains:
-            return FAMILIES[0]
-        return FAMILIES[1] if self.trainable_params < self.backbone_params / 2 else FAMILIES[2]
+            return training_free if TRAINING_FREE in self.marks.split() else zero_shot
+        return efficient if self.trainable_params < self.backbone_params / 2 else full
+
+    @property
+    def absences(self) -> Mapping[str, str]:
+        """The evaluations that its method cannot score, each with the reason."""
+        return _mapping(self.absent)
 
     @property
     def uncovered(self) -> str:
@@ -160,6 +169,12 @@ class Run:
 def values_of(each: Configuration | ComparedCase, besides: str = "") -> tuple[Any, ...]:
     """The values of all fields, without that of the field `besides`."""
     return tuple(getattr(each, field.name) for field in fields(each) if field.name != besides)
+
+
+@cache
+def _mapping(text: str) -> Mapping[str, str]:
+    values: dict[str, str] = json.loads(text)
+    return values
 
 
 @cache

@@ -33,6 +33,7 @@ def compare(
 ) -> Comparison:
     """The runs of one setting that have all of these metrics; only the cases whose part starts with `part`.
 
+    A run whose record says which evaluations are absent has NaN for what it lacks, if it has one of the metrics.
     A run has the values of the `optional` ones too, as far as its record does.
     """
     trials = _trials(records, setting, metrics, part, optional)
@@ -77,7 +78,8 @@ def _trials(
     trials = chosen.drop_duplicates("trial").set_index("trial")
     for metric in (*metrics, *optional):
         trials[metric] = chosen[chosen["metric"] == metric].set_index("trial")["value"]
-    trials = trials.dropna(subset=list(metrics))
+    has = trials[list(metrics)].notna()
+    trials = trials[has.all(axis=1) | (has.any(axis=1) & (trials["absent"] != "{}"))].copy()
     trials["shots"] = trials["shots"].fillna(0)
     trials["views"] = trials["training"].map(_views)
     for name in ("processes", "threads"):

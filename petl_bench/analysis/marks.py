@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
+from petl_bench.api.marks import ABSENT_EVALUATION
 from petl_bench.api.method import has_tuned_rate
 from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.errors import PetlBenchError
@@ -30,6 +32,8 @@ def _marks(comparison: Comparison, row: Configuration, case: ComparedCase) -> It
     marks = {word for run in runs for word in run.marks.split()}
     if any(run.uncovered for run in runs):
         marks.add("incomplete-coverage")
+    if any(math.isnan(value) for run in runs for value in run.values):
+        marks.add(ABSENT_EVALUATION)
     if word := _of_seeds(comparison.seeds(row, case), comparison.usual_seeds(row, case)):
         marks.add(word)
     if row.budget < comparison.usual_budget(row, case):
@@ -75,7 +79,7 @@ def is_demonstration(backbone: str, weights: str, dataset: str) -> bool:
 
 def is_untuned(method: str, setting: str, backbone: str, rate: float | None) -> bool:
     """Whether no tuned recipe of a method gives this learning rate; not for a method unknown here."""
-    if rate is None or method not in METHODS.names():
+    if rate is None or method not in METHODS:
         return False
     try:
         return not has_tuned_rate(METHODS.get(method), setting, backbone, rate)

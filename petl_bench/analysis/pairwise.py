@@ -110,7 +110,10 @@ class PairwiseTests:
         return dict(zip(self._family, corrected[: len(p_values)], strict=True))
 
     def _seeds(self, measure: Measure, a: Configuration, b: Configuration) -> int:
-        """How many seeds two rows share on the cases of a column that both have."""
-        cases = [place.case for term in measure.terms for place in term]
+        """How many seeds two rows share on the cases of a column that both have; none if one lacks the evaluation."""
+        places = [place for term in measure.terms for place in term]
+        if any(self._comparison.lacks(row, place.case, place.evaluation) for row in (a, b) for place in places):
+            return 0
+        cases = [place.case for place in places]
         both = [case for case in cases if self._comparison.of(a, case) and self._comparison.of(b, case)]
         return len(self._comparison.common_seeds((a, b), both))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from petl_bench.api.method import Method
 
 
 @dataclass(frozen=True)
@@ -11,7 +15,7 @@ class Mark:
     """A reservation that a number carries: its word in records, its one-letter symbol in a table, its meaning.
 
     `ranked`: numbers that carry it are still ranked with those that do not, because what it says is true of every row
-    of a column, or speaks against the very number that carries it.
+    of a column, or speaks against the very number that carries it, or leaves the column's task as it is.
     """
 
     word: str
@@ -22,6 +26,12 @@ class Mark:
 
 #: The mark of numbers that no run gave, which are compared among themselves alone.
 SYNTHETIC = "synthetic"
+#: The mark of rows that lack an evaluation of their setting.
+ABSENT_EVALUATION = "absent-evaluation"
+#: The mark of methods that learn from training clips without training.
+TRAINING_FREE = "training-free"
+#: What a method declares: all of its numbers carry it, and so do its lines and bars in pictures.
+OF_METHOD = ("closed-vocabulary", "frozen-novel", "text-per-video", TRAINING_FREE)
 
 
 MARKS = {
@@ -39,6 +49,12 @@ MARKS = {
         Mark("partial-splits", "P", "not the splits that the complete rows of the column have"),
         Mark("other-budget", "E", "trained on fewer clips (epochs x clips) than the complete rows ranked with it"),
         Mark("at-chance", "A", "at chance: its clips do not tell it from guessing among the classes (95 %)"),
+        Mark(
+            ABSENT_EVALUATION,
+            "M",
+            "the method cannot do all that its setting evaluates; its other numbers are not ranked with those of "
+            "methods that can",
+        ),
         Mark("busy-device", "B", "others used the device while it was measured: measure again when it is idle"),
         Mark(
             "mixed-environment",
@@ -71,6 +87,30 @@ MARKS = {
             "the learning rate is not one that was tuned for this method in this setting, on this backbone",
             ranked=True,
         ),
+        Mark(
+            "closed-vocabulary",
+            "K",
+            "closed vocabulary: the method scores only classes with training clips",
+            ranked=True,
+        ),
+        Mark(
+            "frozen-novel",
+            "H",
+            "classes without training clips are scored by the frozen model, without what the method learned",
+            ranked=True,
+        ),
+        Mark(
+            "text-per-video",
+            "X",
+            "the text features of a class depend on the clip, so that they are computed anew for every clip",
+            ranked=True,
+        ),
+        Mark(
+            TRAINING_FREE,
+            "Z",
+            "nothing is trained, but the training clips are used; ranked apart from zero-shot rows",
+            ranked=True,
+        ),
         Mark(SYNTHETIC, "Y", "made by a script, not measured"),
         Mark("quoted", "Q", "quoted, not run here"),
     )
@@ -87,6 +127,23 @@ def symbols(marks: Iterable[str]) -> str:
     words = set(marks)
     known = "".join(mark.symbol for word, mark in MARKS.items() if word in words)
     return ",".join([*([known] if known else []), *sorted(words - MARKS.keys())])
+
+
+def method_marks(method: Method | type[Method]) -> list[str]:
+    """The marks of a method by what it declares, in the order of OF_METHOD."""
+    declared = (
+        method.novel == "none",
+        method.novel == "frozen",
+        method.text_varies == "video",
+        method.training_free,
+    )
+    return [word for word, holds in zip(OF_METHOD, declared, strict=True) if holds]
+
+
+def with_method_marks(label: str, marks: Iterable[str]) -> str:
+    """A label in a picture with the symbols of those of the marks that the method declares, e.g. "tip_adapter [Z]"."""
+    found = symbols(set(marks).intersection(OF_METHOD))
+    return f"{label} [{found}]" if found else label
 
 
 def barring(marks: Iterable[str]) -> tuple[str, ...]:

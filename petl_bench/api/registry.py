@@ -17,10 +17,12 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
+from petl_bench.api.composition import compose, part_names
 from petl_bench.api.method import Method
 from petl_bench.api.plugins import files as plugin_files
 from petl_bench.api.plugins.contracts import refuse_incomplete
 from petl_bench.api.values.fields import refuse_unknown
+from petl_bench.api.values.flag_lists import PLUS
 from petl_bench.errors import PluginError, UsageError, unknown
 from petl_bench.errors import describe as describe
 
@@ -41,11 +43,12 @@ class Registry:
         plural: its name in commands, e.g. "datasets"; the entry-point group is `petl_bench.<plural>`.
         base: the class that every plugin derives from, as `module:class`; "": any class will do.
         config: how an author writes the class attribute `config`, for kinds that need one.
+        composed: several plugins can be one, `a+b` (see `petl_bench.api.composition`).
     """
 
-    def __init__(self, kind: str, plural: str, base: str = "", config: str = "") -> None:
+    def __init__(self, kind: str, plural: str, base: str = "", config: str = "", composed: bool = False) -> None:
         self.kind, self.plural = kind, plural
-        self._base, self._config = base, config
+        self._base, self._config, self._composed = base, config, composed
         self._complete: dict[str, Any] = {}
         self._registered: dict[str, Any] = {}
         self._entries: dict[str, EntryPoint] | None = None
@@ -63,11 +66,21 @@ class Registry:
         return decorate
 
     def names(self) -> list[str]:
-        """Every known name, sorted; nothing is imported."""
+        """Every registered name, sorted; nothing is imported."""
         return sorted({*self._entry_points(), *self._registered})
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a name is registered, or all parts of a composition are; nothing is imported."""
+        names = part_names(name) if self._composed else [name]
+        return all(each in self._registered or each in self._entry_points() for each in names)
+
     def get(self, name: str) -> Any:
-        """The plugin of that name. Raises UsageError for an unknown name and PluginError for a broken plugin."""
+        """The plugin of that name, or the composition of several, `a+b`.
+
+        Raises UsageError for an unknown name or parts that do not go together, and PluginError for a broken plugin.
+        """
+        if self._composed and PLUS in name:
+            return compose(name, self.get)
         if name in self._registered:
             return self._whole(name, self._registered[name])
         entry = self._entry_points().get(name)
@@ -121,7 +134,9 @@ class Registry:
         return reasons
 
     def source(self, name: str) -> str:
-        """Where a plugin comes from: the file of its class, or its entry point."""
+        """Where a plugin comes from: the file of its class, or its entry point; of a composition, of every part."""
+        if self._composed and PLUS in name:
+            return ", ".join(map(self.source, part_names(name)))
         plugin = self._registered.get(name)
         return _source_of(plugin) if plugin is not None else self._entry_points()[name].value
 
@@ -154,7 +169,7 @@ class Registry:
             raise PluginError(f"the {self.kind} name {name!r} is taken: {entry.value} and {_source_of(plugin)}")
 
 
-METHODS = Registry("method", "methods", "petl_bench.api.method:Method")
+METHODS = Registry("method", "methods", "petl_bench.api.method:Method", composed=True)
 SETTINGS = Registry("setting", "settings", "petl_bench.api.setting:Setting")
 DATASETS = Registry("data set", "datasets", "petl_bench.api.dataset:Dataset")
 BACKBONES = Registry(
@@ -220,7 +235,10 @@ def named(name: str) -> list[tuple[Registry, str]]:
     if kind in KINDS:
         KINDS[kind].get(plain)
         return [(KINDS[kind], plain)]
-    found = [(registry, name) for registry in KINDS.values() if name in registry.names()]
+    if PLUS in name:
+        METHODS.get(name)
+        return [(METHODS, name)]
+    found = [(registry, name) for registry in KINDS.values() if name in registry]
     if not found and kind:
         raise unknown("kind", kind, KINDS, "petl-bench list --help")
     if not found:

@@ -11,6 +11,8 @@ from petl_bench.api.dataset import Annotations, Sample
 from petl_bench.api.options import Options
 from petl_bench.api.paper import Paper
 from petl_bench.api.plugins.contracts import Returns, check_returns, instance_of, list_of, member
+from petl_bench.api.step import Kind
+from petl_bench.errors import PluginError
 
 #: Mean over the classes of their top-1, in percent: what top-1 would be if all classes had as many test clips. If they
 #: have, it is top-1, and no record has it. Metrics that follow from it have `mean_class` in their names; records from
@@ -44,6 +46,11 @@ class Evaluation:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
 
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """What every clip is scored against: the classes; in retrieval the texts."""
+        return self.classes
+
 
 @dataclass(frozen=True)
 class Task:
@@ -62,11 +69,14 @@ class Task:
 class Setting(Options):
     """Base of every setting plugin. `version` is raised when the protocol changes; it is part of every trial's key.
 
-    `metrics` are those that every record of it has; what follows from mean-class accuracies comes beside them.
+    `metrics` are those that every record of it has, except for evaluations that the method cannot score; what follows
+    from mean-class accuracies comes beside them.
     """
 
     paper: ClassVar[Paper | None] = None
     version: ClassVar[int] = 1
+    #: What its tasks ask for: classification (`pb.Task`), or retrieval (`pb.RetrievalTask`).
+    kind: ClassVar[Kind] = "classification"
     metrics: ClassVar[Sequence[str]] = ()
     #: Training values of this setting (see `TrainingOptions`), before a method's recipes.
     training: ClassVar[Mapping[str, Any]] = {}
@@ -121,9 +131,38 @@ class Setting(Options):
         """Metrics of a trial from `{evaluation name: {"top1": percent, "top5": percent}}`, all finite.
 
         An evaluation with unequal classes has `mean_class_top1` too; a metric that follows from it has `mean_class` in
-        its name.
+        its name. An evaluation of retrieval has `pb.RETRIEVAL_METRICS` instead.
+
+        A method may be unable to score some evaluations (`Method.novel`). These are not among the keys, and the metrics
+        that need them are left out. A setting that raises KeyError for one of them cannot be run with such a method.
         """
         raise NotImplementedError
+
+
+def summarised(
+    setting: Setting, accuracies: Mapping[str, Mapping[str, float]], absent: Mapping[str, str]
+) -> dict[str, float]:
+    """The metrics of a trial of which some evaluations may be absent.
+
+    Args:
+        setting: whose metrics.
+        accuracies: as for `Setting.summarise`, of the evaluations that were scored.
+        absent: evaluation that was not scored -> reason.
+
+    Raises:
+        PluginError: if the setting asks for an evaluation that is absent.
+    """
+    try:
+        return setting.summarise(accuracies)
+    except PluginError as error:  # of whatever a plugin's summarise() raised
+        lacking = error.__cause__ if isinstance(error.__cause__, KeyError) else None
+        evaluation = str(lacking.args[0]) if lacking is not None and lacking.args else ""
+        if evaluation not in absent:
+            raise
+        raise PluginError(
+            f"the setting {setting.name} has no metrics without the evaluation {evaluation!r}, which is absent: "
+            f"{absent[evaluation]}. Its summarise() must leave out the metrics that need an absent evaluation"
+        ) from error
 
 
 def _are_metrics(value: Any) -> bool:

@@ -27,6 +27,8 @@ Spread = Literal["std", "interval"]
 
 #: Columns of files of published numbers.
 PUBLISHED_COLUMNS = {"source", "table", "group", "method", "dataset", "shots", "frames", "metric", "value", "std"}
+#: Stands in the place of a number that a row cannot have, though it was run.
+NO_NUMBER = "–"
 #: Stands behind the best number of a column and group, and behind those that a test does not tell from it.
 ALIKE = "="
 ALIKE_MEANING = (
@@ -42,7 +44,7 @@ class Cell:
     `std` is the sample standard deviation over `n` runs (or splits, if the table says so); `interval` a 95 %
     interval, `delta` the difference from the baseline row, both in the unit of the value; `alike`: a paired test does
     not tell it from the best of its column and group. `source`: the publication of a quoted number, or why there is no
-    number; `trials`: the keys of the records behind the number.
+    number; `trials`: the keys of the records behind the number, or of those that cannot have it.
     """
 
     value: float | str | None = None
@@ -56,6 +58,11 @@ class Cell:
     delta: float | None = None
     alike: bool = False
     trials: tuple[str, ...] = ()
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing stands there; a row that was run, but cannot have the number, has a dash (NO_NUMBER)."""
+        return self.value is None and not self.trials
 
     @property
     def std_range(self) -> tuple[float, float] | None:

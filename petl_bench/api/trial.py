@@ -180,11 +180,27 @@ class EvaluationResult:
 
 
 @dataclass(kw_only=True)
+class RetrievalResult:
+    """Outcome of one evaluation of retrieval. N clips that were scored, and the M texts that belong to them."""
+
+    clips: list[str]
+    texts: list[str]
+    owners: list[int]  #: of each text, the place of its clip in `clips`
+    similarities: Any  #: float32 numpy array [N, M], averaged over views
+    accuracies: dict[str, float]  #: what a setting summarises: `petl_bench.api.retrieval.RETRIEVAL_METRICS`
+    expected: int  #: clips that the evaluation names
+    expected_texts: int
+    groups: list[str] = field(default_factory=list)  #: of the clips, see `Dataset.group_of`; [] if none are known
+    missing: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)  #: clip -> reason
+
+
+@dataclass(kw_only=True)
 class TrialResult:
     """What a finished trial hands to the record store."""
 
     metrics: dict[str, float]
-    evaluations: dict[str, EvaluationResult]
+    evaluations: Mapping[str, EvaluationResult | RetrievalResult]  #: variants: `variant_evaluation`
     trainable_params: int
     backbone_params: int
     train_clips: dict[str, int]  #: expected, missing, unreadable, used
@@ -195,6 +211,14 @@ class TrialResult:
     notes: list[str]
     marks: list[str]  #: e.g. "random-weights", "best-on-test", "incomplete-coverage"
     train_list: str = ""  #: the clips that trained, one `clip label` row each; stored beside the record with its sha256
+    absent: dict[str, str] = field(default_factory=dict)  #: evaluation that the method cannot score -> reason
+    hooks: list[str] = field(default_factory=list)  #: what the method defines; see `petl_bench.api.method.hooks_of`
+    variants: dict[str, dict[str, float]] = field(default_factory=dict)  #: `Method.variants` -> the setting's metrics
+
+
+def variant_evaluation(evaluation: str, variant: str) -> str:
+    """The name under which an evaluation of a variant is stored, e.g. "novel@a=0.3"; "" is the headline."""
+    return f"{evaluation}@{variant}" if variant else evaluation
 
 
 def canonical_json(value: Any) -> str:

@@ -10,7 +10,7 @@ from petl_bench.api.registry import TABLES
 from petl_bench.cli.gather import gather
 from petl_bench.cli.options import folders_option, plugin_option
 from petl_bench.system.texts import lines as clean_lines
-from petl_bench.tables.compare_pair import findings, in_words
+from petl_bench.tables.compare_pair import absent_numbers, findings, in_words
 
 
 @click.command()
@@ -28,5 +28,6 @@ def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...]) -
     """  # fmt: skip
     sources = [TABLES.get(name)() for name in names or TABLES.names()]
     evidence = gather(folders, statistics=True)
-    for line in in_words(findings(sources, evidence, a, b), a, b):
+    found = findings(sources, evidence, a, b)
+    for line in in_words(found, a, b, absent_numbers(sources, evidence, a, b)):
         click.echo(clean_lines(line))

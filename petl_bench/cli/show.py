@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from petl_bench.api.method import Method, hooks_of
 from petl_bench.api.options import Options, text_of
 from petl_bench.api.registry import KINDS, Registry, load_plugin_file, named
 from petl_bench.api.training_options import TrainingOptions
@@ -103,10 +104,14 @@ def _facts(plugin: Any) -> Iterator[str]:
             for expectation in weights.expected:
                 yield f"      expected: {expectation.figures} ({expectation.source})"
                 yield f"          protocol: {expectation.protocol}"
+    if getattr(plugin, "kind", "classification") != "classification":
+        yield ""
+        yield f"Kind of task: {plugin.kind}"
     for label in ("settings", "backbones", "metrics"):
         if isinstance(values := getattr(plugin, label, None), (tuple, list)) and values:
             yield ""
             yield f"{label.capitalize()}: {', '.join(values)}"
+    yield from _contract(plugin)
     for defect in getattr(plugin, "defects", ()):
         yield ""
         yield f"Known defect {defect.id}: {defect.what}"
@@ -120,6 +125,46 @@ def _facts(plugin: Any) -> Iterator[str]:
             yield f"      source: {recipe.source}"
         if recipe.training.get("learning_rate") and not recipe.tuned:
             yield "      numbers with this learning rate carry the mark untuned-rate"
+
+
+_NOVEL: dict[str, str] = {
+    "text": "scored through their text",
+    "frozen": "scored by the frozen model",
+    "none": "not scored",
+}
+_TEXT_VARIES: dict[str, str] = {"never": "nothing else", "step": "draws of the training step", "video": "the clip"}
+#: What a method may declare: attribute -> what its value means. Those at their defaults are not shown.
+_DECLARED: dict[str, Callable[[Any], str]] = {
+    "tasks": lambda kinds: f"kinds of task: {', '.join(kinds)}",
+    "novel": lambda how: f"classes without training clips: {_NOVEL.get(how, how)}",
+    "text_varies": lambda by: f"text features of a class depend on {_TEXT_VARIES.get(by, by)}",
+    "reads": lambda what: f"reads, besides features of clips and classes: {', '.join(what)}",
+    "whole_batch": lambda _: "its objective compares the clips of a batch with each other",
+    "reads_original": lambda _: "a frozen copy of the backbone is kept",
+    "training_free": lambda _: "nothing is trained; what it needs is made from the training clips",
+    "ema_decay": lambda decay: f"an average of the weights over steps is evaluated (decay {decay:g})",
+    "identity_at_start": lambda _: "differs from the frozen model before training",
+    "mergeable": lambda _: "can be merged into the backbone's weights",
+}
+
+
+def _contract(plugin: Any) -> Iterator[str]:
+    """What a method declares, and the hooks that it defines."""
+    if not (isinstance(plugin, type) and issubclass(plugin, Method)):
+        return
+    values = {name: getattr(plugin, name) for name in _DECLARED}
+    declared = [
+        f"{name} by the values of its fields" if isinstance(value, property) else _DECLARED[name](value)
+        for name, value in values.items()
+        if value != getattr(Method, name)
+    ]
+    if declared:
+        yield ""
+        yield "Declares:"
+        yield from (f"  {line}" for line in declared)
+    if hooks := hooks_of(plugin):
+        yield ""
+        yield f"Hooks that it defines: {', '.join(hooks)}"
 
 
 def _paper(paper: Any, kind: str) -> Iterator[str]:

@@ -55,7 +55,7 @@ def _of_fields(fields: Mapping[str, Any], remembered: dict[str, str]) -> str:
 def _reasons(fields: Mapping[str, Any]) -> Iterator[str]:
     for kind, registry in _KINDS:
         name = (fields.get("dataset_plugin") if kind == "dataset" else None) or fields[kind]
-        if name and name not in registry.names():
+        if name and name not in registry:
             yield f"the {registry.kind} {name} is not installed (a plugin file is named with --plugin)"
     yield from obstacles({"engine_version": ENGINE_VERSION, **fields})
     protocol = fields["setting_options"].get("protocol")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,11 @@ class ExtraTokens(Attachment):
                 f"expected [n, {width}] or [{sequences}, n, {width}]"
             )
         return tokens.to(x.dtype).expand(sequences, -1, -1)
+
+
+def extra_tokens(modules: nn.ModuleList | None) -> list[ExtraTokens]:
+    """The modules of a list that holds ExtraTokens alone; none if there is no list."""
+    return [cast(ExtraTokens, module) for module in modules or ()]
 
 
 def extend(x: Tensor, grid: Grid, tokens: Sequence[ExtraTokens]) -> tuple[Tensor, Grid]:

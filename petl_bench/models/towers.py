@@ -16,10 +16,10 @@ from petl_bench.api.config import Activation, ViCLIPConfig
 from petl_bench.errors import PluginError, UsageError
 from petl_bench.models.frozen import Snapshot
 from petl_bench.models.grid import Grid, patches_by_place
-from petl_bench.models.sites import AdapterSwitch, Attachment, Chain, Norm, Stream
+from petl_bench.models.sites import AdapterSwitch, Attachment, Chain, Norm, Stream, with_one_more
 from petl_bench.models.substitution import recomputed
 from petl_bench.models.text_sites import ReplacedTokens, checked_prompt
-from petl_bench.models.tokens import Place, Scope
+from petl_bench.models.tokens import ExtraTokens, Place, Scope, extend, extra_tokens
 from petl_bench.models.transformer import Block, initialise_blocks
 
 log = logging.getLogger("petl_bench")
@@ -69,6 +69,7 @@ class VideoTower(nn.Module):
         self.blocks = _blocks("video", width, config.vision_layers, config.vision_heads, switch, config.activation)
         self.norm_post = Norm(width, switch, "the video tower, norm_post")
         self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
+        self.tokens: nn.ModuleList | None = None  #: of ExtraTokens, which are put in before the first norm
         self.side: Attachment | None = None
         self._switch = switch
 
@@ -97,7 +98,7 @@ class VideoTower(nn.Module):
 
         Args:
             module: makes the tokens, `module()` -> [n, width] (the same for all) or [S, n, width].
-            block: before which block, counted from 1.
+            block: before which block, counted from 1; 0: before `norm_pre`, which they go through (MaPLe).
             place: "start": between the class token and the patches; "end": behind the patches.
             scope: "rest": to the end of the tower; "block": dropped behind this block; "attention": keys and values of
                 this block's attention alone, behind its norm (X-CLIP's message token).
@@ -107,14 +108,19 @@ class VideoTower(nn.Module):
         Raises:
             UsageError: for a block, place or scope that there is not, or if tokens of another scope are to replace.
         """
-        if not 1 <= block <= len(self.blocks):
+        if not 0 <= block <= len(self.blocks):
             raise UsageError(f"tokens before block {block}: the video tower has blocks 1 to {len(self.blocks)}")
         for name, value, known in (("place", place, get_args(Place)), ("scope", scope, get_args(Scope))):
             if value not in known:
                 raise UsageError(f"tokens before block {block}: {name}={value!r}; expected one of {', '.join(known)}")
-        if replace and scope != "rest":
-            raise UsageError(f"tokens before block {block}: replace=True needs scope='rest', not {scope!r}")
-        self._in_order()[block - 1].add_tokens(module, place, scope, replace, with_grid)
+        if scope != "rest" and (replace or block == 0):
+            wanted = "replace=True" if replace else "block=0, before the first norm,"
+            raise UsageError(f"tokens before block {block}: {wanted} needs scope='rest', not {scope!r}")
+        tokens = ExtraTokens(module, block, place, scope, replace, with_grid)
+        if block == 0:
+            self.tokens = with_one_more(self.tokens, tokens)
+        else:
+            self._in_order()[block - 1].add_tokens(tokens)
 
     def set_side(self, module: nn.Module) -> None:
         """Let a side network make the features; the tower runs without gradients, and keeps no graph.
@@ -167,14 +173,16 @@ class VideoTower(nn.Module):
     def _enter(self, frames: Tensor) -> tuple[Tensor, Grid]:
         """The stream [S, N, width] that the first block reads, and its grid."""
         x, grid = self._embed(self.pixels(frames))
-        stream: Tensor = self.norm_pre(self.embedding(x, grid))
-        return stream, grid
+        x = self.embedding(x, grid)
+        if self.tokens is not None and self._switch.on:
+            x, grid = extend(x, grid, extra_tokens(self.tokens))
+        return self.norm_pre(x), grid
 
     @torch.no_grad()
     def _through_blocks(self, frames: Tensor) -> tuple[Tensor, list[Tensor], Grid]:
         """The stream before the first block and behind each, without gradients and without extra tokens."""
         x, grid = self._enter(frames)
-        stream, outputs = x, []
+        stream, outputs = grid.own(x), []
         for block in self._in_order():
             x, grid = block.advance(x, grid)
             outputs.append(grid.own(x))

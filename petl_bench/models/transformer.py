@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from petl_bench.errors import PluginError, UsageError
 from petl_bench.models.grid import Grid
 from petl_bench.models.sites import AdapterSwitch, Attachment, LinearSite, Norm, Site, Stream, with_one_more
 from petl_bench.models.substitution import recomputed
-from petl_bench.models.tokens import ExtraTokens, Place, Scope, extend, reduced, shrink
+from petl_bench.models.tokens import ExtraTokens, extend, extra_tokens, reduced, shrink
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Attention(Branch):
         heard, keys_grid = h, grid
         if self.messages is not None:
             assert grid is not None  # the text tower takes no extra tokens
-            messages = torch.cat([cast(ExtraTokens, message)(x, grid) for message in self.messages], 1)
+            messages = torch.cat([message(x, grid) for message in extra_tokens(self.messages)], 1)
             heard, keys_grid = torch.cat([h, self.norm(messages)], 1), replace(grid, end=grid.end + messages.shape[1])
         q, k, v, bias = self._split(self.q(h)), self._split(self.k(heard)), self._split(self.v(heard)), None
         if self.mixer is not None:
@@ -210,10 +210,9 @@ class Block(Site):
             raise UsageError(f"{self.place}: two modules want to reduce the tokens; only one can")
         self.reducer = Attachment(module)
 
-    def add_tokens(self, module: nn.Module, place: Place, scope: Scope, replaces: bool, with_grid: bool) -> None:
+    def add_tokens(self, tokens: ExtraTokens) -> None:
         """See `VideoTower.add_tokens`."""
-        tokens = ExtraTokens(module, self.index, place, scope, replaces, with_grid)
-        if scope == "attention":
+        if tokens.scope == "attention":
             self.attention.messages = with_one_more(self.attention.messages, tokens)
         else:
             self.tokens = with_one_more(self.tokens, tokens)
@@ -222,7 +221,7 @@ class Block(Site):
         """A video's tokens through the block, with the extra tokens that are put in before it and its reduction."""
         if not self._switch.on or (self.tokens is None and self.reducer is None):
             return self(x, grid), grid
-        tokens = [cast(ExtraTokens, extra) for extra in self.tokens or ()]
+        tokens = extra_tokens(self.tokens)
         x, grid = extend(x, grid, [extra for extra in tokens if extra.scope == "rest"])
         x, inside = extend(x, grid, [extra for extra in tokens if extra.scope == "block"])
         x = shrink(self(x, inside), inside, grid)

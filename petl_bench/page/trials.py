@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.from_records import WITHOUT_EFFECT
 from petl_bench.analysis.labels import differences_in, with_values
+from petl_bench.api.marks import with_method_marks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ class _RunRow(NamedTuple):
     trainable_params: int
     seed: int
     trial: str
+    marks: str
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,13 @@ class PageCase:
 def cases_of(records: pd.DataFrame) -> list[PageCase]:
     """Every case with its variants, in a fixed order."""
     trials = records.drop_duplicates("trial")
-    columns = [*_CASE, *_VARIANT, "trainable_params", "seed", "trial"]
+    columns = [*_CASE, *_VARIANT, *_RunRow._fields]
     known = {"shots": trials["shots"].fillna(0), "training": trials["training"].map(_training)}
     values = [known.get(name, trials[name]).tolist() for name in columns]
     grouped: dict[tuple[Any, ...], dict[tuple[Any, ...], list[_RunRow]]] = {}
     for row in zip(*values, strict=True):  # plain tuples: pandas takes a second for every thousand groups
-        case, variant = row[: len(_CASE)], row[len(_CASE) : -3]
-        grouped.setdefault(case, {}).setdefault(variant, []).append(_RunRow(*row[-3:]))
+        case, variant = row[: len(_CASE)], row[len(_CASE) : -len(_RunRow._fields)]
+        grouped.setdefault(case, {}).setdefault(variant, []).append(_RunRow(*row[-len(_RunRow._fields) :]))
     cases = sorted(grouped)
     differences = differences_in(
         {case: _settings_of_case(dict(zip(_CASE, case, strict=True))) for case in cases}, lambda case: case[:2]
@@ -109,9 +111,10 @@ def _variants(grouped: Mapping[tuple[Any, ...], list[_RunRow]]) -> tuple[Variant
     found = []
     for values, unordered in grouped.items():
         runs = sorted(unordered, key=lambda run: (run.seed, run.trial))
+        marks = {word for run in runs for word in run.marks.split()}
         found.append(
             Variant(
-                label=with_values(values[0], differences[values]),
+                label=with_method_marks(with_values(values[0], differences[values]), marks),
                 method=values[0],
                 trainable_params=runs[0].trainable_params,
                 trials=tuple(run.trial for run in runs),

@@ -14,6 +14,7 @@ import pandas as pd
 from petl_bench.api.registry import SETTINGS
 from petl_bench.api.trial import Trial, canonical_json
 from petl_bench.errors import PetlBenchError
+from petl_bench.records.optional import absences_of, of_variant
 
 _PLAIN = (
     "method",
@@ -58,6 +59,7 @@ _LAYOUT = [
     "coverage",
     "test_classes",
     "train_clips",
+    "absent",
     "marks",
     *_OF_ENVIRONMENT,
     _METRICS,
@@ -128,7 +130,9 @@ def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:
         *_record_fields(record),
         *_plain_fields(trial),
         *map(canonical_json, _mappings(trial)),
-        *map(canonical_json, (record["coverage"], record.get("test_classes", {}), record["train_clips"])),
+        *[canonical_json(of_variant(record.get(name, {}), record)) for name in ("coverage", "test_classes")],
+        canonical_json(record["train_clips"]),
+        canonical_json(absences_of(record)),
         " ".join(record["marks"]),
         *[environment.get(name) for name in _OF_ENVIRONMENT],
         _SEPARATOR.join(record["metrics"]),

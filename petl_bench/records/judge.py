@@ -24,6 +24,7 @@ from petl_bench.api.trial import key_of
 from petl_bench.errors import PetlBenchError
 from petl_bench.records.files import file_fault, size_fault, was_let_go
 from petl_bench.records.layout import ADAPTER, RECORD, TRIAL
+from petl_bench.records.optional import of_variant, variants_of
 from petl_bench.records.scan import Problem, read_one
 from petl_bench.records.schema import trial_fault
 from petl_bench.system.stored_json import LARGE, UnusableError, read_json
@@ -99,13 +100,21 @@ def metrics_fault(record: Mapping[str, Any], accuracies: Accuracies) -> str:
     """
     if unverifiable(record):
         return ""
-    trial = record["trial"]
+    for variant, metrics in {"": record["metrics"], **variants_of(record)}.items():
+        if fault := _metrics_fault(record["trial"], metrics, of_variant(accuracies, record, variant)):
+            return f"variant {variant}: {fault}" if variant else fault
+    return ""
+
+
+def _metrics_fault(trial: Mapping[str, Any], metrics: Mapping[str, float], accuracies: Accuracies) -> str:
     try:
         found = SETTINGS.get(trial["setting"])(**trial["setting_options"]).summarise(accuracies)
     except Exception as error:  # what a plugin may raise when evaluations or options do not fit it
         return f"its evaluations do not fit the setting {trial['setting']} ({type(error).__name__}: {error})"
-    for name in sorted({*found, *record["metrics"]}):
-        stored, own = record["metrics"].get(name), found.get(name)
+    if lost := sorted(name for name in metrics.keys() - found.keys() if not came_with_mean_class(name)):
+        return f"its evaluations do not fit the setting {trial['setting']}: they give no {', '.join(lost)}"
+    for name in sorted({*found, *metrics}):
+        stored, own = metrics.get(name), found.get(name)
         if stored is None and came_with_mean_class(name):
             continue  # a record of an earlier version
         if stored is None or own is None or not close(stored, own):

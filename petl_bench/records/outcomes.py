@@ -7,49 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petl_bench.api.evidence import ClipOutcomes
+from petl_bench.api.retrieval import DIRECTIONS, split_queries
 from petl_bench.api.setting import MEAN_CLASS
 from petl_bench.records.files import read_recorded
 from petl_bench.records.judge import close, judge, metrics_fault
 from petl_bench.records.layout import DETAILS, RECORD, predictions_name
 from petl_bench.records.predictions import LARGEST_PREDICTIONS, read_arrays
+from petl_bench.records.ranks import predicted_of, ranks_of
+from petl_bench.records.retrieval_outcomes import RetrievalOutcomes, is_retrieval, retrieval_outcomes_of
 from petl_bench.records.scan import Problem
 from petl_bench.system.stored_json import LARGE, UnusableError, read_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: The rank of a label whose own score is NaN; fits int32, in which ranks are stored.
-NO_PLACE = 2**31 - 1
+#: What is known of an evaluation: one outcome, or that of both directions.
+Outcomes = ClipOutcomes | RetrievalOutcomes
 #: Outcomes that are kept in memory; a table reads the same ones again and again.
 _KEPT = 4_000
-
-
-def ranks_of(labels: Sequence[int] | np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The place of each clip's label among its scores [N, C], int64 [N]; 1 is the highest.
-
-    Ties count against the label: a constant score is never right by luck of the order. So does NaN: of another class it
-    stands before the label, and a label whose own score is NaN has NO_PLACE, which is in no top-k.
-    """
-    import numpy as np
-
-    of_label = scores[np.arange(len(labels)), np.asarray(labels, dtype=np.int64)]
-    # What is not below the label, instead of what is above or equal: every comparison with NaN is false.
-    places: np.ndarray = (~(scores < of_label[:, None])).sum(axis=1)
-    return np.where(np.isnan(of_label), NO_PLACE, places)
-
-
-def predicted_of(labels: Sequence[int] | np.ndarray, scores: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """The class that each clip was taken for, int64 [N]: its label if that ranks first, else the best other one.
-
-    NaN counts as the highest score, as in `ranks_of`.
-    """
-    import numpy as np
-
-    labels = np.asarray(labels, dtype=np.int64)
-    # The label's own score alone is -inf below, so that another class is found whatever the others hold.
-    others = np.nan_to_num(scores.astype(np.float64), nan=np.inf, neginf=np.finfo(np.float64).min)
-    others[np.arange(len(labels)), labels] = -np.inf
-    return np.where(ranks == 1, labels, others.argmax(axis=1) if len(labels) else labels)
 
 
 def mean_class_top1(labels: Sequence[int] | np.ndarray, ranks: np.ndarray) -> float:
@@ -86,16 +61,20 @@ class StoredOutcomes:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(folders)
         self._records: dict[str, tuple[Path, dict[str, Any], Problem | None]] = {}
-        self._known: dict[tuple[str, str], ClipOutcomes | Problem] = {}
+        self._known: dict[tuple[str, str], Outcomes | Problem] = {}
 
     def of(self, trial: str, evaluation: str) -> ClipOutcomes | None:
-        """The outcome of one evaluation; None if its predictions cannot be used, for which `fault` has the reason."""
-        found = self._look(trial, evaluation)
+        """The outcome of one evaluation; None if its predictions cannot be used, for which `fault` has the reason.
+
+        Of an evaluation of retrieval, the queries of one direction have an outcome, e.g. "test/t2v"
+        (`petl_bench.api.retrieval.queries_of`).
+        """
+        found = self._queries(trial, evaluation)
         return None if isinstance(found, Problem) else found
 
     def fault(self, trial: str, evaluation: str) -> str:
         """Why there is no outcome of one evaluation, with the file; "" if there is one."""
-        found = self._look(trial, evaluation)
+        found = self._queries(trial, evaluation)
         return f"{found.path.name}: {found.reason}" if isinstance(found, Problem) else ""
 
     def problem(self, trial: str) -> Problem | None:
@@ -116,7 +95,18 @@ class StoredOutcomes:
         """Those of these trials with which something is wrong."""
         return [found for trial in trials if (found := self.problem(trial)) is not None]
 
-    def _look(self, trial: str, evaluation: str) -> ClipOutcomes | Problem:
+    def _queries(self, trial: str, name: str) -> ClipOutcomes | Problem:
+        """The outcome of an evaluation, or of the queries of one direction."""
+        evaluation, direction = split_queries(name)
+        found = self._look(trial, evaluation)
+        if isinstance(found, Problem) or (isinstance(found, ClipOutcomes) and not direction):
+            return found
+        if isinstance(found, ClipOutcomes) or direction not in DIRECTIONS:
+            path = self._record(trial)[0] / predictions_name(evaluation)
+            return Problem(path, f"it has no outcome {name!r}: one of retrieval has {' and '.join(DIRECTIONS)}")
+        return found.of(direction)
+
+    def _look(self, trial: str, evaluation: str) -> Outcomes | Problem:
         place = (trial, evaluation)
         if place not in self._known:
             folder, record, problem = self._record(trial)
@@ -133,13 +123,16 @@ class StoredOutcomes:
         return self._records[trial]
 
 
-def accuracies_of(outcome: ClipOutcomes) -> dict[str, float]:
-    """top1, top5 and mean_class_top1 in percent, as the engine works them out when a trial is evaluated."""
+def accuracies_of(outcome: Outcomes) -> dict[str, float]:
+    """top1, top5 and mean_class_top1 in percent, or the metrics of retrieval, as the engine works them out when a trial
+    is evaluated."""
+    if isinstance(outcome, RetrievalOutcomes):
+        return outcome.accuracies
     accuracies = {f"top{k}": 100.0 * float((outcome.ranks <= k).mean()) for k in (1, 5)}
     return {**accuracies, MEAN_CLASS: mean_class_top1(outcome.labels, outcome.ranks)}
 
 
-def checked_outcome(folder: Path, evaluation: str, record: Mapping[str, Any]) -> ClipOutcomes | Problem:
+def checked_outcome(folder: Path, evaluation: str, record: Mapping[str, Any]) -> Outcomes | Problem:
     """The outcome in a trial's folder, or why it cannot be used: its file is not what the record or the details say."""
     path = folder / predictions_name(evaluation)
     try:
@@ -152,34 +145,36 @@ def checked_outcome(folder: Path, evaluation: str, record: Mapping[str, Any]) ->
     return outcome
 
 
-def details_fault(folder: Path, evaluation: str, outcome: ClipOutcomes) -> str:
+def details_fault(folder: Path, evaluation: str, outcome: Outcomes) -> str:
     """How the accuracies in `details.json` differ from those of the predictions; "" if they are the same.
 
     Records of earlier versions name no contents: this is then what binds the predictions. Earlier ones have no
     mean-class accuracy.
     """
+    own = accuracies_of(outcome)
     try:
         values = read_json(folder / DETAILS, LARGE)["evaluations"][evaluation]
-        stored = {name: float(values[name]) for name in ("top1", "top5")}
+        stored = {name: float(values[name]) for name in own if name != MEAN_CLASS}
         if values.get(MEAN_CLASS) is not None:
             stored[MEAN_CLASS] = float(values[MEAN_CLASS])
     except (FileNotFoundError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
         return f"{DETAILS} does not tell the accuracies of {evaluation}"
-    own = accuracies_of(outcome)
     for name, value in stored.items():
         if not close(value, own[name]):
             return f"the {name} of {evaluation} is {own[name]:.6g} by the predictions, and {value:.6g} by {DETAILS}"
     return ""
 
 
-def outcome_of(content: bytes, counts: Mapping[str, int]) -> ClipOutcomes:
-    """What a file of predictions with this content says of each clip, without its scores.
+def outcome_of(content: bytes, counts: Mapping[str, int]) -> Outcomes:
+    """What a file of predictions with this content says of each clip, without its scores; of retrieval, of each query.
 
     Files of earlier versions hold scores alone, from which the rest follows. `counts` as in `read_arrays`. Raises
     UnusableError if it cannot be such a file.
     """
     import numpy as np
 
+    if is_retrieval(counts):
+        return retrieval_outcomes_of(content, counts)
     arrays = read_arrays(content, ("clips", "labels", "classes", "ranks", "predicted", "groups"), counts)
     try:
         clips, labels, classes = arrays["clips"], arrays["labels"].astype(np.int64), arrays["classes"]

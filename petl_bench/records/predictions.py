@@ -20,7 +20,7 @@ from petl_bench.system.stored_json import UnusableError
 if TYPE_CHECKING:
     import numpy as np
 
-#: Name of an array -> the kinds of its values as numpy calls them, and its dimensions: N clips, C classes.
+#: Name of an array -> the kinds of its values as numpy calls them, and its dimensions: N clips, C classes, M texts.
 _ARRAYS = {
     "clips": ("U", "N"),
     "labels": ("iu", "N"),
@@ -29,6 +29,14 @@ _ARRAYS = {
     "ranks": ("iu", "N"),
     "predicted": ("iu", "N"),
     "groups": ("U", "N"),
+    # of retrieval
+    "texts": ("U", "M"),
+    "owners": ("iu", "M"),
+    "text_ranks": ("iu", "M"),
+    "found_by_text": ("iu", "M"),
+    "clip_ranks": ("iu", "N"),
+    "found_by_clip": ("iu", "N"),
+    "similarities": ("f", "NM"),
 }
 #: Bytes of a file.
 LARGEST_PREDICTIONS = 1 << 30
@@ -60,8 +68,8 @@ class _Header:
 def read_arrays(content: bytes, wanted: Collection[str], counts: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Those of the wanted arrays that a file of predictions holds.
 
-    `counts`: what the record says of the evaluation ("used" clips, "classes"), as far as it says something. Raises
-    UnusableError if an array cannot be what was written.
+    `counts`: what the record says of the evaluation ("used" clips, "classes", "texts"), as far as it says something.
+    Raises UnusableError if an array cannot be what was written.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -102,13 +110,14 @@ def _check(name: str, header: _Header, bytes_left: int) -> None:
 
 def _check_together(headers: Mapping[str, _Header], counts: Mapping[str, int]) -> None:
     """Raise UnusableError if arrays do not fit each other or the record, or are together too large."""
-    known = {"N": counts.get("used"), "C": counts.get("classes")}
+    names = {"N": "clips", "C": "classes", "M": "texts"}
+    known = {"N": counts.get("used"), "C": counts.get("classes"), "M": counts.get("texts")}
     for name, header in headers.items():
         for dimension, length in zip(_ARRAYS[name][1], header.shape, strict=True):
             if known[dimension] is None:
                 known[dimension] = length
             elif known[dimension] != length:
-                what = {"N": "clips", "C": "classes"}[dimension]
+                what = names[dimension]
                 raise UnusableError(f"its {name} are of {length:,} {what}, not of {known[dimension]:,}")
     if (total := sum(header.size for header in headers.values())) > _MOST_BYTES:
         raise UnusableError(f"it would take {total:,} bytes of memory")

@@ -14,6 +14,7 @@ from petl_bench.records.files import read_recorded
 from petl_bench.records.judge import judge, same_metrics, trial_values
 from petl_bench.records.layout import DETAILS, RECORD, predictions_name, trial_folder
 from petl_bench.records.predictions import LARGEST_PREDICTIONS, read_arrays
+from petl_bench.records.retrieval_outcomes import RETRIEVAL_ARRAYS, is_retrieval
 from petl_bench.records.scan import Problem, read_all, trial_names
 from petl_bench.system.stored_json import UnusableError, parsed
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PREDICTIONS = ("clips", "labels", "scores", "classes")
+_OPTIONAL = ("similarities",)
 
 
 class RecordWarning(UserWarning):
@@ -58,14 +60,18 @@ def read_details(folder: str | Path, record: dict[str, Any]) -> dict[str, Any]:
 def read_predictions(folder: str | Path, evaluation: str) -> dict[str, Any]:
     """Per-clip predictions of one evaluation: arrays `clips` [N], `labels` [N], `scores` [N, C], `classes` [C].
 
+    Of retrieval those that `petl_bench.records.retrieval_outcomes` lists; `similarities` only if they were kept.
+
     Raises StoreError if the file is missing, damaged, or not what the record beside it names.
     """
     path = Path(folder) / predictions_name(evaluation)
     record = read_record(folder)
     try:
         content = read_recorded(path.parent, path.name, record, LARGEST_PREDICTIONS)
-        arrays = read_arrays(content, _PREDICTIONS, record["coverage"].get(evaluation, {}))
-        return {name: arrays[name] for name in _PREDICTIONS}
+        counts = record["coverage"].get(evaluation, {})
+        names = RETRIEVAL_ARRAYS if is_retrieval(counts) else _PREDICTIONS
+        arrays = read_arrays(content, (*names, *_OPTIONAL), counts)
+        return {name: arrays[name] for name in names} | {name: arrays[name] for name in _OPTIONAL if name in arrays}
     except KeyError as error:
         raise StoreError(f"{path}: lacks {error.args[0]}") from error
     except UnusableError as error:
@@ -137,9 +143,12 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     Columns: `trial` (its key, the name of its folder); the trial's fields (`method`, `hyper_parameters`, `backbone`,
     `weights`, `setting`, `dataset`, `split`, `shots`, `seed`, ...), its mappings (`hyper_parameters`, `training`,
     `setting_options`, `dataset_options`, `backbone_options`, `locations`) are canonical JSON text; `metric` and
-    `value`; `marks` (words between spaces); `coverage`, `test_classes` and `train_clips` (JSON text);
+    `value`; `marks` (words between spaces); `coverage`, `test_classes` and `train_clips` (JSON text); `absent` (JSON
+    text: evaluation that the method cannot score -> reason; its metrics have no rows);
     `trainable_params`, `backbone_params`, `prompt_template`, `device`, `processor`, `software`, `attempts`, `created`,
     `petl_bench`.
+
+    Variants of a trial have no rows: see `petl_bench.records.optional.variants_of`.
 
     The files beside a record are compared with it by their sizes; `petl-bench runs verify` compares everything.
 

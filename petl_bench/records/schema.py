@@ -17,6 +17,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
 from petl_bench.api.values.fields import TOO_LARGE, Count, Form, Limits, check_of, field_types, required_fields
 from petl_bench.records.layout import DETAILS, TRIAL, predictions_name
+from petl_bench.records.optional import optional_fault
 from petl_bench.system.stored_json import UnusableError
 from petl_bench.system.texts import clean, shortened
 
@@ -26,6 +27,7 @@ SCHEMA = 1
 _COUNTS = frozenset(("expected", "found", "unreadable", "used"))
 _SIZES = frozenset(("used", "smallest", "largest"))
 _Evaluation = Annotated[str, Form(r"[^/\\\0]{1,100}", "the name of an evaluation")]
+_Variant = Annotated[str, Form(r"[^/\\\0@]{1,60}", "the name of a variant")]
 _FileName = Annotated[str, Form(r"[^/\\\0.][^/\\\0]*", "the name of a file")]
 _Mark = Annotated[str, Form(r"[\w:.+-]{1,100}", "a word")]
 _Sha256 = Annotated[str, Form("[0-9a-f]{64}", "64 hexadecimal digits")]
@@ -65,6 +67,10 @@ class Record:
     environment: Mapping[str, str | int | float | bool]
     files: Mapping[_FileName, StoredFile] = field(default_factory=dict)
     test_classes: Mapping[str, Mapping[str, Count]] = field(default_factory=dict)
+    # Written only if there is something to say, see `petl_bench.records.optional`
+    absent: Mapping[_Evaluation, str] = field(default_factory=dict)
+    variants: Mapping[_Variant, Mapping[str, Annotated[float, Limits(-1e300, 1e300)]]] = field(default_factory=dict)
+    method_hooks: Sequence[_Mark] = ()
 
 
 def fault_of(values: Any, name: str) -> str | None:
@@ -148,6 +154,8 @@ def _counts_fault(values: Mapping[str, Any]) -> str | None:
             return f"damaged: coverage.{evaluation} is {_shown(counts)}, expected {', '.join(sorted(_COUNTS))}"
         if not counts["used"] <= counts["found"] <= counts["expected"]:
             return f"damaged: coverage.{evaluation} is {_shown(counts)}, which cannot be"
+    if fault := optional_fault(values):
+        return _damaged(fault)
     for evaluation, counts in values.get("test_classes", {}).items():
         if counts.keys() != _SIZES:
             return f"damaged: test_classes.{evaluation} is {_shown(counts)}, expected {', '.join(sorted(_SIZES))}"
@@ -156,11 +164,11 @@ def _counts_fault(values: Mapping[str, Any]) -> str | None:
 
 def _accuracies_fault(values: Mapping[str, Any]) -> str | None:
     """Metrics named as accuracies of an evaluation are percentages; what else a setting declares may be anything."""
-    metrics = values["metrics"]
-    for k in ("top1", "top5", MEAN_CLASS):
-        for name in (k, *(f"{evaluation}_{k}" for evaluation in values["coverage"])):
-            if not 0 <= metrics.get(name, 0) <= 100:
-                return f"damaged: {name} is {metrics[name]!r}, not a percentage"
+    for metrics in (values["metrics"], *values.get("variants", {}).values()):
+        for k in ("top1", "top5", MEAN_CLASS):
+            for name in (k, *(f"{evaluation}_{k}" for evaluation in values["coverage"])):
+                if not 0 <= metrics.get(name, 0) <= 100:
+                    return f"damaged: {name} is {metrics[name]!r}, not a percentage"
     return None
 
 

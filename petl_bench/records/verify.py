@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from petl_bench.api.evidence import ClipOutcomes
 from petl_bench.errors import StoreError
-from petl_bench.records.files import file_fault
+from petl_bench.records.files import file_fault, read_recorded
 from petl_bench.records.judge import judge, metrics_fault, unverifiable
 from petl_bench.records.layout import DETAILS, RECORD, predictions_name
-from petl_bench.records.outcomes import accuracies_of, checked_outcome, details_fault, predicted_of, ranks_of
+from petl_bench.records.outcomes import Outcomes, accuracies_of, checked_outcome, details_fault
+from petl_bench.records.predictions import LARGEST_PREDICTIONS
+from petl_bench.records.ranks import predicted_of, ranks_of
 from petl_bench.records.read import read_predictions
+from petl_bench.records.retrieval_outcomes import RetrievalOutcomes, similarities_fault
 from petl_bench.records.scan import Problem, trial_names
+from petl_bench.system.stored_json import UnusableError
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def verify_trial(folder: Path) -> Verified:
         if isinstance(outcome, Problem):
             problems.append(outcome)
             continue
-        problems += _scores(folder, evaluation, outcome)
+        problems += _scores(folder, evaluation, record, outcome)
         if "files" in record and (fault := details_fault(folder, evaluation, outcome)):
             problems.append(Problem(folder / DETAILS, fault))
         accuracies[evaluation] = accuracies_of(outcome)
@@ -68,9 +71,12 @@ def _files(folder: Path, record: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(folder / name, fault)
 
 
-def _scores(folder: Path, evaluation: str, outcome: ClipOutcomes) -> Iterator[Problem]:
+def _scores(folder: Path, evaluation: str, record: Mapping[str, Any], outcome: Outcomes) -> Iterator[Problem]:
     """Ranks and predicted classes that do not follow from the scores beside them."""
     path = folder / predictions_name(evaluation)
+    if isinstance(outcome, RetrievalOutcomes):
+        yield from _similarities(path, evaluation, record, outcome)
+        return
     try:
         scores = read_predictions(folder, evaluation)["scores"]
         ranks = ranks_of(outcome.labels, scores)
@@ -80,3 +86,16 @@ def _scores(folder: Path, evaluation: str, outcome: ClipOutcomes) -> Iterator[Pr
         return
     if ranks.tolist() != outcome.ranks.tolist() or predicted.tolist() != outcome.predicted.tolist():
         yield Problem(path, "its ranks or predicted classes do not follow from its scores")
+
+
+def _similarities(
+    path: Path, evaluation: str, record: Mapping[str, Any], outcome: RetrievalOutcomes
+) -> Iterator[Problem]:
+    """Ranks of retrieval that do not follow from the similarities beside them."""
+    try:
+        content = read_recorded(path.parent, path.name, record, LARGEST_PREDICTIONS)
+        fault = similarities_fault(content, record["coverage"][evaluation], outcome)
+    except (UnusableError, ValueError) as error:
+        fault = f"its similarities cannot be used: {error}"
+    if fault:
+        yield Problem(path, fault)

@@ -7,10 +7,12 @@ One folder per trial, `<runs>/trials/<key>/`:
   in the record;
 - `predictions-<evaluation>.npz` per clip: `clips`, `labels` [N], `scores` float32 [N, C], and `classes` [C]; `groups`
   [N] if the data set says which clips come from one source video; and what follows from the scores, so that a
-  report need not read them: `ranks` of the labels and `predicted` classes [N];
+  report need not read them: `ranks` of the labels and `predicted` classes [N]; of retrieval see
+  `petl_bench.records.retrieval_outcomes`;
 - `details.json` the history by epoch, the whole environment, missing and unreadable clips with their reasons;
 - `record.json` small: metrics, marks, coverage, parameter counts, durations, and sha256 and size of every file above
-  and of the adapter (`files`). It is written last and in one step, and is the sole proof that the trial is done.
+  and of the adapter (`files`); what `petl_bench.records.optional` describes, if there is something to say. It is
+  written last and in one step, and is the sole proof that the trial is done.
 
 Every file is written under a temporary name in the same folder, synced, and renamed; so a reader sees a whole file or
 none, also on a shared network file system. Readers take nothing on trust: a damaged or foreign record is named and left
@@ -25,17 +27,23 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from petl_bench.api.trial import EvaluationResult, KeepAdapters, Trial, TrialResult
+from petl_bench.api.trial import EvaluationResult, KeepAdapters, RetrievalResult, Trial, TrialResult
 from petl_bench.errors import StoreError
 from petl_bench.records.files import described, described_file
 from petl_bench.records.judge import judge
 from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name
-from petl_bench.records.outcomes import class_sizes, predicted_of, ranks_of
+from petl_bench.records.optional import optional_fields
+from petl_bench.records.outcomes import class_sizes
+from petl_bench.records.ranks import predicted_of, ranks_of
+from petl_bench.records.retrieval_outcomes import retrieval_predictions
 from petl_bench.records.schema import SCHEMA, fault_of
 from petl_bench.system.environment import package_version
 from petl_bench.system.files import write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: The largest adapter that `--keep-adapters small` leaves on disk.
 SMALL_BYTES = 64 * 2**20
@@ -81,7 +89,11 @@ def write_record(
         "metrics": result.metrics,
         "marks": result.marks,
         "coverage": {name: _coverage(evaluation) for name, evaluation in result.evaluations.items()},
-        "test_classes": {name: _test_classes(evaluation) for name, evaluation in result.evaluations.items()},
+        "test_classes": {
+            name: _test_classes(evaluation)
+            for name, evaluation in result.evaluations.items()
+            if isinstance(evaluation, EvaluationResult)
+        },
         "train_clips": result.train_clips,
         "train_list_sha256": hashlib.sha256(result.train_list.encode()).hexdigest() if result.train_list else "",
         "trainable_params": result.trainable_params,
@@ -94,6 +106,7 @@ def write_record(
         "environment": {
             name: value for name, value in result.environment.items() if isinstance(value, (str, int, float))
         },
+        **optional_fields(result),
         "files": files,
     }
     fault = fault_of(values, folder.name)
@@ -142,14 +155,16 @@ def _details(trial: Trial, result: TrialResult) -> dict[str, Any]:
     }
 
 
-def _coverage(evaluation: EvaluationResult) -> dict[str, int]:
-    return {
+def _coverage(evaluation: EvaluationResult | RetrievalResult) -> dict[str, int]:
+    clips = {
         "expected": evaluation.expected,
         "found": evaluation.expected - len(evaluation.missing),
         "unreadable": len(evaluation.unreadable),
         "used": len(evaluation.clips),
-        "classes": len(evaluation.classes),
     }
+    if isinstance(evaluation, RetrievalResult):
+        return {**clips, "texts": len(evaluation.texts), "expected_texts": evaluation.expected_texts}
+    return {**clips, "classes": len(evaluation.classes)}
 
 
 def _test_classes(evaluation: EvaluationResult) -> dict[str, int]:
@@ -158,9 +173,11 @@ def _test_classes(evaluation: EvaluationResult) -> dict[str, int]:
     return {"used": len(sizes), "smallest": min(sizes, default=0), "largest": max(sizes, default=0)}
 
 
-def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
+def _predictions(name: str, evaluation: EvaluationResult | RetrievalResult) -> bytes:
     import numpy as np
 
+    if isinstance(evaluation, RetrievalResult):
+        return _retrieval_predictions(name, evaluation)
     scores = np.asarray(evaluation.scores, dtype=np.float32)
     if scores.shape != (len(evaluation.clips), len(evaluation.classes)) or len(evaluation.labels) != len(
         evaluation.clips
@@ -169,10 +186,7 @@ def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
             f"evaluation {name}: scores {scores.shape} do not fit {len(evaluation.clips)} clips, "
             f"{len(evaluation.labels)} labels and {len(evaluation.classes)} classes"
         )
-    finite = np.isfinite(scores).all(axis=1)
-    if not finite.all():
-        clip = evaluation.clips[int(np.argmin(finite))]
-        raise StoreError(f"evaluation {name}: the scores of {clip} are not finite, so nothing is recorded")
+    _refuse_not_finite(name, evaluation.clips, scores)
     ranks = ranks_of(evaluation.labels, scores)
     groups: dict[str, Any] = {"groups": np.array(evaluation.groups, dtype=np.str_)} if evaluation.groups else {}
     buffer = io.BytesIO()
@@ -187,6 +201,30 @@ def _predictions(name: str, evaluation: EvaluationResult) -> bytes:
         **groups,
     )
     return buffer.getvalue()
+
+
+def _retrieval_predictions(name: str, evaluation: RetrievalResult) -> bytes:
+    import numpy as np
+
+    similarities = np.asarray(evaluation.similarities, dtype=np.float32)
+    clips, texts = len(evaluation.clips), len(evaluation.texts)
+    if similarities.shape != (clips, texts) or set(evaluation.owners) != set(range(clips)):
+        raise StoreError(
+            f"evaluation {name}: similarities {similarities.shape} and {len(evaluation.owners)} owners do not fit "
+            f"{clips} clips and {texts} texts"
+        )
+    _refuse_not_finite(name, evaluation.clips, similarities)
+    return retrieval_predictions(evaluation, similarities)
+
+
+def _refuse_not_finite(name: str, clips: list[str], scores: np.ndarray) -> None:
+    """Raise StoreError, naming the first clip, if a score [N, ...] is not finite."""
+    import numpy as np
+
+    finite = np.isfinite(scores).all(axis=1)
+    if not finite.all():
+        clip = clips[int(np.argmin(finite))]
+        raise StoreError(f"evaluation {name}: the scores of {clip} are not finite, so nothing is recorded")
 
 
 def _json(value: Any, indent: int | None = None) -> bytes:

@@ -123,7 +123,7 @@ def _lines(table: Table, layout: _Layout, indices: list[int]) -> Iterator[_Line]
     yield [("─" * (layout.label_width + sum(_PADDING + layout.widths[index] for index in indices)), "")]
     title = None
     for group, texts in zip(table.groups, layout.texts, strict=True):
-        if all(row.cells[index].origin == "absent" for row in group.rows for index in indices):
+        if all(row.cells[index].is_blank for row in group.rows for index in indices):
             continue
         if group.title != title:
             if title is not None:

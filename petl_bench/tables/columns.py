@@ -11,6 +11,7 @@ from petl_bench.analysis.cells import Measure, ScoredOn
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
 from petl_bench.analysis.marks import marks_of
+from petl_bench.api.marks import ABSENT_EVALUATION, OF_METHOD
 from petl_bench.api.table import Cell, Column
 
 #: What a published number is of: data set, shots (0: all clips, or not said), metric.
@@ -53,11 +54,12 @@ class MeasuredComparison:
 
 @dataclass(frozen=True)
 class ScoredMetric:
-    """A metric of records, in percent, and how it was scored.
+    """A metric of records, and how it was scored.
 
-    `evaluation`: on which test clips, by the name that the setting gives them, such as "test"; `top`: a clip is right
-    if its label is among so many best scores; `mean_class`: the metric in which every class weighs the same, "" if the
-    setting has none.
+    `evaluation`: on which test clips, by the name that the setting gives them, such as "test", or on which queries of
+    retrieval, such as "test/t2v"; `top`: it is the percentage of clips whose label is among so many best scores, or, if
+    0, something else, which has no interval and no test; `mean_class`: the metric in which every class weighs the same,
+    "" if the setting has none.
     """
 
     name: str
@@ -71,12 +73,13 @@ class ShownNumber:
     """What a column shows: one metric, or the harmonic mean of two, as mean and spread over seeds.
 
     `label`: of the column, with fields of its case in braces, such as "K={case.shots}"; `mean_class`: that of the
-    column beside it in which every class weighs the same, "" for none.
+    column beside it in which every class weighs the same, "" for none; `lower_is_better`: as for a rank.
     """
 
     label: str
     of: tuple[ScoredMetric, ...]
     mean_class: str = ""
+    lower_is_better: bool = False
 
     @property
     def metric(self) -> str:
@@ -84,7 +87,9 @@ class ShownNumber:
         return self.of[0].name if len(self.of) == 1 else "harmonic_mean"
 
     def over_seeds(self, values: Sequence[Sequence[float]]) -> Summary:
-        """Mean and spread of the values of each metric, by seed."""
+        """Mean and spread of the values of each metric, by seed; the mean is NaN if one of them is."""
+        if any(math.isnan(value) for of_metric in values for value in of_metric):
+            return Summary(math.nan, None, len(values[0]))
         return summarise(values[0]) if len(values) == 1 else harmonic_mean_over_seeds(*values)
 
     def of_runs(self, comparison: Comparison) -> OfRuns:
@@ -92,19 +97,22 @@ class ShownNumber:
         places = self._places(comparison)
         return lambda runs: self.over_seeds([[run.values[place] for run in runs] for place in places])
 
-    def measure(self, cases: Sequence[ComparedCase]) -> Measure:
-        """What it measures on these cases: the mean over them, for each metric."""
+    def measure(self, cases: Sequence[ComparedCase]) -> Measure | None:
+        """What it measures on these cases: the mean over them, for each metric; None if that is no share of clips."""
+        if not all(one.top for one in self.of):
+            return None
         return Measure(tuple(tuple(ScoredOn(case, one.evaluation, one.top) for case in cases) for one in self.of))
 
     def by_seed(self, comparison: Comparison, cases: Sequence[ComparedCase]) -> Callable[[Configuration], list[float]]:
         """The values of a row's seeds, each by itself: of the means over those of the cases that the row has.
 
-        Seeds that the row lacks on one of these cases are left out.
+        Seeds that the row lacks on one of these cases are left out, and so are numbers that it cannot have.
         """
 
         def values(row: Configuration) -> list[float]:
             having = [case for case in cases if comparison.of(row, case)]
-            return [self.over_seeds([[each] for each in own]).mean for own in self._means(comparison, row, having)]
+            means = [self.over_seeds([[each] for each in own]).mean for own in self._means(comparison, row, having)]
+            return [mean for mean in means if not math.isnan(mean)]
 
         return values
 
@@ -142,9 +150,16 @@ class ShownNumber:
 def cell_of_runs(
     comparison: Comparison, row: Configuration, runs: Mapping[ComparedCase, Sequence[Run]], summary: Summary
 ) -> Cell:
-    """A cell with the summary of a row's runs on some cases, and the marks of these cases."""
+    """A cell with the summary of a row's runs on some cases, and the marks of these cases.
+
+    If the mean is NaN since an evaluation is absent, the cell is absent, with the reason.
+    """
     marks = {word for case in runs for word in marks_of(comparison, row, case)}
     trials = tuple(run.trial for of_case in runs.values() for run in of_case)
+    absent = {reason: None for of_case in runs.values() for run in of_case for reason in run.absences.values()}
+    if absent and math.isnan(summary.mean):
+        kept = tuple(sorted(word for word in marks if word in (ABSENT_EVALUATION, *OF_METHOD)))
+        return Cell(origin="absent", source="; ".join(absent), marks=kept, trials=trials)
     return Cell(summary.mean, summary.std, summary.n, marks=tuple(sorted(marks)), trials=trials)
 
 

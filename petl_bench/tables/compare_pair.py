@@ -76,8 +76,31 @@ def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str)
         for name in (a, b):
             if name not in known:
                 raise unknown("row", name, known, "petl-bench report --table TABLE")
+        if lacking := absent_numbers(sources, evidence, a, b):
+            raise UsageError(f"{a} and {b} have no number in common here: {'; '.join(lacking)}")
         raise UsageError(f"{a} and {b} have no clips and seeds in common here; run both with the same seeds")
     return found
+
+
+def absent_numbers(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str) -> list[str]:
+    """A line for each number that one of the two rows cannot have: where, and why."""
+    if (evidence.records["absent"] == "{}").all():
+        return []
+    lines: dict[str, None] = {}
+    for source in sources:
+        compared = compared_by(source, evidence.records)
+        if compared is not None:
+            for row in dict.fromkeys(row for pair in _pairs(compared, a, b) for row in pair):
+                lines |= dict.fromkeys(_without_number(source.name, compared, row))
+    return list(lines)
+
+
+def _without_number(table: str, compared: MeasuredComparison, row: Configuration) -> Iterator[str]:
+    for column in compared.columns:
+        cell = column.cell(row)
+        if cell.value is None and not cell.is_blank:
+            label = compared.comparison.row_labels[row]
+            yield clean(f"{table}, {column.column.full}: {label} has no number: {cell.source}")
 
 
 def compared_by(source: TableSource, records: pd.DataFrame) -> MeasuredComparison | None:
@@ -125,12 +148,13 @@ def _of_pair(
 # Words
 
 
-def in_words(found: Sequence[Finding], a: str, b: str) -> Iterator[str]:
-    """The findings, line by line, with an answer at the end."""
+def in_words(found: Sequence[Finding], a: str, b: str, absent: Sequence[str] = ()) -> Iterator[str]:
+    """The findings, line by line, with an answer at the end; `absent`: what `absent_numbers` gives."""
     for table in dict.fromkeys(finding.table for finding in found):
         yield f"{clean(a)} against {clean(b)}, {table}"
         for finding in (each for each in found if each.table == table):
             yield from _about(finding)
+    yield from (f"not compared: {line}" for line in absent)
     yield ""
     yield from _answer(found, clean(a), clean(b))
 

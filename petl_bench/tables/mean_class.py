@@ -54,8 +54,9 @@ def column(
         outcomes: per-clip predictions, for records that lack the metric.
         cell_of: makes the cell of a row from a summary of its runs.
     """
-    terms = number.measure(cases).terms
-    by_class = tuple(tuple(replace(place, by_class=True) for place in term) for term in terms)
+    measure = number.measure(cases)
+    if measure is not None:
+        measure = Measure(tuple(tuple(replace(place, by_class=True) for place in term) for term in measure.terms))
 
     def summary(runs: Sequence[Run]) -> Summary:
         found = [[_value(comparison, run, metric, outcomes) for run in runs] for metric in number.of]
@@ -70,7 +71,7 @@ def column(
         is_known = not isinstance(found.value, float) or math.isfinite(found.value)
         return found if is_known else Cell(origin="absent", source=_UNKNOWN)
 
-    return MeasuredColumn(header, known, measure=Measure(by_class), tested=False)
+    return MeasuredColumn(header, known, measure=measure, tested=False)
 
 
 def notes(comparison: Comparison, columns: Sequence[MeasuredColumn]) -> list[str]:

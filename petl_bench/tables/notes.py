@@ -11,14 +11,10 @@ from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, values_of
 from petl_bench.analysis.labels import CaseGroup
 from petl_bench.analysis.marks import mixed_environment
-from petl_bench.api.marks import MARKS
+from petl_bench.api.marks import MARKS, OF_METHOD
 from petl_bench.api.prompts import short_text
+from petl_bench.api.table import NO_NUMBER
 
-_RANKED_MARKS = "".join(mark.symbol for mark in MARKS.values() if mark.ranked)
-#: What a number that is ranked may carry.
-UNBARRED = f"no mark, or only marks that leave a number ranked ({', '.join(_RANKED_MARKS)})"
-RANKS = f"Best and second: among the complete rows of one group that carry {UNBARRED}; equal figures share."
-RANKS_OVER_SPLITS = RANKS.replace("complete rows of one group", "rows of one group with all splits and seeds")
 TRAINED = "Trained: millions of trained parameters, and percent of the backbone's parameters."
 QUOTED = "Quoted rows are other people's runs: never ranked or averaged with the rows above."
 _SELECTION = {
@@ -47,6 +43,17 @@ def usual_seeds(comparison: Comparison) -> tuple[list[int], list[str]]:
         f"Seeds {listed(seeds)}{' only' if len(seeds) < len(usual) else ''}: {listed(places, 6)}."
         for seeds, places in others
     ]
+
+
+def ranks_note(comparison: Comparison, *, over_splits: bool = False) -> str:
+    """What is ranked with what, and with which marks; those that methods declare only if a row carries them."""
+    carried = {word for runs in comparison.runs.values() for run in runs for word in run.marks.split()}
+    named = [
+        mark.symbol for mark in MARKS.values() if mark.ranked and (mark.word not in OF_METHOD or mark.word in carried)
+    ]
+    rows = "rows of one group with all splits and seeds" if over_splits else "complete rows of one group"
+    unbarred = f"no mark, or only marks that leave a number ranked ({', '.join(named)})"
+    return f"Best and second: among the {rows} that carry {unbarred}; equal figures share."
 
 
 def seed_notes(comparison: Comparison) -> list[str]:
@@ -78,12 +85,26 @@ def training_notes(comparison: Comparison) -> list[str]:
 
 
 def data_notes(comparison: Comparison, groups: Sequence[CaseGroup]) -> list[str]:
-    """What each group of columns stands for, unused clips, repeated runs, devices and versions."""
+    """What is absent, what each group of columns stands for, unused clips, repeated runs, devices and versions."""
     return [
+        *absence_notes(comparison),
         *map(_data_note, groups),
         *_coverage_notes(comparison),
         *_repetition_notes(comparison),
         *_environment_notes(comparison),
+    ]
+
+
+def absence_notes(comparison: Comparison) -> list[str]:
+    """Which evaluations rows lack, and why."""
+    rows: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for row, case in comparison.cells():
+        for run in comparison.of(row, case):
+            for absence in run.absences.items():
+                rows[absence][comparison.row_labels[row]] = None
+    return [
+        f"{NO_NUMBER}: no number from the evaluation {evaluation}: {reason} [{listed(some, 6)}]."
+        for (evaluation, reason), some in rows.items()
     ]
 
 
@@ -99,7 +120,7 @@ def inflation_notes(comparison: Comparison) -> list[str]:
         raised += [
             sum(run.values) / len(run.values) - sum(fair[run.seed]) / len(run.values)
             for run in comparison.of(row, case)
-            if run.seed in fair
+            if run.seed in fair and not run.absences
         ]
     if not raised:
         return []

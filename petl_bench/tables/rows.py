@@ -17,9 +17,9 @@ from petl_bench.tables.ranking import RankedRows
 def run_groups(comparison: Comparison, columns: Sequence[MeasuredColumn], evidence: Evidence) -> list[RowGroup]:
     """The rows that were run here, ranked within each group.
 
-    Rows of a group share backbone, weights and views, and are of one family: zero-shot, parameter-efficient or full
-    fine-tuning. If the evidence has outcomes, cells get their intervals, and those that no paired test tells apart from
-    the best of their column and group share a sign with it (corrected for all pairs and columns of the table).
+    Rows of a group share backbone, weights and views, and are of one family (FAMILIES). If the evidence has outcomes,
+    cells get their intervals, and those that no paired test tells apart from the best of their column and group share a
+    sign with it (corrected for all pairs and columns of the table).
     """
     groups = [
         RankedRows(comparison, columns, rows, family, evidence.outcomes) for family, rows in _families(comparison)

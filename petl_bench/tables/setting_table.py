@@ -7,7 +7,7 @@ then in `petl-bench report`, in `petl-bench compare` and on the page.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -83,7 +83,7 @@ class SettingTable(TableSource):
             footers=(
                 *self._number_notes(comparison),
                 *self.notes,
-                table_notes.RANKS_OVER_SPLITS if self.over == "split" else table_notes.RANKS,
+                table_notes.ranks_note(comparison, over_splits=self.over == "split"),
                 table_notes.TRAINED,
                 *mean_class.notes(comparison, columns),
                 *table_notes.training_notes(comparison),
@@ -127,7 +127,7 @@ class SettingTable(TableSource):
         """The columns of the numbers on one group of cases."""
         return [
             MeasuredColumn(
-                column=_header(number.label, group, cases),
+                column=replace(_header(number.label, group, cases), lower_is_better=number.lower_is_better),
                 cell=self._cell_of(comparison, group, cases, number.of_runs(comparison)),
                 ranked=True,
                 published=self.published_key(cases[0], number.metric),

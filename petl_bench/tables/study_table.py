@@ -23,7 +23,7 @@ from petl_bench.errors import PluginError, UsageError
 from petl_bench.tables.columns import MeasuredColumn, PublishedKey, ShownNumber, trained_columns
 from petl_bench.tables.commands import commands
 from petl_bench.tables.equal_sign import add_statistics
-from petl_bench.tables.notes import QUOTED, RANKS, TRAINED, data_notes, listed, seed_notes, training_notes
+from petl_bench.tables.notes import QUOTED, TRAINED, data_notes, listed, ranks_note, seed_notes, training_notes
 from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.ranking import RankedRows
 from petl_bench.tables.setting_table import refuse_nothing
@@ -129,7 +129,7 @@ class StudyTable(TableSource):
             footers=(
                 *seed_notes(comparison),
                 _NOTE,
-                RANKS,
+                ranks_note(comparison),
                 TRAINED,
                 *training_notes(comparison),
                 *data_notes(comparison, comparison.case_groups()),

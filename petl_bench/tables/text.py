@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, Spread, Table
+from petl_bench.api.table import ALIKE, ALIKE_MEANING, NO_NUMBER, Cell, Column, Row, Spread, Table
 from petl_bench.system.texts import clean, name, shortened
 
 #: Letters of a title or a note that are shown.
@@ -45,10 +45,10 @@ def _cell_for_people(cell: Cell) -> Cell:
 def number(cell: Cell, column: Column, spread: Spread = "std") -> str:
     """A cell's number as its column shows it, with its spread and its difference from the baseline.
 
-    Empty if it is absent; an unknown interval is not shown.
+    Empty if it is absent, NO_NUMBER if its row was run all the same; an unknown interval is not shown.
     """
     if cell.value is None:
-        return ""
+        return "" if cell.is_blank else NO_NUMBER
     if isinstance(cell.value, str):
         return clean(cell.value)
     parts = [column.text(cell.value)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from petl_bench.api.dataset import Annotations, Sample
+from petl_bench.api.retrieval import RETRIEVAL_METRICS, RetrievalEvaluation, RetrievalTask
 from petl_bench.api.setting import Case, Setting, Task, came_with_mean_class
 from petl_bench.errors import UsageError
 from petl_bench.testing.checks import Skipped, Subject, documented, paper, require, training_values
@@ -13,10 +14,18 @@ from petl_bench.testing.checks import Skipped, Subject, documented, paper, requi
 CLASSES = ("archery", "bowling", "climbing", "diving", "fencing", "golf")
 SEEDS = (0, 1)
 _TRAIN, _TEST = 20, 4
+#: What a setting summarises of one evaluation, by the kind of its tasks.
+_ACCURACIES: Mapping[str, Mapping[str, float]] = {
+    "classification": {"top1": 50.0, "top5": 75.0, "mean_class_top1": 40.0},
+    "retrieval": dict.fromkeys(RETRIEVAL_METRICS, 50.0),
+}
 
 
 def made_up_annotations(dataset: str = "made_up") -> Annotations:
-    """20 training and 4 test clips of every class in each of two splits, which share clips in other roles."""
+    """20 training and 4 test clips of every class in each of two splits, which share clips in other roles.
+
+    Every clip has captions: one of its own, and all but some of each class one that clips of other classes have too.
+    """
     clips = {name: [f"{name}/{number:02}.mp4" for number in range(_TRAIN + _TEST)] for name in CLASSES}
 
     def samples(which: slice) -> tuple[Sample, ...]:
@@ -24,7 +33,12 @@ def made_up_annotations(dataset: str = "made_up") -> Annotations:
 
     train = {1: samples(slice(_TRAIN)), 2: samples(slice(_TEST, None))}
     test = {1: samples(slice(_TRAIN, None)), 2: samples(slice(_TEST))}
-    return Annotations(classes=CLASSES, dataset=dataset, train=train, test=test)
+    captions = {
+        clip: (f"take {number} of {name}", f"take {number}")[: 1 + bool(number % 3)]
+        for name, own in clips.items()
+        for number, clip in enumerate(own)
+    }
+    return Annotations(classes=CLASSES, dataset=dataset, train=train, test=test, captions=captions)
 
 
 class SettingSubject(Subject):
@@ -56,11 +70,16 @@ class SettingSubject(Subject):
         return {(name, case): self.setting.task(made_up_annotations(name), case) for name, case in self.cases}
 
     def lists(self) -> Iterator[tuple[str, Case, tuple[str, ...], tuple[Sample, ...]]]:
-        """Every list of every task: what it is, its case, the classes that its labels index, and its samples."""
+        """Every list of every task: what it is, its case, the classes that its labels index, and its samples.
+
+        In retrieval, the labels of pairs that train index texts, and those of an evaluation its clips.
+        """
         for (_, case), task in self.tasks.items():
-            yield "train", case, task.train_classes, task.train
+            yield "train", case, task.train_texts if isinstance(task, RetrievalTask) else task.train_classes, task.train
             for evaluation in task.evaluations:
-                yield evaluation.name, case, evaluation.classes, evaluation.samples
+                clips = tuple(sample.clip for sample in evaluation.samples)
+                names = clips if isinstance(evaluation, RetrievalEvaluation) else evaluation.classes
+                yield evaluation.name, case, names, evaluation.samples
 
 
 SUBJECT = SettingSubject
@@ -114,8 +133,38 @@ def labels_are_in_range(subject: SettingSubject) -> None:
         require(bool(names) and len(set(names)) == len(names), f"{case}: evaluations are named {names}")
 
 
+def tasks_are_of_the_declared_kind(subject: SettingSubject) -> None:
+    """task() gives pb.Task; pb.RetrievalTask, with evaluations of that kind, if `kind` is retrieval."""
+    for (_, case), task in subject.tasks.items():
+        is_retrieval = [isinstance(task, RetrievalTask)]
+        is_retrieval += [isinstance(each, RetrievalEvaluation) for each in task.evaluations]
+        expected = subject.plugin.kind == "retrieval"
+        require(
+            set(is_retrieval) == {expected},
+            f"{case}: kind is {subject.plugin.kind!r}, and task() gives {type(task).__name__} with "
+            f"{', '.join(type(each).__name__ for each in task.evaluations)}",
+        )
+
+
+def clips_keep_their_texts(subject: SettingSubject) -> None:
+    """In retrieval, every text that a clip has in the task is a caption of it in the data set."""
+    if subject.plugin.kind != "retrieval":
+        raise Skipped("it is no setting of retrieval")
+    own = made_up_annotations().captions
+    for (_, case), task in subject.tasks.items():
+        assert isinstance(task, RetrievalTask)
+        pairs = [(sample.clip, task.train_texts[sample.label]) for sample in task.train]
+        for evaluation in task.evaluations:
+            clips = [sample.clip for sample in evaluation.samples]
+            pairs += zip((clips[owner] for owner in evaluation.owners), evaluation.texts, strict=True)
+        wrong = [(clip, text) for clip, text in pairs if text not in own.get(clip, ())]
+        require(not wrong, f"{case}: not a clip of the data set with its caption: {wrong[:2]}")
+
+
 def clips_keep_their_class(subject: SettingSubject) -> None:
     """Every clip is one of the data set's lists, and has the class there that it has in the task."""
+    if subject.plugin.kind == "retrieval":
+        raise Skipped("retrieval has no classes")
     own = {
         sample.clip: CLASSES[sample.label]
         for samples in (made_up_annotations().train[1], made_up_annotations().test[1])
@@ -159,8 +208,8 @@ def metrics_are_declared(subject: SettingSubject) -> None:
     require(bool(declared) and len(set(declared)) == len(declared), f"metrics = {declared}: name each metric once")
     found: set[str] = set()
     for (_, case), task in subject.tasks.items():
-        accuracies = {each.name: {"top1": 50.0, "top5": 75.0, "mean_class_top1": 40.0} for each in task.evaluations}
-        metrics = subject.setting.summarise(accuracies)
+        of_each = _ACCURACIES[subject.plugin.kind]
+        metrics = subject.setting.summarise({each.name: of_each for each in task.evaluations})
         require(bool(metrics), f"{case}: summarise() gives no metric")
         found |= {name for name in metrics if not came_with_mean_class(name)}
     require(found == set(declared), f"metrics = {declared}, and summarise() gives {sorted(found)}")
@@ -181,9 +230,11 @@ CHECKS = (
     paper,
     training_values,
     cases_are_those_asked_for,
+    tasks_are_of_the_declared_kind,
     tasks_are_deterministic,
     labels_are_in_range,
     clips_keep_their_class,
+    clips_keep_their_texts,
     training_and_test_clips_are_disjoint,
     novel_classes_do_not_train,
     metrics_are_declared,

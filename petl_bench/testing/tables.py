@@ -15,15 +15,18 @@ import numpy as np
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.marks import MARKS
 from petl_bench.api.registry import METHODS, SETTINGS
+from petl_bench.api.retrieval import RetrievalEvaluation
 from petl_bench.api.setting import Case, Evaluation, Setting, Task
 from petl_bench.api.table import Cell, Origin, Row, Table, TableSource
 from petl_bench.api.training_options import TrainingOptions
-from petl_bench.api.trial import EvaluationResult, Trial, TrialResult
+from petl_bench.api.trial import EvaluationResult, RetrievalResult, Trial, TrialResult
 from petl_bench.errors import UsageError
 from petl_bench.records.frame import frame
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.outcomes import StoredOutcomes, ranks_of
+from petl_bench.records.outcomes import StoredOutcomes
+from petl_bench.records.ranks import ranks_of
 from petl_bench.records.read import load_records
+from petl_bench.records.retrieval import ranked_queries, retrieval_metrics
 from petl_bench.records.write import write_record
 from petl_bench.render import FORMATS, render
 from petl_bench.testing.checks import Given, Skipped, Subject, documented, require
@@ -220,7 +223,9 @@ def _record(folder: Path, method: str, setting: Setting, dataset: str, case: Cas
     write_record(place, trial, result)
 
 
-def _scored(evaluation: Evaluation, generator: np.random.Generator) -> EvaluationResult:
+def _scored(evaluation: Evaluation, generator: np.random.Generator) -> EvaluationResult | RetrievalResult:
+    if isinstance(evaluation, RetrievalEvaluation):
+        return _searched(evaluation, generator)
     labels = [sample.label for sample in evaluation.samples]
     scores = generator.random((len(labels), len(evaluation.classes)), dtype=np.float32)
     scores[np.arange(len(labels)), labels] += 0.5
@@ -234,6 +239,22 @@ def _scored(evaluation: Evaluation, generator: np.random.Generator) -> Evaluatio
         top1=100 * float(np.mean(ranks <= 1)),
         top5=100 * float(np.mean(ranks <= 5)),
         expected=len(labels),
+    )
+
+
+def _searched(evaluation: RetrievalEvaluation, generator: np.random.Generator) -> RetrievalResult:
+    owners, texts = list(evaluation.owners), list(evaluation.texts)
+    similarities = generator.random((len(evaluation.samples), len(texts)), dtype=np.float32)
+    similarities[owners, np.arange(len(texts))] += 0.5
+    ranks = {direction: each.ranks for direction, each in ranked_queries(similarities, owners).items()}
+    return RetrievalResult(
+        clips=[sample.clip for sample in evaluation.samples],
+        texts=texts,
+        owners=owners,
+        similarities=similarities,
+        accuracies=retrieval_metrics(ranks),
+        expected=len(evaluation.samples),
+        expected_texts=len(texts),
     )
 
 

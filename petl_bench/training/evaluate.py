@@ -13,17 +13,19 @@ from torch.nn import functional
 
 from petl_bench.api.method import Method
 from petl_bench.api.prompts import Prompts
+from petl_bench.api.retrieval import RetrievalEvaluation
 from petl_bench.api.setting import Evaluation
 from petl_bench.api.step import Frozen, Step, cosine_logits
 from petl_bench.api.trial import EvaluationResult
 from petl_bench.errors import PluginError, TrialError
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.towers import VideoOutput
-from petl_bench.records.outcomes import class_sizes, mean_class_top1, ranks_of
+from petl_bench.records.outcomes import class_sizes, mean_class_top1
+from petl_bench.records.ranks import ranks_of
 from petl_bench.training.device import autocast
 from petl_bench.training.frozen import FrozenTexts, frozen_model
 from petl_bench.training.hooks import scores_of
-from petl_bench.training.text import EncodedTexts, StepTexts, class_texts
+from petl_bench.training.text import TEXTS_PER_PASS, EncodedTexts, StepTexts, class_texts, plain_texts
 from petl_bench.training.video import EncodedBatch
 
 
@@ -53,11 +55,12 @@ def score(
 
     A clip's score is the mean over its views of the softmax of the method's logits, by default `logit_scale * cosine`
     (the protocol of X-CLIP and ViFi-CLIP); with several templates the cosine is the mean of those with a class's
-    prompts. Of a clip that was scored only its scores stay: memory hardly grows with the number of clips.
+    prompts. Of a clip that was scored only its scores stay: memory hardly grows with the number of clips. In retrieval
+    there are texts as they are in the place of prompts, and similarities are averaged over views as they are.
 
     Args:
         model: With its method attached; it is put into evaluation mode.
-        evaluation: Its C classes.
+        evaluation: Its C classes, or C texts.
         encoded: The video tower's output for clips.
         method: The attached method; its `scores` see no labels and no names of clips.
         prompts: Templates of the class prompts.
@@ -76,17 +79,19 @@ def score(
     scorer = _Scorer(model, method, evaluation, prompts, precision, device, train_classes)
     for batch in encoded:
         if not batch.clips:
-            yield Scored([], [], [], np.zeros((0, len(evaluation.classes)), dtype=np.float32))
+            yield Scored([], [], [], np.zeros((0, len(evaluation.candidates)), dtype=np.float32))
             continue
-        of_views = scorer.logits(batch).softmax(dim=-1).unflatten(0, (-1, batch.views))
+        logits = scorer.logits(batch)
+        values = logits if isinstance(evaluation, RetrievalEvaluation) else logits.softmax(dim=-1)
+        of_views = values.unflatten(0, (-1, batch.views))
         scores = of_views.mean(dim=1).cpu().numpy().astype(np.float32)
         _refuse_not_finite(scores, batch.clips, f"evaluation {evaluation.name}: the scores of clip")
         yield Scored(batch.rows, batch.clips, batch.labels, scores)
 
 
 class _Scorer:
-    """Logits of clips among the classes of one evaluation, by the method, or by the frozen model for classes that it
-    leaves to that one."""
+    """Logits of clips among the classes, or texts, of one evaluation: by the method, or by the frozen model for classes
+    that it leaves to that one."""
 
     def __init__(
         self,
@@ -103,9 +108,14 @@ class _Scorer:
         places = {name: place for place, name in enumerate(train_classes)}
         trained = [places.get(name, -1) for name in evaluation.classes]
         self._trained = torch.tensor(trained, dtype=torch.int64, device=device)
-        self._texts = class_texts(model, method, evaluation.classes, prompts, device)
-        self._step_texts = StepTexts(model, method, self._texts)
-        self._frozen_texts = FrozenTexts(model, method, self._texts)
+        self._retrieval = isinstance(evaluation, RetrievalEvaluation)
+        self._texts = (
+            plain_texts(model, evaluation.candidates, device)
+            if self._retrieval
+            else class_texts(model, method, evaluation.classes, prompts, device)
+        )
+        self._step_texts = StepTexts(model, method, self._texts, retrieval=self._retrieval)
+        self._frozen_texts = FrozenTexts(model, method, self._texts, retrieval=self._retrieval)
         self._encoded = None if self._step_texts.per_video else self._checked(self._encode_texts(None))
 
     def logits(self, batch: EncodedBatch) -> Tensor:
@@ -116,6 +126,8 @@ class _Scorer:
             video = self._model.finish_video(output)
         unit = functional.normalize(video.float(), dim=-1).unflatten(0, (-1, batch.views))
         _refuse_without_direction(unit, batch.clips, label)
+        if self._retrieval and self._encoded is None:
+            return self._in_chunks(video, output)
         step = self._step(video, output, self._encoded or self._encode_texts(video))
         frozen = self._method.novel == "frozen" and bool((self._trained < 0).any())
         if not frozen:
@@ -124,23 +136,32 @@ class _Scorer:
             return step.frozen.logits
         return torch.where(self._trained >= 0, scores_of(self._method, step), step.frozen.logits)
 
+    def _in_chunks(self, video: Tensor, output: VideoOutput) -> Tensor:
+        """Similarities [B * V, M] with texts that depend on the clip: so many pairs of them at a time that memory does
+        not grow with M."""
+        numbers = torch.arange(self._texts.classes, device=self._device)
+        chunks = numbers.split(max(1, TEXTS_PER_PASS // len(video)))
+        steps = (self._step(video, output, self._encode_texts(video, chosen)) for chosen in chunks)
+        return torch.cat([scores_of(self._method, step) for step in steps], dim=1)
+
     def _step(self, video: Tensor, output: VideoOutput, texts: EncodedTexts) -> Step:
         step = Step(self._model, video, texts.of_classes(), training=False, classes=self._evaluation.classes)
-        step.trained_class, step.several_prompts = self._trained, texts.several
+        step.trained_class, step.several_prompts = None if self._retrieval else self._trained, texts.several
         step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
         if texts.class_of is not None:
             step.prompt_features, step.prompt_class = texts.leaf, texts.class_of
-        step.frozen = Frozen(partial(self._frozen_video, output), self._frozen_texts, self._cosines)
+        frozen_texts = partial(self._frozen_texts, texts.chosen)
+        step.frozen = Frozen(partial(self._frozen_video, output), frozen_texts, self._cosines)
         return step
 
-    def _encode_texts(self, video: Tensor | None) -> EncodedTexts:
+    def _encode_texts(self, video: Tensor | None, chosen: Tensor | None = None) -> EncodedTexts:
         with autocast(self._device, self._precision):
-            return self._step_texts.encode(video=video)
+            return self._step_texts.encode(chosen, video)
 
     def _checked(self, texts: EncodedTexts) -> EncodedTexts:
         unit = functional.normalize(texts.of_classes().float(), dim=-1)
-        label = f"evaluation {self._evaluation.name}: the text feature of class"
-        _refuse_without_direction(unit, self._evaluation.classes, label)
+        label = f"evaluation {self._evaluation.name}: the text feature of {'text' if self._retrieval else 'class'}"
+        _refuse_without_direction(unit, self._evaluation.candidates, label)
         return texts
 
     def _frozen_video(self, output: VideoOutput) -> Tensor:

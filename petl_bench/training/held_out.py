@@ -28,3 +28,15 @@ def split_for_validation(
         held_out += shuffled[:count]
         train += shuffled[count:]
     return train, held_out
+
+
+def split_pairs_for_validation(
+    pairs: Sequence[Sample], options: TrainingOptions, seed: int
+) -> tuple[list[Sample], list[Sample]]:
+    """Pairs of retrieval that train and, if `select` is val, those that are held out: of a seeded part of the clips."""
+    clips = sorted({pair.clip for pair in pairs})
+    if options.select != "val" or len(clips) < 2:
+        return list(pairs), []
+    count = min(len(clips) - 1, max(1, round(options.val_fraction * len(clips))))
+    held = set(random.Random(f"val/{seed}").sample(clips, count))
+    return [pair for pair in pairs if pair.clip not in held], [pair for pair in pairs if pair.clip in held]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from petl_bench.api.backbone import Backbone
 from petl_bench.api.dataset import Dataset, Sample
 from petl_bench.api.method import Method
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.api.retrieval import RetrievalTask
 from petl_bench.api.setting import Setting, Task
 from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
-from petl_bench.api.trial import EvaluationResult, Notify, Places, Progress, Stop, Trial, go_on
+from petl_bench.api.trial import EvaluationResult, Notify, Places, Progress, RetrievalResult, Stop, Trial, go_on
+from petl_bench.api.values.resolution import recipe_notes
 from petl_bench.data.found.known_manifests import is_current, known_manifest, new_manifest
 from petl_bench.data.found.manifest import Manifest
 from petl_bench.data.found.tree import canonical
@@ -34,11 +36,11 @@ from petl_bench.training.checkpoint import Pace, load_adapter, task_of
 from petl_bench.training.compilation import compile_video
 from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, Team
-from petl_bench.training.held_out import split_for_validation
+from petl_bench.training.held_out import split_for_validation, split_pairs_for_validation
 from petl_bench.training.kept import merged
 from petl_bench.training.seeding import derived_seed, seed_everything
 from petl_bench.training.state import load_state
-from petl_bench.training.text import prompt_notes
+from petl_bench.training.text import prompt_notes, text_notes
 from petl_bench.training.video import Remembered
 
 
@@ -90,14 +92,15 @@ class PreparedTrial:
         self.manifest, self.task = _data(trial, self.dataset, self.setting, places)
         self._cache = places.cache
         #: training clips, and those of them that are held out to select the epoch
-        self.train, self.held_out = split_for_validation(self.task.train, self.options, trial.seed)
+        split = split_pairs_for_validation if isinstance(self.task, RetrievalTask) else split_for_validation
+        self.train, self.held_out = split(self.task.train, self.options, trial.seed)
         self.descriptions = self._described()  #: those that the method's loss reads
-        self.notes: list[str] = []
+        self.notes = [*recipe_notes(type(self.method), trial.setting, trial.backbone, trial.training)]
         self.model = self._attached(places, adapter)
         self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
         if trial.start_from:
             self.notes.append(self._start_from(adapter))
-        self.notes += prompt_notes(self.model, self._classes(), self.dataset.prompts)
+        self.notes += self._text_notes()
         if seat.count > 1:
             self.notes.append(f"{seat.count} processes shared every batch, on {self.device.type}")
         if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
@@ -155,9 +158,12 @@ class PreparedTrial:
 
     def train_coverage(self) -> dict[str, int]:
         """How many training clips there should be, how many are missing or unreadable, and how many were used."""
-        expected = len(self.task.train)
-        missing = len(self.missing(self.task.train))
-        unreadable = len(self.unreadable([sample.clip for sample in self.task.train]))
+        train = self.task.train
+        if isinstance(self.task, RetrievalTask):  # a clip may be in several pairs
+            train = tuple({sample.clip: sample for sample in train}.values())
+        expected = len(train)
+        missing = len(self.missing(train))
+        unreadable = len(self.unreadable([sample.clip for sample in train]))
         return {
             "expected": expected,
             "missing": missing,
@@ -170,7 +176,7 @@ class PreparedTrial:
         listed = self.manifest.annotations.groups
         return [listed.get(clip) or self.dataset.group_of(clip) for clip in clips]
 
-    def marks(self, evaluations: dict[str, EvaluationResult]) -> list[str]:
+    def marks(self, evaluations: Mapping[str, EvaluationResult | RetrievalResult]) -> list[str]:
         """The marks of the trial's numbers, sorted: keys of `petl_bench.api.marks.MARKS`."""
         trial, trains = self.trial, self._trains
         unscored = any(result.missing or result.unreadable for result in evaluations.values())
@@ -220,7 +226,8 @@ class PreparedTrial:
     def environment(self) -> dict[str, Any]:
         """What the trial ran on and with: machine, versions, device, threads, prompt template."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        prompt = {"prompt_template": str(self.dataset.prompts)}
+        has_prompts = not isinstance(self.task, RetrievalTask)
+        prompt = {"prompt_template": str(self.dataset.prompts)} if has_prompts else {}
         used = {**prompt, "device": name, "threads": torch.get_num_threads()}
         return {**describe_machine(), "software": computing_versions(), **used}
 
@@ -236,7 +243,7 @@ class PreparedTrial:
         """What the method is adapted to: training classes and clips, or those of the adapter that it starts from."""
         if self.trial.start_from and adapter is not None:
             return task_of(load_adapter(adapter)[0])
-        return MethodTask("classification", self.task.train_classes, len(self.found(self.train)))
+        return MethodTask(self.setting.kind, self.task.train_classes, len(self.found(self.train)))
 
     def _attached(self, places: Places, adapter: Path | None) -> DualEncoder:
         """The backbone with the method attached; what its weights are, and what is assumed of them, becomes notes.
@@ -274,9 +281,18 @@ class PreparedTrial:
         load_state(self.model, self.method, {"tensors": tensors, "extra": metadata["extra_state"]})
         trained = {canonical(name) for name in metadata["train_classes"]}
         tested = dict.fromkeys(name for evaluation in self.task.evaluations for name in evaluation.classes)
+        if isinstance(self.task, RetrievalTask):
+            return f"starts from the adapter of trial {first[:8]}"
         seen = [name for name in tested if canonical(name) in trained]
         listed = f" ({', '.join(seen[:10])}{', ...' if len(seen) > 10 else ''})" if seen else ""
         return f"{len(seen)} of the {len(tested)} evaluated classes are among the adapter's training classes{listed}"
+
+    def _text_notes(self) -> list[str]:
+        """What is lost of texts, or of the prompts of classes."""
+        if isinstance(self.task, RetrievalTask):
+            evaluated = chain(*(evaluation.candidates for evaluation in self.task.evaluations))
+            return text_notes(self.model, list(dict.fromkeys([*self.task.train_texts, *evaluated])))
+        return prompt_notes(self.model, self._classes(), self.dataset.prompts)
 
     def _classes(self) -> list[str]:
         """Every class that is trained or evaluated."""

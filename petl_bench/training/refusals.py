@@ -9,6 +9,7 @@ from petl_bench.api.values.named_folders import status_command
 from petl_bench.errors import DataError
 
 NOTHING_TO_HOLD_OUT = "--select val needs at least two training clips of some class; use --select last"
+ONE_CLIP_TO_HOLD_OUT = "--select val needs at least two training clips; use --select last"
 
 
 def no_training_clips(dataset: Dataset, listed: int, root: Path) -> DataError:

@@ -13,8 +13,9 @@ import torch
 from petl_bench.api.dataset import Sample
 from petl_bench.api.plugins.identity import refuse_changed_plugins
 from petl_bench.api.registry import load_plugin_file
-from petl_bench.api.setting import Evaluation
-from petl_bench.api.trial import EvaluationResult, Notify, Places, Stop, Trial, TrialResult, go_on
+from petl_bench.api.retrieval import RetrievalTask
+from petl_bench.api.setting import Evaluation, Task
+from petl_bench.api.trial import Notify, Places, Stop, Trial, TrialResult, go_on
 from petl_bench.errors import TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.tokenizer import overflow_count
@@ -24,11 +25,12 @@ from petl_bench.training.distributed import Seat, seat_of, team_of
 from petl_bench.training.fit import Fit, Select, fit
 from petl_bench.training.hooks import overrides
 from petl_bench.training.preparation import PreparedTrial
-from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, no_training_clips
-from petl_bench.training.scoring import Scores, score_all, selection_accuracy
+from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, ONE_CLIP_TO_HOLD_OUT, no_training_clips
+from petl_bench.training.retrieval import Positives, validation
+from petl_bench.training.scoring import Result, Scores, score_all, selection_accuracy
 from petl_bench.training.state import load_state, state_of
 from petl_bench.training.support import SupportClips
-from petl_bench.training.text import ClassTexts, class_texts, description_features
+from petl_bench.training.text import ClassTexts, class_texts, description_features, plain_texts
 from petl_bench.training.training_clips import training_batches
 
 
@@ -137,11 +139,19 @@ def _result(
         environment=prepared.environment(),
         notes=[*prepared.notes, *prepared.remarks()],
         marks=prepared.marks(evaluations),
-        train_list="".join(f"{sample.clip} {sample.label}\n" for sample in prepared.task.train) if history else "",
+        train_list=_train_list(prepared.task) if history else "",
     )
 
 
-def _metrics(prepared: PreparedTrial, evaluations: Mapping[str, EvaluationResult]) -> dict[str, float]:
+def _train_list(task: Task) -> str:
+    """A row for each training clip, with its label; for each pair of retrieval, clip and text with a tab between."""
+    if isinstance(task, RetrievalTask):
+        texts = [" ".join(text.split()) for text in task.train_texts]
+        return "".join(f"{pair.clip}\t{texts[pair.label]}\n" for pair in task.train)
+    return "".join(f"{sample.clip} {sample.label}\n" for sample in task.train)
+
+
+def _metrics(prepared: PreparedTrial, evaluations: Mapping[str, Result]) -> dict[str, float]:
     return prepared.setting.summarise({name: result.accuracies for name, result in evaluations.items()})
 
 
@@ -199,9 +209,7 @@ def _train(prepared: PreparedTrial, durations: dict[str, float]) -> tuple[list[d
     found = prepared.found(prepared.train)
     if not found:
         raise no_training_clips(prepared.dataset, len(prepared.train), prepared.manifest.root)
-    texts = class_texts(
-        prepared.model, prepared.method, prepared.task.train_classes, prepared.dataset.prompts, prepared.device
-    )
+    texts = _training_texts(prepared)
     support = SupportClips(prepared, found, texts)
     history, earlier_s = _fit(prepared, found, texts, support) if trains else _prepare(prepared, support)
     if overrides(prepared.method, "finish"):
@@ -212,6 +220,14 @@ def _train(prepared: PreparedTrial, durations: dict[str, float]) -> tuple[list[d
         save_adapter(prepared.folder / ADAPTER, prepared.trial, state, task, whole_task or task.kind == "retrieval")
     durations["train"] = earlier_s + time.monotonic() - started
     return history, earlier_s
+
+
+def _training_texts(prepared: PreparedTrial) -> ClassTexts:
+    """The prompts of the training classes, or the texts of the training pairs."""
+    model, task, device = prepared.model, prepared.task, prepared.device
+    if isinstance(task, RetrievalTask):
+        return plain_texts(model, task.train_texts, device)
+    return class_texts(model, prepared.method, task.train_classes, prepared.dataset.prompts, device)
 
 
 def _prepare(prepared: PreparedTrial, support: SupportClips) -> tuple[list[dict[str, float]], float]:
@@ -230,10 +246,12 @@ def _fit(
     prepared: PreparedTrial, found: Sequence[Sample], texts: ClassTexts, support: SupportClips
 ) -> tuple[list[dict[str, float]], float]:
     if prepared.options.select == "val":
+        retrieval = prepared.setting.kind == "retrieval"
         if not prepared.held_out:
-            raise TrialError(NOTHING_TO_HOLD_OUT)
-        held, clips = len(prepared.held_out), len(prepared.task.train)
-        prepared.notes.append(f"{held} of {clips} training clips were held out to select the epoch")
+            raise TrialError(ONE_CLIP_TO_HOLD_OUT if retrieval else NOTHING_TO_HOLD_OUT)
+        held, whole = len(prepared.held_out), len(prepared.task.train)
+        what = "pairs of a training clip and a text" if retrieval else "training clips"
+        prepared.notes.append(f"{held} of {whole} {what} were held out to select the epoch")
     batches, encode = training_batches(prepared, found)
     run = Fit(
         model=prepared.model,
@@ -254,6 +272,7 @@ def _fit(
         pace=prepared.pace,
         stop=prepared.stop,
         team=prepared.team,
+        positives=Positives(found) if isinstance(prepared.task, RetrievalTask) else None,
         prepare=partial(prepared.method.prepare, support) if overrides(prepared.method, "prepare") else None,
     )
     fit(run)
@@ -265,7 +284,9 @@ def _selection(prepared: PreparedTrial, held_out: Sequence[Sample]) -> Select | 
     if prepared.options.select == "last":
         return None
     evaluation = prepared.task.evaluations[0]
-    if prepared.options.select == "val":
+    if prepared.options.select == "val" and isinstance(prepared.task, RetrievalTask):
+        evaluation = validation(prepared.task, held_out)
+    elif prepared.options.select == "val":
         evaluation = Evaluation("validation", prepared.task.train_classes, tuple(held_out))
     return partial(selection_accuracy, prepared, evaluation)
 

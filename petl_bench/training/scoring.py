@@ -8,23 +8,28 @@ from functools import cache
 
 import torch
 
+from petl_bench.api.retrieval import RetrievalEvaluation
 from petl_bench.api.setting import Evaluation
-from petl_bench.api.trial import EvaluationResult
+from petl_bench.api.trial import EvaluationResult, RetrievalResult
 from petl_bench.errors import DataError, TrialError
 from petl_bench.records.layout import EVALUATED
 from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
 from petl_bench.training.kept import Kept, Listed, Part, nothing, state_sha256
 from petl_bench.training.preparation import PreparedTrial
+from petl_bench.training.retrieval import SELECTED_BY, retrieval_result
 from petl_bench.training.state import state_of
 from petl_bench.training.video import encode
+
+#: What one evaluation comes to.
+Result = EvaluationResult | RetrievalResult
 
 
 @dataclass
 class Scores:
     """What the evaluations of a trial gave, in the first process alone."""
 
-    results: dict[str, EvaluationResult] = field(default_factory=dict)  #: by evaluation
-    variants: dict[str, dict[str, EvaluationResult]] = field(default_factory=dict)  #: by variant and evaluation
+    results: dict[str, Result] = field(default_factory=dict)  #: by evaluation
+    variants: dict[str, dict[str, Result]] = field(default_factory=dict)  #: by variant and evaluation
     absent: dict[str, str] = field(default_factory=dict)  #: evaluation that the method cannot score -> the reason
     earlier_s: float = 0.0  #: seconds that earlier attempts spent on them
 
@@ -68,7 +73,7 @@ def _absent(prepared: PreparedTrial) -> dict[str, str]:
     }
 
 
-def _score_each(prepared: PreparedTrial, evaluations: Sequence[Evaluation], kept: Kept) -> dict[str, EvaluationResult]:
+def _score_each(prepared: PreparedTrial, evaluations: Sequence[Evaluation], kept: Kept) -> dict[str, Result]:
     results = {}
     for evaluation in evaluations:
         scored = _score(prepared, evaluation, kept)
@@ -80,11 +85,18 @@ def _score_each(prepared: PreparedTrial, evaluations: Sequence[Evaluation], kept
 def selection_accuracy(
     prepared: PreparedTrial, evaluation: Evaluation, epoch: int, keep_training: Callable[[], None]
 ) -> float:
-    """Top-1 accuracy in percent after an epoch (from 1), the same in every process; see `fit.Select`."""
+    """Top-1 accuracy in percent after an epoch (from 1), of retrieval the recall at 1 of texts that search clips; the
+    same in every process; see `fit.Select`."""
     kept = _kept(prepared, f"selection of epoch {epoch}", [evaluation], keep_training)
     scored = _score(prepared, evaluation, kept)
     prepared.model.train()
-    return prepared.team.share(top_k_accuracy(scored.labels, scored.scores, 1) if prepared.team.first else 0.0)
+    return prepared.team.share(_selected_by(evaluation, scored) if prepared.team.first else 0.0)
+
+
+def _selected_by(evaluation: Evaluation, scored: Scored) -> float:
+    if isinstance(evaluation, RetrievalEvaluation):
+        return retrieval_result(evaluation, scored, [], [], {}).accuracies[SELECTED_BY]
+    return top_k_accuracy(scored.labels, scored.scores, 1)
 
 
 def reads_in_evaluation(prepared: PreparedTrial) -> tuple[str, ...]:
@@ -95,7 +107,7 @@ def reads_in_evaluation(prepared: PreparedTrial) -> tuple[str, ...]:
     return (*reads, "pixels") if again else reads
 
 
-def _result(prepared: PreparedTrial, evaluation: Evaluation, scored: Scored) -> EvaluationResult:
+def _result(prepared: PreparedTrial, evaluation: Evaluation, scored: Scored) -> Result:
     missing = prepared.missing(evaluation.samples)
     # A clip that was scored is not unreadable, though it may have become so since.
     done = set(scored.rows)
@@ -106,7 +118,10 @@ def _result(prepared: PreparedTrial, evaluation: Evaluation, scored: Scored) -> 
             f"evaluation {evaluation.name!r} of {prepared.trial.dataset}: none of its {len(evaluation.samples)} clips "
             f"could be scored ({len(missing)} missing, {len(unreadable)} unreadable)"
         )
-    return evaluation_result(evaluation, scored, prepared.groups(scored.clips), missing, unreadable)
+    groups = prepared.groups(scored.clips)
+    if isinstance(evaluation, RetrievalEvaluation):
+        return retrieval_result(evaluation, scored, groups, missing, unreadable)
+    return evaluation_result(evaluation, scored, groups, missing, unreadable)
 
 
 def _kept(
@@ -118,7 +133,8 @@ def _kept(
         trial=prepared.trial.key,
         purpose=purpose,
         lists={
-            each.name: Listed(prepared.found(each.samples), len(each.classes), each.classes) for each in evaluations
+            each.name: Listed(prepared.found(each.samples), len(each.candidates), each.candidates)
+            for each in evaluations
         },
         loader=prepared.loader,
         pace=prepared.pace,
@@ -159,5 +175,5 @@ def _score(prepared: PreparedTrial, evaluation: Evaluation, kept: Kept) -> Score
     whole = kept.go_through(evaluation.name, batches, prepared.progress("evaluating", found))
     prepared.share_findings()
     clips = [found[row] for row in whole.rows]
-    scores = whole.values.reshape(len(clips), len(evaluation.classes)).numpy()
+    scores = whole.values.reshape(len(clips), len(evaluation.candidates)).numpy()
     return Scored(whole.rows, [each.clip for each in clips], [each.label for each in clips], scores)

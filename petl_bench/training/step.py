@@ -70,8 +70,9 @@ class Learner:
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.model, self.options, self.method)
         self.scaler = gradient_scaler(self.device, self.options.precision)
-        self.text = StepTexts(self.model, self.method, self.texts, retrieval=self.positives is not None)
-        self.frozen_texts = FrozenTexts(self.model, self.method, self.texts)
+        retrieval = self.positives is not None
+        self.text = StepTexts(self.model, self.method, self.texts, retrieval=retrieval)
+        self.frozen_texts = FrozenTexts(self.model, self.method, self.texts, retrieval=retrieval)
         self.averages = Averages(self.model, self.method)
         self.trained: list[nn.Parameter] = [p for group in self.optimizer.param_groups for p in group["params"]]
 
@@ -189,8 +190,7 @@ class Learner:
     def _frozen(self, video: Callable[[], Tensor], chosen: Tensor | None) -> Frozen:
         def text() -> Tensor:
             with self.autocast():
-                features = self.frozen_texts()
-            return features if chosen is None or self.positives is None else features[chosen]
+                return self.frozen_texts(None if self.positives is None else chosen)
 
         def logits(video: Tensor, text: Tensor) -> Tensor:
             return cosine_logits(self.model, video, text, self.texts.several)

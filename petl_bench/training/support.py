@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from petl_bench.models.towers import VideoOutput
 from petl_bench.training.device import autocast
 from petl_bench.training.frozen import FrozenTexts, frozen_model
 from petl_bench.training.preparation import PreparedTrial
+from petl_bench.training.retrieval import Positives
 from petl_bench.training.text import ClassTexts, StepTexts
 from petl_bench.training.video import EncodedBatch, encode
 
@@ -27,7 +29,10 @@ class SupportClips:
 
     def __init__(self, prepared: PreparedTrial, found: Sequence[Sample], texts: ClassTexts) -> None:
         self._prepared, self._found, self._texts = prepared, found, texts
-        self._frozen_texts = FrozenTexts(prepared.model, prepared.method, texts)
+        #: of pairs of retrieval
+        self._positives = Positives(found) if prepared.setting.kind == "retrieval" else None
+        retrieval = self._positives is not None
+        self._frozen_texts = FrozenTexts(prepared.model, prepared.method, texts, retrieval=retrieval)
 
     @property
     def clips(self) -> int:
@@ -36,9 +41,12 @@ class SupportClips:
 
     @torch.no_grad()
     def encode(self, passes: int = 1, augment: bool = False) -> Iterator[Step]:
-        """Steps of all training clips with labels, `passes` times, in the order of their rows; without gradients."""
+        """Steps of all training clips with labels, `passes` times, in the order of their rows; without gradients.
+
+        Those of retrieval have the texts of their pairs, and `positive`.
+        """
         model, training = self._prepared.model, self._prepared.model.training
-        texts = StepTexts(model, self._prepared.method, self._texts)
+        texts = StepTexts(model, self._prepared.method, self._texts, retrieval=self._positives is not None)
         for number in range(passes):
             for batch in self._batches(number, augment):
                 model.eval()
@@ -71,18 +79,22 @@ class SupportClips:
 
     def _step(self, batch: EncodedBatch, texts: StepTexts) -> Step:
         prepared, device = self._prepared, self._prepared.device
-        output = on_device(batch.output, device)
+        output, labels = on_device(batch.output, device), torch.tensor(batch.labels, device=device)
+        chosen = None if self._positives is None else labels.unique()
         with autocast(device, prepared.options.precision):
             video = prepared.model.finish_video(output)
-            encoded = texts.encode(video=video)
-        step = Step(prepared.model, video, encoded.of_classes(), torch.tensor(batch.labels, device=device))
+            encoded = texts.encode(chosen, video)
+        step = Step(prepared.model, video, encoded.of_classes(), labels)
         step.training, step.rows, step.seed = False, torch.tensor(batch.rows), prepared.trial.seed
         step.classes, step.several_prompts = prepared.method.task.classes, encoded.several
-        step.trained_class = torch.arange(self._texts.classes, device=device)
+        if self._positives is None or chosen is None:
+            step.trained_class = torch.arange(self._texts.classes, device=device)
+        else:
+            step.positive = self._positives(step.rows, chosen).to(device)
         step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
         if encoded.class_of is not None:
             step.prompt_features, step.prompt_class = encoded.leaf, encoded.class_of
-        step.frozen = Frozen(lambda: self._frozen_video(output), self._frozen_texts, self._cosines)
+        step.frozen = Frozen(lambda: self._frozen_video(output), partial(self._frozen_texts, chosen), self._cosines)
         return step
 
     def _frozen_video(self, output: VideoOutput) -> Tensor:

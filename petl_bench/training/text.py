@@ -23,6 +23,9 @@ from petl_bench.models.tokenizer import token_lengths, tokenize
 from petl_bench.models.towers import PreparedText
 from petl_bench.training.hooks import overrides, prompts_of
 
+#: Texts of retrieval that go through the text tower together, if all of them are encoded.
+TEXTS_PER_PASS = 256
+
 
 def class_tokens(model: DualEncoder, classes: Sequence[str], prompts: Prompts, device: torch.device) -> Tensor:
     """Tokens of every class's prompts: int64 [C, E, L], or [C, L] if there is one template.
@@ -148,6 +151,24 @@ def class_texts(
     return ClassTexts(tokens.to(device), torch.arange(len(own)).repeat_interleave(counts).to(device))
 
 
+def plain_texts(model: DualEncoder, texts: Sequence[str], device: torch.device) -> ClassTexts:
+    """Texts of retrieval as they are, without a template."""
+    return ClassTexts(tokenize(texts, model.config.context_length).to(device))
+
+
+def text_notes(model: DualEncoder, texts: Sequence[str]) -> list[str]:
+    """What is lost of texts of retrieval, in words."""
+    context = model.config.context_length
+    if cut := sum(length > context for length in token_lengths(texts)):
+        return [f"{cut} of {len(texts)} texts are longer than the text context of {context} tokens and were cut"]
+    return []
+
+
+def encoded_in_parts(model: DualEncoder, tokens: Tensor) -> Tensor:
+    """Features [M, D] of texts int64 [M, L], so many at a time that memory does not grow with M."""
+    return torch.cat([model.encode_text(part) for part in tokens.split(TEXTS_PER_PASS)])
+
+
 @dataclass(frozen=True)
 class EncodedTexts:
     """Text features of a step: what `Step.text_features`, `prompt_features` and `prompt_class` are made from."""
@@ -187,17 +208,27 @@ class StepTexts:
     def encode(self, chosen: Tensor | None = None, video: Tensor | None = None) -> EncodedTexts:
         """The features of all texts, or of the `chosen` ones; those of clips with features `video` [B, D] if they
         depend on these."""
-        if not self._each and chosen is None:
+        if not self._each and not self._retrieval and chosen is None:
             several = self.texts.several
             return EncodedTexts(self._of_classes(), self.texts.classes, several=several)
         each, class_of = self.texts.each, self.texts.class_of_each
         if chosen is not None:
             each, class_of = each[chosen], class_of[chosen]
-        features = self._features(each, chosen is None, video)
         if self._retrieval:
-            return EncodedTexts(features, len(each), chosen=chosen)
+            return EncodedTexts(self._of_texts(each, chosen, video), len(each), chosen=chosen)
+        features = self._features(each, chosen is None, video)
         several = self.texts.several or chosen is not None
         return EncodedTexts(features, self.texts.classes, class_of, several, chosen)
+
+    def _of_texts(self, each: Tensor, chosen: Tensor | None, video: Tensor | None) -> Tensor:
+        """Features of texts of retrieval: computed once for all of them if they never change."""
+        if self.per_video or not self._model.untouched(self._model.text):
+            whole = chosen is None and not self.per_video
+            return encoded_in_parts(self._model, each) if whole else self._features(each, False, video)
+        if self._kept is None:
+            with torch.no_grad():
+                self._kept = encoded_in_parts(self._model, self.texts.each)
+        return self._kept if chosen is None else self._kept[chosen]
 
     def _features(self, each: Tensor, whole: bool, video: Tensor | None) -> Tensor:
         if self.per_video:

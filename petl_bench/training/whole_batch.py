@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from petl_bench.data.loading.batches import ClipBatch
-from petl_bench.errors import PluginError
 from petl_bench.models.towers import VideoOutput
 from petl_bench.training.hooks import loss_of
 from petl_bench.training.seeding import random_state, restore_random_state
@@ -42,8 +41,6 @@ class _Batch:
 def whole_batch_gradients(learner: Learner, batch: ClipBatch) -> tuple[float, int]:
     """Leave the gradients of a batch's loss as this process's part of their sum; its part of the loss, and right
     answers among its clips. Every process of the team calls it."""
-    if learner.text.per_video:
-        raise PluginError(f"{learner.method.name}: text per video cannot be used in a loss over the whole batch")
     parts = list(learner.micro_batches(batch))
     if learner.team.seat.count == 1 and len(parts) <= 1:
         return _in_one_pass(learner, batch, parts)
@@ -138,12 +135,15 @@ def _gathered(learner: Learner, parts: list[MicroBatch], encoded: list[Features]
 
 
 def _texts(learner: Learner, whole: _Batch) -> EncodedTexts:
-    """The texts of the batch: in retrieval those that belong to a clip of it, else all, or those the method chooses."""
+    """The texts of the batch: in retrieval those that belong to a clip of it, else all, or those the method chooses.
+
+    If they depend on the clips, their gradient reaches the leaves of these too.
+    """
     chosen = learner.chosen(whole.rows)
     if chosen is None and learner.positives is not None:
         chosen = whole.labels.unique()
     with learner.autocast():
-        return learner.text.encode(chosen)
+        return learner.text.encode(chosen, whole.features["video"] if learner.text.per_video else None)
 
 
 def _loss(learner: Learner, whole: _Batch, texts: EncodedTexts, planned: int) -> tuple[Tensor, int]:

@@ -57,7 +57,7 @@ def trial_of(method: str, setting: str = "base2novel", *, shots: int | None = No
         split="1",
         shots=shots,
         seed=spec.seeds[0],
-        backbone=spec.backbone,
+        backbone=spec.backbone_name,
         weights="packaged",
         weights_sha256="b" * 64,
         training=training_values(spec, planned, chosen.setting, type(dataset), overrides),
@@ -88,6 +88,8 @@ def trials() -> Iterator[tuple[str, Trial]]:
         yield f"lora, {name}", trial_of("lora", **{"shots": 16, **given})
     adapted = dataclasses.replace(trial_of("msta", "zero_shot_transfer"), part="target-novel")
     yield "msta, target", dataclasses.replace(adapted, start_from="c" * 64, source_sha256="d" * 64)
+    for composition in ("lora+text_adapter", "text_adapter+lora"):
+        yield f"{composition}, base2novel", trial_of(composition, shots=16)
     yield "msta, descriptions", dataclasses.replace(trial_of("msta", shots=16), descriptions_sha256="e" * 64)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +109,61 @@ def test_doctor_finds_this_machine_fit() -> None:
     done = petl_bench("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "fit: petl-bench run" in done.stdout
+
+
+def test_show_says_what_a_method_declares(tmp_path: Path) -> None:
+    plugin = tmp_path / "cached.py"
+    plugin.write_text(
+        '''import petl_bench as pb
+
+
+@pb.register_method("cached")
+class Cached(pb.Method):
+    """A cache."""
+
+    tasks = ("classification",)
+    novel = "frozen"
+    text_varies = "video"
+    reads = ("frames", "tokens")
+    whole_batch = True
+
+    @property
+    def reads_original(self):
+        return True
+
+    training_free = True
+    ema_decay = 0.999
+    identity_at_start = False
+    mergeable = True
+
+    def attach(self, model):
+        pass
+
+    def expected_trainable(self, config):
+        return 0
+
+    def prepare(self, support):
+        pass
+
+    def scores(self, step):
+        return step.cosine_logits()
+'''
+    )
+    text = petl_bench("show", "--plugin", str(plugin), "cached").stdout
+    declared = text[text.index("Declares:") :]
+    assert declared.splitlines() == [
+        "Declares:",
+        "  kinds of task: classification",
+        "  classes without training clips: scored by the frozen model",
+        "  text features of a class depend on the clip",
+        "  reads, besides features of clips and classes: frames, tokens",
+        "  its objective compares the clips of a batch with each other",
+        "  reads_original by the values of its fields",
+        "  nothing is trained; what it needs is made from the training clips",
+        "  an average of the weights over steps is evaluated (decay 0.999)",
+        "  differs from the frozen model before training",
+        "  can be merged into the backbone's weights",
+        "",
+        "Hooks that it defines: prepare, scores",
+    ]
+    assert "Declares:" not in petl_bench("show", "zero_shot").stdout

@@ -54,7 +54,7 @@ def test_block_with_the_adapter_beside_its_feed_forward(golden: Golden, monkeypa
 
 def test_attaches_beside_the_feed_forward_of_the_chosen_tower(small: pb.DualEncoder) -> None:
     pb.create_method("adaptformer", towers="text", scale=0.3).attach(small)
-    assert [len(block.feedforward.parallel) for block in small.blocks()] == [0, 0, 0, 1, 1, 1]
+    assert [len(block.feedforward.parallel or ()) for block in small.blocks()] == [0, 0, 0, 1, 1, 1]
     attachment = small.blocks("text")[0].feedforward.parallel[0]
     assert (attachment.scale, attachment.normed, attachment.module.dropout.p) == (0.3, False, 0.1)
     assert attachment.module.up.weight.count_nonzero() == 0

@@ -26,7 +26,7 @@ def attached(model: pb.DualEncoder, **values: Any) -> pb.Method:
 
 
 def adapters(model: pb.DualEncoder) -> dict[tuple[str, int], nn.Module]:
-    return {(b.tower, b.index): b.parallel[0].module for b in model.blocks() if len(b.parallel)}
+    return {(b.tower, b.index): b.parallel[0].module for b in model.blocks() if b.parallel}
 
 
 def step_for(model: pb.DualEncoder, text: Tensor, labels: list[int]) -> pb.Step:

@@ -88,6 +88,10 @@ def another_module(model: DualEncoder) -> None:
     model.text.blocks[1].attention.norm = nn.LayerNorm(48)
 
 
+def bare_module(model: DualEncoder) -> None:
+    model.text.blocks[1].parallel = nn.ModuleList([Random()])
+
+
 #: Does something to the second text block: how, and whether adapters_off() can still give the frozen model.
 TOUCHES: dict[str, tuple[Callable[[DualEncoder], Any], bool]] = {
     "a site without parameters": (lambda model: model.text.blocks[1].add_after(Random()), True),

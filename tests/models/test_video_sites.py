@@ -277,6 +277,13 @@ def test_tokens_take_part_in_attention_from_their_block_on(
         assert torch.equal(model.encode_video(frames), frozen)
 
 
+def test_tokens_before_the_first_norm_go_through_it(model: DualEncoder, frames: Tensor) -> None:
+    module = prompts()
+    expected = stream(model, frames, {1: model.video.norm_pre(module())})
+    model.video.add_tokens(module, block=0)
+    assert_close(model.encode_video(frames), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("place", ["start", "end"])
 def test_tokens_replace_those_at_their_place(model: DualEncoder, frames: Tensor, place: Any) -> None:
     first, second = prompts(1), prompts(2)
@@ -416,7 +423,8 @@ def test_tokens_made_of_the_stream(model: DualEncoder, frames: Tensor) -> None:
     ("options", "words"),
     [
         ({"block": 4}, "tokens before block 4: the video tower has blocks 1 to 3"),
-        ({"block": 0}, "blocks 1 to 3"),
+        ({"block": -1}, "blocks 1 to 3"),
+        ({"block": 0, "scope": "block"}, "block=0, before the first norm, needs scope='rest', not 'block'"),
         ({"block": 1, "place": "middle"}, "place='middle'; expected one of start, end"),
         ({"block": 1, "scope": "all"}, "scope='all'; expected one of rest, block, attention"),
         ({"block": 2, "scope": "block", "replace": True}, "replace=True needs scope='rest', not 'block'"),

@@ -20,7 +20,8 @@ from petl_bench.cli.compare import command as compare
 from petl_bench.cli.gather import gather
 from petl_bench.cli.report import command as report
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.outcomes import StoredOutcomes, outcome_of, predicted_of, ranks_of
+from petl_bench.records.outcomes import StoredOutcomes, outcome_of
+from petl_bench.records.ranks import predicted_of, ranks_of
 from petl_bench.records.write import write_record
 from petl_bench.tables.compare_pair import findings
 

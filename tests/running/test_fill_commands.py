@@ -38,7 +38,7 @@ from petl_bench.tables.commands import commands, is_command
 
 pytestmark = pytest.mark.slow
 
-ADAPTED = ("full_finetune", "lora", "adaptformer", "vision_adapter", "text_adapter", "msta")
+ADAPTED = ("full_finetune", "lora", "lora+text_adapter", "adaptformer", "vision_adapter", "text_adapter", "msta")
 SETTING_NAMES = ("base2novel", "few_shot", "fully_supervised", "zero_shot_transfer")
 #: Fields of which a method allows one value only.
 FIXED = {"vision_adapter": ("consistency_weight",)}

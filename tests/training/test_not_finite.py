@@ -21,7 +21,7 @@ from petl_bench.api.trial import Places, Trial, TrialResult
 from petl_bench.errors import StoreError, TrialError
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.outcomes import NO_PLACE, predicted_of, ranks_of
+from petl_bench.records.ranks import NO_PLACE, predicted_of, ranks_of
 from petl_bench.records.write import write_record
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint, save_adapter
 from petl_bench.training.evaluate import top_k_accuracy

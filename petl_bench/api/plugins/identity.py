@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution
 from pathlib import Path
 
+from petl_bench.api.composition import parts_of
 from petl_bench.api.plugins import files as plugin_files
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS, distribution_of
 from petl_bench.api.trial import Trial
@@ -22,7 +23,9 @@ _INSTALLED_AS = "petl-bench"
 
 
 def plugin_version(plugin: type) -> str:
-    """Version and code of a plugin, as it was loaded."""
+    """Version and code of a plugin, as it was loaded; of a composition, those of its parts with their names."""
+    if parts := parts_of(plugin):
+        return ", ".join(f"{part.name} {plugin_version(part)}" for part in parts)
     version = str(getattr(plugin, "version", 1))
     code = _loaded.get(plugin)
     if code is None:
@@ -70,6 +73,8 @@ def _code_as_loaded(plugin: type) -> str:
 
 def _changed_file(plugin: type) -> str:
     """The files of a plugin's code that are not on disk as they were loaded; "" if all are."""
+    if parts := parts_of(plugin):
+        return ", ".join(filter(None, map(_changed_file, parts)))
     plugin_version(plugin)  # the first call takes what is on disk for what was loaded
     loaded = _loaded[plugin]
     if not loaded:

@@ -10,6 +10,8 @@ from typing import Any
 
 from petl_bench.errors import UsageError
 
+#: Between the names of the parts of a composition; no other name of a plugin or a folder has it.
+PLUS = "+"
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 #: A longer range is a slip.
 _LONGEST_RANGE = 10_000
@@ -51,9 +53,14 @@ def expand_ranges(parts: Iterable[str], label: str) -> tuple[str, ...]:
 
 
 def set_value(text: str) -> tuple[str, str, str]:
-    """`NAME.FIELD=VALUE`, as `--set` takes it, in its three parts. Raises UsageError for a text of another form."""
+    """`NAME.FIELD=VALUE`, as `--set` takes it, in its three parts. Raises UsageError for a text of another form.
+
+    The fields of a composition are those of its parts: `a+b.a.FIELD=VALUE` has the name `a+b` and the field `a.FIELD`.
+    """
     target, equals, value = text.partition("=")
     name, dot, field = target.strip().rpartition(".")
+    if PLUS in name:
+        name, dot, field = target.strip().partition(".")
     if not (equals and dot and name and field):
         raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set training.learning_rate=1e-4")
     return name, field, value.strip()

@@ -6,9 +6,11 @@ say in a command only what has to be said.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from petl_bench.api.backbone import Backbone
+from petl_bench.api.composition import parts_of
 from petl_bench.api.dataset import Dataset
 from petl_bench.api.method import Method, Recipe
 from petl_bench.api.setting import Setting
@@ -39,6 +41,28 @@ def usual_training(
     for recipe in _recipes(method, setting.name, backbone.name):
         training |= recipe.training
     return training
+
+
+def recipe_notes(method: type[Method], setting: str, backbone: str, training: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each training value that is of the recipe of one part of a composition, if another part's recipe says
+    otherwise. `training`: the values that are used."""
+    said = {part.name: _recipe_training(part, setting, backbone) for part in parts_of(method)}
+    for option in dict.fromkeys(option for values in said.values() for option in values):
+        values = {name: found[option] for name, found in said.items() if option in found}
+        owner = next((name for name, value in values.items() if value == training.get(option)), None)
+        others = [f"{name} has {value}" for name, value in values.items() if value != training.get(option)]
+        if owner and others:
+            yield (
+                f"{method.name}: {option}={training[option]} is of the recipe of {owner} ({', '.join(others)}); to "
+                f"choose another one: --set training.{option}=VALUE"
+            )
+
+
+def _recipe_training(method: type[Method], setting: str, backbone: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for recipe in [*_recipes(method, setting, None), *_recipes(method, setting, backbone)]:
+        values |= recipe.training
+    return values
 
 
 def _recipes(method: type[Method], setting: str, backbone: str | None) -> list[Recipe]:

@@ -184,4 +184,6 @@ def _content(annotations: Annotations, found: Mapping[str, FoundFile]) -> dict[s
         "halves": None if half is None else [half.base, half.novel],
         "candidates": sorted(annotations.candidates.items()),
         "files": {clip: file.fingerprint for clip, file in found.items()},
+        # Without captions, the hash is that of manifests from before there were any.
+        **({"captions": annotations.captions} if annotations.captions else {}),
     }

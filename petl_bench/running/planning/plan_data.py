@@ -13,6 +13,7 @@ from typing import Any
 from petl_bench.api.dataset import Annotations, Dataset
 from petl_bench.api.method import Method
 from petl_bench.api.plugins.identity import plugin_version
+from petl_bench.api.retrieval import RetrievalTask, refuse_other_kind
 from petl_bench.api.setting import Case, Setting, Task
 from petl_bench.api.trial import Places, canonical_json
 from petl_bench.api.values.named_folders import status_command
@@ -24,7 +25,7 @@ from petl_bench.models.weights import ResolvedWeights
 from petl_bench.running.planning.spec import Spec
 from petl_bench.running.planning.values import Overrides, PlannedSetting
 from petl_bench.system.cache import cache_folder
-from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, no_training_clips
+from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, ONE_CLIP_TO_HOLD_OUT, no_training_clips
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,11 @@ class PlannedTask:
     clips: Clips
 
     @cached_property
-    def largest_class(self) -> int:
-        """Listed training clips of the class that has most."""
-        return max(Counter(sample.label for sample in self.task.train).values(), default=0)
+    def can_hold_out(self) -> bool:
+        """Whether some training clips can be held out: one of a class, or of a retrieval task, that has several."""
+        if isinstance(self.task, RetrievalTask):
+            return len({sample.clip for sample in self.task.train}) > 1
+        return max(Counter(sample.label for sample in self.task.train).values(), default=0) > 1
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,15 @@ class PlannedDataset:
             return
         if not group.clips.train:
             raise no_training_clips(self.dataset, listed, self.manifest.root)
-        if training["select"] == "val" and group.largest_class < 2:
-            raise UsageError(NOTHING_TO_HOLD_OUT)
+        if training["select"] == "val" and not group.can_hold_out:
+            retrieval = isinstance(group.task, RetrievalTask)
+            raise UsageError(ONE_CLIP_TO_HOLD_OUT if retrieval else NOTHING_TO_HOLD_OUT)
 
     def _look(self, setting: Setting, case: Case) -> PlannedTask:
         if not self.here:
             return PlannedTask(Task((), (), (), "not on this machine"), Clips(0, 0, 0, 0))
         task = setting.task(self.manifest.annotations, case)
+        refuse_other_kind(setting, task)
         found = self.manifest.found
         for evaluation in task.evaluations:
             if found and not any(sample.clip in found for sample in evaluation.samples):
@@ -122,7 +127,7 @@ class PlannedDataset:
             test=sum(sample.clip in readable for sample in test),
             train_listed=len(task.train),
             test_listed=len(test),
-            scores=sum(len(evaluation.samples) * len(evaluation.classes) for evaluation in task.evaluations),
+            scores=sum(len(evaluation.samples) * len(evaluation.candidates) for evaluation in task.evaluations),
         )
         return PlannedTask(task, clips)
 

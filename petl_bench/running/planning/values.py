@@ -7,12 +7,13 @@ recipe for both, the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from petl_bench.api.backbone import Backbone
+from petl_bench.api.composition import part_names, parts_of
 from petl_bench.api.dataset import Dataset
 from petl_bench.api.method import Method
 from petl_bench.api.options import Options
@@ -23,6 +24,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import canonical_json
 from petl_bench.api.values import named_folders
 from petl_bench.api.values.fields import field_types, refuse_unknown
+from petl_bench.api.values.flag_lists import PLUS
 from petl_bench.api.values.resolution import recipe_values, usual_training
 from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
 from petl_bench.running.planning.spec import Spec
@@ -49,7 +51,7 @@ class Overrides:
             elif name in self._folders:
                 self._refuse_path(name, values)
                 self.of(DATASETS.get(named_folders.PLUGIN), name)
-            elif name not in plugins:
+            elif name not in plugins and PLUS not in name:
                 raise unknown(
                     "name in --set",
                     name,
@@ -57,7 +59,7 @@ class Overrides:
                     "petl-bench list methods (or settings, datasets, backbones)",
                 )
             else:
-                self.of(plugins[name].get(name), name)
+                self.of(plugins.get(name, METHODS).get(name), name)
 
     def _refuse_path(self, name: str, values: Mapping[str, str]) -> None:
         if named_folders.PATH in values:
@@ -72,6 +74,12 @@ class Overrides:
             own = name if name in self._folders else ""
             self._parsed[plugin, name] = plugin.parse(self._texts.get(name, {}), own)
         return dict(self._parsed[plugin, name])
+
+    def of_method(self, plugin: type[Method], name: str) -> dict[str, Any]:
+        """The values given for a method; for a composition those of its parts, and over these its own."""
+        given = {part.name: self.of(part, part.name) for part in parts_of(plugin)}
+        of_parts = {f"{part}.{field}": value for part, values in given.items() for field, value in values.items()}
+        return of_parts | self.of(plugin, name)
 
     def build(self, plugin: type[Any], name: str) -> Any:
         """The plugin with the values given for it."""
@@ -89,9 +97,9 @@ class Overrides:
         values = self.of(plugin, named_folders.PLUGIN) | self.of(plugin, name)
         return plugin.called(name, **values | {named_folders.PATH: self._folders[name]})
 
-    def unused(self, used: Iterable[str]) -> list[str]:
+    def unused(self, used: Collection[str]) -> list[str]:
         """One line for each value that has no effect on a run with these plugins and folders."""
-        used = {"training", *used}
+        used = {"training", *used, *(part for name in used for part in part_names(name))}
         reached = used | ({named_folders.PLUGIN} if self._folders.keys() & used else set())
         lines = [
             f"--set {name}.{field} has no effect: {name} is not part of this run"
@@ -147,11 +155,13 @@ def planned_setting(spec: Spec, overrides: Overrides) -> PlannedSetting:
 def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod:
     """A method of a spec with the values that it has in its setting and on its backbone."""
     plugin: type[Method] = METHODS.get(name)
-    _refuse_unsupported(plugin, name, spec)
-    hyper = recipe_values(plugin, spec.setting, spec.backbone) | overrides.of(plugin, name)
+    if misfit := misfit_of(name, spec):
+        raise UsageError(f"{name} {misfit.text}: {misfit.advice}. See: petl-bench show {name}")
+    hyper = recipe_values(plugin, spec.setting, spec.backbone_name) | overrides.of_method(plugin, name)
     refuse_unknown(hyper, plugin, f"field in the recipe of {name}", f"petl-bench show {name}")
     method = plugin(**hyper)
-    return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone))
+    _refuse_without_classes(method, spec)
+    return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone_name))
 
 
 def training_values(
@@ -159,7 +169,7 @@ def training_values(
 ) -> dict[str, Any]:
     """The training options of a method in a setting on one data set."""
     method, name = type(planned.method), planned.method.name
-    training = usual_training(method, setting, BACKBONES.get(spec.backbone), dataset)
+    training = usual_training(method, setting, BACKBONES.get(spec.backbone_name), dataset)
     training |= overrides.of(TrainingOptions, "training") | _training_flags(spec)
     refuse_unknown(training, TrainingOptions, f"field in the recipe of {name}, training", f"petl-bench show {name}")
     if planned.trainable == 0:
@@ -183,16 +193,52 @@ def _trainable(method: Method, backbone: str) -> int:
     return found
 
 
-def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:
-    for kind, asked, supported in (
-        ("setting", spec.setting, plugin.settings),
-        ("backbone", spec.backbone, plugin.backbones),
-    ):
-        if supported is not None and asked not in supported:
-            raise UsageError(
-                f"{name} does not work with the {kind} {asked!r} (it supports {', '.join(supported)}): "
-                f"leave it out of --methods, or choose another {kind}. See: petl-bench show {name}"
-            )
+class Misfit(NamedTuple):
+    """Why a method cannot run in a setting or on a backbone: `text` is read after the method's name."""
+
+    text: str
+    advice: str
+
+
+def misfit_of(name: str, spec: Spec) -> Misfit | None:
+    """What in a spec, its setting or its backbone, a method cannot run with; None if it can run."""
+    plugin: type[Method] = METHODS.get(name)
+    kind = SETTINGS.get(spec.setting).kind
+    if plugin.settings is not None and spec.setting not in plugin.settings:
+        return _misfit("setting", spec.setting, f"it supports {', '.join(plugin.settings)}")
+    if kind == "retrieval" and plugin.novel != "text":
+        return _misfit(
+            "setting", spec.setting, "it scores the classes that it was trained on; retrieval has no classes"
+        )
+    if kind not in plugin.tasks:
+        return _misfit("setting", spec.setting, f"it is for {' and '.join(plugin.tasks)}, not for {kind}")
+    if reason := plugin.hosted_by(BACKBONES.get(spec.backbone_name)):
+        return _misfit("backbone", spec.backbone_name, reason, _hosts(plugin))
+    return None
+
+
+def _misfit(what: str, asked: str, reason: str, others: Sequence[str] = ()) -> Misfit:
+    which = f" ({', '.join(others)})" if others else ""
+    return Misfit(
+        f"does not work with the {what} {asked!r} ({reason})",
+        f"leave it out of --methods, or choose another {what}{which}",
+    )
+
+
+def _hosts(plugin: type[Method]) -> list[str]:
+    """The backbones that host a method, without those that cannot be loaded."""
+    broken = BACKBONES.broken()
+    return [name for name in BACKBONES.names() if name not in broken and not plugin.hosted_by(BACKBONES.get(name))]
+
+
+def _refuse_without_classes(method: Method, spec: Spec) -> None:
+    """Raise UsageError if the method, with its values, reads descriptions of classes where there are no classes."""
+    if method.description_count and SETTINGS.get(spec.setting).kind == "retrieval":
+        raise UsageError(
+            f"{method.name} reads descriptions of classes, and the setting {spec.setting!r} is one of retrieval, "
+            "without classes: leave it out of --methods, or set its fields so that it reads none. See: "
+            f"petl-bench show {method.name}"
+        )
 
 
 def _training_flags(spec: Spec) -> dict[str, Any]:

@@ -1,0 +1,104 @@
+"""What a setting of retrieval gives: pairs of clips and texts that train, and evaluations of clips and their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from petl_bench.api.dataset import Sample
+from petl_bench.api.setting import Evaluation, Setting, Task
+from petl_bench.errors import PluginError
+
+#: Texts as queries that search their clips, and clips as queries that search their texts.
+Direction = Literal["t2v", "v2t"]
+DIRECTIONS: tuple[Direction, ...] = ("t2v", "v2t")
+
+#: Metrics of an evaluation of retrieval, for each direction: the share of queries, in percent, with their target among
+#: the first 1, 5 and 10; median and mean of the targets' ranks (from 1, lower is better); and the sum of the shares.
+RETRIEVAL_METRICS = tuple(
+    f"{direction}_{metric}"
+    for direction in DIRECTIONS
+    for metric in ("r1", "r5", "r10", "median_rank", "mean_rank", "rsum")
+)
+
+
+def queries_of(evaluation: str, direction: Direction) -> str:
+    """The name of the queries of one direction, e.g. "test/t2v", for `OutcomeSource.of` and `ScoredMetric`."""
+    return f"{evaluation}/{direction}"
+
+
+def split_queries(name: str) -> tuple[str, str]:
+    """Evaluation and direction of such a name; the direction is "" if it is that of an evaluation."""
+    evaluation, _, direction = name.partition("/")
+    return evaluation, direction
+
+
+@dataclass(frozen=True)
+class RetrievalEvaluation(Evaluation):
+    """One evaluation of retrieval: every text searches its clip among all clips, every clip its texts among all texts.
+
+    A clip stands once in `samples`, however many texts it has; its label is its place there. There are no classes.
+
+    Raises PluginError if a clip comes twice or has no text, or a text has no clip.
+    """
+
+    classes: tuple[str, ...] = field(default=(), init=False)
+    texts: tuple[str, ...]
+    owners: tuple[int, ...]  #: of each text, the place of its clip in `samples`
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be scored."""
+        count, clips = len(self.samples), [sample.clip for sample in self.samples]
+        wrong = f"evaluation {self.name!r} of a retrieval task: "
+        if len(set(clips)) < count:
+            raise PluginError(f"{wrong}a clip stands twice in samples; give it once, with all of its texts")
+        if [sample.label for sample in self.samples] != list(range(count)):
+            raise PluginError(f"{wrong}the label of each sample must be its place in samples")
+        if len(self.owners) != len(self.texts) or not set(self.owners) <= set(range(count)):
+            raise PluginError(f"{wrong}owners must name one of its {count} clips for each of {len(self.texts)} texts")
+        if without_text := set(range(count)) - set(self.owners):
+            raise PluginError(f"{wrong}{clips[min(without_text)]} has no text")
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The texts."""
+        return self.texts
+
+
+@dataclass(frozen=True)
+class RetrievalTask(Task):
+    """What a trial of a retrieval setting trains and evaluates; there are no classes.
+
+    A sample of `train` is a pair of a clip and a text: its label indexes into `train_texts`. A clip may have several
+    texts, and a text several clips. Texts are read as they are, without a template.
+    """
+
+    train_classes: tuple[str, ...] = field(default=(), init=False)
+    train_texts: tuple[str, ...]
+    evaluations: tuple[RetrievalEvaluation, ...]
+
+
+def refuse_other_kind(setting: Setting, task: Task) -> None:
+    """Raise PluginError if a setting's task is not of the kind that the setting declares."""
+    expected, found = (RetrievalTask if setting.kind == "retrieval" else Task), type(task)
+    if isinstance(task, RetrievalTask) != (expected is RetrievalTask):
+        raise PluginError(
+            f"{type(setting).__name__}.task() returned pb.{found.__name__}; its kind is {setting.kind!r}, so it must "
+            f"return pb.{expected.__name__}"
+        )
+
+
+def retrieval_evaluation(name: str, captions: Mapping[str, Sequence[str]]) -> RetrievalEvaluation:
+    """An evaluation of these clips, each with its captions."""
+    samples = tuple(Sample(clip, place) for place, clip in enumerate(captions))
+    texts = tuple(text for own in captions.values() for text in own)
+    owners = tuple(place for place, own in enumerate(captions.values()) for _ in own)
+    return RetrievalEvaluation(name=name, samples=samples, texts=texts, owners=owners)
+
+
+def retrieval_pairs(captions: Mapping[str, Sequence[str]]) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+    """`train` and `train_texts` of a task: a pair for each caption of these clips; equal captions are one text."""
+    texts = {text: place for place, text in enumerate(dict.fromkeys(text for own in captions.values() for text in own))}
+    pairs = tuple(Sample(clip, texts[text]) for clip, own in captions.items() for text in dict.fromkeys(own))
+    return pairs, tuple(texts)

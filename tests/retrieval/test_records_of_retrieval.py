@@ -1,0 +1,212 @@
+"""Records of retrieval: written, read back, verified, tabulated, and compared on the same queries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import petl_bench as pb
+from petl_bench.analysis.chance import _recorded
+from petl_bench.cli import cli
+from petl_bench.errors import StoreError
+from petl_bench.records.files import described
+from petl_bench.records.layout import RECORD, predictions_name, trial_folder
+from petl_bench.records.outcomes import StoredOutcomes
+from petl_bench.records.read import read_predictions, read_record
+from petl_bench.records.retrieval import ranked_queries, retrieval_metrics
+from petl_bench.records.verify import verify_trial
+from petl_bench.records.write import write_record
+from tests.reports.synthetic_records import make_trial, result_of
+
+CLIPS, SEEDS = 60, 3
+#: Of each clip, one to three texts.
+OWNERS = [clip for clip in range(CLIPS) for _ in range(1 + clip % 3)]
+#: How much more similar a clip is to its own texts.
+SKILL = {"zero_shot": 0.4, "lora": 1.6}
+
+
+def drawn(skill: float, seed: int) -> pb.RetrievalResult:
+    random = np.random.default_rng([seed, round(10 * skill)])
+    similarities = random.random((CLIPS, len(OWNERS))).astype(np.float32)
+    similarities[OWNERS, np.arange(len(OWNERS))] += skill * random.random(len(OWNERS)).astype(np.float32)
+    ranks = {direction: each.ranks for direction, each in ranked_queries(similarities, OWNERS).items()}
+    return pb.RetrievalResult(
+        clips=[f"clip_{clip}.mp4" for clip in range(CLIPS)],
+        texts=[f"text {place}" for place in range(len(OWNERS))],
+        owners=OWNERS,
+        similarities=similarities,
+        accuracies=retrieval_metrics(ranks),
+        expected=CLIPS + 1,
+        expected_texts=len(OWNERS) + 2,
+        groups=[f"film {clip // 2}" for clip in range(CLIPS)],
+        unreadable={"gone.mp4": "truncated"},
+    )
+
+
+def store(runs: Path, method: str, seed: int, **changes: Any) -> Path:
+    """Write a record, and return its folder."""
+    evaluation = drawn(SKILL[method], seed)
+    for name, value in changes.items():
+        setattr(evaluation, name, value)
+    values = {"setting": "made_retrieval", "dataset": "captioned_motion", "shots": None}
+    trial = make_trial(method, seed, hyper_parameters={}, **values)
+    folder = trial_folder(runs, trial.key)
+    folder.mkdir(parents=True)
+    write_record(folder, trial, result_of(evaluation.accuracies, {"test": evaluation}, trainable=1000))
+    return folder
+
+
+@pytest.fixture
+def folder(plugin: Path, tmp_path: Path) -> Path:
+    """The folder of one trial."""
+    return store(tmp_path / "runs", "lora", 0)
+
+
+def test_a_record_says_what_was_scored_and_its_predictions_are_read_back(folder: Path) -> None:
+    record = read_record(folder)
+    texts = len(OWNERS)
+    assert record["coverage"]["test"] == {
+        "expected": CLIPS + 1,
+        "found": CLIPS + 1,
+        "unreadable": 1,
+        "used": CLIPS,
+        "texts": texts,
+        "expected_texts": texts + 2,
+    }
+    assert record["test_classes"] == {}
+    assert set(record["metrics"]) == set(pb.RETRIEVAL_METRICS)
+    arrays = read_predictions(folder, "test")
+    assert arrays["similarities"].shape == (CLIPS, texts) and arrays["texts"][3] == "text 3"
+    assert arrays["owners"].tolist() == OWNERS
+    assert [round(each, 6) for each in (100 * (arrays["text_ranks"] == 1).mean(), arrays["clip_ranks"].mean())] == [
+        round(record["metrics"][name], 6) for name in ("t2v_r1", "v2t_mean_rank")
+    ]
+
+
+def test_verify_finds_nothing_wrong_and_no_metric_is_taken_on_trust(folder: Path) -> None:
+    found = verify_trial(folder)
+    assert (found.problems, found.unknown) == ((), "")
+
+
+def tampered(folder: Path, **changed: Any) -> None:
+    """Other arrays in the file of predictions, with a record that names its new content."""
+    path = folder / predictions_name("test")
+    arrays = dict(np.load(path))
+    np.savez_compressed(path, **{**arrays, **changed})
+    record = json.loads((folder / RECORD).read_text())
+    record["files"][path.name] = described(path.read_bytes())
+    (folder / RECORD).write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (lambda arrays: {"text_ranks": np.ones_like(arrays["text_ranks"])}, "do not follow from its similarities"),
+        (lambda arrays: {"clip_ranks": np.ones_like(arrays["clip_ranks"])}, "the v2t_r1 of test is 100 by the"),
+        (lambda arrays: {"clip_ranks": arrays["clip_ranks"] + 100}, "its clip_ranks are from 1"),
+        (lambda arrays: {"found_by_text": arrays["found_by_text"] - 100}, "its found_by_text are from -"),
+        (lambda arrays: {"owners": arrays["owners"] + 1}, "its owners are not the 60 clips"),
+        (lambda arrays: {"similarities": arrays["similarities"][:, :5]}, "of 5 texts, not of 119|of 5 texts"),
+    ],
+)
+def test_changed_predictions_are_found(folder: Path, changed: Any, says: str) -> None:
+    import re
+
+    tampered(folder, **changed(dict(np.load(folder / predictions_name("test")))))
+    told = " ".join(str(problem) for problem in verify_trial(folder).problems)
+    assert re.search(says, told), told
+
+
+def test_a_changed_metric_is_found(folder: Path) -> None:
+    record = json.loads((folder / RECORD).read_text())
+    record["metrics"]["t2v_median_rank"] = 7.0
+    (folder / RECORD).write_text(json.dumps(record))
+    assert "t2v_median_rank is recorded as 7" in str(verify_trial(folder).problems)
+
+
+def test_outcomes_are_of_one_direction(folder: Path) -> None:
+    outcomes, trial = StoredOutcomes([folder.parent.parent]), folder.name
+    texts, clips = outcomes.of(trial, "test/t2v"), outcomes.of(trial, "test/v2t")
+    assert texts is not None and clips is not None
+    assert (len(texts.clips), len(clips.clips)) == (len(OWNERS), CLIPS)
+    assert texts.groups is not None and len(set(texts.groups)) == CLIPS / 2
+    assert outcomes.of(trial, "test") is None
+    assert "one of retrieval has t2v and v2t" in outcomes.fault(trial, "test")
+    assert outcomes.problem(trial) is None
+
+
+def test_guessing_finds_a_clip_among_the_clips(folder: Path) -> None:
+    coverage = json.dumps(read_record(folder)["coverage"])
+    assert _recorded(coverage, "test/t2v") == (len(OWNERS), CLIPS)
+    assert _recorded(coverage, "test/v2t") == (CLIPS, CLIPS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"similarities": np.full((CLIPS, len(OWNERS)), np.nan, dtype=np.float32)}, "clip_0.mp4 are not finite"),
+        ({"similarities": np.zeros((CLIPS, 3), dtype=np.float32)}, "do not fit"),
+        ({"owners": [0] * len(OWNERS)}, "do not fit"),
+    ],
+)
+def test_what_cannot_be_ranked_is_not_recorded(plugin: Path, tmp_path: Path, changes: Any, says: str) -> None:
+    with pytest.raises(StoreError, match=says):
+        store(tmp_path / "runs", "lora", 0, **changes)
+
+
+@pytest.fixture
+def runs(plugin: Path, tmp_path: Path) -> Path:
+    """Two methods under three seeds."""
+    for method in SKILL:
+        for seed in range(SEEDS):
+            store(tmp_path / "runs", method, seed)
+    return tmp_path / "runs"
+
+
+def command(*arguments: str) -> str:
+    done = CliRunner().invoke(cli, list(arguments))
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_table_has_recalls_with_intervals_and_ranks_without(plugin: Path, runs: Path) -> None:
+    arguments = ["--runs", str(runs), "--plugin", str(plugin), "--table", "made_retrieval", "--format", "json"]
+    table = json.loads(command("report", *arguments))
+    labels = [column["label"] for column in table["columns"]]
+    assert labels[2:7] == ["T2V R@1", "T2V R@5", "T2V R@10", "T2V MdR", "T2V MnR"]
+    rows = {row["label"]: dict(zip(labels, row["cells"], strict=True)) for row in table["groups"][0]["rows"]}
+    rows |= {row["label"]: dict(zip(labels, row["cells"], strict=True)) for g in table["groups"] for row in g["rows"]}
+    records = pb.load_records(runs)
+    own = records[(records["method"] == "lora") & (records["metric"] == "t2v_r1")]["value"]
+    better = rows["lora"]
+    assert better["T2V R@1"]["value"] == pytest.approx(own.mean())
+    assert better["T2V R@1"]["interval"] is not None and better["T2V MnR"]["interval"] is None
+    assert better["T2V MnR"]["value"] < rows["zero_shot"]["T2V MnR"]["value"]
+    # Both are untuned rates of made records, in groups of their own or in one: where they are ranked, fewer is better.
+    assert better["V2T MdR"]["rank"] in ("best", "")
+    lower = [column["label"] for column in table["columns"] if column.get("lower_is_better")]
+    assert lower == ["T2V MdR", "T2V MnR", "V2T MdR", "V2T MnR"]
+
+
+def test_compare_pairs_methods_on_the_same_queries(plugin: Path, runs: Path) -> None:
+    said = command("compare", "lora", "zero_shot", "--runs", str(runs), "--plugin", str(plugin))
+    assert "T2V R@1" in said and "V2T R@10" in said and "MnR" not in said
+    assert "lora is better than zero_shot on:" in said
+
+
+@pytest.mark.parametrize("format_", ["terminal", "markdown", "latex", "csv", "html"])
+def test_every_format_prints_the_table(plugin: Path, runs: Path, format_: str) -> None:
+    said = command(
+        "report", "--runs", str(runs), "--plugin", str(plugin), "--table", "made_retrieval", "--format", format_
+    )
+    assert "MnR" in said
+
+
+def test_the_page_shows_retrieval_too(plugin: Path, runs: Path, tmp_path: Path) -> None:
+    command("report", "--runs", str(runs), "--plugin", str(plugin), "--output", f"{tmp_path}/page/")
+    assert "Made retrieval" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
