@@ -50,12 +50,6 @@ class OtherBlock(Block):
         return 2 * x
 
 
-def bare_module(model: DualEncoder) -> None:
-    site = model.text.blocks[1]
-    site.add_parallel(Random())
-    site.parallel[0] = Random()
-
-
 def patch_compute(model: DualEncoder) -> None:
     block = model.text.blocks[1]
     block.compute = MethodType(lambda self, x, grid, normed: 2 * x, block)
