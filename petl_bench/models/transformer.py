@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from petl_bench.api.config import Activation
 from petl_bench.errors import PluginError, UsageError
 from petl_bench.models.grid import Grid
 from petl_bench.models.sites import AdapterSwitch, Attachment, LinearSite, Norm, Site, Stream, with_one_more
+from petl_bench.models.substitution import recomputed
 from petl_bench.models.tokens import ExtraTokens, extend, extra_tokens, reduced, shrink
 
 
@@ -194,7 +194,7 @@ class Block(Site):
         """The block, computed again on the way back if blocks are checkpointed: around what torch.compile compiles."""
         if not (self._switch.checkpoint_blocks and torch.is_grad_enabled() and self._needs_gradient(inputs)):
             return super().__call__(*inputs, **named)
-        return checkpoint(self._again, self._switch.on, *inputs, use_reentrant=False, **named)
+        return recomputed(self._switch, super().__call__, *inputs, **named)
 
     def reduce(self, module: nn.Module) -> None:
         """Let `module(x, grid) -> (x, grid)` leave fewer tokens behind this block (token merging).
@@ -241,14 +241,6 @@ class Block(Site):
 
     def _needs_gradient(self, inputs: tuple[Any, ...]) -> bool:
         return inputs[0].requires_grad or any(parameter.requires_grad for parameter in self.parameters())
-
-    def _again(self, on: bool, *inputs: Any, **named: Any) -> Any:
-        """The block with adapters on or off as in the first pass; `adapters_off` may have ended since."""
-        before, self._switch.on = self._switch.on, on
-        try:
-            return super().__call__(*inputs, **named)
-        finally:
-            self._switch.on = before
 
 
 def initialise_blocks(blocks: nn.ModuleList) -> None:

@@ -561,6 +561,7 @@ def test_the_pool_and_the_sites_on_features_leave_the_towers_untouched(clip: Dua
     clip.features.video.then(nn.Linear(1, 1))
     clip.features.text.then(nn.Linear(1, 1))
     assert clip.untouched(clip.video) and clip.untouched(clip.text)
+    assert not clip.text_is_untouched
 
 
 def test_a_pool_of_another_shape_is_named(clip: DualEncoder, frames: Tensor) -> None:
@@ -685,7 +686,7 @@ def test_nothing_is_computed_again_if_nothing_trains(
 ) -> None:
     from petl_bench.models import transformer
 
-    monkeypatch.setattr(transformer, "checkpoint", lambda *_, **__: pytest.fail("nothing is to be computed again"))
+    monkeypatch.setattr(transformer, "recomputed", lambda *_, **__: pytest.fail("nothing is to be computed again"))
     viclip.requires_grad_(False).checkpoint_blocks = True
     viclip.encode_video(frames)
     viclip.requires_grad_(True)
