@@ -1,12 +1,12 @@
-"""Pretrain `viclip-tiny` on rendered clips and captions, and write its weights and their record.
+"""Pretrain `viclip-tiny` or `clip-tiny` on rendered clips and captions, and write its weights and their record.
 
-    python -m petl_bench.benchmarks.backbones.pretrain_tiny --output FOLDER
+    python -m petl_bench.benchmarks.backbones.pretrain_tiny --backbone viclip-tiny --output FOLDER
 
 Two stages of contrastive learning on clips that are rendered while training: clean ones first, then a broad range
 of domains, so that fine-tuning has something to forget. The range ends before the domain of the `motion` data set,
 no clip of which is ever seen. Seeded and single-threaded by default: one machine gives the same bits every time;
 other machines and versions of torch give slightly different weights, so the packaged file's sha256 is the record of
-one run, which viclip_tiny.json describes.
+one run, which viclip_tiny.json and clip_tiny.json describe.
 
 Loss: contrastive in both directions, where a clip is a positive for every caption that is true of it; and, on heads
 that are dropped afterwards, the classification of action, shape and colour from the clip's feature, and the
@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from petl_bench.api.config import ViCLIPConfig
+from petl_bench.api.config import CLIPConfig, ViCLIPConfig
 from petl_bench.benchmarks.backbones.tiny_captions import CLASS_PROMPT, Caption, caption_of, positives, token_ids
 from petl_bench.benchmarks.datasets.motion_actions import CLASSES, FRAMES
 from petl_bench.benchmarks.datasets.motion_render import (
@@ -54,6 +54,7 @@ from petl_bench.benchmarks.datasets.motion_render import (
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.tokenizer import tokenize
 
+CONFIGS: dict[str, type[ViCLIPConfig]] = {"viclip-tiny": ViCLIPConfig, "clip-tiny": CLIPConfig}
 MEAN, STD = 0.2, 0.2  #: of every channel, after scaling to [0, 1]
 POOL, BLOCK, PASSES = 2048, 512, 2  #: clips rendered at once, clips that share a domain, uses of every clip
 REPORT_EVERY = 200
@@ -88,10 +89,10 @@ class Heads(nn.Module):
         self.track = nn.Linear(width, 9)
 
 
-def tiny_config() -> ViCLIPConfig:
-    """The shape of `viclip-tiny`, with its reduced vocabulary."""
+def tiny_config(backbone: str = "viclip-tiny") -> ViCLIPConfig:
+    """The shape of a tiny backbone, with its reduced vocabulary."""
     ids = token_ids()
-    return ViCLIPConfig(
+    return CONFIGS[backbone](
         image_size=SIDE,
         patch_size=16,
         num_frames=FRAMES,
@@ -111,11 +112,11 @@ def tiny_config() -> ViCLIPConfig:
 def create(config: ViCLIPConfig) -> DualEncoder:
     """A model to pretrain: position embeddings of the same size as patch embeddings, else they are drowned."""
     model = DualEncoder(config)
-    assert model.video.temporal_embedding is not None
     with torch.no_grad():
         model.video.positional_embedding.normal_(std=0.4)
-        model.video.temporal_embedding.normal_(std=0.4)
-        model.temperature.fill_(0.07)
+        if model.video.temporal_embedding is not None:
+            model.video.temporal_embedding.normal_(std=0.4)
+            model.temperature.fill_(0.07)  # that of a frame-wise CLIP starts there
     return model
 
 
@@ -170,6 +171,14 @@ def contrastive(similarity: Tensor, positive: Tensor) -> Tensor:
     return -((rows * over_captions).sum(1).mean() + (columns * over_clips).sum(0).mean()) / 2
 
 
+def mean_patches(config: ViCLIPConfig, tokens: Tensor) -> Tensor:
+    """The mean patch token of every frame [B, FRAMES, W], of the last block's tokens."""
+    patches, joint = tokens[:, 1:], config.joint_space_time
+    # ViCLIP's token order: index 1 + n * T + t. CLIP has a sequence of n per frame.
+    means: Tensor = patches.unflatten(1, (-1, FRAMES)).mean(1) if joint else patches.mean(1).unflatten(0, (-1, FRAMES))
+    return means
+
+
 def loss_of(model: DualEncoder, heads: Heads, batch: Batch, captions: list[Caption]) -> Tensor:
     """Contrastive + 0.5 * attributes + 1.5 * track."""
     last: list[Tensor] = []
@@ -181,8 +190,7 @@ def loss_of(model: DualEncoder, heads: Heads, batch: Batch, captions: list[Capti
     similarity = F.normalize(video.float(), dim=1) @ F.normalize(text.float(), dim=1).T * model.logit_scale
     labels = [torch.tensor([getattr(s, name) for s in batch.scenes]) for name in ("action", "shape", "colour")]
     attributes = sum(F.cross_entropy(head(video).float(), y) for head, y in zip(heads.attributes, labels, strict=True))
-    frames = last[0][:, 1:].unflatten(1, (-1, FRAMES)).mean(1)  # ViCLIP's token order: index 1 + n * T + t
-    track = F.smooth_l1_loss(heads.track(frames).float(), batch.track)
+    track = F.smooth_l1_loss(heads.track(mean_patches(model.config, last[0])).float(), batch.track)
     return contrastive(similarity, positive) + 0.5 * attributes + 1.5 * track
 
 
@@ -257,8 +265,8 @@ def zero_shot(model: DualEncoder, clips_per_class: int) -> dict[str, float]:
     return accuracy
 
 
-def save_result(model: DualEncoder, folder: Path, record: dict[str, Any]) -> None:
-    """Write viclip_tiny.safetensors (fp16, published keys) and viclip_tiny.json."""
+def save_result(model: DualEncoder, path: Path, record: dict[str, Any]) -> None:
+    """Write the weights (fp16, published keys) as `path` with the ending .safetensors, and the record as .json."""
     state = {name: value.half().contiguous() for name, value in model.published_state_dict().items()}
     content = save(state, metadata={"format": "pt"})
     config = asdict(model.config)
@@ -270,9 +278,9 @@ def save_result(model: DualEncoder, folder: Path, record: dict[str, Any]) -> Non
         "pretraining": record,
         "token_ids": list(config["token_ids"]),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "viclip_tiny.safetensors").write_bytes(content)
-    (folder / "viclip_tiny.json").write_text(_readable(record), encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".safetensors").write_bytes(content)
+    path.with_suffix(".json").write_text(_readable(record), encoding="utf-8")
 
 
 def _readable(record: dict[str, Any]) -> str:
@@ -286,9 +294,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m petl_bench.benchmarks.backbones.pretrain_tiny", description=__doc__
     )
-    parser.add_argument(
-        "--output", type=Path, required=True, help="folder for viclip_tiny.safetensors and viclip_tiny.json"
-    )
+    parser.add_argument("--backbone", choices=CONFIGS, default="viclip-tiny", help="which one to pretrain")
+    parser.add_argument("--output", type=Path, required=True, help="folder for its weights and their record")
     parser.add_argument("--clean-steps", type=int, default=1400, help="optimiser steps on clean clips")
     parser.add_argument("--broad-steps", type=int, default=2200, help="optimiser steps on clean and shifted clips")
     parser.add_argument("--batch-size", type=int, default=64, help="clips per step")
@@ -301,7 +308,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(options.seed)
     started = time.perf_counter()
-    model = create(tiny_config())
+    model = create(tiny_config(options.backbone))
     heads = Heads(model.config.embed_dim, model.config.vision_width)
     stages = [
         Stage("clean", options.clean_steps, 1e-3, clean=1.0, shift=(0, 0)),
@@ -320,7 +327,7 @@ def main(arguments: list[str] | None = None) -> None:
         "zero_shot_percent": zero_shot(model, options.validation_clips),
         "history": history,
     }
-    save_result(model, options.output, record)
+    save_result(model, options.output / options.backbone.replace("-", "_"), record)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import petl_bench as pb
 _HERE = Path(__file__).parent
 
 
-def read_record() -> dict[str, Any]:
-    """viclip_tiny.json: configuration, token ids, sha256 of the weights, and how they were made."""
-    record: dict[str, Any] = json.loads((_HERE / "viclip_tiny.json").read_text(encoding="utf-8"))
+def read_record(name: str = "viclip_tiny") -> dict[str, Any]:
+    """NAME.json: configuration, token ids, sha256 of the weights, and how they were made."""
+    record: dict[str, Any] = json.loads((_HERE / f"{name}.json").read_text(encoding="utf-8"))
     return record
 
 
