@@ -36,9 +36,15 @@ def tuned_on_motion(rate: float, searched: str, hyper: Mapping[str, Any] | None 
 
 
 def not_tuned_elsewhere(rate: float, hyper: Mapping[str, Any] | None = None) -> list[pb.Recipe]:
-    """The same values for `viclip-tiny` in the other settings, which were not searched for there."""
-    source = f"{'sizes and ' if hyper else ''}learning rate of base2novel, not tuned for this setting"
+    """The same values where they were not searched for: in the other settings, and on `clip-tiny`."""
+    what = f"{'sizes and ' if hyper else ''}learning rate of"
+    settings = ("few_shot", "zero_shot_transfer", "fully_supervised")
+    places = [(name, "viclip-tiny", f"{what} base2novel, not tuned for this setting") for name in settings]
+    places += [
+        (name, "clip-tiny", f"{what} viclip-tiny in base2novel, not tuned for this backbone")
+        for name in ("base2novel", *settings)
+    ]
     return [
-        pb.Recipe(setting, "viclip-tiny", {"learning_rate": rate}, hyper or {}, source, tuned=False)
-        for setting in ("few_shot", "zero_shot_transfer", "fully_supervised")
+        pb.Recipe(setting, backbone, {"learning_rate": rate}, hyper or {}, source, tuned=False)
+        for setting, backbone, source in places
     ]

@@ -23,6 +23,7 @@ from petl_bench.errors import PluginError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from petl_bench.api.backbone import Backbone
     from petl_bench.models.dual_encoder import DualEncoder
 
 
@@ -95,6 +96,15 @@ class Method(Options):
         super().__init_subclass__(**kwargs)
         if "attach" in vars(cls):
             cls.attach = _freezing(vars(cls)["attach"])  # type: ignore[method-assign]
+
+    @classmethod
+    def hosted_by(cls, backbone: type[Backbone]) -> str:
+        """Why it cannot be used on a backbone, in words; "" if it can."""
+        if cls.backbones is not None and backbone.name not in cls.backbones:
+            return f"it supports {', '.join(cls.backbones)}"
+        if "frames" in cls.reads and backbone.config.joint_space_time:
+            return "it reads features of single frames, and this backbone encodes all frames of a clip together"
+        return ""
 
     @member(required=True)
     def attach(self, model: DualEncoder) -> None:

@@ -66,7 +66,7 @@ def _output(ctx: click.Context, parameter: click.Parameter, folder: str | None) 
 
 
 @click.command(name="run")
-@click.option("--methods", metavar="A,B", callback=_names, help="Methods to compare (petl-bench list methods).")
+@click.option("--methods", metavar="A,B", callback=_names, help="Methods to compare, or all (petl-bench list methods).")
 @click.option("--setting", metavar="S", help="Protocol (petl-bench list settings).  [base2novel]")
 @click.option("--datasets", metavar="D,NAME=DIR,...", callback=_names,
               help="Data sets (petl-bench list datasets); NAME=DIR is a folder of your own.  [motion]")  # fmt: skip

@@ -57,7 +57,7 @@ def trial_of(method: str, setting: str = "base2novel", *, shots: int | None = No
         split="1",
         shots=shots,
         seed=spec.seeds[0],
-        backbone=spec.backbone,
+        backbone=spec.backbone_name,
         weights="packaged",
         weights_sha256="b" * 64,
         training=training_values(spec, planned, chosen.setting, type(dataset), overrides),

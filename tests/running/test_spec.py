@@ -33,7 +33,7 @@ base_classes = ["Archery", "Diving"]
 
 def test_defaults_are_those_of_the_interface() -> None:
     spec = read_spec({"methods": ("lora",)}, None)
-    assert (spec.setting, spec.datasets, spec.backbone, spec.weights) == (
+    assert (spec.setting, spec.datasets, spec.backbone_name, spec.weights) == (
         "base2novel",
         ("motion",),
         "viclip-tiny",

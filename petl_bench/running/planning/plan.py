@@ -6,7 +6,7 @@ adapter. A spec with variants is planned once for each; trials that variants hav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from petl_bench.api.trial import Places, Trial
 from petl_bench.api.values.named_folders import name_of
 from petl_bench.errors import WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
+from petl_bench.running.planning.hosting import by_backbone
 from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.planning.spec import Spec
 from petl_bench.running.planning.standing import Standing, standing_of
@@ -112,19 +113,28 @@ class _Draft:
         """Plan the trials of a spec without variants."""
         overrides = Overrides(spec)
         setting = planned_setting(spec, overrides)
-        methods = [planned_method(spec, name, overrides) for name in dict.fromkeys(spec.methods)]
-        backbone: Backbone = overrides.build(BACKBONES.get(spec.backbone), spec.backbone)
-        names = list(dict.fromkeys(map(name_of, spec.datasets)))
+        specs, notes = by_backbone(spec, overrides)
+        methods = [[planned_method(each, name, overrides) for name in each.methods] for each in specs]
+        backbones: list[Backbone] = [
+            overrides.build(BACKBONES.get(each.backbone_name), each.backbone_name) for each in specs
+        ]
         source = setting.setting.source_dataset
-        data_names = [*names, *([source] if source else [])]
+        data_names = [*map(name_of, spec.datasets), *([source] if source else [])]
         for name in data_names:
             overrides.dataset(name)
-        self.warnings |= dict.fromkeys(overrides.unused([*spec.methods, spec.setting, spec.backbone, *data_names]))
-        part = _Part(spec, setting, overrides, self._weights(spec), backbone)
-        self.notes |= dict.fromkeys(backbone.assumptions(part.weights.label, part.weights.sha256))
-        for name in names:
+        used = [name for each in specs for name in (*each.methods, each.backbone_name)]
+        self.warnings |= dict.fromkeys(overrides.unused([*used, spec.setting, *data_names]))
+        self.notes |= dict.fromkeys(notes)
+        for each, backbone, chosen in zip(specs, backbones, methods, strict=True):
+            self._add_part(_Part(each, setting, overrides, self._weights(each), backbone), chosen)
+
+    def _add_part(self, part: _Part, methods: Sequence[PlannedMethod]) -> None:
+        """Plan the trials on one backbone."""
+        spec, setting = part.spec, part.setting.setting
+        self.notes |= dict.fromkeys(part.backbone.assumptions(part.weights.label, part.weights.sha256))
+        for name in dict.fromkeys(map(name_of, spec.datasets)):
             data = self._dataset(part, name)
-            for case in setting.setting.cases(data.manifest.annotations, spec.seeds, spec.splits, spec.shots):
+            for case in setting.cases(data.manifest.annotations, spec.seeds, spec.splits, spec.shots):
                 for method in methods:
                     self._add_trial(part, method, data, case)
 
@@ -172,8 +182,8 @@ class _Draft:
             shots=case.shots,
             seed=case.seed,
             part=case.part,
-            backbone=spec.backbone,
-            backbone_version=code_version(BACKBONES.get(spec.backbone)),
+            backbone=spec.backbone_name,
+            backbone_version=code_version(BACKBONES.get(spec.backbone_name)),
             backbone_options=part.backbone.values(),
             weights=part.weights.label,
             weights_sha256=part.weights.sha256,
@@ -197,7 +207,7 @@ class _Draft:
 
     def _weights(self, spec: Spec) -> ResolvedWeights:
         try:
-            return resolve_weights(BACKBONES.get(spec.backbone), spec.weights)
+            return resolve_weights(BACKBONES.get(spec.backbone_name), spec.weights)
         except WeightsError as error:
             if not self._rehearsal or spec.weights != "auto":
                 raise

@@ -19,11 +19,19 @@ from petl_bench.system.words import columns, duration
 
 _HEADINGS = ["key", "method", "data set", "split", "shots", "seed", "trainable", "train clips x epochs", "test clips"]
 _HEADINGS += ["state"]
+_METHOD = _HEADINGS.index("method")
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
-    """The plan as lines of text: one per trial, then the sums and the estimate."""
-    yield from columns([_HEADINGS, *(_row(plan, job) for job in plan.jobs)])
+    """The plan as lines of text: one per trial, then the sums and the estimate.
+
+    Trials on several backbones have one more column, the backbone.
+    """
+    rows = [_HEADINGS, *(_row(plan, job) for job in plan.jobs)]
+    backbones = ["backbone", *(job.trial.backbone for job in plan.jobs)]
+    if len(set(backbones)) > 2:
+        rows = [[*row[: _METHOD + 1], name, *row[_METHOD + 1 :]] for row, name in zip(rows, backbones, strict=True)]
+    yield from columns(rows)
     yield ""
     yield f"{len(plan.jobs)} trials, {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}"
     yield _estimate(plan)

@@ -23,6 +23,10 @@ from petl_bench.system.commands import run_command
 from petl_bench.system.stored_json import SMALL
 from petl_bench.system.texts import has_controls
 
+#: Without `--backbone`: the backbone of a run, and the one of those methods that it does not host.
+DEFAULT_BACKBONE, FRAME_BACKBONE = "viclip-tiny", "clip-tiny"
+#: In `--methods`: every method that the setting supports and the backbone hosts.
+ALL = "all"
 SEE = "petl-bench run --help"
 #: Flags that say the same as `--set training.FIELD`.
 _TRAINING_FLAGS = ("epochs", "batch_size", "select", "precision")
@@ -38,7 +42,7 @@ class Spec:
     methods: tuple[str, ...] = ()
     setting: str = "base2novel"
     datasets: tuple[str, ...] = ("motion",)  #: names of data sets, and folders of one's own as NAME=DIR
-    backbone: str = "viclip-tiny"
+    backbone: str | None = None
     weights: str = "auto"
     data_root: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -79,6 +83,11 @@ class Spec:
         self.folders()
         for part in self.parts():
             part._refuse_contradictions()
+
+    @property
+    def backbone_name(self) -> str:
+        """The backbone that was said, or the default one."""
+        return DEFAULT_BACKBONE if self.backbone is None else self.backbone
 
     def folders(self) -> dict[str, str]:
         """The folders of one's own among the data sets and the source: name -> DIR. Raises UsageError."""

@@ -7,10 +7,10 @@ recipe for both, the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from petl_bench.api.backbone import Backbone
 from petl_bench.api.dataset import Dataset
@@ -147,11 +147,12 @@ def planned_setting(spec: Spec, overrides: Overrides) -> PlannedSetting:
 def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod:
     """A method of a spec with the values that it has in its setting and on its backbone."""
     plugin: type[Method] = METHODS.get(name)
-    _refuse_unsupported(plugin, name, spec)
-    hyper = recipe_values(plugin, spec.setting, spec.backbone) | overrides.of(plugin, name)
+    if misfit := misfit_of(name, spec):
+        raise UsageError(f"{name} {misfit.text}: {misfit.advice}. See: petl-bench show {name}")
+    hyper = recipe_values(plugin, spec.setting, spec.backbone_name) | overrides.of(plugin, name)
     refuse_unknown(hyper, plugin, f"field in the recipe of {name}", f"petl-bench show {name}")
     method = plugin(**hyper)
-    return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone))
+    return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone_name))
 
 
 def training_values(
@@ -159,7 +160,7 @@ def training_values(
 ) -> dict[str, Any]:
     """The training options of a method in a setting on one data set."""
     method, name = type(planned.method), planned.method.name
-    training = usual_training(method, setting, BACKBONES.get(spec.backbone), dataset)
+    training = usual_training(method, setting, BACKBONES.get(spec.backbone_name), dataset)
     training |= overrides.of(TrainingOptions, "training") | _training_flags(spec)
     refuse_unknown(training, TrainingOptions, f"field in the recipe of {name}, training", f"petl-bench show {name}")
     if planned.trainable == 0:
@@ -183,16 +184,38 @@ def _trainable(method: Method, backbone: str) -> int:
     return found
 
 
-def _refuse_unsupported(plugin: type[Method], name: str, spec: Spec) -> None:
-    for kind, asked, supported in (
-        ("setting", spec.setting, plugin.settings),
-        ("backbone", spec.backbone, plugin.backbones),
-    ):
-        if supported is not None and asked not in supported:
-            raise UsageError(
-                f"{name} does not work with the {kind} {asked!r} (it supports {', '.join(supported)}): "
-                f"leave it out of --methods, or choose another {kind}. See: petl-bench show {name}"
-            )
+class Misfit(NamedTuple):
+    """Why a method cannot run in a setting or on a backbone: `text` is read after the method's name."""
+
+    text: str
+    advice: str
+
+
+def misfit_of(name: str, spec: Spec) -> Misfit | None:
+    """What in a spec, its setting or its backbone, a method cannot run with; None if it can run."""
+    plugin: type[Method] = METHODS.get(name)
+    kind = getattr(SETTINGS.get(spec.setting), "kind", "classification")
+    if plugin.settings is not None and spec.setting not in plugin.settings:
+        return _misfit("setting", spec.setting, f"it supports {', '.join(plugin.settings)}")
+    if kind not in plugin.tasks:
+        return _misfit("setting", spec.setting, f"it is for {' and '.join(plugin.tasks)}, not for {kind}")
+    if reason := plugin.hosted_by(BACKBONES.get(spec.backbone_name)):
+        return _misfit("backbone", spec.backbone_name, reason, _hosts(plugin))
+    return None
+
+
+def _misfit(what: str, asked: str, reason: str, others: Sequence[str] = ()) -> Misfit:
+    which = f" ({', '.join(others)})" if others else ""
+    return Misfit(
+        f"does not work with the {what} {asked!r} ({reason})",
+        f"leave it out of --methods, or choose another {what}{which}",
+    )
+
+
+def _hosts(plugin: type[Method]) -> list[str]:
+    """The backbones that host a method, without those that cannot be loaded."""
+    broken = BACKBONES.broken()
+    return [name for name in BACKBONES.names() if name not in broken and not plugin.hosted_by(BACKBONES.get(name))]
 
 
 def _training_flags(spec: Spec) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""Which methods of a spec run on which backbone.
+
+With `--backbone` all of them run there. Without it, a method that the default backbone does not host runs on the
+backbone for methods that read single frames, if that one hosts it, beside the frozen model to compare with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.errors import PetlBenchError
+from petl_bench.running.planning.spec import ALL, DEFAULT_BACKBONE, FRAME_BACKBONE, Spec
+from petl_bench.running.planning.values import Overrides, misfit_of, planned_method
+
+#: The method that changes nothing, which the others on a backbone are compared with.
+FROZEN = "zero_shot"
+
+
+def by_backbone(spec: Spec, overrides: Overrides) -> tuple[list[Spec], list[str]]:
+    """The spec once for each backbone that it needs, with the methods that run there; and notes for the user.
+
+    `all` leaves out what does not fit, with a note. A named method that fits nowhere stays with the first backbone.
+    Raises UsageError for an unknown name, and PluginError for a named plugin that cannot be loaded.
+    """
+    backbones = _backbones(spec)
+    parts: dict[str, list[str]] = {name: [] for name in backbones}
+    notes = []
+    for name in _method_names(spec):
+        reason = "" if name in spec.methods else _reason_against(name, spec, backbones, overrides)
+        if reason:
+            notes.append(f"{name} is left out: {reason}")
+        else:
+            parts[_place(name, backbones)].append(name)
+    if spec.backbone is None and (guests := parts.get(FRAME_BACKBONE)):
+        notes.append(
+            f"{', '.join(guests)}: {DEFAULT_BACKBONE} does not host this, so it runs on {FRAME_BACKBONE}, with "
+            f"{FROZEN} there to compare with"
+        )
+        guests.insert(0, FROZEN)
+    return [replace(spec, backbone=name, methods=tuple(names)) for name, names in parts.items() if names], notes
+
+
+def _backbones(spec: Spec) -> list[str]:
+    """The backbones that methods may be planned on, the usual one first. A weights file belongs to one backbone."""
+    if spec.backbone is not None or spec.weights not in ("auto", "random"):
+        return [spec.backbone_name]
+    return [DEFAULT_BACKBONE, FRAME_BACKBONE]
+
+
+def _method_names(spec: Spec) -> list[str]:
+    """The names in `--methods`, each once, with `all` replaced by every registered method."""
+    names = [name for word in spec.methods for name in (METHODS.names() if word == ALL else [word])]
+    return list(dict.fromkeys(names))
+
+
+def _place(method: str, backbones: list[str]) -> str:
+    """The first backbone that hosts a method; the first one if none does."""
+    plugin = METHODS.get(method)
+    return next((name for name in backbones if not plugin.hosted_by(BACKBONES.get(name))), backbones[0])
+
+
+def _reason_against(method: str, spec: Spec, backbones: list[str], overrides: Overrides) -> str:
+    """Why a method cannot be part of a spec; "" if it can."""
+    try:
+        placed = replace(spec, backbone=_place(method, backbones))
+        if misfit := misfit_of(method, placed):
+            return f"it {misfit.text}"
+        planned_method(placed, method, overrides)
+    except PetlBenchError as error:
+        return str(error)
+    return ""
