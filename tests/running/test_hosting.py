@@ -204,7 +204,9 @@ def test_a_method_that_is_not_for_the_settings_kind_of_task(plugin: str, tmp_pat
     planned = plan(Spec(methods=("all",), backbone="clip-tiny", **given))
     assert "for_classes" not in dict(placed(planned))
     assert any(note.startswith("for_classes is left out: it does not work with the setting") for note in planned.notes)
-    assert any(note.startswith("msta is left out: msta.bottleneck_dim=256: ") for note in planned.notes), "no recipe"
+    assert any(
+        note.startswith("vision_adapter is left out: vision_adapter.bottleneck_dim=256: ") for note in planned.notes
+    ), "no recipe"
 
 
 def test_the_command_line_refuses_in_one_line_and_tells_the_second_backbone(
