@@ -236,7 +236,7 @@ def spy() -> str:
             return step.cosine_logits()
 
         def loss(self, step: pb.Step) -> torch.Tensor:
-            SEEN["frozen"] = (step.frozen.text_features.shape, step.frozen.logits.shape)
+            SEEN.setdefault("frozen", (step.frozen.text_features, step.frozen.logits))
             return (step.frozen.logits - step.logits).square().mean()
 
     return "spy"
@@ -251,7 +251,9 @@ def test_what_hooks_are_given_in_retrieval(plugin: Path, spy: str, tmp_path: Pat
     assert all(step.text_features.shape[0] == step.positive.shape[1] for step in steps)
     training, evaluation = SEEN["training"], SEEN["evaluation"]
     assert training.positive.shape == (16, len(training.text_features)) and training.trained_class is None
-    assert SEEN["frozen"] == (training.text_features.shape, training.logits.shape) or SEEN["frozen"][1][0] <= 16
+    texts, logits = SEEN["frozen"]  # of the first step, in which the adapter changes next to nothing
+    assert torch.allclose(texts, training.text_features, atol=0.1)
+    assert torch.allclose(logits, training.logits, atol=1.0)
     assert (evaluation.labels, evaluation.positive, evaluation.rows) == (None, None, None)
     assert (evaluation.classes, evaluation.trained_class) == ((), None)
     assert len(evaluation.text_features) == 72
