@@ -137,7 +137,7 @@ class Method(Options):
         return None
 
     def choose(self, step: Step) -> Tensor | None:
-        """Which prompts are encoded in this training step, int64 [M]; None: all. `step` has no features yet."""
+        """Which prompts are encoded in this training step, int64 [M]; None: all. `step` has labels, and no features."""
         return None
 
     def prepare(self, support: Support) -> None:
