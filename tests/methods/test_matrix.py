@@ -25,6 +25,7 @@ from petl_bench.api.trial import Places, Trial, TrialResult
 from petl_bench.api.values.fields import field_types
 from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.lists.descriptions import described
+from petl_bench.errors import TrialStopped
 from petl_bench.records.layout import ADAPTER
 from petl_bench.testing.checks import Given
 from petl_bench.testing.method_subject import MethodSubject, supported_configs
@@ -183,3 +184,36 @@ def trials_of(here: World, subject: MethodSubject, setting: Setting, case: Case)
     target = here.run(subject, setting, "matrix_target", case, start=source[0])
     assert any("1 of the 2 evaluated classes are among" in note for note in target[1].notes)
     return [source, target]
+
+
+@pytest.mark.parametrize("name", ["linear_probe", "tip_adapter", "tip_adapter_f"])
+def test_a_stop_changes_nothing_for_a_method_that_prepares(name: str, world: MakeWorld, tmp_path: Path) -> None:
+    """Stopped while training clips are read, or in the last evaluation, and gone on with in a new attempt."""
+    subject = MethodSubject("method", METHODS.get(name), Given())
+    here = world(subject)
+    setting = SETTINGS.get("fully_supervised")()
+    trial = here.trial(subject, setting, "matrix_source", Case("1", None, 0), None)
+
+    def attempt(folder: str, stop_at: int = 0) -> tuple[TrialResult, int]:
+        """The result, and how often the trial asked whether it should stop."""
+        asked = 0
+
+        def stop() -> str:
+            nonlocal asked
+            asked += 1
+            return "the test stops here" if asked == stop_at else ""
+
+        place = tmp_path / folder
+        place.mkdir(exist_ok=True)
+        return run_trial(trial, here.places, place, lambda progress: None, stop=stop), asked
+
+    whole, asked = attempt("whole")
+    for stop_at in (1, asked):
+        with pytest.raises(TrialStopped):
+            attempt(f"stopped {stop_at}", stop_at)
+        result, _ = attempt(f"stopped {stop_at}")
+        assert result.metrics == whole.metrics
+        for evaluation in whole.evaluations:
+            assert np.array_equal(result.evaluations[evaluation].scores, whole.evaluations[evaluation].scores)
+        adapters = [(tmp_path / folder / ADAPTER).read_bytes() for folder in ("whole", f"stopped {stop_at}")]
+        assert adapters[0] == adapters[1]
