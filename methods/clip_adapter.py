@@ -44,8 +44,8 @@ class CLIPAdapter(pb.Method):
     identity_at_start = False
     recipes = (
         *at_the_rates_of_msta({"ratio": 0.2, "reduction": 4}, PUBLISHED),
-        tuned_on_motion(1e-3, "5e-4, 1e-3, 2e-3, 4e-3"),
-        *not_tuned_elsewhere(1e-3),
+        tuned_on_motion(3e-2, "1e-3, 3e-3, 1e-2, 3e-2, 1e-1"),
+        *not_tuned_elsewhere(3e-2),
     )
 
     ratio: float = pb.hyper(0.2, "a: the adapter's part in the mixed feature", minimum=0.0, maximum=1.0)

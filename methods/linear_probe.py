@@ -54,8 +54,8 @@ class LinearProbe(pb.Method):
         recipe
         for recipe in (
             *at_the_rates_of_msta({}, "CLIP names no learning rate (its probe is fitted by L-BFGS)"),
-            tuned_on_motion(1e-2, "1e-3, 3e-3, 1e-2, 3e-2"),
-            *not_tuned_elsewhere(1e-2),
+            tuned_on_motion(1e-1, "1e-2, 3e-2, 1e-1, 3e-1"),
+            *not_tuned_elsewhere(1e-1),
         )
         if recipe.setting in SETTINGS
     )

@@ -53,8 +53,8 @@ class TaskRes(pb.Method):
             )
             for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised")
         ),
-        tuned_on_motion(1e-2, "1e-3, 3e-3, 1e-2, 3e-2"),
-        *not_tuned_elsewhere(1e-2),
+        tuned_on_motion(3e-1, "1e-2, 3e-2, 1e-1, 3e-1, 6e-1, 1"),
+        *not_tuned_elsewhere(3e-1),
     )
 
     scale: float = pb.hyper(0.5, "a in the equation; 0.3 to 1 in the paper, by data set", minimum=0.0)

@@ -36,8 +36,8 @@ class TipAdapterF(TipAdapter):
             )
             for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised")
         ),
-        tuned_on_motion(1e-3, "1e-3, 3e-3, 1e-2"),
-        *not_tuned_elsewhere(1e-3),
+        tuned_on_motion(3e-3, "1e-3, 3e-3, 1e-2, 3e-2"),
+        *not_tuned_elsewhere(3e-3),
     )
 
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
