@@ -100,7 +100,7 @@ class TextFeatures:
         if self._prepared is None:
             self._prepared = [self._model.prepare_text(each) for each in by_template(self._tokens)]
         features = encoded_classes(self._model, self._prepared)
-        if not features.requires_grad and self._model.text_is_fixed():
+        if not features.requires_grad and self._model.text_is_untouched:
             self._frozen = features
         return features
 
@@ -243,7 +243,7 @@ class StepTexts:
 
     def _never_change(self) -> bool:
         if self._fixed is None:
-            self._fixed = not self.per_video and self._model.text_is_fixed()
+            self._fixed = not self.per_video and self._model.text_is_untouched
         return self._fixed
 
 
