@@ -25,7 +25,7 @@ class LST(pb.Method):
     identity at the start. The authors' network leaves x_L out (`residual=false`), which throws a zero-shot backbone's
     alignment with text away; it starts from weights pruned out of the backbone by Fisher information, where this one is
     drawn by CLIP's initialisation; and it skips every fourth block of T5-base. Per tower of L blocks with w = W / r:
-    L (12 w^2 + 13 w + 1) + (L + 1) (W w + w) + 2 w + w W + W. ViCLIP-B/16, r = 8: 2,376,588 in the video tower.
+    L (12 w^2 + 13 w + 1) + (L + 1) (W w + w) + 2 w + w W + W. ViCLIP-B/16, r = 8: 2,376,492 in the video tower.
     """
 
     paper = pb.Paper(
