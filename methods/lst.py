@@ -41,7 +41,7 @@ class LST(pb.Method):
 }""",
         licence="not stated here",
     )
-    recipes = (tuned_on_motion(3e-3, "?", TINY), *not_tuned_elsewhere(3e-3, TINY))
+    recipes = (tuned_on_motion(1e-2, "3e-4, 1e-3, 3e-3, 1e-2", TINY), *not_tuned_elsewhere(1e-2, TINY))
 
     reduction: int = pb.hyper(8, "r: the side blocks are W // r wide", minimum=1)
     temperature: float = pb.hyper(0.1, "T of the gates", minimum=1e-3)

@@ -43,7 +43,7 @@ class SSF(pb.Method):
     )
     identity_at_start = False
     mergeable = True
-    recipes = (tuned_on_motion(3e-3, "?"), *not_tuned_elsewhere(3e-3))
+    recipes = (tuned_on_motion(1e-2, "1e-3, 3e-3, 1e-2, 3e-2"), *not_tuned_elsewhere(1e-2))
 
     norm_pre: bool = pb.hyper(False, "also behind the video tower's norm before the first block")
     towers: pb.Towers = pb.hyper("both", "which towers are adapted")
