@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
+from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, tuned_on_motion
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -41,7 +41,11 @@ class LST(pb.Method):
 }""",
         licence="not stated here",
     )
-    recipes = (tuned_on_motion(1e-2, "3e-4, 1e-3, 3e-3, 1e-2", TINY), *not_tuned_elsewhere(1e-2, TINY))
+    recipes = (
+        *at_the_authors_rate(3e-3, {"reduction": 8}, "r and learning rate of the authors' script for T5-base on GLUE"),
+        tuned_on_motion(1e-2, "3e-4, 1e-3, 3e-3, 1e-2", TINY),
+        *not_tuned_elsewhere(1e-2, TINY),
+    )
 
     reduction: int = pb.hyper(8, "r: the side blocks are W // r wide", minimum=1)
     temperature: float = pb.hyper(0.1, "T of the gates", minimum=1e-3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
-from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
+from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, tuned_on_motion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,13 @@ class SSF(pb.Method):
     )
     identity_at_start = False
     mergeable = True
-    recipes = (tuned_on_motion(1e-2, "1e-3, 3e-3, 1e-2, 3e-2"), *not_tuned_elsewhere(1e-2))
+    recipes = (
+        *at_the_authors_rate(
+            1e-3, {}, "learning rate of the authors' script for ViT-B/16 on CIFAR-100, batch 256, AdamW"
+        ),
+        tuned_on_motion(1e-2, "1e-3, 3e-3, 1e-2, 3e-2"),
+        *not_tuned_elsewhere(1e-2),
+    )
 
     norm_pre: bool = pb.hyper(False, "also behind the video tower's norm before the first block")
     towers: pb.Towers = pb.hyper("both", "which towers are adapted")
