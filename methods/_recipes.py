@@ -19,6 +19,12 @@ def at_the_rates_of_msta(hyper: Mapping[str, Any], source: str) -> list[pb.Recip
     ]
 
 
+def at_the_authors_rate(rate: float, hyper: Mapping[str, Any], source: str) -> list[pb.Recipe]:
+    """One recipe per setting with the learning rate that the authors train with elsewhere; `source` says where."""
+    source = f"{source}; not tuned for this setting"
+    return [pb.Recipe(name, None, {"learning_rate": rate}, hyper, source, tuned=False) for name in MSTA_RATES]
+
+
 def tuned_on_motion(rate: float, searched: str, hyper: Mapping[str, Any] | None = None, sizes: str = "") -> pb.Recipe:
     """The recipe for `viclip-tiny` in `base2novel`.
 
