@@ -250,6 +250,15 @@ HOOKS = (
 )
 
 
+def trainable_in(method: Method, config: ViCLIPConfig, task: MethodTask | None = None) -> int:
+    """Trainable parameters by the method's formula in a task, to which it is bound.
+
+    Without a task, in one of a single class and clip: more than 0 if anything trains in any task.
+    """
+    method.bind(task or MethodTask(method.tasks[0], ("a class",), 1))
+    return method.expected_trainable(config)
+
+
 def hooks_of(method: type[Method]) -> list[str]:
     """The hooks that a method defines, in the order of HOOKS."""
     return [name for name in HOOKS if getattr(method, name) is not getattr(Method, name)]

@@ -38,6 +38,7 @@ from petl_bench.training.compilation import compile_video
 from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, Team
 from petl_bench.training.held_out import split_for_validation, split_pairs_for_validation
+from petl_bench.training.hooks import overrides
 from petl_bench.training.kept import merged
 from petl_bench.training.seeding import derived_seed, seed_everything
 from petl_bench.training.state import load_state
@@ -179,7 +180,7 @@ class PreparedTrial:
 
     def marks(self, evaluations: Mapping[str, EvaluationResult | RetrievalResult]) -> list[str]:
         """The marks of the trial's numbers, sorted: keys of `petl_bench.api.marks.MARKS`."""
-        trial, trains = self.trial, self._trains
+        trial = self.trial
         unscored = any(result.missing or result.unreadable for result in evaluations.values())
         untuned = is_untuned(trial.method, trial.setting, trial.backbone, self.options.learning_rate)
         holding = {
@@ -187,10 +188,10 @@ class PreparedTrial:
             "best-on-test": self.options.select == "best-on-test",
             "incomplete-coverage": unscored or bool(self.missing(self.task.train)),
             "demonstration": is_demonstration(trial.backbone, trial.weights, trial.dataset),
-            "fewer-shots": trains and self._lacks_shots(),
+            "fewer-shots": self.adapts and self._lacks_shots(),
             "shared-recordings": bool(self._shared_recordings()),
             "template-descriptions": self.descriptions is not None and self.descriptions.from_templates,
-            "untuned-rate": trains and untuned,
+            "untuned-rate": self._trains and untuned,
         }
         declared = method_marks(self.method)
         return sorted([*declared, *(word for word, holds in holding.items() if holds)])
@@ -202,11 +203,17 @@ class PreparedTrial:
 
     def _shared_recordings(self) -> list[str]:
         """The test clips whose source video has training clips too."""
-        if not self._trains:
+        if not self.adapts:
             return []
         trained = set(self.groups([sample.clip for sample in self.task.train]))
         tested = list(dict.fromkeys(sample.clip for each in self.task.evaluations for sample in each.samples))
         return [clip for clip, group in zip(tested, self.groups(tested), strict=True) if group in trained]
+
+    @property
+    def adapts(self) -> bool:
+        """Whether training clips change the model: something trains, or is made of them before training."""
+        prepares = overrides(self.method, "prepare") and bool(self.task.train)
+        return self._trains or prepares
 
     @property
     def _trains(self) -> bool:
