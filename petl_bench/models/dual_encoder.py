@@ -187,7 +187,10 @@ class DualEncoder(nn.Module):
             return model.encode_text(model._tokens(strings))
 
     def _tokens(self, strings: Sequence[str]) -> Tensor:
-        return tokenize(list(strings), self.config.context_length).to(self.temperature.device)
+        tokens: Tensor = tokenize(list(strings), self.config.context_length)
+        if self.config.token_ids is None and int(tokens.max()) >= self.config.vocab_size:
+            raise UsageError(f"words in a text, but this model's {self.config.vocab_size} tokens are not CLIP's")
+        return tokens.to(self.temperature.device)
 
     @property
     def logit_scale(self) -> Tensor:
