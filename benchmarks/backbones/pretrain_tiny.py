@@ -173,9 +173,10 @@ def contrastive(similarity: Tensor, positive: Tensor) -> Tensor:
 
 def mean_patches(config: ViCLIPConfig, tokens: Tensor) -> Tensor:
     """The mean patch token of every frame [B, FRAMES, W], of the last block's tokens."""
-    if config.joint_space_time:
-        return tokens[:, 1:].unflatten(1, (-1, FRAMES)).mean(1)  # ViCLIP's token order: index 1 + n * T + t
-    return tokens[:, 1:].mean(1).unflatten(0, (-1, FRAMES))
+    patches, joint = tokens[:, 1:], config.joint_space_time
+    # ViCLIP's token order: index 1 + n * T + t. CLIP has a sequence of n per frame.
+    means: Tensor = patches.unflatten(1, (-1, FRAMES)).mean(1) if joint else patches.mean(1).unflatten(0, (-1, FRAMES))
+    return means
 
 
 def loss_of(model: DualEncoder, heads: Heads, batch: Batch, captions: list[Caption]) -> Tensor:

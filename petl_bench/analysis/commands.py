@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.api.backbone import found_weights
-from petl_bench.api.composition import part_names
 from petl_bench.api.dataset import Annotations
 from petl_bench.api.options import Options, text_of
 from petl_bench.api.plugins.files import file_to_load
@@ -24,7 +23,7 @@ from petl_bench.api.setting import Case, Setting
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import ENGINE_VERSION
 from petl_bench.api.values.fields import field_types
-from petl_bench.api.values.flag_lists import join_list
+from petl_bench.api.values.flag_lists import join_list, part_names
 from petl_bench.api.values.named_folders import PATH, PLUGIN
 from petl_bench.api.values.resolution import recipe_values, usual_training
 from petl_bench.errors import PetlBenchError, UsageError

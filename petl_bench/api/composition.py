@@ -21,7 +21,7 @@ from petl_bench.api.method import HOOKS, Method, Recipe, Support, hooks_of
 from petl_bench.api.paper import Paper
 from petl_bench.api.step import MethodTask, Step
 from petl_bench.api.values.fields import field_types
-from petl_bench.api.values.flag_lists import PLUS
+from petl_bench.api.values.flag_lists import PLUS, part_names
 from petl_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,11 +34,6 @@ _OF_ONE = ("prompts", "choose", "scores", "objective", "averaging", "variants")
 #: From what restricts a comparison least to what restricts it most.
 _NOVEL = ("text", "frozen", "none")
 _TEXT_VARIES = ("never", "step", "video")
-
-
-def part_names(name: str) -> list[str]:
-    """The names in `a+b`; of a single method, its own."""
-    return name.split(PLUS)
 
 
 def parts_of(method: type) -> tuple[type[Method], ...]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 class ClipOutcomes:
     """Per-clip predictions of one evaluation of one trial; N clips, C classes.
 
+    In retrieval, of one direction: N queries, which are clips, or texts named by clip and number. The classes are the
+    clips that are searched, or whose texts are; the label of a query is its own clip.
+
     Attributes:
         clips: [N], names of the clips.
         labels: int64 [N], the true classes, as indices into `classes`.
@@ -32,7 +35,8 @@ class ClipOutcomes:
 
 
 class OutcomeSource(Protocol):
-    """Finds the per-clip predictions of a trial's evaluation, such as "base", "novel", "test" or "target"."""
+    """Finds the per-clip predictions of a trial's evaluation, such as "base", "novel", "test" or "target"; of retrieval
+    those of the queries of one direction, "test/t2v" or "test/v2t"."""
 
     def of(self, trial: str, evaluation: str) -> ClipOutcomes | None:
         """None if they are damaged, gone, or not what was recorded; `fault` has the reason."""

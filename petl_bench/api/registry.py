@@ -17,12 +17,11 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from petl_bench.api.composition import compose, part_names
 from petl_bench.api.method import Method
 from petl_bench.api.plugins import files as plugin_files
 from petl_bench.api.plugins.contracts import refuse_incomplete
 from petl_bench.api.values.fields import refuse_unknown
-from petl_bench.api.values.flag_lists import PLUS
+from petl_bench.api.values.flag_lists import PLUS, part_names
 from petl_bench.errors import PluginError, UsageError, unknown
 from petl_bench.errors import describe as describe
 
@@ -80,6 +79,8 @@ class Registry:
         Raises UsageError for an unknown name or parts that do not go together, and PluginError for a broken plugin.
         """
         if self._composed and PLUS in name:
+            from petl_bench.api.composition import compose  # here, because `list` and `show` seldom need it
+
             return compose(name, self.get)
         if name in self._registered:
             return self._whole(name, self._registered[name])

@@ -174,10 +174,19 @@ class DualEncoder(nn.Module):
         nothing in it trains or was changed, attached, replaced, patched or hooked; see frozen.py."""
         return self._loaded.untouched(module)
 
+    @property
+    def text_is_untouched(self) -> bool:
+        """Whether `encode_text` gives, and always will, what the loaded weights give."""
+        return self.untouched(self.text) and self.untouched(self.features.text)
+
     @torch.no_grad()
     def embed(self, strings: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token embeddings of texts, without positions: [M, L, W] at the length of the longest, padded behind the end,
-        and int64 [M], the place of each end-of-text token. Without gradients."""
+        and int64 [M], the place of each end-of-text token. Without gradients.
+
+        For a prompt's initial words: those of the m-th text are `embeddings[m, 1 : ends[m]]`. Raises UsageError if the
+        model's table of tokens is not CLIP's.
+        """
         return self.text.embed(self._tokens(strings))
 
     @torch.no_grad()
@@ -187,9 +196,9 @@ class DualEncoder(nn.Module):
             return model.encode_text(model._tokens(strings))
 
     def _tokens(self, strings: Sequence[str]) -> Tensor:
-        tokens: Tensor = tokenize(list(strings), self.config.context_length)
+        tokens = tokenize(list(strings), self.config.context_length)
         if self.config.token_ids is None and int(tokens.max()) >= self.config.vocab_size:
-            raise UsageError(f"words in a text, but this model's {self.config.vocab_size} tokens are not CLIP's")
+            raise UsageError(f"this model's table of {self.config.vocab_size} tokens is not CLIP's: it reads no texts")
         return tokens.to(self.temperature.device)
 
     @property

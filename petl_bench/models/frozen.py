@@ -82,7 +82,8 @@ class Snapshot:
 
         Before a method is attached, whatever weights there are count as loaded.
         """
-        return all(self._is_untouched(part) for part in module.modules())
+        parts = list(module.modules())
+        return all(map(self._is_as_built, parts)) and (not self._weighed or all(map(self._is_as_loaded, parts)))
 
     def is_patched(self, module: nn.Module) -> bool:
         """Whether this module itself, without its children, has another class or method, other children or hooks."""
@@ -106,17 +107,15 @@ class Snapshot:
     def _name(self, module: nn.Module) -> str:
         return next((path for path, part in self._model.named_modules() if part is module), "")
 
-    def _is_untouched(self, module: nn.Module) -> bool:
-        part = self._parts.get(module)
-        if part is None or part.is_patched(module) or _hooked(module):
+    def _is_as_built(self, module: nn.Module) -> bool:
+        """Whether it is one of the model's own modules, with nothing added, and nothing of its own trains."""
+        if self.is_patched(module) or any(tensor.requires_grad for _, tensor in _tensors(module)):
             return False
-        children, tensors = dict(module.named_children()), dict(_tensors(module))
-        if children.keys() != part.children.keys() or any(tensor.requires_grad for tensor in tensors.values()):
-            return False
-        return not self._weighed or (
-            tensors.keys() == part.weights.keys()
-            and all(part.weights[name].is_loaded(tensor) for name, tensor in tensors.items())
-        )
+        return dict(module.named_children()).keys() == self._parts[module].children.keys()
+
+    def _is_as_loaded(self, module: nn.Module) -> bool:
+        weights, tensors = self._parts[module].weights, dict(_tensors(module))
+        return tensors.keys() == weights.keys() and all(weights[name].is_loaded(tensors[name]) for name in weights)
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -83,14 +83,17 @@ def shrink(x: Tensor, grid: Grid, wanted: Grid) -> Tensor:
 def reduced(x: Tensor, grid: Grid, reducer: Attachment, index: int) -> tuple[Tensor, Grid]:
     """What the reducer of block `index` makes of tokens x [S, N, W] and their grid; extra tokens stay.
 
-    Raises PluginError for a shape that does not fit the grid that it gives.
+    Raises PluginError if it gives something else, or a shape that does not fit the grid that it gives.
     """
     own = grid.own(x)
-    fewer, new = reducer(own, grid.without_extra)
+    given, name = reducer(own, grid.without_extra), type(reducer.module).__name__
+    if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[1], Grid):
+        raise PluginError(f"block {index}, reduce: {name} must return a tuple (x, grid)")
+    fewer, new = given
     frames = (1, 1) if grid.joint else (grid.frames, new.frames)
     if fewer.ndim != 3 or fewer.shape[2] != x.shape[2] or len(fewer) * frames[0] != len(own) * frames[1]:
         raise PluginError(
-            f"block {index}, reduce: {type(reducer.module).__name__} gave a tensor {list(fewer.shape)} for one of "
+            f"block {index}, reduce: {name} gave a tensor {list(fewer.shape)} for one of "
             f"{list(own.shape)}; expected [S, N, {x.shape[2]}], with one sequence per video or per frame of its grid"
         )
     new = replace(

@@ -276,7 +276,8 @@ class TextTower(nn.Module):
     With a reduced table (`config.token_ids`) ids are mapped to its rows; a word outside becomes row 0, with a warning.
 
     A method may change the token embeddings (`set_prompt`), replace tokens before any block (`replace_tokens`), or read
-    the blocks' outputs instead of going through them (`set_side`).
+    the blocks' outputs instead of going through them (`set_side`). Its other sites are `embedding`, the stream
+    [S, L, width] before the first block, and `norm_final`.
     """
 
     known_ids: Tensor
@@ -292,6 +293,7 @@ class TextTower(nn.Module):
         self.replaced_tokens = nn.ModuleList()
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, width), freeze=False)
         self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
+        self.embedding = Stream(switch, "the text tower, embedding")
         self.blocks = _blocks("text", width, config.text_layers, config.text_heads, switch, config.activation)
         self.norm_final = Norm(width, switch, "the text tower, norm_final")
         self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
@@ -386,7 +388,7 @@ class TextTower(nn.Module):
             or self.side is not None
             or self.positional_embedding.requires_grad
             or loaded.is_patched(self)
-            or not loaded.untouched(self.token_embedding)
+            or not (loaded.untouched(self.token_embedding) and loaded.untouched(self.embedding))
         ):
             return tokens
         replaced = {replaced.block - 1 for replaced in self._replaced_tokens()}
@@ -406,7 +408,7 @@ class TextTower(nn.Module):
         for part in self._passes(end):
             # Attention is causal, so nothing after the last end-of-text token can change a feature.
             length = int(end[part].max()) + 1
-            x = self.token_embedding(rows[part, :length]) + self.positional_embedding[:length]
+            x = self._positioned(self.token_embedding(rows[part, :length]))
             for block in self.blocks[:blocks]:
                 x = block(x)
             parts.append(TextPart(part, x, end[part]))
@@ -439,9 +441,14 @@ class TextTower(nn.Module):
         embeddings = self.token_embedding(rows[:, : int(ends.max()) + 1])
         x, ends = checked_prompt(self.prompt(embeddings, ends, video), embeddings, tokens, video, self.config)
         clips = x.shape[:-3]
-        x = x.flatten(0, -3) + self.positional_embedding[: x.shape[-2]]
+        x = self._positioned(x.flatten(0, -3))
         features = self._features(x, ends.repeat(*clips) if clips else ends, 0)
         return features.unflatten(0, (*clips, -1)) if clips else features
+
+    def _positioned(self, embeddings: Tensor) -> Tensor:
+        """The stream [S, L, W] that the first block reads."""
+        stream: Tensor = self.embedding(embeddings + self.positional_embedding[: embeddings.shape[1]])
+        return stream
 
     def _features(self, x: Tensor, ends: Tensor, first: int) -> Tensor:
         """[S, D] of states [S, L, W] that went through the first blocks, read at `ends` [S]."""

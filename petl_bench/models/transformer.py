@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from petl_bench.api.config import Activation
 from petl_bench.errors import PluginError, UsageError
 from petl_bench.models.grid import Grid
 from petl_bench.models.sites import AdapterSwitch, Attachment, LinearSite, Norm, Site, Stream, with_one_more
+from petl_bench.models.substitution import recomputed
 from petl_bench.models.tokens import ExtraTokens, extend, extra_tokens, reduced, shrink
 
 
@@ -121,11 +121,11 @@ class Attention(Branch):
         """q, k, v and the bias behind the mixer, which sees no extra tokens: they are put back, with no bias."""
         assert self.mixer is not None
         if grid is None or keys_grid is None or not keys_grid.extra:
-            return self._checked(q, *self.mixer(q, k, v, grid))
+            return self._checked(q, self.mixer(q, k, v, grid))
         own_q, *extra_q = grid.split(q, 2)
         own_k, *extra_k = keys_grid.split(k, 2)
         own_v, *extra_v = keys_grid.split(v, 2)
-        own_q, own_k, own_v, bias = self._checked(own_q, *self.mixer(own_q, own_k, own_v, grid.without_extra))
+        own_q, own_k, own_v, bias = self._checked(own_q, self.mixer(own_q, own_k, own_v, grid.without_extra))
         q = grid.join(own_q, extra_q[0], extra_q[1], 2)
         k, v = torch.cat([own_k, *extra_k], 2), torch.cat([own_v, *extra_v], 2)
         if bias is not None:
@@ -134,15 +134,17 @@ class Attention(Branch):
             bias = F.pad(grid.join(bias, none[0], none[1], bias.ndim - 2), (0, keys_grid.extra))
         return q, k, v, bias
 
-    def _checked(
-        self, before: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """What the mixer gave, the bias in q's type. Raises PluginError for shapes that do not fit each other."""
+    def _checked(self, before: Tensor, given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What the mixer gave for q `before`, the bias in q's type. Raises PluginError for what does not fit."""
         assert self.mixer is not None
+        mixer = f"{self.place}, mix: {type(self.mixer.module).__name__}"
+        if not isinstance(given, tuple) or len(given) != 4:
+            raise PluginError(f"{mixer} must return a tuple (q, k, v, bias), where bias may be None")
+        q, k, v, bias = given
         if q.shape != before.shape or k.shape != v.shape or k[:, :, :0].shape != q[:, :, :0].shape:
             raise PluginError(
-                f"{self.place}, mix: {type(self.mixer.module).__name__} gave q {list(q.shape)}, k {list(k.shape)}, "
-                f"v {list(v.shape)}; expected q {list(before.shape)}, and k and v alike but for the number of tokens"
+                f"{mixer} gave q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}; expected q "
+                f"{list(before.shape)}, and k and v alike but for the number of tokens"
             )
         return q, k, v, None if bias is None else bias.to(q.dtype)
 
@@ -192,7 +194,7 @@ class Block(Site):
         """The block, computed again on the way back if blocks are checkpointed: around what torch.compile compiles."""
         if not (self._switch.checkpoint_blocks and torch.is_grad_enabled() and self._needs_gradient(inputs)):
             return super().__call__(*inputs, **named)
-        return checkpoint(self._again, self._switch.on, *inputs, use_reentrant=False, **named)
+        return recomputed(self._switch, super().__call__, *inputs, **named)
 
     def reduce(self, module: nn.Module) -> None:
         """Let `module(x, grid) -> (x, grid)` leave fewer tokens behind this block (token merging).
@@ -239,14 +241,6 @@ class Block(Site):
 
     def _needs_gradient(self, inputs: tuple[Any, ...]) -> bool:
         return inputs[0].requires_grad or any(parameter.requires_grad for parameter in self.parameters())
-
-    def _again(self, on: bool, *inputs: Any, **named: Any) -> Any:
-        """The block with adapters on or off as in the first pass; `adapters_off` may have ended since."""
-        before, self._switch.on = self._switch.on, on
-        try:
-            return super().__call__(*inputs, **named)
-        finally:
-            self._switch.on = before
 
 
 def initialise_blocks(blocks: nn.ModuleList) -> None:

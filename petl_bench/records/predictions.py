@@ -40,8 +40,10 @@ _ARRAYS = {
 }
 #: Bytes of a file.
 LARGEST_PREDICTIONS = 1 << 30
-#: Of all arrays of a file, unpacked; and of one name in a list of names.
-_MOST_BYTES, _NAME_BYTES = 1 << 30, 4 * (1 << 14)
+#: Letters of one name in a list of names.
+LONGEST_NAME = 1 << 14
+#: Of all arrays of a file, unpacked; and of one name.
+_MOST_BYTES, _NAME_BYTES = 1 << 30, 4 * LONGEST_NAME
 _DAMAGED: tuple[type[Exception], ...] = (
     OSError,
     EOFError,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from petl_bench.api.evidence import ClipOutcomes
 from petl_bench.api.retrieval import DIRECTIONS, Direction
-from petl_bench.records.predictions import read_arrays
+from petl_bench.records.predictions import LONGEST_NAME, read_arrays
 from petl_bench.records.retrieval import Ranked, ranked_queries, retrieval_metrics
 from petl_bench.system.stored_json import UnusableError
 
@@ -73,7 +73,7 @@ def retrieval_predictions(result: RetrievalResult, similarities: np.ndarray) -> 
     queries = ranked_queries(similarities, result.owners)
     arrays: dict[str, Any] = {
         "clips": np.array(result.clips, dtype=np.str_),
-        "texts": np.array(result.texts, dtype=np.str_),
+        "texts": np.array([text[:LONGEST_NAME] for text in result.texts], dtype=np.str_),
         "owners": np.array(result.owners, dtype=np.int64),
     }
     for direction, ranked in queries.items():

@@ -127,6 +127,19 @@ def training_and_test_clips_are_disjoint(subject: DatasetSubject) -> None:
         require(not both, f"{name}: {len(both)} clips train and are tested, such as {both[:2]}")
 
 
+def captions_are_texts_of_clips(subject: DatasetSubject) -> None:
+    """`captions`, if there are some, give clips of the lists one text or more each, none of them empty."""
+    captions = subject.annotations.captions
+    if not captions:
+        raise Skipped("it has no captions; give them for retrieval: pb.Annotations(..., captions={clip: texts})")
+    listed = {sample.clip for _, samples, _ in subject.lists() for sample in samples}
+    unknown = sorted(captions.keys() - listed)
+    require(not unknown, f"captions of clips that no list names: {unknown[:3]}")
+    for clip, texts in captions.items():
+        whole = bool(texts) and all(isinstance(text, str) and text.strip() for text in texts)
+        require(whole and not isinstance(texts, str), f"captions of {clip}: {texts!r}; give a tuple of texts")
+
+
 def clips_stay_below_the_root(subject: DatasetSubject) -> None:
     """Clips are named by relative paths that do not leave the folder."""
     for name, samples, _ in subject.lists():
@@ -184,6 +197,7 @@ CHECKS = (
     labels_are_in_range,
     clips_are_unique,
     training_and_test_clips_are_disjoint,
+    captions_are_texts_of_clips,
     clips_stay_below_the_root,
     splits_are_declared,
     files_are_hashed,

@@ -251,13 +251,18 @@ def same_seed_same_numbers(subject: MethodSubject) -> None:
 
 
 def adapters_off_is_the_frozen_model(subject: MethodSubject) -> None:
-    """With adapters off the model is the frozen one, to the bit; with them on again it is the adapted one."""
-    model, _ = subject.trained()
-    if set(trainable(model)) & {name for name, _ in random_model(SMALL).named_parameters()}:
+    """With adapters off the model is the frozen one, to the bit; with them on again it is the adapted one. The original
+    that is kept is it, too."""
+    model, method = subject.trained()
+    trains_the_backbone = set(trainable(model)) & {name for name, _ in random_model(SMALL).named_parameters()}
+    frozen = features(random_model(SMALL))
+    if method.reads_original:
+        require_equal(features(model.original), frozen, "features of model.original differ from the frozen model's")
+    if trains_the_backbone:
         raise Skipped("the method trains the backbone's own parameters")
     adapted = features(model)
     with model.adapters_off():
-        require_equal(features(model), features(random_model(SMALL)), "features differ from the frozen model's")
+        require_equal(features(model), frozen, "features differ from the frozen model's")
     require_equal(features(model), adapted, "features differ after adapters_off() ended")
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 
 from petl_bench.api.dataset import Sample
+from petl_bench.api.method import hooks_of
 from petl_bench.api.plugins.identity import refuse_changed_plugins
 from petl_bench.api.registry import load_plugin_file
 from petl_bench.api.retrieval import RetrievalTask
-from petl_bench.api.setting import Evaluation, Task
-from petl_bench.api.trial import Notify, Places, Stop, Trial, TrialResult, go_on
+from petl_bench.api.setting import Evaluation, Task, summarised
+from petl_bench.api.trial import Notify, Places, Stop, Trial, TrialResult, go_on, variant_evaluation
 from petl_bench.errors import TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.tokenizer import overflow_count
@@ -126,10 +127,17 @@ def _result(
     scores: Scores,
     durations: dict[str, float],
 ) -> TrialResult:
-    evaluations = scores.results
+    in_variants = {
+        variant_evaluation(evaluation, name): result
+        for name, results in scores.variants.items()
+        for evaluation, result in results.items()
+    }
     return TrialResult(
-        metrics=_metrics(prepared, evaluations),
-        evaluations=evaluations,
+        metrics=_metrics(prepared, scores.results, scores.absent),
+        evaluations={**scores.results, **in_variants},
+        absent=scores.absent,
+        hooks=hooks_of(type(prepared.method)),
+        variants={name: _metrics(prepared, results, scores.absent) for name, results in scores.variants.items()},
         trainable_params=trainable_parameters(prepared.model),
         backbone_params=prepared.backbone_params,
         train_clips=prepared.train_coverage(),
@@ -138,7 +146,7 @@ def _result(
         durations_s={name: round(seconds, 3) for name, seconds in durations.items()},
         environment=prepared.environment(),
         notes=[*prepared.notes, *prepared.remarks()],
-        marks=prepared.marks(evaluations),
+        marks=prepared.marks(scores.results),
         train_list=_train_list(prepared.task) if history else "",
     )
 
@@ -151,8 +159,8 @@ def _train_list(task: Task) -> str:
     return "".join(f"{sample.clip} {sample.label}\n" for sample in task.train)
 
 
-def _metrics(prepared: PreparedTrial, evaluations: Mapping[str, Result]) -> dict[str, float]:
-    return prepared.setting.summarise({name: result.accuracies for name, result in evaluations.items()})
+def _metrics(prepared: PreparedTrial, results: Mapping[str, Result], absent: Mapping[str, str]) -> dict[str, float]:
+    return summarised(prepared.setting, {name: result.accuracies for name, result in results.items()}, absent)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 
 from petl_bench.api.retrieval import RetrievalEvaluation
 from petl_bench.api.setting import Evaluation
-from petl_bench.api.trial import EvaluationResult, RetrievalResult
+from petl_bench.api.trial import EvaluationResult, RetrievalResult, variant_evaluation
 from petl_bench.errors import DataError, TrialError
 from petl_bench.records.layout import EVALUATED
 from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
@@ -47,7 +47,7 @@ def score_all(prepared: PreparedTrial) -> Scores:
     if not evaluations:
         raise TrialError(f"{prepared.trial.title}: {next(iter(scores.absent.values()))}; nothing can be evaluated")
     variants = prepared.method.variants(prepared.model)
-    in_variants = [replace(each, name=f"{each.name}@{name}") for name in variants for each in evaluations]
+    in_variants = [replace(each, name=variant_evaluation(each.name, name)) for name in variants for each in evaluations]
     kept = _kept(prepared, "evaluation", [*evaluations, *in_variants])
     if variants:
         kept.state()  # of the model outside the variants

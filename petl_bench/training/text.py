@@ -42,9 +42,13 @@ def class_tokens(model: DualEncoder, classes: Sequence[str], prompts: Prompts, d
     return (tokens if len(prompts.templates) > 1 else tokens.squeeze(1)).to(device)
 
 
-def prompt_notes(model: DualEncoder, classes: Sequence[str], prompts: Prompts) -> list[str]:
-    """What is lost of the prompts of these classes, in words: those that are cut, and classes that look the same."""
-    texts = [tuple(prompts.of(name)) for name in classes]
+def class_prompts(method: Method, classes: Sequence[str], prompts: Prompts) -> Sequence[Sequence[str]]:
+    """The prompts of every class: the method's own, else those of the templates."""
+    return prompts_of(method, classes) or [prompts.of(name) for name in classes]
+
+
+def prompt_notes(model: DualEncoder, texts: Sequence[Sequence[str]]) -> list[str]:
+    """What is lost of the prompts of classes, in words: those that are cut, and classes that look the same."""
     lengths = token_lengths(text for of_class in texts for text in of_class)
     context = model.config.context_length
     notes = []
@@ -52,12 +56,10 @@ def prompt_notes(model: DualEncoder, classes: Sequence[str], prompts: Prompts) -
         notes.append(
             f"{cut} of {len(lengths)} prompts are longer than the text context of {context} tokens and were cut"
         )
-    tokens = tokenize([text for of_class in texts for text in of_class], context).unflatten(0, (len(texts), -1))
-    alike = len(classes) - len(torch.unique(tokens.flatten(1), dim=0))
-    if alike:
-        notes.append(
-            f"{alike} of {len(classes)} classes have the same prompts as another one and cannot be told from it"
-        )
+    tokens = tokenize([text for of_class in texts for text in of_class], context)
+    different = {of_class.numpy().tobytes() for of_class in tokens.split([len(of_class) for of_class in texts])}
+    if alike := len(texts) - len(different):
+        notes.append(f"{alike} of {len(texts)} classes have the same prompts as another one and cannot be told from it")
     return notes
 
 
@@ -100,7 +102,7 @@ class TextFeatures:
         if self._prepared is None:
             self._prepared = [self._model.prepare_text(each) for each in by_template(self._tokens)]
         features = encoded_classes(self._model, self._prepared)
-        if not features.requires_grad and self._model.untouched(self._model.text):
+        if not features.requires_grad and self._model.text_is_untouched:
             self._frozen = features
         return features
 
@@ -199,6 +201,7 @@ class StepTexts:
         own = texts.of_class is not None or overrides(method, "choose")
         self._each = own or "prompts" in method.reads or method.text_varies == "video"
         self._kept: Tensor | None = None
+        self._fixed: bool | None = None  #: whether text features never change; None until the first step
 
     @property
     def per_video(self) -> bool:
@@ -222,7 +225,7 @@ class StepTexts:
 
     def _of_texts(self, each: Tensor, chosen: Tensor | None, video: Tensor | None) -> Tensor:
         """Features of texts of retrieval: computed once for all of them if they never change."""
-        if self.per_video or not self._model.untouched(self._model.text):
+        if not self._never_change():
             whole = chosen is None and not self.per_video
             return encoded_in_parts(self._model, each) if whole else self._features(each, False, video)
         if self._kept is None:
@@ -236,9 +239,14 @@ class StepTexts:
         if self._kept is not None and whole:
             return self._kept
         features = self._model.encode_text(each)
-        if whole and not features.requires_grad and self._model.untouched(self._model.text):
+        if whole and self._never_change():
             self._kept = features
         return features
+
+    def _never_change(self) -> bool:
+        if self._fixed is None:
+            self._fixed = not self.per_video and self._model.text_is_untouched
+        return self._fixed
 
 
 @torch.no_grad()

@@ -122,8 +122,9 @@ def test_every_id_of_the_vocabulary_comes_from_its_texts(name):
     assert tuple(read_record(name)["token_ids"]) == tiny_captions.token_ids()
 
 
-def test_descriptions_say_what_their_own_class_looks_like(model):
-    """For the consistency constraint: a class's descriptions are nearest to its own prompt, mostly."""
+def test_descriptions_say_what_their_own_class_looks_like(model, name):
+    """For the consistency constraint: a class's descriptions are nearest to its own prompt, mostly; `clip-tiny` learned
+    to tell fewer classes apart."""
     descriptions = Motion().descriptions(CLASSES)
     assert descriptions is not None
     with torch.no_grad():
@@ -131,7 +132,7 @@ def test_descriptions_say_what_their_own_class_looks_like(model):
         tokens = pb.tokenize([text for name in CLASSES for text in descriptions[name]["temporal"]])
         means = model.encode_text(tokens).unflatten(0, (len(CLASSES), -1)).mean(1)
     nearest = (F.normalize(means, dim=1) @ F.normalize(prompts, dim=1).T).argmax(1)
-    assert (nearest == torch.arange(len(CLASSES))).float().mean() > 0.75
+    assert (nearest == torch.arange(len(CLASSES))).float().mean() > {"viclip_tiny": 0.75, "clip_tiny": 0.6}[name]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from torch.testing import assert_close
 
 import petl_bench as pb
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.models.substitution import recomputed
 
 NAMES = ("text.blocks.0.attention.q.base.weight", "text.blocks.2.feedforward.norm.bias", "text.projection")
 
@@ -28,13 +27,6 @@ def expected(model: DualEncoder, tokens: Tensor, share: float) -> tuple[Tensor, 
     return features.detach(), torch.autograd.grad(features.square().sum(), at)[0]
 
 
-def checkpoint_blocks(model: DualEncoder) -> None:
-    """Every text block keeps only its input, and computes again on the way back."""
-    for block in model.text.blocks:
-        inside = block.forward
-        block.forward = lambda *args, inside=inside: recomputed(model._switch, inside, *args)
-
-
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_with_weights_computes_with_them_and_is_differentiable_in_them(
     viclip: DualEncoder, tokens: Tensor, checkpointed: bool
@@ -42,8 +34,7 @@ def test_with_weights_computes_with_them_and_is_differentiable_in_them(
     viclip.requires_grad_(False)
     features, gradient = expected(viclip, tokens, 0.3)
     own = viclip.encode_text(tokens)
-    if checkpointed:
-        checkpoint_blocks(viclip)
+    viclip.checkpoint_blocks = checkpointed
     share = torch.tensor(0.3, requires_grad=True)
     found = viclip.with_weights(mixed(viclip, share), lambda model: model.encode_text(tokens))
     assert_close(found, features, atol=0, rtol=0)
@@ -55,7 +46,7 @@ def test_with_weights_computes_with_them_and_is_differentiable_in_them(
 def test_weights_within_weights_are_seen_again_on_the_way_back(viclip: DualEncoder, tokens: Tensor) -> None:
     viclip.requires_grad_(False)
     features, gradient = expected(viclip, tokens, 0.3)
-    checkpoint_blocks(viclip)
+    viclip.checkpoint_blocks = True
     share = torch.tensor(0.3, requires_grad=True)
     weights = mixed(viclip, share)
     first = {NAMES[0]: weights[NAMES[0]], NAMES[1]: torch.zeros_like(weights[NAMES[1]])}
@@ -69,7 +60,7 @@ def test_weights_within_weights_are_seen_again_on_the_way_back(viclip: DualEncod
 def test_what_is_computed_again_has_its_adapters_off_if_they_were(viclip: DualEncoder, tokens: Tensor) -> None:
     viclip.requires_grad_(False)
     viclip.text.blocks[1].add_parallel(nn.Linear(48, 48))
-    checkpoint_blocks(viclip)
+    viclip.checkpoint_blocks = True
     prompt = nn.Parameter(torch.zeros(48))
     viclip.text.token_embedding.register_forward_hook(lambda module, args, output: output + prompt)
 
@@ -130,7 +121,5 @@ def test_with_weights_through_compiled_blocks(viclip: DualEncoder, frames: Tenso
     assert_close(viclip.encode_video(frames), own, **close)
     assert_close(found(share), eager, **close)
     assert_close(viclip.encode_video(frames), own, **close)
-    for block in viclip.video.blocks:
-        compiled = block._compiled_call_impl
-        block._compiled_call_impl = lambda *args, compiled=compiled: recomputed(viclip._switch, compiled, *args)
+    viclip.checkpoint_blocks = True
     assert_close(found(share), eager, **close)

@@ -237,6 +237,13 @@ def test_a_second_mixer_and_wrong_shapes_are_refused(model: DualEncoder, frames:
     refused(lambda: model.encode_video(frames), "block 2 .* mix: Calls gave", pb.PluginError)
 
 
+@pytest.mark.parametrize("site", ["mix", "reduce"])
+def test_modules_that_return_too_little_are_named(model: DualEncoder, frames: Tensor, site: str) -> None:
+    block = model.blocks("video")[0]
+    getattr(block.attention if site == "mix" else block, site)(Calls(lambda x, *_: x))
+    refused(lambda: model.encode_video(frames), f"block 1.* {site}: Calls must return a tuple", pb.PluginError)
+
+
 # Tokens
 
 
@@ -554,6 +561,7 @@ def test_the_pool_and_the_sites_on_features_leave_the_towers_untouched(clip: Dua
     clip.features.video.then(nn.Linear(1, 1))
     clip.features.text.then(nn.Linear(1, 1))
     assert clip.untouched(clip.video) and clip.untouched(clip.text)
+    assert not clip.text_is_untouched
 
 
 def test_a_pool_of_another_shape_is_named(clip: DualEncoder, frames: Tensor) -> None:
@@ -678,7 +686,7 @@ def test_nothing_is_computed_again_if_nothing_trains(
 ) -> None:
     from petl_bench.models import transformer
 
-    monkeypatch.setattr(transformer, "checkpoint", lambda *_, **__: pytest.fail("nothing is to be computed again"))
+    monkeypatch.setattr(transformer, "recomputed", lambda *_, **__: pytest.fail("nothing is to be computed again"))
     viclip.requires_grad_(False).checkpoint_blocks = True
     viclip.encode_video(frames)
     viclip.requires_grad_(True)

@@ -210,3 +210,14 @@ def test_every_format_prints_the_table(plugin: Path, runs: Path, format_: str) -
 def test_the_page_shows_retrieval_too(plugin: Path, runs: Path, tmp_path: Path) -> None:
     command("report", "--runs", str(runs), "--plugin", str(plugin), "--output", f"{tmp_path}/page/")
     assert "Made retrieval" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["setting", "table"])
+def test_the_made_plugins_pass_their_checks(plugin: Path, kind: str) -> None:
+    found = [each for each in pb.testing.run(pb.testing.checks(f"{kind}s:made_retrieval")) if each.status == "fail"]
+    assert found == []
+
+
+def test_a_text_without_end_is_cut_so_that_the_record_can_be_read(plugin: Path, tmp_path: Path) -> None:
+    folder = store(tmp_path / "runs", "lora", 0, texts=["x" * 20_000, *["y"] * (len(OWNERS) - 1)])
+    assert len(read_predictions(folder, "test")["texts"][0]) == 2**14 and not verify_trial(folder).problems

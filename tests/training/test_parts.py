@@ -14,7 +14,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.models.towers import like_lengths
 from petl_bench.training.evaluate import Scored, evaluation_result, top_k_accuracy
 from petl_bench.training.step import make_optimizer
-from petl_bench.training.text import TextFeatures
+from petl_bench.training.text import TextFeatures, description_features
 
 CONFIG = pb.ViCLIPConfig(
     image_size=32, num_frames=4, embed_dim=32, vision_width=64, vision_layers=2, vision_heads=2, text_width=32,
@@ -64,6 +64,46 @@ def test_text_features_of_frozen_text_are_computed_once(name: str, calls: int, m
     for _ in range(3):
         features()
     assert count == calls
+
+
+class RandomText(pb.Method):
+    """Text that is another one every time, without a parameter."""
+
+    def attach(self, model: pb.DualEncoder) -> None:
+        model.blocks("text")[-1].add_after(torch.nn.Dropout(0.5))
+
+
+def test_text_features_behind_a_site_are_computed_anew_also_if_nothing_in_it_trains() -> None:
+    model = pb.create_model(CONFIG)
+    RandomText().attach(model)
+    features = TextFeatures(model.train(), pb.tokenize(["a video of pour.", "a video of jump."]))
+    assert not torch.equal(features(), features())
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_description_features_are_those_of_the_loaded_weights(keeps: bool) -> None:
+    class Tuning(pb.Method):
+        reads_original = keeps
+
+        def attach(self, model: pb.DualEncoder) -> None:
+            model.text.requires_grad_(True)
+
+    model = pb.create_model(CONFIG).eval()
+    Tuning().attach(model)
+    sentences = {"spatial": {"jump": ["a person jumps over sand", "sand"], "pour": ["water falls"]}}
+
+    def described() -> torch.Tensor:
+        return description_features(model, sentences, ["jump", "pour"], torch.device("cpu"))["spatial"]
+
+    before = described()
+    assert before.shape == (2, CONFIG.embed_dim) and not before.requires_grad
+    with torch.no_grad():
+        model.text.projection.mul_(2)
+    if keeps:
+        assert torch.equal(described(), before)
+    else:
+        with pytest.raises(pb.UsageError, match=r"text\.projection is no longer the loaded one"):
+            described()
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,11 @@ def join_list(parts: Iterable[Any]) -> str:
     return written.getvalue()
 
 
+def part_names(name: str) -> list[str]:
+    """The names in `a+b`; of a single method, its own."""
+    return name.split(PLUS)
+
+
 def expand_ranges(parts: Iterable[str], label: str) -> tuple[str, ...]:
     """The parts with 0, 1 and 2 for `0-2`. Raises UsageError, with `label`, for a range that runs down or is huge."""
     found: list[str] = []

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from petl_bench.api.backbone import Backbone
-from petl_bench.api.composition import part_names, parts_of
+from petl_bench.api.composition import parts_of
 from petl_bench.api.dataset import Dataset
 from petl_bench.api.method import Method
 from petl_bench.api.options import Options
@@ -24,7 +24,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import canonical_json
 from petl_bench.api.values import named_folders
 from petl_bench.api.values.fields import field_types, refuse_unknown
-from petl_bench.api.values.flag_lists import PLUS
+from petl_bench.api.values.flag_lists import PLUS, part_names
 from petl_bench.api.values.resolution import recipe_values, usual_training
 from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
 from petl_bench.running.planning.spec import Spec
