@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class CoCoOp(CoOp):
     """CoOp's context, moved by a small network of the clip's feature (Zhou et al., CVPR 2022).
 
-    v_m(x) = v_m + W2 relu(W1 f / |f| + b1) + b2                       f = f_v(x): [B, D], v: [n, width], v(x): [B, n, width]
-    w_c(x) = f_t([start, v_1(x), ..., v_n(x), e(name_c), e("."), end])                                    w(x): [B, C, D]
+    v_m(x) = v_m + W2 relu(W1 f / |f| + b1) + b2           f = f_v(x): [B, D], v: [n, width], v(x): [B, n, width]
+    w_c(x) = f_t([start, v_1(x), ..., v_n(x), e(name_c), e("."), end])                            w(x): [B, C, D]
 
     W1: D -> D / r, W2: D / r -> width, started as torch's linear maps. Every clip has texts of its own: a batch of B
     clips takes B x C of them through the text tower, in training and in evaluation; a trial's notes say how many. The
@@ -64,7 +64,8 @@ class CoCoOp(CoOp):
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
         """n vectors; W1 D*h + h, W2 h*width + width with h = D / r."""
         hidden, width = self._hidden(config), config.text_width
-        return super().expected_trainable(config) + (config.embed_dim + 1) * hidden + (hidden + 1) * width
+        count: int = self._length * width + (config.embed_dim + 1) * hidden + (hidden + 1) * width
+        return count
 
     def _hidden(self, config: pb.ViCLIPConfig) -> int:
         if self.reduction > config.embed_dim:

@@ -175,7 +175,8 @@ def training_loss(model: DualEncoder, method: Method, config: ViCLIPConfig = SMA
     """Cross-entropy plus the method's own loss on the seeded inputs, as the training loop computes it."""
     batch = batch_for(config)
     video = model.encode_video(batch.frames)
-    step = Step(model, video, class_features(model, batch.tokens, video), batch.labels, made_up_descriptions(method, config))
+    text = class_features(model, batch.tokens, video)
+    step = Step(model, video, text, batch.labels, made_up_descriptions(method, config))
     step.logits = method.scores(step)
     extra, loss = method.loss(step), method.objective(step)
     return loss if extra is None else loss + extra
