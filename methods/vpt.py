@@ -20,8 +20,8 @@ class VPT(pb.Method):
     deep:     [x_i, _, E_i] = Block_i([x_{i-1}, P_i, E_{i-1}])                          i = 1..N
     shallow:  [x_1, Z_1, E_1] = Block_1([x_0, P_1, E_0]),   [x_i, Z_i, E_i] = Block_i([x_{i-1}, Z_{i-1}, E_{i-1}])
 
-    x: class token, E: patches, P_i: [tokens, width], uniform in [-v, v] at the start, v = sqrt(6 / (3 p p + width)), p the
-    side of a patch. The tokens stand before the first block, behind CLIP's first norm, which the published backbones do
+    x: class token, E: patches, P_i: [tokens, width], uniform in [-v, v] at the start, v = sqrt(6 / (3 p p + width)), p
+    the side of a patch. They stand before the first block, behind CLIP's first norm, which the published backbones do
     not have. ViCLIP attends over all frames at once: one set for a clip; a frame-wise backbone gets the same set in
     every frame. ViCLIP-B/16: 460,800 parameters with 50 tokens, 92,160 with 10; 38,400 shallow with 50.
     """

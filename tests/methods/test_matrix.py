@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import petl_bench as pb
+from petl_bench.api.marks import method_marks
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.setting import Case, Setting
 from petl_bench.api.training_options import TrainingOptions
@@ -160,7 +161,7 @@ def test_every_method_runs_in_every_setting_that_it_supports(method: str, name: 
     assert all(math.isfinite(value) and 0.0 <= value <= 100.0 for value in metrics.values())
     for trial, result in results:
         qualified = {"untuned-rate", "template-descriptions", "fewer-shots"}
-        assert set(result.marks) - qualified == {"random-weights"}
+        assert set(result.marks) - qualified == {"random-weights", *method_marks(subject.plugin)}
         assert all(len(e.clips) == e.expected > 0 for e in result.evaluations.values())
         assert (here.output / trial.key / ADAPTER).exists() is (trains and not trial.start_from)
         assert len(result.history) == int(trains and not trial.start_from)
