@@ -24,7 +24,7 @@ from petl_bench.models.towers import VideoOutput
 from petl_bench.training.averages import Averages
 from petl_bench.training.device import autocast, gradient_scaler
 from petl_bench.training.distributed import StepTotals, Team, Then
-from petl_bench.training.frozen import FrozenTexts, frozen_model
+from petl_bench.training.frozen import FrozenTexts
 from petl_bench.training.hooks import chosen_texts, loss_of, overrides, scores_of
 from petl_bench.training.state import extra_state_of, has_extra_state, load_extra_state
 from petl_bench.training.text import ClassTexts, EncodedTexts, StepTexts
@@ -72,7 +72,7 @@ class Learner:
         self.scaler = gradient_scaler(self.device, self.options.precision)
         retrieval = self.positives is not None
         self.text = StepTexts(self.model, self.method, self.texts, retrieval=retrieval)
-        self.frozen_texts = FrozenTexts(self.model, self.method, self.texts, retrieval=retrieval)
+        self.frozen_texts = FrozenTexts(self.model, self.texts, retrieval=retrieval)
         self.averages = Averages(self.model, self.method)
         self.trained: list[nn.Parameter] = [p for group in self.optimizer.param_groups for p in group["params"]]
 
@@ -184,7 +184,7 @@ class Learner:
 
     def frozen_video(self, frames: Tensor) -> Tensor:
         """Features [B, D] by the frozen model of what `encode` takes."""
-        with torch.no_grad(), self.autocast(), frozen_model(self.model, self.method) as model:
+        with torch.no_grad(), self.autocast(), self.model.frozen() as model:
             return model.finish_video(self.encode(model, frames))
 
     def _frozen(self, video: Callable[[], Tensor], chosen: Tensor | None) -> Frozen:

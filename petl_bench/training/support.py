@@ -14,7 +14,7 @@ from petl_bench.api.dataset import Sample
 from petl_bench.api.step import Frozen, Step, cosine_logits
 from petl_bench.models.towers import VideoOutput
 from petl_bench.training.device import autocast
-from petl_bench.training.frozen import FrozenTexts, frozen_model
+from petl_bench.training.frozen import FrozenTexts
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.retrieval import Positives
 from petl_bench.training.text import ClassTexts, StepTexts
@@ -32,7 +32,7 @@ class SupportClips:
         #: of pairs of retrieval
         self._positives = Positives(found) if prepared.setting.kind == "retrieval" else None
         retrieval = self._positives is not None
-        self._frozen_texts = FrozenTexts(prepared.model, prepared.method, texts, retrieval=retrieval)
+        self._frozen_texts = FrozenTexts(prepared.model, texts, retrieval=retrieval)
 
     @property
     def clips(self) -> int:
@@ -98,7 +98,7 @@ class SupportClips:
         return step
 
     def _frozen_video(self, output: VideoOutput) -> Tensor:
-        with frozen_model(self._prepared.model, self._prepared.method) as model:
+        with self._prepared.model.frozen() as model:
             return model.finish_video(output) if output.pixels is None else model.encode_video(output.pixels)
 
     def _cosines(self, video: Tensor, text: Tensor) -> Tensor:
