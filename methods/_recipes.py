@@ -48,8 +48,3 @@ def not_tuned_elsewhere(rate: float, hyper: Mapping[str, Any] | None = None) -> 
         pb.Recipe(setting, backbone, {"learning_rate": rate}, hyper or {}, source, tuned=False)
         for setting, backbone, source in places
     ]
-
-
-def for_tiny(rate: float, hyper: Mapping[str, Any]) -> list[pb.Recipe]:
-    """TEMPORARY"""
-    return [pb.Recipe(s, "viclip-tiny", {"learning_rate": rate}, hyper, "x", tuned=False) for s in MSTA_RATES]

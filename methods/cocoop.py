@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods.coop import SGD, WARM_UP, WORDS, CoOp
+from petl_bench.methods.coop import SGD, WARM_UP, WORDS, CoOp, not_tuned_on_tiny
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -38,14 +38,22 @@ class CoCoOp(CoOp):
     )
     text_varies = "video"
     recipes = (
-        pb.Recipe(
-            "base2novel",
-            training={**SGD, "epochs": 10, "batch_size": 1},
-            hyper={"words": WORDS},
-            source="the paper's configuration for images: 4 vectors that start as words ('a photo of a', here of a "
-            f"video), one clip per step{WARM_UP}",
-            tuned=False,
+        *(
+            pb.Recipe(
+                setting,
+                training={**SGD, "epochs": 10, "batch_size": 1},
+                hyper={"words": WORDS},
+                source="the paper's configuration for images: 4 vectors that start as words ('a photo of a', here of a "
+                f"video), one clip per step{WARM_UP}",
+                tuned=False,
+            )
+            for setting in ("base2novel", "zero_shot_transfer")
         ),
+        *(
+            pb.Recipe(setting, training=SGD, source=f"the paper's optimiser{WARM_UP}", tuned=False)
+            for setting in ("few_shot", "fully_supervised")
+        ),
+        *not_tuned_on_tiny(0.1, {}),
     )
 
     context: int = pb.hyper(4, "n: context vectors, if `words` gives none", minimum=1)
