@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods.coop import SGD, WARM_UP, WORDS, CoOp, not_tuned_on_tiny
+from petl_bench.methods._recipes import not_tuned_elsewhere
+from petl_bench.methods.coop import SGD, WARM_UP, WORDS, CoOp
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -53,7 +54,8 @@ class CoCoOp(CoOp):
             pb.Recipe(setting, training=SGD, source=f"the paper's optimiser{WARM_UP}", tuned=False)
             for setting in ("few_shot", "fully_supervised")
         ),
-        *not_tuned_on_tiny(0.1, {}),
+        pb.Recipe("base2novel", "viclip-tiny", {"learning_rate": 0.1}, source="learning rate of coop", tuned=False),
+        *not_tuned_elsewhere(0.1),
     )
 
     context: int = pb.hyper(4, "n: context vectors, if `words` gives none", minimum=1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import petl_bench as pb
+from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_draws
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,16 +24,6 @@ SGD = {
 }
 WARM_UP = "; its first epoch at a constant 1e-5 is a linear warm-up here"
 WORDS = "a video of a"
-
-
-def not_tuned_on_tiny(rate: float, hyper: Mapping[str, Any]) -> list[pb.Recipe]:
-    """For the small backbones, on which the published rate moves next to nothing in some hundred steps."""
-    source = "a larger learning rate than published, which these small backbones need to learn anything; not searched"
-    return [
-        pb.Recipe(setting, backbone, {"learning_rate": rate}, hyper, source, tuned=False)
-        for backbone in ("viclip-tiny", "clip-tiny")
-        for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised")
-    ]
 
 
 @pb.register_method("coop")
@@ -82,7 +73,8 @@ class CoOp(pb.Method):
             tuned=False,
         ),
         pb.Recipe("fully_supervised", training=SGD, source=f"CoOp's optimiser{WARM_UP}", tuned=False),
-        *not_tuned_on_tiny(0.1, {"context": 4}),
+        tuned_on_draws(0.1, "0.03, 0.1, 0.3, 1"),
+        *not_tuned_elsewhere(0.1, {"context": 4}),
     )
 
     context: int = pb.hyper(16, "n: context vectors, if `words` gives none", minimum=1)

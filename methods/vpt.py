@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_rates_of_msta
+from petl_bench.methods._recipes import at_the_rates_of_msta, not_tuned_elsewhere, tuned_on_draws
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from petl_bench.models.dual_encoder import DualEncoder
+
+TINY = {"tokens": 4}
 
 
 @pb.register_method("vpt")
@@ -46,6 +48,8 @@ class VPT(pb.Method):
             "the authors choose 1 to 200 tokens, and the learning rate, for each of their data sets of images; 10 as "
             "in ViFi-CLIP's configuration with prompts",
         ),
+        tuned_on_draws(3e-2, "1e-3, 3e-3, 1e-2, 3e-2", TINY, "4 tokens for the width of this backbone; "),
+        *not_tuned_elsewhere(3e-2, TINY),
     )
 
     tokens: int = pb.hyper(10, "learned tokens of each block; shallow: of the first block", minimum=1)
