@@ -41,6 +41,15 @@ def tuned_on_motion(rate: float, searched: str, hyper: Mapping[str, Any] | None 
     return pb.Recipe("base2novel", "viclip-tiny", {"learning_rate": rate}, hyper or {}, source)
 
 
+def tuned_on_draws(rate: float, searched: str, hyper: Mapping[str, Any] | None = None, sizes: str = "") -> pb.Recipe:
+    """As `tuned_on_motion`, for a rate that was found with `--seeds 3,4 --select val`."""
+    source = (
+        f"{sizes}learning rate of {searched} with the best accuracy on held-out training clips after the last epoch, "
+        "mean of two draws of motion (seeds 3 and 4)"
+    )
+    return pb.Recipe("base2novel", "viclip-tiny", {"learning_rate": rate}, hyper or {}, source)
+
+
 def not_tuned_elsewhere(rate: float, hyper: Mapping[str, Any] | None = None) -> list[pb.Recipe]:
     """The same values where they were not searched for: in the other settings, and on `clip-tiny`."""
     what = f"{'sizes and ' if hyper else ''}learning rate of"

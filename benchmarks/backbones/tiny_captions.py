@@ -1,4 +1,4 @@
-"""What `viclip-tiny` reads: captions of rendered clips, when one is true of a clip, and the reduced vocabulary."""
+"""What the tiny backbones read: captions of rendered clips, when one is true of a clip, and the reduced vocabulary."""
 
 from __future__ import annotations
 

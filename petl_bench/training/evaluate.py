@@ -23,7 +23,7 @@ from petl_bench.models.towers import VideoOutput
 from petl_bench.records.outcomes import class_sizes, mean_class_top1
 from petl_bench.records.ranks import ranks_of
 from petl_bench.training.device import autocast
-from petl_bench.training.frozen import FrozenTexts, frozen_model
+from petl_bench.training.frozen import FrozenTexts
 from petl_bench.training.hooks import scores_of
 from petl_bench.training.text import TEXTS_PER_PASS, EncodedTexts, StepTexts, class_texts, plain_texts
 from petl_bench.training.video import EncodedBatch
@@ -115,7 +115,7 @@ class _Scorer:
             else class_texts(model, method, evaluation.classes, prompts, device)
         )
         self._step_texts = StepTexts(model, method, self._texts, retrieval=self._retrieval)
-        self._frozen_texts = FrozenTexts(model, method, self._texts, retrieval=self._retrieval)
+        self._frozen_texts = FrozenTexts(model, self._texts, retrieval=self._retrieval)
         self._encoded = None if self._step_texts.per_video else self._checked(self._encode_texts(None))
 
     def logits(self, batch: EncodedBatch) -> Tensor:
@@ -170,7 +170,7 @@ class _Scorer:
                 f"{self._method.name} reads step.frozen.video_features in evaluation, and adapts the video tower: "
                 'declare reads = ("pixels",), so that the clips are there to be encoded again'
             )
-        with frozen_model(self._model, self._method) as model, autocast(self._device, self._precision):
+        with self._model.frozen() as model, autocast(self._device, self._precision):
             return model.finish_video(output) if output.pixels is None else model.encode_video(output.pixels)
 
     def _cosines(self, video: Tensor, text: Tensor) -> Tensor:

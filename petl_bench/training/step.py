@@ -24,7 +24,7 @@ from petl_bench.models.towers import VideoOutput
 from petl_bench.training.averages import Averages
 from petl_bench.training.device import autocast, gradient_scaler
 from petl_bench.training.distributed import StepTotals, Team, Then
-from petl_bench.training.frozen import FrozenTexts, frozen_model
+from petl_bench.training.frozen import FrozenTexts
 from petl_bench.training.hooks import chosen_texts, loss_of, overrides, scores_of
 from petl_bench.training.state import extra_state_of, has_extra_state, load_extra_state
 from petl_bench.training.text import ClassTexts, EncodedTexts, StepTexts
@@ -72,7 +72,7 @@ class Learner:
         self.scaler = gradient_scaler(self.device, self.options.precision)
         retrieval = self.positives is not None
         self.text = StepTexts(self.model, self.method, self.texts, retrieval=retrieval)
-        self.frozen_texts = FrozenTexts(self.model, self.method, self.texts, retrieval=retrieval)
+        self.frozen_texts = FrozenTexts(self.model, self.texts, retrieval=retrieval)
         self.averages = Averages(self.model, self.method)
         self.trained: list[nn.Parameter] = [p for group in self.optimizer.param_groups for p in group["params"]]
 
@@ -116,14 +116,14 @@ class Learner:
 
     def _gradients(self, batch: ClipBatch) -> tuple[float, int]:
         """Leave the gradients of this process's clips; their part of the loss, and right answers."""
-        text = None if self.text.per_video else self.encode_texts(batch.rows)
+        text = None if self.text.per_video else self._encode_texts(batch)
         leaf = None if text is None else replace(text, leaf=text.leaf.detach().requires_grad_(text.leaf.requires_grad))
         loss_sum, correct = 0.0, 0
         for part in self.micro_batches(batch):
             with self.autocast():
                 output = self.encode(self.model, part.frames)
                 video = self.model.finish_video(output)
-                texts = leaf or self.text.encode(self.chosen(part.rows), video)
+                texts = leaf or self.text.encode(self.chosen(part.rows, part.labels), video)
             step = self.step_of(part, output, video, texts)
             loss = loss_of(self.method, step) * (len(part.labels) / batch.planned)
             loss_sum += loss.item()
@@ -135,17 +135,19 @@ class Learner:
             text.leaf.backward(leaf.leaf.grad)
         return loss_sum, correct
 
-    def encode_texts(self, rows: Sequence[int]) -> EncodedTexts:
-        """Text features for the clips of these rows, if they do not depend on the clips themselves."""
+    def _encode_texts(self, batch: ClipBatch) -> EncodedTexts:
+        """Text features for a batch, if they do not depend on the clips themselves."""
+        rows = torch.tensor(batch.rows, dtype=torch.int64)
         with self.autocast():
-            return self.text.encode(self.chosen(torch.tensor(rows, dtype=torch.int64)))
+            return self.text.encode(self.chosen(rows, batch.labels.to(self.device)))
 
-    def chosen(self, rows: Tensor) -> Tensor | None:
+    def chosen(self, rows: Tensor, labels: Tensor) -> Tensor | None:
         """The texts that the method chooses for the clips of these rows, int64 [M]; None: all."""
         if not overrides(self.method, "choose"):
             return None
         nothing = torch.empty(len(rows), 0, device=self.device)
         step = self._bare_step(nothing, torch.empty(0, 0), rows)
+        step.labels = labels
         return chosen_texts(self.method, step, len(self.texts.each))
 
     def step_of(
@@ -184,7 +186,7 @@ class Learner:
 
     def frozen_video(self, frames: Tensor) -> Tensor:
         """Features [B, D] by the frozen model of what `encode` takes."""
-        with torch.no_grad(), self.autocast(), frozen_model(self.model, self.method) as model:
+        with torch.no_grad(), self.autocast(), self.model.frozen() as model:
             return model.finish_video(self.encode(model, frames))
 
     def _frozen(self, video: Callable[[], Tensor], chosen: Tensor | None) -> Frozen:

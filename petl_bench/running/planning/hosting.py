@@ -34,8 +34,8 @@ def by_backbone(spec: Spec, overrides: Overrides) -> tuple[list[Spec], list[str]
             parts[_place(name, backbones)].append(name)
     if spec.backbone is None and (guests := parts.get(FRAME_BACKBONE)):
         notes.append(
-            f"{', '.join(guests)}: {DEFAULT_BACKBONE} does not host this, so it runs on {FRAME_BACKBONE}, with "
-            f"{FROZEN} there to compare with"
+            f"{FRAME_BACKBONE}, with its own {FROZEN}, is planned for the methods that {DEFAULT_BACKBONE} does not "
+            f"host: {', '.join(guests)}"
         )
         guests.insert(0, FROZEN)
     return [replace(spec, backbone=name, methods=tuple(names)) for name, names in parts.items() if names], notes
