@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, tuned_on_motion
+from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, tuned_on_draws
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -43,7 +43,7 @@ class LST(pb.Method):
     )
     recipes = (
         *at_the_authors_rate(3e-3, {"reduction": 8}, "r and learning rate of the authors' script for T5-base on GLUE"),
-        tuned_on_motion(1e-2, "3e-4, 1e-3, 3e-3, 1e-2", TINY),
+        tuned_on_draws(1e-2, "3e-4, 1e-3, 3e-3, 1e-2", TINY),
         *not_tuned_elsewhere(1e-2, TINY),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, tuned_on_motion
+from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, tuned_on_draws
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class SSF(pb.Method):
         *at_the_authors_rate(
             1e-3, {}, "learning rate of the authors' script for ViT-B/16 on CIFAR-100, batch 256, AdamW"
         ),
-        tuned_on_motion(1e-2, "1e-3, 3e-3, 1e-2, 3e-2"),
+        tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2, 3e-2"),
         *not_tuned_elsewhere(1e-2),
     )
 

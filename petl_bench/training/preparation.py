@@ -238,10 +238,15 @@ class PreparedTrial:
     def environment(self) -> dict[str, Any]:
         """What the trial ran on and with: machine, versions, device, threads, prompt template."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        has_prompts = not isinstance(self.task, RetrievalTask)
-        prompt = {"prompt_template": str(self.dataset.prompts)} if has_prompts else {}
-        used = {**prompt, "device": name, "threads": torch.get_num_threads()}
+        used = {**self._prompt(), "device": name, "threads": torch.get_num_threads()}
         return {**describe_machine(), "software": computing_versions(), **used}
+
+    def _prompt(self) -> dict[str, str]:
+        """The template of the class prompts, in words; nothing in retrieval."""
+        if isinstance(self.task, RetrievalTask):
+            return {}
+        own = overrides(self.method, "prompts")
+        return {"prompt_template": f"{self.trial.method}: its own" if own else str(self.dataset.prompts)}
 
     def _described(self) -> Descriptions | None:
         """The descriptions that the method's loss reads. Raises DataError if they are others than those planned."""
