@@ -130,8 +130,10 @@ class MethodSubject(TorchSubject):
 
 
 def bound(method: Method) -> Method:
-    """The method, bound to a made-up task with the classes and clips of the seeded inputs."""
-    method.bind(MethodTask(method.tasks[0], tuple(f"class {index}" for index in range(CLASSES)), CLIPS))
+    """The method, for a made-up task of the first kind that it supports."""
+    kind = method.tasks[0]
+    classes = tuple(f"class {number}" for number in range(CLASSES)) if kind == "classification" else ()
+    method.bind(MethodTask(kind, classes, CLIPS))
     return method
 
 
@@ -182,10 +184,18 @@ def batch_for(config: ViCLIPConfig) -> SampleInputs:
 
 
 def features(model: DualEncoder, config: ViCLIPConfig = SMALL) -> Tensor:
-    """Video and text features of the seeded inputs, one above the other: [B + C, D]; mode as the model has it."""
+    """Video and text features of the seeded inputs, one above the other, with a text of each class for each clip if it
+    depends on the clip: [B + C, D] or [B + B C, D]; mode as the model has it."""
     batch = batch_for(config)
     with torch.no_grad():
-        return torch.cat([model.encode_video(batch.frames), model.encode_text(batch.tokens)])
+        video = model.encode_video(batch.frames)
+        return torch.cat([video, class_features(model, batch.tokens, video).flatten(0, -2)])
+
+
+def class_features(model: DualEncoder, tokens: Tensor, video: Tensor) -> Tensor:
+    """Features [C, D] of texts int64 [C, L]; [B, C, D] if those of the attached method depend on clips [B, D]."""
+    per_video = isinstance(model.method, Method) and model.method.text_varies == "video"
+    return model.encode_text(tokens, video if per_video else None)
 
 
 def training_loss(model: DualEncoder, method: Method, config: ViCLIPConfig = SMALL) -> Tensor:
@@ -199,7 +209,8 @@ def training_loss(model: DualEncoder, method: Method, config: ViCLIPConfig = SMA
 def made_up_step(model: DualEncoder, method: Method, config: ViCLIPConfig = SMALL) -> Step:
     """The step of the seeded inputs, without scores."""
     batch = batch_for(config)
-    video, text = model.encode_video(batch.frames), model.encode_text(batch.tokens)
+    video = model.encode_video(batch.frames)
+    text = class_features(model, batch.tokens, video)
     step = Step(model, video, text, batch.labels, made_up_descriptions(method, config))
     step.rows, step.classes, step.trained_class = torch.arange(CLIPS), method.task.classes, torch.arange(CLASSES)
     return step

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from petl_bench.api.config import ViCLIPConfig
-from petl_bench.api.method import Method
+from petl_bench.api.method import Method, hooks_of
 from petl_bench.api.registry import METHODS, SETTINGS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.values.fields import refuse_unknown
@@ -31,6 +31,7 @@ from petl_bench.testing.method_subject import (
     SMALL,
     MethodSubject,
     batch_for,
+    class_features,
     features,
     frozen_tensors,
     needs_parameters,
@@ -201,10 +202,12 @@ def merged_equals_unmerged(subject: MethodSubject) -> None:
 
 
 def distinct_from_every_other(subject: MethodSubject) -> None:
-    """No other registered method trains the same parameters to the same features and scores."""
+    """No other registered method with the same hooks trains the same parameters to the same features and scores."""
     model, method = subject.trained()
     mine, signature = outputs(model, method), parameter_shapes(model)
     for name in METHODS.names():
+        if hooks_of(METHODS.get(name)) != hooks_of(subject.plugin):
+            continue
         # `template_method` is what a new method begins as (petl-bench new method).
         other = None if name in (subject.plugin.name, "template_method") else trained_or_none(name)
         if other is not None and parameter_shapes(other[0]) == signature:
@@ -233,9 +236,10 @@ def batch_changes_nothing(subject: MethodSubject) -> None:
     model, _ = subject.trained()
     batch = batch_for(SMALL)
     with torch.no_grad():
-        one_by_one = [model.encode_video(batch.frames[i : i + 1]) for i in range(CLIPS)]
-        one_by_one += [model.encode_text(batch.tokens[i : i + 1]) for i in range(CLASSES)]
-    require_equal(torch.cat(one_by_one), features(model), "features depend on the batch", atol=1e-4)
+        video = torch.cat([model.encode_video(batch.frames[i : i + 1]) for i in range(CLIPS)])
+        text = torch.cat([class_features(model, batch.tokens[i : i + 1], video) for i in range(CLASSES)], dim=-2)
+    one_by_one = torch.cat([video, text.flatten(0, -2)])
+    require_equal(one_by_one, features(model), "features depend on the batch", atol=1e-4)
 
 
 def same_seed_same_numbers(subject: MethodSubject) -> None:
@@ -291,7 +295,8 @@ def works_on_every_backbone(subject: MethodSubject) -> None:
         except Exception as error:
             where = Path(inspect.getfile(subject.plugin))
             raise Failed(f"{name}: {describe(error, within=where)}") from error
-        require(shape == (CLIPS + CLASSES, config.embed_dim), f"{name}: features of shape {shape}")
+        texts = CLASSES * (CLIPS if subject.plugin.text_varies == "video" else 1)
+        require(shape == (CLIPS + texts, config.embed_dim), f"{name}: features of shape {shape}")
         require(bool(loss.isfinite()), f"{name}: the loss is {loss.item()}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
@@ -42,8 +43,10 @@ from petl_bench.training.hooks import overrides
 from petl_bench.training.kept import merged
 from petl_bench.training.seeding import derived_seed, seed_everything
 from petl_bench.training.state import load_state
-from petl_bench.training.text import prompt_notes, text_notes
+from petl_bench.training.text import class_prompts, prompt_notes, text_notes
 from petl_bench.training.video import Remembered
+
+log = logging.getLogger("petl_bench")
 
 
 class PreparedTrial:
@@ -102,7 +105,7 @@ class PreparedTrial:
         self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
         if trial.start_from:
             self.notes.append(self._start_from(adapter))
-        self.notes += self._text_notes()
+        self.notes += [*self._text_notes(), *self._texts_per_clip()]
         if seat.count > 1:
             self.notes.append(f"{seat.count} processes shared every batch, on {self.device.type}")
         if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
@@ -235,10 +238,15 @@ class PreparedTrial:
     def environment(self) -> dict[str, Any]:
         """What the trial ran on and with: machine, versions, device, threads, prompt template."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        has_prompts = not isinstance(self.task, RetrievalTask)
-        prompt = {"prompt_template": str(self.dataset.prompts)} if has_prompts else {}
-        used = {**prompt, "device": name, "threads": torch.get_num_threads()}
+        used = {**self._prompt(), "device": name, "threads": torch.get_num_threads()}
         return {**describe_machine(), "software": computing_versions(), **used}
+
+    def _prompt(self) -> dict[str, str]:
+        """The template of the class prompts, in words; nothing in retrieval."""
+        if isinstance(self.task, RetrievalTask):
+            return {}
+        own = overrides(self.method, "prompts")
+        return {"prompt_template": f"{self.trial.method}: its own" if own else str(self.dataset.prompts)}
 
     def _described(self) -> Descriptions | None:
         """The descriptions that the method's loss reads. Raises DataError if they are others than those planned."""
@@ -301,7 +309,30 @@ class PreparedTrial:
         if isinstance(self.task, RetrievalTask):
             evaluated = chain(*(evaluation.candidates for evaluation in self.task.evaluations))
             return text_notes(self.model, list(dict.fromkeys([*self.task.train_texts, *evaluated])))
-        return prompt_notes(self.model, self._classes(), self.dataset.prompts)
+        return prompt_notes(self.model, class_prompts(self.method, self._classes(), self.dataset.prompts))
+
+    def _texts_per_clip(self) -> list[str]:
+        """What a method costs whose text features depend on the clip, in texts through the text tower."""
+        if self.method.text_varies != "video":
+            return []
+        per_epoch = len(self.found(self.train)) * self._count(self.task.train_classes, self.options.batch_size)
+        views = self.options.views * self.options.crops
+        evaluated = sum(
+            len(self.found(each.samples)) * views * self._count(each.classes, len(each.candidates))
+            for each in self.task.evaluations
+        )
+        note = (
+            f"text features depend on the clip: {per_epoch:,} texts go through the text tower in each epoch, "
+            f"{evaluated:,} in the evaluations"
+        )
+        log.info(note)
+        return [note]
+
+    def _count(self, classes: Sequence[str], of_retrieval: int) -> int:
+        """How many texts a clip is compared with: the prompts of these classes, or those of retrieval."""
+        if isinstance(self.task, RetrievalTask):
+            return of_retrieval
+        return sum(map(len, class_prompts(self.method, classes, self.dataset.prompts)))
 
     def _classes(self) -> list[str]:
         """Every class that is trained or evaluated."""
