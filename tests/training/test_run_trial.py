@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import petl_bench as pb
+from petl_bench.api.marks import method_marks
 from petl_bench.api.registry import DATASETS, METHODS
 from petl_bench.api.trial import Places, Progress, Trial, TrialResult
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
@@ -37,9 +38,11 @@ HYPER = {
     "vision_adapter": {"bottleneck_dim": 8},
     "text_adapter": {"bottleneck_dim": 8},
 }
+METRICS = {"base": "base_top1", "novel": "novel_top1"}
 #: What qualifies the numbers of methods on the squares with the default learning rate, which is MSTA's own.
 MARKS = {
     "zero_shot": [],
+    "tip_adapter": [],
     "msta": ["template-descriptions"],
     "text_adapter": ["template-descriptions", "untuned-rate"],
 }
@@ -60,13 +63,17 @@ def same(left: TrialResult, right: TrialResult) -> bool:
 def test_every_method_runs_and_scores_every_test_clip(
     method: str, make_trial: MakeTrial, places: Places, tmp_path: Path
 ) -> None:
+    plugin = METHODS.get(method)
     result = run(make_trial(method, HYPER.get(method, {})), places, tmp_path)
-    assert {name: len(e.clips) for name, e in result.evaluations.items()} == {"base": 6, "novel": 6}
+    scored = {"base": "base_top1"} if plugin.novel == "none" else METRICS
+    assert {name.partition("@")[0] for name in result.evaluations} == set(scored)
+    assert set(result.absent) == {"base", "novel"} - set(scored)
+    assert {len(e.clips) for e in result.evaluations.values()} == {6}
     for evaluation in result.evaluations.values():
         assert evaluation.scores.shape == (6, 2)
         np.testing.assert_allclose(evaluation.scores.sum(axis=1), 1.0, atol=1e-5)
-    assert set(result.metrics) == {"base_top1", "novel_top1", "harmonic_mean"}
-    assert result.marks == sorted(["random-weights", *MARKS.get(method, ["untuned-rate"])])
+    assert set(result.metrics) == {*scored.values(), *(["harmonic_mean"] if len(scored) == 2 else [])}
+    assert result.marks == sorted(["random-weights", *method_marks(plugin), *MARKS.get(method, ["untuned-rate"])])
     assert result.train_clips == {"expected": 12, "missing": 0, "unreadable": 0, "used": 12}
 
 
