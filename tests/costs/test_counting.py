@@ -11,7 +11,7 @@ from torch import nn
 import petl_bench as pb
 from petl_bench.api.config import CLIPConfig, ViCLIPConfig
 from petl_bench.api.registry import load_plugin_file
-from petl_bench.costs import counting, formula
+from petl_bench.costs import counters, counting, formula
 
 from .conftest import PLUGIN
 
@@ -40,8 +40,8 @@ def test_fvcore_alone_misses_attention() -> None:
 
     model = without_data(ViCLIPConfig(), "zero_shot")
     frames = torch.empty(1, 8, 3, 224, 224, device="meta")
-    with torch.no_grad(), counting._quiet():
-        missing = FlopCountAnalysis(counting._Calling(model, model.encode_video), (frames,)).total()
+    with torch.no_grad(), counters._quiet():
+        missing = FlopCountAnalysis(counters.Call(model, model.encode_video, frames), (frames,)).total()
     assert missing / 1e9 == pytest.approx(134.3, abs=0.3)
 
 
