@@ -199,11 +199,13 @@ class _Calls(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        rule = _CALLED.get(getattr(func, "__name__", "").strip("_"))
-        if rule is not None:
+        name = getattr(func, "__name__", "").strip("_")
+        if name in _OPAQUE:
+            raise NotImplementedError(f"{name} computes products that no counter looks into")
+        if (rule := _CALLED.get(name)) is not None:
             macs = rule([*args, *(kwargs or {}).values()], output)
-            for name in {"", *self._modules.names}:
-                self.macs[name] += macs
+            for module in {"", *self._modules.names}:
+                self.macs[module] += macs
         return output
 
 
@@ -243,3 +245,5 @@ _CALLED: dict[str, Callable[[Sequence[Any], Any], int]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _called_convolution),
     "addcmul": lambda given, output: output.numel(),
 }
+#: What computes products inside that nothing counts; all counts would agree on nothing.
+_OPAQUE = ("addbmm", "bilinear", "gru", "lstm", "rnn_relu", "rnn_tanh", "tensordot")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -86,7 +87,70 @@ def test_a_count_that_is_disputed_is_absent_with_the_counts(tmp_path: Path) -> N
     count = counting.count_video(without_data(SMALL, "unseen"))
     assert count.macs is None
     assert "counts differ by more than 0.1 %" in count.reason
-    assert "fvcore" in count.reason and "formula over modules" in count.reason
+    assert "fvcore" in count.reason and "functions called" in count.reason
+    assert "in video.blocks.0.parallel.0.module (Product)" in count.reason
+
+
+class Extra(nn.Module):
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.randn(tokens, width))
+
+    def forward(self) -> torch.Tensor:
+        return self.values
+
+
+class MoreKeys(nn.Module):
+    """Three more keys and values, without parameters."""
+
+    def forward(self, q: Any, k: Any, v: Any, grid: Any) -> Any:
+        return q, torch.cat([k, k[:, :, :3]], 2), torch.cat([v, v[:, :, :3]], 2), None
+
+
+class Fewer(nn.Module):
+    """The class token and every second patch, without parameters."""
+
+    def forward(self, x: Any, grid: Any) -> Any:
+        return torch.cat([x[:, :1], x[:, 1::2]], 1), grid
+
+
+def _extra_tokens(model: pb.DualEncoder) -> None:
+    model.video.add_tokens(Extra(5, 64), block=1)
+
+
+def _messages(model: pb.DualEncoder) -> None:
+    model.video.add_tokens(Extra(5, 64), block=2, scope="attention")
+
+
+def _more_keys(model: pb.DualEncoder) -> None:
+    model.blocks("video")[0].attention.mix(MoreKeys())
+
+
+def _fewer_tokens(model: pb.DualEncoder) -> None:
+    model.blocks("video")[0].reduce(Fewer())
+
+
+def of_blocks(first: int, second: int) -> int:
+    """The video tower of SMALL with so many tokens in its two blocks."""
+    return formula.video_macs(SMALL) + sum(
+        formula.block_macs(tokens, 64) - formula.block_macs(17, 64) for tokens in (first, second)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_extra_tokens, of_blocks(22, 22)),
+        (_messages, of_blocks(17, 17) + 2 * 5 * 64 * 64 + 2 * 17 * 5 * 64),  # k and v of 5 tokens; 17 x 5 more scores
+        (_more_keys, of_blocks(17, 17) + 2 * 17 * 3 * 64),
+        (_fewer_tokens, of_blocks(17, 9)),
+    ],
+)
+def test_attention_is_counted_by_the_tokens_that_it_saw(change: Any, expected: int) -> None:
+    model = pb.DualEncoder(SMALL)
+    change(model)
+    count = counting.count_video(model)
+    assert (count.macs, count.reason) == (expected, "")
 
 
 def test_weights_that_are_shared_count_once() -> None:
