@@ -57,9 +57,9 @@ def count_text(model: DualEncoder, tokens: Tensor, video: Tensor | None = None) 
 
     `video`: the feature [1, D] of a clip, if a prompt depends on it.
     """
-    length = int(tokens.argmax(dim=1).max()) + 1
     as_built = model.is_as_built(model.text) and model.is_as_built(model.features)
-    expected = formula.text_macs(model.config, len(tokens), length) if as_built else None
+    sizes = model.text.pass_sizes(tokens)
+    expected = sum(formula.text_macs(model.config, *size) for size in sizes) if as_built else None
     with evaluating(model):
         return count(model, lambda tokens: model.encode_text(tokens, video), tokens, expected)
 

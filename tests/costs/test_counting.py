@@ -13,6 +13,7 @@ import petl_bench as pb
 from petl_bench.api.config import CLIPConfig, ViCLIPConfig
 from petl_bench.api.registry import load_plugin_file
 from petl_bench.costs import counters, counting, formula
+from petl_bench.models import towers
 
 from .conftest import PLUGIN
 
@@ -78,6 +79,17 @@ def test_the_text_tower_is_counted_at_the_length_of_its_longest_text() -> None:
     pb.create_method("zero_shot").attach(model)
     tokens = torch.tensor([[1, 2, 63, 0, 0, 0], [1, 2, 3, 4, 63, 0]])
     assert counting.count_text(model, tokens).macs == formula.text_macs(SMALL, 2, 5)
+
+
+def test_texts_of_unlike_lengths_are_counted_in_the_passes_that_they_go_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(towers, "PASS_FLOPS_CPU", 0)  # as on a large backbone, whose passes pay off sooner
+    model = pb.DualEncoder(SMALL)
+    pb.create_method("zero_shot").attach(model)
+    tokens = torch.tensor([[1, 2, 63, 0, 0, 0], [1, 2, 3, 4, 63, 0], [1, 63, 0, 0, 0, 0]])
+    count = counting.count_text(model, tokens)
+    assert (count.macs, count.reason) == (sum(formula.text_macs(SMALL, 1, length) for length in (2, 3, 5)), "")
 
 
 def test_a_count_that_is_disputed_is_absent_with_the_counts(tmp_path: Path) -> None:
