@@ -28,7 +28,8 @@ from petl_bench.training.text import ClassTexts, TextFeatures
 from tests.costs.conftest import GUESTS
 
 CPU, BATCH = torch.device("cpu"), 8
-OPTIONS = TrainingOptions(learning_rate=0.0, batch_size=BATCH)
+_VALUES: dict[str, Any] = {"learning_rate": 0.0, "batch_size": BATCH}
+OPTIONS = TrainingOptions(**_VALUES)
 
 
 def subject_of(method: pb.Method, classes: int = 26) -> MeasuredMethod:
@@ -89,6 +90,7 @@ def test_train_step(benchmark: Any) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.item()
 
+    variants: dict[str, Callable[[], object]]
     variants = {"written out": written_out, "the same again": written_out, "learner": partial(learner.step, batch)}
     measure(benchmark, {key: partial(often, call, 12) for key, call in variants.items()}, rounds=9)
 
