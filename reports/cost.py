@@ -356,7 +356,7 @@ def _footers(rows: Sequence[_CostRecord], quoted: bool) -> Iterable[str]:
     between = " to ".join(map(str, dict.fromkeys((rounds[0], rounds[-1]))))
     yield (
         f"Times: medians, in interleaved rounds ({between}), without data loading; p10, p90: over single passes. "
-        "GFLOPs: video tower, two per multiply-accumulate."
+        "GFLOPs: one video to its scores, two per multiply-accumulate."
     )
     yield f"/ frozen: throughput over that of {frozen}; / full: step over that of {full}; paired by round of one run."
     yield "Memory: what torch's allocator held at most, weights and optimiser included. Text: all class prompts once."

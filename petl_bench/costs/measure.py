@@ -277,7 +277,7 @@ def _add_counts(contestant: _Contestant, result: Measured) -> None:
         result.absent["text_macs_g"] = sizes.text.reason
     else:
         result.metrics["text_macs_g"] = sizes.text.macs / 1e9
-    if sizes.trainable_params:
+    if sizes.adapter_bytes:
         result.metrics["adapter_mb"] = sizes.adapter_bytes / 1e6
     else:
         result.absent["adapter_mb"] = "nothing trains, so there is no file"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from petl_bench.api.marks import method_marks
 from petl_bench.api.registry import describe
 from petl_bench.api.trial import Trial
 from petl_bench.costs import recording
@@ -173,7 +174,7 @@ class _Session:
                 environment=environment,
                 seconds=seconds,
                 notes=[*uncounted, *notes],
-                marks=marks,
+                marks=[*method_marks(subject.method), *marks],
             )
             self.report.recorded.append(trial)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,23 +11,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from petl_bench.api.method import Method
+from petl_bench.api.prompts import Prompts
 from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
 from petl_bench.costs import counting
+from petl_bench.costs.inference import SHOTS, Inference, MadeUpSupport, random_frames
 from petl_bench.costs.memory import peak_bytes
 from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.errors import TrialError
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.models.tokenizer import tokenize
-from petl_bench.training.device import autocast
+from petl_bench.training.hooks import overrides
 from petl_bench.training.seeding import seed_everything
 from petl_bench.training.step import Learner
-from petl_bench.training.text import ClassTexts
+from petl_bench.training.text import ClassTexts, class_texts
 
 #: Class names of one to six words; with them a prompt has 9.2 tokens on average and 12 at most, as long as the 400 of
 #: Kinetics (8.3 and 13).
@@ -44,8 +46,6 @@ NAMES = (
     "opening a bottle of wine",
 )
 TEMPLATE = "a video of {}."
-#: Training clips of each class, of those methods that keep something of every one.
-SHOTS = 16
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,6 @@ class Workload:
     device: torch.device
     classes: int
 
-    @property
-    def task(self) -> MethodTask:
-        """For methods whose shapes depend on it: so many classes, with the clips of the usual few-shot protocol."""
-        return MethodTask("classification", tuple(map(str, range(self.classes))), SHOTS * self.classes)
-
 
 @dataclass(frozen=True)
 class ModelSizes:
@@ -70,9 +65,9 @@ class ModelSizes:
     trainable_params: int
     total_params: int
     backbone_params: int
-    adapter_bytes: int
-    video: counting.Count
-    text: counting.Count  #: of all classes
+    adapter_bytes: int  #: 0: there is no adapter file
+    video: counting.Count  #: of one video to its scores, with the texts of all classes if they depend on the video
+    text: counting.Count  #: of all classes, for one video if they depend on it
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,38 +91,58 @@ class MeasuredMethod:
     item: Item
     trial: Trial
     workload: Workload
+    method: Method = field(init=False)
     model: DualEncoder = field(init=False)
     sizes: ModelSizes = field(init=False)
 
     def build(self) -> None:
         """Make the model and count what can be counted. Raises PetlBenchError if the method cannot be attached."""
-        method = self.item.method
-        if self.item.merged and not method.mergeable:
+        if self.item.merged and not self.item.method.mergeable:
             raise TrialError("cannot be merged into the backbone; leave --merged yes away")
         seed_everything(0)
         workload = self.workload
         model = create_model(workload.backbone, weights=workload.weights)
         backbone_params = counting.parameter_count(model)
-        method.bind(workload.task)
+        method = self.method = copy.deepcopy(self.item.method)  # other subjects may have the same one
+        names = class_names(workload.classes)
+        method.bind(MethodTask(classes=names, support_clips=SHOTS * len(names)))
         method.attach(model)
+        self.model = model.eval()
         trainable = trainable_parameters(model)
-        size = counting.adapter_bytes(self.trial, model, method) if trainable else 0
+        if overrides(method, "prepare"):
+            with self.on_device():
+                method.prepare(MadeUpSupport(self.inference()))
+        kept = trainable or overrides(method, "prepare")
+        size = counting.adapter_bytes(self.trial, model, method) if kept else 0
         if self.item.merged:
             method.merge(model)
-        self.model = model.eval()
+        text = self._count_text()
         self.sizes = ModelSizes(
             trainable_params=trainable,
             total_params=counting.parameter_count(model),
             backbone_params=backbone_params,
             adapter_bytes=size,
-            video=counting.count_video(model),
-            text=self._count_text(),
+            video=self._count_video(text),
+            text=text,
         )
 
+    def texts(self) -> ClassTexts:
+        """The prompts of all classes, on the CPU: the method's own, or those of the template."""
+        classes = self.workload.classes
+        if not overrides(self.method, "prompts"):
+            return ClassTexts(self.tokens(classes))
+        return class_texts(self.model, self.method, class_names(classes), Prompts((TEMPLATE,)), torch.device("cpu"))
+
     def tokens(self, classes: int) -> Tensor:
-        """The prompts of so many classes: int64 [C, L]."""
+        """The prompts of so many classes by the template: int64 [C, L]."""
         prompts = [TEMPLATE.format(NAMES[index % len(NAMES)]) for index in range(classes)]
         return tokenize(prompts, self.model.config.context_length)
+
+    def inference(self, precision: str = "fp32") -> Inference:
+        """The method's way from videos to scores, on the device."""
+        texts, device = self.texts(), self.workload.device
+        of_class = None if texts.of_class is None else texts.of_class.to(device)
+        return Inference(self.model, self.method, ClassTexts(texts.tokens.to(device), of_class), device, precision)
 
     @property
     def trains(self) -> bool:
@@ -147,53 +162,73 @@ class MeasuredMethod:
                 self.model.to("cpu")
                 torch.cuda.empty_cache()
 
+    def _count_video(self, text: counting.Count) -> counting.Count:
+        """Of one video to its scores: a count that cannot be had is told with its reason."""
+        counts = [counting.count_video(self.model)]
+        if overrides(self.method, "scores"):
+            with self.on_device():
+                counts.append(counting.count_scores(self.inference()))
+        if self.method.text_varies == "video":
+            counts.append(text)
+        return counting.total(counts)
+
     def _count_text(self) -> counting.Count:
-        """Counted over the different prompts once, and scaled to the number of classes."""
+        """Counted over the different prompts once, and scaled to the number of classes; if the method changes prompts
+        or features of classes, over all of them."""
+        model = self.model
+        own = overrides(self.method, "prompts") or model.text.prompt is not None
+        if own or not model.is_as_built(model.features.text):
+            video = torch.randn(1, model.config.embed_dim) if self.method.text_varies == "video" else None
+            return counting.count_text(model, self.texts().each, video)
         different = min(len(NAMES), self.workload.classes)
-        count = counting.count_text(self.model, self.tokens(different))
+        count = counting.count_text(model, self.tokens(different))
         if count.macs is None:
             return count
         return counting.Count(count.macs * self.workload.classes // different, uncounted=count.uncounted)
 
 
+def class_names(classes: int) -> tuple[str, ...]:
+    """So many names, each once."""
+    return tuple(
+        NAMES[index % len(NAMES)] + (f" {index // len(NAMES) + 1}" if index >= len(NAMES) else "")
+        for index in range(classes)
+    )
+
+
 class Passes:
     """The passes of one subject that are timed, with inputs of one batch size on its device.
 
-    `infer`: B videos to class scores, the text features at hand; `encode_text`: C prompts to features; `train`: one
-    optimiser step of the harness's own loop over B clips and C classes, text included, at a rate of 0. Frames lie on
-    the device, normalised: nothing is loaded, decoded or copied.
+    `infer`: B videos to class scores by the method, text features at hand unless they depend on the video;
+    `encode_text`: the prompts of C classes to features, for one video if they depend on it; `train`: one optimiser step
+    of the harness's own loop over B clips and C classes, text included, at a rate of 0. Frames lie on the device,
+    normalised: nothing is loaded, decoded or copied.
     """
 
     def __init__(self, subject: MeasuredMethod, batch: int, precision: str) -> None:
         self._subject, self._precision = subject, precision
         self._device = subject.workload.device
         self._model = subject.model
-        config = self._model.config
-        size = config.image_size
-        self._frames = torch.randn(batch, config.num_frames, 3, size, size, device=self._device)
-        self._tokens = subject.tokens(subject.workload.classes).to(self._device)
-        self._text = torch.randn(subject.workload.classes, config.embed_dim, device=self._device)
+        self._frames = random_frames(self._model, batch, self._device)
+        self._inference = subject.inference(precision)
+        per_video = subject.method.text_varies == "video"
+        self._video = torch.randn(1, self._model.config.embed_dim, device=self._device) if per_video else None
         self._learner: Learner | None = None
         self._batch = batch
 
     @torch.no_grad()
     def infer(self) -> None:
         """Class probabilities [B, C] of the videos."""
-        with autocast(self._device, self._precision):
-            features = self._model.encode_video(self._frames)
-        features = functional.normalize(features.float(), dim=-1)
-        (self._model.logit_scale.float() * features @ self._text.T).softmax(dim=-1)
+        self._inference.scores(self._frames).softmax(dim=-1)
 
     @torch.no_grad()
     def encode_text(self) -> None:
-        """Features [C, D] of the prompts."""
-        with autocast(self._device, self._precision):
-            self._model.encode_text(self._tokens)
+        """Features of the prompts."""
+        self._inference.encode_text(self._video)
 
     def train(self) -> None:
         """One optimiser step."""
         assert self._learner is not None
-        labels = torch.arange(self._batch, device=self._device) % len(self._tokens)
+        labels = torch.arange(self._batch, device=self._device) % self._subject.workload.classes
         clips = [str(index) for index in range(self._batch)]
         self._learner.step(ClipBatch(self._frames, labels, clips, list(range(self._batch)), self._batch))
 
@@ -224,19 +259,20 @@ class Passes:
         return counting.weight_bytes(self._model) + self._frames.numel() * self._frames.element_size()
 
     def _new_learner(self) -> Learner:
-        subject, config = self._subject, self._model.config
-        kinds = subject.item.method.description_kinds_read if subject.item.method.description_count else ()
-        shape = (subject.workload.classes, config.embed_dim)
+        subject, method = self._subject, self._subject.method
+        kinds = method.description_kinds_read if method.description_count else ()
+        shape = (subject.workload.classes, self._model.config.embed_dim)
         # A rate of 0 computes what any other does, and leaves the weights as they are.
         options: dict[str, Any] = {"learning_rate": 0.0, "batch_size": self._batch, "precision": self._precision}
         return Learner(
             model=self._model,
-            method=subject.item.method,
+            method=method,
             options=TrainingOptions(**options),
-            texts=ClassTexts(self._tokens),
+            texts=self._inference.texts,
             descriptions={kind: torch.randn(shape, device=self._device) for kind in kinds},
             device=self._device,
-            encode=lambda model, frames: model.video_output(frames, subject.item.method.reads),
+            encode=lambda model, frames: model.video_output(frames, method.reads),
+            classes=method.task.classes,
         )
 
 

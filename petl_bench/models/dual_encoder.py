@@ -174,6 +174,10 @@ class DualEncoder(nn.Module):
         nothing in it trains or was changed, attached, replaced, patched or hooked; see frozen.py."""
         return self._loaded.untouched(module)
 
+    def is_as_built(self, module: nn.Module) -> bool:
+        """Whether this part of the model has its own modules and methods alone, whatever its weights are."""
+        return not any(map(self._loaded.is_patched, module.modules()))
+
     @property
     def text_is_untouched(self) -> bool:
         """Whether `encode_text` gives, and always will, what the loaded weights give."""

@@ -487,6 +487,11 @@ class TextTower(nn.Module):
     def _replaced_tokens(self) -> list[ReplacedTokens]:
         return [each for each in self.replaced_tokens if isinstance(each, ReplacedTokens)]
 
+    def pass_sizes(self, tokens: Tensor) -> list[tuple[int, int]]:
+        """The passes that ids int64 [N, L] go through the tower in: how many texts, and at how many tokens."""
+        end = tokens.argmax(dim=1)
+        return [(len(rows), int(end[rows].max()) + 1) for rows in self._passes(end)]
+
     def _passes(self, end: Tensor) -> list[Tensor]:
         """The rows of every pass through the tower: texts of like length, so that little is computed for padding."""
         per_token = 24 * self.config.text_width**2

@@ -165,7 +165,22 @@ def test_a_disputed_count_leaves_the_flops_out_and_says_why(cost: CostCommand) -
     assert cost.measure("unseen", "--plugin", str(cost.plugin), rounds=1).returncode == 0
     record = cost.records()["unseen"]
     assert "flops_g" not in record["metrics"] and record["metrics"]["train_step_ms"] > 0
-    assert any(note.startswith("flops_g: not measured: counts differ") for note in record["notes"])
+    says = "flops_g: not measured: counts differ by more than 0.1 % in video.blocks.0.parallel.0.module (Product)"
+    assert any(note.startswith(says) for note in record["notes"])
+
+
+def test_a_method_that_changes_the_task_is_measured_and_marked(cost: CostCommand) -> None:
+    methods = "prompt_per_video,cache,lora+cache"
+    done = cost.measure(methods, "--plugin", str(cost.guests), "--merged", "no", rounds=1)
+    assert done.returncode == 0, done.stderr
+    records = cost.records()
+    assert "text-per-video" in records["prompt_per_video"]["marks"] and "training-free" in records["cache"]["marks"]
+    assert not {"text-per-video", "training-free"}.intersection(records["lora+cache"]["marks"])
+    assert "X: the text features of a class depend on the clip" in done.stdout
+    assert "Z: nothing is trained" in done.stdout
+    of_cache, both = records["cache"]["metrics"], records["lora+cache"]["metrics"]
+    assert of_cache["macs_g"] < both["macs_g"] and of_cache["adapter_mb"] < both["adapter_mb"]
+    assert "train_step_ms" not in of_cache and both["train_step_ms"] > 0
 
 
 def test_run_sends_whoever_asks_for_the_setting_to_the_command(cost: CostCommand) -> None:

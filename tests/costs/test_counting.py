@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 import petl_bench as pb
 from petl_bench.api.config import CLIPConfig, ViCLIPConfig
 from petl_bench.api.registry import load_plugin_file
-from petl_bench.costs import counting, formula
+from petl_bench.costs import counters, counting, formula
+from petl_bench.models import towers
 
 from .conftest import PLUGIN
 
@@ -40,8 +42,8 @@ def test_fvcore_alone_misses_attention() -> None:
 
     model = without_data(ViCLIPConfig(), "zero_shot")
     frames = torch.empty(1, 8, 3, 224, 224, device="meta")
-    with torch.no_grad(), counting._quiet():
-        missing = FlopCountAnalysis(counting._Calling(model, model.encode_video), (frames,)).total()
+    with torch.no_grad(), counters._quiet():
+        missing = FlopCountAnalysis(counters.Call(model, model.encode_video, frames), (frames,)).total()
     assert missing / 1e9 == pytest.approx(134.3, abs=0.3)
 
 
@@ -79,6 +81,17 @@ def test_the_text_tower_is_counted_at_the_length_of_its_longest_text() -> None:
     assert counting.count_text(model, tokens).macs == formula.text_macs(SMALL, 2, 5)
 
 
+def test_texts_of_unlike_lengths_are_counted_in_the_passes_that_they_go_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(towers, "PASS_FLOPS_CPU", 0)  # as on a large backbone, whose passes pay off sooner
+    model = pb.DualEncoder(SMALL)
+    pb.create_method("zero_shot").attach(model)
+    tokens = torch.tensor([[1, 2, 63, 0, 0, 0], [1, 2, 3, 4, 63, 0], [1, 63, 0, 0, 0, 0]])
+    count = counting.count_text(model, tokens)
+    assert (count.macs, count.reason) == (sum(formula.text_macs(SMALL, 1, length) for length in (2, 3, 5)), "")
+
+
 def test_a_count_that_is_disputed_is_absent_with_the_counts(tmp_path: Path) -> None:
     path = tmp_path / "odd_methods.py"
     path.write_text(PLUGIN)
@@ -86,7 +99,70 @@ def test_a_count_that_is_disputed_is_absent_with_the_counts(tmp_path: Path) -> N
     count = counting.count_video(without_data(SMALL, "unseen"))
     assert count.macs is None
     assert "counts differ by more than 0.1 %" in count.reason
-    assert "fvcore" in count.reason and "formula over modules" in count.reason
+    assert "fvcore" in count.reason and "functions called" in count.reason
+    assert "in video.blocks.0.parallel.0.module (Product)" in count.reason
+
+
+class Extra(nn.Module):
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.randn(tokens, width))
+
+    def forward(self) -> torch.Tensor:
+        return self.values
+
+
+class MoreKeys(nn.Module):
+    """Three more keys and values, without parameters."""
+
+    def forward(self, q: Any, k: Any, v: Any, grid: Any) -> Any:
+        return q, torch.cat([k, k[:, :, :3]], 2), torch.cat([v, v[:, :, :3]], 2), None
+
+
+class Fewer(nn.Module):
+    """The class token and every second patch, without parameters."""
+
+    def forward(self, x: Any, grid: Any) -> Any:
+        return torch.cat([x[:, :1], x[:, 1::2]], 1), grid
+
+
+def _extra_tokens(model: pb.DualEncoder) -> None:
+    model.video.add_tokens(Extra(5, 64), block=1)
+
+
+def _messages(model: pb.DualEncoder) -> None:
+    model.video.add_tokens(Extra(5, 64), block=2, scope="attention")
+
+
+def _more_keys(model: pb.DualEncoder) -> None:
+    model.blocks("video")[0].attention.mix(MoreKeys())
+
+
+def _fewer_tokens(model: pb.DualEncoder) -> None:
+    model.blocks("video")[0].reduce(Fewer())
+
+
+def of_blocks(first: int, second: int) -> int:
+    """The video tower of SMALL with so many tokens in its two blocks."""
+    return formula.video_macs(SMALL) + sum(
+        formula.block_macs(tokens, 64) - formula.block_macs(17, 64) for tokens in (first, second)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_extra_tokens, of_blocks(22, 22)),
+        (_messages, of_blocks(17, 17) + 2 * 5 * 64 * 64 + 2 * 17 * 5 * 64),  # k and v of 5 tokens; 17 x 5 more scores
+        (_more_keys, of_blocks(17, 17) + 2 * 17 * 3 * 64),
+        (_fewer_tokens, of_blocks(17, 9)),
+    ],
+)
+def test_attention_is_counted_by_the_tokens_that_it_saw(change: Any, expected: int) -> None:
+    model = pb.DualEncoder(SMALL)
+    change(model)
+    count = counting.count_video(model)
+    assert (count.macs, count.reason) == (expected, "")
 
 
 def test_weights_that_are_shared_count_once() -> None:
