@@ -152,7 +152,7 @@ class Method(Options):
     def choose(self, step: Step) -> Tensor | None:
         """Which prompts are encoded in this training step, int64 [M], as places among all of them; None: all.
 
-        `step` has rows, epoch and generator, and no features yet. In evaluation all prompts are encoded.
+        `step` has labels, rows, epoch and generator, and no features yet. In evaluation all prompts are encoded.
         """
         return None
 
@@ -279,6 +279,15 @@ HOOKS = (
     "merge",
     "extra_state",
 )
+
+
+def trainable_in(method: Method, config: ViCLIPConfig, task: MethodTask | None = None) -> int:
+    """Trainable parameters by the method's formula in a task, to which it is bound.
+
+    Without a task, in one of a single class and clip: more than 0 if anything trains in any task.
+    """
+    method.bind(task or MethodTask(method.tasks[0], ("a class",), 1))
+    return method.expected_trainable(config)
 
 
 def hooks_of(method: type[Method]) -> list[str]:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,9 +20,10 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.loading.batches import ClipBatch, ClipLoader, Findings
 from petl_bench.errors import TrialStopped
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.testing.method_subject import CLIPS, MethodSubject, batch_for, made_up_descriptions
+from petl_bench.testing.method_subject import CLIPS, MadeUpSupport, MethodSubject, batch_for, made_up_descriptions
 from petl_bench.training.checkpoint import Pace
 from petl_bench.training.fit import Fit, fit
+from petl_bench.training.hooks import overrides
 from petl_bench.training.seeding import random_state, restore_random_state
 from petl_bench.training.state import State, state_of
 from petl_bench.training.text import ClassTexts
@@ -107,6 +109,7 @@ def _train(subject: MethodSubject, folder: Path, *, seed: int = 5, stop_after: i
         encode=lambda model, frames: model.video_output(frames, method.reads),
         pace=Pace(math.inf),
         stop=stop,
+        prepare=partial(method.prepare, MadeUpSupport(model, method)) if overrides(method, "prepare") else None,
     )
     fit(run)
     return Left(model.eval(), method, [row["loss"] for row in run.history])

@@ -15,7 +15,7 @@ from torch import Tensor
 from petl_bench.api.config import CLIPConfig, ViCLIPConfig
 from petl_bench.api.method import Method, Recipe
 from petl_bench.api.registry import BACKBONES, METHODS
-from petl_bench.api.step import Step
+from petl_bench.api.step import MethodTask, Step
 from petl_bench.api.values.fields import field_types
 from petl_bench.errors import UsageError
 from petl_bench.models.dual_encoder import DualEncoder
@@ -74,7 +74,7 @@ class MethodSubject(TorchSubject):
         reasons = []
         for values in candidates:
             try:
-                self.plugin(**values).attach(random_model(SMALL))
+                bound(self.plugin(**values)).attach(random_model(SMALL))
             except UsageError as error:
                 reasons.append(str(error))
             else:
@@ -82,9 +82,8 @@ class MethodSubject(TorchSubject):
         raise Failed(f"no values fit a model of widths 64 and 48; add a recipe for a small backbone. {reasons[-1]}")
 
     def create(self, **changes: Any) -> Method:
-        """The method with the values used, some of them changed."""
-        method: Method = self.plugin(**{**self.values, **changes})
-        return method
+        """The method with the values used, some of them changed, bound to a made-up task."""
+        return bound(self.plugin(**{**self.values, **changes}))
 
     def attached(self, config: ViCLIPConfig = SMALL, *, seed: int = 1, **changes: Any) -> tuple[DualEncoder, Method]:
         """A small random model with the method attached; the same numbers for the same seed of the attachments."""
@@ -94,9 +93,15 @@ class MethodSubject(TorchSubject):
         method.attach(model)
         return model, method
 
-    def trained(self, config: ViCLIPConfig = SMALL, **changes: Any) -> tuple[DualEncoder, Method]:
-        """As `attached`, with noise on every trainable parameter: no zero initialisation hides a mistake."""
+    def prepared(self, config: ViCLIPConfig = SMALL, **changes: Any) -> tuple[DualEncoder, Method]:
+        """As `attached`, with what the method makes of made-up training clips."""
         model, method = self.attached(config, **changes)
+        method.prepare(MadeUpSupport(model, method))
+        return model, method
+
+    def trained(self, config: ViCLIPConfig = SMALL, **changes: Any) -> tuple[DualEncoder, Method]:
+        """As `prepared`, with noise on every trainable parameter: no zero initialisation hides a mistake."""
+        model, method = self.prepared(config, **changes)
         perturb(model)
         return model, method
 
@@ -122,6 +127,35 @@ class MethodSubject(TorchSubject):
         except UsageError:
             return False
         return True
+
+
+def bound(method: Method) -> Method:
+    """The method, for a made-up task of the first kind that it supports."""
+    kind = method.tasks[0]
+    classes = tuple(f"class {number}" for number in range(CLASSES)) if kind == "classification" else ()
+    method.bind(MethodTask(kind, classes, CLIPS))
+    return method
+
+
+@dataclass(frozen=True)
+class MadeUpSupport:
+    """The seeded inputs as the training clips of a task; see `pb.Support`. `augment` changes nothing."""
+
+    model: DualEncoder
+    method: Method
+
+    @property
+    def clips(self) -> int:
+        """How many there are."""
+        return CLIPS
+
+    @torch.no_grad()
+    def encode(self, passes: int = 1, augment: bool = False) -> Iterator[Step]:
+        """One step with all clips, `passes` times."""
+        for _ in range(passes):
+            step = made_up_step(self.model, self.method, self.model.config)
+            step.training = False
+            yield step
 
 
 def random_model(config: ViCLIPConfig) -> DualEncoder:
@@ -150,20 +184,42 @@ def batch_for(config: ViCLIPConfig) -> SampleInputs:
 
 
 def features(model: DualEncoder, config: ViCLIPConfig = SMALL) -> Tensor:
-    """Video and text features of the seeded inputs, one above the other: [B + C, D]; mode as the model has it."""
+    """Video and text features of the seeded inputs, one above the other, with a text of each class for each clip if it
+    depends on the clip: [B + C, D] or [B + B C, D]; mode as the model has it."""
     batch = batch_for(config)
     with torch.no_grad():
-        return torch.cat([model.encode_video(batch.frames), model.encode_text(batch.tokens)])
+        video = model.encode_video(batch.frames)
+        return torch.cat([video, class_features(model, batch.tokens, video).flatten(0, -2)])
+
+
+def class_features(model: DualEncoder, tokens: Tensor, video: Tensor) -> Tensor:
+    """Features [C, D] of texts int64 [C, L]; [B, C, D] if those of the attached method depend on clips [B, D]."""
+    per_video = isinstance(model.method, Method) and model.method.text_varies == "video"
+    return model.encode_text(tokens, video if per_video else None)
 
 
 def training_loss(model: DualEncoder, method: Method, config: ViCLIPConfig = SMALL) -> Tensor:
-    """Cross-entropy plus the method's own loss on the seeded inputs, as the training loop computes it."""
-    batch = batch_for(config)
-    video, text = model.encode_video(batch.frames), model.encode_text(batch.tokens)
-    step = Step(model, video, text, batch.labels, made_up_descriptions(method, config))
+    """The objective plus the method's own loss on the seeded inputs, as the training loop computes it."""
+    step = made_up_step(model, method, config)
     step.logits = method.scores(step)
     extra, loss = method.loss(step), method.objective(step)
     return loss if extra is None else loss + extra
+
+
+def made_up_step(model: DualEncoder, method: Method, config: ViCLIPConfig = SMALL) -> Step:
+    """The step of the seeded inputs, without scores."""
+    batch = batch_for(config)
+    video = model.encode_video(batch.frames)
+    text = class_features(model, batch.tokens, video)
+    step = Step(model, video, text, batch.labels, made_up_descriptions(method, config))
+    step.rows, step.classes, step.trained_class = torch.arange(CLIPS), method.task.classes, torch.arange(CLASSES)
+    return step
+
+
+@torch.no_grad()
+def scores(model: DualEncoder, method: Method, config: ViCLIPConfig = SMALL) -> Tensor:
+    """The method's scores of the seeded inputs [B, C]; mode as the model has it."""
+    return method.scores(made_up_step(model, method, config))
 
 
 def made_up_descriptions(method: Method, config: ViCLIPConfig) -> dict[str, Tensor]:
@@ -209,10 +265,10 @@ def parameter_shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in trainable(model).items()}
 
 
-def trained_or_none(name: str) -> DualEncoder | None:
+def trained_or_none(name: str) -> tuple[DualEncoder, Method] | None:
     """The small model with another registered method, or None: that one's own check says what is wrong with it."""
     try:
-        return MethodSubject("method", METHODS.get(name), Given()).trained()[0]
+        return MethodSubject("method", METHODS.get(name), Given()).trained()
     except Exception:
         return None
 

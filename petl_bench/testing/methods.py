@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from petl_bench.api.config import ViCLIPConfig
+from petl_bench.api.method import Method, hooks_of
 from petl_bench.api.registry import METHODS, SETTINGS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.values.fields import refuse_unknown
 from petl_bench.errors import describe
-from petl_bench.models.dual_encoder import trainable_parameters
+from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.models.finite import tensors_in
 from petl_bench.testing.checks import Failed, Skipped, documented, paper, require
 from petl_bench.testing.method_resume import other_python_state, trained_with_a_stop, trained_without_a_stop
@@ -30,11 +31,13 @@ from petl_bench.testing.method_subject import (
     SMALL,
     MethodSubject,
     batch_for,
+    class_features,
     features,
     frozen_tensors,
     needs_parameters,
     parameter_shapes,
     random_model,
+    scores,
     supported_configs,
     train_steps,
     trainable,
@@ -51,6 +54,11 @@ def require_equal(one: Tensor, other: Tensor, why: str, atol: float = 0.0) -> No
     """Raise Failed with the reason and the largest difference unless the tensors agree."""
     difference = (one - other).abs().max().item()
     require(difference <= atol, f"{why}: largest difference {difference:.2g}, allowed {atol:.2g}")
+
+
+def outputs(model: DualEncoder, method: Method) -> tuple[Tensor, Tensor]:
+    """Features [B + C, D] and scores [B, C] of the seeded inputs."""
+    return features(model), scores(model, method)
 
 
 def fits_a_small_model(subject: MethodSubject) -> None:
@@ -101,7 +109,7 @@ def formula_equals_count(subject: MethodSubject) -> None:
 
 def only_declared_parameters_train(subject: MethodSubject) -> None:
     """Frozen weights get no gradient and stay as they are, to the bit, through training steps."""
-    model, method = subject.attached()
+    model, method = subject.prepared()
     before = {name: value.clone() for name, value in frozen_tensors(model).items()}
     train_steps(model, method, 2)
     buffers = dict(model.named_buffers())
@@ -129,7 +137,7 @@ def gradients_reach_every_parameter(subject: MethodSubject) -> None:
 
 def learns(subject: MethodSubject) -> None:
     """A few steps on one batch lower the loss."""
-    model, method = subject.attached()
+    model, method = subject.prepared()
     needs_parameters(model)
     first = training_loss(model, method).item()
     train_steps(model, method, 8)
@@ -139,7 +147,7 @@ def learns(subject: MethodSubject) -> None:
 
 def saved_adapter_equals_trained(subject: MethodSubject) -> None:
     """The adapter file holds what was trained, buffers and extra state, nothing else that is frozen; loaded into a new
-    model it gives equal features."""
+    model it gives equal features and scores."""
     model, method = subject.trained()
     train_steps(model, method, 2)
     buffers = dict(model.named_buffers())
@@ -154,12 +162,14 @@ def saved_adapter_equals_trained(subject: MethodSubject) -> None:
         path.write_bytes(adapter_content({}, state_of(model, method)))
         header, tensors = load_adapter(path)
     load_state(other, of_other, {"tensors": tensors, "extra": header["extra_state"]})
-    require_equal(
-        features(other),
-        features(model.eval()),
-        "features differ after saving and loading; what they depend on must be a parameter that trains, a persistent "
-        "buffer, or in extra_state()",
-    )
+    saved, loaded = outputs(model.eval(), method), outputs(other, of_other)
+    for what, before, after in zip(("features", "scores"), saved, loaded, strict=True):
+        require_equal(
+            after,
+            before,
+            f"{what} differ after saving and loading; what they depend on must be a parameter that trains, a "
+            "persistent buffer, or in extra_state()",
+        )
 
 
 def goes_on_after_a_stop(subject: MethodSubject) -> None:
@@ -192,16 +202,17 @@ def merged_equals_unmerged(subject: MethodSubject) -> None:
 
 
 def distinct_from_every_other(subject: MethodSubject) -> None:
-    """No other registered method trains the same parameters to the same features."""
-    model, _ = subject.trained()
-    mine, signature = features(model), parameter_shapes(model)
+    """No other registered method with the same hooks trains the same parameters to the same features and scores."""
+    model, method = subject.trained()
+    mine, signature = outputs(model, method), parameter_shapes(model)
     for name in METHODS.names():
+        if hooks_of(METHODS.get(name)) != hooks_of(subject.plugin):
+            continue
         # `template_method` is what a new method begins as (petl-bench new method).
         other = None if name in (subject.plugin.name, "template_method") else trained_or_none(name)
-        if other is not None and parameter_shapes(other) == signature:
-            require(
-                not torch.equal(features(other), mine), f"cannot be told from {name}: same parameters, same features"
-            )
+        if other is not None and parameter_shapes(other[0]) == signature:
+            same = all(map(torch.equal, outputs(*other), mine))
+            require(not same, f"cannot be told from {name}: same parameters, same features and scores")
 
 
 def finite_in_bf16(subject: MethodSubject) -> None:
@@ -225,9 +236,10 @@ def batch_changes_nothing(subject: MethodSubject) -> None:
     model, _ = subject.trained()
     batch = batch_for(SMALL)
     with torch.no_grad():
-        one_by_one = [model.encode_video(batch.frames[i : i + 1]) for i in range(CLIPS)]
-        one_by_one += [model.encode_text(batch.tokens[i : i + 1]) for i in range(CLASSES)]
-    require_equal(torch.cat(one_by_one), features(model), "features depend on the batch", atol=1e-4)
+        video = torch.cat([model.encode_video(batch.frames[i : i + 1]) for i in range(CLIPS)])
+        text = torch.cat([class_features(model, batch.tokens[i : i + 1], video) for i in range(CLASSES)], dim=-2)
+    one_by_one = torch.cat([video, text.flatten(0, -2)])
+    require_equal(one_by_one, features(model), "features depend on the batch", atol=1e-4)
 
 
 def same_seed_same_numbers(subject: MethodSubject) -> None:
@@ -283,7 +295,8 @@ def works_on_every_backbone(subject: MethodSubject) -> None:
         except Exception as error:
             where = Path(inspect.getfile(subject.plugin))
             raise Failed(f"{name}: {describe(error, within=where)}") from error
-        require(shape == (CLIPS + CLASSES, config.embed_dim), f"{name}: features of shape {shape}")
+        texts = CLASSES * (CLIPS if subject.plugin.text_varies == "video" else 1)
+        require(shape == (CLIPS + texts, config.embed_dim), f"{name}: features of shape {shape}")
         require(bool(loss.isfinite()), f"{name}: the loss is {loss.item()}")
 
 
