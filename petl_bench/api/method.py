@@ -203,7 +203,7 @@ class Method(Options):
     def finish(self, model: DualEncoder, support: Support) -> None:
         """Called after training, with the selected weights, before the adapter is written.
 
-        Calling it again on its own result must change nothing.
+        If the trial stops later, the next attempt calls it again, on the weights before it.
         """
 
     def variants(self, model: DualEncoder) -> Mapping[str, AbstractContextManager[None]]:
