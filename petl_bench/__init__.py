@@ -103,7 +103,12 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.models.create import create_model as create_model
     from petl_bench.models.dual_encoder import DualEncoder as DualEncoder
     from petl_bench.models.dual_encoder import trainable_parameters as trainable_parameters
+    from petl_bench.models.grid import Grid as Grid
+    from petl_bench.models.grid import from_volume as from_volume
+    from petl_bench.models.grid import to_volume as to_volume
     from petl_bench.models.tokenizer import tokenize as tokenize
+    from petl_bench.models.towers import VideoOutput as VideoOutput
+    from petl_bench.models.transformer import Block as Block
     from petl_bench.records.read import load_records as load_records
     from petl_bench.running.attempts.execute import execute as execute
     from petl_bench.tables.columns import MeasuredColumn as MeasuredColumn

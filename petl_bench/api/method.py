@@ -27,18 +27,17 @@ if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
 
 
-#: What a method may ask for beside the features of clips and classes; see `Step`.
+#: What a method may ask for besides the features of clips and classes; see `Step`.
 Reads = Literal["frames", "tokens", "pixels", "prompts"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Values that a method is run with in one setting: `training` overrides `TrainingOptions`, `hyper` the method's
-    fields.
+    """Values of a method for one setting: `training` overrides `TrainingOptions`, `hyper` the method's fields.
 
     A recipe with a backbone wins over one without and over the backbone's own training values; the command
     line over all.
-    `source` says where the values come from (a paper's table, or how they were chosen); `tuned` whether the learning
+    `source` is the origin of the values (a paper's table, or how they were chosen); `tuned` says whether the learning
     rate was chosen for this method in this setting, and not taken over from another method or setting.
     """
 
@@ -55,13 +54,17 @@ class Support(Protocol):
 
     @property
     def clips(self) -> int:
-        """How many there are; some of them may be unreadable."""
+        """Number of training clips; those that cannot be read are missing from the steps."""
 
     def encode(self, passes: int = 1, augment: bool = False) -> Iterator[Step]:
-        """Steps of all training clips with labels, `passes` times, in the order of their rows; without gradients.
+        """Steps of all training clips, in every process of the trial: with labels and rows, in the order of the rows.
 
-        `augment`: frames and augmentation are drawn anew in every pass, by draws of their own; else the centre view.
-        In every process of the trial these are all clips.
+        The model is in evaluation mode, and nothing has gradients.
+
+        Args:
+            passes: How many times all clips are given.
+            augment: Frames and augmentation are drawn anew in every pass, independently of training; else every pass
+                gives the centre view.
         """
 
 
@@ -69,9 +72,10 @@ class Method(Options):
     """Base of every method.
 
     Class attributes a plugin sets: `paper`, `recipes`, `settings` and `backbones` it supports (None: all), `version`
-    (raise it when results change), and what it declares, each with its default below.
+    (raise it when results change), and declarations, each with its default below.
 
-    Hooks that a plugin does not define cost nothing. B clips, C classes, M texts, T frames, D embedding channels.
+    Hooks are the methods below that have a default; those that a plugin does not define cost nothing. B clips, C
+    classes, M texts, T frames, D embedding channels.
     """
 
     paper: ClassVar[Paper | None] = None
@@ -82,15 +86,15 @@ class Method(Options):
     identity_at_start: ClassVar[bool] = True  #: the adapted model equals the frozen one before training
     mergeable: ClassVar[bool] = False  #: `merge` folds the adapter into the backbone's weights
     tasks: ClassVar[tuple[Kind, ...]] = ("classification", "retrieval")  #: the kinds of task it can be run in
-    #: classes without training clips: scored through their text; by the frozen model; or not at all
+    #: how classes without training clips are scored: through their text; by the frozen model; or not at all
     novel: ClassVar[Literal["text", "frozen", "none"]] = "text"
-    #: what text features depend on beside the weights: nothing; draws of the step; the clip
+    #: what text features depend on besides the weights: nothing else; draws of the step; the clip
     text_varies: ClassVar[Literal["never", "step", "video"]] = "never"
-    reads: ClassVar[tuple[Reads, ...]] = ()  #: what a step holds beside features of clips and classes
-    whole_batch: ClassVar[bool] = False  #: the objective compares the clips of a batch with each other
+    reads: ClassVar[tuple[Reads, ...]] = ()  #: what a step holds besides features of clips and classes
+    whole_batch: ClassVar[bool] = False  #: the loss compares the clips of a batch with each other
     reads_original: ClassVar[bool] = False  #: `model.original`, a frozen copy of the backbone, is kept
-    training_free: ClassVar[bool] = False  #: nothing trains; what it needs is made by `prepare`
-    ema_decay: ClassVar[float | None] = None  #: of an average of the weights over steps, which is then evaluated
+    training_free: ClassVar[bool] = False  #: nothing trains; `prepare` computes its state from the training clips
+    ema_decay: ClassVar[float | None] = None  #: decay of an average of the weights over steps, which is then evaluated
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -108,17 +112,23 @@ class Method(Options):
 
     @member(required=True)
     def attach(self, model: DualEncoder) -> None:
-        """Put this method's modules at the model's sites, or unfreeze parameters. Everything else is frozen
-        beforehand."""
+        """Put this method's modules at the model's sites, or unfreeze parameters of the backbone.
+
+        Everything is frozen before; parameters of added modules train. Modules that `scores` computes with belong into
+        `model.heads`, under this method's name.
+        """
 
     @member(required=True)
     def expected_trainable(self, config: ViCLIPConfig) -> int:
-        """Number of trainable parameters by the method's own formula; must equal the count in the model."""
+        """Number of trainable parameters by the method's own formula; must equal the count in the model.
+
+        `self.task` is there, if the count depends on the number of classes or clips.
+        """
         raise NotImplementedError
 
     @property
     def task(self) -> MethodTask:
-        """The task that it is adapted to; there from `attach` on. Raises UsageError before `bind`."""
+        """The task that the method is adapted to; available from `attach` on. Raises UsageError before `bind`."""
         bound: MethodTask | None = vars(self).get("_task")
         if bound is None:
             label = self.name or type(self).__name__
@@ -126,32 +136,47 @@ class Method(Options):
         return bound
 
     def bind(self, task: MethodTask) -> None:
-        """Say what it is adapted to, before `attach`. Raises UsageError for a kind of task that it does not support."""
+        """Set the task, before `attach`; the engine does it. Raises UsageError for a kind that is not supported."""
         if task.kind not in self.tasks:
             label = self.name or type(self).__name__
             raise UsageError(f"{label} is not for {task.kind}, but for {' and '.join(self.tasks)}")
         vars(self)["_task"] = task  # no field: it is not a hyper-parameter
 
     def prompts(self, classes: Sequence[str]) -> Sequence[Sequence[str]] | None:
-        """The prompts of every class, at least one each; None: those of the data set's template."""
+        """The prompts of every class, at least one each, in the order of `classes`; None: the data set's template.
+
+        Called for the training classes and for the classes of each evaluation; not in retrieval.
+        """
         return None
 
     def choose(self, step: Step) -> Tensor | None:
-        """Which prompts are encoded in this training step, int64 [M]; None: all. `step` has labels, and no features."""
+        """Which prompts are encoded in this training step, int64 [M], as places among all of them; None: all.
+
+        `step` has labels, rows, epoch and generator, and no features yet. In evaluation all prompts are encoded.
+        """
         return None
 
     def prepare(self, support: Support) -> None:
-        """Called once before training, also if nothing trains: to make what is not trained of the training clips."""
+        """Compute from the training clips what is not trained: a cache, initial values.
+
+        Called once, before the first step, also if nothing trains. What it leaves in persistent buffers, parameters
+        that train and `extra_state` is saved: it is called neither again after a stop, nor if a trial starts from
+        another one's adapter.
+        """
 
     def scores(self, step: Step) -> Tensor:
-        """Logits [B, C] of a batch, the same in training and evaluation; in retrieval similarities [B, M].
+        """Logits [B, C] for the classes of the step, in training and evaluation; in retrieval similarities [B, M].
 
-        Over several views of a test clip, the softmax of logits is averaged, and similarities as they are.
+        Called outside of autocast: features may be bf16, so compute with `.float()`. Over several views of a test clip,
+        the softmax of logits is averaged, and similarities as they are.
         """
         return step.cosine_logits()
 
     def objective(self, step: Step) -> Tensor:
-        """The loss, a scalar: cross-entropy of `step.logits`; in retrieval symmetric, over `step.positive`."""
+        """The loss, a scalar: cross-entropy of `step.logits`; in retrieval symmetric, over `step.positive`.
+
+        A mean over clips, or a comparison of all clips of the batch with `whole_batch = True`.
+        """
         return symmetric_cross_entropy(step) if step.positive is not None else cross_entropy(step)
 
     def loss(self, step: Step) -> Tensor | None:
@@ -176,14 +201,20 @@ class Method(Options):
         return None
 
     def finish(self, model: DualEncoder, support: Support) -> None:
-        """Called after training, before the adapter is written."""
+        """Called after training, with the selected weights, before the adapter is written.
+
+        If the trial stops later, the next attempt calls it again, on the weights before it.
+        """
 
     def variants(self, model: DualEncoder) -> Mapping[str, AbstractContextManager[None]]:
-        """Further evaluations of one training, each inside its context; the trial's metrics are those outside."""
+        """Further evaluations of one training, by name: each inside its context, which puts back what it changed.
+
+        The trial's metrics are those outside of any context.
+        """
         return {}
 
     def extra_state(self) -> Mapping[str, Any]:
-        """What this method keeps besides trained parameters and persistent buffers, by name: a counter, a memory.
+        """State of this method besides trained parameters and persistent buffers, by name: a counter, a memory.
 
         Tensors, and values that JSON gives back as they were (numbers, texts, lists, dictionaries with texts as keys);
         all finite. It goes into checkpoints, the selected epoch and the adapter file. If several processes
@@ -233,7 +264,7 @@ def symmetric_cross_entropy(step: Step) -> Tensor:
     return (to_text.mean() + to_video.mean()) / 2
 
 
-#: What a method may define beside `attach` and its formula; what it does define is part of a trial's record.
+#: What a method may define besides `attach` and its formula; what it does define is part of a trial's record.
 HOOKS = (
     "prompts",
     "choose",

@@ -1,4 +1,4 @@
-"""What a method sees of one batch, in training and in evaluation. No torch at import."""
+"""What the hooks of a method get: one batch, in training or in evaluation. No torch at import."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
     from petl_bench.models.dual_encoder import DualEncoder
 
-#: What a task asks for: the class of a clip, or which of many texts belongs to which clip.
+#: The class of a clip is asked for, or which of many texts belongs to which clip.
 Kind = Literal["classification", "retrieval"]
 
 
 @dataclass(frozen=True)
 class MethodTask:
-    """What a method knows, from `attach` on, of the task that it is adapted to. It is stored in the adapter file, so
-    that an adapter whose shapes depend on it can be built again."""
+    """The task that a method is adapted to, as the method sees it from `attach` on.
+
+    It is stored in the adapter file, so that an adapter whose shapes depend on it can be built again.
+    """
 
     kind: Kind = "classification"
     classes: tuple[str, ...] = ()  #: the training classes; none in retrieval
@@ -56,7 +58,8 @@ class Frozen:
 class Step:
     """One batch. B clips, C classes, M texts, T frames, P patches of a frame, D embedding channels, W width.
 
-    In retrieval, M texts are in the place of C classes. In evaluation there are no labels and no positives.
+    In retrieval, M texts take the place of C classes. In evaluation there are no labels, no positives, no rows and no
+    names of clips, and B counts views. The steps of `Support` have labels and rows, and no gradients.
     """
 
     model: DualEncoder
@@ -72,20 +75,22 @@ class Step:
     training: bool = True
     epoch: int = 0  #: from 0
     number: int = 0  #: of the step in all epochs, from 0
-    rows: Tensor | None = None  #: int64 [B], places of the clips in the list of training clips; None in evaluation
+    #: int64 [B], on the CPU: places of the clips in the list of training clips; None in evaluation
+    rows: Tensor | None = None
     seed: int = 0  #: of the trial
-    generator: Generator | None = None  #: on the CPU, seeded by trial and step; the same in every process
+    generator: Generator | None = None  #: on the CPU, seeded by trial and step, the same in every process; in training
     classes: tuple[str, ...] = ()
-    trained_class: Tensor | None = None  #: int64 [C], index among the training classes; -1 if it is not one of them
+    #: int64 [C], index among the training classes, -1: not one of them; None in retrieval
+    trained_class: Tensor | None = None
     positive: Tensor | None = None  #: bool [B, M], which texts belong to which clips; retrieval, in training
 
     # What `Method.reads` asks for
-    frame_features: Tensor | None = None  #: [B, T, D], before they are pooled
+    frame_features: Tensor | None = None  #: [B, T, D], before pooling
     patch_tokens: Tensor | None = None  #: [B, T, P, W], the last block's, behind the final norm
     pixels: Tensor | None = None  #: [B, T, 3, H, W], normalised
     prompt_features: Tensor | None = None  #: [M, D] of every prompt, not normalised
     prompt_class: Tensor | None = None  #: int64 [M], the class of every prompt
-    mask: Tensor | None = None  #: bool [B, T], which frames are real; None: all of them
+    mask: Tensor | None = None  #: bool [B, T], which frames are real; None: all
 
     several_prompts: bool = False  #: whether `text_features` are means of unit vectors
     frozen: Frozen = field(init=False, repr=False)
@@ -98,7 +103,7 @@ class Step:
         return cosine_logits(self.model, self.video_features, self.text_features, self.several_prompts)
 
     def draw(self, high: int) -> Tensor:
-        """A whole number from 0 to `high` - 1 for every clip, int64 [B], on the device of the features.
+        """A whole number from 0 to `high` - 1 for every clip, int64 [B], on the device of the features; in training.
 
         It depends on the trial's seed, the epoch and the clip's row alone: the same in micro-batches and processes.
         """

@@ -54,12 +54,14 @@ def test_readme_is_short() -> None:
     assert len(PAGES["README.md"].read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def test_messages_of_the_troubleshooting_page_are_in_the_program() -> None:
+@pytest.mark.parametrize("page", ["docs/troubleshooting.md", "docs/method_reference.md"])
+def test_messages_of_a_page_are_in_the_program(page: str) -> None:
     sources = [path for folder in ("petl_bench", "methods", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     program = "".join(path.read_text(encoding="utf-8") for path in sources)
     program = re.sub(r'"\s*\n\s*f?"', "", program)  # literals that continue on the next line
-    page = PAGES["docs/troubleshooting.md"].read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([^|]*`[^|]*) \|", page, re.MULTILINE)
+    text = PAGES[page].read_text(encoding="utf-8")
+    text = text.partition("\n## Messages\n")[2] or text
+    rows = re.findall(r"^\| ([^|]*`[^|]*) \|", text, re.MULTILINE)
     messages = [piece.strip() for row in rows for span in re.findall(r"`([^`]+)`", row) for piece in span.split("...")]
     missing = [piece for piece in messages if piece.removesuffix("FILE").strip() not in program]
     assert messages and not missing

@@ -31,9 +31,10 @@ class TemplateMethod(pb.Method):
     def attach(self, model: pb.DualEncoder) -> None:
         """Put modules at the model's sites; everything else is frozen already.
 
-        A block, its `attention` and its `feedforward` offer add_parallel, add_before and add_after; linears inside them
-        (attention.q, k, v, out, feedforward.fc, proj) offer replace. Video tokens are [B, N, width]; a module that
-        needs time asks for `with_grid=True` and is called as module(x, grid).
+        Sites: a block, its `attention` and its `feedforward` (add_parallel, add_before, add_after); linears in them
+        (attention.q, k, v, out, feedforward.fc, proj: replace); model.video.add_tokens, model.text.set_prompt,
+        model.features.video.then; model.heads for what `scores` computes with. All of them: docs/method_reference.md.
+        A module that needs time asks for `with_grid=True`, and is called as module(x, grid) with x [B, N, width].
         """
         for block in model.blocks(self.towers):
             adapter = pb.Bottleneck(block.width, self.bottleneck_dim, dropout=self.dropout)
@@ -43,4 +44,5 @@ class TemplateMethod(pb.Method):
         """Per block: Down width*d + d, Up d*width + width. The checks compare it with the count in the model."""
         return sum((2 * width + 1) * self.bottleneck_dim + width for width in config.block_widths(self.towers))
 
-    # An extra loss term: def loss(self, step: pb.Step) -> Tensor | None; see pb.Step for what it may look at.
+    # Hooks, each with a default; define only what differs (docs/method_reference.md):
+    # prompts(classes), prepare(support), scores(step) -> [B, C], objective(step), loss(step), finish(model, support).
