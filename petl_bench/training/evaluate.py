@@ -76,7 +76,7 @@ def score(
         PluginError: The method's scores are not of the shape that they should have.
     """
     model.eval()
-    scorer = _Scorer(model, method, evaluation, prompts, precision, device, train_classes)
+    scorer = Scorer(model, method, evaluation, prompts, precision, device, train_classes)
     for batch in encoded:
         if not batch.clips:
             yield Scored([], [], [], np.zeros((0, len(evaluation.candidates)), dtype=np.float32))
@@ -89,7 +89,7 @@ def score(
         yield Scored(batch.rows, batch.clips, batch.labels, scores)
 
 
-class _Scorer:
+class Scorer:
     """Logits of clips among the classes, or texts, of one evaluation: by the method, or by the frozen model for classes
     that it leaves to that one."""
 
