@@ -32,10 +32,10 @@ def substituted(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[Non
 
 
 def recomputed(switch: AdapterSwitch, module: nn.Module, function: Callable[..., T], *inputs: Any, **named: Any) -> T:
-    """function(*inputs, **named) of a module, whose activations are not kept: it is computed again on the way back, with
-    adapters on or off, weights substituted, draws (dropout) and the module's buffers as they are now.
+    """function(*inputs, **named) of a module, whose activations are not kept: it is computed again on the way back,
+    with adapters on or off, weights substituted, draws (dropout) and the module's buffers as they are now.
 
-    Buffers move once: what they are on the way back, such as a batch norm's statistics, they are after it.
+    Buffers, such as a batch norm's statistics, move once: the second pass leaves them as they are by then.
     """
     contexts = partial(_contexts, switch, module)
     output: T = checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts, **named)
