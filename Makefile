@@ -6,7 +6,7 @@ DEMO_RUNS ?= runs/demo
 DEMO_REPORT ?= $(DEMO_RUNS)/report
 
 # build/house is made anew each time, for the source may have changed.
-.PHONY: build/house demo test drills drills-ci ci coverage docs structure install lint types contracts perf simulate clean
+.PHONY: build/house demo test drills drills-ci ci coverage docs structure pictures install lint types contracts perf simulate clean
 
 # The stamp is older than pyproject.toml or constraints.txt when the environment must be brought up to date.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -61,6 +61,10 @@ contracts: build/house
 # The picture of the packages and their imports, and the counts, in docs/structure.md.
 structure: build/house
 	$(BIN)/python docs/pictures/draw_structure.py build/house --picture docs/pictures/structure.svg --document docs/structure.md
+
+# The pictures of docs/method_sites.md.
+pictures: install
+	$(BIN)/python docs/pictures/draw_sites.py
 
 perf: install
 	$(BIN)/python -m pytest benchmarks/perf --benchmark-only

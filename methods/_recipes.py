@@ -19,6 +19,12 @@ def at_the_rates_of_msta(hyper: Mapping[str, Any], source: str) -> list[pb.Recip
     ]
 
 
+def at_the_authors_rate(rate: float, hyper: Mapping[str, Any], source: str) -> list[pb.Recipe]:
+    """One recipe per setting with the learning rate that the authors train with elsewhere; `source` says where."""
+    source = f"{source}; not tuned for this setting"
+    return [pb.Recipe(name, None, {"learning_rate": rate}, hyper, source, tuned=False) for name in MSTA_RATES]
+
+
 def tuned_on_motion(rate: float, searched: str, hyper: Mapping[str, Any] | None = None, sizes: str = "") -> pb.Recipe:
     """The recipe for `viclip-tiny` in `base2novel`.
 
@@ -31,6 +37,15 @@ def tuned_on_motion(rate: float, searched: str, hyper: Mapping[str, Any] | None 
     source = (
         f"{sizes}learning rate of {searched} with the best accuracy on held-out training clips, mean of two halves of "
         "motion's base classes (the smaller one at a tie)"
+    )
+    return pb.Recipe("base2novel", "viclip-tiny", {"learning_rate": rate}, hyper or {}, source)
+
+
+def tuned_on_draws(rate: float, searched: str, hyper: Mapping[str, Any] | None = None, sizes: str = "") -> pb.Recipe:
+    """As `tuned_on_motion`, for a rate that was found with `--seeds 3,4 --select val`."""
+    source = (
+        f"{sizes}learning rate of {searched} with the best accuracy on held-out training clips after the last epoch, "
+        "mean of two draws of motion (seeds 3 and 4)"
     )
     return pb.Recipe("base2novel", "viclip-tiny", {"learning_rate": rate}, hyper or {}, source)
 

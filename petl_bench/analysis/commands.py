@@ -15,6 +15,7 @@ from typing import Any
 
 from petl_bench.api.backbone import found_weights
 from petl_bench.api.dataset import Annotations
+from petl_bench.api.method import trainable_in
 from petl_bench.api.options import Options, text_of
 from petl_bench.api.plugins.files import file_to_load
 from petl_bench.api.plugins.identity import code_version, plugin_version
@@ -222,7 +223,7 @@ def _usual_values(trial: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         found[trial["method"]] = method(**recipe_values(method, trial["setting"], trial["backbone"])).all_values()
     if None not in plugins:
         training = usual_training(method, setting(**trial["setting_options"]), backbone, dataset)
-        if method(**trial["hyper_parameters"]).expected_trainable(backbone.config) == 0:
+        if trainable_in(method(**trial["hyper_parameters"]), backbone.config) == 0:
             training["epochs"] = 0
         found[_TRAINING] = TrainingOptions(**training).all_values()
     return found
@@ -352,7 +353,7 @@ def _does_not_fit(trial: Mapping[str, Any]) -> Iterator[str]:
     if method is None or backbone is None:
         return
     try:
-        method(**trial["hyper_parameters"]).expected_trainable(backbone.config)
+        trainable_in(method(**trial["hyper_parameters"]), backbone.config)
     except Exception as error:  # whatever a plugin raises, its trials cannot be planned
         yield f"{trial['method']} does not fit {trial['backbone']}: {describe(error)}"
 

@@ -137,7 +137,7 @@ class Method(Options):
         return None
 
     def choose(self, step: Step) -> Tensor | None:
-        """Which prompts are encoded in this training step, int64 [M]; None: all. `step` has no features yet."""
+        """Which prompts are encoded in this training step, int64 [M]; None: all. `step` has labels, and no features."""
         return None
 
     def prepare(self, support: Support) -> None:
@@ -248,6 +248,15 @@ HOOKS = (
     "merge",
     "extra_state",
 )
+
+
+def trainable_in(method: Method, config: ViCLIPConfig, task: MethodTask | None = None) -> int:
+    """Trainable parameters by the method's formula in a task, to which it is bound.
+
+    Without a task, in one of a single class and clip: more than 0 if anything trains in any task.
+    """
+    method.bind(task or MethodTask(method.tasks[0], ("a class",), 1))
+    return method.expected_trainable(config)
 
 
 def hooks_of(method: type[Method]) -> list[str]:

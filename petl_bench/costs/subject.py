@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from petl_bench.api.method import Method
+from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
 from petl_bench.costs import counting
@@ -43,6 +44,8 @@ NAMES = (
     "opening a bottle of wine",
 )
 TEMPLATE = "a video of {}."
+#: Training clips of each class, of those methods that keep something of every one.
+SHOTS = 16
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class Workload:
     weights: Path | None  #: None: random
     device: torch.device
     classes: int
+
+    @property
+    def task(self) -> MethodTask:
+        """For methods whose shapes depend on it: so many classes, with the clips of the usual few-shot protocol."""
+        return MethodTask("classification", tuple(map(str, range(self.classes))), SHOTS * self.classes)
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ class MeasuredMethod:
         workload = self.workload
         model = create_model(workload.backbone, weights=workload.weights)
         backbone_params = counting.parameter_count(model)
+        method.bind(workload.task)
         method.attach(model)
         trainable = trainable_parameters(model)
         size = counting.adapter_bytes(self.trial, model, method) if trainable else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
@@ -38,11 +39,14 @@ from petl_bench.training.compilation import compile_video
 from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, Team
 from petl_bench.training.held_out import split_for_validation, split_pairs_for_validation
+from petl_bench.training.hooks import overrides
 from petl_bench.training.kept import merged
 from petl_bench.training.seeding import derived_seed, seed_everything
 from petl_bench.training.state import load_state
-from petl_bench.training.text import prompt_notes, text_notes
+from petl_bench.training.text import class_prompts, prompt_notes, text_notes
 from petl_bench.training.video import Remembered
+
+log = logging.getLogger("petl_bench")
 
 
 class PreparedTrial:
@@ -101,7 +105,7 @@ class PreparedTrial:
         self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
         if trial.start_from:
             self.notes.append(self._start_from(adapter))
-        self.notes += self._text_notes()
+        self.notes += [*self._text_notes(), *self._texts_per_clip()]
         if seat.count > 1:
             self.notes.append(f"{seat.count} processes shared every batch, on {self.device.type}")
         if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
@@ -179,7 +183,7 @@ class PreparedTrial:
 
     def marks(self, evaluations: Mapping[str, EvaluationResult | RetrievalResult]) -> list[str]:
         """The marks of the trial's numbers, sorted: keys of `petl_bench.api.marks.MARKS`."""
-        trial, trains = self.trial, self._trains
+        trial = self.trial
         unscored = any(result.missing or result.unreadable for result in evaluations.values())
         untuned = is_untuned(trial.method, trial.setting, trial.backbone, self.options.learning_rate)
         holding = {
@@ -187,10 +191,10 @@ class PreparedTrial:
             "best-on-test": self.options.select == "best-on-test",
             "incomplete-coverage": unscored or bool(self.missing(self.task.train)),
             "demonstration": is_demonstration(trial.backbone, trial.weights, trial.dataset),
-            "fewer-shots": trains and self._lacks_shots(),
+            "fewer-shots": self.adapts and self._lacks_shots(),
             "shared-recordings": bool(self._shared_recordings()),
             "template-descriptions": self.descriptions is not None and self.descriptions.from_templates,
-            "untuned-rate": trains and untuned,
+            "untuned-rate": self._trains and untuned,
         }
         declared = method_marks(self.method)
         return sorted([*declared, *(word for word, holds in holding.items() if holds)])
@@ -202,11 +206,17 @@ class PreparedTrial:
 
     def _shared_recordings(self) -> list[str]:
         """The test clips whose source video has training clips too."""
-        if not self._trains:
+        if not self.adapts:
             return []
         trained = set(self.groups([sample.clip for sample in self.task.train]))
         tested = list(dict.fromkeys(sample.clip for each in self.task.evaluations for sample in each.samples))
         return [clip for clip, group in zip(tested, self.groups(tested), strict=True) if group in trained]
+
+    @property
+    def adapts(self) -> bool:
+        """Whether training clips change the model: something trains, or is made of them before training."""
+        prepares = overrides(self.method, "prepare") and bool(self.task.train)
+        return self._trains or prepares
 
     @property
     def _trains(self) -> bool:
@@ -294,7 +304,30 @@ class PreparedTrial:
         if isinstance(self.task, RetrievalTask):
             evaluated = chain(*(evaluation.candidates for evaluation in self.task.evaluations))
             return text_notes(self.model, list(dict.fromkeys([*self.task.train_texts, *evaluated])))
-        return prompt_notes(self.model, self._classes(), self.dataset.prompts)
+        return prompt_notes(self.model, class_prompts(self.method, self._classes(), self.dataset.prompts))
+
+    def _texts_per_clip(self) -> list[str]:
+        """What a method costs whose text features depend on the clip, in texts through the text tower."""
+        if self.method.text_varies != "video":
+            return []
+        per_epoch = len(self.found(self.train)) * self._count(self.task.train_classes, self.options.batch_size)
+        views = self.options.views * self.options.crops
+        evaluated = sum(
+            len(self.found(each.samples)) * views * self._count(each.classes, len(each.candidates))
+            for each in self.task.evaluations
+        )
+        note = (
+            f"text features depend on the clip: {per_epoch:,} texts go through the text tower in each epoch, "
+            f"{evaluated:,} in the evaluations"
+        )
+        log.info(note)
+        return [note]
+
+    def _count(self, classes: Sequence[str], of_retrieval: int) -> int:
+        """How many texts a clip is compared with: the prompts of these classes, or those of retrieval."""
+        if isinstance(self.task, RetrievalTask):
+            return of_retrieval
+        return sum(map(len, class_prompts(self.method, classes, self.dataset.prompts)))
 
     def _classes(self) -> list[str]:
         """Every class that is trained or evaluated."""

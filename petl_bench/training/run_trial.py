@@ -147,7 +147,7 @@ def _result(
         environment=prepared.environment(),
         notes=[*prepared.notes, *prepared.remarks()],
         marks=prepared.marks(scores.results),
-        train_list=_train_list(prepared.task) if history else "",
+        train_list=_train_list(prepared.task) if prepared.adapts else "",
     )
 
 

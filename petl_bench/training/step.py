@@ -116,14 +116,14 @@ class Learner:
 
     def _gradients(self, batch: ClipBatch) -> tuple[float, int]:
         """Leave the gradients of this process's clips; their part of the loss, and right answers."""
-        text = None if self.text.per_video else self.encode_texts(batch.rows)
+        text = None if self.text.per_video else self._encode_texts(batch)
         leaf = None if text is None else replace(text, leaf=text.leaf.detach().requires_grad_(text.leaf.requires_grad))
         loss_sum, correct = 0.0, 0
         for part in self.micro_batches(batch):
             with self.autocast():
                 output = self.encode(self.model, part.frames)
                 video = self.model.finish_video(output)
-                texts = leaf or self.text.encode(self.chosen(part.rows), video)
+                texts = leaf or self.text.encode(self.chosen(part.rows, part.labels), video)
             step = self.step_of(part, output, video, texts)
             loss = loss_of(self.method, step) * (len(part.labels) / batch.planned)
             loss_sum += loss.item()
@@ -135,17 +135,19 @@ class Learner:
             text.leaf.backward(leaf.leaf.grad)
         return loss_sum, correct
 
-    def encode_texts(self, rows: Sequence[int]) -> EncodedTexts:
-        """Text features for the clips of these rows, if they do not depend on the clips themselves."""
+    def _encode_texts(self, batch: ClipBatch) -> EncodedTexts:
+        """Text features for a batch, if they do not depend on the clips themselves."""
+        rows = torch.tensor(batch.rows, dtype=torch.int64)
         with self.autocast():
-            return self.text.encode(self.chosen(torch.tensor(rows, dtype=torch.int64)))
+            return self.text.encode(self.chosen(rows, batch.labels.to(self.device)))
 
-    def chosen(self, rows: Tensor) -> Tensor | None:
+    def chosen(self, rows: Tensor, labels: Tensor) -> Tensor | None:
         """The texts that the method chooses for the clips of these rows, int64 [M]; None: all."""
         if not overrides(self.method, "choose"):
             return None
         nothing = torch.empty(len(rows), 0, device=self.device)
         step = self._bare_step(nothing, torch.empty(0, 0), rows)
+        step.labels = labels
         return chosen_texts(self.method, step, len(self.texts.each))
 
     def step_of(

@@ -12,8 +12,12 @@ from torch import Tensor
 
 from petl_bench.api.dataset import Sample
 from petl_bench.api.step import Frozen, Step, cosine_logits
+from petl_bench.api.trial import Progress
+from petl_bench.errors import TrialStopped
 from petl_bench.models.towers import VideoOutput
+from petl_bench.training.checkpoint import decide
 from petl_bench.training.device import autocast
+from petl_bench.training.distributed import Then
 from petl_bench.training.frozen import FrozenTexts
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.retrieval import Positives
@@ -43,15 +47,21 @@ class SupportClips:
     def encode(self, passes: int = 1, augment: bool = False) -> Iterator[Step]:
         """Steps of all training clips with labels, `passes` times, in the order of their rows; without gradients.
 
-        Those of retrieval have the texts of their pairs, and `positive`.
+        Those of retrieval have the texts of their pairs, and `positive`. Raises TrialStopped, in all processes, if the
+        trial is to stop.
         """
         model, training = self._prepared.model, self._prepared.model.training
         texts = StepTexts(model, self._prepared.method, self._texts, retrieval=self._positives is not None)
-        for number in range(passes):
-            for batch in self._batches(number, augment):
-                model.eval()
-                yield self._step(batch, texts)
-        model.train(training)
+        done, planned = 0, passes * len(self._found)
+        try:
+            for number in range(passes):
+                for batch in self._batches(number, augment):
+                    done += len(batch.rows)
+                    self._prepared.notify(Progress(stage="loading", step=done, steps=planned))
+                    model.eval()
+                    yield self._step(batch, texts)
+        finally:  # also if the caller needs no more of them
+            model.train(training)
         self._prepared.share_findings()
 
     def _batches(self, number: int, augment: bool) -> Iterator[EncodedBatch]:
@@ -76,6 +86,9 @@ class SupportClips:
             for batch in prepared.team.exchange(mine):
                 if batch.rows:
                     yield batch
+            then, reason = prepared.team.share(decide(prepared.team, prepared.stop, prepared.pace))
+            if then == Then.STOP:
+                raise TrialStopped(reason)
 
     def _step(self, batch: EncodedBatch, texts: StepTexts) -> Step:
         prepared, device = self._prepared, self._prepared.device

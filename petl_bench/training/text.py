@@ -42,9 +42,13 @@ def class_tokens(model: DualEncoder, classes: Sequence[str], prompts: Prompts, d
     return (tokens if len(prompts.templates) > 1 else tokens.squeeze(1)).to(device)
 
 
-def prompt_notes(model: DualEncoder, classes: Sequence[str], prompts: Prompts) -> list[str]:
-    """What is lost of the prompts of these classes, in words: those that are cut, and classes that look the same."""
-    texts = [tuple(prompts.of(name)) for name in classes]
+def class_prompts(method: Method, classes: Sequence[str], prompts: Prompts) -> Sequence[Sequence[str]]:
+    """The prompts of every class: the method's own, else those of the templates."""
+    return prompts_of(method, classes) or [prompts.of(name) for name in classes]
+
+
+def prompt_notes(model: DualEncoder, texts: Sequence[Sequence[str]]) -> list[str]:
+    """What is lost of the prompts of classes, in words: those that are cut, and classes that look the same."""
     lengths = token_lengths(text for of_class in texts for text in of_class)
     context = model.config.context_length
     notes = []
@@ -52,12 +56,10 @@ def prompt_notes(model: DualEncoder, classes: Sequence[str], prompts: Prompts) -
         notes.append(
             f"{cut} of {len(lengths)} prompts are longer than the text context of {context} tokens and were cut"
         )
-    tokens = tokenize([text for of_class in texts for text in of_class], context).unflatten(0, (len(texts), -1))
-    alike = len(classes) - len(torch.unique(tokens.flatten(1), dim=0))
-    if alike:
-        notes.append(
-            f"{alike} of {len(classes)} classes have the same prompts as another one and cannot be told from it"
-        )
+    tokens = tokenize([text for of_class in texts for text in of_class], context)
+    different = {of_class.numpy().tobytes() for of_class in tokens.split([len(of_class) for of_class in texts])}
+    if alike := len(texts) - len(different):
+        notes.append(f"{alike} of {len(texts)} classes have the same prompts as another one and cannot be told from it")
     return notes
 
 

@@ -139,7 +139,7 @@ def _texts(learner: Learner, whole: _Batch) -> EncodedTexts:
 
     If they depend on the clips, their gradient reaches the leaves of these too.
     """
-    chosen = learner.chosen(whole.rows)
+    chosen = learner.chosen(whole.rows, whole.labels)
     if chosen is None and learner.positives is not None:
         chosen = whole.labels.unique()
     with learner.autocast():

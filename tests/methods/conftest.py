@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import petl_bench as pb
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 SMALL = pb.ViCLIPConfig(
     image_size=32,

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 import petl_bench as pb
+from petl_bench.api.marks import method_marks
+from petl_bench.api.method import trainable_in
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.setting import Case, Setting
 from petl_bench.api.training_options import TrainingOptions
@@ -23,6 +25,7 @@ from petl_bench.api.trial import Places, Trial, TrialResult
 from petl_bench.api.values.fields import field_types
 from petl_bench.data.found.manifest import build_manifest
 from petl_bench.data.lists.descriptions import described
+from petl_bench.errors import TrialStopped
 from petl_bench.records.layout import ADAPTER
 from petl_bench.testing.checks import Given
 from petl_bench.testing.method_subject import MethodSubject, supported_configs
@@ -154,25 +157,63 @@ def test_every_method_runs_in_every_setting_that_it_supports(method: str, name: 
     results = list(trials_of(here, subject, setting, case))
 
     metrics = {name: value for _, result in results for name, value in result.metrics.items()}
-    trains = results[-1][1].trainable_params > 0
-    needless = set() if trains or setting.source_dataset is None else {"source_top1"}
-    assert set(metrics) == set(setting.metrics) - needless
+    trains, plugin = results[-1][1].trainable_params > 0, METHODS.get(method)
+    adapts = trains or plugin.training_free
+    missing = set() if adapts or setting.source_dataset is None else {"source_top1"}
+    if any(result.absent for _, result in results):
+        assert plugin.novel == "none"
+        missing = {"novel_top1", "harmonic_mean"}
+    assert set(metrics) == set(setting.metrics) - missing
     assert all(math.isfinite(value) and 0.0 <= value <= 100.0 for value in metrics.values())
     for trial, result in results:
         qualified = {"untuned-rate", "template-descriptions", "fewer-shots"}
-        assert set(result.marks) - qualified == {"random-weights"}
+        assert set(result.marks) - qualified == {"random-weights", *method_marks(plugin)}
         assert all(len(e.clips) == e.expected > 0 for e in result.evaluations.values())
-        assert (here.output / trial.key / ADAPTER).exists() is (trains and not trial.start_from)
+        assert (here.output / trial.key / ADAPTER).exists() is (adapts and not trial.start_from)
         assert len(result.history) == int(trains and not trial.start_from)
 
 
 def trials_of(here: World, subject: MethodSubject, setting: Setting, case: Case) -> list[tuple[Trial, TrialResult]]:
     """The trial of a case, after the one whose adapter it starts from, as a plan orders them."""
     origin = setting.source_case(case)
-    if origin is None or not subject.create().expected_trainable(BACKBONES.get("matrix_small").config):
+    trains = trainable_in(subject.create(), BACKBONES.get("matrix_small").config) > 0
+    if origin is None or not (trains or subject.plugin.training_free):
         return [here.run(subject, setting, "matrix_target", case)]
     assert setting.source_dataset is not None
     source = here.run(subject, setting, setting.source_dataset, origin)
     target = here.run(subject, setting, "matrix_target", case, start=source[0])
     assert any("1 of the 2 evaluated classes are among" in note for note in target[1].notes)
     return [source, target]
+
+
+@pytest.mark.parametrize("name", ["linear_probe", "tip_adapter", "tip_adapter_f"])
+def test_a_stop_changes_nothing_for_a_method_that_prepares(name: str, world: MakeWorld, tmp_path: Path) -> None:
+    """Stopped while training clips are read, or in the last evaluation, and gone on with in a new attempt."""
+    subject = MethodSubject("method", METHODS.get(name), Given())
+    here = world(subject)
+    setting = SETTINGS.get("fully_supervised")()
+    trial = here.trial(subject, setting, "matrix_source", Case("1", None, 0), None)
+
+    def attempt(folder: str, stop_at: int = 0) -> tuple[TrialResult, int]:
+        """The result, and how often the trial asked whether it should stop."""
+        asked = 0
+
+        def stop() -> str:
+            nonlocal asked
+            asked += 1
+            return "the test stops here" if asked == stop_at else ""
+
+        place = tmp_path / folder
+        place.mkdir(exist_ok=True)
+        return run_trial(trial, here.places, place, lambda progress: None, stop=stop), asked
+
+    whole, asked = attempt("whole")
+    for stop_at in (1, asked):
+        with pytest.raises(TrialStopped):
+            attempt(f"stopped {stop_at}", stop_at)
+        result, _ = attempt(f"stopped {stop_at}")
+        assert result.metrics == whole.metrics
+        for evaluation in whole.evaluations:
+            assert np.array_equal(result.evaluations[evaluation].scores, whole.evaluations[evaluation].scores)
+        adapters = [(tmp_path / folder / ADAPTER).read_bytes() for folder in ("whole", f"stopped {stop_at}")]
+        assert adapters[0] == adapters[1]

@@ -26,12 +26,20 @@ PUBLISHED = [
     ("msta", {"shared": False}, 8_712_192 - 12 * (256 * 256 + 256)),
     ("vision_adapter", {}, 5_557_248),
     ("text_adapter", {}, 3_944_448),
+    ("clip_adapter", {}, 131_072),
+    ("linear_probe", {}, 26_163),
+    ("taskres", {}, 26_112),
+    ("tip_adapter", {}, 0),
+    ("tip_adapter_f", {}, 417_792),
 ]
+#: HMDB-51 with 16 clips of each class.
+TASK = pb.MethodTask("classification", tuple(f"class {number}" for number in range(51)), 16 * 51)
 
 
 @pytest.mark.parametrize(("name", "values", "count"), PUBLISHED)
 def test_count_in_the_model_and_by_the_formula(name: str, values: dict[str, Any], count: int) -> None:
     method = pb.create_method(name, **values)
+    method.bind(TASK)
     with torch.device("meta"):
         model = pb.DualEncoder(B16)
         method.attach(model)
@@ -57,11 +65,13 @@ def test_msta_has_the_shapes_of_the_derived_listing(name: str) -> None:
     assert pb.trainable_parameters(model) == listing["trainable"]
 
 
-@pytest.mark.parametrize("name", ["adaptformer", "lora", "msta", "vision_adapter", "text_adapter", "full_finetune"])
+@pytest.mark.parametrize("name", sorted({name for name, _, count in PUBLISHED if count}))
 def test_every_recipe_fits_its_backbone(name: str) -> None:
     method = type(pb.create_method(name))
     recipes = [recipe for recipe in method.recipes if recipe.backbone in (None, "viclip-b16")]
     assert recipes
     for recipe in recipes:
-        assert method(**recipe.hyper).expected_trainable(B16) > 0
+        made = method(**recipe.hyper)
+        made.bind(TASK)
+        assert made.expected_trainable(B16) > 0
         assert recipe.source

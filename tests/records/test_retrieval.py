@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -181,8 +182,6 @@ def test_many_similarities_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None
     ("owners", "says"), [([0, 1, 0, 3], "its owners are not the 3 clips"), ([0, 1, 0, 1], "its owners are not")]
 )
 def test_owners_that_are_no_clips_are_refused(owners: list[int], says: str) -> None:
-    import io
-
     sound = np.load(io.BytesIO(retrieval_predictions(result_of(SIMILARITIES, OWNERS), SIMILARITIES)))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{**sound, "owners": np.array(owners)})

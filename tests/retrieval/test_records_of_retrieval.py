@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,8 @@ def test_a_record_says_what_was_scored_and_its_predictions_are_read_back(folder:
     arrays = read_predictions(folder, "test")
     assert arrays["similarities"].shape == (CLIPS, texts) and arrays["texts"][3] == "text 3"
     assert arrays["owners"].tolist() == OWNERS
-    assert [round(each, 6) for each in (100 * (arrays["text_ranks"] == 1).mean(), arrays["clip_ranks"].mean())] == [
-        round(record["metrics"][name], 6) for name in ("t2v_r1", "v2t_mean_rank")
-    ]
+    assert record["metrics"]["t2v_r1"] == pytest.approx(100 * (arrays["text_ranks"] == 1).mean())
+    assert record["metrics"]["v2t_mean_rank"] == pytest.approx(arrays["clip_ranks"].mean())
 
 
 def test_verify_finds_nothing_wrong_and_no_metric_is_taken_on_trust(folder: Path) -> None:
@@ -115,8 +115,6 @@ def tampered(folder: Path, **changed: Any) -> None:
     ],
 )
 def test_changed_predictions_are_found(folder: Path, changed: Any, says: str) -> None:
-    import re
-
     tampered(folder, **changed(dict(np.load(folder / predictions_name("test")))))
     told = " ".join(str(problem) for problem in verify_trial(folder).problems)
     assert re.search(says, told), told
@@ -179,16 +177,14 @@ def test_the_table_has_recalls_with_intervals_and_ranks_without(plugin: Path, ru
     table = json.loads(command("report", *arguments))
     labels = [column["label"] for column in table["columns"]]
     assert labels[2:7] == ["T2V R@1", "T2V R@5", "T2V R@10", "T2V MdR", "T2V MnR"]
-    rows = {row["label"]: dict(zip(labels, row["cells"], strict=True)) for row in table["groups"][0]["rows"]}
-    rows |= {row["label"]: dict(zip(labels, row["cells"], strict=True)) for g in table["groups"] for row in g["rows"]}
+    groups = table["groups"]
+    rows = {row["label"]: dict(zip(labels, row["cells"], strict=True)) for group in groups for row in group["rows"]}
     records = pb.load_records(runs)
     own = records[(records["method"] == "lora") & (records["metric"] == "t2v_r1")]["value"]
     better = rows["lora"]
     assert better["T2V R@1"]["value"] == pytest.approx(own.mean())
     assert better["T2V R@1"]["interval"] is not None and better["T2V MnR"]["interval"] is None
     assert better["T2V MnR"]["value"] < rows["zero_shot"]["T2V MnR"]["value"]
-    # Both are untuned rates of made records, in groups of their own or in one: where they are ranked, fewer is better.
-    assert better["V2T MdR"]["rank"] in ("best", "")
     lower = [column["label"] for column in table["columns"] if column.get("lower_is_better")]
     assert lower == ["T2V MdR", "T2V MnR", "V2T MdR", "V2T MnR"]
 

@@ -90,7 +90,7 @@ def test_a_run_ends_in_records_a_table_and_a_comparison(plugin: Path, tmp_path: 
     runs = tmp_path / "runs"
     chosen = ["--plugin", str(plugin), "--setting", NAME, "--datasets", "captioned_motion", "--output", str(runs)]
     values = [part for value in (*STEADY, FIXED) for part in ("--set", value)]
-    arguments = ["run", "--methods", "lora,zero_shot", "--seeds", "0,1", "--epochs", "1", *values, *chosen]
+    arguments = ["run", "--methods", "lora,zero_shot", "--seeds", "0", "--epochs", "1", *values, *chosen]
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 0, done.output
     assert [(each.problems, each.trial) for each in verify(runs)] == [
@@ -103,7 +103,7 @@ def test_a_run_ends_in_records_a_table_and_a_comparison(plugin: Path, tmp_path: 
         said = CliRunner().invoke(cli, [*command, "--runs", str(runs), "--plugin", str(plugin)])
         assert said.exit_code == 0 and "T2V R@1" in said.output, said.output
     again = CliRunner().invoke(cli, arguments)
-    assert "4 trials" in again.output and "4 done" in again.output, again.output
+    assert "2 trials" in again.output and "2 done" in again.output, again.output
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def spy() -> str:
             return step.cosine_logits()
 
         def loss(self, step: pb.Step) -> torch.Tensor:
-            SEEN["frozen"] = (step.frozen.text_features.shape, step.frozen.logits.shape)
+            SEEN.setdefault("frozen", (step.frozen.text_features, step.frozen.logits))
             return (step.frozen.logits - step.logits).square().mean()
 
     return "spy"
@@ -251,7 +251,9 @@ def test_what_hooks_are_given_in_retrieval(plugin: Path, spy: str, tmp_path: Pat
     assert all(step.text_features.shape[0] == step.positive.shape[1] for step in steps)
     training, evaluation = SEEN["training"], SEEN["evaluation"]
     assert training.positive.shape == (16, len(training.text_features)) and training.trained_class is None
-    assert SEEN["frozen"] == (training.text_features.shape, training.logits.shape) or SEEN["frozen"][1][0] <= 16
+    texts, logits = SEEN["frozen"]  # of the first step, in which the adapter changes next to nothing
+    assert torch.allclose(texts, training.text_features, atol=0.1)
+    assert torch.allclose(logits, training.logits, atol=1.0)
     assert (evaluation.labels, evaluation.positive, evaluation.rows) == (None, None, None)
     assert (evaluation.classes, evaluation.trained_class) == ((), None)
     assert len(evaluation.text_features) == 72
@@ -361,7 +363,7 @@ def test_text_that_depends_on_the_clip_trains_in_micro_batches_as_in_one_pass(pl
 @pytest.mark.parametrize(
     ("declared", "says"),
     [
-        ({"tasks": ("classification",)}, "is for classification, and the setting 'made_retrieval' is one of retrieval"),
+        ({"tasks": ("classification",)}, "is for classification, (and|not)"),
         ({"novel": "none"}, "scores the classes that it was trained on"),
     ],
 )

@@ -114,6 +114,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "val": ("adaptformer", DROPOUT, {"select": "val", "eval_every": 1, "eval_batch_size": 1}),
     "best-on-test": ("msta", {"bottleneck_dim": 8}, {"select": "best-on-test", "eval_batch_size": 3}),
     "everything": ("full_finetune", {}, {"batch_size": 6, "epochs": 1}),
+    "context": ("coop", {}, {"batch_size": 6, "epochs": 1, "optimizer": "sgd"}),
+    "text of each clip": ("cocoop", {}, {"batch_size": 6, "micro_batch_size": 4, "epochs": 1}),
+    "tokens": ("vpt", {}, {"batch_size": 6, "epochs": 1}),
 }
 
 
@@ -130,6 +133,28 @@ def test_a_trial_may_be_stopped_after_any_step_and_any_batch(
         folder = tmp_path / f"stopped {number}"
         assert stopped(trial, places, folder, number) is not None
         assert_same((whole, tmp_path / "whole"), (run(trial, places, folder), folder))
+
+
+def test_a_stop_after_finish_or_within_a_variant_changes_nothing(
+    make_trial: MakeTrial, places: Places, tmp_path: Path
+) -> None:
+    trial = make_trial("wise_ft", batch_size=6, epochs=1, learning_rate=1e-2)
+    asked = Counted()
+    whole = run(trial, places, tmp_path / "whole", asked)
+    assert list(whole.variants) == [f"alpha={point / 10}" for point in range(11)]
+    assert whole.variants["alpha=0.5"] == whole.metrics
+    for number in (2, 3, 4, 11, asked.asked):
+        folder = tmp_path / f"stopped {number}"
+        assert stopped(trial, places, folder, number) is not None
+        assert_same((whole, tmp_path / "whole"), (run(trial, places, folder), folder))
+
+
+def test_text_of_each_clip_is_counted_first(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
+    one_prompt = run(make_trial("cocoop", epochs=1), places, tmp_path / "one view")
+    views = run(make_trial("cocoop", epochs=1, views=2), places, tmp_path / "two views")
+    said = "text features depend on the clip: 24 texts go through the text tower in each epoch, {} in the evaluations"
+    assert said.format(24) in one_prompt.notes
+    assert said.format(48) in views.notes
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

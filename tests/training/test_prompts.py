@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -139,14 +139,21 @@ def test_a_prompt_without_room_for_the_class_ends_the_trial(
 
 def test_what_is_cut_of_prompts_is_said(model: pb.DualEncoder) -> None:
     long = "very " * 28 + "{} and more"
-    assert prompt_notes(model, NAMES, Prompts(("a video of {}.",))) == []
-    assert prompt_notes(model, NAMES, Prompts((long, "{}"))) == [
+    assert prompt_notes(model, _prompts(NAMES, "a video of {}.")) == []
+    assert prompt_notes(model, _prompts(NAMES, long, "{}")) == [
         "3 of 6 prompts are longer than the text context of 32 tokens and were cut"
     ]
-    assert prompt_notes(model, ("long " * 40 + "jump", "long " * 40 + "run", "sit"), Prompts(("{}",))) == [
+    assert prompt_notes(model, _prompts(("long " * 40 + "jump", "long " * 40 + "run", "sit"), "{}")) == [
         "2 of 3 prompts are longer than the text context of 32 tokens and were cut",
         "1 of 3 classes have the same prompts as another one and cannot be told from it",
     ]
+    assert prompt_notes(model, [["jump", "leap"], ["jump"], ["jump", "leap"]]) == [
+        "1 of 3 classes have the same prompts as another one and cannot be told from it"
+    ]
+
+
+def _prompts(classes: Sequence[str], *templates: str) -> list[list[str]]:
+    return [Prompts(templates).of(name) for name in classes]
 
 
 # The rest of ViCLIP's protocol

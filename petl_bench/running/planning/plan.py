@@ -16,6 +16,7 @@ from petl_bench.api.launcher import Job
 from petl_bench.api.plugins.identity import code_version
 from petl_bench.api.registry import BACKBONES, load_plugin_file
 from petl_bench.api.setting import Case
+from petl_bench.api.step import MethodTask
 from petl_bench.api.trial import Places, Trial
 from petl_bench.api.values.named_folders import name_of
 from petl_bench.api.values.resolution import recipe_notes
@@ -142,7 +143,7 @@ class _Draft:
     def _add_trial(self, part: _Part, method: PlannedMethod, data: PlannedDataset, case: Case) -> None:
         """Plan a trial, and before it the one that it starts from, if there is one."""
         source = part.setting.setting.source_case(case)
-        if source is None or method.trainable == 0:
+        if source is None or not method.adapts:
             self._add(part, method, data, case)
             return
         name = part.setting.setting.source_dataset
@@ -197,7 +198,8 @@ class _Draft:
         if trial.key not in self.jobs:
             self.jobs[trial.key] = Job(trial=trial, places=part.places(data))
             self.clips[trial.key] = group.clips
-            self.trainable[trial.key] = 0 if trial.start_from else method.trainable
+            task = MethodTask(options.setting.kind, group.task.train_classes, group.clips.train)
+            self.trainable[trial.key] = 0 if trial.start_from else method.trainable(task)
         return trial
 
     def _dataset(self, part: _Part, name: str) -> PlannedDataset:

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from petl_bench.api.backbone import Backbone
 from petl_bench.api.composition import parts_of
 from petl_bench.api.dataset import Dataset
-from petl_bench.api.method import Method
+from petl_bench.api.method import Method, hooks_of, trainable_in
 from petl_bench.api.options import Options
 from petl_bench.api.plugins.identity import plugin_version
 from petl_bench.api.registry import BACKBONES, DATASETS, KINDS, METHODS, SETTINGS, describe
 from petl_bench.api.setting import Setting
+from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import canonical_json
 from petl_bench.api.values import named_folders
@@ -130,12 +131,22 @@ class PlannedSetting:
 
 @dataclass(frozen=True)
 class PlannedMethod:
-    """A method with its values. `trainable`: its parameters on this backbone, by its formula."""
+    """A method with its values, on a backbone. `trains`: whether it has trainable parameters there."""
 
     method: Method
     version: str
     hyper_parameters: Mapping[str, Any]
-    trainable: int
+    backbone: str
+    trains: bool
+
+    @property
+    def adapts(self) -> bool:
+        """Whether training clips change it: something trains, or is made of them before training."""
+        return self.trains or "prepare" in hooks_of(type(self.method))
+
+    def trainable(self, task: MethodTask) -> int:
+        """Its trainable parameters in a task, by its formula."""
+        return _trainable(self.method, self.backbone, task)
 
 
 def planned_setting(spec: Spec, overrides: Overrides) -> PlannedSetting:
@@ -161,7 +172,8 @@ def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod
     refuse_unknown(hyper, plugin, f"field in the recipe of {name}", f"petl-bench show {name}")
     method = plugin(**hyper)
     _refuse_without_classes(method, spec)
-    return PlannedMethod(method, plugin_version(plugin), method.values(), _trainable(method, spec.backbone_name))
+    trains = _trainable(method, spec.backbone_name) > 0
+    return PlannedMethod(method, plugin_version(plugin), method.values(), spec.backbone_name, trains)
 
 
 def training_values(
@@ -172,16 +184,16 @@ def training_values(
     training = usual_training(method, setting, BACKBONES.get(spec.backbone_name), dataset)
     training |= overrides.of(TrainingOptions, "training") | _training_flags(spec)
     refuse_unknown(training, TrainingOptions, f"field in the recipe of {name}, training", f"petl-bench show {name}")
-    if planned.trainable == 0:
+    if not planned.trains:
         training["epochs"] = 0  # nothing to train: such a trial must not depend on how others train
     return TrainingOptions(**training).values()
 
 
-def _trainable(method: Method, backbone: str) -> int:
-    """Trainable parameters by the method's formula, which also refuses values that do not fit the backbone."""
+def _trainable(method: Method, backbone: str, task: MethodTask | None = None) -> int:
+    """As `trainable_in`; the formula also refuses values that do not fit the backbone."""
     plugin: type[Backbone] = BACKBONES.get(backbone)
     try:
-        found = method.expected_trainable(plugin.config)
+        found = trainable_in(method, plugin.config, task)
     except PetlBenchError:
         raise
     except Exception as error:
