@@ -6,6 +6,7 @@ frames, L tokens, D embedding channels.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,10 +25,12 @@ from petl_bench.api.retrieval import retrieval_evaluation
 from petl_bench.api.setting import Evaluation
 from petl_bench.api.step import Kind, MethodTask
 from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import go_on
 from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.tokenizer import tokenize
 from petl_bench.models.towers import VideoOutput
+from petl_bench.training.checkpoint import Pace
 from petl_bench.training.device import autocast
 from petl_bench.training.distributed import Seat, StepTotals, Team, Then
 from petl_bench.training.evaluate import Scorer
@@ -192,6 +195,9 @@ def support_for(model: DualEncoder, method: Method) -> SupportClips:
         trial=SimpleNamespace(seed=0),
         setting=SimpleNamespace(kind=method.task.kind),
         loader=_Loader(model.config),
+        notify=lambda progress: None,
+        stop=go_on,
+        pace=Pace(math.inf),
         share_findings=lambda: None,
     )
     return SupportClips(cast(PreparedTrial, prepared), _samples(model.config), training_texts(model, method))

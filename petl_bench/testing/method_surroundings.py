@@ -178,13 +178,13 @@ def composes_with_lora(subject: MethodSubject) -> None:
         method = bound(composed(**values))
         model = random_model(subject.config)
         method.attach(model)
+        prepare(model, method)
+        _losses(model, method)
     except UsageError as error:
         raise Skipped(f"it does not go together with lora: {error}") from error
     expected, counted = method.expected_trainable(subject.config), trainable_parameters(model)
     require(expected == counted, f"lora+{named.name}: formula {expected:,}, in the model {counted:,}")
-    prepare(model, method)
-    _losses(model, method)
-    require(bool(scores(model.eval(), method).isfinite().all()), f"lora+{named.name}: scores are not finite")
+    require(bool(scores(model, method).isfinite().all()), f"lora+{named.name}: scores are not finite")
 
 
 def _losses(model: DualEncoder, method: Method, between: Callable[[], Any] | None = None) -> list[float]:

@@ -46,6 +46,12 @@ class CountingSaved(Counting):
         self.calls = state["calls"]
 
 
+class CountingSteps(CountingSaved):
+    """As before; its loss is computed once per step, however many micro-batches there are."""
+
+    whole_batch = True
+
+
 class Remembering(Good):
     """A loss with a running mean of features, in a list."""
 
@@ -97,7 +103,11 @@ def test_python_state_that_a_stop_loses(method: type[pb.Method], words: str) -> 
 
 
 def test_python_state_that_is_saved_passes() -> None:
-    assert failures(CountingSaved) == {}
+    assert failures(CountingSteps) == {}
+
+
+def test_a_count_of_calls_depends_on_the_micro_batches() -> None:
+    assert set(failures(CountingSaved)) == {"micro batches change nothing"}
 
 
 class Scheduled(nn.Module):
