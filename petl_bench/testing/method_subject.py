@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,15 +85,19 @@ class MethodSubject(TorchSubject):
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
-        """As for every plugin that computes; and no warnings of words that the small models do not know."""
+        """As for every plugin that computes; without warnings of words that the small models do not know, and with
+        settings of the process put back that the method changes."""
         log = logging.getLogger("petl_bench")
-        level = log.level
+        level, before = log.level, settings()
         log.setLevel(logging.ERROR)
         try:
             with super().surroundings():
                 yield
         finally:
             log.setLevel(level)
+            for name, value in settings().items():
+                if value != before[name]:
+                    _RESTORE[name](before[name])
 
     def create(self, **changes: Any) -> Method:
         """The method with the values used, some of them changed, for a made-up task."""
@@ -203,3 +210,41 @@ def supported_configs(subject: MethodSubject) -> dict[str, ViCLIPConfig]:
     if "frames" in subject.plugin.reads:
         kinds.discard(True)  # its frames have no features of their own
     return {name: config for name, config in CONFIGS.items() if config.joint_space_time in kinds}
+
+
+def settings() -> dict[str, Any]:
+    """What belongs to the process and no method may change, by what reads it."""
+    return {
+        "torch.get_default_dtype()": torch.get_default_dtype(),
+        "torch.get_default_device()": torch.get_default_device(),
+        "torch.get_num_threads()": torch.get_num_threads(),
+        "torch.is_grad_enabled()": torch.is_grad_enabled(),
+        "torch.is_autocast_enabled('cpu')": torch.is_autocast_enabled("cpu"),
+        "torch.are_deterministic_algorithms_enabled()": torch.are_deterministic_algorithms_enabled(),
+        "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision(),
+        "torch.is_anomaly_enabled()": torch.is_anomaly_enabled(),
+        "np.geterr()": np.geterr(),
+        "os.environ": dict(os.environ),
+        "the working directory": Path.cwd(),
+    }
+
+
+def _put_back_environment(before: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(before)
+
+
+#: How a setting is put back, so that one check's finding is not another one's.
+_RESTORE: dict[str, Callable[[Any], Any]] = {
+    "torch.get_default_dtype()": torch.set_default_dtype,
+    "torch.get_default_device()": torch.set_default_device,
+    "torch.get_num_threads()": torch.set_num_threads,
+    "torch.is_grad_enabled()": torch.set_grad_enabled,
+    "torch.is_autocast_enabled('cpu')": lambda value: torch.set_autocast_enabled("cpu", value),
+    "torch.are_deterministic_algorithms_enabled()": torch.use_deterministic_algorithms,
+    "torch.get_float32_matmul_precision()": torch.set_float32_matmul_precision,
+    "torch.is_anomaly_enabled()": partial(torch.autograd.set_detect_anomaly),
+    "np.geterr()": lambda value: np.seterr(**value),
+    "os.environ": _put_back_environment,
+    "the working directory": os.chdir,
+}

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import os
 import typing
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from petl_bench.api.composition import compose, parts_of
@@ -35,7 +32,7 @@ from petl_bench.testing.harness import (
 )
 from petl_bench.testing.method_equalities import same_outputs
 from petl_bench.testing.method_resume import seed_all
-from petl_bench.testing.method_subject import MethodSubject, needs_parameters, trainable
+from petl_bench.testing.method_subject import MethodSubject, needs_parameters, settings, trainable
 from petl_bench.training.seeding import random_state, restore_random_state
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -119,33 +116,39 @@ def variants_put_everything_back(subject: MethodSubject) -> None:
 def global_state_is_left_alone(subject: MethodSubject) -> None:
     """Attaching, training and scoring change no setting of torch, NumPy or the process, and seed no global generator
     anew."""
-    before, states = _settings(), []
+    before, states = settings(), []
     kept = random_state(CPU)
+    failed: Exception | None = None
     try:
-        for seed in (11, 12):
-            model, method = random_model(subject.config), subject.create()
-            seed_all(seed)
-            method.attach(model)
-            prepare(model, method)
-            if trainable(model):
-                take_step(learner_for(model.train(), method))
-            finish(model, method)
-            scores(model.eval(), method)
-            states.append(random_state(CPU))
+        states = [_state_after_a_life(subject, seed) for seed in (11, 12)]
+    except Exception as error:  # perhaps because of a setting
+        failed = error
     finally:
         restore_random_state(kept, CPU)
-    after = _settings()
-    changed = [name for name in before if before[name] != after[name]]
-    for name in changed:
-        put_back: Callable[[Any], Any] = _RESTORE[name]
-        put_back(before[name])
+    changed = [name for name, value in settings().items() if value != before[name]]
     require(not changed, f"{', '.join(changed)} changed: put back what you change, or leave it alone")
-    seeded = [name for name, where in _GENERATORS.items() if str(states[0][where]) == str(states[1][where])]
+    if failed is not None:
+        raise failed
+    one, other = states
+    seeded = [name for name, where in _GENERATORS.items() if str(one[where]) == str(other[where])]
     require(
         not seeded,
-        f"{' and '.join(seeded)} was seeded: every later draw of the trial is then another one; "
-        "use a generator of your own, seeded by step.seed, or step.generator",
+        f"{' and '.join(seeded)} was seeded: every later draw of the trial is then another one; use a generator of "
+        "your own, seeded by step.seed, or step.generator",
     )
+
+
+def _state_after_a_life(subject: MethodSubject, seed: int) -> dict[str, Any]:
+    """The global generators, seeded before the method is attached, after a step and an evaluation."""
+    model, method = random_model(subject.config), subject.create()
+    seed_all(seed)
+    method.attach(model)
+    prepare(model, method)
+    if trainable(model):
+        take_step(learner_for(model.train(), method))
+    finish(model, method)
+    scores(model.eval(), method)
+    return random_state(CPU)
 
 
 def models_do_not_share(subject: MethodSubject) -> None:
@@ -203,41 +206,5 @@ def _losses(model: DualEncoder, method: Method, between: Callable[[], Any] | Non
     return found
 
 
-def _settings() -> dict[str, Any]:
-    """What belongs to the process, and no method may change, by its name."""
-    return {
-        "torch.get_default_dtype()": torch.get_default_dtype(),
-        "torch.get_default_device()": torch.get_default_device(),
-        "torch.get_num_threads()": torch.get_num_threads(),
-        "torch.is_grad_enabled()": torch.is_grad_enabled(),
-        "torch.is_autocast_enabled('cpu')": torch.is_autocast_enabled("cpu"),
-        "torch.are_deterministic_algorithms_enabled()": torch.are_deterministic_algorithms_enabled(),
-        "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision(),
-        "torch.is_anomaly_enabled()": torch.is_anomaly_enabled(),
-        "np.geterr()": np.geterr(),
-        "os.environ": dict(os.environ),
-        "the working directory": Path.cwd(),
-    }
-
-
-def _put_back_environment(before: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(before)
-
-
-#: How a setting is put back, so that one method's fault is not found in the next one.
-_RESTORE: dict[str, Callable[[Any], Any]] = {
-    "torch.get_default_dtype()": torch.set_default_dtype,
-    "torch.get_default_device()": torch.set_default_device,
-    "torch.get_num_threads()": torch.set_num_threads,
-    "torch.is_grad_enabled()": torch.set_grad_enabled,
-    "torch.is_autocast_enabled('cpu')": lambda value: torch.set_autocast_enabled("cpu", value),
-    "torch.are_deterministic_algorithms_enabled()": torch.use_deterministic_algorithms,
-    "torch.get_float32_matmul_precision()": torch.set_float32_matmul_precision,
-    "torch.is_anomaly_enabled()": partial(torch.autograd.set_detect_anomaly),
-    "np.geterr()": lambda value: np.seterr(**value),
-    "os.environ": _put_back_environment,
-    "the working directory": os.chdir,
-}
 #: Global generators, and their place in `random_state`.
 _GENERATORS = {"Python's random": "python", "NumPy's global generator": "numpy", "torch's global generator": "cpu"}
