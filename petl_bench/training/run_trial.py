@@ -219,15 +219,23 @@ def _train(prepared: PreparedTrial, durations: dict[str, float]) -> tuple[list[d
         raise no_training_clips(prepared.dataset, len(prepared.train), prepared.manifest.root)
     texts = _training_texts(prepared)
     support = SupportClips(prepared, found, texts)
-    history, earlier_s = _fit(prepared, found, texts, support) if trains else _prepare(prepared, support)
+    history, earlier_s = _fit(prepared, found, texts, support) if trains else ([], 0.0)
+    if trains or not _load_prepared(prepared):
+        if not trains:
+            prepared.method.prepare(support)
+        _finish(prepared, support)
+    durations["train"] = earlier_s + time.monotonic() - started
+    return history, earlier_s
+
+
+def _finish(prepared: PreparedTrial, support: SupportClips) -> None:
+    """The method's last word on its state, and the adapter file."""
     if overrides(prepared.method, "finish"):
         prepared.method.finish(prepared.model, support)
     if prepared.team.first:
         state = state_of(prepared.model, prepared.method)
         task, whole_task = prepared.method.task, overrides(prepared.method, "prepare")
         save_adapter(prepared.folder / ADAPTER, prepared.trial, state, task, whole_task or task.kind == "retrieval")
-    durations["train"] = earlier_s + time.monotonic() - started
-    return history, earlier_s
 
 
 def _training_texts(prepared: PreparedTrial) -> ClassTexts:
@@ -238,16 +246,16 @@ def _training_texts(prepared: PreparedTrial) -> ClassTexts:
     return class_texts(model, prepared.method, task.train_classes, prepared.dataset.prompts, device)
 
 
-def _prepare(prepared: PreparedTrial, support: SupportClips) -> tuple[list[dict[str, float]], float]:
-    """Of a method that trains nothing: what it makes of the training clips, or what an earlier attempt left of it."""
+def _load_prepared(prepared: PreparedTrial) -> bool:
+    """Load what an earlier attempt left of a method that trains nothing: its adapter, which is finished. False if there
+    is none."""
     adapter = prepared.folder / ADAPTER
     kept = load_adapter(adapter) if prepared.team.first and adapter.is_file() else None
     kept = prepared.team.share(kept)
-    if kept is not None and kept[0].get("trial") == prepared.trial.key:
-        load_state(prepared.model, prepared.method, {"tensors": kept[1], "extra": kept[0]["extra_state"]})
-    else:
-        prepared.method.prepare(support)
-    return [], 0.0
+    if kept is None or kept[0].get("trial") != prepared.trial.key:
+        return False
+    load_state(prepared.model, prepared.method, {"tensors": kept[1], "extra": kept[0]["extra_state"]})
+    return True
 
 
 def _fit(

@@ -89,7 +89,7 @@ def assert_equal_steps(one: Mapping[str, Tensor | None], other: Mapping[str, Ten
     largest = max(float(gradient.abs().max()) for gradient in one.values() if gradient is not None)
     assert one.keys() == other.keys()
     for name, gradient in one.items():
-        torch.testing.assert_close(other[name], gradient, atol=1e-6 * largest, rtol=0, msg=name)
+        torch.testing.assert_close(other[name], gradient, atol=3e-6 * largest, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -414,9 +414,9 @@ class NoisyTextTower(Good):
 @pytest.mark.parametrize("method", [NoisyText, NoisyTextTower])
 def test_texts_behind_a_random_site_without_parameters_are_drawn_anew(method: type[pb.Method]) -> None:
     model = random_model(SMALL)
-    learner = learner_for(model, _attached(method(), model))
+    texts = learner_for(model, _attached(method(), model)).text
     with torch.no_grad():
-        assert not torch.equal(learner.encode_texts([0]).leaf, learner.encode_texts([0]).leaf)
+        assert not torch.equal(texts.encode().leaf, texts.encode().leaf)
 
 
 def _attached(method: pb.Method, model: pb.DualEncoder) -> pb.Method:
@@ -525,7 +525,7 @@ def test_a_life_has_its_hooks_in_order_and_each_once(make_trial: MakeTrial, plac
     assert Lived.log == ["attach 2 12", "prepare", "step", "step", "finish", "variants", "in variant"]
     assert {"base@off", "novel@off"} <= result.evaluations.keys() and result.variants.keys() == {"off"}
     header, tensors = load_adapter(tmp_path / "whole" / "adapter.safetensors")
-    assert (tensors["heads.lived.sum"], tensors["heads.lived.ended"]) == (6 + 12, 1)
+    assert (tensors["heads.lived.sum"], tensors["heads.lived.ended"]) == (6 + 1, 1)
     assert header["task"] == {"kind": "classification", "support_clips": 12}
     assert result.hooks == ["prepare", "loss", "finish", "variants"]
 
@@ -571,7 +571,7 @@ def test_novel_classes_without_scores_are_absent_with_the_reason(
     result = run(make_trial("own_classes", SMALL_ADAPTER, epochs=1), places, tmp_path / "trial")
     assert result.absent == {"novel": "own_classes has scores for the classes it was trained on alone"}
     assert list(result.evaluations) == ["base"]
-    assert "base" in result.metrics and not {"novel", "hm"} & result.metrics.keys()
+    assert result.metrics.keys() == {"base_top1"}
 
 
 def test_novel_classes_are_left_to_the_frozen_model(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
