@@ -24,7 +24,7 @@ from petl_bench.records.layout import ADAPTER, CHECKPOINT
 from petl_bench.training.checkpoint import Pace, load_adapter, save_adapter
 from petl_bench.training.distributed import Seat, seat_of, team_of
 from petl_bench.training.fit import Fit, Select, fit
-from petl_bench.training.hooks import overrides
+from petl_bench.training.hooks import calling, overrides
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, ONE_CLIP_TO_HOLD_OUT, no_training_clips
 from petl_bench.training.retrieval import Positives, validation
@@ -222,16 +222,23 @@ def _train(prepared: PreparedTrial, durations: dict[str, float]) -> tuple[list[d
     history, earlier_s = _fit(prepared, found, texts, support) if trains else ([], 0.0)
     if trains or not _load_prepared(prepared):
         if not trains:
-            prepared.method.prepare(support)
+            _prepare(prepared, support)
         _finish(prepared, support)
     durations["train"] = earlier_s + time.monotonic() - started
     return history, earlier_s
 
 
+def _prepare(prepared: PreparedTrial, support: SupportClips) -> None:
+    """What the method makes of the training clips before it trains."""
+    with calling(prepared.method, "prepare(support)"):
+        prepared.method.prepare(support)
+
+
 def _finish(prepared: PreparedTrial, support: SupportClips) -> None:
     """The method's last word on its state, and the adapter file."""
     if overrides(prepared.method, "finish"):
-        prepared.method.finish(prepared.model, support)
+        with calling(prepared.method, "finish(model, support)"):
+            prepared.method.finish(prepared.model, support)
     if prepared.team.first:
         state = state_of(prepared.model, prepared.method)
         task, whole_task = prepared.method.task, overrides(prepared.method, "prepare")
@@ -289,7 +296,7 @@ def _fit(
         stop=prepared.stop,
         team=prepared.team,
         positives=Positives(found) if isinstance(prepared.task, RetrievalTask) else None,
-        prepare=partial(prepared.method.prepare, support) if overrides(prepared.method, "prepare") else None,
+        prepare=partial(_prepare, prepared, support) if overrides(prepared.method, "prepare") else None,
     )
     fit(run)
     return run.history, run.earlier_s

@@ -25,7 +25,7 @@ from petl_bench.training.averages import Averages
 from petl_bench.training.device import autocast, gradient_scaler
 from petl_bench.training.distributed import StepTotals, Team, Then
 from petl_bench.training.frozen import FrozenTexts
-from petl_bench.training.hooks import chosen_texts, loss_of, overrides, scores_of
+from petl_bench.training.hooks import calling, chosen_texts, loss_of, overrides, scores_of
 from petl_bench.training.state import extra_state_of, has_extra_state, load_extra_state
 from petl_bench.training.text import ClassTexts, EncodedTexts, StepTexts
 
@@ -263,7 +263,11 @@ def make_optimizer(model: nn.Module, options: TrainingOptions, method: Method | 
     # Asked for a decay of 1, because timm makes a single group of all parameters if there is none. The matrices come
     # first: checkpoints hold the optimiser's state in this order, and the gradient's norm is summed in it.
     groups = [group for group in reversed(param_groups_weight_decay(model, weight_decay=1.0)) if group["params"]]
-    if method is not None and (factors := method.parameter_groups(model)):  # type: ignore[arg-type]
+    factors: Mapping[str, tuple[float, float]] = {}
+    if method is not None:
+        with calling(method, "parameter_groups(model)"):
+            factors = method.parameter_groups(model)  # type: ignore[arg-type]
+    if method is not None and factors:
         groups = _by_factors(model, f"{method.name or type(method).__name__}.parameter_groups", groups, factors)
     for group in groups:
         group["weight_decay"] *= options.weight_decay

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import petl_bench as pb
-from tests.testing.test_methods import Good, failures, results_of
+from tests.testing.test_methods import Good, failures, results_of, why
 
 STOP, FILE, FROZEN = "goes on after a stop", "saved adapter equals trained", "only declared parameters train"
 
@@ -99,7 +99,7 @@ class Unsaveable(Counting):
     ],
 )
 def test_python_state_that_a_stop_loses(method: type[pb.Method], words: str) -> None:
-    assert words in failures(method)[STOP]
+    assert words in why(method, STOP)
 
 
 def test_python_state_that_is_saved_passes() -> None:

@@ -15,16 +15,9 @@ from torch.nn import functional
 
 import petl_bench as pb
 from petl_bench.api.registry import METHODS
-from tests.testing.test_methods import Good
+from tests.testing.test_methods import Good, why
 
 pytestmark = pytest.mark.slow
-
-
-def why(method: type[pb.Method], name: str) -> str:
-    """What one check says: the reason of its failure, "" if it passes."""
-    (check,) = [check for check in pb.testing.checks(method) if check.name == name]
-    result = check.result()
-    return result.why if result.status == "fail" else ""
 
 
 class Around(nn.Module):
@@ -394,7 +387,8 @@ CASES: list[tuple[type[pb.Method], str, str]] = [
     (NotFinite, "works on every backbone", "the loss is not finite"),
     (Detached, "learns", "the loss of Detached does not depend on anything that trains"),
     (Elsewhere, "learns", "Elsewhere.scores(step) gave a tensor on meta: expected one on cpu"),
-    (ReadsLabels, "batch changes nothing", "TypeError"),
+    (ReadsLabels, "batch changes nothing", "ReadsLabels.scores(step): TypeError: one_hot()"),
+    (ReadsLabels, "batch changes nothing", "; in evaluation step.labels is None"),
     (ReadsLabelsInTraining, "training scores are those of evaluation", "differ from those in evaluation"),
     (WrongFormula, "formula equals count", "formula 5,761, in the model 5,760"),
     (FormulaForFourClasses, "formula equals count", "6 classes: formula"),
