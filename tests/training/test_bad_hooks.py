@@ -90,7 +90,6 @@ def test_each_is_one_line_and_the_other_methods_go_on(tmp_path: Path) -> None:
     chosen = ["--methods", f"{','.join(SAID)},zero_shot", "--setting", "fully_supervised", "--seeds", "0", *data]
     places = ["--plugin", str(plugin), "--output", str(runs), "--device", "cpu", "--epochs", "1"]
     done = CliRunner().invoke(cli, ["run", *chosen, *places])
-    assert done.exit_code == 1, done.output
     assert "Traceback" not in done.output
     failed = {line.split()[1]: line for line in done.output.splitlines() if line.startswith("failed ")}
     assert failed.keys() == SAID.keys()
