@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
@@ -31,33 +31,50 @@ def substituted(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[Non
             module._parameters[name] = parameter
 
 
-def recomputed(switch: AdapterSwitch, function: Callable[..., T], *inputs: Any, **named: Any) -> T:
-    """function(*inputs, **named), whose activations are not kept: it is computed again on the way back, with adapters
-    on or off, weights substituted and draws (dropout) as they are now."""
-    contexts = partial(_contexts, switch, switch.on, switch.substitutions)
+def recomputed(switch: AdapterSwitch, module: nn.Module, function: Callable[..., T], *inputs: Any, **named: Any) -> T:
+    """function(*inputs, **named) of a module, whose activations are not kept: it is computed again on the way back,
+    with adapters on or off, weights substituted, draws (dropout) and the module's buffers as they are now.
+
+    Buffers, such as a batch norm's statistics, move once: the second pass leaves them as they are by then.
+    """
+    contexts = partial(_contexts, switch, module)
     output: T = checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts, **named)
     return output
 
 
 def _contexts(
-    switch: AdapterSwitch, on: bool, substitutions: tuple[Callable[[], AbstractContextManager[None]], ...]
+    switch: AdapterSwitch, module: nn.Module
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _again(switch, on, substitutions)
+    """Around the first pass, which is about to begin, and the second."""
+    buffers = [
+        (each._buffers, name, buffer.clone())
+        for each in module.modules()
+        for name, buffer in each._buffers.items()
+        if buffer is not None
+    ]
+    return nullcontext(), _again(switch, switch.on, switch.substitutions, buffers)
 
 
 @contextmanager
 def _again(
-    switch: AdapterSwitch, on: bool, substitutions: tuple[Callable[[], AbstractContextManager[None]], ...]
+    switch: AdapterSwitch,
+    on: bool,
+    substitutions: tuple[Callable[[], AbstractContextManager[None]], ...],
+    buffers: Sequence[tuple[dict[str, Tensor | None], str, Tensor]],
 ) -> Iterator[None]:
-    before = switch.on
+    before, now = switch.on, [(owner, name, owner[name]) for owner, name, _ in buffers]
     switch.on = on
     try:
         with ExitStack() as stack:
             for substitution in substitutions:
                 stack.enter_context(substitution())
+            for owner, name, buffer in buffers:
+                owner[name] = buffer
             yield
     finally:
         switch.on = before
+        for owner, name, present in now:
+            owner[name] = present
 
 
 def _places(model: nn.Module, weights: Mapping[str, Tensor]) -> list[tuple[nn.Module, str, Tensor]]:

@@ -425,7 +425,7 @@ class TextTower(nn.Module):
         clips = [[None] if video is None else video.split(max(1, most // len(part))) for part in parts]
         encode = self._prompted
         if torch.is_grad_enabled() and sum(map(len, clips)) > 1:
-            encode = partial(recomputed, self._switch, self._prompted)
+            encode = partial(recomputed, self._switch, self, self._prompted)
         features = []
         for part, groups in zip(parts, clips, strict=True):
             of_part = [encode(tokens[part], rows[part], groups[0])]

@@ -194,7 +194,7 @@ class Block(Site):
         """The block, computed again on the way back if blocks are checkpointed: around what torch.compile compiles."""
         if not (self._switch.checkpoint_blocks and torch.is_grad_enabled() and self._needs_gradient(inputs)):
             return super().__call__(*inputs, **named)
-        return recomputed(self._switch, super().__call__, *inputs, **named)
+        return recomputed(self._switch, self, super().__call__, *inputs, **named)
 
     def reduce(self, module: nn.Module) -> None:
         """Let `module(x, grid) -> (x, grid)` leave fewer tokens behind this block (token merging).

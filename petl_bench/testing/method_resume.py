@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,22 +18,31 @@ from torch import Tensor, nn
 
 from petl_bench.api.method import Method
 from petl_bench.api.training_options import TrainingOptions
-from petl_bench.data.loading.batches import ClipBatch, ClipLoader, Findings
+from petl_bench.data.loading.batches import ClipLoader, Findings
 from petl_bench.errors import TrialStopped
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.testing.method_subject import CLIPS, MadeUpSupport, MethodSubject, batch_for, made_up_descriptions
+from petl_bench.testing.harness import (
+    CLIPS,
+    CPU,
+    clip_batch,
+    encoded,
+    finish,
+    made_up_descriptions,
+    positives,
+    prepare,
+    training_texts,
+)
+from petl_bench.testing.method_subject import MethodSubject
 from petl_bench.training.checkpoint import Pace
 from petl_bench.training.fit import Fit, fit
 from petl_bench.training.hooks import overrides
 from petl_bench.training.seeding import random_state, restore_random_state
 from petl_bench.training.state import State, state_of
-from petl_bench.training.text import ClassTexts
 
 EPOCHS, STEPS = 2, 3
 #: The checkpoint is written after this step of all; one whole epoch and a part of the next lie before it.
 STOPPED_AFTER = 4
 
-_CPU = torch.device("cpu")
 #: What torch itself keeps in a module; its buffers are compared one by one.
 _OF_TORCH = set(vars(nn.Module()))
 
@@ -82,10 +92,9 @@ def other_python_state(one: Left, other: Left) -> str:
 
 
 def _train(subject: MethodSubject, folder: Path, *, seed: int = 5, stop_after: int = 0) -> Left:
-    _seed(seed)
+    seed_all(seed)
     model, method = subject.attached()
-    _seed(seed)
-    batch = batch_for(model.config)
+    seed_all(seed)
     asked = 0
 
     def stop() -> str:
@@ -98,27 +107,24 @@ def _train(subject: MethodSubject, folder: Path, *, seed: int = 5, stop_after: i
         model=model,
         method=method,
         options=TrainingOptions(**options),
-        batches=lambda epoch, start: _batches(batch.frames, batch.labels, start),
+        batches=lambda epoch, start: repeat(clip_batch(model.config), STEPS - start),
         loader=cast(ClipLoader, _NoClipsToLoad()),
         clips=CLIPS * STEPS,
-        texts=ClassTexts(batch.tokens),
+        texts=training_texts(model, method),
+        classes=method.task.classes,
         descriptions=made_up_descriptions(method, model.config),
-        device=_CPU,
+        device=CPU,
         checkpoint=folder / "checkpoint.pt",
         notify=lambda progress: None,
-        encode=lambda model, frames: model.video_output(frames, method.reads),
+        encode=partial(encoded, method),
+        positives=positives(model, method),
+        prepare=partial(prepare, model, method) if overrides(method, "prepare") else None,
         pace=Pace(math.inf),
         stop=stop,
-        prepare=partial(method.prepare, MadeUpSupport(model, method)) if overrides(method, "prepare") else None,
     )
     fit(run)
+    finish(model, method)
     return Left(model.eval(), method, [row["loss"] for row in run.history])
-
-
-def _batches(frames: Tensor, labels: Tensor, start: int) -> Iterator[ClipBatch]:
-    rows = list(range(CLIPS))
-    for _ in range(start, STEPS):
-        yield ClipBatch(frames, labels, [str(row) for row in rows], rows, CLIPS)
 
 
 class _NoClipsToLoad:
@@ -135,14 +141,15 @@ class _NoClipsToLoad:
 @contextmanager
 def _random_state_kept() -> Iterator[None]:
     """Leaves Python's, NumPy's and torch's generators as they were."""
-    before = random_state(_CPU)
+    before = random_state(CPU)
     try:
         yield
     finally:
-        restore_random_state(before, _CPU)
+        restore_random_state(before, CPU)
 
 
-def _seed(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.method import Method, hooks_of
@@ -23,42 +23,56 @@ from petl_bench.api.values.fields import refuse_unknown
 from petl_bench.errors import describe
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.models.finite import tensors_in
-from petl_bench.testing.checks import Failed, Skipped, documented, paper, require
+from petl_bench.testing.checks import Failed, Given, Skipped, documented, paper, require
+from petl_bench.testing.harness import (
+    CLASSES,
+    NOVEL,
+    TRAINED,
+    batch_for,
+    bound,
+    features,
+    finish,
+    learner_for,
+    outputs,
+    random_model,
+    scores,
+    take_step,
+)
+from petl_bench.testing.method_equalities import (
+    batch_changes_nothing,
+    checkpointed_blocks_change_nothing,
+    class_order_changes_nothing,
+    frozen_outputs,
+    half_precision_is_close,
+    micro_batches_change_nothing,
+    processes_change_nothing,
+    require_equal,
+    same_outputs,
+    training_scores_are_those_of_evaluation,
+)
 from petl_bench.testing.method_resume import other_python_state, trained_with_a_stop, trained_without_a_stop
 from petl_bench.testing.method_subject import (
-    CLASSES,
-    CLIPS,
-    SMALL,
     MethodSubject,
-    batch_for,
-    class_features,
-    features,
     frozen_tensors,
     needs_parameters,
     parameter_shapes,
-    random_model,
-    scores,
-    supported_configs,
     train_steps,
     trainable,
-    trained_or_none,
     training_loss,
+)
+from petl_bench.testing.method_surroundings import (
+    composes_with_lora,
+    declares_what_it_does,
+    evaluation_reaches_no_training,
+    global_state_is_left_alone,
+    models_do_not_share,
+    runs_in_each_kind_of_task,
+    variants_put_everything_back,
 )
 from petl_bench.training.checkpoint import adapter_content, load_adapter
 from petl_bench.training.state import load_state, state_of
 
 SUBJECT = MethodSubject
-
-
-def require_equal(one: Tensor, other: Tensor, why: str, atol: float = 0.0) -> None:
-    """Raise Failed with the reason and the largest difference unless the tensors agree."""
-    difference = (one - other).abs().max().item()
-    require(difference <= atol, f"{why}: largest difference {difference:.2g}, allowed {atol:.2g}")
-
-
-def outputs(model: DualEncoder, method: Method) -> tuple[Tensor, Tensor]:
-    """Features [B + C, D] and scores [B, C] of the seeded inputs."""
-    return features(model), scores(model, method)
 
 
 def fits_a_small_model(subject: MethodSubject) -> None:
@@ -67,16 +81,17 @@ def fits_a_small_model(subject: MethodSubject) -> None:
 
 
 def identity_at_start(subject: MethodSubject) -> None:
-    """Before training, the adapted model equals the frozen one."""
+    """Before training, the adapted model equals the frozen one: features and scores."""
     if not subject.plugin.identity_at_start:
         raise Skipped("the method declares identity_at_start = False")
-    model, _ = subject.attached()
-    require_equal(features(model), features(random_model(SMALL)), "features differ from the frozen model's", atol=1e-5)
+    same_outputs(
+        outputs(*subject.prepared()), frozen_outputs(subject.config), "differ from the frozen model's", relative=1e-5
+    )
 
 
 def attaching_changes_no_weight(subject: MethodSubject) -> None:
     """attach(model) leaves the values of the model's own weights and buffers as they are."""
-    model = random_model(SMALL)
+    model = random_model(subject.config)
     tensors = dict(itertools.chain(model.named_parameters(), model.named_buffers()))
     before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     subject.create().attach(model)
@@ -96,15 +111,21 @@ def recipes_can_be_run(subject: MethodSubject) -> None:
 
 
 def formula_equals_count(subject: MethodSubject) -> None:
-    """expected_trainable(config) equals the count in the model: every shape, every switch and choice."""
+    """expected_trainable(config) equals the count in the model: every shape, every switch and choice, other classes."""
     tried: list[tuple[str, ViCLIPConfig, dict[str, Any]]]
-    tried = [(name, config, {}) for name, config in supported_configs(subject).items()]
-    tried += [("ViCLIP, 4 frames", SMALL, changes) for changes in subject.variants()]
+    tried = [(name, config, {}) for name, config in subject.configs.items()]
+    tried += [(next(iter(subject.configs)), subject.config, changes) for changes in subject.variants()]
     for name, config, changes in tried:
-        model, method = subject.attached(config, **changes)
-        expected, counted = method.expected_trainable(config), trainable_parameters(model)
         with_changes = f" with {changes}" if changes else ""
-        require(expected == counted, f"{name}{with_changes}: formula {expected:,}, in the model {counted:,}")
+        _require_count(*subject.attached(config, **changes), f"{name}{with_changes}")
+    other, method = random_model(subject.config), bound(subject.create(), classes=TRAINED + NOVEL)
+    method.attach(other)
+    _require_count(other, method, f"{len(TRAINED + NOVEL)} classes")
+
+
+def _require_count(model: DualEncoder, method: Method, what: str) -> None:
+    expected, counted = method.expected_trainable(model.config), trainable_parameters(model)
+    require(expected == counted, f"{what}: formula {expected:,}, in the model {counted:,}")
 
 
 def only_declared_parameters_train(subject: MethodSubject) -> None:
@@ -127,21 +148,19 @@ def gradients_reach_every_parameter(subject: MethodSubject) -> None:
     """Every trainable parameter gets a finite gradient that is not zero."""
     model, method = subject.trained()
     needs_parameters(model)
-    model.train()
-    torch.autograd.backward(training_loss(model, method))
-    for name, parameter in trainable(model).items():
-        if parameter.grad is None or not parameter.grad.any():
+    for name, gradient in take_step(learner_for(model.train(), method)).gradients.items():
+        if gradient is None or not gradient.any():
             raise Failed(f"{name} gets no gradient; it can never learn")
-        require(bool(parameter.grad.isfinite().all()), f"{name} gets a gradient that is not finite")
+        require(bool(gradient.isfinite().all()), f"{name} gets a gradient that is not finite")
 
 
 def learns(subject: MethodSubject) -> None:
     """A few steps on one batch lower the loss."""
     model, method = subject.prepared()
     needs_parameters(model)
-    first = training_loss(model, method).item()
+    first = training_loss(model, method)
     train_steps(model, method, 8)
-    last = training_loss(model.eval(), method).item()
+    last = training_loss(model.eval(), method)
     require(last < first, f"the loss went from {first:.4f} to {last:.4f} in 8 steps")
 
 
@@ -150,6 +169,7 @@ def saved_adapter_equals_trained(subject: MethodSubject) -> None:
     model it gives equal features and scores."""
     model, method = subject.trained()
     train_steps(model, method, 2)
+    finish(model, method)
     buffers = dict(model.named_buffers())
     for name in model.adapter_state():
         require(name in trainable(model) or name in buffers, f"adapter_state() holds the frozen {name}")
@@ -162,14 +182,12 @@ def saved_adapter_equals_trained(subject: MethodSubject) -> None:
         path.write_bytes(adapter_content({}, state_of(model, method)))
         header, tensors = load_adapter(path)
     load_state(other, of_other, {"tensors": tensors, "extra": header["extra_state"]})
-    saved, loaded = outputs(model.eval(), method), outputs(other, of_other)
-    for what, before, after in zip(("features", "scores"), saved, loaded, strict=True):
-        require_equal(
-            after,
-            before,
-            f"{what} differ after saving and loading; what they depend on must be a parameter that trains, a "
-            "persistent buffer, or in extra_state()",
-        )
+    same_outputs(
+        outputs(other, of_other),
+        outputs(model.eval(), method),
+        "differ after saving and loading; what they depend on must be a parameter that trains, a persistent buffer, or "
+        "in extra_state()",
+    )
 
 
 def goes_on_after_a_stop(subject: MethodSubject) -> None:
@@ -187,66 +205,63 @@ def goes_on_after_a_stop(subject: MethodSubject) -> None:
 
 
 def merged_equals_unmerged(subject: MethodSubject) -> None:
-    """merge() gives the same features and the backbone's own structure back."""
+    """merge() gives the same features and scores, and the backbone's own structure back."""
     if not subject.plugin.mergeable:
         raise Skipped("the method declares mergeable = False")
     model, method = subject.trained()
-    unmerged = features(model)
+    unmerged = outputs(model, method)
     method.merge(model)
-    require_equal(features(model), unmerged, "features differ after merge()", atol=1e-4)
-    names, own = (
-        [name for name, _ in model.named_parameters()],
-        [name for name, _ in random_model(SMALL).named_parameters()],
-    )
+    same_outputs(outputs(model, method), unmerged, "differ after merge()", relative=1e-4)
+    names = [name for name, _ in model.named_parameters()]
+    own = [name for name, _ in random_model(subject.config).named_parameters()]
     require(names == own, f"parameters left behind by merge(): {sorted(set(names) ^ set(own))[:4]}")
 
 
 def distinct_from_every_other(subject: MethodSubject) -> None:
     """No other registered method with the same hooks trains the same parameters to the same features and scores."""
     model, method = subject.trained()
-    mine, signature = outputs(model, method), parameter_shapes(model)
+    mine, signature = outputs(model, method).named(), parameter_shapes(model)
     for name in METHODS.names():
-        if hooks_of(METHODS.get(name)) != hooks_of(subject.plugin):
-            continue
         # `template_method` is what a new method begins as (petl-bench new method).
-        other = None if name in (subject.plugin.name, "template_method") else trained_or_none(name)
-        if other is not None and parameter_shapes(other[0]) == signature:
-            same = all(map(torch.equal, outputs(*other), mine))
-            require(not same, f"cannot be told from {name}: same parameters, same features and scores")
+        if name in (subject.plugin.name, "template_method"):
+            continue
+        theirs = _outputs_or_none(name, subject, signature)
+        if theirs is not None and all(torch.equal(one, two) for (_, one), (_, two) in zip(mine, theirs, strict=True)):
+            raise Failed(f"cannot be told from {name}: same parameters, same features and scores")
+
+
+def _outputs_or_none(
+    name: str, subject: MethodSubject, signature: dict[str, tuple[int, ...]]
+) -> list[tuple[str, torch.Tensor]] | None:
+    """What another registered method computes if it has the same hooks and parameters; None if it does not, or fails:
+    its own check says what is wrong with it."""
+    try:
+        other = MethodSubject("method", METHODS.get(name), Given())
+        alike = hooks_of(other.plugin) == hooks_of(subject.plugin) and other.config == subject.config
+        if not alike or parameter_shapes(other.attached()[0]) != signature:
+            return None
+        return outputs(*other.trained()).named()
+    except Exception:
+        return None
 
 
 def finite_in_bf16(subject: MethodSubject) -> None:
-    """Features, loss and gradients are finite under autocast to bfloat16."""
+    """Features, scores, loss and gradients are finite under autocast to bfloat16."""
     model, method = subject.trained()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        require(bool(features(model).isfinite().all()), "features are not finite")
-        loss = training_loss(model.train(), method)
-    require(bool(loss.isfinite()), f"the loss is {loss.item()}")
-    if loss.requires_grad:
-        torch.autograd.backward(loss)
-    for name, parameter in trainable(model).items():
-        require(
-            parameter.grad is None or bool(parameter.grad.isfinite().all()),
-            f"{name} gets a gradient that is not finite",
-        )
-
-
-def batch_changes_nothing(subject: MethodSubject) -> None:
-    """A clip's and a prompt's features do not depend on what else is in the batch."""
-    model, _ = subject.trained()
-    batch = batch_for(SMALL)
-    with torch.no_grad():
-        video = torch.cat([model.encode_video(batch.frames[i : i + 1]) for i in range(CLIPS)])
-        text = torch.cat([class_features(model, batch.tokens[i : i + 1], video) for i in range(CLASSES)], dim=-2)
-    one_by_one = torch.cat([video, text.flatten(0, -2)])
-    require_equal(one_by_one, features(model), "features depend on the batch", atol=1e-4)
+    if trainable(model):
+        taken = take_step(learner_for(model.train(), method, precision="bf16", learning_rate=0.0))
+        for name, gradient in taken.gradients.items():
+            finite = gradient is None or bool(gradient.isfinite().all())
+            require(finite, f"{name} gets a gradient that is not finite")
+    for what, values in outputs(model.eval(), method, "bf16").named():
+        require(bool(values.isfinite().all()), f"{what} are not finite")
 
 
 def same_seed_same_numbers(subject: MethodSubject) -> None:
     """Two runs with one seed have the same initial adapter and, dropout included, the same trained one."""
     states = []
     for _ in range(2):
-        model, method = subject.attached()
+        model, method = subject.prepared()
         initial = {name: value.clone() for name, value in model.adapter_state().items()}
         train_steps(model, method, 2)
         states.append((initial, model.adapter_state()))
@@ -261,43 +276,54 @@ def adapters_off_is_the_frozen_model(subject: MethodSubject) -> None:
     """With adapters off the model is the frozen one, to the bit; with them on again it is the adapted one. The original
     that is kept is it, too."""
     model, method = subject.trained()
-    trains_the_backbone = set(trainable(model)) & {name for name, _ in random_model(SMALL).named_parameters()}
-    frozen = features(random_model(SMALL))
+    original = random_model(subject.config)
+    trains_the_backbone = set(trainable(model)) & {name for name, _ in original.named_parameters()}
+    frozen = features(original, subject.config)
     if method.reads_original:
-        require_equal(features(model.original), frozen, "features of model.original differ from the frozen model's")
+        kept = features(model.original, subject.config)
+        require_equal(kept, frozen, "features of model.original differ from the frozen model's")
     if trains_the_backbone:
         raise Skipped("the method trains the backbone's own parameters")
-    adapted = features(model)
+    adapted = outputs(model, method)
     with model.adapters_off():
-        require_equal(features(model), frozen, "features differ from the frozen model's")
-    require_equal(features(model), adapted, "features differ after adapters_off() ended")
+        require_equal(features(model, subject.config), frozen, "features differ from the frozen model's")
+    same_outputs(outputs(model, method), adapted, "differ after adapters_off() ended")
 
 
 def switching_modes_changes_nothing(subject: MethodSubject) -> None:
-    """eval() and train() round trips leave every weight and the features as they were."""
-    model, _ = subject.trained()
-    weights, before = {name: value.clone() for name, value in model.state_dict().items()}, features(model)
+    """eval() and train() round trips leave every weight, the features and the scores as they were."""
+    model, method = subject.trained()
+    weights, before = {name: value.clone() for name, value in model.state_dict().items()}, outputs(model, method)
     for _ in range(2):
         model.train()
         model.eval()
     for name, value in model.state_dict().items():
         require(torch.equal(value, weights[name]), f"{name} changed when switching between train() and eval()")
-    require_equal(features(model), before, "features differ after switching between train() and eval()")
+    same_outputs(outputs(model, method), before, "differ after switching between train() and eval()")
 
 
 def works_on_every_backbone(subject: MethodSubject) -> None:
-    """Forward, loss and backward on ViCLIP and CLIP shapes, one frame to six, towers of unequal depth."""
-    for name, config in supported_configs(subject).items():
+    """Forward, loss and backward on ViCLIP and CLIP shapes, one frame to six, towers of unequal depth; a frame-wise
+    backbone scores clips of other numbers of frames, too."""
+    for name, config in subject.configs.items():
         try:
             model, method = subject.trained(config)
-            loss = training_loss(model.train(), method, config)
-            shape = tuple(features(model.eval(), config).shape)
+            loss = training_loss(model.train(), method)
+            found = outputs(model.eval(), method)
+            others = [] if config.joint_space_time else [_scores_of(model, method, count) for count in (1, 6)]
         except Exception as error:
             where = Path(inspect.getfile(subject.plugin))
             raise Failed(f"{name}: {describe(error, within=where)}") from error
-        texts = CLASSES * (CLIPS if subject.plugin.text_varies == "video" else 1)
-        require(shape == (CLIPS + texts, config.embed_dim), f"{name}: features of shape {shape}")
-        require(bool(loss.isfinite()), f"{name}: the loss is {loss.item()}")
+        shape = tuple(found.text.shape[-2:])
+        require(shape == (CLASSES, config.embed_dim), f"{name}: text features of shape {tuple(found.text.shape)}")
+        require(math.isfinite(loss), f"{name}: the loss is {loss}")
+        for values in (found.video, found.text, found.scores, *others):
+            require(bool(values.isfinite().all()), f"{name}: features or scores are not finite")
+
+
+def _scores_of(model: DualEncoder, method: Method, count: int) -> torch.Tensor:
+    """Scores of the seeded clips with another number of frames."""
+    return scores(model, method, frames=batch_for(model.config.with_(num_frames=count)).frames)
 
 
 #: In this order; if no values fit a small model, the others say nothing.
@@ -307,6 +333,7 @@ CHECKS = (
     attaching_changes_no_weight,
     documented,
     paper,
+    declares_what_it_does,
     identity_at_start,
     formula_equals_count,
     only_declared_parameters_train,
@@ -317,9 +344,21 @@ CHECKS = (
     merged_equals_unmerged,
     distinct_from_every_other,
     finite_in_bf16,
+    half_precision_is_close,
     batch_changes_nothing,
+    class_order_changes_nothing,
+    micro_batches_change_nothing,
+    processes_change_nothing,
+    checkpointed_blocks_change_nothing,
+    training_scores_are_those_of_evaluation,
+    evaluation_reaches_no_training,
+    variants_put_everything_back,
+    global_state_is_left_alone,
+    models_do_not_share,
     same_seed_same_numbers,
     adapters_off_is_the_frozen_model,
     switching_modes_changes_nothing,
     works_on_every_backbone,
+    runs_in_each_kind_of_task,
+    composes_with_lora,
 )

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from petl_bench.api.method import Method
 from petl_bench.errors import PluginError
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.training.hooks import overrides
+from petl_bench.training.hooks import calling, overrides
 
 
 class Averages:
@@ -48,7 +48,10 @@ class Averages:
     @torch.no_grad()
     def after_epoch(self, epoch: int, epochs: int) -> None:
         """Take the parameters into the average over epochs; `epoch` from 0."""
-        weight = self._method.averaging(epoch, epochs) if self._of_epochs else None
+        if not self._of_epochs:
+            return
+        with calling(self._method, "averaging(epoch, epochs)"):
+            weight = self._method.averaging(epoch, epochs)
         if weight is None:
             return
         if not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight < 0:

@@ -24,7 +24,7 @@ from petl_bench.records.outcomes import class_sizes, mean_class_top1
 from petl_bench.records.ranks import ranks_of
 from petl_bench.training.device import autocast
 from petl_bench.training.frozen import FrozenTexts
-from petl_bench.training.hooks import scores_of
+from petl_bench.training.hooks import overrides, scores_of
 from petl_bench.training.text import TEXTS_PER_PASS, EncodedTexts, StepTexts, class_texts, plain_texts
 from petl_bench.training.video import EncodedBatch
 
@@ -76,7 +76,8 @@ def score(
         PluginError: The method's scores are not of the shape that they should have.
     """
     model.eval()
-    scorer = _Scorer(model, method, evaluation, prompts, precision, device, train_classes)
+    by = f" by {method.name}.scores(step)" if overrides(method, "scores") else ""
+    scorer = Scorer(model, method, evaluation, prompts, precision, device, train_classes)
     for batch in encoded:
         if not batch.clips:
             yield Scored([], [], [], np.zeros((0, len(evaluation.candidates)), dtype=np.float32))
@@ -85,11 +86,11 @@ def score(
         values = logits if isinstance(evaluation, RetrievalEvaluation) else logits.softmax(dim=-1)
         of_views = values.unflatten(0, (-1, batch.views))
         scores = of_views.mean(dim=1).cpu().numpy().astype(np.float32)
-        _refuse_not_finite(scores, batch.clips, f"evaluation {evaluation.name}: the scores of clip")
+        _refuse_not_finite(scores, batch.clips, f"evaluation {evaluation.name}: the scores{by} of clip")
         yield Scored(batch.rows, batch.clips, batch.labels, scores)
 
 
-class _Scorer:
+class Scorer:
     """Logits of clips among the classes, or texts, of one evaluation: by the method, or by the frozen model for classes
     that it leaves to that one."""
 

@@ -16,6 +16,7 @@ from petl_bench.errors import TrialError, TrialStopped
 from petl_bench.models.finite import not_finite, tensors_in
 from petl_bench.training.checkpoint import Pace, decide, load_checkpoint, save_checkpoint
 from petl_bench.training.distributed import Then
+from petl_bench.training.hooks import overrides
 from petl_bench.training.schedule import learning_rate
 from petl_bench.training.seeding import random_state, restore_random_state
 from petl_bench.training.state import State, extra_state_of, has_extra_state, load_state, state_of
@@ -126,7 +127,9 @@ def _train_epoch(run: Fit, epoch: Epoch) -> None:
             totals = run.step(batch, partial(_wish, run))
         except LossNotFiniteError as error:
             at = f"step {step + 1} (epoch {epoch.number + 1})"
-            raise TrialError(f"the loss is not finite at {at}, clips {error.named}; {_what_to_try(run)}") from error
+            own = [f"{run.method.name}.{hook}(step)" for hook in ("scores", "objective") if overrides(run.method, hook)]
+            by = f" (it is made by {' and '.join(own)})" if own else ""
+            raise TrialError(f"the loss is not finite at {at}, clips {error.named}{by}; {_what_to_try(run)}") from error
         epoch.steps += 1
         epoch.clips += totals.clips
         epoch.correct += totals.correct

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from petl_bench.api.method import Method
 from petl_bench.api.step import Step
-from petl_bench.errors import PluginError
+from petl_bench.errors import PetlBenchError, PluginError, describe
+from petl_bench.models.dual_encoder import DualEncoder
 
 
 def overrides(method: Method, hook: str) -> bool:
@@ -17,9 +21,40 @@ def overrides(method: Method, hook: str) -> bool:
     return getattr(type(method), hook) is not getattr(Method, hook)
 
 
+@contextmanager
+def calling(method: Method, hook: str, step: Step | None = None) -> Iterator[None]:
+    """Tell whatever a hook raises in one line that names it, with file and line; what is told already passes."""
+    try:
+        yield
+    except (PetlBenchError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        evaluates = step is not None and not step.training and step.labels is None
+        hint = "; in evaluation step.labels is None" if evaluates and "None" in str(error) else ""
+        raise PluginError(f"{_label(method)}.{hook}: {describe(error, within=_file_of(method))}{hint}") from error
+
+
+def _file_of(method: Method) -> Path | None:
+    try:
+        return Path(inspect.getfile(type(method)))
+    except (OSError, TypeError):  # the class was made without a file
+        return None
+
+
+def variants_of(method: Method, model: DualEncoder) -> Mapping[str, AbstractContextManager[None]]:
+    """`method.variants(model)`, by names without @. Raises PluginError otherwise."""
+    with calling(method, "variants(model)"):
+        given = method.variants(model)
+    names = list(given) if isinstance(given, Mapping) else [None]
+    if not all(isinstance(name, str) and name and "@" not in name for name in names):
+        raise PluginError(f"{_label(method)}.variants(model): expected {{name without @: context}}, not {given!r}")
+    return given
+
+
 def scores_of(method: Method, step: Step) -> Tensor:
     """`method.scores(step)`, floating-point [B, C] on the device of the features. Raises PluginError otherwise."""
-    given = method.scores(step)
+    with calling(method, "scores(step)", step):
+        given = method.scores(step)
     expected = (len(step.video_features), step.text_features.shape[-2])
     label = f"{_label(method)}.scores(step)"
     _refuse_other(label, given, expected, "[B, C]" if step.positive is None else "[B, M]", step.video_features.device)
@@ -29,7 +64,10 @@ def scores_of(method: Method, step: Step) -> Tensor:
 def loss_of(method: Method, step: Step) -> Tensor:
     """`objective(step)`, plus `loss(step)` if there is one: a scalar. Raises PluginError otherwise, and if nothing that
     trains is in it."""
-    loss, extra = method.objective(step), method.loss(step)
+    with calling(method, "objective(step)"):
+        loss = method.objective(step)
+    with calling(method, "loss(step)"):
+        extra = method.loss(step)
     device = step.logits.device
     _refuse_other(f"{_label(method)}.objective(step)", loss, (), "a scalar", device)
     if extra is not None:
@@ -45,7 +83,8 @@ def loss_of(method: Method, step: Step) -> Tensor:
 
 def chosen_texts(method: Method, step: Step, count: int) -> Tensor | None:
     """`method.choose(step)`, int64 [M] below `count`, or None. Raises PluginError otherwise."""
-    given = method.choose(step)
+    with calling(method, "choose(step)"):
+        given = method.choose(step)
     if given is None:
         return None
     label = f"{_label(method)}.choose(step)"
@@ -58,7 +97,8 @@ def chosen_texts(method: Method, step: Step, count: int) -> Tensor | None:
 
 def prompts_of(method: Method, classes: Sequence[str]) -> Sequence[Sequence[str]] | None:
     """`method.prompts(classes)`: a list of texts for every class, or None. Raises PluginError otherwise."""
-    given = method.prompts(classes)
+    with calling(method, "prompts(classes)"):
+        given = method.prompts(classes)
     if given is None:
         return None
     label = f"{_label(method)}.prompts(classes)"

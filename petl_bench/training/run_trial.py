@@ -24,7 +24,7 @@ from petl_bench.records.layout import ADAPTER, CHECKPOINT
 from petl_bench.training.checkpoint import Pace, load_adapter, save_adapter
 from petl_bench.training.distributed import Seat, seat_of, team_of
 from petl_bench.training.fit import Fit, Select, fit
-from petl_bench.training.hooks import overrides
+from petl_bench.training.hooks import calling, overrides
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, ONE_CLIP_TO_HOLD_OUT, no_training_clips
 from petl_bench.training.retrieval import Positives, validation
@@ -219,15 +219,30 @@ def _train(prepared: PreparedTrial, durations: dict[str, float]) -> tuple[list[d
         raise no_training_clips(prepared.dataset, len(prepared.train), prepared.manifest.root)
     texts = _training_texts(prepared)
     support = SupportClips(prepared, found, texts)
-    history, earlier_s = _fit(prepared, found, texts, support) if trains else _prepare(prepared, support)
+    history, earlier_s = _fit(prepared, found, texts, support) if trains else ([], 0.0)
+    if trains or not _load_prepared(prepared):
+        if not trains:
+            _prepare(prepared, support)
+        _finish(prepared, support)
+    durations["train"] = earlier_s + time.monotonic() - started
+    return history, earlier_s
+
+
+def _prepare(prepared: PreparedTrial, support: SupportClips) -> None:
+    """What the method makes of the training clips before it trains."""
+    with calling(prepared.method, "prepare(support)"):
+        prepared.method.prepare(support)
+
+
+def _finish(prepared: PreparedTrial, support: SupportClips) -> None:
+    """The method's last word on its state, and the adapter file."""
     if overrides(prepared.method, "finish"):
-        prepared.method.finish(prepared.model, support)
+        with calling(prepared.method, "finish(model, support)"):
+            prepared.method.finish(prepared.model, support)
     if prepared.team.first:
         state = state_of(prepared.model, prepared.method)
         task, whole_task = prepared.method.task, overrides(prepared.method, "prepare")
         save_adapter(prepared.folder / ADAPTER, prepared.trial, state, task, whole_task or task.kind == "retrieval")
-    durations["train"] = earlier_s + time.monotonic() - started
-    return history, earlier_s
 
 
 def _training_texts(prepared: PreparedTrial) -> ClassTexts:
@@ -238,16 +253,16 @@ def _training_texts(prepared: PreparedTrial) -> ClassTexts:
     return class_texts(model, prepared.method, task.train_classes, prepared.dataset.prompts, device)
 
 
-def _prepare(prepared: PreparedTrial, support: SupportClips) -> tuple[list[dict[str, float]], float]:
-    """Of a method that trains nothing: what it makes of the training clips, or what an earlier attempt left of it."""
+def _load_prepared(prepared: PreparedTrial) -> bool:
+    """Load what an earlier attempt left of a method that trains nothing: its adapter, which is finished. False if there
+    is none."""
     adapter = prepared.folder / ADAPTER
     kept = load_adapter(adapter) if prepared.team.first and adapter.is_file() else None
     kept = prepared.team.share(kept)
-    if kept is not None and kept[0].get("trial") == prepared.trial.key:
-        load_state(prepared.model, prepared.method, {"tensors": kept[1], "extra": kept[0]["extra_state"]})
-    else:
-        prepared.method.prepare(support)
-    return [], 0.0
+    if kept is None or kept[0].get("trial") != prepared.trial.key:
+        return False
+    load_state(prepared.model, prepared.method, {"tensors": kept[1], "extra": kept[0]["extra_state"]})
+    return True
 
 
 def _fit(
@@ -281,7 +296,7 @@ def _fit(
         stop=prepared.stop,
         team=prepared.team,
         positives=Positives(found) if isinstance(prepared.task, RetrievalTask) else None,
-        prepare=partial(prepared.method.prepare, support) if overrides(prepared.method, "prepare") else None,
+        prepare=partial(_prepare, prepared, support) if overrides(prepared.method, "prepare") else None,
     )
     fit(run)
     return run.history, run.earlier_s

@@ -14,6 +14,7 @@ from petl_bench.api.trial import EvaluationResult, RetrievalResult, variant_eval
 from petl_bench.errors import DataError, TrialError
 from petl_bench.records.layout import EVALUATED
 from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
+from petl_bench.training.hooks import variants_of
 from petl_bench.training.kept import Kept, Listed, Part, nothing, state_sha256
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.retrieval import SELECTED_BY, retrieval_result
@@ -46,7 +47,7 @@ def score_all(prepared: PreparedTrial) -> Scores:
     evaluations = [each for each in prepared.task.evaluations if each.name not in scores.absent]
     if not evaluations:
         raise TrialError(f"{prepared.trial.title}: {next(iter(scores.absent.values()))}; nothing can be evaluated")
-    variants = prepared.method.variants(prepared.model)
+    variants = variants_of(prepared.method, prepared.model)
     in_variants = [replace(each, name=variant_evaluation(each.name, name)) for name in variants for each in evaluations]
     kept = _kept(prepared, "evaluation", [*evaluations, *in_variants])
     if variants:

@@ -25,7 +25,7 @@ from petl_bench.training.averages import Averages
 from petl_bench.training.device import autocast, gradient_scaler
 from petl_bench.training.distributed import StepTotals, Team, Then
 from petl_bench.training.frozen import FrozenTexts
-from petl_bench.training.hooks import chosen_texts, loss_of, overrides, scores_of
+from petl_bench.training.hooks import calling, chosen_texts, loss_of, overrides, scores_of
 from petl_bench.training.state import extra_state_of, has_extra_state, load_extra_state
 from petl_bench.training.text import ClassTexts, EncodedTexts, StepTexts
 
@@ -263,8 +263,12 @@ def make_optimizer(model: nn.Module, options: TrainingOptions, method: Method | 
     # Asked for a decay of 1, because timm makes a single group of all parameters if there is none. The matrices come
     # first: checkpoints hold the optimiser's state in this order, and the gradient's norm is summed in it.
     groups = [group for group in reversed(param_groups_weight_decay(model, weight_decay=1.0)) if group["params"]]
-    if method is not None and (factors := method.parameter_groups(model)):  # type: ignore[arg-type]
-        groups = _by_factors(model, method, groups, factors)
+    factors: Mapping[str, tuple[float, float]] = {}
+    if method is not None:
+        with calling(method, "parameter_groups(model)"):
+            factors = method.parameter_groups(model)  # type: ignore[arg-type]
+    if method is not None and factors:
+        groups = _by_factors(model, f"{method.name or type(method).__name__}.parameter_groups", groups, factors)
     for group in groups:
         group["weight_decay"] *= options.weight_decay
     if options.optimizer == "sgd":
@@ -274,15 +278,19 @@ def make_optimizer(model: nn.Module, options: TrainingOptions, method: Method | 
 
 
 def _by_factors(
-    model: nn.Module, method: Method, groups: list[dict[str, Any]], factors: Mapping[str, tuple[float, float]]
+    model: nn.Module, label: str, groups: list[dict[str, Any]], factors: Mapping[str, tuple[float, float]]
 ) -> list[dict[str, Any]]:
-    """The groups, divided by the patterns of `Method.parameter_groups`; PluginError for one that fits nothing."""
+    """The groups, divided by the patterns of `Method.parameter_groups`; PluginError for one that fits nothing, or has
+    no two factors."""
+    if not isinstance(factors, Mapping):
+        raise PluginError(f"{label} gave {type(factors).__name__}: expected {{pattern: (rate factor, decay factor)}}")
     names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    for pattern in factors:
+    for pattern, given in factors.items():
+        pair = isinstance(given, (tuple, list)) and len(given) == 2
+        if not pair or not all(isinstance(each, (int, float)) and 0 <= each < math.inf for each in given):
+            raise PluginError(f"{label}: {pattern!r}: expected two factors from 0 on, of rate and decay, not {given!r}")
         if not any(fnmatchcase(name, pattern) for name in names.values()):
-            raise PluginError(
-                f"{method.name or type(method).__name__}.parameter_groups: no trained parameter fits {pattern!r}"
-            )
+            raise PluginError(f"{label}: no trained parameter fits {pattern!r}")
     divided: dict[tuple[int, str], dict[str, Any]] = {}
     for index, group in enumerate(groups):
         for parameter in group["params"]:

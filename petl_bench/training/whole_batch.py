@@ -61,8 +61,7 @@ def _in_one_pass(learner: Learner, batch: ClipBatch, parts: list[MicroBatch]) ->
 
 def _in_two_passes(learner: Learner, batch: ClipBatch, parts: list[MicroBatch]) -> tuple[float, int]:
     count = learner.team.seat.count
-    buffers = _buffers(learner)
-    before = {name: buffer.clone() for name, buffer in buffers.items()}
+    before = {name: buffer.clone() for name, buffer in _buffers(learner).items()}
     states, encoded = [], []
     for part in parts:
         states.append(random_state(learner.device))
@@ -84,7 +83,7 @@ def _in_two_passes(learner: Learner, batch: ClipBatch, parts: list[MicroBatch]) 
             texts.leaf.backward(leaf.leaf.grad)
     after = random_state(learner.device)
     with torch.no_grad():
-        for name, buffer in buffers.items():
+        for name, buffer in _buffers(learner).items():  # asked for again: a pass may have assigned another tensor
             buffer.copy_(before[name])  # they move once more, to where they are
     first = whole.mine.start
     for part, state in zip(parts, states, strict=True):

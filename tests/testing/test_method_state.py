@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import petl_bench as pb
-from tests.testing.test_methods import Good, failures, results_of
+from tests.testing.test_methods import Good, failures, results_of, why
 
 STOP, FILE, FROZEN = "goes on after a stop", "saved adapter equals trained", "only declared parameters train"
 
@@ -44,6 +44,12 @@ class CountingSaved(Counting):
 
     def load_extra_state(self, state: Mapping[str, Any]) -> None:
         self.calls = state["calls"]
+
+
+class CountingSteps(CountingSaved):
+    """As before; its loss is computed once per step, however many micro-batches there are."""
+
+    whole_batch = True
 
 
 class Remembering(Good):
@@ -93,11 +99,15 @@ class Unsaveable(Counting):
     ],
 )
 def test_python_state_that_a_stop_loses(method: type[pb.Method], words: str) -> None:
-    assert words in failures(method)[STOP]
+    assert words in why(method, STOP)
 
 
 def test_python_state_that_is_saved_passes() -> None:
-    assert failures(CountingSaved) == {}
+    assert failures(CountingSteps) == {}
+
+
+def test_a_count_of_calls_depends_on_the_micro_batches() -> None:
+    assert set(failures(CountingSaved)) == {"micro batches change nothing"}
 
 
 class Scheduled(nn.Module):
