@@ -8,8 +8,9 @@ from torch import Tensor
 
 from petl_bench.api.registry import METHODS
 from petl_bench.testing.checks import Given
-from petl_bench.testing.method_subject import SMALL, MethodSubject, batch_for, trainable
+from petl_bench.testing.method_subject import MethodSubject, made_up_step, trainable
 from petl_bench.training.device import autocast
+from petl_bench.training.hooks import overrides
 
 #: Least cosine with what fp32 gives, of features and of the gradient: 8 and 11 bits of mantissa.
 CLOSE = {"bf16": (0.999, 0.99), "fp16": (0.99999, 0.9999)}
@@ -17,14 +18,17 @@ CLOSE = {"bf16": (0.999, 0.99), "fp16": (0.99999, 0.9999)}
 
 def features_and_gradient(method: str, precision: str) -> tuple[Tensor, Tensor]:
     """Features of videos and texts, and the gradient of a loss over both; without dropout."""
-    model, _ = MethodSubject("method", METHODS.get(method), Given()).trained()
-    batch = batch_for(SMALL)
+    model, adapter = MethodSubject("method", METHODS.get(method), Given()).trained()
     with autocast(torch.device("cpu"), precision):
-        features = torch.cat([model.encode_video(batch.frames), model.encode_text(batch.tokens)]).float()
+        step = made_up_step(model, adapter)
+    features = torch.cat([step.video_features, step.text_features.flatten(0, -2)]).float()
     parameters = list(trainable(model).values())
     if not parameters:
         return features, torch.ones(1)
-    gradients = torch.autograd.grad(features.sin().sum(), parameters, allow_unused=True)
+    total = features.sin().sum()
+    if overrides(adapter, "scores"):  # which may be all that the parameters have a part in
+        total = total + (adapter.scores(step) / model.logit_scale).sin().sum()
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     assert all(gradient is None or gradient.dtype == torch.float32 for gradient in gradients)
     return features.detach(), torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
 

@@ -250,11 +250,12 @@ def test_extra_state_goes_through_the_adapter_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS.names()) - {"zero_shot"}))
-def test_the_methods_here_save_their_trained_parameters_and_nothing_else(name: str) -> None:
+def test_the_methods_here_save_their_trained_parameters_and_buffers_and_nothing_else(name: str) -> None:
     model, method = MethodSubject("method", METHODS.get(name), Given()).attached()
-    trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    own = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    own |= {key for key, _ in model.heads.named_buffers(prefix="heads")}
     state = state_of(model, method)
-    assert set(state["tensors"]) == trained and state["extra"] == {}
+    assert set(state["tensors"]) == own and state["extra"] == {}
 
 
 def test_two_runs_of_a_trial_leave_equal_files(make_trial: MakeTrial, places: Places, tmp_path: Path) -> None:
