@@ -17,13 +17,13 @@ from petl_bench.api.retrieval import RetrievalEvaluation
 from petl_bench.api.setting import Evaluation
 from petl_bench.api.step import Frozen, Step, cosine_logits
 from petl_bench.api.trial import EvaluationResult
-from petl_bench.errors import PluginError, TrialError
+from petl_bench.errors import TrialError
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.towers import VideoOutput
 from petl_bench.records.outcomes import class_sizes, mean_class_top1
 from petl_bench.records.ranks import ranks_of
 from petl_bench.training.device import autocast
-from petl_bench.training.frozen import FrozenTexts
+from petl_bench.training.frozen import FrozenTexts, frozen_video
 from petl_bench.training.hooks import overrides, scores_of
 from petl_bench.training.text import TEXTS_PER_PASS, EncodedTexts, StepTexts, class_texts, plain_texts
 from petl_bench.training.video import EncodedBatch
@@ -166,13 +166,8 @@ class Scorer:
         return texts
 
     def _frozen_video(self, output: VideoOutput) -> Tensor:
-        if output.pixels is None and not self._model.untouched(self._model.video):
-            raise PluginError(
-                f"{self._method.name} reads step.frozen.video_features in evaluation, and adapts the video tower: "
-                'declare reads = ("pixels",), so that the clips are there to be encoded again'
-            )
-        with self._model.frozen() as model, autocast(self._device, self._precision):
-            return model.finish_video(output) if output.pixels is None else model.encode_video(output.pixels)
+        with autocast(self._device, self._precision):
+            return frozen_video(self._model, self._method, output)
 
     def _cosines(self, video: Tensor, text: Tensor) -> Tensor:
         return cosine_logits(self._model, video, text, self._texts.several)

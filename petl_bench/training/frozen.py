@@ -5,8 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from petl_bench.api.method import Method
+from petl_bench.errors import PluginError
 from petl_bench.models.dual_encoder import DualEncoder
+from petl_bench.models.towers import VideoOutput
 from petl_bench.training.text import ClassTexts, EncodedTexts, by_template, encoded_classes, encoded_in_parts
+
+
+def frozen_video(model: DualEncoder, method: Method, output: VideoOutput) -> Tensor:
+    """Features [N, D] of clips by the frozen model, from the video tower's output, or from the clips that it holds.
+
+    Raises PluginError if the method adapts the tower, and does not read the clips.
+    """
+    if output.pixels is None and not model.untouched(model.video):
+        raise PluginError(
+            f"{method.name} reads step.frozen.video_features outside of training, and adapts the video tower: "
+            'declare reads = ("pixels",), so that the clips are there to be encoded again'
+        )
+    with model.frozen() as frozen:
+        return frozen.finish_video(output) if output.pixels is None else frozen.encode_video(output.pixels)
 
 
 class FrozenTexts:

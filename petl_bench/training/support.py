@@ -18,7 +18,7 @@ from petl_bench.models.towers import VideoOutput
 from petl_bench.training.checkpoint import decide
 from petl_bench.training.device import autocast
 from petl_bench.training.distributed import Then
-from petl_bench.training.frozen import FrozenTexts
+from petl_bench.training.frozen import FrozenTexts, frozen_video
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.retrieval import Positives
 from petl_bench.training.text import ClassTexts, StepTexts
@@ -111,8 +111,8 @@ class SupportClips:
         return step
 
     def _frozen_video(self, output: VideoOutput) -> Tensor:
-        with self._prepared.model.frozen() as model:
-            return model.finish_video(output) if output.pixels is None else model.encode_video(output.pixels)
+        with autocast(self._prepared.device, self._prepared.options.precision):
+            return frozen_video(self._prepared.model, self._prepared.method, output)
 
     def _cosines(self, video: Tensor, text: Tensor) -> Tensor:
         return cosine_logits(self._prepared.model, video, text, self._texts.several)
