@@ -24,7 +24,7 @@ class LinearProbe(pb.Method):
     p(c | x) = softmax_c( w_c . f + b_c )        f, w_c: [D], f = f_v(x) / |f_v(x)|, or f_v(x) itself
 
     With `start=prompts`, w_c = s t_c and b_c = 0, where t_c is the unit text feature of the class's prompt and s the
-    backbone's scale of logits (over the mean |f| of one batch of training clips, if f is not normalised): the first
+    backbone's scale of logits (over the mean |f| of the training clips, if f is not normalised): the first
     step classifies as the frozen model does. With `start=zero`, w and b are zero. A class that was not trained on has
     no score, and no number is reported for it. CLIP's protocol fits a logistic regression by L-BFGS, its strength of
     regularisation chosen on held-out clips; here AdamW trains it with the batches of every other method. Parameters:
@@ -78,16 +78,19 @@ class LinearProbe(pb.Method):
 
     def prepare(self, support: pb.Support) -> None:
         """w_c = s t_c over the mean length of f."""
+        import torch
         from torch.nn import functional
 
         if self.start == "zero":
             return
-        step = next(iter(support.encode()))
+        lengths = []
+        for step in support.encode():
+            lengths.append(self._feature(step).norm(dim=-1))
         text = step.text_features.float()
         directions = text if step.several_prompts else functional.normalize(text, dim=-1)
-        length = self._feature(step).norm(dim=-1).mean()
         classifier = step.model.heads[self.name]
-        classifier.weight.data.copy_(step.model.logit_scale * directions / length)  # type: ignore[operator]
+        weight = step.model.logit_scale * directions / torch.cat(lengths).mean()
+        classifier.weight.data.copy_(weight)  # type: ignore[operator]
 
     def scores(self, step: pb.Step) -> Tensor:
         """w f + b for each class of the step, [B, C]; every one of them was trained on."""

@@ -76,5 +76,5 @@ def _interpolate(model: DualEncoder, weight: float) -> None:
     original = dict(model.original.named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and name in original:  # in a composition other parts train too
                 parameter.copy_(torch.lerp(original[name], parameter, weight))

@@ -239,6 +239,7 @@ def compose(name: str, part: Callable[[str], type[Method]]) -> type[Composition]
 def _composition(parts: tuple[type[Method], ...]) -> type[Composition]:
     name = PLUS.join(part.name for part in parts)
     body = {"name": name, "part_classes": parts, "__module__": __name__, "__doc__": _meaning(parts)}
+    _refuse_free_beside_trained(name, parts)
     composition = type(name, (Composition,), body | _declared(name, parts) | _hooks(name, parts))
     _declare_fields(composition, parts)
     return composition
@@ -259,6 +260,16 @@ def _declare_fields(composition: Any, parts: Sequence[Any]) -> None:
 def _meaning(parts: Sequence[type[Method]]) -> str:
     lines = [f"{part.name}: {(part.__doc__ or '').strip().partition(chr(10))[0]}" for part in parts]
     return "\n\n".join([f"{len(parts)} methods on one model, attached in this order.", *lines])
+
+
+def _refuse_free_beside_trained(name: str, parts: Sequence[type[Method]]) -> None:
+    """Raise UsageError if what one part makes of the training clips is made before the others train."""
+    free = [part.name for part in parts if part.training_free]
+    if free and len(free) < len(parts):
+        raise UsageError(
+            f"{name}: {free[0]} is made of the training clips before anything trains, and would not fit the model "
+            "afterwards: leave one of them out"
+        )
 
 
 def _declared(name: str, parts: Sequence[type[Method]]) -> dict[str, Any]:

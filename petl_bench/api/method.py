@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.options import Options
@@ -98,6 +98,7 @@ class Method(Options):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        _refuse_undeclarable(cls)
         if "attach" in vars(cls):
             cls.attach = _freezing(vars(cls)["attach"])  # type: ignore[method-assign]
 
@@ -262,6 +263,31 @@ def symmetric_cross_entropy(step: Step) -> Tensor:
     to_text = -(positive * logits.log_softmax(1)).sum(1) / positive.sum(1)
     to_video = -(positive * logits.log_softmax(0)).sum(0) / positive.sum(0)
     return (to_text.mean() + to_video.mean()) / 2
+
+
+#: The values that a declaration may have, alone or in a tuple.
+_DECLARABLE: dict[str, tuple[Any, ...]] = {
+    "tasks": get_args(Kind),
+    "reads": get_args(Reads),
+    "novel": ("text", "frozen", "none"),
+    "text_varies": ("never", "step", "video"),
+    **dict.fromkeys(
+        ("identity_at_start", "mergeable", "whole_batch", "reads_original", "training_free"), (False, True)
+    ),
+}
+
+
+def _refuse_undeclarable(cls: type[Method]) -> None:
+    """Raise PluginError for a declaration with a value that it cannot have; one that is a property is not looked at."""
+    for name, allowed in _DECLARABLE.items():
+        value = vars(cls).get(name)
+        several = name in ("tasks", "reads")
+        if value is None or isinstance(value, property):
+            continue
+        values = value if several and isinstance(value, (tuple, list)) else [value]
+        if (several and isinstance(value, str)) or any(each not in allowed for each in values):
+            expected = f"{'a tuple of some of ' if several else 'one of '}{', '.join(map(repr, allowed))}"
+            raise PluginError(f"{cls.__name__}.{name} = {value!r}: expected {expected}")
 
 
 #: What a method may define besides `attach` and its formula; what it does define is part of a trial's record.

@@ -169,6 +169,10 @@ class DualEncoder(nn.Module):
         """
         return self.text.prepare(tokens, self._loaded)
 
+    def changed_frozen_weight(self) -> str:
+        """The name of a weight of the backbone that does not train and is no longer the loaded one; "" if none is."""
+        return self._loaded.changed_frozen_weight()
+
     def untouched(self, module: nn.Module) -> bool:
         """Whether this part of the model (a tower, a block) computes what the loaded weights compute, and always will:
         nothing in it trains or was changed, attached, replaced, patched or hooked; see frozen.py."""

@@ -104,6 +104,15 @@ class Snapshot:
                     return f"{self._name(module)}.{leaf}".lstrip(".") + " is no longer the loaded one"
         return ""
 
+    def changed_frozen_weight(self) -> str:
+        """The name of a weight of the backbone that does not train and is no longer the loaded one; "" if none is."""
+        for module, part in self._parts.items():
+            for leaf, weight in part.weights.items():
+                tensor = getattr(module, leaf, None)
+                if tensor is not None and not tensor.requires_grad and not weight.is_loaded(tensor):
+                    return f"{self._name(module)}.{leaf}".lstrip(".")
+        return ""
+
     def _name(self, module: nn.Module) -> str:
         return next((path for path, part in self._model.named_modules() if part is module), "")
 

@@ -29,6 +29,8 @@ class Averages:
         self._method = method
         self._decay = method.ema_decay
         self._of_epochs = overrides(method, "averaging")
+        if self._decay is not None and not (isinstance(self._decay, float) and 0 <= self._decay < 1):
+            raise PluginError(f"{method.name}: ema_decay = {self._decay!r}: expected a number from 0 to below 1")
         if self._decay is not None and self._of_epochs:
             raise PluginError(f"{method.name}: ema_decay and averaging(): only one average can be evaluated")
         self._mean: list[Tensor] = []
@@ -54,7 +56,7 @@ class Averages:
             weight = self._method.averaging(epoch, epochs)
         if weight is None:
             return
-        if not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight < 0:
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight < 0:
             raise PluginError(f"{self._method.name}.averaging({epoch}, {epochs}) gave {weight}: expected a weight >= 0")
         if not weight:
             return

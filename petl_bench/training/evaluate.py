@@ -25,7 +25,7 @@ from petl_bench.records.ranks import ranks_of
 from petl_bench.training.device import autocast
 from petl_bench.training.frozen import FrozenTexts, frozen_video
 from petl_bench.training.hooks import overrides, scores_of
-from petl_bench.training.text import TEXTS_PER_PASS, EncodedTexts, StepTexts, class_texts, plain_texts
+from petl_bench.training.text import TEXTS_PER_PASS, EncodedTexts, StepTexts, class_texts, gives_prompts, plain_texts
 from petl_bench.training.video import EncodedBatch
 
 
@@ -50,6 +50,7 @@ def score(
     precision: str,
     device: torch.device,
     train_classes: Sequence[str] = (),
+    seed: int = 0,
 ) -> Iterator[Scored]:
     """Score every encoded clip among the classes of an evaluation, batch by batch.
 
@@ -67,6 +68,7 @@ def score(
         precision: Of the text tower: fp32, bf16 or fp16.
         device: Of the model and the features.
         train_classes: Those that the method was trained on.
+        seed: Of the trial.
 
     Yields:
         Per batch the rows, clips, labels and scores float32 [B, C].
@@ -77,7 +79,7 @@ def score(
     """
     model.eval()
     by = f" by {method.name}.scores(step)" if overrides(method, "scores") else ""
-    scorer = Scorer(model, method, evaluation, prompts, precision, device, train_classes)
+    scorer = Scorer(model, method, evaluation, prompts, precision, device, train_classes, seed)
     for batch in encoded:
         if not batch.clips:
             yield Scored([], [], [], np.zeros((0, len(evaluation.candidates)), dtype=np.float32))
@@ -103,9 +105,10 @@ class Scorer:
         precision: str,
         device: torch.device,
         train_classes: Sequence[str],
+        seed: int = 0,
     ) -> None:
         self._model, self._method, self._evaluation = model, method, evaluation
-        self._precision, self._device = precision, device
+        self._precision, self._device, self._seed = precision, device, seed
         places = {name: place for place, name in enumerate(train_classes)}
         trained = [places.get(name, -1) for name in evaluation.classes]
         self._trained = torch.tensor(trained, dtype=torch.int64, device=device)
@@ -147,12 +150,13 @@ class Scorer:
 
     def _step(self, video: Tensor, output: VideoOutput, texts: EncodedTexts) -> Step:
         step = Step(self._model, video, texts.of_classes(), training=False, classes=self._evaluation.classes)
+        step.seed = self._seed
         step.trained_class, step.several_prompts = None if self._retrieval else self._trained, texts.several
         step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
-        if texts.class_of is not None:
+        if gives_prompts(self._method):
             step.prompt_features, step.prompt_class = texts.leaf, texts.class_of
-        frozen_texts = partial(self._frozen_texts, texts.chosen)
-        step.frozen = Frozen(partial(self._frozen_video, output), frozen_texts, self._cosines)
+        frozen_text = partial(self._frozen_text, texts.chosen)
+        step.frozen = Frozen(partial(self._frozen_video, output), frozen_text, self._cosines)
         return step
 
     def _encode_texts(self, video: Tensor | None, chosen: Tensor | None = None) -> EncodedTexts:
@@ -164,6 +168,10 @@ class Scorer:
         label = f"evaluation {self._evaluation.name}: the text feature of {'text' if self._retrieval else 'class'}"
         _refuse_without_direction(unit, self._evaluation.candidates, label)
         return texts
+
+    def _frozen_text(self, chosen: Tensor | None) -> Tensor:
+        with autocast(self._device, self._precision):
+            return self._frozen_texts(chosen)
 
     def _frozen_video(self, output: VideoOutput) -> Tensor:
         with autocast(self._device, self._precision):

@@ -45,10 +45,17 @@ def variants_of(method: Method, model: DualEncoder) -> Mapping[str, AbstractCont
     """`method.variants(model)`, by names without @. Raises PluginError otherwise."""
     with calling(method, "variants(model)"):
         given = method.variants(model)
-    names = list(given) if isinstance(given, Mapping) else [None]
-    if not all(isinstance(name, str) and name and "@" not in name for name in names):
-        raise PluginError(f"{_label(method)}.variants(model): expected {{name without @: context}}, not {given!r}")
+    pairs = list(given.items()) if isinstance(given, Mapping) else [(None, None)]
+    if not all(_is_name(name) and isinstance(context, AbstractContextManager) for name, context in pairs):
+        raise PluginError(
+            f"{_label(method)}.variants(model): expected {{name: context}}, names of 1 to 60 characters "
+            f"without @ and /, not {given!r}"
+        )
     return given
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= 60 and not set("@/\\\0") & set(name)
 
 
 def scores_of(method: Method, step: Step) -> Tensor:
@@ -102,7 +109,8 @@ def prompts_of(method: Method, classes: Sequence[str]) -> Sequence[Sequence[str]
     if given is None:
         return None
     label = f"{_label(method)}.prompts(classes)"
-    lists = [texts if isinstance(texts, (list, tuple)) else None for texts in given]
+    listed = given if isinstance(given, (list, tuple)) else []
+    lists = [texts if isinstance(texts, (list, tuple)) else None for texts in listed]
     if len(lists) != len(classes) or not all(texts and all(isinstance(text, str) for text in texts) for texts in lists):
         raise PluginError(f"{label}: expected a list of at least one text for each of the {len(classes)} classes")
     return given

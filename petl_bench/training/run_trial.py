@@ -17,7 +17,7 @@ from petl_bench.api.registry import load_plugin_file
 from petl_bench.api.retrieval import RetrievalTask
 from petl_bench.api.setting import Evaluation, Task, summarised
 from petl_bench.api.trial import Notify, Places, Stop, Trial, TrialResult, go_on, variant_evaluation
-from petl_bench.errors import TrialError, TrialStopped
+from petl_bench.errors import PluginError, TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.tokenizer import overflow_count
 from petl_bench.records.layout import ADAPTER, CHECKPOINT
@@ -211,7 +211,8 @@ def _train(prepared: PreparedTrial, durations: dict[str, float]) -> tuple[list[d
     Returns the history, and the seconds that earlier attempts spent on it.
     """
     trains = trainable_parameters(prepared.model) > 0 and prepared.options.epochs > 0
-    if prepared.trial.start_from or not (trains or overrides(prepared.method, "prepare")):
+    made = overrides(prepared.method, "prepare") or overrides(prepared.method, "finish")
+    if prepared.trial.start_from or not (trains or made):
         return [], 0.0
     started = time.monotonic()
     found = prepared.found(prepared.train)
@@ -232,6 +233,16 @@ def _prepare(prepared: PreparedTrial, support: SupportClips) -> None:
     """What the method makes of the training clips before it trains."""
     with calling(prepared.method, "prepare(support)"):
         prepared.method.prepare(support)
+    _refuse_changed_weights(prepared, "prepare(support)")
+
+
+def _refuse_changed_weights(prepared: PreparedTrial, hook: str) -> None:
+    """Raise PluginError if a hook changed weights of the backbone that do not train: no adapter would hold them."""
+    if changed := prepared.model.changed_frozen_weight():
+        raise PluginError(
+            f"{prepared.trial.method}.{hook} changed {changed}, which does not train and is not saved: let it train, "
+            "or attach a module with a parameter or a persistent buffer instead"
+        )
 
 
 def _finish(prepared: PreparedTrial, support: SupportClips) -> None:
@@ -239,6 +250,7 @@ def _finish(prepared: PreparedTrial, support: SupportClips) -> None:
     if overrides(prepared.method, "finish"):
         with calling(prepared.method, "finish(model, support)"):
             prepared.method.finish(prepared.model, support)
+        _refuse_changed_weights(prepared, "finish(model, support)")
     if prepared.team.first:
         state = state_of(prepared.model, prepared.method)
         task, whole_task = prepared.method.task, overrides(prepared.method, "prepare")

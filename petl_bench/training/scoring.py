@@ -19,7 +19,7 @@ from petl_bench.training.kept import Kept, Listed, Part, nothing, state_sha256
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.retrieval import SELECTED_BY, retrieval_result
 from petl_bench.training.state import state_of
-from petl_bench.training.video import encode
+from petl_bench.training.video import Remembered, encode
 
 #: What one evaluation comes to.
 Result = EvaluationResult | RetrievalResult
@@ -150,6 +150,8 @@ def _score(prepared: PreparedTrial, evaluation: Evaluation, kept: Kept) -> Score
     """The scores of one evaluation, put together from all processes; nothing in the others than the first one."""
     found = prepared.found(evaluation.samples)
     size, precision = prepared.options.eval_batch_size, prepared.options.precision
+    # Asked anew: a variant, or what a method finishes with, may have touched the video tower.
+    memory = prepared.encoded if prepared.keeps_video else Remembered(keep=False)
 
     def batches(start: int) -> Iterator[Part]:
         encoded = encode(
@@ -164,12 +166,13 @@ def _score(prepared: PreparedTrial, evaluation: Evaluation, kept: Kept) -> Score
         for batch in score(
             prepared.model,
             evaluation,
-            prepared.encoded.of(evaluation.samples, encoded, start),
+            memory.of(evaluation.samples, encoded, start),
             method=prepared.method,
             prompts=prepared.dataset.prompts,
             precision=precision,
             device=prepared.device,
             train_classes=prepared.method.task.classes,
+            seed=prepared.trial.seed,
         ):
             yield Part(1, batch.rows, torch.from_numpy(batch.scores))
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from petl_bench.training.distributed import StepTotals, Team, Then
 from petl_bench.training.frozen import FrozenTexts
 from petl_bench.training.hooks import calling, chosen_texts, loss_of, overrides, scores_of
 from petl_bench.training.state import extra_state_of, has_extra_state, load_extra_state
-from petl_bench.training.text import ClassTexts, EncodedTexts, StepTexts
+from petl_bench.training.text import ClassTexts, EncodedTexts, StepTexts, gives_prompts
 
 
 class LossNotFiniteError(TrialError):
@@ -116,14 +117,15 @@ class Learner:
 
     def _gradients(self, batch: ClipBatch) -> tuple[float, int]:
         """Leave the gradients of this process's clips; their part of the loss, and right answers."""
-        text = None if self.text.per_video else self._encode_texts(batch)
+        chosen = self._chosen_in_all_processes(batch)
+        text = None if self.text.per_video else self._encode_texts(chosen)
         leaf = None if text is None else replace(text, leaf=text.leaf.detach().requires_grad_(text.leaf.requires_grad))
         loss_sum, correct = 0.0, 0
         for part in self.micro_batches(batch):
             with self.autocast():
                 output = self.encode(self.model, part.frames)
                 video = self.model.finish_video(output)
-                texts = leaf or self.text.encode(self.chosen(part.rows, part.labels), video)
+                texts = leaf or self.text.encode(chosen, video)
             step = self.step_of(part, output, video, texts)
             loss = loss_of(self.method, step) * (len(part.labels) / batch.planned)
             loss_sum += loss.item()
@@ -135,11 +137,22 @@ class Learner:
             text.leaf.backward(leaf.leaf.grad)
         return loss_sum, correct
 
-    def _encode_texts(self, batch: ClipBatch) -> EncodedTexts:
+    def _encode_texts(self, chosen: Tensor | None) -> EncodedTexts:
         """Text features for a batch, if they do not depend on the clips themselves."""
-        rows = torch.tensor(batch.rows, dtype=torch.int64)
         with self.autocast():
-            return self.text.encode(self.chosen(rows, batch.labels.to(self.device)))
+            return self.text.encode(chosen)
+
+    def _chosen_in_all_processes(self, batch: ClipBatch) -> Tensor | None:
+        """The texts that the method chooses for the whole batch, the same in every process of the team."""
+        if not overrides(self.method, "choose"):
+            return None
+        everyone = self.team.exchange(list(zip(batch.rows, batch.labels.tolist(), strict=True)))
+        # Of N processes, each has every N-th clip of the batch.
+        clips = [clip for each in zip_longest(*everyone) for clip in each if clip is not None]
+        if not clips:
+            return None
+        rows, labels = (torch.tensor(values, dtype=torch.int64) for values in zip(*clips, strict=True))
+        return self.chosen(rows, labels.to(self.device))
 
     def chosen(self, rows: Tensor, labels: Tensor) -> Tensor | None:
         """The texts that the method chooses for the clips of these rows, int64 [M]; None: all."""
@@ -164,7 +177,7 @@ class Learner:
         step = self._bare_step(video, texts.of_classes(), part.rows)
         step.labels, step.positive = part.labels, positive
         step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
-        if "prompts" in self.method.reads or self.text.per_video:
+        if gives_prompts(self.method):
             step.prompt_features, step.prompt_class = texts.leaf, texts.class_of
         step.several_prompts = texts.several
         step.frozen = self._frozen(frozen_video or partial(self.frozen_video, part.frames), texts.chosen)

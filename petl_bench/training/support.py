@@ -21,7 +21,7 @@ from petl_bench.training.distributed import Then
 from petl_bench.training.frozen import FrozenTexts, frozen_video
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.retrieval import Positives
-from petl_bench.training.text import ClassTexts, StepTexts
+from petl_bench.training.text import ClassTexts, StepTexts, gives_prompts
 from petl_bench.training.video import EncodedBatch, encode
 
 #: Epochs of augmented passes: far from those of training, whose draws they must not repeat.
@@ -105,10 +105,14 @@ class SupportClips:
         else:
             step.positive = self._positives(step.rows, chosen).to(device)
         step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
-        if encoded.class_of is not None:
+        if gives_prompts(prepared.method):
             step.prompt_features, step.prompt_class = encoded.leaf, encoded.class_of
-        step.frozen = Frozen(lambda: self._frozen_video(output), partial(self._frozen_texts, chosen), self._cosines)
+        step.frozen = Frozen(lambda: self._frozen_video(output), partial(self._frozen_text, chosen), self._cosines)
         return step
+
+    def _frozen_text(self, chosen: Tensor | None) -> Tensor:
+        with autocast(self._prepared.device, self._prepared.options.precision):
+            return self._frozen_texts(chosen)
 
     def _frozen_video(self, output: VideoOutput) -> Tensor:
         with autocast(self._prepared.device, self._prepared.options.precision):

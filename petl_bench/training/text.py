@@ -191,6 +191,11 @@ class EncodedTexts:
         return sums / counts[:, None]
 
 
+def gives_prompts(method: Method) -> bool:
+    """Whether a step holds the features of every prompt: the method reads them, or they are all that there is."""
+    return "prompts" in method.reads or method.text_varies == "video"
+
+
 class StepTexts:
     """Text features as a method's steps need them, of classes or, in retrieval, of texts."""
 

@@ -67,6 +67,7 @@ def _in_two_passes(learner: Learner, batch: ClipBatch, parts: list[MicroBatch]) 
         states.append(random_state(learner.device))
         with torch.no_grad():
             encoded.append(_encode(learner, part.frames))
+    by_clips = {name: buffer.clone() for name, buffer in _buffers(learner).items()}
     whole = _gathered(learner, parts, encoded)
     if not len(whole.rows):
         return 0.0, 0
@@ -82,9 +83,10 @@ def _in_two_passes(learner: Learner, batch: ClipBatch, parts: list[MicroBatch]) 
         if leaf.leaf.grad is not None:
             texts.leaf.backward(leaf.leaf.grad)
     after = random_state(learner.device)
-    with torch.no_grad():
-        for name, buffer in _buffers(learner).items():  # asked for again: a pass may have assigned another tensor
-            buffer.copy_(before[name])  # they move once more, to where they are
+    # Buffers that the clips moved do so once more, to where they are; others were moved by texts, scores or the loss.
+    # They are asked for each time: a pass may have assigned another tensor.
+    by_loss = {name: each.clone() for name, each in _buffers(learner).items() if not torch.equal(each, by_clips[name])}
+    _set_buffers(learner, before)
     first = whole.mine.start
     for part, state in zip(parts, states, strict=True):
         restore_random_state(state, learner.device)
@@ -93,6 +95,7 @@ def _in_two_passes(learner: Learner, batch: ClipBatch, parts: list[MicroBatch]) 
         _send_back(features, {name: _gradient(leaf, first, last, count) for name, leaf in whole.features.items()})
         first = last
     restore_random_state(after, learner.device)
+    _set_buffers(learner, by_loss)
     return loss.item(), correct
 
 
@@ -184,6 +187,13 @@ def _buffers(learner: Learner) -> dict[str, Tensor]:
     """The persistent buffers of what is attached, such as the running statistics of a batch norm."""
     tensors = learner.model.adapter_tensors()
     return {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, nn.Parameter)}
+
+
+@torch.no_grad()
+def _set_buffers(learner: Learner, values: Mapping[str, Tensor]) -> None:
+    buffers = _buffers(learner)
+    for name, value in values.items():
+        buffers[name].copy_(value)
 
 
 @contextmanager
