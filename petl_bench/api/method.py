@@ -285,7 +285,8 @@ def _refuse_undeclarable(cls: type[Method]) -> None:
         if value is None or isinstance(value, property):
             continue
         values = value if several and isinstance(value, (tuple, list)) else [value]
-        if (several and isinstance(value, str)) or any(each not in allowed for each in values):
+        wrong = any(each not in allowed for each in values) or (name == "tasks" and not values)
+        if wrong or (several and not isinstance(value, (tuple, list))):
             expected = f"{'a tuple of some of ' if several else 'one of '}{', '.join(map(repr, allowed))}"
             raise PluginError(f"{cls.__name__}.{name} = {value!r}: expected {expected}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 import torch
 
 from petl_bench.api.composition import compose, parts_of
-from petl_bench.api.method import Method, Reads, hooks_of
+from petl_bench.api.method import Method, hooks_of
 from petl_bench.api.registry import METHODS
-from petl_bench.api.step import Kind
 from petl_bench.errors import UsageError, describe
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.testing.checks import Failed, Skipped, require
@@ -35,22 +33,10 @@ from petl_bench.testing.method_resume import seed_all
 from petl_bench.testing.method_subject import MethodSubject, needs_parameters, settings, trainable
 from petl_bench.training.seeding import random_state, restore_random_state
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "novel": ("text", "frozen", "none"),
-    "text_varies": ("never", "step", "video"),
-}
-
 
 def declares_what_it_does(subject: MethodSubject) -> None:
-    """What it declares are values that the contract knows, and agree with the hooks that it defines."""
+    """What it declares agrees with the hooks that it defines."""
     plugin, hooks = subject.plugin, hooks_of(subject.plugin)
-    for name, choices in _CHOICES.items():
-        value = getattr(plugin, name)
-        require(value in choices, f"{name} = {value!r}: expected one of {', '.join(choices)}")
-    for name, choices in (("tasks", typing.get_args(Kind)), ("reads", typing.get_args(Reads))):
-        values = getattr(plugin, name)
-        listed = isinstance(values, tuple) and set(values) <= set(choices) and (name == "reads" or bool(values))
-        require(listed, f"{name} = {values!r}: expected a tuple of {', '.join(choices)}")
     decay = plugin.ema_decay
     require(decay is None or 0 < decay < 1, f"ema_decay = {decay}: expected a number between 0 and 1")
     version = plugin.version

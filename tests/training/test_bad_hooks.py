@@ -74,7 +74,7 @@ SAID = {
     "bad_choice": "bad_choice.choose(step) gave list: expected int64 [M], or None",
     "bad_groups": "bad_groups.parameter_groups: '*': expected two factors from 0 on",
     "bad_average": "bad_average.averaging(0, 1) gave -1.0: expected a weight >= 0",
-    "bad_variants": "bad_variants.variants(model): expected {name without @: context}, not ['half']",
+    "bad_variants": "bad_variants.variants(model): expected {name: context}, names of 1 to 60 characters without @",
     "bad_state": "bad_state.extra_state()['x'] (object): expected a tensor",
     "bad_prepare": "bad_prepare.prepare(support): ZeroDivisionError: division by zero (",
     "bad_finish": "bad_finish.finish(model, support): ZeroDivisionError: division by zero (",
