@@ -71,21 +71,40 @@ def checked_prompt(
         and x.ndim > 2
         and isinstance(ends, Tensor)
         and ends.shape == (texts,)
+        and ends.dtype == torch.int64
         and (*x.shape[:-2], x.shape[-1]) in ((texts, width), (*clips, texts, width))
     ):
+        given = clips[0] if clips else "none: no video features are given"
         raise PluginError(
             f"set_prompt: the module returned {_shapes(returned)}; expected embeddings [M, L, W] or [B, M, L, W] and "
-            f"ends [M], with M = {texts}, W = {width}, B = {clips[0] if clips else 'none: no video features are given'}"
+            f"ends int64 [M], with M = {texts}, W = {width}, B = {given}"
         )
     last = int(ends.max())
-    if last >= config.context_length:
-        raise UsageError(_too_long(tokens, ends, config.context_length))
     if last >= x.shape[-2] or int(ends.min()) < 0:
         raise PluginError(
             f"set_prompt: the module returned texts of {x.shape[-2]} tokens, but an end of text at place "
             f"{last if last >= x.shape[-2] else int(ends.min())}; move the ends by as many tokens as are put in before"
         )
+    if last >= config.context_length:
+        raise UsageError(_too_long(tokens, ends, config.context_length))
+    _refuse_ends_elsewhere(x.flatten(0, -4)[0] if x.ndim > 3 else x, ends, embeddings, tokens)
     return x[..., : last + 1, :], ends
+
+
+def _refuse_ends_elsewhere(x: Tensor, ends: Tensor, embeddings: Tensor, tokens: Tensor) -> None:
+    """Raise PluginError if a text's end token, unchanged, stands at another place than at its end: x [M, L', W]."""
+    every = torch.arange(len(x), device=x.device)
+    end_tokens = embeddings[every, tokens.argmax(dim=1)]
+    there = (x == end_tokens[:, None].to(x.dtype)).all(dim=2)
+    elsewhere = there.any(dim=1) & ~there[every, ends]
+    if not elsewhere.any():
+        return
+    text = int(elsewhere.int().argmax())
+    found = int(there[text].int().argmax())
+    raise PluginError(
+        f"set_prompt: the module returned {int(ends[text])} as the end of a text whose end token stands at place "
+        f"{found}; move the ends by as many tokens as are put in before"
+    )
 
 
 def _too_long(tokens: Tensor, ends: Tensor, context: int) -> str:

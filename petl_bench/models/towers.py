@@ -439,7 +439,14 @@ class TextTower(nn.Module):
         assert self.prompt is not None
         ends = tokens.argmax(dim=1)
         embeddings = self.token_embedding(rows[:, : int(ends.max()) + 1])
-        x, ends = checked_prompt(self.prompt(embeddings, ends, video), embeddings, tokens, video, self.config)
+        try:
+            returned = self.prompt(embeddings, ends, video)
+        except (AttributeError, TypeError) as error:
+            if video is not None or "None" not in str(error):
+                raise
+            hint = "video is None; a prompt that reads it declares text_varies = 'video'"
+            raise PluginError(f"set_prompt: {type(self.prompt).__name__}: {error}: {hint}") from error
+        x, ends = checked_prompt(returned, embeddings, tokens, video, self.config)
         clips = x.shape[:-3]
         x = self._positioned(x.flatten(0, -3))
         features = self._features(x, ends.repeat(*clips) if clips else ends, 0)

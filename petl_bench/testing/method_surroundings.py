@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from petl_bench.api.composition import compose, parts_of
-from petl_bench.api.method import Method, hooks_of
+from petl_bench.api.method import HOOKS, Method, hooks_of
 from petl_bench.api.registry import METHODS
 from petl_bench.errors import UsageError, describe
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
@@ -37,6 +38,10 @@ from petl_bench.training.seeding import random_state, restore_random_state
 def declares_what_it_does(subject: MethodSubject) -> None:
     """What it declares agrees with the hooks that it defines."""
     plugin, hooks = subject.plugin, hooks_of(subject.plugin)
+    for mine in vars(plugin):
+        near = get_close_matches(mine, [*HOOKS, "load_extra_state"], 1, 0.85) if callable(vars(plugin)[mine]) else []
+        alike = bool(near) and not hasattr(Method, mine)
+        require(not alike, f"it defines {mine}(); did you mean the hook {near[0] if near else ''}? Else rename it")
     decay = plugin.ema_decay
     require(decay is None or 0 < decay < 1, f"ema_decay = {decay}: expected a number between 0 and 1")
     version = plugin.version

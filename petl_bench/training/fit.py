@@ -284,5 +284,7 @@ def _what_to_try(run: Fit) -> str:
     kept = (
         f"the last good checkpoint is {run.checkpoint}" if run.checkpoint.is_file() else "no checkpoint was written yet"
     )
+    if run.number == 0 and not run.history:
+        return f"{kept}. Nothing was trained yet: look at what the method computes, and at its weights at the start"
     precision = "" if run.options.precision == "fp32" else ", or --set training.precision=fp32"
     return f"{kept}. Try a lower rate: --set training.learning_rate={run.options.learning_rate / 3:.2g}{precision}"

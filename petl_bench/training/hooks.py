@@ -30,7 +30,9 @@ def calling(method: Method, hook: str, step: Step | None = None) -> Iterator[Non
         raise
     except Exception as error:
         evaluates = step is not None and not step.training and step.labels is None
-        hint = "; in evaluation step.labels is None" if evaluates and "None" in str(error) else ""
+        hint = (
+            "; in evaluation labels, positive and rows of a step are None" if evaluates and "None" in str(error) else ""
+        )
         raise PluginError(f"{_label(method)}.{hook}: {describe(error, within=_file_of(method))}{hint}") from error
 
 
@@ -105,14 +107,18 @@ def chosen_texts(method: Method, step: Step, count: int) -> Tensor | None:
 def prompts_of(method: Method, classes: Sequence[str]) -> Sequence[Sequence[str]] | None:
     """`method.prompts(classes)`: a list of texts for every class, or None. Raises PluginError otherwise."""
     with calling(method, "prompts(classes)"):
-        given = method.prompts(classes)
+        given = method.prompts(tuple(classes))
     if given is None:
         return None
     label = f"{_label(method)}.prompts(classes)"
     listed = given if isinstance(given, (list, tuple)) else []
     lists = [texts if isinstance(texts, (list, tuple)) else None for texts in listed]
     if len(lists) != len(classes) or not all(texts and all(isinstance(text, str) for text in texts) for texts in lists):
-        raise PluginError(f"{label}: expected a list of at least one text for each of the {len(classes)} classes")
+        wrong = [type(texts).__name__ for texts in listed if not isinstance(texts, (list, tuple))]
+        gave = f"{wrong[0]} for a class" if wrong else f"{len(lists)} lists" if listed else type(given).__name__
+        raise PluginError(
+            f"{label} gave {gave}: expected a list of at least one text for each of the {len(classes)} classes"
+        )
     return given
 
 

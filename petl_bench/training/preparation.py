@@ -30,7 +30,7 @@ from petl_bench.data.lists.descriptions import Descriptions, described
 from petl_bench.data.loading.batches import ClipLoader
 from petl_bench.data.loading.clip_cache import ClipCache
 from petl_bench.data.loading.clip_preparation import ClipSpec
-from petl_bench.errors import DataError, TrialError
+from petl_bench.errors import DataError, PluginError, TrialError
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.system.environment import computing_versions, describe_machine
@@ -39,7 +39,7 @@ from petl_bench.training.compilation import compile_video
 from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, Team
 from petl_bench.training.held_out import split_for_validation, split_pairs_for_validation
-from petl_bench.training.hooks import overrides
+from petl_bench.training.hooks import calling, overrides
 from petl_bench.training.kept import merged
 from petl_bench.training.seeding import derived_seed, seed_everything
 from petl_bench.training.state import load_state
@@ -274,7 +274,8 @@ class PreparedTrial:
         self.notes += [*model.weights_notes, *backbone.assumptions(trial.weights, trial.weights_sha256)]
         self.backbone_params = sum(parameter.numel() for parameter in model.parameters())
         self.method.bind(self._task_of_method(adapter))
-        self.method.attach(model)
+        with calling(self.method, "attach(model)"):
+            self.method.attach(model)
         model.checkpoint_blocks = self.options.checkpoint_blocks
         counted, expected = trainable_parameters(model), self.method.expected_trainable(model.config)
         if counted != expected:
@@ -282,6 +283,8 @@ class PreparedTrial:
                 f"{trial.method}: the model has {counted:,} trainable parameters, the method's formula says "
                 f"{expected:,}. See: petl-bench check {trial.method}"
             )
+        if counted and self.method.training_free:
+            raise PluginError(f"{trial.method} declares training_free = True, and trains {counted:,} parameters")
         return model
 
     def _start_from(self, file: Path | None) -> str:

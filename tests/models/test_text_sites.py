@@ -297,3 +297,40 @@ def test_a_side_network_gives_one_feature_per_text(viclip: DualEncoder, tokens: 
     viclip.text.set_side(Side(48, 3, 5))
     with pytest.raises(pb.PluginError, match=r"returned \[3, 5\]; expected \[3, 32\]"):
         viclip.encode_text(tokens)
+
+
+class Before(nn.Module):
+    """Puts `count` tokens behind the start of every text, and says that the ends moved by `told`."""
+
+    def __init__(self, count: int, told: int) -> None:
+        super().__init__()
+        self.count, self.told = count, told
+
+    def forward(self, embeddings: Tensor, ends: Tensor, video: Tensor | None) -> tuple[Tensor, Tensor]:
+        context = embeddings.new_full((len(embeddings), self.count, embeddings.shape[2]), 0.25)
+        return torch.cat([embeddings[:, :1], context, embeddings[:, 1:]], dim=1), ends + self.told
+
+
+@pytest.mark.parametrize("told", [0, 1, 3])
+def test_ends_that_were_not_moved_with_the_text_are_refused(told: int) -> None:
+    model = pb.create_model("viclip-tiny")
+    model.text.set_prompt(Before(2, told))
+    with pytest.raises(pb.PluginError, match="move the ends by as many tokens as are put in before"):
+        model.encode_text(pb.tokenize(["a video of a jump", "a video of someone who jumps"], context_length=32))
+
+
+def test_ends_that_were_moved_with_the_text_are_taken() -> None:
+    model = pb.create_model("viclip-tiny")
+    model.text.set_prompt(Before(2, 2))
+    assert model.encode_text(pb.tokenize(["a jump", "someone who jumps"], context_length=32)).shape[0] == 2
+
+
+def test_a_prompt_that_reads_clips_without_saying_so_is_told_what_to_declare() -> None:
+    class Reads(nn.Module):
+        def forward(self, embeddings: Tensor, ends: Tensor, video: Tensor | None) -> tuple[Tensor, Tensor]:
+            return embeddings + video.mean(), ends  # type: ignore[union-attr]
+
+    model = pb.create_model("viclip-tiny")
+    model.text.set_prompt(Reads())
+    with pytest.raises(pb.PluginError, match="declares text_varies = 'video'"):
+        model.encode_text(pb.tokenize(["a jump"], context_length=32))

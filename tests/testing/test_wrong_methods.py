@@ -342,6 +342,13 @@ class MergesWrongly(METHODS.get("lora")):  # type: ignore[misc]
             site.restore()
 
 
+class Misspelt(Good):
+    """A hook that is never called."""
+
+    def score(self, step: Any) -> Tensor:
+        return step.cosine_logits()
+
+
 class FreeOfTraining(Good):
     """Declared as training-free, and trains."""
 
@@ -382,7 +389,7 @@ CASES: list[tuple[type[pb.Method], str, str]] = [
     (Detached, "learns", "the loss of Detached does not depend on anything that trains"),
     (Elsewhere, "learns", "Elsewhere.scores(step) gave a tensor on meta: expected one on cpu"),
     (ReadsLabels, "batch changes nothing", "ReadsLabels.scores(step): TypeError: one_hot()"),
-    (ReadsLabels, "batch changes nothing", "; in evaluation step.labels is None"),
+    (ReadsLabels, "batch changes nothing", "; in evaluation labels, positive and rows of a step are None"),
     (ReadsLabelsInTraining, "training scores are those of evaluation", "differ from those in evaluation"),
     (WrongFormula, "formula equals count", "formula 5,761, in the model 5,760"),
     (FormulaForFourClasses, "formula equals count", "6 classes: formula"),
@@ -403,7 +410,7 @@ CASES: list[tuple[type[pb.Method], str, str]] = [
     (CountsPasses, "checkpointed blocks change nothing", "a module keeps or counts something"),
     (ClassesInRetrieval, "runs in each kind of task", "if it is not made for retrieval, declare tasks = ("),
     (ForgottenByItsFile, FILE, "scores differ after saving and loading"),
-    (MissingPrompts, "learns", "MissingPrompts.prompts(classes): expected a list of at least one text for each"),
+    (MissingPrompts, "learns", "MissingPrompts.prompts(classes) gave 3 lists: expected a list of at least one text for each"),
     (NoSuchPrompt, "learns", "NoSuchPrompt.choose(step) gave places from 0 to 99, of 4 texts"),
     (LongPrompt, "learns", "32"),
     (LeavesWeights, "variants put everything back", "variant half leaves"),
@@ -412,6 +419,7 @@ CASES: list[tuple[type[pb.Method], str, str]] = [
     (NeverLoaded, FILE, "keeps count (extra_state), but has no load_extra_state"),
     (NeverLoaded, "declares what it does", "define both, or neither"),
     (MergesWrongly, "merged equals unmerged", "differ after merge()"),
+    (Misspelt, "declares what it does", "it defines score(); did you mean the hook scores?"),
     (FreeOfTraining, "declares what it does", "training_free = True, and 5,"),
     (ColdInBf16, "half precision is close", "differ from those in fp32"),
     (OnlyFourFramesOfScores, "works on every backbone", "CLIP, 4 frames"),
