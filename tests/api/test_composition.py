@@ -412,3 +412,9 @@ def test_a_run_with_a_composition_and_a_clash(tmp_path: Path) -> None:
 
 def _read(path: Path) -> Any:
     return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("name", ["tip_adapter+lora", "lora+tip_adapter"])
+def test_a_cache_from_before_the_training_does_not_stand_beside_what_trains(name: str) -> None:
+    with pytest.raises(UsageError, match="tip_adapter is made of the training clips before anything trains"):
+        METHODS.get(name)

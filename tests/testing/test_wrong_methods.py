@@ -410,7 +410,7 @@ CASES: list[tuple[type[pb.Method], str, str]] = [
     (CountsPasses, "checkpointed blocks change nothing", "a module keeps or counts something"),
     (ClassesInRetrieval, "runs in each kind of task", "if it is not made for retrieval, declare tasks = ("),
     (ForgottenByItsFile, FILE, "scores differ after saving and loading"),
-    (MissingPrompts, "learns", "MissingPrompts.prompts(classes) gave 3 lists: expected a list of at least one text for each"),
+    (MissingPrompts, "learns", "MissingPrompts.prompts(classes) gave 3 lists: expected a list of at least one text"),
     (NoSuchPrompt, "learns", "NoSuchPrompt.choose(step) gave places from 0 to 99, of 4 texts"),
     (LongPrompt, "learns", "32"),
     (LeavesWeights, "variants put everything back", "variant half leaves"),

@@ -70,7 +70,7 @@ SAID = {
     "bad_device": "bad_device.scores(step) gave a tensor on meta: expected one on cpu",
     "bad_labels": "bad_labels.scores(step): TypeError: one_hot()",
     "bad_loss": "bad_loss.loss(step) gave float32 of shape (8,): expected a scalar, or None",
-    "bad_prompts": "bad_prompts.prompts(classes) gave 1 lists: expected a list of at least one text for each of the 4 classes",
+    "bad_prompts": "bad_prompts.prompts(classes) gave 1 lists: expected a list of at least one text for each of",
     "bad_choice": "bad_choice.choose(step) gave list: expected int64 [M], or None",
     "bad_groups": "bad_groups.parameter_groups: '*': expected two factors from 0 on",
     "bad_average": "bad_average.averaging(0, 1) gave -1.0: expected a weight >= 0",
