@@ -39,9 +39,9 @@ def declares_what_it_does(subject: MethodSubject) -> None:
     """What it declares agrees with the hooks that it defines."""
     plugin, hooks = subject.plugin, hooks_of(subject.plugin)
     for mine in vars(plugin):
-        near = get_close_matches(mine, [*HOOKS, "load_extra_state"], 1, 0.85) if callable(vars(plugin)[mine]) else []
-        alike = bool(near) and not hasattr(Method, mine)
-        require(not alike, f"it defines {mine}(); did you mean the hook {near[0] if near else ''}? Else rename it")
+        asked = callable(vars(plugin)[mine]) and not mine.startswith("_") and not hasattr(Method, mine)
+        near = get_close_matches(mine, [*HOOKS, "load_extra_state"], 1, 0.85) if asked else []
+        require(not near, f"it defines {mine}(); did you mean the hook {near[0] if near else ''}? Else rename it")
     decay = plugin.ema_decay
     require(decay is None or 0 < decay < 1, f"ema_decay = {decay}: expected a number between 0 and 1")
     version = plugin.version

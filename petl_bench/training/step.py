@@ -159,7 +159,7 @@ class Learner:
         if not overrides(self.method, "choose"):
             return None
         nothing = torch.empty(len(rows), 0, device=self.device)
-        step = self._bare_step(nothing, torch.empty(0, 0), rows)
+        step = self.bare_step(nothing, torch.empty(0, 0), rows)
         step.labels = labels
         return chosen_texts(self.method, step, len(self.texts.each))
 
@@ -174,7 +174,7 @@ class Learner:
     ) -> Step:
         """The step of these clips, with its scores. `frozen_video` computes `step.frozen.video_features`, by default of
         the part's frames."""
-        step = self._bare_step(video, texts.of_classes(), part.rows)
+        step = self.bare_step(video, texts.of_classes(), part.rows)
         step.labels, step.positive = part.labels, positive
         step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
         if gives_prompts(self.method):
@@ -188,7 +188,7 @@ class Learner:
         """The seed of what is drawn for the next step, the same in every process."""
         return random.Random(f"step/{self.seed}/{self.number}").getrandbits(62)
 
-    def _bare_step(self, video: Tensor, text: Tensor, rows: Tensor) -> Step:
+    def bare_step(self, video: Tensor, text: Tensor, rows: Tensor) -> Step:
         """A step without what is computed of clips and texts."""
         step = Step(self.model, video, text, descriptions=self.descriptions, classes=self.classes)
         step.epoch, step.number, step.rows, step.seed = self.epoch, self.number, rows, self.seed

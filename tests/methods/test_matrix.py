@@ -131,7 +131,9 @@ def world(files: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory)
     """Registers the two data sets, and a small backbone of a kind that the method supports."""
 
     def make(subject: MethodSubject) -> World:
-        small = next(iter(supported_configs(subject).values())).with_(context_length=32, vocab_size=49408)
+        small = next(iter(supported_configs(subject).values())).with_(
+            context_length=32, vocab_size=49408, token_ids=None
+        )
         pb.register_backbone("matrix_small")(type("MatrixSmall", (pb.Backbone,), _here(config=small)))
         for name in CLASSES:
             pb.register_dataset(name)(type("MatrixData", (DATASETS.get("folder"),), _here()))

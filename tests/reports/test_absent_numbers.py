@@ -286,7 +286,8 @@ def test_selecting_on_test_clips_is_worked_out_from_pairs_that_have_all_numbers(
 
 
 def test_the_seven_methods_declare_nothing_that_needs_a_mark() -> None:
-    assert {name: method_marks(METHODS.get(name)) for name in METHODS.names()} == {name: [] for name in METHODS.names()}
+    seven = ("adaptformer", "full_finetune", "lora", "msta", "text_adapter", "vision_adapter", "zero_shot")
+    assert {name: method_marks(METHODS.get(name)) for name in seven} == {name: [] for name in seven}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ STOP, FILE, FROZEN = "goes on after a stop", "saved adapter equals trained", "on
 
 
 class Counting(Good):
-    """A loss that fades in with the number of its calls; the count is lost at a stop."""
+    """A loss that fades out with the number of its calls; the count is lost at a stop."""
 
     def attach(self, model: Any) -> None:
         super().attach(model)
@@ -25,7 +25,7 @@ class Counting(Good):
 
     def loss(self, step: pb.Step) -> Tensor | None:
         self.calls += 1
-        return self.calls * 0.1 * step.logits.pow(2).mean()
+        return 0.1 / self.calls * step.logits.pow(2).mean()
 
 
 class CountingLate(Counting):
