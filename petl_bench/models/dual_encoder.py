@@ -18,7 +18,7 @@ from petl_bench.api.config import Activation, Towers, ViCLIPConfig
 from petl_bench.errors import PluginError, UsageError, WeightsError
 from petl_bench.models import conversion
 from petl_bench.models.finite import not_finite, of_another_kind
-from petl_bench.models.frozen import Snapshot
+from petl_bench.models.frozen import LoadedModel
 from petl_bench.models.sites import AdapterSwitch, Attachment, Chain
 from petl_bench.models.substitution import substituted
 from petl_bench.models.tokenizer import tokenize
@@ -103,7 +103,7 @@ class DualEncoder(nn.Module):
         if initialise:
             self.video.initialise()
             self.text.initialise()
-        self._loaded = Snapshot(self)
+        self._loaded = LoadedModel(self)
         self._original: list[DualEncoder] = []  # in a list, so that it is no part of this model
 
     def encode_video(self, frames: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """What "frozen" means: which parts of a model still compute what its loaded weights compute.
 
-A `Snapshot` knows a model's modules as they were built, and its weights as they were when a method was attached. A part
-that differs from it in anything that can change a number is touched: a weight that trains or was changed in place, a
-module at a site, in the place of another one or added anywhere, a patched method, another class, a hook.
+A `LoadedModel` knows a model's modules as they were built, and its weights as they were when a method was attached. A
+part that differs from it in anything that can change a number is touched: a weight that trains or was changed in place,
+a module at a site, in the place of another one or added anywhere, a patched method, another class, a hook.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Weight:
 
 
 @dataclass
-class _Part:
+class _LoadedModule:
     """A module without its children's insides: what decides what it computes."""
 
     kind: type[nn.Module]
@@ -57,13 +57,13 @@ class _Part:
         )
 
 
-class Snapshot:
+class LoadedModel:
     """A model's modules as they are now, and its weights as they are whenever `weigh` is called."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._parts = {
-            module: _Part(type(module), _functions(module), dict(module.named_children()), {})
+            module: _LoadedModule(type(module), _functions(module), dict(module.named_children()), {})
             for module in model.modules()
         }
         self._weighed = False

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from petl_bench.api.config import Activation, ViCLIPConfig
 from petl_bench.errors import PluginError, UsageError
-from petl_bench.models.frozen import Snapshot
+from petl_bench.models.frozen import LoadedModel
 from petl_bench.models.grid import Grid, patches_by_place
 from petl_bench.models.sites import AdapterSwitch, Attachment, Chain, Norm, Stream, with_one_more
 from petl_bench.models.substitution import recomputed
@@ -380,7 +380,7 @@ class TextTower(nn.Module):
         return self.token_embedding(self._rows(tokens, ends)[:, : int(ends.max()) + 1]), ends
 
     @torch.no_grad()
-    def prepare(self, tokens: Tensor, loaded: Snapshot) -> Tensor | PreparedText:
+    def prepare(self, tokens: Tensor, loaded: LoadedModel) -> Tensor | PreparedText:
         """What stays the same while a method trains: the states of all texts before the first block that it touches,
         or the tokens if it touches what stands before. `loaded`: of the model, to compare with."""
         if (

@@ -194,7 +194,7 @@ def support_for(model: DualEncoder, method: Method) -> SupportClips:
         team=Team(),
         trial=SimpleNamespace(seed=0),
         setting=SimpleNamespace(kind=method.task.kind),
-        loader=_Loader(model.config),
+        loader=_MadeUpLoader(model.config),
         notify=lambda progress: None,
         stop=go_on,
         pace=Pace(math.inf),
@@ -223,7 +223,7 @@ def made_up_descriptions(method: Method, config: ViCLIPConfig) -> dict[str, Tens
 
 
 @dataclass(frozen=True)
-class _Loader:
+class _MadeUpLoader:
     """In the place of the loader of training clips."""
 
     config: ViCLIPConfig
