@@ -58,7 +58,7 @@ _WORDS = (
 )  # fmt: skip
 _TOKEN_IDS = (0, *_WORDS[:61], 49406, 49407)
 _SHAPE: dict[str, Any] = {
-    "image_size": 32, "patch_size": 16, "num_frames": 4, "embed_dim": 32, "context_length": 24,
+    "image_size": 32, "patch_size": 16, "num_frames": 4, "embed_dim": 32, "context_length": 32,
     "vocab_size": len(_TOKEN_IDS), "token_ids": _TOKEN_IDS,
     "vision_width": 64, "vision_layers": 3, "vision_heads": 4, "text_width": 48, "text_layers": 3, "text_heads": 4,
 }  # fmt: skip

@@ -412,7 +412,7 @@ CASES: list[tuple[type[pb.Method], str, str]] = [
     (ForgottenByItsFile, FILE, "scores differ after saving and loading"),
     (MissingPrompts, "learns", "MissingPrompts.prompts(classes) gave 3 lists: expected a list of at least one text"),
     (NoSuchPrompt, "learns", "NoSuchPrompt.choose(step) gave places from 0 to 99, of 4 texts"),
-    (LongPrompt, "learns", "24"),
+    (LongPrompt, "learns", "32"),
     (LeavesWeights, "variants put everything back", "variant half leaves"),
     (NegativeAverage, STOP, "averaging(0, 2) gave -1.0: expected a weight >= 0"),
     (NoSuchGroup, "learns", "parameter_groups: no trained parameter fits '*.lora_B'"),
