@@ -58,3 +58,18 @@ MSTA_PAPER = Paper(
 }""",
     licence="none: no code was published",
 )
+
+CLIP_PAPER = Paper(
+    title="Learning Transferable Visual Models From Natural Language Supervision",
+    venue="ICML 2021",
+    url="https://arxiv.org/abs/2103.00020",
+    bibtex="""@inproceedings{radford2021clip,
+  title     = {Learning Transferable Visual Models From Natural Language Supervision},
+  author    = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and
+               Agarwal, Sandhini and Sastry, Girish and Askell, Amanda and Mishkin, Pamela and Clark, Jack and
+               Krueger, Gretchen and Sutskever, Ilya},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2021}
+}""",
+    licence="MIT",
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import petl_bench as pb
+from petl_bench.benchmarks.papers import CLIP_PAPER
 from petl_bench.methods._recipes import at_the_rates_of_msta, not_tuned_elsewhere, tuned_on_motion
 
 if TYPE_CHECKING:
@@ -31,21 +32,7 @@ class LinearProbe(pb.Method):
     C * D + C; the 51 classes of HMDB-51 on ViCLIP-B/16 (D = 512): 26,163.
     """
 
-    paper = pb.Paper(
-        title="Learning Transferable Visual Models From Natural Language Supervision",
-        venue="ICML 2021",
-        url="https://arxiv.org/abs/2103.00020",
-        bibtex="""@inproceedings{radford2021learning,
-  title     = {Learning Transferable Visual Models From Natural Language Supervision},
-  author    = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and
-               Agarwal, Sandhini and Sastry, Girish and Askell, Amanda and Mishkin, Pamela and Clark, Jack and
-               Krueger, Gretchen and Sutskever, Ilya},
-  booktitle = {International Conference on Machine Learning},
-  pages     = {8748--8763},
-  year      = {2021}
-}""",
-        licence="MIT",
-    )
+    paper = CLIP_PAPER
     identity_at_start = False
     settings = SETTINGS
     tasks = ("classification",)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import petl_bench as pb
+from petl_bench.benchmarks.papers import CLIP_PAPER
 
 _WHERE = "github.com/openai/CLIP (a TorchScript archive there: save its state dict as this file first)"
 
@@ -18,20 +19,7 @@ class CLIPB16(pb.Backbone):
     trained with others.
     """
 
-    paper = pb.Paper(
-        title="Learning Transferable Visual Models From Natural Language Supervision",
-        venue="ICML 2021",
-        url="https://arxiv.org/abs/2103.00020",
-        bibtex="""@inproceedings{radford2021clip,
-  title     = {Learning Transferable Visual Models From Natural Language Supervision},
-  author    = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel and
-               Agarwal, Sandhini and Sastry, Girish and Askell, Amanda and Mishkin, Pamela and Clark, Jack and
-               Krueger, Gretchen and Sutskever, Ilya},
-  booktitle = {International Conference on Machine Learning},
-  year      = {2021}
-}""",
-        licence="MIT",
-    )
+    paper = CLIP_PAPER
     activation: Literal["quick_gelu", "gelu"] = pb.hyper(
         "quick_gelu",
         "of every block, as the weights were trained: OpenAI's with quick_gelu, open_clip's (LAION, DataComp, ...) "

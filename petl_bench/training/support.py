@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,8 @@ from petl_bench.training.frozen import FrozenTexts, frozen_video
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.retrieval import Positives
 from petl_bench.training.text import ClassTexts, StepTexts, gives_prompts
-from petl_bench.training.video import EncodedBatch, encode
+from petl_bench.training.training_clips import encode_training_clips
+from petl_bench.training.video import EncodedBatch
 
 #: Epochs of augmented passes: far from those of training, whose draws they must not repeat.
 FIRST_PASS = 1_000_000
@@ -74,15 +74,7 @@ class SupportClips:
             else loader.fixed_batches(self._found, size)
         )
         prepared.model.eval()
-        for mine in encode(
-            prepared.model,
-            (replace(batch, frames=batch.frames.unsqueeze(1)) for batch in read),
-            to_input=lambda frames: frames,
-            batch_size=size,
-            precision=prepared.options.precision,
-            device=prepared.device,
-            reads=prepared.method.reads,
-        ):
+        for mine in encode_training_clips(prepared, read):
             for batch in prepared.team.exchange(mine):
                 if batch.rows:
                     yield batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
@@ -16,7 +16,7 @@ from petl_bench.models.towers import VideoOutput
 from petl_bench.records.layout import ENCODED
 from petl_bench.training.kept import Kept, Listed, Part
 from petl_bench.training.preparation import PreparedTrial
-from petl_bench.training.video import encode, packed, unpacked
+from petl_bench.training.video import EncodedBatch, encode, packed, unpacked
 
 #: the model, what a batch's `frames` hold -> the video tower's output
 Encode = Callable[[DualEncoder, Tensor], VideoOutput]
@@ -68,6 +68,19 @@ def _feature_batches(
         )
 
 
+def encode_training_clips(prepared: PreparedTrial, read: Iterable[ClipBatch]) -> Iterator[EncodedBatch]:
+    """What the video tower gives for batches of training clips, in the mode that the model is in; without gradients."""
+    return encode(
+        prepared.model,
+        (replace(batch, frames=batch.frames.unsqueeze(1)) for batch in read),
+        to_input=lambda frames: frames,
+        batch_size=prepared.options.eval_batch_size,
+        precision=prepared.options.precision,
+        device=prepared.device,
+        reads=prepared.method.reads,
+    )
+
+
 def _width(prepared: PreparedTrial) -> int:
     """Numbers that are kept of a clip."""
     config = prepared.model.config
@@ -81,15 +94,7 @@ def _fixed_features(prepared: PreparedTrial, found: Sequence[Sample]) -> dict[in
 
     def batches(start: int) -> Iterator[Part]:
         read = prepared.loader.fixed_batches(found, size, start=start)
-        for batch in encode(
-            prepared.model,
-            (replace(batch, frames=batch.frames.unsqueeze(1)) for batch in read),
-            to_input=lambda frames: frames,
-            batch_size=size,
-            precision=prepared.options.precision,
-            device=prepared.device,
-            reads=prepared.method.reads,
-        ):
+        for batch in encode_training_clips(prepared, read):
             yield Part(1, batch.rows, packed(batch.output).cpu())
 
     name = "training clips"
