@@ -36,6 +36,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -slow[item.path])
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note the state of the process before the first test of a file."""
+    _BEFORE.setdefault(item.path, _process_state())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """A file of tests leaves its process as it found it: which file comes next is up to the workers."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        changed = set(_process_state().items()) ^ set(_BEFORE[item.path].items())
+        assert not changed, f"left behind for the tests of other files: {sorted(changed)}"
+
+
+_BEFORE: dict[Path, dict[str, str]] = {}
+
+
+def _process_state() -> dict[str, str]:
+    """What decides what petl-bench does: its variables, and the present folder."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith(("PETL_BENCH_", "COLUMNS"))}
+    return {**variables, "present folder": str(Path.cwd())}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The user cache of this test session; shared by its processes, so that the embedded data set is rendered once."""

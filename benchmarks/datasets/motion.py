@@ -134,6 +134,7 @@ class Motion(Dataset):
                 draws=dict(enumerate(draws)),
                 source="motion's own lists",
             ),
+            captions=self._captions(),
             files=formats.sha256_of(files, root),
             notes=("motion is rendered: a constructed demonstration of the harness, not a benchmark of methods",),
         )
@@ -142,6 +143,16 @@ class Motion(Dataset):
         """Four spatial and four temporal sentences per class, written by hand."""
         known = json.loads((_HERE / "motion_descriptions.json").read_text(encoding="utf-8"))
         return {name: known[name] for name in classes}
+
+    def _captions(self) -> dict[str, tuple[str, ...]]:
+        from petl_bench.benchmarks.datasets.motion_actions import CLASSES
+        from petl_bench.benchmarks.datasets.motion_captions import captions_of
+
+        captions: dict[str, tuple[str, ...]] = {}
+        for part in CLIPS:
+            for label, name in enumerate(CLASSES):
+                captions |= captions_of(name, _clips(part, label), self.scenes(part, label))
+        return captions
 
     def _fingerprint(self) -> str:
         """Changes with everything that decides the files: the code that draws them, and the fields."""

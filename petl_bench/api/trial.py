@@ -61,6 +61,7 @@ class Trial:
     backbone_version: str = _later("")  #: code of the backbone's plugin, if that is not petl-bench's own
     backbone_options: Mapping[str, Any] = _later({})  #: those that are not at their defaults
     dataset_plugin: str = _later("")  #: what reads the data set, if `dataset` is the name that a user gave to a folder
+    captions_sha256: str = _later("")  #: of the data set's captions, in a task of retrieval; else ""
 
     @cached_property
     def key(self) -> str:

@@ -38,6 +38,7 @@ _PLAIN = (
     "source_sha256",
     "engine_version",
     "dataset_plugin",
+    "captions_sha256",
 )
 #: What a record of an earlier version lacks.
 _DEFAULTS = {

@@ -379,14 +379,21 @@ def _data(trial: Trial, dataset: Dataset, setting: Setting, places: Places) -> t
     """
     root = dataset.root(places.data_root)
     manifest = known_manifest(dataset, root, places.cache)
-    if manifest is not None and manifest.sha256 == trial.manifest_sha256:
+    if manifest is not None and manifest.sha256 == trial.manifest_sha256 and not _captions_changed(manifest, trial):
         task = setting.task(manifest.annotations, trial.case)
         if is_current(manifest, _clips(task)):
             return manifest, task
     manifest = new_manifest(dataset, root, places.cache)
     if manifest.sha256 != trial.manifest_sha256:
         raise _changed(f"the files of {trial.dataset}", manifest.sha256, trial.manifest_sha256)
+    if _captions_changed(manifest, trial):
+        raise _changed(f"the captions of {trial.dataset}", manifest.captions_sha256, trial.captions_sha256)
     return manifest, setting.task(manifest.annotations, trial.case)
+
+
+def _captions_changed(manifest: Manifest, trial: Trial) -> bool:
+    """Whether the captions are others than those planned, in a trial that reads them."""
+    return trial.captions_sha256 not in ("", manifest.captions_sha256)
 
 
 def _clips(task: Task) -> set[str]:

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ import petl_bench.benchmarks.datasets.motion as motion
 from petl_bench.cli import main
 
 ROOT = Path(__file__).parents[2]
+#: Sets `motion` up for a patch, and gives its cache.
+SmallMotion = Callable[[pytest.MonkeyPatch], Path]
 #: What `run` gets in addition, since training takes time; a flag that stands in the page wins.
 SHORTER = {"--epochs": "1", "--seeds": "0", "--workers": "1"}
 
@@ -103,33 +105,40 @@ def _captured(action) -> Done:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A reader's folder: `runs` with three methods and two seeds, `my_videos`, and what pages name beside them.
-
-    `motion` has few test clips in these tests, and a cache of its own.
-    """
-    folder, cache = tmp_path_factory.mktemp("reader"), tmp_path_factory.mktemp("cache")
+def small_motion(tmp_path_factory: pytest.TempPathFactory) -> SmallMotion:
+    """`motion` with few test clips, in a cache of its own."""
+    cache = tmp_path_factory.mktemp("cache")
     cache.chmod(0o700)
-    with pytest.MonkeyPatch.context() as patch:
+
+    def small_motion(patch: pytest.MonkeyPatch) -> Path:
         patch.setattr(motion, "CLIPS", {"train": 16, "test": 2})
         patch.setenv("PETL_BENCH_CACHE", str(cache))
         patch.setenv("COLUMNS", "120")
+        return cache
+
+    return small_motion
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory, small_motion: SmallMotion) -> Path:
+    """A reader's folder: `runs` with three methods and two seeds, `my_videos`, and what pages name beside them."""
+    folder = tmp_path_factory.mktemp("reader")
+    with pytest.MonkeyPatch.context() as patch:
+        cache = small_motion(patch)
         patch.chdir(folder)
         done = Shell()("petl-bench run --methods zero_shot,lora,msta --seeds 0,1")
-        assert done.status == 0, done.output
-        clips = next(cache.glob("motion-*"))
-        for name, classes in {"my_videos": ("growing", "falling"), "my_other_videos": ("swinging", "pulsing")}.items():
-            for label in classes:
-                (folder / name / label).mkdir(parents=True)
-                for clip in sorted((clips / label).glob("train_*.mp4"))[:6]:
-                    shutil.copy(clip, folder / name / label)
-        videos = sorted((folder / "my_videos").rglob("*.mp4"))
-        groups = [
-            f"{clip.parent.name}/{clip.name},{clip.parent.name} {index // 2}" for index, clip in enumerate(videos)
-        ]
-        (folder / "groups.csv").write_text("\n".join(["clip,group", *groups]) + "\n")
-        (folder / "specs").symlink_to(ROOT / "specs")
-        yield folder
+    assert done.status == 0, done.output
+    clips = next(cache.glob("motion-*"))
+    for name, classes in {"my_videos": ("growing", "falling"), "my_other_videos": ("swinging", "pulsing")}.items():
+        for label in classes:
+            (folder / name / label).mkdir(parents=True)
+            for clip in sorted((clips / label).glob("train_*.mp4"))[:6]:
+                shutil.copy(clip, folder / name / label)
+    videos = sorted((folder / "my_videos").rglob("*.mp4"))
+    groups = [f"{clip.parent.name}/{clip.name},{clip.parent.name} {index // 2}" for index, clip in enumerate(videos)]
+    (folder / "groups.csv").write_text("\n".join(["clip,group", *groups]) + "\n")
+    (folder / "specs").symlink_to(ROOT / "specs")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -139,8 +148,9 @@ def shell() -> Shell:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of `template` for one page, which is the present folder."""
+def folder(tmp_path: Path, template: Path, small_motion: SmallMotion, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `template` for one page, which is the present folder; `motion` is the small one."""
+    small_motion(monkeypatch)
     copied = Path(shutil.copytree(template, tmp_path / "reader", symlinks=True))
     monkeypatch.chdir(copied)
     return copied

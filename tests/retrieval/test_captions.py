@@ -11,7 +11,7 @@ import pytest
 import petl_bench as pb
 from petl_bench.api.dataset import Annotations, Sample
 from petl_bench.api.registry import SETTINGS
-from petl_bench.data.found.manifest import _content
+from petl_bench.data.found.manifest import Manifest, _content
 from petl_bench.testing.checks import Failed, Given, Skipped
 from petl_bench.testing.datasets import DatasetSubject, captions_are_texts_of_clips
 from petl_bench.testing.settings import (
@@ -24,9 +24,21 @@ from petl_bench.testing.settings import (
 PLAIN = Annotations(classes=("x",), train={1: (Sample("a", 0),)}, test={1: (Sample("b", 0),)})
 
 
-def test_captions_enter_the_manifest_and_nothing_does_without_them() -> None:
-    assert "captions" not in _content(PLAIN, {})
-    assert _content(replace(PLAIN, captions={"a": ("one",)}), {})["captions"] == {"a": ("one",)}
+def test_captions_have_a_hash_of_their_own_that_classification_does_not_know(plugin: Path, tmp_path: Path) -> None:
+    described = {"a": ("one", "two")}
+    assert _content(replace(PLAIN, captions=described), {}) == _content(PLAIN, {})
+    hashes = {
+        Manifest("d", tmp_path, replace(PLAIN, captions=captions), {}, (), {}, (), "").captions_sha256
+        for captions in (
+            described,
+            {
+                "a": ("one", "two "),
+            },
+            {"a": ("two", "one")},
+            {},
+        )
+    }
+    assert len(hashes) == 4 and "" in hashes
 
 
 @pytest.mark.parametrize(

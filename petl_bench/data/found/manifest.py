@@ -1,7 +1,8 @@
 """The manifest of a data set on this machine: what its lists name, which files those are, and one hash over all of it.
 
 The hash covers classes, every list, and the content of every clip found, but no absolute path and no time stamp: the
-same data elsewhere gives the same hash. It enters the key of every trial.
+same data elsewhere gives the same hash. It enters the key of every trial. Captions have a hash of their own, which only
+the keys of trials of retrieval contain.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,12 @@ class Manifest:
     sha256: str
     quarantined: Mapping[str, str] = field(default_factory=dict)
     account: Account = field(default_factory=Account)
+
+    @cached_property
+    def captions_sha256(self) -> str:
+        """sha256 of the captions of all clips; "" if there are none."""
+        captions = self.annotations.captions
+        return hashlib.sha256(canonical_json(captions).encode(errors="surrogatepass")).hexdigest() if captions else ""
 
     @property
     def expected(self) -> int:
@@ -184,6 +192,4 @@ def _content(annotations: Annotations, found: Mapping[str, FoundFile]) -> dict[s
         "halves": None if half is None else [half.base, half.novel],
         "candidates": sorted(annotations.candidates.items()),
         "files": {clip: file.fingerprint for clip, file in found.items()},
-        # Without captions, the hash is that of manifests from before there were any.
-        **({"captions": annotations.captions} if annotations.captions else {}),
     }

@@ -15,6 +15,7 @@ from petl_bench.api.backbone import Backbone
 from petl_bench.api.launcher import Job
 from petl_bench.api.plugins.identity import code_version
 from petl_bench.api.registry import BACKBONES, load_plugin_file
+from petl_bench.api.retrieval import RetrievalTask
 from petl_bench.api.setting import Case
 from petl_bench.api.step import MethodTask
 from petl_bench.api.trial import Places, Trial
@@ -181,6 +182,7 @@ class _Draft:
             manifest_sha256=data.manifest.sha256,
             locations=locations,
             descriptions_sha256=data.descriptions_of(method.method, group.task),
+            captions_sha256=data.manifest.captions_sha256 if isinstance(group.task, RetrievalTask) else "",
             split=case.split,
             shots=case.shots,
             seed=case.seed,
