@@ -58,7 +58,8 @@ class Annotations:
     `few_shot` maps (split, shots) to a published draw. `candidates` maps a test split to the labels that compete in it,
     if those are not all classes (the three sets of 160 classes of Kinetics-600). `groups` maps a clip to the group
     that its list puts it in, for lists that say so (see `Dataset.group_of`). `captions` maps a clip to the texts that
-    describe it, for retrieval. `files` maps every file that was
+    describe it, for retrieval; `spans` one that is a part of its file to that part's start and end, in seconds. `files`
+    maps every file that was
     read to its sha256. `defects` are the known ones of the lists that were read; they and `notes` (choices made while
     reading) stand in every record of this data set. `dataset` is filled in by `build_manifest`.
     """
@@ -71,6 +72,7 @@ class Annotations:
     candidates: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     captions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     defects: tuple[Defect, ...] = ()
     notes: tuple[str, ...] = ()

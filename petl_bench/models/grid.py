@@ -31,6 +31,7 @@ class Grid:
     reduced_by: int = 0  #: index of the last block that reduced the tokens (`Block.reduce`); 0: every patch is there
     #: for a method that reduces tokens: how many patches each token stands for, [S, N] with the class token first
     sizes: Tensor | None = field(default=None, compare=False)
+    mask: Tensor | None = field(default=None, compare=False)  #: bool [B, T], which frames are real; None: all
 
     @property
     def extra(self) -> int:
