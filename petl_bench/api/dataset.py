@@ -17,7 +17,10 @@ from petl_bench.errors import DataError
 
 @dataclass(frozen=True, order=True)
 class Sample:
-    """One row of a list: the clip as the list names it (a relative path), and its label (index into the classes)."""
+    """One row of a list: the clip as the list names it (a relative path), and its label (index into the classes).
+
+    In a data set without classes every label is 0.
+    """
 
     clip: str
     label: int
@@ -55,6 +58,7 @@ class Defect:
 class Annotations:
     """What a data set's annotation files say. `train` and `test` map a split number (1, 2, 3) to its samples.
 
+    There are `classes`, or `captions`, or both: a data set of retrieval may have no classes, `classes=()`.
     `few_shot` maps (split, shots) to a published draw. `candidates` maps a test split to the labels that compete in it,
     if those are not all classes (the three sets of 160 classes of Kinetics-600). `groups` maps a clip to the group
     that its list puts it in, for lists that say so (see `Dataset.group_of`). `captions` maps a clip to the texts that

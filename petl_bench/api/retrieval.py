@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from petl_bench.api.dataset import Sample
+from petl_bench.api.dataset import Annotations, Sample
 from petl_bench.api.setting import Evaluation, Setting, Task
-from petl_bench.errors import PluginError
+from petl_bench.errors import PluginError, UsageError
 
 #: Texts as queries that search their clips, and clips as queries that search their texts.
 Direction = Literal["t2v", "v2t"]
@@ -87,6 +87,17 @@ def refuse_other_kind(setting: Setting, task: Task) -> None:
             f"{type(setting).__name__}.task() returned pb.{found.__name__}; its kind is {setting.kind!r}, so it must "
             f"return pb.{expected.__name__}"
         )
+
+
+def refuse_other_data(setting: Setting, annotations: Annotations) -> None:
+    """Raise UsageError if a setting of one kind of task is asked for on a data set of the other kind alone."""
+    if setting.kind == "retrieval" and not annotations.captions:
+        raise UsageError(
+            f"{annotations.dataset} has classes and no captions: --setting {setting.name} needs captions of its clips; "
+            "a folder of videos has them in captions.csv (clip,caption)"
+        )
+    if setting.kind != "retrieval" and not annotations.classes:
+        raise UsageError(f"{annotations.dataset} has captions and no classes: --setting retrieval")
 
 
 def retrieval_evaluation(name: str, captions: Mapping[str, Sequence[str]]) -> RetrievalEvaluation:

@@ -115,6 +115,8 @@ def command(
     dataset = chosen_dataset(name, texts, plugins)
     classes = dataset.annotations(dataset.root(None if data_root is None else data_root.expanduser())).classes
     context = BACKBONES.get(backbone).config.context_length
+    if not classes:
+        raise UsageError(f"{dataset.name} has captions and no classes: there are no classes to describe")
     order = tuple(published_order(dataset, classes))
     request = DescriptionRequest(dataset.name, kind, count, order, model, url.netloc.decode(), context)
     work = resume(request, _folder(output) / published_name(dataset, kind, count))

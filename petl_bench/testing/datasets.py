@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -38,10 +39,10 @@ class DatasetSubject(Subject):
         return self.dataset.annotations(self.root)
 
     def lists(self) -> Iterator[tuple[str, tuple[Sample, ...], range]]:
-        """Every list: its name, its samples, and the labels that it may have."""
+        """Every list: its name, its samples, and the labels that it may have: 0 alone if there are no classes."""
         from petl_bench.data.found.listed import named_lists
 
-        labels = range(len(self.annotations.classes))
+        labels = range(len(self.annotations.classes) or 1)
         return ((name, samples, labels) for name, samples in named_lists(self.annotations))
 
 
@@ -49,8 +50,9 @@ SUBJECT = DatasetSubject
 
 
 def reads_its_annotations(subject: DatasetSubject) -> None:
-    """annotations(root) gives classes, and test clips of at least one split."""
-    require(bool(subject.annotations.classes), "no classes")
+    """annotations(root) gives classes or captions, and test clips of at least one split."""
+    found = subject.annotations
+    require(bool(found.classes or found.captions), "no classes, and no captions for retrieval")
     require(any(subject.annotations.test.values()), "no test clips: Annotations.test maps a split to its samples")
 
 
@@ -79,6 +81,8 @@ def annotations_are_deterministic(subject: DatasetSubject) -> None:
 def classes_are_names(subject: DatasetSubject) -> None:
     """Classes are different texts that are not empty."""
     classes = subject.annotations.classes
+    if not classes:
+        raise Skipped("it has captions and no classes")
     wrong = [name for name in classes if not isinstance(name, str) or not name.strip()]
     require(not wrong, f"not a class name: {wrong[:3]}")
     twice = sorted({name for name in classes if classes.count(name) > 1})
@@ -86,7 +90,7 @@ def classes_are_names(subject: DatasetSubject) -> None:
 
 
 def labels_are_in_range(subject: DatasetSubject) -> None:
-    """Every label is the index of a class."""
+    """Every label is the index of a class; 0 if there are no classes."""
     for name, samples, labels in subject.lists():
         for sample in samples:
             require(
@@ -138,6 +142,18 @@ def captions_are_texts_of_clips(subject: DatasetSubject) -> None:
     for clip, texts in captions.items():
         whole = bool(texts) and all(isinstance(text, str) and text.strip() for text in texts)
         require(whole and not isinstance(texts, str), f"captions of {clip}: {texts!r}; give a tuple of texts")
+
+
+def spans_are_parts_of_clips(subject: DatasetSubject) -> None:
+    """`spans`, if there are some, give clips of the lists a start and a later end, in seconds from 0."""
+    spans = subject.annotations.spans
+    if not spans:
+        raise Skipped("every clip is a whole file")
+    listed = {sample.clip for _, samples, _ in subject.lists() for sample in samples}
+    unknown = sorted(spans.keys() - listed)
+    require(not unknown, f"spans of clips that no list names: {unknown[:3]}")
+    for clip, (start, end) in spans.items():
+        require(0 <= start < end < math.inf, f"span of {clip}: {start} to {end} seconds")
 
 
 def clips_stay_below_the_root(subject: DatasetSubject) -> None:
@@ -198,6 +214,7 @@ CHECKS = (
     clips_are_unique,
     training_and_test_clips_are_disjoint,
     captions_are_texts_of_clips,
+    spans_are_parts_of_clips,
     clips_stay_below_the_root,
     splits_are_declared,
     files_are_hashed,

@@ -41,7 +41,7 @@ def build_report(dataset: Dataset, manifest: Manifest, scanned: Mapping[str, Sca
     """
     from petl_bench.data.found.listed import named_lists
 
-    count = _Counter(manifest, scanned)
+    count, captions = _Counter(manifest, scanned), manifest.annotations.captions
     lists = dict(named_lists(manifest.annotations))
     defects = {defect.id: {**asdict(defect), "applies": False} for defect in dataset.defects}
     defects |= {defect.id: {**asdict(defect), "applies": True} for defect in manifest.annotations.defects}
@@ -51,6 +51,7 @@ def build_report(dataset: Dataset, manifest: Manifest, scanned: Mapping[str, Sca
         "root": str(manifest.root),
         "sha256": manifest.sha256,
         "classes": list(manifest.annotations.classes),
+        "captions": {"clips": len(captions), "texts": sum(map(len, captions.values()))},
         "clips": count([sample for samples in lists.values() for sample in samples]),
         "lists": [
             {"name": name, **count(samples), "classes": _by_class(samples, manifest, count)}
@@ -100,7 +101,7 @@ def _by_class(samples: Sequence[Sample], manifest: Manifest, count: _Counter) ->
     for sample in samples:
         by_label.setdefault(sample.label, []).append(sample)
     names = manifest.annotations.classes
-    return {names[label]: count(found) for label, found in sorted(by_label.items())}
+    return {names[label]: count(found) for label, found in sorted(by_label.items())} if names else {}
 
 
 def print_report(report: Mapping[str, Any], per_class: bool) -> None:
@@ -113,7 +114,7 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     kinds = [kind for kind in report["clips"] if scanned or kind not in _SCANNED]
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, LEAST_WIDTH)
-    console.print(Text(clean(f"{report['dataset']}: {len(report['classes'])} classes, under {report['root']}")))
+    console.print(Text(clean(f"{report['dataset']}: {_texts(report)}, under {report['root']}")))
     table = Table(box=None, pad_edge=False)
     for head in ("list", "class") if per_class else ("list",):
         table.add_column(head, no_wrap=True)
@@ -142,18 +143,24 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
     click.echo(f"manifest sha256: {report['sha256']}")
 
 
+def _texts(report: Mapping[str, Any]) -> str:
+    """What clips are described by: how many classes, or captions."""
+    classes, captions = len(report["classes"]), report["captions"]
+    return f"{classes} classes" if classes else f"{captions['texts']:,} captions of {captions['clips']:,} clips"
+
+
 def print_classes(report: Mapping[str, Any], everything: bool) -> None:
     """A row for each class: its name and its clips in every training and test list. `report`: of `build_report`.
 
     Of many classes the first ones are shown, and between which counts the others lie. Nothing for a data set without
-    such lists.
+    classes, or without such lists.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     lists = [each for each in report["lists"] if each["name"].split()[0] in ("train", "test")]
-    if not lists:
+    if not lists or not report["classes"]:
         return
     names: Sequence[str] = report["classes"]
     shown = names if everything else names[:_CLASSES]

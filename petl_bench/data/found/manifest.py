@@ -1,7 +1,7 @@
 """The manifest of a data set on this machine: what its lists name, which files those are, and one hash over all of it.
 
-The hash covers classes, every list, and the content of every clip found, but no absolute path and no time stamp: the
-same data elsewhere gives the same hash. It enters the key of every trial. Captions have a hash of their own, which only
+The hash covers classes, every list, the spans of clips that are parts of their files, and the content of every clip
+found, but no absolute path and no time stamp: the same data elsewhere gives the same hash. It enters the key of every trial. Captions have a hash of their own, which only
 the keys of trials of retrieval contain.
 """
 
@@ -186,7 +186,9 @@ def _disk_notes(annotations: Annotations, found: Mapping[str, FoundFile]) -> Ite
 
 def _content(annotations: Annotations, found: Mapping[str, FoundFile]) -> dict[str, Any]:
     half = annotations.base_to_novel
+    spans = {"spans": {clip: list(span) for clip, span in annotations.spans.items()}} if annotations.spans else {}
     return {
+        **spans,
         "classes": annotations.classes,
         "lists": {name: [(s.clip, s.label) for s in samples] for name, samples in named_lists(annotations)},
         "halves": None if half is None else [half.base, half.novel],

@@ -13,7 +13,7 @@ from typing import Any
 from petl_bench.api.dataset import Annotations, Dataset
 from petl_bench.api.method import Method
 from petl_bench.api.plugins.identity import plugin_version
-from petl_bench.api.retrieval import RetrievalTask, refuse_other_kind
+from petl_bench.api.retrieval import RetrievalTask, refuse_other_data, refuse_other_kind
 from petl_bench.api.setting import Case, Setting, Task
 from petl_bench.api.trial import Places, canonical_json
 from petl_bench.api.values.named_folders import status_command
@@ -113,6 +113,7 @@ class PlannedDataset:
     def _look(self, setting: Setting, case: Case) -> PlannedTask:
         if not self.here:
             return PlannedTask(Task((), (), (), "not on this machine"), Clips(0, 0, 0, 0))
+        refuse_other_data(setting, self.manifest.annotations)
         task = setting.task(self.manifest.annotations, case)
         refuse_other_kind(setting, task)
         found = self.manifest.found
