@@ -2,7 +2,8 @@
 
 Labels come from lists if there are any, else from class folders whose layout is recognised as a whole (see
 folder_layouts.py) or named with `folder.layout`; what could be read in two ways is refused. Without sides a seeded,
-recorded part of each class is tested. docs/folders.md shows what is read.
+recorded part of each class is tested. Captions make it a data set of retrieval, with classes or without.
+docs/folders.md shows what is read.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from petl_bench.errors import DataError
 
 @register_dataset("folder")
 class Folder(Dataset):
-    """A folder of your own videos with class names and lists, or with one sub-folder per class."""
+    """A folder of your own videos with class names and lists, with one sub-folder per class, or with captions."""
 
     needs_root = False
     licence = "your own"
@@ -42,7 +43,12 @@ class Folder(Dataset):
     )
     base_classes: str | None = hyper(None, "base classes: names with commas between, or a file with one name per line")
     label_base: Literal["auto", "0", "1"] = hyper("auto", "whether labels in the lists count from 0 or 1")
-    test_fraction: float = hyper(0.3, "part of each class that is tested if there are no lists", minimum=0, maximum=1)
+    test_fraction: float = hyper(
+        0.3,
+        "part of each class (of all clips, if there are no classes) that is tested if there are no lists",
+        minimum=0,
+        maximum=1,
+    )
     groups: str | None = hyper(
         None,
         "which clips come from one recording: csv with the columns clip and group, clips as lists or folders name "
@@ -59,6 +65,14 @@ class Folder(Dataset):
     )
     test_side: Literal["auto", "val", "test"] = hyper(
         "auto", "which side or list is tested; auto: test, or val if there is no test", later=True
+    )
+
+    captions: str | None = hyper(
+        None,
+        "captions for retrieval: csv with the columns clip and caption, or json {clip: [captions]}; default: "
+        "captions.csv or captions.json in the folder",
+        location=True,
+        later=True,
     )
 
     def root(self, data_root: Path | None) -> Path:

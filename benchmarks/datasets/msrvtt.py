@@ -16,8 +16,8 @@ from petl_bench.errors import DataError
 
 _DUPLICATES = Defect(
     "duplicate-sentences",
-    "5 of the 1,000 test sentences of 1k-A are those of another test video word for word (995 different sentences)",
-    "a query cannot tell the two videos apart, so their ranks are tied; ties are counted and shown",
+    "of the 1,000 test sentences of 1k-A 5 repeat another one word for word: 9 test videos share 4 sentences",
+    "no query can tell these videos apart, so that their texts are tied; ties are counted and shown",
 )
 
 

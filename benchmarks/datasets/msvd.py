@@ -26,8 +26,8 @@ class MSVD(CaptionedDataset):
     Files: captions_msvd.json (`{id: [captions]}`) and train_list.txt, val_list.txt, test_list.txt, one id per line.
     raw-captions.pkl is a pickle and is not read; the message has a command that makes the JSON file of it. Videos are
     called `<YouTube id>_<start>_<end>`, whatever their extension and folder; letter case tells ids apart, and some
-    start with a hyphen. The 100 validation videos are neither trained nor tested, and counted in a note: selection holds out
-    training videos. Clips of one YouTube video are one group.
+    start with a hyphen. The 100 validation videos are neither trained nor tested, and counted in a note: selection
+    holds out training videos. Clips of one YouTube video are one group.
 
     Published numbers (CLIP4Clip, MV-Adapter) are of 12 frames, one per second, and 32 words.
     """

@@ -1,8 +1,8 @@
 """The manifest of a data set on this machine: what its lists name, which files those are, and one hash over all of it.
 
 The hash covers classes, every list, the spans of clips that are parts of their files, and the content of every clip
-found, but no absolute path and no time stamp: the same data elsewhere gives the same hash. It enters the key of every trial. Captions have a hash of their own, which only
-the keys of trials of retrieval contain.
+found, but no absolute path and no time stamp: the same data elsewhere gives the same hash. It enters the key of every
+trial. Captions have a hash of their own, which only the keys of trials of retrieval contain.
 """
 
 from __future__ import annotations

@@ -234,6 +234,23 @@ def read_id_csv(path: Path) -> ClipList:
     )
 
 
+def read_clip_column(path: Path) -> ClipList:
+    """A csv file of one column, a clip in each row; a first row may say `clip`, `path`, `video` or `video_id`."""
+    rows = list(_csv_rows(path))
+    if rows and rows[0][1][0].strip().casefold() in _CLIP_COLUMNS:
+        del rows[0]
+    found = []
+    for line, cells in rows:
+        where = f"{path}, line {line}"
+        if len(cells) != 1:
+            raise DataError(f"{where}: {len(cells)} cells; write a clip alone, in double quotes if it holds a comma")
+        found.append(ListRow(line, formats.clip_path(cells[0].strip(), where)))
+    return formats.clip_list(path, found)
+
+
+_CLIP_COLUMNS = ("clip", "path", "video", "video_id")
+
+
 def _line(where: str) -> int:
     return int(where.rpartition(" ")[2])
 

@@ -28,7 +28,7 @@ def drawn(
     shared = any(len(labels) > 1 for labels in labels_of.values())
     tested: set[str] = set()
     for labels in [set(range(len(classes)))] if shared else [{label} for label in range(len(classes))]:
-        pool = sorted((g for g, of in labels_of.items() if of <= labels), key=lambda g: _rank(seed, g))
+        pool = sorted((g for g, of in labels_of.items() if of <= labels), key=lambda g: rank(seed, g))
         tested.update(pool[: min(max(round(fraction * len(pool)), 1), len(pool) - 1)])
     train = tuple(sorted(s for s in ordered if groups[s.clip] not in tested))
     test = tuple(sorted(s for s in ordered if groups[s.clip] in tested))
@@ -40,7 +40,8 @@ def drawn(
     return train, test
 
 
-def _rank(seed: int, group: str) -> str:
+def rank(seed: int, group: str) -> str:
+    """What groups are ordered by: a seeded hash of the name."""
     return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
 
 

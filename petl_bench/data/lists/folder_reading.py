@@ -31,6 +31,14 @@ from petl_bench.data.lists.folder_layouts import (
     refuse_second_paths,
 )
 from petl_bench.data.lists.list_files import CLASS_FILES, find_lists
+from petl_bench.data.lists.own_captions import (
+    CAPTION_FILES,
+    OwnCaptions,
+    captioned_folder,
+    captioned_lists,
+    find_captions,
+    refuse_pickle,
+)
 from petl_bench.data.lists.own_classes import labelled
 from petl_bench.data.lists.own_lists import FolderClips, read_own_list
 from petl_bench.errors import DataError
@@ -51,6 +59,7 @@ class FolderOptions:
     split_seed: int
     layout: str
     test_side: str
+    captions: str | None
 
 
 class FolderReader:
@@ -64,11 +73,14 @@ class FolderReader:
         usual = root / "labels.csv"
         self._names = self._file("labels") or (usual if usual.is_file() else None)
         self._train_list, self._test_list = self._file("train_list"), self._file("test_list")
+        captions = self._file("captions") or find_captions(root, f"{self._set}captions")
         self._groups, text = self._file("groups"), options.base_classes or ""
         places = (root / text, Path(text).expanduser())
         self._base_file = next((file for file in places if text and file.is_file()), None)
-        known = [file for file in (self._names, self._groups, self._base_file) if file]
+        known = [file for file in (self._names, self._groups, self._base_file, captions) if file]
+        known += [root / name for name in CAPTION_FILES]
         self._lists = find_lists(root, self._tree.texts, self._clips, known)
+        self._captions = OwnCaptions(captions, self._clips) if captions else None
 
     def annotations(self) -> Annotations:
         """What the folder says.
@@ -76,8 +88,45 @@ class FolderReader:
         Raises:
             DataError: It could be read in two ways, or says too little; the message names the option that decides.
         """
-        found = self._from_lists() if self._has_lists() else self._from_class_folders()
+        found = self._labelled() if self._captions is None else self._captioned(self._captions)
         return found if self._groups is None else replace(found, groups=read_groups(self._groups, found))
+
+    def _labelled(self) -> Annotations:
+        """A folder with classes."""
+        try:
+            return self._from_lists() if self._has_lists() else self._from_class_folders()
+        except DataError:
+            refuse_pickle(self._root)
+            raise
+
+    # ---------------------------------------------------------------- captions
+
+    def _captioned(self, captions: OwnCaptions) -> Annotations:
+        """A folder with captions: with classes if its lists or options say some, or its folders are a layout of them.
+
+        Lists that name clips and no labels say which of them train and which are tested.
+        """
+        options, root = self._options, self._root
+        bare = self._bare_lists(captions)
+        if bare is not None:
+            return captioned_lists(captions, *bare, root)
+        if self._names or self._base_file or options.layout != "auto" or options.base_classes or self._has_lists():
+            return captions.added_to(self._labelled(), root)
+        try:
+            found = self._from_class_folders()
+        except DataError:  # no layout of classes
+            clips = sorted(self._tree.files)
+            fraction, seed = options.test_fraction, options.split_seed
+            return captioned_folder(captions, clips, options.test_side, fraction, seed, root)
+        return captions.added_to(found, root)
+
+    def _bare_lists(self, captions: OwnCaptions) -> tuple[Path, Path] | None:
+        """Training and test list, if they name clips without labels."""
+        every = (*self._lists.train, *self._lists.val, *self._lists.test, self._train_list, self._test_list)
+        there = [file for file in every if file]
+        if self._options.layout != "auto" or not there or not all(map(captions.is_bare_list, there)):
+            return None
+        return self._train_list or self._only("train", self._lists.train), self._test_list or self._tested_list()
 
     def _has_lists(self) -> bool:
         name, told, lists = self._options.name, bool(self._train_list or self._test_list), self._lists
