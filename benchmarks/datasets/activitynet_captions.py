@@ -17,6 +17,8 @@ from petl_bench.errors import DataError
 
 _NAME = re.compile(r"v_(.{11})")
 
+_LICENCE = "look it up at the source; videos come from YouTube and keep their owners' rights"
+
 
 @register_dataset("activitynet_captions")
 class ActivityNetCaptions(CaptionedDataset):
@@ -48,9 +50,9 @@ class ActivityNetCaptions(CaptionedDataset):
   pages     = {706--715},
   year      = {2017}
 }""",
-        licence="not stated here",
+        licence=_LICENCE,
     )
-    licence = "look it up at the source; videos come from YouTube and keep their owners' rights"
+    licence = _LICENCE
     holds = "the videos and train.json with val_1.json or val_2.json"
 
     test: Literal["auto", "val_1", "val_2"] = hyper(

@@ -26,6 +26,8 @@ _TWO_NAMES = Defect(
 #: The first 31 seconds: what is described lies there.
 _SPAN = (0.0, 31.0)
 
+_LICENCE = "look it up at the source; videos come from Flickr under the licences that their owners chose"
+
 
 @register_dataset("didemo")
 class DiDeMo(CaptionedDataset):
@@ -59,9 +61,9 @@ class DiDeMo(CaptionedDataset):
   pages     = {5803--5812},
   year      = {2017}
 }""",
-        licence="not stated here",
+        licence=_LICENCE,
     )
-    licence = "look it up at the source; videos come from Flickr under the licences that their owners chose"
+    licence = _LICENCE
     defects = (_TWO_NAMES,)
     holds = "the videos and test_data.json, or T-MASS' didemo_test_label.csv"
 

@@ -16,6 +16,8 @@ _TEST = "LSMDC16_challenge_1000_publictect.csv"
 #: `<number>_<Movie>_<start>-<end>`, times as 00.00.51.926.
 _NAME = re.compile(r"(.+)_[0-9.]+-[0-9.]+")
 
+_LICENCE = "by agreement with the authors, for clips and annotations; movies keep their owners' rights"
+
 
 @register_dataset("lsmdc")
 class LSMDC(CaptionedDataset):
@@ -43,9 +45,9 @@ class LSMDC(CaptionedDataset):
   pages   = {94--120},
   year    = {2017}
 }""",
-        licence="by agreement with the authors",
+        licence=_LICENCE,
     )
-    licence = "by agreement with the authors, for clips and annotations; movies keep their owners' rights"
+    licence = _LICENCE
     holds = "the clips and the three LSMDC16 lists"
 
     def group_of(self, clip: str) -> str:

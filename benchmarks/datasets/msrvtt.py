@@ -20,6 +20,8 @@ _DUPLICATES = Defect(
     "no query can tell these videos apart, so that their texts are tied; ties are counted and shown",
 )
 
+_LICENCE = "look it up at the source; videos come from YouTube and keep their owners' rights"
+
 
 @register_dataset("msrvtt")
 class MSRVTT(CaptionedDataset):
@@ -49,9 +51,9 @@ class MSRVTT(CaptionedDataset):
   pages     = {5288--5296},
   year      = {2016}
 }""",
-        licence="not stated here",
+        licence=_LICENCE,
     )
-    licence = "look it up at the source; videos come from YouTube and keep their owners' rights"
+    licence = _LICENCE
     defects = (_DUPLICATES,)
     holds = "the videos, MSRVTT_data.json and the lists of 1k-A"
 

@@ -15,6 +15,8 @@ _CAPTIONS = "captions_msvd.json"
 #: A YouTube id, then the seconds where the clip starts and ends in its video.
 _NAME = re.compile(r"(.{11})_[0-9]+_[0-9]+")
 
+_LICENCE = "look it up at the source; videos come from YouTube and keep their owners' rights"
+
 
 @register_dataset("msvd")
 class MSVD(CaptionedDataset):
@@ -43,9 +45,9 @@ class MSVD(CaptionedDataset):
   pages     = {190--200},
   year      = {2011}
 }""",
-        licence="not stated here",
+        licence=_LICENCE,
     )
-    licence = "look it up at the source; videos come from YouTube and keep their owners' rights"
+    licence = _LICENCE
     holds = "the videos, captions_msvd.json and the three lists"
 
     def identity(self, stem: str) -> str:
