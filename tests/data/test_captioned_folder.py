@@ -131,7 +131,8 @@ def test_captions_may_lie_elsewhere_and_groups_are_read(make: Make, tmp_path: Pa
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"captions.csv": CSV + "e.mp4,no such video\n"}, "captions.csv: 'e.mp4' has a caption, and is no clip in"),
+        ({"captions.csv": CSV + "e.mp4,no such video\n"}, "captions.csv, line 7: a caption of 'e.mp4', and no clip"),
+        ({"captions.json": {"e": "x"}}, "captions.json, key 'e': a caption of 'e', and no clip of the folder"),
         ({"captions.csv": "clip,caption\na,x\n"}, "captions.csv: no caption of the clip 'b.v2.mov'; add one"),
         ({"captions.csv": CSV, "e/c.avi": None}, "several clips are called 'c' ('clips/c.avi', 'e/c.avi')"),
         ({"captions.csv": CSV, "captions.json": {"a": "x"}}, "captions.csv and captions.json are both there"),

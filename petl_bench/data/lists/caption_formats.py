@@ -39,13 +39,14 @@ class CaptionRow:
 class CaptionList:
     """A file and the captions of its clips, in its order; `spans` are the seconds of a file that a clip is.
 
-    `groups` maps a clip to its source video, if the file says so.
+    `groups` maps a clip to its source video, if the file says so; `places` says where a clip's first caption stands.
     """
 
     file: Path
     captions: Mapping[str, tuple[str, ...]]
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -89,14 +90,17 @@ class CaptionList:
 def caption_list(path: Path, rows: Iterable[CaptionRow]) -> CaptionList:
     """Rows as a list. Raises DataError for an empty caption or an unusable clip name, and if there are no rows."""
     found: dict[str, list[str]] = {}
+    places: dict[str, str] = {}
     for row in rows:
         text = row.text.strip()
         if not text:
             raise DataError(f"{row.where}: the caption of {row.clip!r} is empty; write one, or remove it")
-        found.setdefault(formats.clip_path(row.clip, row.where), []).append(text)
+        clip = formats.clip_path(row.clip, row.where)
+        places.setdefault(clip, row.where)
+        found.setdefault(clip, []).append(text)
     if not found:
         raise DataError(f"{path}: empty; no caption stands in it")
-    return CaptionList(path, {clip: tuple(texts) for clip, texts in found.items()})
+    return CaptionList(path, {clip: tuple(texts) for clip, texts in found.items()}, places=places)
 
 
 # ---------------------------------------------------------------- JSON

@@ -55,11 +55,11 @@ class OwnCaptions:
         self.file, self._clips = file, clips
         read = read_caption_csv(file) if file.suffix.lower() == ".csv" else read_caption_json(file)
         self._texts: dict[str, tuple[str, ...]] = {}
-        self._written: dict[str, str] = {}
+        self._places: dict[str, str] = {}
         for name, texts in read.captions.items():
-            clip = self.clip_of(name, str(file))
+            clip = self.clip_of(name, read.places[name])
             self._texts[clip] = (*self._texts.get(clip, ()), *texts)
-            self._written.setdefault(clip, name)
+            self._places.setdefault(clip, read.places[name])
 
     def clip_of(self, name: str, where: str) -> str:
         """The file of the folder that a name means; the name itself if there is none."""
@@ -73,11 +73,11 @@ class OwnCaptions:
     def refuse_without_video(self, listed: Iterable[str] = ()) -> None:
         """Raise DataError if a caption's clip is no file of the folder, and none of those that lists name."""
         known = {*self._clips.files, *listed}
-        for clip, name in self._written.items():
+        for clip, place in self._places.items():
             if clip not in known:
                 raise DataError(
-                    f"{self.file}: {name!r} has a caption, and is no clip in {self.file.parent}; correct the name, "
-                    "add the video, or remove the caption"
+                    f"{place}: a caption of {clip!r}, and no clip of the folder has this name; correct it, add the "
+                    "video, or remove the caption"
                 )
 
     def of_every(self, clips: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,70 @@
+"""Data sets of one kind alone: what the commands say of captions without classes, and of classes without captions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands import petl_bench
+
+
+@pytest.fixture
+def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four clips with captions and no classes; they are found by name, and never decoded."""
+    monkeypatch.setenv("PETL_BENCH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.mp4").write_text(f"{number}")
+    captions = {str(number): ["one", f"{number}"] for number in range(4)}
+    (folder / "captions.json").write_text(json.dumps(captions))
+    return folder
+
+
+@pytest.mark.parametrize("setting", ["base2novel", "few_shot", "fully_supervised", "zero_shot_transfer"])
+def test_settings_of_classes_are_refused(captioned: Path, setting: str) -> None:
+    done = petl_bench(
+        "run", "--setting", setting, "--methods", "zero_shot", "--datasets", f"mine={captioned}", "--dry-run"
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip() == "petl-bench: mine has captions and no classes: --setting retrieval"
+
+
+def test_retrieval_is_planned(captioned: Path) -> None:
+    done = petl_bench(
+        "run", "--setting", "retrieval", "--methods", "zero_shot", "--datasets", f"mine={captioned}", "--dry-run"
+    )
+    assert done.returncode == 0 and "mine: 4 clips expected, 4 found, 0 missing" in done.stdout + done.stderr
+
+
+def test_retrieval_is_refused_without_captions(captioned: Path) -> None:
+    (captioned / "captions.json").unlink()
+    for number in range(4):
+        (captioned / "ab"[number % 2]).mkdir(exist_ok=True)
+        (captioned / f"{number}.mp4").rename(captioned / "ab"[number % 2] / f"{number}.mp4")
+    done = petl_bench(
+        "run", "--setting", "retrieval", "--methods", "zero_shot", "--datasets", f"mine={captioned}", "--dry-run"
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "mine has classes and no captions: --setting retrieval needs captions of its clips" in done.stderr
+
+
+def test_the_status_counts_captions(captioned: Path) -> None:
+    done = petl_bench("data", "status", f"mine={captioned}", "--per-class")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mine: 8 captions of 4 clips, under ")
+    assert ["train", "1", "all", "3", "3", "0", "0"] in [line.split() for line in done.stdout.splitlines()]
+    report = json.loads(petl_bench("data", "status", f"mine={captioned}", "--json").stdout)
+    assert (report["classes"], report["captions"]) == ([], {"clips": 4, "texts": 8})
+    assert [each["classes"] for each in report["lists"]] == [{}, {}]
+
+
+def test_there_are_no_classes_to_describe(captioned: Path) -> None:
+    done = petl_bench(
+        "describe", "--dataset", f"mine={captioned}", "--kind", "spatial", "--count", "2",
+        "--endpoint", "http://localhost:9", "--model", "m",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.strip() == "petl-bench: mine has captions and no classes: there are no classes to describe"
