@@ -57,8 +57,8 @@ class Motion(Dataset):
     The design was tuned until there was something to see: the shift and the seed of the halves were chosen by the
     zero-shot accuracy on training clips (halves of about equal difficulty, far from the ceiling).
 
-    For retrieval, the first clip of each colour and shape in a class has three captions of what is drawn (461 training
-    and 438 test clips; motion_captions.py says how they are made, and what they leave open).
+    For retrieval, the first training clip of each colour and shape in a class, and the first test clip of each colour,
+    have three captions of what is drawn: 461 and 200 clips. motion_captions.py says how they were chosen.
 
     Training and test clips come from their own streams of random numbers, and so did the clips of pretraining,
     which were also less shifted (at most 0.55) and without context.
@@ -179,7 +179,8 @@ class Motion(Dataset):
     def _captions(self, part: str, label: int) -> dict[str, tuple[str, ...]]:
         from petl_bench.benchmarks.datasets.motion_captions import captions_of
 
-        return captions_of(part, _clips(part, label), self.scenes(part, label))
+        captions: dict[str, tuple[str, ...]] = captions_of(part, _clips(part, label), self.scenes(part, label))
+        return captions
 
     def scenes(self, part: str, label: int) -> list[Scene]:
         """What the "train" or "test" clips of a class show, each drawn from its own stream of random numbers."""

@@ -114,7 +114,7 @@ class PlannedDataset:
         if not self.here:
             return PlannedTask(Task((), (), (), "not on this machine"), Clips(0, 0, 0, 0))
         task = setting.task(self.manifest.annotations, case)
-        refuse_other_kind(setting, task)
+        refuse_other_kind(setting, case, task)
         found = self.manifest.found
         for evaluation in task.evaluations:
             if found and not any(sample.clip in found for sample in evaluation.samples):
