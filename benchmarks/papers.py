@@ -73,3 +73,17 @@ CLIP_PAPER = Paper(
 }""",
     licence="MIT",
 )
+CLIP4CLIP = Paper(
+    title="CLIP4Clip: An Empirical Study of CLIP for End to End Video Clip Retrieval and Captioning",
+    venue="Neurocomputing 2022",
+    url="https://arxiv.org/abs/2104.08860",
+    bibtex="""@article{luo2022clip4clip,
+  title   = {{CLIP4Clip}: An Empirical Study of {CLIP} for End to End Video Clip Retrieval and Captioning},
+  author  = {Luo, Huaishao and Ji, Lei and Zhong, Ming and Chen, Yang and Lei, Wen and Duan, Nan and Li, Tianrui},
+  journal = {Neurocomputing},
+  volume  = {508},
+  pages   = {293--304},
+  year    = {2022}
+}""",
+    licence="MIT",
+)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_rates_of_msta, not_tuned_elsewhere, tuned_on_motion
+from petl_bench.methods._recipes import (
+    at_the_rates_of_msta,
+    not_tuned_elsewhere,
+    not_tuned_in_retrieval,
+    tuned_for_retrieval,
+    tuned_on_motion,
+)
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -45,6 +51,8 @@ class AdaptFormer(pb.Method):
         ),
         tuned_on_motion(2e-3, "5e-4, 1e-3, 2e-3, 3e-3", TINY),
         *not_tuned_elsewhere(2e-3, TINY),
+        tuned_for_retrieval(2e-3, "1e-3, 3e-3, 1e-2", TINY),
+        *not_tuned_in_retrieval(2e-3, TINY, ["clip-tiny"]),
     )
 
     bottleneck_dim: int = pb.hyper(64, "d: channels of the bottleneck", minimum=1)

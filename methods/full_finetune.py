@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.benchmarks.papers import VIFI_CLIP_PAPER
-from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
+from petl_bench.methods._recipes import (
+    not_tuned_elsewhere,
+    not_tuned_in_retrieval,
+    tuned_for_retrieval,
+    tuned_on_motion,
+)
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -51,6 +56,8 @@ class FullFinetune(pb.Method):
         ),
         tuned_on_motion(1e-4, "1e-5, 3e-5, 1e-4, 3e-4"),
         *not_tuned_elsewhere(1e-4),
+        tuned_for_retrieval(1e-4, "3e-5, 1e-4, 3e-4"),
+        *not_tuned_in_retrieval(1e-4, backbones=["clip-tiny"]),
     )
 
     towers: pb.Towers = pb.hyper("both", "which towers train")

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import petl_bench as pb
 from petl_bench.benchmarks.papers import MSTA_PAPER
-from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
+from petl_bench.methods._recipes import (
+    MSTA_RATES,
+    PROPORTIONAL,
+    not_tuned_elsewhere,
+    not_tuned_in_retrieval,
+    tuned_for_retrieval,
+    tuned_on_motion,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The same in every row of the paper's Table 1.
 TABLE_1 = {"warmup_epochs": 5.0, "weight_decay": 1e-3}
+#: Sizes for the width of the small backbones, in retrieval, which has no classes and so no L_CC.
+TINY_RETRIEVAL = {"bottleneck_dim": 32, "scale": 1.0, "zero_init_up": True, "consistency_weight": 0.0}
 
 
 @pb.register_method("msta")
@@ -87,6 +96,15 @@ class MSTA(pb.Method):
         *not_tuned_elsewhere(
             2e-3, {"bottleneck_dim": 32, "first_layer": 1, "last_layer": None, "scale": 1.0, "zero_init_up": True}
         ),
+        pb.Recipe(
+            "retrieval",
+            training={"learning_rate": MSTA_RATES["retrieval"]},
+            hyper={"bottleneck_dim": 256, "scale": 0.005, "consistency_weight": 0.0},
+            source=f"sizes of base2novel in Table 1; without L_CC, as retrieval has no classes; {PROPORTIONAL}",
+            tuned=False,
+        ),
+        tuned_for_retrieval(2e-3, "1e-3, 3e-3, 1e-2", TINY_RETRIEVAL),
+        *not_tuned_in_retrieval(2e-3, TINY_RETRIEVAL, ["clip-tiny"]),
     )
 
     bottleneck_dim: int = pb.hyper(256, "d: channels of the bottleneck; must divide the video tower's width", minimum=1)

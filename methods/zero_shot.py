@@ -25,7 +25,7 @@ class ZeroShot(pb.Method):
     paper = INTERNVID
     recipes = tuple(
         pb.Recipe(setting, training=NOTHING_TO_TRAIN, source="nothing trains")
-        for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised")
+        for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised", "retrieval")
     )
 
     def attach(self, model: DualEncoder) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petl_bench.benchmarks.datasets.motion_actions import ACTIONS, CLASSES
-from petl_bench.benchmarks.datasets.motion_render import BIG_ABOVE, COLOURS, SHAPES, SMALL_BELOW, Scene
+from petl_bench.benchmarks.datasets.motion_captions import size_word, with_article
+from petl_bench.benchmarks.datasets.motion_render import COLOURS, SHAPES, Scene
 
 CLASS_PROMPT = "a video of {}."
 SUBJECT_TEMPLATES = (
@@ -37,11 +38,6 @@ class Caption:
     shape: int | None = None
     colour: int | None = None
     size: str | None = None
-
-
-def size_word(radius: float) -> str | None:
-    """`small`, `big`, or nothing for what lies between."""
-    return "small" if radius < SMALL_BELOW else "big" if radius > BIG_ABOVE else None
 
 
 def positives(captions: Sequence[Caption], scenes: Sequence[Scene]) -> NDArray[np.bool_]:
@@ -81,7 +77,7 @@ def _about_object(rng: np.random.Generator, scene: Scene, phrase: str) -> Captio
         parts.remove("colour")  # neither of its two colours would be the right one
     words = {"size": size_word(scene.size), "colour": COLOUR_NAMES[scene.colour], "shape": SHAPE_NAMES[scene.shape]}
     said = [word for part in parts if (word := words.get(part, part)) is not None]
-    subject = " ".join(said) if said == ["something"] else _with_article(" ".join(said))
+    subject = " ".join(said) if said == ["something"] else with_article(" ".join(said))
     template = SUBJECT_TEMPLATES[int(rng.integers(len(SUBJECT_TEMPLATES)))]
     return Caption(
         template.format(subject=subject, action=phrase),
@@ -90,10 +86,6 @@ def _about_object(rng: np.random.Generator, scene: Scene, phrase: str) -> Captio
         colour=scene.colour if "colour" in parts else None,
         size=words["size"] if "size" in parts else None,
     )
-
-
-def _with_article(words: str) -> str:
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def _load_descriptions() -> dict[str, list[str]]:

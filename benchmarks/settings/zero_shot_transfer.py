@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import petl_bench as pb
 from petl_bench.api.dataset import Annotations, HalfSplit, Sample
 from petl_bench.api.options import hyper
+from petl_bench.api.retrieval import RetrievalTask, captioned, retrieval_evaluation, retrieval_pairs
 from petl_bench.api.setting import Case, Evaluation, Setting, Task
 from petl_bench.api.splits import chosen_splits, halves_of, names_of, refuse_shots, relabel, training_list
+from petl_bench.api.step import Kind
 from petl_bench.benchmarks.papers import XCLIP
 
 NAME = "zero_shot_transfer"
 #: Kinds of cases: adapting on the source, evaluating on a target; the same within one data set, by halves of classes.
 SOURCE, TARGET, SOURCE_BASE, TARGET_NOVEL = "source", "target", "source-base", "target-novel"
+#: The same of retrieval. The names of targets do not begin like those of classification, which the table selects by.
+RETRIEVAL = {
+    SOURCE: "source-retrieval",
+    TARGET: "retrieval",
+    SOURCE_BASE: "source-base-retrieval",
+    TARGET_NOVEL: "retrieval-novel",
+}
 
 
 @pb.register_setting(NAME)
@@ -35,6 +44,12 @@ class ZeroShotTransfer(Setting):
     evaluated (halves as in base2novel), so that no class that is evaluated was trained. That is this package's
     demonstration of the setting, not a published protocol.
 
+    Source and target may also be of retrieval, each for itself: an adapter of a classification source searches a
+    target's test clips by their captions (of motion, those of the novel half), and an adapter that was trained on the
+    captions of a source recognises classes. The captions take part as in the setting `retrieval`; with `source_task=
+    retrieval`, give the method the learning rate and sizes of that setting by `--set`. A target of retrieval has the
+    metrics of that setting in its record and in `petl-bench compare`; the table `zero_shot` shows classification alone.
+
     Budget of a method whose recipe says nothing else: 100 epochs with 256 clips per step (MSTA, Table 1).
 
     What published code did differently: ViFi-CLIP's zero-shot configurations name a few-shot list, or the evaluated
@@ -50,6 +65,10 @@ class ZeroShotTransfer(Setting):
     paper = XCLIP
 
     source: str = hyper("motion", "data set that methods are adapted on (--source)")
+    source_task: Kind = hyper("classification", "what methods are adapted to on the source", later=True)
+    task_of_targets: Literal["auto", "classification", "retrieval"] = hyper(
+        "auto", "what targets are evaluated in; auto: retrieval if a target has captions and no classes", later=True
+    )
 
     def cases(
         self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None
@@ -57,6 +76,9 @@ class ZeroShotTransfer(Setting):
         """One case per test split of the target (all by default) and seed. Raises UsageError if shots are asked."""
         refuse_shots(NAME, shots)
         part = TARGET_NOVEL if annotations.dataset == self.source else TARGET
+        without_classes = bool(annotations.captions) and not annotations.classes
+        if self.task_of_targets == "retrieval" or (self.task_of_targets == "auto" and without_classes):
+            part = RETRIEVAL[part]
         return [
             Case(split, None, seed, part)
             for split in chosen_splits(annotations, splits, default=None)
@@ -70,17 +92,25 @@ class ZeroShotTransfer(Setting):
 
     def source_case(self, case: Case) -> Case | None:
         """Split 1 of the source, one adaptation per seed; within one data set the base half of the same split."""
-        if case.part == TARGET:
-            return Case("1", None, case.seed, SOURCE)
-        if case.part == TARGET_NOVEL:
-            return Case(case.split, None, case.seed, SOURCE_BASE)
+        parts = {SOURCE: SOURCE, SOURCE_BASE: SOURCE_BASE} if self.source_task == "classification" else RETRIEVAL
+        if case.part in (TARGET, RETRIEVAL[TARGET]):
+            return Case("1", None, case.seed, parts[SOURCE])
+        if case.part in (TARGET_NOVEL, RETRIEVAL[TARGET_NOVEL]):
+            return Case(case.split, None, case.seed, parts[SOURCE_BASE])
         return None
+
+    def kind_of(self, case: Case) -> Kind:
+        """That of the source, or of the target."""
+        return "retrieval" if case.part in RETRIEVAL.values() else "classification"
 
     def task(self, annotations: Annotations, case: Case) -> Task:
         """What the case trains (a source alone) and evaluates.
 
-        Raises UsageError if the source has no training list, or too few classes to be halved.
+        Raises UsageError if the source has no training list, or too few classes to be halved, or if there are no
+        captions in a case of retrieval.
         """
+        if case.part in RETRIEVAL.values():
+            return _of_retrieval(annotations, case)
         if case.part == SOURCE:
             return _source(annotations, case)
         if case.part == TARGET:
@@ -89,7 +119,8 @@ class ZeroShotTransfer(Setting):
         return (_source_base if case.part == SOURCE_BASE else _target_novel)(annotations, case, halves)
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """`top1`, `top5` and `mean_class_top1` of a target, of the source all but top-5 (`source_top1`); in percent."""
+        """`top1`, `top5` and `mean_class_top1` of a target, of the source all but top-5 (`source_top1`); in percent. Of
+        a target of retrieval `pb.RETRIEVAL_METRICS`, of such a source the same after `source_`."""
         if "source" in accuracies:
             return {f"source_{name}": value for name, value in accuracies["source"].items() if name != "top5"}
         return dict(accuracies.get("target", {}))
@@ -128,6 +159,28 @@ def _source_base(annotations: Annotations, case: Case, halves: HalfSplit) -> Tas
 def _target_novel(annotations: Annotations, case: Case, halves: HalfSplit) -> Task:
     which = f"novel half, split {case.split}; classes: {halves.source}"
     return _nothing_to_train(annotations, halves.novel, halves.novel_test, which)
+
+
+def _of_retrieval(annotations: Annotations, case: Case) -> RetrievalTask:
+    """What the case trains or evaluates, by captions; within one data set those of the clips of a half's classes."""
+    keep, which = _half(annotations, case)
+    test = captioned(annotations, [each for each in annotations.test.get(int(case.split), ()) if keep(each)], "test")
+    if case.part in (RETRIEVAL[TARGET], RETRIEVAL[TARGET_NOVEL]):
+        evaluation = retrieval_evaluation("target", test)
+        return RetrievalTask((), (evaluation,), f"none: a target is only scored ({which})", train_texts=())
+    listed = [each for each in training_list(annotations, case.split, NAME) if keep(each)]
+    pairs, texts = retrieval_pairs(captioned(annotations, listed, "training"))
+    source = f"every captioned training clip of the source, {which}"
+    return RetrievalTask(pairs, (retrieval_evaluation("source", test),), source, train_texts=texts)
+
+
+def _half(annotations: Annotations, case: Case) -> tuple[Callable[[Sample], bool], str]:
+    """Whether a sample takes part in a case of retrieval, and which ones do, in words."""
+    if case.part in (RETRIEVAL[SOURCE], RETRIEVAL[TARGET]):
+        return lambda sample: True, f"split {case.split}"
+    halves = halves_of(annotations, case.split, NAME)
+    name, labels = ("base", halves.base) if case.part == RETRIEVAL[SOURCE_BASE] else ("novel", halves.novel)
+    return lambda sample: sample.label in labels, f"{name} half, split {case.split}; classes: {halves.source}"
 
 
 def _nothing_to_train(annotations: Annotations, labels: Sequence[int], test: Sequence[Sample], which: str) -> Task:

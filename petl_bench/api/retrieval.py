@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from petl_bench.api.dataset import Annotations, Sample
-from petl_bench.api.setting import Evaluation, Setting, Task
+from petl_bench.api.setting import Case, Evaluation, Setting, Task
 from petl_bench.errors import PluginError, UsageError
 
 #: Texts as queries that search their clips, and clips as queries that search their texts.
@@ -79,12 +79,13 @@ class RetrievalTask(Task):
     evaluations: tuple[RetrievalEvaluation, ...]
 
 
-def refuse_other_kind(setting: Setting, task: Task) -> None:
-    """Raise PluginError if a setting's task is not of the kind that the setting declares."""
-    expected, found = (RetrievalTask if setting.kind == "retrieval" else Task), type(task)
+def refuse_other_kind(setting: Setting, case: Case, task: Task) -> None:
+    """Raise PluginError if the task of a case is not of the kind that the setting declares for it."""
+    kind, found = setting.kind_of(case), type(task)
+    expected = RetrievalTask if kind == "retrieval" else Task
     if isinstance(task, RetrievalTask) != (expected is RetrievalTask):
         raise PluginError(
-            f"{type(setting).__name__}.task() returned pb.{found.__name__}; its kind is {setting.kind!r}, so it must "
+            f"{type(setting).__name__}.task() returned pb.{found.__name__}; its kind is {kind!r}, so it must "
             f"return pb.{expected.__name__}"
         )
 
@@ -113,3 +114,21 @@ def retrieval_pairs(captions: Mapping[str, Sequence[str]]) -> tuple[tuple[Sample
     texts = {text: place for place, text in enumerate(dict.fromkeys(text for own in captions.values() for text in own))}
     pairs = tuple(Sample(clip, texts[text]) for clip, own in captions.items() for text in dict.fromkeys(own))
     return pairs, tuple(texts)
+
+
+def captioned(annotations: Annotations, samples: Sequence[Sample], which: str) -> dict[str, tuple[str, ...]]:
+    """The captions of those clips of a list that have some.
+
+    Args:
+        annotations: Of the data set.
+        samples: The list; a clip may stand in it several times.
+        which: What the clips are, in words: "training" or "test".
+
+    Raises:
+        UsageError: None of them has a caption.
+    """
+    captions = annotations.captions
+    found = {sample.clip: captions[sample.clip] for sample in samples if sample.clip in captions}
+    if not found:
+        raise UsageError(f"{annotations.dataset}: none of its {which} clips has a caption, so retrieval has no queries")
+    return found

@@ -75,7 +75,8 @@ class Setting(Options):
 
     paper: ClassVar[Paper | None] = None
     version: ClassVar[int] = 1
-    #: What its tasks ask for: classification (`pb.Task`), or retrieval (`pb.RetrievalTask`).
+    #: What its tasks ask for: classification (`pb.Task`), or retrieval (`pb.RetrievalTask`). A setting with tasks of
+    #: both kinds gives that of most of them, and overrides `kind_of`.
     kind: ClassVar[Kind] = "classification"
     metrics: ClassVar[Sequence[str]] = ()
     #: Training values of this setting (see `TrainingOptions`), before a method's recipes.
@@ -116,6 +117,10 @@ class Setting(Options):
     def source_case(self, case: Case) -> Case | None:
         """The case on the source data set whose adapter `case` starts from; None if it trains by itself."""
         return None
+
+    def kind_of(self, case: Case) -> Kind:
+        """What the task of a case asks for."""
+        return self.kind
 
     @member(instance_of(Task, "pb.Task"), required=True)
     def task(self, annotations: Annotations, case: Case) -> Task:

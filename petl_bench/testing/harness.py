@@ -193,7 +193,6 @@ def support_for(model: DualEncoder, method: Method) -> SupportClips:
         device=CPU,
         team=Team(),
         trial=SimpleNamespace(seed=0),
-        setting=SimpleNamespace(kind=method.task.kind),
         loader=_MadeUpLoader(model.config),
         notify=lambda progress: None,
         stop=go_on,

@@ -105,7 +105,7 @@ class PreparedTrial:
         self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
         if trial.start_from:
             self.notes.append(self._start_from(adapter))
-        self.notes += [*self._text_notes(), *self._texts_per_clip()]
+        self.notes += [*self._text_notes(), *self._texts_per_clip(), *self._batch_notes()]
         if seat.count > 1:
             self.notes.append(f"{seat.count} processes shared every batch, on {self.device.type}")
         if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
@@ -260,7 +260,7 @@ class PreparedTrial:
         """What the method is adapted to: training classes and clips, or those of the adapter that it starts from."""
         if self.trial.start_from and adapter is not None:
             return task_of(load_adapter(adapter)[0])
-        return MethodTask(self.setting.kind, self.task.train_classes, len(self.found(self.train)))
+        return MethodTask(self.setting.kind_of(self.trial.case), self.task.train_classes, len(self.found(self.train)))
 
     def _attached(self, places: Places, adapter: Path | None) -> DualEncoder:
         """The backbone with the method attached; what its weights are, and what is assumed of them, becomes notes.
@@ -330,6 +330,17 @@ class PreparedTrial:
         )
         log.info(note)
         return [note]
+
+    def _batch_notes(self) -> list[str]:
+        """In retrieval, whose negatives are the other pairs of a batch: the batch that has fewer than planned."""
+        if not (isinstance(self.task, RetrievalTask) and self._trains):
+            return []
+        pairs, size = len(self.found(self.train)), self.options.batch_size
+        if pairs < size:
+            return [f"all {pairs} training pairs are one batch, smaller than batch_size={size}: fewer negatives"]
+        return (
+            [f"the last batch of an epoch has {pairs % size} of {size} pairs: fewer negatives"] if pairs % size else []
+        )
 
     def _count(self, classes: Sequence[str], of_retrieval: int) -> int:
         """How many texts a clip is compared with: the prompts of these classes, or those of retrieval."""

@@ -281,7 +281,7 @@ def _fit(
     prepared: PreparedTrial, found: Sequence[Sample], texts: ClassTexts, support: SupportClips
 ) -> tuple[list[dict[str, float]], float]:
     if prepared.options.select == "val":
-        retrieval = prepared.setting.kind == "retrieval"
+        retrieval = isinstance(prepared.task, RetrievalTask)
         if not prepared.held_out:
             raise TrialError(ONE_CLIP_TO_HOLD_OUT if retrieval else NOTHING_TO_HOLD_OUT)
         held, whole = len(prepared.held_out), len(prepared.task.train)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
+from itertools import accumulate
 
 import torch
 
 from petl_bench.api.retrieval import RetrievalEvaluation
 from petl_bench.api.setting import Evaluation
-from petl_bench.api.trial import EvaluationResult, RetrievalResult, variant_evaluation
+from petl_bench.api.trial import EvaluationResult, Progress, RetrievalResult, variant_evaluation
 from petl_bench.errors import DataError, TrialError
 from petl_bench.records.layout import EVALUATED
 from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
@@ -23,6 +24,8 @@ from petl_bench.training.video import Remembered, encode
 
 #: What one evaluation comes to.
 Result = EvaluationResult | RetrievalResult
+#: Is given how many clips of an evaluation are done.
+Tell = Callable[[int], None]
 
 
 @dataclass
@@ -52,10 +55,11 @@ def score_all(prepared: PreparedTrial) -> Scores:
     kept = _kept(prepared, "evaluation", [*evaluations, *in_variants])
     if variants:
         kept.state()  # of the model outside the variants
-    scores.results = _score_each(prepared, evaluations, kept)
+    tells = _tells(prepared, [*evaluations, *in_variants])
+    scores.results = _score_each(prepared, evaluations, kept, tells)
     for name, context in variants.items():
         with context:
-            found = _score_each(prepared, [each for each in in_variants if each.name.endswith(f"@{name}")], kept)
+            found = _score_each(prepared, [each for each in in_variants if each.name.endswith(f"@{name}")], kept, tells)
         scores.variants[name] = {each.rpartition("@")[0]: result for each, result in found.items()}
     scores.earlier_s = kept.earlier_s
     return scores
@@ -74,10 +78,26 @@ def _absent(prepared: PreparedTrial) -> dict[str, str]:
     }
 
 
-def _score_each(prepared: PreparedTrial, evaluations: Sequence[Evaluation], kept: Kept) -> dict[str, Result]:
+def _tells(prepared: PreparedTrial, evaluations: Sequence[Evaluation]) -> dict[str, Tell]:
+    """For each evaluation a function that tells how many of the clips of all of them are done."""
+    counts = [len(prepared.found(each.samples)) for each in evaluations]
+    before = [0, *accumulate(counts)]
+    return {
+        each.name: partial(_tell, prepared, start, count, before[-1])
+        for each, start, count in zip(evaluations, before, counts, strict=False)
+    }
+
+
+def _tell(prepared: PreparedTrial, before: int, count: int, steps: int, done: int) -> None:
+    prepared.notify(Progress(stage="evaluating", step=before + min(done, count), steps=steps))
+
+
+def _score_each(
+    prepared: PreparedTrial, evaluations: Sequence[Evaluation], kept: Kept, tells: Mapping[str, Tell]
+) -> dict[str, Result]:
     results = {}
     for evaluation in evaluations:
-        scored = _score(prepared, evaluation, kept)
+        scored = _score(prepared, evaluation, kept, tells[evaluation.name])
         if prepared.team.first:
             results[evaluation.name] = _result(prepared, evaluation, scored)
     return results
@@ -89,7 +109,7 @@ def selection_accuracy(
     """Top-1 accuracy in percent after an epoch (from 1), of retrieval the recall at 1 of texts that search clips; the
     same in every process; see `fit.Select`."""
     kept = _kept(prepared, f"selection of epoch {epoch}", [evaluation], keep_training)
-    scored = _score(prepared, evaluation, kept)
+    scored = _score(prepared, evaluation, kept, _tells(prepared, [evaluation])[evaluation.name])
     prepared.model.train()
     return prepared.team.share(_selected_by(evaluation, scored) if prepared.team.first else 0.0)
 
@@ -146,7 +166,7 @@ def _kept(
     )
 
 
-def _score(prepared: PreparedTrial, evaluation: Evaluation, kept: Kept) -> Scored:
+def _score(prepared: PreparedTrial, evaluation: Evaluation, kept: Kept, tell: Tell) -> Scored:
     """The scores of one evaluation, put together from all processes; nothing in the others than the first one."""
     found = prepared.found(evaluation.samples)
     size, precision = prepared.options.eval_batch_size, prepared.options.precision
@@ -176,7 +196,7 @@ def _score(prepared: PreparedTrial, evaluation: Evaluation, kept: Kept) -> Score
         ):
             yield Part(1, batch.rows, torch.from_numpy(batch.scores))
 
-    whole = kept.go_through(evaluation.name, batches, prepared.progress("evaluating", found))
+    whole = kept.go_through(evaluation.name, batches, tell)
     prepared.share_findings()
     clips = [found[row] for row in whole.rows]
     scores = whole.values.reshape(len(clips), len(evaluation.candidates)).numpy()

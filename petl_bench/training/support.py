@@ -34,7 +34,7 @@ class SupportClips:
     def __init__(self, prepared: PreparedTrial, found: Sequence[Sample], texts: ClassTexts) -> None:
         self._prepared, self._found, self._texts = prepared, found, texts
         #: of pairs of retrieval
-        self._positives = Positives(found) if prepared.setting.kind == "retrieval" else None
+        self._positives = Positives(found) if prepared.method.task.kind == "retrieval" else None
         retrieval = self._positives is not None
         self._frozen_texts = FrozenTexts(prepared.model, texts, retrieval=retrieval)
 

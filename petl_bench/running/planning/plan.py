@@ -33,6 +33,7 @@ from petl_bench.running.planning.values import (
     PlannedSetting,
     planned_method,
     planned_setting,
+    refuse_kind,
     training_values,
 )
 
@@ -162,8 +163,10 @@ class _Draft:
         start_from: str = "",
         source_sha256: str = "",
     ) -> Trial:
-        group = data.group(part.setting, case)
         spec, options = part.spec, part.setting
+        kind = options.setting.kind_of(case)
+        refuse_kind(method.method, spec.setting, kind, trains=not start_from)
+        group = data.group(options, case)
         training, locations = part.values(method, data)
         self.notes |= dict.fromkeys(recipe_notes(type(method.method), spec.setting, spec.backbone_name, training))
         if not start_from:
@@ -200,7 +203,7 @@ class _Draft:
         if trial.key not in self.jobs:
             self.jobs[trial.key] = Job(trial=trial, places=part.places(data))
             self.clips[trial.key] = group.clips
-            task = MethodTask(options.setting.kind, group.task.train_classes, group.clips.train)
+            task = MethodTask(kind, group.task.train_classes, group.clips.train)
             self.trainable[trial.key] = 0 if trial.start_from else method.trainable(task)
         return trial
 

@@ -115,7 +115,7 @@ class PlannedDataset:
             return PlannedTask(Task((), (), (), "not on this machine"), Clips(0, 0, 0, 0))
         refuse_other_data(setting, self.manifest.annotations)
         task = setting.task(self.manifest.annotations, case)
-        refuse_other_kind(setting, task)
+        refuse_other_kind(setting, case, task)
         found = self.manifest.found
         for evaluation in task.evaluations:
             if found and not any(sample.clip in found for sample in evaluation.samples):

@@ -66,10 +66,12 @@ def _state(plan: Plan, key: str) -> str:
 
 
 def _training(trial: Trial, clips: Clips, known: bool) -> str:
-    """What a trial trains on: its clips, or nothing if it starts from the adapter of another one."""
+    """What a trial trains on: its clips, in retrieval pairs of a clip and a caption, or nothing if it starts from the
+    adapter of another one."""
     if trial.start_from:
         return f"adapter of {trial.start_from[:12]}" if known else "adapter of another"
-    return f"{_of(clips.train, clips.train_listed) if known else '?'} x {trial.training['epochs']}"
+    pairs = " pairs" if trial.captions_sha256 else ""
+    return f"{_of(clips.train, clips.train_listed) if known else '?'}{pairs} x {trial.training['epochs']}"
 
 
 def _of(found: int, listed: int) -> str:
@@ -77,13 +79,15 @@ def _of(found: int, listed: int) -> str:
 
 
 def _estimate(plan: Plan) -> str:
-    """Clips through the model; a time too if trials of the same method have been timed in this folder."""
-    trained, views = 0, 0
+    """Clips, or pairs, through the model; a time too if trials of the same method have been timed in this folder."""
+    trained, views, units = 0, 0, set()
     for job in plan.to_do:
         clips, training = plan.clips[job.trial.key], job.trial.training
         trained += 0 if job.trial.start_from else clips.train * training["epochs"]
+        units.add("pairs" if job.trial.captions_sha256 else "clips")
         views += clips.test * training["views"] * training["crops"]
-    text = f"estimate: at most {trained:,} clips through training, {views:,} views through evaluation"
+    what = " and ".join(sorted(units)) or "clips"
+    text = f"estimate: at most {trained:,} {what} through training, {views:,} views through evaluation"
     seconds = _seconds_by_method(plan)
     timed = [seconds[_kind(job)] for job in plan.to_do if _kind(job) in seconds]
     if not timed:

@@ -20,7 +20,7 @@ from petl_bench.api.options import Options
 from petl_bench.api.plugins.identity import plugin_version
 from petl_bench.api.registry import BACKBONES, DATASETS, KINDS, METHODS, SETTINGS, describe
 from petl_bench.api.setting import Setting
-from petl_bench.api.step import MethodTask
+from petl_bench.api.step import Kind, MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import canonical_json
 from petl_bench.api.values import named_folders
@@ -171,7 +171,7 @@ def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod
     hyper = recipe_values(plugin, spec.setting, spec.backbone_name) | overrides.of_method(plugin, name)
     refuse_unknown(hyper, plugin, f"field in the recipe of {name}", f"petl-bench show {name}")
     method = plugin(**hyper)
-    _refuse_without_classes(method, spec)
+    refuse_kind(method, spec.setting, SETTINGS.get(spec.setting).kind, trains=True)
     trains = _trainable(method, spec.backbone_name) > 0
     return PlannedMethod(method, plugin_version(plugin), method.values(), spec.backbone_name, trains)
 
@@ -218,15 +218,31 @@ def misfit_of(name: str, spec: Spec) -> Misfit | None:
     kind = SETTINGS.get(spec.setting).kind
     if plugin.settings is not None and spec.setting not in plugin.settings:
         return _misfit("setting", spec.setting, f"it supports {', '.join(plugin.settings)}")
-    if kind == "retrieval" and plugin.novel != "text":
-        return _misfit(
-            "setting", spec.setting, "it scores the classes that it was trained on; retrieval has no classes"
-        )
-    if kind not in plugin.tasks:
-        return _misfit("setting", spec.setting, f"it is for {' and '.join(plugin.tasks)}, not for {kind}")
+    if reason := _not_for(plugin, kind):
+        return _misfit("setting", spec.setting, reason)
     if reason := plugin.hosted_by(BACKBONES.get(spec.backbone_name)):
         return _misfit("backbone", spec.backbone_name, reason, _hosts(plugin))
     return None
+
+
+def _not_for(method: type[Method], kind: Kind) -> str:
+    """Why a method has no tasks of a kind, in words; "" if it has."""
+    if kind == "retrieval" and method.novel != "text":
+        return "it scores the classes that it was trained on; retrieval has no classes"
+    return "" if kind in method.tasks else f"it is for {' and '.join(method.tasks)}, not for {kind}"
+
+
+def refuse_kind(method: Method, setting: str, kind: Kind, trains: bool) -> None:
+    """Raise UsageError if a method, with its values, cannot be run in a task of a kind. `trains`: it trains there."""
+    if reason := _not_for(type(method), kind):
+        misfit = _misfit("setting", f"{setting}, {kind}", reason)
+        raise UsageError(f"{method.name} {misfit.text}: {misfit.advice}. See: petl-bench show {method.name}")
+    if trains and method.description_count and kind == "retrieval":
+        raise UsageError(
+            f"{method.name} reads descriptions of classes, and the setting {setting!r} trains in retrieval, "
+            "without classes: leave it out of --methods, or set its fields so that it reads none. See: "
+            f"petl-bench show {method.name}"
+        )
 
 
 def _misfit(what: str, asked: str, reason: str, others: Sequence[str] = ()) -> Misfit:
@@ -241,16 +257,6 @@ def _hosts(plugin: type[Method]) -> list[str]:
     """The backbones that host a method, without those that cannot be loaded."""
     broken = BACKBONES.broken()
     return [name for name in BACKBONES.names() if name not in broken and not plugin.hosted_by(BACKBONES.get(name))]
-
-
-def _refuse_without_classes(method: Method, spec: Spec) -> None:
-    """Raise UsageError if the method, with its values, reads descriptions of classes where there are no classes."""
-    if method.description_count and SETTINGS.get(spec.setting).kind == "retrieval":
-        raise UsageError(
-            f"{method.name} reads descriptions of classes, and the setting {spec.setting!r} is one of retrieval, "
-            "without classes: leave it out of --methods, or set its fields so that it reads none. See: "
-            f"petl-bench show {method.name}"
-        )
 
 
 def _training_flags(spec: Spec) -> dict[str, Any]:
