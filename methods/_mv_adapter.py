@@ -170,9 +170,10 @@ class VideoAdapter(Adapter):
 
     def _class_tokens(self, h: Tensor, by_frame: Tensor, grid: Grid) -> Tensor:
         """[B, T, dim]: one per frame, or what stands for them where a video has one class token."""
-        if not grid.joint:
-            return h[:, 0].unflatten(0, (-1, grid.frames))
-        return by_frame if self.stand_in == "frame_mean" else h[:, :1].expand_as(by_frame)
+        if grid.joint:
+            return by_frame if self.stand_in == "frame_mean" else h[:, :1].expand_as(by_frame)
+        of_frames: Tensor = h[:, 0].unflatten(0, (-1, grid.frames))
+        return of_frames
 
     def _over_frames(
         self, transformer: SmallTransformer, cls: Tensor, patches: Tensor, mask: Tensor | None

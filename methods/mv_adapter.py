@@ -190,6 +190,9 @@ class MVAdapter(pb.Method):
     def _adapter(self, config: pb.ViCLIPConfig, tower: str, factor: nn.Parameter | None) -> nn.Module:
         from petl_bench.methods._mv_adapter import TextAdapter, VideoAdapter
 
-        if tower == "text":
-            return TextAdapter(self, config.text_width, config.context_length, factor)
-        return VideoAdapter(self, config.vision_width, self._frames(config), factor)
+        adapter: nn.Module = (
+            VideoAdapter(self, config.vision_width, self._frames(config), factor)
+            if tower == "video"
+            else TextAdapter(self, config.text_width, config.context_length, factor)
+        )
+        return adapter
