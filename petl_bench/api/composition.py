@@ -81,6 +81,11 @@ class Composition(Method):
             for field, value in part._values(location, unchanged_later).items()
         }
 
+    @classmethod
+    def adapted_for(cls, config: ViCLIPConfig) -> str:
+        """What the parts say."""
+        return "; ".join(f"{part.name}: {words}" for part in cls.part_classes if (words := part.adapted_for(config)))
+
     # Attaching
 
     def bind(self, task: MethodTask) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from petl_bench.api.config import ViCLIPConfig
     from petl_bench.api.method import Method
 
 
@@ -31,7 +32,7 @@ ABSENT_EVALUATION = "absent-evaluation"
 #: The mark of methods that learn from training clips without training.
 TRAINING_FREE = "training-free"
 #: What a method declares: all of its numbers carry it, and so do its lines and bars in pictures.
-OF_METHOD = ("closed-vocabulary", "frozen-novel", "text-per-video", TRAINING_FREE)
+OF_METHOD = ("closed-vocabulary", "frozen-novel", "text-per-video", TRAINING_FREE, "adapted-method")
 
 
 MARKS = {
@@ -111,6 +112,12 @@ MARKS = {
             "nothing is trained, but the training clips are used; ranked apart from zero-shot rows",
             ranked=True,
         ),
+        Mark(
+            "adapted-method",
+            "W",
+            "the method was published for another kind of backbone, and is adapted to this one",
+            ranked=True,
+        ),
         Mark(SYNTHETIC, "Y", "made by a script, not measured"),
         Mark("quoted", "Q", "quoted, not run here"),
     )
@@ -129,13 +136,14 @@ def symbols(marks: Iterable[str]) -> str:
     return ",".join([*([known] if known else []), *sorted(words - MARKS.keys())])
 
 
-def method_marks(method: Method | type[Method]) -> list[str]:
-    """The marks of a method by what it declares, in the order of OF_METHOD."""
+def method_marks(method: Method | type[Method], config: ViCLIPConfig | None = None) -> list[str]:
+    """The marks of a method by what it declares, in the order of OF_METHOD; `config`: of the backbone that it is on."""
     declared = (
         method.novel == "none",
         method.novel == "frozen",
         method.text_varies == "video",
         method.training_free,
+        config is not None and bool(method.adapted_for(config)),
     )
     return [word for word, holds in zip(OF_METHOD, declared, strict=True) if holds]
 

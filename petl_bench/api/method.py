@@ -111,6 +111,14 @@ class Method(Options):
             return "it reads features of single frames, and this backbone encodes all frames of a clip together"
         return ""
 
+    @classmethod
+    def adapted_for(cls, config: ViCLIPConfig) -> str:
+        """In what it departs from its paper on backbones of this shape, in words; "" if in nothing.
+
+        For a method that was published for backbones of another kind: its numbers carry the mark adapted-method.
+        """
+        return ""
+
     @member(required=True)
     def attach(self, model: DualEncoder) -> None:
         """Put this method's modules at the model's sites, or unfreeze parameters of the backbone.

@@ -174,7 +174,7 @@ class _Session:
                 environment=environment,
                 seconds=seconds,
                 notes=[*uncounted, *notes],
-                marks=[*method_marks(subject.method), *marks],
+                marks=[*method_marks(subject.method, subject.model.config), *marks],
             )
             self.report.recorded.append(trial)
 

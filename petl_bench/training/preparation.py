@@ -102,6 +102,8 @@ class PreparedTrial:
         self.descriptions = self._described()  #: those that the method's loss reads
         self.notes = [*recipe_notes(type(self.method), trial.setting, trial.backbone, trial.training)]
         self.model = self._attached(places, adapter)
+        if adaptation := self.method.adapted_for(self.model.config):
+            self.notes.append(f"{trial.method} is adapted to {trial.backbone}: {adaptation}")
         self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
         if trial.start_from:
             self.notes.append(self._start_from(adapter))
@@ -196,7 +198,7 @@ class PreparedTrial:
             "template-descriptions": self.descriptions is not None and self.descriptions.from_templates,
             "untuned-rate": self._trains and untuned,
         }
-        declared = method_marks(self.method)
+        declared = method_marks(self.method, self.model.config)
         return sorted([*declared, *(word for word, holds in holding.items() if holds)])
 
     def _lacks_shots(self) -> bool:
