@@ -37,14 +37,15 @@ class FrameTransformer(nn.Module):
         super().__init__()
         heads = math.gcd(text.config.text_heads, channels)
         self.positions = nn.Parameter(torch.empty(positions, channels))
-        self.blocks = nn.ModuleList(
+        blocks = [
             Block("video", index, channels, heads, AdapterSwitch(), text.config.activation)
             for index in range(1, layers + 1)
-        )
+        ]
+        for block in blocks:
+            block.attention.mix(RealFramesOnly())
+        self.blocks = nn.ModuleList(blocks)
         nn.init.normal_(self.positions, std=0.01)
         initialise_blocks(self.blocks)
-        for block in self.blocks:
-            block.attention.mix(RealFramesOnly())
 
     @torch.no_grad()
     def copy_text(self, text: TextTower) -> None:

@@ -17,17 +17,26 @@ if TYPE_CHECKING:
 
     from petl_bench.models.dual_encoder import DualEncoder
 
-#: Of all methods in the tables, as far as section 4.2 says it; epochs, batch and rate of MSR-VTT, MSVD and LSMDC.
-TRAINING = {"epochs": 5, "batch_size": 128, "learning_rate": 5e-6, "weight_decay": 0.2, "warmup_epochs": 0.5}
+#: CLIP4Clip's and MV-Adapter's code for MSR-VTT, but for the learning rate; BertAdam in both.
+CLIP4CLIP: dict[str, Any] = {
+    "epochs": 5,
+    "batch_size": 128,
+    "weight_decay": 0.2,
+    "warmup_epochs": 0.5,
+    "adam_epsilon": 1e-6,
+    "final_lr_ratio": 0.0,
+    "clip_grad_norm": 1.0,
+}
 
 
 def as_in_mv_adapter(hyper: Mapping[str, Any], percent: str) -> pb.Recipe:
     """The recipe for `clip-b16` in `retrieval`: the sizes of a baseline in MV-Adapter's tables, by its `percent`."""
     source = (
-        "MV-Adapter (CVPR 2024): learning rate of section 4.2, which says none for its baselines; weight decay and "
-        f"warm-up of its code; sizes are not named, but counted: {percent} % of CLIP's parameters"
+        "MV-Adapter (CVPR 2024): learning rate of section 4.2, which says none for its baselines; the rest as in its "
+        f"code. Sizes are not named, but chosen by the count: {percent} % of CLIP's parameters"
     )
-    return pb.Recipe("retrieval", "clip-b16", TRAINING, {**hyper, "biases": True}, source, tuned=False)
+    training = {**CLIP4CLIP, "learning_rate": 5e-6}
+    return pb.Recipe("retrieval", "clip-b16", training, {**hyper, "biases": True}, source, tuned=False)
 
 
 def bottleneck(
@@ -54,8 +63,9 @@ class WithBiases(pb.Method):
     )
 
     def parameter_groups(self, model: DualEncoder) -> Mapping[str, tuple[float, float]]:
-        """The rate of the backbone's biases; what a site holds is the method's, under the name `module`."""
-        return {"*.module.*": (1.0, 1.0), "*.bias": (self.bias_rate, 1.0)} if self.biases else {}
+        """The rate of the backbone's biases, in linears and norms; modules at sites are named `module`."""
+        slow = (self.bias_rate, 1.0)
+        return {"*.module.*": (1.0, 1.0), "*.base.bias": slow, "*norm*.bias": slow} if self.biases else {}
 
     def train_biases(self, model: DualEncoder) -> None:
         """Unfreeze the bias of every norm and linear of both towers, if `biases`."""

@@ -70,4 +70,5 @@ class Convpass(VideoAdapter):
         """Per bypass Down width*h + h, Conv 9*h*h + h, Up h*width + width; the text tower's adapter, the biases."""
         width, h = config.vision_width, self.bottleneck_dim
         bypass = 2 * width * h + h + width + 9 * h * (1 if self.depthwise else h) + h + 2 * width * self.norm
-        return 2 * config.vision_layers * bypass + self.text_parameters(config) + self.bias_parameters(config)
+        count: int = 2 * config.vision_layers * bypass + self.text_parameters(config) + self.bias_parameters(config)
+        return count

@@ -75,4 +75,5 @@ class Houlsby(WithBiases):
         """Per adapter Down width*d + d, Up d*width + width, the layer norm 2*width; the biases."""
         widths = config.block_widths(self.towers) * (1 if self.places == "feedforward" else 2)
         adapters = sum(bottleneck_parameters(width, self.bottleneck_dim, self.norm) for width in widths)
-        return adapters + self.bias_parameters(config)
+        count: int = adapters + self.bias_parameters(config)
+        return count

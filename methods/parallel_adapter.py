@@ -62,4 +62,5 @@ class ParallelAdapter(WithBiases):
         """Per block Down width*d + d, Up d*width + width, the layer norm 2*width; the biases."""
         widths = config.block_widths(self.towers)
         adapters = sum(bottleneck_parameters(width, self.bottleneck_dim, self.norm) for width in widths)
-        return adapters + self.bias_parameters(config)
+        count: int = adapters + self.bias_parameters(config)
+        return count

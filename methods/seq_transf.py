@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import petl_bench as pb
+from petl_bench.methods._mv_adapter_baselines import CLIP4CLIP
 from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class SeqTransf(pb.Method):
         pb.Recipe(
             "retrieval",
             "clip-b16",
-            {"epochs": 5, "batch_size": 128, "learning_rate": 1e-4, "weight_decay": 0.2, "warmup_epochs": 0.5},
+            {**CLIP4CLIP, "learning_rate": 1e-4},
             source="CLIP4Clip's code for MSR-VTT, in which CLIP trains too (at 1e-7)",
             tuned=False,
         ),

@@ -59,9 +59,10 @@ class STAdapter(VideoAdapter):
         from petl_bench.methods._convolutions import SpatioTemporalAdapter
 
         for block in model.blocks("video"):
-            streams = {"block": [block], "feedforward": [block.middle], "both": [block, block.middle]}[self.places]
-            for stream in streams:
-                stream.add_before(SpatioTemporalAdapter(block.width, self.bottleneck_dim), with_grid=True)
+            if self.places in ("block", "both"):
+                block.add_before(SpatioTemporalAdapter(block.width, self.bottleneck_dim), with_grid=True)
+            if self.places in ("feedforward", "both"):
+                block.middle.add_before(SpatioTemporalAdapter(block.width, self.bottleneck_dim), with_grid=True)
         self.adapt_text(model)
         self.train_biases(model)
 
@@ -69,4 +70,5 @@ class STAdapter(VideoAdapter):
         """Per adapter fc1 width*d + d, Conv 3*d + d, fc2 d*width + width; the text tower's adapter, the biases."""
         width, d = config.vision_width, self.bottleneck_dim
         adapters = config.vision_layers * (2 if self.places == "both" else 1) * (2 * width * d + 5 * d + width)
-        return adapters + self.text_parameters(config) + self.bias_parameters(config)
+        count: int = adapters + self.text_parameters(config) + self.bias_parameters(config)
+        return count
