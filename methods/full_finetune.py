@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.benchmarks.papers import VIFI_CLIP_PAPER
+from petl_bench.methods._mv_adapter_baselines import CLIP4CLIP
 from petl_bench.methods._recipes import (
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
@@ -53,6 +54,13 @@ class FullFinetune(pb.Method):
             "fully_supervised",
             training={"epochs": 30, "batch_size": 512, "learning_rate": 2.2e-5, **VIFI_CLIP},
             source=f"ViFi-CLIP's fully-supervised configuration ({LEFT_OUT})",
+        ),
+        pb.Recipe(
+            "retrieval",
+            "clip-b16",
+            {**CLIP4CLIP, "learning_rate": 1e-7},
+            {"token_embedding": True},
+            "CLIP4Clip's code for MSR-VTT (meanP): 1e-7 for CLIP; its 1e-4 is for heads, of which meanP has none",
         ),
         tuned_on_motion(1e-4, "1e-5, 3e-5, 1e-4, 3e-4"),
         *not_tuned_elsewhere(1e-4),

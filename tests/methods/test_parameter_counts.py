@@ -31,6 +31,21 @@ PUBLISHED = [
     ("taskres", {}, 26_112),
     ("tip_adapter", {}, 0),
     ("tip_adapter_f", {}, 417_792),
+    ("houlsby", {}, 3_965_952),
+    ("houlsby", {"places": "feedforward"}, 1_982_976),
+    ("parallel_adapter", {}, 1_982_976),
+    ("convpass", {}, 327_552),
+    ("st_adapter", {}, 7_110_144),
+    ("st_adapter", {"places": "both"}, 14_220_288),
+]
+#: The percentages in the tables of MV-Adapter (CVPR 2024), of CLIP-B/16's parameters.
+OF_MV_ADAPTER = [
+    ("houlsby", 4_152_320, "2.78"),
+    ("parallel_adapter", 4_152_320, "2.78"),
+    ("convpass", 4_195_328, "2.80"),
+    ("st_adapter", 8_873_984, "5.93"),
+    ("seq_transf", 12_648_960, "8.45"),
+    ("full_finetune", 149_620_737, "100.00"),
 ]
 #: HMDB-51 with 16 clips of each class.
 TASK = pb.MethodTask("classification", tuple(f"class {number}" for number in range(51)), 16 * 51)
@@ -46,9 +61,17 @@ def test_count_in_the_model_and_by_the_formula(name: str, values: dict[str, Any]
     assert pb.trainable_parameters(model) == method.expected_trainable(B16) == count
 
 
-def test_clip_counts_as_published() -> None:
-    everything = pb.create_method("full_finetune", token_embedding=True)
-    assert everything.expected_trainable(pb.CLIPConfig()) == 149_620_737
+@pytest.mark.parametrize(("name", "count", "percent"), OF_MV_ADAPTER)
+def test_recipe_has_the_percentage_that_mv_adapter_prints(name: str, count: int, percent: str) -> None:
+    """The options are those of the recipe for retrieval on CLIP-B/16."""
+    plugin = type(pb.create_method(name))
+    (recipe,) = [each for each in plugin.recipes if (each.setting, each.backbone) == ("retrieval", "clip-b16")]
+    method = plugin(**recipe.hyper)
+    with torch.device("meta"):
+        model = pb.DualEncoder(pb.CLIPConfig())
+        method.attach(model)
+    assert pb.trainable_parameters(model) == method.expected_trainable(pb.CLIPConfig()) == count
+    assert f"{100 * count / 149_620_737:.2f}" == percent
 
 
 @pytest.mark.parametrize("name", ["dim128_layers8-12", "dim256_layers1-12"])
