@@ -271,7 +271,7 @@ class Passes:
             texts=self._inference.texts,
             descriptions={kind: torch.randn(shape, device=self._device) for kind in kinds},
             device=self._device,
-            encode=lambda model, frames: model.video_output(frames, method.reads),
+            encode=lambda model, frames, mask: model.video_output(frames, method.reads, mask),
             classes=method.task.classes,
         )
 
