@@ -81,8 +81,9 @@ class DualEncoder(nn.Module):
     """A video and a text tower with a common embedding space of D channels.
 
     ViCLIP (Wang et al., "InternVid", ICLR 2024) if `config.joint_space_time`, else CLIP (Radford et al., ICML 2021)
-    with a video's frame features averaged (Rasheed et al., "ViFi-CLIP", CVPR 2023; `config.pooling`). A new model has random weights,
-    drawn from torch's generator in CLIP's way; without `initialise` its weights are uninitialised: load some next.
+    with a video's frame features averaged (Rasheed et al., "ViFi-CLIP", CVPR 2023; see `config.pooling`). A new model
+    has random weights, drawn from torch's generator in CLIP's way; without `initialise` its weights are uninitialised:
+    load some next.
     """
 
     def __init__(self, config: ViCLIPConfig, *, initialise: bool = True) -> None:

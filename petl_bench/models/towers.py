@@ -245,9 +245,9 @@ class VideoTower(nn.Module):
     def _check_mask(self, mask: Tensor, frames: Tensor) -> None:
         """Raise UsageError for a mask that the tower cannot take."""
         if self.config.joint_space_time:
-            raise UsageError("a mask of frames is given, but ViCLIP attends to all frames; repeat frames of short clips")
+            raise UsageError("a mask of frames, but ViCLIP attends to all frames: repeat those of short clips")
         if mask.dtype != torch.bool or mask.shape != frames.shape[:2]:
-            raise UsageError(f"a mask of shape {tuple(mask.shape)}: expected bool {list(frames.shape[:2])}")
+            raise UsageError(f"a mask {mask.dtype} {list(mask.shape)}: expected bool {list(frames.shape[:2])}")
 
     def _embed(self, frames: Tensor) -> tuple[Tensor, Grid]:
         patches, grid = self._patchify(frames)

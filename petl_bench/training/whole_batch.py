@@ -158,8 +158,8 @@ def _texts(learner: Learner, whole: _Batch) -> EncodedTexts:
 def _loss(learner: Learner, whole: _Batch, texts: EncodedTexts, planned: int) -> tuple[Tensor, int]:
     """The loss by its part of the planned batch, and the right answers among the clips of this process."""
     features = whole.features
-    beside = (features.get(name) for name in ("frame_features", "patch_tokens", "pixels"))
-    output = VideoOutput(features["video"], *beside, whole.mask)
+    beside = {name: features.get(name) for name in ("frame_features", "patch_tokens", "pixels")}
+    output = VideoOutput(features["video"], mask=whole.mask, **beside)
     positive = None
     if learner.positives is not None and texts.chosen is not None:
         positive = learner.positives(whole.rows, texts.chosen.cpu()).to(learner.device)

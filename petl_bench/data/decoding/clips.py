@@ -41,6 +41,7 @@ class ByTime:
 
     choose: Callable[[FrameTimes], Sequence[int]]
 
+
 DECODERS: dict[str, Decoder] = {
     decoder.name: decoder for decoder in (DecordDecoder(), PyAVDecoder(), TorchCodecDecoder())
 }
