@@ -187,7 +187,7 @@ class _Session:
         if item not in self._built:
             subject = MeasuredMethod(item, self._trials[item, self.request.groups[0]], self._workload)
             self._built[item] = subject
-            self.tell(f"attaching {item.title} to {self.request.backbone}, counting")
+            self.tell(f"attaching {item.title} to {self.request.backbone.name}, counting")
             try:
                 subject.build()
             except Exception as error:  # one method that cannot be had does not take the others down
@@ -207,6 +207,6 @@ class _Session:
         return [note], [BUSY]
 
     def _fail(self, what: str, reason: str) -> None:
-        line = f"{what}, {self.request.backbone}: {' '.join(reason.split())}"
+        line = f"{what}, {self.request.backbone.name}: {' '.join(reason.split())}"
         self.report.failures.append(line)
         self.tell(f"failed: {line}")

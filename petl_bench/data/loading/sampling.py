@@ -16,8 +16,8 @@ from petl_bench.errors import DataError
 
 #: Start and end of a clip that is a part of its file, in seconds from the first frame.
 Span = tuple[float, float]
-#: Time stamps are whole multiples of a time base: what they are rounded by.
-_ROUNDING_S = 1e-4
+#: What time stamps are rounded by: Matroska's are whole milliseconds.
+_ROUNDING_S = 1e-3
 
 
 def train_indices(num_frames: int, count: int, generator: np.random.Generator) -> list[int]:
