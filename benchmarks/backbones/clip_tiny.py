@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import petl_bench as pb
+from petl_bench.benchmarks.backbones.shared_options import context_option, frames_option, given, pooling_option
 from petl_bench.benchmarks.backbones.viclip_tiny import ViCLIPTiny, read_record
 
 _RECORD = read_record("clip_tiny")
@@ -24,11 +25,20 @@ class CLIPTiny(pb.Backbone):
     guesses between such classes. What it recognises is where and how objects are in the single frames.
     """
 
+    frames: int | None = frames_option(_RECORD["config"]["num_frames"])
+    context_length: int | None = context_option(_RECORD["config"]["context_length"])
+    pooling: Literal["mean", "unit_mean"] = pooling_option()
+
     config = pb.CLIPConfig(**_RECORD["config"], token_ids=tuple(_RECORD["token_ids"]))
     demonstration_of = "motion"
     mean = (_RECORD["mean"],) * 3
     std = (_RECORD["std"],) * 3
     training: ClassVar[Mapping[str, Any]] = ViCLIPTiny.training
+
+    def config_changes(self) -> Mapping[str, Any]:
+        """Frames, context and pooling."""
+        changes: dict[str, Any] = given(num_frames=self.frames, context_length=self.context_length)
+        return {"pooling": self.pooling, **changes}
 
     @classmethod
     def packaged_weights(cls) -> Path | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import petl_bench as pb
+from petl_bench.benchmarks.backbones.shared_options import frames_option, given
 from petl_bench.benchmarks.papers import INTERNVID
 
 PAGE = "github.com/OpenGVLab/InternVideo, InternVideo1/Pretrain/ViCLIP/README.md"
@@ -28,6 +32,8 @@ class ViCLIPB16(pb.Backbone):
     """ViCLIP-B/16: joint space-time attention, 8 frames at 224 x 224, 32 text tokens, D = 512; 149,603,841 weights."""
 
     paper = INTERNVID
+    frames: int | None = frames_option(8)
+
     config = pb.ViCLIPConfig()
     published = (
         pb.PublishedWeights(
@@ -58,3 +64,8 @@ class ViCLIPB16(pb.Backbone):
             expected=(readme("zero-shot top-1 K400 56.58, K600 53.57, K700 45.82"),),
         ),
     )
+
+    def config_changes(self) -> Mapping[str, Any]:
+        """Frames: a shorter table of temporal positions is its first rows, a longer one is interpolated."""
+        changes: dict[str, Any] = given(num_frames=self.frames)
+        return changes

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import petl_bench as pb
+from petl_bench.benchmarks.backbones.shared_options import frames_option, given
 from petl_bench.benchmarks.backbones.viclip_b16 import PAGE, readme
 from petl_bench.benchmarks.papers import INTERNVID
 
@@ -24,6 +28,8 @@ class ViCLIPL14(pb.Backbone):
     """ViCLIP-L/14: joint space-time attention, 8 frames at 224 x 224, 32 text tokens, D = 768; 427,590,145 weights."""
 
     paper = INTERNVID
+    frames: int | None = frames_option(8)
+
     config = pb.ViCLIPConfig(
         patch_size=14,
         embed_dim=768,
@@ -47,3 +53,8 @@ class ViCLIPL14(pb.Backbone):
         _linked("InternVid-200M", "zero-shot top-1 K400 59.80, K600 57.80, K700 49.30"),
         _linked("WebVid-10M", "zero-shot top-1 K400 59.88, K600 58.66, K700 50.23"),
     )
+
+    def config_changes(self) -> Mapping[str, Any]:
+        """Frames: a shorter table of temporal positions is its first rows, a longer one is interpolated."""
+        changes: dict[str, Any] = given(num_frames=self.frames)
+        return changes

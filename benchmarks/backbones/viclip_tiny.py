@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import petl_bench as pb
+from petl_bench.benchmarks.backbones.shared_options import frames_option, given
 
 _HERE = Path(__file__).parent
 
@@ -32,6 +33,8 @@ class ViCLIPTiny(pb.Backbone):
     outside the table warns. On real video it shows that everything runs, and nothing about accuracy.
     """
 
+    frames: int | None = frames_option(_RECORD["config"]["num_frames"])
+
     config = pb.ViCLIPConfig(**_RECORD["config"], token_ids=tuple(_RECORD["token_ids"]))
     demonstration_of = "motion"
     mean = (_RECORD["mean"],) * 3
@@ -44,6 +47,11 @@ class ViCLIPTiny(pb.Backbone):
         "clip_grad_norm": 1.0,
         "threads": 1,
     }
+
+    def config_changes(self) -> Mapping[str, Any]:
+        """Frames: a shorter table of temporal positions is its first rows, a longer one is interpolated."""
+        changes: dict[str, Any] = given(num_frames=self.frames)
+        return changes
 
     @classmethod
     def packaged_weights(cls) -> Path | None:

@@ -76,7 +76,7 @@ def test_train_step(benchmark: Any) -> None:
     labels = torch.arange(BATCH)
     learner = Learner(
         model=model, method=method, options=OPTIONS, texts=ClassTexts(tokens), descriptions={}, device=CPU,
-        encode=lambda model, frames: model.video_output(frames),
+        encode=lambda model, frames, mask: model.video_output(frames),
     )  # fmt: skip
     batch = ClipBatch(frames, labels, [str(index) for index in range(BATCH)], list(range(BATCH)), BATCH)
     text, optimizer = TextFeatures(model, tokens), make_optimizer(model, OPTIONS)

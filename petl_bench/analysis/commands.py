@@ -13,7 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from petl_bench.api.backbone import found_weights
+from petl_bench.api.backbone import Backbone, found_weights
+from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.dataset import Annotations
 from petl_bench.api.method import trainable_in
 from petl_bench.api.options import Options, text_of
@@ -223,10 +224,14 @@ def _usual_values(trial: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         found[trial["method"]] = method(**recipe_values(method, trial["setting"], trial["backbone"])).all_values()
     if None not in plugins:
         training = usual_training(method, setting(**trial["setting_options"]), backbone, dataset)
-        if trainable_in(method(**trial["hyper_parameters"]), backbone.config) == 0:
+        if trainable_in(method(**trial["hyper_parameters"]), _config_of(backbone, trial)) == 0:
             training["epochs"] = 0
         found[_TRAINING] = TrainingOptions(**training).all_values()
     return found
+
+
+def _config_of(backbone: type[Backbone], trial: Mapping[str, Any]) -> ViCLIPConfig:
+    return backbone(**trial.get("backbone_options", {})).model_config
 
 
 def _plugins(trial: Mapping[str, Any]) -> list[Any]:
@@ -353,7 +358,7 @@ def _does_not_fit(trial: Mapping[str, Any]) -> Iterator[str]:
     if method is None or backbone is None:
         return
     try:
-        trainable_in(method(**trial["hyper_parameters"]), backbone.config)
+        trainable_in(method(**trial["hyper_parameters"]), _config_of(backbone, trial))
     except Exception as error:  # whatever a plugin raises, its trials cannot be planned
         yield f"{trial['method']} does not fit {trial['backbone']}: {describe(error)}"
 

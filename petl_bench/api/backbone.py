@@ -43,7 +43,8 @@ class PublishedWeights:
 class Backbone(Options):
     """Base of every backbone plugin. Images are normalised with `mean` and `std` after scaling to [0, 1].
 
-    Its options, made with `hyper`, change fields of `config` (see `config_changes`).
+    Its options, made with `hyper`, change fields of `config` (see `config_changes`), or the normalisation of images
+    (see `normalised_with`).
     """
 
     paper: ClassVar[Paper | None] = None
@@ -69,6 +70,16 @@ class Backbone(Options):
     def config_changes(self) -> Mapping[str, Any]:
         """What its options change in `config`: field -> value."""
         return {}
+
+    @property
+    def model_config(self) -> ViCLIPConfig:
+        """`config` with what its options change: that of the model."""
+        return self.config.with_(**self.config_changes())
+
+    def normalised_with(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation per channel that images are normalised with: `mean` and `std`, unless an option
+        says otherwise."""
+        return self.mean, self.std
 
     def assumptions(self, weights: str, sha256: str) -> Sequence[str]:
         """What is assumed of weights that do not say it themselves, in words, for a run's notes and its records.

@@ -8,6 +8,8 @@ from typing import Any, Literal
 #: Between the two linears of a block.
 Activation = Literal["quick_gelu", "gelu"]
 Towers = Literal["video", "text", "both"]
+#: How the features of frames become a video's: their mean as they are, or the mean of their unit vectors.
+Pooling = Literal["mean", "unit_mean"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class ViCLIPConfig:
     activation: Activation = "quick_gelu"
     token_ids: tuple[int, ...] | None = field(default=None, repr=False)
 
+    #: Of the features of frames, which a ViCLIP does not have.
+    pooling: Pooling = "mean"
     #: True: one sequence of all frames' tokens and one class token per video; False: frame by frame (CLIP).
     joint_space_time = True
 

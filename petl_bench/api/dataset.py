@@ -107,6 +107,8 @@ class Dataset(Options):
     `needs_root` says whether `--data-root` must be given; a data set that makes its own files overrides `root`.
     `splits` are its published ones; what lies on a machine may be less.
     `views` are the temporal clips and spatial crops per test video of the published multi-view evaluation.
+    `frames_per_second` is the rate at which the published protocol of retrieval takes frames; None: it takes them of
+    all frames.
     `defects` are all known defects of its published annotations; `annotations` repeats those that apply.
     `template` may be given as a plain class attribute, which is then the default of that option.
     """
@@ -118,6 +120,7 @@ class Dataset(Options):
     augmentation: ClassVar[Augmentation] = Augmentation()
     splits: ClassVar[Sequence[int]] = (1,)
     views: ClassVar[tuple[int, int]] = (1, 1)
+    frames_per_second: ClassVar[float | None] = None
     defects: ClassVar[Sequence[Defect]] = ()
 
     template: str = hyper("a video of {}.", _TEMPLATE, later=True)

@@ -59,6 +59,14 @@ class TrainingOptions(Options):
         "what is seen of a training clip: frames and augmentation drawn anew in every epoch; or always the centre view "
         "of the evaluation (a video tower that the method leaves alone then sees every clip once)",
     )
+    frames_per_second: float | None = hyper(
+        None,
+        "frames are taken at this rate of a file's time, and of them the backbone's number evenly, the same ones in "
+        "training and evaluation; none: among all frames, in training drawn anew in every epoch. A shorter clip is "
+        "padded with masked frames; a backbone that encodes all frames together gets some of them several times",
+        minimum=0.001,
+        later=True,
+    )
     eval_batch_size: int = hyper(32, "clips per forward pass in evaluation", minimum=1)
     eval_every: int = hyper(5, "epochs between evaluations if select is val or best-on-test", minimum=1)
     views: int = hyper(1, "temporal clips per test video", minimum=1)
@@ -94,4 +102,15 @@ class TrainingOptions(Options):
         if self.view_sampling == "middle" and self.views != 1:
             raise UsageError(
                 f"training.view_sampling=middle is one temporal clip: set training.views=1, not {self.views}"
+            )
+        if self.frames_per_second is not None:
+            self._refuse_other_sampling()
+
+    def _refuse_other_sampling(self) -> None:
+        others = {"views": 1, "view_sampling": "uniform"}
+        wrong = next((name for name, value in others.items() if getattr(self, name) != value), None)
+        if wrong:
+            raise UsageError(
+                f"training.frames_per_second={self.frames_per_second:g} chooses the frames of one temporal clip: set "
+                f"training.{wrong}={others[wrong]}, not {getattr(self, wrong)}, or training.frames_per_second=none"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from petl_bench.errors import PetlBenchError, UsageError
 from petl_bench.system.texts import lines
 
 if TYPE_CHECKING:
+    from petl_bench.api.backbone import Backbone
     from petl_bench.costs.measure import BatchSize, Group
     from petl_bench.costs.session import MeasurementRequest, Report
     from petl_bench.costs.stored import Stored
@@ -70,7 +72,7 @@ def _precisions(ctx: click.Context, parameter: click.Parameter, text: str | None
 @click.option("--largest-batch", type=click.IntRange(min=1), metavar="N",
               help="Where the search ends.  [CPU: 16; CUDA: 4096]")  # fmt: skip
 @click.option("--set", "overrides", multiple=True, metavar="NAME.FIELD=VALUE", callback=_several,
-              help="A value of a method or of the setting cost. Repeatable.")  # fmt: skip
+              help="A value of a method, the backbone or the setting cost. Repeatable.")  # fmt: skip
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE.py", help="A plugin file to load. Repeatable.")
 @click.option("--output", metavar="DIR", type=click.Path(path_type=Path), help="Where records go.  [runs]")
 @click.option("--force", is_flag=True, help="Move existing records aside (DIR/replaced) and measure again.")
@@ -157,20 +159,19 @@ def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> Meas
 
     for name in methods:
         METHODS.get(name)
-    backbone = BACKBONES.get(asked["backbone"])
     batches = asked.get("batch_sizes") or ((32, "largest") if find_device(device).type == "cuda" else (1,))
     spec = Spec(methods=tuple(methods), backbone=asked["backbone"], set=asked.get("overrides", ()))
-    overrides = Overrides(spec)
+    overrides, backbone = Overrides(spec), BACKBONES.get(asked["backbone"])
     setting = overrides.build(SETTINGS.get(SETTING), SETTING)
     SETTINGS.get(setting.hyper_of)
-    for line in overrides.unused([*methods, setting.frozen, setting.full, SETTING]):
+    for line in overrides.unused([*methods, setting.frozen, setting.full, SETTING, asked["backbone"]]):
         _tell(f"warning: {line}")
     return MeasurementRequest(
         items=_items(methods, spec, overrides, setting, asked["merged"]),
         groups=[Group(precision, batch) for precision in asked["precision"] for batch in dict.fromkeys(batches)],
         references=References(setting.frozen, setting.full),
         setting_version=plugin_version(type(setting)),
-        backbone=asked["backbone"],
+        backbone=overrides.build(backbone, asked["backbone"]),
         weights=resolve_weights(backbone, asked["weights"]),
         classes=asked["classes"],
     )
@@ -291,20 +292,25 @@ def _refuse_other_device(before: Sequence[Stored], device: str, path: Path) -> N
 
 def _requests(before: Sequence[Stored]) -> Iterable[MeasurementRequest]:
     """The stored measurements as requests: one for each backbone, number of classes and pair of references."""
+    from petl_bench.api.registry import BACKBONES
+    from petl_bench.api.trial import canonical_json
+
     shared: dict[tuple[Any, ...], list[Stored]] = {}
     for each in before:
         options = each.trial["setting_options"]
-        key = (each.trial["backbone"], options["classes"], options["frozen"], options["full"])
+        of_backbone = each.trial["backbone"], canonical_json(each.trial.get("backbone_options", {}))
+        key = (*of_backbone, options["classes"], options["frozen"], options["full"])
         shared.setdefault(key, []).append(each)
-    for (backbone, classes, frozen, full), measured in shared.items():
+    for (name, values, classes, frozen, full), measured in shared.items():
+        backbone = BACKBONES.get(name)(**json.loads(values))
         yield _stored_request(backbone, classes, frozen, full, measured)
 
 
 def _stored_request(
-    backbone: str, classes: int, frozen: str, full: str, measured: Sequence[Stored]
+    backbone: Backbone, classes: int, frozen: str, full: str, measured: Sequence[Stored]
 ) -> MeasurementRequest:
     from petl_bench.api.plugins.identity import plugin_version
-    from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
+    from petl_bench.api.registry import METHODS, SETTINGS
     from petl_bench.api.trial import canonical_json
     from petl_bench.costs.measure import Group
     from petl_bench.costs.recording import SETTING
@@ -328,7 +334,7 @@ def _stored_request(
         references=References(frozen, full),
         setting_version=plugin_version(SETTINGS.get(SETTING)),
         backbone=backbone,
-        weights=resolve_weights(BACKBONES.get(backbone), "random"),
+        weights=resolve_weights(type(backbone), "random"),
         classes=classes,
     )
 

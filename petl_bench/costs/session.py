@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from petl_bench.api.backbone import Backbone
 from petl_bench.api.marks import method_marks
 from petl_bench.api.registry import describe
 from petl_bench.api.trial import Trial
@@ -48,7 +49,7 @@ class MeasurementRequest:
     groups: Sequence[Group]
     references: References
     setting_version: str
-    backbone: str
+    backbone: Backbone
     weights: ResolvedWeights
     classes: int
 
@@ -70,7 +71,8 @@ def trials_of(request: MeasurementRequest, device: torch.device) -> dict[tuple[I
             item.version,
             setting_version=request.setting_version,
             references={"frozen": request.references.frozen, "full": request.references.full},
-            backbone=request.backbone,
+            backbone=request.backbone.name,
+            backbone_options=request.backbone.values(),
             weights=request.weights.label,
             weights_sha256=request.weights.sha256,
             device=name,
@@ -106,7 +108,10 @@ class _Session:
         self._trials = trials_of(request, device)
         self._gpu = Gpu.of(device) if device.type == "cuda" else None
         self._gpu_note = refuse_busy_gpu(device, self._gpu)
-        self._workload = Workload(request.backbone, request.weights.path, device, request.classes)
+        backbone = request.backbone
+        self._workload = Workload(
+            backbone.name, request.weights.path, device, request.classes, backbone.config_changes()
+        )
         self._built: dict[Item, MeasuredMethod | None] = {}  #: None: it could not be built
 
     def run(self, group: Group) -> None:
@@ -182,7 +187,7 @@ class _Session:
         if item not in self._built:
             subject = MeasuredMethod(item, self._trials[item, self.request.groups[0]], self._workload)
             self._built[item] = subject
-            self.tell(f"attaching {item.title} to {self.request.backbone}, counting")
+            self.tell(f"attaching {item.title} to {self.request.backbone.name}, counting")
             try:
                 subject.build()
             except Exception as error:  # one method that cannot be had does not take the others down
@@ -202,6 +207,6 @@ class _Session:
         return [note], [BUSY]
 
     def _fail(self, what: str, reason: str) -> None:
-        line = f"{what}, {self.request.backbone}: {' '.join(reason.split())}"
+        line = f"{what}, {self.request.backbone.name}: {' '.join(reason.split())}"
         self.report.failures.append(line)
         self.tell(f"failed: {line}")

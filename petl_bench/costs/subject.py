@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +56,7 @@ class Workload:
     weights: Path | None  #: None: random
     device: torch.device
     classes: int
+    config_changes: Mapping[str, Any] = field(default_factory=dict)  #: by options of the backbone
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class MeasuredMethod:
             raise TrialError("cannot be merged into the backbone; leave --merged yes away")
         seed_everything(0)
         workload = self.workload
-        model = create_model(workload.backbone, weights=workload.weights)
+        model = create_model(workload.backbone, weights=workload.weights, **workload.config_changes)
         backbone_params = counting.parameter_count(model)
         method = self.method = copy.deepcopy(self.item.method)  # other subjects may have the same one
         names = class_names(workload.classes)
@@ -271,7 +272,7 @@ class Passes:
             texts=self._inference.texts,
             descriptions={kind: torch.randn(shape, device=self._device) for kind in kinds},
             device=self._device,
-            encode=lambda model, frames: model.video_output(frames, method.reads),
+            encode=lambda model, frames, mask: model.video_output(frames, method.reads, mask),
             classes=method.task.classes,
         )
 

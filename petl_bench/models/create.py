@@ -62,7 +62,7 @@ def _changed(config: ViCLIPConfig, changes: dict[str, Any]) -> ViCLIPConfig:
     for field in changes:
         if field not in known:
             raise unknown("field of the configuration", field, known, "help(petl_bench.ViCLIPConfig)")
-        is_size = field not in ("token_ids", "activation")
+        is_size = field not in ("token_ids", "activation", "pooling")
         if is_size and (not isinstance(changes[field], int) or changes[field] < 1):
             raise UsageError(f"{field}={changes[field]}: expected a whole number above 0")
     return config.with_(**changes)

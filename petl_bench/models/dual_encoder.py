@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-from petl_bench.api.config import Activation, Towers, ViCLIPConfig
+from petl_bench.api.config import Activation, Pooling, Towers, ViCLIPConfig
 from petl_bench.errors import PluginError, UsageError, WeightsError
 from petl_bench.models import conversion
 from petl_bench.models.finite import not_finite, of_another_kind
@@ -63,12 +63,12 @@ class Features(nn.Module):
             raise UsageError("two modules want to pool the frames' features; only one can")
         self.pool = Attachment(module)
 
-    def pooled(self, output: VideoOutput, mask: Tensor | None) -> Tensor:
+    def pooled(self, output: VideoOutput) -> Tensor:
         """The features [B, D] of a video's output, by the pool if there is one."""
         if self.pool is None or not self._switch.on:
             return output.features
         assert output.frame_features is not None
-        features: Tensor = self.pool(output.frame_features, mask)
+        features: Tensor = self.pool(output.frame_features, output.mask)
         if features.shape != output.features.shape:
             raise PluginError(
                 f"pool: {type(self.pool.module).__name__} gave a tensor {list(features.shape)}; "
@@ -81,8 +81,9 @@ class DualEncoder(nn.Module):
     """A video and a text tower with a common embedding space of D channels.
 
     ViCLIP (Wang et al., "InternVid", ICLR 2024) if `config.joint_space_time`, else CLIP (Radford et al., ICML 2021)
-    with a video's frame features averaged (Rasheed et al., "ViFi-CLIP", CVPR 2023). A new model has random weights,
-    drawn from torch's generator in CLIP's way; without `initialise` its weights are uninitialised: load some next.
+    with a video's frame features averaged (Rasheed et al., "ViFi-CLIP", CVPR 2023; see `config.pooling`). A new model
+    has random weights, drawn from torch's generator in CLIP's way; without `initialise` its weights are uninitialised:
+    load some next.
     """
 
     def __init__(self, config: ViCLIPConfig, *, initialise: bool = True) -> None:
@@ -106,29 +107,33 @@ class DualEncoder(nn.Module):
         self._loaded = LoadedModel(self)
         self._original: list[DualEncoder] = []  # in a list, so that it is no part of this model
 
-    def encode_video(self, frames: Tensor) -> Tensor:
+    def encode_video(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """Features [B, D], not normalised, of normalised frames [B, T, 3, H, W]. Raises UsageError for other shapes.
 
-        ViCLIP takes `config.num_frames` frames or one; CLIP any number.
+        ViCLIP takes `config.num_frames` frames or one; CLIP any number. `mask` as for `video_output`.
         """
-        return self.finish_video(self.video_output(frames))
+        return self.finish_video(self.video_output(frames, mask=mask))
 
-    def video_output(self, frames: Tensor, reads: Collection[str] = ()) -> VideoOutput:
+    def video_output(self, frames: Tensor, reads: Collection[str] = (), mask: Tensor | None = None) -> VideoOutput:
         """What the video tower gives for normalised frames [B, T, 3, H, W], before features are pooled and finished.
 
-        `reads`: of "frames", "tokens" and "pixels" (see `Method.reads`), what the output holds beside that.
+        Args:
+            frames: The clips.
+            reads: Of "frames", "tokens" and "pixels" (see `Method.reads`), what the output holds beside that.
+            mask: bool [B, T], which frames are real, and not padding; None: all. Modules that read the grid of patches
+                find it there (`Grid.mask`); the features of frames are pooled over the real ones.
+
+        Raises:
+            UsageError: for other shapes, and for a mask if the backbone encodes all frames together (ViCLIP).
         """
         if self.features.pools:
             reads = {*reads, "frames"}
-        output: VideoOutput = self.video(frames, reads)
+        output: VideoOutput = self.video(frames, reads, mask)
         return replace(output, pixels=frames) if "pixels" in reads else output
 
-    def finish_video(self, output: VideoOutput, mask: Tensor | None = None) -> Tensor:
-        """Features [B, D], not normalised, of what `video_output` gave: pooled, and through `features.video`.
-
-        `mask`: bool [B, T], which frames are real, for the module that pools them; None: all.
-        """
-        features: Tensor = self.features.video(self.features.pooled(output, mask))
+    def finish_video(self, output: VideoOutput) -> Tensor:
+        """Features [B, D], not normalised, of what `video_output` gave: pooled, and through `features.video`."""
+        features: Tensor = self.features.video(self.features.pooled(output))
         return features
 
     def set_pool(self, module: nn.Module) -> None:
@@ -424,6 +429,10 @@ def _label(method: Attached | None) -> str:
 def _check(config: ViCLIPConfig) -> None:
     if config.activation not in get_args(Activation):
         raise UsageError(f"activation={config.activation}: expected one of {', '.join(get_args(Activation))}")
+    if config.pooling not in get_args(Pooling):
+        raise UsageError(f"pooling={config.pooling}: expected one of {', '.join(get_args(Pooling))}")
+    if config.joint_space_time and config.pooling != "mean":
+        raise UsageError(f"pooling={config.pooling}: ViCLIP has no features of frames")
     if config.vision_width % config.vision_heads or config.text_width % config.text_heads:
         raise UsageError("the width of a tower must be a multiple of its number of heads")
     if config.image_size < config.patch_size:

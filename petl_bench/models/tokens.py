@@ -96,6 +96,11 @@ def reduced(x: Tensor, grid: Grid, reducer: Attachment, index: int) -> tuple[Ten
             f"block {index}, reduce: {name} gave a tensor {list(fewer.shape)} for one of "
             f"{list(own.shape)}; expected [S, N, {x.shape[2]}], with one sequence per video or per frame of its grid"
         )
+    if new.mask is not None and new.mask.shape[1] != new.frames:
+        raise PluginError(
+            f"block {index}, reduce: {name} merged {grid.frames} frames into {new.frames}, and left a mask of "
+            f"{new.mask.shape[1]} in the grid (grid.mask, bool [B, T]: which frames are real)"
+        )
     new = replace(
         new, start=grid.start, end=grid.end, reduced_by=index if fewer.shape != own.shape else grid.reduced_by
     )

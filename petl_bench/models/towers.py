@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from petl_bench.api.config import Activation, ViCLIPConfig
+from petl_bench.api.config import Activation, Pooling, ViCLIPConfig
 from petl_bench.errors import PluginError, UsageError
 from petl_bench.models.frozen import LoadedModel
 from petl_bench.models.grid import Grid, patches_by_place
@@ -39,13 +40,24 @@ class VideoOutput:
     frame_features: Tensor | None = None  #: [B, T, D]
     patch_tokens: Tensor | None = None  #: [B, T, P, W], the last block's, behind the final norm
     pixels: Tensor | None = None  #: [B, T, 3, H, W], the input
+    mask: Tensor | None = None  #: bool [B, T], which of the frames are real, and not padding; None: all
+
+
+def pooled_frames(frame_features: Tensor, mask: Tensor | None, pooling: Pooling) -> Tensor:
+    """The feature [B, D] of videos from those of their frames [B, T, D], over the frames that are real."""
+    features = F.normalize(frame_features.float(), dim=-1) if pooling == "unit_mean" else frame_features
+    if mask is None:
+        return features.mean(1)
+    real = mask.unsqueeze(-1).to(features.dtype)
+    return (features * real).sum(1) / real.sum(1)
 
 
 class VideoTower(nn.Module):
     """ViCLIP's video encoder, or CLIP's image encoder applied to every frame: [B, T, 3, H, W] -> [B, D].
 
     ViCLIP (joint space-time): one class token per video attends to the patches of all frames; each frame's patches get
-    its temporal embedding, a single frame the mean of them. CLIP: frames are encoded one by one, features averaged.
+    its temporal embedding, a single frame the mean of them. CLIP: frames are encoded one by one, features pooled
+    (`config.pooling`) over the frames that are real.
 
     Sites beside those of the blocks: `pixels` (frames [B, T, 3, H, W]), `patches` ([S, patches, width], embedded,
     without positions), `embedding` (the stream [S, N, width] before the first norm), and the norms.
@@ -136,18 +148,20 @@ class VideoTower(nn.Module):
             raise UsageError("the video tower has a side network already; only one can make its features")
         self.side = Attachment(module)
 
-    def forward(self, frames: Tensor, reads: Collection[str] = ()) -> VideoOutput:
+    def forward(self, frames: Tensor, reads: Collection[str] = (), mask: Tensor | None = None) -> VideoOutput:
         """What the tower gives for frames [B, T, 3, H, W]; `reads`: of "frames" and "tokens", what it holds as well.
 
-        Raises UsageError for other shapes, and if there is nothing of what is read.
+        `mask`: bool [B, T], which frames are real; None: all. Raises UsageError for other shapes, if there is nothing
+        of what is read, and for a mask if frames are not encoded one by one.
         """
         self._check(frames)
         if "frames" in reads:
             self.check_frame_wise("features of frames are read")
         if self.side is not None and self._switch.on:
-            features, x, grid = self._by_side(self.side, frames)
-            return VideoOutput(features, patch_tokens=self._patch_tokens(x, grid) if "tokens" in reads else None)
-        x, grid = self._enter(frames)
+            features, x, grid = self._by_side(self.side, frames, mask)
+            tokens = self._patch_tokens(x, grid) if "tokens" in reads else None
+            return VideoOutput(features, patch_tokens=tokens, mask=mask)
+        x, grid = self._enter(frames, mask)
         for block in self._in_order():
             x, grid = block.advance(x, grid)
         features = self.norm_post(x[:, 0]) @ self.projection
@@ -155,7 +169,8 @@ class VideoTower(nn.Module):
         if grid.joint:
             return VideoOutput(features, patch_tokens=tokens)
         by_frame = features.unflatten(0, (-1, grid.frames))
-        return VideoOutput(by_frame.mean(1), by_frame if "frames" in reads else None, tokens)
+        pooled = pooled_frames(by_frame, grid.mask, self.config.pooling)
+        return VideoOutput(pooled, by_frame if "frames" in reads else None, tokens, mask=grid.mask)
 
     def check_frame_wise(self, what: str) -> None:
         """Raise UsageError, for the reason `what`, if this tower has no features of frames."""
@@ -170,29 +185,32 @@ class VideoTower(nn.Module):
     def _in_order(self) -> list[Block]:
         return [cast(Block, block) for block in self.blocks]
 
-    def _enter(self, frames: Tensor) -> tuple[Tensor, Grid]:
+    def _enter(self, frames: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Grid]:
         """The stream [S, N, width] that the first block reads, and its grid."""
         x, grid = self._embed(self.pixels(frames))
+        if mask is not None:
+            self._check_mask(mask, frames)
+            grid = dataclasses.replace(grid, mask=mask)
         x = self.embedding(x, grid)
         if self.tokens is not None and self._switch.on:
             x, grid = extend(x, grid, extra_tokens(self.tokens))
         return self.norm_pre(x), grid
 
     @torch.no_grad()
-    def _through_blocks(self, frames: Tensor) -> tuple[Tensor, list[Tensor], Grid]:
+    def _through_blocks(self, frames: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor], Grid]:
         """The stream before the first block and behind each, without gradients and without extra tokens."""
-        x, grid = self._enter(frames)
+        x, grid = self._enter(frames, mask)
         stream, outputs = grid.own(x), []
         for block in self._in_order():
             x, grid = block.advance(x, grid)
             outputs.append(grid.own(x))
         return stream, outputs, grid.without_extra
 
-    def _by_side(self, side: Attachment, frames: Tensor) -> tuple[Tensor, Tensor, Grid]:
+    def _by_side(self, side: Attachment, frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Grid]:
         """The side network's features [B, D], the last block's tokens, and their grid."""
         if torch.is_grad_enabled():
             self._refuse_training_beside(side)
-        stream, outputs, grid = self._through_blocks(frames)
+        stream, outputs, grid = self._through_blocks(frames, mask)
         features = side(stream, outputs, grid)
         expected = (len(frames), self.config.embed_dim)
         if features.shape != expected:
@@ -223,6 +241,13 @@ class VideoTower(nn.Module):
                 f"{shape[1]} frames per clip, but this backbone was made for {config.num_frames}; give that many, "
                 f"or make the model with num_frames={shape[1]}"
             )
+
+    def _check_mask(self, mask: Tensor, frames: Tensor) -> None:
+        """Raise UsageError for a mask that the tower cannot take."""
+        if self.config.joint_space_time:
+            raise UsageError("a mask of frames, but ViCLIP attends to all frames: repeat those of short clips")
+        if mask.dtype != torch.bool or mask.shape != frames.shape[:2]:
+            raise UsageError(f"a mask {mask.dtype} {list(mask.shape)}: expected bool {list(frames.shape[:2])}")
 
     def _embed(self, frames: Tensor) -> tuple[Tensor, Grid]:
         patches, grid = self._patchify(frames)

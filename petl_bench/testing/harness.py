@@ -129,9 +129,9 @@ def _options(**changes: Any) -> TrainingOptions:
     return TrainingOptions(**{"batch_size": CLIPS, "warmup_epochs": 0.0, "learning_rate": 1e-3, **changes})
 
 
-def encoded(method: Method, model: DualEncoder, frames: Tensor) -> VideoOutput:
+def encoded(method: Method, model: DualEncoder, frames: Tensor, mask: Tensor | None = None) -> VideoOutput:
     """What the video tower gives for frames [B, T, 3, H, W], as far as the method reads it."""
-    return model.video_output(frames, method.reads)
+    return model.video_output(frames, method.reads, mask)
 
 
 def positives(model: DualEncoder, method: Method) -> Positives | None:
@@ -179,7 +179,7 @@ def take_step(learner: Learner, batch: ClipBatch | None = None) -> Taken:
 def training_scores(learner: Learner) -> Tensor:
     """The scores [B, C] that the training loop computes of all made-up clips; mode as the model has it."""
     (part,) = learner.micro_batches(clip_batch(learner.model.config))
-    output = learner.encode(learner.model, part.frames)
+    output = learner.encode(learner.model, part.frames, part.mask)
     video = learner.model.finish_video(output)
     return learner.step_of(part, output, video, learner.text.encode(None, video)).logits.detach()
 

@@ -153,6 +153,7 @@ class Scorer:
         step.seed = self._seed
         step.trained_class, step.several_prompts = None if self._retrieval else self._trained, texts.several
         step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
+        step.mask = output.mask
         if gives_prompts(self._method):
             step.prompt_features, step.prompt_class = texts.leaf, texts.class_of
         frozen_text = partial(self._frozen_text, texts.chosen)

@@ -23,7 +23,7 @@ def frozen_video(model: DualEncoder, method: Method, output: VideoOutput) -> Ten
             'declare reads = ("pixels",), so that the clips are there to be encoded again'
         )
     with model.frozen() as frozen:
-        return frozen.finish_video(output) if output.pixels is None else frozen.encode_video(output.pixels)
+        return frozen.finish_video(output) if output.pixels is None else frozen.encode_video(output.pixels, output.mask)
 
 
 class FrozenTexts:

@@ -100,6 +100,7 @@ class PreparedTrial:
         split = split_pairs_for_validation if isinstance(self.task, RetrievalTask) else split_for_validation
         self.train, self.held_out = split(self.task.train, self.options, trial.seed)
         self.descriptions = self._described()  #: those that the method's loss reads
+        self.backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
         self.notes = [*recipe_notes(type(self.method), trial.setting, trial.backbone, trial.training)]
         self.model = self._attached(places, adapter)
         if adaptation := self.method.adapted_for(self.model.config):
@@ -107,7 +108,7 @@ class PreparedTrial:
         self.notes += [*self.manifest.notes, f"training clips: {self.task.source}"]
         if trial.start_from:
             self.notes.append(self._start_from(adapter))
-        self.notes += [*self._text_notes(), *self._texts_per_clip(), *self._batch_notes()]
+        self.notes += [*self._text_notes(), *self._texts_per_clip(), *self._batch_notes(), *self._frame_notes()]
         if seat.count > 1:
             self.notes.append(f"{seat.count} processes shared every batch, on {self.device.type}")
         if seat.rank > 0:  # the model began the same in every process; what it drops in training is drawn anew in each
@@ -269,8 +270,7 @@ class PreparedTrial:
 
         Raises TrialError if the method trains another number of parameters than its formula says.
         """
-        trial = self.trial
-        backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
+        trial, backbone = self.trial, self.backbone
         weights = None if trial.weights == "random" else places.weights or "auto"
         model = create_model(trial.backbone, weights=weights, **backbone.config_changes())
         self.notes += [*model.weights_notes, *backbone.assumptions(trial.weights, trial.weights_sha256)]
@@ -316,6 +316,21 @@ class PreparedTrial:
             return text_notes(self.model, list(dict.fromkeys([*self.task.train_texts, *evaluated])))
         return prompt_notes(self.model, class_prompts(self.method, self._classes(), self.dataset.prompts))
 
+    def _frame_notes(self) -> list[str]:
+        """How frames are chosen, if not among all frames of a file."""
+        rate, config = self.options.frames_per_second, self.model.config
+        if rate is None:
+            return []
+        short = (
+            f"{self.trial.backbone} encodes all frames together and reads no mask: shorter clips repeat frames"
+            if config.joint_space_time
+            else "shorter clips are padded with masked frames"
+        )
+        return [
+            f"frames: {rate:g} per second of the file's time, and {config.num_frames} of them evenly; {short}. A "
+            f"folder of frames counts as taken at {rate:g} per second"
+        ]
+
     def _texts_per_clip(self) -> list[str]:
         """What a method costs whose text features depend on the clip, in texts through the text tower."""
         if self.method.text_varies != "video":
@@ -356,12 +371,14 @@ class PreparedTrial:
         return list(dict.fromkeys([*self.task.train_classes, *evaluated]))
 
     def _loader(self, places: Places, seat: Seat) -> ClipLoader:
-        backbone, options, manifest = BACKBONES.get(self.trial.backbone), self.options, self.manifest
+        config, options, manifest = self.model.config, self.options, self.manifest
+        mean, std = self.backbone.normalised_with()
+        rate = options.frames_per_second
         spec = ClipSpec(
-            num_frames=backbone.config.num_frames,
-            size=backbone.config.image_size,
-            mean=backbone.mean,
-            std=backbone.std,
+            num_frames=config.num_frames,
+            size=config.image_size,
+            mean=mean,
+            std=std,
             augmentation=self.dataset.augmentation,
             seed=derived_seed(self.trial),
             views=options.views,
@@ -369,6 +386,8 @@ class PreparedTrial:
             view_sampling=options.view_sampling,
             eval_resize=options.eval_resize,
             train_views=options.train_views,
+            frames_per_second=rate,
+            pads=rate is not None and not config.joint_space_time,
             decoder=self.trial.decoder,
             cache=ClipCache(places.cache / "clips"),
         )
@@ -380,6 +399,7 @@ class PreparedTrial:
             bad_clips_allowed=options.bad_clips_allowed,
             total_clips=len(clips),
             unreadable={clip: reason for clip, reason in manifest.quarantined.items() if clip in clips},
+            spans=manifest.annotations.spans,
             shard=(seat.rank, seat.count),
             pin=self.device.type == "cuda",
         )

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from typing import Any
 
 import torch
@@ -46,6 +46,7 @@ class MicroBatch:
     frames: Tensor  #: what `Learner.encode` takes, e.g. [B, T, 3, H, W]
     labels: Tensor  #: int64 [B]
     rows: Tensor  #: int64 [B], on the CPU
+    mask: Tensor | None = None  #: bool [B, T], which frames are real; None: all
 
 
 @dataclass(kw_only=True)
@@ -58,8 +59,8 @@ class Learner:
     texts: ClassTexts  #: of the training classes
     descriptions: Mapping[str, Tensor]  #: by kind: [C, D]
     device: torch.device
-    #: what the video tower gives for what a batch's `frames` hold, e.g. [B, T, 3, H, W]
-    encode: Callable[[DualEncoder, Tensor], VideoOutput]
+    #: what the video tower gives for what a batch's `frames` hold, e.g. [B, T, 3, H, W], and its mask [B, T] or None
+    encode: Callable[[DualEncoder, Tensor, Tensor | None], VideoOutput]
     team: Team = field(default_factory=Team)
     classes: tuple[str, ...] = ()
     seed: int = 0  #: of the trial
@@ -123,7 +124,7 @@ class Learner:
         loss_sum, correct = 0.0, 0
         for part in self.micro_batches(batch):
             with self.autocast():
-                output = self.encode(self.model, part.frames)
+                output = self.encode(self.model, part.frames, part.mask)
                 video = self.model.finish_video(output)
                 texts = leaf or self.text.encode(chosen, video)
             step = self.step_of(part, output, video, texts)
@@ -175,12 +176,12 @@ class Learner:
         """The step of these clips, with its scores. `frozen_video` computes `step.frozen.video_features`, by default of
         the part's frames."""
         step = self.bare_step(video, texts.of_classes(), part.rows)
-        step.labels, step.positive = part.labels, positive
+        step.labels, step.positive, step.mask = part.labels, positive, output.mask
         step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
         if gives_prompts(self.method):
             step.prompt_features, step.prompt_class = texts.leaf, texts.class_of
         step.several_prompts = texts.several
-        step.frozen = self._frozen(frozen_video or partial(self.frozen_video, part.frames), texts.chosen)
+        step.frozen = self._frozen(frozen_video or partial(self.frozen_video, part), texts.chosen)
         step.logits = scores_of(self.method, step)
         return step
 
@@ -197,10 +198,10 @@ class Learner:
             step.trained_class = torch.arange(self.texts.classes, device=self.device)
         return step
 
-    def frozen_video(self, frames: Tensor) -> Tensor:
-        """Features [B, D] by the frozen model of what `encode` takes."""
+    def frozen_video(self, part: MicroBatch) -> Tensor:
+        """Features [B, D] of clips by the frozen model."""
         with torch.no_grad(), self.autocast(), self.model.frozen() as model:
-            return model.finish_video(self.encode(model, frames))
+            return model.finish_video(self.encode(model, part.frames, part.mask))
 
     def _frozen(self, video: Callable[[], Tensor], chosen: Tensor | None) -> Frozen:
         def text() -> Tensor:
@@ -218,8 +219,11 @@ class Learner:
             return
         size = self.options.micro_batch_size or len(batch.clips)
         rows = torch.tensor(batch.rows, dtype=torch.int64)
-        for frames, labels, of in zip(*(part.split(size) for part in (batch.frames, batch.labels, rows)), strict=True):
-            yield MicroBatch(frames.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True), of)
+        masks = repeat(None) if batch.mask is None else batch.mask.to(self.device, non_blocking=True).split(size)
+        parts = zip(*(part.split(size) for part in (batch.frames, batch.labels, rows)), strict=True)
+        for (frames, labels, of), mask in zip(parts, masks, strict=False):
+            on_device = frames.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+            yield MicroBatch(*on_device, of, mask)
 
     def _apply(self, scale: float) -> None:
         """The optimiser's step, after the gradients were multiplied by `scale`."""

@@ -97,6 +97,7 @@ class SupportClips:
         else:
             step.positive = self._positives(step.rows, chosen).to(device)
         step.frame_features, step.patch_tokens, step.pixels = output.frame_features, output.patch_tokens, output.pixels
+        step.mask = output.mask
         if gives_prompts(prepared.method):
             step.prompt_features, step.prompt_class = encoded.leaf, encoded.class_of
         step.frozen = Frozen(lambda: self._frozen_video(output), partial(self._frozen_text, chosen), self._cosines)

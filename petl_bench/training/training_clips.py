@@ -18,8 +18,8 @@ from petl_bench.training.kept import Kept, Listed, Part
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.video import EncodedBatch, encode, packed, unpacked
 
-#: the model, what a batch's `frames` hold -> the video tower's output
-Encode = Callable[[DualEncoder, Tensor], VideoOutput]
+#: the model, what a batch's `frames` hold, the mask of frames or None -> the video tower's output
+Encode = Callable[[DualEncoder, Tensor, Tensor | None], VideoOutput]
 
 #: epoch, k (both from 0) -> the batches of the epoch from the k-th on
 Batches = Callable[[int, int], Iterator[ClipBatch]]
@@ -34,13 +34,21 @@ def training_batches(prepared: PreparedTrial, found: Sequence[Sample]) -> tuple[
     reads = prepared.method.reads
     if prepared.options.train_views == "fixed" and prepared.keeps_video:
         features = cache(partial(_fixed_features, prepared, found))
-        width, of_frames = prepared.model.config.embed_dim, _keeps_frames(prepared)
-        return partial(_feature_batches, prepared, found, features), lambda _, rows: unpacked(rows, width, of_frames)
-    return partial(_frame_batches, prepared, found), lambda model, frames: model.video_output(frames, reads)
+        config, of_frames, masked = prepared.model.config, _keeps_frames(prepared), _masked_frames(prepared)
+        batches = partial(_feature_batches, prepared, found, features)
+        return batches, lambda _, rows, mask: unpacked(rows, config, of_frames, masked)
+    batches = partial(_frame_batches, prepared, found)
+    return batches, lambda model, frames, mask: model.video_output(frames, reads, mask)
 
 
 def _keeps_frames(prepared: PreparedTrial) -> bool:
     return "frames" in prepared.method.reads or prepared.model.features.pools
+
+
+def _masked_frames(prepared: PreparedTrial) -> int:
+    """How many frames have a mask that is kept of a clip; 0 if no clip is padded."""
+    spec = prepared.loader.spec
+    return spec.num_frames if spec.pads else 0
 
 
 def _frame_batches(prepared: PreparedTrial, found: Sequence[Sample], epoch: int, start: int) -> Iterator[ClipBatch]:
@@ -72,7 +80,7 @@ def encode_training_clips(prepared: PreparedTrial, read: Iterable[ClipBatch]) ->
     """What the video tower gives for batches of training clips, in the mode that the model is in; without gradients."""
     return encode(
         prepared.model,
-        (replace(batch, frames=batch.frames.unsqueeze(1)) for batch in read),
+        (_as_one_view(batch) for batch in read),
         to_input=lambda frames: frames,
         batch_size=prepared.options.eval_batch_size,
         precision=prepared.options.precision,
@@ -81,10 +89,16 @@ def encode_training_clips(prepared: PreparedTrial, read: Iterable[ClipBatch]) ->
     )
 
 
+def _as_one_view(batch: ClipBatch) -> ClipBatch:
+    """A batch of training clips with a dimension of views."""
+    mask = None if batch.mask is None else batch.mask.unsqueeze(1)
+    return replace(batch, frames=batch.frames.unsqueeze(1), mask=mask)
+
+
 def _width(prepared: PreparedTrial) -> int:
     """Numbers that are kept of a clip."""
     config = prepared.model.config
-    return config.embed_dim * (config.num_frames if _keeps_frames(prepared) else 1)
+    return config.embed_dim * (config.num_frames if _keeps_frames(prepared) else 1) + _masked_frames(prepared)
 
 
 def _fixed_features(prepared: PreparedTrial, found: Sequence[Sample]) -> dict[int, Tensor]:
@@ -95,7 +109,7 @@ def _fixed_features(prepared: PreparedTrial, found: Sequence[Sample]) -> dict[in
     def batches(start: int) -> Iterator[Part]:
         read = prepared.loader.fixed_batches(found, size, start=start)
         for batch in encode_training_clips(prepared, read):
-            yield Part(1, batch.rows, packed(batch.output).cpu())
+            yield Part(1, batch.rows, packed(batch.output, _masked_frames(prepared)).cpu())
 
     name = "training clips"
     kept = Kept(

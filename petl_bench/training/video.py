@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from petl_bench.api.config import ViCLIPConfig
 from petl_bench.data.loading.batches import ClipBatch
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.models.towers import VideoOutput
+from petl_bench.models.towers import VideoOutput, pooled_frames
 from petl_bench.training.device import autocast
 
 
@@ -47,7 +49,7 @@ def encode(
 
     Args:
         model: In the mode that it is to compute in.
-        batches: Clips with `frames` [B, V, T, 3, H, W].
+        batches: Clips with `frames` [B, V, T, 3, H, W], and the mask of their frames [B, V, T] if some are padding.
         to_input: Makes the model's input [N, T, 3, H, W] of frames on their device.
         batch_size: Views in one forward pass.
         precision: fp32, bf16 or fp16.
@@ -62,11 +64,21 @@ def encode(
             yield EncodedBatch([], [], [], VideoOutput(torch.empty(0)))
             continue
         outputs = []
-        for part in batch.frames.flatten(0, 1).split(batch_size):
+        for part, mask in _parts(batch, batch_size):
             frames = to_input(part.to(device, non_blocking=True))
+            if mask is not None:
+                mask = mask.to(device, non_blocking=True)
+                frames = frames * mask[..., None, None, None]  # padding is zero behind the normalisation
             with autocast(device, precision):
-                outputs.append(model.video_output(frames, reads))
+                outputs.append(model.video_output(frames, reads, mask))
         yield EncodedBatch(batch.rows, batch.clips, batch.labels.tolist(), joined(outputs), batch.frames.shape[1])
+
+
+def _parts(batch: ClipBatch, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The views of a batch, `size` at a time: frames [N, T, 3, H, W] and their mask [N, T]."""
+    frames = batch.frames.flatten(0, 1).split(size)
+    masks = repeat(None) if batch.mask is None else batch.mask.flatten(0, 1).split(size)
+    return zip(frames, masks, strict=False)
 
 
 def joined(outputs: Sequence[VideoOutput]) -> VideoOutput:
@@ -78,19 +90,32 @@ def joined(outputs: Sequence[VideoOutput]) -> VideoOutput:
     return VideoOutput(**tensors)
 
 
-def packed(output: VideoOutput) -> Tensor:
-    """What is kept of the output for N clips, one row for each, [N, W]: features, or else those of frames."""
-    kept = output.features if output.frame_features is None else output.frame_features
-    assert kept is not None
-    return kept.flatten(1)
+def joined_masks(masks: Sequence[Tensor | None], clips: Sequence[int]) -> Tensor | None:
+    """The masks [n, T] of several groups of so many clips as one; None if there is none."""
+    given = next((mask for mask in masks if mask is not None), None)
+    if given is None:
+        return None
+    every = zip(masks, clips, strict=True)
+    return torch.cat([given.new_ones(count, given.shape[1]) if mask is None else mask for mask, count in every])
 
 
-def unpacked(rows: Tensor, embed_dim: int, reads_frames: bool) -> VideoOutput:
-    """The inverse of `packed`."""
+def packed(output: VideoOutput, masked: int = 0) -> Tensor:
+    """What is kept of the output for N clips, one row for each, [N, W]: features, or else those of frames; and behind
+    them, if clips may be padded, the mask of their `masked` frames."""
+    kept = (output.features if output.frame_features is None else output.frame_features).flatten(1)
+    if not masked:
+        return kept
+    mask = kept.new_ones(len(kept), masked) if output.mask is None else output.mask.to(kept)
+    return torch.cat([kept, mask], 1)
+
+
+def unpacked(rows: Tensor, config: ViCLIPConfig, reads_frames: bool, masked: int = 0) -> VideoOutput:
+    """The inverse of `packed`, for the output of a model of that configuration."""
+    kept, mask = rows[:, : rows.shape[1] - masked], rows[:, rows.shape[1] - masked :] > 0.5 if masked else None
     if not reads_frames:
-        return VideoOutput(rows)
-    frames = rows.unflatten(1, (-1, embed_dim))
-    return VideoOutput(frames.mean(1), frames)
+        return VideoOutput(kept, mask=mask)
+    frames = kept.unflatten(1, (-1, config.embed_dim))
+    return VideoOutput(pooled_frames(frames, mask, config.pooling), frames, mask=mask)
 
 
 @dataclass

@@ -22,6 +22,7 @@ from petl_bench.training.hooks import loss_of
 from petl_bench.training.seeding import random_state, restore_random_state
 from petl_bench.training.step import Learner, MicroBatch, right_answers
 from petl_bench.training.text import EncodedTexts
+from petl_bench.training.video import joined_masks
 
 #: The tensors of an encoded part, by name; "video" is the finished feature.
 Features = dict[str, Tensor]
@@ -35,7 +36,8 @@ class _Batch:
     labels: Tensor
     rows: Tensor
     mine: slice
-    frames: list[Tensor]  #: of this process's parts
+    parts: list[MicroBatch]  #: of this process
+    mask: Tensor | None  #: bool [B, T], which frames are real; None: all
 
 
 def whole_batch_gradients(learner: Learner, batch: ClipBatch) -> tuple[float, int]:
@@ -50,8 +52,8 @@ def whole_batch_gradients(learner: Learner, batch: ClipBatch) -> tuple[float, in
 def _in_one_pass(learner: Learner, batch: ClipBatch, parts: list[MicroBatch]) -> tuple[float, int]:
     if not parts:
         return 0.0, 0
-    features = _encode(learner, parts[0].frames)
-    whole = _Batch(features, parts[0].labels, parts[0].rows, slice(0, len(parts[0].rows)), [parts[0].frames])
+    features, mask = _encode(learner, parts[0])
+    whole = _Batch(features, parts[0].labels, parts[0].rows, slice(0, len(parts[0].rows)), parts, mask)
     texts = _texts(learner, whole)
     loss, correct = _loss(learner, whole, texts, batch.planned)
     if torch.isfinite(loss):
@@ -66,7 +68,7 @@ def _in_two_passes(learner: Learner, batch: ClipBatch, parts: list[MicroBatch]) 
     for part in parts:
         states.append(random_state(learner.device))
         with torch.no_grad():
-            encoded.append(_encode(learner, part.frames))
+            encoded.append(_encode(learner, part))
     by_clips = {name: buffer.clone() for name, buffer in _buffers(learner).items()}
     whole = _gathered(learner, parts, encoded)
     if not len(whole.rows):
@@ -90,7 +92,7 @@ def _in_two_passes(learner: Learner, batch: ClipBatch, parts: list[MicroBatch]) 
     first = whole.mine.start
     for part, state in zip(parts, states, strict=True):
         restore_random_state(state, learner.device)
-        features = _encode(learner, part.frames)
+        features, _ = _encode(learner, part)
         last = first + len(part.rows)
         _send_back(features, {name: _gradient(leaf, first, last, count) for name, leaf in whole.features.items()})
         first = last
@@ -99,29 +101,33 @@ def _in_two_passes(learner: Learner, batch: ClipBatch, parts: list[MicroBatch]) 
     return loss.item(), correct
 
 
-def _encode(learner: Learner, frames: Tensor) -> Features:
+def _encode(learner: Learner, part: MicroBatch) -> tuple[Features, Tensor | None]:
+    """The features of the part's clips, and the mask of their frames."""
     with learner.autocast():
-        output = learner.encode(learner.model, frames)
+        output = learner.encode(learner.model, part.frames, part.mask)
         found = {
             "video": learner.model.finish_video(output),
             "frame_features": output.frame_features,
             "patch_tokens": output.patch_tokens,
             "pixels": output.pixels,
         }
-    return {name: tensor for name, tensor in found.items() if tensor is not None}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}, output.mask
 
 
-def _gathered(learner: Learner, parts: list[MicroBatch], encoded: list[Features]) -> _Batch:
+def _gathered(learner: Learner, parts: list[MicroBatch], encoded: list[tuple[Features, Tensor | None]]) -> _Batch:
     """The batch over all processes, in the order of their ranks."""
+    mask = joined_masks([mask for _, mask in encoded], [len(part.rows) for part in parts])
     mine = (
-        {name: torch.cat([each[name] for each in encoded]).cpu() for name in encoded[0]} if encoded else {},
+        {name: torch.cat([each[name] for each, _ in encoded]).cpu() for name in encoded[0][0]} if encoded else {},
         torch.cat([part.labels for part in parts]).cpu() if parts else torch.empty(0, dtype=torch.int64),
         torch.cat([part.rows for part in parts]) if parts else torch.empty(0, dtype=torch.int64),
+        None if mask is None else mask.cpu(),
     )
     everyone = learner.team.exchange(mine)
     rank, device = learner.team.seat.rank, learner.device
     first = sum(len(of_process[2]) for of_process in everyone[:rank])
     with_clips = [of_process for of_process in everyone if len(of_process[2])]
+    mask = joined_masks([of_process[3] for of_process in with_clips], [len(of_process[2]) for of_process in with_clips])
     names = with_clips[0][0] if with_clips else {}
     features = {
         name: torch.cat([of_process[0][name] for of_process in with_clips]).to(device).requires_grad_()
@@ -132,7 +138,8 @@ def _gathered(learner: Learner, parts: list[MicroBatch], encoded: list[Features]
         torch.cat([of_process[1] for of_process in everyone]).to(device),
         torch.cat([of_process[2] for of_process in everyone]),
         slice(first, first + len(mine[2])),
-        [part.frames for part in parts],
+        parts,
+        None if mask is None else mask.to(device),
     )
 
 
@@ -151,8 +158,8 @@ def _texts(learner: Learner, whole: _Batch) -> EncodedTexts:
 def _loss(learner: Learner, whole: _Batch, texts: EncodedTexts, planned: int) -> tuple[Tensor, int]:
     """The loss by its part of the planned batch, and the right answers among the clips of this process."""
     features = whole.features
-    beside = (features.get(name) for name in ("frame_features", "patch_tokens", "pixels"))
-    output = VideoOutput(features["video"], *beside)
+    beside = {name: features.get(name) for name in ("frame_features", "patch_tokens", "pixels")}
+    output = VideoOutput(features["video"], mask=whole.mask, **beside)
     positive = None
     if learner.positives is not None and texts.chosen is not None:
         positive = learner.positives(whole.rows, texts.chosen.cpu()).to(learner.device)
@@ -167,7 +174,7 @@ def _loss(learner: Learner, whole: _Batch, texts: EncodedTexts, planned: int) ->
 
 def _frozen_video(learner: Learner, whole: _Batch) -> Tensor:
     """Features [B, D] of all clips by the frozen model; every process calls it, or none."""
-    mine = [learner.frozen_video(frames).cpu() for frames in whole.frames]
+    mine = [learner.frozen_video(part).cpu() for part in whole.parts]
     everyone = learner.team.exchange(torch.cat(mine) if mine else None)
     return torch.cat([each for each in everyone if each is not None]).to(learner.device)
 

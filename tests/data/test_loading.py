@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from petl_bench.api.dataset import Augmentation, Sample
-from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
+from petl_bench.data.decoding.clips import ByTime, Choose, DecodedClip, read_clip
 from petl_bench.data.loading import worker_pool
 from petl_bench.data.loading.batches import ClipBatch, ClipLoader
 from petl_bench.data.loading.clip_cache import ClipCache
@@ -436,3 +437,88 @@ def test_processes_that_are_ended_while_they_start_say_nothing(
         with ClipLoader(paths, RECIPE, workers=4) as loader:
             next(loader.test_batches(samples, 1))
     assert capfd.readouterr().err == ""
+
+
+def timed(**changes: Any) -> ClipSpec:
+    """12 frames of 25 per second: clips have 3 to 74 frames."""
+    return replace(RECIPE, **{"num_frames": 12, "frames_per_second": 25.0, "pads": True, **changes})
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_short_clips_are_padded_and_masked_however_they_are_read(videos: Videos, workers: int, tmp_path: Path) -> None:
+    paths, samples = videos
+    real = torch.tensor([min(length, 12) for length in LENGTHS])
+    expected = torch.arange(12) < real[:, None]
+    cache = ClipCache(tmp_path / "cache")
+    with ClipLoader(paths, timed(), workers=workers) as loader, ClipLoader(paths, timed(cache=cache)) as cached:
+        for _ in range(2):  # the second time from the cache
+            for one in (loader, cached):
+                (test,) = one.test_batches(samples, 100)
+                (train,) = one.fixed_batches(samples, 100)
+                assert test.frames.shape == (7, 1, 12, 3, 32, 32) and train.frames.shape == (7, 12, 3, 32, 32)
+                assert test.mask is not None and torch.equal(test.mask, expected[:, None])
+                assert train.mask is not None and torch.equal(train.mask, expected)
+                assert not test.frames[~test.mask].any() and not train.frames[~train.mask].any()
+                assert train.frames[train.mask].any(dim=(1, 2, 3)).all()
+        assert equal(epochs(loader, samples), epochs(cached, samples))
+
+
+def test_a_batch_of_whole_clips_has_no_mask(videos: Videos) -> None:
+    paths, samples = videos
+    long = [sample for sample, length in zip(samples, LENGTHS, strict=True) if length >= 12]
+    (batch,) = ClipLoader(paths, timed()).test_batches(long, 100)
+    assert batch.mask is None
+    assert all(each.mask is None for each in epochs(ClipLoader(paths, RECIPE), samples)), "nothing is padded"
+
+
+def test_what_does_not_read_masks_repeats_frames(videos: Videos, read_numbers: Callable[..., list[int]]) -> None:
+    paths, samples = videos
+    (batch,) = ClipLoader(paths, timed(size=64, pads=False, eval_resize="squash")).test_batches(samples[:1], 1)
+    assert batch.mask is None
+    assert read_numbers(batch.frames[0, 0].permute(0, 2, 3, 1).numpy()) == np.linspace(0, 2, 12, dtype=int).tolist()
+
+
+def test_frames_at_a_rate_are_the_same_in_every_epoch_and_kept(
+    videos: Videos, tmp_path: Path, read_numbers: Callable[..., list[int]]
+) -> None:
+    paths, samples = videos
+    opened: list[Path] = []
+
+    def counted(path: Path, choose: Choose | ByTime, decoder: str) -> DecodedClip:
+        opened.append(path)
+        return read_clip(path, choose, decoder)
+
+    none = Augmentation(crop_scale=(1.0, 1.0), flip=0.0, jitter=0.0, grey=0.0)
+    spec = timed(size=64, augmentation=none, cache=ClipCache(tmp_path / "cache"), read=counted)
+    loader, last = ClipLoader(paths, spec), samples[-1:]
+    for epoch in range(2):
+        (batch,) = loader.train_batches(last, epoch, 1)
+        pixels = batch.frames[0] * torch.tensor(spec.std).view(3, 1, 1) + torch.tensor(spec.mean).view(3, 1, 1)
+        numbers = read_numbers(255 * pixels.permute(0, 2, 3, 1).numpy())
+        assert numbers == np.linspace(0, LENGTHS[-1] - 1, 12, dtype=int).tolist()
+    (batch,) = loader.test_batches(last, 1)
+    assert len(opened) == 1, "evaluation takes the frames that training kept"
+    (other,) = ClipLoader(paths, replace(spec, frames_per_second=5.0)).test_batches(last, 1)
+    assert len(opened) == 2 and not torch.equal(other.frames, batch.frames), "another rate is another choice"
+
+
+@pytest.mark.parametrize("rate", [None, 5.0])
+def test_a_span_is_all_that_is_read_of_its_file(
+    videos: Videos, tmp_path: Path, rate: float | None, read_numbers: Callable[..., list[int]]
+) -> None:
+    paths, samples = videos
+    spec = replace(RECIPE, size=64, frames_per_second=rate, cache=ClipCache(tmp_path / "cache"))
+    last = samples[-1:]
+    for span in ((0.4, 1.2), (1.2, 2.0)):  # at 25 frames per second; twice, so that nothing is taken from the cache
+        loader = ClipLoader(paths, spec, spans={last[0].clip: span})
+        (batch,) = loader.test_batches(last, 1)
+        numbers = read_numbers(batch.frames[0, 0].permute(0, 2, 3, 1).numpy())
+        first = round(25 * span[0])
+        assert numbers == [first + place for place in ([2, 7, 12, 17] if rate is None else [0, 5, 10, 15])]
+        for epoch in range(3):
+            (train,) = loader.train_batches(last, epoch, 1)
+            assert train.frames.shape == (1, 4, 3, 64, 64)
+    loader = ClipLoader(paths, spec, spans={last[0].clip: (9.0, 12.0)}, bad_clips_allowed=1.0)
+    (batch,) = loader.test_batches(last, 1)
+    assert not batch.clips
+    assert f"cannot read {paths[last[0].clip]}: the clip begins at 9 s" in loader.unreadable[last[0].clip]

@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from petl_bench.data.decoding.clips import read_clip
+from petl_bench.data.decoding.clips import ByTime, read_clip
+from petl_bench.data.loading.sampling import candidates
 from petl_bench.errors import DataError
 
 HAVE_DECORD = importlib.util.find_spec("decord") is not None
@@ -160,3 +161,33 @@ def test_ucf101_clips_read_alike_in_any_order(real_data: Path) -> None:
         assert one.decoder == "pyav"
         assert one.indices == two.indices
         assert np.abs(one.frames.astype(np.int16) - two.frames).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "expected"),
+    [
+        ("abseiling_2fps.mp4", 1.0, [0, 2, 4, 6, 8]),
+        ("abseiling_1frames.mp4", 1.0, [0]),
+        ("abseiling_2frames.mp4", 25.0, [0, 1]),
+        ("sine_stereo_mp2.mpg", 1.0, [0, 25, 50, 75]),
+        ("test_non_zero_start.mp4", 10.0, [0, 3, 6, 9]),
+    ],
+)
+def test_frames_of_a_rate_are_found_by_time(real_data: Path, name: str, rate: float, expected: list[int]) -> None:
+    path = real_data / "odd_videos" / name
+    clip = read_clip(path, ByTime(lambda times: candidates(times, None, rate)))
+    assert list(clip.indices) == expected
+    assert np.array_equal(clip.frames, read_clip(path, lambda count: expected).frames)
+
+
+def test_at_a_variable_rate_time_stamps_count(real_data: Path) -> None:
+    path = real_data / "odd_videos" / "abseiling_vfr_90frames.mp4"
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.video
+        assert stream.time_base is not None
+        seconds = [float(frame.pts * stream.time_base) for frame in container.decode(stream) if frame.pts is not None]
+    expected = [max(i for i, shown in enumerate(seconds) if shown - seconds[0] <= k + 1e-6) for k in range(13)]
+    clip = read_clip(path, ByTime(lambda times: candidates(times, None, 1.0)))
+    assert list(clip.indices) == [*expected, 89][: len(clip.indices)]
+    assert len(clip.indices) in (13, 14)
+    assert expected != [int(k * len(seconds) / seconds[-1]) for k in range(13)], "the mean rate gives other frames"

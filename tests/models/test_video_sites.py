@@ -546,7 +546,7 @@ def test_a_pool_takes_the_place_of_the_mean(clip: DualEncoder, frames: Tensor) -
     output = clip.video_output(frames)
     mask = torch.ones(2, 4, dtype=torch.bool)
     assert output.frame_features is not None
-    assert torch.equal(clip.finish_video(output, mask), 2 * output.frame_features[:, -1])
+    assert torch.equal(clip.finish_video(replace(output, mask=mask)), 2 * output.frame_features[:, -1])
     assert masks == [mask]
     with clip.adapters_off():
         assert torch.equal(clip.encode_video(frames), frozen)

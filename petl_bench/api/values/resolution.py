@@ -29,12 +29,14 @@ def usual_training(
 ) -> dict[str, Any]:
     """The training options that are not at their defaults, for a method in a setting on one data set.
 
-    The later one wins: the setting, the data set's published views (multi-view settings), the method's recipe for the
-    setting, the backbone, the method's recipe for both.
+    The later one wins: the setting, the data set's published views (multi-view settings) or frames per second
+    (retrieval), the method's recipe for the setting, the backbone, the method's recipe for both.
     """
     training: dict[str, Any] = dict(setting.training)
     if setting.multi_view:
         training["views"], training["crops"] = dataset.views
+    if setting.kind == "retrieval" and dataset.frames_per_second is not None:
+        training["frames_per_second"] = dataset.frames_per_second
     for recipe in _recipes(method, setting.name, None):
         training |= recipe.training
     training |= backbone.training

@@ -21,6 +21,27 @@ DecoderName = Literal["auto", "decord", "pyav", "torchcodec"]
 #: Given the number of frames of a file, the indices to decode (any order, repeats allowed).
 Choose = Callable[[int], Sequence[int]]
 
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """When the N frames of a file are shown: `seconds` float64 `[N]`, ascending, from the first frame on.
+
+    By the file's time stamps, or by its mean rate if it has not one for each frame; None for a folder of frames, which
+    has no times. `fps` is the mean rate, if it is known.
+    """
+
+    count: int
+    seconds: np.ndarray | None
+    fps: float | None
+
+
+@dataclass(frozen=True)
+class ByTime:
+    """A choice that reads when frames are shown. What `choose` raises, a DataError, has no path: it is put in front."""
+
+    choose: Callable[[FrameTimes], Sequence[int]]
+
+
 DECODERS: dict[str, Decoder] = {
     decoder.name: decoder for decoder in (DecordDecoder(), PyAVDecoder(), TorchCodecDecoder())
 }
@@ -50,14 +71,14 @@ class DecodedClip:
     reason: str
 
 
-def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> DecodedClip:
+def read_clip(path: Path | str, choose: Choose | ByTime, decoder: str = "auto") -> DecodedClip:
     """Decode the frames that `choose` picks from a video file or a folder of numbered images (see frames_reader.py).
 
     Args:
         path: The file, or the folder, for which `decoder` plays no part.
         choose: Given the number of frames, the indices to decode; an index past the end wraps round (modulo, as in the
             published loaders). It is called again if the file has fewer frames than its packets promise, and so must
-            depend on the number alone.
+            depend on the number alone. `ByTime` gets the times of the frames too.
         decoder: "auto" takes decord, or PyAV if that is faster (MPEG-4 Part 2) or decord fails or cannot be trusted
             with this file; either of them stands in for the other.
 
@@ -87,15 +108,28 @@ def read_clip(path: Path | str, choose: Choose, decoder: str = "auto") -> Decode
     raise DataError(f"cannot decode {path} ({info.codec}): {'; '.join(failures)}")
 
 
-def _read_folder(path: Path, choose: Choose) -> DecodedClip:
+def _read_folder(path: Path, choose: Choose | ByTime) -> DecodedClip:
     try:
         files = list_frames(path)
         names = files.names
-        indices = tuple(int(index) % len(names) for index in choose(len(names)))
+        indices = _chosen(path, choose, len(names), None)
         frames, words = read_frames(path, [names[index] for index in indices])
     except DecodeFailure as failure:
         raise DataError(f"cannot read {path}: {failure}") from None
     return DecodedClip(frames, indices, len(names), None, FRAMES, "; ".join(filter(None, (files.remark, words))))
+
+
+def _chosen(path: Path, choose: Choose | ByTime, count: int, info: StreamInfo | None) -> tuple[int, ...]:
+    """The indices to decode, of a file of `count` frames; `info` is None for a folder of frames."""
+    if not isinstance(choose, ByTime):
+        return tuple(int(index) % count for index in choose(count))
+    times = FrameTimes(count, None, None) if info is None else FrameTimes(count, info.seconds(count), info.fps)
+    try:
+        if info is not None and times.seconds is None:
+            raise DataError("the file says neither when its frames are shown nor how many there are in a second")
+        return tuple(map(int, choose.choose(times)))
+    except DataError as error:
+        raise DataError(f"cannot read {path}: {error}") from None
 
 
 def _order(decoder: str, info: StreamInfo) -> tuple[list[str], list[str]]:
@@ -110,11 +144,11 @@ def _order(decoder: str, info: StreamInfo) -> tuple[list[str], list[str]]:
     return (["pyav", "decord"] if info.codec in _FASTER_WITH_PYAV else ["decord", "pyav"]), remarks
 
 
-def _read(path: Path, info: StreamInfo, choose: Choose, decoder: Decoder, reason: str) -> DecodedClip:
+def _read(path: Path, info: StreamInfo, choose: Choose | ByTime, decoder: Decoder, reason: str) -> DecodedClip:
     num_frames = info.num_frames
     remarks = [reason] if reason else []
     while True:
-        indices = tuple(int(index) % num_frames for index in choose(num_frames))
+        indices = _chosen(path, choose, num_frames, info)
         try:
             frames, note = decoder.decode(path, info, indices)
         except FewerFrames as failure:

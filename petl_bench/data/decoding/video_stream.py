@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -53,7 +54,8 @@ class StreamInfo:
     container asks not to show. `open_groups`: some key frame is followed by pictures that are shown before it (open
     groups of pictures). `fps` is None if the file does not say. `orientation` is how pictures are turned to stand
     upright, `stretched` what their display matrix asks for besides ("" for nothing), `high_range` the transfer curve of
-    high dynamic range ("" for an ordinary one), which is not undone. `pixel_format` is FFmpeg's name.
+    high dynamic range ("" for an ordinary one), which is not undone. `pixel_format` is FFmpeg's name. `stamps` are the
+    time stamps of the packets that `packets` counts, in the file's order and in units of `time_base` seconds.
     """
 
     codec: str
@@ -68,6 +70,22 @@ class StreamInfo:
     stretched: str
     high_range: str
     pixel_format: str
+    stamps: tuple[int | None, ...] = field(default=(), repr=False)
+    time_base: float = 0.0
+
+    def seconds(self, num_frames: int) -> np.ndarray | None:
+        """When each of the first `num_frames` frames is shown, in seconds from the first one: float64 `[N]`.
+
+        By time stamps; by the mean rate if there is not one for each frame, in ascending order. None if the file does
+        not say its rate either.
+        """
+        if num_frames <= len(self.stamps) == self.num_frames and None not in self.stamps:
+            shown = sorted(stamp for stamp in self.stamps if stamp is not None)[:num_frames]
+            if all(earlier < later for earlier, later in pairwise(shown)):
+                return (np.array(shown, dtype=np.float64) - shown[0]) * self.time_base
+        if num_frames == 1:
+            return np.zeros(1)
+        return None if self.fps is None else np.arange(num_frames) / self.fps
 
     @property
     def notes(self) -> list[str]:
@@ -190,6 +208,7 @@ def inspect_stream(path: Path) -> StreamInfo:
         rate = stream.average_rate or stream.guessed_rate
         fps = float(rate) if rate else None
         packets, (orientation, stretched) = _read_packets(container, stream)
+        time_base = float(stream.time_base or 0)
         name, curve, pixels = container.format.name, stream.codec_context.color_trc, stream.codec_context.pix_fmt
     shown = sum(not packet.discard for packet in packets)
     placeholders = any(packet.size <= _PLACEHOLDER_BYTES for packet in packets)
@@ -209,6 +228,8 @@ def inspect_stream(path: Path) -> StreamInfo:
         stretched=stretched,
         high_range=_HIGH_RANGE.get(curve, ""),
         pixel_format=pixels or "",
+        stamps=tuple(packet.pts for packet in packets if not packet.discard),
+        time_base=time_base,
     )
 
 

@@ -186,9 +186,8 @@ def _disk_notes(annotations: Annotations, found: Mapping[str, FoundFile]) -> Ite
 
 def _content(annotations: Annotations, found: Mapping[str, FoundFile]) -> dict[str, Any]:
     half = annotations.base_to_novel
-    spans = {"spans": {clip: list(span) for clip, span in annotations.spans.items()}} if annotations.spans else {}
-    return {
-        **spans,
+    spans = {"spans": sorted(annotations.spans.items())} if annotations.spans else {}
+    return spans | {
         "classes": annotations.classes,
         "lists": {name: [(s.clip, s.label) for s in samples] for name, samples in named_lists(annotations)},
         "halves": None if half is None else [half.base, half.novel],

@@ -13,6 +13,7 @@ import torch
 
 from petl_bench.api.dataset import Sample
 from petl_bench.data.loading.clip_preparation import ClipRequest, ClipSpec, PreparedClip, prepare
+from petl_bench.data.loading.sampling import Span
 from petl_bench.data.loading.transforms import to_input
 from petl_bench.data.loading.worker_pool import WorkerPool
 from petl_bench.errors import DataError, TrialError
@@ -26,7 +27,8 @@ class ClipBatch:
     """B clips that could be read, of a batch of `planned` clips over all processes of the trial.
 
     Training: frames float32 `[B, T, 3, S, S]`, normalised. Evaluation: uint8 `[B, V, T, 3, S, S]`, for
-    `ClipLoader.to_input`. Labels int64 `[B]`; `rows` are the clips' places in the list that was asked for.
+    `ClipLoader.to_input`. Labels int64 `[B]`; `rows` are the clips' places in the list that was asked for. `mask` says
+    which frames are real, and not padding: bool `[B, T]`, in evaluation `[B, V, T]`; None if all are.
     """
 
     frames: torch.Tensor
@@ -34,6 +36,7 @@ class ClipBatch:
     clips: list[str]
     rows: list[int]
     planned: int
+    mask: torch.Tensor | None = None
 
 
 class ClipLoader:
@@ -56,6 +59,7 @@ class ClipLoader:
             TrialError.
         total_clips: The distinct clips of the trial; default: those requested so far.
         unreadable: Clips that are known to be unreadable, with the reason; they are never opened.
+        spans: Start and end of the clips that are a part of their file, in seconds.
         shard: (r, n) in the r-th of n processes that share every batch: this one gets its rows r, r + n, ...
         pin: Put batches into page-locked memory, from which they get to a GPU faster.
     """
@@ -70,6 +74,7 @@ class ClipLoader:
         bad_clips_allowed: float = 0.01,
         total_clips: int | None = None,
         unreadable: Mapping[str, str] | None = None,
+        spans: Mapping[str, Span] | None = None,
         shard: tuple[int, int] = (0, 1),
         pin: bool = False,
     ) -> None:
@@ -80,6 +85,7 @@ class ClipLoader:
         self.unreadable: dict[str, str] = dict(unreadable or {})
         self.remarks: dict[str, str] = {}
         self._requested: set[str] = set()
+        self._spans = spans or {}
         self._shard = shard
         self._pin = pin
         self._pool = WorkerPool(spec, workers, timeout_s) if workers > 0 else None
@@ -171,17 +177,17 @@ class ClipLoader:
 
     def _readable(
         self, outcomes: Iterable[tuple[int, tuple[ClipRequest, PreparedClip | str]]]
-    ) -> Iterator[tuple[int, ClipRequest, np.ndarray]]:
+    ) -> Iterator[tuple[int, ClipRequest, PreparedClip]]:
         for row, (request, outcome) in outcomes:
             if isinstance(outcome, str):
                 self._quarantine(request.clip, outcome)
                 continue
             if outcome.remark:
                 self.remarks[request.clip] = outcome.remark
-            yield row, request, outcome.frames
+            yield row, request, outcome
 
     def _request(self, sample: Sample, epoch: int | None) -> ClipRequest:
-        return ClipRequest(sample.clip, self.paths[sample.clip], sample.label, epoch)
+        return ClipRequest(sample.clip, self.paths[sample.clip], sample.label, epoch, self._spans.get(sample.clip))
 
     def _outcomes(self, requests: Iterable[ClipRequest]) -> Iterator[tuple[ClipRequest, PreparedClip | str]]:
         """Every request with its clip, or with the reason why there is none, in order."""
@@ -219,22 +225,34 @@ def _permutation(count: int, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def _collate(read: Iterable[tuple[int, ClipRequest, np.ndarray]], room: int, planned: int, pin: bool) -> ClipBatch:
+def _collate(read: Iterable[tuple[int, ClipRequest, PreparedClip]], room: int, planned: int, pin: bool) -> ClipBatch:
     """A batch of at most `room` clips; each is copied as it comes, for its frames are valid until the next one."""
     batch = torch.empty(0)
     rows: list[int] = []
     requests: list[ClipRequest] = []
-    for row, request, frames in read:
-        clip = torch.from_numpy(frames)
+    real: list[int] = []
+    for row, request, prepared in read:
+        clip = torch.from_numpy(prepared.frames)
         if not rows:
             batch = torch.empty(room, *clip.shape, dtype=clip.dtype, pin_memory=pin)
         batch[len(rows)] = clip
         rows.append(row)
         requests.append(request)
+        real.append(prepared.real)
     return ClipBatch(
         frames=batch[: len(rows)],
         labels=torch.tensor([request.label for request in requests], dtype=torch.int64),
         clips=[request.clip for request in requests],
         rows=rows,
         planned=planned,
+        mask=_mask(real, batch),
     )
+
+
+def _mask(real: list[int], frames: torch.Tensor) -> torch.Tensor | None:
+    """Which frames are real, for clips with the first `real` ones, bool `[B, T]` or `[B, V, T]`; None if all are."""
+    count = frames.shape[-4] if real else 0
+    if all(each == count for each in real):
+        return None
+    mask = torch.arange(count) < torch.tensor(real)[:, None]
+    return mask if frames.ndim == 5 else mask[:, None].expand(-1, frames.shape[1], -1)

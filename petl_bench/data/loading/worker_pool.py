@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
@@ -48,6 +49,10 @@ _NO_PROCESSES = (
 )
 
 _log = logging.getLogger(__name__)
+
+#: What was written of a clip's frames, and the clip without them.
+_Elsewhere = tuple[Written, PreparedClip]
+_NO_FRAMES = np.empty(0)
 
 _spec: ClipSpec | None = None  # set once in every worker process
 
@@ -165,7 +170,7 @@ class WorkerPool:
         if isinstance(outcome, tuple):
             assert memory is not None
             assert one.slot is not None
-            outcome = PreparedClip(memory.read(one.slot, outcome[0]), outcome[1])
+            outcome = replace(outcome[1], frames=memory.read(one.slot, outcome[0]))
         yield one.request, outcome
         # If a process was killed, its last writing may come late.
         if one.slot is not None and not isinstance(one.future.exception(), (TimeoutError, ProcessExpired)):
@@ -198,7 +203,7 @@ class WorkerPool:
             CONSTS.term_timeout = _DIES_WITHIN_S
         return self._pool
 
-    def _outcome(self, one: _Waiting) -> PreparedClip | tuple[Written, str] | str:
+    def _outcome(self, one: _Waiting) -> PreparedClip | _Elsewhere | str:
         """The clip, or why there is none. That its process died once does not count against the clip."""
         path, deaths = one.request.path, 0
         while True:
@@ -223,7 +228,7 @@ class WorkerPool:
                 return prepared
             self._schedule(one)
 
-    def _awaited(self, one: _Waiting) -> PreparedClip | tuple[Written, str]:
+    def _awaited(self, one: _Waiting) -> PreparedClip | _Elsewhere:
         """What a process made of the clip. Raises BrokenProcessPool if nothing will come any more."""
         given_up = time.monotonic() + self._timeout_s + _LOST_AFTER_S
         while not one.future.done():
@@ -232,7 +237,7 @@ class WorkerPool:
                 raise CancelledError
             if not one.future.done() and (not self._usable(one.pool) or time.monotonic() > given_up):
                 raise BrokenProcessPool
-        result: PreparedClip | tuple[Written, str] = one.future.result()
+        result: PreparedClip | _Elsewhere = one.future.result()
         return result
 
     def _usable(self, pool: ProcessPool | None) -> bool:
@@ -246,9 +251,9 @@ def _start(spec: ClipSpec) -> None:
     torch.set_num_threads(1)
 
 
-def _work(request: ClipRequest, slot: Slot | None) -> PreparedClip | tuple[Written, str]:
-    """The clip; or, if its frames could be left at the slot, what was written and the remark."""
+def _work(request: ClipRequest, slot: Slot | None) -> PreparedClip | _Elsewhere:
+    """The clip; or, if its frames could be left at the slot, what was written and the clip without them."""
     assert _spec is not None
     clip = prepare(_spec, request)
     written = None if slot is None else write(clip.frames, slot)
-    return clip if written is None else (written, clip.remark)
+    return clip if written is None else (written, replace(clip, frames=_NO_FRAMES))

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from petl_bench.api.backbone import Backbone
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.launcher import Job
 from petl_bench.api.registry import BACKBONES
+from petl_bench.api.trial import Trial
 from petl_bench.records.write import stays
 from petl_bench.system.environment import usable_cores
 from petl_bench.system.words import human
@@ -58,12 +60,16 @@ class DiskNeed:
 
 def workers_on_cpu(jobs: Sequence[Job]) -> int:
     """How many trials to run at once on a machine without a GPU, if the user did not say."""
-    configs = [BACKBONES.get(name).config for name in {job.trial.backbone for job in jobs}]
-    if any(_parameters(config) > _SMALL_BACKBONE for config in configs):
+    if any(_parameters(config) > _SMALL_BACKBONE for config in {_config_of(job.trial) for job in jobs}):
         return 1
     memory = psutil.virtual_memory().available / 2**30
     processes = max(int(job.trial.training["processes"]) for job in jobs)
     return max(1, min(usable_cores(), len(jobs) * processes, int(memory / _WORKER_GIB)) // processes)
+
+
+def _config_of(trial: Trial) -> ViCLIPConfig:
+    backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
+    return backbone.model_config
 
 
 def needed(plan: Plan) -> DiskNeed:
@@ -112,7 +118,7 @@ def _cache(plan: Plan) -> int:
     """Frames of the clips of each data set, by the largest size that some backbone wants."""
     found: dict[str, int] = {}
     for job in plan.to_do:
-        clips, side = plan.clips[job.trial.key], BACKBONES.get(job.trial.backbone).config.image_size
+        clips, side = plan.clips[job.trial.key], _config_of(job.trial).image_size
         frame = round(3 * side**2 * _LONG_SIDE)
         size = (clips.train + clips.test) * _CACHED_FRAMES * frame
         found[job.trial.dataset] = max(size, found.get(job.trial.dataset, 0))

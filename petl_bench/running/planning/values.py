@@ -1,8 +1,8 @@
 """Which values each plugin of a run has: names resolved, `--set` parsed, recipes applied. Without torch.
 
 Values of a trial are settled in this order, the later one winning: defaults, the setting's training values, the data
-set's views (multi-view settings), the method's recipe for the setting, the backbone's training values, the method's
-recipe for both, the command line.
+set's views (multi-view settings) or frames per second (retrieval), the method's recipe for the setting, the backbone's
+training values, the method's recipe for both, the command line.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from petl_bench.api.backbone import Backbone
 from petl_bench.api.composition import parts_of
+from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.dataset import Dataset
 from petl_bench.api.method import Method, hooks_of, trainable_in
 from petl_bench.api.options import Options
@@ -131,12 +132,12 @@ class PlannedSetting:
 
 @dataclass(frozen=True)
 class PlannedMethod:
-    """A method with its values, on a backbone. `trains`: whether it has trainable parameters there."""
+    """A method with its values, for a backbone of that configuration. `trains`: whether it has trainable parameters."""
 
     method: Method
     version: str
     hyper_parameters: Mapping[str, Any]
-    backbone: str
+    config: ViCLIPConfig
     trains: bool
 
     @property
@@ -146,7 +147,7 @@ class PlannedMethod:
 
     def trainable(self, task: MethodTask) -> int:
         """Its trainable parameters in a task, by its formula."""
-        return _trainable(self.method, self.backbone, task)
+        return _trainable(self.method, self.config, task)
 
 
 def planned_setting(spec: Spec, overrides: Overrides) -> PlannedSetting:
@@ -172,8 +173,9 @@ def planned_method(spec: Spec, name: str, overrides: Overrides) -> PlannedMethod
     refuse_unknown(hyper, plugin, f"field in the recipe of {name}", f"petl-bench show {name}")
     method = plugin(**hyper)
     refuse_kind(method, spec.setting, SETTINGS.get(spec.setting).kind, trains=True)
-    trains = _trainable(method, spec.backbone_name) > 0
-    return PlannedMethod(method, plugin_version(plugin), method.values(), spec.backbone_name, trains)
+    backbone: Backbone = overrides.build(BACKBONES.get(spec.backbone_name), spec.backbone_name)
+    trains = _trainable(method, backbone.model_config) > 0
+    return PlannedMethod(method, plugin_version(plugin), method.values(), backbone.model_config, trains)
 
 
 def training_values(
@@ -189,11 +191,10 @@ def training_values(
     return TrainingOptions(**training).values()
 
 
-def _trainable(method: Method, backbone: str, task: MethodTask | None = None) -> int:
+def _trainable(method: Method, config: ViCLIPConfig, task: MethodTask | None = None) -> int:
     """As `trainable_in`; the formula also refuses values that do not fit the backbone."""
-    plugin: type[Backbone] = BACKBONES.get(backbone)
     try:
-        found = trainable_in(method, plugin.config, task)
+        found = trainable_in(method, config, task)
     except PetlBenchError:
         raise
     except Exception as error:
