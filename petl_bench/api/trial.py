@@ -187,8 +187,11 @@ class RetrievalResult:
     clips: list[str]
     texts: list[str]
     owners: list[int]  #: of each text, the place of its clip in `clips`
-    similarities: Any  #: float32 numpy array [N, M], averaged over views
+    #: float32 numpy array [N, M], averaged over views; None if they are too many, or were changed before ranking
+    similarities: Any
     accuracies: dict[str, float]  #: what a setting summarises: `petl_bench.api.retrieval.RETRIEVAL_METRICS`
+    #: direction -> `petl_bench.records.retrieval.Ranked`; if empty, they follow from the similarities
+    queries: Mapping[str, Any] = field(default_factory=dict)
     expected: int  #: clips that the evaluation names
     expected_texts: int
     groups: list[str] = field(default_factory=list)  #: of the clips, see `Dataset.group_of`; [] if none are known
