@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import petl_bench as pb
 from petl_bench.api.dataset import Annotations, Sample
-from petl_bench.api.retrieval import RETRIEVAL_METRICS, RetrievalTask, retrieval_evaluation, retrieval_pairs
+from petl_bench.api.retrieval import (
+    POST_PROCESSING,
+    RETRIEVAL_METRICS,
+    PostProcessing,
+    RetrievalTask,
+    retrieval_evaluation,
+    retrieval_pairs,
+)
 from petl_bench.api.setting import Case, Setting
 from petl_bench.api.splits import chosen_splits, refuse_shots, training_list
 from petl_bench.errors import UsageError
@@ -20,6 +27,13 @@ class Retrieval(Setting):
     Every caption of a test clip is a query that searches all test clips (T2V); every test clip searches all captions,
     of which its own most similar one counts (V2T). Captions are read as they are, without a template.
     """
+
+    post_processing: Literal["none", "dual_softmax", "qb_norm", "all"] = pb.hyper(
+        "none",
+        "rank the test list once more after changes that see all queries, as columns of their own: dual_softmax, "
+        "qb_norm with a bank of training clips and captions, or all of them",
+        later=True,
+    )
 
     version = 1
     kind = "retrieval"
@@ -43,7 +57,13 @@ class Retrieval(Setting):
             train_texts=texts,
             evaluations=(retrieval_evaluation("test", test),),
             source=f"every captioned training clip of split {case.split}",
+            post_processing=self._post_processing(),
         )
+
+    def _post_processing(self) -> tuple[PostProcessing, ...]:
+        if self.post_processing == "all":
+            return POST_PROCESSING
+        return tuple(kind for kind in POST_PROCESSING if kind == self.post_processing)
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """`pb.RETRIEVAL_METRICS` of the test list."""

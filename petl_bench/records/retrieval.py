@@ -62,7 +62,7 @@ def ranked_queries(
     owners = np.asarray(owners, dtype=np.int64)
     texts = np.flatnonzero(owners >= 0)
     owners, clips = owners[texts], np.arange(len(similarities))
-    reweighted = {direction: _as_they_are for direction in DIRECTIONS} | dict(reweightings or {})
+    reweighted = dict.fromkeys(DIRECTIONS, _as_they_are) | dict(reweightings or {})
 
     def of_texts(queries: slice) -> np.ndarray:
         return reweighted["t2v"](np.ascontiguousarray(similarities[:, texts[queries]].T))

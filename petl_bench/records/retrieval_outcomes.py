@@ -66,14 +66,14 @@ def is_retrieval(counts: Mapping[str, int]) -> bool:
     return "texts" in counts
 
 
-def queries_of(result: RetrievalResult) -> Mapping[str, Ranked]:
+def ranked_of(result: RetrievalResult) -> Mapping[Direction, Ranked]:
     """The ranked queries of both directions."""
     return result.queries or ranked_queries(result.similarities, result.owners)
 
 
 def tied_queries(result: RetrievalResult) -> dict[str, int]:
-    """What the record's counts say of ties, e.g. {"t2v_tied": 3}: queries with a tied target; only if there are some."""
-    tied = {f"{direction}_tied": ranked.tied for direction, ranked in queries_of(result).items()}
+    """The queries of each direction whose target is tied, if there are some, e.g. {"t2v_tied": 3}."""
+    tied = {f"{direction}_tied": ranked.tied for direction, ranked in ranked_of(result).items()}
     return {name: count for name, count in tied.items() if count}
 
 
@@ -86,7 +86,7 @@ def retrieval_predictions(result: RetrievalResult) -> bytes:
         "texts": np.array([text[:LONGEST_NAME] for text in result.texts], dtype=np.str_),
         "owners": np.array(result.owners, dtype=np.int64),
     }
-    queries = queries_of(result)
+    queries = ranked_of(result)
     for direction in DIRECTIONS:
         ranked = queries[direction]
         arrays[_RANKS[direction]] = ranked.ranks.astype(np.int32)
@@ -111,7 +111,7 @@ def retrieval_outcomes_of(content: bytes, counts: Mapping[str, int]) -> Retrieva
     try:
         clips, owners = arrays["clips"], arrays["owners"].astype(np.int64)
         queries = {
-            direction: Ranked(*(arrays[names[direction]].astype(np.int64) for names in (_RANKS, _FOUND)))
+            direction: Ranked(arrays[_RANKS[direction]].astype(np.int64), arrays[_FOUND[direction]].astype(np.int64))
             for direction in DIRECTIONS
         }
     except KeyError as error:
