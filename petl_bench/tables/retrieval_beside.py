@@ -24,8 +24,8 @@ from petl_bench.tables.notes import listed
 _NAMES = {"dual_softmax": "dual softmax", "qb_norm": "QB-norm"}
 _RANKS = {"median_rank": "MdR", "mean_rank": "MnR"}
 _BEST_NOTE = (
-    "Best epoch: the one with the best R@1 of its direction on the test clips, as papers print it; only to compare with "
-    "these. The columns without it are of the last epoch, or of one that was selected on training clips."
+    "Best epoch: the one with the best R@1 of its direction on the test clips, as papers print it; only to compare "
+    "with these. The columns without it are of the last epoch, or of one that was selected on training clips."
 )
 _POST_NOTE = (
     "{}: similarities are changed by all test queries, or by a bank of training queries, before they are ranked; a "
@@ -59,7 +59,7 @@ def beside_columns(comparison: Comparison, group: CaseGroup) -> list[MeasuredCol
     """The columns of those of `LABELS` that a trial on one of these cases has."""
     return [
         MeasuredColumn(
-            Column(label, group.label, ".4g" if metric.startswith("epoch") else ".1f"),
+            Column(label, group.label, lower_is_better=metric.partition("@")[0].endswith("_rank")),
             _cell_of(comparison, case, metric),
         )
         for case in group.cases
