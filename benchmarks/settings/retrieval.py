@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import petl_bench as pb
 from petl_bench.api.dataset import Annotations
 from petl_bench.api.retrieval import (
+    POST_PROCESSING,
     RETRIEVAL_METRICS,
+    PostProcessing,
     RetrievalTask,
     captioned,
     retrieval_evaluation,
@@ -48,6 +50,13 @@ class Retrieval(Setting):
     negatives of each other. A tied target counted once for each place that it may have.
     """
 
+    post_processing: Literal["none", "dual_softmax", "qb_norm", "all"] = pb.hyper(
+        "none",
+        "rank the test list once more after changes that see all queries, as columns of their own: dual_softmax, "
+        "qb_norm with a bank of training clips and captions, or all of them",
+        later=True,
+    )
+
     version = 1
     kind = "retrieval"
     training: ClassVar[Mapping[str, Any]] = {"epochs": 5, "batch_size": 128, "warmup_epochs": 0.5}
@@ -74,7 +83,13 @@ class Retrieval(Setting):
             train_texts=texts,
             evaluations=(retrieval_evaluation("test", test),),
             source=f"every captioned training clip of split {case.split}",
+            post_processing=self._post_processing(),
         )
+
+    def _post_processing(self) -> tuple[PostProcessing, ...]:
+        if self.post_processing == "all":
+            return POST_PROCESSING
+        return tuple(kind for kind in POST_PROCESSING if kind == self.post_processing)
 
     def summarise(self, accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """`pb.RETRIEVAL_METRICS` of the test list."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
 from petl_bench.api.trial import canonical_json
+from petl_bench.records.retrieval_outcomes import is_retrieval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +43,10 @@ def compare(
     rows, row_of = _distinct_rows(trials, Configuration)
     cases, case_of = _distinct_rows(trials, ComparedCase)
     trials["row"], trials["case"] = row_of, case_of
-    # Of a seed that was run several ways, the run in the fewest processes and threads counts.
-    trials = trials.sort_values(["seed", "processes", "threads"], kind="stable")
+    # Of a seed that was run several ways, the run in the fewest processes and threads counts; of retrieval, one that
+    # has the best epochs beside its last one.
+    order = ["seed", "select", "processes", "threads"]
+    trials = trials.sort_values(order, ascending=[name != "select" for name in order], kind="stable")
     again = trials.duplicated(["row", "case", "seed"])
     repeated = _repeated(trials, again, metrics)
     if again.any():
@@ -84,7 +87,12 @@ def _trials(
     trials["views"] = trials["training"].map(_views)
     for name in ("processes", "threads"):
         trials[name] = trials["training"].map(_number_of(name))
-    trials["selected"] = trials["training"].map(_selected)
+    # Of retrieval the numbers of a trial are of its last epoch, and the best ones beside them.
+    trials["select"] = trials["training"].map(_selected)
+    pairs = zip(trials["select"], trials["coverage"], strict=True)
+    trials["selected"] = _series(
+        ["" if select and _of_retrieval(counts) else select for select, counts in pairs], trials
+    )
     trials["all_training"] = trials["training"]
     trials["training"] = trials["training"].map(_training_of_row)
     trials["source_sha256"] = _unusual(trials, "source_sha256", ["setting_options"], str)
@@ -105,6 +113,11 @@ def _training_of_row(training: str) -> str:
 @cache
 def _selected(training: str) -> str:
     return "test" if json.loads(training).get("select") == "best-on-test" else ""
+
+
+@cache
+def _of_retrieval(coverage: str) -> bool:
+    return any(map(is_retrieval, json.loads(coverage).values()))
 
 
 @cache
@@ -237,7 +250,7 @@ def _repeated(trials: pd.DataFrame, again: pd.Series, metrics: Sequence[str]) ->
     """Row and case of seeds that were run more than once, with the largest difference between two runs of a seed."""
     if not again.any():
         return {}
-    values = trials.groupby(["row", "case", "seed"], sort=True)[list(metrics)]
+    values = trials.groupby(["row", "case", "seed", "select"], sort=True)[list(metrics)]
     spread = (values.max() - values.min()).max(axis=1)[values.size() > 1].reset_index(name="spread")
     largest: dict[tuple[int, int], float] = {}
     for row, case, found in _columns(spread, ["row", "case", "spread"]):

@@ -23,6 +23,15 @@ RETRIEVAL_METRICS = tuple(
 )
 
 
+#: Further evaluations of one training that the engine makes of retrieval if they are asked for, stored like variants of
+#: a method: of the epochs that are best on the test clips, by direction (`--select best-on-test`); and of similarities
+#: that were changed before they were ranked (`RetrievalTask.post_processing`).
+BEST_EPOCHS: Mapping[str, Direction] = {f"best_{direction}": direction for direction in DIRECTIONS}
+PostProcessing = Literal["dual_softmax", "qb_norm"]
+POST_PROCESSING: tuple[PostProcessing, ...] = ("dual_softmax", "qb_norm")
+BESIDE = (*BEST_EPOCHS, *POST_PROCESSING)
+
+
 def queries_of(evaluation: str, direction: Direction) -> str:
     """The name of the queries of one direction, e.g. "test/t2v", for `OutcomeSource.of` and `ScoredMetric`."""
     return f"{evaluation}/{direction}"
@@ -72,11 +81,15 @@ class RetrievalTask(Task):
 
     A sample of `train` is a pair of a clip and a text: its label indexes into `train_texts`. A clip may have several
     texts, and a text several clips. Texts are read as they are, without a template.
+
+    `post_processing`: the evaluations are ranked once more with each of these, beside the plain ranks; see
+    `petl_bench.training.post_processing`.
     """
 
     train_classes: tuple[str, ...] = field(default=(), init=False)
     train_texts: tuple[str, ...]
     evaluations: tuple[RetrievalEvaluation, ...]
+    post_processing: tuple[PostProcessing, ...] = ()
 
 
 def refuse_other_kind(setting: Setting, case: Case, task: Task) -> None:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from petl_bench.api.retrieval import Direction
 from petl_bench.api.setting import MEAN_CLASS, Case
 from petl_bench.api.values.fields import Count
 
@@ -187,8 +188,11 @@ class RetrievalResult:
     clips: list[str]
     texts: list[str]
     owners: list[int]  #: of each text, the place of its clip in `clips`
-    similarities: Any  #: float32 numpy array [N, M], averaged over views
+    #: float32 numpy array [N, M], averaged over views; None if they are too many, or were changed before ranking
+    similarities: Any
     accuracies: dict[str, float]  #: what a setting summarises: `petl_bench.api.retrieval.RETRIEVAL_METRICS`
+    #: direction -> `petl_bench.records.retrieval.Ranked`; if empty, they follow from the similarities
+    queries: Mapping[Direction, Any] = field(default_factory=dict)
     expected: int  #: clips that the evaluation names
     expected_texts: int
     groups: list[str] = field(default_factory=list)  #: of the clips, see `Dataset.group_of`; [] if none are known
@@ -214,7 +218,9 @@ class TrialResult:
     train_list: str = ""  #: the clips that trained, one `clip label` row each; stored beside the record with its sha256
     absent: dict[str, str] = field(default_factory=dict)  #: evaluation that the method cannot score -> reason
     hooks: list[str] = field(default_factory=list)  #: what the method defines; see `petl_bench.api.method.hooks_of`
-    variants: dict[str, dict[str, float]] = field(default_factory=dict)  #: `Method.variants` -> the setting's metrics
+    #: `Method.variants`, and those of `petl_bench.api.retrieval` -> the setting's metrics
+    variants: dict[str, dict[str, float]] = field(default_factory=dict)
+    best_epochs: dict[str, int] = field(default_factory=dict)  #: `api.retrieval.BEST_EPOCHS` -> epoch, from 1
 
 
 def variant_evaluation(evaluation: str, variant: str) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from petl_bench.api.registry import SETTINGS
 from petl_bench.api.trial import Trial, canonical_json
 from petl_bench.errors import PetlBenchError
-from petl_bench.records.optional import absences_of, of_variant
+from petl_bench.records.optional import absences_of, beside, of_variant
 
 _PLAIN = (
     "method",
@@ -126,6 +126,7 @@ _mappings = itemgetter(*_MAPPINGS)
 
 def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:
     trial, environment = {**_DEFAULTS, **record["trial"]}, record["environment"]
+    metrics = record["metrics"] | beside(record)
     return (
         record["key"],
         *_record_fields(record),
@@ -136,6 +137,6 @@ def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:
         canonical_json(absences_of(record)),
         " ".join(record["marks"]),
         *[environment.get(name) for name in _OF_ENVIRONMENT],
-        _SEPARATOR.join(record["metrics"]),
-        tuple(record["metrics"].values()),
+        _SEPARATOR.join(metrics),
+        tuple(metrics.values()),
     )

@@ -148,7 +148,8 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     `trainable_params`, `backbone_params`, `prompt_template`, `device`, `processor`, `software`, `attempts`, `created`,
     `petl_bench`.
 
-    Variants of a trial have no rows: see `petl_bench.records.optional.variants_of`.
+    Variants of a method have no rows: see `petl_bench.records.optional.variants_of`. Those that the engine makes of
+    retrieval do, with names such as "t2v_r1@dual_softmax": see `petl_bench.records.optional.beside`.
 
     The files beside a record are compared with it by their sizes; `petl-bench runs verify` compares everything.
 

@@ -2,7 +2,7 @@
 
 N clips, M texts. The file `predictions-<evaluation>.npz` holds `clips` [N]; `texts` and `owners` [M], the clip of each
 text; `text_ranks` and `found_by_text` [M], `clip_ranks` and `found_by_clip` [N] (see `petl_bench.records.retrieval`);
-`groups` [N] if they are known; and the `similarities` float32 [N, M] that these follow from, if they are not too many.
+`groups` [N] if they are known; and the `similarities` float32 [N, M] that these follow from, if the result has them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from petl_bench.api.trial import RetrievalResult
 
-#: So many similarities are kept (16 MiB); of larger evaluations ranks alone.
+#: So many similarities of an evaluation are kept (16 MiB); of larger ones ranks alone.
 MOST_SIMILARITIES = 2**22
 #: Arrays of ranks, and of clips that were found, by direction.
 _RANKS: Mapping[Direction, str] = {"t2v": "text_ranks", "v2t": "clip_ranks"}
@@ -66,23 +66,35 @@ def is_retrieval(counts: Mapping[str, int]) -> bool:
     return "texts" in counts
 
 
-def retrieval_predictions(result: RetrievalResult, similarities: np.ndarray) -> bytes:
-    """The content of the file of predictions; `similarities`: float32 [N, M], finite."""
+def ranked_of(result: RetrievalResult) -> Mapping[Direction, Ranked]:
+    """The ranked queries of both directions."""
+    return result.queries or ranked_queries(result.similarities, result.owners)
+
+
+def tied_queries(result: RetrievalResult) -> dict[str, int]:
+    """The queries of each direction whose target is tied, if there are some, e.g. {"t2v_tied": 3}."""
+    tied = {f"{direction}_tied": ranked.tied for direction, ranked in ranked_of(result).items()}
+    return {name: count for name, count in tied.items() if count}
+
+
+def retrieval_predictions(result: RetrievalResult) -> bytes:
+    """The content of the file of predictions; the similarities, if there are some, are finite."""
     import numpy as np
 
-    queries = ranked_queries(similarities, result.owners)
     arrays: dict[str, Any] = {
         "clips": np.array(result.clips, dtype=np.str_),
         "texts": np.array([text[:LONGEST_NAME] for text in result.texts], dtype=np.str_),
         "owners": np.array(result.owners, dtype=np.int64),
     }
-    for direction, ranked in queries.items():
+    queries = ranked_of(result)
+    for direction in DIRECTIONS:
+        ranked = queries[direction]
         arrays[_RANKS[direction]] = ranked.ranks.astype(np.int32)
         arrays[_FOUND[direction]] = ranked.found.astype(np.int32)
     if result.groups:
         arrays["groups"] = np.array(result.groups, dtype=np.str_)
-    if similarities.size <= MOST_SIMILARITIES:
-        arrays["similarities"] = similarities
+    if result.similarities is not None:
+        arrays["similarities"] = np.asarray(result.similarities, dtype=np.float32)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
@@ -99,7 +111,7 @@ def retrieval_outcomes_of(content: bytes, counts: Mapping[str, int]) -> Retrieva
     try:
         clips, owners = arrays["clips"], arrays["owners"].astype(np.int64)
         queries = {
-            direction: Ranked(*(arrays[names[direction]].astype(np.int64) for names in (_RANKS, _FOUND)))
+            direction: Ranked(arrays[_RANKS[direction]].astype(np.int64), arrays[_FOUND[direction]].astype(np.int64))
             for direction in DIRECTIONS
         }
     except KeyError as error:

@@ -70,6 +70,7 @@ class Record:
     # Written only if there is something to say, see `petl_bench.records.optional`
     absent: Mapping[_Evaluation, str] = field(default_factory=dict)
     variants: Mapping[_Variant, Mapping[str, Annotated[float, Limits(-1e300, 1e300)]]] = field(default_factory=dict)
+    best_epochs: Mapping[_Variant, Count] = field(default_factory=dict)
     method_hooks: Sequence[_Mark] = ()
 
 

@@ -37,7 +37,7 @@ from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIA
 from petl_bench.records.optional import optional_fields
 from petl_bench.records.outcomes import class_sizes
 from petl_bench.records.ranks import predicted_of, ranks_of
-from petl_bench.records.retrieval_outcomes import retrieval_predictions
+from petl_bench.records.retrieval_outcomes import retrieval_predictions, tied_queries
 from petl_bench.records.schema import SCHEMA, fault_of
 from petl_bench.system.environment import package_version
 from petl_bench.system.files import write_atomically
@@ -163,7 +163,8 @@ def _coverage(evaluation: EvaluationResult | RetrievalResult) -> dict[str, int]:
         "used": len(evaluation.clips),
     }
     if isinstance(evaluation, RetrievalResult):
-        return {**clips, "texts": len(evaluation.texts), "expected_texts": evaluation.expected_texts}
+        texts = {"texts": len(evaluation.texts), "expected_texts": evaluation.expected_texts}
+        return {**clips, **texts, **tied_queries(evaluation)}
     return {**clips, "classes": len(evaluation.classes)}
 
 
@@ -206,15 +207,17 @@ def _predictions(name: str, evaluation: EvaluationResult | RetrievalResult) -> b
 def _retrieval_predictions(name: str, evaluation: RetrievalResult) -> bytes:
     import numpy as np
 
-    similarities = np.asarray(evaluation.similarities, dtype=np.float32)
-    clips, texts = len(evaluation.clips), len(evaluation.texts)
-    if similarities.shape != (clips, texts) or set(evaluation.owners) != set(range(clips)):
+    similarities = evaluation.similarities
+    shape = (len(evaluation.clips), len(evaluation.texts))
+    found = shape if similarities is None else np.shape(similarities)
+    if found != shape or len(evaluation.owners) != shape[1] or set(evaluation.owners) != set(range(shape[0])):
         raise StoreError(
-            f"evaluation {name}: similarities {similarities.shape} and {len(evaluation.owners)} owners do not fit "
-            f"{clips} clips and {texts} texts"
+            f"evaluation {name}: similarities {found} and {len(evaluation.owners)} owners do not fit "
+            f"{shape[0]} clips and {shape[1]} texts"
         )
-    _refuse_not_finite(name, evaluation.clips, similarities)
-    return retrieval_predictions(evaluation, similarities)
+    if similarities is not None:
+        _refuse_not_finite(name, evaluation.clips, similarities)
+    return retrieval_predictions(evaluation)
 
 
 def _refuse_not_finite(name: str, clips: list[str], scores: np.ndarray) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.labels import CaseGroup
 from petl_bench.api.retrieval import DIRECTIONS, Direction, queries_of
 from petl_bench.records.retrieval import TOP
-from petl_bench.tables.columns import ScoredMetric, ShownNumber
+from petl_bench.tables.columns import MeasuredColumn, ScoredMetric, ShownNumber
+from petl_bench.tables.retrieval_beside import LABELS, beside_columns, beside_notes
 from petl_bench.tables.setting_table import SettingTable
 
 RETRIEVAL_NOTE = (
@@ -35,3 +38,12 @@ class RetrievalTable(SettingTable):
         number for direction in DIRECTIONS for number in retrieval_numbers(direction)
     )
     notes: ClassVar[tuple[str, ...]] = (RETRIEVAL_NOTE,)
+    optional: ClassVar[tuple[str, ...]] = tuple(LABELS)
+
+    def number_columns(self, comparison: Comparison, group: CaseGroup) -> list[MeasuredColumn]:
+        """The columns of the numbers, and of further evaluations that trials have."""
+        return [*super().number_columns(comparison, group), *beside_columns(comparison, group)]
+
+    def case_notes(self, comparison: Comparison) -> list[str]:
+        """What further columns are of, and how many queries have a tied target."""
+        return beside_notes(comparison)

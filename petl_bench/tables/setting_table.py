@@ -65,6 +65,8 @@ class SettingTable(TableSource):
     seeds_of: ClassVar[str] = ""
     #: Lines under the table, after those on seeds.
     notes: ClassVar[tuple[str, ...]] = ()
+    #: Metrics that some records have, for columns of a subclass.
+    optional: ClassVar[tuple[str, ...]] = ()
     #: Tables of `published` whose rows are quoted, and the line under the table if some are.
     quoted_tables: ClassVar[tuple[str, ...]] = ()
     quoted_note: ClassVar[str] = table_notes.QUOTED
@@ -109,7 +111,7 @@ class SettingTable(TableSource):
             self.setting,
             [metric.name for metric in metrics],
             part=self.part,
-            optional=[metric.mean_class for metric in metrics if metric.mean_class],
+            optional=[*self.optional, *(metric.mean_class for metric in metrics if metric.mean_class)],
         )
         refuse_nothing(comparison)
         return MeasuredComparison(comparison, self.columns(comparison, outcomes))

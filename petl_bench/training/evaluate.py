@@ -79,6 +79,7 @@ def score(
     """
     model.eval()
     by = f" by {method.name}.scores(step)" if overrides(method, "scores") else ""
+    equal = first_of_equal(evaluation.candidates) if isinstance(evaluation, RetrievalEvaluation) else None
     scorer = Scorer(model, method, evaluation, prompts, precision, device, train_classes, seed)
     for batch in encoded:
         if not batch.clips:
@@ -88,8 +89,19 @@ def score(
         values = logits if isinstance(evaluation, RetrievalEvaluation) else logits.softmax(dim=-1)
         of_views = values.unflatten(0, (-1, batch.views))
         scores = of_views.mean(dim=1).cpu().numpy().astype(np.float32)
+        scores = scores if equal is None else scores[:, equal]
         _refuse_not_finite(scores, batch.clips, f"evaluation {evaluation.name}: the scores{by} of clip")
         yield Scored(batch.rows, batch.clips, batch.labels, scores)
+
+
+def first_of_equal(texts: Sequence[str]) -> np.ndarray | None:
+    """Of each text the place of the first one that is equal, int64 [M]; None if all differ.
+
+    Equal texts get the same similarities, and so tie, whatever rounding does to them at their own places.
+    """
+    first: dict[str, int] = {}
+    places = [first.setdefault(text, place) for place, text in enumerate(texts)]
+    return None if len(first) == len(texts) else np.array(places)
 
 
 class Scorer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -22,9 +22,20 @@ from petl_bench.training.seeding import random_state, restore_random_state
 from petl_bench.training.state import State, extra_state_of, has_extra_state, load_state, state_of
 from petl_bench.training.step import Learner, LossNotFiniteError
 
-#: epoch (from 1) -> accuracy in percent on which the best epoch is chosen. The second argument keeps the training, and
-#: is to be called, in every process, before anything of that evaluation is kept for another attempt.
-Select = Callable[[int, Callable[[], None]], float]
+#: epoch (from 1) -> percentages by which epochs are chosen, one best epoch for each: the model is left at that of
+#: `ACCURACY`; the states of others are kept in `Fit.best`. The second argument keeps the training, and is to be called,
+#: in every process, before anything of that evaluation is kept for another attempt.
+Select = Callable[[int, Callable[[], None]], Mapping[str, float]]
+ACCURACY = "accuracy"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch (from 1) by one percentage, and what training had left then."""
+
+    percent: float
+    epoch: int
+    state: State
 
 
 @dataclass(kw_only=True)
@@ -40,8 +51,7 @@ class Fit(Learner):
     pace: Pace = field(default_factory=lambda: Pace(30.0))
     stop: Stop = go_on
     history: list[dict[str, float]] = field(default_factory=list)
-    best_accuracy: float = -1.0
-    best_state: State | None = None
+    best: dict[str, Best] = field(default_factory=dict)  #: by the name of what they were chosen by
     started: float = field(default_factory=time.monotonic)
     stop_reason: str = ""
     earlier_s: float = 0.0  #: seconds that earlier attempts spent, up to the checkpoint
@@ -81,8 +91,8 @@ class Epoch:
 def fit(run: Fit) -> None:
     """Train for `options.epochs` epochs, or go on from the checkpoint if there is one.
 
-    Leaves the model at the chosen epoch: the last, or the best if `run.select` is given. Every process of `run.team`
-    calls this, and all end with the same model; the first one decides when to write a checkpoint or to stop.
+    Leaves the model at the chosen epoch: the last, or the best by `ACCURACY` if `run.select` tells it. Every process of
+    `run.team` calls this, and all end with the same model; the first one decides when to write a checkpoint or to stop.
 
     Raises:
         TrialError: At the first loss that is not finite, after an epoch that leaves anything not finite, and if fp16
@@ -99,8 +109,8 @@ def fit(run: Fit) -> None:
         _refuse_skipped(run)
         _save(run, epoch, run.team.gather(_of_process(run)))
     run.averages.finish()
-    if run.best_state is not None:
-        load_state(run.model, run.method, run.best_state)
+    if ACCURACY in run.best:
+        load_state(run.model, run.method, run.best[ACCURACY].state)
 
 
 def _begin(run: Fit) -> Epoch:
@@ -170,11 +180,18 @@ def _end_epoch(run: Fit, epoch: Epoch) -> None:
         # The next attempt goes on with this evaluation, for which the training must be kept once.
         keep_training = cache(lambda: _save(run, epoch, before))
         with run.averages.applied():
-            accuracy = row["selection_accuracy"] = run.select(epoch.number + 1, keep_training)
-            if accuracy > run.best_accuracy:  # the first of equal ones stays
-                run.best_accuracy = accuracy
-                run.best_state = state_of(run.model, run.method)
+            percentages = run.select(epoch.number + 1, keep_training)
+            row |= {f"selection_{name}": percent for name, percent in percentages.items()}
+            better = {name: percent for name, percent in percentages.items() if _is_better(run, name, percent)}
+            if better:
+                state = state_of(run.model, run.method)
+                run.best |= {name: Best(percent, epoch.number + 1, state) for name, percent in better.items()}
     run.history.append(row)
+
+
+def _is_better(run: Fit, name: str, percent: float) -> bool:
+    """Whether a percentage is the best so far; the first of equal ones stays."""
+    return name not in run.best or percent > run.best[name].percent
 
 
 def _is_evaluated(run: Fit, epoch: int) -> bool:
@@ -225,8 +242,7 @@ def _save(run: Fit, epoch: Epoch, processes: list[dict[str, Any]]) -> None:
                 "scaler": run.scaler.state_dict(),
                 "processes": processes,
                 "history": run.history,
-                "best_accuracy": run.best_accuracy,
-                "best_state": run.best_state,
+                **_best_stored(run.best),
                 "seconds": run.earlier_s + time.monotonic() - run.started,
             },
         )
@@ -245,9 +261,25 @@ def _resume(run: Fit) -> Epoch | None:
     restore_random_state(own["random"], run.device)
     run.loader.learn(own["unreadable"], own["remarks"])
     run.history[:] = state["history"]
-    run.best_accuracy, run.best_state = state["best_accuracy"], state["best_state"]
+    run.best = _best_restored(state)
     run.earlier_s = state["seconds"]
     return Epoch(**state["epoch"])
+
+
+def _best_stored(best: Mapping[str, Best]) -> dict[str, Any]:
+    """The best epochs in a checkpoint; that of `ACCURACY` as in checkpoints that hold no other one."""
+    own = best.get(ACCURACY)
+    others = {name: vars(each) for name, each in best.items() if name != ACCURACY}
+    stored = {"best_accuracy": own.percent if own else -1.0, "best_state": own.state if own else None}
+    return {**stored, "best_epoch": own.epoch if own else 0, "best_by": others}
+
+
+def _best_restored(checkpoint: Mapping[str, Any]) -> dict[str, Best]:
+    best = {name: Best(**values) for name, values in checkpoint.get("best_by", {}).items()}
+    if checkpoint["best_state"] is not None:
+        epoch = checkpoint.get("best_epoch", 0)
+        best[ACCURACY] = Best(checkpoint["best_accuracy"], epoch, checkpoint["best_state"])
+    return best
 
 
 def _refuse_not_finite(run: Fit, epoch: Epoch) -> None:

@@ -32,6 +32,8 @@ from petl_bench.training.state import State
 #: Raised when the content of the file changes.
 FORMAT = 1
 
+#: So many values of this process wait until those of all processes are put together (32 MiB).
+_MOST_WAITING = 2**23
 #: What a clip's name, and the reason why it cannot be read, may take in the file.
 _BYTES_PER_CLIP = 4096
 
@@ -40,23 +42,49 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """The values [N, W] of those rows of a list that could be read, in its first `batches` batches."""
+    """The values [N, W] of those rows of a list that could be read, in its first `batches` batches.
+
+    They are never copied as a whole: there is room behind them for the values that follow.
+    """
 
     batches: int
     rows: list[int]
     values: Tensor
 
-    def and_then(self, parts: Iterable[Part], batches: int) -> Part:
-        """This part, and what all processes computed of the batches that follow."""
+    def and_then(self, parts: Iterable[Part], batches: int, count: int = 0) -> Part:
+        """This part, and what all processes computed of the batches that follow; there is room for `count` rows."""
         parts = [part for part in parts if part.rows]
         rows = [*self.rows, *(row for part in parts for row in part.rows)]
-        values = [each for each in (self.values, *(part.values for part in parts)) if len(each)]
-        return Part(self.batches + batches, rows, torch.cat(values) if values else self.values)
+        values = self.values
+        for part in parts:
+            values = _extended(values, part.values, max(count, len(rows)))
+        return Part(self.batches + batches, rows, values)
 
     def in_order(self) -> Part:
-        """The same in the order of the list."""
+        """The same in the order of the list; the values are moved within their memory, some columns at a time."""
         order = sorted(range(len(self.rows)), key=self.rows.__getitem__)
-        return Part(self.batches, [self.rows[place] for place in order], self.values[order])
+        if order != list(range(len(order))):
+            for columns in self.values.split(1024, dim=1):
+                columns.copy_(columns[order])
+        return Part(self.batches, [self.rows[place] for place in order], self.values)
+
+    def stored(self) -> Tensor:
+        """The values without the room behind them, which would be saved too."""
+        storage = self.values.untyped_storage()[: self.values.nbytes]
+        return self.values.new_empty(0).set_(storage, 0, self.values.shape, self.values.stride())
+
+
+def _extended(values: Tensor, more: Tensor, count: int) -> Tensor:
+    """`values` with `more` rows behind them: in their memory, if there is room, else in new memory for `count` rows."""
+    first, last = len(values), len(values) + len(more)
+    if not first or values.untyped_storage().nbytes() < last * more[0].nbytes:
+        room = more.new_empty(count, *more.shape[1:])
+        if first:
+            room[:first] = values
+    else:
+        room = values.as_strided((last, *values.shape[1:]), values.stride())
+    room[first:last] = more
+    return room[:last]
 
 
 @dataclass(frozen=True)
@@ -127,16 +155,19 @@ class Kept:
         """
         part = self._earlier(name)
         new: list[Part] = []
-        done = len(part.rows)
+        done, waiting = len(part.rows), 0
         for batch in batches(part.batches):
             new.append(batch)
             done += len(batch.rows) * self.team.seat.count
             tell(done)
-            then, reason = self.team.share(decide(self.team, self.stop, self.pace))
-            if then == Then.GO_ON:
+            waiting += batch.values.numel()
+            then, reason, full = self.team.share((*decide(self.team, self.stop, self.pace), waiting > _MOST_WAITING))
+            if then == Then.GO_ON and not full:
                 continue
             part, new = self._gathered(name, part, new), []
-            done = len(part.rows)
+            done, waiting = len(part.rows), 0
+            if then == Then.GO_ON:
+                continue
             self._keep()
             if then == Then.STOP:
                 raise TrialStopped(reason)
@@ -145,7 +176,9 @@ class Kept:
             # If a part had to be kept, the whole is worth keeping too.
             if self.team.share(self.keep_whole or self._on_disk):
                 self._keep()
-        return part.in_order()
+        assert self._parts is not None
+        self._parts[name] = part.in_order()
+        return self._parts[name]
 
     def _earlier(self, name: str) -> Part:
         """What earlier attempts computed of a list; in the other processes, only how many batches."""
@@ -169,8 +202,9 @@ class Kept:
     def _gathered(self, name: str, part: Part, new: Sequence[Part]) -> Part:
         """The part with what all processes computed since; in the other processes, only how many batches it has."""
         assert self._parts is not None
-        of_process = Part(0, [], torch.empty(0)).and_then(new, len(new))
-        self._parts[name] = part.and_then(self.team.gather(of_process), len(new))
+        of_process = new if self.team.seat.count == 1 else [_empty(0).and_then(new, len(new))]
+        everyone = [each for parts in self.team.gather(of_process) for each in parts]
+        self._parts[name] = part.and_then(everyone, len(new), len(self.lists[name].samples))
         return self._parts[name]
 
     def _keep(self) -> None:
@@ -184,7 +218,7 @@ class Kept:
                 "clips": self.lists[name].sha256,
                 "batches": part.batches,
                 "rows": torch.tensor(part.rows, dtype=torch.int64),
-                "values": part.values,
+                "values": part.stored(),
             }
             for name, part in self._parts.items()
         }

@@ -38,6 +38,7 @@ from petl_bench.training.checkpoint import Pace, load_adapter, task_of
 from petl_bench.training.compilation import compile_video
 from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, Team
+from petl_bench.training.fit import Best
 from petl_bench.training.held_out import split_for_validation, split_pairs_for_validation
 from petl_bench.training.hooks import calling, overrides
 from petl_bench.training.kept import merged
@@ -117,6 +118,7 @@ class PreparedTrial:
         if self.options.compile:
             compile_video(self.model, self.device, places.cache)
         self.loader = self._loader(places, seat)
+        self.best: dict[str, Best] = {}  #: the best epochs, once training has ended; see `petl_bench.training.fit`
         #: video features of lists that are scored again after other epochs
         self.encoded = Remembered(keep=self.options.select != "last" and self.keeps_video)
 
@@ -191,7 +193,8 @@ class PreparedTrial:
         untuned = is_untuned(trial.method, trial.setting, trial.backbone, self.options.learning_rate)
         holding = {
             "random-weights": trial.weights == "random",
-            "best-on-test": self.options.select == "best-on-test",
+            # Of retrieval the best epochs are further evaluations; the trial's own numbers are of the last one.
+            "best-on-test": self.options.select == "best-on-test" and not isinstance(self.task, RetrievalTask),
             "incomplete-coverage": unscored or bool(self.missing(self.task.train)),
             "demonstration": is_demonstration(trial.backbone, trial.weights, trial.dataset),
             "fewer-shots": self.adapts and self._lacks_shots(),

@@ -14,7 +14,7 @@ from petl_bench.api.dataset import Sample
 from petl_bench.api.method import hooks_of
 from petl_bench.api.plugins.identity import refuse_changed_plugins
 from petl_bench.api.registry import load_plugin_file
-from petl_bench.api.retrieval import RetrievalTask
+from petl_bench.api.retrieval import BEST_EPOCHS, RetrievalEvaluation, RetrievalTask
 from petl_bench.api.setting import Evaluation, Task, summarised
 from petl_bench.api.trial import Notify, Places, Stop, Trial, TrialResult, go_on, variant_evaluation
 from petl_bench.errors import PluginError, TrialError, TrialStopped
@@ -27,8 +27,8 @@ from petl_bench.training.fit import Fit, Select, fit
 from petl_bench.training.hooks import calling, overrides
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, ONE_CLIP_TO_HOLD_OUT, no_training_clips
-from petl_bench.training.retrieval import Positives, validation
-from petl_bench.training.scoring import Result, Scores, score_all, selection_accuracy
+from petl_bench.training.retrieval import RECALL, Positives, validation
+from petl_bench.training.scoring import Result, Scores, score_all, selection_percentages
 from petl_bench.training.state import load_state, state_of
 from petl_bench.training.support import SupportClips
 from petl_bench.training.text import ClassTexts, class_texts, description_features, plain_texts
@@ -127,6 +127,8 @@ def _result(
     scores: Scores,
     durations: dict[str, float],
 ) -> TrialResult:
+    best = {name: prepared.best.get(f"{direction}_{RECALL}") for name, direction in BEST_EPOCHS.items()}
+    best_epochs = {name: each.epoch for name, each in best.items() if each is not None}
     in_variants = {
         variant_evaluation(evaluation, name): result
         for name, results in scores.variants.items()
@@ -138,6 +140,7 @@ def _result(
         absent=scores.absent,
         hooks=hooks_of(type(prepared.method)),
         variants={name: _metrics(prepared, results, scores.absent) for name, results in scores.variants.items()},
+        best_epochs=best_epochs,
         trainable_params=trainable_parameters(prepared.model),
         backbone_params=prepared.backbone_params,
         train_clips=prepared.train_coverage(),
@@ -145,10 +148,16 @@ def _result(
         history=history,
         durations_s={name: round(seconds, 3) for name, seconds in durations.items()},
         environment=prepared.environment(),
-        notes=[*prepared.notes, *prepared.remarks()],
+        notes=[*prepared.notes, *_best_notes(best_epochs), *prepared.remarks()],
         marks=prepared.marks(scores.results),
         train_list=_train_list(prepared.task) if prepared.adapts else "",
     )
+
+
+def _best_notes(epochs: Mapping[str, int]) -> list[str]:
+    """Which epochs are best on the test clips of retrieval, in words."""
+    best = " and ".join(f"epoch {epoch} by {BEST_EPOCHS[name].upper()} R@1" for name, epoch in epochs.items())
+    return [f"best on the test clips: {best}; the trial's own numbers are those of the last epoch"] if best else []
 
 
 def _train_list(task: Task) -> str:
@@ -311,6 +320,7 @@ def _fit(
         prepare=partial(_prepare, prepared, support) if overrides(prepared.method, "prepare") else None,
     )
     fit(run)
+    prepared.best = run.best
     return run.history, run.earlier_s
 
 
@@ -319,11 +329,22 @@ def _selection(prepared: PreparedTrial, held_out: Sequence[Sample]) -> Select | 
     if prepared.options.select == "last":
         return None
     evaluation = prepared.task.evaluations[0]
+    if prepared.options.select == "best-on-test" and isinstance(evaluation, RetrievalEvaluation):
+        _refuse_finish(prepared)
     if prepared.options.select == "val" and isinstance(prepared.task, RetrievalTask):
         evaluation = validation(prepared.task, held_out)
     elif prepared.options.select == "val":
         evaluation = Evaluation("validation", prepared.task.train_classes, tuple(held_out))
-    return partial(selection_accuracy, prepared, evaluation)
+    return partial(selection_percentages, prepared, evaluation)
+
+
+def _refuse_finish(prepared: PreparedTrial) -> None:
+    """Raise TrialError if the method makes something of the last epoch that the best ones would lack."""
+    if overrides(prepared.method, "finish"):
+        raise TrialError(
+            f"{prepared.trial.method} finishes the last epoch by a step of its own, which the epochs that are best on "
+            "the test clips would lack: use --select last"
+        )
 
 
 def _descriptions(prepared: PreparedTrial) -> dict[str, torch.Tensor]:

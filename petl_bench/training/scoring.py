@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import accumulate
 
+import numpy as np
 import torch
 
-from petl_bench.api.retrieval import RetrievalEvaluation
+from petl_bench.api.retrieval import BEST_EPOCHS, DIRECTIONS, Direction, RetrievalEvaluation, RetrievalTask
 from petl_bench.api.setting import Evaluation
 from petl_bench.api.trial import EvaluationResult, Progress, RetrievalResult, variant_evaluation
 from petl_bench.errors import DataError, TrialError
 from petl_bench.records.layout import EVALUATED
+from petl_bench.records.retrieval import Reweighting
 from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
+from petl_bench.training.fit import ACCURACY
 from petl_bench.training.hooks import variants_of
 from petl_bench.training.kept import Kept, Listed, Part, nothing, state_sha256
+from petl_bench.training.post_processing import QueryBank, banks_of, dual_softmax, qb_norm
 from petl_bench.training.preparation import PreparedTrial
-from petl_bench.training.retrieval import SELECTED_BY, retrieval_result
-from petl_bench.training.state import state_of
+from petl_bench.training.refusals import no_training_clips
+from petl_bench.training.retrieval import RECALL, SELECTED_BY, retrieval_result, scored_owners
+from petl_bench.training.state import State, load_state, state_of
 from petl_bench.training.video import Remembered, encode
 
 #: What one evaluation comes to.
@@ -50,19 +56,43 @@ def score_all(prepared: PreparedTrial) -> Scores:
     evaluations = [each for each in prepared.task.evaluations if each.name not in scores.absent]
     if not evaluations:
         raise TrialError(f"{prepared.trial.title}: {next(iter(scores.absent.values()))}; nothing can be evaluated")
-    variants = variants_of(prepared.method, prepared.model)
+    variants = {**variants_of(prepared.method, prepared.model), **_best_epochs(prepared)}
     in_variants = [replace(each, name=variant_evaluation(each.name, name)) for name in variants for each in evaluations]
-    kept = _kept(prepared, "evaluation", [*evaluations, *in_variants])
+    banks = _banks(prepared, evaluations)
+    of_banks = [bank for of_evaluation in banks.values() for bank in of_evaluation.values()]
+    kept = _kept(prepared, "evaluation", [*evaluations, *in_variants, *of_banks])
     if variants:
         kept.state()  # of the model outside the variants
-    tells = _tells(prepared, [*evaluations, *in_variants])
+    tells = _tells(prepared, [*evaluations, *in_variants, *of_banks])
     scores.results = _score_each(prepared, evaluations, kept, tells)
+    scores.variants = _post_processed(prepared, evaluations, banks, kept, tells)
     for name, context in variants.items():
         with context:
             found = _score_each(prepared, [each for each in in_variants if each.name.endswith(f"@{name}")], kept, tells)
         scores.variants[name] = {each.rpartition("@")[0]: result for each, result in found.items()}
     scores.earlier_s = kept.earlier_s
     return scores
+
+
+def _best_epochs(prepared: PreparedTrial) -> dict[str, AbstractContextManager[None]]:
+    """The epochs that are best on the test clips, by the names of `BEST_EPOCHS`; none unless they are asked for."""
+    best = prepared.best
+    return {
+        name: _as_it_was(prepared, best[recall].state)
+        for name, direction in BEST_EPOCHS.items()
+        if (recall := f"{direction}_{RECALL}") in best
+    }
+
+
+@contextmanager
+def _as_it_was(prepared: PreparedTrial, state: State) -> Iterator[None]:
+    """The model with another state."""
+    now = state_of(prepared.model, prepared.method)
+    load_state(prepared.model, prepared.method, state)
+    try:
+        yield
+    finally:
+        load_state(prepared.model, prepared.method, now)
 
 
 def _absent(prepared: PreparedTrial) -> dict[str, str]:
@@ -103,21 +133,26 @@ def _score_each(
     return results
 
 
-def selection_accuracy(
+def selection_percentages(
     prepared: PreparedTrial, evaluation: Evaluation, epoch: int, keep_training: Callable[[], None]
-) -> float:
-    """Top-1 accuracy in percent after an epoch (from 1), of retrieval the recall at 1 of texts that search clips; the
-    same in every process; see `fit.Select`."""
+) -> dict[str, float]:
+    """By what epochs are chosen after an epoch (from 1), the same in every process; see `fit.Select`.
+
+    Top-1 accuracy; of retrieval the recall at 1 of texts that search clips, and on the test clips of both directions.
+    """
     kept = _kept(prepared, f"selection of epoch {epoch}", [evaluation], keep_training)
     scored = _score(prepared, evaluation, kept, _tells(prepared, [evaluation])[evaluation.name])
     prepared.model.train()
-    return prepared.team.share(_selected_by(evaluation, scored) if prepared.team.first else 0.0)
+    on_test = prepared.options.select == "best-on-test"
+    return prepared.team.share(_selected_by(evaluation, scored, on_test) if prepared.team.first else {})
 
 
-def _selected_by(evaluation: Evaluation, scored: Scored) -> float:
-    if isinstance(evaluation, RetrievalEvaluation):
-        return retrieval_result(evaluation, scored, [], [], {}).accuracies[SELECTED_BY]
-    return top_k_accuracy(scored.labels, scored.scores, 1)
+def _selected_by(evaluation: Evaluation, scored: Scored, on_test: bool) -> dict[str, float]:
+    if not isinstance(evaluation, RetrievalEvaluation):
+        return {ACCURACY: top_k_accuracy(scored.labels, scored.scores, 1)}
+    found = retrieval_result(evaluation, scored, [], [], {}).accuracies
+    recalls = {f"{direction}_{RECALL}": found[f"{direction}_{RECALL}"] for direction in DIRECTIONS}
+    return recalls if on_test else {ACCURACY: recalls[SELECTED_BY]}
 
 
 def reads_in_evaluation(prepared: PreparedTrial) -> tuple[str, ...]:
@@ -128,7 +163,48 @@ def reads_in_evaluation(prepared: PreparedTrial) -> tuple[str, ...]:
     return (*reads, "pixels") if again else reads
 
 
-def _result(prepared: PreparedTrial, evaluation: Evaluation, scored: Scored) -> Result:
+def _banks(prepared: PreparedTrial, evaluations: Sequence[Evaluation]) -> dict[str, dict[Direction, QueryBank]]:
+    """What must be scored besides for `qb_norm`, by evaluation; nothing unless it is asked for."""
+    task = prepared.task
+    if not isinstance(task, RetrievalTask) or "qb_norm" not in task.post_processing:
+        return {}
+    train = prepared.found(prepared.train)
+    if not train:
+        raise no_training_clips(prepared.dataset, len(prepared.train), prepared.manifest.root)
+    return {each.name: banks_of(each, task, train) for each in evaluations if isinstance(each, RetrievalEvaluation)}
+
+
+def _post_processed(
+    prepared: PreparedTrial,
+    evaluations: Sequence[Evaluation],
+    banks: Mapping[str, Mapping[Direction, QueryBank]],
+    kept: Kept,
+    tells: Mapping[str, Tell],
+) -> dict[str, dict[str, Result]]:
+    """The evaluations with each kind of post-processing that is asked for, in the first process: by kind and name."""
+    results: dict[str, dict[str, Result]] = {}
+    for kind in getattr(prepared.task, "post_processing", ()):
+        for evaluation in evaluations:
+            scored = _score(prepared, evaluation, kept, tells[evaluation.name])  # which it was already
+            of_bank = {
+                direction: _score(prepared, bank, kept, tells[bank.name]).scores
+                for direction, bank in banks.get(evaluation.name, {}).items()
+                if kind == "qb_norm"
+            }
+            if prepared.team.first and isinstance(evaluation, RetrievalEvaluation):
+                texts = np.flatnonzero(scored_owners(evaluation, scored) >= 0)
+                scale = float(prepared.model.logit_scale)
+                changed = qb_norm(of_bank, texts, scale) if of_bank else dual_softmax(scored.scores, texts)
+                results.setdefault(kind, {})[evaluation.name] = _result(prepared, evaluation, scored, changed)
+    return results
+
+
+def _result(
+    prepared: PreparedTrial,
+    evaluation: Evaluation,
+    scored: Scored,
+    reweightings: Mapping[Direction, Reweighting] | None = None,
+) -> Result:
     missing = prepared.missing(evaluation.samples)
     # A clip that was scored is not unreadable, though it may have become so since.
     done = set(scored.rows)
@@ -141,7 +217,7 @@ def _result(prepared: PreparedTrial, evaluation: Evaluation, scored: Scored) -> 
         )
     groups = prepared.groups(scored.clips)
     if isinstance(evaluation, RetrievalEvaluation):
-        return retrieval_result(evaluation, scored, groups, missing, unreadable)
+        return retrieval_result(evaluation, scored, groups, missing, unreadable, reweightings)
     return evaluation_result(evaluation, scored, groups, missing, unreadable)
 
 

@@ -153,7 +153,7 @@ COUNTS = {"used": 3, "texts": 4}
 
 
 def test_the_file_of_predictions_gives_back_the_queries_of_both_directions() -> None:
-    content = retrieval_predictions(result_of(SIMILARITIES, OWNERS, ["a", "b", "a"]), SIMILARITIES)
+    content = retrieval_predictions(result_of(SIMILARITIES, OWNERS, ["a", "b", "a"]))
     outcomes = retrieval_outcomes_of(content, COUNTS)
     texts, clips = outcomes.of("t2v"), outcomes.of("v2t")
     assert texts.clips.tolist() == ["clip 0#1", "clip 1#1", "clip 0#2", "clip 2#1"]
@@ -165,14 +165,14 @@ def test_the_file_of_predictions_gives_back_the_queries_of_both_directions() -> 
 
 
 def test_texts_of_one_clip_are_drawn_together_if_no_groups_are_known() -> None:
-    content = retrieval_predictions(result_of(SIMILARITIES, OWNERS), SIMILARITIES)
+    content = retrieval_predictions(result_of(SIMILARITIES, OWNERS))
     groups = retrieval_outcomes_of(content, COUNTS).of("t2v").groups
     assert groups is not None and groups.tolist() == ["clip 0", "clip 1", "clip 0", "clip 2"]
 
 
 def test_many_similarities_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("petl_bench.records.retrieval_outcomes.MOST_SIMILARITIES", 11)
-    content = retrieval_predictions(result_of(SIMILARITIES, OWNERS), SIMILARITIES)
+    content = retrieval_predictions(result_of(SIMILARITIES, OWNERS))
     outcomes = retrieval_outcomes_of(content, COUNTS)
     assert outcomes.accuracies == metrics_of(SIMILARITIES, OWNERS)
     assert similarities_fault(content, COUNTS, outcomes) == ""
@@ -182,7 +182,7 @@ def test_many_similarities_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None
     ("owners", "says"), [([0, 1, 0, 3], "its owners are not the 3 clips"), ([0, 1, 0, 1], "its owners are not")]
 )
 def test_owners_that_are_no_clips_are_refused(owners: list[int], says: str) -> None:
-    sound = np.load(io.BytesIO(retrieval_predictions(result_of(SIMILARITIES, OWNERS), SIMILARITIES)))
+    sound = np.load(io.BytesIO(retrieval_predictions(result_of(SIMILARITIES, OWNERS))))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{**sound, "owners": np.array(owners)})
     with pytest.raises(UnusableError, match=says):
