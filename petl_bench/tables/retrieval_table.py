@@ -11,21 +11,31 @@ from petl_bench.tables.setting_table import SettingTable
 
 RETRIEVAL_NOTE = (
     "T2V: texts search clips; V2T: clips search texts, of a clip with several the most similar counts. R@K: queries "
-    "with their target among the first K, in percent; MdR, MnR: median and mean rank of the target, lower is better. "
-    "Ties count against the target. Only R@K has intervals and tests, in which texts of one clip are drawn together."
+    "with their target among the first K, in percent; Sum: of the three; MdR, MnR: median and mean rank of the target, "
+    "lower is better. Ties count against the target. Only R@K has intervals and tests; in these, the texts of one clip "
+    "are drawn together."
 )
 
 
+def recall(direction: Direction, k: int, evaluation: str = "test") -> ScoredMetric:
+    """R@K of one direction, as a setting names it that gives the metrics of a single evaluation as they are."""
+    return ScoredMetric(f"{direction}_r{k}", queries_of(evaluation, direction), top=k)
+
+
 def retrieval_numbers(direction: Direction, evaluation: str = "test") -> tuple[ShownNumber, ...]:
-    """R@1, R@5, R@10, median and mean rank of one direction, as a setting names them that gives the metrics of a single
-    evaluation as they are."""
-    queries, shown = queries_of(evaluation, direction), direction.upper()
-    recalls = [ShownNumber(f"{shown} R@{k}", (ScoredMetric(f"{direction}_r{k}", queries, top=k),)) for k in TOP]
-    ranks = [
-        ShownNumber(f"{shown} {label}", (ScoredMetric(f"{direction}_{metric}", queries, top=0),), lower_is_better=True)
-        for label, metric in (("MdR", "median_rank"), ("MnR", "mean_rank"))
-    ]
-    return (*recalls, *ranks)
+    """R@1, R@5, R@10, their sum, median and mean rank of one direction."""
+    queries, heading = queries_of(evaluation, direction), direction.upper()
+
+    def other(label: str, metric: str, *, lower_is_better: bool) -> ShownNumber:
+        scored = ScoredMetric(f"{direction}_{metric}", queries, top=0)
+        return ShownNumber(label, (scored,), lower_is_better=lower_is_better, heading=heading)
+
+    return (
+        *[ShownNumber(f"R@{k}", (recall(direction, k, evaluation),), heading=heading) for k in TOP],
+        other("Sum", "rsum", lower_is_better=False),
+        other("MdR", "median_rank", lower_is_better=True),
+        other("MnR", "mean_rank", lower_is_better=True),
+    )
 
 
 class RetrievalTable(SettingTable):
