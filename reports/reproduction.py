@@ -290,9 +290,14 @@ def _groups(found: Sequence[ReproducedNumber]) -> list[RowGroup]:
     """By table of the paper and row of it, in the order of the paper's tables."""
     ordered = sorted(found, key=lambda match: match.table)
     return [
-        RowGroup(f"Table {table}", tuple(map(_row, some)), paper_row)
+        RowGroup(_title(table), tuple(map(_row, some)), paper_row)
         for (table, paper_row), some in groupby(ordered, key=lambda match: (match.table, match.paper_row))
     ]
+
+
+def _title(table: str) -> str:
+    paper, _, number = table.rpartition(" ")
+    return f"{paper}, Table {number}" if paper else f"Table {number}"
 
 
 def _row(match: ReproducedNumber) -> Row:

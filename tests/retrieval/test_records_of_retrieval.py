@@ -175,8 +175,8 @@ def command(*arguments: str) -> str:
 def test_the_table_has_recalls_with_intervals_and_ranks_without(plugin: Path, runs: Path) -> None:
     arguments = ["--runs", str(runs), "--plugin", str(plugin), "--table", "made_retrieval", "--format", "json"]
     table = json.loads(command("report", *arguments))
-    labels = [column["label"] for column in table["columns"]]
-    assert labels[2:7] == ["T2V R@1", "T2V R@5", "T2V R@10", "T2V MdR", "T2V MnR"]
+    labels = [f"{column['group'].removeprefix('captioned_motion ')} {column['label']}" for column in table["columns"]]
+    assert labels[2:8] == ["T2V R@1", "T2V R@5", "T2V R@10", "T2V Sum", "T2V MdR", "T2V MnR"]
     groups = table["groups"]
     rows = {row["label"]: dict(zip(labels, row["cells"], strict=True)) for group in groups for row in group["rows"]}
     records = pb.load_records(runs)
@@ -185,7 +185,7 @@ def test_the_table_has_recalls_with_intervals_and_ranks_without(plugin: Path, ru
     assert better["T2V R@1"]["value"] == pytest.approx(own.mean())
     assert better["T2V R@1"]["interval"] is not None and better["T2V MnR"]["interval"] is None
     assert better["T2V MnR"]["value"] < rows["zero_shot"]["T2V MnR"]["value"]
-    lower = [column["label"] for column in table["columns"] if column.get("lower_is_better")]
+    lower = [label for label, column in zip(labels, table["columns"], strict=True) if column.get("lower_is_better")]
     assert lower == ["T2V MdR", "T2V MnR", "V2T MdR", "V2T MnR"]
 
 
