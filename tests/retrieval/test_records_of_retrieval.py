@@ -15,6 +15,9 @@ import petl_bench as pb
 from petl_bench.analysis.chance import _recorded
 from petl_bench.cli import cli
 from petl_bench.errors import StoreError
+from petl_bench.page.details import StoredDetails
+from petl_bench.page.queries import searched
+from petl_bench.page.trials import cases_of
 from petl_bench.records.files import described
 from petl_bench.records.layout import RECORD, predictions_name, trial_folder
 from petl_bench.records.outcomes import StoredOutcomes
@@ -205,7 +208,46 @@ def test_every_format_prints_the_table(plugin: Path, runs: Path, format_: str) -
 
 def test_the_page_shows_retrieval_too(plugin: Path, runs: Path, tmp_path: Path) -> None:
     command("report", "--runs", str(runs), "--plugin", str(plugin), "--output", f"{tmp_path}/page/")
-    assert "Made retrieval" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "Made retrieval" in page
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found is not None
+    data = json.loads(found[1])
+    assert data["classes"] == []
+    ranks = data["plots"]["ranks"]
+    assert [facet["values"] for facet in ranks["facets"]] == [
+        ["made_retrieval · captioned_motion"],
+        ["test, text to video", "test, video to text"],
+    ]
+    curve = {series["label"]: series for series in ranks["plots"]["0,0"]["series"]}["lora"]
+    records = pb.load_records(runs)
+    own = records[(records["method"] == "lora") & (records["metric"] == "t2v_r10")]["value"]
+    assert dict(zip(curve["x"], curve["y"], strict=True))[10] == pytest.approx(own.mean(), abs=0.01)
+    assert (curve["x"][-1], curve["y"][-1]) == (CLIPS, 100.0)
+
+
+def test_the_page_lists_queries_that_no_run_finds_the_hardest_first(plugin: Path, runs: Path) -> None:
+    records, outcomes = pb.load_records(runs), StoredOutcomes([runs])
+    records = records[records["method"] == "zero_shot"]
+    texts, clips = searched(cases_of(records), records, outcomes, StoredDetails([runs]))
+    keys = records["trial"].unique()
+    ranks = np.stack([found.ranks for key in keys if (found := outcomes.of(key, "test/t2v")) is not None])
+    missed = texts.missed_clips
+    assert (missed.runs, missed.clips, missed.total) == (len(keys), len(OWNERS), int((ranks.min(axis=0) > 1).sum()))
+    worst = int(ranks.min(axis=0).argmax())
+    first = missed.missed[0]
+    assert (first.label, first.clip) == (f"text {worst}", f"clip_{OWNERS[worst]}.mp4")
+    assert (first.best_rank, first.runs) == (ranks[:, worst].min(), len(keys))
+    assert first.picture_of == first.taken_for != first.clip
+    first = clips.missed_clips.missed[0]
+    assert first.picture_of == first.clip and first.label.startswith("text ") and first.taken_for.startswith("text ")
+    assert [each.best_rank for each in missed.missed] == sorted((e.best_rank for e in missed.missed), reverse=True)
+
+
+def test_texts_that_cannot_be_read_are_named_by_their_clips(plugin: Path, runs: Path, tmp_path: Path) -> None:
+    records, outcomes = pb.load_records(runs), StoredOutcomes([runs])
+    texts, _ = searched(cases_of(records), records, outcomes, StoredDetails([tmp_path]))
+    assert all(re.fullmatch(r"clip_\d+\.mp4#\d", each.label) for each in texts.missed_clips.missed)
 
 
 @pytest.mark.parametrize("kind", ["setting", "table"])
