@@ -71,12 +71,12 @@ def name_of(method: str, hyper_parameters: str, backbone: str) -> str:
 #: The MV-Adapter paper's rows that can be run here: method, and the fields that make it the paper's, if it has others.
 _MV_ADAPTER_ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "Full Fine-tuning": ("full_finetune", {}),
-    "Adapt_par": ("adaptformer", {"towers": "both"}),
+    "Adapt_par": ("parallel_adapter", {"towers": "both"}),
     "Adapt_seq": ("houlsby", {"places": "feedforward"}),
     "Convpass": ("convpass", {"text": "sequential"}),
     "ST": ("st_adapter", {"text": "sequential"}),
     "CLIP4Clip seqTransf (frozen CLIP)": ("seq_transf", {}),
-    "MV-Adapter": ("mv_adapter", {}),
+    "MV-Adapter": ("mv_adapter", {"towers": "both", "transformer": True, "calibrate": "class", "tie": "down in"}),
 }
 
 

@@ -41,12 +41,12 @@ METRICS = [f"{direction}_r{k}" for direction in ("t2v", "v2t") for k in (1, 5, 1
 #: The rows that this benchmark has methods for.
 RUN_HERE: dict[str, tuple[str, dict[str, Any]]] = {
     "Full Fine-tuning": ("full_finetune", {}),
-    "Adapt_par": ("adaptformer", {"towers": "both"}),
+    "Adapt_par": ("parallel_adapter", {"towers": "both"}),
     "Adapt_seq": ("houlsby", {"places": "feedforward"}),
     "Convpass": ("convpass", {"text": "sequential"}),
     "ST": ("st_adapter", {"text": "sequential"}),
     "CLIP4Clip seqTransf (frozen CLIP)": ("seq_transf", {}),
-    "MV-Adapter": ("mv_adapter", {}),
+    "MV-Adapter": ("mv_adapter", {"tie": "down in"}),
 }
 
 
