@@ -22,7 +22,18 @@ from petl_bench.reports.base2novel import BaseToNovelTable
 from petl_bench.reports.descriptions import DescriptionsTable
 from petl_bench.reports.few_shot import FewShotTable
 from petl_bench.reports.fully_supervised import FullySupervisedTable
-from petl_bench.reports.published_numbers import MSTA_TABLES, SELECTED_ON_TEST, name_of, paper_name
+from petl_bench.reports.published_numbers import (
+    MSTA_TABLES,
+    MV_ADAPTER_BY_DATA,
+    MV_ADAPTER_NOTE,
+    MV_ADAPTER_TABLES,
+    SELECTED_ON_TEST,
+    TUNABLE_PERCENT,
+    mv_adapter_name,
+    name_of,
+    paper_name,
+)
+from petl_bench.reports.retrieval import RetrievalTable
 from petl_bench.reports.zero_shot import ZeroShotTable
 from petl_bench.tables.columns import MeasuredColumn, PublishedKey
 from petl_bench.tables.compare_pair import compared_by
@@ -31,7 +42,7 @@ from petl_bench.tables.setting_table import SettingTable
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The paper's tables of methods, and the tables here with the same columns.
+#: The MSTA paper's tables of methods, and the tables here with the same columns.
 _TABLES: dict[str, type[SettingTable]] = {
     "2": BaseToNovelTable,
     "3": FewShotTable,
@@ -51,11 +62,17 @@ _ONE_SEED = "not known: one seed"
 _EQUAL_SEEDS = "not known: equal seeds"
 _COUNTED = "not known: a count"
 _OTHER_DEVICE = "not known: a time, the paper's batch and precision are not said"
-#: Runs that a number of the paper is the mean of, if that is known to be more than one: Table 2 has three draws.
-_RUNS = {"2": 3}
-#: Half of the last digit that the paper prints: one decimal, for harmonic means of Table 7 two, for its seconds two.
-_HALF = 0.05
-_FINER = {("7", "harmonic_mean"): 0.005, ("8", "train_step_latency_s"): 0.005}
+#: Runs that a published number is the mean of, if that is known to be more than one: Table 2 has three draws, and those
+#: of the MV-Adapter paper, but for two methods, three seeds.
+_RUNS = {"2": 3, **dict.fromkeys(MV_ADAPTER_BY_DATA.values(), 3)}
+_ONE_RUN = {"Full Fine-tuning", "CLIP4Clip seqTransf (frozen CLIP)"}
+#: Half of the last digit that is printed: one decimal; of some metrics, by table, two.
+_HALF, _FINE = 0.05, 0.005
+_FINER = {
+    ("7", "harmonic_mean"),
+    ("8", "train_step_latency_s"),
+    *[(table, TUNABLE_PERCENT[-1]) for table in MV_ADAPTER_BY_DATA.values()],
+}
 _PAPERS_ZERO_SHOT, _PAPERS_COSTS = "4", "8"
 #: The column of the zero-shot table whose numbers Table 8 repeats.
 _K600, _TABLE_8 = ("k600", 0, "top1"), ("k600", 0, "k600_zero_shot_top1")
@@ -99,31 +116,40 @@ class ReproducedNumber:
 
 @pb.register_table("reproduction")
 class ReproductionTable(TableSource):
-    """Published against run here: each number of the MSTA paper that belongs to a configuration with records.
+    """Published against run here: each number of the MSTA and MV-Adapter papers that belongs to a configuration with
+    records.
 
-    Tables 2 to 8, for ViCLIP-B/16 with weights that are not random (times: with any), on the data sets, splits and
-    shots that the paper's table shows. Difference: absolute, in the number's unit (percentage points; millions for
-    trained parameters). Inside: whether the quoted number lies in the 95 % prediction interval for
-    further runs, over seeds (docs/statistics.md). Configurations of one method each have their own rows.
+    MSTA: Tables 2 to 8, for ViCLIP-B/16 with weights that are not random (times: with any); MV-Adapter: Tables 1 to 5,
+    for CLIP-B/16; on the data sets, splits and shots that the paper's table shows. Difference: absolute, in the
+    number's unit (percentage points; millions for trained parameters). Inside: whether the quoted number lies in the
+    95 % prediction interval for further runs, over seeds (docs/statistics.md). Configurations of one method each have
+    their own rows.
     Times depend on device, batch and precision; of these Table 8 names the device alone, so that there is no verdict.
     """
 
-    published_csv = (MSTA_TABLES,)
+    published_csv = (MSTA_TABLES, MV_ADAPTER_TABLES)
 
     def build(self, evidence: Evidence) -> Table:
         """The table of all records that belong to a published number. Raises UsageError if none does."""
         if evidence.published is None:
             raise UsageError("this table compares with published numbers: leave out --no-published")
         quoted = _PublishedNumbers(evidence.published)
-        found = [*_of_tables(evidence, quoted), *_of_studies(evidence, quoted), *_of_costs(evidence, quoted)]
+        found = [
+            *_of_tables(evidence, quoted),
+            *_of_studies(evidence, quoted),
+            *_of_costs(evidence, quoted),
+            *_of_retrieval(evidence, quoted),
+        ]
+        retrieval = any(each.table in MV_ADAPTER_BY_DATA.values() for each in found)
         if not found:
             raise UsageError(
-                "no record here belongs to a published number: these are of viclip-b16 with published weights, on the "
-                "paper's data sets, split 1 and its shots. See: petl-bench run --spec FILE, one file for each table"
+                "no record here belongs to a published number: these are of viclip-b16 (MSTA) or clip-b16 (MV-Adapter) "
+                "with published weights, on the paper's data sets, split 1 and its shots. See: petl-bench run --spec "
+                "FILE, one file for each table"
             )
         return Table(
             name="reproduction",
-            title="Reproduction: numbers of the MSTA paper, and the same run here",
+            title=f"Reproduction: {_papers(found)}, and the same run here",
             corner="Number",
             columns=_COLUMNS,
             groups=tuple(_groups(found)),
@@ -136,6 +162,7 @@ class ReproductionTable(TableSource):
                 "Inside: the quoted number, give or take half of its last digit. With two seeds t is 12.7, so that "
                 "little can be outside.",
                 f"Quoted numbers have one decimal, and the harmonic means of Table 7 two. {SELECTED_ON_TEST}",
+                *([f"{MV_ADAPTER_NOTE} Intervals: of the mean of as many further runs."] if retrieval else []),
             ),
         )
 
@@ -179,6 +206,17 @@ def _of_studies(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[Repro
             yield from _matches(study.table, comparison, source.columns(comparison, study), study.published, quoted)
 
 
+def _of_retrieval(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[ReproducedNumber]:
+    """Tables 1 to 5 of the MV-Adapter paper, one for each data set."""
+    found = compared_by(RetrievalTable(), evidence.records)
+    if found is None:
+        return
+    for dataset, table in MV_ADAPTER_BY_DATA.items():
+        own = [row for row, case in found.comparison.runs if case.dataset == dataset]
+        named = {row: name for row in dict.fromkeys(own) if (name := mv_adapter_name(row))}
+        yield from _matches(table, found.comparison, found.columns, named, quoted)
+
+
 def _of_costs(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[ReproducedNumber]:
     """The times of Table 8, which are of other devices."""
     for row in cost.timed(evidence.records):
@@ -205,14 +243,15 @@ def _matches(
             published, cell = quoted.of(table, name, column.published), column.cell(row)
             if column.published is None or published is None or cell.value is None:
                 continue
-            interval, unknown = _interval(table, comparison, row, column)
+            runs = 1 if name in _ONE_RUN else _RUNS.get(table, 1)
+            interval, unknown = _interval(runs, comparison, row, column)
             label = f"{column.column.full}{labels[row]}"
             half = _half_digit(table, column.published[2])
             yield ReproducedNumber(table, name, label, published, cell, interval, half, unknown)
 
 
 def _interval(
-    table: str, comparison: Comparison, row: Configuration, column: MeasuredColumn
+    runs: int, comparison: Comparison, row: Configuration, column: MeasuredColumn
 ) -> tuple[tuple[float, float] | None, str]:
     """Where further runs are to be expected, and why that is not known.
 
@@ -225,11 +264,11 @@ def _interval(
     trains = any(run.trains for run in comparison.of_row(row))
     if trains and len(own) > 1 and max(own) - min(own) < 1e-9:
         return None, _EQUAL_SEEDS
-    return prediction_interval(own, _RUNS.get(table, 1)), _ONE_SEED
+    return prediction_interval(own, runs), _ONE_SEED
 
 
 def _half_digit(table: str, metric: str) -> float:
-    return _FINER.get((table, metric), _HALF)
+    return _FINE if (table, metric) in _FINER else _HALF
 
 
 def _labels(named: Mapping[Configuration, str]) -> dict[Configuration, str]:
@@ -251,9 +290,14 @@ def _groups(found: Sequence[ReproducedNumber]) -> list[RowGroup]:
     """By table of the paper and row of it, in the order of the paper's tables."""
     ordered = sorted(found, key=lambda match: match.table)
     return [
-        RowGroup(f"Table {table}", tuple(map(_row, some)), paper_row)
+        RowGroup(_title(table), tuple(map(_row, some)), paper_row)
         for (table, paper_row), some in groupby(ordered, key=lambda match: (match.table, match.paper_row))
     ]
+
+
+def _title(table: str) -> str:
+    paper, _, number = table.rpartition(" ")
+    return f"{paper}, Table {number}" if paper else f"Table {number}"
 
 
 def _row(match: ReproducedNumber) -> Row:
@@ -265,6 +309,13 @@ def _row(match: ReproducedNumber) -> Row:
 def _number(cell: Cell) -> float:
     assert isinstance(cell.value, float)
     return cell.value
+
+
+def _papers(found: Sequence[ReproducedNumber]) -> str:
+    """Whose numbers these are."""
+    of_mv_adapter = {each.table in MV_ADAPTER_BY_DATA.values() for each in found}
+    papers = " and ".join(name for name, has in (("MSTA", False), ("MV-Adapter", True)) if has in of_mv_adapter)
+    return f"numbers of the {papers} paper{'s' if len(of_mv_adapter) > 1 else ''}"
 
 
 def _count(found: Sequence[ReproducedNumber]) -> str:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.analysis.averages import harmonic_mean
-from petl_bench.analysis.cells import CellStatistics
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.from_records import compare
 from petl_bench.analysis.labels import case_labels
 from petl_bench.api.evidence import Evidence, OutcomeSource
-from petl_bench.api.figure import Axis, Figure, Point, Series, joined, pareto_front
-from petl_bench.api.marks import barring, mark_of, symbols
+from petl_bench.api.figure import Figure, Point, joined
+from petl_bench.api.marks import barring
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.reports.base2novel import BASE, NOVEL, NUMBERS, SETTING
@@ -30,6 +29,7 @@ from petl_bench.tables.commands import commands
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.rows import run_groups
 from petl_bench.tables.setting_table import refuse_nothing
+from petl_bench.tables.tradeoff_picture import TradeOffPanel, picture_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +47,6 @@ _FRONT = (
     "fewer; only rows that may be ranked are compared."
 )
 _SEVERAL = "Tests: Holm's correction is made for each backbone and protocol."
-_STD = "Error bars: ± sample standard deviation over seeds."
-_INTERVAL = "Error bars: 95 % interval over clips and seeds."
-_ZERO = "What trains nothing stands at 0, left of the break in the axis, which is logarithmic right of it."
 _COUNTS = (
     "Table 2 of the MSTA paper publishes no parameter counts: of its rows, the picture shows those that train nothing. "
     "The counts of its Table 5 belong to another setting."
@@ -104,31 +101,21 @@ class _Panel:
         ]
 
     @cached_property
-    def harmonic_means(self) -> dict[Configuration, Cell]:
-        """The harmonic mean of every row, with all of its marks."""
+    def harmonic_means(self) -> TradeOffPanel:
+        """Trained parameters against the harmonic mean of every row."""
         rows = self.comparison.configurations
-        return {row: cells_of(self.comparison, self.means, row, self.outcomes)[-1] for row in rows}
-
-    @cached_property
-    def front(self) -> tuple[tuple[float, float], ...]:
-        """The Pareto front of the rows that may be ranked."""
-        fit = [row for row, cell in self.harmonic_means.items() if not barring(cell.marks)]
-        return pareto_front(map(self.position, fit))
-
-    def position(self, row: Configuration) -> tuple[float, float]:
-        """Trained parameters in millions, of the case where they are most, and harmonic mean in percent."""
-        value = self.harmonic_means[row].value
-        assert isinstance(value, float)
-        return max(run.trainable_params for run in self.comparison.of_row(row)) / 1e6, value
+        cells = {row: cells_of(self.comparison, self.means, row, self.outcomes)[-1] for row in rows}
+        return TradeOffPanel(self.comparison, self.means[-1], cells, self.outcomes)
 
     @property
     def columns(self) -> list[MeasuredColumn]:
         """Of the table."""
 
         def on_front(row: Configuration) -> Cell:
-            if barring(self.harmonic_means[row].marks):
+            panel = self.harmonic_means
+            if barring(panel.cells[row].marks):
                 return Cell(origin="absent", source="carries a mark that keeps it from being ranked")
-            return Cell("yes" if self.position(row) in self.front else "no")
+            return Cell("yes" if panel.position(row) in panel.front else "no")
 
         return [trained_columns(self.comparison)[0], *self.means, MeasuredColumn(Column("Front"), on_front)]
 
@@ -174,13 +161,9 @@ class TradeOffTable(TableSource):
     def figure(self, evidence: Evidence) -> Figure:
         """One panel for each group of rows. Raises UsageError if there are no base2novel records."""
         _, panels, left_out = _compared(evidence)
-        marks = {mark for panel in panels for cell in panel.harmonic_means.values() for mark in cell.marks}
         notes = (
             _OVER_DATA,
-            _STD if evidence.outcomes is None else _INTERVAL,
-            "Pareto front: of the runs here that may be ranked.",
-            _ZERO,
-            *[f"{mark.symbol}: {mark.meaning}." for mark in map(mark_of, sorted(marks))],
+            *picture_notes([panel.harmonic_means for panel in panels], intervals=evidence.outcomes is not None),
             *left_out,
             *([f"{SELECTED_ON_TEST} {_COUNTS}"] if any(panel.quoted for panel in panels) else []),
         )
@@ -306,30 +289,9 @@ def _run_groups(panel: _Panel, evidence: Evidence) -> list[RowGroup]:
 
 
 def _picture(panel: _Panel) -> Figure:
-    methods: dict[str, list[Point]] = defaultdict(list)
-    for row in panel.comparison.configurations:
-        methods[row.method].append(_point(panel, row))
-    quoted = [
-        Series(each.method, (Point(0.0, each.harmonic_mean, each.method),), origin="quoted")
-        for each in panel.quoted
-        if each.frozen
-    ]
-    return Figure(
+    return panel.harmonic_means.picture(
         name="tradeoff",
         title=f"{panel.title}, {panel.data}",
-        x=Axis("Trained parameters (millions)", logarithmic=True),
-        y=Axis("Harmonic mean of base and novel top-1 (%)"),
-        series=(*[Series(method, tuple(points)) for method, points in methods.items()], *quoted),
-        front=panel.front or None,
-        name_points=True,
+        y_label="Harmonic mean of base and novel top-1 (%)",
+        quoted=[Point(0.0, each.harmonic_mean, each.method) for each in panel.quoted if each.frozen],
     )
-
-
-def _point(panel: _Panel, row: Configuration) -> Point:
-    x, y = panel.position(row)
-    cell, measure = panel.harmonic_means[row], panel.means[-1].measure
-    y_range = cell.std_range
-    if panel.outcomes is not None and measure is not None:
-        y_range = CellStatistics(panel.comparison, panel.outcomes).interval(row, measure)
-    label = panel.comparison.row_labels[row]
-    return Point(x, y, f"{label} [{symbols(cell.marks)}]" if cell.marks else label, y_range, cell.trials)

@@ -96,6 +96,7 @@ class ComparedCase:
     part: str
     selected: str  #: "test" if the epoch was selected on the test clips, which honest numbers never are; else ""
     dataset_plugin: str  #: what reads the data set, if its name is one that a user gave to a folder; else ""
+    captions_sha256: str = ""  #: of the data set's captions, in a setting of retrieval; else ""
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -109,6 +110,7 @@ class ComparedCase:
             "protocol": self.setting_version,
             "data version": self.dataset_version,
             "files": self.manifest_sha256[:8],
+            "captions": self.captions_sha256[:8],
             "epoch": f"best on {self.selected}" if self.selected else "",
             "read by": self.dataset_plugin,
         }

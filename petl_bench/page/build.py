@@ -25,6 +25,7 @@ from petl_bench.page.misses import Misses, Thumbnail, misses_of
 from petl_bench.page.overview import Fact, facts_of
 from petl_bench.page.plots import PlotBlock, figure_block
 from petl_bench.page.provenance import Provenance, Texts
+from petl_bench.page.queries import ranks_block, searched
 from petl_bench.page.trials import cases_of, chosen_variants, trial_count
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.system.texts import clean, name, shortened
@@ -42,6 +43,7 @@ class Page:
     views: tuple[tables.TableView, ...]
     figures: tuple[PlotBlock, ...]
     curves: PlotBlock | None
+    ranks: PlotBlock | None
     classes: list[dict[str, Any]]
     misses: list[Misses]
     costs: PlotBlock | None
@@ -52,7 +54,7 @@ class Page:
     @property
     def blocks(self) -> list[PlotBlock]:
         """All plots."""
-        return [*self.figures, *[block for block in (self.curves, self.costs) if block is not None]]
+        return [*self.figures, *[block for block in (self.curves, self.ranks, self.costs) if block is not None]]
 
 
 def build_page(
@@ -114,18 +116,24 @@ def _page(
     )
     every_case = cases_of(records)
     cases = chosen_variants(every_case, _OPENED_TRIALS)
-    found = list(evaluated(cases, records, evidence.outcomes or StoredOutcomes(folders)))
+    outcomes = evidence.outcomes or StoredOutcomes(folders)
+    found = list(evaluated(cases, records, outcomes))
+    queries = list(searched(cases, records, outcomes, details))
     curves = curves_block(cases, details, provenance.numbers)
+    ranks = ranks_block(queries, provenance.numbers)
     costs = costs_block(cases, records, details, provenance.numbers)
     classes = classes_data(found)
-    blocks = [*figures, *[block for block in (curves, costs) if block is not None]]
+    blocks = [*figures, *[block for block in (curves, ranks, costs) if block is not None]]
     return Page(
         facts=facts_of(records),
         views=views,
         figures=figures,
         curves=curves,
+        ranks=ranks,
         classes=classes,
-        misses=misses_of(found, records, thumbnail),
+        misses=misses_of(
+            [*(each.missed_clips for each in found), *(each.missed_clips for each in queries)], records, thumbnail
+        ),
         costs=costs,
         problems=_problems(evidence.left_out),
         left_out=_left_out(trial_count(cases), trial_count(every_case)),

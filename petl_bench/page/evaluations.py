@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from petl_bench.page.trials import PageCase, Variant
+from petl_bench.records.retrieval_outcomes import is_retrieval
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from petl_bench.api.evidence import ClipOutcomes, OutcomeSource
+
+
+#: Missed clips that are listed for one evaluation.
+LISTED = 200
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,41 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class MissedClip:
-    """A clip that every run which scored it took for something else; `taken_for` is what most of them took it for."""
+    """A clip that every run which scored it took for something else; `taken_for` is what most of them took it for.
+
+    Of retrieval, a query whose target no run ranks first: `label` is its text, or a text of the clip that is the query;
+    `taken_for` the clip, or a text of the clip, that is found instead; `best_rank` what a run ranks the target at best;
+    `pictured` the clip in its picture.
+    """
 
     clip: str
     label: str
     taken_for: str
     votes: int
     runs: int
+    best_rank: int = 0
+    pictured: str = ""
+
+    @property
+    def picture_of(self) -> str:
+        """The clip in its picture."""
+        return self.pictured or self.clip
+
+
+@dataclass(frozen=True)
+class MissedClips:
+    """The missed clips of one evaluation, `total` of `clips`, as far as they are listed.
+
+    `trial`: one of its runs, which says where the clips are; `of_retrieval`: these are queries.
+    """
+
+    label: str
+    trial: str
+    runs: int
+    total: int
+    clips: int
+    missed: tuple[MissedClip, ...]
+    of_retrieval: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,23 +90,33 @@ class Evaluated:
         """Its name on the page."""
         return f"{self.case} · {self.evaluation}"
 
+    @property
+    def missed_clips(self) -> MissedClips:
+        """Those that every run misses."""
+        runs = sum(counts.runs for counts in self.variants)
+        return MissedClips(self.label, self.trial, runs, len(self.missed), self.clips, self.missed)
+
 
 def evaluated(cases: Sequence[PageCase], records: pd.DataFrame, outcomes: OutcomeSource) -> Iterator[Evaluated]:
     """Every evaluation of the cases of which some run's predictions can be used. One is in memory at a time."""
     coverage = dict(zip(records["trial"], records["coverage"], strict=True))
     for case in cases:
         names = dict.fromkeys(
-            name for each in case.variants for key in each.trials for name in json.loads(coverage[key])
+            name
+            for each in case.variants
+            for key in each.trials
+            for name, counts in json.loads(coverage[key]).items()
+            if not is_retrieval(counts)
         )
         for name in names:
             tally = _Tally()
             for variant in case.variants:
-                tally.add(variant, list(_outcomes(variant, name, outcomes)))
+                tally.add(variant, list(outcomes_of(variant, name, outcomes)))
             if tally.variants:
                 yield tally.result(case, name)
 
 
-def _outcomes(variant: Variant, evaluation: str, outcomes: OutcomeSource) -> Iterator[ClipOutcomes]:
+def outcomes_of(variant: Variant, evaluation: str, outcomes: OutcomeSource) -> Iterator[ClipOutcomes]:
     """The outcomes of a variant, one per seed."""
     seen: set[int] = set()
     for trial, seed in zip(variant.trials, variant.seeds, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from petl_bench.page.evaluations import Evaluated, MissedClip
+from petl_bench.page.evaluations import LISTED, MissedClip, MissedClips
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Thumbnail = Callable[[Mapping[str, Any], str], bytes | str]
 
 _OF_DATA = ["dataset", "dataset_plugin", "dataset_options", "locations", "manifest_sha256"]
-#: Clips with a picture on the whole page, and clips that are listed for one evaluation.
-_PICTURES, _LISTED = 24, 200
+#: Clips with a picture on the whole page.
+_PICTURES = 24
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class Misses:
-    """The missed clips of one evaluation: `total` of `clips`."""
+    """The missed clips of one evaluation, with pictures."""
 
-    label: str
-    runs: int
-    total: int
-    clips: int
+    of: MissedClips
     pictures: tuple[Picture, ...]
     why_none: str  #: if no clip has a picture, all for the same reason
     listed: tuple[MissedClip, ...]
 
 
-def misses_of(found: Sequence[Evaluated], records: pd.DataFrame, thumbnail: Thumbnail | None) -> list[Misses]:
+def misses_of(found: Sequence[MissedClips], records: pd.DataFrame, thumbnail: Thumbnail | None) -> list[Misses]:
     """The evaluations with clips that every run misses. Every one of them gets its part of the pictures."""
     missing = [each for each in found if each.missed]
     if not missing:
@@ -61,26 +58,23 @@ def misses_of(found: Sequence[Evaluated], records: pd.DataFrame, thumbnail: Thum
         why_none = reasons.pop() if len(reasons) == 1 else ""
         result.append(
             Misses(
-                label=each.label,
-                runs=sum(counts.runs for counts in each.variants),
-                total=len(each.missed),
-                clips=each.clips,
+                of=each,
                 pictures=() if why_none else pictures,
                 why_none=why_none,
-                listed=each.missed[:_LISTED],
+                listed=each.missed[:LISTED],
             )
         )
     return result
 
 
 def _spread(missed: Sequence[MissedClip], count: int) -> list[MissedClip]:
-    """Some of the clips, evenly over the list, which is ordered by class."""
+    """Some of the clips, evenly over the list, which is ordered by class, or by rank."""
     count = min(count, len(missed))
     return [missed[number * len(missed) // count] for number in range(count)]
 
 
 def _picture(missed: MissedClip, values: Mapping[str, Any], thumbnail: Thumbnail) -> Picture:
-    found = thumbnail(values, missed.clip)
+    found = thumbnail(values, missed.picture_of)
     if isinstance(found, str):
         return Picture(missed, "", found)
     return Picture(missed, f"data:image/jpeg;base64,{base64.b64encode(found).decode()}", "")

@@ -102,6 +102,7 @@ def _settings_of_case(case: dict[str, Any]) -> dict[str, Any]:
         "protocol": case["setting_version"],
         "data version": case["dataset_version"],
         "files": case["manifest_sha256"][:8],
+        "captions": case["captions_sha256"][:8],
     }
 
 

@@ -18,6 +18,7 @@ from petl_bench.tables.text import for_people, marked, notes, number
 
 _PADDING = 2  #: between columns
 _WIDTH = 80
+_TOGETHER = 4  #: columns of a group that always stay together
 _LABEL_WIDTH = 36  #: longer labels, and the titles of groups, go over several lines
 
 
@@ -69,7 +70,8 @@ class _Layout:
 
 
 def _layout(table: Table, width: int, styled: bool) -> _Layout:
-    """A table that is wider than the screen goes into parts; a column group stays together."""
+    """A table that is wider than the screen goes into parts; a column group stays together, unless it is large and no
+    part has room for it."""
     texts = [[_row(row, table, styled) for row in group.rows] for group in table.groups]
     widths = _column_widths(table.columns, [row for group in texts for row in group])
     label_width = _label_width(table, width, widths)
@@ -82,8 +84,12 @@ def _layout(table: Table, width: int, styled: bool) -> _Layout:
         if parts[-1] and used + needed > room:
             parts.append([])
             used = 0
-        parts[-1] += indices
-        used += needed
+        for index in indices:
+            used += widths[index] + _PADDING
+            if parts[-1] and used > room and count > _TOGETHER:
+                parts.append([])
+                used = widths[index] + _PADDING
+            parts[-1].append(index)
         first += count
     return _Layout(texts, label_width, widths, parts)
 
@@ -150,8 +156,11 @@ def _group_headers(columns: Sequence[Column]) -> list[str]:
 def _line(layout: _Layout, label: str, cells: _Line, indices: list[int], style: str = "") -> _Line:
     """A label and right-aligned cells."""
     line = [(label + " " * (layout.label_width - cell_len(label)), style)]
+    spare = 0  # negative behind a header that is longer than its column
     for (text, own), index in zip(cells, indices, strict=True):
-        line += [(" " * (_PADDING + layout.widths[index] - cell_len(text)), ""), (text, own)]
+        spare += _PADDING + layout.widths[index] - cell_len(text)
+        line += [(" " * spare, ""), (text, own)]
+        spare = min(spare, 0)
     return line
 
 

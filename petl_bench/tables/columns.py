@@ -73,13 +73,15 @@ class ShownNumber:
     """What a column shows: one metric, or the harmonic mean of two, as mean and spread over seeds.
 
     `label`: of the column, with fields of its case in braces, such as "K={case.shots}"; `mean_class`: that of the
-    column beside it in which every class weighs the same, "" for none; `lower_is_better`: as for a rank.
+    column beside it in which every class weighs the same, "" for none; `lower_is_better`: as for a rank; `heading`:
+    stands behind the case in the header above the column, so that numbers of one heading are a group, such as "T2V".
     """
 
     label: str
     of: tuple[ScoredMetric, ...]
     mean_class: str = ""
     lower_is_better: bool = False
+    heading: str = ""
 
     @property
     def metric(self) -> str:

@@ -202,7 +202,8 @@ def _data_note(group: CaseGroup) -> str:
     several = "s" if len({case.split for case in group.cases}) > 1 else ""
     shots = listed(dict.fromkeys(case.shots for case in group.cases))
     count = f"{shots} shots" if first.shots else "all clips"
-    return f"{group.label}: split{several} {splits}, {count}{chosen}, files {first.manifest_sha256[:12]}."
+    captions = f", captions {first.captions_sha256[:12]}" if first.captions_sha256 else ""
+    return f"{group.label}: split{several} {splits}, {count}{chosen}, files {first.manifest_sha256[:12]}{captions}."
 
 
 def _coverage_notes(comparison: Comparison) -> list[str]:

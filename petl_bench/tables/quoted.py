@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 
 def quoted_groups(published: pd.DataFrame | None, table: str, columns: Sequence[MeasuredColumn]) -> list[RowGroup]:
-    """The rows of a published table, as far as it has numbers for these columns; nothing if it has none."""
+    """The rows of a published table, as far as it has numbers for these columns; nothing if it has no result there,
+    such as trained parameters alone."""
     if published is None:
         return []
-    shown = {column.published for column in columns}
-    numbers = published[published["table"] == table].fillna({"shots": 0, "group": "", "frames": ""})
+    shown, results = ({each.published for each in some} for some in (columns, [c for c in columns if c.ranked]))
+    numbers = published[published["table"] == table].fillna({"dataset": "", "shots": 0, "group": "", "frames": ""})
+    if results.isdisjoint(_keys(numbers)):
+        return []
     numbers = numbers[[key in shown for key in _keys(numbers)]]
     frames = numbers["frames"].nunique() > 1
     return [

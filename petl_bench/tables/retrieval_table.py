@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from petl_bench.analysis.comparison import Comparison
+from petl_bench.analysis.configurations import Configuration
 from petl_bench.analysis.labels import CaseGroup
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.figure import Figure, Point, joined
 from petl_bench.api.retrieval import DIRECTIONS, Direction, queries_of
 from petl_bench.records.retrieval import TOP
 from petl_bench.tables.columns import MeasuredColumn, ScoredMetric, ShownNumber
+from petl_bench.tables.notes import data_notes, seed_notes
+from petl_bench.tables.quoted import quoted_groups
+from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.retrieval_beside import LABELS, beside_columns, beside_notes
 from petl_bench.tables.setting_table import SettingTable
+from petl_bench.tables.tradeoff_picture import TradeOffPanel, picture_notes
 
 RETRIEVAL_NOTE = (
     "T2V: texts search clips; V2T: clips search texts, of a clip with several the most similar counts. R@K: queries "
-    "with their target among the first K, in percent; MdR, MnR: median and mean rank of the target, lower is better. "
-    "Ties count against the target. Only R@K has intervals and tests, in which texts of one clip are drawn together."
+    "with their target among the first K, in percent; Sum: of the three; MdR, MnR: median and mean rank of the target, "
+    "lower is better. Ties count against the target. Only R@K has intervals and tests; in these, the texts of one clip "
+    "are drawn together."
 )
 
 
+def recall(direction: Direction, k: int, evaluation: str = "test") -> ScoredMetric:
+    """R@K of one direction, as a setting names it that gives the metrics of a single evaluation as they are."""
+    return ScoredMetric(f"{direction}_r{k}", queries_of(evaluation, direction), top=k)
+
+
 def retrieval_numbers(direction: Direction, evaluation: str = "test") -> tuple[ShownNumber, ...]:
-    """R@1, R@5, R@10, median and mean rank of one direction, as a setting names them that gives the metrics of a single
-    evaluation as they are."""
-    queries, shown = queries_of(evaluation, direction), direction.upper()
-    recalls = [ShownNumber(f"{shown} R@{k}", (ScoredMetric(f"{direction}_r{k}", queries, top=k),)) for k in TOP]
-    ranks = [
-        ShownNumber(f"{shown} {label}", (ScoredMetric(f"{direction}_{metric}", queries, top=0),), lower_is_better=True)
-        for label, metric in (("MdR", "median_rank"), ("MnR", "mean_rank"))
-    ]
-    return (*recalls, *ranks)
+    """R@1, R@5, R@10, their sum, median and mean rank of one direction."""
+    queries, heading = queries_of(evaluation, direction), direction.upper()
+
+    def other(label: str, metric: str, *, lower_is_better: bool) -> ShownNumber:
+        scored = ScoredMetric(f"{direction}_{metric}", queries, top=0)
+        return ShownNumber(label, (scored,), lower_is_better=lower_is_better, heading=heading)
+
+    return (
+        *[ShownNumber(f"R@{k}", (recall(direction, k, evaluation),), heading=heading) for k in TOP],
+        other("Sum", "rsum", lower_is_better=False),
+        other("MdR", "median_rank", lower_is_better=True),
+        other("MnR", "mean_rank", lower_is_better=True),
+    )
 
 
 class RetrievalTable(SettingTable):
@@ -39,6 +57,8 @@ class RetrievalTable(SettingTable):
     )
     notes: ClassVar[tuple[str, ...]] = (RETRIEVAL_NOTE,)
     optional: ClassVar[tuple[str, ...]] = tuple(LABELS)
+    #: Parameters of the backbone that quoted percentages of trained parameters are of; 0: quoted rows are not drawn.
+    quoted_backbone_params: ClassVar[int] = 0
 
     def number_columns(self, comparison: Comparison, group: CaseGroup) -> list[MeasuredColumn]:
         """The columns of the numbers, and of further evaluations that trials have."""
@@ -47,3 +67,45 @@ class RetrievalTable(SettingTable):
     def case_notes(self, comparison: Comparison) -> list[str]:
         """What further columns are of, and how many queries have a tied target."""
         return beside_notes(comparison)
+
+    def figure(self, evidence: Evidence) -> Figure:
+        """The trade-off: trained parameters against T2V R@1, one panel for each case and group of rows that may be
+        compared. Raises UsageError if there are no records."""
+        comparison = self.compared(evidence.records).comparison
+        panels = list(self._panels(comparison, evidence))
+        pictures = [self._picture(comparison, group, panel, evidence) for group, panel in panels]
+        quoted = any(series.origin == "quoted" for picture in pictures for series in picture.series)
+        notes = [
+            *picture_notes([panel for _, panel in panels], intervals=evidence.outcomes is not None),
+            *seed_notes(comparison),
+            *data_notes(comparison, comparison.case_groups()),
+            *([f"{self.quoted_note} Drawn at the printed percentage of the backbone."] if quoted else []),
+        ]
+        return joined(pictures, notes)
+
+    def _panels(self, comparison: Comparison, evidence: Evidence) -> Iterator[tuple[CaseGroup, TradeOffPanel]]:
+        for rows in comparison.groups().values():
+            for group in comparison.case_groups():
+                column = self.number_columns(comparison, group)[0]
+                found = {row: cells_of(comparison, [column], row, evidence.outcomes)[0] for row in rows}
+                cells = {row: cell for row, cell in found.items() if cell.value is not None}
+                if cells:
+                    yield group, TradeOffPanel(comparison, column, cells, evidence.outcomes)
+
+    def _picture(self, comparison: Comparison, group: CaseGroup, panel: TradeOffPanel, evidence: Evidence) -> Figure:
+        first: Configuration = next(iter(panel.cells))
+        percent = self.trained_columns(comparison)[-1]
+        return panel.picture(
+            name=self.name,
+            title=f"{group.label}: {first.backbone} ({first.weights} weights)",
+            y_label=f"{self.numbers[0].heading} {self.numbers[0].label} (%)",
+            quoted=list(self._quoted_points([percent, panel.column], evidence)),
+        )
+
+    def _quoted_points(self, columns: Sequence[MeasuredColumn], evidence: Evidence) -> Iterator[Point]:
+        """The quoted rows that have both a percentage of trained parameters and the number."""
+        for table in self.quoted_tables if self.quoted_backbone_params else ():
+            for row in (row for group in quoted_groups(evidence.published, table, columns) for row in group.rows):
+                percent, number = (cell.value for cell in row.cells)
+                if isinstance(percent, float) and isinstance(number, float):
+                    yield Point(percent / 100 * self.quoted_backbone_params / 1e6, number, row.label)

@@ -129,7 +129,7 @@ class SettingTable(TableSource):
         """The columns of the numbers on one group of cases."""
         return [
             MeasuredColumn(
-                column=replace(_header(number.label, group, cases), lower_is_better=number.lower_is_better),
+                column=_column_of(number, group, cases),
                 cell=self._cell_of(comparison, group, cases, number.of_runs(comparison)),
                 ranked=True,
                 published=self.published_key(cases[0], number.metric),
@@ -203,6 +203,11 @@ def refuse_nothing(comparison: Comparison) -> None:
             f"no {comparison.setting} record here. Make some: petl-bench run --methods zero_shot,lora --setting "
             f"{comparison.setting}"
         )
+
+
+def _column_of(number: ShownNumber, group: CaseGroup, cases: Sequence[ComparedCase]) -> Column:
+    header = _header(number.label, group, cases)
+    return replace(header, group=f"{header.group} {number.heading}".strip(), lower_is_better=number.lower_is_better)
 
 
 def _header(label: str, group: CaseGroup, cases: Sequence[ComparedCase]) -> Column:

@@ -15,6 +15,9 @@ import petl_bench as pb
 from petl_bench.analysis.chance import _recorded
 from petl_bench.cli import cli
 from petl_bench.errors import StoreError
+from petl_bench.page.details import StoredDetails
+from petl_bench.page.queries import searched
+from petl_bench.page.trials import cases_of
 from petl_bench.records.files import described
 from petl_bench.records.layout import RECORD, predictions_name, trial_folder
 from petl_bench.records.outcomes import StoredOutcomes
@@ -175,8 +178,8 @@ def command(*arguments: str) -> str:
 def test_the_table_has_recalls_with_intervals_and_ranks_without(plugin: Path, runs: Path) -> None:
     arguments = ["--runs", str(runs), "--plugin", str(plugin), "--table", "made_retrieval", "--format", "json"]
     table = json.loads(command("report", *arguments))
-    labels = [column["label"] for column in table["columns"]]
-    assert labels[2:7] == ["T2V R@1", "T2V R@5", "T2V R@10", "T2V MdR", "T2V MnR"]
+    labels = [f"{column['group'].removeprefix('captioned_motion ')} {column['label']}" for column in table["columns"]]
+    assert labels[2:8] == ["T2V R@1", "T2V R@5", "T2V R@10", "T2V Sum", "T2V MdR", "T2V MnR"]
     groups = table["groups"]
     rows = {row["label"]: dict(zip(labels, row["cells"], strict=True)) for group in groups for row in group["rows"]}
     records = pb.load_records(runs)
@@ -185,7 +188,7 @@ def test_the_table_has_recalls_with_intervals_and_ranks_without(plugin: Path, ru
     assert better["T2V R@1"]["value"] == pytest.approx(own.mean())
     assert better["T2V R@1"]["interval"] is not None and better["T2V MnR"]["interval"] is None
     assert better["T2V MnR"]["value"] < rows["zero_shot"]["T2V MnR"]["value"]
-    lower = [column["label"] for column in table["columns"] if column.get("lower_is_better")]
+    lower = [label for label, column in zip(labels, table["columns"], strict=True) if column.get("lower_is_better")]
     assert lower == ["T2V MdR", "T2V MnR", "V2T MdR", "V2T MnR"]
 
 
@@ -205,7 +208,46 @@ def test_every_format_prints_the_table(plugin: Path, runs: Path, format_: str) -
 
 def test_the_page_shows_retrieval_too(plugin: Path, runs: Path, tmp_path: Path) -> None:
     command("report", "--runs", str(runs), "--plugin", str(plugin), "--output", f"{tmp_path}/page/")
-    assert "Made retrieval" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "Made retrieval" in page
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found is not None
+    data = json.loads(found[1])
+    assert data["classes"] == []
+    ranks = data["plots"]["ranks"]
+    assert [facet["values"] for facet in ranks["facets"]] == [
+        ["made_retrieval · captioned_motion"],
+        ["test, text to video", "test, video to text"],
+    ]
+    curve = {series["label"]: series for series in ranks["plots"]["0,0"]["series"]}["lora"]
+    records = pb.load_records(runs)
+    own = records[(records["method"] == "lora") & (records["metric"] == "t2v_r10")]["value"]
+    assert dict(zip(curve["x"], curve["y"], strict=True))[10] == pytest.approx(own.mean(), abs=0.01)
+    assert (curve["x"][-1], curve["y"][-1]) == (CLIPS, 100.0)
+
+
+def test_the_page_lists_queries_that_no_run_finds_the_hardest_first(plugin: Path, runs: Path) -> None:
+    records, outcomes = pb.load_records(runs), StoredOutcomes([runs])
+    records = records[records["method"] == "zero_shot"]
+    texts, clips = searched(cases_of(records), records, outcomes, StoredDetails([runs]))
+    keys = records["trial"].unique()
+    ranks = np.stack([found.ranks for key in keys if (found := outcomes.of(key, "test/t2v")) is not None])
+    missed = texts.missed_clips
+    assert (missed.runs, missed.clips, missed.total) == (len(keys), len(OWNERS), int((ranks.min(axis=0) > 1).sum()))
+    best, first = ranks.min(axis=0), missed.missed[0]
+    query = int(first.label.removeprefix("text "))
+    assert first.best_rank == best[query] == best.max()
+    assert (first.clip, first.runs) == (f"clip_{OWNERS[query]}.mp4", len(keys))
+    assert first.picture_of == first.taken_for != first.clip
+    first = clips.missed_clips.missed[0]
+    assert first.picture_of == first.clip and first.label.startswith("text ") and first.taken_for.startswith("text ")
+    assert [each.best_rank for each in missed.missed] == sorted((e.best_rank for e in missed.missed), reverse=True)
+
+
+def test_texts_that_cannot_be_read_are_named_by_their_clips(plugin: Path, runs: Path, tmp_path: Path) -> None:
+    records, outcomes = pb.load_records(runs), StoredOutcomes([runs])
+    texts, _ = searched(cases_of(records), records, outcomes, StoredDetails([tmp_path]))
+    assert all(re.fullmatch(r"clip_\d+\.mp4#\d", each.label) for each in texts.missed_clips.missed)
 
 
 @pytest.mark.parametrize("kind", ["setting", "table"])
