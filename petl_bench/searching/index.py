@@ -11,16 +11,16 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from petl_bench.api.trial import canonical_json
 from petl_bench.data.decoding.video_stream import DecodeFailure, open_container
-from petl_bench.data.found.fingerprints import Fingerprints, FoundFile
+from petl_bench.data.found.fingerprints import Fingerprints, FoundFile, stamps_of
 from petl_bench.data.found.tree import Tree
 from petl_bench.errors import DataError, StoreError
 from petl_bench.searching.model import SearchModel
@@ -38,14 +38,13 @@ _WRITE_EVERY_S = 10.0
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A file as it was read: its fingerprint, and its length in seconds (None: it does not say) or why it cannot be
-    read."""
+class Entry(NamedTuple):
+    """A file as it was read."""
 
+    stamp: list[int]  #: changes with what is on disk, see `FoundFile`
     fingerprint: str
-    seconds: float | None = None
-    unreadable: str = ""
+    seconds: float | None = None  #: its length, if its header has it
+    unreadable: str = ""  #: why it cannot be read
 
 
 @dataclass
@@ -61,17 +60,10 @@ class Index:
         """Those that could not be read, each with the reason."""
         return {name: entry.unreadable for name, entry in self.entries.items() if entry.unreadable}
 
-    def still_valid(self, files: Mapping[str, FoundFile]) -> Index:
-        """The part of this index that is of these files as they are now."""
-        valid = {
-            name: entry
-            for name, entry in self.entries.items()
-            if name in files and files[name].fingerprint == entry.fingerprint
-        }
-        if len(valid) == len(self.entries):
-            return self
-        rows = [row for row, name in enumerate(self.names) if name in valid]
-        return Index([self.names[row] for row in rows], self.features[rows], valid)
+    def of_files(self, files: Mapping[str, Entry]) -> Index:
+        """The part of this index that is of these files; their stamps and fingerprints may be newer ones."""
+        rows = [row for row, name in enumerate(self.names) if name in files]
+        return Index([self.names[row] for row in rows], self.features[rows], dict(files))
 
     def with_videos(self, found: Mapping[str, np.ndarray], entries: Mapping[str, Entry]) -> Index:
         """This index and more: what is kept of videos [V, W], and the entries of these and of unreadable ones."""
@@ -108,11 +100,18 @@ def updated_index(
     Raises:
         DataError: No video can be read.
     """
-    files, refused = Fingerprints(tree.root, cache).of(tree.files)
     place = index_file(model.identity, tree.root, cache)
     stored = load(place)
-    index = stored.still_valid(files)
-    new = {name: file for name, file in files.items() if name not in index.entries}
+    stamps = stamps_of(tree.root, tree.files)
+    same = {name: entry for name, entry in stored.entries.items() if stamps.get(name) == entry.stamp}
+    others, refused = _fingerprinted(tree, cache, [name for name in tree.files if name not in same])
+    touched = {
+        name: stored.entries[name]._replace(stamp=list(file.stamp))
+        for name, file in others.items()
+        if name in stored.entries and stored.entries[name].fingerprint == file.fingerprint
+    }
+    new = {name: file for name, file in others.items() if name not in touched}
+    index = stored if len(same) == len(stored.entries) else stored.of_files({**same, **touched})
     if new:
         index = _extended(index, model, new, place, workers=workers, progress=progress)
     elif index is not stored:
@@ -122,6 +121,11 @@ def updated_index(
         name, reason = next(iter(unreadable.items()))
         raise DataError(f"--videos {tree.root}: none of its {len(unreadable)} videos can be read. {name}: {reason}")
     return index, unreadable
+
+
+def _fingerprinted(tree: Tree, cache: Path, files: Sequence[str]) -> tuple[dict[str, FoundFile], dict[str, str]]:
+    """Files as they are now, and the system's reason for those that cannot be read."""
+    return Fingerprints(tree.root, cache).of(files) if files else ({}, {})
 
 
 def _extended(
@@ -147,13 +151,15 @@ def _extended(
 
 def _merged(index: Index, outcomes: Mapping[str, np.ndarray | str], files: Mapping[str, FoundFile]) -> Index:
     found = {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}
-    read = {name: Entry(files[name].fingerprint, length_s(files[name].path)) for name in found}
-    unread = {
-        name: Entry(files[name].fingerprint, unreadable=reason)
-        for name, reason in outcomes.items()
-        if isinstance(reason, str)
-    }
-    return index.with_videos(found, {**read, **unread})
+    entries = {name: _entry(files[name], outcome) for name, outcome in outcomes.items()}
+    return index.with_videos(found, entries)
+
+
+def _entry(file: FoundFile, outcome: np.ndarray | str) -> Entry:
+    stamp = list(file.stamp)
+    if isinstance(outcome, str):
+        return Entry(stamp, file.fingerprint, unreadable=outcome)
+    return Entry(stamp, file.fingerprint, length_s(file.path))
 
 
 def length_s(video: Path) -> float | None:
@@ -169,8 +175,7 @@ def length_s(video: Path) -> float | None:
 
 def store(place: Path, index: Index) -> None:
     """Write an index for the user alone; if that cannot be, it is said, and the search goes on."""
-    entries = [[name, each.fingerprint, each.seconds, each.unreadable] for name, each in index.entries.items()]
-    text = json.dumps({"format": _FORMAT, "names": index.names, "entries": entries})
+    text = json.dumps({"format": _FORMAT, "names": index.names, "entries": index.entries})
     content = io.BytesIO()
     np.savez(content, features=index.features, text=np.frombuffer(text.encode(), np.uint8))
     try:
@@ -188,15 +193,23 @@ def load(place: Path) -> Index:
         return _checked(features, json.loads(text))
     except FileNotFoundError:
         return Index()
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+        RecursionError,
+    ) as error:
         _log.warning("index %s cannot be used (%s); all videos are encoded again", place, error)
         return Index()
 
 
 def _checked(features: np.ndarray, values: Any) -> Index:
-    names = [str(name) for name in values["names"]]
-    entries = {str(name): Entry(*rest) for name, *rest in values["entries"]}
-    whole = features.dtype == np.float32 and features.ndim == 3 and len(features) == len(names)
-    if not whole or values["format"] != _FORMAT or {*names} != {n for n, e in entries.items() if not e.unreadable}:
+    names, entries = values["names"], {name: Entry._make(values) for name, values in values["entries"].items()}
+    readable = {name for name, entry in entries.items() if not entry.unreadable}
+    if features.dtype != np.float32 or features.ndim != 3 or len(features) != len(names) or readable != {*names}:
         raise ValueError("its parts do not fit together")
     return Index(names, features, entries)

@@ -285,7 +285,7 @@ def test_every_model_and_folder_has_an_index_of_its_own(trained: Trained, videos
 def test_equal_videos_come_by_name_whatever_the_order_of_indexing() -> None:
     model = SearchModel(frozen_backbone("viclip-tiny", None), "cpu")
     features = np.ones((4, 1, model.model.config.embed_dim), np.float32)
-    index = Index(["d", "b", "c", "a"], features, {name: Entry("", 2.0) for name in "abcd"})
+    index = Index(["d", "b", "c", "a"], features, {name: Entry([], "", 2.0) for name in "abcd"})
     (ranking,) = rankings(model, index, ["growing"], 3)
     assert [(hit.rank, hit.file, hit.seconds) for hit in ranking.hits] == [(1, "a", 2.0), (2, "b", 2.0), (3, "c", 2.0)]
 
