@@ -30,6 +30,7 @@ COMMANDS = {
     "new-method": ("new_method", "Short for: new method NAME."),
     "cost": ("cost", "What methods cost: parameters, FLOPs, time, memory, energy, measured side by side."),
     "data": ("data", "Find, verify and count the clips of a data set."),
+    "search": ("search", "Rank the videos of a folder by a text, with an adapter or a frozen backbone."),
     "describe": ("describe", "Have a language model describe the classes of a data set."),
     "doctor": ("doctor", "Is this machine fit: versions, decoders, devices, weights."),
 }

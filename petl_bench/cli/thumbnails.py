@@ -17,6 +17,7 @@ import click
 from petl_bench.errors import PetlBenchError
 
 if TYPE_CHECKING:
+    import numpy as np
     from pebble import ProcessPool
 
     from petl_bench.data.found.manifest import Manifest
@@ -46,13 +47,8 @@ class Thumbnails:
         return self._frame(manifest.found[clip].path)
 
     def _frame(self, path: Path) -> bytes | str:
-        try:
-            frame: bytes = self._pool.schedule(middle_frame, args=(path,), timeout=_SECONDS).result()
-        except TimeoutError:
-            return f"no picture: reading it takes more than {_SECONDS:g} s"
-        except Exception as error:  # a decoder may raise anything, and may take its process with it
-            return f"no picture: {error}"
-        return frame
+        frames = pictures_of(self._pool, path, 1)
+        return frames if isinstance(frames, str) else frames[0]
 
     def _manifest(self, values: Mapping[str, Any]) -> Manifest | str:
         plugin = values["dataset_plugin"] or values["dataset"]
@@ -78,26 +74,49 @@ class Thumbnails:
 
 @contextmanager
 def thumbnails(data_root: Path | None) -> Iterator[Thumbnails]:
-    """Thumbnails, and the process that reads clips for them, which starts with the first one."""
+    """Thumbnails, and the process that reads clips for them."""
+    with reading_process() as pool:
+        yield Thumbnails(data_root, pool)
+
+
+@contextmanager
+def reading_process() -> Iterator[ProcessPool]:
+    """A process that reads clips for `pictures_of`; it starts with the first one."""
     from pebble import ProcessPool
 
     from petl_bench.system.processes import clean_context
 
     pool = ProcessPool(max_workers=1, context=clean_context(__name__))
     try:
-        yield Thumbnails(data_root, pool)
+        yield pool
     finally:
         pool.stop()  # type: ignore[no-untyped-call]
         pool.join()
 
 
-def middle_frame(path: Path) -> bytes:
-    """The middle frame of a clip, as JPEG. Raises DataError if it cannot be read."""
-    from PIL import Image
+def pictures_of(pool: ProcessPool, path: Path, count: int) -> list[bytes] | str:
+    """`frames_of` a clip, read in the process of `reading_process`; or the reason why there are none."""
+    try:
+        frames: list[bytes] = pool.schedule(frames_of, args=(path, count), timeout=_SECONDS).result()
+    except TimeoutError:
+        return f"no picture: reading it takes more than {_SECONDS:g} s"
+    except Exception as error:  # a decoder may raise anything, and may take its process with it
+        return f"no picture: {error}"
+    return frames
 
+
+def frames_of(path: Path, count: int) -> list[bytes]:
+    """Frames of a clip as JPEG, the middle ones of `count` equal parts. Raises DataError if it cannot be read."""
     from petl_bench.data.decoding.clips import read_clip
 
-    picture = Image.fromarray(read_clip(path, lambda count: [count // 2]).frames[0])
+    clip = read_clip(path, lambda frames: [(2 * part + 1) * frames // (2 * count) for part in range(count)])
+    return [_jpeg(frame) for frame in clip.frames]
+
+
+def _jpeg(frame: np.ndarray) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(frame)
     height = max(1, round(picture.height * _WIDTH / picture.width))
     buffer = io.BytesIO()
     picture.resize((_WIDTH, min(height, 2 * _WIDTH)), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=_QUALITY)

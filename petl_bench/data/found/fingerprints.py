@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -129,6 +130,20 @@ def _is_entry(entry: Any) -> bool:
 def are_unchanged(files: Sequence[FoundFile]) -> bool:
     """Whether all files have their stamps still."""
     return all(map(all, _in_blocks(_is_unchanged, files)))
+
+
+def stamps_of(root: Path, files: Sequence[str]) -> dict[str, list[int]]:
+    """The stamps of files below the root, as `FoundFile.stamp`; without those that cannot be looked at."""
+
+    def stamp(file: str) -> list[int] | None:
+        path = f"{root}/{file}"
+        try:
+            return _stamp(path, os.stat(path))  # noqa: PTH116 - see `_entry`
+        except OSError:
+            return None
+
+    stamps = chain.from_iterable(_in_blocks(stamp, files))
+    return {file: found for file, found in zip(files, stamps, strict=True) if found is not None}
 
 
 def _in_blocks(ask: Callable[[_Asked], _Answer], items: Sequence[_Asked]) -> Iterator[list[_Answer]]:
