@@ -59,18 +59,17 @@ class CaptionList:
         return sum(map(len, self.captions.values()))
 
     def of(self, clips: ClipList) -> CaptionList:
-        """The captions of a list's clips alone, in its order. Raises DataError for a clip without captions."""
+        """The captions of another list's clips alone, under its name and in its order.
+
+        Raises DataError for a clip without captions.
+        """
         for row in clips.rows:
             if row.clip not in self.captions:
                 raise DataError(
                     f"{clips.file}, line {row.line}: {row.clip!r} has no caption in {self.file}; add one there, or "
                     "remove the clip from the list"
                 )
-        return self.among(row.clip for row in clips.rows)
-
-    def named(self, file: Path) -> CaptionList:
-        """The same captions under the name of another file, the list that chose the clips."""
-        return replace(self, file=file)
+        return replace(self.among(row.clip for row in clips.rows), file=clips.file)
 
     def among(self, clips: Iterable[str]) -> CaptionList:
         """The captions of these clips alone, in their order."""
