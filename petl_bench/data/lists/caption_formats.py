@@ -24,6 +24,9 @@ from petl_bench.errors import DataError
 _PICKLE = b"\x80"
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _LSMDC_FIELDS = 6
+#: The columns of a csv file of one's own, and what the one column of a list may be called.
+_OWN = ("clip", "caption")
+_CLIP_COLUMNS = ("clip", "path", "video", "video_id")
 
 
 @dataclass(frozen=True)
@@ -192,9 +195,6 @@ def read_caption_csv(path: Path) -> CaptionList:
     return caption_list(path, (CaptionRow(where, row["clip"], row["caption"]) for where, row in _csv(path, _OWN)))
 
 
-_OWN = ("clip", "caption")
-
-
 def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a csv file with names of columns, among them these, each with where it starts.
 
@@ -249,9 +249,6 @@ def read_clip_column(path: Path) -> ClipList:
             raise DataError(f"{where}: {len(cells)} cells; write a clip alone, in double quotes if it holds a comma")
         found.append(ListRow(line, formats.clip_path(cells[0].strip(), where)))
     return formats.clip_list(path, found)
-
-
-_CLIP_COLUMNS = ("clip", "path", "video", "video_id")
 
 
 def _line(where: str) -> int:
