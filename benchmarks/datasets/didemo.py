@@ -31,7 +31,7 @@ _LICENCE = "look it up at the source; videos come from Flickr under the licences
 
 @register_dataset("didemo")
 class DiDeMo(CaptionedDataset):
-    """DiDeMo (Hendricks et al., ICCV 2017) for paragraph-to-video retrieval, split 1: 1,004 test videos.
+    """DiDeMo (Hendricks et al., ICCV 2017) for paragraph-to-video retrieval, split 1: 1,004 test videos of 1,037 names.
 
     All descriptions of a video are one paragraph (`captions=paragraph`, as published): joined with a blank, in the
     order of the file. `captions=each` makes every description a query. Frames are taken from seconds 0 to 31

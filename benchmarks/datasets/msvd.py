@@ -68,10 +68,9 @@ class MSVD(CaptionedDataset):
         everything = read_caption_json(captions, _CAPTIONS)
         train, test = (needed(tree, f"msvd/{part}_list.txt", f"{part}_list.txt") for part in ("train", "test"))
         val = find_annotation(tree, "msvd/val_list.txt", "val_list.txt")
-        train_part, test_part = (everything.of(read_names(file)).named(file) for file in (train, test))
         return CaptionParts(
-            test_part,
-            train_part,
-            everything.of(read_names(val)).named(val) if val else None,
+            everything.of(read_names(test)),
+            everything.of(read_names(train)),
+            everything.of(read_names(val)) if val else None,
             [captions, train, test, *([val] if val else [])],
         )

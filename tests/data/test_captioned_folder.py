@@ -64,6 +64,7 @@ def test_a_part_of_the_clips_is_drawn(make: Make, tmp_path: Path) -> None:
     assert len(read(root, test_fraction=0.5).test[1]) == 2
     drawn = {clips(read(root, split_seed=seed).test[1])[0] for seed in range(8)}
     assert len(drawn) > 1 and read(root) == found
+    assert any(note.startswith("the folders are no layout of classes") for note in found.notes)
     assert "captions read: captions.csv (5 captions of 4 clips)" in found.notes and set(found.files) == {"captions.csv"}
     manifest = build_manifest(folder(root), root, tmp_path / "cache")
     assert set(manifest.found) == set(FLAT) and manifest.captions_sha256
@@ -85,6 +86,8 @@ def test_lists_of_one_column_and_of_the_validation_side(make: Make) -> None:
     assert clips(read(root).test[1]) == ["clips/c.avi"]
     assert clips(read(root, test_side="val").test[1]) == ["b.v2.mov"]
     assert clips(read(root, train_list="test.csv", test_list="train.csv").test[1]) == ["a.mp4"]
+    make({"val.csv": "clip,label\na,1\n"})  # not used, and so it may be anything
+    assert clips(read(root, train_list="train.csv", test_list="test.csv").test[1]) == ["clips/c.avi"]
 
 
 def test_folders_say_which_side_a_clip_is_on(make: Make) -> None:

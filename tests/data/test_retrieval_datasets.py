@@ -365,6 +365,16 @@ def test_real_msrvtt(real: Path) -> None:
     assert nine.defects == dataset("msrvtt").defects
 
 
+def test_a_real_msrvtt_clip_is_found(real: Path, real_data: Path, tmp_path: Path) -> None:
+    """One of the 1,000 test videos of 1k-A."""
+    (tmp_path / "msrvtt").symlink_to(real / "msrvtt")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/video7500.mp4").symlink_to(real_data / "real_clips/video7500.mp4")
+    manifest = build_manifest(dataset("msrvtt"), tmp_path, tmp_path / "cache")
+    assert list(manifest.found) == ["video7500"] and len(manifest.missing) == 9999
+    assert "video7500" in clips(manifest.annotations.test[1])
+
+
 def test_real_msvd(real: Path) -> None:
     found = read("msvd", real)
     assert counts(found) == (1200, 48_774, 670, 27_763)

@@ -13,7 +13,7 @@ from petl_bench.api.dataset import Annotations, Sample
 from petl_bench.api.registry import SETTINGS
 from petl_bench.data.found.manifest import Manifest, _content
 from petl_bench.testing.checks import Failed, Given, Skipped
-from petl_bench.testing.datasets import DatasetSubject, captions_are_texts_of_clips
+from petl_bench.testing.datasets import DatasetSubject, captions_are_texts_of_clips, spans_are_parts_of_clips
 from petl_bench.testing.settings import (
     SettingSubject,
     clips_keep_their_texts,
@@ -55,6 +55,23 @@ def test_captions_that_are_none_are_found(captions: Any, says: str) -> None:
     vars(subject)["annotations"] = replace(PLAIN, captions=captions)
     with pytest.raises(Failed) as found:
         captions_are_texts_of_clips(subject)
+    assert says in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("spans", "says"),
+    [
+        ({"c": (0.0, 1.0)}, "no list names: ['c']"),
+        ({"a": (2.0, 2.0)}, "span of a: 2.0 to 2.0 seconds"),
+        ({"a": (-1.0, 2.0)}, "span of a"),
+        ({"a": (0.0, float("inf"))}, "span of a"),
+    ],
+)
+def test_spans_that_are_none_are_found(spans: Any, says: str) -> None:
+    subject = DatasetSubject("data set", pb.Dataset, Given())
+    vars(subject)["annotations"] = replace(PLAIN, spans=spans)
+    with pytest.raises(Failed) as found:
+        spans_are_parts_of_clips(subject)
     assert says in str(found.value)
 
 

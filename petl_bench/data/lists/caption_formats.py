@@ -24,6 +24,9 @@ from petl_bench.errors import DataError
 _PICKLE = b"\x80"
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _LSMDC_FIELDS = 6
+#: The columns of a csv file of one's own, and what the one column of a list may be called.
+_OWN = ("clip", "caption")
+_CLIP_COLUMNS = ("clip", "path", "video", "video_id")
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,17 @@ class CaptionList:
         return sum(map(len, self.captions.values()))
 
     def of(self, clips: ClipList) -> CaptionList:
-        """The captions of a list's clips alone, in its order. Raises DataError for a clip without captions."""
+        """The captions of another list's clips alone, under its name and in its order.
+
+        Raises DataError for a clip without captions.
+        """
         for row in clips.rows:
             if row.clip not in self.captions:
                 raise DataError(
                     f"{clips.file}, line {row.line}: {row.clip!r} has no caption in {self.file}; add one there, or "
                     "remove the clip from the list"
                 )
-        return self.among(row.clip for row in clips.rows)
-
-    def named(self, file: Path) -> CaptionList:
-        """The same captions under the name of another file, the list that chose the clips."""
-        return replace(self, file=file)
+        return replace(self.among(row.clip for row in clips.rows), file=clips.file)
 
     def among(self, clips: Iterable[str]) -> CaptionList:
         """The captions of these clips alone, in their order."""
@@ -193,9 +195,6 @@ def read_caption_csv(path: Path) -> CaptionList:
     return caption_list(path, (CaptionRow(where, row["clip"], row["caption"]) for where, row in _csv(path, _OWN)))
 
 
-_OWN = ("clip", "caption")
-
-
 def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a csv file with names of columns, among them these, each with where it starts.
 
@@ -250,9 +249,6 @@ def read_clip_column(path: Path) -> ClipList:
             raise DataError(f"{where}: {len(cells)} cells; write a clip alone, in double quotes if it holds a comma")
         found.append(ListRow(line, formats.clip_path(cells[0].strip(), where)))
     return formats.clip_list(path, found)
-
-
-_CLIP_COLUMNS = ("clip", "path", "video", "video_id")
 
 
 def _line(where: str) -> int:

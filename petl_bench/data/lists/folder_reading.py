@@ -112,6 +112,7 @@ class FolderReader:
             return captioned_lists(captions, *bare, root)
         if self._names or self._base_file or options.layout != "auto" or options.base_classes or self._has_lists():
             return captions.added_to(self._labelled(), root)
+        refuse_second_paths(self._tree)
         try:
             found = self._from_class_folders()
         except DataError:  # no layout of classes
@@ -122,8 +123,9 @@ class FolderReader:
 
     def _bare_lists(self, captions: OwnCaptions) -> tuple[Path, Path] | None:
         """Training and test list, if they name clips without labels."""
-        every = (*self._lists.train, *self._lists.val, *self._lists.test, self._train_list, self._test_list)
-        there = [file for file in every if file]
+        lists = self._lists
+        train = [self._train_list] if self._train_list else lists.train
+        there = [*train, *([self._test_list] if self._test_list else (*lists.val, *lists.test))]
         if self._options.layout != "auto" or not there or not all(map(captions.is_bare_list, there)):
             return None
         return self._train_list or self._only("train", self._lists.train), self._test_list or self._tested_list()

@@ -179,6 +179,8 @@ def captioned_folder(
     else:
         chosen = list(_drawn(clips, fraction, seed, root))
         notes = [f"no lists: {fraction:g} of the clips are tested, drawn with seed {seed}; no classes"]
+        if any("/" in clip for clip in clips):
+            notes.append("the folders are no layout of classes, and are not read as such; option layout names one")
     return _annotations(captions, [captions.of_every(side) for side in chosen], [], root, notes)
 
 
