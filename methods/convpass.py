@@ -54,8 +54,8 @@ class Convpass(VideoAdapter):
         ),
         tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2"),
         *not_tuned_elsewhere(1e-2),
-        tuned_on_one_draw(3e-3, "1e-3, 3e-3, 1e-2"),
-        *not_tuned_in_retrieval(3e-3, backbones=["clip-tiny"]),
+        tuned_on_one_draw(1e-2, "1e-3, 3e-3, 1e-2"),
+        *not_tuned_in_retrieval(1e-2, backbones=["clip-tiny"]),
     )
 
     bottleneck_dim: int = pb.hyper(8, "h: channels of the bypass", minimum=1)

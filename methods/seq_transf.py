@@ -54,9 +54,9 @@ class SeqTransf(pb.Method):
             source="CLIP4Clip's code for MSR-VTT, in which CLIP trains too (at 1e-7)",
             tuned=False,
         ),
-        replace(tuned_on_draws(1e-3, "3e-4, 1e-3, 3e-3", TINY), backbone="clip-tiny"),
+        replace(tuned_on_draws(3e-3, "3e-4, 1e-3, 3e-3", TINY), backbone="clip-tiny"),
         *(
-            pb.Recipe(name, "clip-tiny", {"learning_rate": 1e-3}, TINY, "as in base2novel, not tuned here", tuned=False)
+            pb.Recipe(name, "clip-tiny", {"learning_rate": 3e-3}, TINY, "as in base2novel, not tuned here", tuned=False)
             for name in ("few_shot", "zero_shot_transfer", "fully_supervised")
         ),
         tuned_on_one_draw(3e-4, "1e-4, 3e-4, 1e-3", TINY, "clip-tiny"),
