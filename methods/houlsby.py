@@ -5,8 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import petl_bench as pb
-from petl_bench.methods._mv_adapter_baselines import WithBiases, as_in_mv_adapter, bottleneck, bottleneck_parameters
-from petl_bench.methods._recipes import at_the_rates_of_msta, not_tuned_elsewhere, tuned_on_draws
+from petl_bench.methods._mv_adapter_baselines import (
+    WithBiases,
+    as_in_mv_adapter,
+    bottleneck,
+    bottleneck_parameters,
+    tuned_on_one_draw,
+)
+from petl_bench.methods._recipes import (
+    at_the_rates_of_msta,
+    not_tuned_elsewhere,
+    not_tuned_in_retrieval,
+    tuned_on_draws,
+)
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -48,6 +59,10 @@ class Houlsby(WithBiases):
         as_in_mv_adapter(
             {"bottleneck_dim": 128, "places": "feedforward", "activation": "relu", "scale": 0.1, "norm": True}, "2.78"
         ),
+        tuned_on_draws(3e-3, "1e-3, 3e-3, 1e-2", TINY),
+        *not_tuned_elsewhere(3e-3, TINY),
+        tuned_on_one_draw(1e-3, "3e-4, 1e-3, 3e-3", TINY),
+        *not_tuned_in_retrieval(1e-3, TINY, backbones=["clip-tiny"]),
     )
 
     bottleneck_dim: int = pb.hyper(64, "d: channels of the bottleneck", minimum=1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import petl_bench as pb
-from petl_bench.methods._mv_adapter_baselines import CLIP4CLIP
-from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere
+from petl_bench.methods._mv_adapter_baselines import CLIP4CLIP, tuned_on_one_draw
+from petl_bench.methods._recipes import at_the_authors_rate, tuned_on_draws
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -53,7 +54,12 @@ class SeqTransf(pb.Method):
             source="CLIP4Clip's code for MSR-VTT, in which CLIP trains too (at 1e-7)",
             tuned=False,
         ),
-        *not_tuned_elsewhere(1e-3, TINY),
+        replace(tuned_on_draws(3e-3, "3e-4, 1e-3, 3e-3", TINY), backbone="clip-tiny"),
+        *(
+            pb.Recipe(name, "clip-tiny", {"learning_rate": 3e-3}, TINY, "as in base2novel, not tuned here", tuned=False)
+            for name in ("few_shot", "zero_shot_transfer", "fully_supervised")
+        ),
+        tuned_on_one_draw(3e-4, "1e-4, 3e-4, 1e-3", TINY, "clip-tiny"),
     )
 
     layers: int = pb.hyper(4, "blocks of the Transformer", minimum=1)
