@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from petl_bench.models.grid import Grid
 from petl_bench.models.sites import AdapterSwitch
-from petl_bench.models.towers import TextTower, VideoTower
+from petl_bench.models.towers import TextTower, VideoTower, pooled_frames
 from petl_bench.models.transformer import Block, initialise_blocks
 
 
@@ -62,11 +62,13 @@ class VideoLadder(Ladder):
         self._tower = (tower,)  # in a tuple, so that the tower is no part of its own side network
 
     def forward(self, stream: Tensor, outputs: Sequence[Tensor], grid: Grid) -> Tensor:
-        """Features [B, D] of the class tokens; of a frame-wise backbone the mean of the frames' features."""
+        """Features [B, D] of the class tokens; of a frame-wise backbone pooled over frames."""
         (tower,) = self._tower
         x = self.leave(self.climb(stream, outputs)[:, 0], outputs[-1][:, 0])
         features: Tensor = tower.norm_post(x) @ tower.projection
-        return features if grid.joint else features.unflatten(0, (-1, grid.frames)).mean(1)
+        if grid.joint:
+            return features
+        return pooled_frames(features.unflatten(0, (-1, grid.frames)), grid.mask, tower.config.pooling)
 
 
 class TextLadder(Ladder):

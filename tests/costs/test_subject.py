@@ -12,9 +12,11 @@ from torch import nn
 
 import petl_bench as pb
 from petl_bench.api.registry import METHODS, load_plugin_file
+from petl_bench.cli import cost
 from petl_bench.costs import formula
-from petl_bench.costs.inference import SHOTS
+from petl_bench.costs.inference import SHOTS, random_frames
 from petl_bench.costs.recording import trial_of
+from petl_bench.costs.session import trials_of
 from petl_bench.costs.subject import NAMES, Item, MeasuredMethod, Passes, Workload, class_names
 from petl_bench.models.tokenizer import tokenize
 
@@ -159,3 +161,14 @@ def test_subjects_of_one_method_do_not_share_it() -> None:
     plain, merged = measured(method), measured(method, merged=True)
     assert plain.method is not merged.method and plain.method == method
     assert merged.sizes.video.macs == formula.video_macs(VICLIP) < (plain.sizes.video.macs or 0)
+
+
+def test_options_of_the_backbone_reach_the_measured_model_and_the_record() -> None:
+    request = cost._request(("lora",), {**cost._DEFAULTS, "overrides": ("viclip-tiny.frames=2",)}, "cpu")
+    for (item, _), trial in trials_of(request, CPU).items():
+        assert trial.backbone_options == {"frames": 2}, item.title
+    workload = Workload(request.backbone.name, None, CPU, 3, request.backbone.config_changes())
+    subject = MeasuredMethod(request.items[0], trial, workload)
+    subject.build()
+    assert subject.model.config.num_frames == 2
+    assert random_frames(subject.model, 1, CPU).shape[1] == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +14,20 @@ from torch.nn import functional as F
 
 import petl_bench as pb
 from petl_bench.analysis.commands import commands_of
-from petl_bench.api.registry import BACKBONES
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
+from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Places, Trial
+from petl_bench.api.values.resolution import usual_training
 from petl_bench.benchmarks.backbones.clip_b16 import CLIPB16
+from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.models import transformer
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec
 from petl_bench.system.files import sha256_of_file
+from petl_bench.training import preparation
+from petl_bench.training.distributed import Seat
+from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.run_trial import run_trial
 from tests.training.conftest import MakeTrial
 
@@ -132,3 +139,76 @@ def test_the_option_reaches_the_model_and_the_record(
     one, two = (np.asarray(result.evaluations["base"].scores) for result in (first, second))
     assert 0 < np.abs(one - two).max() < 0.5
     assert any("computes with gelu: ViT-open.pth" in note for note in second.notes)
+
+
+def test_frames_and_context_are_those_of_the_model_the_formula_and_the_loader(
+    make_trial: MakeTrial, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs: list[ClipSpec] = []
+
+    def spec(**fields: Any) -> ClipSpec:
+        specs.append(ClipSpec(**fields))
+        return specs[-1]
+
+    monkeypatch.setattr(preparation, "ClipSpec", spec)
+    options = {"frames": 3}
+    trial = replace(
+        make_trial("full_finetune", epochs=0), backbone="viclip-tiny", weights="packaged", backbone_options=options
+    )
+    result = run_trial(trial, places, tmp_path, lambda progress: None)
+    config = BACKBONES.get("viclip-tiny").config.with_(num_frames=3)
+    assert result.trainable_params == METHODS.get("full_finetune")().expected_trainable(config)
+    assert any("temporal_positional_embedding: 8 -> 3 frames" in note for note in result.notes)
+    assert [each.num_frames for each in specs] == [3]
+
+
+def test_a_plan_counts_with_the_changed_configuration(weights: Path, squares: Path, tmp_path: Path) -> None:
+    def of(*options: str) -> Plan:
+        folder = (f"folder.path={squares}", "folder.base_classes=red square,green square")
+        return plan(Spec(methods=("full_finetune",), datasets=("folder",), seeds=(0,), set=(*folder, *options)))
+
+    plain, changed = of(), of("viclip-tiny.frames=3")
+    [before], [after] = plain.trainable.values(), changed.trainable.values()
+    assert before - after == 5 * BACKBONES.get("viclip-tiny").config.vision_width
+    [job] = changed.jobs
+    assert job.trial.stored()["backbone_options"] == {"frames": 3}
+    assert "viclip-tiny.frames=3" in shlex.split(*commands_of([asdict(job.trial)]))
+
+
+def test_clips_weights_are_cut_to_fewer_words_and_never_stretched(small_clip: str, weights: Path) -> None:
+    backbone = BACKBONES.get(small_clip)
+    changes = backbone(context_length=32, frames=12).config_changes()
+    model = pb.create_model(small_clip, weights=weights, **changes)
+    table = torch.load(weights, weights_only=True)["state_dict"]["positional_embedding"]
+    assert torch.equal(model.text.positional_embedding.data, table[:32])
+    assert model.weights_notes == ["positional_embedding: 77 -> 32 text positions (the first ones)"]
+    assert model.config.num_frames == 12
+    with pytest.raises(pb.UsageError, match="context_length"):
+        backbone(context_length=78)
+
+
+def test_normalisation_reaches_what_the_model_reads(small_clip: str, weights: Path, squares: Path) -> None:
+    plugin = BACKBONES.get(small_clip)
+    assert plugin().normalised_with() == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert plugin(normalisation="clip").normalised_with() == (
+        (0.48145466, 0.4578275, 0.40821073),
+        (0.26862954, 0.26130258, 0.27577711),
+    )
+    [job] = planned(weights, squares, f"{small_clip}.normalisation=clip").jobs
+    prepared = PreparedTrial(job.trial, job.places, weights.parent, lambda progress: None, seat=Seat())
+    with prepared.loader as loader:
+        assert (loader.spec.mean, loader.spec.std) == plugin(normalisation="clip").normalised_with()
+
+
+def test_retrieval_takes_frames_as_the_data_set_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, backbone, dataset = METHODS.get("zero_shot"), BACKBONES.get("clip-tiny"), DATASETS.get("motion")
+
+    def usual(setting: str) -> object:
+        return usual_training(method, SETTINGS.get(setting)(), backbone, dataset).get("frames_per_second")
+
+    assert usual("retrieval") is None
+    monkeypatch.setattr(dataset, "frames_per_second", 1.0)
+    assert usual("retrieval") == 1.0 and usual("few_shot") is None
+    assert "frames_per_second" not in TrainingOptions().values(), "keys from before stay"
+    with pytest.raises(pb.UsageError, match=r"set training\.views=1, not 4, or training\.frames_per_second=none"):
+        TrainingOptions(frames_per_second=1.0, views=4)

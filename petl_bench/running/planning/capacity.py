@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from petl_bench.api.backbone import Backbone
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.launcher import Job
 from petl_bench.api.registry import BACKBONES
@@ -60,16 +59,25 @@ class DiskNeed:
 
 def workers_on_cpu(jobs: Sequence[Job]) -> int:
     """How many trials to run at once on a machine without a GPU, if the user did not say."""
-    if any(_parameters(config) > _SMALL_BACKBONE for config in {_config_of(job.trial) for job in jobs}):
+    if any(_parameters(config) > _SMALL_BACKBONE for config in _configs(jobs).values()):
         return 1
     memory = psutil.virtual_memory().available / 2**30
     processes = max(int(job.trial.training["processes"]) for job in jobs)
     return max(1, min(usable_cores(), len(jobs) * processes, int(memory / _WORKER_GIB)) // processes)
 
 
-def _config_of(trial: Trial) -> ViCLIPConfig:
-    backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
-    return backbone.model_config
+def _configs(jobs: Sequence[Job]) -> dict[str, ViCLIPConfig]:
+    """The configuration of each backbone of the jobs, with its options."""
+    found: dict[str, ViCLIPConfig] = {}
+    for trial in (job.trial for job in jobs):
+        if (backbone := _backbone_of(trial)) not in found:
+            found[backbone] = BACKBONES.get(trial.backbone)(**trial.backbone_options).model_config
+    return found
+
+
+def _backbone_of(trial: Trial) -> str:
+    """The backbone's name and options as one text."""
+    return f"{trial.backbone} {sorted(trial.backbone_options.items())}"
 
 
 def needed(plan: Plan) -> DiskNeed:
@@ -117,8 +125,9 @@ def _at_once(plan: Plan) -> int:
 def _cache(plan: Plan) -> int:
     """Frames of the clips of each data set, by the largest size that some backbone wants."""
     found: dict[str, int] = {}
+    configs = _configs(plan.to_do)
     for job in plan.to_do:
-        clips, side = plan.clips[job.trial.key], _config_of(job.trial).image_size
+        clips, side = plan.clips[job.trial.key], configs[_backbone_of(job.trial)].image_size
         frame = round(3 * side**2 * _LONG_SIDE)
         size = (clips.train + clips.test) * _CACHED_FRAMES * frame
         found[job.trial.dataset] = max(size, found.get(job.trial.dataset, 0))
