@@ -1,7 +1,8 @@
 """Fields that a record has only if there is something to say, and what they change about the others.
 
 - `absent`: an evaluation that the method cannot score -> the reason. It has no coverage, no predictions, no metric.
-- `variants`: a further evaluation of one training (`petl_bench.api.method.Method.variants`) -> the setting's metrics.
+- `variants`: a further evaluation of one training (`petl_bench.api.method.Method.variants`, and
+  `petl_bench.api.retrieval.BESIDE`) -> the setting's metrics.
   Its evaluations stand in `coverage` beside those of the trial, as "EVALUATION@VARIANT".
 - `best_epochs`: of retrieval, the epoch (from 1) of each variant that is an epoch best on the test clips
   (`petl_bench.api.retrieval.BEST_EPOCHS`).

@@ -31,12 +31,18 @@ def split_for_validation(
 
 
 def split_pairs_for_validation(
-    pairs: Sequence[Sample], options: TrainingOptions, seed: int
+    pairs: Sequence[Sample], groups: Sequence[str], options: TrainingOptions, seed: int
 ) -> tuple[list[Sample], list[Sample]]:
-    """Pairs of retrieval that train and, if `select` is val, those that are held out: of a seeded part of the clips."""
-    clips = sorted({pair.clip for pair in pairs})
-    if options.select != "val" or len(clips) < 2:
+    """Pairs of retrieval that train and, if `select` is val, those that are held out: of a seeded part of the groups.
+
+    `groups`: of each pair that of its clip (`Dataset.group_of`), so that no source video is on both sides.
+    """
+    distinct = sorted(set(groups))
+    if options.select != "val" or len(distinct) < 2:
         return list(pairs), []
-    count = min(len(clips) - 1, max(1, round(options.val_fraction * len(clips))))
-    held = set(random.Random(f"val/{seed}").sample(clips, count))
-    return [pair for pair in pairs if pair.clip not in held], [pair for pair in pairs if pair.clip in held]
+    count = min(len(distinct) - 1, max(1, round(options.val_fraction * len(distinct))))
+    held = set(random.Random(f"val/{seed}").sample(distinct, count))
+    sides: tuple[list[Sample], list[Sample]] = ([], [])
+    for pair, group in zip(pairs, groups, strict=True):
+        sides[group in held].append(pair)
+    return sides

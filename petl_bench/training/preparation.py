@@ -98,8 +98,7 @@ class PreparedTrial:
         self.manifest, self.task = _data(trial, self.dataset, self.setting, places)
         self._cache = places.cache
         #: training clips, and those of them that are held out to select the epoch
-        split = split_pairs_for_validation if isinstance(self.task, RetrievalTask) else split_for_validation
-        self.train, self.held_out = split(self.task.train, self.options, trial.seed)
+        self.train, self.held_out = self._split()
         self.descriptions = self._described()  #: those that the method's loss reads
         self.backbone: Backbone = BACKBONES.get(trial.backbone)(**trial.backbone_options)
         self.notes = [*recipe_notes(type(self.method), trial.setting, trial.backbone, trial.training)]
@@ -121,6 +120,13 @@ class PreparedTrial:
         self.best: dict[str, Best] = {}  #: the best epochs, once training has ended; see `petl_bench.training.fit`
         #: video features of lists that are scored again after other epochs
         self.encoded = Remembered(keep=self.options.select != "last" and self.keeps_video)
+
+    def _split(self) -> tuple[list[Sample], list[Sample]]:
+        train, seed = self.task.train, self.trial.seed
+        if isinstance(self.task, RetrievalTask):
+            groups = self.groups([pair.clip for pair in train])
+            return split_pairs_for_validation(train, groups, self.options, seed)
+        return split_for_validation(train, self.options, seed)
 
     @property
     def keeps_video(self) -> bool:

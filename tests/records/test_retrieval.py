@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import petl_bench as pb
@@ -19,6 +21,7 @@ from petl_bench.records.retrieval_outcomes import (
     retrieval_outcomes_of,
     retrieval_predictions,
     similarities_fault,
+    tied_queries,
 )
 from petl_bench.system.stored_json import UnusableError
 
@@ -59,6 +62,10 @@ def test_square_matrices_give_what_clip4clip_gives(name: str) -> None:
         assert found[f"{direction}_rsum"] == pytest.approx(golden[f"mvadapter_{direction}"][f"{direction}_sum"])
 
 
+def test_every_golden_is_compared() -> None:
+    assert set(GOLDEN) == {"n12", "n11", "ties_n6", "multi_caption"}
+
+
 def test_several_captions_of_a_clip_give_what_clip4clip_gives() -> None:
     golden = GOLDEN["multi_caption"]
     owners = np.repeat(np.arange(5), golden["captions_per_video"])
@@ -67,6 +74,9 @@ def test_several_captions_of_a_clip_give_what_clip4clip_gives() -> None:
         theirs = golden[f"clip4clip_{direction}"]
         own = [found[f"{direction}_{metric}"] for metric in ("r1", "r5", "r10", "median_rank", "mean_rank")]
         assert own == pytest.approx([theirs[metric] for metric in ("R1", "R5", "R10", "MedianR", "MeanR")], rel=1e-6)
+        of_adapter = golden["mvadapter_t2v" if direction == "t2v" else "mvadapter_v2t_matrix_label"]
+        assert found[f"{direction}_rsum"] == pytest.approx(of_adapter[f"{direction}_sum"])
+        assert found[f"{direction}_mean_rank"] == pytest.approx(of_adapter[f"{direction}_mean"] + 1)
 
 
 def test_ties_count_against_the_target_and_once_for_each_query() -> None:
@@ -119,18 +129,70 @@ def test_perfect_worst_and_constant_similarities(drawn: tuple[np.ndarray, np.nda
     assert metrics_of(np.zeros_like(similarities), owners) == worst
 
 
-@given(matrices())
-def test_ranks_are_those_of_a_plain_count(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(matrices(), st.integers(1, 40))
+def test_ranks_are_those_of_a_plain_count(
+    monkeypatch: pytest.MonkeyPatch, drawn: tuple[np.ndarray, np.ndarray], at_once: int
+) -> None:
+    """Ties, several texts of a clip, in parts of any size."""
     similarities, owners = drawn
+    monkeypatch.setattr("petl_bench.records.retrieval._AT_ONCE", at_once)
     queries = ranked_queries(similarities, owners)
+    tied = {"t2v": 0, "v2t": 0}
     for text, owner in enumerate(owners):
-        assert queries["t2v"].ranks[text] == sum(similarities[:, text] >= similarities[owner, text])
+        own = similarities[owner, text]
+        assert queries["t2v"].ranks[text] == sum(similarities[:, text] >= own)
+        tied["t2v"] += sum(similarities[:, text] == own) > 1
     for clip, row in enumerate(similarities):
         of_sets = [max(row[owners == other]) for other in range(len(similarities))]
         assert set_similarities(similarities, owners)[clip].tolist() == of_sets
         assert queries["v2t"].ranks[clip] == sum(each >= of_sets[clip] for each in of_sets)
+        tied["v2t"] += of_sets.count(of_sets[clip]) > 1
+    assert tied == {direction: queries[direction].tied for direction in tied}
     for direction, targets in (("t2v", owners), ("v2t", np.arange(len(similarities)))):
         assert ((queries[direction].found == targets) == (queries[direction].ranks == 1)).all()
+
+
+@given(matrices())
+def test_metrics_are_those_of_sorted_lists(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    """Each query sorts its candidates, its target behind those that are as similar."""
+    similarities, owners = drawn
+    sets = np.array([[max(row[owners == other]) for other in range(len(similarities))] for row in similarities])
+    lists = {"t2v": (similarities.T, owners), "v2t": (sets, np.arange(len(similarities)))}
+    found = metrics_of(similarities, owners)
+    for direction, (scores, targets) in lists.items():
+        ranks = []
+        for row, target in zip(scores, targets, strict=True):
+            order = sorted(range(len(row)), key=lambda each: (-row[each], each == target))
+            ranks.append(1 + order.index(target))
+        for k in (1, 5, 10):
+            assert found[f"{direction}_r{k}"] == pytest.approx(100 * sum(rank <= k for rank in ranks) / len(ranks))
+        assert found[f"{direction}_median_rank"] == statistics.median(ranks)
+        assert found[f"{direction}_mean_rank"] == pytest.approx(statistics.mean(ranks))
+
+
+@given(matrices(), st.randoms())
+def test_texts_that_are_left_out_change_nothing(drawn: tuple[np.ndarray, np.ndarray], random: Any) -> None:
+    similarities, owners = drawn
+    more = np.array([[random.randint(-4, 4) for _ in range(3)] for _ in similarities], dtype=np.float32)
+    places = random.sample(range(len(owners) + 3), len(owners))
+    whole, of_all = np.empty((len(similarities), len(owners) + 3), np.float32), np.full(len(owners) + 3, -1)
+    whole[:, places], of_all[places] = similarities, owners
+    whole[:, of_all < 0] = more
+    kept = np.argsort(np.argsort(places))
+    for direction, ranked in ranked_queries(whole, of_all).items():
+        expected = ranked_queries(similarities, owners)[direction]
+        order = np.argsort(kept) if direction == "t2v" else np.arange(len(similarities))
+        assert ranked.ranks.tolist() == expected.ranks[order].tolist()
+        assert (ranked.found.tolist(), ranked.tied) == (expected.found[order].tolist(), expected.tied)
+
+
+def test_a_sentence_of_two_clips_ties_for_both_of_them() -> None:
+    """As five sentences of MSR-VTT 1k-A: each of its two clips has a tied target, none of its two queries."""
+    similarities = np.array([[3, 3, 0], [2, 2, 1], [0, 0, 5]], dtype=np.float32)
+    result = result_of(similarities, [0, 1, 2])
+    assert tied_queries(result) == {"v2t_tied": 2}
+    assert ranked_queries(similarities, [0, 1, 2])["v2t"].ranks.tolist() == [2, 2, 1]
 
 
 def result_of(similarities: np.ndarray, owners: list[int], groups: list[str] | None = None) -> pb.RetrievalResult:
@@ -170,12 +232,15 @@ def test_texts_of_one_clip_are_drawn_together_if_no_groups_are_known() -> None:
     assert groups is not None and groups.tolist() == ["clip 0", "clip 1", "clip 0", "clip 2"]
 
 
-def test_many_similarities_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("petl_bench.records.retrieval_outcomes.MOST_SIMILARITIES", 11)
-    content = retrieval_predictions(result_of(SIMILARITIES, OWNERS))
+def test_ranks_without_similarities_are_recorded() -> None:
+    plain = result_of(SIMILARITIES, OWNERS)
+    content = retrieval_predictions(replace(plain, similarities=None, queries=ranked_queries(SIMILARITIES, OWNERS)))
     outcomes = retrieval_outcomes_of(content, COUNTS)
     assert outcomes.accuracies == metrics_of(SIMILARITIES, OWNERS)
     assert similarities_fault(content, COUNTS, outcomes) == ""
+    assert "similarities" not in np.load(io.BytesIO(content)) and "similarities" in np.load(
+        io.BytesIO(retrieval_predictions(plain))
+    )
 
 
 @pytest.mark.parametrize(

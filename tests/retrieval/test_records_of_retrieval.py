@@ -192,6 +192,32 @@ def test_the_table_has_recalls_with_intervals_and_ranks_without(plugin: Path, ru
     assert lower == ["T2V MdR", "T2V MnR", "V2T MdR", "V2T MnR"]
 
 
+def test_ties_are_counted_in_the_record_and_told_under_the_table(plugin: Path, tmp_path: Path) -> None:
+    similarities = np.round(2 * drawn(SKILL["lora"], 0).similarities)
+    ranked = ranked_queries(similarities, OWNERS)
+    metrics = retrieval_metrics({direction: each.ranks for direction, each in ranked.items()})
+    folder = store(tmp_path / "runs", "lora", 0, similarities=similarities, accuracies=metrics)
+    assert not verify_trial(folder).problems
+    counts, tied = read_record(folder)["coverage"]["test"], {direction: each.tied for direction, each in ranked.items()}
+    assert (
+        all(tied.values())
+        and {f"{direction}_tied": count for direction, count in tied.items()}.items() <= counts.items()
+    )
+    said = command(
+        "report",
+        "--runs",
+        str(tmp_path / "runs"),
+        "--plugin",
+        str(plugin),
+        "--table",
+        "made_retrieval",
+        "--format",
+        "markdown",
+    )
+    for direction in ("T2V", "V2T"):
+        assert re.search(rf"Queries with a tied target, .*, {direction}: lora {tied[direction.lower()]}\.", said), said
+
+
 def test_compare_pairs_methods_on_the_same_queries(plugin: Path, runs: Path) -> None:
     said = command("compare", "lora", "zero_shot", "--runs", str(runs), "--plugin", str(plugin))
     assert "T2V R@1" in said and "V2T R@10" in said and "MnR" not in said

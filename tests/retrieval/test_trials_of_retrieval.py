@@ -177,12 +177,16 @@ def test_an_epoch_is_selected_on_clips_that_are_held_out_with_all_their_texts(pl
     assert any("pairs of a training clip and a text were held out" in note for note in result.notes)
     pairs, texts = retrieval_pairs({"a": ["x", "y"], "b": ["x"], "c": ["z"], "d": ["u", "v"]})
     options = TrainingOptions(select="val", val_fraction=0.5)
-    train, held = split_pairs_for_validation(pairs, options, 0)
+    clips = [pair.clip for pair in pairs]
+    train, held = split_pairs_for_validation(pairs, clips, options, 0)
     assert sorted([*train, *held]) == sorted(pairs)
     assert len({pair.clip for pair in held}) == 2 and not {pair.clip for pair in train} & {pair.clip for pair in held}
     evaluation = validation(pb.RetrievalTask(train=pairs, train_texts=texts, evaluations=(), source=""), held)
     assert sorted(evaluation.texts) == sorted(texts[pair.label] for pair in held)
-    assert split_pairs_for_validation(pairs[:2], options, 0)[1] == []  # pairs of one clip
+    assert split_pairs_for_validation(pairs[:2], clips[:2], options, 0)[1] == []  # pairs of one clip
+    films = ["film 1" if clip in "ab" else "film 2" for clip in clips]
+    sides = split_pairs_for_validation(pairs, films, options, 0)
+    assert sorted(sorted({pair.clip for pair in side}) for side in sides) == [["a", "b"], ["c", "d"]]
 
 
 def test_texts_of_a_clip_are_positive_in_every_row_of_it() -> None:
