@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import petl_bench as pb
 from petl_bench.data.found.tree import walk
 from petl_bench.searching import index as index_module
-from petl_bench.searching.index import Entry, Index, load, updated_index
+from petl_bench.searching.index import Index, load, updated_index
 from petl_bench.searching.model import SearchModel
 from petl_bench.searching.search import rankings, videos_in
 from petl_bench.searching.subject import adapted, frozen_backbone
@@ -285,7 +285,7 @@ def test_every_model_and_folder_has_an_index_of_its_own(trained: Trained, videos
 def test_equal_videos_come_by_name_whatever_the_order_of_indexing() -> None:
     model = SearchModel(frozen_backbone("viclip-tiny", None), "cpu")
     features = np.ones((4, 1, model.model.config.embed_dim), np.float32)
-    index = Index(["d", "b", "c", "a"], features, {name: Entry([], "", 2.0) for name in "abcd"})
+    index = Index(["d", "b", "c", "a"], [""] * 4, [""] * 4, [2.0] * 4, features)
     (ranking,) = rankings(model, index, ["growing"], 3)
     assert [(hit.rank, hit.file, hit.seconds) for hit in ranking.hits] == [(1, "a", 2.0), (2, "b", 2.0), (3, "c", 2.0)]
 
@@ -319,8 +319,7 @@ def test_real_videos_with_every_oddity(real_data: Path, videos: Path, tmp_path: 
     assert {"zero_bytes.mp4", "html_error_page.mp4", "audio_only.mp4"} <= set(unreadable)
     assert {"video_90.mov", "name with spaces and ünïcode, comma.mp4", "abseiling_1frames.mp4"} <= set(index.names)
     assert not any(str(real_data) in reason for reason in unreadable.values())
-    lengths = [index.entries[name].seconds for name in index.names]
-    assert all(length is None or length > 0 for length in lengths)
+    assert all(length is None or length > 0 for length in index.seconds)
 
 
 # ---------------------------------------------------------------- the page
