@@ -119,7 +119,7 @@ def _of_trial(folder: Path, weights: str | None) -> Subject:
     _refuse_changed(backbone, code_version(backbone), trial.backbone_version)
     method = plugin(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
     task = MethodTask("retrieval" if "retrieval" in method.tasks else method.tasks[0])
-    _bind(method, task if adapter is None else task_of(load_adapter(adapter)[0]))
+    bind(method, task if adapter is None else task_of(load_adapter(adapter)[0]))
     found = _weights(backbone, trial.weights, trial.weights_sha256, weights, f"trial {trial.title}")
     return Subject(
         title=f"{trial.title} on {trial.backbone}",
@@ -146,7 +146,7 @@ def _of_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subj
     name, key = str(header["method"]), str(header.get("trial", ""))[:8]
     backbone = BACKBONES.get(str(header["backbone"]))
     method = METHODS.get(name)(**header["hyper_parameters"])
-    _bind(method, task_of(header))
+    bind(method, task_of(header))
     found = _weights(backbone, "", str(header["weights_sha256"]), weights, f"adapter {file}")
     unknown = (
         f"{file}: its trial {key} is not beside it; clips are read as by default: one view, backbone options unset"
@@ -163,7 +163,7 @@ def _of_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subj
     )
 
 
-def _bind(method: Method, task: MethodTask) -> None:
+def bind(method: Method, task: MethodTask) -> None:
     """Bind a method to its task. Raises UsageError if it cannot score free texts, or keep its features of videos."""
     if method.novel != "text":
         raise UsageError(

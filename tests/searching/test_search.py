@@ -6,20 +6,23 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 
 import petl_bench as pb
+from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.found.tree import walk
 from petl_bench.searching import index as index_module
 from petl_bench.searching.index import Index, load, updated_index
 from petl_bench.searching.model import SearchModel
 from petl_bench.searching.search import rankings, videos_in
-from petl_bench.searching.subject import adapted, frozen_backbone
+from petl_bench.searching.subject import adapted, bind, frozen_backbone
 from petl_bench.training.checkpoint import load_adapter
 from tests.commands import petl_bench
 from tests.searching.made_trials import Trained
@@ -85,6 +88,64 @@ def test_trials_of_classification_rank_as_well(trained: Trained, videos: Path, s
     assert all(-1.001 <= value <= 1.001 for value in similar)
     assert {hit["seconds"] for hit in ranking["hits"]} == {1.0}
     assert method in values["model"]
+
+
+def test_features_of_frames_and_several_views_are_kept_as_the_evaluation_averages_them(
+    videos: Path, tmp_path: Path
+) -> None:
+    class OfFrames(pb.Method):
+        reads = ("frames",)
+
+        def attach(self, model: Any) -> None:
+            pass
+
+        def expected_trainable(self, config: Any) -> int:
+            return 0
+
+        def scores(self, step: pb.Step) -> Any:
+            unit = torch.nn.functional.normalize(step.frame_features.mean(1), dim=-1)
+            return step.model.logit_scale * unit @ torch.nn.functional.normalize(step.text_features, dim=-1).T
+
+    plain = frozen_backbone("clip-tiny", None)
+    plain = replace(plain, options=TrainingOptions(views=2, crops=3))
+    of_frames = OfFrames()
+    of_frames.bind(pb.MethodTask("retrieval"))
+    queries, results, widths = ["growing", "falling"], [], []
+    for subject in (plain, replace(plain, method=of_frames)):
+        model = SearchModel(subject, "cpu")
+        index = index_of(subject, videos, tmp_path / "cache")
+        views = [model.similarities(queries, index.features[:, view : view + 1]) for view in range(6)]
+        whole = model.similarities(queries, index.features)
+        np.testing.assert_allclose(whole, np.mean(views, axis=0), atol=1e-5)
+        results.append(dict(zip(index.names, whole.T.tolist(), strict=True)))
+        widths.append(index.features.shape[2])
+    assert widths[1] == widths[0] * model.model.config.num_frames
+    for name, values in results[0].items():
+        np.testing.assert_allclose(results[1][name], values, atol=1e-5)
+
+
+def test_what_is_too_large_for_an_index_is_refused() -> None:
+    class OfTokens(pb.Method):
+        name = "of_tokens"
+        reads = ("tokens",)
+
+        def attach(self, model: Any) -> None:
+            pass
+
+        def expected_trainable(self, config: Any) -> int:
+            return 0
+
+    with pytest.raises(pb.UsageError, match="of_tokens compares texts with the tokens of videos, too large"):
+        bind(OfTokens(), pb.MethodTask("retrieval"))
+    for name in ("taskres", "tip_adapter", "tip_adapter_f"):
+        with pytest.raises(pb.UsageError, match=f"{name} scores classes alone"):
+            bind(pb.create_method(name), pb.MethodTask())
+
+
+def test_help_is_light() -> None:
+    code = "import sys; from petl_bench.cli import cli; cli(['search', '--help'], standalone_mode=False); "
+    code += "sys.exit(bool({'torch', 'pandas', 'numpy'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=100).returncode == 0
 
 
 def test_a_frozen_backbone_is_zero_shot_and_says_so(trained: Trained, videos: Path) -> None:
