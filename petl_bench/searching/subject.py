@@ -14,7 +14,7 @@ from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
-from petl_bench.errors import TrialError, UsageError, WeightsError
+from petl_bench.errors import StoreError, TrialError, UsageError, WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.records.judge import adapter_fault, how_to_repeat, judge
 from petl_bench.records.layout import ADAPTER, RECORD, trial_folder
@@ -22,6 +22,9 @@ from petl_bench.system.files import sha256_of_file
 from petl_bench.training.checkpoint import load_adapter, task_of
 from petl_bench.training.hooks import overrides
 from petl_bench.training.seeding import derived_seed
+
+#: What the header of an adapter file must say (`load_adapter`).
+_HEADER = ("method", "hyper_parameters", "backbone", "weights_sha256", "train_classes")
 
 
 class FrozenBackbone(Method):
@@ -143,6 +146,8 @@ def _adapter_of(folder: Path) -> Path | None:
 
 
 def _of_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subject:
+    if lacking := [name for name in _HEADER if name not in header]:
+        raise StoreError(f"{file}: not an adapter of petl-bench, for its header lacks {', '.join(lacking)}")
     name, key = str(header["method"]), str(header.get("trial", ""))[:8]
     backbone = BACKBONES.get(str(header["backbone"]))
     method = METHODS.get(name)(**header["hyper_parameters"])

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 import petl_bench as pb
+from petl_bench.api.registry import BACKBONES
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.found.tree import walk
 from petl_bench.searching import index as index_module
@@ -26,6 +27,8 @@ from petl_bench.searching.subject import adapted, bind, frozen_backbone
 from petl_bench.training.checkpoint import load_adapter
 from tests.commands import petl_bench
 from tests.searching.made_trials import Trained
+
+WEIGHTS = str(BACKBONES.get("viclip-tiny").packaged_weights())
 
 
 def found(*arguments: str | Path) -> dict[str, Any]:
@@ -201,7 +204,9 @@ def test_weights_are_those_of_the_trial_or_it_is_said(trained: Trained, videos: 
         (("--query", "growing", "--format", "html"), "--format html is a file: type --output FILE.html"),
         (("--query", "growing", "--adapter", "x", "--backbone", "y"), "--backbone is for a search without --adapter"),
         (("--query", "growing", "--adapter", "nothing"), "unknown trial 'nothing'"),
+        (("--query", "growing", "--adapter", "x" * 5000), "unknown trial"),
         (("--query", "growing", "--adapter", __file__), "cannot read adapter"),
+        (("--query", "growing", "--adapter", WEIGHTS), "not an adapter of petl-bench, for its header lacks method"),
         (("--query", "growing", "--backbone", "viclip-tin"), "did you mean viclip-tiny"),
         (("--query", "growing", "--backbone", "viclip-b16"), "viclip-b16 wants ViCLIP-B_InternVid-FLT-10M.pth"),
     ],
