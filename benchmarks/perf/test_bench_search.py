@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from petl_bench.data.found.fingerprints import Fingerprints, stamps_of
+from petl_bench.data.found.fingerprints import Fingerprints, stamp_text, stamps_of
 from petl_bench.models.create import create_model
-from petl_bench.searching.index import Entry, Index, index_file, load, store
+from petl_bench.searching.index import Index, index_file, load, store
 from petl_bench.searching.model import SearchModel
 from petl_bench.searching.search import rankings, search, videos_in
 from petl_bench.searching.subject import frozen_backbone
@@ -44,8 +44,10 @@ def places(tmp_path_factory: pytest.TempPathFactory, model: SearchModel) -> tupl
     tree = videos_in(folder)
     files, _ = Fingerprints(tree.root, cache).of(tree.files)
     features = np.random.default_rng(0).standard_normal((VIDEOS, 1, WIDTH), np.float32)
-    entries = {name: Entry(list(file.stamp), file.fingerprint, 10.0) for name, file in files.items()}
-    store(index_file(model.identity, tree.root, cache), Index(list(files), features, entries))
+    fingerprints = [file.fingerprint for file in files.values()]
+    stamps = [stamp_text(file.stamp) for file in files.values()]
+    index = Index(list(files), stamps, fingerprints, [10.0] * VIDEOS, features)
+    store(index_file(model.identity, tree.root, cache), index)
     return folder, cache
 
 

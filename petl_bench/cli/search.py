@@ -14,7 +14,8 @@ from petl_bench.cli.choices import OneOf
 from petl_bench.cli.options import plugin_option, runs_option, tell
 from petl_bench.cli.progress import showing_progress
 from petl_bench.errors import UsageError
-from petl_bench.system.texts import clean, escaped_json
+from petl_bench.records.layout import RECORD, trial_folder
+from petl_bench.system.texts import clean, escaped_json, shortened
 from petl_bench.system.words import several
 
 if TYPE_CHECKING:
@@ -95,13 +96,20 @@ def _subject(adapter: str | None, runs: Path, backbone: str, weights: str | None
 
     if adapter is None:
         return frozen_backbone(backbone, weights)
-    place = Path(adapter).expanduser()
-    if place.exists():
-        return adapted(place.resolve(), weights)
+    if place := _place(adapter):
+        return adapted(place, weights)
     from petl_bench.managing.lookup import find_trial, titles
-    from petl_bench.records.layout import trial_folder
 
     return adapted(trial_folder(runs, find_trial(titles(runs), adapter, runs)), weights)
+
+
+def _place(adapter: str) -> Path | None:
+    """The adapter file, or the folder of a finished trial, at a path; None if there is neither."""
+    place = Path(adapter).expanduser()
+    try:
+        return place.resolve() if place.is_file() or (place / RECORD).is_file() else None
+    except (OSError, ValueError):  # too long, or with a NUL
+        return None
 
 
 def _tell_of(result: SearchResult) -> None:
@@ -112,7 +120,8 @@ def _tell_of(result: SearchResult) -> None:
         tell(f"left out: {len(result.unreadable) - _NAMED:,} more that cannot be read; --format json names all")
     for ranking in result.rankings:
         if ranking.read is not None:
-            tell(f"--query {ranking.query!r} is longer than the model's text context; what is read: {ranking.read!r}")
+            query = shortened(ranking.query, 60)
+            tell(f"--query {query!r} is longer than the model's text context; what is read: {ranking.read!r}")
 
 
 def _show(result: SearchResult, output_format: str, output: Path | None) -> None:

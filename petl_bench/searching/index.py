@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import numpy as np
 
 from petl_bench.api.trial import canonical_json
 from petl_bench.data.decoding.video_stream import DecodeFailure, open_container
-from petl_bench.data.found.fingerprints import Fingerprints, FoundFile, stamps_of
+from petl_bench.data.found.fingerprints import Fingerprints, FoundFile, stamp_text, stamps_of
 from petl_bench.data.found.tree import Tree
 from petl_bench.errors import DataError, StoreError
 from petl_bench.searching.model import SearchModel
@@ -38,40 +38,74 @@ _WRITE_EVERY_S = 10.0
 Progress = Callable[[int, int], None]
 
 
-class Entry(NamedTuple):
-    """A file as it was read."""
+class Unreadable(NamedTuple):
+    """A file that could not be read."""
 
-    stamp: list[int]  #: changes with what is on disk, see `FoundFile`
+    stamp: str  #: changes with what is on disk, see `stamp_text`
     fingerprint: str
-    seconds: float | None = None  #: its length, if its header has it
-    unreadable: str = ""  #: why it cannot be read
+    reason: str
 
 
 @dataclass
 class Index:
-    """The videos of a folder that could be read, in the order of `features` float32 [N, V, W], and the others."""
+    """The videos of a folder as they were read: `names`, `features` float32 [N, V, W] and the other columns, in no
+    order; and the files that could not be read.
+
+    Columns instead of an object for each video: ten thousand of them take longer to make than a query to answer.
+    """
 
     names: list[str] = field(default_factory=list)
+    stamps: list[str] = field(default_factory=list)  #: change with what is on disk, see `stamp_text`
+    fingerprints: list[str] = field(default_factory=list)
+    seconds: list[float | None] = field(default_factory=list)  #: lengths, None if the header has none
     features: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
-    entries: dict[str, Entry] = field(default_factory=dict)  #: of all of them
+    unreadable: dict[str, Unreadable] = field(default_factory=dict)
 
-    @property
-    def unreadable(self) -> dict[str, str]:
-        """Those that could not be read, each with the reason."""
-        return {name: entry.unreadable for name, entry in self.entries.items() if entry.unreadable}
+    def unchanged(self, stamps: Mapping[str, str]) -> set[str]:
+        """The files with the stamps that they had."""
+        videos = {name for name, stamp in zip(self.names, self.stamps, strict=True) if stamps.get(name) == stamp}
+        return videos | {name for name, known in self.unreadable.items() if stamps.get(name) == known.stamp}
 
-    def of_files(self, files: Mapping[str, Entry]) -> Index:
-        """The part of this index that is of these files; their stamps and fingerprints may be newer ones."""
-        rows = [row for row, name in enumerate(self.names) if name in files]
-        return Index([self.names[row] for row in rows], self.features[rows], dict(files))
+    def of_files(self, unchanged: Collection[str], touched: Mapping[str, FoundFile]) -> Index:
+        """The part that is of unchanged files, and of touched ones if their fingerprints are the same."""
 
-    def with_videos(self, found: Mapping[str, np.ndarray], entries: Mapping[str, Entry]) -> Index:
-        """This index and more: what is kept of videos [V, W], and the entries of these and of unreadable ones."""
-        features = self.features
-        if found:
-            new = np.stack(list(found.values()))
-            features = new if not self.names else np.concatenate([features, new])
-        return Index([*self.names, *found], features, {**self.entries, **entries})
+        def is_same(name: str, fingerprint: str) -> bool:
+            return name in unchanged or (name in touched and touched[name].fingerprint == fingerprint)
+
+        def stamp(name: str, before: str) -> str:
+            return stamp_text(touched[name].stamp) if name in touched else before
+
+        rows = [row for row, name in enumerate(self.names) if is_same(name, self.fingerprints[row])]
+        return Index(
+            names=[self.names[row] for row in rows],
+            stamps=[stamp(self.names[row], self.stamps[row]) for row in rows],
+            fingerprints=[self.fingerprints[row] for row in rows],
+            seconds=[self.seconds[row] for row in rows],
+            features=self.features[rows],
+            unreadable={
+                name: known._replace(stamp=stamp(name, known.stamp))
+                for name, known in self.unreadable.items()
+                if is_same(name, known.fingerprint)
+            },
+        )
+
+    def with_files(self, outcomes: Mapping[str, np.ndarray | str], files: Mapping[str, FoundFile]) -> Index:
+        """This index and more files, each with what is kept of it [V, W], or why it cannot be read."""
+        found = {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}
+        features = [self.features] if self.names else []
+        more = {
+            name: Unreadable(stamp_text(files[name].stamp), files[name].fingerprint, outcome)
+            for name, outcome in outcomes.items()
+            if isinstance(outcome, str)
+        }
+        return Index(
+            names=[*self.names, *found],
+            stamps=[*self.stamps, *(stamp_text(files[name].stamp) for name in found)],
+            fingerprints=[*self.fingerprints, *(files[name].fingerprint for name in found)],
+            seconds=[*self.seconds, *(length_s(files[name].path) for name in found)],
+            features=np.concatenate([*features, np.stack(list(found.values()))]) if found else self.features,
+            unreadable={**self.unreadable, **more},
+        )
 
 
 def index_file(identity: Mapping[str, Any], root: Path, cache: Path) -> Path:
@@ -102,21 +136,18 @@ def updated_index(
     """
     place = index_file(model.identity, tree.root, cache)
     stored = load(place)
-    stamps = stamps_of(tree.root, tree.files)
-    same = {name: entry for name, entry in stored.entries.items() if stamps.get(name) == entry.stamp}
-    others, refused = _fingerprinted(tree, cache, [name for name in tree.files if name not in same])
-    touched = {
-        name: stored.entries[name]._replace(stamp=list(file.stamp))
-        for name, file in others.items()
-        if name in stored.entries and stored.entries[name].fingerprint == file.fingerprint
-    }
-    new = {name: file for name, file in others.items() if name not in touched}
-    index = stored if len(same) == len(stored.entries) else stored.of_files({**same, **touched})
+    unchanged = stored.unchanged(stamps_of(tree.root, tree.files))
+    files, refused = _fingerprinted(tree, cache, [name for name in tree.files if name not in unchanged])
+    whole = len(unchanged) == len(stored.names) + len(stored.unreadable)
+    index = stored if whole else stored.of_files(unchanged, files)
+    new = files.keys() - {*index.names} - index.unreadable.keys() if files else set()
     if new:
-        index = _extended(index, model, new, place, workers=workers, progress=progress)
+        new_files = {name: files[name] for name in new}
+        index = _extended(index, model, new_files, place, workers=workers, progress=progress)
     elif index is not stored:
         store(place, index)
-    unreadable = dict(sorted({**index.unreadable, **refused, **tree.entries.unreadable}.items()))
+    reasons = {name: known.reason for name, known in index.unreadable.items()}
+    unreadable = dict(sorted({**reasons, **refused, **tree.entries.unreadable}.items()))
     if not index.names:
         name, reason = next(iter(unreadable.items()))
         raise DataError(f"--videos {tree.root}: none of its {len(unreadable)} videos can be read. {name}: {reason}")
@@ -140,26 +171,13 @@ def _extended(
             done += len(batch)
             progress(done, len(new))
             if pace.due():
-                index, waiting = _merged(index, waiting, new), {}
+                index, waiting = index.with_files(waiting, new), {}
                 with pace.writing():
                     store(place, index)
     finally:
-        index = _merged(index, waiting, new)
+        index = index.with_files(waiting, new)
         store(place, index)
     return index
-
-
-def _merged(index: Index, outcomes: Mapping[str, np.ndarray | str], files: Mapping[str, FoundFile]) -> Index:
-    found = {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}
-    entries = {name: _entry(files[name], outcome) for name, outcome in outcomes.items()}
-    return index.with_videos(found, entries)
-
-
-def _entry(file: FoundFile, outcome: np.ndarray | str) -> Entry:
-    stamp = list(file.stamp)
-    if isinstance(outcome, str):
-        return Entry(stamp, file.fingerprint, unreadable=outcome)
-    return Entry(stamp, file.fingerprint, length_s(file.path))
 
 
 def length_s(video: Path) -> float | None:
@@ -175,7 +193,8 @@ def length_s(video: Path) -> float | None:
 
 def store(place: Path, index: Index) -> None:
     """Write an index for the user alone; if that cannot be, it is said, and the search goes on."""
-    text = json.dumps({"format": _FORMAT, "names": index.names, "entries": index.entries})
+    columns = {name: value for name, value in vars(index).items() if name != "features"}
+    text = json.dumps(columns)
     content = io.BytesIO()
     np.savez(content, features=index.features, text=np.frombuffer(text.encode(), np.uint8))
     try:
@@ -207,9 +226,10 @@ def load(place: Path) -> Index:
         return Index()
 
 
-def _checked(features: np.ndarray, values: Any) -> Index:
-    names, entries = values["names"], {name: Entry._make(values) for name, values in values["entries"].items()}
-    readable = {name for name, entry in entries.items() if not entry.unreadable}
-    if features.dtype != np.float32 or features.ndim != 3 or len(features) != len(names) or readable != {*names}:
+def _checked(features: np.ndarray, columns: dict[str, Any]) -> Index:
+    unreadable = {name: Unreadable._make(known) for name, known in columns.pop("unreadable").items()}
+    index = Index(features=features, unreadable=unreadable, **columns)
+    counts = {*map(len, columns.values()), len(features)}
+    if features.dtype != np.float32 or features.ndim != 3 or len(counts) > 1:
         raise ValueError("its parts do not fit together")
-    return Index(names, features, entries)
+    return index

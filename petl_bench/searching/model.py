@@ -53,6 +53,8 @@ class SearchModel:
         if backbone.demonstration_of and subject.weights.label == "packaged":
             name, made_for = type(backbone).name, backbone.demonstration_of
             notes.append(f"{name} was made to demonstrate on {made_for}: how it ranks other videos means little")
+        if subject.method.text_varies == "video":
+            notes.append("texts depend on the video: a query goes through the text tower once for every video")
         return notes
 
     @property

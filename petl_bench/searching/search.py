@@ -74,7 +74,7 @@ def rankings(model: SearchModel, index: Index, queries: Sequence[str], top: int)
     for query, values in zip(queries, similarities, strict=True):
         best = order[np.argsort(-values[order], kind="stable")][:top]
         hits = tuple(
-            Hit(rank, float(values[row]), index.names[row], index.entries[index.names[row]].seconds)
+            Hit(rank, float(values[row]), index.names[row], index.seconds[row])
             for rank, row in enumerate(best, start=1)
         )
         found.append(Ranking(query, model.read_of(query), hits))

@@ -14,7 +14,7 @@ from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
-from petl_bench.errors import TrialError, UsageError, WeightsError
+from petl_bench.errors import StoreError, TrialError, UsageError, WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.records.judge import adapter_fault, how_to_repeat, judge
 from petl_bench.records.layout import ADAPTER, RECORD, trial_folder
@@ -22,6 +22,9 @@ from petl_bench.system.files import sha256_of_file
 from petl_bench.training.checkpoint import load_adapter, task_of
 from petl_bench.training.hooks import overrides
 from petl_bench.training.seeding import derived_seed
+
+#: What the header of an adapter file must say (`load_adapter`).
+_HEADER = ("method", "hyper_parameters", "backbone", "weights_sha256", "train_classes")
 
 
 class FrozenBackbone(Method):
@@ -119,7 +122,7 @@ def _of_trial(folder: Path, weights: str | None) -> Subject:
     _refuse_changed(backbone, code_version(backbone), trial.backbone_version)
     method = plugin(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
     task = MethodTask("retrieval" if "retrieval" in method.tasks else method.tasks[0])
-    _bind(method, task if adapter is None else task_of(load_adapter(adapter)[0]))
+    bind(method, task if adapter is None else task_of(load_adapter(adapter)[0]))
     found = _weights(backbone, trial.weights, trial.weights_sha256, weights, f"trial {trial.title}")
     return Subject(
         title=f"{trial.title} on {trial.backbone}",
@@ -143,10 +146,12 @@ def _adapter_of(folder: Path) -> Path | None:
 
 
 def _of_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subject:
+    if lacking := [name for name in _HEADER if name not in header]:
+        raise StoreError(f"{file}: not an adapter of petl-bench, for its header lacks {', '.join(lacking)}")
     name, key = str(header["method"]), str(header.get("trial", ""))[:8]
     backbone = BACKBONES.get(str(header["backbone"]))
     method = METHODS.get(name)(**header["hyper_parameters"])
-    _bind(method, task_of(header))
+    bind(method, task_of(header))
     found = _weights(backbone, "", str(header["weights_sha256"]), weights, f"adapter {file}")
     unknown = (
         f"{file}: its trial {key} is not beside it; clips are read as by default: one view, backbone options unset"
@@ -163,7 +168,7 @@ def _of_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subj
     )
 
 
-def _bind(method: Method, task: MethodTask) -> None:
+def bind(method: Method, task: MethodTask) -> None:
     """Bind a method to its task. Raises UsageError if it cannot score free texts, or keep its features of videos."""
     if method.novel != "text":
         raise UsageError(

@@ -6,23 +6,29 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 
 import petl_bench as pb
+from petl_bench.api.registry import BACKBONES
+from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.found.tree import walk
 from petl_bench.searching import index as index_module
-from petl_bench.searching.index import Entry, Index, load, updated_index
+from petl_bench.searching.index import Index, load, updated_index
 from petl_bench.searching.model import SearchModel
 from petl_bench.searching.search import rankings, videos_in
-from petl_bench.searching.subject import adapted, frozen_backbone
+from petl_bench.searching.subject import adapted, bind, frozen_backbone
 from petl_bench.training.checkpoint import load_adapter
 from tests.commands import petl_bench
 from tests.searching.made_trials import Trained
+
+WEIGHTS = str(BACKBONES.get("viclip-tiny").packaged_weights())
 
 
 def found(*arguments: str | Path) -> dict[str, Any]:
@@ -87,6 +93,64 @@ def test_trials_of_classification_rank_as_well(trained: Trained, videos: Path, s
     assert method in values["model"]
 
 
+def test_features_of_frames_and_several_views_are_kept_as_the_evaluation_averages_them(
+    videos: Path, tmp_path: Path
+) -> None:
+    class OfFrames(pb.Method):
+        reads = ("frames",)
+
+        def attach(self, model: Any) -> None:
+            pass
+
+        def expected_trainable(self, config: Any) -> int:
+            return 0
+
+        def scores(self, step: pb.Step) -> Any:
+            unit = torch.nn.functional.normalize(step.frame_features.mean(1), dim=-1)
+            return step.model.logit_scale * unit @ torch.nn.functional.normalize(step.text_features, dim=-1).T
+
+    plain = frozen_backbone("clip-tiny", None)
+    plain = replace(plain, options=TrainingOptions(views=2, crops=3))
+    of_frames = OfFrames()
+    of_frames.bind(pb.MethodTask("retrieval"))
+    queries, results, widths = ["growing", "falling"], [], []
+    for subject in (plain, replace(plain, method=of_frames)):
+        model = SearchModel(subject, "cpu")
+        index = index_of(subject, videos, tmp_path / "cache")
+        views = [model.similarities(queries, index.features[:, view : view + 1]) for view in range(6)]
+        whole = model.similarities(queries, index.features)
+        np.testing.assert_allclose(whole, np.mean(views, axis=0), atol=1e-5)
+        results.append(dict(zip(index.names, whole.T.tolist(), strict=True)))
+        widths.append(index.features.shape[2])
+    assert widths[1] == widths[0] * model.model.config.num_frames
+    for name, values in results[0].items():
+        np.testing.assert_allclose(results[1][name], values, atol=1e-5)
+
+
+def test_what_is_too_large_for_an_index_is_refused() -> None:
+    class OfTokens(pb.Method):
+        name = "of_tokens"
+        reads = ("tokens",)
+
+        def attach(self, model: Any) -> None:
+            pass
+
+        def expected_trainable(self, config: Any) -> int:
+            return 0
+
+    with pytest.raises(pb.UsageError, match="of_tokens compares texts with the tokens of videos, too large"):
+        bind(OfTokens(), pb.MethodTask("retrieval"))
+    for name in ("taskres", "tip_adapter", "tip_adapter_f"):
+        with pytest.raises(pb.UsageError, match=f"{name} scores classes alone"):
+            bind(pb.create_method(name), pb.MethodTask())
+
+
+def test_help_is_light() -> None:
+    code = "import sys; from petl_bench.cli import cli; cli(['search', '--help'], standalone_mode=False); "
+    code += "sys.exit(bool({'torch', 'pandas', 'numpy'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=100).returncode == 0
+
+
 def test_a_frozen_backbone_is_zero_shot_and_says_so(trained: Trained, videos: Path) -> None:
     arguments = ("--videos", videos, "--query", "a video of growing.")
     done = petl_bench("search", *arguments)
@@ -140,7 +204,9 @@ def test_weights_are_those_of_the_trial_or_it_is_said(trained: Trained, videos: 
         (("--query", "growing", "--format", "html"), "--format html is a file: type --output FILE.html"),
         (("--query", "growing", "--adapter", "x", "--backbone", "y"), "--backbone is for a search without --adapter"),
         (("--query", "growing", "--adapter", "nothing"), "unknown trial 'nothing'"),
+        (("--query", "growing", "--adapter", "x" * 5000), "unknown trial"),
         (("--query", "growing", "--adapter", __file__), "cannot read adapter"),
+        (("--query", "growing", "--adapter", WEIGHTS), "not an adapter of petl-bench, for its header lacks method"),
         (("--query", "growing", "--backbone", "viclip-tin"), "did you mean viclip-tiny"),
         (("--query", "growing", "--backbone", "viclip-b16"), "viclip-b16 wants ViCLIP-B_InternVid-FLT-10M.pth"),
     ],
@@ -285,7 +351,7 @@ def test_every_model_and_folder_has_an_index_of_its_own(trained: Trained, videos
 def test_equal_videos_come_by_name_whatever_the_order_of_indexing() -> None:
     model = SearchModel(frozen_backbone("viclip-tiny", None), "cpu")
     features = np.ones((4, 1, model.model.config.embed_dim), np.float32)
-    index = Index(["d", "b", "c", "a"], features, {name: Entry([], "", 2.0) for name in "abcd"})
+    index = Index(["d", "b", "c", "a"], [""] * 4, [""] * 4, [2.0] * 4, features)
     (ranking,) = rankings(model, index, ["growing"], 3)
     assert [(hit.rank, hit.file, hit.seconds) for hit in ranking.hits] == [(1, "a", 2.0), (2, "b", 2.0), (3, "c", 2.0)]
 
@@ -319,8 +385,7 @@ def test_real_videos_with_every_oddity(real_data: Path, videos: Path, tmp_path: 
     assert {"zero_bytes.mp4", "html_error_page.mp4", "audio_only.mp4"} <= set(unreadable)
     assert {"video_90.mov", "name with spaces and ünïcode, comma.mp4", "abseiling_1frames.mp4"} <= set(index.names)
     assert not any(str(real_data) in reason for reason in unreadable.values())
-    lengths = [index.entries[name].seconds for name in index.names]
-    assert all(length is None or length > 0 for length in lengths)
+    assert all(length is None or length > 0 for length in index.seconds)
 
 
 # ---------------------------------------------------------------- the page

@@ -132,18 +132,23 @@ def are_unchanged(files: Sequence[FoundFile]) -> bool:
     return all(map(all, _in_blocks(_is_unchanged, files)))
 
 
-def stamps_of(root: Path, files: Sequence[str]) -> dict[str, list[int]]:
-    """The stamps of files below the root, as `FoundFile.stamp`; without those that cannot be looked at."""
+def stamp_text(stamp: Sequence[int]) -> str:
+    """A stamp as one text."""
+    return " ".join(map(str, stamp))
 
-    def stamp(file: str) -> list[int] | None:
+
+def stamps_of(root: Path, files: Sequence[str]) -> dict[str, str]:
+    """`stamp_text` of files below the root as they are now; without those that cannot be looked at."""
+
+    def stamp(file: str) -> str:
         path = f"{root}/{file}"
         try:
-            return _stamp(path, os.stat(path))  # noqa: PTH116 - see `_entry`
+            return stamp_text(_stamp(path, os.stat(path)))  # noqa: PTH116 - see `_entry`
         except OSError:
-            return None
+            return ""
 
     stamps = chain.from_iterable(_in_blocks(stamp, files))
-    return {file: found for file, found in zip(files, stamps, strict=True) if found is not None}
+    return {file: found for file, found in zip(files, stamps, strict=True) if found}
 
 
 def _in_blocks(ask: Callable[[_Asked], _Answer], items: Sequence[_Asked]) -> Iterator[list[_Answer]]:
