@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_rates_of_msta, not_tuned_elsewhere, tuned_on_draws
+from petl_bench.methods._recipes import (
+    at_the_rates_of_msta,
+    not_tuned_elsewhere,
+    not_tuned_in_retrieval,
+    tuned_on_draws,
+)
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -42,6 +47,7 @@ class BitFit(pb.Method):
         # 1e-1, tried afterwards, is right on one held-out clip more of 128, and was not taken.
         tuned_on_draws(3e-2, "1e-3, 3e-3, 1e-2, 3e-2"),
         *not_tuned_elsewhere(3e-2),
+        *not_tuned_in_retrieval(3e-2),
     )
 
     towers: pb.Towers = pb.hyper("both", "whose biases train")

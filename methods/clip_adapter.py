@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_rates_of_msta, not_tuned_elsewhere, tuned_on_motion
+from petl_bench.methods._recipes import (
+    at_the_rates_of_msta,
+    not_tuned_elsewhere,
+    not_tuned_in_retrieval,
+    tuned_on_motion,
+)
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -46,6 +51,7 @@ class CLIPAdapter(pb.Method):
         *at_the_rates_of_msta({"ratio": 0.2, "reduction": 4}, PUBLISHED),
         tuned_on_motion(3e-2, "1e-3, 3e-3, 1e-2, 3e-2, 1e-1"),
         *not_tuned_elsewhere(3e-2),
+        *not_tuned_in_retrieval(3e-2),
     )
 
     ratio: float = pb.hyper(0.2, "a: the adapter's part in the mixed feature", minimum=0.0, maximum=1.0)

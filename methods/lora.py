@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import petl_bench as pb
 from petl_bench.methods._recipes import (
+    SEARCHED_IN_RETRIEVAL,
     at_the_rates_of_msta,
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
@@ -56,8 +57,8 @@ class LoRA(pb.Method):
         ),
         tuned_on_motion(3e-3, "5e-4, 1e-3, 2e-3, 3e-3", TINY),
         *not_tuned_elsewhere(3e-3, TINY),
-        tuned_for_retrieval(3e-3, "1e-3, 3e-3, 1e-2", TINY),
-        *not_tuned_in_retrieval(3e-3, TINY, ["clip-tiny"]),
+        tuned_for_retrieval(1e-3, SEARCHED_IN_RETRIEVAL, TINY),
+        *not_tuned_in_retrieval(1e-3, TINY, ["clip-tiny"]),
     )
 
     rank: int = pb.hyper(8, "r: rank of the update", minimum=1)

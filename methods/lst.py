@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, tuned_on_draws
+from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, not_tuned_in_retrieval, tuned_on_draws
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -45,6 +45,7 @@ class LST(pb.Method):
         *at_the_authors_rate(3e-3, {"reduction": 8}, "r and learning rate of the authors' script for T5-base on GLUE"),
         tuned_on_draws(1e-2, "3e-4, 1e-3, 3e-3, 1e-2", TINY),
         *not_tuned_elsewhere(1e-2, TINY),
+        *not_tuned_in_retrieval(1e-2, TINY),
     )
 
     reduction: int = pb.hyper(8, "r: the side blocks are W // r wide", minimum=1)

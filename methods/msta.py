@@ -12,6 +12,7 @@ from petl_bench.benchmarks.papers import MSTA_PAPER
 from petl_bench.methods._recipes import (
     MSTA_RATES,
     PROPORTIONAL,
+    SEARCHED_IN_RETRIEVAL,
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
     tuned_for_retrieval,
@@ -103,8 +104,8 @@ class MSTA(pb.Method):
             source=f"sizes of base2novel in Table 1; without L_CC, as retrieval has no classes; {PROPORTIONAL}",
             tuned=False,
         ),
-        tuned_for_retrieval(2e-3, "1e-3, 3e-3, 1e-2", TINY_RETRIEVAL),
-        *not_tuned_in_retrieval(2e-3, TINY_RETRIEVAL, ["clip-tiny"]),
+        tuned_for_retrieval(1e-3, SEARCHED_IN_RETRIEVAL, TINY_RETRIEVAL),
+        *not_tuned_in_retrieval(1e-3, TINY_RETRIEVAL, ["clip-tiny"]),
     )
 
     bottleneck_dim: int = pb.hyper(256, "d: channels of the bottleneck; must divide the video tower's width", minimum=1)

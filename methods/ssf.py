@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, tuned_on_draws
+from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, not_tuned_in_retrieval, tuned_on_draws
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +49,7 @@ class SSF(pb.Method):
         ),
         tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2, 3e-2"),
         *not_tuned_elsewhere(1e-2),
+        *not_tuned_in_retrieval(1e-2),
     )
 
     norm_pre: bool = pb.hyper(False, "also behind the video tower's norm before the first block")

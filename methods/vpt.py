@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_rates_of_msta, not_tuned_elsewhere, tuned_on_draws
+from petl_bench.methods._recipes import (
+    at_the_rates_of_msta,
+    not_tuned_elsewhere,
+    not_tuned_in_retrieval,
+    tuned_on_draws,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +55,7 @@ class VPT(pb.Method):
         ),
         tuned_on_draws(3e-2, "1e-3, 3e-3, 1e-2, 3e-2", TINY, "4 tokens for the width of this backbone; "),
         *not_tuned_elsewhere(3e-2, TINY),
+        *not_tuned_in_retrieval(3e-2, TINY),
     )
 
     tokens: int = pb.hyper(10, "learned tokens of each block; shallow: of the first block", minimum=1)

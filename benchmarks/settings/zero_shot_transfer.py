@@ -46,9 +46,9 @@ class ZeroShotTransfer(Setting):
 
     Source and target may also be of retrieval, each for itself: an adapter of a classification source searches a
     target's test clips by their captions (of motion, those of the novel half), and an adapter that was trained on the
-    captions of a source recognises classes. The captions take part as in the setting `retrieval`; with `source_task=
-    retrieval`, give the method the learning rate and sizes of that setting by `--set`. A target of retrieval has the
-    metrics of that setting in its record and in `petl-bench compare`; the table `zero_shot` shows classification alone.
+    captions of a source recognises classes. Captions take part as in the setting `retrieval`, whose learning rates and
+    sizes are to be given by `--set` for a source of retrieval. A target of retrieval has the metrics of that setting in
+    its record; the table `zero_shot` shows classification alone.
 
     Budget of a method whose recipe says nothing else: 100 epochs with 256 clips per step (MSTA, Table 1).
 

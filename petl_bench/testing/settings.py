@@ -134,14 +134,14 @@ def labels_are_in_range(subject: SettingSubject) -> None:
 
 
 def tasks_are_of_the_declared_kind(subject: SettingSubject) -> None:
-    """task() gives pb.Task; pb.RetrievalTask, with evaluations of that kind, if `kind` is retrieval."""
+    """task() gives pb.Task; pb.RetrievalTask, with evaluations of that kind, if kind_of(case) is retrieval."""
     for (_, case), task in subject.tasks.items():
         is_retrieval = [isinstance(task, RetrievalTask)]
         is_retrieval += [isinstance(each, RetrievalEvaluation) for each in task.evaluations]
-        expected = subject.plugin.kind == "retrieval"
+        expected = subject.setting.kind_of(case)
         require(
-            set(is_retrieval) == {expected},
-            f"{case}: kind is {subject.plugin.kind!r}, and task() gives {type(task).__name__} with "
+            set(is_retrieval) == {expected == "retrieval"},
+            f"{case}: kind is {expected!r}, and task() gives {type(task).__name__} with "
             f"{', '.join(type(each).__name__ for each in task.evaluations)}",
         )
 
