@@ -128,10 +128,10 @@ class MVAdapter(pb.Method):
     input_norm: bool = pb.hyper(False, "a layer norm before Down (the released configuration of ActivityNet)")
     train_biases: bool = pb.hyper(True, "all biases of the adapted towers train too, as published")
     bias_rate: float = pb.hyper(0.02, "their learning rate, as a part of the adapters': 1e-7 / 5e-6", minimum=0.0)
-    stand_in: Literal["class_token", "frame_mean"] = pb.hyper(
-        "class_token",
-        "c_f where a video has one class token (ViCLIP): that token, in every frame; or the mean of the frame's "
-        "patches. Not read on frame-wise backbones",
+    stand_in: Literal["frame_mean", "class_token"] = pb.hyper(
+        "frame_mean",
+        "c_f where a video has one class token (ViCLIP): p_f, the mean of the frame's patches; or that class token, in "
+        "every frame. Not read on frame-wise backbones",
     )
 
     def __post_init__(self) -> None:
