@@ -169,7 +169,8 @@ def test_every_method_runs_in_every_setting_that_it_supports(method: str, name: 
     assert all(math.isfinite(value) and 0.0 <= value <= 100.0 for value in metrics.values())
     for trial, result in results:
         qualified = {"untuned-rate", "template-descriptions", "fewer-shots"}
-        assert set(result.marks) - qualified == {"random-weights", *method_marks(plugin)}
+        declared = method_marks(plugin, BACKBONES.get(trial.backbone).config)
+        assert set(result.marks) - qualified == {"random-weights", *declared}
         assert all(len(e.clips) == e.expected > 0 for e in result.evaluations.values())
         assert (here.output / trial.key / ADAPTER).exists() is (adapts and not trial.start_from)
         assert len(result.history) == int(trains and not trial.start_from)

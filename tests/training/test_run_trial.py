@@ -16,7 +16,7 @@ import torch
 
 import petl_bench as pb
 from petl_bench.api.marks import method_marks
-from petl_bench.api.registry import DATASETS, METHODS
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS
 from petl_bench.api.trial import Places, Progress, Trial, TrialResult
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
 from petl_bench.data.found import known_manifests
@@ -64,7 +64,8 @@ def test_every_method_runs_and_scores_every_test_clip(
     method: str, make_trial: MakeTrial, places: Places, tmp_path: Path
 ) -> None:
     plugin = METHODS.get(method)
-    result = run(make_trial(method, HYPER.get(method, {})), places, tmp_path)
+    trial = make_trial(method, HYPER.get(method, {}))
+    result = run(trial, places, tmp_path)
     scored = {"base": "base_top1"} if plugin.novel == "none" else METRICS
     assert {name.partition("@")[0] for name in result.evaluations} == set(scored)
     assert set(result.absent) == {"base", "novel"} - set(scored)
@@ -73,7 +74,8 @@ def test_every_method_runs_and_scores_every_test_clip(
         assert evaluation.scores.shape == (6, 2)
         np.testing.assert_allclose(evaluation.scores.sum(axis=1), 1.0, atol=1e-5)
     assert set(result.metrics) == {*scored.values(), *(["harmonic_mean"] if len(scored) == 2 else [])}
-    assert result.marks == sorted(["random-weights", *method_marks(plugin), *MARKS.get(method, ["untuned-rate"])])
+    declared = method_marks(plugin, BACKBONES.get(trial.backbone).config)
+    assert result.marks == sorted(["random-weights", *declared, *MARKS.get(method, ["untuned-rate"])])
     assert result.train_clips == {"expected": 12, "missing": 0, "unreadable": 0, "used": 12}
 
 
