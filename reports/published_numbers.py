@@ -24,7 +24,7 @@ MV_ADAPTER_BY_DATA = {
     "activitynet_captions": "MV-Adapter 5",
 }
 #: Of options of these data sets, the values that the MV-Adapter paper has.
-MV_ADAPTER_DATA = {"protocol": "1k-A-9k", "captions": "paragraph"}
+MV_ADAPTER_DATA = {"protocol": ("1k-A-9k",), "captions": ("paragraph",), "test": ("auto", "val_1")}
 #: Of parameters of the whole backbone, trained ones in percent: one number for each row of a table, whatever data set.
 TUNABLE_PERCENT: PublishedKey = ("", 0, "tunable_percent")
 MV_ADAPTER_BACKBONE = 149_620_737  #: parameters of CLIP ViT-B/16, which its percentages are of

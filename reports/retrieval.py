@@ -55,5 +55,5 @@ class RetrievalTable(Base):
 def is_papers(case: ComparedCase) -> bool:
     """Whether the MV-Adapter paper has this case."""
     options = json.loads(case.dataset_options)
-    known = all(options.get(name, value) == value for name, value in MV_ADAPTER_DATA.items())
+    known = all(options.get(name, values[0]) in values for name, values in MV_ADAPTER_DATA.items())
     return known and case.dataset in MV_ADAPTER_BY_DATA and (case.split, case.dataset_plugin) == ("1", "")

@@ -1,8 +1,9 @@
 """Which numbers their clips do not tell from guessing.
 
 Guessing one of C classes is right in 100/C percent; a label among the first k, in 100 k/C percent. In retrieval, C is
-the number of clips, and queries stand for clips. A number is at chance if that level lies above it or inside its 95 %
-Wilson interval over the clips of one seed. Further seeds see the same clips, and do not count as more of them.
+the number of clips, and the texts of one clip, which are alike, count as one query. A number is at chance if that level
+lies above it or inside its 95 % Wilson interval over the clips of one seed. Further seeds see the same clips, and do
+not count as more of them.
 """
 
 from __future__ import annotations
@@ -62,6 +63,5 @@ def _counts(run: Run, evaluation: str, outcomes: OutcomeSource | None) -> tuple[
 def _recorded(coverage: str, evaluation: str) -> tuple[int, int]:
     name, direction = split_queries(evaluation)
     counts = json.loads(coverage).get(name, {})
-    if direction:
-        return counts.get("texts" if direction == "t2v" else "used", 0), counts.get("used", 0)
-    return counts.get("used", 0), counts.get("classes", 0)
+    used = counts.get("used", 0)
+    return used, used if direction else counts.get("classes", 0)

@@ -193,7 +193,7 @@ def _plot(each: Searched, number_trials: NumberTrials) -> dict[str, Any]:
     shown = [*[k for k in levels if k < each.candidates], each.candidates]
     return {
         "kind": "points",
-        "x": axis("K", logarithmic=True),
+        "x": axis("K", logarithmic=True, ticks=[k for k in levels if str(k)[0] in "125"]),
         "y": axis("Queries found (%)"),
         "series": [
             {

@@ -76,22 +76,34 @@ def _layout(table: Table, width: int, styled: bool) -> _Layout:
     widths = _column_widths(table.columns, [row for group in texts for row in group])
     label_width = _label_width(table, width, widths)
     room = width - _PADDING - label_width
-    parts: list[list[int]] = [[]]
-    used = first = 0
+    parts: list[list[int]] = []
+    first = 0
     for _, count in table.column_groups():
         indices = list(range(first, first + count))
-        needed = sum(widths[index] + _PADDING for index in indices)
-        if parts[-1] and used + needed > room:
-            parts.append([])
-            used = 0
-        for index in indices:
-            used += widths[index] + _PADDING
-            if parts[-1] and used > room and count > _TOGETHER:
-                parts.append([])
-                used = widths[index] + _PADDING
-            parts[-1].append(index)
+        if parts and _width([*parts[-1], *indices], widths) <= room:
+            parts[-1] += indices
+        elif count <= _TOGETHER or _width(indices, widths) <= room:
+            parts.append(indices)
+        else:
+            parts += _broken(indices, widths, room)
         first += count
-    return _Layout(texts, label_width, widths, parts)
+    return _Layout(texts, label_width, widths, parts or [[]])
+
+
+def _width(indices: Sequence[int], widths: Sequence[int]) -> int:
+    return sum(widths[index] + _PADDING for index in indices)
+
+
+def _broken(indices: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
+    """The columns in as few parts as have room for them, of one length if that fits too."""
+    parts: list[list[int]] = [[]]
+    for index in indices:
+        if parts[-1] and _width([*parts[-1], index], widths) > room:
+            parts.append([])
+        parts[-1].append(index)
+    length = -(-len(indices) // len(parts))
+    even = [list(indices[start : start + length]) for start in range(0, len(indices), length)]
+    return even if all(_width(part, widths) <= room for part in even) else parts
 
 
 def _label_width(table: Table, width: int, widths: list[int]) -> int:

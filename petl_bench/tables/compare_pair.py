@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from petl_bench.analysis.cells import Measure
 from petl_bench.analysis.configurations import Configuration
 from petl_bench.analysis.pairwise import PairwiseTests
 from petl_bench.analysis.significance import LEVEL, Difference, RunsNeeded, needed
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.marks import mark_of
+from petl_bench.api.retrieval import split_queries
 from petl_bench.api.table import TableSource
 from petl_bench.errors import UsageError, unknown
 from petl_bench.system.texts import clean
@@ -42,6 +44,7 @@ class Finding:
     p_value: float
     tests: int
     reservations: tuple[str, ...]
+    counted: str = "test clips"  #: what the numbers are shares of
 
     @property
     def is_told_apart(self) -> bool:
@@ -142,7 +145,15 @@ def _of_pair(
             continue
         p_value = tests.p_value(index, one, other) if found.is_of_methods else found.p_value
         reservations = tuple(mark_of(word).meaning for word in sorted({*of_one.marks, *of_other.marks}))
-        yield Finding(table, column.column.full, a, b, found, p_value, tests.count, reservations)
+        yield Finding(
+            table, column.column.full, a, b, found, p_value, tests.count, reservations, _counted(column.measure)
+        )
+
+
+def _counted(measure: Measure | None) -> str:
+    """What a share is of: clips, or queries of retrieval."""
+    places = [] if measure is None else [place for term in measure.terms for place in term]
+    return "queries" if any(split_queries(place.evaluation)[1] for place in places) else "test clips"
 
 
 # Words
@@ -167,7 +178,7 @@ def _about(finding: Finding) -> Iterator[str]:
         f"95 % interval {low:+.1f} to {high:+.1f}: {_verdict(finding)} (p = {_p(finding.p_value)}{_by_itself(finding)})"
     )
     if not finding.is_real:
-        yield f"    {_to_settle(found, needed(found))}"
+        yield f"    {_to_settle(found, needed(found), finding.counted)}"
     for reservation in finding.reservations:
         yield f"    with a reservation: {reservation}"
 
@@ -185,7 +196,7 @@ def _verdict(finding: Finding) -> str:
     return "these two runs differ on such clips" if finding.is_told_apart else "chance may explain these two runs"
 
 
-def _to_settle(found: Difference, more: RunsNeeded) -> str:
+def _to_settle(found: Difference, more: RunsNeeded, counted: str) -> str:
     """What would settle a difference of the size seen."""
     if abs(found.value) < 0.005:
         return "there is no difference to settle: the numbers are equal"
@@ -193,11 +204,11 @@ def _to_settle(found: Difference, more: RunsNeeded) -> str:
         return "to learn of the methods: the same with three seeds or more"
     ways = []
     if more.clips_factor is not None and more.clips_factor <= _MOST_CLIPS:
-        ways.append(f"about {math.ceil(found.clips * max(1.0, more.clips_factor)):,} test clips (here {found.clips:,})")
+        ways.append(f"about {math.ceil(found.clips * max(1.0, more.clips_factor)):,} {counted} (here {found.clips:,})")
     if more.seeds is not None:
         ways.append(f"about {more.seeds} seeds (here {found.seeds})")
     if not ways and more.both_factor <= _MOST_CLIPS:
-        ways.append(f"about {math.ceil(more.both_factor)} times both the clips and the seeds")
+        ways.append(f"about {math.ceil(more.both_factor)} times both the {counted.removeprefix('test ')} and the seeds")
     if not ways:
         return "a difference as small as this is beyond what more clips and seeds would settle"
     return f"to settle a difference of this size by itself (4 times of 5): {', or '.join(ways)}"

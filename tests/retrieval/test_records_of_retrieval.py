@@ -26,6 +26,7 @@ from petl_bench.records.retrieval import ranked_queries, retrieval_metrics
 from petl_bench.records.verify import verify_trial
 from petl_bench.records.write import write_record
 from tests.reports.synthetic_records import make_trial, result_of
+from tests.reports.tables import table_of
 
 CLIPS, SEEDS = 60, 3
 #: Of each clip, one to three texts.
@@ -52,12 +53,13 @@ def drawn(skill: float, seed: int) -> pb.RetrievalResult:
     )
 
 
-def store(runs: Path, method: str, seed: int, **changes: Any) -> Path:
+def store(runs: Path, method: str, seed: int, *, captions_sha256: str = "", **changes: Any) -> Path:
     """Write a record, and return its folder."""
     evaluation = drawn(SKILL[method], seed)
     for name, value in changes.items():
         setattr(evaluation, name, value)
     values = {"setting": "made_retrieval", "dataset": "captioned_motion", "shots": None}
+    values["captions_sha256"] = captions_sha256
     trial = make_trial(method, seed, hyper_parameters={}, **values)
     folder = trial_folder(runs, trial.key)
     folder.mkdir(parents=True)
@@ -143,7 +145,7 @@ def test_outcomes_are_of_one_direction(folder: Path) -> None:
 
 def test_guessing_finds_a_clip_among_the_clips(folder: Path) -> None:
     coverage = json.dumps(read_record(folder)["coverage"])
-    assert _recorded(coverage, "test/t2v") == (len(OWNERS), CLIPS)
+    assert _recorded(coverage, "test/t2v") == (CLIPS, CLIPS), "texts of one clip are not independent"
     assert _recorded(coverage, "test/v2t") == (CLIPS, CLIPS)
 
 
@@ -218,10 +220,24 @@ def test_ties_are_counted_in_the_record_and_told_under_the_table(plugin: Path, t
         assert re.search(rf"Queries with a tied target, .*, {direction}: lora {tied[direction.lower()]}\.", said), said
 
 
+def test_other_captions_of_the_same_clips_are_another_case(plugin: Path, tmp_path: Path) -> None:
+    for letter in "ab":
+        store(tmp_path / "runs", "lora", 0, captions_sha256=letter * 64)
+    table = table_of(tmp_path / "runs", "made_retrieval")
+    headers = {column.group for column in table.columns if column.label == "R@1"}
+    assert headers == {
+        f"captioned_motion (captions={letter * 8}) {direction}" for letter in "ab" for direction in ("T2V", "V2T")
+    }
+    assert [case.label for case in cases_of(pb.load_records(tmp_path / "runs"))] == [
+        f"made_retrieval · captioned_motion (captions={letter * 8})" for letter in "ab"
+    ]
+
+
 def test_compare_pairs_methods_on_the_same_queries(plugin: Path, runs: Path) -> None:
     said = command("compare", "lora", "zero_shot", "--runs", str(runs), "--plugin", str(plugin))
     assert "T2V R@1" in said and "V2T R@10" in said and "MnR" not in said
     assert "lora is better than zero_shot on:" in said
+    assert "test clips" not in said
 
 
 @pytest.mark.parametrize("format_", ["terminal", "markdown", "latex", "csv", "html"])
