@@ -23,7 +23,7 @@ from torchvision.transforms.v2 import functional
 
 from benchmarks.perf.interleaved import measure
 from petl_bench.api.dataset import Augmentation
-from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
+from petl_bench.data.decoding.clips import ByTime, Choose, DecodedClip, read_clip
 from petl_bench.data.loading import transforms
 from petl_bench.data.loading.clip_cache import ClipCache
 from petl_bench.data.loading.clip_preparation import ClipRequest, ClipSpec, prepare
@@ -123,7 +123,7 @@ def test_frames_of_ucf101_clips_from_the_cache_and_from_their_files(benchmark: A
     measure(benchmark, {"cache": from_cache, "files": from_files})
 
 
-def prepared_already(path: Path, choose: Choose, decoder: str) -> DecodedClip:
+def prepared_already(path: Path, choose: Choose | ByTime, decoder: str) -> DecodedClip:
     """Frames that cost nothing, so that what is left is their way to the process that trains."""
     return DecodedClip(FRAMES, tuple(range(8)), 8, 25.0, "pyav", "")
 

@@ -14,12 +14,12 @@ from petl_bench.api.prompts import Prompts
 from petl_bench.api.retrieval import retrieval_evaluation
 from petl_bench.api.trial import ENGINE_VERSION
 from petl_bench.data.loading.batches import ClipLoader
-from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.tokenizer import text_of, token_lengths, tokenize
 from petl_bench.searching.subject import Subject
 from petl_bench.training.checkpoint import load_adapter
+from petl_bench.training.clip_spec import evaluated_clips
 from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat
 from petl_bench.training.evaluate import Scorer
@@ -41,7 +41,14 @@ class SearchModel:
         self.subject = subject
         self.device = resolve_device(device, Seat())
         self.model = _loaded(subject).to(self.device).eval()
-        self.spec = _clip_spec(subject, self.model)
+        self.spec = evaluated_clips(
+            self.model, subject.backbone, subject.options, seed=subject.seed, decoder=subject.decoder
+        )
+
+    @property
+    def _masked(self) -> int:
+        """Frames that are kept with a mask: all, if a video may be padded."""
+        return self.model.config.num_frames if self.spec.pads else 0
 
     @property
     def notes(self) -> list[str]:
@@ -88,7 +95,7 @@ class SearchModel:
             for start, batch in zip(range(0, len(names), of_batch), outputs, strict=True):
                 found: dict[str, np.ndarray | str] = {}
                 if batch.clips:
-                    rows = packed(batch.output).float().cpu().unflatten(0, (-1, batch.views)).numpy()
+                    rows = packed(batch.output, self._masked).float().cpu().unflatten(0, (-1, batch.views)).numpy()
                     found.update(zip(batch.clips, rows, strict=True))
                 unread = [name for name in names[start : start + of_batch] if name not in found]
                 yield {**found, **{name: _without_path(loader.unreadable[name], paths[name]) for name in unread}}
@@ -112,7 +119,7 @@ class SearchModel:
         reads_frames = "frames" in method.reads or self.model.features.pools
         parts = []
         for rows in torch.from_numpy(features).split(_VIDEOS_PER_PASS):
-            output = unpacked(rows.flatten(0, 1).to(self.device), self.model.config.embed_dim, reads_frames)
+            output = unpacked(rows.flatten(0, 1).to(self.device), self.model.config, reads_frames, self._masked)
             names = [""] * len(rows)
             logits = scorer.logits(EncodedBatch(list(range(len(rows))), names, [0] * len(rows), output, views))
             parts.append(logits.unflatten(0, (-1, views)).mean(dim=1))
@@ -139,20 +146,3 @@ def _loaded(subject: Subject) -> DualEncoder:
 
 def _without_path(reason: str, path: Path) -> str:
     return reason.removeprefix(f"cannot read {path}: ").replace(f" {path} ", " ")
-
-
-def _clip_spec(subject: Subject, model: DualEncoder) -> ClipSpec:
-    """How the evaluation of the subject's trial reads clips."""
-    options, backbone = subject.options, subject.backbone
-    return ClipSpec(
-        num_frames=model.config.num_frames,
-        size=model.config.image_size,
-        mean=backbone.mean,
-        std=backbone.std,
-        seed=subject.seed,
-        views=options.views,
-        crops=options.crops,
-        view_sampling=options.view_sampling,
-        eval_resize=options.eval_resize,
-        decoder=subject.decoder,
-    )

@@ -29,12 +29,12 @@ from petl_bench.data.found.tree import canonical
 from petl_bench.data.lists.descriptions import Descriptions, described
 from petl_bench.data.loading.batches import ClipLoader
 from petl_bench.data.loading.clip_cache import ClipCache
-from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, PluginError, TrialError
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.system.environment import computing_versions, describe_machine
 from petl_bench.training.checkpoint import Pace, load_adapter, task_of
+from petl_bench.training.clip_spec import evaluated_clips
 from petl_bench.training.compilation import compile_video
 from petl_bench.training.device import resolve_device
 from petl_bench.training.distributed import Seat, Team
@@ -380,24 +380,14 @@ class PreparedTrial:
         return list(dict.fromkeys([*self.task.train_classes, *evaluated]))
 
     def _loader(self, places: Places, seat: Seat) -> ClipLoader:
-        config, options, manifest = self.model.config, self.options, self.manifest
-        mean, std = self.backbone.normalised_with()
-        rate = options.frames_per_second
-        spec = ClipSpec(
-            num_frames=config.num_frames,
-            size=config.image_size,
-            mean=mean,
-            std=std,
+        options, manifest = self.options, self.manifest
+        evaluated = evaluated_clips(
+            self.model, self.backbone, options, seed=derived_seed(self.trial), decoder=self.trial.decoder
+        )
+        spec = replace(
+            evaluated,
             augmentation=self.dataset.augmentation,
-            seed=derived_seed(self.trial),
-            views=options.views,
-            crops=options.crops,
-            view_sampling=options.view_sampling,
-            eval_resize=options.eval_resize,
             train_views=options.train_views,
-            frames_per_second=rate,
-            pads=rate is not None and not config.joint_space_time,
-            decoder=self.trial.decoder,
             cache=ClipCache(places.cache / "clips"),
         )
         clips = {clip for clip in _clips(self.task) if clip in manifest.found}
