@@ -36,6 +36,7 @@ PAIRS = [
     for method in METHODS.names()
     for setting in SETTINGS.names()
     if not SETTINGS.get(setting).command
+    if SETTINGS.get(setting).kind == "classification"  # retrieval needs captions: tests/settings/test_retrieval.py
     if METHODS.get(method).settings is None or setting in METHODS.get(method).settings
 ]
 #: Class names of the two data sets, one to adapt on and one to evaluate; one class is in both.
