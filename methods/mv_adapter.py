@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import petl_bench as pb
-from petl_bench.methods._recipes import MSTA_RATES, at_the_authors_rate
+from petl_bench.methods._recipes import at_the_authors_rate
 from petl_bench.methods.bitfit import BitFit
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class MVAdapter(pb.Method):
                 "sizes and learning rate of retrieval on viclip-tiny, not tuned for this setting",
                 tuned=False,
             )
-            for setting in MSTA_RATES
+            for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised")
             for backbone in ("viclip-tiny", "clip-tiny")
         ),
     )
