@@ -59,7 +59,7 @@ class Retrieval(Setting):
 
     version = 1
     kind = "retrieval"
-    training: ClassVar[Mapping[str, Any]] = {"epochs": 5, "batch_size": 128, "warmup_epochs": 0.5}
+    training: ClassVar[Mapping[str, Any]] = {"epochs": 5, "batch_size": 128, "warmup_epochs": 0.5, "eval_every": 1}
     metrics = RETRIEVAL_METRICS
     paper = CLIP4CLIP
 
