@@ -100,6 +100,7 @@ class TemporalConv(nn.Conv3d):
 
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
         """The convolution's output for every token, and for the class tokens by `cls`."""
+        tokens = grid.real(tokens)
         patches = self._over_time(patches_by_place(tokens, grid))
         return from_patches_by_place(patches, grid, self.of_class_token(tokens, PatchPlaces(grid)))
 
@@ -110,7 +111,7 @@ class TemporalConv(nn.Conv3d):
             return cls.new_zeros(*cls.shape[:2], self.out_channels)
         if self.cls == "mean":
             # The mean of a convolution over all places is the convolution of their mean.
-            mean = self._over_time(places.mean_by_time(tokens).unsqueeze(1)).mean(dim=2)
+            mean = grid.mean_over_frames(self._over_time(places.mean_by_time(tokens).unsqueeze(1)), dim=2)
             return mean.repeat_interleave(1 if grid.joint else grid.frames, dim=0)
         if grid.joint:
             constant = cls.unsqueeze(2).expand(-1, -1, grid.frames, -1)
@@ -164,6 +165,7 @@ class SpatioTemporalUp(nn.Module):
         What a token gets from itself, U h + b and the convolution's middle tap, is one matrix product; the taps on the
         other frames are added to its output in place.
         """
+        h = grid.real(h)
         conv, places = self.temporal, PatchPlaces(grid, self.layout == "sequence")
         assert conv.bias is not None
         taps = conv.weight.flatten(1) * self.temporal_scale

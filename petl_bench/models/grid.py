@@ -52,6 +52,20 @@ class Grid:
             )
         return self.without_extra
 
+    def real(self, tokens: Tensor) -> Tensor:
+        """Tokens [S, N, C], zero in frames that pad their clip: what a convolution over time finds beyond its ends."""
+        if self.mask is None or self.joint:
+            return tokens
+        return tokens * self.mask.flatten()[:, None, None].to(tokens.dtype)
+
+    def mean_over_frames(self, x: Tensor, dim: int) -> Tensor:
+        """The mean over dimension `dim` of x [B, ..., T, ...], the frames, without those that pad a clip."""
+        if self.mask is None or self.joint:
+            return x.mean(dim=dim)
+        shape = [self.frames if place == dim else len(x) if place == 0 else 1 for place in range(x.ndim)]
+        mask = self.mask.view(shape).to(x.dtype)
+        return (x * mask).sum(dim) / mask.sum(dim)
+
     def own(self, tokens: Tensor) -> Tensor:
         """The class token and the patches of tokens [S, N, C]."""
         return self.split(tokens)[0] if self.extra else tokens

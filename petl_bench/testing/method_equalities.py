@@ -87,6 +87,26 @@ def batch_changes_nothing(subject: MethodSubject) -> None:
     same_outputs(Outputs(video, text, alone), whole, "depend on the batch", relative=1e-4)
 
 
+def padding_changes_nothing(subject: MethodSubject) -> None:
+    """On a frame-wise backbone a clip's feature does not depend on what stands in the frames that pad it."""
+    configs = [config for config in subject.configs.values() if not config.joint_space_time and config.num_frames > 1]
+    if not configs:
+        raise Skipped("it is for no backbone that encodes frame by frame, and so reads masks of frames")
+    for config in configs:
+        model, method = subject.trained(config)
+        frames = clip_batch(config).frames
+        mask = torch.ones(frames.shape[:2], dtype=torch.bool)
+        mask[0, 1:], mask[1, -1] = False, False
+        padded = torch.where(mask[:, :, None, None, None], frames, 0)
+        with torch.no_grad():
+            first, second = (
+                model.finish_video(model.video_output(each, method.reads, mask)) for each in (padded, frames)
+            )
+        require_equal(
+            second, first, "features depend on what stands in frames that pad a clip", atol=1e-4 * _largest(first)
+        )
+
+
 def class_order_changes_nothing(subject: MethodSubject) -> None:
     """A class keeps its scores if classes come in another order, trained ones and new ones mixed."""
     model, method = subject.trained()
