@@ -73,12 +73,6 @@ class MVAdapter(pb.Method):
         pb.Recipe("retrieval", "clip-b16", training=PUBLISHED, source=SOURCE),
         pb.Recipe(
             "retrieval",
-            training={"learning_rate": 5e-6},
-            source=f"{SOURCE}, for CLIP ViT-B/16; not tuned for other backbones",
-            tuned=False,
-        ),
-        pb.Recipe(
-            "retrieval",
             "viclip-tiny",
             {"learning_rate": TINY_RATE, "epochs": 5},
             TINY,

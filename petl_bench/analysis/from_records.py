@@ -44,9 +44,10 @@ def compare(
     cases, case_of = _distinct_rows(trials, ComparedCase)
     trials["row"], trials["case"] = row_of, case_of
     # Of a seed that was run several ways, the run in the fewest processes and threads counts; of retrieval, one that
-    # has the best epochs beside its last one.
-    order = ["seed", "select", "processes", "threads"]
-    trials = trials.sort_values(order, ascending=[name != "select" for name in order], kind="stable")
+    # has the best epochs or post-processing beside its own numbers.
+    order = ["seed", "select", "post_processed", "processes", "threads"]
+    largest = ("select", "post_processed")
+    trials = trials.sort_values(order, ascending=[name not in largest for name in order], kind="stable")
     again = trials.duplicated(["row", "case", "seed"])
     repeated = _repeated(trials, again, metrics)
     if again.any():
@@ -93,6 +94,9 @@ def _trials(
     trials["selected"] = _series(
         ["" if select and _of_retrieval(counts) else select for select, counts in pairs], trials
     )
+    options = trials["setting_options"]
+    trials["setting_options"] = _series([_plain_options(each) for each in options], trials)
+    trials["post_processed"] = trials["setting_options"] != options
     trials["all_training"] = trials["training"]
     trials["training"] = trials["training"].map(_training_of_row)
     trials["source_sha256"] = _unusual(trials, "source_sha256", ["setting_options"], str)
@@ -108,6 +112,13 @@ def _training_of_row(training: str) -> str:
     if _selected(training):
         values["select"] = "last"  # its row: the same training with an honest selection, in a column of its own
     return canonical_json(values)
+
+
+@cache
+def _plain_options(setting_options: str) -> str:
+    """Options of a setting without the post-processing, whose numbers stand beside those of the trial itself."""
+    values = json.loads(setting_options)
+    return canonical_json({name: value for name, value in values.items() if name != "post_processing"})
 
 
 @cache

@@ -11,6 +11,7 @@ from petl_bench.analysis.commands import commands_of
 from petl_bench.api.marks import mark_of
 from petl_bench.api.table import ALIKE_MEANING, Cell, Column, Row, Table
 from petl_bench.errors import StoreError, unknown
+from petl_bench.records.optional import variants_of
 from petl_bench.records.read import read_record
 from petl_bench.system.texts import clean
 from petl_bench.tables.text import number
@@ -85,7 +86,11 @@ def _about_trials(trials: Sequence[str], folders: Sequence[Path]) -> Iterator[st
             continue
         found.append(record["trial"])
         yield f"  seed {record['trial']['seed']}, made {clean(record['created'])}, {clean(_device(record))}"
-        yield f"  metrics: {', '.join(f'{clean(name)} {value:.6g}' for name, value in record['metrics'].items())}"
+        yield f"  metrics: {_numbers(record['metrics'])}"
+        for name, values in variants_of(record).items():
+            epoch = record.get("best_epochs", {}).get(name)
+            called = f"{clean(name)}, epoch {epoch}" if epoch else clean(name)
+            yield f"  metrics of {called}: {_numbers(values)}"
         yield f"  folder: {clean(str(folder))}"
         yield f"  files: {clean(', '.join(sorted(file.name for file in folder.iterdir() if file.is_file())))}"
     for command in commands_of(found, _sources(found, folders)):
@@ -100,6 +105,10 @@ def _sources(trials: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> di
             with contextlib.suppress(StoreError):
                 found.setdefault(key, read_record(folder / "trials" / key)["trial"])
     return found
+
+
+def _numbers(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{clean(name)} {value:.6g}" for name, value in metrics.items())
 
 
 def _device(record: Mapping[str, Any]) -> str:
