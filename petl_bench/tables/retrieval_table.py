@@ -51,7 +51,10 @@ def retrieval_numbers(direction: Direction, evaluation: str = "test") -> tuple[S
 
 
 class RetrievalTable(SettingTable):
-    """Base of tables of a retrieval setting whose metrics are those of its one evaluation, "test"."""
+    """Base of tables of a retrieval setting whose metrics are those of its one evaluation, "test".
+
+    A subclass for an evaluation of another name gives `numbers`, made by `retrieval_numbers`.
+    """
 
     numbers: ClassVar[tuple[ShownNumber, ...]] = tuple(
         number for direction in DIRECTIONS for number in retrieval_numbers(direction)
