@@ -17,12 +17,19 @@ from petl_bench.benchmarks.papers import XCLIP
 NAME = "zero_shot_transfer"
 #: Kinds of cases: adapting on the source, evaluating on a target; the same within one data set, by halves of classes.
 SOURCE, TARGET, SOURCE_BASE, TARGET_NOVEL = "source", "target", "source-base", "target-novel"
-#: The same of retrieval. The names of targets do not begin like those of classification, which the table selects by.
+#: The same of retrieval. The names of targets do not begin like those of classification: tables select by these.
 RETRIEVAL = {
     SOURCE: "source-retrieval",
     TARGET: "retrieval",
     SOURCE_BASE: "source-base-retrieval",
     TARGET_NOVEL: "retrieval-novel",
+}
+#: Of each part that is a target.
+TABLES = {
+    TARGET: "zero_shot",
+    TARGET_NOVEL: "zero_shot",
+    RETRIEVAL[TARGET]: "zero_shot_retrieval",
+    RETRIEVAL[TARGET_NOVEL]: "zero_shot_retrieval",
 }
 
 
@@ -47,8 +54,8 @@ class ZeroShotTransfer(Setting):
     Source and target may also be of retrieval, each for itself: an adapter of a classification source searches a
     target's test clips by their captions (of motion, those of the novel half), and an adapter that was trained on the
     captions of a source recognises classes. Captions take part as in the setting `retrieval`, whose learning rates and
-    sizes are to be given by `--set` for a source of retrieval. A target of retrieval has the metrics of that setting in
-    its record; the table `zero_shot` shows classification alone.
+    sizes are to be given by `--set` for a source of retrieval. A target of retrieval has the metrics of that setting:
+    the table `zero_shot` shows the targets of classification, `zero_shot_retrieval` those of retrieval.
 
     Budget of a method whose recipe says nothing else: 100 epochs with 256 clips per step (MSTA, Table 1).
 
@@ -102,6 +109,10 @@ class ZeroShotTransfer(Setting):
     def kind_of(self, case: Case) -> Kind:
         """That of the source, or of the target."""
         return "retrieval" if case.part in RETRIEVAL.values() else "classification"
+
+    def table_of(self, case: Case) -> str:
+        """That of the target's kind; none shows an adaptation."""
+        return TABLES.get(case.part, "")
 
     def task(self, annotations: Annotations, case: Case) -> Task:
         """What the case trains (a source alone) and evaluates.

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.panels import Panel
-from petl_bench.analysis.significance import Difference, SeedVariance, difference, interval, pooled, seed_variance
+from petl_bench.analysis.significance import (
+    PERCENT,
+    Difference,
+    Scale,
+    SeedVariance,
+    difference,
+    interval,
+    pooled,
+    seed_variance,
+)
 from petl_bench.api.registry import DATASETS
+from petl_bench.api.retrieval import split_queries
 from petl_bench.records.outcomes import class_weights
+from petl_bench.records.retrieval import TOP
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,17 +31,22 @@ if TYPE_CHECKING:
     from petl_bench.api.evidence import ClipOutcomes, OutcomeSource
 
 
+#: What of the ranks of queries a number is that is no single share: the sum of the shares at `TOP`, or the mean rank.
+OfRanks = Literal["", "sum", "mean"]
+
+
 @dataclass(frozen=True)
 class ScoredOn:
     """Where clips are scored: a case and one of its evaluations; right is whose label is among the `top` k scores.
 
-    `by_class`: every class weighs the same, and not every clip.
+    `by_class`: every class weighs the same, and not every clip; `of_ranks`: what is averaged instead.
     """
 
     case: ComparedCase
     evaluation: str
     top: int = 1
     by_class: bool = False
+    of_ranks: OfRanks = ""
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,11 @@ class Measure:
     """What a column shows: the harmonic mean of its terms, or its one term, each a mean accuracy over its places."""
 
     terms: tuple[tuple[ScoredOn, ...], ...]
+
+    @property
+    def of_ranks(self) -> OfRanks:
+        """What of ranks it is; "" for a share, or the harmonic mean of two. All places are alike in this."""
+        return self.terms[0][0].of_ranks
 
 
 class CellStatistics:
@@ -46,11 +68,12 @@ class CellStatistics:
         self._comparison, self._outcomes = comparison, outcomes
         self._numbers: dict[str, int] = {}
         self._units: dict[tuple[str, str], np.ndarray] = {}
+        self._scales: dict[Measure, Scale] = {}
 
     def interval(self, row: Configuration, measure: Measure) -> tuple[float, float] | None:
         """The 95 % interval of a cell; None if its clips are not known."""
         terms = self._terms(measure, [row])
-        return None if terms is None else interval(terms)
+        return None if terms is None else interval(terms, self._scale(measure))
 
     def difference(
         self, a: Configuration, b: Configuration, measure: Measure, usual: SeedVariance | None = None
@@ -60,7 +83,7 @@ class CellStatistics:
         `usual`: how much the methods of the column vary between runs.
         """
         terms = self._terms(measure, [a, b])
-        return None if terms is None else difference(terms, usual)
+        return None if terms is None else difference(terms, usual, self._scale(measure))
 
     def usual_seed_variance(self, rows: Sequence[Configuration], measure: Measure) -> SeedVariance | None:
         """How much these rows vary between runs in a column, pooled; None if none of them is known to vary."""
@@ -76,7 +99,7 @@ class CellStatistics:
             return None
         found = []
         for term in measure.terms:
-            panels = [self._panel(place, rows, seeds) for place in term if place in places]
+            panels = [self._panel(place, rows, seeds, self._scale(measure)) for place in term if place in places]
             whole = [each for each in panels if each is not None]
             if not whole or len(whole) < len(panels):
                 return None
@@ -86,7 +109,28 @@ class CellStatistics:
     def _has(self, place: ScoredOn, rows: Sequence[Configuration]) -> bool:
         return all(self._comparison.of(row, place.case) for row in rows)
 
-    def _panel(self, place: ScoredOn, rows: Sequence[Configuration], seeds: Sequence[int]) -> Panel | None:
+    def _scale(self, measure: Measure) -> Scale:
+        """That of a measure; a mean rank is from 1 to the number of candidates, the largest of all runs."""
+        if measure not in self._scales:
+            self._scales[measure] = self._new_scale(measure)
+        return self._scales[measure]
+
+    def _new_scale(self, measure: Measure) -> Scale:
+        if measure.of_ranks == "sum":
+            return Scale(100.0 * len(TOP))
+        if measure.of_ranks != "mean":
+            return PERCENT
+        places = [place for term in measure.terms for place in term]
+        candidates = [
+            scored_clips(run.coverage, place.evaluation)
+            for place in places
+            for run in self._comparison.of_case(place.case)
+        ]
+        return Scale(max(1.0, max(candidates) - 1.0), least=1.0)
+
+    def _panel(
+        self, place: ScoredOn, rows: Sequence[Configuration], seeds: Sequence[int], scale: Scale
+    ) -> Panel | None:
         """The rows on the clips that every one of them scored under every seed."""
         import numpy as np
 
@@ -107,7 +151,7 @@ class CellStatistics:
         first = table[0][0]
         units = _picked(first, clips, self._unit_numbers(place, trial, first))
         weights = class_weights(_picked(first, clips, first.labels)) if place.by_class else None
-        return Panel(ranks <= place.top, units, weights)
+        return Panel(_averaged(ranks, place, scale), units, weights)
 
     def _unit_numbers(self, place: ScoredOn, trial: str, outcome: ClipOutcomes) -> np.ndarray:
         """A number for every clip of an outcome, int64 [N]; clips of one group of a data set share theirs."""
@@ -122,6 +166,30 @@ class CellStatistics:
             numbers = [self._numbers.setdefault(f"{dataset}/{name}", len(self._numbers)) for name in names]
             self._units[known] = np.array(numbers)[codes]
         return self._units[known]
+
+
+def scored_clips(coverage: str, evaluation: str) -> int:
+    """How many clips of an evaluation, or of the one that its queries belong to, were scored; 0 if it is not known.
+
+    Args:
+        coverage: As a run has it.
+        evaluation: Its name, or that of the queries of one direction.
+    """
+    found: int = json.loads(coverage).get(split_queries(evaluation)[0], {}).get("used", 0)
+    return found
+
+
+def _averaged(ranks: np.ndarray, place: ScoredOn, scale: Scale) -> np.ndarray:
+    """What is averaged of ranks [K, S, N]: right or wrong, or values from 0 to 1."""
+    import numpy as np
+
+    if place.of_ranks == "sum":
+        found: np.ndarray = np.mean([ranks <= k for k in TOP], axis=0)
+    elif place.of_ranks == "mean":
+        found = (ranks - scale.least) / scale.times
+    else:
+        found = ranks <= place.top
+    return found
 
 
 def _groups_by_name(plugin: str, clips: np.ndarray) -> np.ndarray:

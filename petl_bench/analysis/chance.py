@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
-from petl_bench.analysis.cells import ScoredOn
+from petl_bench.analysis.cells import ScoredOn, scored_clips
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration, Run
 from petl_bench.api.evidence import OutcomeSource
@@ -61,7 +61,6 @@ def _counts(run: Run, evaluation: str, outcomes: OutcomeSource | None) -> tuple[
 
 @cache
 def _recorded(coverage: str, evaluation: str) -> tuple[int, int]:
+    used = scored_clips(coverage, evaluation)
     name, direction = split_queries(evaluation)
-    counts = json.loads(coverage).get(name, {})
-    used = counts.get("used", 0)
-    return used, used if direction else counts.get("classes", 0)
+    return used, used if direction else json.loads(coverage).get(name, {}).get("classes", 0)

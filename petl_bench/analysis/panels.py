@@ -20,9 +20,10 @@ NOTHING = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """`right`: bool [K, S, N], for K rows under S seeds on the same N clips; `units` [N]: a name for each clip, the
-    same one for clips that are drawn together (clips of one source video, or one clip in several panels); `weights`:
-    float [N], the part of each clip in the accuracy, 1 in all; None if all have the same one."""
+    """`right`: bool [K, S, N], for K rows under S seeds on the same N clips, or float from 0 to 1 if something else is
+    averaged; `units` [N]: a name for each clip, the same one for clips that are drawn together (clips of one source
+    video, or one clip in several panels); `weights`: float [N], the part of each clip in the accuracy, 1 in all; None
+    if all have the same one."""
 
     right: np.ndarray
     units: np.ndarray

@@ -14,7 +14,8 @@ are the two variances of a measure. An effect that a method has on a clip under 
 first. docs/statistics.md has the whole method, and what simulations say of it.
 
 A panel holds right or wrong of K rows under S seeds on the same N clips. A measure has terms, a term has panels: the
-value of a term is the mean accuracy over its panels, that of two terms their harmonic mean. All values are percentages.
+value of a term is the mean accuracy over its panels, that of two terms their harmonic mean. A panel of retrieval may
+hold another mean over queries, of values from 0 to 1. What is returned is in percent, or on the scale that is given.
 """
 
 from __future__ import annotations
@@ -42,6 +43,21 @@ _MOST_SEEDS = 100
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What a measure, which is from 0 to 1, is shown as: `least` and `times` the measure."""
+
+    times: float = 100.0
+    least: float = 0.0
+
+    def of(self, value: float) -> float:
+        """A measure as it is shown."""
+        return self.least + self.times * value
+
+
+PERCENT = Scale()
+
+
+@dataclass(frozen=True)
 class SeedVariance:
     """How much one method's measure varies between runs, in parts of 1 squared: `between` seeds in all, and what of it
     the choice of clips explains; `freedom`: degrees of freedom of the estimate."""
@@ -53,7 +69,7 @@ class SeedVariance:
 
 @dataclass(frozen=True)
 class Difference:
-    """A minus B on the same clips and seeds, in percentage points.
+    """A minus B on the same clips and seeds, in percentage points, or in units of another scale.
 
     `p_value`: of a difference between the methods, with one seed between these two runs alone. `clips`: how many all
     panels have; `units`: how many of them are independent; `clip_share`: the variance that comes from the choice of
@@ -88,8 +104,8 @@ class RunsNeeded:
     both_factor: float
 
 
-def interval(terms: Sequence[Term]) -> tuple[float, float]:
-    """The 95 % interval of the measure of one row (K = 1), in percent; with one seed it is over the clips alone.
+def interval(terms: Sequence[Term], scale: Scale = PERCENT) -> tuple[float, float]:
+    """The 95 % interval of the measure of one row (K = 1), on a scale; with one seed it is over the clips alone.
 
     Wilson's interval with as many independent clips as the variance stands for. If clips have weights, the few with
     large ones count, and not their number. Raises ValueError if there is no clip.
@@ -97,7 +113,7 @@ def interval(terms: Sequence[Term]) -> tuple[float, float]:
     measured = MeasuredPanels(terms)
     units, freedom = measured.effective_units
     if freedom < 1:
-        return 0.0, 100.0
+        return scale.of(0.0), scale.of(1.0)
     value = float(measured.values[0])
     variance = _clip_variance(measured.parts[0].mean(axis=0))
     of_seeds, of_clips = _seed_variances(measured.parts[0])
@@ -109,7 +125,8 @@ def interval(terms: Sequence[Term]) -> tuple[float, float]:
         size = min(seen, size) if measured.has_weights else seen
     middle = (value + 1 / (2 * size)) / (1 + 1 / size)
     reach = math.sqrt(value * (1 - value) / size + 1 / (4 * size**2)) / (1 + 1 / size)
-    return _around(100 * value, 100 * (middle - reach), 100 * (middle + reach), 0.0, 100.0)
+    low, high = scale.of(middle - reach), scale.of(middle + reach)
+    return _around(scale.of(value), low, high, scale.of(0.0), scale.of(1.0))
 
 
 def seed_variance(terms: Sequence[Term]) -> SeedVariance | None:
@@ -136,7 +153,7 @@ def pooled(variances: Sequence[SeedVariance]) -> SeedVariance | None:
     )
 
 
-def difference(terms: Sequence[Term], usual: SeedVariance | None = None) -> Difference:
+def difference(terms: Sequence[Term], usual: SeedVariance | None = None, scale: Scale = PERCENT) -> Difference:
     """The first row minus the second one (K = 2).
 
     The test is Student's t of the difference over the root of its variance. Its seeds' part is the sum of the two
@@ -149,9 +166,9 @@ def difference(terms: Sequence[Term], usual: SeedVariance | None = None) -> Diff
     parts = measured.differences
     means = parts.mean(axis=0)
     flipped = sign_flip_test(means)
-    seeds, units = measured.seeds, measured.units
+    seeds, units, times = measured.seeds, measured.units, scale.times
     if units < 2:
-        return Difference(100 * value, (-100.0, 100.0), 1.0, seeds, measured.clips, units, math.inf, None)
+        return Difference(times * value, (-times, times), 1.0, seeds, measured.clips, units, math.inf, None)
     clip_variance = _clip_variance(means)
     own = [_seed_variances(measured.parts_of(row)) for row in (0, 1)]
     between, explained = sum(each[0] for each in own), sum(each[1] for each in own)
@@ -171,14 +188,14 @@ def difference(terms: Sequence[Term], usual: SeedVariance | None = None) -> Diff
     if seeds == 2:
         reach = max(reach, _reach(units - 1, open_variance) + _seed_reach(2, between, explained, 1))
     return Difference(
-        value=100 * value,
-        interval=_agreeing(value, math.sqrt(reach), p_value),
+        value=times * value,
+        interval=_agreeing(value, math.sqrt(reach), p_value, times),
         p_value=p_value,
         seeds=seeds,
         clips=measured.clips,
         units=units,
-        clip_share=1e4 * clip_variance,
-        seed_share=1e4 * of_runs if seeds > 1 else None,
+        clip_share=times**2 * clip_variance,
+        seed_share=times**2 * of_runs if seeds > 1 else None,
     )
 
 
@@ -301,12 +318,12 @@ def _seed_reach(seeds: int, between: float, explained: float, freedom: float) ->
     return _reach(freedom, max(between - explained, _LEAST_OF_SEEDS * between) / seeds)
 
 
-def _agreeing(value: float, half: float, p_value: float) -> tuple[float, float]:
-    """The interval of a difference, in points; it holds 0 if the test does not rule 0 out."""
-    low, high = 100 * (value - half), 100 * (value + half)
+def _agreeing(value: float, half: float, p_value: float, times: float) -> tuple[float, float]:
+    """The interval of so many times a difference; it holds 0 if the test does not rule 0 out."""
+    low, high = times * (value - half), times * (value + half)
     if p_value >= LEVEL:
         low, high = min(low, 0.0), max(high, 0.0)
-    return _around(100 * value, low, high, -100.0, 100.0)
+    return _around(times * value, low, high, -times, times)
 
 
 def _around(value: float, low: float, high: float, least: float, most: float) -> tuple[float, float]:

@@ -83,7 +83,8 @@ class Setting(Options):
     training: ClassVar[Mapping[str, Any]] = {}
     #: Evaluate with the temporal clips and crops that are published for each data set (`Dataset.views`).
     multi_view: ClassVar[bool] = False
-    #: The table that shows this setting; "" is the one of the same name.
+    #: The table that shows this setting; "" is the one of the same name. A setting whose cases are shown by several
+    #: tables overrides `table_of`.
     table: ClassVar[str] = ""
     #: The command that measures this setting, if that is not `petl-bench run`; it then has no cases and no tasks.
     command: ClassVar[str] = ""
@@ -121,6 +122,10 @@ class Setting(Options):
     def kind_of(self, case: Case) -> Kind:
         """What the task of a case asks for."""
         return self.kind
+
+    def table_of(self, case: Case) -> str:
+        """The table that shows a case; "" if none does, as of an adaptation that others start from."""
+        return self.table or self.name
 
     @member(instance_of(Task, "pb.Task"), required=True)
     def task(self, annotations: Annotations, case: Case) -> Task:

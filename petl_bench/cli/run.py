@@ -138,8 +138,7 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
 
 def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
-    """Run a plan to its end and show the table of its setting; the exit status."""
-    from petl_bench.api.registry import SETTINGS
+    """Run a plan to its end and show the tables of its cases; the exit status."""
     from petl_bench.running.attempts.output import move_aside, prepare_output
     from petl_bench.running.planning.adapters import let_go_after
     from petl_bench.running.planning.saved_plans import save_plan
@@ -169,9 +168,20 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
         return INTERRUPTED
     for line in let_go_after(plan):
         _tell(line)
-    table = SETTINGS.get(plan.spec.setting).table or plan.spec.setting
-    _show_table(plan, outcomes, table)
-    return _summary(plan, outcomes, table)
+    tables = _tables(plan)
+    if any(outcome.state == "done" for outcome in outcomes):
+        for table in tables:
+            _show_table(plan, table)
+    return _summary(plan, outcomes, tables)
+
+
+def _tables(plan: Plan) -> list[str]:
+    """The tables that show the cases of a plan, of those that are installed."""
+    from petl_bench.api.registry import SETTINGS, TABLES
+
+    setting = SETTINGS.get(plan.spec.setting)()
+    tables = dict.fromkeys(setting.table_of(job.trial.case) for job in plan.jobs)
+    return [table for table in tables if table in TABLES.names()]
 
 
 def _ask_for(plan: Plan) -> Plan:
@@ -236,12 +246,10 @@ def _launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:
     return [*before, *outcomes]
 
 
-def _summary(plan: Plan, outcomes: list[AttemptResult], table: str) -> int:
-    from petl_bench.api.registry import TABLES
-
+def _summary(plan: Plan, outcomes: list[AttemptResult], tables: list[str]) -> int:
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
     _tell(f"records: {plan.output / 'trials'}")
-    if table in TABLES.names():
+    for table in tables:
         plugins = [word for file in plan.spec.plugin for word in ("--plugin", file)]
         words = ["petl-bench", "report", "--runs", str(plan.output), *plugins, "--table", table]
         _tell(f"table:   {shlex.join(words)}")
@@ -257,13 +265,10 @@ def _summary(plan: Plan, outcomes: list[AttemptResult], table: str) -> int:
     return SOME_FAILED
 
 
-def _show_table(plan: Plan, outcomes: list[AttemptResult], table: str) -> None:
-    """Print the table of the setting, if there is one, as `petl-bench report` does."""
-    from petl_bench.api.registry import TABLES
+def _show_table(plan: Plan, table: str) -> None:
+    """Print a table as `petl-bench report` does."""
     from petl_bench.cli import report
 
-    if table not in TABLES.names() or not any(outcome.state == "done" for outcome in outcomes):
-        return
     try:
         click.get_current_context().invoke(report.command, folders=(plan.output,), name=table)
     except PetlBenchError as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from petl_bench.analysis.averages import Summary, harmonic_mean_over_seeds, summarise
-from petl_bench.analysis.cells import Measure, ScoredOn
+from petl_bench.analysis.cells import Measure, OfRanks, ScoredOn
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
 from petl_bench.analysis.marks import marks_of
@@ -58,14 +58,19 @@ class ScoredMetric:
 
     `evaluation`: on which test clips, by the name that the setting gives them, such as "test", or on which queries of
     retrieval, such as "test/t2v"; `top`: it is the percentage of clips whose label is among so many best scores, or, if
-    0, something else, which has no interval and no test; `mean_class`: the metric in which every class weighs the same,
-    "" if the setting has none.
+    0, something else, which has no interval and no test unless it is `of_ranks`: the "sum" of R@1, R@5 and R@10, or the
+    "mean" rank; `mean_class`: the metric in which every class weighs the same, "" if the setting has none.
     """
 
     name: str
     evaluation: str
     top: int = 1
     mean_class: str = ""
+    of_ranks: OfRanks = ""
+
+    def on(self, case: ComparedCase) -> ScoredOn:
+        """Where its clips are scored on a case."""
+        return ScoredOn(case, self.evaluation, self.top, of_ranks=self.of_ranks)
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,10 @@ class ShownNumber:
         return lambda runs: self.over_seeds([[run.values[place] for run in runs] for place in places])
 
     def measure(self, cases: Sequence[ComparedCase]) -> Measure | None:
-        """What it measures on these cases: the mean over them, for each metric; None if that is no share of clips."""
-        if not all(one.top for one in self.of):
+        """What it measures on these cases: the mean over them, for each metric; None if that is no mean over clips."""
+        if not all(one.top or one.of_ranks for one in self.of):
             return None
-        return Measure(tuple(tuple(ScoredOn(case, one.evaluation, one.top) for case in cases) for one in self.of))
+        return Measure(tuple(tuple(one.on(case) for case in cases) for one in self.of))
 
     def by_seed(self, comparison: Comparison, cases: Sequence[ComparedCase]) -> Callable[[Configuration], list[float]]:
         """The values of a row's seeds, each by itself: of the means over those of the cases that the row has.

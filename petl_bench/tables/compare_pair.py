@@ -45,6 +45,8 @@ class Finding:
     tests: int
     reservations: tuple[str, ...]
     counted: str = "test clips"  #: what the numbers are shares of
+    unit: str = "points"  #: of the numbers
+    lower_is_better: bool = False
 
     @property
     def is_told_apart(self) -> bool:
@@ -55,6 +57,11 @@ class Finding:
     def is_real(self) -> bool:
         """Whether that is a difference of the methods, which one seed never shows."""
         return self.is_told_apart and self.difference.is_of_methods
+
+    @property
+    def is_for_a(self) -> bool:
+        """Whether the difference, if there is one, speaks for A."""
+        return (self.difference.value < 0) == self.lower_is_better
 
 
 def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str) -> list[Finding]:
@@ -145,14 +152,25 @@ def _of_pair(
             continue
         p_value = tests.p_value(index, one, other) if found.is_of_methods else found.p_value
         reservations = tuple(mark_of(word).meaning for word in sorted({*of_one.marks, *of_other.marks}))
+        assert column.measure is not None  # else there is no difference
         yield Finding(
-            table, column.column.full, a, b, found, p_value, tests.count, reservations, _counted(column.measure)
+            table=table,
+            column=column.column.full,
+            a=a,
+            b=b,
+            difference=found,
+            p_value=p_value,
+            tests=tests.count,
+            reservations=reservations,
+            counted=_counted(column.measure),
+            unit="ranks" if column.measure.of_ranks == "mean" else "points",
+            lower_is_better=column.column.lower_is_better,
         )
 
 
-def _counted(measure: Measure | None) -> str:
-    """What a share is of: clips, or queries of retrieval."""
-    places = [] if measure is None else [place for term in measure.terms for place in term]
+def _counted(measure: Measure) -> str:
+    """What a mean is over: clips, or queries of retrieval."""
+    places = [place for term in measure.terms for place in term]
     return "queries" if any(split_queries(place.evaluation)[1] for place in places) else "test clips"
 
 
@@ -174,7 +192,7 @@ def _about(finding: Finding) -> Iterator[str]:
     found = finding.difference
     low, high = found.interval
     yield (
-        f"  {clean(finding.column)}: {found.value:+.1f} points ({finding.a:.1f} against {finding.b:.1f}), "
+        f"  {clean(finding.column)}: {found.value:+.1f} {finding.unit} ({finding.a:.1f} against {finding.b:.1f}), "
         f"95 % interval {low:+.1f} to {high:+.1f}: {_verdict(finding)} (p = {_p(finding.p_value)}{_by_itself(finding)})"
     )
     if not finding.is_real:
@@ -219,8 +237,8 @@ def _p(value: float) -> str:
 
 
 def _answer(found: Sequence[Finding], a: str, b: str) -> Iterator[str]:
-    better = [clean(each.column) for each in found if each.is_real and each.difference.value > 0]
-    worse = [clean(each.column) for each in found if each.is_real and each.difference.value < 0]
+    better = [clean(each.column) for each in found if each.is_real and each.is_for_a]
+    worse = [clean(each.column) for each in found if each.is_real and not each.is_for_a]
     if better:
         yield f"{a} is better than {b} on: {', '.join(better)}."
     if worse:

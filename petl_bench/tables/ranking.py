@@ -25,7 +25,9 @@ def cells_of(
     at_chance = set()
     for column, cell in zip(columns, cells, strict=True):
         measure = column.measure
-        if measure is None or not column.tested or len(measure.terms) > 1 or not isinstance(cell.value, float):
+        if measure is None or not column.tested or len(measure.terms) > 1 or measure.of_ranks:
+            continue
+        if not isinstance(cell.value, float):
             continue
         (term,) = measure.terms
         guesses = guesses_of(comparison, row, term, outcomes)

@@ -33,37 +33,36 @@ _POST_NOTE = (
 )
 
 
-def _labels() -> dict[str, str]:
-    """Metrics that some trials have, and the labels of their columns."""
+def _labels() -> dict[str, tuple[str, str]]:
+    """Metrics that some trials have: what stands behind the case in the header above their column, and its label."""
     shown = {**{f"r{k}": f"R@{k}" for k in TOP}, **_RANKS}
 
-    def of(direction: Direction, variant: str, name: str) -> dict[str, str]:
-        return {
-            f"{direction}_{metric}@{variant}": f"{direction.upper()} {label}, {name}" for metric, label in shown.items()
-        }
+    def of(direction: Direction, variant: str, name: str) -> dict[str, tuple[str, str]]:
+        heading = f"{direction.upper()} {name}"
+        return {f"{direction}_{metric}@{variant}": (heading, label) for metric, label in shown.items()}
 
-    labels: dict[str, str] = {}
+    labels: dict[str, tuple[str, str]] = {}
     for variant, direction in BEST_EPOCHS.items():
         labels |= of(direction, variant, "best epoch")
-        labels[f"epoch@{variant}"] = f"{direction.upper()} best epoch"
+        labels[f"epoch@{variant}"] = (f"{direction.upper()} best epoch", "Epoch")
     for kind in POST_PROCESSING:
         for direction in DIRECTIONS:
             labels |= of(direction, kind, _NAMES[kind])
     return labels
 
 
-LABELS: Mapping[str, str] = _labels()
+LABELS: Mapping[str, tuple[str, str]] = _labels()
 
 
 def beside_columns(comparison: Comparison, group: CaseGroup) -> list[MeasuredColumn]:
     """The columns of those of `LABELS` that a trial on one of these cases has."""
     return [
         MeasuredColumn(
-            Column(label, group.label, lower_is_better=metric.partition("@")[0].endswith("_rank")),
+            Column(label, f"{group.label} {heading}", lower_is_better=metric.partition("@")[0].endswith("_rank")),
             _cell_of(comparison, case, metric),
         )
         for case in group.cases
-        for metric, label in LABELS.items()
+        for metric, (heading, label) in LABELS.items()
         if any(_having(comparison, comparison.of_case(case), metric))
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
+from petl_bench.analysis.cells import OfRanks
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
 from petl_bench.analysis.labels import CaseGroup
@@ -23,8 +24,8 @@ from petl_bench.tables.tradeoff_picture import TradeOffPanel, picture_notes
 RETRIEVAL_NOTE = (
     "T2V: texts search clips; V2T: clips search texts, of a clip with several the most similar counts. R@K: queries "
     "with their target among the first K, in percent; Sum: of the three; MdR, MnR: median and mean rank of the target, "
-    "lower is better. Ties count against the target. Only R@K has intervals and tests; in these, the texts of one clip "
-    "are drawn together."
+    "lower is better. Ties count against the target. Intervals and tests draw the texts of one clip together; MdR has "
+    "neither, since it is no mean over queries."
 )
 
 
@@ -37,20 +38,23 @@ def retrieval_numbers(direction: Direction, evaluation: str = "test") -> tuple[S
     """R@1, R@5, R@10, their sum, median and mean rank of one direction."""
     queries, heading = queries_of(evaluation, direction), direction.upper()
 
-    def other(label: str, metric: str, *, lower_is_better: bool) -> ShownNumber:
-        scored = ScoredMetric(f"{direction}_{metric}", queries, top=0)
+    def other(label: str, metric: str, of_ranks: OfRanks = "", *, lower_is_better: bool) -> ShownNumber:
+        scored = ScoredMetric(f"{direction}_{metric}", queries, top=0, of_ranks=of_ranks)
         return ShownNumber(label, (scored,), lower_is_better=lower_is_better, heading=heading)
 
     return (
         *[ShownNumber(f"R@{k}", (recall(direction, k, evaluation),), heading=heading) for k in TOP],
-        other("Sum", "rsum", lower_is_better=False),
+        other("Sum", "rsum", "sum", lower_is_better=False),
         other("MdR", "median_rank", lower_is_better=True),
-        other("MnR", "mean_rank", lower_is_better=True),
+        other("MnR", "mean_rank", "mean", lower_is_better=True),
     )
 
 
 class RetrievalTable(SettingTable):
-    """Base of tables of a retrieval setting whose metrics are those of its one evaluation, "test"."""
+    """Base of tables of a retrieval setting whose metrics are those of its one evaluation, "test".
+
+    A subclass for an evaluation of another name gives `numbers`, made by `retrieval_numbers`.
+    """
 
     numbers: ClassVar[tuple[ShownNumber, ...]] = tuple(
         number for direction in DIRECTIONS for number in retrieval_numbers(direction)

@@ -6,6 +6,7 @@ then in `petl-bench report`, in `petl-bench compare` and on the page.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -15,7 +16,8 @@ from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase
 from petl_bench.analysis.from_records import compare
 from petl_bench.analysis.labels import CaseGroup
-from petl_bench.api.setting import MEAN_CLASS
+from petl_bench.api.registry import SETTINGS
+from petl_bench.api.setting import MEAN_CLASS, Case
 from petl_bench.api.table import Column, Table, TableSource
 from petl_bench.errors import PluginError, UsageError
 from petl_bench.tables import mean_class
@@ -58,6 +60,8 @@ class SettingTable(TableSource):
     numbers: ClassVar[tuple[ShownNumber, ...]] = (ShownNumber("Top-1", (TOP1,), mean_class="Mean class"),)
     #: Only cases whose part (see `pb.Case`) starts with this are shown.
     part: ClassVar[str] = ""
+    #: Flags of `petl-bench run` that ask for such cases, besides the setting.
+    run_flags: ClassVar[tuple[str, ...]] = ()
     #: What the cases of one group of columns differ in: "": every case has a group of its own; "shots": one column for
     #: each number of shots; "split": one column, the mean over test splits.
     over: ClassVar[Literal["", "shots", "split"]] = ""
@@ -97,7 +101,7 @@ class SettingTable(TableSource):
         )
 
     def compared(self, records: pd.DataFrame, outcomes: OutcomeSource | None = None) -> MeasuredComparison:
-        """The comparison and the columns behind the table. Raises UsageError if no record is of the setting.
+        """The comparison and the columns behind the table. Raises UsageError if no record belongs to it.
 
         Args:
             records: see `petl_bench.load_records`.
@@ -113,7 +117,9 @@ class SettingTable(TableSource):
             part=self.part,
             optional=[*self.optional, *(metric.mean_class for metric in metrics if metric.mean_class)],
         )
-        refuse_nothing(comparison)
+        if not comparison.runs and self.part:
+            _refuse_other_parts(records, self.setting, self.name)
+        refuse_nothing(comparison, self.run_flags)
         return MeasuredComparison(comparison, self.columns(comparison, outcomes))
 
     def columns(self, comparison: Comparison, outcomes: OutcomeSource | None = None) -> list[MeasuredColumn]:
@@ -196,13 +202,23 @@ class SettingTable(TableSource):
         return table_notes.seed_notes(comparison)
 
 
-def refuse_nothing(comparison: Comparison) -> None:
-    """Raise UsageError if there is no record to make a table of."""
+def refuse_nothing(comparison: Comparison, run_flags: Sequence[str] = ()) -> None:
+    """Raise UsageError if there is no record to make a table of; `run_flags`: see `SettingTable`."""
     if not comparison.runs:
-        raise UsageError(
-            f"no {comparison.setting} record here. Make some: petl-bench run --methods zero_shot,lora --setting "
-            f"{comparison.setting}"
-        )
+        command = ["petl-bench", "run", "--methods", "zero_shot,lora", "--setting", comparison.setting, *run_flags]
+        raise UsageError(f"no {comparison.setting} record here. Make some: {shlex.join(command)}")
+
+
+def _refuse_other_parts(records: pd.DataFrame, setting: str, table: str) -> None:
+    """Raise UsageError if other tables show the records of a setting."""
+    if setting not in SETTINGS.names():
+        return
+    plugin = SETTINGS.get(setting)()
+    parts = records.loc[records["setting"] == setting, "part"].unique()
+    others = sorted({plugin.table_of(Case("1", None, 0, part)) for part in parts} - {table, ""})
+    if others:
+        commands = " and ".join(f"petl-bench report --table {other}" for other in others)
+        raise UsageError(f"the table {table} shows none of the {setting} records here. These do: {commands}")
 
 
 def _column_of(number: ShownNumber, group: CaseGroup, cases: Sequence[ComparedCase]) -> Column:

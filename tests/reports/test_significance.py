@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 from petl_bench.analysis.panels import Panel
-from petl_bench.analysis.significance import difference, holm, interval, needed, sign_flip_test
+from petl_bench.analysis.significance import Scale, difference, holm, interval, needed, sign_flip_test
 
 SIMULATION = Path(__file__).parents[2] / "benchmarks" / "statistics" / "simulate.py"
 TRIES = 150
@@ -72,6 +73,49 @@ def test_differences_are_found(simulation: ModuleType, world: int, seeds: int, c
     """A test that never finds anything would have the best of levels."""
     found = simulation.answer(simulation.SimulatedCell(simulation.WORLDS[world], seeds, clips), TRIES)
     assert found.power >= least - 3 * (least * (1 - least) / TRIES) ** 0.5
+
+
+@pytest.mark.parametrize(("clips", "texts", "seeds"), [(400, 1, 1), (400, 1, 3), (150, 3, 3)])
+@pytest.mark.parametrize("mean", [True, False])
+def test_sums_of_recalls_and_mean_ranks_are_covered(mean: bool, clips: int, texts: int, seeds: int) -> None:
+    """Ranks among as many candidates as there are clips; a tenth of them makes up most of their mean."""
+    units, size = np.repeat(np.arange(clips), texts), (clips, texts)
+    random = np.random.default_rng([clips, texts, seeds, mean])
+
+    def ranks(tries: int) -> np.ndarray:
+        """[2 methods, seeds, clips, texts]: the ease of a clip is shared; methods, texts and runs add their own."""
+        ease = random.normal(3, 1.2, (tries, 1, 1, clips, 1)) + random.normal(0, 0.4, (tries, 1, 1, *size))
+        own = random.normal(0, 0.5, (tries, 2, 1, clips, 1)) + random.normal(0, 0.3, (tries, 2, seeds, *size))
+        return 1 + random.binomial(clips - 1, ndtr(-ease - own))
+
+    def averaged(found: np.ndarray) -> np.ndarray:
+        return (found - 1) / (clips - 1) if mean else np.mean([found <= k for k in (1, 5, 10)], axis=0)
+
+    scale = Scale(clips - 1, 1.0) if mean else Scale(300.0)
+    true = scale.of(float(averaged(ranks(1_000)).mean()))
+    covered = alarms = 0
+    for _ in range(TRIES):
+        found = averaged(ranks(1)[0]).reshape(2, seeds, -1)
+        low, high = interval([[Panel(found[:1], units)]], scale)
+        between = difference([[Panel(found, units)]], scale=scale)
+        covered += low <= true <= high
+        alarms += between.p_value < 0.05
+        assert between.p_value < 0.05 or between.interval[0] <= 0 <= between.interval[1]
+    assert covered >= 0.87 * TRIES
+    assert alarms <= 18
+
+
+def test_a_scale_stretches_what_is_found() -> None:
+    random = np.random.default_rng(0)
+    term = [Panel(random.random((2, 3, 50)), np.arange(50))]
+    one, other = interval([[Panel(term[0].right[:1], np.arange(50))]]), difference([term])
+    assert interval([[Panel(term[0].right[:1], np.arange(50))]], Scale(300.0, 1.0)) == pytest.approx(
+        tuple(1 + 3 * end for end in one), abs=0.02
+    )
+    stretched = difference([term], scale=Scale(300.0, 1.0))
+    assert (stretched.value, stretched.p_value) == (pytest.approx(3 * other.value), other.p_value)
+    assert stretched.interval == pytest.approx(tuple(3 * end for end in other.interval), abs=0.02)
+    assert needed(stretched).clips_factor == pytest.approx(needed(other).clips_factor)
 
 
 @pytest.mark.parametrize("methods", [3, 12])

@@ -177,7 +177,7 @@ def command(*arguments: str) -> str:
     return done.output
 
 
-def test_the_table_has_recalls_with_intervals_and_ranks_without(plugin: Path, runs: Path) -> None:
+def test_means_over_queries_have_intervals_in_the_table_and_medians_have_none(plugin: Path, runs: Path) -> None:
     arguments = ["--runs", str(runs), "--plugin", str(plugin), "--table", "made_retrieval", "--format", "json"]
     table = json.loads(command("report", *arguments))
     labels = [f"{column['group'].removeprefix('captioned_motion ')} {column['label']}" for column in table["columns"]]
@@ -188,7 +188,11 @@ def test_the_table_has_recalls_with_intervals_and_ranks_without(plugin: Path, ru
     own = records[(records["method"] == "lora") & (records["metric"] == "t2v_r1")]["value"]
     better = rows["lora"]
     assert better["T2V R@1"]["value"] == pytest.approx(own.mean())
-    assert better["T2V R@1"]["interval"] is not None and better["T2V MnR"]["interval"] is None
+    for label in ("R@1", "Sum", "MnR"):
+        low, high = better[f"T2V {label}"]["interval"]
+        assert low < better[f"T2V {label}"]["value"] < high
+    assert better["T2V MnR"]["interval"][0] > 1 and better["T2V Sum"]["interval"][1] < 300
+    assert better["T2V MdR"]["interval"] is None
     assert better["T2V MnR"]["value"] < rows["zero_shot"]["T2V MnR"]["value"]
     lower = [label for label, column in zip(labels, table["columns"], strict=True) if column.get("lower_is_better")]
     assert lower == ["T2V MdR", "T2V MnR", "V2T MdR", "V2T MnR"]
@@ -235,8 +239,12 @@ def test_other_captions_of_the_same_clips_are_another_case(plugin: Path, tmp_pat
 
 def test_compare_pairs_methods_on_the_same_queries(plugin: Path, runs: Path) -> None:
     said = command("compare", "lora", "zero_shot", "--runs", str(runs), "--plugin", str(plugin))
-    assert "T2V R@1" in said and "V2T R@10" in said and "MnR" not in said
-    assert "lora is better than zero_shot on:" in said
+    assert "T2V R@1" in said and "V2T R@10" in said and "MdR" not in said
+    assert re.search(r"T2V MnR: -[\d.]+ ranks \(.*a real difference", said)
+    assert re.search(r"T2V Sum: \+[\d.]+ points \(.*a real difference", said)
+    (answer,) = re.findall(r"^lora is better than zero_shot on: (.*)\.$", said, re.MULTILINE)
+    assert "T2V MnR" in answer and "T2V Sum" in answer and "is worse" not in said
+    assert "for 10 tests" in said
     assert "test clips" not in said
 
 
