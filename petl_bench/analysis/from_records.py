@@ -96,7 +96,7 @@ def _trials(
     )
     options = trials["setting_options"]
     trials["setting_options"] = _series([_plain_options(each) for each in options], trials)
-    trials["post_processed"] = trials["setting_options"] != options
+    trials["post_processed"] = _series([json.loads(each).get("post_processing", "") for each in options], trials)
     trials["all_training"] = trials["training"]
     trials["training"] = trials["training"].map(_training_of_row)
     trials["source_sha256"] = _unusual(trials, "source_sha256", ["setting_options"], str)
@@ -261,7 +261,7 @@ def _repeated(trials: pd.DataFrame, again: pd.Series, metrics: Sequence[str]) ->
     """Row and case of seeds that were run more than once, with the largest difference between two runs of a seed."""
     if not again.any():
         return {}
-    values = trials.groupby(["row", "case", "seed", "select"], sort=True)[list(metrics)]
+    values = trials.groupby(["row", "case", "seed", "select", "post_processed"], sort=True)[list(metrics)]
     spread = (values.max() - values.min()).max(axis=1)[values.size() > 1].reset_index(name="spread")
     largest: dict[tuple[int, int], float] = {}
     for row, case, found in _columns(spread, ["row", "case", "spread"]):
