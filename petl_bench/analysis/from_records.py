@@ -96,7 +96,7 @@ def _trials(
     )
     options = trials["setting_options"]
     trials["setting_options"] = _series([_plain_options(each) for each in options], trials)
-    trials["post_processed"] = _series([json.loads(each).get("post_processing", "") for each in options], trials)
+    trials["post_processed"] = _series([_post_processing(each) for each in options], trials)
     trials["all_training"] = trials["training"]
     trials["training"] = trials["training"].map(_training_of_row)
     trials["source_sha256"] = _unusual(trials, "source_sha256", ["setting_options"], str)
@@ -112,6 +112,11 @@ def _training_of_row(training: str) -> str:
     if _selected(training):
         values["select"] = "last"  # its row: the same training with an honest selection, in a column of its own
     return canonical_json(values)
+
+
+@cache
+def _post_processing(setting_options: str) -> str:
+    return str(json.loads(setting_options).get("post_processing", ""))
 
 
 @cache
