@@ -95,7 +95,7 @@ def test_folders_say_which_side_a_clip_is_on(make: Make) -> None:
     root = make({**files, "captions.json": dict.fromkeys(files, "x")})
     found = read(root)
     assert (clips(found.train[1]), clips(found.test[1])) == (["train/a.mp4", "train/b.mp4"], ["Testing/d.mp4"])
-    assert "1 clips of the side val are not used" in found.notes
+    assert "not used: 1 clip of the side val" in found.notes
     assert clips(read(root, test_side="val").test[1]) == ["val/c.mp4"]
 
 
@@ -108,7 +108,7 @@ def test_class_folders_stay_classes(make: Make) -> None:
     found = read(root)
     assert (found.classes, found.train, found.test) == (plain.classes, plain.train, plain.test) != ((), {}, {})
     assert found.captions == {f"{clip}.mp4": (text,) for clip, text in captions.items()}
-    assert any(note.startswith("2 clips have no caption, and retrieval leaves them out") for note in found.notes)
+    assert any(note.startswith("without a caption, and left out of retrieval: 2 clips, e.g. ") for note in found.notes)
 
 
 def test_lists_with_labels_stay_lists_with_labels(make: Make) -> None:
@@ -136,7 +136,7 @@ def test_captions_may_lie_elsewhere_and_groups_are_read(make: Make, tmp_path: Pa
     [
         ({"captions.csv": CSV + "e.mp4,no such video\n"}, "captions.csv, line 7: a caption of 'e.mp4', and no clip"),
         ({"captions.json": {"e": "x"}}, "captions.json, key 'e': a caption of 'e', and no clip of the folder"),
-        ({"captions.csv": "clip,caption\na,x\n"}, "captions.csv: no caption of the clip 'b.v2.mov'; add one"),
+        ({"captions.csv": "clip,caption\na,x\n"}, "captions.csv: no caption of 3 clips, e.g. 'b.v2.mov'; write"),
         ({"captions.csv": CSV, "e/c.avi": None}, "several clips are called 'c' ('clips/c.avi', 'e/c.avi')"),
         ({"captions.csv": CSV, "captions.json": {"a": "x"}}, "captions.csv and captions.json are both there"),
         ({"captions.csv": "clip,caption\n../a.mp4,x\n"}, "line 2: '../a.mp4' leaves the data root"),
@@ -164,7 +164,7 @@ def test_what_is_refused_in_one_line(make: Make, files: Mapping[str, Any], says:
 
 
 def test_one_clip_cannot_be_divided(make: Make) -> None:
-    with pytest.raises(DataError, match="1 clips with captions; two are needed"):
+    with pytest.raises(DataError, match="1 clip with captions; two are needed"):
         read(make({**videos("a.mp4"), "captions.json": {"a": "x"}}))
 
 

@@ -130,7 +130,7 @@ def test_msrvtt_protocols(tmp_path: Path) -> None:
     assert nine.captions["video3"] == ("a man",)  # of the test list, and not those of MSRVTT_data.json
     assert full.captions["video3"] == ("one of 3", "two of 3")
     assert (clips(full.train[1]), clips(full.test[1])) == (["video0", "video1"], ["video3", "video4"])
-    assert not set(full.captions) & {"video2"} and "1 videos with 2 captions, is neither trained" in full.notes[-1]
+    assert not set(full.captions) & {"video2"} and "1 video with 2 captions, is neither trained" in full.notes[-1]
     assert [defect.id for defect in nine.defects] == ["duplicate-sentences"] and not full.defects
     assert nine.groups == {"video0": "u", "video1": "u", "video3": "u"}
     assert nine.classes == () and not nine.spans
@@ -143,7 +143,7 @@ def test_msvd_lists(tmp_path: Path) -> None:
     assert clips(found.train[1]) == ["-4wsuPCjDBc_5_15", "-4wsuPCjDBc_20_25"]
     assert found.captions["-4wsuPCjDBc_5_15"] == ("a squirrel", "a chipmunk")
     assert clips(found.test[1]) == ["FEsrO_poIUg_161_168"] and "fEsrO_poIUg_161_168" not in found.captions
-    assert any("val_list.txt: the official validation part, 1 videos" in note for note in found.notes)
+    assert any("val_list.txt: the official validation part, 1 video " in note for note in found.notes)
     assert {dataset("msvd").group_of(clip) for clip in clips(found.train[1])} == {"-4wsuPCjDBc"}
 
 

@@ -22,6 +22,9 @@ KINDS = {
     "unreadable": "what the system refuses to show, and names that are not UTF-8",
 }
 
+#: What is no file, and may have the name of one.
+NO_FILES = {"broken_links": "a link to nothing", "link_loops": "a link back to itself", "special": "no regular file"}
+
 #: Extensions (and names without) of files that are certainly no clips. What is neither here nor read may be one.
 _NO_CLIPS = frozenset(
     """
@@ -55,7 +58,7 @@ class Entries:
 
     `other_files` are counted by extension in lower case. `image_folders` hold images alone, of which none is numbered
     as frames are. `outside` are links that lead out of the root, and are followed. `unreadable` maps what cannot be
-    read to the reason.
+    read to the reason; `no_videos` likewise what has the name of a video, and is a link to nothing, a pipe or the like.
     """
 
     total: int = 0
@@ -64,6 +67,7 @@ class Entries:
     image_folders: Counted | None = None
     outside: Counted | None = None
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    no_videos: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, kind: str) -> int:
         """How many entries are of that kind."""

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
-from petl_bench.data.found.entries import Entries, Tally, extension
+from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.entries import NO_FILES, Entries, Tally, extension
 from petl_bench.data.found.listing import Listing, list_folder
 from petl_bench.errors import DataError
 
@@ -111,6 +112,7 @@ class _TreeWalk:
         self._total = 0
         self._kinds, self._others, self._remarks = Tally(), Tally(), Tally()
         self._unreadable: dict[str, str] = {}
+        self._no_videos: dict[str, str] = {}
 
     def take(self, folder: str, listing: Listing) -> bool:
         """Count a folder and what it holds; whether it was there to be read, and not read by another path before."""
@@ -148,6 +150,9 @@ class _TreeWalk:
                 self._kinds.add(kind, paths[0], len(paths))
         for path in listing.rest.get("other_files", ()):
             self._others.add(extension(path.rpartition("/")[2]), path)
+        for kind, what in NO_FILES.items():
+            named = (path for path in listing.rest.get(kind, ()) if without_video_suffix(path) != path)
+            self._no_videos |= dict.fromkeys(named, what)
         for path in listing.outside:
             self._remarks.add("outside", path)
         self._unreadable |= listing.refused
@@ -162,6 +167,7 @@ class _TreeWalk:
             remarks.get("image folders"),
             remarks.get("outside"),
             dict(sorted(self._unreadable.items())),
+            dict(sorted(self._no_videos.items())),
         )
         files = tuple(sorted([*self._files, *self._frame_folders]))
         texts, frame_folders = tuple(sorted(self._texts)), frozenset(self._frame_folders)
