@@ -153,8 +153,7 @@ def updated_index(
     elif index is not stored:
         store(place, index)
     reasons = {name: known.reason for name, known in index.unreadable.items()}
-    entries = tree.entries
-    unreadable = dict(sorted({**reasons, **refused, **entries.unreadable, **entries.no_videos}.items()))
+    unreadable = dict(sorted({**reasons, **refused, **tree.entries.unreadable, **tree.no_videos}.items()))
     if not index.names:
         name, reason = next(iter(unreadable.items()))
         raise DataError(f"--videos {tree.root}: none of its {len(unreadable)} videos can be read. {name}: {reason}")

@@ -58,7 +58,7 @@ class Entries:
 
     `other_files` are counted by extension in lower case. `image_folders` hold images alone, of which none is numbered
     as frames are. `outside` are links that lead out of the root, and are followed. `unreadable` maps what cannot be
-    read to the reason; `no_videos` likewise what has the name of a video, and is a link to nothing, a pipe or the like.
+    read to the reason.
     """
 
     total: int = 0
@@ -67,7 +67,6 @@ class Entries:
     image_folders: Counted | None = None
     outside: Counted | None = None
     unreadable: Mapping[str, str] = field(default_factory=dict)
-    no_videos: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, kind: str) -> int:
         """How many entries are of that kind."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -39,7 +39,8 @@ class Tree:
 
     `files` are those that hold a clip: video files, and the folders of numbered images that `frame_folders` names
     again. `linked_again` are links to folders that were reached by another path, and stand under that one. `entries`
-    accounts for everything, these included.
+    accounts for everything, these included. `no_videos` says of what has the name of a video, and is no file, what it
+    is.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class Tree:
     frame_folders: frozenset[str] = frozenset()
     linked_again: tuple[str, ...] = ()
     entries: Entries = field(default_factory=Entries)
+    no_videos: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def texts_by_name(self) -> dict[str, list[str]]:
@@ -167,11 +169,10 @@ class _TreeWalk:
             remarks.get("image folders"),
             remarks.get("outside"),
             dict(sorted(self._unreadable.items())),
-            dict(sorted(self._no_videos.items())),
         )
         files = tuple(sorted([*self._files, *self._frame_folders]))
         texts, frame_folders = tuple(sorted(self._texts)), frozenset(self._frame_folders)
-        return Tree(root, files, texts, frame_folders, tuple(self._linked_again), entries)
+        return Tree(root, files, texts, frame_folders, tuple(self._linked_again), entries, self._no_videos)
 
 
 def is_folder(place: Path) -> bool:

@@ -169,7 +169,8 @@ def _spellings(name: str) -> list[str]:
 
 def without_captions(found: Annotations, reason: DataError, root: Path) -> Annotations:
     """A labelled folder's annotations, with a note why its captions cannot be used."""
-    return replace(found, notes=(*found.notes, unused_captions(str(reason).replace(f"{root}/", ""))))
+    why = str(reason).removeprefix(f"{root}: ").replace(f"{root}/", "")
+    return replace(found, notes=(*found.notes, unused_captions(why)))
 
 
 def captioned_lists(
