@@ -225,6 +225,8 @@ def load(place: Path) -> Index:
         TypeError,
         AttributeError,
         EOFError,
+        MemoryError,  # for a shape that is none
+        OverflowError,
         RuntimeError,  # an encrypted or otherwise packed part, brackets a thousand deep
         zlib.error,
         zipfile.BadZipFile,

@@ -177,7 +177,7 @@ LABELLED = videos(*(f"{name}/{number}.mp4" for name in ("Run", "Walk") for numbe
         ({"captions.csv": "clip,caption\nRun/0,x\ngone,y\n"}, "captions.csv, line 3: a caption of 'gone', and no clip"),
         ({"captions.csv": "clip,caption\n0,x\n"}, "captions.csv, line 2: several clips are called '0'"),
         ({"captions.csv": "clip,caption\n", "captions.json": "{}"}, "captions.csv and captions.json are both there"),
-        ({"captions.csv/x.txt": "x"}, "captions.csv: no file (a folder, or a link to nothing)"),
+        ({"captions.csv/x.txt": "x"}, "captions.csv: not a file (a folder, a pipe or a link to nothing)"),
     ],
 )
 @pytest.mark.parametrize("lists", [{}, {"train.txt": "Run/0 0\nWalk/0 1\n", "test.txt": "Run/1 0\nWalk/1 1\n"}])

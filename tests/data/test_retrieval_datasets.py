@@ -331,7 +331,7 @@ def test_the_checks_of_a_data_set_take_it(tmp_path: Path, name: str) -> None:
         (
             "lsmdc",
             {"LSMDC16_challenge_1000_publictect.csv": "CLIP_ID\tSTART\tEND\tSTART\tEND\tSENTENCE\n"},
-            "line 1: no numbers in CLIP_ID, START and END; a row that names the columns is to go",
+            "line 1: no numbers in CLIP_ID, START and END; remove a row that names the columns",
         ),
         ("didemo", {"test_list.txt": "gone.mov\n"}, "test_list.txt, line 1: 'gone.mov' has no caption in"),
         ("didemo", {"train_data.json": didemo_rows(("3@N00_1_1.avi", "x"))}, "a clip that trains cannot be tested"),

@@ -353,7 +353,7 @@ def read_lsmdc(path: Path, *, once: bool = False) -> CaptionList:
                 f"{len(cells)}"
             )
         if not rows and not any(map(str.isdigit, "".join(cells[:-1]))):
-            raise DataError(f"{where}: no numbers in CLIP_ID, START and END; a row that names the columns is to go")
+            raise DataError(f"{where}: no numbers in CLIP_ID, START and END; remove a row that names the columns")
         rows.append(CaptionRow(where, cells[0].strip(), cells[-1]))
     found = caption_list(path, rows)
     return refuse_repeated(found, rows) if once else found

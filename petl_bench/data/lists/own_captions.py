@@ -57,7 +57,9 @@ class OwnCaptions:
 
     def __init__(self, file: Path, clips: FolderClips) -> None:
         if not file.is_file():
-            raise DataError(f"{file}: no file (a folder, or a link to nothing); captions should be in it, or remove it")
+            raise DataError(
+                f"{file}: not a file (a folder, a pipe or a link to nothing); put captions there, or remove it"
+            )
         self.file, self._clips = file, clips
         read = read_caption_csv(file) if file.suffix.lower() == ".csv" else read_caption_json(file)
         self._texts: dict[str, tuple[str, ...]] = {}
