@@ -60,4 +60,4 @@ class LSMDC(CaptionedDataset):
         files = [find_annotation(tree, name) for name in (_TRAIN, _VAL)]
         test = needed(tree, _TEST)
         train, val = (read_lsmdc(file) if file else None for file in files)
-        return CaptionParts(read_lsmdc(test), train, val, [test, *filter(None, files)])
+        return CaptionParts(read_lsmdc(test, once=True), train, val, [test, *filter(None, files)])

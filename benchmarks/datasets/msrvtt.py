@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Literal
 
 from petl_bench.api.dataset import Defect
 from petl_bench.api.options import hyper
 from petl_bench.api.paper import Paper
 from petl_bench.api.registry import register_dataset
-from petl_bench.data.found.tree import Tree
+from petl_bench.data.found.tree import Tree, find_annotation
 from petl_bench.data.lists.caption_formats import CaptionList, read_id_csv, read_jsfusion, read_msrvtt
 from petl_bench.data.lists.published_captions import CaptionedDataset, CaptionParts, needed
 from petl_bench.errors import DataError
+from petl_bench.system.words import several
 
 _DUPLICATES = Defect(
     "duplicate-sentences",
     "of the 1,000 test sentences of 1k-A 5 repeat another one word for word: 9 test videos share 4 sentences",
     "no query can tell these videos apart, so that their texts are tied; ties are counted and shown",
 )
+
+#: The training lists of 1k-A.
+_LISTS = {"1k-A-9k": "MSRVTT_train.9k.csv", "1k-A-7k": "MSRVTT_train.7k.csv"}
+#: Captions of each video in the published file.
+_CAPTIONS = 20
 
 _LICENCE = "look it up at the source; videos come from YouTube and keep their owners' rights"
 
@@ -70,20 +77,28 @@ class MSRVTT(CaptionedDataset):
             for clip, part in part_of.items():
                 named.setdefault(part, []).append(clip)
             train, val, test = (_official(everything, part, named[part]) for part in ("train", "validate", "test"))
-            return CaptionParts(test, train, val, [data], notes=["protocol: full, the parts of MSRVTT_data.json"])
-        train_file = needed(tree, f"MSRVTT_train.{self.protocol.removeprefix('1k-A-')}.csv")
+            notes = ["protocol: full, the parts of MSRVTT_data.json", *_fewer_captions(train)]
+            return CaptionParts(test, train, val, [data], notes=notes)
+        train_file = self._train_file(tree)
         test_file = needed(tree, "MSRVTT_JSFUSION_test.csv")
         test = read_jsfusion(test_file)
         sentences = Counter(text for texts in test.captions.values() for text in texts)
         repeated = max(sentences.values()) > 1
+        train = everything.of(read_id_csv(train_file))
         return CaptionParts(
             CaptionList(test_file, test.captions, groups=_groups(everything, test)),
-            everything.of(read_id_csv(train_file)),
+            train,
             None,
             [data, train_file, test_file],
             defects=self.defects if repeated else (),
-            notes=[f"protocol: {self.protocol}, listed in {train_file.name}"],
+            notes=[f"protocol: {self.protocol}, listed in {train_file.name}", *_fewer_captions(train)],
         )
+
+    def _train_file(self, tree: Tree) -> Path:
+        """The training list of the protocol. Raises DataError, naming the other protocol if its list is there."""
+        other = "1k-A-7k" if self.protocol == "1k-A-9k" else "1k-A-9k"
+        advice = f"; {_LISTS[other]} is there: --set {self.name}.protocol={other} trains on it"
+        return needed(tree, _LISTS[self.protocol], else_do=advice if find_annotation(tree, _LISTS[other]) else "")
 
 
 def _official(everything: CaptionList, part: str, clips: list[str]) -> CaptionList:
@@ -96,6 +111,18 @@ def _official(everything: CaptionList, part: str, clips: list[str]) -> CaptionLi
     if not clips:
         raise DataError(f"{everything.file}, videos: no video has the split {part!r}; protocol=full needs it")
     return everything.among(clips)
+
+
+def _fewer_captions(train: CaptionList) -> list[str]:
+    """A note on training videos that have fewer captions than the published file gives them."""
+    counts = [len(texts) for texts in train.captions.values() if len(texts) < _CAPTIONS]
+    if not counts:
+        return []
+    fewest = several(min(counts), "caption")
+    return [
+        f"{several(len(counts), 'training video')} of {len(train.captions):,} with fewer captions than the {_CAPTIONS} "
+        f"of the published file ({fewest} at least)"
+    ]
 
 
 def _groups(everything: CaptionList, test: CaptionList) -> dict[str, str]:

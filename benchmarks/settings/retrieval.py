@@ -71,18 +71,23 @@ class Retrieval(Setting):
         return [Case(split, None, seed) for split in chosen_splits(annotations, splits, ["1"]) for seed in seeds]
 
     def task(self, annotations: Annotations, case: Case) -> RetrievalTask:
-        """All pairs of the training list, and the test list.
+        """All pairs of the training list, and the test list. Without a training list there are no pairs.
 
-        Raises UsageError if the data set has no training list, or if none of its training or test clips has a caption.
+        Raises UsageError if none of the training or test clips has a caption, or if qb_norm has no training list.
         """
-        train = captioned(annotations, training_list(annotations, case.split, "retrieval"), "training")
+        if "qb_norm" in self._post_processing():
+            training_list(annotations, case.split, "post_processing=qb_norm")
+        listed = annotations.train.get(int(case.split), ())
+        train = captioned(annotations, listed, "training") if listed else {}
         test = captioned(annotations, annotations.test[int(case.split)], "test")
         pairs, texts = retrieval_pairs(train)
         return RetrievalTask(
             train=pairs,
             train_texts=texts,
             evaluations=(retrieval_evaluation("test", test),),
-            source=f"every captioned training clip of split {case.split}",
+            source=f"every captioned training clip of split {case.split}"
+            if listed
+            else "none, there is no list of them",
             post_processing=self._post_processing(),
         )
 

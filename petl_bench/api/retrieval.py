@@ -31,6 +31,8 @@ PostProcessing = Literal["dual_softmax", "qb_norm"]
 POST_PROCESSING: tuple[PostProcessing, ...] = ("dual_softmax", "qb_norm")
 BESIDE = (*BEST_EPOCHS, *POST_PROCESSING)
 
+_UNUSED = "captions are not used: "
+
 
 def queries_of(evaluation: str, direction: Direction) -> str:
     """The name of the queries of one direction, e.g. "test/t2v", for `OutcomeSource.of` and `ScoredMetric`."""
@@ -103,12 +105,18 @@ def refuse_other_kind(setting: Setting, case: Case, task: Task) -> None:
         )
 
 
+def unused_captions(reason: str) -> str:
+    """The note on captions that cannot be used, in a data set with classes that can."""
+    return f"{_UNUSED}{reason}"
+
+
 def refuse_other_data(setting: Setting, annotations: Annotations) -> None:
     """Raise UsageError if a setting of one kind of task is asked for on a data set of the other kind alone."""
     if setting.kind == "retrieval" and not annotations.captions:
+        unused = next((note for note in annotations.notes if note.startswith(_UNUSED)), "")
         raise UsageError(
             f"{annotations.dataset} has classes and no captions: --setting {setting.name} needs captions of its clips; "
-            "a folder of videos has them in captions.csv (clip,caption)"
+            + (unused or "a folder of videos has them in captions.csv (clip,caption)")
         )
     if setting.kind != "retrieval" and not annotations.classes:
         raise UsageError(f"{annotations.dataset} has captions and no classes: --setting retrieval")

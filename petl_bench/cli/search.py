@@ -42,6 +42,8 @@ _PICTURES, _NAMED, _MOST_WORKERS = 3, 20, 8
 @click.option("--format", "output_format", type=OneOf(["terminal", "json", "html"]), default="terminal",
               help="A list, a JSON document, or a page with pictures.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there; html needs it.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes that decode.  "
+              f"[one for each CPU, {_MOST_WORKERS} at most]")  # fmt: skip
 @click.option("--device", type=OneOf(["auto", "cpu", "cuda"]), default="auto", help="Where to compute.  [auto]")
 @plugin_option
 def command(
@@ -54,6 +56,7 @@ def command(
     top: int,
     output_format: str,
     output: Path | None,
+    workers: int | None,
     device: str,
 ) -> None:
     """Rank the videos of a folder by how well they fit a text.
@@ -66,6 +69,8 @@ def command(
         raise UsageError("--format html is a file: type --output FILE.html")
     if adapter is not None and backbone is not None:
         raise UsageError("--backbone is for a search without --adapter; an adapter has its own backbone")
+    if output is not None:
+        _refuse_output(output)
     from petl_bench.searching.model import SearchModel
     from petl_bench.searching.search import checked_queries, search, videos_in
     from petl_bench.system.cache import cache_folder
@@ -83,11 +88,21 @@ def command(
             wanted,
             cache_folder(),
             top=top,
-            workers=min(_MOST_WORKERS, os.cpu_count() or 1),
+            workers=workers or min(_MOST_WORKERS, os.cpu_count() or 1),
             progress=lambda done, total: notify("indexing videos", done, total),
         )
     _tell_of(result)
     _show(result, output_format, output)
+
+
+def _refuse_output(output: Path) -> None:
+    """Raise UsageError if no file can be written there: known before hours of indexing."""
+    from petl_bench.data.found.tree import is_folder
+
+    if is_folder(output):
+        raise UsageError(f"--output {output}: a folder; name a file in it")
+    if not is_folder(output.parent):
+        raise UsageError(f"--output {output}: there is no folder {output.parent}; make it, or name another place")
 
 
 def _subject(adapter: str | None, runs: Path, backbone: str, weights: str | None) -> Subject:
@@ -113,7 +128,7 @@ def _place(adapter: str) -> Path | None:
 
 
 def _tell_of(result: SearchResult) -> None:
-    """What is odd about the files and the queries, on stderr."""
+    """Files that were left out, and queries that were cut, on stderr."""
     for file, reason in list(result.unreadable.items())[:_NAMED]:
         tell(f"left out, cannot be read: {file}: {reason}")
     if len(result.unreadable) > _NAMED:

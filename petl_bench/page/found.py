@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from petl_bench.page.assets import asset
 from petl_bench.system.texts import clean
+from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from petl_bench.searching.rankings import SearchResult
@@ -28,7 +29,7 @@ def found_page(result: SearchResult, pictures: Pictures) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"clean": clean, "length": length}
+    environment.filters |= {"clean": clean, "length": length, "several": several}
     files = dict.fromkeys(hit.file for ranking in result.rankings for hit in ranking.hits)
     shown = {file: pictures(file) for file in files}
     addresses = {file: _addresses(each) for file, each in shown.items() if not isinstance(each, str)}

@@ -10,9 +10,12 @@ import hashlib
 import io
 import json
 import logging
+import math
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +36,9 @@ _log = logging.getLogger("petl_bench")
 _FORMAT = 1
 #: Seconds between two writings while videos are encoded; more if writing takes long.
 _WRITE_EVERY_S = 10.0
+
+_AGAIN = "; all videos are encoded again"
+_COLUMNS = {"names", "stamps", "fingerprints", "seconds", "unreadable"}
 
 #: Told of videos that are encoded: how many are done, and of how many.
 Progress = Callable[[int, int], None]
@@ -135,7 +141,7 @@ def updated_index(
         DataError: No video can be read.
     """
     place = index_file(model.identity, tree.root, cache)
-    stored = load(place)
+    stored = _fitting(load(place), model, place)
     unchanged = stored.unchanged(stamps_of(tree.root, tree.files))
     files, refused = _fingerprinted(tree, cache, [name for name in tree.files if name not in unchanged])
     whole = len(unchanged) == len(stored.names) + len(stored.unreadable)
@@ -147,7 +153,7 @@ def updated_index(
     elif index is not stored:
         store(place, index)
     reasons = {name: known.reason for name, known in index.unreadable.items()}
-    unreadable = dict(sorted({**reasons, **refused, **tree.entries.unreadable}.items()))
+    unreadable = dict(sorted({**reasons, **refused, **tree.entries.unreadable, **tree.no_videos}.items()))
     if not index.names:
         name, reason = next(iter(unreadable.items()))
         raise DataError(f"--videos {tree.root}: none of its {len(unreadable)} videos can be read. {name}: {reason}")
@@ -219,17 +225,41 @@ def load(place: Path) -> Index:
         TypeError,
         AttributeError,
         EOFError,
+        MemoryError,  # for a shape that is none
+        OverflowError,
+        RuntimeError,  # an encrypted or otherwise packed part, brackets a thousand deep
+        zlib.error,
         zipfile.BadZipFile,
-        RecursionError,
     ) as error:
-        _log.warning("index %s cannot be used (%s); all videos are encoded again", place, error)
+        _log.warning("index %s cannot be used (%s)%s", place, error, _AGAIN)
         return Index()
 
 
+def _fitting(index: Index, model: SearchModel, place: Path) -> Index:
+    """The index, or an empty one, which is said, if the model keeps no features of this shape."""
+    shape = index.features.shape[1:]
+    if not index.names or model.keeps(shape):
+        return index
+    _log.warning("index %s cannot be used (features of the shape %s, not the model's)%s", place, shape, _AGAIN)
+    return Index()
+
+
 def _checked(features: np.ndarray, columns: dict[str, Any]) -> Index:
+    """The index of these parts. Raises ValueError, or what the parts of other types raise, if they are none."""
+    if columns.keys() != _COLUMNS:
+        raise ValueError("its columns are others")
     unreadable = {name: Unreadable._make(known) for name, known in columns.pop("unreadable").items()}
     index = Index(features=features, unreadable=unreadable, **columns)
-    counts = {*map(len, columns.values()), len(features)}
-    if features.dtype != np.float32 or features.ndim != 3 or len(counts) > 1:
+    texts = [*index.names, *index.stamps, *index.fingerprints, *chain.from_iterable(unreadable.values())]
+    counts = {*map(len, columns.values()), len(features), len(set(index.names))}
+    if (
+        len(counts) > 1
+        or features.dtype != np.float32
+        or features.ndim != 3
+        or not all(isinstance(text, str) for text in texts)
+        or not all(length is None or math.isfinite(length) for length in index.seconds)
+    ):
         raise ValueError("its parts do not fit together")
+    if not np.isfinite(features).all():
+        raise ValueError("some features are no numbers")
     return index

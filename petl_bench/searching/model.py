@@ -51,6 +51,17 @@ class SearchModel:
         return self.model.config.num_frames if self.spec.pads else 0
 
     @property
+    def _keeps_frames(self) -> bool:
+        """Whether features of frames are kept, and not those of a whole view."""
+        return "frames" in self.subject.method.reads or self.model.features.pools
+
+    def keeps(self, shape: tuple[int, ...]) -> bool:
+        """Whether what is kept of a video can have this shape."""
+        frames, rest = divmod(shape[1] - self._masked, self.model.config.embed_dim)
+        whole = rest == 0 and (frames == 1 or (frames > 1 and self._keeps_frames))
+        return whole and shape[0] == self.spec.views * self.spec.crops
+
+    @property
     def notes(self) -> list[str]:
         """What a user should know of the model, in words."""
         subject = self.subject
@@ -116,10 +127,9 @@ class SearchModel:
         evaluation = retrieval_evaluation("search", {"": queries})
         precision, device = self.subject.options.precision, self.device
         scorer = Scorer(self.model, method, evaluation, Prompts(()), precision, device, (), self.subject.seed)
-        reads_frames = "frames" in method.reads or self.model.features.pools
         parts = []
         for rows in torch.from_numpy(features).split(_VIDEOS_PER_PASS):
-            output = unpacked(rows.flatten(0, 1).to(self.device), self.model.config, reads_frames, self._masked)
+            output = unpacked(rows.flatten(0, 1).to(self.device), self.model.config, self._keeps_frames, self._masked)
             names = [""] * len(rows)
             logits = scorer.logits(EncodedBatch(list(range(len(rows))), names, [0] * len(rows), output, views))
             parts.append(logits.unflatten(0, (-1, views)).mean(dim=1))

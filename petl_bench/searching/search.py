@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from petl_bench.data.found.tree import Tree, is_folder, walk
-from petl_bench.errors import DataError, UsageError
+from petl_bench.errors import DataError, TrialError, UsageError
 from petl_bench.searching.index import Index, Progress, updated_index
 from petl_bench.searching.model import SearchModel
 from petl_bench.searching.rankings import Hit, Ranking, SearchResult
@@ -55,6 +55,7 @@ def search(
 
     Raises:
         DataError: No video can be read.
+        TrialError: The model's similarities are no numbers.
     """
     index, unreadable = updated_index(model, tree, cache, workers=workers, progress=progress)
     return SearchResult(
@@ -67,8 +68,15 @@ def search(
 
 
 def rankings(model: SearchModel, index: Index, queries: Sequence[str], top: int) -> list[Ranking]:
-    """The first `top` videos of the index for each query; of equal ones the first name comes first."""
+    """The first `top` videos of the index for each query; of equal ones the first name comes first.
+
+    Raises TrialError if a similarity is no number.
+    """
     similarities = model.similarities(queries, index.features)
+    if not np.isfinite(similarities).all():
+        raise TrialError(
+            f"{model.subject.title}: similarities that are no numbers; the videos cannot be ranked with it"
+        )
     order = np.argsort(np.array(index.names), kind="stable")
     found = []
     for query, values in zip(queries, similarities, strict=True):

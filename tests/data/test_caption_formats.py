@@ -41,6 +41,9 @@ def test_csv_holds_commas_quotes_and_newlines(write: Callable[[str, Any], Path])
     ("rows", "says"),
     [
         ("clip,text\na,b\n", "line 1: expected a first row with the columns clip,caption"),
+        ("clip;caption\na;b\n", "write commas between the cells, not semicolons or tabs"),
+        ("clip,caption,Caption\na,b,c\n", "line 1: the column caption stands there twice"),
+        ('clip,caption\na,"' + "x" * 140_000 + '"\n', "a cell has at most 131,072 characters"),
         ("", "line 1: expected a first row"),
         ("clip,caption\n", "empty; no caption"),
         ("clip,caption\na,one\nb,two, three\n", "line 3: 3 cells, and the first row has 2; put a cell"),
@@ -78,6 +81,8 @@ def test_json_in_its_forms(write: Callable[[str, Any], Path], content: Any) -> N
         ("[" * 100_000, "cannot be read"),
         ("1" * 10_000, "cannot be read"),
         ({"a": []}, "key 'a': the clip has no caption"),
+        ('{"a": "x\\ud800"}', "key 'a': the caption of 'a' holds half a character"),
+        ('{"a\\udc00": "x"}', "the clip 'a\\udc00' holds half a character"),
         ({"a": [" "]}, "key 'a': the caption of 'a' is empty"),
         ({"a": [["a", "token"]]}, "key 'a': expected a text or a list of texts"),
         ({"../a": "x"}, "leaves the data root"),
@@ -92,7 +97,7 @@ def test_json_that_is_refused(write: Callable[[str, Any], Path], content: Any, s
     assert says in str(error.value) and "c.json" in str(error.value)
 
 
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_is_refused_with_a_command_that_makes_the_json(tmp_path: Path, protocol: int) -> None:
     """The command is run: what it writes is read."""
     captions = {"-4wsuPCjDBc_5_15": [["a", "squirrel"], "is eating"]}
@@ -104,6 +109,11 @@ def test_a_pickle_is_refused_with_a_command_that_makes_the_json(tmp_path: Path, 
     exec(code.replace("open('", f"open('{tmp_path}/"))
     found = formats.read_caption_json(tmp_path / "captions_msvd.json")
     assert found.captions == {"-4wsuPCjDBc_5_15": ("a squirrel", "is eating")}
+
+
+def test_only_csv_files_are_csv(write: Callable[[str, Any], Path]) -> None:
+    with pytest.raises(DataError, match=r"line 1: not JSON .*; captions in a file that is not called \*.csv are JSON"):
+        formats.read_caption_json(write("captions.txt", "clip,caption\na,b\n"))
 
 
 #: Names that are relative paths already, and texts that a reader may change in their outer blanks alone.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from petl_bench.api.dataset import Annotations, Dataset, Sample
-from petl_bench.api.registry import DATASETS
+from petl_bench.api.registry import DATASETS, SETTINGS
+from petl_bench.api.retrieval import refuse_other_data
 from petl_bench.data.found.manifest import build_manifest
-from petl_bench.errors import DataError
+from petl_bench.errors import DataError, UsageError
 
 Make = Callable[[Mapping[str, Any]], Path]
 
@@ -95,7 +97,7 @@ def test_folders_say_which_side_a_clip_is_on(make: Make) -> None:
     root = make({**files, "captions.json": dict.fromkeys(files, "x")})
     found = read(root)
     assert (clips(found.train[1]), clips(found.test[1])) == (["train/a.mp4", "train/b.mp4"], ["Testing/d.mp4"])
-    assert "1 clips of the side val are not used" in found.notes
+    assert "not used: 1 clip of the side val" in found.notes
     assert clips(read(root, test_side="val").test[1]) == ["val/c.mp4"]
 
 
@@ -108,7 +110,7 @@ def test_class_folders_stay_classes(make: Make) -> None:
     found = read(root)
     assert (found.classes, found.train, found.test) == (plain.classes, plain.train, plain.test) != ((), {}, {})
     assert found.captions == {f"{clip}.mp4": (text,) for clip, text in captions.items()}
-    assert any(note.startswith("2 clips have no caption, and retrieval leaves them out") for note in found.notes)
+    assert any(note.startswith("without a caption, and left out of retrieval: 2 clips, e.g. ") for note in found.notes)
 
 
 def test_lists_with_labels_stay_lists_with_labels(make: Make) -> None:
@@ -136,7 +138,7 @@ def test_captions_may_lie_elsewhere_and_groups_are_read(make: Make, tmp_path: Pa
     [
         ({"captions.csv": CSV + "e.mp4,no such video\n"}, "captions.csv, line 7: a caption of 'e.mp4', and no clip"),
         ({"captions.json": {"e": "x"}}, "captions.json, key 'e': a caption of 'e', and no clip of the folder"),
-        ({"captions.csv": "clip,caption\na,x\n"}, "captions.csv: no caption of the clip 'b.v2.mov'; add one"),
+        ({"captions.csv": "clip,caption\na,x\n"}, "captions.csv: no caption of 3 clips, e.g. 'b.v2.mov'; write"),
         ({"captions.csv": CSV, "e/c.avi": None}, "several clips are called 'c' ('clips/c.avi', 'e/c.avi')"),
         ({"captions.csv": CSV, "captions.json": {"a": "x"}}, "captions.csv and captions.json are both there"),
         ({"captions.csv": "clip,caption\n../a.mp4,x\n"}, "line 2: '../a.mp4' leaves the data root"),
@@ -163,8 +165,75 @@ def test_what_is_refused_in_one_line(make: Make, files: Mapping[str, Any], says:
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
+LABELLED = videos(*(f"{name}/{number}.mp4" for name in ("Run", "Walk") for number in range(4)))
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"captions.json": '{"images": [], "annotations": 1}'}, "captions.json, key 'images': the clip has no caption"),
+        ({"captions.json": '{"Run/0": "x\\ud800"}'}, "holds half a character"),
+        ({"captions.csv": "image;text\na;b\n"}, "captions.csv, line 1: expected a first row"),
+        ({"captions.csv": "clip,caption\nRun/0,x\ngone,y\n"}, "captions.csv, line 3: a caption of 'gone', and no clip"),
+        ({"captions.csv": "clip,caption\n0,x\n"}, "captions.csv, line 2: several clips are called '0'"),
+        ({"captions.csv": "clip,caption\n", "captions.json": "{}"}, "captions.csv and captions.json are both there"),
+        ({"captions.csv/x.txt": "x"}, "captions.csv: not a file (a folder, a pipe or a link to nothing)"),
+    ],
+)
+@pytest.mark.parametrize("lists", [{}, {"train.txt": "Run/0 0\nWalk/0 1\n", "test.txt": "Run/1 0\nWalk/1 1\n"}])
+def test_beside_classes_wrong_captions_are_a_note(
+    make: Make, tmp_path: Path, lists: Mapping[str, str], files: Mapping[str, str], says: str
+) -> None:
+    root = make({**LABELLED, **lists})
+    plain, before = read(root), build_manifest(folder(root), root, tmp_path / "cache")
+    make(files)
+    found = read(root)
+    assert (found.classes, found.train, found.test, found.files) == (
+        plain.classes, plain.train, plain.test, plain.files,
+    )  # fmt: skip
+    assert not found.captions and build_manifest(folder(root), root, tmp_path / "cache").sha256 == before.sha256
+    (note,) = (note for note in found.notes if note.startswith("captions"))
+    assert note.startswith("captions are not used: ") and says in note and str(root) not in note
+    setting = SETTINGS.get("retrieval")()
+    with pytest.raises(UsageError, match="--setting retrieval needs captions of its clips; captions are not used: "):
+        refuse_other_data(setting, found)
+    named = next(iter(files))
+    if (root / named).is_file() and len(files) == 1:
+        with pytest.raises(DataError, match=r"captions\.(csv|json)"):
+            read(root, captions=named)
+
+
+def test_of_an_error_in_labels_and_wrong_captions_the_labels_are_told(make: Make) -> None:
+    lists = {"train.txt": "Run/0 0\nWalk/0 1\n", "test.txt": "Run/1 0\nWalk/1 x y z\n"}
+    with pytest.raises(DataError, match=r"test\.txt"):
+        read(make({**LABELLED, **lists, "captions.json": "[1]"}))
+
+
+def test_without_classes_wrong_captions_are_told(make: Make) -> None:
+    lists = {"train.txt": "a\nb.v2\n", "test.txt": "c\nd\n"}
+    for more in ({}, lists):
+        with pytest.raises(DataError, match=r"captions\.json, entry 1: expected"):
+            read(make({**FLAT, **more, "captions.json": "[1]"}))
+
+
+def test_a_list_that_is_not_used_is_named(make: Make) -> None:
+    lists = {"train.txt": "a\n", "val.txt": "b.v2\n", "test.txt": "c\n"}
+    assert "not used: val.txt" in read(make({**FLAT, "captions.csv": CSV, **lists})).notes
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_may_be_stored_in_either_way(make: Make, form: Literal["NFC", "NFD"]) -> None:
+    other: Literal["NFC", "NFD"] = "NFD" if form == "NFC" else "NFC"
+    files = [unicodedata.normalize(form, name) for name in ("café.mp4", "über.mp4")]
+    names = [unicodedata.normalize(other, file) for file in files]
+    root = make({**videos(*files), "captions.json": dict.fromkeys(names, "x")})
+    assert sorted(read(root).captions) == sorted(files)
+    make({"train.txt": names[0], "test.txt": names[1]})
+    assert list(read(root).captions) == files
+
+
 def test_one_clip_cannot_be_divided(make: Make) -> None:
-    with pytest.raises(DataError, match="1 clips with captions; two are needed"):
+    with pytest.raises(DataError, match="1 clip with captions; two are needed"):
         read(make({**videos("a.mp4"), "captions.json": {"a": "x"}}))
 
 

@@ -130,11 +130,22 @@ def test_msrvtt_protocols(tmp_path: Path) -> None:
     assert nine.captions["video3"] == ("a man",)  # of the test list, and not those of MSRVTT_data.json
     assert full.captions["video3"] == ("one of 3", "two of 3")
     assert (clips(full.train[1]), clips(full.test[1])) == (["video0", "video1"], ["video3", "video4"])
-    assert not set(full.captions) & {"video2"} and "1 videos with 2 captions, is neither trained" in full.notes[-1]
+    assert not set(full.captions) & {"video2"} and "1 video with 2 captions, is neither trained" in full.notes[-1]
     assert [defect.id for defect in nine.defects] == ["duplicate-sentences"] and not full.defects
     assert nine.groups == {"video0": "u", "video1": "u", "video3": "u"}
     assert nine.classes == () and not nine.spans
     assert "msrvtt/MSRVTT_train.9k.csv" not in nine.files and "MSRVTT_train.9k.csv" in nine.files
+
+
+def test_msrvtt_says_what_is_not_as_published(tmp_path: Path) -> None:
+    write(tmp_path, MSRVTT)
+    assert (
+        "2 training videos of 2 with fewer captions than the 20 of the published file (2 captions at least)"
+        in read("msrvtt", tmp_path).notes
+    )
+    (tmp_path / "msrvtt" / "MSRVTT_train.9k.csv").unlink()
+    with pytest.raises(DataError, match=r"train.9k.csv was not found.*7k.csv is there: --set msrvtt.protocol=1k-A-7k"):
+        read("msrvtt", tmp_path)
 
 
 def test_msvd_lists(tmp_path: Path) -> None:
@@ -143,7 +154,7 @@ def test_msvd_lists(tmp_path: Path) -> None:
     assert clips(found.train[1]) == ["-4wsuPCjDBc_5_15", "-4wsuPCjDBc_20_25"]
     assert found.captions["-4wsuPCjDBc_5_15"] == ("a squirrel", "a chipmunk")
     assert clips(found.test[1]) == ["FEsrO_poIUg_161_168"] and "fEsrO_poIUg_161_168" not in found.captions
-    assert any("val_list.txt: the official validation part, 1 videos" in note for note in found.notes)
+    assert any("val_list.txt: the official validation part, 1 video " in note for note in found.notes)
     assert {dataset("msvd").group_of(clip) for clip in clips(found.train[1])} == {"-4wsuPCjDBc"}
 
 
@@ -312,9 +323,37 @@ def test_the_checks_of_a_data_set_take_it(tmp_path: Path, name: str) -> None:
         ("msvd", {"test_list.txt": "../x\n"}, "line 1: '../x' leaves the data root"),
         ("lsmdc", {"LSMDC16_annos_training.csv": "a\tb\n"}, "line 1: expected 6 fields with tabs between"),
         ("lsmdc", {"LSMDC16_annos_training.csv": lsmdc_row("a", " ") + "\n"}, "line 1: the caption of 'a' is empty"),
+        (
+            "lsmdc",
+            {"LSMDC16_challenge_1000_publictect.csv": f"{lsmdc_row('a_1', 'x')}\n{lsmdc_row('a_1', 'y')}\n"},
+            "line 2: 'a_1' stands in an earlier row too",
+        ),
+        (
+            "lsmdc",
+            {"LSMDC16_challenge_1000_publictect.csv": "CLIP_ID\tSTART\tEND\tSTART\tEND\tSENTENCE\n"},
+            "line 1: no numbers in CLIP_ID, START and END; remove a row that names the columns",
+        ),
         ("didemo", {"test_list.txt": "gone.mov\n"}, "test_list.txt, line 1: 'gone.mov' has no caption in"),
         ("didemo", {"train_data.json": didemo_rows(("3@N00_1_1.avi", "x"))}, "a clip that trains cannot be tested"),
         ("activitynet_captions", {"train.json": {"v_a": {"duration": 0, "sentences": ["x"]}}}, "the duration 0 is no"),
+        *(
+            (
+                "activitynet_captions",
+                {"train.json": {"v_a": {"duration": wrong, "sentences": ["x"]}}},
+                "is no number of",
+            )
+            for wrong in (True, 1e308, 10**400)
+        ),
+        (
+            "activitynet_captions",
+            {"train.json": {"v_a": {"duration": 1, "sentences": ["x", "\ud800"]}}},
+            "key 'v_a': the caption of 'a' holds half a character",
+        ),
+        (
+            "activitynet_captions",
+            {"train.json": {"v_a": {"duration": 1, "sentences": [" "]}}},
+            "key 'v_a': the caption",
+        ),
         ("activitynet_captions", {"train.json": {"v_a": {"duration": 1}}}, "key 'v_a': expected duration, timestamps"),
         ("activitynet_captions", {"train.json": {"v_a": {"duration": 1, "sentences": []}}}, "has no caption"),
         (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ import petl_bench as pb
 from petl_bench.api.registry import BACKBONES
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.found.tree import walk
+from petl_bench.errors import TrialError
 from petl_bench.searching import index as index_module
-from petl_bench.searching.index import Index, load, updated_index
+from petl_bench.searching.index import Index, load, store, updated_index
 from petl_bench.searching.model import SearchModel
 from petl_bench.searching.search import rankings, videos_in
 from petl_bench.searching.subject import adapted, bind, frozen_backbone
@@ -215,6 +218,13 @@ def test_wrong_use_is_one_line(trained: Trained, videos: Path, arguments: tuple[
     assert says in refused("--videos", videos, "--runs", trained.runs, *arguments)
 
 
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_indexed(videos: Path, tmp_path: Path) -> None:
+    search = ("--videos", videos, "--query", "growing", "--output")
+    assert refused(*search, videos).endswith("a folder; name a file in it")
+    assert f"there is no folder {tmp_path / 'none'}; make it" in refused(*search, tmp_path / "none" / "found.txt")
+    assert not (tmp_path / "cache" / "search").exists()
+
+
 def test_folders_that_hold_nothing_are_one_line(videos: Path, tmp_path: Path) -> None:
     assert f"--videos {tmp_path / 'none'}: no such folder" in refused("--videos", tmp_path / "none", "--query", "a")
     (tmp_path / "empty").mkdir()
@@ -305,6 +315,55 @@ def test_a_damaged_index_is_made_again_with_a_note(
     assert "all videos are encoded again" in caplog.text
 
 
+def _with_columns(**changed: Any) -> Callable[[np.ndarray, dict[str, Any]], Any]:
+    return lambda features, columns: (features, columns | changed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda features, columns: (features, {name: columns[name] for name in columns if name != "seconds"}),
+        lambda features, columns: (np.full_like(features, np.nan), columns),
+        lambda features, columns: (features[..., :-1], columns),
+        lambda features, columns: (features.repeat(2, axis=1), columns),
+        _with_columns(names=["a"] * 6),
+        _with_columns(names=[["a"]] * 6),
+        _with_columns(stamps=[1] * 6),
+        _with_columns(seconds=[float("inf")] * 6),
+        _with_columns(unreadable={"a": ["b"]}),
+    ],
+)
+def test_an_index_whose_parts_are_others_is_made_again(
+    videos: Path, tmp_path: Path, change: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    subject, cache = frozen_backbone("viclip-tiny", None), tmp_path / "cache"
+    before = index_of(subject, videos, cache)
+    (file,) = (cache / "search").glob("*.npz")
+    with np.load(file) as stored:
+        features, columns = change(stored["features"], json.loads(bytes(stored["text"])))
+    np.savez(file, features=features, text=np.frombuffer(json.dumps(columns).encode(), np.uint8))
+    np.testing.assert_array_equal(index_of(subject, videos, cache).features, before.features)
+    assert "all videos are encoded again" in caplog.text
+
+
+def test_an_index_of_flipped_bits_is_never_a_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "index.npz"
+    store(file, Index(["a", "b"], ["", ""], ["", ""], [1.0, None], np.ones((2, 1, 4), np.float32)))
+    content = file.read_bytes()
+    for bit in range(0, 8 * len(content), 5):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        assert len(load(file).names) in (0, 2)
+
+
+def test_similarities_that_are_no_numbers_rank_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SearchModel(frozen_backbone("viclip-tiny", None), "cpu")
+    monkeypatch.setattr(model, "similarities", lambda queries, features: np.full((1, 1), np.nan))
+    with pytest.raises(TrialError, match="similarities that are no numbers"):
+        rankings(model, Index(["a"], [""], [""], [2.0], np.ones((1, 1, 1), np.float32)), ["growing"], 3)
+
+
 def test_an_index_that_others_can_write_to_is_not_read(
     videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -364,11 +423,16 @@ def test_links_and_unreadable_files(videos: Path, tmp_path: Path) -> None:
     (videos / "loop").symlink_to(videos)
     (videos / "broken.mp4").write_bytes(b"nothing")
     (videos / "forbidden <b>.mp4").write_bytes(b"")
+    (videos / "dangling.mp4").symlink_to(tmp_path / "gone.mp4")
+    (videos / "dangling.txt").symlink_to(tmp_path / "gone.txt")
+    os.mkfifo(videos / "pipe.mp4")
     done = petl_bench("search", "--videos", videos, "--query", "growing", "--format", "json")
     values = json.loads(done.stdout)
     assert values["indexed"] == 7
     assert "there/linked.mp4" in {hit["file"] for hit in values["rankings"][0]["hits"]}
-    assert set(values["unreadable"]) == {"broken.mp4", "forbidden <b>.mp4"}
+    unreadable = values["unreadable"]
+    assert set(unreadable) == {"broken.mp4", "forbidden <b>.mp4", "dangling.mp4", "pipe.mp4"}
+    assert (unreadable["dangling.mp4"], unreadable["pipe.mp4"]) == ("a link to nothing", "no regular file")
     assert "left out, cannot be read: forbidden <b>.mp4: the file is empty (0 bytes)" in done.stderr
     assert "links that lead out of the folder, and are followed: 1; the first: there" in done.stderr
 

@@ -119,6 +119,26 @@ def outcomes(planned: Plan, folder: Path) -> list[TrialResult]:
 
 
 @pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("absent", [{}, {1: ()}])
+def test_without_a_training_list_the_frozen_model_is_scored_and_nothing_trains(
+    absent: dict[int, tuple[Sample, ...]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from petl_bench.benchmarks.datasets.motion import Motion
+
+    few = Motion.annotations
+    monkeypatch.setattr(Motion, "annotations", lambda self, root: replace(few(self, root), train=absent))
+    planned = plan(spec_of("zero_shot"))
+    assert "\n".join(plan_lines(planned))
+    (result,) = outcomes(planned, tmp_path)
+    assert "training clips: none, there is no list of them" in result.notes
+    for method in ("lora", "full_finetune"):
+        with pytest.raises(UsageError, match="retrieval needs a list of all training clips of motion, split 1, and"):
+            plan(spec_of("zero_shot", method))
+    with pytest.raises(UsageError, match="post_processing=qb_norm needs a list of all training clips"):
+        plan(spec_of("zero_shot", set=("retrieval.post_processing=all",)))
+
+
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("method", METHODS.names())
 def test_every_method_runs_or_is_refused_in_one_line(method: str, tmp_path: Path) -> None:
     try:

@@ -12,6 +12,7 @@ import click
 
 from petl_bench.system import texts
 from petl_bench.system.texts import clean
+from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -146,7 +147,9 @@ def print_report(report: Mapping[str, Any], per_class: bool) -> None:
 def _texts(report: Mapping[str, Any]) -> str:
     """What clips are described by: how many classes, or captions."""
     classes, captions = len(report["classes"]), report["captions"]
-    return f"{classes} classes" if classes else f"{captions['texts']:,} captions of {captions['clips']:,} clips"
+    if classes:
+        return f"{classes} classes"
+    return f"{several(captions['texts'], 'caption')} of {several(captions['clips'], 'clip')}"
 
 
 def print_classes(report: Mapping[str, Any], everything: bool) -> None:

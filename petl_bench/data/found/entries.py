@@ -22,6 +22,9 @@ KINDS = {
     "unreadable": "what the system refuses to show, and names that are not UTF-8",
 }
 
+#: What is no file, and may have the name of one.
+NO_FILES = {"broken_links": "a link to nothing", "link_loops": "a link back to itself", "special": "no regular file"}
+
 #: Extensions (and names without) of files that are certainly no clips. What is neither here nor read may be one.
 _NO_CLIPS = frozenset(
     """

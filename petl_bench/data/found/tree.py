@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
-from petl_bench.data.found.entries import Entries, Tally, extension
+from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.entries import NO_FILES, Entries, Tally, extension
 from petl_bench.data.found.listing import Listing, list_folder
 from petl_bench.errors import DataError
 
@@ -38,7 +39,8 @@ class Tree:
 
     `files` are those that hold a clip: video files, and the folders of numbered images that `frame_folders` names
     again. `linked_again` are links to folders that were reached by another path, and stand under that one. `entries`
-    accounts for everything, these included.
+    accounts for everything, these included. `no_videos` says of what has the name of a video, and is no file, what it
+    is.
     """
 
     root: Path
@@ -47,6 +49,7 @@ class Tree:
     frame_folders: frozenset[str] = frozenset()
     linked_again: tuple[str, ...] = ()
     entries: Entries = field(default_factory=Entries)
+    no_videos: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def texts_by_name(self) -> dict[str, list[str]]:
@@ -111,6 +114,7 @@ class _TreeWalk:
         self._total = 0
         self._kinds, self._others, self._remarks = Tally(), Tally(), Tally()
         self._unreadable: dict[str, str] = {}
+        self._no_videos: dict[str, str] = {}
 
     def take(self, folder: str, listing: Listing) -> bool:
         """Count a folder and what it holds; whether it was there to be read, and not read by another path before."""
@@ -148,6 +152,9 @@ class _TreeWalk:
                 self._kinds.add(kind, paths[0], len(paths))
         for path in listing.rest.get("other_files", ()):
             self._others.add(extension(path.rpartition("/")[2]), path)
+        for kind, what in NO_FILES.items():
+            named = (path for path in listing.rest.get(kind, ()) if without_video_suffix(path) != path)
+            self._no_videos |= dict.fromkeys(named, what)
         for path in listing.outside:
             self._remarks.add("outside", path)
         self._unreadable |= listing.refused
@@ -165,7 +172,7 @@ class _TreeWalk:
         )
         files = tuple(sorted([*self._files, *self._frame_folders]))
         texts, frame_folders = tuple(sorted(self._texts)), frozenset(self._frame_folders)
-        return Tree(root, files, texts, frame_folders, tuple(self._linked_again), entries)
+        return Tree(root, files, texts, frame_folders, tuple(self._linked_again), entries, self._no_videos)
 
 
 def is_folder(place: Path) -> bool:

@@ -20,10 +20,12 @@ from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList, ListRow
 from petl_bench.errors import DataError
 
-#: The start of every pickle of protocol 2 or later.
-_PICKLE = b"\x80"
+#: The start of every pickle of protocol 2 or later, and of dictionaries and lists in the protocols 0 and 1.
+_PICKLES = (b"\x80", b"(dp", b"(lp", b"}q", b"]q")
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _LSMDC_FIELDS = 6
+#: No video of these data sets is longer.
+_DAY_S = 86_400
 #: The columns of a csv file of one's own, and what the one column of a list may be called.
 _OWN = ("clip", "caption")
 _CLIP_COLUMNS = ("clip", "path", "video", "video_id")
@@ -90,19 +92,32 @@ class CaptionList:
 
 
 def caption_list(path: Path, rows: Iterable[CaptionRow]) -> CaptionList:
-    """Rows as a list. Raises DataError for an empty caption or an unusable clip name, and if there are no rows."""
+    """Rows as a list.
+
+    Raises DataError for a caption that is empty or no text, for an unusable clip name, and if there are no rows.
+    """
     found: dict[str, list[str]] = {}
     places: dict[str, str] = {}
     for row in rows:
         text = row.text.strip()
         if not text:
             raise DataError(f"{row.where}: the caption of {row.clip!r} is empty; write one, or remove it")
+        refuse_half_characters(text, row.where, f"the caption of {row.clip!r}")
+        refuse_half_characters(row.clip, row.where, f"the clip {row.clip!r}")
         clip = formats.clip_path(row.clip, row.where)
         places.setdefault(clip, row.where)
         found.setdefault(clip, []).append(text)
     if not found:
         raise DataError(f"{path}: empty; no caption stands in it")
     return CaptionList(path, {clip: tuple(texts) for clip, texts in found.items()}, places=places)
+
+
+def refuse_half_characters(text: str, where: str, what: str) -> None:
+    """Raise DataError for a text that cannot be written down: JSON may hold one half of a pair of code units alone."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: {what} holds half a character (\\ud800 to \\udfff); correct it") from None
 
 
 # ---------------------------------------------------------------- JSON
@@ -124,10 +139,10 @@ def read_json(path: Path, target: str = "captions.json") -> Any:
     """The content of a JSON file. Raises DataError for a pickle, for other content, and for a key that stands twice."""
     try:
         with path.open("rb") as opened:
-            start = opened.read(1)
+            start = opened.read(3)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if start == _PICKLE or path.suffix.lower() in (".pkl", ".pickle"):
+    if start.startswith(_PICKLES) or path.suffix.lower() in (".pkl", ".pickle"):
         raise pickle_error(path, target)
 
     def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -141,7 +156,8 @@ def read_json(path: Path, target: str = "captions.json") -> Any:
     try:
         return json.loads(formats.read_text(path), object_pairs_hook=keys_once)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+        as_json = "" if path.suffix.lower() == ".json" else "; captions in a file that is not called *.csv are JSON"
+        raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}){as_json}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets a thousand deep
         raise DataError(f"{path}: JSON that cannot be read ({error})") from error
 
@@ -156,13 +172,16 @@ def read_caption_json(path: Path, target: str = "captions.json") -> CaptionList:
 
 def _of_mapping(path: Path, content: Mapping[str, Any]) -> Iterator[CaptionRow]:
     for clip, value in content.items():
-        where = f"{path}, key {clip!r}"
-        texts = [value] if isinstance(value, str) else value
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{where}: expected a text or a list of texts, found {_short(value)}")
-        if not texts:
-            raise DataError(f"{where}: the clip has no caption; write one, or remove it")
-        yield from (CaptionRow(where, clip, text) for text in texts)
+        yield from _of_clip(f"{path}, key {clip!r}", clip, value)
+
+
+def _of_clip(where: str, clip: str, value: Any) -> Iterator[CaptionRow]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{where}: expected a text or a list of texts, found {_short(value)}")
+    if not texts:
+        raise DataError(f"{where}: the clip has no caption; write one, or remove it")
+    yield from (CaptionRow(where, clip, text) for text in texts)
 
 
 def _of_records(path: Path, content: Any, clip: str, text: str) -> Iterator[CaptionRow]:
@@ -204,7 +223,13 @@ def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, st
     _, first = next(rows, (1, []))
     header = [cell.strip().casefold() for cell in first]
     if not set(columns) <= set(header):
-        raise DataError(f"{path}, line 1: expected a first row with the columns {','.join(columns)}, found {first}")
+        other = len(first) == 1 and re.search(r"[;\t]", first[0])
+        commas = "; write commas between the cells, not semicolons or tabs" if other else ""
+        raise DataError(
+            f"{path}, line 1: expected a first row with the columns {','.join(columns)}, found {first}{commas}"
+        )
+    if twice := [name for name in columns if header.count(name) > 1]:
+        raise DataError(f"{path}, line 1: the column {twice[0]} stands there twice; leave one")
     for line, cells in rows:
         where = f"{path}, line {line}"
         if len(cells) != len(header):
@@ -224,9 +249,13 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             if any(cell.strip() for cell in cells):
                 yield start, cells
     except csv.Error as error:
-        raise DataError(
-            f"{path}, line {end + 1}: not a csv file from here on ({error}); write a quote within quotes twice"
-        ) from error
+        limit = csv.field_size_limit()
+        remedy = (
+            f"a cell has at most {limit:,} characters; shorten it, or close its quotes"
+            if "field limit" in str(error)
+            else "write a quote within quotes twice"
+        )
+        raise DataError(f"{path}, line {end + 1}: not a csv file from here on ({error}); {remedy}") from error
 
 
 def read_id_csv(path: Path) -> ClipList:
@@ -279,6 +308,7 @@ def read_msrvtt(path: Path) -> tuple[CaptionList, dict[str, str]]:
             raise DataError(f"{where}: the video {clip!r} stands there twice; keep one of them")
         parts[clip] = video["split"]
         if isinstance(url := video.get("url"), str) and url:
+            refuse_half_characters(url, where, "the url")
             groups[clip] = url
     rows = []
     for where, sentence in _records(path, content["sentences"], ("video_id", "caption"), ", sentences"):
@@ -309,9 +339,12 @@ def refuse_repeated(found: CaptionList, rows: Sequence[CaptionRow]) -> CaptionLi
 # ---------------------------------------------------------------- LSMDC
 
 
-def read_lsmdc(path: Path) -> CaptionList:
-    """Six fields with tabs between, no header, quotes are text: `CLIP_ID START END START END SENTENCE`."""
-    rows = []
+def read_lsmdc(path: Path, *, once: bool = False) -> CaptionList:
+    """Six fields with tabs between, no header, quotes are text: `CLIP_ID START END START END SENTENCE`.
+
+    Raises DataError for other rows, and if a clip has several although `once` says that each has one.
+    """
+    rows: list[CaptionRow] = []
     for number, line in formats.read_lines(path):
         cells, where = line.split("\t"), f"{path}, line {number}"
         if len(cells) != _LSMDC_FIELDS:
@@ -319,8 +352,11 @@ def read_lsmdc(path: Path) -> CaptionList:
                 f"{where}: expected {_LSMDC_FIELDS} fields with tabs between (CLIP_ID, four times, SENTENCE), found "
                 f"{len(cells)}"
             )
+        if not rows and not any(map(str.isdigit, "".join(cells[:-1]))):
+            raise DataError(f"{where}: no numbers in CLIP_ID, START and END; remove a row that names the columns")
         rows.append(CaptionRow(where, cells[0].strip(), cells[-1]))
-    return caption_list(path, rows)
+    found = caption_list(path, rows)
+    return refuse_repeated(found, rows) if once else found
 
 
 # ---------------------------------------------------------------- DiDeMo
@@ -361,19 +397,22 @@ def read_activitynet(path: Path) -> CaptionList:
         raise DataError(
             f'{path}: expected {{"v_<id>": {{"duration": ..., "sentences": [...]}}}}, found {_short(content)}'
         )
-    captions: dict[str, Any] = {}
+    rows: list[CaptionRow] = []
     spans: dict[str, tuple[float, float]] = {}
     for key, entry in content.items():
         where, clip = f"{path}, key {key!r}", key.removeprefix("v_")
         duration = entry.get("duration") if isinstance(entry, dict) else None
         if not isinstance(entry, dict) or not isinstance(entry.get("sentences"), list):
             raise DataError(f"{where}: expected duration, timestamps and sentences, found {_short(entry)}")
-        if not isinstance(duration, (int, float)) or not math.isfinite(duration) or duration <= 0:
-            raise DataError(f"{where}: the duration {duration!r} is no number of seconds above 0")
-        if clip in captions:
+        if isinstance(duration, bool) or not isinstance(duration, (int, float)) or not 0 < duration <= _DAY_S:
+            raise DataError(
+                f"{where}: the duration {_short(duration)} is no number of seconds above 0, of a day at most"
+            )
+        if clip in spans:
             raise DataError(f"{where}: the video {clip!r} stands there twice, with v_ and without; keep one of them")
-        captions[clip], spans[clip] = entry["sentences"], (0.0, float(math.ceil(duration)))
-    return replace(caption_list(path, _of_mapping(path, captions)), spans=spans)
+        rows += _of_clip(where, clip, entry["sentences"])
+        spans[clip] = (0.0, float(math.ceil(duration)))
+    return replace(caption_list(path, rows), spans=spans)
 
 
 def read_activitynet_ids(path: Path) -> ClipList:

@@ -37,7 +37,9 @@ from petl_bench.data.lists.own_captions import (
     captioned_folder,
     captioned_lists,
     find_captions,
+    is_bare_list,
     refuse_pickle,
+    without_captions,
 )
 from petl_bench.data.lists.own_classes import labelled
 from petl_bench.data.lists.own_lists import FolderClips, read_own_list
@@ -73,14 +75,14 @@ class FolderReader:
         usual = root / "labels.csv"
         self._names = self._file("labels") or (usual if usual.is_file() else None)
         self._train_list, self._test_list = self._file("train_list"), self._file("test_list")
-        captions = self._file("captions") or find_captions(root, f"{self._set}captions")
+        self._named_captions = self._file("captions")
         self._groups, text = self._file("groups"), options.base_classes or ""
         places = (root / text, Path(text).expanduser())
         self._base_file = next((file for file in places if text and file.is_file()), None)
-        known = [file for file in (self._names, self._groups, self._base_file, captions) if file]
+        known = [file for file in (self._names, self._groups, self._base_file, self._named_captions) if file]
         known += [root / name for name in CAPTION_FILES]
         self._lists = find_lists(root, self._tree.texts, self._clips, known)
-        self._captions = OwnCaptions(captions, self._clips) if captions else None
+        self._captions, self._fault = self._read_captions()
 
     def annotations(self) -> Annotations:
         """What the folder says.
@@ -88,7 +90,10 @@ class FolderReader:
         Raises:
             DataError: It could be read in two ways, or says too little; the message names the option that decides.
         """
-        found = self._labelled() if self._captions is None else self._captioned(self._captions)
+        if self._captions is not None:
+            found = self._captioned(self._captions)
+        else:
+            found = self._labelled() if self._fault is None else self._despite(self._fault)
         return found if self._groups is None else replace(found, groups=read_groups(self._groups, found))
 
     def _labelled(self) -> Annotations:
@@ -101,6 +106,42 @@ class FolderReader:
 
     # ---------------------------------------------------------------- captions
 
+    def _read_captions(self) -> tuple[OwnCaptions | None, DataError | None]:
+        """The captions, if there are any; or why those that lie there cannot be used, if no option names them."""
+        if self._named_captions:
+            return OwnCaptions(self._named_captions, self._clips), None
+        try:
+            file = find_captions(self._root, f"{self._set}captions")
+            return (OwnCaptions(file, self._clips) if file else None), None
+        except DataError as error:
+            return None, error
+
+    def _despite(self, fault: DataError) -> Annotations:
+        """A folder with classes, whose captions cannot be used. Raises their fault if nothing says classes."""
+        told = self._says_classes() and not self._has_bare_lists()
+        try:
+            found = self._labelled()
+        except DataError:
+            if told:
+                raise
+            raise fault from None
+        return without_captions(found, fault, self._root)
+
+    def _says_classes(self) -> bool:
+        """Whether options, names of classes or lists say that there are classes, whatever the folders are called."""
+        options = self._options
+        told = self._names or self._base_file or options.layout != "auto" or options.base_classes
+        return bool(told) or self._has_lists()
+
+    def _with_captions(self, found: Annotations, captions: OwnCaptions) -> Annotations:
+        """A labelled folder with its captions; without them, and with a note, if they are of other clips."""
+        try:
+            return captions.added_to(found, self._root)
+        except DataError as error:
+            if self._named_captions:
+                raise
+            return without_captions(found, error, self._root)
+
     def _captioned(self, captions: OwnCaptions) -> Annotations:
         """A folder with captions: with classes if its lists or options say some, or its folders are a layout of them.
 
@@ -109,9 +150,9 @@ class FolderReader:
         options, root = self._options, self._root
         bare = self._bare_lists(captions)
         if bare is not None:
-            return captioned_lists(captions, *bare, root)
-        if self._names or self._base_file or options.layout != "auto" or options.base_classes or self._has_lists():
-            return captions.added_to(self._labelled(), root)
+            return captioned_lists(captions, *bare, root, self._unused_lists(bare))
+        if self._says_classes():
+            return self._with_captions(self._labelled(), captions)
         refuse_second_paths(self._tree)
         try:
             found = self._from_class_folders()
@@ -119,16 +160,24 @@ class FolderReader:
             clips = sorted(self._tree.files)
             fraction, seed = options.test_fraction, options.split_seed
             return captioned_folder(captions, clips, options.test_side, fraction, seed, root)
-        return captions.added_to(found, root)
+        return self._with_captions(found, captions)
 
     def _bare_lists(self, captions: OwnCaptions) -> tuple[Path, Path] | None:
         """Training and test list, if they name clips without labels."""
+        if not self._has_bare_lists(captions):
+            return None
+        return self._train_list or self._only("train", self._lists.train), self._test_list or self._tested_list()
+
+    def _has_bare_lists(self, captions: OwnCaptions | None = None) -> bool:
+        """Whether there are lists, and all of them name clips, which have files or captions, without labels."""
         lists = self._lists
         train = [self._train_list] if self._train_list else lists.train
         there = [*train, *([self._test_list] if self._test_list else (*lists.val, *lists.test))]
-        if self._options.layout != "auto" or not there or not all(map(captions.is_bare_list, there)):
-            return None
-        return self._train_list or self._only("train", self._lists.train), self._test_list or self._tested_list()
+        return (
+            self._options.layout == "auto"
+            and bool(there)
+            and all(is_bare_list(file, self._clips, captions) for file in there)
+        )
 
     def _has_lists(self) -> bool:
         name, told, lists = self._options.name, bool(self._train_list or self._test_list), self._lists

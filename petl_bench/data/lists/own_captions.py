@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from petl_bench.api.dataset import Annotations, Sample
+from petl_bench.api.retrieval import unused_captions
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList
 from petl_bench.data.lists.caption_formats import (
@@ -21,6 +24,7 @@ from petl_bench.data.lists.drawn_split import rank
 from petl_bench.data.lists.folder_layouts import side_of
 from petl_bench.data.lists.own_lists import FolderClips
 from petl_bench.errors import DataError
+from petl_bench.system.words import several
 
 #: What a file of captions is called.
 CAPTION_FILES = ("captions.csv", "captions.json")
@@ -29,7 +33,7 @@ _PICKLES = ("captions.pkl", "captions.pickle", "raw-captions.pkl")
 
 def find_captions(root: Path, field: str) -> Path | None:
     """The file of captions in a folder; `field` is the option that names one. Raises DataError if there are two."""
-    found = [root / name for name in CAPTION_FILES if (root / name).is_file()]
+    found = [root / name for name in CAPTION_FILES if os.path.lexists(root / name)]
     if len(found) > 1:
         names = " and ".join(file.name for file in found)
         raise DataError(f"{root}: {names} are both there; remove one, or choose with {field}={found[0].name}")
@@ -52,6 +56,10 @@ class OwnCaptions:
     """
 
     def __init__(self, file: Path, clips: FolderClips) -> None:
+        if not file.is_file():
+            raise DataError(
+                f"{file}: not a file (a folder, a pipe or a link to nothing); put captions there, or remove it"
+            )
         self.file, self._clips = file, clips
         read = read_caption_csv(file) if file.suffix.lower() == ".csv" else read_caption_json(file)
         self._texts: dict[str, tuple[str, ...]] = {}
@@ -65,7 +73,7 @@ class OwnCaptions:
         """The file of the folder that a name means; the name itself if there is none."""
         if name in self._clips.files:
             return name
-        called = self._clips.ending_in(name)
+        called = next(filter(None, map(self._clips.ending_in, _spellings(name))), [])
         if len(called) > 1:
             raise DataError(f"{where}: several clips are called {name!r} ({first_few(called)}); write the path of one")
         return called[0] if called else name
@@ -82,15 +90,14 @@ class OwnCaptions:
 
     def of_every(self, clips: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """The captions of these clips. Raises DataError for a clip without one."""
-        found = {}
-        for clip in clips:
-            if clip not in self._texts:
-                raise DataError(
-                    f"{self.file}: no caption of the clip {clip!r}; add one, move the video out of the folder, or list "
-                    "the clips that are used in train.txt and test.txt"
-                )
-            found[clip] = self._texts[clip]
-        return found
+        used = list(clips)
+        if lacking := [clip for clip in used if clip not in self._texts]:
+            which = f"the clip {lacking[0]!r}" if len(lacking) == 1 else f"{len(lacking):,} clips, e.g. {lacking[0]!r}"
+            raise DataError(
+                f"{self.file}: no caption of {which}; write captions, move such videos out of the folder, or list the "
+                "clips that are used in train.txt and test.txt"
+            )
+        return {clip: self._texts[clip] for clip in used}
 
     def of_listed(self, clips: ClipList) -> dict[str, tuple[str, ...]]:
         """The captions of a list's clips. Raises DataError for a clip without one, or that stands there twice."""
@@ -108,7 +115,10 @@ class OwnCaptions:
         return found
 
     def added_to(self, found: Annotations, root: Path) -> Annotations:
-        """A labelled folder's annotations with the captions of its clips, and a note on clips that have none."""
+        """A labelled folder's annotations with the captions of its clips, and a note on clips that have none.
+
+        Raises DataError for captions of clips that are not there.
+        """
         lists = (*found.train.values(), *found.test.values())
         names = dict.fromkeys(sample.clip for samples in lists for sample in samples)
         clips = {name: self.clip_of(name, str(self.file)) for name in names}
@@ -116,7 +126,7 @@ class OwnCaptions:
         captions = {name: self._texts[clip] for name, clip in clips.items() if clip in self._texts}
         lacking = [name for name in names if name not in captions]
         without = (
-            f"{len(lacking):,} clips have no caption, and retrieval leaves them out, e.g. {lacking[0]}"
+            f"without a caption, and left out of retrieval: {several(len(lacking), 'clip')}, e.g. {lacking[0]}"
             if lacking
             else ""
         )
@@ -130,29 +140,50 @@ class OwnCaptions:
     def note_on(self, captions: Mapping[str, Sequence[str]]) -> str:
         """What was read."""
         texts = sum(map(len, captions.values()))
-        return f"captions read: {self.file.name} ({texts:,} captions of {len(captions):,} clips)"
+        return f"captions read: {self.file.name} ({several(texts, 'caption')} of {several(len(captions), 'clip')})"
 
-    def is_bare_list(self, file: Path) -> bool:
-        """Whether most lines of a list are names of clips, and nothing else."""
-        try:
-            rows = self.read_list(file).rows
-        except DataError:
-            return False
-        naming = sum(row.clip in self._texts or self._clips.named_by(row.clip) for row in rows)
-        return 2 * naming > len(rows)
-
-    def read_list(self, file: Path) -> ClipList:
-        """A list that names a clip in each line, or in the one column of a csv file."""
-        return read_clip_column(file) if file.suffix.lower() == ".csv" else read_names(file)
+    def of(self, clip: str) -> tuple[str, ...]:
+        """The captions of a clip that is written as its file, or as in their own file; none if it has none."""
+        return self._texts.get(clip, ())
 
 
-def captioned_lists(captions: OwnCaptions, train: Path, test: Path, root: Path) -> Annotations:
-    """A folder without classes whose lists say which clips train and which are tested."""
-    lists = [captions.read_list(file) for file in (train, test)]
+def is_bare_list(file: Path, clips: FolderClips, captions: OwnCaptions | None) -> bool:
+    """Whether most lines of a list are names of clips, which have a file or a caption, and nothing else."""
+    try:
+        rows = read_bare_list(file).rows
+    except DataError:
+        return False
+    naming = sum(
+        any(map(clips.named_by, _spellings(row.clip))) or bool(captions and captions.of(row.clip)) for row in rows
+    )
+    return 2 * naming > len(rows)
+
+
+def read_bare_list(file: Path) -> ClipList:
+    """A list that names a clip in each line, or in the one column of a csv file."""
+    return read_clip_column(file) if file.suffix.lower() == ".csv" else read_names(file)
+
+
+def _spellings(name: str) -> list[str]:
+    """A name as it is written, and with its accents in either of the two ways that file systems store them."""
+    return [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD") if not name.isascii())]
+
+
+def without_captions(found: Annotations, reason: DataError, root: Path) -> Annotations:
+    """A labelled folder's annotations, with a note why its captions cannot be used."""
+    why = str(reason).removeprefix(f"{root}: ").replace(f"{root}/", "")
+    return replace(found, notes=(*found.notes, unused_captions(why)))
+
+
+def captioned_lists(
+    captions: OwnCaptions, train: Path, test: Path, root: Path, notes: Iterable[str] = ()
+) -> Annotations:
+    """A folder without classes whose lists say which clips train and which are tested; `notes` are on other lists."""
+    lists = [read_bare_list(file) for file in (train, test)]
     sides = [captions.of_listed(each) for each in lists]
     captions.refuse_without_video(clip for side in sides for clip in side)
     note = f"read from lists: {train.name} trains, {test.name} is tested; no classes"
-    return _annotations(captions, sides, [train, test], root, [note])
+    return _annotations(captions, sides, [train, test], root, [note, *notes])
 
 
 def captioned_folder(
@@ -174,14 +205,17 @@ def captioned_folder(
         chosen = [by_side["train"], by_side[tested]]
         notes = [f"no lists: trains on the folder train, tests on the folder {tested}; no classes"]
         notes += [
-            f"{len(of)} clips of the side {side} are not used" for side, of in by_side.items() if of not in chosen
+            f"not used: {several(len(of), 'clip')} of the side {side}"
+            for side, of in by_side.items()
+            if of not in chosen
         ]
     else:
         chosen = list(_drawn(clips, fraction, seed, root))
         notes = [f"no lists: {fraction:g} of the clips are tested, drawn with seed {seed}; no classes"]
         if any("/" in clip for clip in clips):
             notes.append("the folders are no layout of classes, and are not read as such; option layout names one")
-    return _annotations(captions, [captions.of_every(side) for side in chosen], [], root, notes)
+    texts = captions.of_every(clip for side in chosen for clip in side)
+    return _annotations(captions, [{clip: texts[clip] for clip in side} for side in chosen], [], root, notes)
 
 
 def _sides(clips: Sequence[str], root: Path) -> dict[str, list[str]]:
@@ -201,7 +235,7 @@ def _sides(clips: Sequence[str], root: Path) -> dict[str, list[str]]:
 def _drawn(clips: Sequence[str], fraction: float, seed: int, root: Path) -> Iterator[list[str]]:
     """Training and test clips, one of each at least."""
     if len(clips) < 2:
-        raise DataError(f"{root}: {len(clips)} clips with captions; two are needed, to train and to test")
+        raise DataError(f"{root}: {several(len(clips), 'clip')} with captions; two are needed, to train and to test")
     ranked = sorted(clips, key=lambda clip: rank(seed, clip))
     tested = set(ranked[: min(max(round(fraction * len(clips)), 1), len(clips) - 1)])
     yield [clip for clip in clips if clip not in tested]

@@ -13,6 +13,7 @@ from petl_bench.data.found.tree import Tree, find_annotation, given_root, walk
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.caption_formats import CaptionList
 from petl_bench.errors import DataError
+from petl_bench.system.words import several
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,13 @@ class CaptionedDataset(Dataset):
         )
 
 
-def needed(tree: Tree, *patterns: str) -> Path:
-    """The file that the first fitting pattern names. Raises DataError if there is none."""
+def needed(tree: Tree, *patterns: str, else_do: str = "") -> Path:
+    """The file that the first fitting pattern names. Raises DataError, with `else_do` behind, if there is none."""
     found = find_annotation(tree, *patterns)
     if found is None:
         raise DataError(
             f"{tree.root}: {patterns[-1]} was not found below it. Put the published file there, or name the folder "
-            "that holds it with --data-root"
+            f"that holds it with --data-root{else_do}"
         )
     return found
 
@@ -87,7 +88,7 @@ def _counts(parts: CaptionParts) -> list[str]:
     """Notes on what was read."""
     named = [("trains", parts.train), ("is tested", parts.test)]
     read = [
-        f"{part.file.name} {what} ({len(part.captions):,} videos, {part.texts:,} captions)"
+        f"{part.file.name} {what} ({several(len(part.captions), 'video')}, {several(part.texts, 'caption')})"
         for what, part in named
         if part
     ]
@@ -96,7 +97,8 @@ def _counts(parts: CaptionParts) -> list[str]:
         notes.append("no training list is there: the test videos can be scored, and nothing can be trained")
     if parts.val is not None:
         notes.append(
-            f"{parts.val.file.name}: the official validation part, {len(parts.val.captions):,} videos with "
-            f"{parts.val.texts:,} captions, is neither trained nor tested; --select val holds out training videos"
+            f"{parts.val.file.name}: the official validation part, {several(len(parts.val.captions), 'video')} with "
+            f"{several(parts.val.texts, 'caption')}, is neither trained nor tested; --select val holds out training "
+            "videos"
         )
     return notes

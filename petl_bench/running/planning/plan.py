@@ -171,6 +171,8 @@ class _Draft:
         self.notes |= dict.fromkeys(recipe_notes(type(method.method), spec.setting, spec.backbone_name, training))
         if not start_from:
             data.refuse_training(group, training)
+            if method.adapts:
+                data.refuse_without_pairs(group, case, spec.setting)
         trial = Trial(
             method=method.method.name,
             method_version=method.version,

@@ -15,6 +15,7 @@ from petl_bench.api.method import Method
 from petl_bench.api.plugins.identity import plugin_version
 from petl_bench.api.retrieval import RetrievalTask, refuse_other_data, refuse_other_kind
 from petl_bench.api.setting import Case, Setting, Task
+from petl_bench.api.splits import training_list
 from petl_bench.api.trial import Places, canonical_json
 from petl_bench.api.values.named_folders import status_command
 from petl_bench.data.found.known_manifests import new_manifest
@@ -109,6 +110,11 @@ class PlannedDataset:
         if training["select"] == "val" and not group.can_hold_out:
             retrieval = isinstance(group.task, RetrievalTask)
             raise UsageError(ONE_CLIP_TO_HOLD_OUT if retrieval else NOTHING_TO_HOLD_OUT)
+
+    def refuse_without_pairs(self, group: PlannedTask, case: Case, setting: str) -> None:
+        """Raise UsageError if a task of retrieval has no pairs to train on, as the data set has no training list."""
+        if isinstance(group.task, RetrievalTask) and not group.task.train:
+            training_list(self.manifest.annotations, case.split, setting)
 
     def _look(self, setting: Setting, case: Case) -> PlannedTask:
         if not self.here:
