@@ -122,6 +122,11 @@ class Setting(Options):
         """What the task of a case asks for."""
         return self.kind
 
+    @classmethod
+    def has_both_kinds(cls) -> bool:
+        """Whether it has tasks of classification and of retrieval, by case."""
+        return cls.kind_of is not Setting.kind_of
+
     @member(instance_of(Task, "pb.Task"), required=True)
     def task(self, annotations: Annotations, case: Case) -> Task:
         """The training clips and evaluations of one case; equal for equal arguments.

@@ -23,13 +23,40 @@ def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("setting", ["base2novel", "few_shot", "fully_supervised", "zero_shot_transfer"])
+@pytest.mark.parametrize("setting", ["base2novel", "few_shot", "fully_supervised"])
 def test_settings_of_classes_are_refused(captioned: Path, setting: str) -> None:
     done = petl_bench(
         "run", "--setting", setting, "--methods", "zero_shot", "--datasets", f"mine={captioned}", "--dry-run"
     )
     assert done.returncode == 2
     assert done.stderr.strip() == "petl-bench: mine has captions and no classes: --setting retrieval"
+
+
+TRANSFER = ("run", "--setting", "zero_shot_transfer", "--methods", "lora", "--seeds", "0", "--dry-run")
+
+
+def test_a_target_without_classes_is_planned(captioned: Path) -> None:
+    done = petl_bench(*TRANSFER, "--datasets", f"mine={captioned}", "--source", "motion")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split()[2:4] for line in done.stdout.splitlines() if " lora " in line]
+    assert rows == [["motion", "source"], ["mine", "retrieval"]]
+
+
+def test_a_source_without_classes_is_planned_for_retrieval_alone(captioned: Path) -> None:
+    given = (*TRANSFER, "--datasets", "motion", "--source", f"mine={captioned}")
+    refused = petl_bench(*given)
+    assert refused.returncode == 2
+    assert "mine has captions and no classes" in refused.stderr and "petl-bench show zero_shot_transfer" in refused.stderr
+    done = petl_bench(*given, "--set", "zero_shot_transfer.source_task=retrieval")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split()[2:4] for line in done.stdout.splitlines() if " lora " in line]
+    assert rows == [["mine", "source-retrieval"], ["motion", "target"]]
+
+
+def test_the_metrics_of_both_kinds_are_shown() -> None:
+    shown = petl_bench("show", "zero_shot_transfer").stdout
+    assert "Metrics: top1, top5, source_top1\nMetrics in retrieval: t2v_r1, " in shown
+    assert "Metrics in retrieval" not in petl_bench("show", "retrieval").stdout
 
 
 def test_retrieval_is_planned(captioned: Path) -> None:
