@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+import petl_bench as pb
 from tests.commands import petl_bench
+from tests.training.conftest import write_video
 
 
 @pytest.fixture
@@ -36,21 +39,40 @@ TRANSFER = ("run", "--setting", "zero_shot_transfer", "--methods", "lora", "--se
 
 
 def test_a_target_without_classes_is_planned(captioned: Path) -> None:
-    done = petl_bench(*TRANSFER, "--datasets", f"mine={captioned}", "--source", "motion")
+    done = petl_bench(*TRANSFER, "--datasets", f"mine={captioned}", "--source", "ucf101")
     assert done.returncode == 0, done.stderr
     rows = [line.split()[2:4] for line in done.stdout.splitlines() if " lora " in line]
-    assert rows == [["motion", "source"], ["mine", "retrieval"]]
+    assert rows == [["ucf101", "source"], ["mine", "retrieval"]]
 
 
 def test_a_source_without_classes_is_planned_for_retrieval_alone(captioned: Path) -> None:
-    given = (*TRANSFER, "--datasets", "motion", "--source", f"mine={captioned}")
+    given = (*TRANSFER, "--datasets", "hmdb51", "--splits", "1", "--source", f"mine={captioned}")
     refused = petl_bench(*given)
     assert refused.returncode == 2
-    assert "mine has captions and no classes" in refused.stderr and "petl-bench show zero_shot_transfer" in refused.stderr
+    assert (
+        "mine has captions and no classes" in refused.stderr and "petl-bench show zero_shot_transfer" in refused.stderr
+    )
     done = petl_bench(*given, "--set", "zero_shot_transfer.source_task=retrieval")
     assert done.returncode == 0, done.stderr
     rows = [line.split()[2:4] for line in done.stdout.splitlines() if " lora " in line]
-    assert rows == [["mine", "source-retrieval"], ["motion", "target"]]
+    assert rows == [["mine", "source-retrieval"], ["hmdb51", "target"]]
+
+
+def test_a_method_is_trained_on_captions_alone_and_searches_another_folder(
+    captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(4):
+        write_video(captioned / f"{number}.mp4", (60 * number, 90, 120), seed=number)
+    shutil.copytree(captioned, tmp_path / "others")
+    done = petl_bench(
+        *TRANSFER[:-1], "--datasets", "others=others", "--source", f"mine={captioned}", "--epochs", "1",
+        "--set", "zero_shot_transfer.source_task=retrieval", "--set", "others.test_fraction=0.5", "--device", "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = pb.load_records(["runs"])
+    found = set(zip(records["dataset"], records["part"], records["metric"], strict=True))
+    assert {("mine", "source-retrieval", "source_t2v_r1"), ("others", "retrieval", "t2v_r1")} <= found
 
 
 def test_the_metrics_of_both_kinds_are_shown() -> None:
