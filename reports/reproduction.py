@@ -116,14 +116,13 @@ class ReproducedNumber:
 
 @pb.register_table("reproduction")
 class ReproductionTable(TableSource):
-    """Published against run here: each number of the MSTA and MV-Adapter papers that belongs to a configuration with
-    records.
+    """Published against run here: numbers of the MSTA and MV-Adapter papers, each beside the same number run here.
 
-    MSTA: Tables 2 to 8, for ViCLIP-B/16 with weights that are not random (times: with any); MV-Adapter: Tables 1 to 5,
-    for CLIP-B/16; on the data sets, splits and shots that the paper's table shows. Difference: absolute, in the
-    number's unit (percentage points; millions for trained parameters). Inside: whether the quoted number lies in the
-    95 % prediction interval for further runs, over seeds (docs/statistics.md). Configurations of one method each have
-    their own rows.
+    Shown are the published numbers that belong to a configuration with records. MSTA: Tables 2 to 8, for ViCLIP-B/16
+    with weights that are not random (times: with any); MV-Adapter: Tables 1 to 5, for CLIP-B/16; on the data sets,
+    splits and shots that the paper's table shows. Difference: absolute, in the number's unit (percentage points;
+    millions for trained parameters). Inside: whether the quoted number lies in the 95 % prediction interval for further
+    runs, over seeds (docs/statistics.md). Configurations of one method each have their own rows.
     Times depend on device, batch and precision; of these Table 8 names the device alone, so that there is no verdict.
     """
 

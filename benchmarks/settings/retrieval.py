@@ -38,16 +38,18 @@ class Retrieval(Setting):
     The batch size is part of the result, because the other pairs of a batch are the negatives. It is never changed by
     itself: `training.micro_batch_size` and `training.processes` split the work of a batch, and the loss stays that of
     the whole batch. The last, smaller batch of an epoch trains with as many negatives as it has, by its part of a
-    step's weight; it and a training list smaller than the batch are noted in the record. Two captions of one clip in a
-    batch are no negatives of each other, nor are two clips with the same caption.
+    step's weight; it and a training list smaller than the batch are noted in the record. If k captions of one clip are
+    in a batch, each is a target of 1/k of that clip's cross-entropy; likewise each of k clips with the same caption.
+    All of them stay in the denominator of the softmax.
 
     `--select val` holds out a part of the training clips with all of their captions, and selects the epoch by their T2V
     R@1.
 
     What published code did differently: the test list was scored after every epoch (by some several times in each), and
     the epoch that is best on it was printed, with its own epoch for each direction; MSR-VTT 1k-A has no validation part
-    to select on. An incomplete last batch was left out of training by some. Two captions of one clip in a batch were
-    negatives of each other. A tied target counted once for each place that it may have.
+    to select on. An incomplete last batch was left out of training by some. Of several captions of one clip in a batch,
+    each pair had its own as the only target, and the others as negatives. A tied target counted once for each place
+    that it may have.
     """
 
     post_processing: Literal["none", "dual_softmax", "qb_norm", "all"] = pb.hyper(

@@ -49,7 +49,7 @@ MARKS = {
         Mark("other-seeds", "O", "as many seeds as the complete rows of the column, but other ones"),
         Mark("partial-splits", "P", "not the splits that the complete rows of the column have"),
         Mark("other-budget", "E", "trained on fewer clips (epochs x clips) than the complete rows ranked with it"),
-        Mark("at-chance", "A", "at chance: its clips do not tell it from guessing among the classes (95 %)"),
+        Mark("at-chance", "A", "at chance: its clips do not tell it from guessing (95 %)"),
         Mark(
             ABSENT_EVALUATION,
             "M",

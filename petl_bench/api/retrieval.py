@@ -110,16 +110,18 @@ def unused_captions(reason: str) -> str:
     return f"{_UNUSED}{reason}"
 
 
-def refuse_other_data(setting: Setting, annotations: Annotations) -> None:
-    """Raise UsageError if a setting of one kind of task is asked for on a data set of the other kind alone."""
-    if setting.kind == "retrieval" and not annotations.captions:
+def refuse_other_data(setting: Setting, case: Case, annotations: Annotations) -> None:
+    """Raise UsageError if a case of one kind of task is asked for on a data set of the other kind alone."""
+    kind = setting.kind_of(case)
+    if kind == "retrieval" and not annotations.captions:
         unused = next((note for note in annotations.notes if note.startswith(_UNUSED)), "")
         raise UsageError(
             f"{annotations.dataset} has classes and no captions: --setting {setting.name} needs captions of its clips; "
             + (unused or "a folder of videos has them in captions.csv (clip,caption)")
         )
-    if setting.kind != "retrieval" and not annotations.classes:
-        raise UsageError(f"{annotations.dataset} has captions and no classes: --setting retrieval")
+    if kind != "retrieval" and not annotations.classes:
+        option = f", or change the fields in petl-bench show {setting.name}" if setting.has_both_kinds() else ""
+        raise UsageError(f"{annotations.dataset} has captions and no classes: --setting retrieval{option}")
 
 
 def retrieval_evaluation(name: str, captions: Mapping[str, Sequence[str]]) -> RetrievalEvaluation:

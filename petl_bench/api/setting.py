@@ -127,6 +127,11 @@ class Setting(Options):
         """The table that shows a case; "" if none does, as of an adaptation that others start from."""
         return self.table or self.name
 
+    @classmethod
+    def has_both_kinds(cls) -> bool:
+        """Whether it has tasks of classification and of retrieval, by case."""
+        return cls.kind_of is not Setting.kind_of
+
     @member(instance_of(Task, "pb.Task"), required=True)
     def task(self, annotations: Annotations, case: Case) -> Task:
         """The training clips and evaluations of one case; equal for equal arguments.

@@ -143,7 +143,8 @@ class Progress:
     step: int = 0
     steps: int = 0
     loss: float | None = None
-    accuracy: float | None = None
+    accuracy: float | None = None  #: of the clips of this epoch so far, in percent
+    accuracy_of: str = "accuracy"  #: its name
     seconds_left: float | None = None
 
 

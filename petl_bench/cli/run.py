@@ -82,8 +82,12 @@ def _output(ctx: click.Context, parameter: click.Parameter, folder: str | None) 
               help="A value of a method, setting, data set or backbone, or training.FIELD. Repeatable.")  # fmt: skip
 @click.option("--variant", "variants", multiple=True, metavar="'NAME.FIELD=VALUE ...'", callback=_variants,
               help="An alternative with these values. Repeatable: each one is run.")  # fmt: skip
-@click.option("--epochs", type=int, metavar="N", help="Passes over the training clips, for every method.")
-@click.option("--batch-size", type=int, metavar="N", help="Clips per optimiser step, for every method.")
+@click.option(
+    "--epochs", type=int, metavar="N", help="Passes over the training clips (retrieval: pairs), for every method."
+)
+@click.option(
+    "--batch-size", type=int, metavar="N", help="Clips (retrieval: pairs) per optimiser step, for every method."
+)
 @click.option("--select", type=OneOf(["last", "val", "best-on-test"]), help="Which epoch is evaluated.  [last]")
 @click.option("--decoder", type=OneOf(["auto", "decord", "pyav", "torchcodec"]), help="Video decoder.  [auto]")
 @click.option("--precision", type=OneOf(["fp32", "bf16", "fp16"]), help="fp32, or autocast.  [fp32]")

@@ -14,6 +14,8 @@ import click
 from petl_bench.api.method import Method, hooks_of
 from petl_bench.api.options import Options, text_of
 from petl_bench.api.registry import KINDS, Registry, load_plugin_file, named
+from petl_bench.api.retrieval import RETRIEVAL_METRICS
+from petl_bench.api.setting import Setting
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.values.fields import field_types
 from petl_bench.errors import unknown
@@ -111,6 +113,8 @@ def _facts(plugin: Any) -> Iterator[str]:
         if isinstance(values := getattr(plugin, label, None), (tuple, list)) and values:
             yield ""
             yield f"{label.capitalize()}: {', '.join(values)}"
+    if isinstance(plugin, type) and issubclass(plugin, Setting) and plugin.has_both_kinds():
+        yield f"Metrics in retrieval: {', '.join(RETRIEVAL_METRICS)}"
     yield from _contract(plugin)
     for defect in getattr(plugin, "defects", ()):
         yield ""

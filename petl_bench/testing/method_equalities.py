@@ -9,6 +9,7 @@ from torch import Tensor
 
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.method import Method
+from petl_bench.api.step import Kind
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.testing.checks import Skipped, require
 from petl_bench.testing.harness import (
@@ -48,9 +49,9 @@ class FrozenModel(Method):
         return 0
 
 
-def frozen_outputs(config: ViCLIPConfig) -> Outputs:
-    """Features and scores of the frozen model."""
-    return outputs(random_model(config), bound(FrozenModel()))
+def frozen_outputs(config: ViCLIPConfig, kind: Kind) -> Outputs:
+    """Features and scores of the frozen model, in one kind of task: classes have prompts, captions are texts."""
+    return outputs(random_model(config), bound(FrozenModel(), kind))
 
 
 def require_equal(one: Tensor, other: Tensor, why: str, atol: float = 0.0) -> None:

@@ -85,9 +85,9 @@ def identity_at_start(subject: MethodSubject) -> None:
     """Before training, the adapted model equals the frozen one: features and scores."""
     if not subject.plugin.identity_at_start:
         raise Skipped("the method declares identity_at_start = False")
-    same_outputs(
-        outputs(*subject.prepared()), frozen_outputs(subject.config), "differ from the frozen model's", relative=1e-5
-    )
+    model, method = subject.prepared()
+    frozen = frozen_outputs(subject.config, method.task.kind)
+    same_outputs(outputs(model, method), frozen, "differ from the frozen model's", relative=1e-5)
 
 
 def attaching_changes_no_weight(subject: MethodSubject) -> None:

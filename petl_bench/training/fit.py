@@ -165,6 +165,7 @@ def _tell(run: Fit, epoch: Epoch) -> None:
             steps=steps,
             loss=epoch.loss / epoch.clips,
             accuracy=100.0 * epoch.correct / epoch.clips,
+            accuracy_of="accuracy" if run.positives is None else "V2T R@1 in the batch",
             seconds_left=epoch.seconds / epoch.steps * (steps - step),
         )
     )

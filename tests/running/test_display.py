@@ -83,6 +83,11 @@ def test_evaluation_counts_clips(job: Job) -> None:
     assert display.describe(Progress(stage="evaluating", step=64, steps=1280)) == "evaluating, 64/1280"
 
 
+def test_an_accuracy_among_the_texts_of_a_batch_is_called_so() -> None:
+    progress = Progress(stage="training", accuracy=55.0, accuracy_of="V2T R@1 in the batch")
+    assert display.describe(progress) == "training, V2T R@1 in the batch 55.0 %"
+
+
 def test_waiting_for_another_run_does_not_count_as_ended(job: Job) -> None:
     out = io.StringIO()
     lines = display.PlainLines(Console(file=out, soft_wrap=True), total=1)

@@ -58,6 +58,15 @@ def results_of(method: type[pb.Method]) -> list[CheckResult]:
     return pb.testing.run(pb.testing.checks(method))
 
 
+def test_a_method_for_retrieval_alone_conforms() -> None:
+    class Retrieval(Good):
+        """The same, for retrieval alone."""
+
+        tasks = ("retrieval",)
+
+    assert not failures(Retrieval)
+
+
 def test_a_sound_method_has_no_failure() -> None:
     assert failures(Good) == {}
 

@@ -125,7 +125,7 @@ def describe(progress: Progress) -> str:
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.3f}")
     if progress.accuracy is not None:
-        parts.append(f"accuracy {progress.accuracy:.1f} %")
+        parts.append(f"{progress.accuracy_of} {progress.accuracy:.1f} %")
     if progress.seconds_left is not None:
         parts.append(f"{duration(progress.seconds_left)} left")
     return ", ".join(parts)

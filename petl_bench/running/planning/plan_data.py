@@ -119,7 +119,7 @@ class PlannedDataset:
     def _look(self, setting: Setting, case: Case) -> PlannedTask:
         if not self.here:
             return PlannedTask(Task((), (), (), "not on this machine"), Clips(0, 0, 0, 0))
-        refuse_other_data(setting, self.manifest.annotations)
+        refuse_other_data(setting, case, self.manifest.annotations)
         task = setting.task(self.manifest.annotations, case)
         refuse_other_kind(setting, case, task)
         found = self.manifest.found

@@ -17,9 +17,7 @@ from petl_bench.running.planning.plan import Plan
 from petl_bench.running.planning.plan_data import Clips
 from petl_bench.system.words import columns, duration
 
-_HEADINGS = ["key", "method", "data set", "split", "shots", "seed", "trainable", "train clips x epochs", "test clips"]
-_HEADINGS += ["state"]
-_METHOD = _HEADINGS.index("method")
+_METHOD = 1  #: its column
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
@@ -27,7 +25,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 
     Trials on several backbones have one more column, the backbone.
     """
-    rows = [_HEADINGS, *(_row(plan, job) for job in plan.jobs)]
+    rows = [_headings(plan), *(_row(plan, job) for job in plan.jobs)]
     backbones = ["backbone", *(job.trial.backbone for job in plan.jobs)]
     if len(set(backbones)) > 2:
         rows = [[*row[: _METHOD + 1], name, *row[_METHOD + 1 :]] for row, name in zip(rows, backbones, strict=True)]
@@ -38,6 +36,12 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield from disk_lines(plan)
     for reason in plan.standing.refused.values():
         yield f"not run: {reason}"
+
+
+def _headings(plan: Plan) -> list[str]:
+    pairs = " or pairs" if any(job.trial.captions_sha256 for job in plan.jobs) else ""
+    training = f"train clips{pairs} x epochs"
+    return ["key", "method", "data set", "split", "shots", "seed", "trainable", training, "test clips", "state"]
 
 
 def _row(plan: Plan, job: Job) -> list[str]:

@@ -45,4 +45,5 @@ class TemplateMethod(pb.Method):
         return sum((2 * width + 1) * self.bottleneck_dim + width for width in config.block_widths(self.towers))
 
     # Hooks, each with a default; define only what differs (docs/method_reference.md):
-    # prompts(classes), prepare(support), scores(step) -> [B, C], objective(step), loss(step), finish(model, support).
+    # prompts(classes), prepare(support), objective(step), loss(step), finish(model, support),
+    # scores(step) -> [B, C] for C classes or, in retrieval, [B, M] for M texts.
