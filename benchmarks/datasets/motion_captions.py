@@ -11,9 +11,9 @@ two of their captions, which are then true of all of them in the loss, too.
 The design was tuned until there was something to see, as the data set was, and not without a look at test clips. An
 earlier one named the shape in every caption and took test clips that differ in colour and shape: predictions of the
 frozen model and LoRA, on test clips too, mostly failed at shapes, which are hard to see at this distance from
-pretraining. Test clips that differ in colour were then chosen on training clips, half of which served as test clips. The
-shape was left to one caption of three after MSTA had gained nothing on held-out training clips; that last step was not
-compared with another one. No rate and no number of epochs was chosen on test clips.
+pretraining. Test clips that differ in colour were then chosen on training clips, half of which served as test clips.
+The shape was left to one caption of three after MSTA had gained nothing on held-out training clips; that last step was
+not compared with another one. No rate and no number of epochs was chosen on test clips.
 
 What captions leave open, as those of real videos do: some actions include others (what speeds up also moves left or
 right, what falls also moves down), so that a caption may be true of a second test clip of the same colour, which counts
