@@ -178,7 +178,7 @@ def _environment(table: Table, parts: Sequence[Table], page: int, pages: int, sp
         *_caption(table, page, pages),
         *space,
         *first,
-        *[line for other in others for line in (r"\par\medskip", *other)],
+        *[line for other in others for line in (r"\par\bigskip", *other)],
         *(below if page == pages else []),
         r"\end{table}",
     ]
