@@ -80,10 +80,12 @@ def test_a_table_has_the_papers_cells_bold_and_underline(number: str, paper: Pat
         for separator, text in in_text.items():
             form = in_markdown if separator == "|" else in_latex
             escape = markdown.escape if separator == "|" else latex.escape
-            cells = [form(*own[place], ranks[place]) for place in recalls]
             lines = lines_of(text, escape(row.label), separator)
-            kept = [[line[places.index(place)] for place in recalls] for line in lines]
-            assert cells in kept
+            for part in parts_of(for_people(table)):
+                in_part = [(column.group, column.label) for column in part.columns]
+                cells = {place: form(*own[place], ranks[place]) for place in recalls if place in in_part}
+                kept = [dict(zip(in_part, line, strict=True)) for line in lines]
+                assert cells and any(cells.items() <= line.items() for line in kept)
 
 
 @pytest.mark.parametrize("number", TABLES_OF_PAPER)
