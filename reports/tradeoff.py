@@ -176,6 +176,11 @@ class TradeOffTable(TableSource):
 def _compared(evidence: Evidence) -> tuple[Comparison, list[_Panel], list[str]]:
     """The comparison, its panels that have something to show, and what had to be left out."""
     every_run = compare(evidence.records, SETTING, _METRICS)
+    if not every_run.runs and (evidence.records["setting"] == "retrieval").any():
+        raise UsageError(
+            f"no {SETTING} record here. The trade-off of the retrieval records, as a picture: "
+            "petl-bench report --table retrieval --output fig.pdf"
+        )
     refuse_nothing(every_run)
     whole = {place: runs for place, runs in every_run.runs.items() if not any(run.absences for run in runs)}
     comparison, without = replace(every_run, runs=whole), _without_mean(every_run)

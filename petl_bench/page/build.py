@@ -108,7 +108,7 @@ def _page(
     provenance = Provenance(records, details, texts)
     shown = [table for table, _ in built if table is not None]
     views = tuple(tables.table_view(table, _CELLS // len(shown), folders) for table in shown)
-    table_data = [tables.table_data(view, texts, provenance.numbers) for view in views]
+    table_data = [tables.table_data(view, part, texts, provenance.numbers) for view in views for part in view.parts]
     figures = tuple(
         figure_block(figure, figure.title if table is None else table.title, provenance.numbers)
         for table, figure in built

@@ -48,7 +48,8 @@ def _marked(trials: pd.DataFrame) -> str:
     counts = trials["marks"].str.split().explode().dropna().value_counts().sort_index()
     if counts.empty:
         return "none carries a mark"
-    return "; ".join(f"{count:,} with {clean(mark_of(str(word)).meaning)}" for word, count in counts.items())
+    marks = "; ".join(f"{clean(mark_of(str(word)).meaning)} ({count:,})" for word, count in counts.items())
+    return f"marked: {marks}"
 
 
 def _listed(values: Iterable[str], count: int) -> str:

@@ -43,14 +43,15 @@ function startTheme() {
 
 // Tables: sort within groups, filter, move between numbers
 
+function startFilter(input) {
+  input.addEventListener("input", () => filter(input.closest("section")));
+}
+
 function startTable(table) {
-  const section = table.closest("section");
   const headers = all("thead tr:last-child th", table);
   headers.forEach((header, column) => {
     header.firstElementChild.addEventListener("click", () => sortBy(table, headers, column));
   });
-  const change = () => filter(table, section);
-  all("[data-filter], [data-quoted]", section).forEach((input) => input.addEventListener("input", change));
   const numbers = all("td button", table);
   numbers.slice(1).forEach((button) => { button.tabIndex = -1; });
   table.addEventListener("keydown", moveBetweenNumbers);
@@ -84,12 +85,12 @@ function compare(a, b, direction) {
   return direction === "ascending" ? order : -order;
 }
 
-function filter(table, section) {
+function filter(section) {
   const words = section.querySelector("[data-filter]").value.toLowerCase().split(/\s+/).filter(Boolean);
   const quoted = section.querySelector("[data-quoted]")?.checked ?? true;
   let seen = 0;
   let count = 0;
-  for (const body of table.tBodies) {
+  for (const body of all("table.results > tbody", section)) {
     const group = body.rows[0].textContent.toLowerCase();
     const rows = all("tr[data-row]", body);
     for (const row of rows) {
@@ -618,6 +619,7 @@ document.addEventListener("click", (event) => {
 });
 startTheme();
 all("table.results").forEach(startTable);
+all("[data-filter], [data-quoted]").forEach(startFilter);
 all("[data-plot]").forEach(startPlot);
 startClasses();
 startNavigation();

@@ -13,6 +13,7 @@ from petl_bench.api.marks import mark_of, symbols
 from petl_bench.api.table import ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table
 from petl_bench.api.table import signs as signs_of
 from petl_bench.page.provenance import Texts
+from petl_bench.render.parts import parts_of
 from petl_bench.system.texts import clean
 from petl_bench.tables.commands import is_command
 from petl_bench.tables.text import for_people, notes, number
@@ -23,11 +24,15 @@ _COMMANDS = 50
 
 @dataclass(frozen=True)
 class TableView:
-    """A table of the page, as far as the page has room for it. `left_out` is the number of rows that it has not."""
+    """A table of the page, as far as the page has room for it.
+
+    `parts`: what is shown below each other, with the rows that the page has room for; `left_out`: the number of rows
+    that it has not.
+    """
 
     id: str
     table: Table
-    groups: tuple[RowGroup, ...]
+    parts: tuple[Table, ...]
     left_out: int
     csv_command: str
     commands: tuple[str, ...]
@@ -35,7 +40,7 @@ class TableView:
     @property
     def has_quoted(self) -> bool:
         """Whether it has published numbers."""
-        return any(group.is_quoted for group in self.groups)
+        return any(group.is_quoted for part in self.parts for group in part.groups)
 
     @property
     def notes(self) -> list[str]:
@@ -47,7 +52,8 @@ def table_view(table: Table, most_cells: int, folders: Sequence[Path]) -> TableV
     """A table of the records in these folders, cut to `most_cells`."""
     table = for_people(table)
     room = max(1, most_cells // max(1, len(table.columns)))
-    groups, left_out = [], 0
+    groups: list[RowGroup] = []
+    left_out = 0
     for group in table.groups:
         shown = group.rows[:room]
         room -= len(shown)
@@ -58,7 +64,7 @@ def table_view(table: Table, most_cells: int, folders: Sequence[Path]) -> TableV
     return TableView(
         id=f"table-{slug(table.name)}",
         table=table,
-        groups=tuple(groups),
+        parts=tuple(parts_of(replace(table, groups=tuple(groups)))),
         left_out=left_out,
         csv_command=clean(f"petl-bench report{runs} --table {table.name} --format csv"),
         commands=_filling(table.commands, folders[0]),
@@ -106,21 +112,23 @@ def signs(cell_or_row: Cell | Row) -> str:
 # What page.js reads
 
 
-def table_data(view: TableView, texts: Texts, number_trials: Callable[[Iterable[str]], list[int]]) -> dict[str, Any]:
-    """Everything behind the cells of a table; fields that say nothing are left out."""
+def table_data(
+    view: TableView, part: Table, texts: Texts, number_trials: Callable[[Iterable[str]], list[int]]
+) -> dict[str, Any]:
+    """Everything behind the cells of one part of a table; fields that say nothing are left out."""
     return {
-        "columns": [clean(f"{column.group} {column.label}") for column in view.table.columns],
-        "marks": {clean(word): clean(mark_of(word).meaning) for word in sorted(_words(view))},
+        "columns": [clean(f"{column.group} {column.label}") for column in part.columns],
+        "marks": {clean(word): clean(mark_of(word).meaning) for word in sorted(_words(part))},
         "alike": ALIKE_MEANING,
         "csv": view.csv_command,
         "rows": [
-            [_cell(cell, texts, number_trials) for cell in row.cells] for group in view.groups for row in group.rows
+            [_cell(cell, texts, number_trials) for cell in row.cells] for group in part.groups for row in group.rows
         ],
     }
 
 
-def _words(view: TableView) -> set[str]:
-    rows = [row for group in view.groups for row in group.rows]
+def _words(part: Table) -> set[str]:
+    rows = [row for group in part.groups for row in group.rows]
     return {word for row in rows for word in row.marks} | {w for row in rows for cell in row.cells for w in cell.marks}
 
 

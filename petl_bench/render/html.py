@@ -6,6 +6,7 @@ import jinja2
 
 from petl_bench.api.marks import symbols
 from petl_bench.api.table import Table, signs
+from petl_bench.render.parts import parts_of
 from petl_bench.system.texts import clean
 from petl_bench.tables.text import for_people, notes, number
 
@@ -23,4 +24,5 @@ def render(table: Table) -> str:
     environment.filters["clean"] = clean
     template = environment.get_template("table.html.jinja")
     shown = for_people(table)
-    return template.render(table=shown, number=number, symbols=symbols, signs=signs, notes=notes(shown))
+    parts = parts_of(shown)
+    return template.render(table=shown, parts=parts, number=number, symbols=symbols, signs=signs, notes=notes(shown))

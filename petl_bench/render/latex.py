@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from petl_bench.api.marks import symbols
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Spread, Table, signs
+from petl_bench.render.parts import parts_of
 from petl_bench.system.texts import clean
 from petl_bench.tables.text import for_people, notes, number
 
@@ -85,19 +86,26 @@ _DOCUMENT = r"""\documentclass{{article}}
 """.replace("%%", "%")
 
 
-#: Lines of a page: rows, titles, and notes, which are set smaller.
-_LINES, _FEWEST, _NOTE_LINE, _NOTE_CHARACTERS = 48, 16, 0.65, 130
+#: What stands for ranks.
+_RANKS = "Bold: best; underlined: second."
+#: Space between columns of a table in several parts, which have much to show side by side.
+_NARROW = r"\setlength{\tabcolsep}{4pt}"
+#: Lines of a page: rows, titles, and notes, which are set smaller; and what a part takes above its rows.
+_LINES, _FEWEST, _NOTE_LINE, _NOTE_CHARACTERS, _HEADER = 48, 16, 0.65, 130, 5
 
 
 def render(table: Table) -> str:
     """The document; best in bold, second underlined, marks as superscripts, the notes below.
 
-    A table that is longer than a page becomes several, with the notes below the last one.
+    A table that is wider than a page becomes several tabulars below each other. If they are longer than a page, they
+    go on on further pages, with the notes below the last one.
     """
     table = for_people(table)
-    pages = _pages(table)
-    parts = [_environment(table, groups, number, len(pages)) for number, groups in enumerate(pages, start=1)]
-    return _DOCUMENT.format(table="\n".join(line for part in parts for line in part))
+    parts = parts_of(table)
+    pages = _pages(table, parts)
+    space = [_NARROW] if len(parts) > 1 else []
+    lines = [_environment(table, page, number, len(pages), space) for number, page in enumerate(pages, start=1)]
+    return _DOCUMENT.format(table="\n".join(line for page in lines for line in page))
 
 
 def escape(text: str) -> str:
@@ -117,16 +125,34 @@ def _character(character: str) -> str:
     return rf"\texttt{{U+{ord(character):04X}}}"
 
 
-def _pages(table: Table) -> list[list[RowGroup]]:
-    """The groups page by page; a group that does not fit goes on on the next page under its title.
+def _pages(table: Table, parts: Sequence[Table]) -> list[list[Table]]:
+    """The parts page by page; what does not fit goes on on the next page, a group of rows under its title.
 
-    Any page has room for the notes, which stand on the last one.
+    Every page with rows of the last part has room for the notes, which stand on the last page.
     """
-    below = sum(1 + len(note) // _NOTE_CHARACTERS for note in notes(table))
-    lines = max(_FEWEST, _LINES - math.ceil(_NOTE_LINE * below))
+    below = sum(1 + len(note) // _NOTE_CHARACTERS for note in notes(table, ranks=_RANKS))
+    beside_notes = max(_FEWEST, _LINES - math.ceil(_NOTE_LINE * below))
+    pages: list[list[Table]] = [[]]
+    for part in parts:
+        lines = beside_notes if part is parts[-1] else _LINES
+        if pages[-1] and _height(pages[-1]) + _HEADER + _height([part]) > lines:
+            pages.append([])
+        left = lines - (_height(pages[-1]) + _HEADER if pages[-1] else 0)
+        first, *further = _slices(part.groups, left, lines)
+        pages[-1].append(replace(part, groups=tuple(first)))
+        pages += [[replace(part, groups=tuple(groups))] for groups in further]
+    return pages
+
+
+def _height(parts: Sequence[Table]) -> int:
+    """Lines of parts below each other, but for what is above the rows of the first."""
+    return sum(1 + len(group.rows) for part in parts for group in part.groups) + _HEADER * (len(parts) - 1)
+
+
+def _slices(groups: Sequence[RowGroup], left: int, lines: int) -> list[list[RowGroup]]:
+    """Groups of rows, cut where a page ends. `left`: lines of the first page; `lines`: of each further one."""
     pages: list[list[RowGroup]] = [[]]
-    left = lines
-    for group in table.groups:
+    for group in groups:
         rows = group.rows
         while rows:
             # A title needs a line, and at least two rows below it.
@@ -139,27 +165,43 @@ def _pages(table: Table) -> list[list[RowGroup]]:
     return pages
 
 
-def _environment(table: Table, groups: Sequence[RowGroup], page: int, pages: int) -> list[str]:
-    label = rf"\label{{tab:{''.join(c for c in table.name if c.isalnum() and c.isascii())}}}"
+def _environment(table: Table, parts: Sequence[Table], page: int, pages: int, space: Sequence[str]) -> list[str]:
     below = [
         r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
-        *[rf"{escape(note)}\par" for note in notes(table)],
+        *[rf"{escape(note)}\par" for note in notes(table, ranks=_RANKS)],
         r"\end{minipage}",
     ]
+    first, *others = [_tabular(part) for part in parts]
     return [
         rf"\begin{{table}}[{'ht' if pages == 1 else 'p'}]",
         r"\centering",
-        rf"\caption{{{escape(table.title)}{f' ({page} of {pages})' if pages > 1 else ''}}}",
-        *([label] if page == 1 else []),
+        *_caption(table, page, pages),
+        *space,
+        *first,
+        *[line for other in others for line in (r"\par\bigskip", *other)],
+        *(below if page == pages else []),
+        r"\end{table}",
+    ]
+
+
+def _caption(table: Table, page: int, pages: int) -> list[str]:
+    """Caption and label on the first page; further ones name the number of the table, as they are the same table."""
+    if page > 1:
+        return [rf"Table~\thetable{{}}, continued ({page} of {pages})\par\medskip"]
+    of = f" ({page} of {pages})" if pages > 1 else ""
+    label = "".join(c for c in table.name if c.isalnum() and c.isascii())
+    return [rf"\caption{{{escape(table.title)}{of}}}", rf"\label{{tab:{label}}}"]
+
+
+def _tabular(table: Table) -> list[str]:
+    return [
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         *_headers(table),
-        *[line for group in groups for line in _group(group, table)],
+        *[line for group in table.groups for line in _group(group, table)],
         r"\bottomrule",
         r"\end{tabular}}",
-        *(below if page == pages else []),
-        r"\end{table}",
     ]
 
 

@@ -8,6 +8,7 @@ from tabulate import tabulate
 
 from petl_bench.api.marks import symbols
 from petl_bench.api.table import Cell, Column, Row, Spread, Table, signs
+from petl_bench.render.parts import parts_of
 from petl_bench.system.texts import clean
 from petl_bench.tables.text import for_people, marked, notes, number
 
@@ -15,17 +16,21 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 
 
 def render(table: Table) -> str:
-    """The table, with the notes as a list below."""
+    """The table, in parts if it is wide, with the notes as a list below."""
     table = for_people(table)
+    grids = "\n\n".join(map(_grid, parts_of(table)))
+    listed = "\n".join(f"- {escape(note)}" for note in notes(table))
+    return f"### {escape(table.title)}\n\n{grids}\n\n{listed}\n"
+
+
+def _grid(table: Table) -> str:
     headers = [escape(table.corner), *[_header(column) for column in table.columns]]
     lines: list[list[str]] = []
     for group in table.groups:
         lines.append([f"*{escape(group.heading)}*", *[""] * len(table.columns)])
         lines += [_line(row, table) for row in group.rows]
     alignment = ["left", *["right"] * len(table.columns)]
-    grid = tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=alignment)
-    listed = "\n".join(f"- {escape(note)}" for note in notes(table))
-    return f"### {escape(table.title)}\n\n{grid}\n\n{listed}\n"
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=alignment)
 
 
 def escape(text: str) -> str:

@@ -13,12 +13,12 @@ from rich.text import Text
 
 from petl_bench.api.marks import symbols
 from petl_bench.api.table import ALIKE, Cell, Column, Row, Spread, Table
+from petl_bench.render.parts import column_parts, grouped_columns
 from petl_bench.system.texts import clean
 from petl_bench.tables.text import for_people, marked, notes, number
 
 _PADDING = 2  #: between columns
 _WIDTH = 80
-_TOGETHER = 4  #: columns of a group that always stay together
 _LABEL_WIDTH = 36  #: longer labels, and the titles of groups, go over several lines
 
 
@@ -39,8 +39,7 @@ def show(table: Table, console: Console) -> None:
         for line in _lines(table, layout, part):
             _print(line, console, styled)
         console.print()
-    legend = [] if styled or not _has_ranks(table) else ["*: best, +: second"]
-    for note in [*legend, *notes(table)]:
+    for note in notes(table, ranks="" if styled else "*: best, +: second"):
         console.print(Text(note, style="dim"))
 
 
@@ -76,34 +75,8 @@ def _layout(table: Table, width: int, styled: bool) -> _Layout:
     widths = _column_widths(table.columns, [row for group in texts for row in group])
     label_width = _label_width(table, width, widths)
     room = width - _PADDING - label_width
-    parts: list[list[int]] = []
-    first = 0
-    for _, count in table.column_groups():
-        indices = list(range(first, first + count))
-        if parts and _width([*parts[-1], *indices], widths) <= room:
-            parts[-1] += indices
-        elif count <= _TOGETHER or _width(indices, widths) <= room:
-            parts.append(indices)
-        else:
-            parts += _broken(indices, widths, room)
-        first += count
+    parts = column_parts(grouped_columns(table), [each + _PADDING for each in widths], room)
     return _Layout(texts, label_width, widths, parts or [[]])
-
-
-def _width(indices: Sequence[int], widths: Sequence[int]) -> int:
-    return sum(widths[index] + _PADDING for index in indices)
-
-
-def _broken(indices: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
-    """The columns in as few parts as have room for them, of one length if that fits too."""
-    parts: list[list[int]] = [[]]
-    for index in indices:
-        if parts[-1] and _width([*parts[-1], index], widths) > room:
-            parts.append([])
-        parts[-1].append(index)
-    length = -(-len(indices) // len(parts))
-    even = [list(indices[start : start + length]) for start in range(0, len(indices), length)]
-    return even if all(_width(part, widths) <= room for part in even) else parts
 
 
 def _label_width(table: Table, width: int, widths: list[int]) -> int:
@@ -123,10 +96,6 @@ def _column_widths(columns: Sequence[Column], rows: Sequence[_Line]) -> list[int
         texts = [clean(column.label), header, *(row[index][0] for row in rows)]
         widths.append(max(map(cell_len, texts)))
     return widths
-
-
-def _has_ranks(table: Table) -> bool:
-    return any(cell.rank for group in table.groups for row in group.rows for cell in row.cells)
 
 
 def _label(label: str, marks: tuple[str, ...]) -> str:

@@ -181,8 +181,10 @@ def in_words(found: Sequence[Finding], a: str, b: str, absent: Sequence[str] = (
     """The findings, line by line, with an answer at the end; `absent`: what `absent_numbers` gives."""
     for table in dict.fromkeys(finding.table for finding in found):
         yield f"{clean(a)} against {clean(b)}, {table}"
-        for finding in (each for each in found if each.table == table):
+        of_table = [each for each in found if each.table == table]
+        for finding in of_table:
             yield from _about(finding)
+        yield from _reservations(of_table)
     yield from (f"not compared: {line}" for line in absent)
     yield ""
     yield from _answer(found, clean(a), clean(b))
@@ -197,8 +199,14 @@ def _about(finding: Finding) -> Iterator[str]:
     )
     if not finding.is_real:
         yield f"    {_to_settle(found, needed(found), finding.counted)}"
-    for reservation in finding.reservations:
-        yield f"    with a reservation: {reservation}"
+
+
+def _reservations(found: Sequence[Finding]) -> Iterator[str]:
+    """What the marks of a table's numbers mean, each once, with its columns if others have it not."""
+    for reservation in dict.fromkeys(each for finding in found for each in finding.reservations):
+        columns = [clean(finding.column) for finding in found if reservation in finding.reservations]
+        of = "" if len(columns) == len(found) else f" [{', '.join(columns)}]"
+        yield f"  with a reservation: {reservation}{of}"
 
 
 def _by_itself(finding: Finding) -> str:

@@ -66,15 +66,24 @@ def _signed(delta: float, column: Column) -> str:
     return text if float(text) == 0 else ("+" if delta > 0 else "-") + text
 
 
-def notes(table: Table) -> list[str]:
-    """The lines under a table: what its marks mean, then its footers."""
-    legend = [f"{mark.symbol}: {clean(mark.meaning)}" for mark in table.marks() if mark.symbol != mark.meaning]
+def notes(table: Table, ranks: str = "") -> list[str]:
+    """The lines under a table: what its marks mean, then its footers.
+
+    `ranks`: what stands for best and second, said first if some number has a rank.
+    """
+    legend = [ranks] if ranks and has_ranks(table) else []
+    legend += [f"{mark.symbol}: {clean(mark.meaning)}" for mark in table.marks() if mark.symbol != mark.meaning]
     cells = [cell for group in table.groups for row in group.rows for cell in row.cells]
     if any(cell.alike for cell in cells):
         legend.append(f"{ALIKE}: {ALIKE_MEANING}")
     if table.spread == "interval" and any(cell.interval for cell in cells):
         legend.append(f"In brackets: 95 % intervals, {table.interval_over}.")
     return [*legend, *map(clean, table.footers)]
+
+
+def has_ranks(table: Table) -> bool:
+    """Whether some number is best or second."""
+    return any(cell.rank for group in table.groups for row in group.rows for cell in row.cells)
 
 
 def marked(text: str, signs: str) -> str:

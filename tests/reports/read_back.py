@@ -12,6 +12,7 @@ from rich.console import Console
 from petl_bench.api.marks import symbols
 from petl_bench.api.table import Cell, Column, Spread, Table, signs
 from petl_bench.render import latex, render, terminal
+from petl_bench.render.parts import parts_of
 from petl_bench.tables.text import for_people, marked, number
 
 #: Rank, number and signs of a cell.
@@ -21,23 +22,23 @@ Line = tuple[str, list[Shown]]
 
 
 def shown_in(table: Table) -> list[Line]:
-    """What a renderer for people has to show."""
-    table = for_people(table)
+    """What a renderer for people has to show, part by part if the table is wide."""
     lines: list[Line] = []
-    for group in table.groups:
-        lines.append((group.heading, []))
-        for row in group.rows:
-            cells = [
-                (cell.rank, number(cell, column, table.spread), signs(cell) if cell.value is not None else "")
-                for cell, column in zip(row.cells, table.columns, strict=True)
-            ]
-            lines.append((marked(row.label, symbols(row.marks)), [*cells]))
+    for part in parts_of(for_people(table)):
+        for group in part.groups:
+            lines.append((group.heading, []))
+            for row in group.rows:
+                cells = [
+                    (cell.rank, number(cell, column, part.spread), signs(cell) if cell.value is not None else "")
+                    for cell, column in zip(row.cells, part.columns, strict=True)
+                ]
+                lines.append((marked(row.label, symbols(row.marks)), [*cells]))
     return lines
 
 
 def in_markdown(table: Table) -> list[Line]:
     lines: list[Line] = []
-    for text in [each for each in render(table, "markdown").splitlines() if each.startswith("|")][2:]:
+    for text in re.findall(r"^\|.*$", re.sub(r"^\|.*\n\|[-:|]+$", "", render(table, "markdown"), flags=re.M), re.M):
         label, *cells = [re.sub(r"\\(.)", r"\1", each.strip()) for each in re.split(r"(?<!\\)\|", text)[1:-1]]
         is_heading = label.startswith("*") and not any(cells)
         lines.append((label.strip("*"), []) if is_heading else (label, [_marked_up(each) for each in cells]))

@@ -26,6 +26,7 @@ from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.errors import UsageError
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.render import FORMATS, format_of, latex, markdown, render, terminal
+from petl_bench.render.parts import parts_of
 from petl_bench.system import texts
 from petl_bench.system.texts import clean
 
@@ -300,6 +301,37 @@ def test_html_is_self_contained_and_escaped(example: Path) -> None:
     assert "script" not in page.tags
     assert clean(NASTY) in "".join(page.text)
     assert "http" not in render(_example(example), "html")
+
+
+def _wide(groups: int, of: int) -> Table:
+    """Rows of `groups` column groups with `of` long numbers each: "a" has all of them, "b" the last group, "c" none."""
+    columns = [Column("M", "Trained"), *(Column(f"k{k}", f"set{g}") for g in range(groups) for k in range(of))]
+    cell, blank = Cell(12345678901234.5), Cell(origin="absent")
+    rows = {"a": [cell] * len(columns), "b": [cell, *[blank] * ((groups - 1) * of), *[cell] * of]}
+    rows["c"] = [cell, *[blank] * (groups * of)]
+    return Table(
+        "t", "T", "", tuple(columns), (RowGroup("g", tuple(Row(k, tuple(cells)) for k, cells in rows.items())),)
+    )
+
+
+def test_a_wide_table_has_its_rows_in_the_parts_that_have_numbers_of_them() -> None:
+    assert parts_of(_wide(2, 3)) == [_wide(2, 3)]
+    parts = parts_of(_wide(5, 3))
+    assert [[column.full for column in part.columns] for part in parts] == [
+        ["Trained M", *(f"set{g} k{k}" for g in sets for k in range(3))] for sets in ((0, 1), (2, 3), (4,))
+    ]
+    assert [[row.label for group in part.groups for row in group.rows] for part in parts] == [
+        ["a", "c"],
+        ["a"],
+        ["a", "b"],
+    ]
+    for text in (render(_wide(5, 3), "markdown"), render(_wide(5, 3), "html"), render(_wide(5, 3), "latex")):
+        assert text.count("Trained") == 3
+
+
+def test_a_column_group_that_is_too_wide_by_itself_is_broken() -> None:
+    parts = parts_of(_wide(1, 12))
+    assert [len(part.columns) for part in parts] == [1 + 6, 1 + 6]
 
 
 def test_a_narrow_terminal_gets_parts_and_no_number_is_cut(example: Path) -> None:

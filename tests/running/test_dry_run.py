@@ -143,6 +143,8 @@ def test_what_is_really_absent_is_counted_and_said(run: Run) -> None:
     assert "ucf101: not on this machine; its trials are counted by the splits that are published" in rehearsed.stderr
     assert "warning: no weights found" in rehearsed.stderr
     assert "4 trials" in rehearsed.stdout
+    assert "without those of ucf101, whose data is not here" in rehearsed.stdout
+    assert "predictions and cache are not known without the data of ucf101" in rehearsed.stdout
     assert run(f"{command} --set good.test_fraction=7", "--dry-run").status == 2, "what is here is looked at"
 
 

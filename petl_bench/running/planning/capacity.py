@@ -101,16 +101,23 @@ def disk_lines(plan: Plan) -> Iterator[str]:
         return
     found, place = needed(plan), _existing(plan.output)
     free = shutil.disk_usage(place).free
-    yield (
-        f"disk: {human(found.output)} (adapters {human(found.adapters)}, predictions {human(found.predictions)}, "
-        f"checkpoints at the same time {human(found.checkpoints)}), and at most {human(found.cache)} in the cache; "
-        f"{human(free)} are free for {plan.output}"
-    )
+    yield f"disk: {_sizes(found, ', '.join(plan.without_data))}; {human(free)} are free for {plan.output}"
     if found.output > free:
         yield (
             f"warning: that does not fit into {plan.output}: choose another --output, fewer trials, or "
             "--keep-adapters small"
         )
+
+
+def _sizes(found: DiskNeed, missing: str) -> str:
+    """The estimate in words. `missing`: data sets that are not here, whose predictions and cache are not known."""
+    adapters, checkpoints = human(found.adapters), f"checkpoints at the same time {human(found.checkpoints)}"
+    unknown = f"predictions and cache are not known without the data of {missing}"
+    if missing and not found.predictions:
+        return f"at least {human(found.output)} (adapters {adapters}, {checkpoints}); {unknown}"
+    sizes = f"(adapters {adapters}, predictions {human(found.predictions)}, {checkpoints})"
+    text = f"{human(found.output)} {sizes}, and at most {human(found.cache)} in the cache"
+    return f"at least {text}; {unknown}" if missing else text
 
 
 def _at_once(plan: Plan) -> int:

@@ -65,6 +65,11 @@ class Plan:
         """The jobs to run: not done, and not refused."""
         return [job for job in self.jobs if job.trial.key not in self.done | self.standing.refused.keys()]
 
+    @property
+    def without_data(self) -> list[str]:
+        """Of the jobs to run, the data sets that are not on this machine: how many clips these have is not known."""
+        return sorted({job.trial.dataset for job in self.to_do if not job.trial.manifest_sha256})
+
 
 def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
     """Settle everything that decides the numbers of a run.

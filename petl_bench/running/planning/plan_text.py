@@ -83,7 +83,11 @@ def _of(found: int, listed: int) -> str:
 
 
 def _estimate(plan: Plan) -> str:
-    """Clips, or pairs, through the model; a time too if trials of the same method have been timed in this folder."""
+    """Clips, or pairs, through the model, as far as their data is here; a time too if trials of the same method have
+    been timed in this folder."""
+    missing = ", ".join(plan.without_data)
+    if missing and not any(job.trial.manifest_sha256 for job in plan.to_do):
+        return f"estimate: clips and time are not known without the data of {missing}"
     trained, views, units = 0, 0, set()
     for job in plan.to_do:
         clips, training = plan.clips[job.trial.key], job.trial.training
@@ -92,6 +96,7 @@ def _estimate(plan: Plan) -> str:
         views += clips.test * training["views"] * training["crops"]
     what = " and ".join(sorted(units)) or "clips"
     text = f"estimate: at most {trained:,} {what} through training, {views:,} views through evaluation"
+    text += f", without those of {missing}, whose data is not here" if missing else ""
     seconds = _seconds_by_method(plan)
     timed = [seconds[_kind(job)] for job in plan.to_do if _kind(job) in seconds]
     if not timed:

@@ -1,0 +1,133 @@
+"""A table that is too wide for its place, in parts below each other: the same rows, some of the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.cells import cell_len
+
+from petl_bench.api.marks import symbols
+from petl_bench.api.table import Row, Table, signs
+from petl_bench.tables.text import number
+
+#: Columns of a group that always stay together.
+_TOGETHER = 4
+#: Characters that a line of a page holds if it is read with ease (in LaTeX: at \footnotesize), and if one column group
+#: needs them (at \scriptsize).
+_LINE, _TIGHT_LINE = 130, 145
+#: Characters that the space between two columns takes.
+_PADDING = 2
+
+
+def column_parts(
+    groups: Sequence[Sequence[int]], widths: Sequence[int], room: int, most: int | None = None
+) -> list[list[int]]:
+    """Column groups, as indices of their columns, gathered into parts of at most `room` characters.
+
+    A group is broken only if it has more than _TOGETHER columns and is wider than `most` (default: `room`) by itself.
+
+    Args:
+        groups: the columns of each group.
+        widths: characters of each column, with the space beside it.
+        room: characters that all columns of a part may take.
+        most: characters that a part with a single group may take.
+    """
+    parts: list[list[int]] = []
+    for indices in groups:
+        if parts and _width([*parts[-1], *indices], widths) <= room:
+            parts[-1] += indices
+        elif len(indices) <= _TOGETHER or _width(indices, widths) <= (most or room):
+            parts.append(list(indices))
+        else:
+            parts += _broken(indices, widths, room)
+    return parts
+
+
+def grouped_columns(table: Table) -> list[list[int]]:
+    """The indices of the columns of each column group."""
+    groups: list[list[int]] = []
+    first = 0
+    for _, count in table.column_groups():
+        groups.append(list(range(first, first + count)))
+        first += count
+    return groups
+
+
+def parts_of(table: Table) -> list[Table]:
+    """The table in parts that a page has room for; the table itself if it is narrow enough.
+
+    The first column group, such as trained parameters, is repeated in every part if it is small. A part has the rows
+    with something to show in its other columns; the first part also those with nothing in any part.
+
+    Args:
+        table: as `petl_bench.tables.text.for_people` gives it.
+    """
+    widths = _column_widths(table)
+    label = max(
+        (cell_len(row.label) + len(symbols(row.marks)) for group in table.groups for row in group.rows), default=0
+    )
+    room, most = _LINE - label, _TIGHT_LINE - label
+    if _width(range(len(widths)), widths) <= room:
+        return [table]
+    first, *others = grouped_columns(table)
+    repeated = first if others and len(first) <= _TOGETHER else []
+    taken = _width(repeated, widths)
+    parts = column_parts(others if repeated else [first, *others], widths, room - taken, most - taken)
+    if len(parts) == 1:
+        return [table]
+    own = range(len(repeated), len(widths))
+    return [_part(table, repeated, part, lost=own if part is parts[0] else ()) for part in parts]
+
+
+def _part(table: Table, repeated: Sequence[int], own: Sequence[int], lost: Sequence[int]) -> Table:
+    """Some columns. `lost`: rows that are blank in all of these columns are kept too."""
+
+    def is_shown(row: Row) -> bool:
+        return any(not row.cells[index].is_blank for index in own) or (
+            bool(lost) and all(row.cells[index].is_blank for index in lost)
+        )
+
+    indices = [*repeated, *own]
+    groups = [
+        replace(group, rows=tuple(_of_columns(row, indices) for row in group.rows if is_shown(row)))
+        for group in table.groups
+    ]
+    return replace(
+        table,
+        columns=tuple(table.columns[index] for index in indices),
+        groups=tuple(group for group in groups if group.rows),
+    )
+
+
+def _of_columns(row: Row, indices: Sequence[int]) -> Row:
+    return replace(row, cells=tuple(row.cells[index] for index in indices))
+
+
+def _column_widths(table: Table) -> list[int]:
+    rows = [row for group in table.groups for row in group.rows]
+    return [
+        max([cell_len(column.label), *(_cell_width(row, index, table) for row in rows)]) + _PADDING
+        for index, column in enumerate(table.columns)
+    ]
+
+
+def _cell_width(row: Row, index: int, table: Table) -> int:
+    cell = row.cells[index]
+    return cell_len(number(cell, table.columns[index], table.spread)) + (0 if cell.is_blank else len(signs(cell)))
+
+
+def _width(indices: Sequence[int], widths: Sequence[int]) -> int:
+    return sum(widths[index] for index in indices)
+
+
+def _broken(indices: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
+    """The columns in as few parts as have room for them, of one length if that fits too."""
+    parts: list[list[int]] = [[]]
+    for index in indices:
+        if parts[-1] and _width([*parts[-1], index], widths) > room:
+            parts.append([])
+        parts[-1].append(index)
+    length = -(-len(indices) // len(parts))
+    even = [list(indices[start : start + length]) for start in range(0, len(indices), length)]
+    return even if all(_width(part, widths) <= room for part in even) else parts
