@@ -14,7 +14,6 @@ import torch
 from petl_bench.api.launcher import Job
 from petl_bench.api.trial import Places, Progress, Trial, TrialResult
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
-from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, TrialStopped
 from petl_bench.records.layout import CHECKPOINT, ENCODED, EVALUATED, UNFINISHED, trial_folder
 from petl_bench.running.attempts.execute import execute
@@ -156,7 +155,7 @@ def test_a_clip_counts_as_what_it_was_when_its_batch_was_evaluated(
         return read_clip(path, choose, decoder)
 
     monkeypatch.setattr(
-        preparation, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": reading})
+        preparation, "replace", lambda spec, **values: replace(spec, **{**values, "cache": None, "read": reading})
     )
     trial = make_trial("zero_shot", eval_batch_size=2, bad_clips_allowed=0.5)
     whole = run(trial, places, tmp_path / "whole")

@@ -131,7 +131,8 @@ def test_the_selected_epoch_has_the_buffers_and_the_extra_state_of_its_own_time(
 ) -> None:
     accuracies = iter([50.0, 90.0, 40.0])
     monkeypatch.setattr(
-        "petl_bench.training.run_trial._selection", lambda job, held_out: lambda epoch, keep: next(accuracies)
+        "petl_bench.training.run_trial._selection",
+        lambda job, held_out: lambda epoch, keep: {"accuracy": next(accuracies)},
     )
     run(make_trial("keeper", epochs=3, select="best-on-test", eval_every=1), keeper, tmp_path / "three")
     three = load_adapter(tmp_path / "three" / "adapter.safetensors")
