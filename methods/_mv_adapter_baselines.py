@@ -8,11 +8,9 @@ their own: the published percentages count them. A method that adapts the video 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import petl_bench as pb
-from petl_bench.methods._recipes import tuned_for_retrieval
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,18 +37,6 @@ def as_in_mv_adapter(hyper: Mapping[str, Any], percent: str) -> pb.Recipe:
     )
     training = {**CLIP4CLIP, "learning_rate": 5e-6}
     return pb.Recipe("retrieval", "clip-b16", training, {**hyper, "biases": True}, source, tuned=False)
-
-
-def tuned_on_one_draw(
-    rate: float, searched: str, hyper: Mapping[str, Any] | None = None, backbone: str = "viclip-tiny"
-) -> pb.Recipe:
-    """As `tuned_for_retrieval`, for a rate that was found on a single draw."""
-    source = (
-        f"learning rate of {searched} with the best T2V R@1 on held-out training clips after the last epoch, one draw "
-        "of motion (seed 3)"
-    )
-    recipe: pb.Recipe = replace(tuned_for_retrieval(rate, searched, hyper, backbone), source=source)
-    return recipe
 
 
 def bottleneck(

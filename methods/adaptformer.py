@@ -52,8 +52,8 @@ class AdaptFormer(pb.Method):
         ),
         tuned_on_motion(2e-3, "5e-4, 1e-3, 2e-3, 3e-3", TINY),
         *not_tuned_elsewhere(2e-3, TINY),
-        tuned_for_retrieval(3e-3, SEARCHED_IN_RETRIEVAL, TINY),
-        *not_tuned_in_retrieval(3e-3, TINY, ["clip-tiny"]),
+        tuned_for_retrieval(1e-3, SEARCHED_IN_RETRIEVAL, TINY),
+        *not_tuned_in_retrieval(1e-3, TINY, ["clip-tiny"]),
     )
 
     bottleneck_dim: int = pb.hyper(64, "d: channels of the bottleneck", minimum=1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._mv_adapter_baselines import VideoAdapter, as_in_mv_adapter, tuned_on_one_draw
+from petl_bench.methods._mv_adapter_baselines import VideoAdapter, as_in_mv_adapter
 from petl_bench.methods._recipes import (
     at_the_authors_rate,
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
+    tuned_for_retrieval,
     tuned_on_draws,
 )
 
@@ -54,8 +55,8 @@ class Convpass(VideoAdapter):
         ),
         tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2"),
         *not_tuned_elsewhere(1e-2),
-        tuned_on_one_draw(1e-2, "1e-3, 3e-3, 1e-2"),
-        *not_tuned_in_retrieval(1e-2, backbones=["clip-tiny"]),
+        tuned_for_retrieval(3e-3, "3e-4, 1e-3, 3e-3, 1e-2"),
+        *not_tuned_in_retrieval(3e-3, backbones=["clip-tiny"]),
     )
 
     bottleneck_dim: int = pb.hyper(8, "h: channels of the bypass", minimum=1)

@@ -10,6 +10,7 @@ from petl_bench.methods._mv_adapter_baselines import CLIP4CLIP
 from petl_bench.methods._recipes import (
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
+    tuned_for_retrieval,
     tuned_on_motion,
 )
 
@@ -63,7 +64,8 @@ class FullFinetune(pb.Method):
         ),
         tuned_on_motion(1e-4, "1e-5, 3e-5, 1e-4, 3e-4"),
         *not_tuned_elsewhere(1e-4),
-        *not_tuned_in_retrieval(1e-4),
+        tuned_for_retrieval(1e-4, "3e-5, 1e-4, 3e-4"),
+        *not_tuned_in_retrieval(1e-4, backbones=["clip-tiny"]),
     )
 
     towers: pb.Towers = pb.hyper("both", "which towers train")

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_authors_rate
+from petl_bench.methods._recipes import (
+    SEARCHED_IN_RETRIEVAL,
+    at_the_authors_rate,
+    not_tuned_in_retrieval,
+    tuned_for_retrieval,
+)
 from petl_bench.methods.bitfit import BitFit
 
 if TYPE_CHECKING:
@@ -71,23 +76,9 @@ class MVAdapter(pb.Method):
     )
     recipes = (
         pb.Recipe("retrieval", "clip-b16", training=PUBLISHED, source=SOURCE),
-        pb.Recipe(
-            "retrieval",
-            "viclip-tiny",
-            {"learning_rate": TINY_RATE, "epochs": 5},
-            TINY,
-            "learning rate of 3e-4, 1e-3 and 3e-3 (seed 3) with the best T2V R@1 on held-out training clips after the "
-            "last epoch",
-        ),
-        pb.Recipe(
-            "retrieval",
-            "clip-tiny",
-            {"learning_rate": TINY_RATE, "epochs": 5},
-            TINY,
-            "sizes and learning rate of viclip-tiny, not tuned for this backbone",
-            tuned=False,
-        ),
         *at_the_authors_rate(5e-6, {}, f"learning rate of retrieval in {SOURCE}"),
+        tuned_for_retrieval(TINY_RATE, SEARCHED_IN_RETRIEVAL, TINY),
+        *not_tuned_in_retrieval(TINY_RATE, TINY, backbones=["clip-tiny"]),
         *(
             pb.Recipe(
                 setting,

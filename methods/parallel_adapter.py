@@ -10,12 +10,13 @@ from petl_bench.methods._mv_adapter_baselines import (
     as_in_mv_adapter,
     bottleneck,
     bottleneck_parameters,
-    tuned_on_one_draw,
 )
 from petl_bench.methods._recipes import (
+    SEARCHED_IN_RETRIEVAL,
     at_the_rates_of_msta,
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
+    tuned_for_retrieval,
     tuned_on_draws,
 )
 
@@ -56,7 +57,7 @@ class ParallelAdapter(WithBiases):
         as_in_mv_adapter({"bottleneck_dim": 128, "scale": 0.1, "norm": True}, "2.78"),
         tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2", TINY),
         *not_tuned_elsewhere(1e-2, TINY),
-        tuned_on_one_draw(1e-3, "3e-4, 1e-3, 3e-3", TINY),
+        tuned_for_retrieval(1e-3, SEARCHED_IN_RETRIEVAL, TINY),
         *not_tuned_in_retrieval(1e-3, TINY, backbones=["clip-tiny"]),
     )
 

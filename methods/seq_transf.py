@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import petl_bench as pb
-from petl_bench.methods._mv_adapter_baselines import CLIP4CLIP, tuned_on_one_draw
+from petl_bench.methods._mv_adapter_baselines import CLIP4CLIP
 from petl_bench.methods._recipes import at_the_authors_rate, tuned_on_draws
 
 if TYPE_CHECKING:
@@ -59,7 +59,14 @@ class SeqTransf(pb.Method):
             pb.Recipe(name, "clip-tiny", {"learning_rate": 3e-3}, TINY, "as in base2novel, not tuned here", tuned=False)
             for name in ("few_shot", "zero_shot_transfer", "fully_supervised")
         ),
-        tuned_on_one_draw(3e-4, "1e-4, 3e-4, 1e-3", TINY, "clip-tiny"),
+        pb.Recipe(
+            "retrieval",
+            "clip-tiny",
+            {"learning_rate": 3e-4, "epochs": 5},
+            TINY,
+            "learning rate of 1e-4, 3e-4, 1e-3 with the best T2V R@1 on held-out training clips after the last epoch, "
+            "one draw of motion (seed 3)",
+        ),
     )
 
     layers: int = pb.hyper(4, "blocks of the Transformer", minimum=1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import petl_bench as pb
-from petl_bench.methods._mv_adapter_baselines import VideoAdapter, as_in_mv_adapter, tuned_on_one_draw
+from petl_bench.methods._mv_adapter_baselines import VideoAdapter, as_in_mv_adapter
 from petl_bench.methods._recipes import (
     at_the_rates_of_msta,
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
+    tuned_for_retrieval,
     tuned_on_draws,
 )
 
@@ -52,8 +53,8 @@ class STAdapter(VideoAdapter):
         as_in_mv_adapter({"bottleneck_dim": 384, "text": "sequential"}, "5.93"),
         tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2", TINY),
         *not_tuned_elsewhere(1e-2, TINY),
-        tuned_on_one_draw(3e-3, "3e-4, 1e-3, 3e-3", TINY),
-        *not_tuned_in_retrieval(3e-3, TINY, backbones=["clip-tiny"]),
+        tuned_for_retrieval(1e-3, "3e-4, 1e-3, 3e-3, 1e-2", TINY),
+        *not_tuned_in_retrieval(1e-3, TINY, backbones=["clip-tiny"]),
     )
 
     bottleneck_dim: int = pb.hyper(384, "d: channels of the bottleneck", minimum=1)

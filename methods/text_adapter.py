@@ -9,6 +9,7 @@ import petl_bench as pb
 from petl_bench.methods._recipes import (
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
+    tuned_for_retrieval,
     tuned_on_motion,
 )
 from petl_bench.methods.msta import MSTA
@@ -29,7 +30,8 @@ class TextAdapter(MSTA):
         *(replace(recipe, tuned=False) for recipe in MSTA.recipes),  # chosen for both towers together
         tuned_on_motion(1e-2, "1e-3, 3e-3, 6e-3, 1e-2"),
         *not_tuned_elsewhere(1e-2),
-        *not_tuned_in_retrieval(1e-2),
+        tuned_for_retrieval(3e-4, "3e-4, 1e-3, 3e-3, 1e-2"),
+        *not_tuned_in_retrieval(3e-4, backbones=["clip-tiny"]),
     )
 
     towers: Literal["text"] = pb.hyper("text", "the adapted tower; fixed")

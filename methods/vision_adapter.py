@@ -7,8 +7,10 @@ from typing import Literal
 
 import petl_bench as pb
 from petl_bench.methods._recipes import (
+    SEARCHED_IN_RETRIEVAL,
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
+    tuned_for_retrieval,
     tuned_on_motion,
 )
 from petl_bench.methods.msta import MSTA
@@ -28,7 +30,8 @@ class VisionAdapter(MSTA):
         *(replace(recipe, tuned=False) for recipe in MSTA.recipes),  # chosen for both towers together
         tuned_on_motion(1e-3, "2.5e-4, 5e-4, 1e-3, 2e-3"),
         *not_tuned_elsewhere(1e-3),
-        *not_tuned_in_retrieval(1e-3),
+        tuned_for_retrieval(1e-3, SEARCHED_IN_RETRIEVAL),
+        *not_tuned_in_retrieval(1e-3, backbones=["clip-tiny"]),
     )
 
     towers: Literal["video"] = pb.hyper("video", "the adapted tower; fixed")
