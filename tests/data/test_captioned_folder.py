@@ -13,6 +13,7 @@ import pytest
 from petl_bench.api.dataset import Annotations, Dataset, Sample
 from petl_bench.api.registry import DATASETS, SETTINGS
 from petl_bench.api.retrieval import refuse_other_data
+from petl_bench.api.setting import Case
 from petl_bench.data.found.manifest import build_manifest
 from petl_bench.errors import DataError, UsageError
 
@@ -196,7 +197,7 @@ def test_beside_classes_wrong_captions_are_a_note(
     assert note.startswith("captions are not used: ") and says in note and str(root) not in note
     setting = SETTINGS.get("retrieval")()
     with pytest.raises(UsageError, match="--setting retrieval needs captions of its clips; captions are not used: "):
-        refuse_other_data(setting, found)
+        refuse_other_data(setting, Case("1", None, 0), found)
     named = next(iter(files))
     if (root / named).is_file() and len(files) == 1:
         with pytest.raises(DataError, match=r"captions\.(csv|json)"):

@@ -152,7 +152,7 @@ def step_in_threads(
             texts=plain_texts(models[rank], SENTENCES, CPU),
             descriptions={},
             device=CPU,
-            encode=lambda model, clips: model.video_output(clips),
+            encode=lambda model, clips, mask: model.video_output(clips, (), mask),
             team=Member(rank, room),
             positives=Positives(PAIRS),
         )

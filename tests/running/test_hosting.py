@@ -163,9 +163,10 @@ def test_weights_from_a_file_are_of_one_backbone(plugin: str, tmp_path: Path) ->
 def test_all_means_every_method_that_fits(plugin: str) -> None:
     planned = plan_of(plugin, "all", setting="few_shot", shots=(2,))
     assert placed(planned) == [
-        *((name, "viclip-tiny") for name in METHODS.names() if name not in ("frame_head", "for_large")),
+        *((name, "viclip-tiny") for name in METHODS.names() if name not in ("frame_head", "for_large", "seq_transf")),
         ("zero_shot", "clip-tiny"),
         ("frame_head", "clip-tiny"),
+        ("seq_transf", "clip-tiny"),
     ]
     assert "for_large is left out: it does not work with the backbone 'viclip-tiny' (it supports viclip-l14)" in (
         planned.notes
@@ -176,7 +177,11 @@ def test_all_means_every_method_that_fits(plugin: str) -> None:
 def test_all_with_a_backbone_leaves_out_what_it_does_not_host(plugin: str) -> None:
     planned = plan_of(plugin, "all", backbone="viclip-tiny")
     assert {backbone for _, backbone in placed(planned)} == {"viclip-tiny"}
-    assert [note.partition(" ")[0] for note in planned.notes if "left out" in note] == ["for_large", "frame_head"]
+    assert [note.partition(" ")[0] for note in planned.notes if "left out" in note] == [
+        "for_large",
+        "frame_head",
+        "seq_transf",
+    ]
 
 
 def test_all_leaves_out_a_plugin_that_cannot_be_loaded(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:

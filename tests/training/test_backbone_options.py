@@ -146,11 +146,11 @@ def test_frames_and_context_are_those_of_the_model_the_formula_and_the_loader(
 ) -> None:
     specs: list[ClipSpec] = []
 
-    def spec(**fields: Any) -> ClipSpec:
-        specs.append(ClipSpec(**fields))
+    def spec(evaluated: ClipSpec, **fields: Any) -> ClipSpec:
+        specs.append(replace(evaluated, **fields))
         return specs[-1]
 
-    monkeypatch.setattr(preparation, "ClipSpec", spec)
+    monkeypatch.setattr(preparation, "replace", spec)
     options = {"frames": 3}
     trial = replace(
         make_trial("full_finetune", epochs=0), backbone="viclip-tiny", weights="packaged", backbone_options=options

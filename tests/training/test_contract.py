@@ -40,7 +40,7 @@ from petl_bench.testing.harness import (
 from petl_bench.testing.method_resume import _NoClipsToLoad
 from petl_bench.testing.method_subject import perturb, trainable
 from petl_bench.training.checkpoint import Pace, load_adapter, load_checkpoint
-from petl_bench.training.fit import Fit, fit
+from petl_bench.training.fit import ACCURACY, Fit, fit
 from petl_bench.training.schedule import learning_rate
 from petl_bench.training.step import make_optimizer
 from tests.testing.test_methods import Good
@@ -315,10 +315,10 @@ def test_the_mean_of_epochs_is_selected_and_left_in_the_model(tmp_path: Path) ->
     training = fit_of(model, method, tmp_path, epochs=3, eval_every=1)
     selected: list[dict[str, Tensor]] = []
 
-    def select(epoch: int, keep: Callable[[], None]) -> float:
+    def select(epoch: int, keep: Callable[[], None]) -> dict[str, float]:
         keep()
         selected.append({name: parameter.detach().clone() for name, parameter in trainable(model).items()})
-        return float(epoch)
+        return {ACCURACY: float(epoch)}
 
     training.select = select
     fit(training)
@@ -369,7 +369,7 @@ def test_an_average_goes_on_after_a_stop_bit_for_bit(method: type[pb.Method], st
         folder.mkdir()
         for attempt in range(2 if stops else 1):
             training = fit_of(*ready(method(), seed=attempt + 1 if stops else 1), folder, select="val", eval_every=1)
-            training.select = lambda epoch, keep: float(epoch)
+            training.select = lambda epoch, keep: {ACCURACY: float(epoch)}
             training.stop = Counted(stops if attempt == 0 else 0)
             if stops and attempt == 0:
                 with pytest.raises(TrialStopped):

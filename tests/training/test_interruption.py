@@ -24,7 +24,6 @@ import torch
 from petl_bench.api.launcher import Job
 from petl_bench.api.trial import Places, Progress, Stop, Trial, TrialResult, canonical_json
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
-from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import TrialStopped
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.read import read_record
@@ -217,7 +216,7 @@ def test_the_rest_of_the_epoch_alone_is_read_again(
         opened.append(path.stem)
         return read_clip(path, choose, decoder)
 
-    monkeypatch.setattr(preparation, "ClipSpec", partial(ClipSpec, read=reading))
+    monkeypatch.setattr(preparation, "replace", partial(replace, read=reading))
     stopped(trial, replace(places, cache=tmp_path / "cache"), tmp_path / "stopped", 2)
     assert len(opened) == 10
     opened.clear()
@@ -294,8 +293,8 @@ def test_all_processes_of_a_shared_trial_stop_at_the_same_step(
 
 TRIAL_IN_A_PROCESS = """
 import json, signal, sys, time
+from dataclasses import replace
 from pathlib import Path
-from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.data.decoding.clips import read_clip
 from petl_bench.errors import TrialStopped
 from petl_bench.api.registry import load_plugin_file
@@ -307,10 +306,10 @@ def read_slowly(path, choose, decoder):
     time.sleep(0.05)
     return read_clip(path, choose, decoder)
 
-def slow_recipe(**values):
-    return ClipSpec(**{**values, "cache": None, "read": read_slowly})
+def slow_recipe(spec, **values):
+    return replace(spec, **{**values, "cache": None, "read": read_slowly})
 
-preparation.ClipSpec = slow_recipe  # so that a signal finds clips being read, in every process
+preparation.replace = slow_recipe  # so that a signal finds clips being read, in every process
 
 if __name__ == "__main__":
     trial, cache, plugin, folder = sys.argv[1:]

@@ -24,12 +24,14 @@ CONFIG = pb.ViCLIPConfig(
 )  # fmt: skip
 #: Of those methods that have such a field.
 SMALL = {"rank": 2, "bottleneck_dim": 8}
+OWN = {"seq_transf": {"start": "random"}}
 
 
 def attached(name: str) -> pb.DualEncoder:
     model = pb.create_model(CONFIG)
     takes = field_types(METHODS.get(name))
-    bound(pb.create_method(name, **{field: value for field, value in SMALL.items() if field in takes})).attach(model)
+    values = {field: value for field, value in SMALL.items() if field in takes} | OWN.get(name, {})
+    bound(pb.create_method(name, **values)).attach(model)
     return model
 
 

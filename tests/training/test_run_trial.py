@@ -21,7 +21,6 @@ from petl_bench.api.trial import Places, Progress, Trial, TrialResult
 from petl_bench.data.decoding.clips import Choose, DecodedClip, read_clip
 from petl_bench.data.found import known_manifests
 from petl_bench.data.found.manifest import Manifest, build_manifest
-from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.errors import DataError, TrialError
 from petl_bench.training import preparation
 from petl_bench.training.checkpoint import load_adapter, load_checkpoint
@@ -37,6 +36,7 @@ HYPER = {
     "msta": {"bottleneck_dim": 8},
     "vision_adapter": {"bottleneck_dim": 8},
     "text_adapter": {"bottleneck_dim": 8},
+    "seq_transf": {"start": "random"},
 }
 METRICS = {"base": "base_top1", "novel": "novel_top1"}
 #: What qualifies the numbers of methods on the squares with the default learning rate, which is MSTA's own.
@@ -294,7 +294,7 @@ def test_quarantined_clips_leave_the_adapter_that_finding_them_bad_leaves(
         opened.append(f"{path.parent.name}/{path.name}")
         return read_clip(path, choose, decoder)
 
-    monkeypatch.setattr(preparation, "ClipSpec", partial(ClipSpec, read=reading))
+    monkeypatch.setattr(preparation, "replace", partial(replace, read=reading))
     known = run(trial, replace(places, cache=tmp_path / "cache"), tmp_path / "known")
     assert "green_square/train_0.mp4" in opened and not set(bad) & set(opened)
     assert same(found, known)
@@ -430,7 +430,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counting:
     """How many clips were read; nothing is cached on disk."""
     counting = Counting()
     monkeypatch.setattr(
-        preparation, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": counting})
+        preparation, "replace", lambda spec, **values: replace(spec, **{**values, "cache": None, "read": counting})
     )
     return counting
 
@@ -477,7 +477,9 @@ def test_clips_that_cannot_be_read_are_left_out_of_fixed_views(
             raise pb.DataError("broken")
         return read_clip(path, choose, decoder)
 
-    monkeypatch.setattr(preparation, "ClipSpec", lambda **values: ClipSpec(**{**values, "cache": None, "read": read}))
+    monkeypatch.setattr(
+        preparation, "replace", lambda spec, **values: replace(spec, **{**values, "cache": None, "read": read})
+    )
     trial = make_trial("text_adapter", {"bottleneck_dim": 8}, train_views="fixed", bad_clips_allowed=0.5)
     result = run(trial, places, tmp_path)
     assert result.train_clips == {"expected": 12, "missing": 0, "unreadable": 1, "used": 11}
