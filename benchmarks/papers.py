@@ -73,7 +73,7 @@ CLIP_PAPER = Paper(
 }""",
     licence="MIT",
 )
-CLIP4CLIP = Paper(
+CLIP4CLIP_PAPER = Paper(
     title="CLIP4Clip: An Empirical Study of CLIP for End to End Video Clip Retrieval and Captioning",
     venue="Neurocomputing 2022",
     url="https://arxiv.org/abs/2104.08860",

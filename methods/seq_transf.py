@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import petl_bench as pb
+from petl_bench.benchmarks.papers import CLIP4CLIP_PAPER
 from petl_bench.methods._mv_adapter_baselines import CLIP4CLIP
 from petl_bench.methods._recipes import at_the_authors_rate, tuned_on_draws
 
@@ -29,20 +30,7 @@ class SeqTransf(pb.Method):
     block 12 D^2 + 13 D. CLIP-B/16: 4 * 3,152,384 + 77 * 512 = 12,648,960 parameters, the printed 8.45 % of 149,620,737.
     """
 
-    paper = pb.Paper(
-        title="CLIP4Clip: An Empirical Study of CLIP for End to End Video Clip Retrieval and Captioning",
-        venue="Neurocomputing 2022",
-        url="https://arxiv.org/abs/2104.08860",
-        bibtex="""@article{luo2022clip4clip,
-  title   = {{CLIP4Clip}: An Empirical Study of {CLIP} for End to End Video Clip Retrieval and Captioning},
-  author  = {Luo, Huaishao and Ji, Lei and Zhong, Ming and Chen, Yang and Lei, Wen and Duan, Nan and Li, Tianrui},
-  journal = {Neurocomputing},
-  volume  = {508},
-  pages   = {293--304},
-  year    = {2022}
-}""",
-        licence="MIT",
-    )
+    paper = CLIP4CLIP_PAPER
     reads = ("frames",)
     identity_at_start = False
     recipes = (

@@ -18,7 +18,7 @@ from petl_bench.api.retrieval import (
 )
 from petl_bench.api.setting import Case, Setting
 from petl_bench.api.splits import chosen_splits, refuse_shots, training_list
-from petl_bench.benchmarks.papers import CLIP4CLIP
+from petl_bench.benchmarks.papers import CLIP4CLIP_PAPER
 
 
 @pb.register_setting("retrieval")
@@ -63,7 +63,7 @@ class Retrieval(Setting):
     kind = "retrieval"
     training: ClassVar[Mapping[str, Any]] = {"epochs": 5, "batch_size": 128, "warmup_epochs": 0.5, "eval_every": 1}
     metrics = RETRIEVAL_METRICS
-    paper = CLIP4CLIP
+    paper = CLIP4CLIP_PAPER
 
     def cases(
         self, annotations: Annotations, seeds: Sequence[int], splits: Sequence[str] | None, shots: Sequence[int] | None

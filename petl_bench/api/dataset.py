@@ -63,9 +63,9 @@ class Annotations:
     if those are not all classes (the three sets of 160 classes of Kinetics-600). `groups` maps a clip to the group
     that its list puts it in, for lists that say so (see `Dataset.group_of`). `captions` maps a clip to the texts that
     describe it, for retrieval; `spans` one that is a part of its file to that part's start and end, in seconds. `files`
-    maps every file that was
-    read to its sha256. `defects` are the known ones of the lists that were read; they and `notes` (choices made while
-    reading) stand in every record of this data set. `dataset` is filled in by `build_manifest`.
+    maps every file that was read to its sha256. `defects` are the known ones of the lists that were read; they and
+    `notes` (choices made while reading) stand in every record of this data set. `dataset` is filled in by
+    `build_manifest`.
     """
 
     classes: tuple[str, ...]
