@@ -46,6 +46,7 @@ class CLIPAdapter(pb.Method):
 }""",
         licence="none stated",
     )
+    needs_graph = False
     identity_at_start = False
     recipes = (
         *at_the_rates_of_msta({"ratio": 0.2, "reduction": 4}, PUBLISHED),

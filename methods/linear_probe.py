@@ -33,6 +33,7 @@ class LinearProbe(pb.Method):
     """
 
     paper = CLIP_PAPER
+    needs_graph = False
     identity_at_start = False
     settings = SETTINGS
     tasks = ("classification",)

@@ -41,6 +41,7 @@ class LST(pb.Method):
 }""",
         licence="not stated here",
     )
+    needs_graph = False
     recipes = (
         *at_the_authors_rate(3e-3, {"reduction": 8}, "r and learning rate of the authors' script for T5-base on GLUE"),
         tuned_on_draws(1e-2, "3e-4, 1e-3, 3e-3, 1e-2", TINY),

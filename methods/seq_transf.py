@@ -32,6 +32,7 @@ class SeqTransf(pb.Method):
 
     paper = CLIP4CLIP_PAPER
     reads = ("frames",)
+    needs_graph = False
     identity_at_start = False
     recipes = (
         *at_the_authors_rate(1e-4, {}, "learning rate of the authors' code for the head in retrieval"),

@@ -41,6 +41,7 @@ class TaskRes(pb.Method):
         licence="none stated",
     )
     tasks = ("classification",)
+    needs_graph = False
     recipes = (
         *(
             pb.Recipe(

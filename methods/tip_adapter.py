@@ -47,6 +47,7 @@ class TipAdapter(pb.Method):
 }""",
         licence="none stated",
     )
+    needs_graph = False
     identity_at_start = False
     tasks = ("classification",)
     training_free = True

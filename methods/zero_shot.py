@@ -23,6 +23,7 @@ class ZeroShot(pb.Method):
     """
 
     paper = INTERNVID
+    needs_graph = False
     recipes = tuple(
         pb.Recipe(setting, training=NOTHING_TO_TRAIN, source="nothing trains")
         for setting in ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised", "retrieval")

@@ -94,6 +94,9 @@ class Method(Options):
     whole_batch: ClassVar[bool] = False  #: the loss compares the clips of a batch with each other
     reads_original: ClassVar[bool] = False  #: `model.original`, a frozen copy of the backbone, is kept
     training_free: ClassVar[bool] = False  #: nothing trains; `prepare` computes its state from the training clips
+    #: training takes gradients through blocks of the backbone, which keep a graph; else they run without one
+    needs_graph: ClassVar[bool] = True
+    batch_statistics: ClassVar[bool] = False  #: in training a clip's features depend on the others of its micro-batch
     ema_decay: ClassVar[float | None] = None  #: decay of an average of the weights over steps, which is then evaluated
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -280,7 +283,16 @@ _DECLARABLE: dict[str, tuple[Any, ...]] = {
     "novel": ("text", "frozen", "none"),
     "text_varies": ("never", "step", "video"),
     **dict.fromkeys(
-        ("identity_at_start", "mergeable", "whole_batch", "reads_original", "training_free"), (False, True)
+        (
+            "identity_at_start",
+            "mergeable",
+            "whole_batch",
+            "reads_original",
+            "training_free",
+            "needs_graph",
+            "batch_statistics",
+        ),
+        (False, True),
     ),
 }
 

@@ -146,6 +146,8 @@ _DECLARED: dict[str, Callable[[Any], str]] = {
     "whole_batch": lambda _: "its objective compares the clips of a batch with each other",
     "reads_original": lambda _: "a frozen copy of the backbone is kept",
     "training_free": lambda _: "nothing is trained; what it needs is made from the training clips",
+    "needs_graph": lambda _: "trains without gradients through the blocks of the backbone, which keep no graph",
+    "batch_statistics": lambda _: "in training the features of a clip depend on the others of its micro-batch",
     "ema_decay": lambda decay: f"an average of the weights over steps is evaluated (decay {decay:g})",
     "identity_at_start": lambda _: "differs from the frozen model before training",
     "mergeable": lambda _: "can be merged into the backbone's weights",
