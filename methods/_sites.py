@@ -6,12 +6,13 @@ This file imports torch; methods import it when they attach.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import petl_bench as pb
-from petl_bench.models.sites import LinearSite, Norm
+from petl_bench.models.sites import Chained, LinearSite, Norm
 
 
 def norms_and_linears(model: pb.DualEncoder, towers: pb.Towers) -> Iterator[Norm | LinearSite]:
@@ -24,6 +25,34 @@ def norms_and_linears(model: pb.DualEncoder, towers: pb.Towers) -> Iterator[Norm
 def weights_of(site: Norm | LinearSite) -> nn.LayerNorm | nn.Linear:
     """The backbone's module with the `weight` and `bias` of a site."""
     return site.base if isinstance(site, LinearSite) else site
+
+
+def module_to_merge(site: Chained, modules: nn.ModuleList | None, method: str) -> Any:
+    """The one module of `method` among those before or behind a site, to be folded into its weights.
+
+    Raises:
+        UsageError: The linear is replaced, or another method's modules are there too: what is folded would be wrong.
+    """
+    if getattr(site, "replacement", None) is not None:
+        raise pb.UsageError(
+            f"{site.place}: its replacement must be merged before {method}; in a composition name {method} first, "
+            f"e.g. {method}+lora"
+        )
+    if modules is None or len(modules) != 1:
+        raise pb.UsageError(f"{site.place}: {method} cannot be merged beside another method's module: leave one out")
+    return modules[0].module
+
+
+class Scale(nn.Module):
+    """scale * y, for y [..., channels]; scale starts at one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """[..., channels] -> [..., channels]."""
+        return self.scale * y
 
 
 class ScaleShift(nn.Module):

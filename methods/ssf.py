@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, not_tuned_in_retrieval, tuned_on_draws
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from petl_bench.models.dual_encoder import DualEncoder
-    from petl_bench.models.sites import Chained, LinearSite, Norm
+    from petl_bench.models.sites import LinearSite, Norm
 
 
 @pb.register_method("ssf")
@@ -75,16 +75,17 @@ class SSF(pb.Method):
         """W <- gamma W, b <- gamma b + beta, once, and the sites empty again."""
         import torch
 
-        from petl_bench.methods._sites import weights_of
+        from petl_bench.methods._sites import module_to_merge, weights_of
 
         with torch.no_grad():
             for site in self._sites(model):
-                own, base = _own(site), weights_of(site)
+                own, base = module_to_merge(site, site.after, self.name), weights_of(site)
                 base.weight.mul_(_along_outputs(own.gamma, base.weight))
                 base.bias.mul_(own.gamma).add_(own.beta)
                 site.clear()
             if self.towers != "text":
-                video, own = model.video, _own(model.video.patches)
+                video = model.video
+                own = module_to_merge(video.patches, video.patches.after, self.name)
                 video.patch_weight.mul_(_along_outputs(own.gamma, video.patch_weight))
                 video.positional_embedding[1:].add_(own.beta)  # the first position is the class token's
                 video.patches.clear()
@@ -94,16 +95,6 @@ class SSF(pb.Method):
 
         sites = norms_and_linears(model, self.towers)
         return [site for site in sites if self.norm_pre or site is not model.video.norm_pre]
-
-
-def _own(site: Chained) -> Any:
-    """The ScaleShift behind a site. Raises UsageError if its input comes from a replaced linear."""
-    if getattr(site, "replacement", None) is not None:
-        raise pb.UsageError(
-            f"{site.place}: its replacement must be merged before ssf; in a composition name ssf first, e.g. ssf+lora"
-        )
-    assert site.after is not None
-    return site.after[0].module
 
 
 def _along_outputs(gamma: Tensor, weight: Tensor) -> Tensor:
