@@ -15,6 +15,8 @@ from petl_bench.methods._recipes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from petl_bench.models.dual_encoder import DualEncoder
     from petl_bench.models.transformer import Block
 
@@ -27,12 +29,17 @@ TINY = {"rank": 8, "alpha": 16.0, "towers": "both"}
 class LoRA(pb.Method):
     """Low-rank updates of linear maps inside every block (Hu et al., ICLR 2022), with loralib's own layer.
 
-    y = W x + b + (alpha / r) * B A Dropout(x)     x: [..., in], A: [r, in], B: [out, r], y: [..., out]
+    y = W x + b + s * B A Dropout(x),  s = alpha / r     x: [..., in], A: [r, in], B: [out, r], y: [..., out]
 
     W and b are the backbone's, frozen and shared, not copied. A starts Kaiming uniform, B zero: the identity at the
     start. loralib would rewrite W in eval() and back in train(), which drifts in low precision and counts the adapter
     twice in a state saved in between; that is off (`merge_weights=False`), and `merge` folds the update in once,
     explicitly. Rank 256 on q and v of the video tower of ViCLIP-B/16: 9,437,184 parameters.
+
+    Two changes that others have published, off by default. `rslora`: s = alpha / sqrt(r), with which the size of the
+    update's output does not depend on the rank (rsLoRA; Kalajdzievski, arXiv:2312.03732). `plus` = lambda: B trains at
+    lambda times the learning rate of A (LoRA+; Hayou et al., ICML 2024, arXiv:2402.12354, with lambda = 16 for language
+    models).
     """
 
     paper = pb.Paper(
@@ -62,10 +69,14 @@ class LoRA(pb.Method):
     )
 
     rank: int = pb.hyper(8, "r: rank of the update", minimum=1)
-    alpha: float = pb.hyper(16.0, "the update is scaled by alpha / r", minimum=0.0)
+    alpha: float = pb.hyper(16.0, "the update is scaled by alpha / r, or alpha / sqrt(r) with rslora", minimum=0.0)
     dropout: float = pb.hyper(0.0, "dropout on the input of A", minimum=0.0, maximum=0.9)
     targets: tuple[Target, ...] = pb.hyper(("q", "v"), "linear maps that get an update: q, k, v, out, fc, proj")
     towers: pb.Towers = pb.hyper("both", "which towers are adapted")
+    rslora: bool = pb.hyper(False, "rsLoRA: the update is scaled by alpha / sqrt(r)", later=True)
+    plus: float = pb.hyper(
+        1.0, "LoRA+: learning rate of B, as a factor of that of A (the trial's); 1: plain LoRA", minimum=1.0, later=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,7 +84,7 @@ class LoRA(pb.Method):
             raise pb.UsageError(f"lora.targets={','.join(self.targets)}: expected at least one name, each once")
 
     def attach(self, model: DualEncoder) -> None:
-        """y = W x + b + (lora_alpha / r) * lora_B lora_A dropout(x) in the place of every chosen linear W x + b."""
+        """y = W x + b + scaling * lora_B lora_A dropout(x) in the place of every chosen linear W x + b."""
         from loralib import Linear
 
         for site in self._sites(model):
@@ -88,6 +99,7 @@ class LoRA(pb.Method):
                 device=base.weight.device,
                 dtype=base.weight.dtype,
             )
+            layer.scaling = self.alpha / (self.rank**0.5 if self.rslora else self.rank)
             layer.weight, layer.bias = base.weight, base.bias  # W and b: the backbone's own
             site.replace(layer)
 
@@ -97,8 +109,12 @@ class LoRA(pb.Method):
             self.rank * (sum(_shape(target, w))) for w in config.block_widths(self.towers) for target in self.targets
         )
 
+    def parameter_groups(self, model: DualEncoder) -> Mapping[str, tuple[float, float]]:
+        """LoRA+: the rate of B."""
+        return {} if self.plus == 1 else {"*.lora_B": (self.plus, 1.0)}
+
     def merge(self, model: DualEncoder) -> None:
-        """W <- W + (alpha / r) * B A, once, and the backbone's own linears back in their places."""
+        """W <- W + s * B A, once, and the backbone's own linears back in their places."""
         import torch
 
         with torch.no_grad():

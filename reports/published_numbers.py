@@ -72,7 +72,7 @@ def name_of(method: str, hyper_parameters: str, backbone: str) -> str:
 _MV_ADAPTER_ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "Full Fine-tuning": ("full_finetune", {}),
     "Adapt_par": ("parallel_adapter", {"towers": "both"}),
-    "Adapt_seq": ("houlsby", {"places": "feedforward"}),
+    "Adapt_seq": ("houlsby", {"places": "feedforward", "layer_norms": False}),
     "Convpass": ("convpass", {"text": "sequential"}),
     "ST": ("st_adapter", {"text": "sequential"}),
     "CLIP4Clip seqTransf (frozen CLIP)": ("seq_transf", {}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -11,9 +13,10 @@ from torch.nn import functional as F
 from petl_bench.errors import UsageError
 from petl_bench.models.grid import Grid, PatchPlaces, from_patches_by_place, patches_by_place
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
     "silu": nn.SiLU,
     "none": nn.Identity,
 }

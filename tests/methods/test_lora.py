@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 import petl_bench as pb
+from petl_bench.api.training_options import TrainingOptions
 from petl_bench.models.sites import AdapterSwitch, LinearSite
 from petl_bench.testing.method_subject import perturb
+from petl_bench.training.step import make_optimizer
 
 Golden = Callable[[str], dict[str, Tensor]]
 
@@ -87,3 +89,43 @@ def test_every_linear_can_be_a_target(small: pb.DualEncoder, frames: Tensor, tok
 def test_wrong_targets_are_refused(targets: tuple[str, ...]) -> None:
     with pytest.raises(pb.UsageError, match=r"lora\.targets"):
         pb.create_method("lora", targets=targets)
+
+
+@pytest.mark.parametrize(("rslora", "scale"), [(False, 8.0 / 9), (True, 8.0 / 3)])
+def test_scale_of_the_update(small: pb.DualEncoder, frames: Tensor, rslora: bool, scale: float) -> None:
+    method = pb.create_method("lora", rank=9, alpha=8.0, rslora=rslora)
+    method.attach(small)
+    perturb(small)
+    site, x = small.blocks("text")[0].attention.v, torch.randn(3, 48)
+    layer = site.replacement
+    with torch.no_grad():
+        torch.testing.assert_close(site(x), site.base(x) + scale * (x @ layer.lora_A.T @ layer.lora_B.T))
+        before = small.encode_video(frames)
+        method.merge(small)
+        torch.testing.assert_close(small.encode_video(frames), before, atol=1e-5, rtol=1e-4)
+
+
+def test_plus_is_the_ratio_of_the_rates(small: pb.DualEncoder) -> None:
+    method = pb.create_method("lora", plus=16.0)
+    method.attach(small)
+    names = {id(parameter): name for name, parameter in small.named_parameters()}
+    factors = {
+        names[id(parameter)].rpartition(".")[2]: group["rate_factor"]
+        for group in make_optimizer(small, TrainingOptions(), method).param_groups
+        for parameter in group["params"]
+    }
+    assert factors == {"lora_A": 1.0, "lora_B": 16.0}
+
+
+def test_plain_lora_has_no_groups_and_its_old_key(small: pb.DualEncoder) -> None:
+    method = pb.create_method("lora")
+    method.attach(small)
+    (group,) = make_optimizer(small, TrainingOptions(), method).param_groups
+    assert "rate_factor" not in group
+    assert method.values().keys() == {"rank", "alpha", "dropout", "targets", "towers"}
+    assert pb.create_method("lora", plus=4.0, rslora=True).values().keys() > {"plus", "rslora"}
+
+
+def test_a_ratio_below_one_is_refused() -> None:
+    with pytest.raises(pb.UsageError, match=r"lora\.plus"):
+        pb.create_method("lora", plus=0.5)

@@ -37,21 +37,63 @@ def of(branch: Any, where: str) -> dict[str, Tensor]:
     return tensors
 
 
+def tanh_gelu(x: Tensor) -> Tensor:
+    return 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+
+
 @pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize(("values", "act"), [({}, tanh_gelu), ({"activation": "gelu"}, F.gelu)])
 @torch.no_grad()
-def test_houlsby_is_its_equation(small: pb.DualEncoder, norm: bool) -> None:
-    block = adapted(small, "houlsby", bottleneck_dim=8, scale=0.5, norm=norm).blocks("text")[0]
+def test_houlsby_is_its_equation(small: pb.DualEncoder, values: dict[str, str], act: Any, norm: bool) -> None:
+    block = adapted(small, "houlsby", bottleneck_dim=8, scale=0.5, norm=norm, **values).blocks("text")[0]
     x = torch.randn(2, 6, 48)
     output = block(x)
     for branch in (block.attention, block.feedforward):
         y = branch.compute(x, None, None)
-        x = x + y + 0.5 * bottleneck(of(branch, "after"), y, F.gelu, norm)
+        x = x + y + 0.5 * bottleneck(of(branch, "after"), y, act, norm)
     torch.testing.assert_close(output, x)
+
+
+@pytest.mark.parametrize(("values", "std"), [({}, 1e-2), ({"start_std": 1e-3}, 1e-3), ({"norm": True}, 1e-2)])
+@torch.no_grad()
+def test_houlsby_starts_near_the_identity(
+    small: pb.DualEncoder, frames: Tensor, values: dict[str, Any], std: float
+) -> None:
+    frozen = small.encode_video(frames)
+    pb.create_method("houlsby", **values).attach(small)
+    weights = [w for name, w in small.named_parameters() if ".module." in name and w.ndim == 2]
+    assert len(weights) == 2 * 2 * 6
+    drawn = torch.cat([weight.flatten() for weight in weights])
+    # A normal distribution that is cut at two standard deviations keeps 0.8796 of its own.
+    assert drawn.std().item() == pytest.approx(0.8796 * std, rel=0.01)
+    assert 1.95 * std < drawn.abs().max().item() <= 2 * std
+    assert not any(b.any() for name, b in small.named_parameters() if name.endswith(("down.bias", "up.bias")))
+    started = small.encode_video(frames)
+    assert not torch.equal(started, frozen)
+    torch.testing.assert_close(started, frozen, atol=300 * std**2, rtol=0)
+
+
+@torch.no_grad()
+def test_houlsby_can_start_at_the_identity(small: pb.DualEncoder, frames: Tensor) -> None:
+    frozen = small.encode_video(frames)
+    pb.create_method("houlsby", start_std=0.0).attach(small)
+    assert torch.equal(small.encode_video(frames), frozen)
+
+
+@pytest.mark.parametrize("values", [{}, {"layer_norms": False}, {"towers": "text"}, {"biases": True}])
+def test_houlsby_trains_the_layer_norms_of_its_towers(small: pb.DualEncoder, values: dict[str, Any]) -> None:
+    def trained(name: str, **values: Any) -> set[str]:
+        model = pb.DualEncoder(small.config)
+        pb.create_method(name, **values).attach(model)
+        return {key for key, p in model.named_parameters() if p.requires_grad and ".module." not in key}
+
+    expected = set() if values == {"layer_norms": False} else trained("ln_tuning", towers=values.get("towers", "both"))
+    assert trained("houlsby", **values) == expected | (trained("bitfit") if "biases" in values else set())
 
 
 @torch.no_grad()
 def test_feedforward_alone_is_mv_adapters_sequential_baseline(small: pb.DualEncoder) -> None:
-    values = {"places": "feedforward", "activation": "relu", "scale": 0.1}
+    values = {"places": "feedforward", "activation": "relu", "scale": 0.1, "start_std": 0.0, "layer_norms": False}
     block = adapted(small, "houlsby", bottleneck_dim=8, **values).blocks("text")[0]
     assert block.attention.after is None
     x = torch.randn(2, 6, 48)

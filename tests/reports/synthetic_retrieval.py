@@ -42,7 +42,7 @@ METRICS = [f"{direction}_r{k}" for direction in ("t2v", "v2t") for k in (1, 5, 1
 RUN_HERE: dict[str, tuple[str, dict[str, Any]]] = {
     "Full Fine-tuning": ("full_finetune", {}),
     "Adapt_par": ("parallel_adapter", {"towers": "both"}),
-    "Adapt_seq": ("houlsby", {"places": "feedforward"}),
+    "Adapt_seq": ("houlsby", {"places": "feedforward", "layer_norms": False}),
     "Convpass": ("convpass", {"text": "sequential"}),
     "ST": ("st_adapter", {"text": "sequential"}),
     "CLIP4Clip seqTransf (frozen CLIP)": ("seq_transf", {}),
