@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
 from petl_bench.methods._recipes import (
@@ -13,12 +13,10 @@ from petl_bench.methods._recipes import (
     tuned_for_retrieval,
     tuned_on_motion,
 )
+from petl_bench.methods._targets import Target, refuse_targets, shapes_of, sites_of
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
-    from petl_bench.models.transformer import Block
-
-Target = Literal["q", "k", "v", "out", "fc", "proj"]
 
 TINY = {"rank": 8, "alpha": 16.0, "towers": "both"}
 
@@ -69,8 +67,7 @@ class LoRA(pb.Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.targets or len(set(self.targets)) < len(self.targets):
-            raise pb.UsageError(f"lora.targets={','.join(self.targets)}: expected at least one name, each once")
+        refuse_targets("lora.targets", self.targets)
 
     def attach(self, model: DualEncoder) -> None:
         """y = W x + b + (lora_alpha / r) * lora_B lora_A dropout(x) in the place of every chosen linear W x + b."""
@@ -93,9 +90,7 @@ class LoRA(pb.Method):
 
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
         """Per linear: A r*in, B out*r."""
-        return sum(
-            self.rank * (sum(_shape(target, w))) for w in config.block_widths(self.towers) for target in self.targets
-        )
+        return sum(self.rank * (n_in + n_out) for n_in, n_out in shapes_of(config, self.towers, self.targets))
 
     def merge(self, model: DualEncoder) -> None:
         """W <- W + (alpha / r) * B A, once, and the backbone's own linears back in their places."""
@@ -108,13 +103,4 @@ class LoRA(pb.Method):
                 site.restore()
 
     def _sites(self, model: DualEncoder) -> list[Any]:
-        return [_site(block, target) for block in model.blocks(self.towers) for target in self.targets]
-
-
-def _site(block: Block, target: Target) -> Any:
-    return getattr(block.feedforward if target in ("fc", "proj") else block.attention, target)
-
-
-def _shape(target: Target, width: int) -> tuple[int, int]:
-    """(in, out) of a linear map in a block of that width."""
-    return {"fc": (width, 4 * width), "proj": (4 * width, width)}.get(target, (width, width))
+        return sites_of(model, self.towers, self.targets)
