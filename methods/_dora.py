@@ -28,7 +28,8 @@ class DoRALinear(nn.Module):
         """m / |W + s B A|, [out]; no gradient flows through the norm."""
         with torch.no_grad():
             norm = self.direction().norm(dim=1)
-        return self.magnitude / norm
+        ratio: Tensor = self.magnitude / norm
+        return ratio
 
     def forward(self, x: Tensor) -> Tensor:
         """W x + b, and what the ratio and the update change in it: the identity to the bit at the start."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, not_tuned_in_retrieval, tuned_on_draws
@@ -43,6 +43,12 @@ class DoRA(pb.Method):
         licence="NVIDIA Source Code License-NC",
     )
     mergeable = True
+    peft_format = pb.PeftFormat(
+        "LORA",
+        fields={"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"},
+        tensors={"lora_A.weight": "lora_A", "lora_B.weight": "lora_B", "lora_magnitude_vector": "magnitude"},
+        constants={"use_dora": True},
+    )
     recipes = (
         *at_the_authors_rate(
             2.4e-4, {}, "learning rate of the authors' script for video and text (VL-BART, rank 128, batch 40, AdamW)"
@@ -63,7 +69,7 @@ class DoRA(pb.Method):
         """y = m * V x / |V| + b in the place of every chosen linear W x + b."""
         from petl_bench.methods._dora import DoRALinear
 
-        for site in self._sites(model):
+        for site in sites_of(model, self.towers, self.targets):
             site.replace(DoRALinear(site.base, self.rank, self.alpha / self.rank, self.dropout))
 
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
@@ -75,9 +81,6 @@ class DoRA(pb.Method):
         import torch
 
         with torch.no_grad():
-            for site in self._sites(model):
+            for site in sites_of(model, self.towers, self.targets):
                 site.base.weight.copy_(site.replacement.merged_weight())
                 site.restore()
-
-    def _sites(self, model: DualEncoder) -> list[Any]:
-        return sites_of(model, self.towers, self.targets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.methods._recipes import (
@@ -47,6 +47,12 @@ class LoRA(pb.Method):
         licence="MIT",
     )
     mergeable = True
+    peft_format = pb.PeftFormat(
+        "LORA",
+        fields={"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"},
+        tensors={"lora_A.weight": "lora_A", "lora_B.weight": "lora_B"},
+        constants={"use_dora": False},
+    )
     recipes = (
         *at_the_rates_of_msta(
             {"rank": 256, "alpha": 256.0, "towers": "video"},
@@ -73,7 +79,7 @@ class LoRA(pb.Method):
         """y = W x + b + (lora_alpha / r) * lora_B lora_A dropout(x) in the place of every chosen linear W x + b."""
         from loralib import Linear
 
-        for site in self._sites(model):
+        for site in sites_of(model, self.towers, self.targets):
             base = site.base
             layer = Linear(
                 base.in_features,
@@ -97,10 +103,7 @@ class LoRA(pb.Method):
         import torch
 
         with torch.no_grad():
-            for site in self._sites(model):
+            for site in sites_of(model, self.towers, self.targets):
                 layer = site.replacement
                 site.base.weight.add_(layer.lora_B @ layer.lora_A, alpha=layer.scaling)
                 site.restore()
-
-    def _sites(self, model: DualEncoder) -> list[Any]:
-        return sites_of(model, self.towers, self.targets)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_rates_of_msta, not_tuned_elsewhere, not_tuned_in_retrieval, tuned_on_draws
+from petl_bench.methods._recipes import (
+    at_the_rates_of_msta,
+    not_tuned_elsewhere,
+    not_tuned_in_retrieval,
+    tuned_on_draws,
+)
 from petl_bench.methods._targets import Target, refuse_targets, shapes_of, sites_of
 
 if TYPE_CHECKING:
@@ -59,7 +64,7 @@ class VeRA(pb.Method):
         from petl_bench.methods._vera import Projections, VeRALinear
 
         shared: dict[tuple[int, int], Projections] = {}
-        for site in self._sites(model):
+        for site in sites_of(model, self.towers, self.targets):
             base = site.base
             shape = (base.in_features, base.out_features)
             if shape not in shared:
@@ -75,9 +80,6 @@ class VeRA(pb.Method):
         import torch
 
         with torch.no_grad():
-            for site in self._sites(model):
+            for site in sites_of(model, self.towers, self.targets):
                 site.base.weight.add_(site.replacement.update())
                 site.restore()
-
-    def _sites(self, model: DualEncoder) -> list[Any]:
-        return sites_of(model, self.towers, self.targets)
