@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.methods._recipes import (
@@ -13,14 +13,12 @@ from petl_bench.methods._recipes import (
     tuned_for_retrieval,
     tuned_on_motion,
 )
+from petl_bench.methods._targets import Target, refuse_targets, shapes_of, sites_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from petl_bench.models.dual_encoder import DualEncoder
-    from petl_bench.models.transformer import Block
-
-Target = Literal["q", "k", "v", "out", "fc", "proj"]
 
 TINY = {"rank": 8, "alpha": 16.0, "towers": "both"}
 
@@ -56,6 +54,12 @@ class LoRA(pb.Method):
         licence="MIT",
     )
     mergeable = True
+    peft_format = pb.PeftFormat(
+        "LORA",
+        fields={"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"},
+        tensors={"lora_A.weight": "lora_A", "lora_B.weight": "lora_B"},
+        constants={"use_dora": False},
+    )
     recipes = (
         *at_the_rates_of_msta(
             {"rank": 256, "alpha": 256.0, "towers": "video"},
@@ -80,14 +84,13 @@ class LoRA(pb.Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.targets or len(set(self.targets)) < len(self.targets):
-            raise pb.UsageError(f"lora.targets={','.join(self.targets)}: expected at least one name, each once")
+        refuse_targets("lora.targets", self.targets)
 
     def attach(self, model: DualEncoder) -> None:
         """y = W x + b + scaling * lora_B lora_A dropout(x) in the place of every chosen linear W x + b."""
         from loralib import Linear
 
-        for site in self._sites(model):
+        for site in sites_of(model, self.towers, self.targets):
             base = site.base
             layer = Linear(
                 base.in_features,
@@ -105,9 +108,7 @@ class LoRA(pb.Method):
 
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
         """Per linear: A r*in, B out*r."""
-        return sum(
-            self.rank * (sum(_shape(target, w))) for w in config.block_widths(self.towers) for target in self.targets
-        )
+        return sum(self.rank * (n_in + n_out) for n_in, n_out in shapes_of(config, self.towers, self.targets))
 
     def parameter_groups(self, model: DualEncoder) -> Mapping[str, tuple[float, float]]:
         """LoRA+: the rate of B."""
@@ -118,19 +119,7 @@ class LoRA(pb.Method):
         import torch
 
         with torch.no_grad():
-            for site in self._sites(model):
+            for site in sites_of(model, self.towers, self.targets):
                 layer = site.replacement
                 site.base.weight.add_(layer.lora_B @ layer.lora_A, alpha=layer.scaling)
                 site.restore()
-
-    def _sites(self, model: DualEncoder) -> list[Any]:
-        return [_site(block, target) for block in model.blocks(self.towers) for target in self.targets]
-
-
-def _site(block: Block, target: Target) -> Any:
-    return getattr(block.feedforward if target in ("fc", "proj") else block.attention, target)
-
-
-def _shape(target: Target, width: int) -> tuple[int, int]:
-    """(in, out) of a linear map in a block of that width."""
-    return {"fc": (width, 4 * width), "proj": (4 * width, width)}.get(target, (width, width))

@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.api.options import Options as Options
     from petl_bench.api.options import hyper as hyper
     from petl_bench.api.paper import Paper as Paper
+    from petl_bench.api.peft_format import PeftFormat as PeftFormat
     from petl_bench.api.registry import create_method as create_method
     from petl_bench.api.registry import load_plugin_file as load_plugin_file
     from petl_bench.api.registry import register_backbone as register_backbone
@@ -106,6 +107,8 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.models.grid import Grid as Grid
     from petl_bench.models.grid import from_volume as from_volume
     from petl_bench.models.grid import to_volume as to_volume
+    from petl_bench.models.peft_format import load_peft_adapter as load_peft_adapter
+    from petl_bench.models.peft_format import save_peft_adapter as save_peft_adapter
     from petl_bench.models.tokenizer import tokenize as tokenize
     from petl_bench.models.towers import VideoOutput as VideoOutput
     from petl_bench.models.transformer import Block as Block

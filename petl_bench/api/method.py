@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.options import Options
 from petl_bench.api.paper import Paper
+from petl_bench.api.peft_format import PeftFormat
 from petl_bench.api.plugins.contracts import member
 from petl_bench.api.step import Kind, MethodTask, Step
 from petl_bench.errors import PluginError, UsageError
@@ -97,6 +98,7 @@ class Method(Options):
     #: training takes gradients through blocks of the backbone, which keep a graph; else they run without one
     needs_graph: ClassVar[bool] = True
     batch_statistics: ClassVar[bool] = False  #: in training a clip's features depend on the others of its micro-batch
+    peft_format: ClassVar[PeftFormat | None] = None  #: how its adapter is said in the terms of Hugging Face PEFT
     ema_decay: ClassVar[float | None] = None  #: decay of an average of the weights over steps, which is then evaluated
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
