@@ -16,7 +16,7 @@ from typing import Any
 from petl_bench.api.backbone import Backbone, found_weights
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.dataset import Annotations
-from petl_bench.api.method import trainable_in
+from petl_bench.api.method import Method, trainable_in
 from petl_bench.api.options import Options, text_of
 from petl_bench.api.plugins.files import file_to_load
 from petl_bench.api.plugins.identity import code_version, plugin_version
@@ -159,7 +159,7 @@ def _places(trial: Mapping[str, Any]) -> Iterator[str]:
     for registry, name in plugins:
         plugin = _known(registry, name)
         file = None if plugin is None else file_to_load(plugin.__module__)
-        if name not in registry.names():
+        if name not in registry:
             files[_FILE] = None
         elif file is not None:
             files[str(file)] = None
@@ -224,10 +224,15 @@ def _usual_values(trial: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         found[trial["method"]] = method(**recipe_values(method, trial["setting"], trial["backbone"])).all_values()
     if None not in plugins:
         training = usual_training(method, setting(**trial["setting_options"]), backbone, dataset)
-        if trainable_in(method(**trial["hyper_parameters"]), _config_of(backbone, trial)) == 0:
+        if not _trains(method(**trial["hyper_parameters"]), _config_of(backbone, trial)):
             training["epochs"] = 0
         found[_TRAINING] = TrainingOptions(**training).all_values()
     return found
+
+
+def _trains(method: Method, config: ViCLIPConfig) -> bool:
+    """Whether anything trains. A method that another distribution decides is not asked: it would be imported here."""
+    return bool(method.decided_by) or trainable_in(method, config) > 0
 
 
 def _config_of(backbone: type[Backbone], trial: Mapping[str, Any]) -> ViCLIPConfig:
@@ -358,7 +363,7 @@ def _does_not_fit(trial: Mapping[str, Any]) -> Iterator[str]:
     if method is None or backbone is None:
         return
     try:
-        trainable_in(method(**trial["hyper_parameters"]), _config_of(backbone, trial))
+        _trains(method(**trial["hyper_parameters"]), _config_of(backbone, trial))
     except Exception as error:  # whatever a plugin raises, its trials cannot be planned
         yield f"{trial['method']} does not fit {trial['backbone']}: {describe(error)}"
 

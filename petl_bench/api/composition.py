@@ -292,6 +292,7 @@ def _declared(name: str, parts: Sequence[type[Method]]) -> dict[str, Any]:
         "reads_original": any(part.reads_original for part in parts),
         "needs_graph": any(part.needs_graph for part in parts),
         "batch_statistics": any(part.batch_statistics for part in parts),
+        "decided_by": tuple(dict.fromkeys(name for part in parts for name in part.decided_by)),
         "reads": tuple(dict.fromkeys(read for part in parts for read in part.reads)),
         "novel": max((part.novel for part in parts), key=_NOVEL.index),
         "text_varies": max((part.text_varies for part in parts), key=_TEXT_VARIES.index),

@@ -99,6 +99,9 @@ class Method(Options):
     needs_graph: ClassVar[bool] = True
     batch_statistics: ClassVar[bool] = False  #: in training a clip's features depend on the others of its micro-batch
     peft_format: ClassVar[PeftFormat | None] = None  #: how its adapter is said in the terms of Hugging Face PEFT
+    #: installed distributions besides petl-bench that decide its numbers: their versions enter keys of trials. Its
+    #: count of parameters may need them, so that light commands do not ask for it
+    decided_by: ClassVar[tuple[str, ...]] = ()
     ema_decay: ClassVar[float | None] = None  #: decay of an average of the weights over steps, which is then evaluated
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

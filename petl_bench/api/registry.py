@@ -17,6 +17,7 @@ from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
+from petl_bench.api.family import Family
 from petl_bench.api.method import Method
 from petl_bench.api.plugins import files as plugin_files
 from petl_bench.api.plugins.contracts import refuse_incomplete
@@ -51,6 +52,8 @@ class Registry:
         self._complete: dict[str, Any] = {}
         self._registered: dict[str, Any] = {}
         self._entries: dict[str, EntryPoint] | None = None
+        self._family_entries: dict[str, EntryPoint] | None = None
+        self._families: dict[str, Family] = {}
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator that registers a plugin under `name`. Raises PluginError if that is no name, or is taken."""
@@ -65,13 +68,19 @@ class Registry:
         return decorate
 
     def names(self) -> list[str]:
-        """Every registered name, sorted; nothing is imported."""
+        """Every registered name, sorted, without the members of families; nothing is imported."""
         return sorted({*self._entry_points(), *self._registered})
 
     def __contains__(self, name: str) -> bool:
-        """Whether a name is registered, or all parts of a composition are; nothing is imported."""
+        """Whether a name is registered, or all parts of a composition are; nothing is imported.
+
+        Of `FAMILY:MEMBER` only the family is looked up.
+        """
         names = part_names(name) if self._composed else [name]
-        return all(each in self._registered or each in self._entry_points() for each in names)
+        return all(
+            each in self._registered or each in self._entry_points() or self._family_of(each) is not None
+            for each in names
+        )
 
     def get(self, name: str) -> Any:
         """The plugin of that name, or the composition of several, `a+b`.
@@ -85,13 +94,57 @@ class Registry:
         if name in self._registered:
             return self._whole(name, self._registered[name])
         entry = self._entry_points().get(name)
+        if entry is None and (of_family := self._family_of(name)) is not None:
+            return self._member(name, *of_family)
         if entry is None:
-            raise unknown(self.kind, name, self.names(), f"petl-bench list {self.plural}")
+            raise self._unknown(name)
         self.refuse_name(name)
         plugin = self._loaded(name, entry)
         if entry.dist is not None:
             _distributions[plugin] = entry.dist
         return self._whole(name, plugin)
+
+    # Families
+
+    def families(self) -> list[str]:
+        """The names of the families, sorted; nothing is imported."""
+        if self._family_entries is None:
+            found = entry_points(group=f"petl_bench.{self.plural.removesuffix('s')}_families")
+            self._family_entries = {entry.name: entry for entry in found}
+        return sorted(self._family_entries)
+
+    def family(self, name: str) -> Family:
+        """The family of that name. Raises PluginError if it cannot be loaded."""
+        if name not in self._families:
+            self.families()
+            assert self._family_entries is not None
+            entry = self._family_entries[name]
+            try:
+                self._families[name] = entry.load()()
+            except Exception as error:
+                raise PluginError(f"the family {name!r} ({entry.value}) cannot be loaded: {describe(error)}") from error
+        return self._families[name]
+
+    def _family_of(self, name: str) -> tuple[str, str] | None:
+        """The family that `FAMILY:MEMBER` names, and the member; None for any other name."""
+        family, colon, member = name.partition(":")
+        return (family, member) if colon and family in self.families() else None
+
+    def _member(self, name: str, family: str, member: str) -> Any:
+        plugin = self.family(family).make(member)
+        entry = (self._family_entries or {})[family]
+        if entry.dist is not None:
+            _distributions[plugin] = entry.dist
+        return self._whole(name, plugin)
+
+    def _unknown(self, name: str) -> UsageError:
+        if name in self.families():
+            family = self.family(name)
+            return UsageError(
+                f"{name} is a family of {self.plural}: write {name}:{family.member}, e.g. {family.example}. See: "
+                f"petl-bench show {name}"
+            )
+        return unknown(self.kind, name, [*self.names(), *self.families()], f"petl-bench list {self.plural}")
 
     def _loaded(self, name: str, entry: EntryPoint) -> Any:
         """What an entry point means: a class, or a module that registers one of this name when it is imported."""
@@ -139,6 +192,8 @@ class Registry:
         if self._composed and PLUS in name:
             return ", ".join(map(self.source, part_names(name)))
         plugin = self._registered.get(name)
+        if plugin is None and self._family_of(name) is not None:
+            plugin = self.get(name)
         return _source_of(plugin) if plugin is not None else self._entry_points()[name].value
 
     def _entry_points(self) -> dict[str, EntryPoint]:
@@ -232,7 +287,7 @@ def named(name: str) -> list[tuple[Registry, str]]:
 
     Raises UsageError for an unknown name, with near ones.
     """
-    kind, _, plain = name.rpartition(":")
+    kind, _, plain = name.partition(":") if ":" in name else ("", "", name)
     if kind in KINDS:
         KINDS[kind].get(plain)
         return [(KINDS[kind], plain)]
@@ -241,7 +296,8 @@ def named(name: str) -> list[tuple[Registry, str]]:
         return [(METHODS, name)]
     found = [(registry, name) for registry in KINDS.values() if name in registry]
     if not found and kind:
-        raise unknown("kind", kind, KINDS, "petl-bench list --help")
+        families = [family for registry in KINDS.values() for family in registry.families()]
+        raise unknown("kind", kind, [*KINDS, *families], "petl-bench list --help")
     if not found:
         everything = {known for registry in KINDS.values() for known in registry.names()}
         raise unknown(

@@ -41,6 +41,10 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
     if name.startswith("profiles:"):
         click.echo(_profile(name.removeprefix("profiles:")), nl=False)
         return
+    for registry in KINDS.values():
+        if name in registry.families():
+            click.echo(lines("\n".join(_family_page(registry, name))))
+            return
     for position, (registry, plain_name) in enumerate(named(name)):
         if position:
             click.echo("")
@@ -61,6 +65,13 @@ def _profile(name: str) -> str:
     if name not in shipped:
         raise unknown("profile", name, shipped, SEE)
     return shipped[name].read_text(encoding="utf-8")
+
+
+def _family_page(registry: Registry, name: str) -> Iterator[str]:
+    family = registry.family(name)
+    yield f"{name}:{family.member}  (a family of {registry.plural})"
+    yield ""
+    yield from family.page()
 
 
 def _page(registry: Registry, name: str) -> Iterator[str]:
@@ -148,6 +159,7 @@ _DECLARED: dict[str, Callable[[Any], str]] = {
     "training_free": lambda _: "nothing is trained; what it needs is made from the training clips",
     "needs_graph": lambda _: "trains without gradients through the blocks of the backbone, which keep no graph",
     "batch_statistics": lambda _: "in training the features of a clip depend on the others of its micro-batch",
+    "decided_by": lambda names: f"numbers depend on the version of {', '.join(names)}, which enters keys of trials",
     "ema_decay": lambda decay: f"an average of the weights over steps is evaluated (decay {decay:g})",
     "identity_at_start": lambda _: "differs from the frozen model before training",
     "mergeable": lambda _: "can be merged into the backbone's weights",

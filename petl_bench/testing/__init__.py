@@ -106,6 +106,8 @@ def _plugins(given: str | Path | type) -> list[tuple[Registry, Any]]:
             raise UsageError(f'{given} registers no plugin; put e.g. @pb.register_method("name") above its class')
     elif given in KINDS:
         found = [(KINDS[given], name) for name in KINDS[given].names()]
+    elif families := [registry for registry in KINDS.values() if given in registry.families()]:
+        found = [(each, f"{given}:{member}") for each in families for member in each.family(given).members()]
     else:
         found = named(given)
     return [(registry, registry.get(name)) for registry, name in found]

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 from collections.abc import Iterator
 from importlib.metadata import Distribution
+from importlib.metadata import version as distribution_version
 from pathlib import Path
 
 from petl_bench.api.composition import parts_of
@@ -30,7 +31,8 @@ def plugin_version(plugin: type) -> str:
     code = _loaded.get(plugin)
     if code is None:
         code = _loaded[plugin] = _code_as_loaded(plugin)
-    return f"{version}+{code}" if code else version
+    others = [f"{name} {distribution_version(name)}" for name in getattr(plugin, "decided_by", ())]
+    return "+".join(filter(None, (version, code, *others)))
 
 
 def code_version(plugin: type) -> str:

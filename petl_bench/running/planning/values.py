@@ -53,7 +53,7 @@ class Overrides:
             elif name in self._folders:
                 self._refuse_path(name, values)
                 self.of(DATASETS.get(named_folders.PLUGIN), name)
-            elif name not in plugins and PLUS not in name:
+            elif name not in plugins and PLUS not in name and name not in METHODS:
                 raise unknown(
                     "name in --set",
                     name,

@@ -1,0 +1,285 @@
+"""`peft:TYPE`: the tuners of Hugging Face PEFT on the linears of the blocks."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import textwrap
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import petl_bench as pb
+from petl_bench.api.family import Family
+from petl_bench.errors import unknown
+from petl_bench.methods._peft_configs import PeftField, fields_of, installed_types
+from petl_bench.methods._peft_types import LEFT_OUT, REFUSED, TUNERS, Tuner, why_left_out
+from petl_bench.methods._recipes import at_the_rates_of_msta
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from petl_bench.models.dual_encoder import DualEncoder
+    from petl_bench.models.transformer import Block
+
+Target = Literal["q", "k", "v", "out", "fc", "proj"]
+
+PEFT = pb.Paper(
+    title="PEFT: State-of-the-art Parameter-Efficient Fine-Tuning methods",
+    venue="GitHub, 2022",
+    url="https://github.com/huggingface/peft",
+    bibtex=r"""@misc{peft,
+  title        = {{PEFT}: State-of-the-art Parameter-Efficient Fine-Tuning methods},
+  author       = {Sourab Mangrulkar and Sylvain Gugger and Lysandre Debut and Younes Belkada and Sayak Paul and
+                  Benjamin Bossan and Marian Tietz},
+  howpublished = {\url{https://github.com/huggingface/peft}},
+  year         = {2022}
+}""",
+    licence="Apache-2.0",
+)
+#: What PEFT says when it takes other values than it was given.
+_OTHER_VALUES = re.compile(r"Invalid|[Aa]djust|can NOT be performed")
+_RATE_OF_LORA = "learning rate of lora in base2novel on viclip-tiny, taken over; not tuned for this method"
+
+
+class PeftMethod(pb.Method):
+    """Base of every `peft:TYPE`: PEFT's own layers of one type around chosen linears of every block.
+
+    y = layer(x; W, b, what PEFT trains)     x: [..., in], W: [out, in], y: [..., out]
+
+    W and b are the backbone's, frozen and shared, not copied. PEFT sees the chosen linears alone, named
+    `blocks.NUMBER.TOWER.TARGET`, so that what a type shares between linears is shared between these. Nothing else of
+    PEFT reaches the model.
+    """
+
+    paper = PEFT
+    decided_by = ("peft",)
+    peft_type: ClassVar[str] = ""
+
+    targets: tuple[Target, ...] = pb.hyper(("q", "v"), "linear maps that are adapted: q, k, v, out, fc, proj")
+    towers: pb.Towers = pb.hyper("both", "which towers are adapted")
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str], name: str = "") -> dict[str, Any]:
+        """As for every method; a field of PEFT's that is not offered is refused with the reason."""
+        for field in texts:
+            if field in LEFT_OUT or field in _not_offered(cls.peft_type):
+                raise pb.UsageError(f"{cls.name}.{field} cannot be set: {why_left_out(field)}")
+        return super().parse(texts, name)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.targets or len(set(self.targets)) < len(self.targets):
+            raise pb.UsageError(f"{self.name}.targets={','.join(self.targets)}: expected at least one name, each once")
+        for field, other in TUNERS[self.peft_type].instead.items():
+            if getattr(self, field):
+                setattr(self, other, 0)
+        for field, reasons in TUNERS[self.peft_type].refused.items():
+            if reason := reasons.get(getattr(self, field)):
+                raise pb.UsageError(f"{self.name}.{field}={getattr(self, field)} cannot be used: {reason}")
+
+    def attach(self, model: DualEncoder) -> None:
+        """PEFT's layer, which holds the linear, in the place of every chosen linear."""
+        sites = self._sites(model)
+        layers = self._layers({name: site.base for name, site in sites.items()})
+        for name, site in sites.items():
+            site.replace(layers[name])
+
+    def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
+        """PEFT's own count, on linears of these shapes that have no values; no formula of the method's."""
+        video = [("video", config.vision_width)] * config.vision_layers
+        text = [("text", config.text_width)] * config.text_layers
+        blocks = {"video": video, "text": text, "both": video + text}[self.towers]
+        return _counted(type(self), json.dumps(self.all_values()), tuple(blocks))
+
+    def _layers(self, linears: Mapping[str, nn.Linear]) -> dict[str, nn.Module]:
+        """PEFT's layers around linears, by name; the linears stay what they are."""
+        from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
+        tree = _tree(linears)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            try:
+                PEFT_TYPE_TO_TUNER_MAPPING[self.peft_type](tree, self._config(), "default")
+            except Exception as error:  # PEFT raises errors of many kinds for values that do not fit
+                raise pb.UsageError(f"{self.name}: PEFT refuses these values: {_one_line(error)}") from error
+        for each in found:
+            if _OTHER_VALUES.search(str(each.message)):
+                raise pb.UsageError(f"{self.name}: PEFT would not use these values: {_one_line(each.message)}")
+        return {name: tree.get_submodule(name) for name in linears}
+
+    def _config(self) -> Any:
+        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+        values = {field.name: getattr(self, field.name) for field in _offered(self.peft_type)}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type](target_modules=list(self.targets), **plain)
+
+    def _sites(self, model: DualEncoder) -> dict[str, Any]:
+        blocks = model.blocks(self.towers)
+        return {
+            f"blocks.{number}.{block.tower}.{target}": _site(block, target)
+            for number, block in enumerate(blocks)
+            for target in self.targets
+        }
+
+
+def merge(self: PeftMethod, model: DualEncoder) -> None:
+    """PEFT's own merge into W and b, and the backbone's own linears back in their places."""
+    import torch
+
+    with torch.no_grad():
+        for site in self._sites(model).values():
+            site.replacement.merge()
+            site.restore()
+
+
+def _site(block: Block, target: str) -> Any:
+    return getattr(block.feedforward if target in ("fc", "proj") else block.attention, target)
+
+
+def _shape(target: str, width: int) -> tuple[int, int]:
+    """(in, out) of a linear map in a block of that width."""
+    return {"fc": (width, 4 * width), "proj": (4 * width, width)}.get(target, (width, width))
+
+
+def _tree(linears: Mapping[str, nn.Linear]) -> nn.Module:
+    """A module that holds the linears under their names, and nothing else."""
+    from torch import nn
+
+    root = nn.Module()
+    for name, linear in linears.items():
+        *path, last = name.split(".")
+        place = root
+        for part in path:
+            if part not in place._modules:
+                place.add_module(part, nn.Module())
+            place = place.get_submodule(part)
+        place.add_module(last, linear)
+    return root
+
+
+@functools.lru_cache(maxsize=256)
+def _counted(plugin: type[PeftMethod], values: str, blocks: tuple[tuple[str, int], ...]) -> int:
+    """The parameters that PEFT trains in blocks (tower, width), for the values of a method as JSON."""
+    import torch
+
+    method = plugin(**json.loads(values))
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return _trained(method._layers(_linears(method, blocks, "meta")))
+        except (pb.UsageError, NotImplementedError):  # some types compute with values: zeros, then
+            return _trained(method._layers(_linears(method, blocks, "cpu")))
+
+
+def _linears(method: PeftMethod, blocks: Sequence[tuple[str, int]], device: str) -> dict[str, nn.Linear]:
+    from torch import nn
+
+    return {
+        f"blocks.{number}.{tower}.{target}": nn.Linear(*_shape(target, width), device=device)
+        for number, (tower, width) in enumerate(blocks)
+        for target in method.targets
+    }
+
+
+def _trained(layers: Mapping[str, nn.Module]) -> int:
+    """The number of parameters that train, each once."""
+    found = {each for layer in layers.values() for each in layer.parameters() if each.requires_grad}
+    return sum(each.numel() for each in found)
+
+
+def _one_line(error: Any) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+# Classes of types
+
+
+def _offered(peft_type: str) -> list[PeftField]:
+    choices = TUNERS[peft_type].choices
+    return [each for each in fields_of(peft_type) if each.name not in LEFT_OUT and (each.kind or each.name in choices)]
+
+
+def _not_offered(peft_type: str) -> list[str]:
+    offered = {field.name for field in _offered(peft_type)}
+    return [field.name for field in fields_of(peft_type) if field.name not in offered]
+
+
+class PeftFamily(Family):
+    """`peft:TYPE` for every type of PEFT's tuners that works on separate linears."""
+
+    meaning = "Any of Hugging Face PEFT's tuners on the linears of the blocks, e.g. peft:OFT (petl-bench show peft)."
+    member = "TYPE"
+    example = "peft:LORA"
+
+    def members(self) -> list[str]:
+        """The types that can be used, of those that are installed."""
+        return [each for each in installed_types() if each in TUNERS]
+
+    def make(self, member: str) -> type[PeftMethod]:
+        """The method of a type."""
+        if member in REFUSED:
+            raise pb.UsageError(f"peft:{member} cannot be used: {REFUSED[member]}. See: petl-bench show peft")
+        if member not in self.members():
+            raise unknown("type of PEFT's", member, self.members(), "petl-bench show peft")
+        return _method_of(member)
+
+    def page(self) -> Iterator[str]:
+        """What it is, every type with its meaning, and those that are refused with the reason."""
+        yield from textwrap.dedent(PeftMethod.__doc__ or "").strip().splitlines()
+        yield ""
+        yield "Types (petl-bench show peft:TYPE; their fields are PEFT's):"
+        width = max(map(len, TUNERS))
+        yield from (f"  {name:<{width}}  {TUNERS[name].meaning}" for name in self.members())
+        yield ""
+        yield "Types that cannot be used:"
+        yield from (f"  {name}: {why}" for name, why in REFUSED.items())
+
+
+@functools.cache
+def _method_of(peft_type: str) -> type[PeftMethod]:
+    tuner = TUNERS[peft_type]
+    body: dict[str, Any] = {"__annotations__": {}, "__module__": __name__, "__doc__": _meaning(peft_type, tuner)}
+    body |= {"name": f"peft:{peft_type}", "peft_type": peft_type, "recipes": _recipes(tuner)}
+    body |= {"identity_at_start": tuner.identity, "mergeable": tuner.mergeable}
+    if tuner.mergeable:
+        body["merge"] = merge
+    for field in _offered(peft_type):
+        kind, default = field.kind, tuner.defaults.get(field.name, field.default)
+        if field.name in tuner.choices:
+            kind = Literal[*tuner.choices[field.name]]  # type: ignore[valid-type]
+        body["__annotations__"][field.name] = kind
+        body[field.name] = pb.hyper(default, field.meaning)
+    if tuner.targets != ("q", "v"):
+        body["__annotations__"]["targets"] = tuple[Target, ...]
+        body["targets"] = pb.hyper(tuner.targets, "linear maps that are adapted: q, k, v, out, fc, proj")
+    return type(f"Peft{peft_type}", (PeftMethod,), body)
+
+
+def _meaning(peft_type: str, tuner: Tuner) -> str:
+    lines = [f"PEFT's {peft_type} on the linears of the blocks: {tuner.meaning}."]
+    if tuner.note:
+        lines += ["", f"Note: {tuner.note}."]
+    lines += [
+        f"\n{field}, if it is not 0, sets {other} to 0: PEFT takes one of both."
+        for field, other in tuner.instead.items()
+    ]
+    if tuner.paper:
+        lines += ["", f"The method's own paper: {tuner.paper}"]
+    lines += ["", "Fields of PEFT's that are not offered:"]
+    lines += [f"  {name}: {why_left_out(name)}" for name in _not_offered(peft_type)]
+    return "\n".join(lines)
+
+
+def _recipes(tuner: Tuner) -> tuple[pb.Recipe, ...]:
+    """None of its own: rates are taken over."""
+    settings = ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised", "retrieval")
+    small = [(setting, backbone) for setting in settings for backbone in ("viclip-tiny", "clip-tiny")]
+    return (
+        *at_the_rates_of_msta({}, "sizes are PEFT's defaults"),
+        *(
+            pb.Recipe(setting, backbone, {"learning_rate": 3e-3}, tuner.small, _RATE_OF_LORA, tuned=False)
+            for setting, backbone in small
+        ),
+    )
