@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import petl_bench as pb
 from petl_bench.benchmarks.papers import MSTA_PAPER
+from petl_bench.methods._mma import adapted_layers, shared_projection
 from petl_bench.methods._recipes import (
     MSTA_RATES,
     PROPORTIONAL,
@@ -176,7 +177,7 @@ class MSTA(pb.Method):
             if block.index not in layers[block.tower]:
                 continue
             if self.shared and block.index not in shared:
-                shared[block.index] = self._projection()
+                shared[block.index] = shared_projection(self.bottleneck_dim, self.activation)
             block.add_parallel(
                 self._adapter(block, shared.get(block.index)),
                 scale=self.scale,
@@ -220,17 +221,11 @@ class MSTA(pb.Method):
 
     def _layers(self, config: pb.ViCLIPConfig) -> dict[str, range]:
         """Indices of the adapted blocks per tower, and the check that the options fit the backbone."""
-        depths = {"video": config.vision_layers, "text": config.text_layers}
-        depths = {tower: depth if self.towers in ("both", tower) else 0 for tower, depth in depths.items()}
-        deepest = max(depths.values())
-        last = deepest if self.last_layer is None else self.last_layer
-        if not self.first_layer <= last <= deepest:
-            raise pb.UsageError(
-                f"{self.name}.first_layer={self.first_layer}, last_layer={self.last_layer or 'none'}: this backbone's "
-                f"blocks are 1 to {deepest}"
-            )
+        layers: dict[str, range] = adapted_layers(
+            self.name, self.first_layer, self.last_layer, config, self.towers
+        )
         self._refuse_dimension(config)
-        return {tower: range(self.first_layer, min(last, depth) + 1) for tower, depth in depths.items()}
+        return layers
 
     def _refuse_dimension(self, config: pb.ViCLIPConfig) -> None:
         width = config.vision_width
@@ -240,16 +235,6 @@ class MSTA(pb.Method):
                 f"{self.name}.bottleneck_dim={self.bottleneck_dim}: the temporal convolution has one group per "
                 f"channel, so it must divide the video tower's width {width}; legal: {legal}"
             )
-
-    def _projection(self) -> nn.Module:
-        """S with its activation: [..., d] -> [..., d]."""
-        from torch import nn
-
-        from petl_bench.models.adapters import ACTIVATIONS, kaiming_normal_
-
-        projection = nn.Sequential(nn.Linear(self.bottleneck_dim, self.bottleneck_dim), ACTIVATIONS[self.activation]())
-        kaiming_normal_(projection)
-        return projection
 
     def _adapter(self, block: Block, projection: nn.Module | None) -> nn.Module:
         """A_j of one block: U(dropout(S(relu(D x)))), in the video tower with the convolution beside U."""

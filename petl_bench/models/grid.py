@@ -100,6 +100,19 @@ def from_patches_by_place(patches: Tensor, grid: Grid, cls: Tensor) -> Tensor:
     return torch.cat([cls, patches.transpose(1, 2).flatten(0, 1)], dim=1)
 
 
+def over_time(tokens: Tensor, grid: Grid) -> Tensor:
+    """Tokens of a frame-wise backbone as one sequence of frames for each place, the class token's among them:
+    [B*T, 1 + h*w, C] -> [B*(1 + h*w), T, C]."""
+    by_place: Tensor = tokens.unflatten(0, (-1, grid.frames)).transpose(1, 2)
+    return by_place.flatten(0, 1)
+
+
+def from_over_time(tokens: Tensor, grid: Grid) -> Tensor:
+    """The inverse: [B*(1 + h*w), T, C] -> [B*T, 1 + h*w, C]."""
+    by_frame: Tensor = tokens.unflatten(0, (-1, 1 + grid.height * grid.width)).transpose(1, 2)
+    return by_frame.flatten(0, 1)
+
+
 def to_volume(tokens: Tensor, grid: Grid) -> Tensor:
     """Patch tokens as a volume [B, C, T, h, w]; the class token is left out (it is `tokens[:, :1]`)."""
     by_row: Tensor = patches_by_place(tokens, grid).unflatten(1, (grid.height, grid.width))

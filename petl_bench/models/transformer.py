@@ -87,10 +87,20 @@ class Attention(Branch):
         """The attention's output for x, which the caller adds to x."""
         h = self.norm(x) if normed is None else normed
         if self._switch.on and not (self.mixer is None and self.messages is None):
-            mixed = self._attend_mixed(h, x, grid)
-        else:
-            q, k, v = self._split(self.q(h)), self._split(self.k(h)), self._split(self.v(h))
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+            return self._leave(self._attend_mixed(h, x, grid))
+        return self.attend(h)
+
+    def attend(self, h: Tensor, read: Tensor | None = None) -> Tensor:
+        """The attention's output [S, N, width] for any sequences h = LN(x) [S, N, width], without mixer and messages.
+
+        `read`: bool [S, N], the tokens that others attend to; None: all.
+        """
+        q, k, v = self._split(self.q(h)), self._split(self.k(h)), self._split(self.v(h))
+        keys = None if read is None else read[:, None, None]
+        return self._leave(F.scaled_dot_product_attention(q, k, v, attn_mask=keys, is_causal=self.causal))
+
+    def _leave(self, mixed: Tensor) -> Tensor:
+        """The output for what the heads attended to, [B, heads, N, d] -> [B, N, width]."""
         output: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return output
 
