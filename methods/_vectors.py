@@ -1,4 +1,4 @@
-"""Learned vectors as tokens: of the video tower (VPT), and as the context of a prompt (CoOp, CoCoOp).
+"""Learned vectors as tokens: of a tower (VPT, MaPLe, PromptSRC), and as the context of a prompt (CoOp, CoCoOp).
 
 This file imports torch; methods import it when they attach.
 """
@@ -20,6 +20,20 @@ class Vectors(nn.Module):
     def forward(self) -> Tensor:
         """[n, W]."""
         return self.values
+
+
+class Projected(nn.Module):
+    """Learned vectors [n, W'] that stand elsewhere too, through a linear map, given back when it is called."""
+
+    def __init__(self, values: nn.Parameter, width: int) -> None:
+        super().__init__()
+        self.values = values
+        self.linear = nn.Linear(values.shape[1], width)
+
+    def forward(self) -> Tensor:
+        """[n, W]."""
+        tokens: Tensor = self.linear(self.values)
+        return tokens
 
 
 class Context(nn.Module):
