@@ -60,7 +60,7 @@ class MethodSubject(TorchSubject):
         """
         found = supported_configs(self)
         if not found:
-            raise Failed('reads = ("frames",) needs a frame-wise backbone, and `backbones` names none')
+            raise Failed("no registered backbone hosts it: see its hosted_by(), `backbones` and `reads`")
         return found
 
     @cached_property
@@ -204,11 +204,10 @@ def parameter_shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
 
 
 def supported_configs(subject: MethodSubject) -> dict[str, ViCLIPConfig]:
-    """The shapes of the kinds of backbone that the method supports: joint space-time, frame by frame, or both."""
-    names = subject.plugin.backbones
-    kinds = {True, False} if names is None else {BACKBONES.get(name).config.joint_space_time for name in names}
-    if "frames" in subject.plugin.reads:
-        kinds.discard(True)  # its frames have no features of their own
+    """The shapes of the kinds of backbone that host the method: joint space-time, frame by frame, or both."""
+    broken = BACKBONES.broken()
+    backbones = [BACKBONES.get(name) for name in BACKBONES.names() if name not in broken]
+    kinds = {each.config.joint_space_time for each in backbones if not subject.plugin.hosted_by(each)}
     return {name: config for name, config in CONFIGS.items() if config.joint_space_time in kinds}
 
 
