@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,18 @@ def pooled_frames(frame_features: Tensor, mask: Tensor | None, pooling: Pooling)
     return (features * real).sum(1) / real.sum(1)
 
 
+class Side(Attachment):
+    """A module that makes the features [B, D] beside the video tower; with `with_pixels` it reads the frames, too."""
+
+    def __init__(self, module: nn.Module, with_pixels: bool) -> None:
+        super().__init__(module)
+        self.with_pixels = with_pixels
+
+    def forward(self, stream: Tensor, outputs: list[Tensor], grid: Grid, pixels: Tensor) -> Any:
+        """What the module gives; see `VideoTower.set_side`."""
+        return self.module(stream, outputs, grid, *([pixels] if self.with_pixels else []))
+
+
 class VideoTower(nn.Module):
     """ViCLIP's video encoder, or CLIP's image encoder applied to every frame: [B, T, 3, H, W] -> [B, D].
 
@@ -82,7 +94,7 @@ class VideoTower(nn.Module):
         self.norm_post = Norm(width, switch, "the video tower, norm_post")
         self.projection = nn.Parameter(torch.empty(width, config.embed_dim))
         self.tokens: nn.ModuleList | None = None  #: of ExtraTokens, which are put in before the first norm
-        self.side: Attachment | None = None
+        self.side: Side | None = None
         self._switch = switch
 
     def initialise(self) -> None:
@@ -134,19 +146,21 @@ class VideoTower(nn.Module):
         else:
             self._in_order()[block - 1].add_tokens(tokens)
 
-    def set_side(self, module: nn.Module) -> None:
+    def set_side(self, module: nn.Module, *, with_pixels: bool = False) -> None:
         """Let a side network make the features; the tower runs without gradients, and keeps no graph.
 
         Args:
             module: `module(stream, outputs, grid)` -> [B, D], in the place of the tower's output. `stream` is what the
                 first block reads, [S, N, width], `outputs` what each block gives.
+            with_pixels: It is called as `module(stream, outputs, grid, pixels)`, with the frames [B, T, 3, H, W] that
+                the patches are cut from.
 
         Raises:
             UsageError: if there is one already. In a training step: if anything else in the tower would train.
         """
         if self.side is not None:
             raise UsageError("the video tower has a side network already; only one can make its features")
-        self.side = Attachment(module)
+        self.side = Side(module, with_pixels)
 
     def forward(self, frames: Tensor, reads: Collection[str] = (), mask: Tensor | None = None) -> VideoOutput:
         """What the tower gives for frames [B, T, 3, H, W]; `reads`: of "frames" and "tokens", what it holds as well.
@@ -161,7 +175,7 @@ class VideoTower(nn.Module):
             features, x, grid = self._by_side(self.side, frames, mask)
             tokens = self._patch_tokens(x, grid) if "tokens" in reads else None
             return VideoOutput(features, patch_tokens=tokens, mask=mask)
-        x, grid = self._enter(frames, mask)
+        x, grid = self._enter(self.pixels(frames), mask)
         for block in self._in_order():
             x, grid = block.advance(x, grid)
         features = self.norm_post(x[:, 0]) @ self.projection
@@ -185,11 +199,11 @@ class VideoTower(nn.Module):
     def _in_order(self) -> list[Block]:
         return [cast(Block, block) for block in self.blocks]
 
-    def _enter(self, frames: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Grid]:
+    def _enter(self, pixels: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Grid]:
         """The stream [S, N, width] that the first block reads, and its grid."""
-        x, grid = self._embed(self.pixels(frames))
+        x, grid = self._embed(pixels)
         if mask is not None:
-            self._check_mask(mask, frames)
+            self._check_mask(mask, pixels)
             grid = dataclasses.replace(grid, mask=mask)
         x = self.embedding(x, grid)
         if self.tokens is not None and self._switch.on:
@@ -197,28 +211,30 @@ class VideoTower(nn.Module):
         return self.norm_pre(x), grid
 
     @torch.no_grad()
-    def _through_blocks(self, frames: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor], Grid]:
-        """The stream before the first block and behind each, without gradients and without extra tokens."""
-        x, grid = self._enter(frames, mask)
+    def _through_blocks(self, frames: Tensor, mask: Tensor | None) -> tuple[Tensor, list[Tensor], Grid, Tensor]:
+        """The stream before the first block and behind each, without gradients and without extra tokens; its grid, and
+        the frames that the patches are cut from."""
+        pixels = self.pixels(frames)
+        x, grid = self._enter(pixels, mask)
         stream, outputs = grid.own(x), []
         for block in self._in_order():
             x, grid = block.advance(x, grid)
             outputs.append(grid.own(x))
-        return stream, outputs, grid.without_extra
+        return stream, outputs, grid.without_extra, pixels
 
-    def _by_side(self, side: Attachment, frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Grid]:
+    def _by_side(self, side: Side, frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Grid]:
         """The side network's features [B, D], the last block's tokens, and their grid."""
         if torch.is_grad_enabled():
             self._refuse_training_beside(side)
-        stream, outputs, grid = self._through_blocks(frames, mask)
-        features = side(stream, outputs, grid)
+        stream, outputs, grid, pixels = self._through_blocks(frames, mask)
+        features = side(stream, outputs, grid, pixels)
         expected = (len(frames), self.config.embed_dim)
         if features.shape != expected:
             name = type(side.module).__name__
             raise PluginError(f"side network {name} gave a tensor {list(features.shape)}; expected {list(expected)}")
         return features, outputs[-1], grid
 
-    def _refuse_training_beside(self, side: Attachment) -> None:
+    def _refuse_training_beside(self, side: Side) -> None:
         beside = {id(parameter) for parameter in side.parameters()}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad and id(parameter) not in beside:

@@ -119,9 +119,38 @@ def class_order_changes_nothing(subject: MethodSubject) -> None:
     require_equal(second, first[:, order], "scores depend on the order of the classes", atol=1e-4 * _largest(first))
 
 
+def declares_batch_statistics(subject: MethodSubject) -> None:
+    """In training a clip's features do not depend on the others of its micro-batch, or batch_statistics = True says
+    that they do (batch norm)."""
+    one, other = (_first_clip_in_training(subject, others) for others in (1, 2))
+    different = bool((one - other).abs().max() > ROUNDING * _largest(one))
+    if subject.plugin.batch_statistics:
+        require(different, "batch_statistics = True, but in training a clip's features depend on this clip alone")
+        return
+    require(
+        not different,
+        "in training a clip's features depend on the others of its micro-batch, so that micro-batches and processes "
+        "change the numbers: declare batch_statistics = True, or take another norm",
+    )
+
+
+def _first_clip_in_training(subject: MethodSubject, others: int) -> Tensor:
+    """The features [D] of the first clip in a training step, beside other clips that are drawn by a seed."""
+    model, method = subject.trained()
+    needs_parameters(model)
+    batch = clip_batch(model.config)
+    noise = torch.randn(batch.frames.shape, generator=torch.Generator().manual_seed(others))
+    noise[0] = batch.frames[0]
+    torch.manual_seed(6)
+    with torch.no_grad():
+        output = model.train().video_output(noise, method.reads)
+        return model.finish_video(output)[0]
+
+
 def micro_batches_change_nothing(subject: MethodSubject) -> None:
     """A batch in micro-batches has the loss and the gradients of one pass, without dropout. A loss that compares clips
     with each other declares whole_batch = True."""
+    _skip_batch_statistics(subject, "micro-batches")
     whole = _gradients(subject)
     parts = _gradients(subject, micro_batch_size=2)
     _require_same_step(parts, whole, "in micro-batches", subject)
@@ -129,6 +158,7 @@ def micro_batches_change_nothing(subject: MethodSubject) -> None:
 
 def processes_change_nothing(subject: MethodSubject) -> None:
     """A batch shared by two processes has the loss and the gradients of one, without dropout."""
+    _skip_batch_statistics(subject, "processes")
     whole = _gradients(subject)
 
     def member(team: ThreadTeam) -> tuple[float, dict[str, Tensor | None]]:
@@ -166,6 +196,11 @@ def training_scores_are_those_of_evaluation(subject: MethodSubject) -> None:
     exact = scores(model, method)
     why = "scores in a training step differ from those in evaluation"
     require_equal(training_scores(learner_for(model, method)), exact, why, atol=1e-4 * _largest(exact))
+
+
+def _skip_batch_statistics(subject: MethodSubject, what: str) -> None:
+    if subject.plugin.batch_statistics:
+        raise Skipped(f"it declares batch_statistics = True: several {what} are refused")
 
 
 def _gradients(subject: MethodSubject, **training: Any) -> tuple[float, dict[str, Tensor | None]]:

@@ -60,7 +60,7 @@ class MethodSubject(TorchSubject):
         """
         found = supported_configs(self)
         if not found:
-            raise Failed("no registered backbone hosts it: see `backbones`, `reads` and `hosted_by`")
+            raise Failed("no registered backbone hosts it: see its hosted_by(), `backbones` and `reads`")
         return found
 
     @cached_property
@@ -204,7 +204,7 @@ def parameter_shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
 
 
 def supported_configs(subject: MethodSubject) -> dict[str, ViCLIPConfig]:
-    """The shapes of the kinds of backbone that the method supports: joint space-time, frame by frame, or both."""
+    """The shapes of the kinds of backbone that host the method: joint space-time, frame by frame, or both."""
     broken = BACKBONES.broken()
     backbones = [BACKBONES.get(name) for name in BACKBONES.names() if name not in broken]
     kinds = {each.config.joint_space_time for each in backbones if not subject.plugin.hosted_by(each)}

@@ -30,7 +30,7 @@ from petl_bench.data.found.tree import canonical
 from petl_bench.data.lists.descriptions import Descriptions, described
 from petl_bench.data.loading.batches import ClipLoader
 from petl_bench.data.loading.clip_cache import ClipCache
-from petl_bench.errors import DataError, PluginError, TrialError
+from petl_bench.errors import DataError, PluginError, TrialError, UsageError
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.system.environment import computing_versions, describe_machine
@@ -43,6 +43,7 @@ from petl_bench.training.fit import Best
 from petl_bench.training.held_out import split_for_validation, split_pairs_for_validation
 from petl_bench.training.hooks import calling, overrides
 from petl_bench.training.kept import merged
+from petl_bench.training.refusals import against_split_batches
 from petl_bench.training.seeding import derived_seed, seed_everything
 from petl_bench.training.state import load_state
 from petl_bench.training.text import class_prompts, prompt_notes, text_notes
@@ -80,6 +81,7 @@ class PreparedTrial:
 
         Raises:
             DataError: The files, or the descriptions, are not those planned.
+            UsageError: The method cannot train with these options.
             TrialError: The device, the adapter to start from or the number of trained parameters is not as planned.
         """
         notify(Progress(stage="loading"))
@@ -96,6 +98,8 @@ class PreparedTrial:
         self.method: Method = METHODS.get(trial.method)(
             **trial.hyper_parameters, **trial.locations.get(trial.method, {})
         )
+        if reason := against_split_batches(self.method, self.options):
+            raise UsageError(reason)
         self.manifest, self.task = _data(trial, self.dataset, self.setting, places)
         self._cache = places.cache
         #: training clips, and those of them that are held out to select the epoch

@@ -203,14 +203,16 @@ def _team(prepared: PreparedTrial, seat: Seat, member: Callable[..., None] | Non
 
 @contextmanager
 def _memory_told(prepared: PreparedTrial) -> Iterator[None]:
-    """Turn running out of device memory into a line that says what to change; the batch of a step stays the same."""
+    """Turn running out of device memory into a line that says what to change; the batch of a step stays the same, if
+    the method can train with it in parts."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         size = max(1, (prepared.options.micro_batch_size or prepared.options.batch_size) // 2)
+        option = "batch_size" if prepared.method.batch_statistics else "micro_batch_size"
         raise TrialError(
             f"out of memory on {prepared.device}: {str(error).splitlines()[0]} Try fewer clips per pass: "
-            f"--set training.micro_batch_size={size} --set training.eval_batch_size={size}"
+            f"--set training.{option}={size} --set training.eval_batch_size={size}"
         ) from error
 
 

@@ -608,6 +608,23 @@ def test_a_side_network_reads_the_blocks_and_the_backbone_keeps_no_graph(model: 
         model.encode_video(frames)
 
 
+def test_a_side_network_reads_the_frames_that_the_patches_are_cut_from(model: DualEncoder, frames: Tensor) -> None:
+    seen: list[Tensor] = []
+
+    def side(stream: Tensor, outputs: list[Tensor], grid: Grid, pixels: Tensor) -> Tensor:
+        seen.append(pixels)
+        return stream.new_zeros(len(pixels), 32)
+
+    model.video.set_side(Calls(side), with_pixels=True)
+    model.video.pixels.then(Calls(lambda x: 2 * x))
+    model.encode_video(frames)
+    (pixels,) = seen
+    assert torch.equal(pixels, 2 * frames)
+    with model.adapters_off():
+        model.encode_video(frames)
+    assert len(seen) == 1
+
+
 def test_what_a_side_network_cannot_give(clip: DualEncoder, frames: Tensor) -> None:
     clip.requires_grad_(False)
     clip.video.set_side(Calls(lambda stream, outputs, grid: stream[:, 0]))

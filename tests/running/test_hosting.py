@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from petl_bench.api.registry import METHODS
+from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.cli import main
 from petl_bench.errors import PluginError, UsageError
 from petl_bench.running.planning.plan import Plan, plan
@@ -160,13 +160,20 @@ def test_weights_from_a_file_are_of_one_backbone(plugin: str, tmp_path: Path) ->
     assert ("frame_head", "clip-tiny") in placed(plan_of(plugin, "frame_head", weights="random"))
 
 
+def not_on_viclip_tiny(*others: str) -> list[str]:
+    """The registered methods that it does not host, in order, without the others."""
+    backbone = BACKBONES.get("viclip-tiny")
+    return [name for name in METHODS.names() if METHODS.get(name).hosted_by(backbone) and name not in others]
+
+
 def test_all_means_every_method_that_fits(plugin: str) -> None:
     planned = plan_of(plugin, "all", setting="few_shot", shots=(2,))
+    frame_wise = not_on_viclip_tiny("for_large")
+    assert {"frame_head", "seq_transf", "side4video"} <= set(frame_wise)
     assert placed(planned) == [
-        *((name, "viclip-tiny") for name in METHODS.names() if name not in ("frame_head", "for_large", "seq_transf")),
+        *((name, "viclip-tiny") for name in METHODS.names() if name not in (*frame_wise, "for_large")),
         ("zero_shot", "clip-tiny"),
-        ("frame_head", "clip-tiny"),
-        ("seq_transf", "clip-tiny"),
+        *((name, "clip-tiny") for name in frame_wise),
     ]
     assert "for_large is left out: it does not work with the backbone 'viclip-tiny' (it supports viclip-l14)" in (
         planned.notes
@@ -177,11 +184,7 @@ def test_all_means_every_method_that_fits(plugin: str) -> None:
 def test_all_with_a_backbone_leaves_out_what_it_does_not_host(plugin: str) -> None:
     planned = plan_of(plugin, "all", backbone="viclip-tiny")
     assert {backbone for _, backbone in placed(planned)} == {"viclip-tiny"}
-    assert [note.partition(" ")[0] for note in planned.notes if "left out" in note] == [
-        "for_large",
-        "frame_head",
-        "seq_transf",
-    ]
+    assert [note.partition(" ")[0] for note in planned.notes if "left out" in note] == not_on_viclip_tiny()
 
 
 def test_all_leaves_out_a_plugin_that_cannot_be_loaded(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,3 +237,35 @@ def test_the_command_line_refuses_in_one_line_and_tells_the_second_backbone(
     told = capsys.readouterr()
     assert len([line for line in told.err.splitlines() if "clip-tiny" in line]) == 1
     assert "2 trials, 0 done, 2 to run" in told.out
+
+
+SPLIT = [
+    (
+        "training.processes=2",
+        "side4video trains with statistics of the clips that it sees at once (batch norm), and training.processes=2 "
+        "would change its numbers: set training.processes=1",
+    ),
+    (
+        "training.micro_batch_size=8",
+        "side4video trains with statistics of the clips that it sees at once (batch norm), and "
+        "training.micro_batch_size=8 beside training.batch_size=32 would change its numbers: set "
+        "training.micro_batch_size=none, or training.batch_size=8",
+    ),
+]
+
+
+@pytest.mark.parametrize("setting", ["base2novel", "retrieval"])
+@pytest.mark.parametrize(("value", "says"), SPLIT)
+def test_a_method_with_batch_statistics_trains_with_whole_batches_alone(
+    plugin: str, setting: str, value: str, says: str
+) -> None:
+    given: dict[str, Any] = {"setting": setting, "batch_size": 32}
+    for name in ("side4video", "text_adapter+side4video"):
+        with pytest.raises(UsageError) as caught:
+            plan_of(plugin, name, backbone="clip-tiny", set=(value,), **given)
+        assert str(caught.value) == says.replace("side4video", name, 1)
+    planned = plan_of(plugin, "all", set=(value,), **given)
+    assert f"side4video is left out: {says}" in planned.notes
+    assert "side4video" not in dict(placed(planned)) and "lora" in dict(placed(planned))
+    whole = plan_of(plugin, "side4video", set=("training.micro_batch_size=32",), **given)
+    assert ("side4video", "clip-tiny") in placed(whole)

@@ -183,6 +183,8 @@ def test_batch_norm_passes_with_its_statistics_and_fails_without(saved: bool) ->
     class BatchNormed(Good):
         """A method."""
 
+        batch_statistics = True
+
         def adapter(self, width: int) -> nn.Module:
             return Normed(width, saved)
 

@@ -138,6 +138,22 @@ class Centred(Good):
     identity_at_start = False
 
 
+class Normed(Good):
+    """Features go through a batch norm, which is not declared."""
+
+    identity_at_start = False
+
+    def attach(self, model: Any) -> None:
+        super().attach(model)
+        model.features.video.then(nn.BatchNorm1d(model.config.embed_dim, affine=False))
+
+
+class NormedInWords(Good):
+    """Statistics of batches are declared, and there are none."""
+
+    batch_statistics = True
+
+
 class InBatch(Good):
     """Clips of a batch are pushed apart, and whole_batch is not declared."""
 
@@ -398,6 +414,8 @@ CASES: list[tuple[type[pb.Method], str, str]] = [
     (Unreached, "gradients reach every parameter", "heads.unused.weight gets no gradient"),
     (FirstClassWins, "class order changes nothing", "scores depend on the order of the classes"),
     (Centred, "batch changes nothing", "features depend on the batch"),
+    (Normed, "declares batch statistics", "a clip's features depend on the others of its micro-batch"),
+    (NormedInWords, "declares batch statistics", "in training a clip's features depend on this clip alone"),
     (InBatch, "micro batches change nothing", "declare whole_batch = True"),
     (InBatch, "processes change nothing", "declare whole_batch = True"),
     (Drawing, "micro batches change nothing", "draw with step.draw or step.generator"),

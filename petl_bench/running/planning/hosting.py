@@ -9,15 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.api.setting import Setting
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.values.named_folders import name_of
 from petl_bench.errors import PetlBenchError
 from petl_bench.running.planning.spec import ALL, DEFAULT_BACKBONE, FRAME_BACKBONE, Spec
-from petl_bench.running.planning.values import Overrides, misfit_of, planned_method
+from petl_bench.running.planning.values import Overrides, misfit_of, planned_method, training_values
+from petl_bench.training.refusals import against_split_batches
 
 #: The method that changes nothing, which the others on a backbone are compared with.
 FROZEN = "zero_shot"
 
 
-def by_backbone(spec: Spec, overrides: Overrides) -> tuple[list[Spec], list[str]]:
+def by_backbone(spec: Spec, setting: Setting, overrides: Overrides) -> tuple[list[Spec], list[str]]:
     """The spec once for each backbone that it needs, with the methods that run there; and notes for the user.
 
     `all` leaves out what does not fit, with a note. A named method that fits nowhere stays with the first backbone.
@@ -27,7 +31,7 @@ def by_backbone(spec: Spec, overrides: Overrides) -> tuple[list[Spec], list[str]
     parts: dict[str, list[str]] = {name: [] for name in backbones}
     notes = []
     for name in _method_names(spec):
-        reason = "" if name in spec.methods else _reason_against(name, spec, backbones, overrides)
+        reason = "" if name in spec.methods else _reason_against(name, spec, setting, backbones, overrides)
         if reason:
             notes.append(f"{name} is left out: {reason}")
         else:
@@ -60,13 +64,15 @@ def _place(method: str, backbones: list[str]) -> str:
     return next((name for name in backbones if not plugin.hosted_by(BACKBONES.get(name))), backbones[0])
 
 
-def _reason_against(method: str, spec: Spec, backbones: list[str], overrides: Overrides) -> str:
+def _reason_against(method: str, spec: Spec, setting: Setting, backbones: list[str], overrides: Overrides) -> str:
     """Why a method cannot be part of a spec; "" if it can."""
     try:
         placed = replace(spec, backbone=_place(method, backbones))
         if misfit := misfit_of(method, placed):
             return f"it {misfit.text}"
-        planned_method(placed, method, overrides)
+        planned = planned_method(placed, method, overrides)
     except PetlBenchError as error:
         return str(error)
-    return ""
+    datasets = [type(overrides.dataset(name_of(each))) for each in spec.datasets]
+    options = (TrainingOptions(**training_values(placed, planned, setting, each, overrides)) for each in datasets)
+    return next((reason for each in options if (reason := against_split_batches(planned.method, each))), "")

@@ -18,10 +18,11 @@ from petl_bench.api.registry import BACKBONES, load_plugin_file
 from petl_bench.api.retrieval import RetrievalTask
 from petl_bench.api.setting import Case
 from petl_bench.api.step import MethodTask
+from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Places, Trial
 from petl_bench.api.values.named_folders import name_of
 from petl_bench.api.values.resolution import recipe_notes
-from petl_bench.errors import WeightsError
+from petl_bench.errors import UsageError, WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.running.planning.hosting import by_backbone
 from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
@@ -36,6 +37,7 @@ from petl_bench.running.planning.values import (
     refuse_kind,
     training_values,
 )
+from petl_bench.training.refusals import against_split_batches
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class _Draft:
         """Plan the trials of a spec without variants."""
         overrides = Overrides(spec)
         setting = planned_setting(spec, overrides)
-        specs, notes = by_backbone(spec, overrides)
+        specs, notes = by_backbone(spec, setting.setting, overrides)
         methods = [[planned_method(each, name, overrides) for name in each.methods] for each in specs]
         backbones: list[Backbone] = [
             overrides.build(BACKBONES.get(each.backbone_name), each.backbone_name) for each in specs
@@ -257,6 +259,8 @@ class _Part:
     def _values(self, method: PlannedMethod, data: PlannedDataset) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         setting = self.setting.setting
         training = training_values(self.spec, method, setting, type(data.dataset), self.overrides)
+        if reason := against_split_batches(method.method, TrainingOptions(**training)):
+            raise UsageError(reason)
         source = setting.source_dataset
         named = [self.overrides.dataset(source)] if source in self.spec.folders() else []
         said = {each.name: each.locations() for each in (data.dataset, method.method, *named)}
