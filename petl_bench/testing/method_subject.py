@@ -205,10 +205,8 @@ def parameter_shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
 
 def supported_configs(subject: MethodSubject) -> dict[str, ViCLIPConfig]:
     """The shapes of the kinds of backbone that the method supports: joint space-time, frame by frame, or both."""
-    names = subject.plugin.backbones
-    kinds = {True, False} if names is None else {BACKBONES.get(name).config.joint_space_time for name in names}
-    if "frames" in subject.plugin.reads:
-        kinds.discard(True)  # its frames have no features of their own
+    backbones = map(BACKBONES.get, subject.plugin.backbones or BACKBONES.names())
+    kinds = {each.config.joint_space_time for each in backbones if not subject.plugin.hosted_by(each)}
     return {name: config for name, config in CONFIGS.items() if config.joint_space_time in kinds}
 
 
