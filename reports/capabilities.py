@@ -217,9 +217,7 @@ class _Measured:
         """A ratio; a busy device makes one of times doubtful."""
         if value is None:
             return Cell(origin="absent", source="the cost record has no such number; see its notes")
-        return Cell(
-            value, marks=tuple(word for word in self.marks if timed or word != BUSY), trials=(self.trial,)
-        )
+        return Cell(value, marks=tuple(word for word in self.marks if timed or word != BUSY), trials=(self.trial,))
 
 
 def _costs(records: pd.DataFrame) -> _Costs:
@@ -262,9 +260,7 @@ def _metrics(record: pd.DataFrame) -> dict[str, float]:
     return dict(zip(record["metric"], record["value"], strict=True))
 
 
-def _commands(
-    methods: Iterable[_Method], backbones: Sequence[type[pb.Backbone]], costs: _Costs
-) -> Iterable[str]:
+def _commands(methods: Iterable[_Method], backbones: Sequence[type[pb.Backbone]], costs: _Costs) -> Iterable[str]:
     """The commands that measure what has no cost record."""
     places: dict[str, list[str]] = defaultdict(list)
     ordered = sorted(backbones, key=lambda each: (each.name not in _MEASURED_ON, _MEASURED_ON[:1] != (each.name,)))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from petl_bench.api.backbone import Backbone
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.method import Method, Recipe
 from petl_bench.api.registry import BACKBONES
@@ -60,7 +61,8 @@ class MethodSubject(TorchSubject):
         """
         found = supported_configs(self)
         if not found:
-            raise Failed('reads = ("frames",) needs a frame-wise backbone, and `backbones` names none')
+            reasons = dict.fromkeys(refusal(self.plugin, config) for config in CONFIGS.values())
+            raise Failed(f"hosted_by refuses every kind of backbone: {'; '.join(reasons)}")
         return found
 
     @cached_property
@@ -205,11 +207,17 @@ def parameter_shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
 
 def supported_configs(subject: MethodSubject) -> dict[str, ViCLIPConfig]:
     """The shapes of the kinds of backbone that the method supports: joint space-time, frame by frame, or both."""
-    names = subject.plugin.backbones
-    kinds = {True, False} if names is None else {BACKBONES.get(name).config.joint_space_time for name in names}
-    if "frames" in subject.plugin.reads:
-        kinds.discard(True)  # its frames have no features of their own
-    return {name: config for name, config in CONFIGS.items() if config.joint_space_time in kinds}
+    return {name: config for name, config in CONFIGS.items() if not refusal(subject.plugin, config)}
+
+
+def refusal(plugin: type[Method], config: ViCLIPConfig) -> str:
+    """Why a method cannot be used on backbones of a shape, by its `hosted_by`; "" if it can."""
+    names = [""] if plugin.backbones is None else plugin.backbones
+    kind = config.joint_space_time
+    alike = [name for name in names if not name or BACKBONES.get(name).config.joint_space_time == kind]
+    if not alike:
+        return f"it supports {', '.join(names)}"
+    return plugin.hosted_by(type("Shape", (Backbone,), {"__doc__": "A shape.", "name": alike[0], "config": config}))
 
 
 def settings() -> dict[str, Any]:
