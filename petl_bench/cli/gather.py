@@ -63,6 +63,14 @@ def gather(
     )
 
 
+def gather_if_any(folders: tuple[Path, ...], quoted: pd.DataFrame | None = None) -> Evidence:
+    """As `gather`, without statistics; folders that are missing or hold no record are no error."""
+    reader = RecordReader([folder for folder in folders if folder.is_dir()])
+    records = reader.frame()
+    _name(reader.problems)
+    return Evidence(records, quoted, left_out=tuple(map(str, reader.problems)))
+
+
 def _name(problems: list[Problem]) -> None:
     for problem in problems[:_SHOWN]:
         tell(f"left out: {problem}")

@@ -109,7 +109,8 @@ def padding_changes_nothing(subject: MethodSubject) -> None:
 
 
 def class_order_changes_nothing(subject: MethodSubject) -> None:
-    """A class keeps its scores if classes come in another order, trained ones and new ones mixed."""
+    """A class keeps its scores if classes come in another order, trained ones and new ones mixed; new classes have
+    scores of their own, unless novel = "none"."""
     model, method = subject.trained()
     classes = TRAINED if subject.plugin.novel == "none" or method.task.kind == "retrieval" else TRAINED + NOVEL
     order = sorted(range(len(classes)), key=lambda place: (place % 2, -place))
@@ -117,6 +118,12 @@ def class_order_changes_nothing(subject: MethodSubject) -> None:
     second = scores(model, method, classes=[classes[place] for place in order])
     require(bool(first.isfinite().all()), "scores are not finite among classes that were not trained")
     require_equal(second, first[:, order], "scores depend on the order of the classes", atol=1e-4 * _largest(first))
+    new = first[:, len(TRAINED) :]
+    require(
+        not new.numel() or bool((new[:, 0] != new[:, -1]).any()),
+        "new classes have the same scores, all of them, and cannot be told apart: declare "
+        'novel = "none", or "frozen" if the frozen model shall score them',
+    )
 
 
 def declares_batch_statistics(subject: MethodSubject) -> None:

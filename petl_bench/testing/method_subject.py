@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from petl_bench.api.backbone import Backbone
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.method import Method, Recipe
 from petl_bench.api.registry import BACKBONES
@@ -60,7 +61,8 @@ class MethodSubject(TorchSubject):
         """
         found = supported_configs(self)
         if not found:
-            raise Failed("no registered backbone hosts it: see its hosted_by(), `backbones` and `reads`")
+            reasons = dict.fromkeys(refusal(self.plugin, config) for config in CONFIGS.values())
+            raise Failed(f"hosted_by refuses every kind of backbone: {'; '.join(reasons)}")
         return found
 
     @cached_property
@@ -204,11 +206,18 @@ def parameter_shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
 
 
 def supported_configs(subject: MethodSubject) -> dict[str, ViCLIPConfig]:
-    """The shapes of the kinds of backbone that host the method: joint space-time, frame by frame, or both."""
-    broken = BACKBONES.broken()
-    backbones = [BACKBONES.get(name) for name in BACKBONES.names() if name not in broken]
-    kinds = {each.config.joint_space_time for each in backbones if not subject.plugin.hosted_by(each)}
-    return {name: config for name, config in CONFIGS.items() if config.joint_space_time in kinds}
+    """The shapes of the kinds of backbone that the method supports: joint space-time, frame by frame, or both."""
+    return {name: config for name, config in CONFIGS.items() if not refusal(subject.plugin, config)}
+
+
+def refusal(plugin: type[Method], config: ViCLIPConfig) -> str:
+    """Why a method cannot be used on backbones of a shape, by its `hosted_by`; "" if it can."""
+    names = [""] if plugin.backbones is None else plugin.backbones
+    kind = config.joint_space_time
+    alike = [name for name in names if not name or BACKBONES.get(name).config.joint_space_time == kind]
+    if not alike:
+        return f"it supports {', '.join(names)}"
+    return plugin.hosted_by(type("Shape", (Backbone,), {"__doc__": "A shape.", "name": alike[0], "config": config}))
 
 
 def settings() -> dict[str, Any]:

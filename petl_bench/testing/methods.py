@@ -38,6 +38,11 @@ from petl_bench.testing.harness import (
     scores,
     take_step,
 )
+from petl_bench.testing.method_declarations import (
+    keeps_a_graph_as_declared,
+    require_no_cost,
+    require_refused_as_declared,
+)
 from petl_bench.testing.method_equalities import (
     batch_changes_nothing,
     checkpointed_blocks_change_nothing,
@@ -207,7 +212,7 @@ def goes_on_after_a_stop(subject: MethodSubject) -> None:
 
 
 def merged_equals_unmerged(subject: MethodSubject) -> None:
-    """merge() gives the same features and scores, and the backbone's own structure back."""
+    """merge() gives the same features and scores, and the backbone's own parameters and FLOPs back."""
     if not subject.plugin.mergeable:
         raise Skipped("the method declares mergeable = False")
     model, method = subject.trained()
@@ -217,6 +222,7 @@ def merged_equals_unmerged(subject: MethodSubject) -> None:
     names = [name for name, _ in model.named_parameters()]
     own = [name for name, _ in random_model(subject.config).named_parameters()]
     require(names == own, f"parameters left behind by merge(): {sorted(set(names) ^ set(own))[:4]}")
+    require_no_cost(model)
 
 
 def distinct_from_every_other(subject: MethodSubject) -> None:
@@ -306,7 +312,8 @@ def switching_modes_changes_nothing(subject: MethodSubject) -> None:
 
 def works_on_every_backbone(subject: MethodSubject) -> None:
     """Forward, loss and backward on ViCLIP and CLIP shapes, one frame to six, towers of unequal depth; a frame-wise
-    backbone scores clips of other numbers of frames, too."""
+    backbone scores clips of other numbers of frames, too. What `hosted_by` refuses, attach() refuses."""
+    require_refused_as_declared(subject)
     for name, config in subject.configs.items():
         try:
             model, method = subject.trained(config)
@@ -341,6 +348,7 @@ CHECKS = (
     only_declared_parameters_train,
     gradients_reach_every_parameter,
     learns,
+    keeps_a_graph_as_declared,
     saved_adapter_equals_trained,
     goes_on_after_a_stop,
     merged_equals_unmerged,

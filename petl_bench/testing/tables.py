@@ -48,7 +48,7 @@ class TableSubject(Subject):
     @cached_property
     def evidence(self) -> Evidence:
         """Records, and the published numbers that the table quotes."""
-        if not self.source.needs_records:
+        if not self.source.needs_records and not (self.source.reads_records and self.given.runs):
             return Evidence(frame([]), self.source.published())
         folders = self.given.runs or (Path(_made_up_runs().name),)
         return Evidence(load_records(folders), self.source.published(), StoredOutcomes(folders))

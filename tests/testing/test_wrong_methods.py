@@ -15,7 +15,7 @@ from torch.nn import functional
 
 import petl_bench as pb
 from petl_bench.api.registry import METHODS
-from tests.testing.test_methods import Good, why
+from tests.testing.test_methods import PAPER, Good, why
 
 pytestmark = pytest.mark.slow
 
@@ -398,7 +398,68 @@ class OnlyFourFramesOfScores(Good):
         return step.cosine_logits() + 0 * (weights @ step.frame_features.float()).sum(-1, keepdim=True)
 
 
+class GraphInSecret(Good):
+    """Adapters in blocks, declared as if no block kept a graph."""
+
+    needs_graph = False
+
+
+class OnFeaturesAlone(Good):
+    """A map of the video feature, declared as if blocks kept a graph."""
+
+    def attach(self, model: Any) -> None:
+        model.features.video.then(pb.Bottleneck(model.config.embed_dim, self.dim))
+
+    def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
+        return (2 * config.embed_dim + 1) * self.dim + config.embed_dim
+
+
+class NothingWithAGraph(pb.Method):
+    """Nothing trains, declared as if blocks kept a graph."""
+
+    paper = PAPER
+
+    def attach(self, model: Any) -> None:
+        pass
+
+    def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
+        return 0
+
+
+class Nothing(nn.Module):
+    """A product that comes to nothing, without parameters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * (x @ torch.eye(x.shape[-1], device=x.device, dtype=x.dtype))
+
+
+class LeavesACost(METHODS.get("lora")):  # type: ignore[misc]
+    """Merged, and something is computed beside a block all the same."""
+
+    name = ""
+
+    def merge(self, model: Any) -> None:
+        super().merge(model)
+        next(iter(model.blocks("text"))).attention.add_parallel(Nothing())
+
+
+class RefusedInWordsAlone(Good):
+    """Refused on frame-wise backbones, and attached to them all the same."""
+
+    @classmethod
+    def hosted_by(cls, backbone: type[pb.Backbone]) -> str:
+        return "" if backbone.config.joint_space_time else "it attends over frames"
+
+
+class ClosedAndDeclaredOpen(METHODS.get("linear_probe")):  # type: ignore[misc]
+    """Scores of trained classes alone, declared as if classes were scored by their text."""
+
+    name = ""
+    novel = "text"
+
+
 STOP, FILE = "goes on after a stop", "saved adapter equals trained"
+GRAPH = "keeps a graph as declared"
 CASES: list[tuple[type[pb.Method], str, str]] = [
     (WrongShape, "batch changes nothing", "WrongShape.scores(step) gave float32 of shape (3, 3): expected [B, C]"),
     (NotFinite, "works on every backbone", "the loss is not finite"),
@@ -436,6 +497,12 @@ CASES: list[tuple[type[pb.Method], str, str]] = [
     (NoSuchGroup, "learns", "parameter_groups: no trained parameter fits '*.lora_B'"),
     (NeverLoaded, FILE, "keeps count (extra_state), but has no load_extra_state"),
     (NeverLoaded, "declares what it does", "define both, or neither"),
+    (GraphInSecret, GRAPH, "needs_graph = False, and gradients go through text.blocks.0"),
+    (OnFeaturesAlone, GRAPH, "no block of the backbone keeps a graph in training"),
+    (NothingWithAGraph, GRAPH, "nothing trains, so that no block keeps a graph"),
+    (LeavesACost, "merged equals unmerged", "after merge() the text tower takes"),
+    (RefusedInWordsAlone, "works on every backbone", "hosted_by refuses it (it attends over frames)"),
+    (ClosedAndDeclaredOpen, "class order changes nothing", "cannot be told apart: declare"),
     (MergesWrongly, "merged equals unmerged", "differ after merge()"),
     (Misspelt, "declares what it does", "it defines score(); did you mean the hook scores?"),
     (FreeOfTraining, "declares what it does", "training_free = True, and 5,"),

@@ -12,7 +12,7 @@ from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Spread, Table
 from petl_bench.cli.choices import OneOf
-from petl_bench.cli.gather import MANY_TRIALS, gather
+from petl_bench.cli.gather import MANY_TRIALS, gather, gather_if_any
 from petl_bench.cli.options import folders_option, plugin_option
 from petl_bench.cli.report.all_ import folder_for_all, write_all
 from petl_bench.cli.report.figure import refuse_without_figure, write_figure
@@ -96,6 +96,8 @@ def command(
         quoted = source.published() if published else None
         if source.needs_records:
             evidence = gather(folders, statistics=statistics, baseline=baseline, quoted=quoted)
+        elif source.reads_records:
+            evidence = gather_if_any(folders, quoted)
         else:
             evidence = Evidence(frame([]), quoted)
         if chosen in FIGURE_FORMATS:

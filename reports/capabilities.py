@@ -1,0 +1,305 @@
+"""The table of capabilities: which method fits which need, by what the methods declare."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import petl_bench as pb
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.marks import method_marks
+from petl_bench.api.method import trainable_in
+from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.api.step import MethodTask
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
+from petl_bench.api.values.resolution import recipe_values
+from petl_bench.errors import PetlBenchError, describe
+from petl_bench.reports.cost import BUSY, SETTING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Whose recipe gives the values: the first of these settings that the method can be run in.
+_SETTINGS = ("base2novel", "retrieval")
+#: The made-up task that parameters are counted for: HMDB-51's classes.
+_CLASSES, _SHOTS = 51, 16
+#: The backbones that costs are measured on if nothing is said: the first of them that hosts a method.
+_MEASURED_ON = ("viclip-tiny", "clip-tiny")
+_NOVEL = {"text": "yes", "frozen": "frozen", "none": "no"}
+_COST_COLUMNS = (
+    Column("mergeable", "Extra cost"),
+    Column("FLOPs/frozen", "Extra cost", ".3f"),
+    Column("videos/s/frozen", "Extra cost", ".3f"),
+)
+_NEED_COLUMNS = (
+    Column("novel", "Classes"),
+    Column("needed", "Classes"),
+    Column("reads", "Needs"),
+    Column("graph", "Needs"),
+    Column("tasks", "Runs in"),
+    Column("settings", "Runs in"),
+)
+_MEANINGS = (
+    "mergeable: the adapter is folded into the backbone's weights, and nothing of it is left at inference.",
+    "novel: classes without training clips are scored by what was trained (yes), by the frozen model, or not at all "
+    "(no). needed: training needs labelled clips of classes; captions alone do not do.",
+    "reads: what it needs besides the features of clips and classes: features of single frames, tokens, pixels, "
+    "prompts, descriptions of the classes, a frozen copy of the backbone. graph: training takes gradients through "
+    "blocks of the backbone, which costs memory.",
+)
+
+
+@pb.register_table("capabilities")
+class CapabilitiesTable(TableSource):
+    """What each method can do and needs: trained parameters by backbone, cost at inference, classes, tasks.
+
+    All is what methods declare, at the values of their recipes; `petl-bench check` tries it. Nothing has to be run
+    first. If there are cost records, those of the conditions with the most methods give FLOPs and throughput.
+    """
+
+    needs_records: ClassVar[bool] = False
+    reads_records: ClassVar[bool] = True
+
+    def build(self, evidence: Evidence) -> Table:
+        """One row for each registered method, one column for each registered backbone."""
+        broken = {registry: registry.broken() for registry in (METHODS, BACKBONES)}
+        methods = [_Method(METHODS.get(name)) for name in METHODS.names() if name not in broken[METHODS]]
+        backbones = [BACKBONES.get(name) for name in BACKBONES.names() if name not in broken[BACKBONES]]
+        costs = _costs(evidence.records)
+        return Table(
+            name="capabilities",
+            title="What methods can do, and what they need",
+            corner="Method",
+            columns=(
+                *(Column(backbone.name, "Trained parameters, M", ".4g") for backbone in backbones),
+                *_COST_COLUMNS,
+                *_NEED_COLUMNS,
+            ),
+            groups=(RowGroup("Registered methods", tuple(_row(each, backbones, costs) for each in methods)),),
+            footers=(
+                *_MEANINGS,
+                *_counted(methods, backbones),
+                *_by_reason(methods, backbones, "adapted_to", "{method}, adapted to {backbones}: {reason}."),
+                *_by_reason(methods, backbones, "refused_by", "{method} is not for {backbones}: {reason}."),
+                *costs.notes(),
+                *(f"Left out: {reason}" for reasons in broken.values() for reason in reasons.values()),
+            ),
+            commands=tuple(_commands(methods, backbones, costs)),
+        )
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method, and what it declares at the values of its recipes."""
+
+    plugin: type[pb.Method]
+
+    @property
+    def name(self) -> str:
+        return str(self.plugin.name)
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """The kinds of task: retrieval has no classes that could be trained on."""
+        return tuple(kind for kind in self.plugin.tasks if kind == "classification" or self.plugin.novel == "text")
+
+    def on(self, backbone: str) -> pb.Method:
+        """The method with the values of its recipe for a backbone."""
+        allowed = self.plugin.settings
+        first = "base2novel" if "classification" in self.tasks else "retrieval"
+        setting = first if allowed is None or first in allowed else next(iter(allowed))
+        return self.plugin(**recipe_values(self.plugin, setting, backbone))
+
+    @cached_property
+    def usual(self) -> pb.Method:
+        """The method with its usual values: those that do not depend on a backbone."""
+        return self.on("")
+
+    def refused_by(self, backbone: type[pb.Backbone]) -> str:
+        """Why it cannot be used on a backbone; "" if it can."""
+        return self.plugin.hosted_by(backbone)
+
+    def adapted_to(self, backbone: type[pb.Backbone]) -> str:
+        """In what it departs from its paper on a backbone; "" if in nothing, or if it is not used there."""
+        return "" if self.refused_by(backbone) else self.on(backbone.name).adapted_for(backbone.config)
+
+    def trained(self, backbone: type[pb.Backbone], classes: int = _CLASSES) -> int:
+        """Trained parameters on a backbone. Raises whatever the method's formula raises."""
+        kind = self.plugin.tasks[0]
+        names = tuple(f"class {number}" for number in range(classes)) if kind == "classification" else ()
+        return trainable_in(self.on(backbone.name), backbone.config, MethodTask(kind, names, classes * _SHOTS))
+
+
+def _row(method: _Method, backbones: Sequence[type[pb.Backbone]], costs: _Costs) -> Row:
+    usual = method.usual
+    cells = (
+        *(_trained(method, backbone) for backbone in backbones),
+        _yes(usual.mergeable),
+        *costs.cells(method),
+        Cell(_NOVEL[usual.novel]),
+        _yes("retrieval" not in method.tasks),
+        Cell(", ".join(_read(usual)) or "-"),
+        _yes(usual.needs_graph),
+        Cell("both" if len(method.tasks) > 1 else method.tasks[0]),
+        Cell("all" if method.plugin.settings is None else ", ".join(method.plugin.settings)),
+    )
+    return Row(method.name, cells, marks=tuple(method_marks(usual)))
+
+
+def _trained(method: _Method, backbone: type[pb.Backbone]) -> Cell:
+    """The trained parameters in millions; none with the reason."""
+    if reason := method.refused_by(backbone):
+        return Cell(origin="absent", source=reason)
+    try:
+        marks = method_marks(method.on(backbone.name), backbone.config)
+        own = tuple(word for word in marks if word not in method_marks(method.usual))
+        return Cell(method.trained(backbone) / 1e6, marks=own)
+    except PetlBenchError as error:
+        return Cell(origin="absent", source=str(error))
+    except Exception as error:
+        return Cell(origin="absent", source=f"its formula fails: {describe(error)}")
+
+
+def _yes(holds: bool) -> Cell:
+    return Cell("yes" if holds else "no")
+
+
+def _read(method: pb.Method) -> list[str]:
+    copies = ["frozen copy"] if method.reads_original else []
+    return [*method.reads, *(["descriptions"] if method.description_count else []), *copies]
+
+
+# Costs
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """The cost records that are shown: of each method, its latest record in the largest group that it is part of.
+
+    `measured`: method -> its record; `groups`: conditions in words -> the methods whose numbers were measured so.
+    """
+
+    measured: Mapping[str, _Measured]
+    groups: Mapping[str, Sequence[str]]
+
+    def cells(self, method: _Method) -> tuple[Cell, Cell]:
+        """FLOPs and throughput against the frozen backbone."""
+        if method.usual.mergeable:
+            return Cell("none"), Cell("none")
+        found = self.measured.get(method.name)
+        if found is None:
+            why = f"not measured; type: petl-bench cost --methods {method.name}"
+            return Cell(origin="absent", source=why), Cell(origin="absent", source=why)
+        return found.cell(found.flops, timed=False), found.cell(found.throughput, timed=True)
+
+    def notes(self) -> list[str]:
+        """What the numbers are, and under which conditions they were measured."""
+        if not self.groups:
+            return ["Extra cost that is not shown was not measured: it comes from cost records in --runs."]
+        where = "; ".join(f"{conditions} ({', '.join(methods)})" for conditions, methods in self.groups.items())
+        return [f"Extra cost: as trained, against the frozen backbone of the same measurement: {where}."]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The extra cost of a method as trained: ratios to the frozen backbone, None for what a record lacks."""
+
+    trial: str
+    marks: tuple[str, ...]
+    flops: float | None
+    throughput: float | None
+
+    def cell(self, value: float | None, *, timed: bool) -> Cell:
+        """A ratio; a busy device makes one of times doubtful."""
+        if value is None:
+            return Cell(origin="absent", source="the cost record has no such number; see its notes")
+        return Cell(value, marks=tuple(word for word in self.marks if timed or word != BUSY), trials=(self.trial,))
+
+
+def _costs(records: pd.DataFrame) -> _Costs:
+    groups: dict[str, dict[str, pd.DataFrame]] = defaultdict(dict)
+    found = records[records["setting"] == SETTING].sort_values(["created", "trial"])
+    for _, record in found.groupby("trial", sort=False):
+        first = record.iloc[0]
+        options = json.loads(first["setting_options"])
+        if not options["merged"]:
+            groups[_conditions(first["backbone"], options)][str(first["method"])] = record
+    measured: dict[str, _Measured] = {}
+    shown: dict[str, list[str]] = defaultdict(list)
+    for conditions, of_methods in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+        for name, record in sorted(of_methods.items()):
+            if name not in measured:
+                measured[name] = _measured(record, of_methods)
+                shown[conditions].append(name)
+    return _Costs(measured, shown)
+
+
+def _conditions(backbone: str, options: Mapping[str, Any]) -> str:
+    batch = "the largest batches" if options["batch_size"] == "largest" else f"batch {options['batch_size']}"
+    return (
+        f"{backbone}, {batch}, {options['precision']}, {options['device']}, {options['threads']} CPU threads, "
+        f"protocol {options['protocol']}"
+    )
+
+
+def _measured(record: pd.DataFrame, group: Mapping[str, pd.DataFrame]) -> _Measured:
+    metrics = _metrics(record)
+    frozen = group.get(json.loads(record.iloc[0]["setting_options"])["frozen"])
+    base = None if frozen is None else _metrics(frozen).get("flops_g")
+    flops = metrics["flops_g"] / base if base and "flops_g" in metrics else None
+    first = record.iloc[0]
+    marks = tuple(str(first["marks"]).split())
+    return _Measured(str(first["trial"]), marks, flops, metrics.get("throughput_vs_frozen"))
+
+
+def _metrics(record: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(record["metric"], record["value"], strict=True))
+
+
+def _commands(methods: Iterable[_Method], backbones: Sequence[type[pb.Backbone]], costs: _Costs) -> Iterable[str]:
+    """The commands that measure what has no cost record."""
+    places: dict[str, list[str]] = defaultdict(list)
+    ordered = sorted(backbones, key=lambda each: (each.name not in _MEASURED_ON, _MEASURED_ON[:1] != (each.name,)))
+    for method in methods:
+        place = next((each.name for each in ordered if not method.refused_by(each)), None)
+        if place and not method.usual.mergeable and method.name not in costs.measured:
+            places[place].append(method.name)
+    for backbone, names in places.items():
+        yield f"petl-bench cost --methods {','.join(names)} --backbone {backbone}"
+
+
+# Notes
+
+
+def _counted(methods: Sequence[_Method], backbones: Sequence[type[pb.Backbone]]) -> Iterable[str]:
+    """At which values parameters are counted, and of which methods the task decides how many there are."""
+    yield f"Trained parameters: millions, at the values of the recipe for {' or '.join(_SETTINGS)} on that backbone."
+    growing = [each.name for each in methods if _grows(each, backbones)]
+    if growing:
+        yield (
+            f"With the number of classes or clips grow those of {', '.join(growing)}: counted for {_CLASSES} classes, "
+            f"{_SHOTS} clips of each."
+        )
+
+
+def _grows(method: _Method, backbones: Sequence[type[pb.Backbone]]) -> bool:
+    host = next((each for each in backbones if not method.refused_by(each)), None)
+    try:
+        return host is not None and method.trained(host) != method.trained(host, classes=2)
+    except Exception:  # its cells say so
+        return False
+
+
+def _by_reason(methods: Iterable[_Method], backbones: Iterable[type[pb.Backbone]], of: str, form: str) -> Iterable[str]:
+    """A line for each method and reason: why backbones refuse it, or how it is adapted to them."""
+    for method in methods:
+        places: dict[str, list[str]] = defaultdict(list)
+        for backbone in backbones:
+            if reason := getattr(method, of)(backbone):
+                places[reason].append(backbone.name)
+        for reason, names in places.items():
+            yield form.format(method=method.name, backbones=", ".join(names), reason=reason)
