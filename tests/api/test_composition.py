@@ -203,7 +203,7 @@ def test_two_owners_of_a_hook_are_refused(hook: str) -> None:
     register("two", **{hook: lambda self, *arguments: "of two"})
     with pytest.raises(UsageError, match=rf"^lora\+one\+two: one and two both define {hook}, .*leave one of them out$"):
         METHODS.get("lora+one+two")
-    owned = create_method("lora+two")
+    owned = create_method("adaptformer+two")
     assert hooks_of(type(owned)) == [hook]
     assert getattr(owned, hook)(*[None] * (2 if hook == "averaging" else 1)) == "of two"
 
