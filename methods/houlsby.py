@@ -76,8 +76,8 @@ class Houlsby(WithBiases):
     recipes = (
         *at_the_rates_of_msta({"bottleneck_dim": 64}, "the default of the authors' code"),
         as_in_mv_adapter(ADAPT_SEQ, "2.78"),
-        tuned_on_draws(3e-3, "1e-3, 3e-3, 1e-2", TINY),
-        *not_tuned_elsewhere(3e-3, TINY),
+        tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2", TINY),
+        *not_tuned_elsewhere(1e-2, TINY),
         tuned_for_retrieval(1e-3, SEARCHED_IN_RETRIEVAL, TINY),
         *not_tuned_in_retrieval(1e-3, TINY, backbones=["clip-tiny"]),
     )
