@@ -52,9 +52,9 @@ class Houlsby(WithBiases):
     `places=feedforward` leaves A out (Pfeiffer et al., EACL 2021). Per adapter 2 width d + d + width, per norm 2 width;
     ViCLIP-B/16, d = 64: 4,031,488 parameters, 3,965,952 of them in adapters.
 
-    Adapt_seq in the tables of MV-Adapter (CVPR 2024): `places=feedforward`, `activation=relu`, s = 0.1, both towers.
-    Its 2.78 % of CLIP-B/16 (149,620,737) is d = 128 with a layer norm before Down (`norm`) and the biases of CLIP, but
-    not the weights of its norms: 4,152,320 parameters. Without the layer norm that is 2.75 %.
+    Adapt_seq in the tables of MV-Adapter (CVPR 2024): `places=feedforward`, `activation=relu`, s = 0.1, both towers,
+    `start_std=0`, `layer_norms=false`. Its 2.78 % of CLIP-B/16 (149,620,737) is d = 128 with a layer norm before Down
+    (`norm`) and the biases of CLIP: 4,152,320 parameters. Without the layer norm that is 2.75 %.
     """
 
     paper = pb.Paper(
