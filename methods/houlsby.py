@@ -78,8 +78,8 @@ class Houlsby(WithBiases):
         as_in_mv_adapter(ADAPT_SEQ, "2.78"),
         tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2", TINY),
         *not_tuned_elsewhere(1e-2, TINY),
-        tuned_for_retrieval(1e-3, SEARCHED_IN_RETRIEVAL, TINY),
-        *not_tuned_in_retrieval(1e-3, TINY, backbones=["clip-tiny"]),
+        tuned_for_retrieval(3e-3, SEARCHED_IN_RETRIEVAL, TINY),
+        *not_tuned_in_retrieval(3e-3, TINY, backbones=["clip-tiny"]),
     )
 
     bottleneck_dim: int = pb.hyper(64, "d: channels of the bottleneck", minimum=1)
