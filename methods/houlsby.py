@@ -52,9 +52,9 @@ class Houlsby(WithBiases):
     `places=feedforward` leaves A out (Pfeiffer et al., EACL 2021). Per adapter 2 width d + d + width, per norm 2 width;
     ViCLIP-B/16, d = 64: 4,031,488 parameters, 3,965,952 of them in adapters.
 
-    Adapt_seq in the tables of MV-Adapter (CVPR 2024): `places=feedforward`, `activation=relu`, s = 0.1, both towers.
-    Its 2.78 % of CLIP-B/16 (149,620,737) is d = 128 with a layer norm before Down (`norm`) and the biases of CLIP, but
-    not the weights of its norms: 4,152,320 parameters. Without the layer norm that is 2.75 %.
+    Adapt_seq in the tables of MV-Adapter (CVPR 2024): `places=feedforward`, `activation=relu`, s = 0.1, both towers,
+    `start_std=0`, `layer_norms=false`. Its 2.78 % of CLIP-B/16 (149,620,737) is d = 128 with a layer norm before Down
+    (`norm`) and the biases of CLIP: 4,152,320 parameters. Without the layer norm that is 2.75 %.
     """
 
     paper = pb.Paper(
@@ -76,10 +76,10 @@ class Houlsby(WithBiases):
     recipes = (
         *at_the_rates_of_msta({"bottleneck_dim": 64}, "the default of the authors' code"),
         as_in_mv_adapter(ADAPT_SEQ, "2.78"),
-        tuned_on_draws(3e-3, "1e-3, 3e-3, 1e-2", TINY),
-        *not_tuned_elsewhere(3e-3, TINY),
-        tuned_for_retrieval(1e-3, SEARCHED_IN_RETRIEVAL, TINY),
-        *not_tuned_in_retrieval(1e-3, TINY, backbones=["clip-tiny"]),
+        tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2", TINY),
+        *not_tuned_elsewhere(1e-2, TINY),
+        tuned_for_retrieval(3e-3, SEARCHED_IN_RETRIEVAL, TINY),
+        *not_tuned_in_retrieval(3e-3, TINY, backbones=["clip-tiny"]),
     )
 
     bottleneck_dim: int = pb.hyper(64, "d: channels of the bottleneck", minimum=1)

@@ -41,9 +41,9 @@ class IA3(pb.Method):
     mergeable = True
     recipes = (
         *at_the_authors_rate(3e-3, {}, "learning rate of the paper's recipe (T-Few), batch 8, Adafactor"),
-        tuned_on_draws(1e-2, "1e-2, 3e-2, 1e-1"),
-        *not_tuned_elsewhere(1e-2),
-        *not_tuned_in_retrieval(1e-2),
+        tuned_on_draws(1e-1, "3e-3, 1e-2, 3e-2, 1e-1, 3e-1"),
+        *not_tuned_elsewhere(1e-1),
+        *not_tuned_in_retrieval(1e-1),
     )
 
     towers: pb.Towers = pb.hyper("both", "which towers are adapted")

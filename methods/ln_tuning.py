@@ -45,9 +45,9 @@ class LNTuning(pb.Method):
     )
     recipes = (
         *at_the_rates_of_msta({}, "the method has no sizes"),
-        tuned_on_draws(1e-2, "3e-3, 1e-2, 3e-2"),
-        *not_tuned_elsewhere(1e-2),
-        *not_tuned_in_retrieval(1e-2),
+        tuned_on_draws(1e-1, "1e-3, 3e-3, 1e-2, 3e-2, 1e-1"),
+        *not_tuned_elsewhere(1e-1),
+        *not_tuned_in_retrieval(1e-1),
     )
 
     towers: pb.Towers = pb.hyper("both", "whose layer norms train")

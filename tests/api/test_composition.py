@@ -203,7 +203,7 @@ def test_two_owners_of_a_hook_are_refused(hook: str) -> None:
     register("two", **{hook: lambda self, *arguments: "of two"})
     with pytest.raises(UsageError, match=rf"^lora\+one\+two: one and two both define {hook}, .*leave one of them out$"):
         METHODS.get("lora+one+two")
-    owned = create_method("lora+two")
+    owned = create_method("adaptformer+two")
     assert hooks_of(type(owned)) == [hook]
     assert getattr(owned, hook)(*[None] * (2 if hook == "averaging" else 1)) == "of two"
 
@@ -217,9 +217,10 @@ def test_an_average_of_weights_has_one_owner() -> None:
 
 
 def test_hooks_that_no_part_defines_stay_undefined() -> None:
-    assert hooks_of(METHODS.get("lora+adaptformer")) == []
-    assert METHODS.get("lora+adaptformer").load_extra_state is Method.load_extra_state
-    assert hooks_of(METHODS.get("lora+msta")) == ["loss"]
+    assert hooks_of(METHODS.get("bitfit+adaptformer")) == []
+    assert METHODS.get("bitfit+adaptformer").load_extra_state is Method.load_extra_state
+    assert hooks_of(METHODS.get("bitfit+msta")) == ["loss"]
+    assert hooks_of(METHODS.get("lora+msta")) == ["loss", "parameter_groups"]
 
 
 class Remembering(Part):
@@ -275,6 +276,15 @@ def test_factors_reach_the_parameters_of_their_own_part_only() -> None:
     assert groups["video.blocks.0.after.0.module.shift"] == (3.0, 1.0)
     assert groups["video.blocks.0.after.1.module.shift"] == (5.0, 1.0)
     assert groups["video.blocks.1.after.1.module.shift"] == (10.0, 0.0)
+
+
+def test_lora_plus_in_a_composition() -> None:
+    model = random_model(SMALL)
+    method = create_method("adaptformer+lora", **{"lora.plus": 16.0})
+    method.attach(model)
+    groups = method.parameter_groups(model)
+    assert groups.keys() == {name for name, _ in model.named_parameters() if name.endswith(".lora_B")}
+    assert set(groups.values()) == {(16.0, 1.0)}
 
 
 def test_extra_states_are_kept_apart() -> None:
