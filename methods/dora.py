@@ -11,8 +11,6 @@ from petl_bench.methods._targets import Target, refuse_targets, shapes_of, sites
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
 
-TINY = {"rank": 8, "alpha": 16.0}
-
 
 @pb.register_method("dora")
 class DoRA(pb.Method):
@@ -53,6 +51,9 @@ class DoRA(pb.Method):
         *at_the_authors_rate(
             2.4e-4, {}, "learning rate of the authors' script for video and text (VL-BART, rank 128, batch 40, AdamW)"
         ),
+        tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2, 3e-2"),
+        *not_tuned_elsewhere(1e-2),
+        *not_tuned_in_retrieval(1e-2),
     )
 
     rank: int = pb.hyper(8, "r: rank of the update", minimum=1)

@@ -46,7 +46,12 @@ class VeRA(pb.Method):
         licence="Apache-2.0 (PEFT's module, by the authors)",
     )
     mergeable = True
-    recipes = (*at_the_rates_of_msta({}, "rank 256, as the paper has for ViT-B"),)
+    recipes = (
+        *at_the_rates_of_msta({}, "rank 256, PEFT's default"),
+        tuned_on_draws(3e-2, "1e-2, 3e-2, 1e-1, 3e-1"),
+        *not_tuned_elsewhere(3e-2),
+        *not_tuned_in_retrieval(3e-2),
+    )
 
     rank: int = pb.hyper(256, "r: rank of the projections", minimum=1)
     d_initial: float = pb.hyper(0.1, "d at the start")
