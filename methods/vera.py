@@ -43,7 +43,7 @@ class VeRA(pb.Method):
   booktitle = {International Conference on Learning Representations},
   year      = {2024}
 }""",
-        licence="Apache-2.0 (PEFT's module, by the authors)",
+        licence="Apache-2.0 (the module in Hugging Face PEFT)",
     )
     mergeable = True
     recipes = (

@@ -151,6 +151,10 @@ def _form_of(method: Method) -> PeftFormat:
     if form is None:
         known = ", ".join(plugin.name for plugin in _plugins())
         raise UsageError(f"{method.name or type(method).__name__} has no form in PEFT's format; these have: {known}")
+    default, said = type(method)().all_values(), {"targets", "towers", *form.fields.values(), *form.training_only}
+    for name, value in method.all_values().items():
+        if name not in said and value != default[name]:
+            raise UsageError(f"{method.name}.{name}={value} has no form in PEFT's format")
     return form
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,25 @@ def test_only_what_peft_has_is_written(tmp_path: Path) -> None:
     with pytest.raises(pb.WeightsError, match="not the tensors of lora"):
         pb.save_peft_adapter(merged, tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_an_option_that_peft_lacks_is_refused_unless_it_is_at_its_default(tmp_path: Path) -> None:
+    class Doubled(type(pb.create_method("lora"))):  # type: ignore[misc]
+        """LoRA with options of its own."""
+
+        twice: bool = pb.hyper(False, "changes what is computed")
+        rate: float = pb.hyper(1.0, "changes how it is trained")
+        peft_format = replace(type(pb.create_method("lora")).peft_format, training_only=("rate",))
+
+    def written(name: str, **values: Any) -> None:
+        model = plain(CLIP)
+        Doubled(**values).attach(model)
+        pb.save_peft_adapter(model, tmp_path / name)
+
+    written("a", rate=2.0)
+    with pytest.raises(pb.UsageError, match="twice=True has no form in PEFT's format"):
+        written("b", twice=True)
+    assert not (tmp_path / "b").exists()
 
 
 def test_half_precision_is_read(tmp_path: Path) -> None:
