@@ -11,8 +11,6 @@ from petl_bench.methods._targets import Target, refuse_targets, shapes_of, sites
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
 
-TINY = {"rank": 8, "alpha": 16.0}
-
 
 @pb.register_method("dora")
 class DoRA(pb.Method):
@@ -22,11 +20,11 @@ class DoRA(pb.Method):
 
     x: [..., in], y: [..., out]; A: [r, in], B: [out, r]; m: [out]; |V|: [out], the norm of each row of V, which belongs
     to one output. W and b are the backbone's, frozen and shared. A starts Kaiming uniform, B zero, and m as |W|: the
-    identity at the start. No gradient flows through |V| (the paper's section 4.3). The paper's text calls m a row over
-    the columns of W, for weights [in, out]; the norm is over the inputs there and here. As in the authors' code,
-    dropout is on the x of what is added to W x + b: with it y = W x + b + (m / |V| - 1) W x' + m / |V| (alpha / r) B A
-    x', x' = Dropout(x). `merge` makes W <- m V / |V|. Per linear: r in + (r + 1) out. On q and v of both towers of
-    ViCLIP-B/16: 522,240 with rank 8, 1,013,760 with rank 16.
+    identity at the start. No gradient flows through |V| (the paper's section 4.3). By its notation the paper has a norm
+    per column of a weight [d, k]; its authors' code and Hugging Face PEFT have one per output, as here. Dropout is
+    where that code has it: y = W x + b + (m / |V| - 1) W x' + m / |V| (alpha / r) B A x' with x' = Dropout(x). `merge`
+    makes W <- m V / |V|. Per linear: r in + (r + 1) out. On q and v of both towers of ViCLIP-B/16: 522,240 with rank 8,
+    1,013,760 with rank 16.
     """
 
     paper = pb.Paper(
@@ -53,6 +51,9 @@ class DoRA(pb.Method):
         *at_the_authors_rate(
             2.4e-4, {}, "learning rate of the authors' script for video and text (VL-BART, rank 128, batch 40, AdamW)"
         ),
+        tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2, 3e-2"),
+        *not_tuned_elsewhere(1e-2),
+        *not_tuned_in_retrieval(1e-2),
     )
 
     rank: int = pb.hyper(8, "r: rank of the update", minimum=1)

@@ -43,10 +43,15 @@ class VeRA(pb.Method):
   booktitle = {International Conference on Learning Representations},
   year      = {2024}
 }""",
-        licence="Apache-2.0 (PEFT's module, by the authors)",
+        licence="Apache-2.0 (the module in Hugging Face PEFT)",
     )
     mergeable = True
-    recipes = (*at_the_rates_of_msta({}, "rank 256, as the paper has for ViT-B"),)
+    recipes = (
+        *at_the_rates_of_msta({}, "rank 256, PEFT's default"),
+        tuned_on_draws(3e-2, "1e-2, 3e-2, 1e-1, 3e-1"),
+        *not_tuned_elsewhere(3e-2),
+        *not_tuned_in_retrieval(3e-2),
+    )
 
     rank: int = pb.hyper(256, "r: rank of the projections", minimum=1)
     d_initial: float = pb.hyper(0.1, "d at the start")

@@ -151,6 +151,10 @@ def _form_of(method: Method) -> PeftFormat:
     if form is None:
         known = ", ".join(plugin.name for plugin in _plugins())
         raise UsageError(f"{method.name or type(method).__name__} has no form in PEFT's format; these have: {known}")
+    default, said = type(method)().all_values(), {"targets", "towers", *form.fields.values(), *form.training_only}
+    for name, value in method.all_values().items():
+        if name not in said and value != default[name]:
+            raise UsageError(f"{method.name}.{name}={value} has no form in PEFT's format")
     return form
 
 
@@ -195,7 +199,7 @@ def read_peft_folder(folder: Path, config: ViCLIPConfig) -> tuple[Method, dict[s
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     problems = differences({name: tuple(shape) for name, shape in wanted.items()}, tensors)
     if fault := problems or not_floating(tensors) or not_finite(tensors):
-        raise WeightsError(f"{folder / TENSORS}: {clean(fault)}")
+        raise WeightsError(f"{folder / TENSORS}: {shortened(clean(fault), 500)}")
     return method, {_own_name(name, places[name], form): tensor for name, tensor in tensors.items()}
 
 
@@ -238,13 +242,16 @@ def _hyper_parameters(values: Mapping[str, Any], form: PeftFormat, path: Path) -
     """The method's options. Raises WeightsError for a field that would change what is computed and is not known."""
     for name, value in values.items():
         known = name in (*form.fields, *form.constants, *_REQUIRED, *_WITHOUT_EFFECT)
-        if not known and value and value not in _AS_ABSENT.get(name, ()):
+        if not known and not (_is_off(value) or value in _AS_ABSENT.get(name, ())):
             raise WeightsError(f"{path}: {_said(name, value)} is not supported")
-    found = {own: values[theirs] for theirs, own in form.fields.items() if theirs in values}
-    for name, value in found.items():
-        if isinstance(value, int) and abs(value) > _LARGEST:
-            raise WeightsError(f"{path}: {_said(name, value)} is too large")
-    return found
+        if name in form.fields and not (isinstance(value, int | float) and abs(value) <= _LARGEST):
+            raise WeightsError(f"{path}: {_said(name, value)}: expected a number of at most {_LARGEST:,}")
+    return {own: values[theirs] for theirs, own in form.fields.items() if theirs in values}
+
+
+def _is_off(value: Any) -> bool:
+    """Whether PEFT writes this for a feature that is not used; 0 may be the number of a layer."""
+    return value is None or value is False or value in ("", [], {})
 
 
 def _said(name: str, value: Any) -> str:
@@ -273,6 +280,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, int]]:
 def _places(names: Sequence[str], config: ViCLIPConfig, form: PeftFormat, path: Path) -> dict[str, NamedLinear]:
     """Name of a tensor -> the linear that it belongs to. Raises WeightsError for a name that belongs to none."""
     known = {f"{_WRAPPER}{linear.peft}.{tensor}": linear for linear in named_linears(config) for tensor in form.tensors}
+    given = set(names)
     strange = [name for name in names if name not in known]
     if strange or not names:
         backbone = "this ViCLIP (its DualEncoder)" if config.joint_space_time else "a transformers.CLIPModel"
@@ -280,7 +288,7 @@ def _places(names: Sequence[str], config: ViCLIPConfig, form: PeftFormat, path: 
             f"{len(strange)} of {len(names)} tensors, the first {strange[0]!r}," if strange else "none of its tensors"
         )
         raise WeightsError(f"{path}: {shortened(clean(what), 200)} belong to no linear of a block of {backbone}")
-    return {name: known[name] for name in names}
+    return {name: linear for name, linear in known.items() if name in given}
 
 
 def _refuse_other_modules(

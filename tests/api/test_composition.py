@@ -85,7 +85,7 @@ def test_a_composition_is_a_method_with_the_fields_of_its_parts() -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("lorra+msta", "unknown method 'lorra'; did you mean lora?"),
+        ("lorra+msta", "unknown method 'lorra'; did you mean lora"),
         ("lora+lora", "lora is named twice"),
         ("lora+", "a method is missing"),
         ("+", "a method is missing"),

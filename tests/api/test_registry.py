@@ -104,7 +104,7 @@ def test_an_entry_point_names_a_module_or_a_class(
 
 
 def test_an_unknown_name_gets_near_names_and_the_list_command() -> None:
-    with pytest.raises(UsageError, match=r"did you mean lora\?.*petl-bench list methods"):
+    with pytest.raises(UsageError, match=r"did you mean lora.*petl-bench list methods"):
         METHODS.get("lorra")
 
 

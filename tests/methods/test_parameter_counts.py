@@ -45,6 +45,9 @@ PUBLISHED = [
     ("convpass", {}, 327_552),
     ("st_adapter", {}, 7_110_144),
     ("st_adapter", {"places": "both"}, 14_220_288),
+    ("dora", {}, 522_240),
+    ("dora", {"rank": 16}, 1_013_760),
+    ("vera", {}, 43_008),
 ]
 #: The percentages in the tables of MV-Adapter (CVPR 2024), of CLIP-B/16's parameters.
 OF_MV_ADAPTER = [
