@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import petl_bench as pb
@@ -56,6 +58,7 @@ class PeftMethod(pb.Method):
     paper = PEFT
     decided_by = ("peft",)
     peft_type: ClassVar[str] = ""
+    known_failures: ClassVar[Mapping[str, str]] = {}
 
     targets: tuple[Target, ...] = pb.hyper(("q", "v"), "linear maps that are adapted: q, k, v, out, fc, proj")
     towers: pb.Towers = pb.hyper("both", "which towers are adapted")
@@ -95,10 +98,10 @@ class PeftMethod(pb.Method):
 
     def _layers(self, linears: Mapping[str, nn.Linear]) -> dict[str, nn.Module]:
         """PEFT's layers around linears, by name; the linears stay what they are."""
-        from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
-
         tree = _tree(linears)
-        with warnings.catch_warnings(record=True) as found:
+        with warnings.catch_warnings(record=True) as found, _environment_kept():
+            from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+
             warnings.simplefilter("always")
             try:
                 PEFT_TYPE_TO_TUNER_MAPPING[self.peft_type](tree, self._config(), "default")
@@ -114,6 +117,8 @@ class PeftMethod(pb.Method):
 
         values = {field.name: getattr(self, field.name) for field in _offered(self.peft_type)}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        if "progressbar" in _not_offered(self.peft_type):
+            plain["progressbar"] = False
         return PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type](target_modules=list(self.targets), **plain)
 
     def _sites(self, model: DualEncoder) -> dict[str, Any]:
@@ -156,8 +161,29 @@ def _tree(linears: Mapping[str, nn.Linear]) -> nn.Module:
             if part not in place._modules:
                 place.add_module(part, nn.Module())
             place = place.get_submodule(part)
-        place.add_module(last, linear)
+        place.add_module(last, _plain(linear))
     return root
+
+
+def _plain(linear: nn.Linear) -> nn.Linear:
+    """A linear with the same weight and bias, shared; of torch's own class, which some types insist on."""
+    from torch import nn
+
+    plain = nn.Linear(linear.in_features, linear.out_features, device="meta")
+    plain.weight, plain.bias = linear.weight, linear.bias
+    return plain
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Variables of the environment are put back: BOFT leaves some behind."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @functools.lru_cache(maxsize=256)
@@ -206,6 +232,16 @@ def _not_offered(peft_type: str) -> list[str]:
     return [field.name for field in fields_of(peft_type) if field.name not in offered]
 
 
+def _refused() -> dict[str, str]:
+    """The types that cannot be used, each with the reason."""
+    failing = {
+        name: "; ".join(f"it fails the check {check!r}: {fault}" for check, fault in tuner.fails.items())
+        for name, tuner in TUNERS.items()
+        if tuner.fails
+    }
+    return dict(sorted({**REFUSED, **failing}.items()))
+
+
 class PeftFamily(Family):
     """`peft:TYPE` for every type of PEFT's tuners that works on separate linears."""
 
@@ -215,12 +251,12 @@ class PeftFamily(Family):
 
     def members(self) -> list[str]:
         """The types that can be used, of those that are installed."""
-        return [each for each in installed_types() if each in TUNERS]
+        return [each for each in installed_types() if each in TUNERS and not TUNERS[each].fails]
 
     def make(self, member: str) -> type[PeftMethod]:
         """The method of a type."""
-        if member in REFUSED:
-            raise pb.UsageError(f"peft:{member} cannot be used: {REFUSED[member]}. See: petl-bench show peft")
+        if member in (refused := _refused()):
+            raise pb.UsageError(f"peft:{member} cannot be used: {refused[member]}. See: petl-bench show peft")
         if member not in self.members():
             raise unknown("type of PEFT's", member, self.members(), "petl-bench show peft")
         return _method_of(member)
@@ -234,7 +270,7 @@ class PeftFamily(Family):
         yield from (f"  {name:<{width}}  {TUNERS[name].meaning}" for name in self.members())
         yield ""
         yield "Types that cannot be used:"
-        yield from (f"  {name}: {why}" for name, why in REFUSED.items())
+        yield from (f"  {name}: {why}" for name, why in _refused().items())
 
 
 @functools.cache
@@ -242,7 +278,7 @@ def _method_of(peft_type: str) -> type[PeftMethod]:
     tuner = TUNERS[peft_type]
     body: dict[str, Any] = {"__annotations__": {}, "__module__": __name__, "__doc__": _meaning(peft_type, tuner)}
     body |= {"name": f"peft:{peft_type}", "peft_type": peft_type, "recipes": _recipes(tuner)}
-    body |= {"identity_at_start": tuner.identity, "mergeable": tuner.mergeable}
+    body |= {"identity_at_start": tuner.identity, "mergeable": tuner.mergeable, "known_failures": tuner.known}
     if tuner.mergeable:
         body["merge"] = merge
     for field in _offered(peft_type):
