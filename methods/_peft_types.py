@@ -11,11 +11,19 @@ from typing import Any
 class Tuner:
     """A type that works on separate linears.
 
-    `identity` and `mergeable` are declarations of the method at the default values. `defaults` differ from PEFT's, with
-    the reason in `note`. `choices`: the values of a field that PEFT types as a text. `refused`: values that cannot be
-    used. `instead`: a field that, if it is not 0, sets another one to 0, since PEFT takes one of both. `small`: sizes that fit backbones whose widths are a few dozen channels. `fails`:
-    checks that it fails (petl-bench check), with the fault: it is not run. `known`: as `fails`, but the fault is none
-    of a training's, and it is run.
+    Attributes:
+        meaning: in one line.
+        paper: where the method was published, as far as PEFT's sources say.
+        identity, mergeable: declarations of the method, at the default values.
+        targets: the linears that are adapted by default.
+        defaults: that differ from PEFT's; `note` says why.
+        choices: the values of a field that PEFT types as a text.
+        refused: field -> values that cannot be used, with the reason.
+        instead: a field that, if it is not 0, sets another one to 0, since PEFT takes one of both.
+        small: sizes that fit backbones whose widths are a few dozen channels.
+        fails: checks that it fails (petl-bench check), with the fault: it is not run.
+        known: as `fails`, but the fault is none of a training's: it is run.
+        note: what a user must know besides.
     """
 
     meaning: str
