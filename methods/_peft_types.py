@@ -131,7 +131,12 @@ TUNERS: dict[str, Tuner] = {
         "https://openreview.net/forum?id=FSHrinMArK",
         small={"r": 8},
     ),
-    "PVERA": Tuner("VeRA with a distribution in the place of its vector", _ARXIV + "2512.07703", small={"r": 8}),
+    "PVERA": Tuner(
+        "VeRA with a distribution in the place of its vector",
+        _ARXIV + "2512.07703",
+        refused={"sample_at_inference": {True: "an evaluation would be another one each time"}},
+        small={"r": 8},
+    ),
     "RANDLORA": Tuner("trained mixtures of frozen random matrices", _ARXIV + "2502.00987", small={"r": 8}),
     "ROAD": Tuner(
         "rotation and scaling of pairs of outputs",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import inspect
 import json
 import os
 import re
-import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import petl_bench as pb
 from petl_bench.api.family import Family
+from petl_bench.api.options import text_of
 from petl_bench.errors import unknown
 from petl_bench.methods._peft_configs import PeftField, fields_of, installed_types
 from petl_bench.methods._peft_types import LEFT_OUT, REFUSED, TUNERS, Tuner, why_left_out
@@ -46,7 +48,7 @@ _RATE_OF_LORA = "learning rate of lora in base2novel on viclip-tiny, taken over;
 
 
 class PeftMethod(pb.Method):
-    """Base of every `peft:TYPE`: PEFT's own layers of one type around chosen linears of every block.
+    """The tuners of Hugging Face PEFT: its own layers of one type around chosen linears of every block.
 
     y = layer(x; W, b, what PEFT trains)     x: [..., in], W: [out, in], y: [..., out]
 
@@ -80,7 +82,8 @@ class PeftMethod(pb.Method):
                 setattr(self, other, 0)
         for field, reasons in TUNERS[self.peft_type].refused.items():
             if reason := reasons.get(getattr(self, field)):
-                raise pb.UsageError(f"{self.name}.{field}={getattr(self, field)} cannot be used: {reason}")
+                value = text_of(getattr(self, field))
+                raise pb.UsageError(f"{self.name}.{field}={value} cannot be used: {reason}")
 
     def attach(self, model: DualEncoder) -> None:
         """PEFT's layer, which holds the linear, in the place of every chosen linear."""
@@ -94,32 +97,35 @@ class PeftMethod(pb.Method):
         video = [("video", config.vision_width)] * config.vision_layers
         text = [("text", config.text_width)] * config.text_layers
         blocks = {"video": video, "text": text, "both": video + text}[self.towers]
-        return _counted(type(self), json.dumps(self.all_values()), tuple(blocks))
+        return _counted(self.peft_type, json.dumps(self.all_values()), tuple(blocks))
 
     def _layers(self, linears: Mapping[str, nn.Linear]) -> dict[str, nn.Module]:
         """PEFT's layers around linears, by name; the linears stay what they are."""
         tree = _tree(linears)
         with warnings.catch_warnings(record=True) as found, _environment_kept():
-            from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
-
+            peft = _mapping()
             warnings.simplefilter("always")
             try:
-                PEFT_TYPE_TO_TUNER_MAPPING[self.peft_type](tree, self._config(), "default")
+                config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type](**self._peft_values())
+                peft.PEFT_TYPE_TO_TUNER_MAPPING[self.peft_type](tree, config, "default")
             except Exception as error:  # PEFT raises errors of many kinds for values that do not fit
-                raise pb.UsageError(f"{self.name}: PEFT refuses these values: {_one_line(error)}") from error
+                raise self._refusal("refuses", error) from error
         for each in found:
             if _OTHER_VALUES.search(str(each.message)):
-                raise pb.UsageError(f"{self.name}: PEFT would not use these values: {_one_line(each.message)}")
+                raise self._refusal("would not use", each.message)
         return {name: tree.get_submodule(name) for name in linears}
 
-    def _config(self) -> Any:
-        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+    def _refusal(self, does: str, why: object) -> pb.UsageError:
+        words = " ".join(str(why).split()) or type(why).__name__
+        return pb.UsageError(f"{self.name}: PEFT {does} these values: {words}. See: petl-bench show {self.name}")
 
+    def _peft_values(self) -> dict[str, Any]:
+        """The values of PEFT's configuration."""
         values = {field.name: getattr(self, field.name) for field in _offered(self.peft_type)}
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         if "progressbar" in _not_offered(self.peft_type):
-            plain["progressbar"] = False
-        return PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type](target_modules=list(self.targets), **plain)
+            values["progressbar"] = False
+        return {**values, "target_modules": list(self.targets)}
 
     def _sites(self, model: DualEncoder) -> dict[str, Any]:
         blocks = model.blocks(self.towers)
@@ -138,6 +144,11 @@ def merge(self: PeftMethod, model: DualEncoder) -> None:
         for site in self._sites(model).values():
             site.replacement.merge()
             site.restore()
+
+
+def _mapping() -> Any:
+    """PEFT's classes by type; imported here, because that takes seconds."""
+    return importlib.import_module("peft.mapping")
 
 
 def _site(block: Block, target: str) -> Any:
@@ -187,15 +198,15 @@ def _environment_kept() -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=256)
-def _counted(plugin: type[PeftMethod], values: str, blocks: tuple[tuple[str, int], ...]) -> int:
+def _counted(peft_type: str, values: str, blocks: tuple[tuple[str, int], ...]) -> int:
     """The parameters that PEFT trains in blocks (tower, width), for the values of a method as JSON."""
     import torch
 
-    method = plugin(**json.loads(values))
+    method = _method_of(peft_type)(**json.loads(values))
     with torch.random.fork_rng(devices=[]):
         try:
             return _trained(method._layers(_linears(method, blocks, "meta")))
-        except (pb.UsageError, NotImplementedError):  # some types compute with values: zeros, then
+        except pb.UsageError:  # wrong values, or a type that computes with the weights
             return _trained(method._layers(_linears(method, blocks, "cpu")))
 
 
@@ -213,10 +224,6 @@ def _trained(layers: Mapping[str, nn.Module]) -> int:
     """The number of parameters that train, each once."""
     found = {each for layer in layers.values() for each in layer.parameters() if each.requires_grad}
     return sum(each.numel() for each in found)
-
-
-def _one_line(error: Any) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 # Classes of types
@@ -263,7 +270,7 @@ class PeftFamily(Family):
 
     def page(self) -> Iterator[str]:
         """What it is, every type with its meaning, and those that are refused with the reason."""
-        yield from textwrap.dedent(PeftMethod.__doc__ or "").strip().splitlines()
+        yield from inspect.cleandoc(PeftMethod.__doc__ or "").splitlines()
         yield ""
         yield "Types (petl-bench show peft:TYPE; their fields are PEFT's):"
         width = max(map(len, TUNERS))
@@ -284,7 +291,7 @@ def _method_of(peft_type: str) -> type[PeftMethod]:
     for field in _offered(peft_type):
         kind, default = field.kind, tuner.defaults.get(field.name, field.default)
         if field.name in tuner.choices:
-            kind = Literal[*tuner.choices[field.name]]  # type: ignore[valid-type]
+            kind = Literal[*tuner.choices[field.name]]
         body["__annotations__"][field.name] = kind
         body[field.name] = pb.hyper(default, field.meaning)
     if tuner.targets != ("q", "v"):
