@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from petl_bench.api.plugins.identity import plugin_version
 from petl_bench.api.registry import METHODS
 from petl_bench.methods import _peft_configs, peft_bridge
 from petl_bench.methods._peft_types import LEFT_OUT, REFUSED, TUNERS
+from petl_bench.running.planning.spec import read_spec
+from petl_bench.running.planning.values import Overrides
 from petl_bench.testing.method_subject import perturb, trainable
 
 peft = pytest.importorskip("peft")
@@ -26,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 TYPES = peft_bridge.PeftFamily().members()
 #: For these, every check; for the others, those that find what a tuner can do wrong.
-IN_FULL = ("GLORA", "IA3", "LORA", "OFT", "VERA")
+IN_FULL = ("IA3", "LORA", "OFT", "VERA")
 ESSENTIAL = (
     "fits a small model",
     "attaching changes no weight",
@@ -52,9 +55,9 @@ def test_checks(peft_type: str) -> None:
 
 @pytest.mark.parametrize("peft_type", [name for name, tuner in TUNERS.items() if tuner.fails])
 def test_what_is_not_run_fails_as_listed(peft_type: str) -> None:
-    results = testing.run(testing.checks(peft_bridge._method_of(peft_type)))
-    failed = {each.name for each in results if each.status == "fail"}
-    assert TUNERS[peft_type].fails.keys() <= failed
+    found = testing.checks(peft_bridge._method_of(peft_type))
+    results = [check.result() for check in found if check.name in TUNERS[peft_type].fails]
+    assert [each.status for each in results] == ["fail"] * len(TUNERS[peft_type].fails)
     with pytest.raises(pb.UsageError, match="cannot be used: it fails the check"):
         METHODS.get(f"peft:{peft_type}")
 
@@ -93,6 +96,18 @@ def test_pages_and_plans_know_the_fields_without_torch_and_peft() -> None:
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "loaded: []" in told
     assert "peft:TYPE" in told and "LN_TUNING: it trains norms" in told and "oft_block_size = 32" in told
+
+
+def test_values_in_a_spec_file(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(
+        'methods = ["peft:OFT", "lora+peft:IA3"]\nsetting = "base2novel"\n'
+        '[set."peft:OFT"]\nr = 4\ncoft = true\n[set."lora+peft:IA3"]\n"peft:IA3.targets" = ["k"]\n'
+    )
+    overrides = Overrides(read_spec({}, file))
+    assert overrides.of_method(METHODS.get("peft:OFT"), "peft:OFT") == {"r": 4, "coft": True}
+    composed = METHODS.get("lora+peft:IA3")
+    assert overrides.of_method(composed, composed.name) == {"peft:IA3.targets": ("k",)}
 
 
 def test_members_are_in_no_list_of_names() -> None:
