@@ -148,6 +148,7 @@ TUNERS: dict[str, Tuner] = {
         "a sparse set of entries of the weight",
         _ARXIV + "2406.13175",
         defaults={"random_seed": 0},
+        refused={"random_seed": {None: "a loaded adapter would change other entries than those that were trained"}},
         small={"r": 8},
         note="random_seed is 0, and not PEFT's none: which entries train must be known when the adapter is loaded",
     ),

@@ -234,6 +234,8 @@ def test_types_that_are_refused(name: str, words: str) -> None:
         ("LORA", {"eva_config": "1"}, "its value is no number, text or list"),
         ("LORA", {"init_lora_weights": "pissa"}, "it changes the backbone's frozen weights"),
         ("LORA", {"r": "0"}, "PEFT refuses these values"),
+        ("SHIRA", {"random_seed": "none"}, "peft:SHIRA.random_seed=none cannot be used"),
+        ("PVERA", {"sample_at_inference": "true"}, "another one each time"),
         ("HRA", {"r": "3"}, "r is odd"),
         ("HRA", {"apply_GS": "true"}, "not finite"),
         ("OFT", {"oft_block_size": "7"}, "Invalid `oft_block_size` (7)"),
