@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,29 @@ def test_pages_and_plans_know_the_fields_without_torch_and_peft() -> None:
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "loaded: []" in told
     assert "peft:TYPE" in told and "LN_TUNING: it trains norms" in told and "oft_block_size = 32" in told
+
+
+def test_the_page_lists_every_type_with_what_is_known() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "peft.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith(("| `", "| [`"))}
+    assert rows.keys() == {*TUNERS, *REFUSED}
+    for name in TYPES:
+        tuner = TUNERS[name]
+        reasons = [reason for values in tuner.refused.values() for reason in values.values()]
+        assert all(words in rows[name] for words in (tuner.meaning, tuner.note, *reasons, *tuner.known.values()))
+        assert f"| {', '.join(tuner.targets)} | {'yes' if tuner.identity else 'no'} |" in rows[name]
+        assert tuner.mergeable, "the page says that all are"
+    assert all(why in rows[name] for name, why in peft_bridge._refused().items())
+
+
+def test_a_family_that_cannot_be_loaded_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from petl_bench.cli.list_ import _families
+
+    broken = EntryPoint("odd", "no_such_module:Odd", "petl_bench.method_families")
+    monkeypatch.setattr(METHODS, "_family_entries", {"odd": broken})
+    with pytest.raises(pb.PluginError, match="the family 'odd'"):
+        METHODS.get("odd:thing")
+    assert _families(METHODS)["odd:"].startswith("BROKEN: the family 'odd'")
 
 
 def test_values_in_a_spec_file(tmp_path: Path) -> None:
