@@ -131,9 +131,9 @@ def _one_of(parts: list[Any]) -> Any:
     simple = [each for each in parts if each in _SIMPLE]
     if lists:
         inner = typing.get_args(lists[0])[0]
-        return tuple[inner, ...] if inner in _SIMPLE else None
+        return tuple[inner, ...] if inner in _SIMPLE else None  # type: ignore[valid-type]
     if choices:
-        return Literal[*(True, False) if bool in simple else (), *choices]  # type: ignore[valid-type]
+        return Literal[*(True, False) if bool in simple else (), *choices]
     if float in simple:
         return float
     return simple[0] if simple else None

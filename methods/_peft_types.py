@@ -11,9 +11,19 @@ from typing import Any
 class Tuner:
     """A type that works on separate linears.
 
-    `identity` and `mergeable` are declarations of the method at the default values. `defaults` differ from PEFT's, with
-    the reason in `note`. `choices`: the values of a field that PEFT types as a text. `refused`: values that cannot be
-    used. `instead`: a field that, if it is not 0, sets another one to 0, since PEFT takes one of both. `small`: sizes that fit backbones whose widths are a few dozen channels.
+    Attributes:
+        meaning: in one line.
+        paper: where the method was published, as far as PEFT's sources say.
+        identity, mergeable: declarations of the method, at the default values.
+        targets: the linears that are adapted by default.
+        defaults: that differ from PEFT's; `note` says why.
+        choices: the values of a field that PEFT types as a text.
+        refused: field -> values that cannot be used, with the reason.
+        instead: a field that, if it is not 0, sets another one to 0, since PEFT takes one of both.
+        small: sizes that fit backbones whose widths are a few dozen channels.
+        fails: checks that it fails (petl-bench check), with the fault: it is not run.
+        known: as `fails`, but the fault is none of a training's: it is run.
+        note: what a user must know besides.
     """
 
     meaning: str
@@ -26,6 +36,8 @@ class Tuner:
     refused: Mapping[str, Mapping[Any, str]] = field(default_factory=dict)
     instead: Mapping[str, str] = field(default_factory=dict)
     small: Mapping[str, Any] = field(default_factory=dict)
+    fails: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
 
@@ -38,6 +50,7 @@ TUNERS: dict[str, Tuner] = {
         "rotation of the weight by butterfly-factorised orthogonal matrices",
         _ARXIV + "2311.06243",
         instead={"boft_block_num": "boft_block_size"},
+        note="where nvcc and ninja are installed, PEFT compiles a CUDA kernel for it when it is first used",
     ),
     "C3A": Tuner(
         "block-circular convolution beside the linear", _ARXIV + "2407.19342", identity=False, small={"block_size": 16}
@@ -52,14 +65,25 @@ TUNERS: dict[str, Tuner] = {
         note="its coefficients are random at the start; init_weights=true starts at zero",
     ),
     "FROD": Tuner("sparse trained rotation in a basis shared by the linears of one kind"),
-    "GLORA": Tuner("low-rank scaling and shift of weight and bias", _ARXIV + "2306.07967"),
+    "GLORA": Tuner(
+        "low-rank scaling and shift of weight and bias",
+        _ARXIV + "2306.07967",
+        known={
+            "gradients reach every parameter": "its D scales the bias of the linear, and the small models of the check "
+            "have biases of 0; published weights do not"
+        },
+    ),
     "GRALORA": Tuner("LoRA on the blocks of the weight", _ARXIV + "2505.20355", small={"r": 8, "alpha": 16}),
     "HIRA": Tuner(
         "the weight times a low-rank matrix, element by element",
         "https://openreview.net/forum?id=TwJrTz9cRS",
         small={"r": 8},
     ),
-    "HRA": Tuner("product of trained Householder reflections; r is even", _ARXIV + "2405.17484"),
+    "HRA": Tuner(
+        "product of trained Householder reflections; r is even",
+        _ARXIV + "2405.17484",
+        refused={"apply_GS": {True: "its vectors start in equal pairs, and Gram-Schmidt makes them not finite"}},
+    ),
     "IA3": Tuner(
         "scales outputs of k and v, and the input of proj",
         _ARXIV + "2205.05638",
@@ -72,6 +96,10 @@ TUNERS: dict[str, Tuner] = {
         _ARXIV + "2407.09946",
         mergeable=False,
         small={"r": 8},
+        fails={
+            "batch changes nothing": "its router averages over the tokens of the whole batch, so that the features of "
+            "a clip depend on the clips beside it"
+        },
     ),
     "LOHA": Tuner("product of two low-rank matrices, element by element", _ARXIV + "2108.06098"),
     "LOKR": Tuner("Kronecker product of a small and a low-rank matrix", _ARXIV + "2309.14859"),
@@ -103,7 +131,12 @@ TUNERS: dict[str, Tuner] = {
         "https://openreview.net/forum?id=FSHrinMArK",
         small={"r": 8},
     ),
-    "PVERA": Tuner("VeRA with a distribution in the place of its vector", _ARXIV + "2512.07703", small={"r": 8}),
+    "PVERA": Tuner(
+        "VeRA with a distribution in the place of its vector",
+        _ARXIV + "2512.07703",
+        refused={"sample_at_inference": {True: "an evaluation would be another one each time"}},
+        small={"r": 8},
+    ),
     "RANDLORA": Tuner("trained mixtures of frozen random matrices", _ARXIV + "2502.00987", small={"r": 8}),
     "ROAD": Tuner(
         "rotation and scaling of pairs of outputs",
@@ -115,6 +148,7 @@ TUNERS: dict[str, Tuner] = {
         "a sparse set of entries of the weight",
         _ARXIV + "2406.13175",
         defaults={"random_seed": 0},
+        refused={"random_seed": {None: "a loaded adapter would change other entries than those that were trained"}},
         small={"r": 8},
         note="random_seed is 0, and not PEFT's none: which entries train must be known when the adapter is loaded",
     ),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import inspect
 import json
+import os
 import re
-import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import petl_bench as pb
 from petl_bench.api.family import Family
+from petl_bench.api.options import text_of
 from petl_bench.errors import unknown
 from petl_bench.methods._peft_configs import PeftField, fields_of, installed_types
 from petl_bench.methods._peft_types import LEFT_OUT, REFUSED, TUNERS, Tuner, why_left_out
@@ -44,7 +48,7 @@ _RATE_OF_LORA = "learning rate of lora in base2novel on viclip-tiny, taken over;
 
 
 class PeftMethod(pb.Method):
-    """Base of every `peft:TYPE`: PEFT's own layers of one type around chosen linears of every block.
+    """The tuners of Hugging Face PEFT: its own layers of one type around chosen linears of every block.
 
     y = layer(x; W, b, what PEFT trains)     x: [..., in], W: [out, in], y: [..., out]
 
@@ -56,6 +60,7 @@ class PeftMethod(pb.Method):
     paper = PEFT
     decided_by = ("peft",)
     peft_type: ClassVar[str] = ""
+    known_failures: ClassVar[Mapping[str, str]] = {}
 
     targets: tuple[Target, ...] = pb.hyper(("q", "v"), "linear maps that are adapted: q, k, v, out, fc, proj")
     towers: pb.Towers = pb.hyper("both", "which towers are adapted")
@@ -77,7 +82,8 @@ class PeftMethod(pb.Method):
                 setattr(self, other, 0)
         for field, reasons in TUNERS[self.peft_type].refused.items():
             if reason := reasons.get(getattr(self, field)):
-                raise pb.UsageError(f"{self.name}.{field}={getattr(self, field)} cannot be used: {reason}")
+                value = text_of(getattr(self, field))
+                raise pb.UsageError(f"{self.name}.{field}={value} cannot be used: {reason}")
 
     def attach(self, model: DualEncoder) -> None:
         """PEFT's layer, which holds the linear, in the place of every chosen linear."""
@@ -91,30 +97,35 @@ class PeftMethod(pb.Method):
         video = [("video", config.vision_width)] * config.vision_layers
         text = [("text", config.text_width)] * config.text_layers
         blocks = {"video": video, "text": text, "both": video + text}[self.towers]
-        return _counted(type(self), json.dumps(self.all_values()), tuple(blocks))
+        return _counted(self.peft_type, json.dumps(self.all_values()), tuple(blocks))
 
     def _layers(self, linears: Mapping[str, nn.Linear]) -> dict[str, nn.Module]:
         """PEFT's layers around linears, by name; the linears stay what they are."""
-        from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
-
         tree = _tree(linears)
-        with warnings.catch_warnings(record=True) as found:
+        with warnings.catch_warnings(record=True) as found, _environment_kept():
+            peft = _mapping()
             warnings.simplefilter("always")
             try:
-                PEFT_TYPE_TO_TUNER_MAPPING[self.peft_type](tree, self._config(), "default")
+                config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type](**self._peft_values())
+                peft.PEFT_TYPE_TO_TUNER_MAPPING[self.peft_type](tree, config, "default")
             except Exception as error:  # PEFT raises errors of many kinds for values that do not fit
-                raise pb.UsageError(f"{self.name}: PEFT refuses these values: {_one_line(error)}") from error
+                raise self._refusal("refuses", error) from error
         for each in found:
             if _OTHER_VALUES.search(str(each.message)):
-                raise pb.UsageError(f"{self.name}: PEFT would not use these values: {_one_line(each.message)}")
+                raise self._refusal("would not use", each.message)
         return {name: tree.get_submodule(name) for name in linears}
 
-    def _config(self) -> Any:
-        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+    def _refusal(self, does: str, why: object) -> pb.UsageError:
+        words = " ".join(str(why).split()) or type(why).__name__
+        return pb.UsageError(f"{self.name}: PEFT {does} these values: {words}. See: petl-bench show {self.name}")
 
+    def _peft_values(self) -> dict[str, Any]:
+        """The values of PEFT's configuration."""
         values = {field.name: getattr(self, field.name) for field in _offered(self.peft_type)}
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-        return PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type](target_modules=list(self.targets), **plain)
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        if "progressbar" in _not_offered(self.peft_type):
+            values["progressbar"] = False
+        return {**values, "target_modules": list(self.targets)}
 
     def _sites(self, model: DualEncoder) -> dict[str, Any]:
         blocks = model.blocks(self.towers)
@@ -133,6 +144,11 @@ def merge(self: PeftMethod, model: DualEncoder) -> None:
         for site in self._sites(model).values():
             site.replacement.merge()
             site.restore()
+
+
+def _mapping() -> Any:
+    """PEFT's classes by type; imported here, because that takes seconds."""
+    return importlib.import_module("peft.mapping")
 
 
 def _site(block: Block, target: str) -> Any:
@@ -156,20 +172,41 @@ def _tree(linears: Mapping[str, nn.Linear]) -> nn.Module:
             if part not in place._modules:
                 place.add_module(part, nn.Module())
             place = place.get_submodule(part)
-        place.add_module(last, linear)
+        place.add_module(last, _plain(linear))
     return root
 
 
+def _plain(linear: nn.Linear) -> nn.Linear:
+    """A linear with the same weight and bias, shared; of torch's own class, which some types insist on."""
+    from torch import nn
+
+    plain = nn.Linear(linear.in_features, linear.out_features, device="meta")
+    plain.weight, plain.bias = linear.weight, linear.bias
+    return plain
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Variables of the environment are put back: BOFT leaves some behind."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
 @functools.lru_cache(maxsize=256)
-def _counted(plugin: type[PeftMethod], values: str, blocks: tuple[tuple[str, int], ...]) -> int:
+def _counted(peft_type: str, values: str, blocks: tuple[tuple[str, int], ...]) -> int:
     """The parameters that PEFT trains in blocks (tower, width), for the values of a method as JSON."""
     import torch
 
-    method = plugin(**json.loads(values))
+    method = _method_of(peft_type)(**json.loads(values))
     with torch.random.fork_rng(devices=[]):
         try:
             return _trained(method._layers(_linears(method, blocks, "meta")))
-        except (pb.UsageError, NotImplementedError):  # some types compute with values: zeros, then
+        except pb.UsageError:  # wrong values, or a type that computes with the weights
             return _trained(method._layers(_linears(method, blocks, "cpu")))
 
 
@@ -189,10 +226,6 @@ def _trained(layers: Mapping[str, nn.Module]) -> int:
     return sum(each.numel() for each in found)
 
 
-def _one_line(error: Any) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 # Classes of types
 
 
@@ -206,6 +239,16 @@ def _not_offered(peft_type: str) -> list[str]:
     return [field.name for field in fields_of(peft_type) if field.name not in offered]
 
 
+def _refused() -> dict[str, str]:
+    """The types that cannot be used, each with the reason."""
+    failing = {
+        name: "; ".join(f"it fails the check {check!r}: {fault}" for check, fault in tuner.fails.items())
+        for name, tuner in TUNERS.items()
+        if tuner.fails
+    }
+    return dict(sorted({**REFUSED, **failing}.items()))
+
+
 class PeftFamily(Family):
     """`peft:TYPE` for every type of PEFT's tuners that works on separate linears."""
 
@@ -215,26 +258,26 @@ class PeftFamily(Family):
 
     def members(self) -> list[str]:
         """The types that can be used, of those that are installed."""
-        return [each for each in installed_types() if each in TUNERS]
+        return [each for each in installed_types() if each in TUNERS and not TUNERS[each].fails]
 
     def make(self, member: str) -> type[PeftMethod]:
         """The method of a type."""
-        if member in REFUSED:
-            raise pb.UsageError(f"peft:{member} cannot be used: {REFUSED[member]}. See: petl-bench show peft")
+        if member in (refused := _refused()):
+            raise pb.UsageError(f"peft:{member} cannot be used: {refused[member]}. See: petl-bench show peft")
         if member not in self.members():
             raise unknown("type of PEFT's", member, self.members(), "petl-bench show peft")
         return _method_of(member)
 
     def page(self) -> Iterator[str]:
         """What it is, every type with its meaning, and those that are refused with the reason."""
-        yield from textwrap.dedent(PeftMethod.__doc__ or "").strip().splitlines()
+        yield from inspect.cleandoc(PeftMethod.__doc__ or "").splitlines()
         yield ""
         yield "Types (petl-bench show peft:TYPE; their fields are PEFT's):"
         width = max(map(len, TUNERS))
         yield from (f"  {name:<{width}}  {TUNERS[name].meaning}" for name in self.members())
         yield ""
         yield "Types that cannot be used:"
-        yield from (f"  {name}: {why}" for name, why in REFUSED.items())
+        yield from (f"  {name}: {why}" for name, why in _refused().items())
 
 
 @functools.cache
@@ -242,13 +285,13 @@ def _method_of(peft_type: str) -> type[PeftMethod]:
     tuner = TUNERS[peft_type]
     body: dict[str, Any] = {"__annotations__": {}, "__module__": __name__, "__doc__": _meaning(peft_type, tuner)}
     body |= {"name": f"peft:{peft_type}", "peft_type": peft_type, "recipes": _recipes(tuner)}
-    body |= {"identity_at_start": tuner.identity, "mergeable": tuner.mergeable}
+    body |= {"identity_at_start": tuner.identity, "mergeable": tuner.mergeable, "known_failures": tuner.known}
     if tuner.mergeable:
         body["merge"] = merge
     for field in _offered(peft_type):
         kind, default = field.kind, tuner.defaults.get(field.name, field.default)
         if field.name in tuner.choices:
-            kind = Literal[*tuner.choices[field.name]]  # type: ignore[valid-type]
+            kind = Literal[*tuner.choices[field.name]]
         body["__annotations__"][field.name] = kind
         body[field.name] = pb.hyper(default, field.meaning)
     if tuner.targets != ("q", "v"):

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Family:
-    """Base of every family. Its entry point stands in the group `petl_bench.<kind>_families`, under the family's name.
+    """Base of every family. Its entry point stands in the group `petl_bench.method_families`, under the family's name.
 
     Members are in no list of names: `--methods all` does not run them. Making one must import nothing heavy, since
     reports and `show` ask for its fields and recipes.

@@ -44,11 +44,21 @@ class Registry:
         base: the class that every plugin derives from, as `module:class`; "": any class will do.
         config: how an author writes the class attribute `config`, for kinds that need one.
         composed: several plugins can be one, `a+b` (see `petl_bench.api.composition`).
+        with_families: a plugin can be the member of a family, `FAMILY:MEMBER` (see `petl_bench.api.family`).
     """
 
-    def __init__(self, kind: str, plural: str, base: str = "", config: str = "", composed: bool = False) -> None:
+    def __init__(
+        self,
+        kind: str,
+        plural: str,
+        base: str = "",
+        config: str = "",
+        composed: bool = False,
+        with_families: bool = False,
+    ) -> None:
         self.kind, self.plural = kind, plural
         self._base, self._config, self._composed = base, config, composed
+        self._with_families = with_families
         self._complete: dict[str, Any] = {}
         self._registered: dict[str, Any] = {}
         self._entries: dict[str, EntryPoint] | None = None
@@ -109,7 +119,8 @@ class Registry:
     def families(self) -> list[str]:
         """The names of the families, sorted; nothing is imported."""
         if self._family_entries is None:
-            found = entry_points(group=f"petl_bench.{self.plural.removesuffix('s')}_families")
+            group = f"petl_bench.{self.plural.removesuffix('s')}_families"
+            found = entry_points(group=group) if self._with_families else ()
             self._family_entries = {entry.name: entry for entry in found}
         return sorted(self._family_entries)
 
@@ -225,7 +236,7 @@ class Registry:
             raise PluginError(f"the {self.kind} name {name!r} is taken: {entry.value} and {_source_of(plugin)}")
 
 
-METHODS = Registry("method", "methods", "petl_bench.api.method:Method", composed=True)
+METHODS = Registry("method", "methods", "petl_bench.api.method:Method", composed=True, with_families=True)
 SETTINGS = Registry("setting", "settings", "petl_bench.api.setting:Setting")
 DATASETS = Registry("data set", "datasets", "petl_bench.api.dataset:Dataset")
 BACKBONES = Registry(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from petl_bench.api.family import Family
 from petl_bench.api.registry import KINDS, Registry, load_plugin_file
 from petl_bench.cli.choices import OneOf
 from petl_bench.errors import PluginError
@@ -46,12 +45,19 @@ def _print_kinds() -> None:
 
 
 def _plugins(registry: Registry) -> dict[str, str]:
-    meanings = {name: _meaning(registry, name) for name in registry.names()}
-    return meanings | {f"{family}:{each.member}": each.meaning for family, each in _families(registry)}
+    return {name: _meaning(registry, name) for name in registry.names()} | _families(registry)
 
 
-def _families(registry: Registry) -> list[tuple[str, Family]]:
-    return [(name, registry.family(name)) for name in registry.families()]
+def _families(registry: Registry) -> dict[str, str]:
+    found = {}
+    for name in registry.families():
+        try:
+            family = registry.family(name)
+        except PluginError as error:
+            found[f"{name}:"] = f"BROKEN: {error}"
+        else:
+            found[f"{name}:{family.member}"] = family.meaning
+    return found
 
 
 def _profiles() -> dict[str, str]:

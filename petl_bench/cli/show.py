@@ -203,7 +203,7 @@ def _type_name(kind: Any) -> str:
     """A type in words: `int`, `float or none`, `one of q, k, v`, `list of str`."""
     arguments = typing.get_args(kind)
     if typing.get_origin(kind) is typing.Literal:
-        return "one of " + ", ".join(map(str, arguments))
+        return "one of " + ", ".join(map(text_of, arguments))
     if typing.get_origin(kind) is tuple:
         return f"list of {_type_name(arguments[0])}"
     if arguments:

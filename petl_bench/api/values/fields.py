@@ -118,8 +118,13 @@ def _read(kind: Any, text: str) -> Any:
     if origin is tuple:
         return tuple(_read(arguments[0], part.strip()) for part in text.split(",") if part.strip())
     if origin is Literal:  # its values may be numbers
-        return next((each for each in arguments if str(each) == text), text)
+        return next((each for each in arguments if _said(each) == text), text)
     return _TRUTH.get(text.lower(), text) if kind is bool else text
+
+
+def _said(value: Any) -> str:
+    """A value of a Literal as it stands in flags."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _eased(kind: Any, value: Any) -> Any:
@@ -159,7 +164,7 @@ def check_of(kind: Any, limits: Limits = FINITE) -> Check:
         match = re.compile(arguments[1].pattern).fullmatch
         return _test(lambda value: type(value) is str and match(value), arguments[1].words)
     if origin is Literal:
-        words = f"one of {', '.join(map(str, arguments))}"
+        words = f"one of {', '.join(map(_said, arguments))}"
         return _test(lambda value: any(value == each and isinstance(value, type(each)) for each in arguments), words)
     if origin in _UNIONS:
         return _union_check([each for each in arguments if each is not type(None)], is_optional(kind), limits)
