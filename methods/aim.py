@@ -25,14 +25,14 @@ class AIM(pb.Method):
 
     In every block of the video tower, with attention's frozen weights used twice:
 
-        x   <- x + T(Attention_time(LN1 x))                                              x: [B T, N, width], N = 1 + h w
+        x   <- x + T(Attention_time(LN1 x))                                              x: [B T, N, width]
         x   <- x + y + S(y),  y = Attention_space(LN1 x)
-        x   <- x + FFN(LN2 x) + s * M(LN2 x)            T, S, M: up(GELU(down(z))), down: width -> width * ratio -> width
+        x   <- x + FFN(LN2 x) + s * M(LN2 x)            T, S, M: up(GELU(down(z))), down: width -> h
 
-    Attention_time is over the T frames of each patch's place, and of the class token; Attention_space over the N tokens
-    of each frame. E_t [T, width] is added to every token of frame t before the first norm. E and the ups start at zero:
-    the identity at the start. E and the last norm train too. Frames that pad a clip are not attended to. For other
-    numbers of frames than the backbone's, E is interpolated linearly.
+    h = width * ratio. Attention_time is over the T frames of each patch's place, and of the class token;
+    Attention_space over the N tokens of each frame. E_t [width] is added to every token of frame t before the first
+    norm. E and the ups start at zero: the identity at the start. E and the last norm train too. Frames that pad a clip
+    are not attended to. For other numbers of frames than the backbone's, E is interpolated linearly.
 
     Stochastic depth drops T's and M's term of a clip, at a rate that rises linearly from 0 in the first block to
     `drop_path` in the last. The released code draws it along the first dimension of tokens [N, B T, width], that is for
@@ -40,9 +40,9 @@ class AIM(pb.Method):
     more adapter in front of the attention over time, LN1 x + T_in(LN1 x) (`time_adapters=2`). Their classifier with its
     dropout is left out: text classifies here, through the frozen projection.
 
-    With h = width * ratio, per adapter 2 width h + h + width; CLIP-B/16, 12 blocks, ratio 1/4: 10,651,392 (14,201,856
-    with T_in), and with E for 8 frames (6,144) and the last norm (1,536) 10,659,072. Only for backbones that encode
-    frame by frame: in ViCLIP the attention of a frame alone would take the place of attention to all frames.
+    Per adapter 2 width h + h + width; CLIP-B/16, 12 blocks, ratio 1/4: 10,651,392 (14,201,856 with T_in), and with E
+    for 8 frames (6,144) and the last norm (1,536) 10,659,072. Only for backbones that encode frame by frame: in ViCLIP
+    attention over each frame alone would take the place of attention over all frames.
     """
 
     paper = pb.Paper(
@@ -75,7 +75,7 @@ class AIM(pb.Method):
         return reason or (_JOINT if backbone.config.joint_space_time else "")
 
     def attach(self, model: DualEncoder) -> None:
-        """The attention over time before each block, S behind attention, M beside the feed-forward; E; the last norm."""
+        """Attention over time before each block, S behind attention, M beside the feed-forward; E; the last norm."""
         from petl_bench.methods._aim import FramePositions
 
         config = model.config
@@ -107,5 +107,7 @@ class AIM(pb.Method):
         """Channels inside an adapter. Raises UsageError if there are none."""
         channels = int(width * self.ratio)
         if not channels:
-            raise pb.UsageError(f"{self.name}.ratio={self.ratio:g} leaves no channel of {width}; give {1 / width:g} or more")
+            raise pb.UsageError(
+                f"{self.name}.ratio={self.ratio:g} leaves no channel of {width}; give {1 / width:g} or more"
+            )
         return channels

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: The authors' optimiser in all of their configurations; the batch is 16 clips, and 128 on ImageNet.
 PUBLISHED: dict[str, Any] = {**SGD, "learning_rate": 1.5e-3, "warmup_epochs": 0.0, "epochs": 5}
 
+TINY = {"first_layer": 2}
+
 
 @pb.register_method("mma")
 class MMA(pb.Method):
@@ -71,6 +73,9 @@ class MMA(pb.Method):
                 ("retrieval", {}, "for base to novel on images, not tuned for this setting"),
             )
         ),
+        tuned_on_draws(1.5e-2, "1.5e-3, 1.5e-2, 0.15", TINY),
+        *not_tuned_elsewhere(1.5e-2, TINY),
+        *not_tuned_in_retrieval(1.5e-2, TINY),
     )
 
     bottleneck_dim: int = pb.hyper(32, "d: channels of the bottleneck", minimum=1)
@@ -93,7 +98,9 @@ class MMA(pb.Method):
     def attach(self, model: DualEncoder) -> None:
         """One adapter beside each chosen block; S_j is the same module in both towers."""
         layers = self._layers(model.config)
-        shared = {index: shared_projection(self.bottleneck_dim) for index in sorted({*layers["video"], *layers["text"]})}
+        shared = {
+            index: shared_projection(self.bottleneck_dim) for index in sorted({*layers["video"], *layers["text"]})
+        }
         for block in model.blocks():
             if block.index in layers[block.tower]:
                 block.add_parallel(self._adapter(block, shared[block.index]), scale=self.scale, normed=True)
