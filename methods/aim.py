@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import petl_bench as pb
+from petl_bench.methods._recipes import at_the_authors_rate, tuned_on_draws
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
     from petl_bench.models.transformer import Block
 
-#: The authors' optimiser in all of their configurations.
-PUBLISHED: dict[str, Any] = {"learning_rate": 3e-4, "weight_decay": 0.05, "beta2": 0.999, "warmup_epochs": 2.5}
-SOURCE = "the authors' code for CLIP-B/16 on Kinetics-400"
+#: The authors' configuration for CLIP-B/16 on Kinetics-400.
+PUBLISHED: dict[str, Any] = {
+    "learning_rate": 3e-4,
+    "weight_decay": 0.05,
+    "beta2": 0.999,
+    "epochs": 30,
+    "warmup_epochs": 2.5,
+    "final_lr_ratio": 0.0,
+}
+TINY_RATE = 1e-2
 _JOINT = (
     "it uses the attention of an image model once over the frames of each place and once over each frame, and this "
     "backbone attends to all frames of a clip at once"
@@ -56,6 +65,31 @@ class AIM(pb.Method):
   year      = {2023}
 }""",
         licence="Apache-2.0",
+    )
+    recipes = (
+        *at_the_authors_rate(3e-4, {}, "learning rate of the authors' configurations for full data sets"),
+        pb.Recipe(
+            "fully_supervised",
+            "clip-b16",
+            PUBLISHED,
+            source="the authors' configuration for Kinetics-400, in which a classifier trains too; 50 epochs with "
+            "time_adapters=2 on Something-Something V2",
+            tuned=False,
+        ),
+        replace(tuned_on_draws(TINY_RATE, "3e-4, 1e-3, 3e-3, 1e-2"), backbone="clip-tiny"),
+        *(
+            pb.Recipe(
+                name, "clip-tiny", {"learning_rate": TINY_RATE}, source="as in base2novel, not tuned here", tuned=False
+            )
+            for name in ("few_shot", "zero_shot_transfer", "fully_supervised")
+        ),
+        pb.Recipe(
+            "retrieval",
+            "clip-tiny",
+            {"learning_rate": 1e-3, "epochs": 5},
+            source="a tenth of the learning rate of base2novel, not tuned for this setting",
+            tuned=False,
+        ),
     )
 
     ratio: float = pb.hyper(0.25, "channels inside an adapter, as a part of the width", minimum=0.0, maximum=4.0)
