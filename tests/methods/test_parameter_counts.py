@@ -40,7 +40,7 @@ PUBLISHED = [
     ("mma", {}, 674_560),
 ]
 CLIP = pb.CLIPConfig()
-#: Of methods for frame-wise backbones, on CLIP-B/16. AIM's published 10,651,392 are its adapters alone; the positions of
+#: Of methods for frame-wise backbones, on CLIP-B/16. AIM's published 10,651,392 are its adapters alone; positions of
 #: 8 frames and the last norm train as well.
 PUBLISHED_ON_FRAMES = [
     ("aim", {}, 10_651_392 + 8 * 768 + 2 * 768),
