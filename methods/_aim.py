@@ -61,7 +61,8 @@ class TimeAttention(nn.Module):
             h = h + self.inner(h)
         read = None if grid.mask is None else grid.mask.repeat_interleave(x.shape[1], dim=0)
         mixed = from_over_time(attention.attend(over_time(h, grid), read), grid)
-        return x + self.drop(self.outer(mixed), grid)
+        output: Tensor = x + self.drop(self.outer(mixed), grid)
+        return output
 
 
 class JointAdapter(nn.Module):
@@ -78,14 +79,14 @@ class JointAdapter(nn.Module):
 
 
 class FramePositions(nn.Module):
-    """E_t for every token of frame t, zero at the start; for other numbers of frames linear between the learned ones."""
+    """E_t for every token of frame t, zero at the start; for other numbers of frames interpolated linearly."""
 
     def __init__(self, frames: int, width: int) -> None:
         super().__init__()
         self.positions = nn.Parameter(torch.zeros(frames, width))
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        """[B*T, 1, width], to be added to the tokens x [B*T, N, width]."""
+        """[B*T, N, width], to be added to the tokens x [B*T, N, width]."""
         positions: Tensor = self.positions
         if grid.frames != len(positions):
             positions = F.interpolate(positions.T[None], size=grid.frames, mode="linear")[0].T

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import petl_bench as pb
+from petl_bench.methods._recipes import at_the_authors_rate, tuned_on_draws
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
     from petl_bench.models.transformer import Block
 
-#: The authors' optimiser in all of their configurations.
-PUBLISHED: dict[str, Any] = {"learning_rate": 3e-4, "weight_decay": 0.05, "beta2": 0.999, "warmup_epochs": 2.5}
-SOURCE = "the authors' code for CLIP-B/16 on Kinetics-400"
+#: The authors' configuration for CLIP-B/16 on Kinetics-400.
+PUBLISHED: dict[str, Any] = {
+    "learning_rate": 3e-4,
+    "weight_decay": 0.05,
+    "beta2": 0.999,
+    "epochs": 30,
+    "warmup_epochs": 2.5,
+    "final_lr_ratio": 0.0,
+}
+TINY_RATE = 1e-2
 _JOINT = (
     "it uses the attention of an image model once over the frames of each place and once over each frame, and this "
     "backbone attends to all frames of a clip at once"
@@ -25,14 +34,14 @@ class AIM(pb.Method):
 
     In every block of the video tower, with attention's frozen weights used twice:
 
-        x   <- x + T(Attention_time(LN1 x))                                              x: [B T, N, width], N = 1 + h w
+        x   <- x + T(Attention_time(LN1 x))                                              x: [B T, N, width]
         x   <- x + y + S(y),  y = Attention_space(LN1 x)
-        x   <- x + FFN(LN2 x) + s * M(LN2 x)            T, S, M: up(GELU(down(z))), down: width -> width * ratio -> width
+        x   <- x + FFN(LN2 x) + s * M(LN2 x)            T, S, M: up(GELU(down(z))), down: width -> h
 
-    Attention_time is over the T frames of each patch's place, and of the class token; Attention_space over the N tokens
-    of each frame. E_t [T, width] is added to every token of frame t before the first norm. E and the ups start at zero:
-    the identity at the start. E and the last norm train too. Frames that pad a clip are not attended to. For other
-    numbers of frames than the backbone's, E is interpolated linearly.
+    h = width * ratio. Attention_time is over the T frames of each patch's place, and of the class token;
+    Attention_space over the N tokens of each frame. E_t [width] is added to every token of frame t before the first
+    norm. E and the ups start at zero: the identity at the start. E and the last norm train too. Frames that pad a clip
+    are not attended to. For other numbers of frames than the backbone's, E is interpolated linearly.
 
     Stochastic depth drops T's and M's term of a clip, at a rate that rises linearly from 0 in the first block to
     `drop_path` in the last. The released code draws it along the first dimension of tokens [N, B T, width], that is for
@@ -40,9 +49,9 @@ class AIM(pb.Method):
     more adapter in front of the attention over time, LN1 x + T_in(LN1 x) (`time_adapters=2`). Their classifier with its
     dropout is left out: text classifies here, through the frozen projection.
 
-    With h = width * ratio, per adapter 2 width h + h + width; CLIP-B/16, 12 blocks, ratio 1/4: 10,651,392 (14,201,856
-    with T_in), and with E for 8 frames (6,144) and the last norm (1,536) 10,659,072. Only for backbones that encode
-    frame by frame: in ViCLIP the attention of a frame alone would take the place of attention to all frames.
+    Per adapter 2 width h + h + width; CLIP-B/16, 12 blocks, ratio 1/4: 10,651,392 (14,201,856 with T_in), and with E
+    for 8 frames (6,144) and the last norm (1,536) 10,659,072. Only for backbones that encode frame by frame: in ViCLIP
+    attention over each frame alone would take the place of attention over all frames.
     """
 
     paper = pb.Paper(
@@ -56,6 +65,31 @@ class AIM(pb.Method):
   year      = {2023}
 }""",
         licence="Apache-2.0",
+    )
+    recipes = (
+        *at_the_authors_rate(3e-4, {}, "learning rate of the authors' configurations for full data sets"),
+        pb.Recipe(
+            "fully_supervised",
+            "clip-b16",
+            PUBLISHED,
+            source="the authors' configuration for Kinetics-400, in which a classifier trains too; 50 epochs with "
+            "time_adapters=2 on Something-Something V2",
+            tuned=False,
+        ),
+        replace(tuned_on_draws(TINY_RATE, "3e-4, 1e-3, 3e-3, 1e-2"), backbone="clip-tiny"),
+        *(
+            pb.Recipe(
+                name, "clip-tiny", {"learning_rate": TINY_RATE}, source="as in base2novel, not tuned here", tuned=False
+            )
+            for name in ("few_shot", "zero_shot_transfer", "fully_supervised")
+        ),
+        pb.Recipe(
+            "retrieval",
+            "clip-tiny",
+            {"learning_rate": 1e-3, "epochs": 5},
+            source="a tenth of the learning rate of base2novel, not tuned for this setting",
+            tuned=False,
+        ),
     )
 
     ratio: float = pb.hyper(0.25, "channels inside an adapter, as a part of the width", minimum=0.0, maximum=4.0)
@@ -75,7 +109,7 @@ class AIM(pb.Method):
         return reason or (_JOINT if backbone.config.joint_space_time else "")
 
     def attach(self, model: DualEncoder) -> None:
-        """The attention over time before each block, S behind attention, M beside the feed-forward; E; the last norm."""
+        """Attention over time before each block, S behind attention, M beside the feed-forward; E; the last norm."""
         from petl_bench.methods._aim import FramePositions
 
         config = model.config
@@ -107,5 +141,7 @@ class AIM(pb.Method):
         """Channels inside an adapter. Raises UsageError if there are none."""
         channels = int(width * self.ratio)
         if not channels:
-            raise pb.UsageError(f"{self.name}.ratio={self.ratio:g} leaves no channel of {width}; give {1 / width:g} or more")
+            raise pb.UsageError(
+                f"{self.name}.ratio={self.ratio:g} leaves no channel of {width}; give {1 / width:g} or more"
+            )
         return channels

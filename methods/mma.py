@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 #: The authors' optimiser in all of their configurations; the batch is 16 clips, and 128 on ImageNet.
 PUBLISHED: dict[str, Any] = {**SGD, "learning_rate": 1.5e-3, "warmup_epochs": 0.0, "epochs": 5}
 
+#: For four blocks, the last of which are as large a part as of the authors' twelve.
+TINY = {"first_layer": 2}
+TINY_RATE = 1.5e-3
+#: The small backbones' clipping of gradients would undo their division by lambda.
+TINY_SGD: dict[str, Any] = {key: SGD[key] for key in ("optimizer", "momentum", "weight_decay")} | {
+    "clip_grad_norm": None
+}
+
 
 @pb.register_method("mma")
 class MMA(pb.Method):
@@ -31,7 +40,7 @@ class MMA(pb.Method):
     authors' code. D, S and U are linear maps with biases, Kaiming normal by fan-out at the start, biases zero; U is no
     exception: not the identity at the start, but lambda is small. As in the authors' code, the gradient of the
     adapters' parameters is divided by lambda (`gradient_scaling`), and every other gradient is the true one; without it
-    SGD would hardly move them.
+    SGD would hardly move them, nor with gradients that are clipped to a norm (`training.clip_grad_norm`).
 
     Parameters per block: 2 width d + d + width in each tower, and d^2 + d. ViCLIP-B/16 or CLIP-B/16, d = 32, blocks
     5-12: 674,560, as the authors' code counts. Its adapter of the embeddings, which no configuration of the authors
@@ -71,6 +80,14 @@ class MMA(pb.Method):
                 ("retrieval", {}, "for base to novel on images, not tuned for this setting"),
             )
         ),
+        *(
+            replace(recipe, training={**TINY_SGD, **recipe.training})
+            for recipe in (
+                tuned_on_draws(TINY_RATE, "1.5e-4, 1.5e-3, 1.5e-2", TINY),
+                *not_tuned_elsewhere(TINY_RATE, TINY),
+                *not_tuned_in_retrieval(TINY_RATE, TINY),
+            )
+        ),
     )
 
     bottleneck_dim: int = pb.hyper(32, "d: channels of the bottleneck", minimum=1)
@@ -93,7 +110,9 @@ class MMA(pb.Method):
     def attach(self, model: DualEncoder) -> None:
         """One adapter beside each chosen block; S_j is the same module in both towers."""
         layers = self._layers(model.config)
-        shared = {index: shared_projection(self.bottleneck_dim) for index in sorted({*layers["video"], *layers["text"]})}
+        shared = {
+            index: shared_projection(self.bottleneck_dim) for index in sorted({*layers["video"], *layers["text"]})
+        }
         for block in model.blocks():
             if block.index in layers[block.tower]:
                 block.add_parallel(self._adapter(block, shared[block.index]), scale=self.scale, normed=True)

@@ -221,9 +221,7 @@ class MSTA(pb.Method):
 
     def _layers(self, config: pb.ViCLIPConfig) -> dict[str, range]:
         """Indices of the adapted blocks per tower, and the check that the options fit the backbone."""
-        layers: dict[str, range] = adapted_layers(
-            self.name, self.first_layer, self.last_layer, config, self.towers
-        )
+        layers: dict[str, range] = adapted_layers(self.name, self.first_layer, self.last_layer, config, self.towers)
         self._refuse_dimension(config)
         return layers
 

@@ -168,7 +168,9 @@ def test_drop_path(over: str, shape: tuple[int, int]) -> None:
 
 def test_drop_path_rises_from_the_first_block_to_the_last(small: pb.DualEncoder) -> None:
     model = frame_wise(small, drop_path=0.3)
-    drops = [[block.before[0].module.drop, block.feedforward.parallel[0].module.drop] for block in model.blocks("video")]
+    drops = [
+        [block.before[0].module.drop, block.feedforward.parallel[0].module.drop] for block in model.blocks("video")
+    ]
     assert [drop.rate for pair in drops for drop in pair] == pytest.approx([0, 0, 0.15, 0.15, 0.3, 0.3])
 
 
@@ -198,7 +200,9 @@ def test_counted_operations_hold_the_second_attention(small: pb.DualEncoder, tim
 
 def test_is_hosted_frame_by_frame_alone(small: pb.DualEncoder) -> None:
     plugin = METHODS.get("aim")
-    reasons = {name: plugin.hosted_by(BACKBONES.get(name)) for name in ("viclip-tiny", "viclip-b16", "clip-tiny", "clip-b16")}
+    reasons = {
+        name: plugin.hosted_by(BACKBONES.get(name)) for name in ("viclip-tiny", "viclip-b16", "clip-tiny", "clip-b16")
+    }
     assert reasons["clip-tiny"] == reasons["clip-b16"] == ""
     assert "attends to all frames of a clip at once" in reasons["viclip-tiny"] == reasons["viclip-b16"]
     with pytest.raises(pb.UsageError, match="take a frame-wise backbone"):

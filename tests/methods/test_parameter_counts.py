@@ -48,6 +48,14 @@ PUBLISHED = [
     ("dora", {}, 522_240),
     ("dora", {"rank": 16}, 1_013_760),
     ("vera", {}, 43_008),
+    ("mma", {}, 674_560),
+]
+CLIP = pb.CLIPConfig()
+#: Of methods for frame-wise backbones, on CLIP-B/16. AIM's published 10,651,392 are its adapters alone; positions of
+#: 8 frames and the last norm train as well.
+PUBLISHED_ON_FRAMES = [
+    ("aim", {}, 10_651_392 + 8 * 768 + 2 * 768),
+    ("aim", {"time_adapters": 2}, 14_201_856 + 8 * 768 + 2 * 768),
 ]
 #: The percentages in the tables of MV-Adapter (CVPR 2024), of CLIP-B/16's parameters.
 OF_MV_ADAPTER = [
@@ -62,14 +70,19 @@ OF_MV_ADAPTER = [
 TASK = pb.MethodTask("classification", tuple(f"class {number}" for number in range(51)), 16 * 51)
 
 
-@pytest.mark.parametrize(("name", "values", "count"), PUBLISHED)
-def test_count_in_the_model_and_by_the_formula(name: str, values: dict[str, Any], count: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "values", "count", "config"),
+    [*((*row, B16) for row in PUBLISHED), *((*row, CLIP) for row in PUBLISHED_ON_FRAMES)],
+)
+def test_count_in_the_model_and_by_the_formula(
+    name: str, values: dict[str, Any], count: int, config: pb.ViCLIPConfig
+) -> None:
     method = pb.create_method(name, **values)
     method.bind(TASK)
     with torch.device("meta"):
-        model = pb.DualEncoder(B16)
+        model = pb.DualEncoder(config)
         method.attach(model)
-    assert pb.trainable_parameters(model) == method.expected_trainable(B16) == count
+    assert pb.trainable_parameters(model) == method.expected_trainable(config) == count
 
 
 @pytest.mark.parametrize(("name", "count", "percent"), OF_MV_ADAPTER)
@@ -79,9 +92,9 @@ def test_recipe_has_the_percentage_that_mv_adapter_prints(name: str, count: int,
     (recipe,) = [each for each in plugin.recipes if (each.setting, each.backbone) == ("retrieval", "clip-b16")]
     method = plugin(**recipe.hyper)
     with torch.device("meta"):
-        model = pb.DualEncoder(pb.CLIPConfig())
+        model = pb.DualEncoder(CLIP)
         method.attach(model)
-    assert pb.trainable_parameters(model) == method.expected_trainable(pb.CLIPConfig()) == count
+    assert pb.trainable_parameters(model) == method.expected_trainable(CLIP) == count
     assert f"{100 * count / 149_620_737:.2f}" == percent
 
 
@@ -99,7 +112,7 @@ def test_msta_has_the_shapes_of_the_derived_listing(name: str) -> None:
     assert pb.trainable_parameters(model) == listing["trainable"]
 
 
-@pytest.mark.parametrize("name", sorted({name for name, _, count in PUBLISHED if count}))
+@pytest.mark.parametrize("name", sorted({name for name, _, count in PUBLISHED + PUBLISHED_ON_FRAMES if count}))
 def test_every_recipe_fits_its_backbone(name: str) -> None:
     method = type(pb.create_method(name))
     recipes = [recipe for recipe in method.recipes if recipe.backbone in (None, "viclip-b16")]
