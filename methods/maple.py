@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.methods._deep_prompts import DeepPrompts
-
+from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_draws
 from petl_bench.methods.coop import SGD, WARM_UP
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class MaPLe(DeepPrompts):
             )
             for setting in ("few_shot", "fully_supervised")
         ),
+        tuned_on_draws(0.03, "0.0035, 0.01, 0.03, 0.1"),
+        *not_tuned_elsewhere(0.03),
     )
 
     context: int = pb.hyper(2, "n: learned tokens of a text, and of a video", minimum=1)
@@ -83,4 +85,5 @@ class MaPLe(DeepPrompts):
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
         """Per block n * W_t, W_t * W_v + W_v."""
         text, video = config.text_width, config.vision_width
-        return self.blocks(config) * (self.context * text + (text + 1) * video)
+        count: int = self.blocks(config) * (self.context * text + (text + 1) * video)
+        return count

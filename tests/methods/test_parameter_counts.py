@@ -37,6 +37,8 @@ PUBLISHED = [
     ("convpass", {}, 327_552),
     ("st_adapter", {}, 7_110_144),
     ("st_adapter", {"places": "both"}, 14_220_288),
+    ("maple", {"words": None}, 3_555_072),
+    ("promptsrc", {"words": None}, 46_080),
 ]
 #: The percentages in the tables of MV-Adapter (CVPR 2024), of CLIP-B/16's parameters.
 OF_MV_ADAPTER = [
