@@ -69,7 +69,7 @@ class MaPLe(DeepPrompts):
             )
             for setting in ("few_shot", "fully_supervised")
         ),
-        tuned_on_draws(0.03, "0.0035, 0.01, 0.03, 0.1"),
+        tuned_on_draws(0.03, "0.0035, 0.01, 0.03, 0.1, 0.3"),
         *not_tuned_elsewhere(0.03),
     )
 

@@ -112,8 +112,8 @@ class PromptSRC(DeepPrompts):
             source=f"the authors' optimiser and learning rate for base-to-novel{WARM_UP}",
             tuned=False,
         ),
-        tuned_on_draws(0.03, "0.0025, 0.01, 0.03, 0.1"),
-        *not_tuned_elsewhere(0.03),
+        tuned_on_draws(0.1, "0.0025, 0.01, 0.03, 0.1, 0.3"),
+        *not_tuned_elsewhere(0.1),
     )
 
     video_tokens: int = pb.hyper(4, "m: learned tokens of a video", minimum=1)
