@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 @pb.register_method("maple")
 class MaPLe(DeepPrompts):
-    """Deep prompts of both towers, those of the video tower made from those of the text tower (Khattak et al., CVPR
-    2023).
+    """Deep prompts of both towers, the video tower's made from the text tower's (Khattak et al., CVPR 2023).
 
     text:    [s_i, _, e_i] = Block_i([s_{i-1}, P_i, e_{i-1}])                             i = 1..J    P_i: [n, W_t]
     video:   [c_i, x_i, _] = Block_i([c_{i-1}, x_{i-1}, P_i F_i + b_i])                   i = 1..J    F_i: [W_t, W_v]

@@ -49,7 +49,7 @@ class PromptSRC(DeepPrompts):
 
     text:    [s_i, _, e_i] = Block_i([s_{i-1}, P_i, e_{i-1}])                             i = 1..J    P_i: [n, W_t]
     video:   [c_i, x_i, _] = Block_i([c_{i-1}, x_{i-1}, Q_i])                             i = 1..J    Q_i: [m, W_v]
-    L = CE + 25 mean |w - w~| + 10 mean |f - f~| + KL(p~ || p)               w, w~: [C, D], f, f~: [B, D], p, p~: [B, C]
+    L = CE + 25 mean |w - w~| + 10 mean |f - f~| + KL(p~ || p) / C           w, w~: [C, D], f, f~: [B, D], p, p~: [B, C]
     evaluated: sum_t a_t (P, Q)_t / sum_t a_t,   a_t = exp(-(t - mu)^2 / (2 sigma^2))              t = 1..T, the epochs
 
     s: start of text, e: the other words, c: class token, x: patches. P and Q are independent of each other. w and f are
@@ -58,11 +58,11 @@ class PromptSRC(DeepPrompts):
     tower, without gradients; evaluation costs nothing more. mu = 15 and sigma = 1 of T = 20 epochs; here they are parts
     of T, so that the average fits any number of epochs.
 
-    The paper prints the two distances as sums over the D channels; its weights 25 and 10 belong to the means of the
-    released code, as here, where KL is divided by the number of classes as well (weights of 25 D, 10 D and C give the
-    sums). P_1 starts as the embeddings of the first n words of `words` (the authors' are "a photo of a", for images);
-    the other tokens as N(0, 0.02). Q_1 goes through CLIP's first norm, as in the released code. The authors take 60 of
-    CLIP's prompts for images; `templates` are others, for videos.
+    The paper prints the two distances as sums over the D channels and KL without C; its weights 25, 10 and 1 belong to
+    the means of the released code, as here (25 D, 10 D and C give the sums). P_1 starts as the embeddings of the first
+    n words of `words` (the authors' are "a photo of a", for images); the other tokens as N(0, 0.02). Q_1 goes through
+    CLIP's first norm, as in the released code. The authors take 60 of CLIP's prompts for images; `templates` are
+    others, for videos.
 
     The natural opponent of MSTA's L_CC: the same idea, that text features stay near to those of the frozen tower, with
     another distance (L1 for the cosine), other sentences (prompts for descriptions), and the video side as well. For
