@@ -58,11 +58,11 @@ class PromptSRC(DeepPrompts):
     tower, without gradients; evaluation costs nothing more. mu = 15 and sigma = 1 of T = 20 epochs; here they are parts
     of T, so that the average fits any number of epochs.
 
-    The paper prints the two distances as sums over the D channels and KL without C; its weights 25, 10 and 1 belong to
-    the means of the released code, as here (25 D, 10 D and C give the sums). P_1 starts as the embeddings of the first
-    n words of `words` (the authors' are "a photo of a", for images); the other tokens as N(0, 0.02). Q_1 goes through
-    CLIP's first norm, as in the released code. The authors take 60 of CLIP's prompts for images; `templates` are
-    others, for videos.
+    The means, and KL divided by C, are those of the released code, to which the weights 25, 10 and 1 belong; read as
+    sums over channels and classes, the same weights are `text_weight` = 25 D, `video_weight` = 10 D, `logits_weight` =
+    C. P_1 starts as the embeddings of the first n words of `words` (the authors' are "a photo of a", for images); the
+    other tokens as N(0, 0.02). Q_1 goes through CLIP's first norm, as in the released code. The authors take 60 of
+    CLIP's prompts for images; `templates` are others, for videos.
 
     The natural opponent of MSTA's L_CC: the same idea, that text features stay near to those of the frozen tower, with
     another distance (L1 for the cosine), other sentences (prompts for descriptions), and the video side as well. For
