@@ -54,6 +54,7 @@ class CoOp(pb.Method):
         licence="MIT",
     )
     identity_at_start = False  # another prompt than that of the template
+    tasks = ("classification",)  # the context is a prompt of class names; captions have none
     recipes = (
         *(
             pb.Recipe(

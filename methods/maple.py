@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.methods._deep_prompts import DeepPrompts
-
+from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_draws
 from petl_bench.methods.coop import SGD, WARM_UP
 
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 @pb.register_method("maple")
 class MaPLe(DeepPrompts):
-    """Deep prompts of both towers, those of the video tower made from those of the text tower (Khattak et al., CVPR
-    2023).
+    """Deep prompts of both towers, the video tower's made from the text tower's (Khattak et al., CVPR 2023).
 
     text:    [s_i, _, e_i] = Block_i([s_{i-1}, P_i, e_{i-1}])                             i = 1..J    P_i: [n, W_t]
     video:   [c_i, x_i, _] = Block_i([c_{i-1}, x_{i-1}, P_i F_i + b_i])                   i = 1..J    F_i: [W_t, W_v]
@@ -69,6 +68,8 @@ class MaPLe(DeepPrompts):
             )
             for setting in ("few_shot", "fully_supervised")
         ),
+        tuned_on_draws(0.03, "0.0035, 0.01, 0.03, 0.1, 0.3"),
+        *not_tuned_elsewhere(0.03),
     )
 
     context: int = pb.hyper(2, "n: learned tokens of a text, and of a video", minimum=1)
@@ -83,4 +84,5 @@ class MaPLe(DeepPrompts):
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
         """Per block n * W_t, W_t * W_v + W_v."""
         text, video = config.text_width, config.vision_width
-        return self.blocks(config) * (self.context * text + (text + 1) * video)
+        count: int = self.blocks(config) * (self.context * text + (text + 1) * video)
+        return count

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import petl_bench as pb
 from petl_bench.api.prompts import Prompts, resolved, split_templates
 from petl_bench.methods._deep_prompts import DeepPrompts
-
+from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_draws
 from petl_bench.methods.coop import SGD, WARM_UP
 
 if TYPE_CHECKING:
@@ -31,7 +31,13 @@ _KINDS = (
     "a movie scene",
     "a close shot",
 )
-_SHOWING = ("{} of {{}}.", "{} of the action {{}}.", "{} of a person {{}}.", "{} of people {{}}.", "{} that shows {{}}.")
+_SHOWING = (
+    "{} of {{}}.",
+    "{} of the action {{}}.",
+    "{} of a person {{}}.",
+    "{} of people {{}}.",
+    "{} that shows {{}}.",
+)
 #: 60 prompts of a class, for videos.
 TEMPLATES = tuple(showing.format(kind) for kind in _KINDS for showing in _SHOWING)
 _AUTHORS = {**SGD, "learning_rate": 2.5e-3, "batch_size": 4}
@@ -39,11 +45,11 @@ _AUTHORS = {**SGD, "learning_rate": 2.5e-3, "batch_size": 4}
 
 @pb.register_method("promptsrc")
 class PromptSRC(DeepPrompts):
-    """Deep prompts of both towers, regularised by the frozen model and averaged over epochs (Khattak et al., ICCV 2023).
+    """Deep prompts of both towers, held near to the frozen model, averaged over epochs (Khattak et al., ICCV 2023).
 
     text:    [s_i, _, e_i] = Block_i([s_{i-1}, P_i, e_{i-1}])                             i = 1..J    P_i: [n, W_t]
     video:   [c_i, x_i, _] = Block_i([c_{i-1}, x_{i-1}, Q_i])                             i = 1..J    Q_i: [m, W_v]
-    L = CE + 25 mean |w - w~| + 10 mean |f - f~| + KL(p~ || p)               w, w~: [C, D], f, f~: [B, D], p, p~: [B, C]
+    L = CE + 25 mean |w - w~| + 10 mean |f - f~| + KL(p~ || p) / C           w, w~: [C, D], f, f~: [B, D], p, p~: [B, C]
     evaluated: sum_t a_t (P, Q)_t / sum_t a_t,   a_t = exp(-(t - mu)^2 / (2 sigma^2))              t = 1..T, the epochs
 
     s: start of text, e: the other words, c: class token, x: patches. P and Q are independent of each other. w and f are
@@ -52,10 +58,10 @@ class PromptSRC(DeepPrompts):
     tower, without gradients; evaluation costs nothing more. mu = 15 and sigma = 1 of T = 20 epochs; here they are parts
     of T, so that the average fits any number of epochs.
 
-    The paper prints the two distances as sums over the D channels; its weights 25 and 10 belong to the means of the
-    released code, as here, where KL is divided by the number of classes as well (weights of 25 D, 10 D and C give the
-    sums). P_1 starts as the embeddings of the first n words of `words` (the authors' are "a photo of a", for images);
-    the other tokens as N(0, 0.02). Q_1 goes through CLIP's first norm, as in the released code. The authors take 60 of
+    The means, and KL divided by C, are those of the released code, to which the weights 25, 10 and 1 belong; read as
+    sums over channels and classes, the same weights are `text_weight` = 25 D, `video_weight` = 10 D, `logits_weight` =
+    C. P_1 starts as the embeddings of the first n words of `words` (the authors' are "a photo of a", for images); the
+    other tokens as N(0, 0.02). Q_1 goes through CLIP's first norm, as in the released code. The authors take 60 of
     CLIP's prompts for images; `templates` are others, for videos.
 
     The natural opponent of MSTA's L_CC: the same idea, that text features stay near to those of the frozen tower, with
@@ -88,7 +94,8 @@ class PromptSRC(DeepPrompts):
             "few_shot",
             training={**_AUTHORS, "epochs": 50},
             hyper={"average_mean": 0.6, "average_deviation": 0.6},
-            source=f"the authors' configuration for few shots of UCF-101's frames: mu = sigma = 30 of 50 epochs{WARM_UP}",
+            source="the authors' configuration for few shots of frames of UCF-101: mu = sigma = 30 of 50 epochs"
+            f"{WARM_UP}",
             tuned=False,
         ),
         pb.Recipe(
@@ -105,6 +112,8 @@ class PromptSRC(DeepPrompts):
             source=f"the authors' optimiser and learning rate for base-to-novel{WARM_UP}",
             tuned=False,
         ),
+        tuned_on_draws(0.1, "0.0025, 0.01, 0.03, 0.1, 0.3"),
+        *not_tuned_elsewhere(0.1),
     )
 
     video_tokens: int = pb.hyper(4, "m: learned tokens of a video", minimum=1)
@@ -140,15 +149,15 @@ class PromptSRC(DeepPrompts):
 
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
         """Per block n * W_t, m * W_v."""
-        return self.blocks(config) * (self.context * config.text_width + self.video_tokens * config.vision_width)
+        per_block = self.context * config.text_width + self.video_tokens * config.vision_width
+        count: int = self.blocks(config) * per_block
+        return count
 
     def loss(self, step: pb.Step) -> Tensor | None:
         """25 mean |w - w~| + 10 mean |f - f~| + KL(p~ || p) / C."""
         from torch.nn import functional
 
-        frozen = replace(
-            step, video_features=step.frozen.video_features, text_features=self._frozen_text(step)
-        )
+        frozen = replace(step, video_features=step.frozen.video_features, text_features=self._frozen_text(step))
         text, frozen_text = unit(step.text_features), unit(frozen.text_features)
         video, frozen_video = unit(step.video_features), unit(frozen.video_features)
         log_p, frozen_log_p = step.logits.log_softmax(1), frozen.cosine_logits().log_softmax(1)

@@ -1,4 +1,4 @@
-"""Plugins in small of published methods that act on tokens: X-CLIP, TempMe, MaPLe's video half, Open-VCLIP.
+"""Plugins in small of published methods that act on tokens (X-CLIP, TempMe, Open-VCLIP), and MaPLe.
 
 They show that the sites of the video tower carry such methods; each is compared with its equations, written by hand.
 """
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import petl_bench as pb
+from petl_bench.methods import maple
 from petl_bench.models.grid import Grid
 
 SIZES = {
@@ -131,27 +132,11 @@ class TempMe(pb.Method):
             block.reduce(Reducing(merging))
 
 
-class Coupled(nn.Module):
-    """MaPLe's visual prompt of one block: a linear map of the text's."""
+class MaPLe(maple.MaPLe):
+    """The shipped method, without words, which the small models do not have."""
 
-    def __init__(self, count: int, text_width: int, width: int) -> None:
-        super().__init__()
-        self.context = nn.Parameter(torch.randn(count, text_width))
-        self.project = nn.Linear(text_width, width)
-
-    def forward(self) -> Tensor:
-        projected: Tensor = self.project(self.context)
-        return projected
-
-
-class MaPLe(pb.Method):
-    count, depth = 2, 2
-
-    def attach(self, model: pb.DualEncoder) -> None:
-        config = model.config
-        for depth in range(self.depth):
-            prompt = Coupled(self.count, config.text_width, config.vision_width)
-            model.video.add_tokens(prompt, block=depth + 1 if depth else 0, place="end", replace=depth > 0)
+    words: str | None = pb.hyper(None, "none: random vectors")
+    depth: int | None = pb.hyper(2, "blocks with learned tokens")
 
 
 class Neighbours(nn.Module):
@@ -308,22 +293,6 @@ def test_x_clip_as_its_equations(frames: Tensor) -> None:
             x = x + block.feedforward(x, grid)
         features = by_frame(model, x)
     assert_close(model.encode_video(frames), pool(features, None), rtol=1e-4, atol=1e-4)
-
-
-def test_maple_as_its_loop(frames: Tensor) -> None:
-    model = attached(MaPLe, "frame-wise")
-    shallow, *deep = [model.video.tokens[0], *(block.tokens[0] for block in model.blocks("video")[1 : MaPLe.depth])]
-    prompts = [model.video.norm_pre(shallow.module()), *(tokens.module() for tokens in deep)]
-    with model.adapters_off():
-        x, grid = model.video._enter(frames)
-        own = x.shape[1]
-        for index, block in enumerate(model.blocks("video")):
-            if index < MaPLe.depth:
-                x = torch.cat([x[:, :own], prompts[index].expand(len(x), -1, -1)], 1)
-            x = block(x, grid)
-        assert x.shape[1] == own + MaPLe.count
-        expected = by_frame(model, x).mean(1)
-    assert_close(model.encode_video(frames), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("layout", OWN)

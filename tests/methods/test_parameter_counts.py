@@ -56,6 +56,8 @@ CLIP = pb.CLIPConfig()
 PUBLISHED_ON_FRAMES = [
     ("aim", {}, 10_651_392 + 8 * 768 + 2 * 768),
     ("aim", {"time_adapters": 2}, 14_201_856 + 8 * 768 + 2 * 768),
+    ("maple", {"words": None}, 3_555_072),
+    ("promptsrc", {"words": None}, 46_080),
 ]
 #: The percentages in the tables of MV-Adapter (CVPR 2024), of CLIP-B/16's parameters.
 OF_MV_ADAPTER = [
