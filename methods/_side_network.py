@@ -15,7 +15,7 @@ from petl_bench.models.transformer import Attention
 
 
 class TokenBatchNorm(nn.BatchNorm1d):
-    """`nn.BatchNorm3d` of the volume that tokens [S, P, w] are: over all of them but those of frames that pad a clip."""
+    """`nn.BatchNorm3d` of tokens [S, P, w] as a volume; frames that pad a clip have no part in it."""
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
         """The norm of x; in training frames that pad a clip become zero."""
@@ -121,4 +121,3 @@ class SideNetwork(nn.Module):
         volume = self.stem(pixels.transpose(1, 2))  # [B, w, T, h, w']
         tokens: Tensor = volume.flatten(3).permute(0, 2, 3, 1).flatten(0, 1)
         return tokens
-

@@ -37,7 +37,8 @@ class Side4Video(pb.Method):
 
     The head is that of the authors' code for retrieval, where text and video are compared, too. For recognition they
     leave c_L out, and put a linear classifier on the mean of x_L: a closed vocabulary. In retrieval they also fine-tune
-    the text tower at a thousandth of the rate, and weight words and frames; here it is frozen, and features are compared.
+    the text tower at a thousandth of the rate, and weight words and frames: here it is frozen, and a frame counts as
+    much as any other.
     """
 
     paper = pb.Paper(

@@ -35,6 +35,7 @@ PUBLISHED = [
     ("houlsby", {"places": "feedforward"}, 1_982_976),
     ("parallel_adapter", {}, 1_982_976),
     ("convpass", {}, 327_552),
+    ("convpass", {"places": "attention"}, 163_776),
     ("st_adapter", {}, 7_110_144),
     ("st_adapter", {"places": "both"}, 14_220_288),
 ]

@@ -225,9 +225,14 @@ def test_a_training_step_takes_a_fraction_of_the_memory() -> None:
 
 def test_viclip_has_no_class_tokens_of_frames(small: pb.DualEncoder) -> None:
     method = METHODS.get("side4video")
-    assert [name for name in BACKBONES.names() if not method.hosted_by(BACKBONES.get(name))] == ["clip-b16", "clip-tiny"]
+    assert [name for name in BACKBONES.names() if not method.hosted_by(BACKBONES.get(name))] == [
+        "clip-b16",
+        "clip-tiny",
+    ]
     assert "one class token for all frames" in method.hosted_by(BACKBONES.get("viclip-tiny"))
-    with pytest.raises(pb.UsageError, match="side4video shifts the class tokens of frames, but ViCLIP has .* clip-tiny"):
+    with pytest.raises(
+        pb.UsageError, match=r"side4video shifts the class tokens of frames, but ViCLIP has .* clip-tiny"
+    ):
         method().attach(small)
     composed = METHODS.get("text_adapter+side4video")
     assert composed.hosted_by(BACKBONES.get("viclip-tiny")).startswith("side4video: it shifts the class tokens")
