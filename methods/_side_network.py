@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ class TokenBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
         """The norm of x; in training frames that pad a clip become zero."""
         if grid.mask is None or not self.training:
-            normed: Tensor = super().forward(x.flatten(0, 1))
-            return normed.unflatten(0, x.shape[:2])
+            normed: Tensor = super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return normed
         real, y = grid.mask.flatten(), torch.zeros_like(x)
         y[real] = super().forward(x[real].flatten(0, 1)).unflatten(0, (-1, x.shape[1])).to(x.dtype)
         return y
@@ -56,15 +56,16 @@ class SideBlock(nn.Module):
         self.conv_norm, self.mlp_norm = TokenBatchNorm(width), TokenBatchNorm(width)
         self.enter, self.over_time, self.leave = nn.Linear(width, width), OverTime(width), nn.Linear(width, width)
         self.attention = Attention(width, heads, False, AdapterSwitch(), "the side network, attention")
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        branch_std = width**-0.5 * (2 * layers) ** -0.5
-        for linear, std in ((self.enter, 0.02), (self.leave, 0.02)):
-            nn.init.normal_(linear.weight, std=std)
-        for site in (self.attention.q, self.attention.k, self.attention.v):
-            _initialise(site.base, width**-0.5)
-        _initialise(self.attention.out.base, branch_std)
-        nn.init.normal_(self.mlp[0].weight, std=(2 * width) ** -0.5)
-        nn.init.normal_(self.mlp[2].weight, std=branch_std)
+        fc, proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(fc, nn.GELU(), proj)
+        attention_std, branch_std = width**-0.5, (2 * layers * width) ** -0.5
+        _draw({self.enter: 0.02, self.leave: 0.02, fc: (2 * width) ** -0.5, proj: branch_std})
+        q, k, v, out = (
+            site.base for site in (self.attention.q, self.attention.k, self.attention.v, self.attention.out)
+        )
+        _draw({q: attention_std, k: attention_std, v: attention_std, out: branch_std})
+        for linear in (q, k, v, out):
+            nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor, cls: Tensor, positions: Tensor, grid: Grid) -> Tensor:
         """x [S, P, w] behind the block; class tokens [S, 1, w], positions [1 + P, w] of the class token and patches."""
@@ -81,9 +82,10 @@ def shifted(cls: Tensor, grid: Grid) -> Tensor:
     return torch.cat([by_frame[:, 2:, :, :half], by_frame[:, :-2, :, half:]], dim=-1).flatten(0, 1)
 
 
-def _initialise(linear: nn.Linear, std: float) -> None:
-    nn.init.normal_(linear.weight, std=std)
-    nn.init.zeros_(linear.bias)
+def _draw(stds: Mapping[nn.Linear, float]) -> None:
+    """Normal weights with these standard deviations."""
+    for linear, std in stds.items():
+        nn.init.normal_(linear.weight, std=std)
 
 
 class SideNetwork(nn.Module):
