@@ -27,6 +27,31 @@ class TokenBatchNorm(nn.BatchNorm1d):
         return y
 
 
+class Stem(nn.Conv3d):
+    """Patches of p x p pixels of a frame and its two neighbours: frames [B, T, 3, H, W] -> tokens [B T, P, width].
+
+    `nn.Conv3d(3, width, (3, p, p), stride=(1, p, p), padding=(1, 0, 0))`, computed as a matrix product over patches.
+    """
+
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__(3, width, (3, patch, patch), stride=(1, patch, patch), padding=(1, 0, 0))
+
+    def forward(self, pixels: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
+        """Frames before the first, behind the last, and those that pad a clip count as zero."""
+        if grid.mask is not None:
+            pixels = torch.where(grid.mask[:, :, None, None, None], pixels, 0)
+        patch, rows, columns = self.stride[1], grid.height, grid.width
+        x = pixels[..., : rows * patch, : columns * patch].unflatten(4, (columns, patch)).unflatten(3, (rows, patch))
+        patches = x.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)  # [B, T, P, 3 p p]
+        by_tap = F.linear(patches, self.weight.transpose(1, 2).flatten(2).transpose(0, 1).flatten(0, 1))
+        padded = F.pad(by_tap.unflatten(3, (3, -1)), (0, 0, 0, 0, 0, 0, 1, 1))  # [B, T + 2, P, taps, width]
+        assert self.bias is not None
+        y: Tensor = self.bias
+        for tap in range(3):
+            y = y + padded[:, tap : tap + grid.frames, :, tap]
+        return y.flatten(0, 1)
+
+
 class OverTime(nn.Module):
     """A depth-wise convolution over time, three frames long: tokens [S, P, w] -> [S, P, w]."""
 
@@ -96,7 +121,7 @@ class SideNetwork(nn.Module):
         config, layers = tower.config, len(tower.blocks)
         patch, wide = config.patch_size, config.vision_width
         self._tower = (tower,)  # in a tuple, so that the tower is no part of its own side network
-        self.stem = nn.Conv3d(3, width, (3, patch, patch), stride=(1, patch, patch), padding=(1, 0, 0))
+        self.stem = Stem(width, patch)
         self.stem_norm, self.norm_post = TokenBatchNorm(width), TokenBatchNorm(width)
         self.positions = nn.Parameter(torch.empty(1 + (config.image_size // patch) ** 2, width).normal_(std=0.01))
         self.norms = nn.ModuleList(nn.LayerNorm(wide) for _ in range(layers))
@@ -107,7 +132,7 @@ class SideNetwork(nn.Module):
 
     def forward(self, stream: Tensor, outputs: Sequence[Tensor], grid: Grid, pixels: Tensor) -> Tensor:
         """Features [B, D] of frames `pixels` [B, T, 3, H, W], whose class token and patches each frozen block gives."""
-        x = self.stem_norm(self.embedded(pixels, grid), grid)
+        x = self.stem_norm(self.stem(pixels, grid), grid)
         for norm, down, block, output in zip(self.norms, self.down, self.blocks, outputs, strict=True):
             frozen = down(norm(output))
             x = block(0.5 * x + 0.5 * frozen[:, 1:], frozen[:, :1], self.positions, grid)
@@ -115,11 +140,3 @@ class SideNetwork(nn.Module):
         change = self.up(self.norm_post(x, grid).mean(1))
         features: Tensor = tower.norm_post(outputs[-1][:, 0] + change) @ tower.projection
         return pooled_frames(features.unflatten(0, (-1, grid.frames)), grid.mask, tower.config.pooling)
-
-    def embedded(self, pixels: Tensor, grid: Grid) -> Tensor:
-        """The patches of frames and of their neighbours in time, as tokens [S, P, w]."""
-        if grid.mask is not None:
-            pixels = torch.where(grid.mask[:, :, None, None, None], pixels, 0)
-        volume = self.stem(pixels.transpose(1, 2))  # [B, w, T, h, w']
-        tokens: Tensor = volume.flatten(3).permute(0, 2, 3, 1).flatten(0, 1)
-        return tokens
