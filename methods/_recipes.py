@@ -16,6 +16,8 @@ MSTA_RATES = {
     "fully_supervised": 8e-3,
     "retrieval": 4e-3,
 }
+#: Clips per step of each setting.
+BATCHES = {"base2novel": 32, "few_shot": 32, "zero_shot_transfer": 256, "fully_supervised": 256, "retrieval": 128}
 _SAME_BATCH = "learning rate of MSTA for the same batch, not tuned for this method"
 PROPORTIONAL = "learning rate of MSTA in proportion to the batch, not tuned"
 #: The learning rates that were tried for most methods in retrieval.
@@ -43,6 +45,16 @@ def at_the_authors_rate(rate: float, hyper: Mapping[str, Any], source: str) -> l
     """One recipe per setting with the learning rate that the authors train with elsewhere; `source` says where."""
     source = f"{source}; not tuned for this setting"
     return [pb.Recipe(name, None, {"learning_rate": rate}, hyper, source, tuned=False) for name in MSTA_RATES]
+
+
+def in_proportion_to_the_batch(rate: float, clips: int, hyper: Mapping[str, Any], source: str) -> list[pb.Recipe]:
+    """One recipe per setting for a method whose authors say a learning rate for `clips` per step, and scale it with the
+    batch; `source`: of that rate and the sizes."""
+    source = f"{source}; here in proportion to the batch, not tuned for this setting"
+    return [
+        pb.Recipe(name, None, {"learning_rate": rate * batch / clips}, hyper, source, tuned=False)
+        for name, batch in BATCHES.items()
+    ]
 
 
 def tuned_on_motion(rate: float, searched: str, hyper: Mapping[str, Any] | None = None, sizes: str = "") -> pb.Recipe:

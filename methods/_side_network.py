@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,41 @@ from petl_bench.models.transformer import Attention
 
 
 class TokenBatchNorm(nn.BatchNorm1d):
-    """`nn.BatchNorm3d` of the volume that tokens [S, P, w] are: over all of them but those of frames that pad a clip."""
+    """`nn.BatchNorm3d` of tokens [S, P, w] as a volume; frames that pad a clip have no part in it."""
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
         """The norm of x; in training frames that pad a clip become zero."""
         if grid.mask is None or not self.training:
-            normed: Tensor = super().forward(x.flatten(0, 1))
-            return normed.unflatten(0, x.shape[:2])
+            normed: Tensor = super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return normed
         real, y = grid.mask.flatten(), torch.zeros_like(x)
         y[real] = super().forward(x[real].flatten(0, 1)).unflatten(0, (-1, x.shape[1])).to(x.dtype)
         return y
+
+
+class Stem(nn.Conv3d):
+    """Patches of p x p pixels of a frame and its two neighbours: frames [B, T, 3, H, W] -> tokens [B T, P, width].
+
+    `nn.Conv3d(3, width, (3, p, p), stride=(1, p, p), padding=(1, 0, 0))`, computed as a matrix product over patches.
+    """
+
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__(3, width, (3, patch, patch), stride=(1, patch, patch), padding=(1, 0, 0))
+
+    def forward(self, pixels: Tensor, grid: Grid) -> Tensor:  # type: ignore[override]
+        """Frames before the first, behind the last, and those that pad a clip count as zero."""
+        if grid.mask is not None:
+            pixels = torch.where(grid.mask[:, :, None, None, None], pixels, 0)
+        patch, rows, columns = self.stride[1], grid.height, grid.width
+        x = pixels[..., : rows * patch, : columns * patch].unflatten(4, (columns, patch)).unflatten(3, (rows, patch))
+        patches = x.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)  # [B, T, P, 3 p p]
+        by_tap = F.linear(patches, self.weight.transpose(1, 2).flatten(2).transpose(0, 1).flatten(0, 1))
+        padded = F.pad(by_tap.unflatten(3, (3, -1)), (0, 0, 0, 0, 0, 0, 1, 1))  # [B, T + 2, P, taps, width]
+        assert self.bias is not None
+        y: Tensor = self.bias
+        for tap in range(3):
+            y = y + padded[:, tap : tap + grid.frames, :, tap]
+        return y.flatten(0, 1)
 
 
 class OverTime(nn.Module):
@@ -56,15 +81,16 @@ class SideBlock(nn.Module):
         self.conv_norm, self.mlp_norm = TokenBatchNorm(width), TokenBatchNorm(width)
         self.enter, self.over_time, self.leave = nn.Linear(width, width), OverTime(width), nn.Linear(width, width)
         self.attention = Attention(width, heads, False, AdapterSwitch(), "the side network, attention")
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        branch_std = width**-0.5 * (2 * layers) ** -0.5
-        for linear, std in ((self.enter, 0.02), (self.leave, 0.02)):
-            nn.init.normal_(linear.weight, std=std)
-        for site in (self.attention.q, self.attention.k, self.attention.v):
-            _initialise(site.base, width**-0.5)
-        _initialise(self.attention.out.base, branch_std)
-        nn.init.normal_(self.mlp[0].weight, std=(2 * width) ** -0.5)
-        nn.init.normal_(self.mlp[2].weight, std=branch_std)
+        fc, proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(fc, nn.GELU(), proj)
+        attention_std, branch_std = width**-0.5, (2 * layers * width) ** -0.5
+        _draw({self.enter: 0.02, self.leave: 0.02, fc: (2 * width) ** -0.5, proj: branch_std})
+        q, k, v, out = (
+            site.base for site in (self.attention.q, self.attention.k, self.attention.v, self.attention.out)
+        )
+        _draw({q: attention_std, k: attention_std, v: attention_std, out: branch_std})
+        for linear in (q, k, v, out):
+            nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor, cls: Tensor, positions: Tensor, grid: Grid) -> Tensor:
         """x [S, P, w] behind the block; class tokens [S, 1, w], positions [1 + P, w] of the class token and patches."""
@@ -81,9 +107,10 @@ def shifted(cls: Tensor, grid: Grid) -> Tensor:
     return torch.cat([by_frame[:, 2:, :, :half], by_frame[:, :-2, :, half:]], dim=-1).flatten(0, 1)
 
 
-def _initialise(linear: nn.Linear, std: float) -> None:
-    nn.init.normal_(linear.weight, std=std)
-    nn.init.zeros_(linear.bias)
+def _draw(stds: Mapping[nn.Linear, float]) -> None:
+    """Normal weights with these standard deviations."""
+    for linear, std in stds.items():
+        nn.init.normal_(linear.weight, std=std)
 
 
 class SideNetwork(nn.Module):
@@ -94,7 +121,7 @@ class SideNetwork(nn.Module):
         config, layers = tower.config, len(tower.blocks)
         patch, wide = config.patch_size, config.vision_width
         self._tower = (tower,)  # in a tuple, so that the tower is no part of its own side network
-        self.stem = nn.Conv3d(3, width, (3, patch, patch), stride=(1, patch, patch), padding=(1, 0, 0))
+        self.stem = Stem(width, patch)
         self.stem_norm, self.norm_post = TokenBatchNorm(width), TokenBatchNorm(width)
         self.positions = nn.Parameter(torch.empty(1 + (config.image_size // patch) ** 2, width).normal_(std=0.01))
         self.norms = nn.ModuleList(nn.LayerNorm(wide) for _ in range(layers))
@@ -105,7 +132,7 @@ class SideNetwork(nn.Module):
 
     def forward(self, stream: Tensor, outputs: Sequence[Tensor], grid: Grid, pixels: Tensor) -> Tensor:
         """Features [B, D] of frames `pixels` [B, T, 3, H, W], whose class token and patches each frozen block gives."""
-        x = self.stem_norm(self.embedded(pixels, grid), grid)
+        x = self.stem_norm(self.stem(pixels, grid), grid)
         for norm, down, block, output in zip(self.norms, self.down, self.blocks, outputs, strict=True):
             frozen = down(norm(output))
             x = block(0.5 * x + 0.5 * frozen[:, 1:], frozen[:, :1], self.positions, grid)
@@ -113,12 +140,3 @@ class SideNetwork(nn.Module):
         change = self.up(self.norm_post(x, grid).mean(1))
         features: Tensor = tower.norm_post(outputs[-1][:, 0] + change) @ tower.projection
         return pooled_frames(features.unflatten(0, (-1, grid.frames)), grid.mask, tower.config.pooling)
-
-    def embedded(self, pixels: Tensor, grid: Grid) -> Tensor:
-        """The patches of frames and of their neighbours in time, as tokens [S, P, w]."""
-        if grid.mask is not None:
-            pixels = torch.where(grid.mask[:, :, None, None, None], pixels, 0)
-        volume = self.stem(pixels.transpose(1, 2))  # [B, w, T, h, w']
-        tokens: Tensor = volume.flatten(3).permute(0, 2, 3, 1).flatten(0, 1)
-        return tokens
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import petl_bench as pb
 from petl_bench.methods._mv_adapter_baselines import VideoAdapter, as_in_mv_adapter
@@ -28,6 +28,8 @@ class Convpass(VideoAdapter):
     Conv is 3x3 from h to h channels on the grid of patches of each frame; the class token is an image of one pixel, so
     that only the middle of the kernel acts on it. act: QuickGELU. Conv starts as the identity, Up at zero: the identity
     at the start. Nothing mixes frames. Per bypass 2 width h + h + width + 9 h^2 + h; ViCLIP-B/16, h = 8: 327,552.
+    Convpass_attn is the variant with the bypass beside attention alone (`places=attention`). For some data sets the
+    authors draw Conv instead (`start=xavier`), and they drop whole branches in training, which is left out here.
 
     MV-Adapter (CVPR 2024) prints 2.80 % of CLIP-B/16 (149,620,737) and says no sizes. With what its other baselines
     count, the biases of CLIP and a sequential adapter of 128 channels in the text tower (1,763,840), 2,425,541 +- 7,481
@@ -65,13 +67,24 @@ class Convpass(VideoAdapter):
     depthwise: bool = pb.hyper(False, "every channel of Conv reads itself alone")
     norm: bool = pb.hyper(False, "a layer norm of the bypass's own, and not the backbone's")
 
+    places: Literal["both", "attention"] = pb.hyper(
+        "both", "beside attention and feed-forward, or beside attention alone (Convpass_attn)", later=True
+    )
+    start: Literal["identity", "xavier"] = pb.hyper(
+        "identity", "Conv at the start: the identity, or drawn by Xavier's rule", later=True
+    )
+
     def attach(self, model: DualEncoder) -> None:
-        """One bypass beside each branch of the video tower's blocks."""
+        """One bypass beside each chosen branch of the video tower's blocks."""
+        from torch import nn
+
         from petl_bench.methods._convolutions import ConvBypass
 
         for block in model.blocks("video"):
-            for branch in (block.attention, block.feedforward):
+            for branch in (block.attention, block.feedforward) if self.places == "both" else (block.attention,):
                 bypass = ConvBypass(block.width, self.bottleneck_dim, self.dropout, self.depthwise, self.norm)
+                if self.start == "xavier":
+                    nn.init.xavier_uniform_(bypass.conv.weight)
                 branch.add_parallel(bypass, scale=self.scale, normed=not self.norm, with_grid=True)
         self.adapt_text(model)
         self.train_biases(model)
@@ -80,5 +93,8 @@ class Convpass(VideoAdapter):
         """Per bypass Down width*h + h, Conv 9*h*h + h, Up h*width + width; the text tower's adapter, the biases."""
         width, h = config.vision_width, self.bottleneck_dim
         bypass = 2 * width * h + h + width + 9 * h * (1 if self.depthwise else h) + h + 2 * width * self.norm
-        count: int = 2 * config.vision_layers * bypass + self.text_parameters(config) + self.bias_parameters(config)
+        places = 2 if self.places == "both" else 1
+        count: int = (
+            places * config.vision_layers * bypass + self.text_parameters(config) + self.bias_parameters(config)
+        )
         return count

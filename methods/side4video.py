@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
 from petl_bench.methods._mv_adapter_baselines import CLIP4CLIP
-from petl_bench.methods._recipes import MSTA_RATES
+from petl_bench.methods._recipes import MSTA_RATES, tuned_for_retrieval, tuned_on_draws
 
 if TYPE_CHECKING:
     from petl_bench.api.backbone import Backbone
     from petl_bench.models.dual_encoder import DualEncoder
 
 ONE_CLASS_TOKEN = "it shifts the class tokens of frames, and this backbone has one class token for all frames of a clip"
+TINY = {"width": 64, "heads": 4}
 RECOGNITION = "learning rate and weight decay of the authors' code for Kinetics-400; not tuned for this setting"
 RETRIEVAL = "the authors' script for MSR-VTT and their optimiser, without what they do to the text tower"
 
@@ -37,7 +39,8 @@ class Side4Video(pb.Method):
 
     The head is that of the authors' code for retrieval, where text and video are compared, too. For recognition they
     leave c_L out, and put a linear classifier on the mean of x_L: a closed vocabulary. In retrieval they also fine-tune
-    the text tower at a thousandth of the rate, and weight words and frames; here it is frozen, and features are compared.
+    the text tower at a thousandth of the rate, and weight words and frames: here it is frozen, and a frame counts as
+    much as any other.
     """
 
     paper = pb.Paper(
@@ -61,6 +64,12 @@ class Side4Video(pb.Method):
             if name != "retrieval"
         ),
         pb.Recipe("retrieval", None, {**CLIP4CLIP, "learning_rate": 1e-4}, source=RETRIEVAL, tuned=False),
+        replace(tuned_on_draws(3e-3, "3e-4, 1e-3, 3e-3, 1e-2", TINY), backbone="clip-tiny"),
+        *(
+            pb.Recipe(name, "clip-tiny", {"learning_rate": 3e-3}, TINY, "as in base2novel, not tuned here", tuned=False)
+            for name in ("few_shot", "zero_shot_transfer", "fully_supervised")
+        ),
+        tuned_for_retrieval(1e-3, "3e-4, 1e-3, 3e-3, 1e-2", TINY, backbone="clip-tiny"),
     )
 
     width: int = pb.hyper(320, "w: channels of the side network", minimum=2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import petl_bench as pb
 from petl_bench.methods._mv_adapter_baselines import VideoAdapter, as_in_mv_adapter
 from petl_bench.methods._recipes import (
-    at_the_rates_of_msta,
+    in_proportion_to_the_batch,
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
     tuned_for_retrieval,
@@ -27,9 +27,11 @@ class STAdapter(VideoAdapter):
     x <- x + fc2(Conv(fc1(x)))          patches x: [B, T h w, width], fc1: width -> d, Conv: depth-wise, 3 frames
 
     Class tokens stay as they are, and there is no activation. Conv and all biases start at zero: the identity at the
-    start. Per adapter 2 width d + d + width + 4 d; CLIP-B/16 or ViCLIP-B/16, d = 384: 7,110,144 parameters with one in
-    each block, 14,220,288 with two (`places=both`). The authors' classifier with its dropout is left out, since text
-    classifies here. ViCLIP's attention already mixes frames; the adapter then acts on the patches of all its frames.
+    start. The authors' configuration for Kinetics-400 has one before each feed-forward branch (`places=feedforward`),
+    that for Something-Something one before each branch (`places=both`). Per adapter 2 width d + d + width + 4 d;
+    CLIP-B/16 or ViCLIP-B/16, d = 384: 7,110,144 parameters with one in each block, 14,220,288 with two. The authors'
+    classifier with its dropout is left out, since text classifies here. ViCLIP's attention already mixes frames; the
+    adapter then acts on the patches of all its frames.
 
     In the tables of MV-Adapter (CVPR 2024) it stands before each block, beside a sequential adapter of 128 channels in
     the text tower. Its 5.93 % of CLIP-B/16 (149,620,737) counts the biases of CLIP as well: 8,873,984 parameters.
@@ -49,7 +51,12 @@ class STAdapter(VideoAdapter):
         licence="MIT",
     )
     recipes = (
-        *at_the_rates_of_msta({"bottleneck_dim": 384}, "d of the authors' configurations for CLIP-B/16"),
+        *in_proportion_to_the_batch(
+            1e-3,
+            256,
+            {"bottleneck_dim": 384},
+            "d of the authors' configurations for CLIP-B/16, and the learning rate of their code, 1e-3 for 256 clips",
+        ),
         as_in_mv_adapter({"bottleneck_dim": 384, "text": "sequential"}, "5.93"),
         tuned_on_draws(1e-2, "1e-3, 3e-3, 1e-2", TINY),
         *not_tuned_elsewhere(1e-2, TINY),

@@ -131,7 +131,7 @@ def declares_batch_statistics(subject: MethodSubject) -> None:
     that they do (batch norm)."""
     one, other = (_first_clip_in_training(subject, others) for others in (1, 2))
     different = bool((one - other).abs().max() > ROUNDING * _largest(one))
-    if subject.plugin.batch_statistics:
+    if subject.create().batch_statistics:
         require(different, "batch_statistics = True, but in training a clip's features depend on this clip alone")
         return
     require(
@@ -206,7 +206,7 @@ def training_scores_are_those_of_evaluation(subject: MethodSubject) -> None:
 
 
 def _skip_batch_statistics(subject: MethodSubject, what: str) -> None:
-    if subject.plugin.batch_statistics:
+    if subject.create().batch_statistics:
         raise Skipped(f"it declares batch_statistics = True: several {what} are refused")
 
 

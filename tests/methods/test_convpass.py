@@ -64,6 +64,20 @@ def test_start() -> None:
     assert not bypass.up.weight.any() and not bypass.down.bias.any()
 
 
+def test_attention_alone_and_a_drawn_start(small: pb.DualEncoder) -> None:
+    pb.create_method("convpass", places="attention", start="xavier").attach(small)
+    for block in small.blocks("video"):
+        (bypass,) = (addition.module for addition in block.attention.parallel)
+        assert block.feedforward.parallel is None
+        assert bypass.conv.weight.std().item() == pytest.approx((2 / (2 * 8 * 9)) ** 0.5, rel=0.15)
+        assert not bypass.up.weight.any()
+
+
+def test_fields_that_came_later_enter_a_trial_only_if_they_are_set() -> None:
+    assert not {"places", "start"} & set(pb.create_method("convpass").values())
+    assert pb.create_method("convpass", places="attention").values()["places"] == "attention"
+
+
 @pytest.mark.parametrize("norm", [False, True])
 def test_block_is_that_of_the_equation(small: pb.DualEncoder, norm: bool) -> None:
     """x' = x + Attention(LN x) + s B(LN x), x'' = x' + FFN(LN x') + s B'(LN x'), the norms those of the bypass if it

@@ -43,6 +43,7 @@ PUBLISHED = [
     ("ia3", {"towers": "text"}, 36_864),
     ("parallel_adapter", {}, 1_982_976),
     ("convpass", {}, 327_552),
+    ("convpass", {"places": "attention"}, 163_776),
     ("st_adapter", {}, 7_110_144),
     ("st_adapter", {"places": "both"}, 14_220_288),
     ("dora", {}, 522_240),

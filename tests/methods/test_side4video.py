@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import petl_bench as pb
 from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.costs import counting, formula
 from petl_bench.costs.memory import peak_bytes
 from petl_bench.methods._side_network import SideBlock, SideNetwork, TokenBatchNorm, shifted
 from petl_bench.models.grid import Grid
@@ -87,7 +88,8 @@ def volume_of(tokens: Tensor, like: Tensor) -> Tensor:
 def features_by_volumes(side: SideNetwork, model: pb.DualEncoder, frames: Tensor, outputs: list[Tensor]) -> Tensor:
     """Features [B, D] by the equations, with torch's own layers on volumes."""
     training, count = side.training, frames.shape[1]
-    x = norm(side.stem_norm, training)(side.stem(frames.transpose(1, 2)))
+    stem = F.conv3d(frames.transpose(1, 2), side.stem.weight, side.stem.bias, (1, 16, 16), (1, 0, 0))
+    x = norm(side.stem_norm, training)(stem)
     for block, before, down, y in zip(side.blocks, side.norms, side.down, outputs, strict=True):
         z = down(before(y))
         x = (x + volume_of(z[:, 1:], x)) / 2
@@ -220,14 +222,34 @@ def test_a_training_step_takes_a_fraction_of_the_memory() -> None:
     assert peak("side4video", width=48, heads=3) < 0.65 * peak("lora", towers="video")
 
 
+def test_what_it_computes_is_counted() -> None:
+    wide, w, patches, layers, frames = 64, 40, 4, 2, 4
+    config = pb.CLIPConfig(image_size=32, num_frames=frames, embed_dim=32, vision_width=wide, vision_layers=layers)
+    config = config.with_(vision_heads=4, text_width=48, text_layers=1, text_heads=4, vocab_size=64)
+    with torch.device("meta"):
+        model = pb.DualEncoder(config)
+        pb.create_method("side4video", **VALUES).attach(model)
+    tokens = 1 + patches
+    convolutions, mlp = patches * (2 * w * w + 3 * w), patches * 8 * w * w
+    attention = tokens * 4 * w * w + 2 * tokens * tokens * w
+    block = tokens * wide * w + convolutions + attention + mlp
+    added = frames * (patches * 9 * 16 * 16 * w + layers * block + w * wide)
+    assert counting.count_video(model).macs == formula.video_macs(config) + added
+
+
 # Where it cannot be
 
 
 def test_viclip_has_no_class_tokens_of_frames(small: pb.DualEncoder) -> None:
     method = METHODS.get("side4video")
-    assert [name for name in BACKBONES.names() if not method.hosted_by(BACKBONES.get(name))] == ["clip-b16", "clip-tiny"]
+    assert [name for name in BACKBONES.names() if not method.hosted_by(BACKBONES.get(name))] == [
+        "clip-b16",
+        "clip-tiny",
+    ]
     assert "one class token for all frames" in method.hosted_by(BACKBONES.get("viclip-tiny"))
-    with pytest.raises(pb.UsageError, match="side4video shifts the class tokens of frames, but ViCLIP has .* clip-tiny"):
+    with pytest.raises(
+        pb.UsageError, match=r"side4video shifts the class tokens of frames, but ViCLIP has .* clip-tiny"
+    ):
         method().attach(small)
     composed = METHODS.get("text_adapter+side4video")
     assert composed.hosted_by(BACKBONES.get("viclip-tiny")).startswith("side4video: it shifts the class tokens")

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 import petl_bench as pb
+from petl_bench.api.registry import SETTINGS
+from petl_bench.api.training_options import TrainingOptions
 from petl_bench.methods._convolutions import SpatioTemporalAdapter
 from petl_bench.models import transformer
 from petl_bench.models.grid import Grid, from_volume, to_volume
@@ -87,3 +89,10 @@ def test_only_the_class_token_s_way_ends_behind_the_last_feed_forward(small: pb.
     assert moved[:2] == [True, True]
     last = small.blocks("video")[-1].middle.before[0].module.fc1.weight.grad
     assert last is None or not last.any()
+
+
+def test_learning_rates_are_those_of_the_authors_in_proportion_to_the_batch() -> None:
+    recipes = {each.setting: each for each in type(pb.create_method("st_adapter")).recipes if each.backbone is None}
+    for name, recipe in recipes.items():
+        batch = TrainingOptions(**SETTINGS.get(name).training).batch_size
+        assert recipe.training["learning_rate"] == 1e-3 * batch / 256

@@ -58,8 +58,11 @@ def same(left: TrialResult, right: TrialResult) -> bool:
     )
 
 
-# Methods that read the features of frames need another backbone: see tests/testing/test_methods.py.
-@pytest.mark.parametrize("method", [name for name in METHODS.names() if "frames" not in METHODS.get(name).reads])
+#: Methods for frame-wise backbones alone need another one: see tests/testing/test_methods.py.
+ON_VICLIP = [name for name in METHODS.names() if not METHODS.get(name).hosted_by(BACKBONES.get("viclip-tiny"))]
+
+
+@pytest.mark.parametrize("method", ON_VICLIP)
 def test_every_method_runs_and_scores_every_test_clip(
     method: str, make_trial: MakeTrial, places: Places, tmp_path: Path
 ) -> None:
@@ -483,3 +486,23 @@ def test_clips_that_cannot_be_read_are_left_out_of_fixed_views(
     trial = make_trial("text_adapter", {"bottleneck_dim": 8}, train_views="fixed", bad_clips_allowed=0.5)
     result = run(trial, places, tmp_path)
     assert result.train_clips == {"expected": 12, "missing": 0, "unreadable": 1, "used": 11}
+
+
+@pytest.mark.parametrize(
+    ("training", "says"),
+    [
+        ({"micro_batch_size": 2}, r"training.micro_batch_size=2 beside training.batch_size=4 would change its numbers"),
+        ({"processes": 2}, r"training.processes=2 would change its numbers: set training.processes=1"),
+    ],
+)
+def test_a_method_with_batch_statistics_refuses_a_split_batch(
+    make_trial: MakeTrial,
+    places: Places,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    training: dict[str, int],
+    says: str,
+) -> None:
+    monkeypatch.setattr(METHODS.get("lora"), "batch_statistics", True)
+    with pytest.raises(pb.UsageError, match=says):
+        run_trial(make_trial("lora", {"rank": 2}, **training), places, tmp_path, lambda progress: None)
