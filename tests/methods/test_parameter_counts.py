@@ -38,6 +38,8 @@ PUBLISHED = [
     ("st_adapter", {}, 7_110_144),
     ("st_adapter", {"places": "both"}, 14_220_288),
 ]
+#: On CLIP-B/16, for backbones that encode frame by frame; 8 frames.
+FRAME_WISE = [("zero_i2v", {}, 14_209_536)]
 #: The percentages in the tables of MV-Adapter (CVPR 2024), of CLIP-B/16's parameters.
 OF_MV_ADAPTER = [
     ("houlsby", 4_152_320, "2.78"),
@@ -51,14 +53,19 @@ OF_MV_ADAPTER = [
 TASK = pb.MethodTask("classification", tuple(f"class {number}" for number in range(51)), 16 * 51)
 
 
-@pytest.mark.parametrize(("name", "values", "count"), PUBLISHED)
-def test_count_in_the_model_and_by_the_formula(name: str, values: dict[str, Any], count: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "values", "count", "config"),
+    [*((*each, B16) for each in PUBLISHED), *((*each, pb.CLIPConfig()) for each in FRAME_WISE)],
+)
+def test_count_in_the_model_and_by_the_formula(
+    name: str, values: dict[str, Any], count: int, config: pb.ViCLIPConfig
+) -> None:
     method = pb.create_method(name, **values)
     method.bind(TASK)
     with torch.device("meta"):
-        model = pb.DualEncoder(B16)
+        model = pb.DualEncoder(config)
         method.attach(model)
-    assert pb.trainable_parameters(model) == method.expected_trainable(B16) == count
+    assert pb.trainable_parameters(model) == method.expected_trainable(config) == count
 
 
 @pytest.mark.parametrize(("name", "count", "percent"), OF_MV_ADAPTER)

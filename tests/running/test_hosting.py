@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from petl_bench.api.registry import METHODS
+from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.cli import main
 from petl_bench.errors import PluginError, UsageError
 from petl_bench.running.planning.plan import Plan, plan
@@ -160,13 +160,20 @@ def test_weights_from_a_file_are_of_one_backbone(plugin: str, tmp_path: Path) ->
     assert ("frame_head", "clip-tiny") in placed(plan_of(plugin, "frame_head", weights="random"))
 
 
+def frame_wise() -> list[str]:
+    """The registered methods that need a backbone that encodes frame by frame, in order."""
+    tiny, frames = (BACKBONES.get(name) for name in ("viclip-tiny", "clip-tiny"))
+    plugins = {name: METHODS.get(name) for name in METHODS.names()}
+    return [name for name, plugin in plugins.items() if plugin.hosted_by(tiny) and not plugin.hosted_by(frames)]
+
+
 def test_all_means_every_method_that_fits(plugin: str) -> None:
     planned = plan_of(plugin, "all", setting="few_shot", shots=(2,))
+    assert {"frame_head", "seq_transf", "zero_i2v"} <= set(frame_wise())
     assert placed(planned) == [
-        *((name, "viclip-tiny") for name in METHODS.names() if name not in ("frame_head", "for_large", "seq_transf")),
+        *((name, "viclip-tiny") for name in METHODS.names() if name not in ("for_large", *frame_wise())),
         ("zero_shot", "clip-tiny"),
-        ("frame_head", "clip-tiny"),
-        ("seq_transf", "clip-tiny"),
+        *((name, "clip-tiny") for name in frame_wise()),
     ]
     assert "for_large is left out: it does not work with the backbone 'viclip-tiny' (it supports viclip-l14)" in (
         planned.notes
@@ -179,8 +186,7 @@ def test_all_with_a_backbone_leaves_out_what_it_does_not_host(plugin: str) -> No
     assert {backbone for _, backbone in placed(planned)} == {"viclip-tiny"}
     assert [note.partition(" ")[0] for note in planned.notes if "left out" in note] == [
         "for_large",
-        "frame_head",
-        "seq_transf",
+        *frame_wise(),
     ]
 
 

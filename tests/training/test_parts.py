@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import petl_bench as pb
-from petl_bench.api.registry import METHODS
+from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.values.fields import field_types
 from petl_bench.models.towers import like_lengths
@@ -24,8 +24,8 @@ CONFIG = pb.ViCLIPConfig(
 )  # fmt: skip
 #: Of those methods that have such a field.
 SMALL = {"rank": 2, "bottleneck_dim": 8}
-#: Those that read the features of frames need another backbone than this one.
-ATTACHED = [name for name in METHODS.names() if "frames" not in METHODS.get(name).reads]
+#: The others need a backbone that encodes frame by frame.
+ATTACHED = [name for name in METHODS.names() if not METHODS.get(name).hosted_by(BACKBONES.get("viclip-tiny"))]
 
 
 def attached(name: str) -> pb.DualEncoder:
