@@ -19,7 +19,7 @@ from petl_bench.models.sites import LinearSite, Norm
 class LinearAdapter(nn.Module):
     """A(x) = x + scale * (W2 dropout(W1 x + b1) + b2): [..., width] -> [..., width], linear in evaluation.
 
-    W1 starts as a normal distribution with deviation 0.02, cut off at 2; W2 and the biases zero: the identity.
+    W1 starts as N(0, 0.02^2) (the authors cut it off at -2 and 2, which nothing reaches), W2 and the biases at zero.
     """
 
     def __init__(self, width: int, dim: int, scale: float, dropout: float) -> None:
@@ -28,7 +28,7 @@ class LinearAdapter(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.up = nn.Linear(dim, width)
         self.scale = scale
-        nn.init.trunc_normal_(self.down.weight, std=0.02)
+        nn.init.normal_(self.down.weight, std=0.02)
         for tensor in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(tensor)
 

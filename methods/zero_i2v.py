@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_authors_rate
+from petl_bench.methods._recipes import at_the_authors_rate, tuned_on_draws
 
 if TYPE_CHECKING:
     from petl_bench.api.backbone import Backbone
@@ -59,6 +60,24 @@ class ZeroI2V(pb.Method):
             {"scale": 0.5, "dropout": 0.1},
             "learning rate, scale and dropout of the authors' configurations for CLIP-B/16 on Kinetics-400 and UCF-101",
         ),
+        replace(tuned_on_draws(1e-2, "3e-4, 1e-3, 3e-3, 1e-2, 3e-2"), backbone="clip-tiny"),
+        *(
+            pb.Recipe(
+                name,
+                "clip-tiny",
+                {"learning_rate": 1e-2},
+                source="learning rate of base2novel, not tuned for this setting",
+                tuned=False,
+            )
+            for name in ("few_shot", "zero_shot_transfer", "fully_supervised")
+        ),
+        pb.Recipe(
+            "retrieval",
+            "clip-tiny",
+            {"learning_rate": 3e-4, "epochs": 5},
+            source="learning rate of 1e-4, 3e-4, 1e-3, 3e-3, 1e-2 with the best T2V R@1 on held-out training clips "
+            "after the last epoch, one draw of motion (seed 3)",
+        ),
     )
 
     ratio: float = pb.hyper(0.25, "d / width: channels of the adapters", minimum=0.0, maximum=4.0)
@@ -102,7 +121,8 @@ class ZeroI2V(pb.Method):
             block.feedforward.proj.then(adapters[3])
         positions = FramePositions(config.num_frames, config.vision_width)
         model.video.embedding.add_after(positions, with_grid=True)
-        model.video.norm_post.requires_grad_(True)
+        for tensor in (model.video.norm_post.weight, model.video.norm_post.bias):
+            tensor.requires_grad_(True)
 
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
         """Per adapter W1 width*d + d, W2 d*width + width; a vector per frame; scale and bias of the last norm."""

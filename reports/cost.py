@@ -24,6 +24,8 @@ SETTING = "cost"
 BUSY = "busy-device"
 _PUBLISHED_TABLE = "8"
 _INTERVALS = "of the median over rounds, by bootstrap"
+#: What a training step holds at most.
+_MEMORY = "peak_memory_mib"
 #: Why a number is not there, if the record says it in words of its own.
 _IN_NOTES = "not measured; the reason is in the notes of the record"
 
@@ -47,7 +49,7 @@ class CostTable(TableSource):
             raise pb.UsageError("no cost record here. Make some: petl-bench cost --methods lora,msta")
         accuracies = _Accuracies(evidence.records)
         quoted = _quoted(evidence.published)
-        columns = _columns(accuracies, shown=bool(quoted))
+        columns = _columns(accuracies, _TrainingMemory(rows), shown=bool(quoted))
         return Table(
             name="cost",
             title="What methods cost to train and to use",
@@ -185,7 +187,7 @@ class _CostColumn:
     ranked: bool = True
 
 
-def _columns(accuracies: _Accuracies, *, shown: bool) -> list[_CostColumn]:
+def _columns(accuracies: _Accuracies, memory: _TrainingMemory, *, shown: bool) -> list[_CostColumn]:
     columns = [
         _column("M", "Trained", ".4g", "trainable_params", per=1e6, ranked=False),
         _column("%", "Trained", ".3g", "trainable_percent", ranked=False),
@@ -200,7 +202,8 @@ def _columns(accuracies: _Accuracies, *, shown: bool) -> list[_CostColumn]:
         _column("videos/s", "Inference", ".4g", "throughput_videos_per_s", timed=True, lower=False),
         _column("/ frozen", "Inference", ".3f", "throughput_vs_frozen", timed=True, lower=False),
         _column("batch", "Inference", ".0f", "batch_size", ranked=False),
-        _column("train", "Memory MiB", ".4g", "peak_memory_mib"),
+        _column("train", "Memory MiB", ".4g", _MEMORY),
+        _CostColumn(Column("/ full", "Memory MiB", ".3f", lower_is_better=True), f"{_MEMORY}_vs_full", memory.cell),
         _column("infer", "Memory MiB", ".4g", "inference_memory_mib"),
         _column("ms", "Text", ".4g", "text_ms", timed=True),
     ]
@@ -232,6 +235,29 @@ def _column(
         return Cell(row.metrics[metric] / per, marks=marks, interval=interval, trials=(row.trial,))
 
     return _CostColumn(Column(label, group, form, lower_is_better=lower), metric, cell, ranked)
+
+
+class _TrainingMemory:
+    """The memory of a training step over that of full fine-tuning: of the record under the same conditions, so that it
+    is there for records of any age. It is the same in every round."""
+
+    def __init__(self, rows: Iterable[_CostRecord]) -> None:
+        self._full: dict[tuple[Any, ...], list[_CostRecord]] = defaultdict(list)
+        for row in rows:
+            if row.method == row.options["full"] and _MEMORY in row.metrics:
+                self._full[row.conditions].append(row)
+
+    def cell(self, row: _CostRecord) -> Cell:
+        """The ratio; absent if there is no memory to compare with, or more than one."""
+        full = self._full[row.conditions]
+        if _MEMORY not in row.metrics:
+            return Cell(origin="absent", source=_IN_NOTES)
+        if len(full) != 1:
+            words = "no record" if not full else f"{len(full)} records"
+            return Cell(origin="absent", source=f"{words} of {row.options['full']} under these conditions")
+        marks = tuple(word for word in row.marks if word != BUSY)
+        ratio = row.metrics[_MEMORY] / full[0].metrics[_MEMORY]
+        return Cell(ratio, marks=marks, trials=tuple(dict.fromkeys((row.trial, full[0].trial))))
 
 
 class _Accuracies:
@@ -358,7 +384,14 @@ def _footers(rows: Sequence[_CostRecord], quoted: bool) -> Iterable[str]:
         f"Times: medians, in interleaved rounds ({between}), without data loading; p10, p90: over single passes. "
         "GFLOPs: one video to its scores, two per multiply-accumulate."
     )
-    yield f"/ frozen: throughput over that of {frozen}; / full: step over that of {full}; paired by round of one run."
+    yield (
+        f"/ frozen: throughput over that of {frozen}; / full: time and memory of a step over those of {full}; times "
+        "paired by round of one run."
+    )
+    yield (
+        "A step encodes frames in the video tower, a frozen one too, and prompts unless the text tower is frozen: "
+        "`petl-bench run` encodes fixed views once if the video tower is frozen, and then holds less."
+    )
     yield "Memory: what torch's allocator held at most, weights and optimiser included. Text: all class prompts once."
     yield "Best and second: within a group, references aside, without a mark; less is best but for videos/s, / frozen."
     if quoted:

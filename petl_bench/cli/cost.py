@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from petl_bench.costs.session import MeasurementRequest, Report
     from petl_bench.costs.stored import Stored
     from petl_bench.costs.subject import Item
+    from petl_bench.running.planning.spec import Spec
     from petl_bench.running.planning.values import Overrides
 
 ALL_DONE, SOME_FAILED = 0, 1
@@ -57,7 +58,7 @@ def _precisions(ctx: click.Context, parameter: click.Parameter, text: str | None
 
 
 @click.command(name="cost")
-@click.option("--methods", metavar="A,B", callback=_names, help="Methods to measure (petl-bench list methods).")
+@click.option("--methods", metavar="A,B", callback=_names, help="Methods to measure, or all (petl-bench list methods).")
 @click.option("--backbone", metavar="B", help="Backbone (petl-bench list backbones).  [viclip-tiny]")
 @click.option("--weights", metavar="W", help="auto, random, a file, or hf:REPO/FILE; no cost depends on it.  [random]")
 @click.option("--device", type=OneOf(["auto", "cpu", "cuda"]), default="auto", help="What to measure.  [auto]")
@@ -147,6 +148,8 @@ def _given(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> MeasurementRequest:
     """What the flags ask for. Raises UsageError for unknown names, fields and values."""
+    from dataclasses import replace
+
     from petl_bench.api.plugins.identity import plugin_version
     from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
     from petl_bench.costs.device import find_device
@@ -154,16 +157,18 @@ def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> Meas
     from petl_bench.costs.recording import SETTING
     from petl_bench.costs.session import MeasurementRequest, References
     from petl_bench.models.weights import resolve_weights
-    from petl_bench.running.planning.spec import Spec
+    from petl_bench.running.planning.spec import ALL, Spec
     from petl_bench.running.planning.values import Overrides
 
     for name in methods:
-        METHODS.get(name)
+        if name != ALL:
+            METHODS.get(name)
     batches = asked.get("batch_sizes") or ((32, "largest") if find_device(device).type == "cuda" else (1,))
     spec = Spec(methods=tuple(methods), backbone=asked["backbone"], set=asked.get("overrides", ()))
     overrides, backbone = Overrides(spec), BACKBONES.get(asked["backbone"])
     setting = overrides.build(SETTINGS.get(SETTING), SETTING)
     SETTINGS.get(setting.hyper_of)
+    methods = _hosted(replace(spec, setting=setting.hyper_of), overrides)
     for line in overrides.unused([*methods, setting.frozen, setting.full, SETTING, asked["backbone"]]):
         _tell(f"warning: {line}")
     return MeasurementRequest(
@@ -175,6 +180,16 @@ def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> Meas
         weights=resolve_weights(backbone, asked["weights"]),
         classes=asked["classes"],
     )
+
+
+def _hosted(spec: Spec, overrides: Overrides) -> tuple[str, ...]:
+    """The methods of a spec; with `all` every registered one that its backbone hosts, and a line for each other one."""
+    from petl_bench.running.planning.hosting import by_backbone
+
+    parts, notes = by_backbone(spec, overrides)
+    for note in notes:
+        _tell(note)
+    return tuple(name for part in parts for name in part.methods)
 
 
 def _items(methods: Sequence[str], spec: Any, overrides: Overrides, setting: Any, merged: str) -> list[Item]:
@@ -247,6 +262,7 @@ def _compare(
 ) -> int:
     """Measure what is stored again, in a folder of its own, and print what worsened."""
     from petl_bench.costs.stored import compare, read_stored
+    from petl_bench.running.planning.spec import ALL
 
     given = [name for name in _OF_STORED if asked.get(name) is not None]
     if given:
@@ -254,7 +270,9 @@ def _compare(
         raise UsageError(f"{flags}: not together with --compare, which measures what is stored as it was measured")
     if output is not None and output.expanduser().resolve() == path.expanduser().resolve():
         raise UsageError(f"--output {output}: is the stored run itself; give another folder, or none")
-    before = [each for each in read_stored(path.expanduser()) if methods is None or each.trial["method"] in methods]
+    before = read_stored(path.expanduser())
+    if methods is not None and ALL not in methods:
+        before = [each for each in before if each.trial["method"] in methods]
     _refuse_other_device(before, run.device, path)
     failures: list[str] = []
     now: list[Stored] = []

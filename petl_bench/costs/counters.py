@@ -84,7 +84,7 @@ def running(model: nn.Module) -> Iterator[Running]:
 
 def by_graph(call: Call) -> tuple[ByModule, dict[str, int]]:
     """fvcore's count, and the operators without one, with how often they ran."""
-    with _quiet():
+    with _quiet(), _forward_passes_alone():
         from fvcore.nn import FlopCountAnalysis
 
         analysis = FlopCountAnalysis(call, (call.argument,)).set_op_handle(**_TRACED)
@@ -127,6 +127,36 @@ _TRACED: dict[str, Callable[[Sequence[Any], Sequence[Any]], int]] = {
     **{f"aten::{name}_norm": _nothing for name in ("layer", "batch", "group", "instance")},
     **{f"aten::{name}": _nothing for name in ("adaptive_avg_pool2d", "upsample_nearest2d", "upsample_bilinear2d")},
 }
+
+
+@contextmanager
+def _forward_passes_alone() -> Iterator[None]:
+    """With what the forward passes of autograd's functions compute, which a graph else holds as one unknown operator
+    each."""
+    kind: Any = torch.autograd.Function
+    before = vars(kind)["apply"]
+    kind.apply = classmethod(_forward_of)
+    try:
+        yield
+    finally:
+        kind.apply = before
+
+
+def _forward_of(function: Any, *given: Any) -> Any:
+    """A function's forward pass, without a gradient; its context takes what is kept, and keeps nothing."""
+    if function.setup_context is not torch.autograd.Function.setup_context:
+        return function.forward(*given)
+    return function.forward(_NoBackward(len(given)), *given)
+
+
+class _NoBackward:
+    """In the place of the context of one of autograd's functions."""
+
+    def __init__(self, inputs: int) -> None:
+        self.needs_input_grad = (False,) * inputs
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *given, **named: None
 
 
 @contextmanager

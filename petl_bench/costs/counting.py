@@ -43,13 +43,20 @@ class Count:
 
 
 def count_video(model: DualEncoder) -> Count:
-    """One video through the video tower with everything attached to it. Nothing is computed: the copy has no data."""
+    """One video through the video tower with everything attached to it.
+
+    Nothing is computed, on a copy without data, unless that cannot be followed: torch traces no convolution of shapes.
+    """
     config = model.config
     shape = (1, config.num_frames, 3, config.image_size, config.image_size)
     twin = _without_data(model).eval()
     as_built = model.is_as_built(model.video) and model.is_as_built(model.features)
     expected = formula.video_macs(config) if as_built else None
-    return count(twin, twin.encode_video, torch.empty(shape, device="meta"), expected)
+    found = count(twin, twin.encode_video, torch.empty(shape, device="meta"), expected)
+    if found.macs is not None:
+        return found
+    with evaluating(model):
+        return count(model, model.encode_video, random_frames(model, 1, model.temperature.device), expected)
 
 
 def count_text(model: DualEncoder, tokens: Tensor, video: Tensor | None = None) -> Count:

@@ -12,6 +12,8 @@ from subprocess import CompletedProcess
 import pytest
 
 import petl_bench as pb
+from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.cli import cost as command
 from petl_bench.costs import device
 from petl_bench.records.read import read_record
 
@@ -182,6 +184,19 @@ def test_a_method_that_changes_the_task_is_measured_and_marked(cost: CostCommand
     of_cache, of_prompt = records["cache"]["metrics"], records["prompt_per_video"]["metrics"]
     assert of_cache["macs_g"] < of_prompt["macs_g"] < both["metrics"]["macs_g"]
     assert "train_step_ms" not in of_cache and both["metrics"]["train_step_ms"] > 0
+
+
+@pytest.mark.parametrize("backbone", ["viclip-tiny", "clip-tiny"])
+def test_all_means_every_method_that_the_backbone_hosts(backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {**command._DEFAULTS, "backbone": backbone, "batch_sizes": (1,)}
+    items = command._request(("all",), asked, "cpu").items
+    plugins = {name: METHODS.get(name) for name in METHODS.names()}
+    hosted = {name for name, plugin in plugins.items() if not plugin.hosted_by(BACKBONES.get(backbone))}
+    assert {item.method.name for item in items} == hosted
+    assert {item.method.name for item in items if item.merged} == {each for each in hosted if plugins[each].mergeable}
+    lines = capsys.readouterr().err.splitlines()
+    assert {line.partition(" is left out: ")[0] for line in lines} == plugins.keys() - hosted
+    assert all("does not work with the backbone" in line for line in lines)
 
 
 def test_run_sends_whoever_asks_for_the_setting_to_the_command(cost: CostCommand) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +65,36 @@ class Holder(nn.Module):
         return self.function(x)
 
 
+class Product(torch.autograd.Function):
+    """x @ w with a backward pass of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        ctx.rows = len(x)
+        return x @ w
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise NotImplementedError
+
+
+class ProductWithContext(torch.autograd.Function):
+    """The same, with a context that is set up apart."""
+
+    @staticmethod
+    def forward(x: Tensor, w: Tensor) -> Tensor:
+        return x @ w
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise NotImplementedError
+
+
 #: Products of x [2, 3, 8] outside of modules, with their multiply-accumulates.
 WRITTEN: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "x @ w": (lambda x: x @ torch.ones(8, 5), 6 * 8 * 5),
@@ -75,6 +106,11 @@ WRITTEN: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "addmm": (lambda x: torch.addmm(torch.ones(5), x[0], torch.ones(8, 5)), 3 * 8 * 5),
     "conv1d": (lambda x: nn.functional.conv1d(x, torch.ones(6, 1, 3), groups=3, padding=1), 2 * 6 * 8 * 3),
     "attention": (lambda x: nn.functional.scaled_dot_product_attention(x, x, x), 2 * 3 * 3 * 16),
+    "conv2d": (lambda x: nn.functional.conv2d(x, torch.ones(4, 2, 3, 3), padding=1), 4 * 3 * 8 * 2 * 9),
+    "conv3d": (lambda x: nn.functional.conv3d(x[None, None], torch.ones(4, 1, 1, 1, 2), stride=2), 4 * 1 * 2 * 4 * 2),
+    "batch norm": (lambda x: nn.functional.batch_norm(x, torch.zeros(3), torch.ones(3)) @ torch.ones(8, 5), 6 * 8 * 5),
+    "function of autograd": (lambda x: Product.apply(x, torch.ones(8, 5)), 6 * 8 * 5),
+    "function of autograd with a context": (lambda x: ProductWithContext.apply(x, torch.ones(8, 5)), 6 * 8 * 5),
     "masked attention": (
         lambda x: nn.functional.scaled_dot_product_attention(
             x[:, None], torch.cat([x, x], 1)[:, None], torch.cat([x, x], 1)[:, None], torch.zeros(3, 6)

@@ -60,6 +60,8 @@ PUBLISHED_ON_FRAMES = [
     ("maple", {"words": None}, 3_555_072),
     ("promptsrc", {"words": None}, 46_080),
 ]
+#: On CLIP-B/16, for backbones that encode frame by frame; 8 frames.
+FRAME_WISE = [("zero_i2v", {}, 14_209_536)]
 #: The percentages in the tables of MV-Adapter (CVPR 2024), of CLIP-B/16's parameters.
 OF_MV_ADAPTER = [
     ("houlsby", 4_152_320, "2.78"),
@@ -76,6 +78,7 @@ TASK = pb.MethodTask("classification", tuple(f"class {number}" for number in ran
 @pytest.mark.parametrize(
     ("name", "values", "count", "config"),
     [*((*row, B16) for row in PUBLISHED), *((*row, CLIP) for row in PUBLISHED_ON_FRAMES)],
+    [*((*each, B16) for each in PUBLISHED), *((*each, pb.CLIPConfig()) for each in FRAME_WISE)],
 )
 def test_count_in_the_model_and_by_the_formula(
     name: str, values: dict[str, Any], count: int, config: pb.ViCLIPConfig

@@ -116,6 +116,38 @@ def test_what_is_not_measured_is_absent_with_a_reason(runs: Path) -> None:
     assert missing.value is None and missing.origin == "absent" and "notes of the record" in missing.source
 
 
+def test_the_memory_of_a_step_stands_beside_that_of_full_fine_tuning(tmp_path: Path) -> None:
+    for method, memory in (("lora", 25.0), ("adaptformer", 50.0), ("full_finetune", 100.0)):
+        write(tmp_path, method, marks=("busy-device",), metrics={"peak_memory_mib": memory})
+    write(tmp_path, "lora", merged=True)
+    table = table_of(tmp_path)
+    (group,) = table.groups
+    found = {row.label: cell(table, group, row.label, "Memory MiB / full") for row in group.rows}
+    assert {name: (each.value, each.rank, each.marks) for name, each in found.items()} == {
+        "lora": (0.25, "best", ()),
+        "adaptformer": (0.5, "second", ()),
+        "full_finetune": (1.0, "", ()),
+        "lora merged": (None, "", ()),
+    }
+    assert len(found["lora"].trials) == 2 and len(found["full_finetune"].trials) == 1
+
+
+def test_a_ratio_of_memory_needs_one_record_of_full_fine_tuning(tmp_path: Path) -> None:
+    write(tmp_path, "lora", metrics={"peak_memory_mib": 25.0})
+    write(tmp_path, "full_finetune", metrics={"peak_memory_mib": 100.0}, precision="fp32")
+    write(tmp_path, "full_finetune")
+    table = table_of(tmp_path)
+    (group,) = [each for each in table.groups if "bf16" in each.title]
+    absent = cell(table, group, "lora", "Memory MiB / full")
+    assert (absent.value, absent.source) == (None, "no record of full_finetune under these conditions")
+    write(tmp_path, "full_finetune", metrics={"peak_memory_mib": 100.0}, hyper={"token_embedding": True})
+    write(tmp_path, "full_finetune", metrics={"peak_memory_mib": 90.0}, hyper={"temperature": False})
+    table = table_of(tmp_path)
+    (group,) = [each for each in table.groups if "bf16" in each.title]
+    source = cell(table, group, "lora", "Memory MiB / full").source
+    assert source == "2 records of full_finetune under these conditions"
+
+
 def test_rows_of_one_method_are_told_apart(tmp_path: Path) -> None:
     write(tmp_path, "lora")
     write(tmp_path, "lora", hyper={"rank": 16}, metrics={"trainable_params": 2000.0})
