@@ -27,6 +27,7 @@ from petl_bench.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from petl_bench.api.backbone import Backbone
     from petl_bench.models.dual_encoder import DualEncoder
 
 #: Hooks that only one part may define.
@@ -80,6 +81,12 @@ class Composition(Method):
             for part in self.parts
             for field, value in part._values(location, unchanged_later).items()
         }
+
+    @classmethod
+    def hosted_by(cls, backbone: type[Backbone]) -> str:
+        """What all parts together say, else the first part that cannot be used there."""
+        reasons = (f"{part.name}: {words}" for part in cls.part_classes if (words := part.hosted_by(backbone)))
+        return super().hosted_by(backbone) or next(reasons, "")
 
     @classmethod
     def adapted_for(cls, config: ViCLIPConfig) -> str:
