@@ -45,16 +45,16 @@ def page() -> str:
 
 
 def capabilities() -> Mapping[str, Mapping[str, str]]:
-    """Method -> column -> what the table `capabilities` shows there; "" where there is nothing."""
+    """Method -> column -> what the table `capabilities` has there, numbers as whole parameters; "" for nothing."""
     table = CapabilitiesTable().build(pb.Evidence(frame([])))
-    found = {}
-    for row in (row for group in table.groups for row in group.rows):
-        pairs = zip(table.columns, row.cells, strict=True)
-        found[row.label] = {
-            column.label: cell.value if isinstance(cell.value, str) else "" if cell.value is None else f"{cell.value:g}"
-            for column, cell in pairs
-        }
-    return found
+    labels = [column.label for column in table.columns]
+    rows = [row for group in table.groups for row in group.rows]
+    return {row.label: dict(zip(labels, map(text, row.cells), strict=True)) for row in rows}
+
+
+def text(cell: pb.Cell) -> str:
+    """What a cell of the table says."""
+    return f"{round(1e6 * cell.value):,}" if isinstance(cell.value, float) else cell.value or ""
 
 
 def section(name: str, method: type[Method], facts: Mapping[str, str]) -> Iterator[str]:
@@ -84,9 +84,11 @@ def summary_and_equation(method: type[Method]) -> tuple[str, str]:
 
 def words(facts: Mapping[str, str]) -> Iterator[str]:
     """What a method can do and needs, in words."""
-    hosts = [name for name in PUBLISHED if facts[name]]
+    counts = {name: facts[name] for name in PUBLISHED if facts[name]}
     refused = [name for name in BACKBONES.names() if not facts[name]]
-    yield "Trained parameters: " + ", ".join(f"{facts[name]} M on {name}" for name in hosts)
+    if len(set(counts.values())) == 1:
+        counts = {" and ".join(counts): next(iter(counts.values()))}
+    yield "Trained parameters: " + ", ".join(f"{count} on {name}" for name, count in counts.items())
     yield "merged into the backbone's weights" if facts["mergeable"] == "yes" else "not mergeable"
     yield {
         "yes": "scores new classes",
@@ -95,7 +97,7 @@ def words(facts: Mapping[str, str]) -> Iterator[str]:
     }[facts["new"]]
     yield "keeps a graph through the backbone" if facts["graph"] == "yes" else "no graph through the backbone"
     if facts["reads"] != "-":
-        yield f"reads {facts['reads']}"
+        yield f"needs {facts['reads']}"
     yield "classification and retrieval" if facts["tasks"] == "both" else f"{facts['tasks']} alone"
     if refused:
         yield f"not for {', '.join(refused)}"
