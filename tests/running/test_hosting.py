@@ -101,10 +101,11 @@ def test_a_method_that_reads_frames_is_planned_on_clip_tiny_with_its_own_zero_sh
         ("zero_shot", "clip-tiny"),
         ("frame_head", "clip-tiny"),
     ]
-    (said,) = [note for note in planned.notes if "clip-tiny" in note]
-    assert said == (
-        "clip-tiny, with its own zero_shot, is planned for the methods that viclip-tiny does not host: frame_head"
-    )
+    assert [note for note in planned.notes if "clip-tiny" in note] == [
+        "clip-tiny, with its own zero_shot, is planned for the methods that viclip-tiny does not host: frame_head",
+        "not on viclip-tiny: frame_head: it reads features of single frames, and this backbone encodes all frames of a "
+        "clip together",
+    ]
     assert planned.warnings == (), "a value for a method on either backbone has an effect"
     assert {job.trial.case for job in planned.jobs[:2]} == {job.trial.case for job in planned.jobs[2:]}
     lora, *_ = plan_of(plugin, "lora").jobs
