@@ -173,6 +173,8 @@ def test_all_means_every_method_that_fits(plugin: str) -> None:
         planned.notes
     )
     assert planned.spec.methods == ("all",), "what is typed again means the same"
+    reason = "it does not work with the backbone 'viclip-tiny' (it supports viclip-l14)"
+    assert planned.left_out == {"for_large": reason}
 
 
 def test_all_with_a_backbone_leaves_out_what_it_does_not_host(plugin: str) -> None:
@@ -233,5 +235,6 @@ def test_the_command_line_refuses_in_one_line_and_tells_the_second_backbone(
     assert "frame_head does not work with the backbone 'viclip-tiny'" in refused.err.splitlines()[-1]
     assert status() == 0
     told = capsys.readouterr()
-    assert len([line for line in told.err.splitlines() if "clip-tiny" in line]) == 1
+    assert len([line for line in told.err.splitlines() if line.startswith("clip-tiny, ")]) == 1
+    assert len([line for line in told.err.splitlines() if line.startswith("not on viclip-tiny: frame_head: ")]) == 1
     assert "2 trials, 0 done, 2 to run" in told.out
