@@ -6,7 +6,7 @@ DEMO_RUNS ?= runs/demo
 DEMO_REPORT ?= $(DEMO_RUNS)/report
 
 # build/house is made anew each time, for the source may have changed.
-.PHONY: build/house demo test drills drills-ci ci coverage docs structure pictures install lint types contracts perf simulate clean
+.PHONY: build/house demo test drills drills-ci ci coverage docs structure pictures methods install lint types contracts perf simulate clean
 
 # The stamp is older than pyproject.toml or constraints.txt when the environment must be brought up to date.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -65,6 +65,10 @@ structure: build/house
 # The pictures of docs/method_sites.md.
 pictures: install
 	$(BIN)/python docs/pictures/draw_sites.py
+
+# docs/methods.md, from the files of the methods.
+methods: install
+	$(BIN)/python docs/generate_methods.py
 
 perf: install
 	$(BIN)/python -m pytest benchmarks/perf --benchmark-only

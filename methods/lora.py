@@ -56,9 +56,10 @@ class LoRA(pb.Method):
     mergeable = True
     peft_format = pb.PeftFormat(
         "LORA",
-        fields={"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"},
+        fields={"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "use_rslora": "rslora"},
         tensors={"lora_A.weight": "lora_A", "lora_B.weight": "lora_B"},
         constants={"use_dora": False},
+        training_only=("plus",),
     )
     recipes = (
         *at_the_rates_of_msta(

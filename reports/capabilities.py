@@ -13,7 +13,7 @@ import petl_bench as pb
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.marks import method_marks
 from petl_bench.api.method import trainable_in
-from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
 from petl_bench.api.step import MethodTask
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.api.values.resolution import recipe_values
@@ -27,28 +27,31 @@ if TYPE_CHECKING:
 _SETTINGS = ("base2novel", "retrieval")
 #: The made-up task that parameters are counted for: HMDB-51's classes.
 _CLASSES, _SHOTS = 51, 16
-#: The backbones that costs are measured on if nothing is said: the first of them that hosts a method.
+#: The small backbones, for the commands that measure costs.
 _MEASURED_ON = ("viclip-tiny", "clip-tiny")
 _NOVEL = {"text": "yes", "frozen": "frozen", "none": "no"}
 _COST_COLUMNS = (
     Column("mergeable", "Extra cost"),
-    Column("FLOPs/frozen", "Extra cost", ".3f"),
-    Column("videos/s/frozen", "Extra cost", ".3f"),
+    Column("FLOPs", "Extra cost", ".3f"),
+    Column("videos/s", "Extra cost", ".3f", lower_is_better=False),
 )
 _NEED_COLUMNS = (
-    Column("novel", "Classes"),
+    Column("new", "Classes"),
     Column("needed", "Classes"),
     Column("reads", "Needs"),
     Column("graph", "Needs"),
     Column("tasks", "Runs in"),
-    Column("settings", "Runs in"),
+    Column("not in", "Runs in"),
 )
+#: No number, and nothing to say.
+_NONE = "-"
 _MEANINGS = (
-    "mergeable: the adapter is folded into the backbone's weights, and nothing of it is left at inference.",
-    "novel: classes without training clips are scored by what was trained (yes), by the frozen model, or not at all "
-    "(no). needed: training needs labelled clips of classes; captions alone do not do.",
-    "reads: what it needs besides the features of clips and classes: features of single frames, tokens, pixels, "
-    "prompts, descriptions of the classes, a frozen copy of the backbone. graph: training takes gradients through "
+    "mergeable: the adapter is folded into the backbone's weights, and costs nothing at inference. FLOPs and videos/s: "
+    "of the others, as multiples of the frozen backbone's.",
+    "new: classes without training clips are scored with what was trained (yes), by the frozen model, or not (no). "
+    "needed: training needs classes; captions do not do.",
+    "reads: what it needs beside the features of clips and classes: features of single frames, tokens, pixels, "
+    "prompts, descriptions of the classes, or a frozen copy of the backbone. graph: training takes gradients through "
     "blocks of the backbone, which costs memory.",
 )
 
@@ -75,7 +78,7 @@ class CapabilitiesTable(TableSource):
             title="What methods can do, and what they need",
             corner="Method",
             columns=(
-                *(Column(backbone.name, "Trained parameters, M", ".4g") for backbone in backbones),
+                *(Column(backbone.name, "Trained, M", ".4g") for backbone in backbones),
                 *_COST_COLUMNS,
                 *_NEED_COLUMNS,
             ),
@@ -107,6 +110,14 @@ class _Method:
         """The kinds of task: retrieval has no classes that could be trained on."""
         return tuple(kind for kind in self.plugin.tasks if kind == "classification" or self.plugin.novel == "text")
 
+    @property
+    def other_settings(self) -> list[str]:
+        """The settings of its kinds of task that it cannot be run in all the same."""
+        allowed, broken = self.plugin.settings, SETTINGS.broken()
+        settings = [SETTINGS.get(name) for name in SETTINGS.names() if name not in broken]
+        possible = [each.name for each in settings if each.kind in self.tasks and not each.command]
+        return [name for name in possible if allowed is not None and name not in allowed]
+
     def on(self, backbone: str) -> pb.Method:
         """The method with the values of its recipe for a backbone."""
         allowed = self.plugin.settings
@@ -127,6 +138,11 @@ class _Method:
         """In what it departs from its paper on a backbone; "" if in nothing, or if it is not used there."""
         return "" if self.refused_by(backbone) else self.on(backbone.name).adapted_for(backbone.config)
 
+    def measured_on(self, backbones: Sequence[type[pb.Backbone]]) -> str:
+        """The backbone that its cost is measured on: a small one if that hosts it; "" if none does."""
+        hosts = [each.name for each in backbones if not self.refused_by(each)]
+        return next((name for name in (*_MEASURED_ON, *hosts) if name in hosts), "")
+
     def trained(self, backbone: type[pb.Backbone], classes: int = _CLASSES) -> int:
         """Trained parameters on a backbone. Raises whatever the method's formula raises."""
         kind = self.plugin.tasks[0]
@@ -139,13 +155,13 @@ def _row(method: _Method, backbones: Sequence[type[pb.Backbone]], costs: _Costs)
     cells = (
         *(_trained(method, backbone) for backbone in backbones),
         _yes(usual.mergeable),
-        *costs.cells(method),
+        *costs.cells(method, backbones),
         Cell(_NOVEL[usual.novel]),
         _yes("retrieval" not in method.tasks),
-        Cell(", ".join(_read(usual)) or "-"),
+        Cell(", ".join(_read(usual)) or _NONE),
         _yes(usual.needs_graph),
         Cell("both" if len(method.tasks) > 1 else method.tasks[0]),
-        Cell("all" if method.plugin.settings is None else ", ".join(method.plugin.settings)),
+        Cell(", ".join(method.other_settings) or _NONE),
     )
     return Row(method.name, cells, marks=tuple(method_marks(usual)))
 
@@ -186,22 +202,23 @@ class _Costs:
     measured: Mapping[str, _Measured]
     groups: Mapping[str, Sequence[str]]
 
-    def cells(self, method: _Method) -> tuple[Cell, Cell]:
+    def cells(self, method: _Method, backbones: Sequence[type[pb.Backbone]]) -> tuple[Cell, Cell]:
         """FLOPs and throughput against the frozen backbone."""
         if method.usual.mergeable:
             return Cell("none"), Cell("none")
         found = self.measured.get(method.name)
         if found is None:
-            why = f"not measured; type: petl-bench cost --methods {method.name}"
+            place = method.measured_on(backbones)
+            why = f"not measured; type: {_command([method.name], place)}" if place else "no backbone hosts it"
             return Cell(origin="absent", source=why), Cell(origin="absent", source=why)
         return found.cell(found.flops, timed=False), found.cell(found.throughput, timed=True)
 
     def notes(self) -> list[str]:
         """What the numbers are, and under which conditions they were measured."""
         if not self.groups:
-            return ["Extra cost that is not shown was not measured: it comes from cost records in --runs."]
+            return ["FLOPs and videos/s come from cost records in --runs; there are none."]
         where = "; ".join(f"{conditions} ({', '.join(methods)})" for conditions, methods in self.groups.items())
-        return [f"Extra cost: as trained, against the frozen backbone of the same measurement: {where}."]
+        return [f"FLOPs and videos/s are measured: {where}."]
 
 
 @dataclass(frozen=True)
@@ -263,13 +280,14 @@ def _metrics(record: pd.DataFrame) -> dict[str, float]:
 def _commands(methods: Iterable[_Method], backbones: Sequence[type[pb.Backbone]], costs: _Costs) -> Iterable[str]:
     """The commands that measure what has no cost record."""
     places: dict[str, list[str]] = defaultdict(list)
-    ordered = sorted(backbones, key=lambda each: (each.name not in _MEASURED_ON, _MEASURED_ON[:1] != (each.name,)))
     for method in methods:
-        place = next((each.name for each in ordered if not method.refused_by(each)), None)
-        if place and not method.usual.mergeable and method.name not in costs.measured:
-            places[place].append(method.name)
-    for backbone, names in places.items():
-        yield f"petl-bench cost --methods {','.join(names)} --backbone {backbone}"
+        if method.name not in costs.measured and not method.usual.mergeable:
+            places[method.measured_on(backbones)].append(method.name)
+    return [_command(names, place) for place, names in places.items() if place]
+
+
+def _command(methods: Iterable[str], backbone: str) -> str:
+    return f"petl-bench cost --methods {','.join(methods)} --backbone {backbone}"
 
 
 # Notes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Evidence:
         damaged: rows like those of `records`, with NaN for every value: records that cannot be used, but tell what they
             are of. Tables show none of their numbers; the correction for many tests counts the tests that they would
             have been part of.
+        left_out_methods: setting -> the methods that `--methods all` left out of a plan, each with the reason.
     """
 
     records: pd.DataFrame
@@ -69,3 +71,4 @@ class Evidence:
     baseline: str = ""
     left_out: tuple[str, ...] = ()
     damaged: pd.DataFrame | None = None
+    left_out_methods: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from petl_bench.errors import UsageError
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.records.read import RecordReader, damaged_trials
 from petl_bench.records.scan import Problem
+from petl_bench.running.planning.saved_plans import left_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,7 @@ def gather(
         baseline=baseline,
         left_out=tuple(map(str, problems)),
         damaged=damaged_trials(problems, records),
+        left_out_methods=_left_out_methods(folders),
     )
 
 
@@ -69,6 +71,14 @@ def gather_if_any(folders: tuple[Path, ...], quoted: pd.DataFrame | None = None)
     records = reader.frame()
     _name(reader.problems)
     return Evidence(records, quoted, left_out=tuple(map(str, reader.problems)))
+
+
+def _left_out_methods(folders: tuple[Path, ...]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for folder in folders:
+        for setting, methods in left_out(folder).items():
+            found.setdefault(setting, {}).update(methods)
+    return found
 
 
 def _name(problems: list[Problem]) -> None:

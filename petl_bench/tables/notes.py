@@ -13,7 +13,9 @@ from petl_bench.analysis.labels import CaseGroup
 from petl_bench.analysis.marks import mixed_environment
 from petl_bench.api.marks import MARKS, OF_METHOD
 from petl_bench.api.prompts import short_text
+from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.api.table import NO_NUMBER
+from petl_bench.errors import PetlBenchError
 
 TRAINED = "Trained: millions of trained parameters, and percent of the backbone's parameters."
 QUOTED = "Quoted rows are other people's runs: never ranked or averaged with the rows above."
@@ -22,6 +24,8 @@ _SELECTION = {
     "val": "the epoch that is best on held-out training clips",
     "best-on-test": "the epoch that is best on the test clips",
 }
+#: So many methods or data sets are listed one by one in a note; more are grouped by what they have in common.
+_FEW = 6
 _BUDGET = {
     "epochs": "epochs",
     "batch_size": "batch size",
@@ -73,8 +77,8 @@ def training_notes(comparison: Comparison) -> list[str]:
         for row, case in comparison.runs
     }
     budget = [f"{meaning} {_by_method(rows, name)}" for name, meaning in _BUDGET.items()]
-    tried = Counter(row.method for row in rows)
-    configurations = ", ".join(f"{method} {count}" for method, count in sorted(tried.items()))
+    tried = {method: str(count) for method, count in sorted(Counter(row.method for row in rows).items())}
+    configurations = _each(tried, "{name} {value}") if len(tried) <= _FEW else f"of each method {_grouped(tried)}"
     return [
         *_backbone_notes(comparison),
         f"Evaluated: {listed(sorted(selection))}; views per test video (clips x crops): {_views(comparison)}.",
@@ -106,6 +110,32 @@ def absence_notes(comparison: Comparison) -> list[str]:
         f"{NO_NUMBER}: no number from the evaluation {evaluation}: {reason} [{listed(some, 6)}]."
         for (evaluation, reason), some in rows.items()
     ]
+
+
+def hosting_notes(comparison: Comparison, left_out: Mapping[str, str]) -> list[str]:
+    """Why methods have no row: not on a backbone of the table that does not host them, or not at all.
+
+    `left_out`: the methods that `--methods all` left out in this setting, each with the reason.
+    """
+    rows = comparison.configurations
+    methods = dict.fromkeys(row.method for row in rows)
+    missing: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for backbone in dict.fromkeys(row.backbone for row in rows):
+        for method in methods.keys() - {row.method for row in rows if row.backbone == backbone}:
+            if reason := _refusal(method, backbone):
+                missing[f"Not on {backbone}", reason].append(method)
+    for method in left_out.keys() - methods.keys():
+        missing["Left out of --methods all", left_out[method]].append(method)
+    return [f"{where}: {listed(sorted(names))}: {reason}." for (where, reason), names in sorted(missing.items())]
+
+
+def _refusal(method: str, backbone: str) -> str:
+    """Why a backbone does not host a method; "" if it does, or if one of them is not installed here."""
+    try:
+        reason: str = METHODS.get(method).hosted_by(BACKBONES.get(backbone))
+    except PetlBenchError:
+        return ""
+    return reason
 
 
 def inflation_notes(comparison: Comparison) -> list[str]:
@@ -185,7 +215,21 @@ def _once_or_each(values: Mapping[str, set[Any]], form: str) -> str:
     texts = {name: "/".join(map(str, sorted(found, key=_size))) for name, found in sorted(values.items())}
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))
+    return _each(texts, form) if len(texts) <= _FEW else _grouped(texts)
+
+
+def _each(texts: Mapping[str, str], form: str) -> str:
     return ", ".join(form.format(name=name, value=text) for name, text in texts.items())
+
+
+def _grouped(texts: Mapping[str, str]) -> str:
+    """The value that most names have, then each other value with its names: "10 (tip_adapter, zero_shot: 0)"."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, text in texts.items():
+        names[text].append(name)
+    usual, *others = sorted(names, key=lambda text: -len(names[text]))
+    exceptions = "; ".join(f"{', '.join(names[text])}: {text}" for text in others)
+    return f"{usual} ({exceptions})" if exceptions else usual
 
 
 def _size(value: Any) -> tuple[bool, float, str]:

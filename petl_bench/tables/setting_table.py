@@ -93,6 +93,7 @@ class SettingTable(TableSource):
                 table_notes.TRAINED,
                 *mean_class.notes(comparison, columns),
                 *table_notes.training_notes(comparison),
+                *table_notes.hosting_notes(comparison, evidence.left_out_methods.get(self.setting, {})),
                 *self.case_notes(comparison),
                 *table_notes.data_notes(comparison, comparison.case_groups(self.over)),
                 *([self.quoted_note] if quoted else []),

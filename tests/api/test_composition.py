@@ -15,10 +15,10 @@ from torch import nn
 
 import petl_bench as pb
 from petl_bench.analysis.commands import commands_of
-from petl_bench.api.composition import parts_of
+from petl_bench.api.composition import compose, parts_of
 from petl_bench.api.method import HOOKS, Method, Recipe, hooks_of
 from petl_bench.api.plugins.identity import plugin_version
-from petl_bench.api.registry import METHODS, create_method, named
+from petl_bench.api.registry import BACKBONES, METHODS, create_method, named
 from petl_bench.api.values.resolution import recipe_notes
 from petl_bench.errors import UsageError
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
@@ -428,3 +428,20 @@ def _read(path: Path) -> Any:
 def test_a_cache_from_before_the_training_does_not_stand_beside_what_trains(name: str) -> None:
     with pytest.raises(UsageError, match="tip_adapter is made of the training clips before anything trains"):
         METHODS.get(name)
+
+
+def test_what_a_part_is_not_hosted_by_hosts_no_composition_with_it() -> None:
+    class Here(Part):
+        """A part that no joint backbone hosts."""
+
+        name = "here"
+
+        @classmethod
+        def hosted_by(cls, backbone: type[pb.Backbone]) -> str:
+            return "it attends over frames" if backbone.config.joint_space_time else ""
+
+    composed = compose("lora+here", {"lora": METHODS.get("lora"), "here": Here}.__getitem__)
+    assert composed.hosted_by(BACKBONES.get("viclip-tiny")) == "here: it attends over frames"
+    assert composed.hosted_by(BACKBONES.get("clip-tiny")) == ""
+    frames = METHODS.get("lora+seq_transf").hosted_by(BACKBONES.get("viclip-tiny"))
+    assert frames.startswith("it reads features of single frames")

@@ -166,4 +166,4 @@ class Cached(pb.Method):
         "",
         "Hooks that it defines: prepare, scores",
     ]
-    assert "Declares:" not in petl_bench("show", "zero_shot").stdout
+    assert "Declares:" not in petl_bench("show", "bitfit").stdout

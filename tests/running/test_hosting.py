@@ -101,10 +101,11 @@ def test_a_method_that_reads_frames_is_planned_on_clip_tiny_with_its_own_zero_sh
         ("zero_shot", "clip-tiny"),
         ("frame_head", "clip-tiny"),
     ]
-    (said,) = [note for note in planned.notes if "clip-tiny" in note]
-    assert said == (
-        "clip-tiny, with its own zero_shot, is planned for the methods that viclip-tiny does not host: frame_head"
-    )
+    assert [note for note in planned.notes if "clip-tiny" in note] == [
+        "clip-tiny, with its own zero_shot, is planned for the methods that viclip-tiny does not host: frame_head",
+        "not on viclip-tiny: frame_head: it reads features of single frames, and this backbone encodes all frames of a "
+        "clip together",
+    ]
     assert planned.warnings == (), "a value for a method on either backbone has an effect"
     assert {job.trial.case for job in planned.jobs[:2]} == {job.trial.case for job in planned.jobs[2:]}
     lora, *_ = plan_of(plugin, "lora").jobs
@@ -179,6 +180,8 @@ def test_all_means_every_method_that_fits(plugin: str) -> None:
         planned.notes
     )
     assert planned.spec.methods == ("all",), "what is typed again means the same"
+    reason = "it does not work with the backbone 'viclip-tiny' (it supports viclip-l14)"
+    assert planned.left_out == {"for_large": reason}
 
 
 def test_all_with_a_backbone_leaves_out_what_it_does_not_host(plugin: str) -> None:
@@ -235,7 +238,8 @@ def test_the_command_line_refuses_in_one_line_and_tells_the_second_backbone(
     assert "frame_head does not work with the backbone 'viclip-tiny'" in refused.err.splitlines()[-1]
     assert status() == 0
     told = capsys.readouterr()
-    assert len([line for line in told.err.splitlines() if "clip-tiny" in line]) == 1
+    assert len([line for line in told.err.splitlines() if line.startswith("clip-tiny, ")]) == 1
+    assert len([line for line in told.err.splitlines() if line.startswith("not on viclip-tiny: frame_head: ")]) == 1
     assert "2 trials, 0 done, 2 to run" in told.out
 
 

@@ -454,7 +454,7 @@ class RefusedInWordsAlone(Good):
 class ClosedAndDeclaredOpen(METHODS.get("linear_probe")):  # type: ignore[misc]
     """Scores of trained classes alone, declared as if classes were scored by their text."""
 
-    name = ""
+    name = "closed"
     novel = "text"
 
 

@@ -6,7 +6,9 @@ backbone for methods that read single frames, if that one hosts it, beside the f
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.api.setting import Setting
@@ -21,28 +23,49 @@ from petl_bench.training.refusals import against_split_batches
 FROZEN = "zero_shot"
 
 
-def by_backbone(spec: Spec, setting: Setting, overrides: Overrides) -> tuple[list[Spec], list[str]]:
-    """The spec once for each backbone that it needs, with the methods that run there; and notes for the user.
+@dataclass(frozen=True)
+class Hosted:
+    """A spec once for each backbone that it needs, with the methods that run there; the methods that `all` left out,
+    each with the reason; and notes for the user, which say both."""
+
+    specs: list[Spec]
+    left_out: dict[str, str]
+    notes: list[str]
+
+
+def by_backbone(spec: Spec, setting: Setting, overrides: Overrides) -> Hosted:
+    """Which methods of a spec run on which backbone.
 
     `all` leaves out what does not fit, with a note. A named method that fits nowhere stays with the first backbone.
     Raises UsageError for an unknown name, and PluginError for a named plugin that cannot be loaded.
     """
     backbones = _backbones(spec)
     parts: dict[str, list[str]] = {name: [] for name in backbones}
-    notes = []
+    left_out = {}
     for name in _method_names(spec):
         reason = "" if name in spec.methods else _reason_against(name, spec, setting, backbones, overrides)
         if reason:
-            notes.append(f"{name} is left out: {reason}")
+            left_out[name] = reason
         else:
             parts[_place(name, backbones)].append(name)
+    notes = [f"{name} is left out: {reason}" for name, reason in left_out.items()]
     if spec.backbone is None and (guests := parts.get(FRAME_BACKBONE)):
         notes.append(
             f"{FRAME_BACKBONE}, with its own {FROZEN}, is planned for the methods that {DEFAULT_BACKBONE} does not "
             f"host: {', '.join(guests)}"
         )
+        notes += _reasons(guests)
         guests.insert(0, FROZEN)
-    return [replace(spec, backbone=name, methods=tuple(names)) for name, names in parts.items() if names], notes
+    specs = [replace(spec, backbone=name, methods=tuple(names)) for name, names in parts.items() if names]
+    return Hosted(specs, left_out, notes)
+
+
+def _reasons(guests: Iterable[str]) -> Iterator[str]:
+    """Why the usual backbone does not host methods, a line for each reason."""
+    methods: dict[str, list[str]] = defaultdict(list)
+    for name in guests:
+        methods[METHODS.get(name).hosted_by(BACKBONES.get(DEFAULT_BACKBONE))].append(name)
+    return (f"not on {DEFAULT_BACKBONE}: {', '.join(names)}: {reason}" for reason, names in methods.items())
 
 
 def _backbones(spec: Spec) -> list[str]:

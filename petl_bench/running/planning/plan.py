@@ -50,6 +50,7 @@ class Plan:
     trainable: Mapping[str, int]  #: key -> trained parameters, by the method's formula; 0 if a trial only evaluates
     standing: Standing
     warnings: tuple[str, ...]
+    left_out: Mapping[str, str]  #: methods that `all` left out, each with the reason
     notes: tuple[str, ...]  #: what was found of every data set, and what is assumed of the weights
 
     @property
@@ -94,6 +95,7 @@ def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
         clips=draft.clips,
         trainable=draft.trainable,
         standing=standing_of(output, draft.jobs),
+        left_out=draft.left_out,
         warnings=tuple(draft.warnings),
         notes=tuple(draft.notes),
     )
@@ -116,6 +118,7 @@ class _Draft:
         self.trainable: dict[str, int] = {}
         self.warnings: dict[str, None] = {}
         self.notes: dict[str, None] = {}
+        self.left_out: dict[str, str] = {}
         self._rehearsal = rehearsal
         self._data = DataOnThisMachine(rehearsal)
         self._names: dict[Path, str] = {}  # of folders that have one
@@ -124,7 +127,8 @@ class _Draft:
         """Plan the trials of a spec without variants."""
         overrides = Overrides(spec)
         setting = planned_setting(spec, overrides)
-        specs, notes = by_backbone(spec, setting.setting, overrides)
+        hosted = by_backbone(spec, setting.setting, overrides)
+        specs = hosted.specs
         methods = [[planned_method(each, name, overrides) for name in each.methods] for each in specs]
         backbones: list[Backbone] = [
             overrides.build(BACKBONES.get(each.backbone_name), each.backbone_name) for each in specs
@@ -135,7 +139,8 @@ class _Draft:
             overrides.dataset(name)
         used = [name for each in specs for name in (*each.methods, each.backbone_name)]
         self.warnings |= dict.fromkeys(overrides.unused([*used, spec.setting, *data_names]))
-        self.notes |= dict.fromkeys(notes)
+        self.left_out |= hosted.left_out
+        self.notes |= dict.fromkeys(hosted.notes)
         for each, backbone, chosen in zip(specs, backbones, methods, strict=True):
             self._add_part(_Part(each, setting, overrides, self._weights(each), backbone), chosen)
 

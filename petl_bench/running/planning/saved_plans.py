@@ -6,6 +6,7 @@ that differ only in case and seed share one entry of `groups`: `{"common": field
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import time
@@ -57,6 +58,7 @@ def save_plan(plan: Plan) -> None:
         "started_at": time.time(),
         "trials": {job.trial.key: job.trial.title for job in plan.jobs},
         "groups": _grouped(job.trial for job in plan.jobs),
+        "left_out": {plan.spec.setting: dict(plan.left_out)} if plan.left_out else {},
     }
     _write(plan.output / PLANS / f"{plan.spec.identity[:16]}.json", values)
 
@@ -69,6 +71,22 @@ def read_plans(output: Path) -> list[SavedPlan]:
         tell_unusable(output / PLANS, f"cannot be read: {error.strerror}")
         return []
     return sorted(filter(None, plans), key=lambda plan: plan.started_at)
+
+
+def left_out(output: Path) -> dict[str, dict[str, str]]:
+    """Setting -> the methods that `all` left out of the plans in a folder, each with the reason.
+
+    What cannot be read tells nothing, and older plans have none.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for path in _files(output):
+        with contextlib.suppress(UnusableError, OSError):
+            values = read_json(path, LARGE)
+            of_plan = values.get("left_out") if isinstance(values, dict) else None
+            for setting, methods in of_plan.items() if isinstance(of_plan, dict) else ():
+                if isinstance(methods, dict):
+                    found.setdefault(setting, {}).update({str(name): str(why) for name, why in methods.items()})
+    return found
 
 
 def forget(output: Path, keys: Set[str]) -> None:

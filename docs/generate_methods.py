@@ -1,0 +1,112 @@
+"""Writes docs/methods.md, a section for each registered method, from what the methods' own files say.
+
+    make methods          (python docs/generate_methods.py)
+
+Of each method: the first line of its docstring, its equation (the first paragraph behind it, with the next one if it
+ends with a colon), its paper, and what the table `capabilities` has of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import petl_bench as pb
+from petl_bench.api.method import Method
+from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.records.frame import frame
+from petl_bench.reports.capabilities import CapabilitiesTable
+
+PAGE = Path(__file__).parent / "methods.md"
+#: The backbones whose counts are shown.
+PUBLISHED = ("viclip-b16", "clip-b16")
+HEAD = """# Methods
+
+<!-- Written by docs/generate_methods.py from the methods' own files: type `make methods` after a change. -->
+
+Every registered method: what it does, its equation, its paper, and what it can do and needs. `petl-bench show NAME` has
+its fields and recipes; `petl-bench report --table capabilities` has them all side by side
+([how to read it](tables.md#which-method-fits)).
+"""
+
+
+def main() -> None:
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE}")
+
+
+def page() -> str:
+    """The whole page."""
+    facts = capabilities()
+    sections = ["\n".join(section(name, METHODS.get(name), facts[name])) for name in sorted(facts)]
+    return "\n".join([HEAD, *sections])
+
+
+def capabilities() -> Mapping[str, Mapping[str, str]]:
+    """Method -> column -> what the table `capabilities` has there, numbers as whole parameters; "" for nothing."""
+    table = CapabilitiesTable().build(pb.Evidence(frame([])))
+    labels = [column.label for column in table.columns]
+    rows = [row for group in table.groups for row in group.rows]
+    return {row.label: dict(zip(labels, map(text, row.cells), strict=True)) for row in rows}
+
+
+def text(cell: pb.Cell) -> str:
+    """What a cell of the table says."""
+    return f"{round(1e6 * cell.value):,}" if isinstance(cell.value, float) else cell.value or ""
+
+
+def section(name: str, method: type[Method], facts: Mapping[str, str]) -> Iterator[str]:
+    """The lines of one method."""
+    summary, equation = summary_and_equation(method)
+    yield f"## {name}\n"
+    yield f"{escaped(summary)}\n"
+    yield f"```text\n{equation}\n```\n"
+    paper = method.paper
+    if paper is not None:
+        yield f"Paper: [{escaped(paper.title)}]({paper.url}), {escaped(paper.venue)}.\n"
+    yield f"{'; '.join(words(facts))}.\n"
+
+
+def summary_and_equation(method: type[Method]) -> tuple[str, str]:
+    """The first line of a docstring and its equation. Raises ValueError if there is none."""
+    summary, *paragraphs = inspect.cleandoc(method.__doc__ or "").split("\n\n")
+    count = 2 if paragraphs and paragraphs[0].endswith(":") else 1
+    equation = "\n\n".join(paragraphs[:count])
+    if not re.search("=|<-", equation):
+        raise ValueError(
+            f"{method.name}: the docstring has no equation; it is the first paragraph behind the first line, and has a "
+            '"=" or "<-"'
+        )
+    return " ".join(summary.split()), equation
+
+
+def words(facts: Mapping[str, str]) -> Iterator[str]:
+    """What a method can do and needs, in words."""
+    counts = {name: facts[name] for name in PUBLISHED if facts[name]}
+    refused = [name for name in BACKBONES.names() if not facts[name]]
+    if len(set(counts.values())) == 1:
+        counts = {" and ".join(counts): next(iter(counts.values()))}
+    yield "Trained parameters: " + ", ".join(f"{count} on {name}" for name, count in counts.items())
+    yield "merged into the backbone's weights" if facts["mergeable"] == "yes" else "not mergeable"
+    yield {
+        "yes": "scores new classes",
+        "frozen": "new classes by the frozen model",
+        "no": "closed vocabulary",
+    }[facts["new"]]
+    yield "keeps a graph through the backbone" if facts["graph"] == "yes" else "no graph through the backbone"
+    if facts["reads"] != "-":
+        yield f"needs {facts['reads']}"
+    yield "classification and retrieval" if facts["tasks"] == "both" else f"{facts['tasks']} alone"
+    if refused:
+        yield f"not for {', '.join(refused)}"
+
+
+def escaped(text: str) -> str:
+    """A text without the signs that Markdown reads."""
+    return re.sub(r"([\\*_<>\[\]`])", r"\\\1", text)
+
+
+if __name__ == "__main__":
+    main()
