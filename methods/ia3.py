@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class IA3(pb.Method):
     """Keys, values and hidden activations of every block, scaled per channel (Liu et al., NeurIPS 2022).
 
-    Attention(q, l_k * k, l_v * v),  proj(l_ff * act(fc(LN x)))            k, v: [B, N, w]; l_k, l_v: [w]; l_ff: [4 w]
+    y = Attention(q, l_k * k, l_v * v),  z = proj(l_ff * act(fc(LN x)))    k, v: [B, N, w]; l_k, l_v: [w]; l_ff: [4 w]
 
     The scales start at one: the identity. k and v are scaled with their biases, which the authors' T5 does not have; so
     does Hugging Face PEFT, of which this is the same function. `merge` folds l_k and l_v into the weights and biases of

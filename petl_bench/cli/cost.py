@@ -184,12 +184,13 @@ def _request(methods: Sequence[str], asked: dict[str, Any], device: str) -> Meas
 
 def _hosted(spec: Spec, overrides: Overrides) -> tuple[str, ...]:
     """The methods of a spec; with `all` every registered one that its backbone hosts, and a line for each other one."""
+    from petl_bench.api.registry import SETTINGS
     from petl_bench.running.planning.hosting import by_backbone
 
-    parts, notes = by_backbone(spec, overrides)
-    for note in notes:
+    hosted = by_backbone(spec, overrides.build(SETTINGS.get(spec.setting), spec.setting), overrides)
+    for note in hosted.notes:
         _tell(note)
-    return tuple(name for part in parts for name in part.methods)
+    return tuple(name for part in hosted.specs for name in part.methods)
 
 
 def _items(methods: Sequence[str], spec: Any, overrides: Overrides, setting: Any, merged: str) -> list[Item]:
