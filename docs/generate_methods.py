@@ -89,7 +89,11 @@ def words(facts: Mapping[str, str]) -> Iterator[str]:
     if len(set(counts.values())) == 1:
         counts = {" and ".join(counts): next(iter(counts.values()))}
     yield "Trained parameters: " + ", ".join(f"{count} on {name}" for name, count in counts.items())
-    yield "merged into the backbone's weights" if facts["mergeable"] == "yes" else "not mergeable"
+    yield {
+        "yes": "merged into the backbone's weights",
+        "in place": "trains weights of the backbone, or nothing",
+        "no": "not mergeable",
+    }[facts["mergeable"]]
     yield {
         "yes": "scores new classes",
         "frozen": "new classes by the frozen model",

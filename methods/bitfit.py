@@ -42,6 +42,7 @@ class BitFit(pb.Method):
 }""",
         licence="MIT",
     )
+    in_place = True
     recipes = (
         *at_the_rates_of_msta({}, "BitFit has no sizes"),
         # 1e-1, tried afterwards, is right on one held-out clip more of 128, and was not taken.

@@ -34,6 +34,7 @@ class FullFinetune(pb.Method):
     """
 
     paper = VIFI_CLIP_PAPER
+    in_place = True
     recipes = (
         pb.Recipe(
             "base2novel",

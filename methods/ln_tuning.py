@@ -43,6 +43,7 @@ class LNTuning(pb.Method):
 }""",
         licence="not stated here",
     )
+    in_place = True
     recipes = (
         *at_the_rates_of_msta({}, "the method has no sizes"),
         tuned_on_draws(1e-1, "1e-3, 3e-3, 1e-2, 3e-2, 1e-1"),

@@ -23,6 +23,7 @@ class ZeroShot(pb.Method):
     """
 
     paper = INTERNVID
+    in_place = True
     needs_graph = False
     recipes = tuple(
         pb.Recipe(setting, training=NOTHING_TO_TRAIN, source="nothing trains")

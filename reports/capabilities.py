@@ -46,7 +46,8 @@ _NEED_COLUMNS = (
 #: No number, and nothing to say.
 _NONE = "-"
 _MEANINGS = (
-    "mergeable: the adapter is folded into the backbone's weights, and costs nothing at inference. FLOPs and videos/s: "
+    "mergeable: the adapter is folded into the backbone's weights, and costs nothing at inference; in place: weights of "
+    "the backbone train, or nothing, and no module is added. FLOPs and videos/s: "
     "of the others, as multiples of the frozen backbone's.",
     "new: classes without training clips are scored with what was trained (yes), by the frozen model, or not (no). "
     "needed: training needs classes; captions do not do.",
@@ -130,6 +131,11 @@ class _Method:
         """The method with its usual values: those that do not depend on a backbone."""
         return self.on("")
 
+    @property
+    def costs_nothing(self) -> bool:
+        """Whether inference costs what the frozen backbone does: merged, or with nothing added in the first place."""
+        return bool(self.usual.mergeable or self.usual.in_place)
+
     def refused_by(self, backbone: type[pb.Backbone]) -> str:
         """Why it cannot be used on a backbone; "" if it can."""
         return self.plugin.hosted_by(backbone)
@@ -154,7 +160,7 @@ def _row(method: _Method, backbones: Sequence[type[pb.Backbone]], costs: _Costs)
     usual = method.usual
     cells = (
         *(_trained(method, backbone) for backbone in backbones),
-        _yes(usual.mergeable),
+        Cell("in place") if usual.in_place else _yes(usual.mergeable),
         *costs.cells(method, backbones),
         Cell(_NOVEL[usual.novel]),
         _yes("retrieval" not in method.tasks),
@@ -204,7 +210,7 @@ class _Costs:
 
     def cells(self, method: _Method, backbones: Sequence[type[pb.Backbone]]) -> tuple[Cell, Cell]:
         """FLOPs and throughput against the frozen backbone."""
-        if method.usual.mergeable:
+        if method.costs_nothing:
             return Cell("none"), Cell("none")
         found = self.measured.get(method.name)
         if found is None:
@@ -281,7 +287,7 @@ def _commands(methods: Iterable[_Method], backbones: Sequence[type[pb.Backbone]]
     """The commands that measure what has no cost record."""
     places: dict[str, list[str]] = defaultdict(list)
     for method in methods:
-        if method.name not in costs.measured and not method.usual.mergeable:
+        if method.name not in costs.measured and not method.costs_nothing:
             places[method.measured_on(backbones)].append(method.name)
     return [_command(names, place) for place, names in places.items() if place]
 

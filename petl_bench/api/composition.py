@@ -297,6 +297,7 @@ def _declared(name: str, parts: Sequence[type[Method]]) -> dict[str, Any]:
         "training_free": all(part.training_free for part in parts),
         "whole_batch": any(part.whole_batch for part in parts),
         "reads_original": any(part.reads_original for part in parts),
+        "in_place": all(part.in_place for part in parts),
         "needs_graph": any(part.needs_graph for part in parts),
         "batch_statistics": any(part.batch_statistics for part in parts),
         "decided_by": tuple(dict.fromkeys(name for part in parts for name in part.decided_by)),

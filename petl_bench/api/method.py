@@ -95,6 +95,7 @@ class Method(Options):
     whole_batch: ClassVar[bool] = False  #: the loss compares the clips of a batch with each other
     reads_original: ClassVar[bool] = False  #: `model.original`, a frozen copy of the backbone, is kept
     training_free: ClassVar[bool] = False  #: nothing trains; `prepare` computes its state from the training clips
+    in_place: ClassVar[bool] = False  #: no module is added: it trains weights of the backbone itself, or nothing
     #: training takes gradients through blocks of the backbone, which keep a graph; else they run without one
     needs_graph: ClassVar[bool] = True
     batch_statistics: ClassVar[bool] = False  #: in training a clip's features depend on the others of its micro-batch
@@ -296,6 +297,7 @@ _DECLARABLE: dict[str, tuple[Any, ...]] = {
             "training_free",
             "needs_graph",
             "batch_statistics",
+            "in_place",
         ),
         (False, True),
     ),

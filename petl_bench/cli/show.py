@@ -157,6 +157,7 @@ _DECLARED: dict[str, Callable[[Any], str]] = {
     "whole_batch": lambda _: "its objective compares the clips of a batch with each other",
     "reads_original": lambda _: "a frozen copy of the backbone is kept",
     "training_free": lambda _: "nothing is trained; what it needs is made from the training clips",
+    "in_place": lambda _: "adds no module: costs at inference what the frozen model does",
     "needs_graph": lambda _: "trains without gradients through the blocks of the backbone, which keep no graph",
     "batch_statistics": lambda _: "in training the features of a clip depend on the others of its micro-batch",
     "decided_by": lambda names: f"numbers depend on the version of {', '.join(names)}, which enters keys of trials",

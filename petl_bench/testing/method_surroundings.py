@@ -49,6 +49,11 @@ def declares_what_it_does(subject: MethodSubject) -> None:
     require(plugin.mergeable == ("merge" in hooks), f"mergeable = {plugin.mergeable}: True with merge(), else False")
     both = ("extra_state" in hooks) == (plugin.load_extra_state is not Method.load_extra_state)
     require(both, "extra_state() and load_extra_state(): define both, or neither")
+    added = [name for name, _ in subject.attached()[0].named_modules()]
+    nothing_added = added == [name for name, _ in random_model(subject.config).named_modules()]
+    require(
+        plugin.in_place == nothing_added, f"in_place = {plugin.in_place}: True if attach() adds no module, else False"
+    )
     if plugin.training_free:
         count = trainable_parameters(subject.attached()[0])
         require(not count, f"training_free = True, and {count:,} parameters train")
