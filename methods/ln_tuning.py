@@ -9,6 +9,7 @@ from petl_bench.methods._recipes import (
     at_the_rates_of_msta,
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
+    tuned_for_retrieval,
     tuned_on_draws,
 )
 
@@ -48,7 +49,8 @@ class LNTuning(pb.Method):
         *at_the_rates_of_msta({}, "the method has no sizes"),
         tuned_on_draws(1e-1, "1e-3, 3e-3, 1e-2, 3e-2, 1e-1"),
         *not_tuned_elsewhere(1e-1),
-        *not_tuned_in_retrieval(1e-1),
+        tuned_for_retrieval(1e-2, "3e-3, 1e-2, 3e-2"),
+        *not_tuned_in_retrieval(1e-2, backbones=["clip-tiny"]),
     )
 
     towers: pb.Towers = pb.hyper("both", "whose layer norms train")
