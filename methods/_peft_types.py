@@ -64,7 +64,10 @@ TUNERS: dict[str, Tuner] = {
         small={"n_frequency": 100},
         note="its coefficients are random at the start; init_weights=true starts at zero",
     ),
-    "FROD": Tuner("sparse trained rotation in a basis shared by the linears of one kind"),
+    "FROD": Tuner(
+        "sparse trained rotation in a basis shared by the linears of one kind",
+        note="PEFT computes its basis from the weights on the CPU, which takes some 20 s for a B/16",
+    ),
     "GLORA": Tuner(
         "low-rank scaling and shift of weight and bias",
         _ARXIV + "2306.07967",
