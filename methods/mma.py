@@ -21,7 +21,7 @@ PUBLISHED: dict[str, Any] = {**SGD, "learning_rate": 1.5e-3, "warmup_epochs": 0.
 
 #: For four blocks, the last of which are as large a part as of the authors' twelve.
 TINY = {"first_layer": 2}
-TINY_RATE = 1.5e-3
+TINY_RATE = 0.15
 #: The small backbones' clipping of gradients would undo their division by lambda.
 TINY_SGD: dict[str, Any] = {key: SGD[key] for key in ("optimizer", "momentum", "weight_decay")} | {
     "clip_grad_norm": None
@@ -83,7 +83,7 @@ class MMA(pb.Method):
         *(
             replace(recipe, training={**TINY_SGD, **recipe.training})
             for recipe in (
-                tuned_on_draws(TINY_RATE, "1.5e-4, 1.5e-3, 1.5e-2", TINY),
+                tuned_on_draws(TINY_RATE, "1.5e-3, 1.5e-2, 0.05, 0.15, 0.6", TINY),
                 *not_tuned_elsewhere(TINY_RATE, TINY),
                 *not_tuned_in_retrieval(TINY_RATE, TINY),
             )
