@@ -46,9 +46,9 @@ _NEED_COLUMNS = (
 #: No number, and nothing to say.
 _NONE = "-"
 _MEANINGS = (
-    "mergeable: the adapter is folded into the backbone's weights, and costs nothing at inference; in place: weights of "
-    "the backbone train, or nothing, and no module is added. FLOPs and videos/s: "
-    "of the others, as multiples of the frozen backbone's.",
+    "mergeable: the adapter is folded into the backbone's weights, and costs nothing at inference; in place: no module "
+    "is added, for weights of the backbone train, or nothing. FLOPs and videos/s: of the others, as multiples of the "
+    "frozen backbone's.",
     "new: classes without training clips are scored with what was trained (yes), by the frozen model, or not (no). "
     "needed: training needs classes; captions do not do.",
     "reads: what it needs beside the features of clips and classes: features of single frames, tokens, pixels, "
