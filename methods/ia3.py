@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
-from petl_bench.methods._recipes import at_the_authors_rate, not_tuned_elsewhere, not_tuned_in_retrieval, tuned_on_draws
+from petl_bench.methods._recipes import (
+    at_the_authors_rate,
+    not_tuned_elsewhere,
+    not_tuned_in_retrieval,
+    tuned_for_retrieval,
+    tuned_on_draws,
+)
 
 if TYPE_CHECKING:
     from petl_bench.models.dual_encoder import DualEncoder
@@ -43,7 +49,8 @@ class IA3(pb.Method):
         *at_the_authors_rate(3e-3, {}, "learning rate of the paper's recipe (T-Few), batch 8, Adafactor"),
         tuned_on_draws(1e-1, "3e-3, 1e-2, 3e-2, 1e-1, 3e-1"),
         *not_tuned_elsewhere(1e-1),
-        *not_tuned_in_retrieval(1e-1),
+        tuned_for_retrieval(1e-2, "1e-2, 3e-2, 1e-1"),
+        *not_tuned_in_retrieval(1e-2, backbones=["clip-tiny"]),
     )
 
     towers: pb.Towers = pb.hyper("both", "which towers are adapted")
