@@ -21,7 +21,7 @@ PUBLISHED: dict[str, Any] = {**SGD, "learning_rate": 1.5e-3, "warmup_epochs": 0.
 
 #: For four blocks, the last of which are as large a part as of the authors' twelve.
 TINY = {"first_layer": 2}
-TINY_RATE = 0.15
+TINY_RATE = 0.05
 #: The small backbones' clipping of gradients would undo their division by lambda.
 TINY_SGD: dict[str, Any] = {key: SGD[key] for key in ("optimizer", "momentum", "weight_decay")} | {
     "clip_grad_norm": None
