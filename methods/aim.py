@@ -86,9 +86,9 @@ class AIM(pb.Method):
         pb.Recipe(
             "retrieval",
             "clip-tiny",
-            {"learning_rate": 1e-3, "epochs": 5},
-            source="a tenth of the learning rate of base2novel, not tuned for this setting",
-            tuned=False,
+            {"learning_rate": 3e-4, "epochs": 5},
+            source="learning rate of 1e-4, 3e-4, 1e-3, 3e-3 with the best T2V R@1 on held-out training clips after the "
+            "last epoch, one draw of motion (seed 3)",
         ),
     )
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 #: The authors' optimiser in all of their configurations; the batch is 16 clips, and 128 on ImageNet.
 PUBLISHED: dict[str, Any] = {**SGD, "learning_rate": 1.5e-3, "warmup_epochs": 0.0, "epochs": 5}
 
-#: For four blocks, the last of which are as large a part as of the authors' twelve.
+#: The last three of the small backbones' four blocks; the authors adapt the last eight of twelve.
 TINY = {"first_layer": 2}
-TINY_RATE = 0.15
+TINY_RATE = 0.05
 #: The small backbones' clipping of gradients would undo their division by lambda.
 TINY_SGD: dict[str, Any] = {key: SGD[key] for key in ("optimizer", "momentum", "weight_decay")} | {
     "clip_grad_norm": None
