@@ -22,7 +22,7 @@ PAPER = pb.Paper(title="t", venue="v", url="https://example.org", bibtex="@misc{
 @pytest.mark.parametrize("name", METHODS.names())
 def test_every_registered_method_conforms(name: str) -> None:
     results = pb.testing.check_plugin(f"methods:{name}")
-    assert len(results) == len(CHECKS) == 35
+    assert len(results) == len(CHECKS) == 36
     assert sum(result.status == "pass" for result in results) >= 12
 
 
