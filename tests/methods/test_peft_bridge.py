@@ -23,6 +23,7 @@ from petl_bench.methods._peft_types import LEFT_OUT, REFUSED, TUNERS
 from petl_bench.running.planning.spec import read_spec
 from petl_bench.running.planning.values import Overrides
 from petl_bench.testing.method_subject import perturb, trainable
+from petl_bench.testing.methods import CHECKS
 
 peft = pytest.importorskip("peft")
 
@@ -48,7 +49,7 @@ ESSENTIAL = (
 @pytest.mark.parametrize("peft_type", TYPES)
 def test_checks(peft_type: str) -> None:
     found = testing.checks(f"peft:{peft_type}")
-    assert len(found) == 34
+    assert len(found) == len(CHECKS)
     chosen = [check for check in found if peft_type in IN_FULL or check.name in ESSENTIAL]
     failed = {each.name: each.why for each in testing.run(chosen) if each.status == "fail"}
     assert failed == {}

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 import petl_bench as pb
 from petl_bench.api.registry import METHODS
+from petl_bench.methods._targets import sites_of
 from tests.testing.test_methods import PAPER, Good, why
 
 pytestmark = pytest.mark.slow
@@ -354,7 +355,7 @@ class MergesWrongly(METHODS.get("lora")):  # type: ignore[misc]
     name = ""
 
     def merge(self, model: Any) -> None:
-        for site in self._sites(model):
+        for site in sites_of(model, self.towers, self.targets):
             site.restore()
 
 
