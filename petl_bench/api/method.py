@@ -96,7 +96,8 @@ class Method(Options):
     reads_original: ClassVar[bool] = False  #: `model.original`, a frozen copy of the backbone, is kept
     training_free: ClassVar[bool] = False  #: nothing trains; `prepare` computes its state from the training clips
     in_place: ClassVar[bool] = False  #: no module is added: it trains weights of the backbone itself, or nothing
-    #: training takes gradients through blocks of the backbone, which keep a graph; else they run without one
+    #: training takes gradients through blocks of the backbone, which keep a graph; else they run without one. False by
+    #: itself if nothing is trained (`training_free`)
     needs_graph: ClassVar[bool] = True
     batch_statistics: ClassVar[bool] = False  #: in training a clip's features depend on the others of its micro-batch
     peft_format: ClassVar[PeftFormat | None] = None  #: how its adapter is said in the terms of Hugging Face PEFT
@@ -108,6 +109,8 @@ class Method(Options):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _refuse_undeclarable(cls)
+        if cls.training_free and "needs_graph" not in vars(cls):
+            cls.needs_graph = False
         if "attach" in vars(cls):
             cls.attach = _freezing(vars(cls)["attach"])  # type: ignore[method-assign]
 

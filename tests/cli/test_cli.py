@@ -161,10 +161,11 @@ class Cached(pb.Method):
         "  its objective compares the clips of a batch with each other",
         "  reads_original by the values of its fields",
         "  nothing is trained; what it needs is made from the training clips",
+        "  trains without gradients through the blocks of the backbone, which keep no graph",
         "  an average of the weights over steps is evaluated (decay 0.999)",
         "  differs from the frozen model before training",
         "  can be merged into the backbone's weights",
         "",
         "Hooks that it defines: prepare, scores",
     ]
-    assert "Declares:" not in petl_bench("show", "bitfit").stdout
+    assert "Declares:" not in petl_bench("show", "adaptformer").stdout
