@@ -51,6 +51,10 @@ def test_parameters_are_those_of_the_recipes(table: pb.Table) -> None:
     assert any("taskres" in note and "51 classes" in note for note in table.footers)
 
 
+def test_a_note_says_where_the_methods_of_families_are(table: pb.Table) -> None:
+    assert any("family peft" in note and note.endswith("petl-bench show peft.") for note in table.footers)
+
+
 def test_a_backbone_that_does_not_host_a_method_says_why(table: pb.Table) -> None:
     cell = cells(table, "seq_transf")["viclip-b16"]
     assert cell.value is None and "reads features of single frames" in cell.source
