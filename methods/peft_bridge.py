@@ -129,7 +129,7 @@ class PeftMethod(pb.Method):
             peft.PEFT_TYPE_TO_TUNER_MAPPING[self.peft_type](tree, config, "default")
         return {name: tree.get_submodule(name) for name in linears}
 
-    def _refuse_useless(self, layers: Mapping[str, nn.Module]) -> None:
+    def _refuse_useless(self, layers: Mapping[str, Any]) -> None:
         """Raise UsageError for values that PEFT takes, but with which layers cannot compute, or nothing trains."""
         import torch
 
