@@ -97,7 +97,7 @@ def test_costs_come_from_the_records_of_the_largest_group(tmp_path: Path) -> Non
     assert any("A100" in note and "other" in note for note in table.footers)
     (of_clip, of_viclip) = sorted(table.commands, key=lambda command: "viclip" in command)
     assert of_clip.endswith("clip-tiny") and "aim" in of_clip
-    assert "bitfit" in of_viclip and "msta" not in of_viclip and "lora" not in of_viclip
+    assert "coop" in of_viclip and "msta" not in of_viclip and "lora" not in of_viclip
 
 
 def test_what_is_not_measured_says_what_to_type(table: pb.Table) -> None:
