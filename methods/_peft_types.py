@@ -20,6 +20,7 @@ class Tuner:
         choices: the values of a field that PEFT types as a text.
         refused: field -> values that cannot be used, with the reason.
         instead: a field that, if it is not 0, sets another one to 0, since PEFT takes one of both.
+        among_targets: fields that list some of the targets.
         small: sizes that fit backbones whose widths are a few dozen channels.
         fails: checks that it fails (petl-bench check), with the fault: it is not run.
         known: as `fails`, but the fault is none of a training's: it is run.
@@ -35,6 +36,7 @@ class Tuner:
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     refused: Mapping[str, Mapping[Any, str]] = field(default_factory=dict)
     instead: Mapping[str, str] = field(default_factory=dict)
+    among_targets: tuple[str, ...] = ()
     small: Mapping[str, Any] = field(default_factory=dict)
     fails: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[str, str] = field(default_factory=dict)
@@ -92,6 +94,7 @@ TUNERS: dict[str, Tuner] = {
         _ARXIV + "2205.05638",
         targets=("k", "v", "proj"),
         defaults={"feedforward_modules": ("proj",)},
+        among_targets=("feedforward_modules",),
         note="the places are the paper's; PEFT knows them only for language models",
     ),
     "LILY": Tuner(
@@ -156,7 +159,11 @@ TUNERS: dict[str, Tuner] = {
         note="random_seed is 0, and not PEFT's none: which entries train must be known when the adapter is loaded",
     ),
     "SUPERTUNING": Tuner("the entries of the weight with the largest size", _ARXIV + "2607.09287"),
-    "TINYLORA": Tuner("a few numbers in frozen random directions", _ARXIV + "2602.04118"),
+    "TINYLORA": Tuner(
+        "a few numbers in frozen random directions",
+        _ARXIV + "2602.04118",
+        refused={"init_weights": {False: "PEFT leaves the numbers uninitialised"}},
+    ),
     "UNILORA": Tuner(
         "low-rank updates whose entries are all taken from one short vector", _ARXIV + "2506.00799", identity=False
     ),
@@ -213,6 +220,8 @@ LEFT_OUT: dict[str, str] = {
     **dict.fromkeys(("save_projection", "save_only_topk_weights", "save_precomputed_indices", "save_indices"), _SAVED),
     **dict.fromkeys(("runtime_config", "runtime_offload_base_weight"), "weights stay on the device of the model"),
     **dict.fromkeys(("use_qalora", "qalora_group_size"), "the weights are not quantised"),
+    "boft_n_butterfly_factor": "PEFT honours it only if its CUDA kernel compiles, and is 1 otherwise, without an error",
+    "generator_seed": "the state of its generator is in no checkpoint; the trial's seed draws the noise",
     "alora_invocation_tokens": "it is for generated text",
 }
 

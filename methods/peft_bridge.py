@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import petl_bench as pb
@@ -20,6 +21,7 @@ from petl_bench.errors import unknown
 from petl_bench.methods._peft_configs import PeftField, fields_of, installed_types
 from petl_bench.methods._peft_types import LEFT_OUT, REFUSED, TUNERS, Tuner, why_left_out
 from petl_bench.methods._recipes import at_the_rates_of_msta
+from petl_bench.system.texts import shortened
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +46,10 @@ PEFT = pb.Paper(
 )
 #: What PEFT says when it takes other values than it was given.
 _OTHER_VALUES = re.compile(r"Invalid|[Aa]djust|can NOT be performed")
+#: What torch puts behind a message of its C++ code.
+_TRACE = "Exception raised from"
+#: Letters of PEFT's words in an error.
+_LONGEST = 300
 _RATE_OF_LORA = "learning rate of lora in base2novel on viclip-tiny, taken over; not tuned for this method"
 
 
@@ -71,7 +77,12 @@ class PeftMethod(pb.Method):
         for field in texts:
             if field in LEFT_OUT or field in _not_offered(cls.peft_type):
                 raise pb.UsageError(f"{cls.name}.{field} cannot be set: {why_left_out(field)}")
-        return super().parse(texts, name)
+        values = super().parse(texts, name)
+        for field, other in TUNERS[cls.peft_type].instead.items():
+            if values.get(field) and values.get(other):
+                both = f"{field}={values[field]} and {other}={values[other]}"
+                raise pb.UsageError(f"{cls.name}: {both}: PEFT takes one of both; leave one out")
+        return values
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,8 +93,19 @@ class PeftMethod(pb.Method):
                 setattr(self, other, 0)
         for field, reasons in TUNERS[self.peft_type].refused.items():
             if reason := reasons.get(getattr(self, field)):
-                value = text_of(getattr(self, field))
-                raise pb.UsageError(f"{self.name}.{field}={value} cannot be used: {reason}")
+                raise pb.UsageError(f"{self._said(field)} cannot be used: {reason}")
+        for field in TUNERS[self.peft_type].among_targets:
+            if not set(getattr(self, field) or ()) <= set(self.targets):
+                raise pb.UsageError(
+                    f"{self._said(field)} is not part of {self._said('targets')}: add it to the targets, or type --set "
+                    f"{self.name}.{field}=none"
+                )
+        for each in _offered(self.peft_type):
+            if each.name.endswith("dropout") and not 0 <= getattr(self, each.name) < 1:
+                raise pb.UsageError(f"{self._said(each.name)}: expected at least 0, and less than 1")
+
+    def _said(self, field: str) -> str:
+        return f"{self.name}.{field}={text_of(getattr(self, field))}"
 
     def attach(self, model: DualEncoder) -> None:
         """PEFT's layer, which holds the linear, in the place of every chosen linear."""
@@ -102,27 +124,50 @@ class PeftMethod(pb.Method):
     def _layers(self, linears: Mapping[str, nn.Linear]) -> dict[str, nn.Module]:
         """PEFT's layers around linears, by name; the linears stay what they are."""
         tree = _tree(linears)
+        with self._refusing() as peft:
+            config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type](**self._peft_values())
+            peft.PEFT_TYPE_TO_TUNER_MAPPING[self.peft_type](tree, config, "default")
+        return {name: tree.get_submodule(name) for name in linears}
+
+    def _refuse_useless(self, layers: Mapping[str, Any]) -> None:
+        """Raise UsageError for values that PEFT takes, but with which layers cannot compute, or nothing trains."""
+        import torch
+
+        parameters = _parameters(layers)
+        with self._refusing():
+            outputs = [layer.eval()(torch.randn(2, layer.in_features)) for layer in layers.values()]
+            total = torch.stack([(y * torch.randn_like(y)).sum() for y in outputs]).sum()
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True) if total.requires_grad else ()
+        found = [each for each in gradients if each is not None]
+        if not all(each.isfinite().all() for each in (*outputs, *found)):
+            raise self._refusal("cannot use", "it computes numbers that are not finite")
+        if not any(each.any() for each in found):
+            raise self._refusal("trains nothing with", "no parameter gets a gradient")
+
+    @contextmanager
+    def _refusing(self) -> Iterator[Any]:
+        """PEFT's classes by type; what it says against the values within is a UsageError."""
         with warnings.catch_warnings(record=True) as found, _environment_kept():
             peft = _mapping()
             warnings.simplefilter("always")
             try:
-                config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type](**self._peft_values())
-                peft.PEFT_TYPE_TO_TUNER_MAPPING[self.peft_type](tree, config, "default")
+                yield peft
             except Exception as error:  # PEFT raises errors of many kinds for values that do not fit
                 raise self._refusal("refuses", error) from error
         for each in found:
             if _OTHER_VALUES.search(str(each.message)):
                 raise self._refusal("would not use", each.message)
-        return {name: tree.get_submodule(name) for name in linears}
 
     def _refusal(self, does: str, why: object) -> pb.UsageError:
-        words = " ".join(str(why).split()) or type(why).__name__
+        words = " ".join(str(why).split(_TRACE)[0].split()) or type(why).__name__
+        words = shortened(words, _LONGEST).rstrip(".")
         return pb.UsageError(f"{self.name}: PEFT {does} these values: {words}. See: petl-bench show {self.name}")
 
     def _peft_values(self) -> dict[str, Any]:
         """The values of PEFT's configuration."""
         values = {field.name: getattr(self, field.name) for field in _offered(self.peft_type)}
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        values |= {name: values[name] or [] for name in TUNERS[self.peft_type].among_targets}
         if "progressbar" in _not_offered(self.peft_type):
             values["progressbar"] = False
         return {**values, "target_modules": list(self.targets)}
@@ -204,10 +249,16 @@ def _counted(peft_type: str, values: str, blocks: tuple[tuple[str, int], ...]) -
 
     method = _method_of(peft_type)(**json.loads(values))
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         try:
-            return _trained(method._layers(_linears(method, blocks, "meta")))
+            layers = method._layers(_linears(method, blocks, "meta"))
         except pb.UsageError:  # wrong values, or a type that computes with the weights
-            return _trained(method._layers(_linears(method, blocks, "cpu")))
+            tried = layers = method._layers(_linears(method, blocks, "cpu"))
+        else:
+            narrowest = min(blocks, key=lambda block: block[1])
+            tried = method._layers(_linears(method, [narrowest], "cpu"))
+        method._refuse_useless(dict(islice(tried.items(), len(method.targets))))
+    return sum(each.numel() for each in _parameters(layers))
 
 
 def _linears(method: PeftMethod, blocks: Sequence[tuple[str, int]], device: str) -> dict[str, nn.Linear]:
@@ -220,10 +271,10 @@ def _linears(method: PeftMethod, blocks: Sequence[tuple[str, int]], device: str)
     }
 
 
-def _trained(layers: Mapping[str, nn.Module]) -> int:
-    """The number of parameters that train, each once."""
-    found = {each for layer in layers.values() for each in layer.parameters() if each.requires_grad}
-    return sum(each.numel() for each in found)
+def _parameters(layers: Mapping[str, nn.Module]) -> list[nn.Parameter]:
+    """The parameters that train, each once."""
+    found = (each for layer in layers.values() for each in layer.parameters() if each.requires_grad)
+    return list(dict.fromkeys(found))
 
 
 # Classes of types

@@ -47,9 +47,17 @@ class StoreError(PetlBenchError):
 def unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
     """An error for an unknown name, with near names and the command that lists them all."""
     known = sorted(known)
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    near = near_names(name, known)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known) or 'none'}."
     return UsageError(f"unknown {kind} {name!r}{hint} See: {see}")
+
+
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """At most three of the known names that a name may have been meant for; the one that differs in case only."""
+    by_folded = {each.casefold(): each for each in known}
+    if same := by_folded.get(name.casefold()):
+        return [same]
+    return [by_folded[each] for each in get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.5)]
 
 
 def describe(error: BaseException, within: Path | None = None) -> str:

@@ -90,6 +90,7 @@ class CapabilitiesTable(TableSource):
                 *_by_reason(methods, backbones, "adapted_to", "{method}, adapted to {backbones}: {reason}."),
                 *_by_reason(methods, backbones, "refused_by", "{method} is not for {backbones}: {reason}."),
                 *costs.notes(),
+                *_families(),
                 *(f"Left out: {reason}" for reasons in broken.values() for reason in reasons.values()),
             ),
             commands=tuple(_commands(methods, backbones, costs)),
@@ -308,6 +309,12 @@ def _counted(methods: Sequence[_Method], backbones: Sequence[type[pb.Backbone]])
             f"With the number of classes or clips grow those of {', '.join(growing)}: counted for {_CLASSES} classes, "
             f"{_SHOTS} clips of each."
         )
+
+
+def _families() -> Iterable[str]:
+    """The families of methods, whose members are no rows."""
+    for name in METHODS.families():
+        yield f"The methods of the family {name} are not in this table; they are listed by: petl-bench show {name}."
 
 
 def _grows(method: _Method, backbones: Sequence[type[pb.Backbone]]) -> bool:

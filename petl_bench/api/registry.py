@@ -23,7 +23,7 @@ from petl_bench.api.plugins import files as plugin_files
 from petl_bench.api.plugins.contracts import refuse_incomplete
 from petl_bench.api.values.fields import refuse_unknown
 from petl_bench.api.values.flag_lists import PLUS, part_names
-from petl_bench.errors import PluginError, UsageError, unknown
+from petl_bench.errors import PluginError, UsageError, near_names, unknown
 from petl_bench.errors import describe as describe
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Registry:
         if entry is None and (of_family := self._family_of(name)) is not None:
             return self._member(name, *of_family)
         if entry is None:
-            raise self._unknown(name)
+            raise self.unknown(name)
         self.refuse_name(name)
         plugin = self._loaded(name, entry)
         if entry.dist is not None:
@@ -148,14 +148,21 @@ class Registry:
             _distributions[plugin] = entry.dist
         return self._whole(name, plugin)
 
-    def _unknown(self, name: str) -> UsageError:
+    def unknown(self, name: str) -> UsageError:
+        """An error for an unknown name, with near ones, members of families included."""
         if name in self.families():
             family = self.family(name)
             return UsageError(
                 f"{name} is a family of {self.plural}: write {name}:{family.member}, e.g. {family.example}. See: "
                 f"petl-bench show {name}"
             )
-        return unknown(self.kind, name, [*self.names(), *self.families()], f"petl-bench list {self.plural}")
+        known = [*self.names(), *self.members_near(name), *self.families()]
+        return unknown(self.kind, name, known, f"petl-bench list {self.plural}")
+
+    def members_near(self, name: str) -> list[str]:
+        """`FAMILY:MEMBER` with the nearest family of that name in the place of an unknown one."""
+        family, colon, member = name.partition(":")
+        return [f"{each}:{member}" for each in near_names(family, self.families())[:1] if colon]
 
     def _loaded(self, name: str, entry: EntryPoint) -> Any:
         """What an entry point means: a class, or a module that registers one of this name when it is imported."""
@@ -226,6 +233,9 @@ class Registry:
             raise PluginError(f"{name!r} cannot be the name of a {self.kind}: {_NAME_IN_WORDS}")
         if name in _RESERVED:
             raise PluginError(f"{name!r} cannot be the name of a {self.kind}: it means something else in flags")
+        family = name.partition(":")[0]
+        if family in self.families():
+            raise PluginError(f"the {self.kind} name {name!r} is taken: it belongs to the family {family}")
 
     def _refuse_clash(self, name: str, plugin: type) -> None:
         known = self._registered.get(name)
@@ -307,8 +317,10 @@ def named(name: str) -> list[tuple[Registry, str]]:
         return [(METHODS, name)]
     found = [(registry, name) for registry in KINDS.values() if name in registry]
     if not found and kind:
-        families = [family for registry in KINDS.values() for family in registry.families()]
-        raise unknown("kind", kind, [*KINDS, *families], "petl-bench list --help")
+        for registry in KINDS.values():
+            if registry.members_near(name) and not near_names(kind, KINDS):
+                raise registry.unknown(name)
+        raise unknown("kind", kind, KINDS, "petl-bench list --help")
     if not found:
         everything = {known for registry in KINDS.values() for known in registry.names()}
         raise unknown(

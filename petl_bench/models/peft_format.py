@@ -147,7 +147,7 @@ def peft_files(
 
 
 def _form_of(method: Method) -> PeftFormat:
-    form = type(method).peft_format
+    form = _own_form(type(method))
     if form is None:
         known = ", ".join(plugin.name for plugin in _plugins())
         raise UsageError(f"{method.name or type(method).__name__} has no form in PEFT's format; these have: {known}")
@@ -155,6 +155,12 @@ def _form_of(method: Method) -> PeftFormat:
     for name, value in method.all_values().items():
         if name not in said and value != default[name]:
             raise UsageError(f"{method.name}.{name}={value} has no form in PEFT's format")
+    return form
+
+
+def _own_form(plugin: type[Method]) -> PeftFormat | None:
+    """What a class says itself: a subclass may compute something else, and must say it for itself."""
+    form: PeftFormat | None = vars(plugin).get("peft_format")
     return form
 
 
@@ -210,6 +216,8 @@ def _configuration(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path}: no such file; name a folder that PEFT's save_pretrained wrote") from error
     except UnusableError as error:
         raise StoreError(f"{path}: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{str(path)!r} cannot be the name of a folder: {error}") from error
     if not isinstance(values, dict):
         raise StoreError(f"{path}: not a configuration of PEFT")
     if lacking := [name for name in _REQUIRED if name not in values]:
@@ -222,20 +230,25 @@ def _plugins() -> Iterator[type[Method]]:
     for name in METHODS.names():
         with suppress(PluginError):  # of a plugin that is broken otherwise, the methods' own commands tell
             plugin = METHODS.get(name)
-            if plugin.peft_format is not None:
+            if _own_form(plugin) is not None:
                 yield plugin
 
 
 def _plugin_for(values: Mapping[str, Any], path: Path) -> type[Method]:
-    known = []
-    for plugin in _plugins():
-        form = cast(PeftFormat, plugin.peft_format)
-        known.append(f"{form.peft_type} ({plugin.name})")
-        if values["peft_type"] == form.peft_type and all(
-            values.get(name, False) == value for name, value in form.constants.items()
-        ):
-            return plugin
-    raise WeightsError(f"{path}: {_said('peft_type', values['peft_type'])} is not supported; known: {', '.join(known)}")
+    forms = {plugin: cast(PeftFormat, plugin.peft_format) for plugin in _plugins()}
+    found = [
+        plugin
+        for plugin, form in forms.items()
+        if values["peft_type"] == form.peft_type
+        and all(values.get(name, False) == value for name, value in form.constants.items())
+    ]
+    if len(found) > 1:
+        names = " and ".join(plugin.name for plugin in found)
+        raise PluginError(f"{path}: the methods {names} both claim {_said('peft_type', values['peft_type'])}: use one")
+    if found:
+        return found[0]
+    known = ", ".join(f"{form.peft_type} ({plugin.name})" for plugin, form in forms.items())
+    raise WeightsError(f"{path}: {_said('peft_type', values['peft_type'])} is not supported; known: {known}")
 
 
 def _hyper_parameters(values: Mapping[str, Any], form: PeftFormat, path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from petl_bench.api.backbone import Backbone
+from petl_bench.api.composition import parts_of
 from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.method import Method, Recipe
 from petl_bench.api.registry import BACKBONES
@@ -83,6 +84,8 @@ class MethodSubject(TorchSubject):
                 reasons.append(str(error))
             else:
                 return values
+        if parts_of(self.plugin):
+            raise Failed(f"its parts do not go together on a small model. {reasons[-1]}")
         raise Failed(f"no values fit a model of widths 64 and 48; add a recipe for a small backbone. {reasons[-1]}")
 
     @contextmanager

@@ -345,6 +345,13 @@ def refusal(name: str, **values: Any) -> str:
     return str(caught.value)
 
 
+def test_the_checks_of_a_composition_name_its_clash() -> None:
+    from petl_bench import testing
+
+    (failed,) = [each for each in testing.run(testing.checks("lora+dora")) if each.status == "fail"]
+    assert "its parts do not go together" in failed.why and "lora and dora cannot both be at" in failed.why
+
+
 def test_clashes_name_both_parts_and_the_site() -> None:
     pb.register_method("outer")(type("Outer", (METHODS.get("lora"),), {"__module__": __name__}))
     assert refusal("lora+adaptformer+outer", **{"outer.targets": ("v",)}).startswith(

@@ -51,6 +51,24 @@ def test_a_plugin_file_cannot_take_a_builtin_name(tmp_path: Path) -> None:
     assert "lora" in str(caught.value) and "LoRA" in str(caught.value) and "mine.py" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["peft", "peft:OFT", "peft:X"])
+def test_the_names_of_a_family_are_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = f"the method name '{name}' is taken: it belongs to the family peft"
+    with pytest.raises(PluginError, match=told):
+        METHODS.register(name)
+    monkeypatch.setattr(METHODS, "_entries", {name: EntryPoint(name, "drawer:Mine", "g")})
+    with pytest.raises(PluginError, match=told):
+        METHODS.get(name)
+
+
+def test_near_names_are_found_without_case() -> None:
+    with pytest.raises(UsageError, match=r"unknown method 'LORA'; did you mean lora\?"):
+        METHODS.get("LORA")
+    for ask in (METHODS.get, named):
+        with pytest.raises(UsageError, match=r"unknown method 'PEFT:LORA'; did you mean peft:LORA\?"):
+            ask("PEFT:LORA")
+
+
 def test_two_entry_points_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [EntryPoint("spoon", "kitchen:Spoon", "g"), EntryPoint("spoon", "drawer:Spoon", "g")]
     monkeypatch.setattr(registry_module, "entry_points", lambda group: entries)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import petl_bench as pb
+from petl_bench.api.registry import METHODS
 from petl_bench.models.peft_names import named_linears
 from petl_bench.testing.method_subject import perturb
 
@@ -238,6 +239,20 @@ def test_an_option_that_peft_lacks_is_refused_unless_it_is_at_its_default(tmp_pa
     assert not (tmp_path / "b").exists()
 
 
+def test_a_subclass_of_lora_has_no_form_unless_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lora: Any = METHODS.get("lora")
+    quiet = type("Quiet", (lora,), {"name": "aaa"})
+    monkeypatch.setitem(METHODS._registered, "aaa", quiet)
+    pb.save_peft_adapter(adapted(CLIP), tmp_path / "a")
+    assert pb.load_peft_adapter(plain(CLIP), tmp_path / "a").name == "lora"
+    with pytest.raises(pb.UsageError, match="aaa has no form in PEFT's format; these have: dora, lora"):
+        pb.save_peft_adapter(adapted(CLIP, "aaa"), tmp_path / "b")
+    monkeypatch.setitem(
+        METHODS._registered, "aaa", type("Loud", (lora,), {"name": "aaa", "peft_format": lora.peft_format})
+    )
+    refused(tmp_path / "a", 'the methods aaa and lora both claim peft_type = "LORA"')
+
+
 def test_half_precision_is_read(tmp_path: Path) -> None:
     pb.save_peft_adapter(adapted(CLIP), tmp_path / "a")
     path = tmp_path / "a" / "adapter_model.safetensors"
@@ -335,6 +350,8 @@ def test_an_adapter_of_the_other_kind_of_backbone(tmp_path: Path) -> None:
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
     refused(tmp_path / "absent", r"adapter_config\.json: no such file")
+    with pytest.raises(pb.UsageError, match=r"cannot be the name of a folder: embedded null byte"):
+        pb.load_peft_adapter(plain(CLIP), "\0")
     (tmp_path / "adapter_config.json").write_text("[]")
     refused(tmp_path, "not a configuration of PEFT")
     (tmp_path / "adapter_config.json").write_text("{")

@@ -51,6 +51,10 @@ def test_parameters_are_those_of_the_recipes(table: pb.Table) -> None:
     assert any("taskres" in note and "51 classes" in note for note in table.footers)
 
 
+def test_a_note_says_where_the_methods_of_families_are(table: pb.Table) -> None:
+    assert any("family peft" in note and note.endswith("petl-bench show peft.") for note in table.footers)
+
+
 def test_a_backbone_that_does_not_host_a_method_says_why(table: pb.Table) -> None:
     cell = cells(table, "seq_transf")["viclip-b16"]
     assert cell.value is None and "reads features of single frames" in cell.source
@@ -91,8 +95,9 @@ def test_costs_come_from_the_records_of_the_largest_group(tmp_path: Path) -> Non
     assert values(table, "lora")["FLOPs"] == "none"
     assert (values(table, "adaptformer")["FLOPs"], values(table, "adaptformer")["videos/s"]) == (None, 0.7)
     assert any("A100" in note and "other" in note for note in table.footers)
-    (first, _) = table.commands
-    assert "bitfit" in first and "msta" not in first and "lora" not in first
+    (of_clip, of_viclip) = sorted(table.commands, key=lambda command: "viclip" in command)
+    assert of_clip.endswith("clip-tiny") and "aim" in of_clip
+    assert "coop" in of_viclip and "msta" not in of_viclip and "lora" not in of_viclip
 
 
 def test_what_is_not_measured_says_what_to_type(table: pb.Table) -> None:
