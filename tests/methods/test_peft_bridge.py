@@ -298,3 +298,15 @@ def test_a_record_is_read_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> 
     assert is_untuned("peft:OFT", "base2novel", "viclip-tiny", 3e-3)
     monkeypatch.setattr(_peft_configs.importlib.util, "find_spec", lambda name: None)
     assert not is_untuned("peft:OFT", "base2novel", "viclip-tiny", 3e-3)
+
+
+def test_rates_in_retrieval_are_those_of_lora_for_five_epochs() -> None:
+    lora, peft = (
+        {
+            recipe.backbone: dict(recipe.training)
+            for recipe in METHODS.get(name).recipes
+            if recipe.setting == "retrieval" and recipe.backbone
+        }
+        for name in ("lora", "peft:LOHA")
+    )
+    assert peft == lora == dict.fromkeys(("viclip-tiny", "clip-tiny"), {"learning_rate": 1e-3, "epochs": 5})
