@@ -6,6 +6,7 @@ is reported with its file and line where it is asked for, and does not take the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import inspect
@@ -155,7 +156,17 @@ class Registry:
                 f"{name} is a family of {self.plural}: write {name}:{family.member}, e.g. {family.example}. See: "
                 f"petl-bench show {name}"
             )
-        return unknown(self.kind, name, [*self.names(), *self.families()], f"petl-bench list {self.plural}")
+        known, see = [*self.names(), *self.families()], f"petl-bench list {self.plural}"
+        return unknown(self.kind, name, known, see, self.members_called(name))
+
+    def members_called(self, name: str) -> list[str]:
+        """The members of families that have this name in capitals or small letters: `peft:LOHA` for `loha`."""
+        found = []
+        for family in self.families():
+            with contextlib.suppress(PluginError):  # not installed
+                members = self.family(family).members()
+                found += [f"{family}:{each}" for each in members if each.lower() == name.lower()]
+        return found
 
     def _loaded(self, name: str, entry: EntryPoint) -> Any:
         """What an entry point means: a class, or a module that registers one of this name when it is imported."""
@@ -312,7 +323,11 @@ def named(name: str) -> list[tuple[Registry, str]]:
     if not found:
         everything = {known for registry in KINDS.values() for known in registry.names()}
         raise unknown(
-            "plugin", name, everything, "petl-bench list methods (or settings, datasets, backbones, tables, launchers)"
+            "plugin",
+            name,
+            everything,
+            "petl-bench list methods (or settings, datasets, backbones, tables, launchers)",
+            [member for registry in KINDS.values() for member in registry.members_called(name)],
         )
     return found
 

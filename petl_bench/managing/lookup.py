@@ -67,7 +67,7 @@ def _told_apart(known: Mapping[str, str], keys: Sequence[str], runs: Path) -> li
 def _settable(trial: Mapping[str, Any]) -> dict[str, Any]:
     """The backbone, the setting, and the values of a trial by the names that `--set` takes."""
     return {
-        **{name: trial[name] for name in ("backbone", "weights", "setting") if name in trial},
+        **{name: trial[name] for name in ("backbone", "setting") if name in trial},
         **{f"{trial.get('method')}.{name}": value for name, value in trial.get("hyper_parameters", {}).items()},
         **{f"training.{name}": value for name, value in trial.get("training", {}).items()},
     }
