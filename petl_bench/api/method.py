@@ -379,6 +379,6 @@ def has_tuned_rate(
                 found = recipe
     if found is None or not found.tuned or found.training["learning_rate"] != learning_rate:
         return False
-    deciding = {each.name: each.default for each in fields(method) if each.metadata.get("rate")}  # type: ignore[arg-type]
+    deciding = {each.name: each.default for each in fields(method) if each.metadata.get("rate")}
     tuned, used = deciding | dict(found.hyper), deciding | dict(values or {})
     return all(used[name] == tuned[name] for name in deciding)
