@@ -78,9 +78,13 @@ class LoRA(pb.Method):
     dropout: float = pb.hyper(0.0, "dropout on the input of A", minimum=0.0, maximum=0.9)
     targets: tuple[Target, ...] = pb.hyper(("q", "v"), "linear maps that get an update: q, k, v, out, fc, proj")
     towers: pb.Towers = pb.hyper("both", "which towers are adapted")
-    rslora: bool = pb.hyper(False, "rsLoRA: the update is scaled by alpha / sqrt(r)", later=True)
+    rslora: bool = pb.hyper(False, "rsLoRA: the update is scaled by alpha / sqrt(r)", later=True, rate=True)
     plus: float = pb.hyper(
-        1.0, "LoRA+: learning rate of B, as a factor of that of A (the trial's); 1: plain LoRA", minimum=1.0, later=True
+        1.0,
+        "LoRA+: learning rate of B, as a factor of that of A (the trial's); 1: plain LoRA",
+        minimum=1.0,
+        later=True,
+        rate=True,
     )
 
     def __post_init__(self) -> None:

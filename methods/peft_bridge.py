@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -20,7 +21,7 @@ from petl_bench.api.options import text_of
 from petl_bench.errors import unknown
 from petl_bench.methods._peft_configs import PeftField, fields_of, installed_types
 from petl_bench.methods._peft_types import LEFT_OUT, REFUSED, TUNERS, Tuner, why_left_out
-from petl_bench.methods._recipes import at_the_rates_of_msta
+from petl_bench.methods._recipes import MSTA_RATES, at_the_rates_of_msta, not_tuned_in_retrieval
 from petl_bench.system.texts import shortened
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ _OTHER_VALUES = re.compile(r"Invalid|[Aa]djust|can NOT be performed")
 _TRACE = "Exception raised from"
 #: Letters of PEFT's words in an error.
 _LONGEST = 300
-_RATE_OF_LORA = "learning rate of lora in base2novel on viclip-tiny, taken over; not tuned for this method"
 
 
 class PeftMethod(pb.Method):
@@ -368,12 +368,17 @@ def _meaning(peft_type: str, tuner: Tuner) -> str:
 
 def _recipes(tuner: Tuner) -> tuple[pb.Recipe, ...]:
     """None of its own: rates are taken over."""
-    settings = ("base2novel", "few_shot", "zero_shot_transfer", "fully_supervised", "retrieval")
-    small = [(setting, backbone) for setting in settings for backbone in ("viclip-tiny", "clip-tiny")]
+    places = [(setting, backbone) for setting in MSTA_RATES for backbone in ("viclip-tiny", "clip-tiny")]
     return (
         *at_the_rates_of_msta({}, "sizes are PEFT's defaults"),
         *(
-            pb.Recipe(setting, backbone, {"learning_rate": 3e-3}, tuner.small, _RATE_OF_LORA, tuned=False)
-            for setting, backbone in small
+            pb.Recipe(setting, backbone, {"learning_rate": 3e-3}, tuner.small, _rate_of_lora("base2novel"), tuned=False)
+            for setting, backbone in places
+            if setting != "retrieval"
         ),
+        *(replace(recipe, source=_rate_of_lora("retrieval")) for recipe in not_tuned_in_retrieval(1e-3, tuner.small)),
     )
+
+
+def _rate_of_lora(setting: str) -> str:
+    return f"learning rate of lora in {setting} on viclip-tiny, taken over; not tuned for this method"

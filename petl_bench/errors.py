@@ -44,10 +44,11 @@ class StoreError(PetlBenchError):
     """The output directory cannot be written or read."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str], see: str) -> UsageError:
-    """An error for an unknown name, with near names and the command that lists them all."""
+def unknown(kind: str, name: str, known: Iterable[str], see: str, meant: Iterable[str] = ()) -> UsageError:
+    """An error for an unknown name, with near names and the command that lists them all; names that are `meant` more
+    likely come first."""
     known = sorted(known)
-    near = near_names(name, known)
+    near = [*meant] or near_names(name, known)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known) or 'none'}."
     return UsageError(f"unknown {kind} {name!r}{hint} See: {see}")
 

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
@@ -43,7 +45,8 @@ def _marks(comparison: Comparison, row: Configuration, case: ComparedCase) -> It
     if is_demonstration(row.backbone, row.weights, case.dataset):
         marks.add("demonstration")
     rate = row.training_values.get("learning_rate")
-    if runs[0].trains and is_untuned(row.method, comparison.setting, row.backbone, rate):
+    values = json.loads(row.hyper_parameters)
+    if runs[0].trains and is_untuned(row.method, comparison.setting, row.backbone, rate, values):
         marks.add("untuned-rate")
     return marks
 
@@ -77,11 +80,14 @@ def is_demonstration(backbone: str, weights: str, dataset: str) -> bool:
     return bool(made_for) and dataset != made_for
 
 
-def is_untuned(method: str, setting: str, backbone: str, rate: float | None) -> bool:
-    """Whether no tuned recipe of a method gives this learning rate; not for a method unknown here."""
+def is_untuned(
+    method: str, setting: str, backbone: str, rate: float | None, values: Mapping[str, Any] | None = None
+) -> bool:
+    """Whether no tuned recipe of a method, with such values of its fields, gives this learning rate; not for a method
+    unknown here."""
     if rate is None or method not in METHODS:
         return False
     try:
-        return not has_tuned_rate(METHODS.get(method), setting, backbone, rate)
+        return not has_tuned_rate(METHODS.get(method), setting, backbone, rate, values)
     except PetlBenchError:  # a broken plugin; `petl-bench list` says so
         return False

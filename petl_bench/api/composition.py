@@ -129,6 +129,17 @@ class Composition(Method):
             parameter.requires_grad_(True)
         names = {parameter: name for name, parameter in model.named_parameters()}
         self._part_that_trains = {names[parameter]: part for parameter, part in trained.items()}
+        self._refuse_training_beside_side(model, modules)
+
+    def _refuse_training_beside_side(self, model: DualEncoder, modules: Mapping[str, str]) -> None:
+        """Raise UsageError if a part has a side network beside a tower, and another one would train in this tower."""
+        for tower, module in (("video", model.video), ("text", model.text)):
+            for name in module.trained_beside_side():
+                side, part = modules[f"{tower}.side"], self._part_that_trains[f"{tower}.{name}"]
+                raise UsageError(
+                    f"{self.name}: with the side network of {side} the {tower} tower runs without gradients, and "
+                    f"{part} cannot train {tower}.{name}: leave one of them out"
+                )
 
     @contextmanager
     def _naming_clashes(self, part: Method, model: DualEncoder, modules: Mapping[str, str]) -> Iterator[None]:

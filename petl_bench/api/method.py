@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 from petl_bench.api.config import ViCLIPConfig
@@ -367,11 +367,21 @@ def _freezing(attach: Any) -> Any:
     return wrapper
 
 
-def has_tuned_rate(method: type[Method], setting: str, backbone: str, learning_rate: float) -> bool:
-    """Whether a method's recipe gives this learning rate, as tuned; a recipe for the backbone wins over one for all."""
+def has_tuned_rate(
+    method: type[Method], setting: str, backbone: str, learning_rate: float, values: Mapping[str, Any] | None = None
+) -> bool:
+    """Whether a method's recipe gives this learning rate, as tuned; a recipe for the backbone wins over one for all.
+
+    `values`: of the method's fields, those without a value at their defaults. A field that is declared with `rate` must
+    have the recipe's value.
+    """
     found: Recipe | None = None
     for wanted in (None, backbone):
         for recipe in method.recipes:
             if (recipe.setting, recipe.backbone) == (setting, wanted) and "learning_rate" in recipe.training:
                 found = recipe
-    return found is not None and found.tuned and found.training["learning_rate"] == learning_rate
+    if found is None or not found.tuned or found.training["learning_rate"] != learning_rate:
+        return False
+    deciding = {each.name: each.default for each in fields(method) if each.metadata.get("rate")}
+    tuned, used = deciding | dict(found.hyper), deciding | dict(values or {})
+    return all(used[name] == tuned[name] for name in deciding)

@@ -32,12 +32,15 @@ def hyper(
     unit: str = "",
     location: bool = False,
     later: bool = False,
+    rate: bool = False,
 ) -> Any:
     """Declare a field: its default, what it means, its limits (inclusive) and its unit.
 
     `location`: the field only says where files lie. It does not enter a trial's key; what the files hold must, by its
     hash. `later`: the plugin has records from before this field was declared. While it has its default it enters
-    neither the key of a trial nor its record, so that those records stay what they are.
+    neither the key of a trial nor its record, so that those records stay what they are. `rate`: of a method, a field
+    that changes which learning rate is good, as a factor of it or of what is trained does. With another value than that
+    of a recipe (without one, its default), the recipe's learning rate does not count as tuned.
     """
     metadata = {
         "meaning": meaning,
@@ -46,6 +49,7 @@ def hyper(
         "unit": unit,
         "location": location,
         "later": later,
+        "rate": rate,
     }
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -6,6 +6,7 @@ is reported with its file and line where it is asked for, and does not take the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import inspect
@@ -157,12 +158,21 @@ class Registry:
                 f"petl-bench show {name}"
             )
         known = [*self.names(), *self.members_near(name), *self.families()]
-        return unknown(self.kind, name, known, f"petl-bench list {self.plural}")
+        return unknown(self.kind, name, known, f"petl-bench list {self.plural}", self.members_called(name))
 
     def members_near(self, name: str) -> list[str]:
         """`FAMILY:MEMBER` with the nearest family of that name in the place of an unknown one."""
         family, colon, member = name.partition(":")
         return [f"{each}:{member}" for each in near_names(family, self.families())[:1] if colon]
+
+    def members_called(self, name: str) -> list[str]:
+        """The members of families that have this name in capitals or small letters: `peft:LOHA` for `loha`."""
+        found = []
+        for family in self.families():
+            with contextlib.suppress(PluginError):  # not installed
+                members = self.family(family).members()
+                found += [f"{family}:{each}" for each in members if each.lower() == name.lower()]
+        return found
 
     def _loaded(self, name: str, entry: EntryPoint) -> Any:
         """What an entry point means: a class, or a module that registers one of this name when it is imported."""
@@ -324,7 +334,11 @@ def named(name: str) -> list[tuple[Registry, str]]:
     if not found:
         everything = {known for registry in KINDS.values() for known in registry.names()}
         raise unknown(
-            "plugin", name, everything, "petl-bench list methods (or settings, datasets, backbones, tables, launchers)"
+            "plugin",
+            name,
+            everything,
+            "petl-bench list methods (or settings, datasets, backbones, tables, launchers)",
+            [member for registry in KINDS.values() for member in registry.members_called(name)],
         )
     return found
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from petl_bench.api.trial import Trial
 from petl_bench.errors import UsageError
@@ -48,9 +49,28 @@ def find_trial(known: Mapping[str, str], text: str, runs: Path) -> str:
     if not found:
         near = _corrected(known, text)
         raise UsageError(f"unknown trial {text!r}{f'; did you mean {near!r}?' if near else '.'} See: {see}")
-    listed = "".join(f"\n  {known[key]}" for key in found[:_LISTED])
+    listed = "".join(f"\n  {line}" for line in _told_apart(known, found[:_LISTED], runs))
     more = f"\n  and {len(found) - _LISTED} more; see {see}" if len(found) > _LISTED else ""
     raise UsageError(f"{text!r} means {len(found)} trials; say more, or give the beginning of a key:{listed}{more}")
+
+
+def _told_apart(known: Mapping[str, str], keys: Sequence[str], runs: Path) -> list[str]:
+    """The titles of trials, each with the values in which it differs from the others, as far as they are known."""
+    from petl_bench.analysis.labels import differences_in, with_values  # here, because only this error needs it
+
+    planned = {key: values for plan in read_plans(runs) for key, values in plan.fields.items()}
+    trials = {key: trial_values(trial_folder(runs, key)) or planned.get(key) for key in keys}
+    apart = differences_in({key: _settable(trial) for key, trial in trials.items() if trial}, lambda key: "")
+    return [texts.clean(with_values(known[key], apart.get(key, {}))) for key in keys]
+
+
+def _settable(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """The backbone, the setting, and the values of a trial by the names that `--set` takes."""
+    return {
+        **{name: trial[name] for name in ("backbone", "setting") if name in trial},
+        **{f"{trial.get('method')}.{name}": value for name, value in trial.get("hyper_parameters", {}).items()},
+        **{f"training.{name}": value for name, value in trial.get("training", {}).items()},
+    }
 
 
 def _matches(known: Mapping[str, str], text: str) -> list[str]:

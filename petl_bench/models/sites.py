@@ -258,7 +258,7 @@ class LinearSite(Chained, nn.Module):
     def replace(self, module: nn.Module) -> None:
         """Let `module` compute instead of `base`, [..., in] -> [..., out]. Raises UsageError if one already does."""
         if self.replacement is not None:
-            raise UsageError(f"{self.place} already has a replacement; restore() it before another one is put in")
+            raise UsageError(f"{self.place} already has a replacement, and takes one alone")
         self.replacement = module
 
     def restore(self) -> None:

@@ -224,8 +224,8 @@ class VideoTower(nn.Module):
 
     def _by_side(self, side: Side, frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Grid]:
         """The side network's features [B, D], the last block's tokens, and their grid."""
-        if torch.is_grad_enabled():
-            self._refuse_training_beside(side)
+        if torch.is_grad_enabled() and (names := self.trained_beside_side()):
+            raise UsageError(f"the video tower has a side network and runs without gradients: {names[0]} cannot train")
         stream, outputs, grid, pixels = self._through_blocks(frames, mask)
         features = side(stream, outputs, grid, pixels)
         expected = (len(frames), self.config.embed_dim)
@@ -234,11 +234,14 @@ class VideoTower(nn.Module):
             raise PluginError(f"side network {name} gave a tensor {list(features.shape)}; expected {list(expected)}")
         return features, outputs[-1], grid
 
-    def _refuse_training_beside(self, side: Side) -> None:
-        beside = {id(parameter) for parameter in side.parameters()}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad and id(parameter) not in beside:
-                raise UsageError(f"the video tower has a side network and runs without gradients: {name} cannot train")
+    def trained_beside_side(self) -> list[str]:
+        """The names of parameters that should train, and cannot, since a side network makes the features."""
+        beside = {id(parameter) for parameter in self.side.parameters()} if self.side is not None else None
+        return [
+            name
+            for name, parameter in self.named_parameters()
+            if beside is not None and parameter.requires_grad and id(parameter) not in beside
+        ]
 
     def _patch_tokens(self, x: Tensor, grid: Grid) -> Tensor:
         """The patch tokens behind the final norm, [B, T, patches of a frame, width]."""
@@ -515,9 +518,15 @@ class TextTower(nn.Module):
             x = block(x)
         return x
 
+    def trained_beside_side(self) -> list[str]:
+        """The names of parameters that should train, and cannot, since a side network reads the blocks' outputs."""
+        if self.side is None:
+            return []
+        return [f"blocks.{name}" for name, parameter in self.blocks.named_parameters() if parameter.requires_grad]
+
     def _beside(self, x: Tensor, ends: Tensor) -> Tensor:
         assert self.side is not None
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.blocks.parameters()):
+        if torch.is_grad_enabled() and self.trained_beside_side():
             raise UsageError("the text tower has a side network and runs without gradients: its blocks cannot train")
         outputs = []
         with torch.no_grad():

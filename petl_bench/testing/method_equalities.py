@@ -129,8 +129,7 @@ def class_order_changes_nothing(subject: MethodSubject) -> None:
 def declares_batch_statistics(subject: MethodSubject) -> None:
     """In training a clip's features do not depend on the others of its micro-batch, or batch_statistics = True says
     that they do (batch norm)."""
-    one, other = (_first_clip_in_training(subject, others) for others in (1, 2))
-    different = bool((one - other).abs().max() > ROUNDING * _largest(one))
+    different = _depends_on_other_clips(subject)
     if subject.create().batch_statistics:
         require(different, "batch_statistics = True, but in training a clip's features depend on this clip alone")
         return
@@ -139,6 +138,12 @@ def declares_batch_statistics(subject: MethodSubject) -> None:
         "in training a clip's features depend on the others of its micro-batch, so that micro-batches and processes "
         "change the numbers: declare batch_statistics = True, or take another norm",
     )
+
+
+def _depends_on_other_clips(subject: MethodSubject) -> bool:
+    """Whether in training a clip's features depend on the other clips."""
+    one, other = (_first_clip_in_training(subject, others) for others in (1, 2))
+    return bool((one - other).abs().max() > ROUNDING * _largest(one))
 
 
 def _first_clip_in_training(subject: MethodSubject, others: int) -> Tensor:
@@ -157,7 +162,8 @@ def _first_clip_in_training(subject: MethodSubject, others: int) -> Tensor:
 def micro_batches_change_nothing(subject: MethodSubject) -> None:
     """A batch in micro-batches has the loss and the gradients of one pass, without dropout. A loss that compares clips
     with each other declares whole_batch = True."""
-    _skip_batch_statistics(subject, "micro-batches")
+    _skip_declared_batch_statistics(subject, "micro-batches")
+    _skip_undeclared_batch_statistics(subject)
     whole = _gradients(subject)
     parts = _gradients(subject, micro_batch_size=2)
     _require_same_step(parts, whole, "in micro-batches", subject)
@@ -165,7 +171,8 @@ def micro_batches_change_nothing(subject: MethodSubject) -> None:
 
 def processes_change_nothing(subject: MethodSubject) -> None:
     """A batch shared by two processes has the loss and the gradients of one, without dropout."""
-    _skip_batch_statistics(subject, "processes")
+    _skip_declared_batch_statistics(subject, "processes")
+    _skip_undeclared_batch_statistics(subject)
     whole = _gradients(subject)
 
     def member(team: ThreadTeam) -> tuple[float, dict[str, Tensor | None]]:
@@ -193,21 +200,30 @@ def checkpointed_blocks_change_nothing(subject: MethodSubject) -> None:
 
 
 def training_scores_are_those_of_evaluation(subject: MethodSubject) -> None:
-    """Without dropout, a clip has the same scores in a training step as in evaluation, which carries no labels."""
+    """Without dropout, and with batch norm held at its running statistics, a clip has the same scores in a training
+    step as in evaluation, which carries no labels."""
     model, method = subject.trained()
     needs_parameters(model)
     if overrides(method, "choose") or method.text_varies == "step":
         raise Skipped("its texts are drawn in each training step")
     if method.task.kind == "retrieval":
         raise Skipped("in retrieval a batch is compared with its own texts")
+    if not method.batch_statistics:
+        _skip_undeclared_batch_statistics(subject)
     exact = scores(model, method)
     why = "scores in a training step differ from those in evaluation"
     require_equal(training_scores(learner_for(model, method)), exact, why, atol=1e-4 * _largest(exact))
 
 
-def _skip_batch_statistics(subject: MethodSubject, what: str) -> None:
+def _skip_declared_batch_statistics(subject: MethodSubject, what: str) -> None:
     if subject.create().batch_statistics:
         raise Skipped(f"it declares batch_statistics = True: several {what} are refused")
+
+
+def _skip_undeclared_batch_statistics(subject: MethodSubject) -> None:
+    """The models of these checks are in evaluation mode, in which batch norm does not show."""
+    if _depends_on_other_clips(subject):
+        raise Skipped("in training a clip's features depend on the others of its micro-batch, which is not declared")
 
 
 def _gradients(subject: MethodSubject, **training: Any) -> tuple[float, dict[str, Tensor | None]]:

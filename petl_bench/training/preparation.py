@@ -201,7 +201,8 @@ class PreparedTrial:
         """The marks of the trial's numbers, sorted: keys of `petl_bench.api.marks.MARKS`."""
         trial = self.trial
         unscored = any(result.missing or result.unreadable for result in evaluations.values())
-        untuned = is_untuned(trial.method, trial.setting, trial.backbone, self.options.learning_rate)
+        rate, values = self.options.learning_rate, trial.hyper_parameters
+        untuned = is_untuned(trial.method, trial.setting, trial.backbone, rate, values)
         holding = {
             "random-weights": trial.weights == "random",
             # Of retrieval the best epochs are further evaluations; the trial's own numbers are of the last one.

@@ -83,7 +83,7 @@ def run_trial(
         pace = Pace(checkpoint_seconds)
         prepared = PreparedTrial(trial, places, folder, notify, adapter=adapter, seat=seat, stop=stop, pace=pace)
         durations = {"prepare": time.monotonic() - started}
-        with prepared.loader, _memory_told(prepared), _team(prepared, seat, member):
+        with prepared.loader, _memory_told(prepared), _lone_clip_told(prepared), _team(prepared, seat, member):
             history, trained_s = _train(prepared, durations)
             scores = _evaluate(prepared, durations)
         prepared.refuse_changed_clips()
@@ -116,7 +116,7 @@ def join_trial(
     seat = seat or seat_of(int(trial.training["processes"]))
     with _threads(trial, seat):
         prepared = PreparedTrial(trial, places, folder, lambda progress: None, adapter=adapter, seat=seat)
-        with prepared.loader, _memory_told(prepared), _team(prepared, seat, None):
+        with prepared.loader, _memory_told(prepared), _lone_clip_told(prepared), _team(prepared, seat, None):
             _train(prepared, {})
             _evaluate(prepared, {})
 
@@ -213,6 +213,22 @@ def _memory_told(prepared: PreparedTrial) -> Iterator[None]:
         raise TrialError(
             f"out of memory on {prepared.device}: {str(error).splitlines()[0]} Try fewer clips per pass: "
             f"--set training.{option}={size} --set training.eval_batch_size={size}"
+        ) from error
+
+
+@contextmanager
+def _lone_clip_told(prepared: PreparedTrial) -> Iterator[None]:
+    """Turn torch's error about batch norm of a single value into a line that says what to change. Told when it happens:
+    a batch norm over patches takes a batch of one clip."""
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        size, clips = prepared.options.batch_size, len(prepared.found(prepared.train))
+        raise TrialError(
+            f"the last batch of an epoch has one clip ({clips} training clips, training.batch_size={size}), of which "
+            f"the batch norm of {prepared.trial.method} has no statistics: choose another training.batch_size"
         ) from error
 
 

@@ -406,13 +406,14 @@ class Second(pb.Method):
 def test_a_run_with_a_composition_and_a_clash(tmp_path: Path) -> None:
     plugin, runs = tmp_path / "second.py", tmp_path / "runs"
     plugin.write_text(SECOND)
-    methods = "lora+second,lora+text_adapter,lora,text_adapter+second"
-    flags = ("--methods", methods, "--plugin", plugin, "--setting", "fully_supervised", "--seeds", "0", "--epochs", "1")
-    done = petl_bench("run", *flags, "--datasets", f"clips={example_clips()}", "--output", runs)
-    assert done.returncode == 1, done.stderr
-    failed = [line for line in done.stderr.splitlines() if line.startswith("failed")]
-    assert len(failed) == 1
-    assert "lora and second cannot both be at video.blocks.0.attention.q" in failed[0]
+    methods = "lora+text_adapter,lora,text_adapter+second"
+    data = ("--datasets", f"clips={example_clips()}", "--output", runs)
+    flags = ("--plugin", plugin, "--setting", "fully_supervised", "--seeds", "0", "--epochs", "1", *data)
+    clash = petl_bench("run", "--methods", f"lora+second,{methods}", *flags)
+    assert clash.returncode == 2 and not runs.exists()
+    assert "lora and second cannot both be at video.blocks.0.attention.q" in clash.stderr
+    done = petl_bench("run", "--methods", methods, *flags)
+    assert done.returncode == 0, done.stderr
     assert done.stderr.count("learning_rate=0.003 is of the recipe of lora (text_adapter has 0.01)") == 1
     records = {each["trial"]["method"]: each for each in map(_read, runs.glob("trials/*/record.json"))}
     assert records.keys() == {"lora+text_adapter", "lora", "text_adapter+second"}

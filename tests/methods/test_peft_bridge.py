@@ -17,7 +17,7 @@ import petl_bench as pb
 from petl_bench import testing
 from petl_bench.api.composition import compose
 from petl_bench.api.plugins.identity import plugin_version
-from petl_bench.api.registry import METHODS
+from petl_bench.api.registry import METHODS, named
 from petl_bench.methods import _peft_configs, peft_bridge
 from petl_bench.methods._peft_types import LEFT_OUT, REFUSED, TUNERS
 from petl_bench.running.planning.spec import read_spec
@@ -333,3 +333,23 @@ def test_a_record_is_read_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> 
     assert is_untuned("peft:OFT", "base2novel", "viclip-tiny", 3e-3)
     monkeypatch.setattr(_peft_configs.importlib.util, "find_spec", lambda name: None)
     assert not is_untuned("peft:OFT", "base2novel", "viclip-tiny", 3e-3)
+
+
+def test_rates_in_retrieval_are_those_of_lora_for_five_epochs() -> None:
+    lora, peft = (
+        {
+            recipe.backbone: dict(recipe.training)
+            for recipe in METHODS.get(name).recipes
+            if recipe.setting == "retrieval" and recipe.backbone
+        }
+        for name in ("lora", "peft:LOHA")
+    )
+    assert peft == lora == {name: {"learning_rate": 1e-3, "epochs": 5} for name in ("viclip-tiny", "clip-tiny")}
+
+
+@pytest.mark.parametrize("name", ["loha", "LoHa"])
+def test_a_type_without_its_family_is_suggested(name: str) -> None:
+    with pytest.raises(pb.UsageError, match="did you mean peft:LOHA"):
+        METHODS.get(name)
+    with pytest.raises(pb.UsageError, match="did you mean peft:LOHA"):
+        named(name)

@@ -13,6 +13,7 @@ from tables import cell_of, figure_of, notes_of, rows_of, table_of
 
 import petl_bench as pb
 from petl_bench.analysis.chance import is_at_chance
+from petl_bench.analysis.marks import is_untuned
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.marks import MARKS
 from petl_bench.api.method import has_tuned_rate
@@ -345,6 +346,15 @@ def test_a_rate_is_tuned_if_a_recipe_for_setting_and_backbone_says_so(
     method: str, setting: str, backbone: str, rate: float, tuned: bool
 ) -> None:
     assert has_tuned_rate(METHODS.get(method), setting, backbone, rate) is tuned
+
+
+@pytest.mark.parametrize(
+    ("values", "tuned"),
+    [({}, True), ({"plus": 1.0, "rank": 4}, True), ({"plus": 16.0}, False), ({"rslora": True}, False)],
+)
+def test_a_rate_is_tuned_for_the_values_that_decide_what_rate_is_good(values: dict[str, Any], tuned: bool) -> None:
+    assert has_tuned_rate(METHODS.get("lora"), "base2novel", "viclip-tiny", 3e-3, values) is tuned
+    assert is_untuned("lora", "base2novel", "viclip-tiny", 3e-3, values) is not tuned
 
 
 def test_a_rate_that_was_not_tuned_is_marked_and_ranked(store: Store, runs: Path) -> None:

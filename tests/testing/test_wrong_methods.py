@@ -546,3 +546,10 @@ def test_a_method_that_reads_frames_is_tried_on_frame_wise_models_alone() -> Non
             return 10 * unit @ functional.normalize(step.text_features.float(), dim=-1).T
 
     assert why(Frames, "works on every backbone") == why(Frames, "learns") == ""
+
+
+def test_what_micro_batches_change_is_not_said_to_change_nothing() -> None:
+    names = ("micro batches change nothing", "processes change nothing", "training scores are those of evaluation")
+    found = [check.result() for check in pb.testing.checks(Normed) if check.name in names]
+    assert [each.status for each in found] == ["skip"] * 3
+    assert all("depend on the others of its micro-batch, which is not declared" in each.why for each in found)

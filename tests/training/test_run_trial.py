@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import petl_bench as pb
 from petl_bench.api.marks import method_marks
@@ -506,3 +508,20 @@ def test_a_method_with_batch_statistics_refuses_a_split_batch(
     monkeypatch.setattr(METHODS.get("lora"), "batch_statistics", True)
     with pytest.raises(pb.UsageError, match=says):
         run_trial(make_trial("lora", {"rank": 2}, **training), places, tmp_path, lambda progress: None)
+
+
+def test_batch_norm_of_a_last_batch_of_one_clip_is_told_in_one_line(
+    make_trial: MakeTrial, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = METHODS.get("lora")
+
+    def attach(self: Any, model: Any) -> None:
+        plain_attach(self, model)
+        model.features.video.then(nn.BatchNorm1d(model.config.embed_dim, affine=False))
+
+    plain_attach = plain.attach
+    monkeypatch.setattr(plain, "attach", attach)
+    trial = make_trial("lora", {"rank": 2}, batch_size=11)
+    says = r"has one clip \(12 training clips, training.batch_size=11\).*lora.*choose another training.batch_size$"
+    with pytest.raises(pb.TrialError, match=says):
+        run(trial, places, tmp_path / "trial")

@@ -24,6 +24,7 @@ from petl_bench.api.values.named_folders import name_of
 from petl_bench.api.values.resolution import recipe_notes
 from petl_bench.errors import UsageError, WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
+from petl_bench.running.planning.clashes import refuse_clash
 from petl_bench.running.planning.hosting import by_backbone
 from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.planning.spec import Spec
@@ -142,6 +143,8 @@ class _Draft:
         self.left_out |= hosted.left_out
         self.notes |= dict.fromkeys(hosted.notes)
         for each, backbone, chosen in zip(specs, backbones, methods, strict=True):
+            for method in chosen:
+                refuse_clash(method.method, method.config)
             self._add_part(_Part(each, setting, overrides, self._weights(each), backbone), chosen)
 
     def _add_part(self, part: _Part, methods: Sequence[PlannedMethod]) -> None:
