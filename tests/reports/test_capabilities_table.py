@@ -91,8 +91,9 @@ def test_costs_come_from_the_records_of_the_largest_group(tmp_path: Path) -> Non
     assert values(table, "lora")["FLOPs"] == "none"
     assert (values(table, "adaptformer")["FLOPs"], values(table, "adaptformer")["videos/s"]) == (None, 0.7)
     assert any("A100" in note and "other" in note for note in table.footers)
-    (first, _) = table.commands
-    assert "bitfit" in first and "msta" not in first and "lora" not in first
+    frame_wise, usual = table.commands
+    assert "aim,seq_transf" in frame_wise and "vpt" in usual
+    assert not {"msta", "lora", "bitfit"} & set(usual.split()[3].split(",")), "measured, merged, in place"
 
 
 def test_what_is_not_measured_says_what_to_type(table: pb.Table) -> None:
