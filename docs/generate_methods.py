@@ -28,7 +28,24 @@ HEAD = """# Methods
 
 Every registered method: what it does, its equation, its paper, and what it can do and needs. `petl-bench show NAME` has
 its fields and recipes; `petl-bench report --table capabilities` has them all side by side
-([how to read it](tables.md#which-method-fits)).
+([how to read it](tables.md#which-method-fits)). Tuners of Hugging Face PEFT are methods too, `peft:TYPE`: they have
+[their own page](peft.md).
+
+The last lines of a section:
+
+- **Trained parameters** are counted at the sizes of the method's own recipe for that backbone, which follows its paper:
+  on `viclip-b16`, `lora` has rank 256 on the video tower, `dora` rank 8 on both towers. They do not compare methods at
+  equal size. Set sizes yourself, and see the counts before anything runs:
+  `petl-bench run --methods lora,dora --set lora.rank=4 --set dora.rank=4 --dry-run`.
+- **Merged into the backbone's weights**: `merge` leaves the frozen backbone's FLOPs and parameters. What is left
+  without products takes time alone: `zero_i2v` copies keys and values of other frames
+  ([cost protocol](cost_protocol.md#merged-methods)).
+- **No graph through the backbone**: training keeps no activations of the backbone's blocks, and so takes little memory.
+  How much, `petl-bench cost --methods clip_adapter,lst,lora --batch-sizes 8` measures
+  ([Which one saves training memory?](tables.md#which-one-saves-training-memory)).
+- **Variants** that others have published are fields: rsLoRA is `lora.rslora=true`, LoRA+ is `lora.plus=16`. Both change
+  what a learning rate means, so search it anew.
+- **Not for** a backbone: `petl-bench report --explain capabilities seq_transf viclip-b16` has the reason.
 """
 
 

@@ -46,14 +46,15 @@ _NEED_COLUMNS = (
 #: No number, and nothing to say.
 _NONE = "-"
 _MEANINGS = (
-    "mergeable: the adapter is folded into the backbone's weights, and costs nothing at inference; in place: no module "
-    "is added, for weights of the backbone train, or nothing. FLOPs and videos/s: of the others, as multiples of the "
-    "frozen backbone's.",
+    "mergeable: the adapter is folded into the backbone's weights, and adds no FLOPs at inference; what is left "
+    "without products, such as copies of keys and values, takes time (petl-bench cost --merged yes). in place: no "
+    "module is added, for weights of the backbone train, or nothing. FLOPs and videos/s: of the others, as multiples "
+    "of the frozen backbone's.",
     "new: classes without training clips are scored with what was trained (yes), by the frozen model, or not (no). "
     "needed: training needs classes; captions do not do.",
     "reads: what it needs beside the features of clips and classes: features of single frames, tokens, pixels, "
     "prompts, descriptions of the classes, or a frozen copy of the backbone. graph: training takes gradients through "
-    "blocks of the backbone, which costs memory.",
+    "blocks of the backbone, which costs memory: petl-bench cost measures how much.",
 )
 
 
@@ -302,7 +303,10 @@ def _command(methods: Iterable[str], backbone: str) -> str:
 
 def _counted(methods: Sequence[_Method], backbones: Sequence[type[pb.Backbone]]) -> Iterable[str]:
     """At which values parameters are counted, and of which methods the task decides how many there are."""
-    yield f"Trained parameters: millions, at the values of the recipe for {' or '.join(_SETTINGS)} on that backbone."
+    yield (
+        f"Trained parameters: millions, at the values of each method's own recipe for {' or '.join(_SETTINGS)} on that "
+        "backbone; sizes differ between methods."
+    )
     growing = [each.name for each in methods if _grows(each, backbones)]
     if growing:
         yield (

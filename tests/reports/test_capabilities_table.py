@@ -95,9 +95,9 @@ def test_costs_come_from_the_records_of_the_largest_group(tmp_path: Path) -> Non
     assert values(table, "lora")["FLOPs"] == "none"
     assert (values(table, "adaptformer")["FLOPs"], values(table, "adaptformer")["videos/s"]) == (None, 0.7)
     assert any("A100" in note and "other" in note for note in table.footers)
-    (of_clip, of_viclip) = sorted(table.commands, key=lambda command: "viclip" in command)
-    assert of_clip.endswith("clip-tiny") and "aim" in of_clip
-    assert "coop" in of_viclip and "msta" not in of_viclip and "lora" not in of_viclip
+    frame_wise, usual = table.commands
+    assert "aim,seq_transf" in frame_wise and "vpt" in usual
+    assert not {"msta", "lora", "bitfit"} & set(usual.split()[3].split(",")), "measured, merged, in place"
 
 
 def test_what_is_not_measured_says_what_to_type(table: pb.Table) -> None:
