@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from petl_bench.methods._frames import rows_of_frames
 from petl_bench.models.adapters import Bottleneck
 from petl_bench.models.grid import Grid, from_over_time, over_time
 from petl_bench.models.transformer import Attention
@@ -79,7 +80,10 @@ class JointAdapter(nn.Module):
 
 
 class FramePositions(nn.Module):
-    """E_t for every token of frame t, zero at the start; for other numbers of frames interpolated linearly."""
+    """E_t for every token of frame t, zero at the start.
+
+    A clip with fewer frames takes the first ones; one with more takes E interpolated linearly.
+    """
 
     def __init__(self, frames: int, width: int) -> None:
         super().__init__()
@@ -87,7 +91,5 @@ class FramePositions(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """[B*T, N, width], to be added to the tokens x [B*T, N, width]."""
-        positions: Tensor = self.positions
-        if grid.frames != len(positions):
-            positions = F.interpolate(positions.T[None], size=grid.frames, mode="linear")[0].T
+        positions: Tensor = rows_of_frames(self.positions, grid.frames)
         return positions.repeat(len(x) // grid.frames, 1)[:, None].expand_as(x)

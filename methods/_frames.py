@@ -1,4 +1,7 @@
-"""A Transformer over the features of frames. This file imports torch; methods import it when they attach."""
+"""Rows of a table for the frames of a clip; a Transformer over the features of frames.
+
+This file imports torch; methods import it when they attach.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,16 @@ from petl_bench.models.grid import Grid
 from petl_bench.models.sites import AdapterSwitch
 from petl_bench.models.towers import TextTower
 from petl_bench.models.transformer import Block, initialise_blocks
+
+
+def rows_of_frames(table: Tensor, frames: int) -> Tensor:
+    """A row for each frame, [T, W] -> [frames, W]: the first ones; for more than T the table interpolated linearly.
+
+    A clip with fewer frames than T so has the same rows alone as it has padded to T.
+    """
+    if frames <= len(table):
+        return table[:frames]
+    return F.interpolate(table.T[None], frames, mode="linear")[0].T
 
 
 class RealFramesOnly(nn.Module):

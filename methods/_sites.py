@@ -6,13 +6,15 @@ This file imports torch; methods import it when they attach.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 import petl_bench as pb
 from petl_bench.models.sites import Chained, LinearSite, Norm
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def norms_and_linears(model: pb.DualEncoder, towers: pb.Towers) -> Iterator[Norm | LinearSite]:
@@ -27,20 +29,37 @@ def weights_of(site: Norm | LinearSite) -> nn.LayerNorm | nn.Linear:
     return site.base if isinstance(site, LinearSite) else site
 
 
-def module_to_merge(site: Chained, modules: nn.ModuleList | None, method: str) -> Any:
-    """The one module of `method` among those before or behind a site, to be folded into its weights.
+def take_behind(site: Chained, kind: type[M], method: str) -> M:
+    """The module of `method` behind a site, taken out, to be folded into the site's weights.
 
     Raises:
-        UsageError: The linear is replaced, or another method's modules are there too: what is folded would be wrong.
+        UsageError: The linear is still replaced, or another module stands between: what is folded would be wrong.
     """
+    found = _to_fold(site, site.after, 0, kind, method, f"in the composition name that method before {method}")
+    site.drop_first_behind()
+    return found
+
+
+def take_before(site: LinearSite, kind: type[M], method: str) -> M:
+    """The module of `method` before a linear, as `take_behind`."""
+    found = _to_fold(site, site.before, -1, kind, method, "leave one of them out")
+    site.drop_last_before()
+    return found
+
+
+def _to_fold(site: Chained, modules: nn.ModuleList | None, place: int, kind: type[M], method: str, advice: str) -> M:
+    """The module next to the weights, if it is of that kind."""
     if getattr(site, "replacement", None) is not None:
+        raise pb.UsageError(f"{site.place}: its replacement must be merged before {method}")
+    if modules is None:
+        raise pb.UsageError(f"{site.place}: nothing of {method} is there to be merged")
+    found: nn.Module = modules[place].get_submodule("module")
+    if not isinstance(found, kind):
         raise pb.UsageError(
-            f"{site.place}: its replacement must be merged before {method}; in a composition name {method} first, "
-            f"e.g. {method}+lora"
+            f"{site.place}: {method} cannot be merged, because {type(found).__name__}, of another method, stands "
+            f"between it and the weights: {advice}"
         )
-    if modules is None or len(modules) != 1:
-        raise pb.UsageError(f"{site.place}: {method} cannot be merged beside another method's module: leave one out")
-    return modules[0].module
+    return found
 
 
 class Scale(nn.Module):

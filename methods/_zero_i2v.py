@@ -5,13 +5,14 @@ This file imports torch; methods import it when they attach.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from petl_bench.errors import UsageError
+from petl_bench.methods._frames import rows_of_frames
+from petl_bench.methods._sites import take_before, take_behind
 from petl_bench.models.grid import Grid
 from petl_bench.models.sites import LinearSite, Norm
 
@@ -45,32 +46,39 @@ class LinearAdapter(nn.Module):
 
 
 def fold_before(norm: Norm, linears: Sequence[LinearSite]) -> None:
-    """Fold the adapter behind a norm into the linears that read it: W <- W M, b <- W c + b."""
-    matrix, shift = _only(norm.after, norm.place).as_affine()
+    """Fold the adapter behind a norm into the linears that read it: W <- W M, b <- W c + b.
+
+    Raises UsageError if something stands between the adapter and the linears.
+    """
+    matrix, shift = take_behind(norm, LinearAdapter, "zero_i2v").as_affine()
+    between = next((modules for modules in (norm.after, *(site.before for site in linears)) if modules), None)
+    if between is not None:
+        raise UsageError(
+            f"{norm.place}: zero_i2v cannot be merged, because {type(between[0].module).__name__}, of another method, "
+            "stands between it and q, k and v: in the composition name that method before zero_i2v"
+        )
     for site in linears:
-        _refuse_others(site, site.before)
-        weight = site.base.weight
-        site.base.bias.add_(weight @ shift)
-        weight.copy_(weight @ matrix)
-    norm.clear()
+        _fold_into(site, matrix, shift)
 
 
 def fold_first(site: LinearSite) -> None:
-    """Fold the adapter before a linear into it."""
-    _refuse_others(site, site.after)
-    matrix, shift = _only(site.before, site.place).as_affine()
-    site.base.bias.add_(site.base.weight @ shift)
-    site.base.weight.copy_(site.base.weight @ matrix)
-    site.clear()
+    """Fold the adapter before a linear into it: W <- W M, b <- W c + b."""
+    _fold_into(site, *take_before(site, LinearAdapter, "zero_i2v").as_affine())
 
 
 def fold_behind(site: LinearSite) -> None:
     """Fold the adapter behind a linear into it: W <- M W, b <- M b + c."""
-    _refuse_others(site, site.before)
-    matrix, shift = _only(site.after, site.place).as_affine()
+    matrix, shift = take_behind(site, LinearAdapter, "zero_i2v").as_affine()
     site.base.weight.copy_(matrix @ site.base.weight)
     site.base.bias.copy_(matrix @ site.base.bias + shift)
-    site.clear()
+
+
+def _fold_into(site: LinearSite, matrix: Tensor, shift: Tensor) -> None:
+    if site.replacement is not None:
+        raise UsageError(f"{site.place}: its replacement must be merged before zero_i2v")
+    weight = site.base.weight
+    site.base.bias.add_(weight @ shift)
+    weight.copy_(weight @ matrix)
 
 
 class HeadShift(nn.Module):
@@ -127,9 +135,7 @@ class FramePositions(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """What is added to tokens x [S, N, width], a sequence per frame: [S, 1, width]."""
-        vectors = self.vectors[: grid.frames]
-        if len(vectors) < grid.frames:
-            vectors = F.interpolate(vectors.T[None], grid.frames, mode="linear")[0].T
+        vectors: Tensor = rows_of_frames(self.vectors, grid.frames)
         return vectors.repeat(len(x) // grid.frames, 1).unsqueeze(1)
 
     def fix(self) -> None:
@@ -137,21 +143,3 @@ class FramePositions(nn.Module):
         values = self.vectors.detach()
         del self.vectors
         self.register_buffer("vectors", values)
-
-
-def _only(modules: Iterable[nn.Module] | None, place: str) -> LinearAdapter:
-    """The adapter that stands alone at a place. Raises UsageError if something else is there, too."""
-    found = [attachment.module for attachment in modules or ()]
-    if len(found) != 1 or not isinstance(found[0], LinearAdapter):
-        raise UsageError(f"{place}: another method's module stands there too, so that zero_i2v cannot be merged")
-    return found[0]
-
-
-def _refuse_others(site: LinearSite, modules: nn.ModuleList | None) -> None:
-    if site.replacement is not None:
-        raise UsageError(
-            f"{site.place}: its replacement must be merged before zero_i2v; in a composition name zero_i2v first, "
-            "e.g. zero_i2v+lora"
-        )
-    if modules is not None:
-        raise UsageError(f"{site.place}: another method's module stands there too, so that zero_i2v cannot be merged")

@@ -41,7 +41,8 @@ class AIM(pb.Method):
     h = width * ratio. Attention_time is over the T frames of each patch's place, and of the class token;
     Attention_space over the N tokens of each frame. E_t [width] is added to every token of frame t before the first
     norm. E and the ups start at zero: the identity at the start. E and the last norm train too. Frames that pad a clip
-    are not attended to. For other numbers of frames than the backbone's, E is interpolated linearly.
+    are not attended to. A clip with fewer frames than the backbone's takes the first rows of E, as if it were padded;
+    one with more takes E interpolated linearly.
 
     Stochastic depth drops T's and M's term of a clip, at a rate that rises linearly from 0 in the first block to
     `drop_path` in the last. The released code draws it along the first dimension of tokens [N, B T, width], that is for

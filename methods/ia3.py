@@ -69,18 +69,16 @@ class IA3(pb.Method):
         return 6 * sum(config.block_widths(self.towers))
 
     def merge(self, model: DualEncoder) -> None:
-        """k, v: W <- l W by rows, b <- l b; proj: W <- W l by columns; once, and the sites empty again."""
+        """k, v: W <- l W by rows, b <- l b; proj: W <- W l by columns; once, and the scales are taken out."""
         import torch
 
-        from petl_bench.methods._sites import module_to_merge
+        from petl_bench.methods._sites import Scale, take_before, take_behind
 
         with torch.no_grad():
             for block in model.blocks(self.towers):
                 for site in (block.attention.k, block.attention.v):
-                    scale = module_to_merge(site, site.after, self.name).scale
+                    scale = take_behind(site, Scale, self.name).scale
                     site.base.weight.mul_(scale[:, None])
                     site.base.bias.mul_(scale)
-                    site.clear()
                 site = block.feedforward.proj
-                site.base.weight.mul_(module_to_merge(site, site.before, self.name).scale)
-                site.clear()
+                site.base.weight.mul_(take_before(site, Scale, self.name).scale)

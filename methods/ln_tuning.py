@@ -71,7 +71,8 @@ def train_norms(model: DualEncoder, towers: pb.Towers) -> None:
 
     for site in norms_and_linears(model, towers):
         if isinstance(site, Norm):
-            site.requires_grad_(True)
+            site.weight.requires_grad_(True)  # not what another method put behind the norm
+            site.bias.requires_grad_(True)
 
 
 def norm_channels(config: pb.ViCLIPConfig, towers: pb.Towers) -> int:

@@ -72,23 +72,21 @@ class SSF(pb.Method):
         return 22 * sum(config.block_widths(self.towers)) + 2 * channels
 
     def merge(self, model: DualEncoder) -> None:
-        """W <- gamma W, b <- gamma b + beta, once, and the sites empty again."""
+        """W <- gamma W, b <- gamma b + beta, once, and gamma and beta are taken out."""
         import torch
 
-        from petl_bench.methods._sites import module_to_merge, weights_of
+        from petl_bench.methods._sites import ScaleShift, take_behind, weights_of
 
         with torch.no_grad():
             for site in self._sites(model):
-                own, base = module_to_merge(site, site.after, self.name), weights_of(site)
+                own, base = take_behind(site, ScaleShift, self.name), weights_of(site)
                 base.weight.mul_(_along_outputs(own.gamma, base.weight))
                 base.bias.mul_(own.gamma).add_(own.beta)
-                site.clear()
             if self.towers != "text":
                 video = model.video
-                own = module_to_merge(video.patches, video.patches.after, self.name)
+                own = take_behind(video.patches, ScaleShift, self.name)
                 video.patch_weight.mul_(_along_outputs(own.gamma, video.patch_weight))
                 video.positional_embedding[1:].add_(own.beta)  # the first position is the class token's
-                video.patches.clear()
 
     def _sites(self, model: DualEncoder) -> list[Norm | LinearSite]:
         from petl_bench.methods._sites import norms_and_linears

@@ -56,7 +56,7 @@ class VeRA(pb.Method):
     rank: int = pb.hyper(256, "r: rank of the projections", minimum=1)
     d_initial: float = pb.hyper(0.1, "d at the start")
     dropout: float = pb.hyper(0.0, "dropout on the input of A", minimum=0.0, maximum=0.9)
-    projection_seed: int = pb.hyper(0, "what A and B are drawn from", minimum=0)
+    projection_seed: int = pb.hyper(0, "what A and B are drawn from", minimum=0, maximum=2**63 - 1)
     targets: tuple[Target, ...] = pb.hyper(("q", "v"), "linear maps that are adapted: q, k, v, out, fc, proj")
     towers: pb.Towers = pb.hyper("both", "which towers are adapted")
 

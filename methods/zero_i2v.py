@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
 from petl_bench.methods._recipes import at_the_authors_rate, tuned_on_draws
@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from petl_bench.api.backbone import Backbone
     from petl_bench.models.dual_encoder import DualEncoder
 
+#: The authors' configuration for CLIP-B/16 on Kinetics-400, with 16 frames.
+PUBLISHED: dict[str, Any] = {
+    "learning_rate": 3e-4,
+    "weight_decay": 0.05,
+    "beta2": 0.999,
+    "epochs": 40,
+    "warmup_epochs": 2.5,
+    "final_lr_ratio": 0.0,
+}
 JOINT = (
     "it lets some heads of each frame attend to another frame, and this backbone attends to all frames of a clip at "
     "once"
@@ -60,6 +69,15 @@ class ZeroI2V(pb.Method):
             {"scale": 0.5, "dropout": 0.1},
             "learning rate, scale and dropout of the authors' configurations for CLIP-B/16 on Kinetics-400 and UCF-101",
         ),
+        pb.Recipe(
+            "fully_supervised",
+            "clip-b16",
+            PUBLISHED,
+            {"scale": 0.5, "dropout": 0.1},
+            source="the authors' configuration for Kinetics-400 (16 frames), in which a classifier trains too, norms "
+            "and vectors of frames do not decay, and the warm-up begins at a tenth of the rate",
+            tuned=False,
+        ),
         replace(tuned_on_draws(1e-2, "3e-4, 1e-3, 3e-3, 1e-2, 3e-2"), backbone="clip-tiny"),
         *(
             pb.Recipe(
@@ -107,11 +125,7 @@ class ZeroI2V(pb.Method):
         config = model.config
         if config.joint_space_time:
             raise pb.UsageError(f"zero_i2v: {JOINT}; take a frame-wise backbone, e.g. --backbone clip-tiny")
-        if len(self.offsets) > config.vision_heads:
-            raise pb.UsageError(
-                f"zero_i2v.offsets has {len(self.offsets)} numbers, one for each head that looks at another frame, "
-                f"but the video tower has {config.vision_heads} heads"
-            )
+        self._refuse_offsets(config)
         for block in model.blocks("video"):
             adapters = [LinearAdapter(block.width, self._channels(config), self.scale, self.dropout) for _ in range(4)]
             block.attention.norm.then(adapters[0])
@@ -126,6 +140,7 @@ class ZeroI2V(pb.Method):
 
     def expected_trainable(self, config: pb.ViCLIPConfig) -> int:
         """Per adapter W1 width*d + d, W2 d*width + width; a vector per frame; scale and bias of the last norm."""
+        self._refuse_offsets(config)
         width, d = config.vision_width, self._channels(config)
         return 4 * config.vision_layers * (2 * width * d + d + width) + (config.num_frames + 2) * width
 
@@ -145,6 +160,20 @@ class ZeroI2V(pb.Method):
         for module in model.video.embedding.modules():
             if isinstance(module, FramePositions):
                 module.fix()
+
+    def _refuse_offsets(self, config: pb.ViCLIPConfig) -> None:
+        """Raise UsageError for more offsets than heads, or one that no frame of a clip has another frame at."""
+        if len(self.offsets) > config.vision_heads:
+            raise pb.UsageError(
+                f"zero_i2v.offsets has {len(self.offsets)} numbers, one for each head that looks at another frame, "
+                f"but the video tower has {config.vision_heads} heads"
+            )
+        if far := [offset for offset in self.offsets if abs(offset) >= config.num_frames]:
+            raise pb.UsageError(
+                f"zero_i2v.offsets={','.join(map(str, self.offsets))}: no frame of a clip of {config.num_frames} has "
+                f"one {abs(far[0])} frames away; expected numbers from {1 - config.num_frames} to "
+                f"{config.num_frames - 1}"
+            )
 
     def _channels(self, config: pb.ViCLIPConfig) -> int:
         """d. Raises UsageError if it is 0."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from types import TracebackType
@@ -109,6 +109,7 @@ class Composition(Method):
         """
         modules: dict[str, str] = {}  # name of a module that was added -> its part
         trained: dict[nn.Parameter, str] = {}
+        self._replacing: set[str] = set()
         for part in self.parts:
             before = {name for name, _ in model.named_modules()}
             model.requires_grad_(False)
@@ -124,6 +125,8 @@ class Composition(Method):
             if not (added or mine or hooks_of(type(part))):
                 raise UsageError(f"{self.name}: {part.name} adds nothing to the model: leave it out")
             modules |= dict.fromkeys(added, part.name)
+            if any(name.endswith(".replacement") for name in added):
+                self._replacing.add(part.name)
             trained |= dict.fromkeys(mine, part.name)
         for parameter in trained:
             parameter.requires_grad_(True)
@@ -194,6 +197,7 @@ class _Combined:
 
     parts: tuple[Method, ...]
     _part_that_trains: Mapping[str, str]
+    _replacing: Collection[str]  # the parts whose modules compute in the place of the backbone's linears
 
     def prepare(self, support: Support) -> None:
         """Prepare the parts, in order."""
@@ -221,8 +225,11 @@ class _Combined:
             part.finish(model, support)
 
     def merge(self, model: DualEncoder) -> None:
-        """Merge the parts, the last one first."""
-        for part in reversed(self.parts):
+        """Merge the parts that replace linears, then those whose modules stand around what is merged then, in order.
+
+        Behind one linear or norm, the module of the part that is named first is the first one: next to the weights.
+        """
+        for part in sorted(self.parts, key=lambda part: part.name not in self._replacing):
             part.merge(model)
 
     def extra_state(self) -> Mapping[str, Any]:

@@ -206,7 +206,7 @@ def _items(methods: Sequence[str], spec: Any, overrides: Overrides, setting: Any
         planned = planned_method(of_recipes, name, overrides)
         items.append(Item(planned.method, planned.version))
         if name in methods and (merged == "yes" or (merged == "auto" and planned.method.mergeable)):
-            items.append(Item(planned.method, planned.version, merged=True))
+            items.append(Item(planned.method, planned.version, merged=True, optional=merged == "auto"))
     return items
 
 

@@ -25,7 +25,7 @@ from petl_bench.costs.device import (
     refuse_precision,
 )
 from petl_bench.costs.measure import Group, MeasurementLimits, Tell, measure_group
-from petl_bench.costs.subject import Item, MeasuredMethod, Workload
+from petl_bench.costs.subject import CannotMergeError, Item, MeasuredMethod, Workload
 from petl_bench.errors import PetlBenchError, StoreError
 from petl_bench.models.weights import ResolvedWeights
 from petl_bench.records.judge import how_to_repeat
@@ -129,7 +129,8 @@ class _Session:
             return
         wanted = [item for item in trials if item in missing or item.method.name in self._references]
         subjects = [subject for item in wanted if (subject := self._subject(item)) is not None]
-        self._measure(group, subjects, {item: trials[item] for item in missing})
+        if any(subject.item in missing for subject in subjects):
+            self._measure(group, subjects, {item: trials[item] for item in missing})
 
     def _take(self, group: Group, recorded: dict[Item, Trial]) -> None:
         """What is recorded already; a damaged record counts as failed, and is left as it is."""
@@ -190,6 +191,12 @@ class _Session:
             self.tell(f"attaching {item.title} to {self.request.backbone.name}, counting")
             try:
                 subject.build()
+            except CannotMergeError as error:
+                self._built[item] = None
+                if item.optional:
+                    self.tell(f"{item.title} is left out: {error}")
+                else:
+                    self._fail(item.title, str(error))
             except Exception as error:  # one method that cannot be had does not take the others down
                 self._built[item] = None
                 self._fail(item.title, str(error) if isinstance(error, PetlBenchError) else describe(error))

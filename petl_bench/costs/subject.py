@@ -21,7 +21,7 @@ from petl_bench.costs import counting
 from petl_bench.costs.inference import SHOTS, Inference, MadeUpSupport, random_frames
 from petl_bench.costs.memory import peak_bytes
 from petl_bench.data.loading.batches import ClipBatch
-from petl_bench.errors import TrialError
+from petl_bench.errors import TrialError, UsageError
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder, trainable_parameters
 from petl_bench.models.tokenizer import tokenize
@@ -59,6 +59,10 @@ class Workload:
     config_changes: Mapping[str, Any] = field(default_factory=dict)  #: by options of the backbone
 
 
+class CannotMergeError(TrialError):
+    """A method whose modules cannot be folded into the weights as they stand."""
+
+
 @dataclass(frozen=True)
 class ModelSizes:
     """What can be counted without a clock."""
@@ -78,6 +82,7 @@ class Item:
     method: Method
     version: str  #: of the method's plugin
     merged: bool = False
+    optional: bool = False  #: left out, with a note, if its parts cannot be merged together
 
     @property
     def title(self) -> str:
@@ -116,7 +121,7 @@ class MeasuredMethod:
         kept = trainable or overrides(method, "prepare")
         size = counting.adapter_bytes(self.trial, model, method) if kept else 0
         if self.item.merged:
-            method.merge(model)
+            self._merge()
         text = self._count_text()
         self.sizes = ModelSizes(
             trainable_params=trainable,
@@ -126,6 +131,13 @@ class MeasuredMethod:
             video=self._count_video(text),
             text=text,
         )
+
+    def _merge(self) -> None:
+        """Merge the method. Raises CannotMergeError with what it says against that."""
+        try:
+            self.method.merge(self.model)
+        except UsageError as error:
+            raise CannotMergeError(str(error)) from error
 
     def texts(self) -> ClassTexts:
         """The prompts of all classes, on the CPU: the method's own, or those of the template."""

@@ -191,8 +191,19 @@ class Chained:
         """Take the modules out again, if they were folded into the backbone's weights."""
         self.after = None
 
+    def drop_first_behind(self) -> None:
+        """Take the first module behind f out again, if it was folded into the backbone's weights."""
+        self.after = _without(self.after, 0)
+
     def _behind(self, y: Tensor) -> Tensor:
         return y if self.after is None or not self._switch.on else _one_by_one(self.after, y, self.place)
+
+
+def _without(modules: nn.ModuleList | None, place: int) -> nn.ModuleList | None:
+    """The list without the module at a place; None instead of an empty one."""
+    kept = list(modules or ())
+    del kept[place]
+    return nn.ModuleList(kept) if kept else None
 
 
 def _one_by_one(modules: nn.ModuleList | None, x: Tensor, place: str) -> Tensor:
@@ -272,6 +283,10 @@ class LinearSite(Chained, nn.Module):
     def clear(self) -> None:
         """Take the modules before and behind the linear map out again; a replacement stays."""
         self.before = self.after = None
+
+    def drop_last_before(self) -> None:
+        """Take the last module before the linear map out again, if it was folded into its weights."""
+        self.before = _without(self.before, -1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out], with what is attached if adapters are on."""

@@ -134,28 +134,26 @@ class MethodSubject(TorchSubject):
         perturb(model)
         return model, method
 
-    def variants(self) -> Iterator[dict[str, Any]]:
-        """The values used, then every change of one field that can be listed (a switch or a choice) and is accepted."""
-        yield {}
+    def variants(self) -> Iterator[tuple[dict[str, Any], DualEncoder, Method]]:
+        """Every change of one field that can be listed (a switch or a choice) and is accepted, as `attached` has it."""
+        used = self.create()
         for field, kind in field_types(self.plugin).items():
             choices = (
                 (True, False) if kind is bool else typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
             )
             for choice in choices:
-                if choice != getattr(self.create(), field) and self._accepts({field: choice}):
-                    yield {field: choice}
+                if choice == getattr(used, field):
+                    continue
+                try:
+                    attached = self.attached(**{field: choice})
+                except UsageError:
+                    continue
+                yield {field: choice}, *attached
 
     def _recipe_values(self, recipe: Recipe) -> dict[str, Any]:
         """As a plan resolves them: a backbone's recipe over the one for every backbone, in the same setting."""
         general = (r.hyper for r in self.plugin.recipes if r.setting == recipe.setting and r.backbone is None)
         return {key: value for hyper in (*general, recipe.hyper) for key, value in hyper.items()}
-
-    def _accepts(self, changes: dict[str, Any]) -> bool:
-        try:
-            self.attached(**changes)
-        except UsageError:
-            return False
-        return True
 
 
 def perturb(model: DualEncoder) -> None:

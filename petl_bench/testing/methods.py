@@ -11,11 +11,9 @@ import itertools
 import math
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.method import Method, hooks_of
 from petl_bench.api.registry import METHODS, SETTINGS
 from petl_bench.api.training_options import TrainingOptions
@@ -119,12 +117,10 @@ def recipes_can_be_run(subject: MethodSubject) -> None:
 
 def formula_equals_count(subject: MethodSubject) -> None:
     """expected_trainable(config) equals the count in the model: every shape, every switch and choice, other classes."""
-    tried: list[tuple[str, ViCLIPConfig, dict[str, Any]]]
-    tried = [(name, config, {}) for name, config in subject.configs.items()]
-    tried += [(next(iter(subject.configs)), subject.config, changes) for changes in subject.variants()]
-    for name, config, changes in tried:
-        with_changes = f" with {changes}" if changes else ""
-        _require_count(*subject.attached(config, **changes), f"{name}{with_changes}")
+    for name, config in subject.configs.items():
+        _require_count(*subject.attached(config), name)
+    for changes, model, method in subject.variants():
+        _require_count(model, method, f"{next(iter(subject.configs))} with {changes}")
     other, method = random_model(subject.config), bound(subject.create(), classes=TRAINED + NOVEL)
     method.attach(other)
     _require_count(other, method, f"{len(TRAINED + NOVEL)} classes")

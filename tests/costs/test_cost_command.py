@@ -153,6 +153,19 @@ def test_what_cannot_be_measured_is_told_and_the_rest_is_measured(cost: CostComm
     assert set(cost.records()) == {"zero_shot", "full_finetune", "lora", "lora merged"}
 
 
+def test_a_composition_that_cannot_be_merged_is_left_out_unless_asked_for(cost: CostCommand) -> None:
+    methods, of = "zero_i2v+ssf,lora+ia3", ("--backbone", "clip-tiny")
+    done = cost.measure(methods, *of, rounds=1)
+    assert done.returncode == 0, done.stderr
+    left_out = [line for line in done.stderr.splitlines() if "zero_i2v+ssf merged is left out: " in line]
+    assert len(left_out) == 1 and "name that method before zero_i2v" in left_out[0]
+    assert set(cost.records()) == {"zero_shot", "full_finetune", "zero_i2v+ssf", "lora+ia3", "lora+ia3 merged"}
+    again = cost.measure(methods, *of, rounds=1)
+    assert again.returncode == 0 and "zero_i2v+ssf merged is left out: " in again.stderr
+    asked = cost.measure(methods, *of, "--merged", "yes", rounds=1)
+    assert asked.returncode == 1 and "zero_i2v+ssf merged, clip-tiny: block 1" in last_lines(asked)
+
+
 def test_a_precision_that_the_cpu_lacks_is_told_and_the_rest_is_measured(
     cost: CostCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,8 +106,10 @@ def test_positions_are_added_to_every_token_before_the_first_norm(small: pb.Dual
     torch.testing.assert_close(of_frames - seen[1], kept.repeat(2, 1)[:, None].expand(8, 5, 64), **CLOSE)
 
 
-@pytest.mark.parametrize(("frames", "expected"), [(4, [0, 1, 2, 3]), (2, [0.5, 2.5]), (1, [1.5])])
-def test_positions_for_other_numbers_of_frames_are_linear_between(frames: int, expected: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("frames", "expected"), [(4, [0, 1, 2, 3]), (2, [0, 1]), (1, [0]), (6, [0, 0.5, 1 + 1 / 6, 1 + 5 / 6, 2.5, 3])]
+)
+def test_positions_of_fewer_frames_are_the_first_and_of_more_linear_between(frames: int, expected: list[float]) -> None:
     positions = FramePositions(4, 2)
     with torch.no_grad():
         positions.positions.copy_(torch.arange(4.0)[:, None].expand(4, 2))
@@ -117,10 +119,8 @@ def test_positions_for_other_numbers_of_frames_are_linear_between(frames: int, e
 
 
 def test_a_padded_clip_is_the_clip_of_its_real_frames(small: pb.DualEncoder, frames: Tensor) -> None:
-    """Without positions, which are stretched over the frames that there are."""
+    """Positions of its frames included."""
     model = frame_wise(small, time_adapters=2)
-    with torch.no_grad():
-        model.video.embedding.after[0].module.positions.zero_()
     mask = torch.tensor([[True, True, False, False], [True, True, True, True]])
     features = model.finish_video(model.video_output(frames, (), mask))
     torch.testing.assert_close(features[:1], model.encode_video(frames[:1, :2]), **CLOSE)

@@ -67,6 +67,17 @@ def test_bitfit_beside_it_trains_the_same_biases_and_is_refused(small: pb.DualEn
         pb.create_method("ln_tuning+bitfit").attach(small)
 
 
+@pytest.mark.parametrize("other", ["ln_tuning", "houlsby"])
+def test_what_another_method_puts_behind_a_norm_is_its_own(small: pb.DualEncoder, other: str) -> None:
+    counts = []
+    for name in (f"ssf+{other}", f"{other}+ssf"):
+        model = pb.DualEncoder(small.config)
+        method = pb.create_method(name)
+        method.attach(model)
+        counts += [pb.trainable_parameters(model), method.expected_trainable(model.config)]
+    assert len(set(counts)) == 1
+
+
 def test_an_unknown_tower_is_refused() -> None:
     with pytest.raises(pb.UsageError, match=r"ln_tuning\.towers"):
         pb.create_method("ln_tuning", towers="audio")

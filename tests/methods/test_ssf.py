@@ -76,8 +76,11 @@ def test_merged_equals_unmerged(
     assert [name for name, _ in model.named_parameters()] == names
 
 
-def test_merged_with_a_part_that_replaces_linears(small: pb.DualEncoder, frames: Tensor, tokens: Tensor) -> None:
-    check_merged(pb.create_method("ssf+lora"), small.double(), frames, tokens)
+@pytest.mark.parametrize("name", ["ssf+lora", "lora+ssf"])
+def test_merged_with_a_part_that_replaces_linears(
+    small: pb.DualEncoder, frames: Tensor, tokens: Tensor, name: str
+) -> None:
+    check_merged(pb.create_method(name), small.double(), frames, tokens)
 
 
 def check_merged(method: pb.Method, model: pb.DualEncoder, frames: Tensor, tokens: Tensor) -> None:
@@ -91,8 +94,9 @@ def check_merged(method: pb.Method, model: pb.DualEncoder, frames: Tensor, token
     torch.testing.assert_close(after, before, atol=1e-9, rtol=1e-9)
 
 
-def test_a_replacement_that_is_merged_later_is_refused(small: pb.DualEncoder) -> None:
-    method = pb.create_method("lora+ssf")
+def test_a_replacement_that_is_not_merged_is_refused(small: pb.DualEncoder) -> None:
+    method = pb.create_method("ssf")
     method.attach(small)
-    with pytest.raises(pb.UsageError, match=r"name ssf first, e\.g\. ssf\+lora"):
+    small.blocks("video")[0].attention.q.replace(nn.Linear(64, 64))
+    with pytest.raises(pb.UsageError, match="its replacement must be merged before ssf"):
         method.merge(small)

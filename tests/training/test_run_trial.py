@@ -34,6 +34,7 @@ from petl_bench.training.text import class_tokens
 MakeTrial = Callable[..., Trial]
 HYPER = {
     "lora": {"rank": 2, "towers": "both"},
+    "mma": {"bottleneck_dim": 8, "first_layer": 1},
     "adaptformer": {"bottleneck_dim": 8},
     "msta": {"bottleneck_dim": 8},
     "vision_adapter": {"bottleneck_dim": 8},

@@ -268,7 +268,7 @@ class _Part:
         setting = self.setting.setting
         training = training_values(self.spec, method, setting, type(data.dataset), self.overrides)
         if reason := against_split_batches(method.method, TrainingOptions(**training)):
-            raise UsageError(reason)
+            raise UsageError(f"{reason}, or leave {method.method.name} out of --methods")
         source = setting.source_dataset
         named = [self.overrides.dataset(source)] if source in self.spec.folders() else []
         said = {each.name: each.locations() for each in (data.dataset, method.method, *named)}
