@@ -46,6 +46,8 @@ class Protocol:
         """Every fact by the name that readers see, in order; the selection in words."""
         values = {each.name: str(getattr(self, each.name)) for each in fields(self)}
         values["selection"] = SELECTION_WORDS[self.selection]
+        if self.rerun_by == "no":
+            values["rerun_by"] = "nobody, these are their authors' own rows"
         return {MEANINGS[name]: value for name, value in values.items()}
 
 
@@ -67,7 +69,11 @@ MEANINGS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class PublishedNumber:
-    """One number of a published table. `shots`: 0 for all clips, or if the table does not say; `line`: of the file."""
+    """One number of a published table.
+
+    `shots`: 0 for all clips, or if the table does not say; `printed`: value and spread as they stand in the file;
+    `line`: of the file.
+    """
 
     source: str
     table: str
@@ -81,6 +87,7 @@ class PublishedNumber:
     metric: str
     value: float
     std: float | None = None
+    printed: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
 
     @property

@@ -41,17 +41,17 @@ class _RowsFields:
     methods: tuple[str, ...]
 
 
-def shipped_tables() -> tuple[list[PublishedTable], list[str]]:
-    """The published tables that registered tables may quote, and what is wrong with those that cannot be read."""
+def shipped_tables() -> tuple[list[PublishedTable], dict[str, str]]:
+    """The published tables that registered tables may quote; of tables whose files cannot be read, name and reason."""
     found: dict[Path, list[PublishedTable]] = {}
-    faults: dict[str, None] = {}
+    faults: dict[str, str] = {}
     for name in TABLES.names():
         try:
             for path in TABLES.get(name).published_csv:
                 found[path] = list(read_ledger(path))
         except PetlBenchError as error:
-            faults[str(error)] = None
-    return [table for path in sorted(found) for table in found[path]], list(faults)
+            faults[name] = str(error)
+    return [table for path in sorted(found) for table in found[path]], faults
 
 
 @functools.lru_cache(maxsize=32)

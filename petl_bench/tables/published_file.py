@@ -93,8 +93,9 @@ def _number(path: Path, line: int, texts: dict[str, str]) -> PublishedNumber:
     low, high = _range(texts["metric"])
     value = _value(path, line, texts, "value", low, high)
     std = _value(path, line, texts, "std", 0.0, high) if texts["std"] else None
+    printed = texts["value"] + (f" ± {texts['std']}" if texts["std"] else "")
     names = {column: texts.get(column, "") for column in _COLUMNS - {"shots", "value", "std"}}
-    return PublishedNumber(**names, shots=int(shots or 0), value=value, std=std, line=line)
+    return PublishedNumber(**names, shots=int(shots or 0), value=value, std=std, printed=printed, line=line)
 
 
 def _value(path: Path, line: int, texts: dict[str, str], column: str, low: float, high: float) -> float:

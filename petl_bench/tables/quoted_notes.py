@@ -69,6 +69,8 @@ def _facts(table: PublishedTable, methods: list[str]) -> Iterator[_Fact]:
         for value, some in values.items():
             if value:
                 yield "" if value == usual or len(some) == len(methods) else listed(some, _MOST), value
+        if meaning is _selection and any(values) and any(each.selection == NOT_STATED for each in protocols.values()):
+            yield "other rows", "epochs not stated"
     yield from (("", caveat) for caveat in table.caveats)
 
 
@@ -108,7 +110,7 @@ def _joined(facts: Sequence[_Fact]) -> str:
     by_rows: dict[str, list[str]] = {}
     for of, fact in sorted(facts, key=lambda fact: fact[0] != ""):
         by_rows.setdefault(of, []).append(fact)
-    return "; ".join(f"{of}: {', '.join(some)}" if of else "; ".join(some) for of, some in by_rows.items())
+    return ". ".join(f"{of}: {'; '.join(some)}" if of else "; ".join(some) for of, some in by_rows.items())
 
 
 def _together(sources: tuple[str, ...]) -> str:
