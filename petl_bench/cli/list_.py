@@ -43,8 +43,7 @@ def _print_kinds() -> None:
     width = max(map(len, counts))
     for kind, count in counts.items():
         click.echo(f"{kind:<{width}}  {count:>3}  petl-bench list {kind}")
-    click.echo(f"{PUBLISHED:<{width}}       petl-bench list {PUBLISHED}")
-    click.echo("More about one: petl-bench show NAME", err=True)
+    click.echo(f"More about one: petl-bench show NAME. Published tables: petl-bench list {PUBLISHED}", err=True)
 
 
 def _plugins(registry: Registry) -> dict[str, str]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -54,7 +53,6 @@ def shipped_tables() -> tuple[list[PublishedTable], dict[str, str]]:
     return [table for path in sorted(found) for table in found[path]], faults
 
 
-@functools.lru_cache(maxsize=32)
 def read_ledger(path: Path) -> tuple[PublishedTable, ...]:
     """The tables of a file of published numbers, in its order, with what the file beside it states of them.
 

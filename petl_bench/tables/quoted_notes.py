@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,9 +17,10 @@ _MOST = 4
 _Fact = tuple[str, str]
 
 
-def stated_tables(files: Iterable[Path]) -> dict[str, PublishedTable]:
-    """The tables of files of published numbers whose protocol is stated, by their name in the column `table`."""
-    return {table.table: table for file in files if protocol_file(file).exists() for table in read_ledger(file)}
+@functools.cache
+def _of_plugin(file: Path) -> tuple[PublishedTable, ...]:
+    """The tables of a file that a table plugin names, if their protocol is stated; read once, for all tables."""
+    return read_ledger(file) if protocol_file(file).exists() else ()
 
 
 def reading_notes(
@@ -31,7 +33,7 @@ def reading_notes(
         tables: the published tables whose rows are quoted.
         keys: of the numbers that are shown; None for all.
     """
-    stated = stated_tables(files)
+    stated = {table.table: table for file in files for table in _of_plugin(file)}
     return notes_of([stated[name] for name in dict.fromkeys(tables) if name in stated], keys)
 
 
@@ -61,7 +63,10 @@ def _methods(table: PublishedTable, source: str, keys: Collection[PublishedKey] 
 def _facts(table: PublishedTable, methods: list[str]) -> Iterator[_Fact]:
     """What changes how the rows of these methods read: backbone, epochs, views, seeds, who ran them, caveats."""
     protocols = {method: table.protocol_of(method) for method in methods}
-    for meaning in (_backbone, _selection, _views, _seeds, _rerun):
+    backbones = {protocol.backbone for protocol in protocols.values()}
+    if len(backbones) == 1 and NOT_STATED not in backbones:
+        yield "", backbones.pop()
+    for meaning in (_selection, _views, _seeds, _rerun):
         values: dict[str, list[str]] = {}
         for method, protocol in protocols.items():
             values.setdefault(meaning(protocol), []).append(method)
@@ -70,12 +75,8 @@ def _facts(table: PublishedTable, methods: list[str]) -> Iterator[_Fact]:
             if value:
                 yield "" if value == usual or len(some) == len(methods) else listed(some, _MOST), value
         if meaning is _selection and any(values) and any(each.selection == NOT_STATED for each in protocols.values()):
-            yield "other rows", "epochs not stated"
+            yield "Other rows", "epochs not stated"
     yield from (("", caveat) for caveat in table.caveats)
-
-
-def _backbone(protocol: Protocol) -> str:
-    return _stated(protocol.backbone)
 
 
 def _selection(protocol: Protocol) -> str:
@@ -106,9 +107,9 @@ def _stated(value: str) -> str:
 
 
 def _joined(facts: Sequence[_Fact]) -> str:
-    """Facts of all rows, then those of some rows."""
+    """Facts in sentences, one for all rows, and one for each of those that some rows have."""
     by_rows: dict[str, list[str]] = {}
-    for of, fact in sorted(facts, key=lambda fact: fact[0] != ""):
+    for of, fact in facts:
         by_rows.setdefault(of, []).append(fact)
     return ". ".join(f"{of}: {'; '.join(some)}" if of else "; ".join(some) for of, some in by_rows.items())
 
