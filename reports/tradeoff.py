@@ -166,7 +166,7 @@ class TradeOffTable(TableSource):
             _OVER_DATA,
             *picture_notes([panel.harmonic_means for panel in panels], intervals=evidence.outcomes is not None),
             *left_out,
-            *([_COUNTS, *_reading_notes()] if any(panel.quoted for panel in panels) else []),
+            *([*_reading_notes(), _COUNTS] if any(panel.quoted for panel in panels) else []),
         )
         return joined([_picture(panel) for panel in panels], notes)
 

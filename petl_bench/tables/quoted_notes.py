@@ -26,7 +26,7 @@ def _of_plugin(file: Path) -> tuple[PublishedTable, ...]:
 def reading_notes(
     files: Iterable[Path], tables: Iterable[str], keys: Collection[PublishedKey] | None = None
 ) -> list[str]:
-    """One line for each source of these tables, or for several that have facts in common.
+    """One line for each source of these tables, or for several tables of one paper that have facts in common.
 
     Args:
         files: of published numbers.
@@ -39,16 +39,21 @@ def reading_notes(
 
 def notes_of(tables: Iterable[PublishedTable], keys: Collection[PublishedKey] | None = None) -> list[str]:
     """As `reading_notes`, of tables that were read."""
-    places: dict[_Fact, dict[str, None]] = {}
+    places: dict[tuple[str, _Fact], list[str]] = {}
     for table in tables:
         for source in table.sources:
             methods = _methods(table, source, keys)
             for fact in _facts(table, methods) if methods else ():
-                places.setdefault(fact, {})[source] = None
+                places.setdefault((_paper(source), fact), []).append(source)
     by_sources: dict[tuple[str, ...], list[_Fact]] = {}
-    for fact, sources in places.items():
-        by_sources.setdefault(tuple(sources), []).append(fact)
+    for (_, fact), sources in places.items():
+        by_sources.setdefault(tuple(dict.fromkeys(sources)), []).append(fact)
     return [f"{_together(sources)}: {_joined(facts)}." for sources, facts in by_sources.items()]
+
+
+def _paper(source: str) -> str:
+    """A source without its table: "MSTA (CVPR 2025)" of "MSTA (CVPR 2025), Table 2"."""
+    return source.partition(", ")[0]
 
 
 def _methods(table: PublishedTable, source: str, keys: Collection[PublishedKey] | None) -> list[str]:
@@ -116,10 +121,9 @@ def _joined(facts: Sequence[_Fact]) -> str:
 
 def _together(sources: tuple[str, ...]) -> str:
     """Several tables of one paper as "PAPER, Tables 1, 2"."""
-    papers = {source.partition(", ")[0] for source in sources}
-    if len(sources) == 1 or len(papers) > 1:
-        return ", ".join(sources)
+    if len(sources) == 1:
+        return sources[0]
     places = [source.partition(", ")[2] for source in sources]
     if all(place.startswith("Table ") for place in places):
-        return f"{papers.pop()}, Tables {', '.join(place.removeprefix('Table ') for place in places)}"
-    return f"{papers.pop()}, {', '.join(places)}"
+        return f"{_paper(sources[0])}, Tables {', '.join(place.removeprefix('Table ') for place in places)}"
+    return f"{_paper(sources[0])}, {', '.join(places)}"
