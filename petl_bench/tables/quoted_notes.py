@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from petl_bench.api.published import NOT_STATED, Protocol, PublishedTable
+from petl_bench.errors import PluginError, UsageError
 from petl_bench.tables.columns import PublishedKey
 from petl_bench.tables.ledger import protocol_file, read_ledger
 from petl_bench.tables.notes import listed
@@ -19,8 +20,14 @@ _Fact = tuple[str, str]
 
 @functools.cache
 def _of_plugin(file: Path) -> tuple[PublishedTable, ...]:
-    """The tables of a file that a table plugin names, if their protocol is stated; read once, for all tables."""
-    return read_ledger(file) if protocol_file(file).exists() else ()
+    """The tables of a file that a table plugin names, if their protocol is stated; read once, for all tables.
+
+    Raises PluginError if they cannot be read.
+    """
+    try:
+        return read_ledger(file) if protocol_file(file).exists() else ()
+    except UsageError as error:
+        raise PluginError(f"published_csv: {error}") from error
 
 
 def reading_notes(

@@ -285,3 +285,33 @@ def test_a_setting_that_is_not_there_is_refused(example: Path, tmp_path: Path) -
     assert (
         done.returncode == 2 and "own.csv, line 2: unknown setting 'base2nvel'; did you mean base2novel" in done.stderr
     )
+
+
+PLUGIN = '''
+from pathlib import Path
+import petl_bench as pb
+
+
+@pb.register_table("mine")
+class Mine(pb.SettingTable):
+    """A table that quotes a file."""
+
+    setting, title = "base2novel", "Mine"
+    published_csv = (Path(__file__).with_name("own.csv"),)
+    quoted_tables = ("1",)
+'''
+
+
+def test_a_plugins_protocol_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    _file(tmp_path, LINE)
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN)
+    listed = petl_bench("list", "published", "--plugin", plugin).stdout
+    assert any(line.split()[:3] == ["own-1", "base2novel;", "ucf101;"] for line in listed.splitlines())
+    (tmp_path / "own.toml").write_text("[defaults]\nvews = '1 x 1'")
+    listed = petl_bench("list", "published", "--plugin", plugin).stdout
+    broken = next(line for line in listed.splitlines() if line.startswith("mine "))
+    assert "BROKEN: " in broken and "unknown field 'vews'" in broken and "msta-2 " in listed
+    checked = petl_bench("check", "tables:mine", "--plugin", plugin)
+    failed = next(line for line in checked.stdout.splitlines() if "published numbers can be quoted" in line)
+    assert checked.returncode == 1 and "FAIL" in failed.upper()
