@@ -91,6 +91,11 @@ class PublishedNumber:
     line: int = field(default=0, compare=False)
 
     @property
+    def key(self) -> tuple[object, ...]:
+        """What it is of; two numbers of one key contradict or repeat each other."""
+        return self.source, self.table, self.setting, self.row, self.dataset, self.shots, self.metric
+
+    @property
     def row(self) -> tuple[str, str, str, str]:
         """What tells rows of one table apart: group, method, venue, frames."""
         return self.group, self.method, self.venue, self.frames

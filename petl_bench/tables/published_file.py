@@ -46,8 +46,7 @@ def read_numbers(path: Path) -> tuple[PublishedNumber, ...]:
     """
     numbers: dict[tuple[object, ...], PublishedNumber] = {}
     for number in _numbers(path):
-        key = (number.source, number.table, number.setting, number.row, number.dataset, number.shots, number.metric)
-        if (first := numbers.setdefault(key, number)) is not number:
+        if (first := numbers.setdefault(number.key, number)) is not number:
             raise _fault(path, number.line, f"the number of line {first.line} again: same row, data set and metric")
     if not numbers:
         raise UsageError(f"{path}: no numbers in it; each is one line. See: {SEE}")

@@ -262,6 +262,8 @@ def test_texts_of_the_file_stay_texts_in_every_format(output_format: str, exampl
 
 def test_the_command(example: Path, tmp_path: Path) -> None:
     path = _file(tmp_path, LINE)
+    copy = path.with_name("copy.csv")
+    copy.write_text(path.read_text())
     report = ["report", "--runs", example, "--published-file", path]
     done = petl_bench(*report, "--table", "base2novel", "--format", "csv")
     assert done.returncode == 0 and "Doe (2026), Table 1" in done.stdout and "FROSTER" in done.stdout
@@ -274,6 +276,7 @@ def test_the_command(example: Path, tmp_path: Path) -> None:
         (["--table", "base2novel", "--no-published"], "give one of them"),
         (["--table", "base2novel", "--published-file", tmp_path / "none.csv"], "No such file"),
         (["--table", "base2novel", "--published-file", tmp_path], "Is a directory"),
+        (["--table", "base2novel", "--published-file", copy], f"copy.csv, line 2: the number of {path}, line 2 again"),
     ):
         refused = petl_bench(*report, *arguments)
         assert refused.returncode == 2 and words in refused.stderr and refused.stderr.count("\n") == 1

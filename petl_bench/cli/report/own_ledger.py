@@ -21,11 +21,15 @@ def read_own(files: Sequence[Path], *, published: bool) -> tuple[PublishedTable,
         raise UsageError(f"{_FLAG} quotes published rows, and --no-published leaves them out: give one of them")
     tables = tuple(table for file in dict.fromkeys(files) for table in read_ledger(file))
     known = {*SETTINGS.names(), *TABLES.names()}
+    places: dict[tuple[object, ...], str] = {}
     for table in tables:
         for number in table.numbers:
+            place = f"{table.file}, line {number.line}"
+            if (first := places.setdefault(number.key, place)) != place:
+                raise UsageError(f"{place}: the number of {first} again: same row, data set and metric")
             if number.setting not in known:
                 error = unknown("setting", number.setting, SETTINGS.names(), SEE)
-                raise UsageError(f"{table.file}, line {number.line}: {error}")
+                raise UsageError(f"{place}: {error}")
     return tables
 
 
