@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import petl_bench as pb
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase
@@ -13,10 +11,8 @@ from petl_bench.reports.published_numbers import (
     FROSTER,
     FROSTER_TABLE,
     MSTA_TABLES,
-    SELECTED_ON_TEST,
 )
 from petl_bench.tables.columns import PublishedKey, ScoredMetric, ShownNumber
-from petl_bench.tables.notes import QUOTED
 from petl_bench.tables.setting_table import SettingTable
 
 SETTING = "base2novel"
@@ -45,7 +41,6 @@ class BaseToNovelTable(SettingTable):
     notes = ("HM: harmonic mean of the mean base and the mean novel accuracy; ± over the seeds' own harmonic means.",)
     published_csv = (MSTA_TABLES, FROSTER)
     quoted_tables = ("2", FROSTER_TABLE)
-    quoted_note: ClassVar[str] = f"{QUOTED} {SELECTED_ON_TEST}"
 
     def heading(self, comparison: Comparison) -> str:
         """The title, with the number of shots if all cases share it."""

@@ -14,7 +14,7 @@ from petl_bench.analysis.labels import differences_in
 from petl_bench.api.options import text_of
 from petl_bench.api.trial import canonical_json
 from petl_bench.reports.base2novel import NUMBERS, SETTING
-from petl_bench.reports.published_numbers import MSTA_TABLES, PAPERS_MEANS, SELECTED_ON_TEST, paper_name
+from petl_bench.reports.published_numbers import MSTA_TABLES, PAPERS_MEANS, paper_name
 from petl_bench.tables.study_table import Study, StudyTable
 
 _PUBLISHED_TABLE = "7"
@@ -48,7 +48,6 @@ class DescriptionsTable(StudyTable):
     )
     published_csv = (MSTA_TABLES,)
     published_means = PAPERS_MEANS
-    quoted_note = SELECTED_ON_TEST
 
     def studies(self, comparison: Comparison) -> list[Study]:
         """The groups of rows, each with all that is equal in everything but the descriptions."""

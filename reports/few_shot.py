@@ -14,9 +14,9 @@ from petl_bench.api.evidence import Evidence, OutcomeSource
 from petl_bench.api.figure import Axis, Figure, Point, Series, joined
 from petl_bench.api.marks import mark_of, with_method_marks
 from petl_bench.api.table import Cell
-from petl_bench.reports.published_numbers import MSTA_TABLES, SELECTED_ON_TEST
+from petl_bench.reports.published_numbers import MSTA_TABLES
 from petl_bench.tables.columns import PublishedKey, ShownNumber
-from petl_bench.tables.notes import QUOTED, data_notes, listed, seed_notes
+from petl_bench.tables.notes import data_notes, listed, seed_notes
 from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.setting_table import TOP1, SettingTable
@@ -44,9 +44,6 @@ class FewShotTable(SettingTable):
     over = "shots"
     published_csv = (MSTA_TABLES,)
     quoted_tables = ("3",)
-    quoted_note = (
-        f"{QUOTED} Table 3: one published list for each number of shots, split 1, without spread. {SELECTED_ON_TEST}"
-    )
 
     def published_key(self, case: ComparedCase, metric: str) -> PublishedKey | None:
         """The paper has split 1."""
@@ -70,7 +67,8 @@ class FewShotTable(SettingTable):
             *seed_notes(comparison),
             *self._mark_notes(comparison, evidence.outcomes),
             *data_notes(comparison, groups),
-            *([f"{self.quoted_note} Drawn: its {_DRAWN} rows."] if quoted else []),
+            *(self.reading_notes(self.columns(comparison)) if quoted else []),
+            *([f"{self.quoted_note} Drawn: {_DRAWN} rows."] if quoted else []),
         ]
         return joined(panels, notes)
 

@@ -9,7 +9,6 @@ from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase
 from petl_bench.reports.published_numbers import MSTA_TABLES
 from petl_bench.tables.columns import MeasuredColumn, PublishedKey, ScoredMetric, ShownNumber
-from petl_bench.tables.notes import QUOTED
 from petl_bench.tables.setting_table import TOP1, SettingTable
 
 
@@ -29,10 +28,6 @@ class FullySupervisedTable(SettingTable):
     )
     published_csv = (MSTA_TABLES,)
     quoted_tables = ("5",)
-    quoted_note = (
-        f"{QUOTED} Table 5: 4 x 3 views; its 8.7 M parameters of MSTA are those of another bottleneck than the "
-        "paper's Table 1 names."
-    )
 
     def published_key(self, case: ComparedCase, metric: str) -> PublishedKey | None:
         """Of Kinetics-400 alone."""

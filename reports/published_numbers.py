@@ -1,5 +1,5 @@
 """Published numbers: of the MSTA paper (CVPR 2025) and of others with its protocol, and of the MV-Adapter paper (CVPR
-2024); how they were obtained, and the papers' names of methods."""
+2024); the papers' names of methods. How the numbers were obtained: the TOML files in `published/`."""
 
 from __future__ import annotations
 
@@ -27,15 +27,10 @@ MV_ADAPTER_BY_DATA = {
 MV_ADAPTER_DATA = {"protocol": ("1k-A-9k",), "captions": ("paragraph",), "test": ("auto", "val_1")}
 #: Of parameters of the whole backbone, trained ones in percent: one number for each row of a table, whatever data set.
 TUNABLE_PERCENT: PublishedKey = ("", 0, "tunable_percent")
+TUNABLE_MILLIONS: PublishedKey = ("", 0, "tunable_params_m")
 MV_ADAPTER_BACKBONE = 149_620_737  #: parameters of CLIP ViT-B/16, which its percentages are of
-MV_ADAPTER_NOTE = (
-    "MV-Adapter's tables: CLIP ViT-B/16; ± over three seeds, full fine-tuning and seqTransf one run. By the released "
-    "code, epochs were selected on the test clips, separately for T2V and V2T, so that a row may mix epochs. Median "
-    "and mean ranks are not printed. CM and Hunyuan were run again by the paper's authors. Table 1: the text says 45.7 "
-    "for full fine-tuning's T2V R@1, the table 45.0. Table 5: MV-Adapter's row equals that without tying in the "
-    "paper's Table 10, while its percentage counts tying; CLIP4Clip's T2V R@10 is printed 8.01, which by its sum is "
-    "81.0."
-)
+#: Retrieval rows of other papers, from README files and abstracts.
+RETRIEVAL_FIELD, RETRIEVAL_FIELD_TABLE = _FOLDER / "retrieval_field.csv", "Retrieval field"
 #: Methods by the names of their rows; both rows of MSTA are one method here.
 _NAMES = {
     "zero_shot": "Zero-ViCLIP",
@@ -43,7 +38,6 @@ _NAMES = {
     "adaptformer": "AdaptFormer",
     "lora": "LoRA",
 }
-SELECTED_ON_TEST = "By its authors' logs, MSTA's epochs were selected on the test clips."
 #: The lists and shots of the paper's base-to-novel tables: split 1, 16 shots.
 BASE2NOVEL_SPLIT, BASE2NOVEL_SHOTS = "1", 16
 #: What the paper's Tables 6 and 7 average over.

@@ -25,9 +25,7 @@ from petl_bench.reports.fully_supervised import FullySupervisedTable
 from petl_bench.reports.published_numbers import (
     MSTA_TABLES,
     MV_ADAPTER_BY_DATA,
-    MV_ADAPTER_NOTE,
     MV_ADAPTER_TABLES,
-    SELECTED_ON_TEST,
     TUNABLE_PERCENT,
     mv_adapter_name,
     name_of,
@@ -37,6 +35,7 @@ from petl_bench.reports.retrieval import RetrievalTable
 from petl_bench.reports.zero_shot import ZeroShotTable
 from petl_bench.tables.columns import MeasuredColumn, PublishedKey
 from petl_bench.tables.compare_pair import compared_by
+from petl_bench.tables.quoted_notes import reading_notes
 from petl_bench.tables.setting_table import SettingTable
 
 if TYPE_CHECKING:
@@ -160,8 +159,9 @@ class ReproductionTable(TableSource):
                 "deviation s, of the seeds' own harmonic means too. The clips are the paper's, and are not drawn anew.",
                 "Inside: the quoted number, give or take half of its last digit. With two seeds t is 12.7, so that "
                 "little can be outside.",
-                f"Quoted numbers have one decimal, and the harmonic means of Table 7 two. {SELECTED_ON_TEST}",
-                *([f"{MV_ADAPTER_NOTE} Intervals: of the mean of as many further runs."] if retrieval else []),
+                "Quoted numbers have one decimal, and the harmonic means of Table 7 two.",
+                *(["Intervals of numbers of MV-Adapter: of the mean of as many further runs."] if retrieval else []),
+                *reading_notes(self.published_csv, sorted({each.table for each in found})),
             ),
         )
 

@@ -22,10 +22,11 @@ from petl_bench.api.marks import barring
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.reports.base2novel import BASE, NOVEL, NUMBERS, SETTING
-from petl_bench.reports.published_numbers import BASE2NOVEL_SHOTS, BASE2NOVEL_SPLIT, MSTA_TABLES, SELECTED_ON_TEST
+from petl_bench.reports.published_numbers import BASE2NOVEL_SHOTS, BASE2NOVEL_SPLIT, MSTA_TABLES
 from petl_bench.tables import notes as table_notes
 from petl_bench.tables.columns import MeasuredColumn, trained_columns
 from petl_bench.tables.commands import commands
+from petl_bench.tables.quoted_notes import reading_notes
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.rows import run_groups
 from petl_bench.tables.setting_table import refuse_nothing
@@ -153,7 +154,7 @@ class TradeOffTable(TableSource):
                 "Trained: millions of trained parameters.",
                 *table_notes.training_notes(comparison),
                 *table_notes.data_notes(comparison, comparison.case_groups()),
-                *([f"{table_notes.QUOTED} {SELECTED_ON_TEST} {_COUNTS}"] if quoted else []),
+                *([f"{table_notes.QUOTED} {_COUNTS}", *_reading_notes()] if quoted else []),
             ),
             commands=tuple(commands(comparison)),
         )
@@ -165,7 +166,7 @@ class TradeOffTable(TableSource):
             _OVER_DATA,
             *picture_notes([panel.harmonic_means for panel in panels], intervals=evidence.outcomes is not None),
             *left_out,
-            *([f"{SELECTED_ON_TEST} {_COUNTS}"] if any(panel.quoted for panel in panels) else []),
+            *([*_reading_notes(), _COUNTS] if any(panel.quoted for panel in panels) else []),
         )
         return joined([_picture(panel) for panel in panels], notes)
 
@@ -268,6 +269,10 @@ def _quoted(published: pd.DataFrame | None, cases: Sequence[ComparedCase]) -> It
         if len(base) == len(novel) == len(names):
             means = math.fsum(base) / len(base), math.fsum(novel) / len(novel)
             yield _Quoted(str(kind), str(method), str(source), *means)
+
+
+def _reading_notes() -> list[str]:
+    return reading_notes((MSTA_TABLES,), (_PUBLISHED_TABLE,))
 
 
 def _quoted_groups(panel: _Panel) -> list[RowGroup]:

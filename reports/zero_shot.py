@@ -12,7 +12,7 @@ from petl_bench.analysis.labels import CaseGroup
 from petl_bench.api.setting import MEAN_CLASS
 from petl_bench.reports.published_numbers import MSTA_TABLES
 from petl_bench.tables.columns import PublishedKey, ScoredMetric, ShownNumber
-from petl_bench.tables.notes import QUOTED, listed
+from petl_bench.tables.notes import listed
 from petl_bench.tables.setting_table import SettingTable
 from petl_bench.tables.split_means import labels_of
 
@@ -35,10 +35,6 @@ class ZeroShotTable(SettingTable):
     seeds_of = " of the adaptation"
     published_csv = (MSTA_TABLES,)
     quoted_tables = ("4",)
-    quoted_note = (
-        f"{QUOTED} Table 4: mean ± standard deviation over three splits (K600: three sets of 160 classes); "
-        "some rows have more frames."
-    )
 
     def heading(self, comparison: Comparison) -> str:
         """The title, with the data sets that methods were adapted on."""

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from petl_bench.api.published import PublishedTable
+
 
 @dataclass(frozen=True, eq=False)
 class ClipOutcomes:
@@ -63,6 +65,7 @@ class Evidence:
             are of. Tables show none of their numbers; the correction for many tests counts the tests that they would
             have been part of.
         left_out_methods: setting -> the methods that `--methods all` left out of a plan, each with the reason.
+        ledger: published tables from files of the user's own, whose rows are quoted beside.
     """
 
     records: pd.DataFrame
@@ -72,3 +75,4 @@ class Evidence:
     left_out: tuple[str, ...] = ()
     damaged: pd.DataFrame | None = None
     left_out_methods: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ledger: tuple[PublishedTable, ...] = ()

@@ -166,8 +166,11 @@ class TableSource:
     #: Of a table that needs no records: it reads those that there are.
     reads_records: ClassVar[bool] = False
     #: Files of published numbers: CSV, one number per line, with PUBLISHED_COLUMNS; `source` is shown as it stands,
-    #: `group` is a heading for rows; group, shots, frames and std may be empty.
+    #: `group` is a heading for rows; group, shots, frames and std may be empty. A TOML file of the same name beside it
+    #: states how they were obtained (docs/published_numbers.md).
     published_csv: ClassVar[tuple[Path, ...]] = ()
+    #: Whether `build` shows the rows of the user's own file of published numbers, `evidence.ledger`.
+    shows_own_ledger: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

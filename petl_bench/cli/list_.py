@@ -11,29 +11,31 @@ from petl_bench.cli.choices import OneOf
 from petl_bench.errors import PluginError
 from petl_bench.system.texts import clean
 
-PROFILES = "profiles"
+PROFILES, PUBLISHED = "profiles", "published"
 
 
 @click.command(name="list")
-@click.argument("kind", type=OneOf([*KINDS, PROFILES]), required=False, metavar="[KIND]")
+@click.argument("kind", type=OneOf([*KINDS, PROFILES, PUBLISHED]), required=False, metavar="[KIND]")
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
 )
 def command(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """List the plugins of one KIND: methods, settings, datasets, backbones, tables or launchers.
 
-    `profiles` are the files that ship for --profile. Without KIND: how many there are of each.
+    `profiles` are the files that ship for --profile, `published` the tables of published numbers that can be quoted.
+    Without KIND: how many there are of each.
     """
     for path in plugins:
         load_plugin_file(path)
     if kind is None:
         _print_kinds()
         return
-    meanings = _profiles() if kind == PROFILES else _plugins(KINDS[kind])
+    others = {PROFILES: _profiles, PUBLISHED: _published}
+    meanings = others[kind]() if kind in others else _plugins(KINDS[kind])
     width = max(map(len, meanings), default=0)
     for name, meaning in meanings.items():
         click.echo(f"{name:<{width}}  {clean(meaning)}")
-    click.echo(f"More about one: petl-bench show {f'{PROFILES}:' if kind == PROFILES else ''}NAME", err=True)
+    click.echo(f"More about one: petl-bench show {f'{kind}:' if kind in others else ''}NAME", err=True)
 
 
 def _print_kinds() -> None:
@@ -41,7 +43,7 @@ def _print_kinds() -> None:
     width = max(map(len, counts))
     for kind, count in counts.items():
         click.echo(f"{kind:<{width}}  {count:>3}  petl-bench list {kind}")
-    click.echo("More about one: petl-bench show NAME", err=True)
+    click.echo(f"More about one: petl-bench show NAME. Published tables: petl-bench list {PUBLISHED}", err=True)
 
 
 def _plugins(registry: Registry) -> dict[str, str]:
@@ -64,6 +66,12 @@ def _profiles() -> dict[str, str]:
     from petl_bench.running.planning.profiles import meaning, profiles
 
     return {name: meaning(path) for name, path in profiles().items()}
+
+
+def _published() -> dict[str, str]:
+    from petl_bench.cli.published import listed_tables
+
+    return listed_tables()
 
 
 def _meaning(registry: Registry, name: str) -> str:

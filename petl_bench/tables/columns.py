@@ -29,7 +29,8 @@ class MeasuredColumn:
 
     `ranked`: its best and second numbers are marked; `published`: which published number belongs there; `measure`: what
     it measures, for intervals and tests; `by_seed`: the value of each of a row's seeds by itself; `tested`: whether
-    rows are told apart in it, if it has a measure.
+    rows are told apart in it, if it has a measure; `shows`: what a number of the user's own file must be of to stand in
+    it, whatever published table there is; no data set: of any.
     """
 
     column: Column
@@ -39,6 +40,7 @@ class MeasuredColumn:
     measure: Measure | None = None
     by_seed: Callable[[Configuration], list[float]] | None = None
     tested: bool = True
+    shows: PublishedKey | None = None
 
 
 @dataclass(frozen=True)
@@ -186,10 +188,17 @@ def over_seeds(comparison: Comparison, case: ComparedCase, summary: OfRuns) -> C
 def trained_columns(comparison: Comparison) -> list[MeasuredColumn]:
     """Trained parameters, in millions and in percent of the backbone's."""
 
-    def column(unit: str, shown: Callable[[int, int], float]) -> MeasuredColumn:
-        return MeasuredColumn(Column(unit, "Trained", ".3g"), lambda row: _parameters(comparison.of_row(row), shown))
+    def column(unit: str, metric: str, shown: Callable[[int, int], float]) -> MeasuredColumn:
+        return MeasuredColumn(
+            Column(unit, "Trained", ".3g"),
+            lambda row: _parameters(comparison.of_row(row), shown),
+            shows=("", 0, metric),
+        )
 
-    return [column("M", lambda own, _: own / 1e6), column("%", lambda own, whole: 100 * own / whole)]
+    return [
+        column("M", "tunable_params_m", lambda own, _: own / 1e6),
+        column("%", "tunable_percent", lambda own, whole: 100 * own / whole),
+    ]
 
 
 def _parameters(runs: Sequence[Run], shown: Callable[[int, int], float]) -> Cell:

@@ -83,6 +83,7 @@ class RetrievalTable(SettingTable):
             *picture_notes([panel for _, panel in panels], intervals=evidence.outcomes is not None),
             *seed_notes(comparison),
             *data_notes(comparison, comparison.case_groups()),
+            *(self.reading_notes(self.columns(comparison)) if quoted else []),
             *([f"{self.quoted_note} Drawn at the printed percentage of the backbone."] if quoted else []),
         ]
         return joined(pictures, notes)

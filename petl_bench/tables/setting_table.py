@@ -35,7 +35,8 @@ from petl_bench.tables.columns import (
     trained_columns,
 )
 from petl_bench.tables.commands import commands
-from petl_bench.tables.quoted import quoted_groups
+from petl_bench.tables.quoted import own_rows, quoted_groups
+from petl_bench.tables.quoted_notes import reading_notes
 from petl_bench.tables.rows import run_groups
 from petl_bench.tables.split_means import SplitMeans
 
@@ -71,6 +72,7 @@ class SettingTable(TableSource):
     notes: ClassVar[tuple[str, ...]] = ()
     #: Metrics that some records have, for columns of a subclass.
     optional: ClassVar[tuple[str, ...]] = ()
+    shows_own_ledger: ClassVar[bool] = True
     #: Tables of `published` whose rows are quoted, and the line under the table if some are.
     quoted_tables: ClassVar[tuple[str, ...]] = ()
     quoted_note: ClassVar[str] = table_notes.QUOTED
@@ -80,12 +82,13 @@ class SettingTable(TableSource):
         found = self.compared(evidence.records, evidence.outcomes)
         comparison, columns = found.comparison, found.columns
         quoted = [group for table in self.quoted_tables for group in quoted_groups(evidence.published, table, columns)]
+        own, own_notes = own_rows(evidence.ledger, (self.setting, self.name), columns)
         return Table(
             name=self.name,
             title=self.heading(comparison),
             corner="Method",
             columns=tuple(each.column for each in columns),
-            groups=(*run_groups(comparison, columns, evidence), *quoted),
+            groups=(*run_groups(comparison, columns, evidence), *quoted, *own),
             footers=(
                 *self._number_notes(comparison),
                 *self.notes,
@@ -96,7 +99,9 @@ class SettingTable(TableSource):
                 *table_notes.hosting_notes(comparison, evidence.left_out_methods.get(self.setting, {})),
                 *self.case_notes(comparison),
                 *table_notes.data_notes(comparison, comparison.case_groups(self.over)),
-                *([self.quoted_note] if quoted else []),
+                *([self.quoted_note] if quoted or own else []),
+                *(self.reading_notes(columns) if quoted else []),
+                *own_notes,
             ),
             commands=tuple(commands(comparison)),
         )
@@ -142,6 +147,7 @@ class SettingTable(TableSource):
                 published=self.published_key(cases[0], number.metric),
                 measure=number.measure(cases),
                 by_seed=number.by_seed(comparison, cases),
+                shows=(cases[0].dataset, cases[0].shots, number.metric),
             )
             for cases in self._cases_of_columns(group)
             for number in self.numbers
@@ -165,6 +171,11 @@ class SettingTable(TableSource):
     def case_notes(self, comparison: Comparison) -> list[str]:
         """Lines under the table, before those that say what each group of columns stands for."""
         return []
+
+    def reading_notes(self, columns: Sequence[MeasuredColumn]) -> list[str]:
+        """The facts that change how the published results in these columns read."""
+        keys = {column.published for column in columns if column.published and column.ranked}
+        return reading_notes(self.published_csv, self.quoted_tables, keys)
 
     # Parts
 

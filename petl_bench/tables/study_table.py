@@ -25,6 +25,7 @@ from petl_bench.tables.commands import commands
 from petl_bench.tables.equal_sign import add_statistics
 from petl_bench.tables.notes import QUOTED, TRAINED, data_notes, listed, ranks_note, seed_notes, training_notes
 from petl_bench.tables.quoted import quoted_groups
+from petl_bench.tables.quoted_notes import reading_notes
 from petl_bench.tables.ranking import RankedRows
 from petl_bench.tables.setting_table import refuse_nothing
 
@@ -120,6 +121,7 @@ class StudyTable(TableSource):
                 f"leave it out, or see: petl-bench report --table {self.setting}"
             )
         groups = self._with_quoted(found, _run_groups(comparison, found, evidence), evidence.published)
+        quoted = [study.table for study, _ in found if any(group.is_quoted for group in groups)]
         return Table(
             name=self.name,
             title=self.title,
@@ -134,6 +136,7 @@ class StudyTable(TableSource):
                 *training_notes(comparison),
                 *data_notes(comparison, comparison.case_groups()),
                 *([f"{QUOTED} {self.quoted_note}".strip()] if any(group.is_quoted for group in groups) else []),
+                *reading_notes(self.published_csv, quoted),
             ),
             commands=tuple(commands(comparison)),
         )

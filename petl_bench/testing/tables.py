@@ -29,6 +29,7 @@ from petl_bench.records.read import load_records
 from petl_bench.records.retrieval import ranked_queries, retrieval_metrics
 from petl_bench.records.write import write_record
 from petl_bench.render import FORMATS, render
+from petl_bench.tables.ledger import read_ledger
 from petl_bench.testing.checks import Given, Skipped, Subject, documented, require
 from petl_bench.testing.settings import SettingSubject
 
@@ -121,6 +122,17 @@ def cells_know_their_origin(subject: TableSubject) -> None:
             not numbers or not subject.source.needs_records or any(cell.trials for cell in numbers),
             f"row {row.label!r}: no cell names its trials: pb.Cell(..., trials=KEYS), from the column `trial`",
         )
+
+
+def published_numbers_can_be_quoted(subject: TableSubject) -> None:
+    """The files of published_csv, and the protocols beside them, are read without a fault."""
+    if not subject.source.published_csv:
+        raise Skipped("it quotes no published numbers")
+    for file in subject.source.published_csv:
+        try:
+            read_ledger(file)
+        except UsageError as error:
+            require(False, str(error))
 
 
 def renders_in_every_format(subject: TableSubject) -> None:
@@ -266,6 +278,7 @@ CHECKS = (
     is_a_pure_function,
     rows_fit_the_columns,
     cells_know_their_origin,
+    published_numbers_can_be_quoted,
     renders_in_every_format,
     figure_is_drawn,
 )

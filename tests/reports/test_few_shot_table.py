@@ -98,7 +98,7 @@ def test_the_figure_quotes_what_transfers_efficiently(few_shot_example: Path) ->
     quoted = [series for series in figure.series if series.origin == "quoted"]
     assert [series.label for series in quoted] == ["Zero-ViCLIP", "AdaptFormer", "LoRA", "MSTA", "MSTA + L_CC"]
     assert [point.y for point in quoted[-1].points] == [61.2, 62.3, 67.1, 70.4]
-    assert figure.notes[-1].endswith("Drawn: its efficient-transfer rows.")
+    assert figure.notes[-1].endswith("Drawn: efficient-transfer rows.")
 
 
 def test_a_figure_of_nothing_is_refused_like_the_table(example: Path) -> None:

@@ -16,6 +16,7 @@ from petl_bench.cli.gather import MANY_TRIALS, gather, gather_if_any
 from petl_bench.cli.options import folders_option, plugin_option
 from petl_bench.cli.report.all_ import folder_for_all, write_all
 from petl_bench.cli.report.figure import refuse_without_figure, write_figure
+from petl_bench.cli.report.own_ledger import read_own, refuse_unless_shown
 from petl_bench.cli.report.page import is_page, write_page
 from petl_bench.errors import UsageError
 from petl_bench.records.read import without_garbage_collection
@@ -40,6 +41,8 @@ _SHOWN = 8
 @click.option("--data-root", type=click.Path(path_type=Path, file_okay=False, exists=True), default=None,
               help="Where the videos are, for the pictures of a page.")  # fmt: skip
 @click.option("--published/--no-published", default=True, show_default=True, help="Quote published numbers beside.")
+@click.option("--published-file", "published_files", multiple=True, type=click.Path(path_type=Path), metavar="FILE.csv",
+              help="Quote the rows of a file of your own beside; never ranked with runs. May be repeated.")  # fmt: skip
 @click.option("--baseline", default="", metavar="METHOD",
               help="Show the difference from this method beside each number.")  # fmt: skip
 @click.option("--spread", type=OneOf(["std", "interval"]), default="std", show_default=True,
@@ -59,6 +62,7 @@ def command(
     given_output: str | None,
     data_root: Path | None,
     published: bool,
+    published_files: tuple[Path, ...],
     baseline: str,
     spread: Spread,
     statistics: bool | None,
@@ -77,16 +81,18 @@ def command(
         _refuse_runs(output, name)
     if everything:
         output = folder_for_all(name or (explain and explain[0]), output_format, output)
+    ledger = read_own(published_files, published=published) if published_files else ()
     if everything or (not explain and is_page(output_format, given_output)):
         assert output is not None
         with without_garbage_collection():
-            evidence = gather(folders, statistics=statistics, baseline=baseline)
+            evidence = replace(gather(folders, statistics=statistics, baseline=baseline), ledger=ledger)
             if everything:
                 write_all(evidence, output, published=published, spread=spread)
             write_page(evidence, folders, output, table=name, published=published, spread=spread, data_root=data_root)
         return
     name = _table_name(name, explain)
     source = TABLES.get(name)()
+    refuse_unless_shown(ledger, source)
     chosen = output_format or ("terminal" if output is None else format_of(output))
     if chosen in FIGURE_FORMATS:
         refuse_without_figure(source, chosen, output)
@@ -95,7 +101,7 @@ def command(
 
         quoted = source.published() if published else None
         if source.needs_records:
-            evidence = gather(folders, statistics=statistics, baseline=baseline, quoted=quoted)
+            evidence = replace(gather(folders, statistics=statistics, baseline=baseline, quoted=quoted), ledger=ledger)
         elif source.reads_records:
             evidence = gather_if_any(folders, quoted)
         else:
