@@ -344,7 +344,7 @@ function frontTrace(plot, colours) {
   return [{
     type: "scatter", mode: "lines", name: "Pareto front", hoverinfo: "skip",
     x: plot.front.map((point) => drawnX(plot, point[0])), y: plot.front.map((point) => point[1]),
-    line: { color: colours.muted, dash: "dot", width: 1.5, shape: "hv" },
+    line: { color: colours.muted, dash: "dot", width: 1.5, shape: plot.frontShape ?? "hv" },
   }];
 }
 

@@ -67,6 +67,7 @@ def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:
         "names": panel.name_points,
         "series": series,
         **({"front": [list(point) for point in panel.front]} if panel.front else {}),
+        **({"frontShape": "vh"} if panel.more_x_is_better else {}),
     }
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from petl_bench.api.figure import Axis, Figure, Point, Series
 from petl_bench.render.label_places import Box, Place, place
-from petl_bench.system.texts import clean
+from petl_bench.system.texts import clean, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +35,11 @@ _TEXT_POINTS = 7.0
 _LABEL_POINTS = 6.5
 _LETTERS_PER_INCH, _HANDLE_LETTERS = 17, 7  #: the latter: what a legend's sample and its spaces take
 _LABEL_LETTERS, _LINE_LETTERS = 28, 44  #: per line: beside a point; along an axis or in the legend
+_HIGH_LETTERS = 34  #: per line of the label of y
+_X_MARGIN = 0.08  #: of the width of a panel, left and right of its points
+_BAR_INK = "#333333"  #: of error bars on bars
+_NAME_LETTERS = 24  #: of a name along the y axis
+_INCHES_PER_NAME, _INCHES_BESIDE_NAMES = 0.125, 0.55  #: of height
 _MARKER_POINTS = 5.0
 #: Of one panel, whose names have room beside them; if there are more, a legend names the series.
 _MOST_NAMED = 20
@@ -44,6 +49,8 @@ _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#
 _MARKERS = ("o", "s", "^", "D", "v")
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _GREY = "#777777"
+_GAIN = {"facecolor": _COLOURS[1], "edgecolor": _COLOURS[1]}
+_LOSS = {"facecolor": "white", "edgecolor": _COLOURS[2], "hatch": "//////"}
 _FRONT: dict[str, Any] = {"color": _GREY, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 1}
 _NO_LINE = {"linestyle": "none"}
 _BARS: dict[str, Any] = {"fmt": "none", "elinewidth": 0.7, "capsize": 1.8, "capthick": 0.7, "zorder": 2}
@@ -114,10 +121,11 @@ def _canvas(figure: Figure) -> Canvas:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count = len(figure.panels())
-    columns = count if count < 4 else 2 if count == 4 else 3
+    names = max(len(panel.y.names) for panel in figure.panels())
+    columns = count if count < 3 else 2 if count == 4 or names else 3
     rows, total = math.ceil(count / columns), COLUMN_INCHES * min(columns, 2)
     width = total / columns
-    height = max(_ASPECT * width, _LEAST_INCHES)
+    height = max(_ASPECT * width, _LEAST_INCHES, names * _INCHES_PER_NAME + _INCHES_BESIDE_NAMES)
     layout = ConstrainedLayoutEngine(h_pad=_PAD_INCHES, w_pad=_PAD_INCHES)
     canvas = Canvas((total, height * rows), dpi=_DPI, layout=layout)
     styles = _styles(figure.panels())
@@ -152,23 +160,29 @@ class _DrawnPanel:
         return value or self.zero
 
     def front(self) -> list[tuple[float, float]]:
-        """The corners of the front, as steps: at any x, the best y that is to be had; the last runs on to the edge."""
+        """The corners of the front, as steps: at any x, the best y that is to be had, up to the edge."""
         if not self.figure.front:
             return []
         points = [(self.x(x), y) for x, y in self.figure.front]
-        ends = [*[x for x, _ in points[1:]], self.axes.get_xlim()[1]]
-        return [corner for (x, y), end in zip(points, ends, strict=True) for corner in ((x, y), (end, y))]
+        low, high = self.axes.get_xlim()
+        if self.figure.more_x_is_better:
+            starts, ends = [low, *[x for x, _ in points[:-1]]], [x for x, _ in points]
+        else:
+            starts, ends = [x for x, _ in points], [*[x for x, _ in points[1:]], high]
+        heights = [y for _, y in points]
+        return [(x, y) for start, end, y in zip(starts, ends, heights, strict=True) for x, y in ((start, y), (end, y))]
 
 
 def _draw_panel(panel: _DrawnPanel, styles: _Styles) -> None:
     axes, figure = panel.axes, panel.figure
     axes.set_xlabel(_wrapped(figure.x.label, _LINE_LETTERS))
-    axes.set_ylabel(_wrapped(figure.y.label, _LINE_LETTERS))
-    axes.grid(axis="y", linewidth=0.4, color="#DDDDDD")
+    axes.set_ylabel(_wrapped(figure.y.label, _HIGH_LETTERS))
+    axes.grid(axis="x" if figure.y.names else "y", linewidth=0.4, color="#DDDDDD")
     for series in figure.series:
         _draw_series(panel, series, styles[series.label, series.origin])
-    axes.margins(y=0.14)
-    axes.autoscale_view(scalex=False)
+    axes.margins(x=_X_MARGIN, y=0.14)
+    axes.autoscale_view(scalex=not figure.x.logarithmic)
+    axes.set_xlim(axes.get_xlim())  # the front runs to the edge
     _set_y(axes, figure.y)
     if figure.front:
         axes.plot(*zip(*panel.front(), strict=True), **_FRONT)
@@ -176,13 +190,32 @@ def _draw_panel(panel: _DrawnPanel, styles: _Styles) -> None:
 
 def _draw_series(panel: _DrawnPanel, series: Series, style: dict[str, Any]) -> None:
     x, y = [panel.x(point.x) for point in series.points], [point.y for point in series.points]
-    panel.axes.plot(x, y, **(style if series.line else {**style, **_NO_LINE}))
-    ranged = [(at, point.y, point.y_range) for at, point in zip(x, series.points, strict=True) if point.y_range]
-    if ranged:
-        at, middle, ranges = zip(*ranged, strict=True)
-        below = [max(y - low, 0) for y, (low, _) in zip(middle, ranges, strict=True)]
-        above = [max(high - y, 0) for y, (_, high) in zip(middle, ranges, strict=True)]
-        panel.axes.errorbar(at, middle, [below, above], ecolor=style["color"], **_BARS)
+    if series.bars:
+        _draw_bars(panel.axes, x, y)
+        style = {**style, "color": _BAR_INK}
+    else:
+        panel.axes.plot(x, y, **(style if series.line else {**style, **_NO_LINE}))
+    for direction, middle, ranges in (
+        ("xerr", x, [point.x_range for point in series.points]),
+        ("yerr", y, [point.y_range for point in series.points]),
+    ):
+        found = [(*_distances(middle[at], ends), x[at], y[at]) for at, ends in enumerate(ranges) if ends]
+        if found:
+            below, above, across, up = zip(*found, strict=True)
+            bars: dict[str, Any] = {**_BARS, direction: [below, above], "ecolor": style["color"]}
+            panel.axes.errorbar(across, up, **bars)
+
+
+def _distances(middle: float, ends: tuple[float, float]) -> tuple[float, float]:
+    """How far the ends of an error bar are from its middle."""
+    return max(middle - ends[0], 0), max(ends[1] - middle, 0)
+
+
+def _draw_bars(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    """Horizontal bars from 0: full ones above it, hatched ones below."""
+    for width, height in zip(x, y, strict=True):
+        look: dict[str, Any] = _GAIN if width >= 0 else _LOSS
+        axes.barh(height, width, height=0.7, linewidth=0.6, zorder=1.5, **look)
 
 
 # Axes
@@ -216,6 +249,12 @@ def _set_y(axes: Axes, axis: Axis) -> None:
         axes.set_yscale("log")
     if axis.ticks:
         axes.set_yticks(axis.ticks)
+    if axis.names:
+        names = [shortened(_known(name), _NAME_LETTERS) for name in axis.names]
+        axes.set_yticks(range(len(names)), labels=names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.axvline(0, color="black", linewidth=0.6)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -291,9 +330,11 @@ def _entries(figure: Figure, styles: _Styles) -> list[tuple[str, dict[str, Any]]
     front = [("Pareto front", _FRONT)] if any(panel.front for panel in figure.panels()) else []
     if not _are_named(figure):
         lines = {series.label for panel in figure.panels() for series in panel.series if series.line}
+        bars = {series.label for panel in figure.panels() for series in panel.series if series.bars}
         return [
             (label if origin == "run" else f"{label} (quoted)", style if label in lines else {**style, **_NO_LINE})
             for (label, origin), style in styles.items()
+            if label not in bars
         ] + front
     if "quoted" not in {origin for _, origin in styles}:
         return front
@@ -348,6 +389,7 @@ def _lead(panel: _DrawnPanel, label: Annotation, anchor: Place, box: Box) -> Non
 def _strokes(panel: _DrawnPanel, points: Sequence[Point]) -> list[Box]:
     """What error bars and the front cover, in points."""
     ends = [[(panel.x(point.x), y) for y in point.y_range] for point in points if point.y_range]
+    ends += [[(panel.x(x), point.y) for x in point.x_range] for point in points if point.x_range]
     ends += [list(step) for step in pairwise(panel.front())]
     return [_box(_on_paper(panel, *one), _on_paper(panel, *other), 2.0) for one, other in ends]
 
@@ -375,8 +417,12 @@ def _box(one: Place, other: Place, margin: float) -> Box:
 
 def _wrapped(text: str, letters: int) -> str:
     """A text over as many lines as it needs; a letter that the font lacks appears as its code point."""
-    known = "".join(letter if ord(letter) in _letters() else f"U+{ord(letter):04X}" for letter in clean(text))
-    return textwrap.fill(known, letters, break_on_hyphens=False)
+    return textwrap.fill(_known(text), letters, break_on_hyphens=False)
+
+
+def _known(text: str) -> str:
+    """A text in letters of the font."""
+    return "".join(letter if ord(letter) in _letters() else f"U+{ord(letter):04X}" for letter in clean(text))
 
 
 @cache
