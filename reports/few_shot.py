@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
+
 import petl_bench as pb
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration
@@ -18,7 +20,7 @@ from petl_bench.tables.notes import QUOTED, data_notes, listed, seed_notes
 from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.setting_table import TOP1, SettingTable
-from petl_bench.tables.tradeoff_picture import INTERVAL_NOTE, STD_NOTE, with_interval
+from petl_bench.tables.tradeoff_picture import INTERVAL_NOTE, STD_NOTE, error_bar, with_interval
 
 #: The kind of transfer whose published rows the picture shows: all of them would be too many lines to tell apart.
 _DRAWN = "efficient-transfer"
@@ -87,9 +89,10 @@ class FewShotTable(SettingTable):
         quoted = [
             (row.label, row.cells) for group in quoted_groups(drawn, *self.quoted_tables, columns) for row in group.rows
         ]
+        points = partial(_points, shots, intervals=outcomes is not None)
         series = [
-            *[Series(label, _points(label, shots, cells), line=True) for label, cells in map(_signed, here)],
-            *[Series(label, _points(label, shots, cells), "quoted", line=True) for label, cells in quoted],
+            *[Series(label, points(label, cells), line=True) for label, cells in map(_signed, here)],
+            *[Series(label, points(label, cells), "quoted", line=True) for label, cells in quoted],
         ]
         return Figure(
             name="few_shot",
@@ -120,10 +123,10 @@ def _signed(row: tuple[str, list[Cell]]) -> tuple[str, list[Cell]]:
     return with_method_marks(label, {word for cell in cells for word in cell.marks}), cells
 
 
-def _points(label: str, shots: Sequence[int], cells: Sequence[Cell]) -> tuple[Point, ...]:
+def _points(shots: Sequence[int], label: str, cells: Sequence[Cell], *, intervals: bool) -> tuple[Point, ...]:
     """One point for each number of shots that was run, or is published."""
     return tuple(
-        Point(number, cell.value, label, cell.interval or cell.std_range, cell.trials)
+        Point(number, cell.value, label, error_bar(cell, intervals=intervals), cell.trials)
         for number, cell in zip(shots, cells, strict=True)
         if isinstance(cell.value, float)
     )

@@ -61,6 +61,13 @@ def place(
     return [tuple(map(float, choices[index, place])) for index, place in chosen.items()]  # type: ignore[misc]
 
 
+def are_apart(boxes: Sequence[Box]) -> bool:
+    """Whether no two of these boxes touch."""
+    shared = _shared(np.array(boxes, dtype=float).reshape(-1, 4), boxes)
+    np.fill_diagonal(shared, 0)
+    return not shared.any()
+
+
 def _choices(anchor: Place, size: tuple[float, float], gap: float) -> list[Box]:
     """Boxes around an anchor, ring by ring, in each direction."""
     found = []

@@ -126,7 +126,12 @@ class TradeOffPanel:
         return Point(x, y, label, self._range(row.y), trials, self._range(row.x))
 
     def _range(self, cell: Cell) -> tuple[float, float] | None:
-        return cell.interval if self.intervals or cell.interval else cell.std_range
+        return error_bar(cell, intervals=self.intervals)
+
+
+def error_bar(cell: Cell, *, intervals: bool) -> tuple[float, float] | None:
+    """What is drawn around a number: its interval; without `intervals`, one standard deviation to either side."""
+    return cell.interval if intervals or cell.interval else cell.std_range
 
 
 def rows_of(
