@@ -41,6 +41,7 @@ _BAR_INK = "#333333"  #: of error bars on bars
 _NAME_LETTERS = 24  #: of a name along the y axis
 _INCHES_PER_NAME, _INCHES_BESIDE_NAMES = 0.125, 0.75  #: of height
 _MARKER_POINTS = 5.0
+_SHIFT_POINTS, _SHIFTED_POINTS = 2.2, 16.0  #: between lines that stand side by side, and of all of them
 #: Of one panel, whose names have room beside them; if there are more, points are numbered, and a legend has the names;
 #: of still more, it names the series.
 _MOST_NAMED, _MOST_NUMBERED = 20, 80
@@ -185,14 +186,35 @@ def _draw_panel(panel: _DrawnPanel, styles: _Styles) -> None:
     axes.set_xlabel(_wrapped(figure.x.label, _LINE_LETTERS))
     axes.set_ylabel(_wrapped(figure.y.label, _HIGH_LETTERS))
     axes.grid(axis="x" if figure.y.names else "y", linewidth=0.4, color="#DDDDDD")
-    for series in figure.series:
-        _draw_series(panel, series, styles[series.label, series.origin])
+    for series, shift in zip(figure.series, _shifts(figure), strict=True):
+        look = {**styles[series.label, series.origin], **_shifted(axes, shift)}
+        _draw_series(panel, series, look)
+        # What is shifted does not count by itself.
+        axes.update_datalim([(panel.x(point.x), y) for point in series.points for y in point.y_range or (point.y,)])
     axes.margins(x=_X_MARGIN, y=0.14)
     axes.autoscale_view(scalex=not figure.x.logarithmic)
     axes.set_xlim(axes.get_xlim())  # the front runs to the edge
     _set_y(axes, figure.y)
     if figure.front:
         axes.plot(*zip(*panel.front(), strict=True), **_FRONT)
+
+
+def _shifts(figure: Figure) -> list[float]:
+    """How far each series is drawn from its place, in points along x: lines with error bars stand side by side."""
+    ranged = [series.line and any(point.y_range for point in series.points) for series in figure.series]
+    count = sum(ranged)
+    step = min(_SHIFT_POINTS, _SHIFTED_POINTS / max(count, 1))
+    places = iter(range(count))
+    return [step * (next(places) - (count - 1) / 2) if each else 0.0 for each in ranged]
+
+
+def _shifted(axes: Axes, points: float) -> dict[str, Any]:
+    """The style of what is drawn so far from its place."""
+    from matplotlib.transforms import offset_copy
+
+    if not points or axes.figure is None:
+        return {}
+    return {"transform": offset_copy(axes.transData, axes.get_figure(root=True), x=points, units="points")}
 
 
 def _draw_series(panel: _DrawnPanel, series: Series, style: dict[str, Any]) -> None:
@@ -209,7 +231,8 @@ def _draw_series(panel: _DrawnPanel, series: Series, style: dict[str, Any]) -> N
         found = [(*_distances(middle[at], ends), x[at], y[at]) for at, ends in enumerate(ranges) if ends]
         if found:
             below, above, across, up = zip(*found, strict=True)
-            bars: dict[str, Any] = {**_BARS, direction: [below, above], "ecolor": style["color"]}
+            moved = {name: style[name] for name in style if name == "transform"}
+            bars: dict[str, Any] = {**_BARS, **moved, direction: [below, above], "ecolor": style["color"]}
             panel.axes.errorbar(across, up, **bars)
 
 

@@ -196,6 +196,20 @@ def test_names_that_find_no_place_of_their_own_become_numbers(monkeypatch: pytes
     assert "20 long name" in _texts(monkeypatch, figure)
 
 
+def test_lines_with_error_bars_stand_side_by_side_and_inside() -> None:
+    lines = [
+        Series(f"m{n}", tuple(Point(x, 60.0 + n, f"m{n}", (50.0, 90.0)) for x in (2.0, 4.0)), line=True)
+        for n in range(3)
+    ]
+    figure = Figure("f", "T", Axis("K", True, ticks=(2.0, 4.0)), Axis("y"), tuple(lines))
+    assert figures._shifts(figure) == [-2.2, 0.0, 2.2]
+    assert figures._shifts(_figure()) == [0.0, 0.0]
+    with figures._own_settings():
+        (axes,) = figures._canvas(figure, "series").axes
+    low, high = axes.get_ylim()
+    assert low < 50 and high > 90
+
+
 def test_bars_have_names_and_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     points = (Point(3.0, 0.0, "a", x_range=(2.0, 4.0)), Point(-1.0, 2.0, "b"))
     figure = Figure(
