@@ -253,9 +253,11 @@ class TradeOffTable(TableSource):
 
 def _axes(evidence: Evidence) -> Axes:
     """Those that were asked for; else trained parameters and the harmonic mean, whatever the records have."""
-    if evidence.axes == ("", ""):
-        return _USUAL
-    return chosen_axes(evidence.records, evidence.axes, (_USUAL.x.name, _USUAL.y.name))
+    usual = evidence.axes == ("", "")
+    axes = _USUAL if usual else chosen_axes(evidence.records, evidence.axes, (_USUAL.x.name, _USUAL.y.name))
+    if evidence.conditions and not axes.of_costs:
+        raise UsageError("--conditions: neither axis is a cost; choose one with --x or --y, e.g. --x training_memory")
+    return axes
 
 
 def _is_usual(axes: Axes) -> bool:

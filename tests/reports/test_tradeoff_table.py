@@ -239,6 +239,12 @@ def test_conditions_choose_and_unknown_ones_are_one_line(with_costs: Path) -> No
         _chosen(with_costs, "training_memory", conditions="B200")
 
 
+def test_conditions_without_a_cost_are_refused(with_costs: Path) -> None:
+    for x in ("", "base_top1"):
+        with pytest.raises(UsageError, match="--conditions: neither axis is a cost"):
+            _chosen(with_costs, x, conditions="H200")
+
+
 def test_what_no_device_changes_is_shown_once(with_costs: Path) -> None:
     _, figure = _chosen(with_costs, "flops_g")
     assert figure.beside == ()
