@@ -15,6 +15,7 @@ from petl_bench.analysis.labels import differences_in, with_values
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.reports.published_numbers import MSTA_TABLES
+from petl_bench.tables.quantities import NO_COSTS, Quantity
 from petl_bench.tables.ranking import ranked
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class CostTable(TableSource):
         """The table of all cost records. Raises UsageError if there are none."""
         rows = _rows(evidence.records)
         if not rows:
-            raise pb.UsageError("no cost record here. Make some: petl-bench cost --methods lora,msta")
+            raise pb.UsageError(NO_COSTS)
         accuracies = _Accuracies(evidence.records)
         quoted = _quoted(evidence.published)
         columns = _columns(accuracies, _TrainingMemory(rows), shown=bool(quoted))
@@ -73,6 +74,7 @@ class _CostRecord:
     hyper_parameters: str
     options: Mapping[str, Any]
     backbone: str
+    backbone_options: str  #: canonical JSON
     versions: Mapping[str, Any]  #: what else can tell two rows apart
     metrics: Mapping[str, float]
     marks: tuple[str, ...]
@@ -117,6 +119,7 @@ def _rows(records: pd.DataFrame) -> list[_CostRecord]:
                 hyper_parameters=str(first["hyper_parameters"]),
                 options=json.loads(first["setting_options"]),
                 backbone=str(first["backbone"]),
+                backbone_options=str(first["backbone_options"]),
                 versions={
                     "version": first["method_version"],
                     "engine": int(first["engine_version"]),
@@ -174,6 +177,35 @@ def timed(records: pd.DataFrame) -> list[Timed]:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One cost record of a method as it trains, with what a trade-off takes from it."""
+
+    label: str  #: that tells it from the others of its conditions
+    method: str
+    hyper_parameters: str  #: canonical JSON
+    backbone: str
+    backbone_options: str  #: canonical JSON
+    conditions: str  #: in words
+    _row: _CostRecord
+
+    def cell(self, quantity: Quantity) -> Cell:
+        """A cost in the unit of an axis."""
+        return _cell(self._row, quantity.name, quantity.per, timed=quantity.timed)
+
+
+def measured(records: pd.DataFrame) -> list[Measured]:
+    """All cost records of methods as they train, not merged, in the order of the table."""
+    found = []
+    for title, rows in _groups(row for row in _rows(records) if not row.options["merged"]):
+        conditions, labels = title.removeprefix("Run here: "), _labels(rows)
+        found += [
+            Measured(labels[row], row.method, row.hyper_parameters, row.backbone, row.backbone_options, conditions, row)
+            for row in rows
+        ]
+    return found
+
+
 # Columns
 
 
@@ -227,14 +259,19 @@ def _column(
     """A column of one metric. `timed`: a busy device makes it doubtful; `lower` is better."""
 
     def cell(row: _CostRecord) -> Cell:
-        if metric not in row.metrics:
-            return Cell(origin="absent", source=_IN_NOTES)
-        marks = row.marks if timed else tuple(word for word in row.marks if word != BUSY)
-        ends = [row.metrics.get(f"{metric}_{end}") for end in ("low", "high")]
-        interval = (ends[0] / per, ends[1] / per) if ends[0] is not None and ends[1] is not None else None
-        return Cell(row.metrics[metric] / per, marks=marks, interval=interval, trials=(row.trial,))
+        return _cell(row, metric, per, timed=timed)
 
     return _CostColumn(Column(label, group, form, lower_is_better=lower), metric, cell, ranked)
+
+
+def _cell(row: _CostRecord, metric: str, per: float, *, timed: bool) -> Cell:
+    """A metric of a record in units of `per`, with its interval if it has one."""
+    if metric not in row.metrics:
+        return Cell(origin="absent", source=_IN_NOTES)
+    marks = row.marks if timed else tuple(word for word in row.marks if word != BUSY)
+    ends = [row.metrics.get(f"{metric}_{end}") for end in ("low", "high")]
+    interval = (ends[0] / per, ends[1] / per) if ends[0] is not None and ends[1] is not None else None
+    return Cell(row.metrics[metric] / per, marks=marks, interval=interval, trials=(row.trial,))
 
 
 class _TrainingMemory:

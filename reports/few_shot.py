@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
 
 import petl_bench as pb
 from petl_bench.analysis.comparison import Comparison
@@ -20,9 +20,7 @@ from petl_bench.tables.notes import data_notes, listed, seed_notes
 from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.setting_table import TOP1, SettingTable
-
-if TYPE_CHECKING:
-    import pandas as pd
+from petl_bench.tables.tradeoff_picture import INTERVAL_NOTE, STD_NOTE, error_bar, with_interval
 
 #: The kind of transfer whose published rows the picture shows: all of them would be too many lines to tell apart.
 _DRAWN = "efficient-transfer"
@@ -57,13 +55,14 @@ class FewShotTable(SettingTable):
         comparison = self.compared(evidence.records).comparison
         groups = comparison.case_groups(self.over)
         panels = [
-            self._panel(comparison, rows, group, evidence.published)
+            self._panel(comparison, rows, group, evidence)
             for rows in comparison.groups().values()
             for group in groups
             if any(comparison.of(row, case) for row in rows for case in group.cases)
         ]
         quoted = any(series.origin == "quoted" for panel in panels for series in panel.series)
         notes = [
+            STD_NOTE if evidence.outcomes is None else INTERVAL_NOTE,
             *seed_notes(comparison),
             *self._mark_notes(comparison, evidence.outcomes),
             *data_notes(comparison, groups),
@@ -73,17 +72,25 @@ class FewShotTable(SettingTable):
         return joined(panels, notes)
 
     def _panel(
-        self, comparison: Comparison, rows: Sequence[Configuration], group: CaseGroup, published: pd.DataFrame | None
+        self, comparison: Comparison, rows: Sequence[Configuration], group: CaseGroup, evidence: Evidence
     ) -> Figure:
         columns, shots = self.number_columns(comparison, group), [case.shots for case in group.cases]
+        published, outcomes = evidence.published, evidence.outcomes
         drawn = None if published is None else published[published["group"] == _DRAWN]
-        here = [(comparison.row_labels[row], [column.cell(row) for column in columns]) for row in rows]
+        here = [
+            (
+                comparison.row_labels[row],
+                [with_interval(column.cell(row), comparison, row, column, outcomes) for column in columns],
+            )
+            for row in rows
+        ]
         quoted = [
             (row.label, row.cells) for group in quoted_groups(drawn, *self.quoted_tables, columns) for row in group.rows
         ]
+        points = partial(_points, shots, intervals=outcomes is not None)
         series = [
-            *[Series(label, _points(label, shots, cells), line=True) for label, cells in map(_signed, here)],
-            *[Series(label, _points(label, shots, cells), "quoted", line=True) for label, cells in quoted],
+            *[Series(label, points(label, cells), line=True) for label, cells in map(_signed, here)],
+            *[Series(label, points(label, cells), "quoted", line=True) for label, cells in quoted],
         ]
         return Figure(
             name="few_shot",
@@ -114,10 +121,10 @@ def _signed(row: tuple[str, list[Cell]]) -> tuple[str, list[Cell]]:
     return with_method_marks(label, {word for cell in cells for word in cell.marks}), cells
 
 
-def _points(label: str, shots: Sequence[int], cells: Sequence[Cell]) -> tuple[Point, ...]:
+def _points(shots: Sequence[int], label: str, cells: Sequence[Cell], *, intervals: bool) -> tuple[Point, ...]:
     """One point for each number of shots that was run, or is published."""
     return tuple(
-        Point(number, cell.value, label, cell.std_range, cell.trials)
+        Point(number, cell.value, label, error_bar(cell, intervals=intervals), cell.trials)
         for number, cell in zip(shots, cells, strict=True)
         if isinstance(cell.value, float)
     )

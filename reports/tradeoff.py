@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import petl_bench as pb
@@ -18,31 +18,52 @@ from petl_bench.analysis.from_records import compare
 from petl_bench.analysis.labels import case_labels
 from petl_bench.api.evidence import Evidence, OutcomeSource
 from petl_bench.api.figure import Figure, Point, joined
-from petl_bench.api.marks import barring
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.reports.base2novel import BASE, NOVEL, NUMBERS, SETTING
 from petl_bench.reports.published_numbers import BASE2NOVEL_SHOTS, BASE2NOVEL_SPLIT, MSTA_TABLES
+from petl_bench.reports.tradeoff_costs import (
+    NO_RECORD,
+    Conditions,
+    all_conditions,
+    axis_of,
+    cost_command,
+    cost_group,
+    cost_panels,
+    costs_note,
+    distinct,
+)
 from petl_bench.tables import notes as table_notes
-from petl_bench.tables.columns import MeasuredColumn, trained_columns
+from petl_bench.tables.columns import MeasuredColumn, ShownNumber, trained_columns
 from petl_bench.tables.commands import commands
+from petl_bench.tables.quantities import TRAINED, Axes, Quantity, chosen_axes, usual_axes
 from petl_bench.tables.quoted_notes import reading_notes
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.rows import run_groups
 from petl_bench.tables.setting_table import refuse_nothing
-from petl_bench.tables.tradeoff_picture import TradeOffPanel, picture_notes
+from petl_bench.tables.tradeoff_picture import (
+    TradeOffPanel,
+    TradeOffRow,
+    mark_notes,
+    most_trained,
+    picture_notes,
+    rows_of,
+    with_interval,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _METRICS = [BASE.name, NOVEL.name]
+_USUAL = usual_axes(SETTING, NUMBERS[-1])
 _PUBLISHED_TABLE = "2"
 #: The published rows (kind of transfer, method) that train nothing: the only ones whose parameters are known.
 _FROZEN = {("zero-shot", "Vanilla CLIP"), ("efficient-transfer", "Zero-ViCLIP")}
-_OVER_DATA = (
+_MEAN = (
     "Mean: over data sets and splits, each counting once, whatever its number of clips; only those that all rows of a "
-    "group have. HM: harmonic mean of the mean base and the mean novel accuracy; ± over the seeds' own."
+    "group have."
 )
+_HARMONIC = "HM: harmonic mean of the mean base and the mean novel accuracy; ± over the seeds' own."
 _FRONT = (
     "Front: no other row with the same backbone and data is better with as many trained parameters, or as good with "
     "fewer; only rows that may be ranked are compared."
@@ -77,7 +98,7 @@ class _Quoted:
 class _Panel:
     """Rows that may be compared: one backbone, one protocol, and in `comparison` all rows have all cases.
 
-    `notes`: which rows and cases are left out, and why.
+    `notes`: which rows and cases are left out, and why; `costs`: what its costs are taken from, if it shows some.
     """
 
     title: str
@@ -86,106 +107,221 @@ class _Panel:
     outcomes: OutcomeSource | None
     quoted: tuple[_Quoted, ...]
     notes: tuple[str, ...]
+    axes: Axes
+    costs: Conditions | None = None
+
+    @property
+    def heading(self) -> str:
+        """Backbone, data, and the conditions of the costs."""
+        return ", ".join(filter(None, (self.title, self.data, self.costs.words if self.costs else "")))
 
     @cached_property
-    def means(self) -> list[MeasuredColumn]:
-        """Base, novel and harmonic mean, over the cases."""
-        cases = self.comparison.cases
-        return [
-            MeasuredColumn(
-                Column(number.label, "Mean"),
-                number.over_cases(self.comparison, cases),
-                ranked=True,
-                measure=number.measure(cases),
-            )
-            for number in NUMBERS
-        ]
+    def across(self) -> list[MeasuredColumn]:
+        """What the table shows of x; the last one is on the axis."""
+        return trained_columns(self.comparison)[:1] if _is_usual(self.axes) else self._columns_of(self.axes.x)
 
     @cached_property
-    def harmonic_means(self) -> TradeOffPanel:
-        """Trained parameters against the harmonic mean of every row."""
-        rows = self.comparison.configurations
-        cells = {row: cells_of(self.comparison, self.means, row, self.outcomes)[-1] for row in rows}
-        return TradeOffPanel(self.comparison, self.means[-1], cells, self.outcomes)
+    def up(self) -> list[MeasuredColumn]:
+        """What the table shows of y; the last one is on the axis."""
+        if not _is_usual(self.axes):
+            return self._columns_of(self.axes.y)
+        return [self._mean(Column(number.label, "Mean"), number) for number in NUMBERS]
+
+    @cached_property
+    def rows(self) -> dict[Configuration, TradeOffRow]:
+        """The rows that have both x and y."""
+        columns = [*self.across, *self.up]
+        x: dict[Configuration, Cell] = {}
+        y: dict[Configuration, Cell] = {}
+        for row in self.comparison.configurations:
+            cells = cells_of(self.comparison, columns, row, self.outcomes)
+            across = most_trained(self.comparison, row) if self.axes.x.name == TRAINED else cells[len(self.across) - 1]
+            x[row] = with_interval(across, self.comparison, row, self.across[-1], self.outcomes)
+            y[row] = with_interval(cells[-1], self.comparison, row, self.up[-1], self.outcomes)
+        return rows_of(self.comparison, x, y)
+
+    @cached_property
+    def trade_off(self) -> TradeOffPanel:
+        """x against y of these rows."""
+        x, y = axis_of(self.axes.x), axis_of(self.axes.y)
+        return TradeOffPanel(x, y, tuple(self.rows.values()), self.outcomes is not None)
 
     @property
     def columns(self) -> list[MeasuredColumn]:
         """Of the table."""
 
         def on_front(row: Configuration) -> Cell:
-            panel = self.harmonic_means
-            if barring(panel.cells[row].marks):
-                return Cell(origin="absent", source="carries a mark that keeps it from being ranked")
-            return Cell("yes" if panel.position(row) in panel.front else "no")
+            if row not in self.rows:
+                return Cell(origin="absent", source="lacks one of the two")
+            return self.trade_off.on_front(self.rows[row])
 
-        return [trained_columns(self.comparison)[0], *self.means, MeasuredColumn(Column("Front"), on_front)]
+        return [*self.across, *self.up, MeasuredColumn(Column("Front"), on_front)]
+
+    @property
+    def unmeasured(self) -> list[Configuration]:
+        """The rows without a cost record."""
+        return [row for row in self.comparison.configurations if self.costs and not self.costs.record(row)]
+
+    def noted(self) -> _Panel:
+        """The panel with a note on the rows that lack a cost."""
+        labels = [self.comparison.row_labels[row] for row in self.comparison.configurations if row not in self.rows]
+        note = f"{self.heading}: no such cost, and so not on the front: {table_notes.listed(labels, 6)}."
+        return replace(self, notes=(*self.notes, note)) if labels else self
+
+    def _columns_of(self, quantity: Quantity) -> list[MeasuredColumn]:
+        if quantity.number is not None:
+            metrics = [*quantity.terms, quantity]
+            return [self._mean(each.column, each.number) for each in metrics if each.number is not None]
+        if quantity.name == TRAINED:
+            return [MeasuredColumn(quantity.column, partial(most_trained, self.comparison))]
+        assert self.costs is not None
+        return [MeasuredColumn(quantity.column, partial(self.costs.cell, quantity=quantity), ranked=True)]
+
+    def _mean(self, column: Column, number: ShownNumber) -> MeasuredColumn:
+        """The mean over the cases."""
+        cases = self.comparison.cases
+        cell = number.over_cases(self.comparison, cases)
+        return MeasuredColumn(column, cell, ranked=True, measure=number.measure(cases))
 
 
 @pb.register_table("tradeoff")
 class TradeOffTable(TableSource):
     """What a better harmonic mean costs: trained parameters against base-to-novel accuracy, with the Pareto front.
 
-    As a picture (`--format pdf`, `svg`, `png`) and as a table. Backbones, protocols and numbers of shots are groups, or
-    panels, of their own; within one, only the data sets count that all rows have. The front is that of the rows that
-    may be ranked. Quoted: Table 2 of the MSTA paper (CVPR 2025), over the same data sets; in the picture, only its rows
-    that train nothing, as no other parameter counts are published for it.
+    `--x` and `--y` choose others: any metric of the records, trained parameters, or any cost that `petl-bench cost`
+    measures, such as train_step_ms, training_memory or throughput_videos_per_s.
+    As a picture (`--format pdf`, `svg`, `png`) and as a table. Backbones, protocols, numbers of shots and conditions of
+    costs are groups, or panels, of their own; within one, only the data sets count that all rows have. The front is
+    that of the rows that may be ranked. Quoted: Table 2 of the MSTA paper (CVPR 2025), over the same data sets; in the
+    picture, only its rows that train nothing, as no other parameter counts are published for it.
     """
 
     published_csv = (MSTA_TABLES,)
+    has_axes = True
 
     def build(self, evidence: Evidence) -> Table:
-        """The table of all base2novel records. Raises UsageError if there are none."""
-        comparison, panels, left_out = _compared(evidence)
+        """The table of all records that have what is asked for. Raises UsageError if there are none."""
+        axes = _axes(evidence)
+        if not axes.setting:
+            return _cost_table(axes, all_conditions(evidence))
+        comparison, panels, left_out = _compared(evidence, axes)
         groups = [_run_groups(panel, evidence) for panel in panels]
         quoted = list(dict.fromkeys(group for panel in panels for group in _quoted_groups(panel)))
         return Table(
             name="tradeoff",
-            title="Trade-off: trained parameters against base-to-novel accuracy in percent",
+            title=_title(axes),
             corner="Method",
             columns=tuple(each.column for each in panels[0].columns),
             groups=(*itertools.chain(*groups), *quoted),
             footers=(
-                _OVER_DATA,
-                _FRONT,
+                _over_data(axes),
+                _front(axes),
                 *left_out,
                 *table_notes.seed_notes(comparison),
                 table_notes.ranks_note(comparison),
                 *([_SEVERAL] if len(panels) > 1 and evidence.outcomes else []),
-                "Trained: millions of trained parameters.",
+                *(["Trained: millions of trained parameters."] if _is_usual(axes) else []),
+                *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
                 *table_notes.training_notes(comparison),
                 *table_notes.data_notes(comparison, comparison.case_groups()),
                 *([f"{table_notes.QUOTED} {_COUNTS}", *_reading_notes()] if quoted else []),
             ),
-            commands=tuple(commands(comparison)),
+            commands=(*commands(comparison), *_cost_commands(panels)),
         )
 
     def figure(self, evidence: Evidence) -> Figure:
-        """One panel for each group of rows. Raises UsageError if there are no base2novel records."""
-        _, panels, left_out = _compared(evidence)
-        notes = (
-            _OVER_DATA,
-            *picture_notes([panel.harmonic_means for panel in panels], intervals=evidence.outcomes is not None),
+        """One panel for each group of rows. Raises UsageError if no record has what is asked for."""
+        axes = _axes(evidence)
+        if not axes.setting:
+            conditions = all_conditions(evidence)
+            found = cost_panels(conditions, axes)
+            notes = [costs_note(conditions), _front(axes), *mark_notes([each.panel for each in found])]
+            return joined([each.panel.picture("tradeoff", each.title) for each in found], notes)
+        _, panels, left_out = _compared(evidence, axes)
+        notes = [
+            _over_data(axes),
+            *picture_notes([panel.trade_off for panel in panels], intervals=evidence.outcomes is not None),
+            *([] if _is_usual(axes) else [_front(axes)]),
+            *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
             *left_out,
             *([*_reading_notes(), _COUNTS] if any(panel.quoted for panel in panels) else []),
-        )
+        ]
         return joined([_picture(panel) for panel in panels], notes)
+
+
+# What stands along the axes
+
+
+def _axes(evidence: Evidence) -> Axes:
+    """Those that were asked for; else trained parameters and the harmonic mean, whatever the records have."""
+    usual = evidence.axes == ("", "")
+    axes = _USUAL if usual else chosen_axes(evidence.records, evidence.axes, (_USUAL.x.name, _USUAL.y.name))
+    if evidence.conditions and not axes.of_costs:
+        raise UsageError("--conditions: neither axis is a cost; choose one with --x or --y, e.g. --x training_memory")
+    return axes
+
+
+def _is_usual(axes: Axes) -> bool:
+    return (axes.x.name, axes.y.name) == (_USUAL.x.name, _USUAL.y.name)
+
+
+def _title(axes: Axes) -> str:
+    if _is_usual(axes):
+        return "Trade-off: trained parameters against base-to-novel accuracy in percent"
+    return f"Trade-off: {axes.x.label} against {axes.y.label}"
+
+
+def _over_data(axes: Axes) -> str:
+    return f"{_MEAN} {_HARMONIC}" if any(axis.terms for axis in (axes.x, axes.y)) else _MEAN
+
+
+def _front(axes: Axes) -> str:
+    if _is_usual(axes):
+        return _FRONT
+    return (
+        "Front: no other row of the group is at least as good in both and better in one; "
+        f"{axes.directions}; only rows that may be ranked are compared."
+    )
+
+
+def _cost_table(axes: Axes, conditions: Sequence[Conditions]) -> Table:
+    return Table(
+        name="tradeoff",
+        title=_title(axes),
+        corner="Method",
+        columns=(axes.x.column, axes.y.column, Column("Front")),
+        groups=tuple(cost_group(each) for each in cost_panels(conditions, axes)),
+        footers=(costs_note(conditions), _front(axes)),
+    )
+
+
+def _cost_commands(panels: Sequence[_Panel]) -> list[str]:
+    """Those that measure what some row lacks."""
+    lacking: dict[str, dict[str, None]] = defaultdict(dict)
+    for panel in panels:
+        for row in panel.unmeasured:
+            lacking[row.backbone][row.method] = None
+    return [cost_command(methods, backbone) for backbone, methods in lacking.items()]
 
 
 # What is compared with what
 
 
-def _compared(evidence: Evidence) -> tuple[Comparison, list[_Panel], list[str]]:
+def _compared(evidence: Evidence, axes: Axes) -> tuple[Comparison, list[_Panel], list[str]]:
     """The comparison, its panels that have something to show, and what had to be left out."""
-    every_run = compare(evidence.records, SETTING, _METRICS)
+    metrics = dict.fromkeys(metric.name for axis in (axes.x, axes.y) for metric in axis.metrics)
+    every_run = compare(evidence.records, axes.setting, list(metrics))
     if not every_run.runs and (evidence.records["setting"] == "retrieval").any():
         raise UsageError(
-            f"no {SETTING} record here. The trade-off of the retrieval records, as a picture: "
+            f"no {axes.setting} record here. The trade-off of the retrieval records, as a picture: "
             "petl-bench report --table retrieval --output fig.pdf"
         )
     refuse_nothing(every_run)
     whole = {place: runs for place, runs in every_run.runs.items() if not any(run.absences for run in runs)}
-    comparison, without = replace(every_run, runs=whole), _without_mean(every_run)
-    panels = _panels(comparison, evidence)
+    comparison, without = replace(every_run, runs=whole), _without_mean(every_run, axes)
+    panels = _panels(comparison, evidence, axes)
+    if axes.of_costs:
+        panels = _with_costs(panels, all_conditions(evidence))
     notes = [*without, *[note for panel in panels for note in panel.notes]]
     shown = [panel for panel in panels if panel.comparison.runs]
     if not shown:
@@ -193,22 +329,37 @@ def _compared(evidence: Evidence) -> tuple[Comparison, list[_Panel], list[str]]:
     return comparison, shown, notes
 
 
-def _without_mean(comparison: Comparison) -> list[str]:
-    """Rows that have no harmonic mean, and why."""
+def _with_costs(panels: Sequence[_Panel], conditions: Sequence[Conditions]) -> list[_Panel]:
+    """Each panel under each of the conditions that has costs of its rows. Raises UsageError if none has."""
+    found = []
+    for panel in panels:
+        own = [replace(panel, costs=each) for each in conditions]
+        numbers = [{row: shown.position for row, shown in each.rows.items()} for each in own]
+        found += [own[place].noted() for place in distinct(numbers)]
+    if not found:
+        rows = [row for panel in panels for row in panel.comparison.configurations]
+        command = cost_command(dict.fromkeys(row.method for row in rows), rows[0].backbone)
+        raise UsageError(f"{NO_RECORD}, for any row. Make some: {command}")
+    return found
+
+
+def _without_mean(comparison: Comparison, axes: Axes) -> list[str]:
+    """Rows that lack a metric, and why."""
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for (row, _), runs in comparison.runs.items():
         for run in runs:
             for reason in run.absences.values():
                 found[reason][comparison.row_labels[row]] = None
-    return [f"Left out, without a harmonic mean: {table_notes.listed(rows, 6)}: {why}." for why, rows in found.items()]
+    what = "a harmonic mean" if _is_usual(axes) else "a number"
+    return [f"Left out, without {what}: {table_notes.listed(rows, 6)}: {why}." for why, rows in found.items()]
 
 
-def _panels(comparison: Comparison, evidence: Evidence) -> list[_Panel]:
+def _panels(comparison: Comparison, evidence: Evidence, axes: Axes) -> list[_Panel]:
     protocols: dict[tuple[object, ...], list[ComparedCase]] = defaultdict(list)
     for case in comparison.cases:
         protocols[case.setting_version, case.setting_options, case.shots, case.part, case.selected].append(case)
     return [
-        _panel(comparison, rows, cases, evidence)
+        _panel(comparison, rows, cases, evidence, axes)
         for rows in comparison.groups().values()
         for cases in protocols.values()
         if any(comparison.of(row, case) for row in rows for case in cases)
@@ -216,7 +367,11 @@ def _panels(comparison: Comparison, evidence: Evidence) -> list[_Panel]:
 
 
 def _panel(
-    comparison: Comparison, rows: Sequence[Configuration], cases: Sequence[ComparedCase], evidence: Evidence
+    comparison: Comparison,
+    rows: Sequence[Configuration],
+    cases: Sequence[ComparedCase],
+    evidence: Evidence,
+    axes: Axes,
 ) -> _Panel:
     labels, names = comparison.row_labels, case_labels(comparison.cases, besides="shots")
     having, common = _common(comparison, rows, cases)
@@ -236,8 +391,9 @@ def _panel(
             comparison, runs={(row, case): comparison.of(row, case) for row in shown for case in common}
         ),
         outcomes=evidence.outcomes,
-        quoted=tuple(_quoted(evidence.published, common)),
+        quoted=tuple(_quoted(evidence.published if _is_usual(axes) else None, common)),
         notes=tuple(f"{title}, {data}: {meaning}: {table_notes.listed(them, 6)}." for them, meaning in notes if them),
+        axes=axes,
     )
 
 
@@ -295,13 +451,10 @@ def _quoted_cells(each: _Quoted) -> list[Cell]:
 
 def _run_groups(panel: _Panel, evidence: Evidence) -> list[RowGroup]:
     groups = run_groups(panel.comparison, panel.columns, evidence)
-    return [replace(group, title=f"{group.title}, {panel.data}") for group in groups]
+    more = panel.heading.removeprefix(panel.title)
+    return [replace(group, title=f"{group.title}{more}") for group in groups]
 
 
 def _picture(panel: _Panel) -> Figure:
-    return panel.harmonic_means.picture(
-        name="tradeoff",
-        title=f"{panel.title}, {panel.data}",
-        y_label="Harmonic mean of base and novel top-1 (%)",
-        quoted=[Point(0.0, each.harmonic_mean, each.method) for each in panel.quoted if each.frozen],
-    )
+    quoted = [Point(0.0, each.harmonic_mean, each.method) for each in panel.quoted if each.frozen]
+    return panel.trade_off.picture("tradeoff", panel.heading, quoted)

@@ -60,6 +60,8 @@ class Evidence:
             none are to be quoted.
         outcomes: per-clip predictions; None if no interval and no test is asked for.
         baseline: the method that the others are compared with; "" for none.
+        axes: what stands along x and y of a table with axes to choose (`TableSource.has_axes`); "" for its own choice.
+        conditions: words that the conditions of a cost record must have for that table; "" for any.
         left_out: the records that cannot be used, each with the reason.
         damaged: rows like those of `records`, with NaN for every value: records that cannot be used, but tell what they
             are of. Tables show none of their numbers; the correction for many tests counts the tests that they would
@@ -76,3 +78,5 @@ class Evidence:
     damaged: pd.DataFrame | None = None
     left_out_methods: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ledger: tuple[PublishedTable, ...] = ()
+    axes: tuple[str, str] = ("", "")
+    conditions: str = ""

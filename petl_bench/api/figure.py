@@ -12,41 +12,50 @@ PointOrigin = Literal["run", "quoted"]
 
 @dataclass(frozen=True)
 class Point:
-    """One mark. `y_range` is a 95 % interval, or mean -+ standard deviation; `trials` are the records behind it."""
+    """One mark. `x_range` and `y_range` are 95 % intervals, or mean -+ standard deviation; `trials` are the records
+    behind it."""
 
     x: float
     y: float
     label: str
     y_range: tuple[float, float] | None = None
     trials: tuple[str, ...] = ()
+    x_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one kind, joined by a line if `line` is set; drawn in one colour and with one marker."""
+    """Points of one kind, drawn in one colour and with one marker.
+
+    `line`: the points are joined; `bars`: each is a horizontal bar that begins at x = 0.
+    """
 
     label: str
     points: tuple[Point, ...]
     origin: PointOrigin = "run"
     line: bool = False
+    bars: bool = False
 
 
 @dataclass(frozen=True)
 class Axis:
     """What is shown along one direction, with its unit. `ticks`: positions of ticks; () leaves that to the renderer.
 
-    Zero has no place on a logarithmic axis: it gets one of its own, left of a break in the axis, with the tick "0".
+    `names`: what stands at 0, 1, 2 and so on, from the top, if y has names and no numbers.
+    Zero has no place on a logarithmic x axis: it gets one of its own, left of a break in the axis, with the tick "0".
     """
 
     label: str
     logarithmic: bool = False
     ticks: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Figure:
     """Everything a renderer draws. `front`: the x, y of a Pareto front, drawn as steps; None if there is none.
 
+    `more_x_is_better`: the front runs from the left edge, and else to the right one.
     `name_points`: labels stand beside the points; else a legend names the series. `beside`: more panels of the same
     picture, each under its own title; series of one label look alike in all of them.
     """
@@ -60,6 +69,7 @@ class Figure:
     name_points: bool = False
     notes: tuple[str, ...] = ()
     beside: tuple[Figure, ...] = ()
+    more_x_is_better: bool = False
 
     def panels(self) -> tuple[Figure, ...]:
         """This figure and those beside it, in their order."""
@@ -71,13 +81,17 @@ def joined(panels: Sequence[Figure], notes: Sequence[str]) -> Figure:
     return replace(panels[0], beside=tuple(panels[1:]), notes=tuple(notes))
 
 
-def pareto_front(points: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """The points that no other one beats, by x: none has at most their x and at least their y, and one of them better.
+def pareto_front(
+    points: Iterable[tuple[float, float]], *, more_x_is_better: bool = False, less_y_is_better: bool = False
+) -> tuple[tuple[float, float], ...]:
+    """The points that no other one beats, by x: none is at least as good in both, and better in one of them.
 
-    Equal points stand or fall together, and appear once.
+    Less x and more y are better if nothing else is said. Equal points stand or fall together, and appear once.
     """
+    across, up = -1.0 if more_x_is_better else 1.0, -1.0 if less_y_is_better else 1.0
+    turned = sorted({(across * x, up * y) for x, y in points}, key=lambda point: (point[0], -point[1]))
     front: list[tuple[float, float]] = []
-    for x, y in sorted(set(points), key=lambda point: (point[0], -point[1])):
+    for x, y in turned:
         if not front or y > front[-1][1]:
             front.append((x, y))
-    return tuple(front)
+    return tuple(sorted((across * x, up * y) for x, y in front))

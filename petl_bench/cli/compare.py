@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from petl_bench.api.registry import TABLES
 from petl_bench.cli.gather import gather
-from petl_bench.cli.options import folders_option, plugin_option
+from petl_bench.cli.options import folders_option, plugin_option, tell
+from petl_bench.render import FIGURE_FORMATS, format_of, render
+from petl_bench.system.files import write_atomically
 from petl_bench.system.texts import lines as clean_lines
+from petl_bench.tables.class_gains import EvaluationGains, class_gains, gains_figure, gains_table
 from petl_bench.tables.compare_pair import absent_numbers, findings, in_words
 
 
@@ -18,16 +22,38 @@ from petl_bench.tables.compare_pair import absent_numbers, findings, in_words
 @click.argument("b")
 @folders_option
 @click.option("--table", "names", multiple=True, help="Only the columns of this table; may be given several times.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
+              help="Also write what A gains over B by class: .pdf, .svg, .png, or .csv and other tables.")  # fmt: skip
 @plugin_option
-def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...]) -> None:
+def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...], output: Path | None) -> None:
     """Say in plain words whether A is better than B: paired tests on the same clips and seeds.
 
     A and B are methods, or rows as a table shows them, such as "msta (scale=0.01)".
 
-    Example: petl-bench compare msta lora --runs runs
+    \b
+    petl-bench compare msta lora --runs runs
+    petl-bench compare msta lora --runs runs --table base2novel --output gains.pdf
     """  # fmt: skip
+    output_format = None if output is None else format_of(output)
     sources = [TABLES.get(name)() for name in names or TABLES.names()]
     evidence = gather(folders, statistics=True)
     found = findings(sources, evidence, a, b)
     for line in in_words(found, a, b, absent_numbers(sources, evidence, a, b)):
         click.echo(clean_lines(line))
+    if output is not None and output_format is not None:
+        notes = dict.fromkeys(f"With a reservation: {each}." for finding in found for each in finding.reservations)
+        gains = class_gains(sources, evidence, a, b)
+        write_atomically(output, _content(gains, list(notes), output_format))
+        click.echo(f"wrote {output} ({output_format})", err=True)
+
+
+def _content(gains: Sequence[EvaluationGains], notes: Sequence[str], output_format: str) -> bytes:
+    """The gains as a picture, whose notes go to stderr for the caption, or as a table."""
+    if output_format not in FIGURE_FORMATS:
+        return render(gains_table(gains, notes), output_format).encode()
+    from petl_bench.render.figures import draw
+
+    figure = gains_figure(gains, notes)
+    for note in figure.notes:
+        tell(note)
+    return draw(figure, output_format)

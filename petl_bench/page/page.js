@@ -321,10 +321,12 @@ function pointTraces(plot, series, number, colours) {
     hovertext: series.x.map((_, place) => hoverText(plot, series, place)), hoverinfo: "text",
   };
   if (plot.names) Object.assign(trace, { text: (series.text ?? []).map((text) => inert(clipped(text, 28))), textposition: "top center", cliponaxis: false });
+  const difference = (ends, middle, sign) => ends.map((end, place) => (end === null ? 0 : sign * (end - middle[place])));
+  const bars = (low, high, middle) => ({ type: "data", symmetric: false, array: difference(high, middle, 1), arrayminus: difference(low, middle, -1), color: colour, thickness: 1.2, width: 4 });
+  if (series.left) trace.error_x = bars(series.left, series.right, series.x);
   if (!series.low) return [trace];
   if (series.line) return [band(series, colour, common), trace];
-  const difference = (ends, sign) => ends.map((end, place) => (end === null ? 0 : sign * (end - series.y[place])));
-  return [{ ...trace, error_y: { type: "data", symmetric: false, array: difference(series.high, 1), arrayminus: difference(series.low, -1), color: colour, thickness: 1.2, width: 4 } }];
+  return [{ ...trace, error_y: bars(series.low, series.high, series.y) }];
 }
 
 const band = (series, colour, common) => ({
@@ -344,7 +346,7 @@ function frontTrace(plot, colours) {
   return [{
     type: "scatter", mode: "lines", name: "Pareto front", hoverinfo: "skip",
     x: plot.front.map((point) => drawnX(plot, point[0])), y: plot.front.map((point) => point[1]),
-    line: { color: colours.muted, dash: "dot", width: 1.5, shape: "hv" },
+    line: { color: colours.muted, dash: "dot", width: 1.5, shape: plot.frontShape ?? "hv" },
   }];
 }
 

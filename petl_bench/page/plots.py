@@ -67,6 +67,7 @@ def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:
         "names": panel.name_points,
         "series": series,
         **({"front": [list(point) for point in panel.front]} if panel.front else {}),
+        **({"frontShape": "vh"} if panel.more_x_is_better else {}),
     }
 
 
@@ -79,6 +80,9 @@ def _columns(points: Sequence[Point], number_trials: NumberTrials) -> dict[str, 
     if any(point.y_range for point in points):
         columns["low"] = [short(point.y_range[0]) if point.y_range else None for point in points]
         columns["high"] = [short(point.y_range[1]) if point.y_range else None for point in points]
+    if any(point.x_range for point in points):
+        columns["left"] = [short(point.x_range[0]) if point.x_range else None for point in points]
+        columns["right"] = [short(point.x_range[1]) if point.x_range else None for point in points]
     if any(point.trials for point in points):
         columns["trials"] = [number_trials(point.trials) for point in points]
     return columns

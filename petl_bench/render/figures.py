@@ -10,16 +10,16 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from petl_bench.api.figure import Axis, Figure, Point, Series
-from petl_bench.render.label_places import Box, Place, place
-from petl_bench.system.texts import clean
+from petl_bench.render.label_places import Box, Place, are_apart, place
+from petl_bench.system.texts import clean, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,15 +35,27 @@ _TEXT_POINTS = 7.0
 _LABEL_POINTS = 6.5
 _LETTERS_PER_INCH, _HANDLE_LETTERS = 17, 7  #: the latter: what a legend's sample and its spaces take
 _LABEL_LETTERS, _LINE_LETTERS = 28, 44  #: per line: beside a point; along an axis or in the legend
+_HIGH_LETTERS = 34  #: per line of the label of y
+_X_MARGIN = 0.08  #: of the width of a panel, left and right of its points
+_BAR_INK = "#333333"  #: of error bars on bars
+_NAME_LETTERS = 24  #: of a name along the y axis
+_INCHES_PER_NAME, _INCHES_BESIDE_NAMES = 0.125, 0.75  #: of height
 _MARKER_POINTS = 5.0
-#: Of one panel, whose names have room beside them; if there are more, a legend names the series.
-_MOST_NAMED = 20
+_SHIFT_POINTS, _SHIFTED_POINTS = 2.2, 16.0  #: between lines that stand side by side, and of all of them
+#: Of one panel, whose names have room beside them; if there are more, points are numbered, and a legend has the names;
+#: of still more, it names the series.
+_MOST_NAMED, _MOST_NUMBERED = 20, 80
+_LEGEND_LINES, _INCHES_PER_LINE = 3, 0.13  #: that panels leave room for; of each one more
+#: What stands beside points: their names, numbers, or nothing, if a legend names the series.
+_Naming = Literal["names", "numbers", "series"]
 #: Black, blue, vermilion, bluish green, reddish purple, orange, sky blue. The eighth, yellow, is too faint on white.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 #: Their numbers have no common divisor with that of the colours: it takes 35 series until a pair comes again.
 _MARKERS = ("o", "s", "^", "D", "v")
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _GREY = "#777777"
+_GAIN = {"facecolor": _COLOURS[1], "edgecolor": _COLOURS[1]}
+_LOSS = {"facecolor": "white", "edgecolor": _COLOURS[2], "hatch": "//////"}
 _FRONT: dict[str, Any] = {"color": _GREY, "linewidth": 0.8, "linestyle": (0, (4, 2)), "zorder": 1}
 _NO_LINE = {"linestyle": "none"}
 _BARS: dict[str, Any] = {"fmt": "none", "elinewidth": 0.7, "capsize": 1.8, "capthick": 0.7, "zorder": 2}
@@ -83,7 +95,7 @@ def draw(figure: Figure, output_format: str) -> bytes:
     """The figure as a "pdf", "svg" or "png" file."""
     buffer = io.BytesIO()
     with _own_settings():
-        canvas = _canvas(figure)
+        canvas = _canvas(figure, _naming(figure))
         canvas.savefig(buffer, format=output_format, dpi=_DPI, metadata=_metadata(figure, output_format))
     return buffer.getvalue()
 
@@ -109,32 +121,36 @@ def _metadata(figure: Figure, output_format: str) -> dict[str, str | None]:
     return {"Title": title, "Description": notes, "Software": None}
 
 
-def _canvas(figure: Figure) -> Canvas:
+def _canvas(figure: Figure, naming: _Naming) -> Canvas:
+    """The drawn figure; with numbers instead of names if these do not find places of their own."""
     from matplotlib.figure import Figure as Canvas
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    count = len(figure.panels())
-    columns = count if count < 4 else 2 if count == 4 else 3
-    rows, total = math.ceil(count / columns), COLUMN_INCHES * min(columns, 2)
+    panels = figure.panels()
+    names = max(len(panel.y.names) for panel in panels)
+    columns = len(panels) if len(panels) < 3 else 2 if len(panels) == 4 or names else 3
+    rows, total = math.ceil(len(panels) / columns), COLUMN_INCHES * min(columns, 2)
     width = total / columns
-    height = max(_ASPECT * width, _LEAST_INCHES)
+    height = names * _INCHES_PER_NAME + _INCHES_BESIDE_NAMES if names else max(_ASPECT * width, _LEAST_INCHES)
+    styles = _styles(panels)
+    numbers = _numbers(panels) if naming == "numbers" else {}
+    legend = _Legend.of(_numbered(panels, styles, numbers) or _entries(figure, styles, naming), total)
     layout = ConstrainedLayoutEngine(h_pad=_PAD_INCHES, w_pad=_PAD_INCHES)
-    canvas = Canvas((total, height * rows), dpi=_DPI, layout=layout)
-    styles = _styles(figure.panels())
-    panels = []
-    for index, panel in enumerate(figure.panels()):
+    canvas = Canvas((total, height * rows + legend.more_inches), dpi=_DPI, layout=layout)
+    drawn = []
+    for index, panel in enumerate(panels):
         axes = canvas.add_subplot(rows, columns, index + 1)
-        panels.append(_DrawnPanel(axes, panel, _set_x(axes, panel)))
-        _draw_panel(panels[-1], styles)
-        if panel is not figure or figure.beside:
+        drawn.append(_DrawnPanel(axes, panel, _set_x(axes, panel)))
+        _draw_panel(drawn[-1], styles)
+        if len(panels) > 1:
             axes.set_title(_wrapped(panel.title, int(width * _LETTERS_PER_INCH)))
-    _add_legend(canvas, figure, styles)
+    legend.add(canvas, "outside lower center" if numbers else "outside upper center")
     canvas.draw_without_rendering()
     canvas.set_layout_engine("none")  # labels are placed for the axes as they lie now
-    if _are_named(figure):
-        for drawn in panels:
-            _name_points(drawn)
-    return canvas
+    if naming == "series":
+        return canvas
+    apart = [_name_points(each, numbers) for each in drawn]
+    return canvas if numbers or all(apart) else _canvas(figure, "numbers")
 
 
 # One panel
@@ -152,37 +168,84 @@ class _DrawnPanel:
         return value or self.zero
 
     def front(self) -> list[tuple[float, float]]:
-        """The corners of the front, as steps: at any x, the best y that is to be had; the last runs on to the edge."""
+        """The corners of the front, as steps: at any x, the best y that is to be had, up to the edge."""
         if not self.figure.front:
             return []
         points = [(self.x(x), y) for x, y in self.figure.front]
-        ends = [*[x for x, _ in points[1:]], self.axes.get_xlim()[1]]
-        return [corner for (x, y), end in zip(points, ends, strict=True) for corner in ((x, y), (end, y))]
+        low, high = self.axes.get_xlim()
+        if self.figure.more_x_is_better:
+            starts, ends = [low, *[x for x, _ in points[:-1]]], [x for x, _ in points]
+        else:
+            starts, ends = [x for x, _ in points], [*[x for x, _ in points[1:]], high]
+        heights = [y for _, y in points]
+        return [(x, y) for start, end, y in zip(starts, ends, heights, strict=True) for x, y in ((start, y), (end, y))]
 
 
 def _draw_panel(panel: _DrawnPanel, styles: _Styles) -> None:
     axes, figure = panel.axes, panel.figure
     axes.set_xlabel(_wrapped(figure.x.label, _LINE_LETTERS))
-    axes.set_ylabel(_wrapped(figure.y.label, _LINE_LETTERS))
-    axes.grid(axis="y", linewidth=0.4, color="#DDDDDD")
-    for series in figure.series:
-        _draw_series(panel, series, styles[series.label, series.origin])
-    axes.margins(y=0.14)
-    axes.autoscale_view(scalex=False)
+    axes.set_ylabel(_wrapped(figure.y.label, _HIGH_LETTERS))
+    axes.grid(axis="x" if figure.y.names else "y", linewidth=0.4, color="#DDDDDD")
+    for series, shift in zip(figure.series, _shifts(figure), strict=True):
+        look = {**styles[series.label, series.origin], **_shifted(axes, shift)}
+        _draw_series(panel, series, look)
+        # What is shifted does not count by itself.
+        axes.update_datalim([(panel.x(point.x), y) for point in series.points for y in point.y_range or (point.y,)])
+    axes.margins(x=_X_MARGIN, y=0.14)
+    axes.autoscale_view(scalex=not figure.x.logarithmic)
+    axes.set_xlim(axes.get_xlim())  # the front runs to the edge
     _set_y(axes, figure.y)
     if figure.front:
         axes.plot(*zip(*panel.front(), strict=True), **_FRONT)
 
 
+def _shifts(figure: Figure) -> list[float]:
+    """How far each series is drawn from its place, in points along x: lines with error bars stand side by side."""
+    ranged = [series.line and any(point.y_range for point in series.points) for series in figure.series]
+    count = sum(ranged)
+    step = min(_SHIFT_POINTS, _SHIFTED_POINTS / max(count, 1))
+    places = iter(range(count))
+    return [step * (next(places) - (count - 1) / 2) if each else 0.0 for each in ranged]
+
+
+def _shifted(axes: Axes, points: float) -> dict[str, Any]:
+    """The style of what is drawn so far from its place."""
+    from matplotlib.transforms import offset_copy
+
+    if not points or axes.figure is None:
+        return {}
+    return {"transform": offset_copy(axes.transData, axes.get_figure(root=True), x=points, units="points")}
+
+
 def _draw_series(panel: _DrawnPanel, series: Series, style: dict[str, Any]) -> None:
     x, y = [panel.x(point.x) for point in series.points], [point.y for point in series.points]
-    panel.axes.plot(x, y, **(style if series.line else {**style, **_NO_LINE}))
-    ranged = [(at, point.y, point.y_range) for at, point in zip(x, series.points, strict=True) if point.y_range]
-    if ranged:
-        at, middle, ranges = zip(*ranged, strict=True)
-        below = [max(y - low, 0) for y, (low, _) in zip(middle, ranges, strict=True)]
-        above = [max(high - y, 0) for y, (_, high) in zip(middle, ranges, strict=True)]
-        panel.axes.errorbar(at, middle, [below, above], ecolor=style["color"], **_BARS)
+    if series.bars:
+        _draw_bars(panel.axes, x, y)
+        style = {**style, "color": _BAR_INK}
+    else:
+        panel.axes.plot(x, y, **(style if series.line else {**style, **_NO_LINE}))
+    for direction, middle, ranges in (
+        ("xerr", x, [point.x_range for point in series.points]),
+        ("yerr", y, [point.y_range for point in series.points]),
+    ):
+        found = [(*_distances(middle[at], ends), x[at], y[at]) for at, ends in enumerate(ranges) if ends]
+        if found:
+            below, above, across, up = zip(*found, strict=True)
+            moved = {name: style[name] for name in style if name == "transform"}
+            bars: dict[str, Any] = {**_BARS, **moved, direction: [below, above], "ecolor": style["color"]}
+            panel.axes.errorbar(across, up, **bars)
+
+
+def _distances(middle: float, ends: tuple[float, float]) -> tuple[float, float]:
+    """How far the ends of an error bar are from its middle."""
+    return max(middle - ends[0], 0), max(ends[1] - middle, 0)
+
+
+def _draw_bars(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    """Horizontal bars from 0: full ones above it, hatched ones below."""
+    for width, height in zip(x, y, strict=True):
+        look: dict[str, Any] = _GAIN if width >= 0 else _LOSS
+        axes.barh(height, width, height=0.7, linewidth=0.6, zorder=1.5, **look)
 
 
 # Axes
@@ -216,6 +279,12 @@ def _set_y(axes: Axes, axis: Axis) -> None:
         axes.set_yscale("log")
     if axis.ticks:
         axes.set_yticks(axis.ticks)
+    if axis.names:
+        names = [shortened(_known(name), _NAME_LETTERS) for name in axis.names]
+        axes.set_yticks(range(len(names)), labels=names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.axvline(0, color="black", linewidth=0.6)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -261,39 +330,63 @@ def _style(index: int, origin: str) -> dict[str, Any]:
     }
 
 
-def _add_legend(canvas: Canvas, figure: Figure, styles: _Styles) -> None:
-    """Above the panels; nothing if there is nothing to explain."""
-    from matplotlib.lines import Line2D
+@dataclass(frozen=True)
+class _Legend:
+    """What is explained, in so many columns; nothing if there is nothing to explain."""
 
-    entries = _entries(figure, styles)
-    if not entries:
-        return
-    texts = [_wrapped(label, _LINE_LETTERS) for label, _ in entries]
-    letters = max(len(line) for text in texts for line in text.splitlines() or [""])
-    room = int(canvas.get_size_inches()[0] * _LETTERS_PER_INCH * 1.2)
-    legend = canvas.legend(
-        [Line2D([], [], **style) for _, style in entries],
-        [""] * len(entries),
-        loc="outside upper center",
-        ncols=max(1, min(len(entries), room // (letters + _HANDLE_LETTERS))),
-        frameon=False,
-        handlelength=2.4,
-        columnspacing=1.2,
-        borderaxespad=0.2,
-    )
-    # Set afterwards: matplotlib leaves out entries whose label starts with "_".
-    for entry, text in zip(legend.get_texts(), texts, strict=True):
-        entry.set_text(text)
+    texts: tuple[str, ...]
+    styles: tuple[dict[str, Any], ...]
+    columns: int
+
+    @staticmethod
+    def of(entries: Sequence[tuple[str, dict[str, Any]]], inches: float) -> _Legend:
+        """The legend of a figure of this width."""
+        texts = tuple(_wrapped(label, _LINE_LETTERS) for label, _ in entries)
+        letters = max((len(line) for text in texts for line in text.splitlines()), default=0)
+        room = int(inches * _LETTERS_PER_INCH * 1.2)
+        columns = max(1, min(len(entries), room // (letters + _HANDLE_LETTERS)))
+        return _Legend(texts, tuple(style for _, style in entries), columns)
+
+    @property
+    def more_inches(self) -> float:
+        """What it needs above the height that panels leave to a legend."""
+        lines = sum(
+            max(text.count("\n") + 1 for text in self.texts[start : start + self.columns])
+            for start in range(0, len(self.texts), self.columns)
+        )
+        return max(0, lines - _LEGEND_LINES) * _INCHES_PER_LINE
+
+    def add(self, canvas: Canvas, where: Literal["outside lower center", "outside upper center"]) -> None:
+        """Draw it."""
+        from matplotlib.lines import Line2D
+
+        if not self.texts:
+            return
+        legend = canvas.legend(
+            [Line2D([], [], **style) for style in self.styles],
+            [""] * len(self.texts),
+            loc=where,
+            ncols=self.columns,
+            frameon=False,
+            handlelength=2.4,
+            columnspacing=1.2,
+            borderaxespad=0.2,
+        )
+        # Set afterwards: matplotlib leaves out entries whose label starts with "_".
+        for entry, text in zip(legend.get_texts(), self.texts, strict=True):
+            entry.set_text(text)
 
 
-def _entries(figure: Figure, styles: _Styles) -> list[tuple[str, dict[str, Any]]]:
+def _entries(figure: Figure, styles: _Styles, naming: _Naming) -> list[tuple[str, dict[str, Any]]]:
     """What the legend explains: the series if points have no names, else what is quoted; and the front."""
     front = [("Pareto front", _FRONT)] if any(panel.front for panel in figure.panels()) else []
-    if not _are_named(figure):
+    if naming == "series":
         lines = {series.label for panel in figure.panels() for series in panel.series if series.line}
+        bars = {series.label for panel in figure.panels() for series in panel.series if series.bars}
         return [
             (label if origin == "run" else f"{label} (quoted)", style if label in lines else {**style, **_NO_LINE})
             for (label, origin), style in styles.items()
+            if label not in bars
         ] + front
     if "quoted" not in {origin for _, origin in styles}:
         return front
@@ -302,19 +395,46 @@ def _entries(figure: Figure, styles: _Styles) -> list[tuple[str, dict[str, Any]]
     return kinds + front
 
 
+def _numbers(panels: Sequence[Figure]) -> dict[str, int]:
+    """A number for every name of a point; the same in all panels."""
+    labels = dict.fromkeys(point.label for panel in panels for series in panel.series for point in series.points)
+    return {label: number for number, label in enumerate(labels, 1)}
+
+
+def _numbered(
+    panels: Sequence[Figure], styles: _Styles, numbers: Mapping[str, int]
+) -> list[tuple[str, dict[str, Any]]]:
+    """What the numbers mean; nothing without numbers."""
+    if not numbers:
+        return []
+    front = [("Pareto front", _FRONT)] if any(panel.front for panel in panels) else []
+    looks: dict[str, tuple[str, dict[str, Any]]] = {}
+    for series in (series for panel in panels for series in panel.series):
+        quoted = " (quoted)" if series.origin == "quoted" else ""
+        for point in series.points:
+            text = f"{numbers[point.label]} {point.label}{quoted}"
+            looks.setdefault(point.label, (text, {**styles[series.label, series.origin], **_NO_LINE}))
+    return [*looks.values(), *front]
+
+
 # Labels of points
 
 
-def _are_named(figure: Figure) -> bool:
-    """Whether names stand beside the points; in all panels or in none."""
-    counts = [sum(len(series.points) for series in panel.series) for panel in figure.panels()]
-    return figure.name_points and max(counts) <= _MOST_NAMED
+def _naming(figure: Figure) -> _Naming:
+    """How points are named: in all panels alike."""
+    points = [sum(len(series.points) for series in panel.series) for panel in figure.panels()]
+    if not figure.name_points or len(_numbers(figure.panels())) > _MOST_NUMBERED:
+        return "series"
+    return "names" if max(points) <= _MOST_NAMED else "numbers"
 
 
-def _name_points(panel: _DrawnPanel) -> None:
-    """Put each label beside its point, with a thin line to it if that is far."""
+def _name_points(panel: _DrawnPanel, numbers: Mapping[str, int]) -> bool:
+    """Put the name of each point beside it, or its number if it has one, with a thin line to it if that is far.
+
+    Returns whether no two of them touch.
+    """
     points = [point for series in panel.figure.series for point in series.points]
-    labels = [_label(panel, point) for point in points]
+    labels = [_label(panel, point, numbers) for point in points]
     anchors = [_on_paper(panel, panel.x(point.x), point.y) for point in points]
     extents = [label.get_window_extent() for label in labels]
     places = place(
@@ -323,15 +443,16 @@ def _name_points(panel: _DrawnPanel) -> None:
         _frame(panel),
         solid=[_box(anchor, anchor, _MARKER_POINTS / 2 + 0.5) for anchor in anchors],
         thin=_strokes(panel, points),
-        gap=_MARKER_POINTS / 2 + 2,
+        gap=_MARKER_POINTS / 2 + (0.5 if numbers else 2),
     )
     for label, anchor, box in zip(labels, anchors, places, strict=True):
         label.set_position((box[0] - anchor[0], box[1] - anchor[1]))
         _lead(panel, label, anchor, box)
+    return are_apart(places)
 
 
-def _label(panel: _DrawnPanel, point: Point) -> Annotation:
-    text = _wrapped(point.label, _LABEL_LETTERS)
+def _label(panel: _DrawnPanel, point: Point, numbers: Mapping[str, int]) -> Annotation:
+    text = str(numbers[point.label]) if numbers else _wrapped(point.label, _LABEL_LETTERS)
     at = panel.x(point.x), point.y
     return panel.axes.annotate(text, at, (0, 0), textcoords="offset points", **_NAME)
 
@@ -348,6 +469,7 @@ def _lead(panel: _DrawnPanel, label: Annotation, anchor: Place, box: Box) -> Non
 def _strokes(panel: _DrawnPanel, points: Sequence[Point]) -> list[Box]:
     """What error bars and the front cover, in points."""
     ends = [[(panel.x(point.x), y) for y in point.y_range] for point in points if point.y_range]
+    ends += [[(panel.x(x), point.y) for x in point.x_range] for point in points if point.x_range]
     ends += [list(step) for step in pairwise(panel.front())]
     return [_box(_on_paper(panel, *one), _on_paper(panel, *other), 2.0) for one, other in ends]
 
@@ -375,8 +497,12 @@ def _box(one: Place, other: Place, margin: float) -> Box:
 
 def _wrapped(text: str, letters: int) -> str:
     """A text over as many lines as it needs; a letter that the font lacks appears as its code point."""
-    known = "".join(letter if ord(letter) in _letters() else f"U+{ord(letter):04X}" for letter in clean(text))
-    return textwrap.fill(known, letters, break_on_hyphens=False)
+    return textwrap.fill(_known(text), letters, break_on_hyphens=False)
+
+
+def _known(text: str) -> str:
+    """A text in letters of the font."""
+    return "".join(letter if ord(letter) in _letters() else f"U+{ord(letter):04X}" for letter in clean(text))
 
 
 @cache

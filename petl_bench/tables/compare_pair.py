@@ -80,7 +80,7 @@ def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str)
         assert evidence.outcomes is not None
         measures = [column.measure if column.tested else None for column in compared.columns]
         tests = PairwiseTests(compared.comparison, measures, evidence.outcomes, evidence.damaged)
-        for one, other in _pairs(compared, a, b):
+        for one, other in pairs(compared, a, b):
             found += _of_pair(source.name, compared, tests, one, other)
     if not found:
         for name in (a, b):
@@ -100,7 +100,7 @@ def absent_numbers(sources: Sequence[TableSource], evidence: Evidence, a: str, b
     for source in sources:
         compared = compared_by(source, evidence.records)
         if compared is not None:
-            for row in dict.fromkeys(row for pair in _pairs(compared, a, b) for row in pair):
+            for row in dict.fromkeys(row for pair in pairs(compared, a, b) for row in pair):
                 lines |= dict.fromkeys(_without_number(source.name, compared, row))
     return list(lines)
 
@@ -121,7 +121,7 @@ def compared_by(source: TableSource, records: pd.DataFrame) -> MeasuredCompariso
         return None
 
 
-def _pairs(compared: MeasuredComparison, a: str, b: str) -> Iterator[tuple[Configuration, Configuration]]:
+def pairs(compared: MeasuredComparison, a: str, b: str) -> Iterator[tuple[Configuration, Configuration]]:
     """The rows that the two names mean, in every group of rows that may be compared."""
     for rows in compared.comparison.groups().values():
         labels = compared.comparison.row_labels

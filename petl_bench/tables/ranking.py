@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from petl_bench.analysis.chance import guesses_of, is_at_chance
 from petl_bench.analysis.comparison import Comparison
@@ -14,6 +14,7 @@ from petl_bench.api.marks import SYNTHETIC, barring
 from petl_bench.api.table import Cell, Column, Rank, Row, RowGroup
 from petl_bench.tables.columns import MeasuredColumn
 
+T = TypeVar("T")
 AT_CHANCE = "at-chance"
 
 
@@ -85,6 +86,14 @@ def _title(comparison: Comparison, rows: Sequence[Configuration]) -> str:
     return f"Run here: {rows[0].backbone} ({rows[0].weights} weights){shown}{source}"
 
 
+def may_be_ranked(marks: Mapping[T, Iterable[str]]) -> list[T]:
+    """Those of some numbers, with the marks of each, that are ranked with each other: those without a mark that bars
+    them; if all are made by a script, those without another such mark."""
+    bars = {each: barring(of_each) for each, of_each in marks.items()}
+    usual = (SYNTHETIC,) if all(SYNTHETIC in of_each for of_each in bars.values()) else ()
+    return [each for each, of_each in bars.items() if of_each == usual]
+
+
 def ranked(cells: Sequence[Cell], column: Column) -> list[Cell]:
     """The cells of one column with the best and the second marked.
 
@@ -93,12 +102,12 @@ def ranked(cells: Sequence[Cell], column: Column) -> list[Cell]:
     equal, and share their rank.
     """
     numbers = {
-        index: (cell.value, barring(cell.marks))
+        index: cell.value
         for index, cell in enumerate(cells)
         if isinstance(cell.value, (int, float)) and cell.origin == "run"
     }
-    usual = (SYNTHETIC,) if all(SYNTHETIC in marks for _, marks in numbers.values()) else ()
-    shown = {index: float(column.text(value)) for index, (value, marks) in numbers.items() if marks == usual}
+    among = may_be_ranked({index: cells[index].marks for index in numbers})
+    shown = {index: float(column.text(numbers[index])) for index in among}
     if len(shown) < 2:
         return list(cells)
     ladder = sorted(set(shown.values()), reverse=not column.lower_is_better)

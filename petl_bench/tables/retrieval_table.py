@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from petl_bench.analysis.cells import OfRanks
 from petl_bench.analysis.comparison import Comparison
-from petl_bench.analysis.configurations import Configuration
 from petl_bench.analysis.labels import CaseGroup
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.figure import Figure, Point, joined
@@ -19,7 +18,7 @@ from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.retrieval_beside import LABELS, beside_columns, beside_notes
 from petl_bench.tables.setting_table import SettingTable
-from petl_bench.tables.tradeoff_picture import TradeOffPanel, picture_notes
+from petl_bench.tables.tradeoff_picture import TradeOffPanel, picture_notes, trained_against
 
 RETRIEVAL_NOTE = (
     "T2V: texts search clips; V2T: clips search texts, of a clip with several the most similar counts. R@K: queries "
@@ -76,11 +75,11 @@ class RetrievalTable(SettingTable):
         """The trade-off: trained parameters against T2V R@1, one panel for each case and group of rows that may be
         compared. Raises UsageError if there are no records."""
         comparison = self.compared(evidence.records).comparison
-        panels = list(self._panels(comparison, evidence))
-        pictures = [self._picture(comparison, group, panel, evidence) for group, panel in panels]
+        found = list(self._panels(comparison, evidence))
+        pictures = [picture for picture, _ in found]
         quoted = any(series.origin == "quoted" for picture in pictures for series in picture.series)
         notes = [
-            *picture_notes([panel for _, panel in panels], intervals=evidence.outcomes is not None),
+            *picture_notes([panel for _, panel in found], intervals=evidence.outcomes is not None),
             *seed_notes(comparison),
             *data_notes(comparison, comparison.case_groups()),
             *(self.reading_notes(self.columns(comparison)) if quoted else []),
@@ -88,24 +87,18 @@ class RetrievalTable(SettingTable):
         ]
         return joined(pictures, notes)
 
-    def _panels(self, comparison: Comparison, evidence: Evidence) -> Iterator[tuple[CaseGroup, TradeOffPanel]]:
+    def _panels(self, comparison: Comparison, evidence: Evidence) -> Iterator[tuple[Figure, TradeOffPanel]]:
+        percent, first = self.trained_columns(comparison)[-1], self.numbers[0]
         for rows in comparison.groups().values():
             for group in comparison.case_groups():
                 column = self.number_columns(comparison, group)[0]
                 found = {row: cells_of(comparison, [column], row, evidence.outcomes)[0] for row in rows}
                 cells = {row: cell for row, cell in found.items() if cell.value is not None}
                 if cells:
-                    yield group, TradeOffPanel(comparison, column, cells, evidence.outcomes)
-
-    def _picture(self, comparison: Comparison, group: CaseGroup, panel: TradeOffPanel, evidence: Evidence) -> Figure:
-        first: Configuration = next(iter(panel.cells))
-        percent = self.trained_columns(comparison)[-1]
-        return panel.picture(
-            name=self.name,
-            title=f"{group.label}: {first.backbone} ({first.weights} weights)",
-            y_label=f"{self.numbers[0].heading} {self.numbers[0].label} (%)",
-            quoted=list(self._quoted_points([percent, panel.column], evidence)),
-        )
+                    label = f"{first.heading} {first.label} (%)"
+                    panel = trained_against(comparison, column, cells, evidence.outcomes, label)
+                    title = f"{group.label}: {rows[0].backbone} ({rows[0].weights} weights)"
+                    yield panel.picture(self.name, title, list(self._quoted_points([percent, column], evidence))), panel
 
     def _quoted_points(self, columns: Sequence[MeasuredColumn], evidence: Evidence) -> Iterator[Point]:
         """The quoted rows that have both a percentage of trained parameters and the number."""

@@ -19,10 +19,12 @@ from petl_bench.api.table import Table
 from petl_bench.cli.compare import command as compare
 from petl_bench.cli.gather import gather
 from petl_bench.cli.report import command as report
+from petl_bench.errors import UsageError
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.outcomes import StoredOutcomes, outcome_of
 from petl_bench.records.ranks import predicted_of, ranks_of
 from petl_bench.records.write import write_record
+from petl_bench.tables.class_gains import ClassGain, EvaluationGains, class_gains, gains_figure, gains_table
 from petl_bench.tables.compare_pair import findings
 
 CLIPS = 200
@@ -277,3 +279,78 @@ def test_outcomes_follow_from_scores_of_records_without_them(tmp_path: Path) -> 
     assert outcome.ranks.tolist() == ranks_of(labels, scores).tolist() == [1, 2, 2], "a tie counts against the label"
     assert outcome.predicted.tolist() == [0, 0, 2]
     assert predicted_of(labels, scores, outcome.ranks).tolist() == [0, 0, 2]
+
+
+# Gains by class
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_gains_by_class_are_drawn_beside_the_answer(three: Path, tmp_path: Path, suffix: str, begins: bytes) -> None:
+    target = tmp_path / f"gains.{suffix}"
+    done = _compare("msta", "lora", "--runs", str(three), "--output", str(target))
+    assert done.exit_code == 0, done.output
+    assert target.read_bytes().startswith(begins)
+    assert done.stdout == _compare("msta", "lora", "--runs", str(three)).stdout
+    assert "motion, base: viclip-tiny (packaged weights): 2 classes" in done.stderr
+    assert "no test was made" in done.stderr
+    before = target.read_bytes()
+    _compare("msta", "lora", "--runs", str(three), "--output", str(target))
+    assert target.read_bytes() == before
+
+
+def _gains(runs: Path, a: str, b: str, table: str = "base2novel") -> list[EvaluationGains]:
+    evidence = Evidence(pb.load_records(runs), None, StoredOutcomes([runs]))
+    return class_gains([TABLES.get(table)()], evidence, a, b)
+
+
+def test_a_gain_is_the_difference_of_the_top_1_of_a_class_over_seeds(three: Path) -> None:
+    base, novel = _gains(three, "msta", "lora")
+    assert (base.title, novel.title) == tuple(
+        f"motion, {half}: viclip-tiny (packaged weights)" for half in ("base", "novel")
+    )
+    assert (base.seeds, len(base.trials), base.a, base.b) == ((0, 1, 2), 6, "msta", "lora")
+    assert [each.gain for each in base.classes] == sorted((each.gain for each in base.classes), reverse=True)
+    for each in base.classes:
+        assert each.gain == pytest.approx(each.a - each.b)
+        assert each.std is not None
+    table = _table(three)
+    expected = [cell_of(table, name, "motion", "Base").value for name in ("msta", "lora")]
+    weights = [each.clips / CLIPS for each in base.classes]
+    assert sum(weights) == 1
+    for name, mean in zip(("a", "b"), expected, strict=True):
+        found = sum(weight * getattr(each, name) for weight, each in zip(weights, base.classes, strict=True))
+        assert found == pytest.approx(mean)
+
+
+def test_of_many_classes_a_panel_names_those_at_either_end() -> None:
+    classes = tuple(ClassGain(f"class {n}", 5, 50.0, 50.0 - n, float(-n), None) for n in range(101))
+    found = EvaluationGains("k400, base", "MSTA", "zero-shot", (0,), classes, ("key",))
+    figure = gains_figure([found])
+    names = [each.name for each in classes]
+    assert figure.y.names == (*names[:10], "…", *names[-10:])
+    assert [point.y for point in figure.series[0].points] == [*range(10), *range(11, 21)]
+    assert "101 classes, of which 20 are drawn, 0 gain and 100 lose; 5 clips each; seeds 0." in " ".join(figure.notes)
+    assert len(gains_figure([found] * 14).panels()) == 12
+    assert "2 more evaluations are not drawn: --table chooses." in gains_figure([found] * 14).notes
+    assert len(gains_table([found]).groups[0].rows) == 101
+
+
+def test_gains_as_a_table_have_every_class(three: Path, tmp_path: Path) -> None:
+    target = tmp_path / "gains.csv"
+    done = _compare("msta", "lora", "--runs", str(three), "--output", str(target))
+    assert done.exit_code == 0, done.output
+    assert target.read_text().count(",Gain,") == 4
+
+
+@pytest.mark.parametrize("output", ["gains.doc", "gains"])
+def test_a_suffix_without_a_format_is_refused_before_anything_is_read(output: str) -> None:
+    done = _compare("msta", "lora", "--runs", "nowhere", "--output", output)
+    assert isinstance(done.exception, UsageError)
+    assert "no format has this suffix" in str(done.exception)
+
+
+def test_without_seeds_in_common_there_are_no_gains(judged: Any, runs: Path) -> None:
+    judged(0.9, 0.6, "msta", 0)
+    judged(0.6, 0.6, "lora", 1)
+    with pytest.raises(UsageError, match="no evaluation of classes with seeds in common"):
+        _gains(runs, "msta", "lora")

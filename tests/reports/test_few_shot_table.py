@@ -104,3 +104,15 @@ def test_the_figure_quotes_what_transfers_efficiently(few_shot_example: Path) ->
 def test_a_figure_of_nothing_is_refused_like_the_table(example: Path) -> None:
     with pytest.raises(UsageError, match="--setting few_shot"):
         figure_of(example, "few_shot")
+
+
+def test_points_have_intervals_if_predictions_are_read(few_shot_example: Path) -> None:
+    by_seeds = figure_of(few_shot_example, "few_shot")
+    figure = figure_of(few_shot_example, "few_shot", statistics=True)
+    (lora,) = (series for series in figure.series if series.label.startswith("lora"))
+    (before,) = (series for series in by_seeds.series if series.label.startswith("lora"))
+    for point, std in zip(lora.points, before.points, strict=True):
+        assert point.y_range is not None and std.y_range is not None
+        assert point.y_range[1] - point.y_range[0] > std.y_range[1] - std.y_range[0], "eight clips"
+    assert "Error bars: 95 % interval over clips and seeds." in figure.notes
+    assert "Error bars: ± sample standard deviation over seeds." in by_seeds.notes

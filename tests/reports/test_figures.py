@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -162,11 +163,63 @@ def test_quoted_points_are_hollow_and_the_legend_says_so(monkeypatch: pytest.Mon
     assert styles["my_method", "run"]["markerfacecolor"] == styles["my_method", "run"]["color"]
 
 
+def _crowd(count: int) -> Figure:
+    places = [(1.0 + index % 9, 60.0 + index // 9) for index in range(count)]
+    points = tuple(Point(x, y, f"variant {index}") for index, (x, y) in enumerate(places))
+    return Figure("f", "T", Axis("x"), Axis("y"), (Series("lora", points),), name_points=True)
+
+
+def test_many_points_are_numbered_and_the_legend_has_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = _texts(monkeypatch, _crowd(20))
+    assert "variant 19" in texts and "20 variant 19" not in texts
+    texts = _texts(monkeypatch, _crowd(60))
+    assert texts.count("variant") == 60
+    assert "60 variant 59" in texts
+    assert " 60 " in texts.split("1 variant 0")[0], "beside the point"
+
+
 def test_where_there_is_no_room_for_names_a_legend_names_the_series(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = tuple(Point(1.0 + index, 60.0, f"variant {index}") for index in range(30))
-    texts = _texts(monkeypatch, Figure("f", "T", Axis("x"), Axis("y"), (Series("lora", points),), name_points=True))
+    texts = _texts(monkeypatch, _crowd(81))
     assert "variant" not in texts
     assert "lora" in texts
+
+
+def test_a_legend_of_many_lines_makes_the_figure_higher() -> None:
+    few, many = (Image.open(io.BytesIO(draw(_crowd(count), "png"))) for count in (20, 60))
+    assert few.width == many.width
+    assert many.height > few.height + 15 * 0.13 * 300
+
+
+def test_names_that_find_no_place_of_their_own_become_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = tuple(Point(1.0, 60.0, f"{'long name ' * 8}{index}") for index in range(20))
+    figure = Figure("f", "T", Axis("x"), Axis("y"), (Series("lora", points),), name_points=True)
+    assert "20 long name" in _texts(monkeypatch, figure)
+
+
+def test_lines_with_error_bars_stand_side_by_side_and_inside() -> None:
+    lines = [
+        Series(f"m{n}", tuple(Point(x, 60.0 + n, f"m{n}", (50.0, 90.0)) for x in (2.0, 4.0)), line=True)
+        for n in range(3)
+    ]
+    figure = Figure("f", "T", Axis("K", True, ticks=(2.0, 4.0)), Axis("y"), tuple(lines))
+    assert figures._shifts(figure) == [-2.2, 0.0, 2.2]
+    assert figures._shifts(_figure()) == [0.0, 0.0]
+    with figures._own_settings():
+        (axes,) = figures._canvas(figure, "series").axes
+    low, high = axes.get_ylim()
+    assert low < 50 and high > 90
+
+
+def test_bars_have_names_and_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = (Point(3.0, 0.0, "a", x_range=(2.0, 4.0)), Point(-1.0, 2.0, "b"))
+    figure = Figure(
+        "f", "T", Axis("Gain"), Axis("", names=("archery", "…", NASTY)), (Series("msta", points, bars=True),)
+    )
+    texts = _texts(monkeypatch, figure)
+    assert "archery" in texts and "msta" not in texts
+    assert NASTY[:20] in texts
+    for output_format in FIGURE_FORMATS:
+        assert draw(figure, output_format)
 
 
 def test_many_series_differ_in_colour_marker_or_line() -> None:
@@ -184,6 +237,19 @@ def test_a_series_looks_the_same_in_every_panel() -> None:
     assert list(styles) == [("a", "run"), ("other", "run"), ("b", "run")]
 
 
+def test_a_front_with_more_x_better_runs_from_the_left_edge() -> None:
+    series = (Series("lora", (Point(2.0, 3.0, "a"), Point(4.0, 1.0, "b"))),)
+    figure = Figure("f", "T", Axis("x"), Axis("y"), series, ((2.0, 3.0), (4.0, 1.0)), more_x_is_better=True)
+    with figures._own_settings():
+        from matplotlib.figure import Figure as Canvas
+
+        axes = Canvas().add_subplot()
+        axes.set_xlim(0.0, 10.0)
+        assert figures._DrawnPanel(axes, figure, 0.0).front() == [(0.0, 3.0), (2.0, 3.0), (2.0, 1.0), (4.0, 1.0)]
+        left = replace(figure, more_x_is_better=False)
+        assert figures._DrawnPanel(axes, left, 0.0).front() == [(2.0, 3.0), (4.0, 3.0), (4.0, 1.0), (10.0, 1.0)]
+
+
 # Pareto front
 
 _POINTS = st.lists(st.tuples(st.integers(0, 9).map(float), st.integers(0, 9).map(float)))
@@ -199,3 +265,13 @@ def test_the_front_is_what_no_point_beats(points: list[tuple[float, float]]) -> 
     assert list(front) == sorted(set(front))
     assert [y for _, y in front] == sorted(y for _, y in front)
     assert pareto_front(reversed(points)) == front
+
+
+@given(_POINTS, st.booleans(), st.booleans())
+def test_a_front_turned_round_is_that_of_the_points_turned_round(
+    points: list[tuple[float, float]], more_x: bool, less_y: bool
+) -> None:
+    across, up = -1 if more_x else 1, -1 if less_y else 1
+    turned = pareto_front([(across * x, up * y) for x, y in points])
+    front = pareto_front(points, more_x_is_better=more_x, less_y_is_better=less_y)
+    assert sorted((across * x, up * y) for x, y in turned) == list(front)

@@ -6,7 +6,7 @@ import math
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from petl_bench.render.label_places import place
+from petl_bench.render.label_places import are_apart, place
 
 FRAME = (0.0, 0.0, 250.0, 180.0)
 
@@ -44,3 +44,20 @@ def test_a_few_labels_never_cover_one_another_and_stay_inside(anchors: list[tupl
     assert all(_shared(one, other) < 1e-6 for one, other in itertools.combinations(boxes, 2))
     assert all(math.isclose(_shared(box, FRAME), 320.0) for box in boxes)
     assert boxes == place(anchors, [(40.0, 8.0)] * len(anchors), FRAME)
+
+
+def test_no_line_to_a_label_runs_through_another_label() -> None:
+    anchors = [(100.0 + 12 * number, 90.0) for number in range(6)]
+    boxes = place(anchors, [(60.0, 8.0)] * 6, FRAME, gap=5.0)
+    assert are_apart(boxes)
+    for (x, y), box in zip(anchors, boxes, strict=True):
+        end = min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
+        line = [(x + part * (end[0] - x), y + part * (end[1] - y)) for part in (0.2, 0.4, 0.6, 0.8)]
+        others = [each for each in boxes if each != box]
+        assert not any(left < at < right and low < up < high for at, up in line for left, low, right, high in others)
+
+
+def test_boxes_that_touch_are_not_apart() -> None:
+    assert are_apart([])
+    assert are_apart([(0.0, 0.0, 1.0, 1.0), (1.0, 0.0, 2.0, 1.0)])
+    assert not are_apart([(0.0, 0.0, 1.0, 1.0), (0.9, 0.9, 2.0, 2.0)])

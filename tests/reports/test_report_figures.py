@@ -43,6 +43,15 @@ def test_the_suffix_decides_and_notes_go_to_stderr(tradeoff_example: Path, tmp_p
     assert "Pareto front: of the runs here" in done.stderr
 
 
+def test_axes_are_chosen_for_figure_table_and_page(tradeoff_example: Path, tmp_path: Path) -> None:
+    chosen = ["--runs", str(tradeoff_example), "--table", "tradeoff", "--x", "base_top1", "--y", "novel_top1"]
+    assert "more of 'Base top-1 (%)'" in _report(*chosen, "--output", str(tmp_path / "f.svg")).stderr
+    assert "Base top-1 (%)" in _report(*chosen, "--format", "csv").stdout
+    done = _report(*chosen, "--output", f"{tmp_path}/site/")
+    assert done.returncode == 0, done.stderr
+    assert "Trade-off: Base top-1 (%) against Novel top-1 (%)" in (tmp_path / "site" / "index.html").read_text()
+
+
 def test_a_figure_goes_to_stdout_where_that_is_no_terminal(tradeoff_example: Path) -> None:
     done = _report("--runs", str(tradeoff_example), "--table", "tradeoff", "--format", "pdf")
     assert done.returncode == 0
@@ -91,6 +100,12 @@ def test_a_table_without_a_figure_names_those_with_one(tmp_path: Path) -> None:
         (["--all", "--output", "d", "--format", "csv"], "leave out --table and --format"),
         (["--all", "--output", "d", "--runs", "."], "no record of a finished trial"),
         (["--table", "tradeoff", "--output", ".", "--format", "csv"], "a folder holds the page"),
+        (
+            ["--table", "base2novel", "--x", "flops_g"],
+            "the table base2novel has none to choose",
+        ),
+        (["--all", "--output", "d", "--y", "top1"], "the page and --all choose their own. Type: --table tradeoff"),
+        (["--table", "tradeof", "--y", "top1"], "did you mean tradeoff"),
     ],
 )
 def test_wrong_use_is_one_clear_line_and_exit_2(tmp_path: Path, arguments: list[str], said: str) -> None:

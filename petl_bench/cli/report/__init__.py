@@ -47,6 +47,11 @@ _SHOWN = 8
               help="Show the difference from this method beside each number.")  # fmt: skip
 @click.option("--spread", type=OneOf(["std", "interval"]), default="std", show_default=True,
               help="Beside each number: the standard deviation over seeds, or the 95 % interval.")  # fmt: skip
+@click.option("--x", metavar="NAME", default="",
+              help="Of --table tradeoff: what stands along x, a metric or a cost, e.g. training_memory.")  # fmt: skip
+@click.option("--y", metavar="NAME", default="", help="Of --table tradeoff: what stands along y, e.g. harmonic_mean.")
+@click.option("--conditions", metavar="WORDS", default="",
+              help="Of --table tradeoff: only costs that were measured so, e.g. 'batch 32, bf16'.")  # fmt: skip
 @click.option("--statistics/--no-statistics", default=None,
               help="Intervals and paired tests from the predictions; by default with up to "
                    f"{MANY_TRIALS:,} trials.")  # fmt: skip
@@ -65,6 +70,9 @@ def command(
     published_files: tuple[Path, ...],
     baseline: str,
     spread: Spread,
+    x: str,
+    y: str,
+    conditions: str,
     statistics: bool | None,
     explain: tuple[str, str, str] | None,
 ) -> None:
@@ -73,6 +81,7 @@ def command(
     \b
     petl-bench report --runs runs --table base2novel --output table.tex
     petl-bench report --runs runs --table tradeoff --output figure.pdf
+    petl-bench report --runs runs --table tradeoff --x train_step_ms --output figure.pdf
     petl-bench report --runs runs --output site/     every table, plot and clip as one page
     petl-bench report --runs runs --all --output results
     """
@@ -82,10 +91,13 @@ def command(
     if everything:
         output = folder_for_all(name or (explain and explain[0]), output_format, output)
     ledger = read_own(published_files, published=published) if published_files else ()
+    if x or y or conditions:
+        _refuse_axes(None if everything else name or (explain and explain[0]))
     if everything or (not explain and is_page(output_format, given_output)):
         assert output is not None
         with without_garbage_collection():
-            evidence = replace(gather(folders, statistics=statistics, baseline=baseline), ledger=ledger)
+            evidence = gather(folders, statistics=statistics, baseline=baseline)
+            evidence = replace(evidence, ledger=ledger, axes=(x, y), conditions=conditions)
             if everything:
                 write_all(evidence, output, published=published, spread=spread)
             write_page(evidence, folders, output, table=name, published=published, spread=spread, data_root=data_root)
@@ -101,7 +113,8 @@ def command(
 
         quoted = source.published() if published else None
         if source.needs_records:
-            evidence = replace(gather(folders, statistics=statistics, baseline=baseline, quoted=quoted), ledger=ledger)
+            evidence = gather(folders, statistics=statistics, baseline=baseline, quoted=quoted)
+            evidence = replace(evidence, ledger=ledger, axes=(x, y), conditions=conditions)
         elif source.reads_records:
             evidence = gather_if_any(folders, quoted)
         else:
@@ -127,6 +140,14 @@ def _refuse_runs(output: Path, name: str | None) -> None:
     raise UsageError(
         f"--output {output}: a folder of runs, which is read and not written into. Type: {shlex.join(command)}"
     )
+
+
+def _refuse_axes(name: str | None) -> None:
+    """Raise UsageError if a table has no axes to choose, or if none is named."""
+    if name is None or not TABLES.get(name).has_axes:
+        known = [each for each in TABLES.names() if each not in TABLES.broken() and TABLES.get(each).has_axes]
+        said = "the page and --all choose their own" if name is None else f"the table {name} has none to choose"
+        raise UsageError(f"--x, --y and --conditions: {said}. Type: --table {' or '.join(known)}")
 
 
 def _table_name(name: str | None, explain: tuple[str, str, str] | None) -> str:
