@@ -137,6 +137,7 @@ class TradeOffTable(TableSource):
         comparison, panels, left_out = _compared(evidence)
         groups = [_run_groups(panel, evidence) for panel in panels]
         quoted = list(dict.fromkeys(group for panel in panels for group in _quoted_groups(panel)))
+        cases = comparison.case_groups()
         return Table(
             name="tradeoff",
             title="Trade-off: trained parameters against base-to-novel accuracy in percent",
@@ -148,12 +149,16 @@ class TradeOffTable(TableSource):
                 _FRONT,
                 *left_out,
                 *table_notes.seed_notes(comparison),
-                table_notes.ranks_note(comparison),
                 *([_SEVERAL] if len(panels) > 1 and evidence.outcomes else []),
                 "Trained: millions of trained parameters.",
-                *table_notes.training_notes(comparison),
-                *table_notes.data_notes(comparison, comparison.case_groups()),
+                *table_notes.protocol_notes(comparison),
+                *table_notes.data_notes(comparison, cases),
                 *([f"{table_notes.QUOTED} {SELECTED_ON_TEST} {_COUNTS}"] if quoted else []),
+            ),
+            provenance=(
+                table_notes.ranks_note(comparison),
+                *table_notes.training_provenance(comparison),
+                *table_notes.data_provenance(comparison, cases),
             ),
             commands=tuple(commands(comparison)),
         )

@@ -1,207 +1,234 @@
-r"""LaTeX with booktabs: a whole document that compiles as it is, in plain ASCII.
+r"""LaTeX with booktabs, in plain ASCII: a fragment that a paper or a talk takes in by `\input`, or a whole document.
 
-The `table` environment between the two comment lines can be pasted into a paper that loads booktabs and graphicx.
+Below the table stands what its readers need. Everything else stands in comments above it.
 """
 
 from __future__ import annotations
 
-import math
 import re
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from petl_bench.api.marks import symbols
-from petl_bench.api.table import Cell, Column, Row, RowGroup, Spread, Table, signs
-from petl_bench.render.parts import parts_of
-from petl_bench.system.texts import clean
-from petl_bench.tables.text import for_people, notes, number
+from petl_bench.api.marks import Mark, mark_of, symbols
+from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, signs
+from petl_bench.render.latex_layout import ALONE, DOCUMENTS, RANKS, Layout, lay_out, too_wide
+from petl_bench.render.latex_text import comments, escape
+from petl_bench.render.options import LatexOptions
+from petl_bench.render.provenance import trials_of
+from petl_bench.tables.text import for_people, notes, number, provenance
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "{''}",
-    "`": r"{\char96}",
-    "*": "{*}",
-    "[": "{[}",
-    "]": "{]}",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "–": r"\textendash{}",
-    "—": r"\textemdash{}",
-    "’": "'",
-    "…": r"\ldots{}",
-    "ß": r"\ss{}",
-    "æ": r"\ae{}",
-    "Æ": r"\AE{}",
-    "ø": r"\o{}",
-    "Ø": r"\O{}",
-    "ł": r"\l{}",
-    "Ł": r"\L{}",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "λ": r"$\lambda$",
-    "µ": r"$\mu$",
-    "μ": r"$\mu$",
-    "→": r"$\rightarrow$",
-}
-#: Neighbours that would melt into a dash or a quotation mark.
-_LIGATURE = re.compile(r"([-'])(?=\1)")
-_ACCENTS = {
-    "\u0300": "`",
-    "\u0301": "'",
-    "\u0302": "^",
-    "\u0303": "~",
-    "\u0304": "=",
-    "\u0306": "u",
-    "\u0307": ".",
-    "\u0308": '"',
-    "\u030a": "r",
-    "\u030b": "H",
-    "\u030c": "v",
-    "\u0327": "c",
-}
-
-_DOCUMENT = r"""\documentclass{{article}}
-\usepackage[margin=2cm]{{geometry}}
-\usepackage{{booktabs}} %% \toprule, \midrule, \cmidrule, \bottomrule
-\usepackage{{graphicx}} %% \resizebox: a table that is too wide is scaled down to the line
-\begin{{document}}
-\pagestyle{{empty}}
-%% The table: from here ...
-{table}
-%% ... to here.
-\end{{document}}
-""".replace("%%", "%")
+_DOCUMENT = r"""\documentclass{article}
+\usepackage[margin=2cm]{geometry}
+\usepackage{booktabs}
+\begin{document}
+\pagestyle{empty}
+"""
+#: Of ALIKE, below a table; the whole of it stands in the comments.
+_ALIKE_SHORT = f"{ALIKE}: not told from the best by a paired test (5 %, corrected)"
+_KEY_LETTERS = 12
+#: Titles of groups, a little narrower than the rows, so that they do not widen them.
+_TITLE_PART = 0.96
 
 
-#: What stands for ranks.
-_RANKS = "Bold: best; underlined: second."
-#: Space between columns of a table in several parts, which have much to show side by side.
-_NARROW = r"\setlength{\tabcolsep}{4pt}"
-#: Lines of a page: rows, titles, and notes, which are set smaller; and what a part takes above its rows.
-_LINES, _FEWEST, _NOTE_LINE, _NOTE_CHARACTERS, _HEADER = 48, 16, 0.65, 130, 5
+def render(table: Table, options: LatexOptions | None = None) -> str:
+    """The fragment, or the document; best in bold, second underlined, marks as superscripts."""
+    options = options or LatexOptions()
+    shown, shared = without_shared_marks(_chosen(table, options))
+    layout = _layout(shown, options)
+    pages = layout.pages()
+    lines = list(_comments(table, layout, options))
+    for page, parts in enumerate(pages, start=1):
+        lines += _environment(shown, layout, parts, (page, len(pages)), options, shared)
+    text = "\n".join(lines) + "\n"
+    if not options.standalone:
+        return text
+    return "\n".join([_DOCUMENT + text, *_printed(provenance(for_people(table))), "\\end{document}\n"])
 
 
-def render(table: Table) -> str:
-    """The document; best in bold, second underlined, marks as superscripts, the notes below.
+def remarks(table: Table, options: LatexOptions | None = None) -> list[str]:
+    """What to know before the table is used: that it is in parts, or has columns that are too wide."""
+    options = options or LatexOptions()
+    return _remarks(_layout(without_shared_marks(_chosen(table, options))[0], options))
 
-    A table that is wider than a page becomes several tabulars below each other. If they are longer than a page, they
-    go on on further pages, with the notes below the last one.
-    """
+
+def _remarks(layout: Layout) -> list[str]:
+    cm = layout.document.places[-1][1]
+    found = []
+    if len(layout.parts) > 1:
+        each = "; ".join(f"{part.columns[-1].group or part.columns[-1].label}" for part in layout.parts)
+        found.append(
+            f"wider than {cm:g} cm at \\scriptsize, so it is set in {len(layout.parts)} parts below each other, which "
+            f"end with {each}: for a single one leave out columns, or the spread (--no-spread)"
+        )
+    if columns := too_wide(layout):
+        found.append(f"wider than {cm:g} cm by themselves, leave them out: {', '.join(columns)}")
+    if len(layout.pages()) > 1:
+        found.append(f"longer than a page: it is set on {len(layout.pages())} pages")
+    return found
+
+
+def parts(table: Table, options: LatexOptions | None = None) -> list[Table]:
+    """What is set below each other, without the marks that the notes name for all rows."""
+    options = options or LatexOptions()
+    return list(_layout(without_shared_marks(_chosen(table, options))[0], options).parts)
+
+
+def _chosen(table: Table, options: LatexOptions) -> Table:
     table = for_people(table)
-    parts = parts_of(table)
-    pages = _pages(table, parts)
-    space = [_NARROW] if len(parts) > 1 else []
-    lines = [_environment(table, page, number, len(pages), space) for number, page in enumerate(pages, start=1)]
-    return _DOCUMENT.format(table="\n".join(line for page in lines for line in page))
+    return table if options.spread else replace(table, spread="none")
 
 
-def escape(text: str) -> str:
-    """Text that LaTeX prints as it is; a letter that its standard fonts lack appears as its code point."""
-    return _LIGATURE.sub(r"\1{}", "".join(map(_character, clean(text))))
+def _layout(table: Table, options: LatexOptions) -> Layout:
+    return lay_out(table, ALONE if options.standalone else DOCUMENTS[options.document])
 
 
-def _character(character: str) -> str:
-    if character in _SPECIAL:
-        return _SPECIAL[character]
-    if character.isascii():
-        return character
-    base, *accents = list(unicodedata.normalize("NFD", character))
-    if base.isascii() and base.isalpha() and len(accents) == 1 and accents[0] in _ACCENTS:
-        letter = {"i": r"\i", "j": r"\j"}.get(base, base) if accents[0] != "\u0327" else base
-        return rf"\{_ACCENTS[accents[0]]}{{{letter}}}"
-    return rf"\texttt{{U+{ord(character):04X}}}"
+# Marks of all rows
 
 
-def _pages(table: Table, parts: Sequence[Table]) -> list[list[Table]]:
-    """The parts page by page; what does not fit goes on on the next page, a group of rows under its title.
+def without_shared_marks(table: Table) -> tuple[Table, list[Mark]]:
+    """The table without the marks that every number of its runs carries, which are said once; and these marks.
 
-    Every page with rows of the last part has room for the notes, which stand on the last page.
+    The first column group, such as trained parameters, counts only if one of its numbers has a mark.
     """
-    below = sum(1 + len(note) // _NOTE_CHARACTERS for note in notes(table, ranks=_RANKS))
-    beside_notes = max(_FEWEST, _LINES - math.ceil(_NOTE_LINE * below))
-    pages: list[list[Table]] = [[]]
-    for part in parts:
-        lines = beside_notes if part is parts[-1] else _LINES
-        if pages[-1] and _height(pages[-1]) + _HEADER + _height([part]) > lines:
-            pages.append([])
-        left = lines - (_height(pages[-1]) + _HEADER if pages[-1] else 0)
-        first, *further = _slices(part.groups, left, lines)
-        pages[-1].append(replace(part, groups=tuple(first)))
-        pages += [[replace(part, groups=tuple(groups))] for groups in further]
-    return pages
+    rows = [row for group in table.groups for row in group.rows]
+    first = table.column_groups()[0][1] if table.columns else 0
+    if first == len(table.columns) or any(cell.marks for row in rows for cell in row.cells[:first]):
+        first = 0
+    numbers = [cell for row in rows for cell in row.cells[first:] if cell.origin == "run" and cell.value is not None]
+    if len(numbers) < 2:
+        return table, []
+    shared = set.intersection(*(set(cell.marks) for cell in numbers))
+    return _without(table, shared), [mark_of(word) for word in sorted(shared)]
 
 
-def _height(parts: Sequence[Table]) -> int:
-    """Lines of parts below each other, but for what is above the rows of the first."""
-    return sum(1 + len(group.rows) for part in parts for group in part.groups) + _HEADER * (len(parts) - 1)
+def _without(table: Table, words: set[str]) -> Table:
+    def of_row(row: Row) -> Row:
+        return replace(row, cells=tuple(map(of_cell, row.cells)))
+
+    def of_cell(cell: Cell) -> Cell:
+        return replace(cell, marks=tuple(word for word in cell.marks if word not in words))
+
+    groups = [replace(group, rows=tuple(map(of_row, group.rows))) for group in table.groups]
+    return replace(table, groups=tuple(groups)) if words else table
 
 
-def _slices(groups: Sequence[RowGroup], left: int, lines: int) -> list[list[RowGroup]]:
-    """Groups of rows, cut where a page ends. `left`: lines of the first page; `lines`: of each further one."""
-    pages: list[list[RowGroup]] = [[]]
-    for group in groups:
-        rows = group.rows
-        while rows:
-            # A title needs a line, and at least two rows below it.
-            if left < min(len(rows), 2) + 1:
-                pages.append([])
-                left = lines
-            pages[-1].append(replace(group, rows=rows[: left - 1]))
-            left -= len(pages[-1][-1].rows) + 1
-            rows = rows[len(pages[-1][-1].rows) :]
-    return pages
+# What stands above and below
 
 
-def _environment(table: Table, parts: Sequence[Table], page: int, pages: int, space: Sequence[str]) -> list[str]:
+def _comments(table: Table, layout: Layout, options: LatexOptions) -> Iterator[str]:
+    whole = for_people(table)
+    lines = [
+        f"Table {whole.name} of petl-bench. Needs: \\usepackage{{booktabs}}",
+        f"{layout.environment} at {layout.size.command}, for {_place(options)}.",
+        f"\\label{{{_label(whole, options)}}}: other files of this table have the same one, unless made with --label.",
+        *[f"Note: {remark}." for remark in _remarks(layout)],
+        "",
+        "Notes",
+        *[f"  {note}" for note in notes(whole, ranks=RANKS)],
+        *(["Provenance"] if whole.provenance else []),
+        *[f"  {line}" for line in provenance(whole)],
+        *_trials(whole),
+    ]
+    yield from comments(lines)
+
+
+def _place(options: LatexOptions) -> str:
+    if options.standalone:
+        return "a page of its own"
+    widths = " or ".join(f"{cm:g}" for _, cm in DOCUMENTS[options.document].places)
+    return f"{options.document} ({widths} cm wide; another one with --document)"
+
+
+def _trials(table: Table) -> list[str]:
+    """The first letters of the keys of the trials behind each row."""
+    lines = []
+    for group in table.groups:
+        found = [
+            f"    {row.label}, {where}: {' '.join(key[:_KEY_LETTERS] for key in keys)}"
+            for row in group.rows
+            for where, keys in trials_of(row, table.columns)
+        ]
+        lines += [f"  {group.heading}", *found] if found else []
+    return ["Trials behind the numbers (first letters of their keys)", *lines] if lines else []
+
+
+def _notes(table: Table, shared: Sequence[Mark]) -> list[str]:
+    short = {f"{ALIKE}: {ALIKE_MEANING}": _ALIKE_SHORT}
+    ranks, *others = [short.get(note, note) for note in notes(table, ranks=RANKS)] or [""]
+    of_all = [f"All rows run here ({mark.symbol}): {mark.meaning}" for mark in shared]
+    texts = [ranks, *of_all, *others] if ranks == RANKS else [*of_all, ranks, *others]
+    return [escape(text if text.endswith(".") else f"{text}.") for text in texts if text]
+
+
+def _printed(lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    return [
+        r"\clearpage",
+        r"\noindent\textbf{Provenance}\par\smallskip{\scriptsize\raggedright\noindent",
+        *[rf"{escape(line)}\par\noindent" for line in lines],
+        "}",
+    ]
+
+
+def _label(table: Table, options: LatexOptions) -> str:
+    return options.label or "tab:" + re.sub(r"[^a-z0-9]+", "-", table.name.lower()).strip("-")
+
+
+# The table
+
+
+def _environment(
+    table: Table,
+    layout: Layout,
+    parts: Sequence[Table],
+    page: tuple[int, int],
+    options: LatexOptions,
+    shared: Sequence[Mark],
+) -> list[str]:
+    number, pages = page
+    first, *others = [_tabular(part, layout) for part in parts]
     below = [
-        r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
-        *[rf"{escape(note)}\par" for note in notes(table, ranks=_RANKS)],
+        r"\par\smallskip",
+        r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
+        *_notes(table, shared),
         r"\end{minipage}",
     ]
-    first, *others = [_tabular(part) for part in parts]
     return [
-        rf"\begin{{table}}[{'ht' if pages == 1 else 'p'}]",
+        rf"\begin{{{layout.environment}}}[{'tp' if pages == 1 else 'p'}]",
         r"\centering",
-        *_caption(table, page, pages),
-        *space,
+        *_caption(table, number, pages, options),
+        rf"{layout.size.command}\setlength{{\tabcolsep}}{{{layout.gap}pt}}",
         *first,
-        *[line for other in others for line in (r"\par\bigskip", *other)],
-        *(below if page == pages else []),
-        r"\end{table}",
+        *[line for other in others for line in (r"\par\medskip", *other)],
+        *(below if number == pages else []),
+        rf"\end{{{layout.environment}}}",
     ]
 
 
-def _caption(table: Table, page: int, pages: int) -> list[str]:
+def _caption(table: Table, page: int, pages: int, options: LatexOptions) -> list[str]:
     """Caption and label on the first page; further ones name the number of the table, as they are the same table."""
     if page > 1:
         return [rf"Table~\thetable{{}}, continued ({page} of {pages})\par\medskip"]
     of = f" ({page} of {pages})" if pages > 1 else ""
-    label = "".join(c for c in table.name if c.isalnum() and c.isascii())
-    return [rf"\caption{{{escape(table.title)}{of}}}", rf"\label{{tab:{label}}}"]
+    text = table.title if options.caption is None else options.caption
+    return [rf"\caption{{{escape(text)}{of}}}", rf"\label{{{_label(table, options)}}}"]
 
 
-def _tabular(table: Table) -> list[str]:
+def _tabular(table: Table, layout: Layout) -> list[str]:
+    label = "l" if layout.label is None else f"p{{{layout.label:.0f}pt}}"
     return [
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        rf"\begin{{tabular}}{{@{{}}{label}{'r' * len(table.columns)}@{{}}}}",
         r"\toprule",
         *_headers(table),
-        *[line for group in table.groups for line in _group(group, table)],
+        *[line for group in table.groups for line in _group(group, table, layout)],
+        *(
+            []
+            if table.groups
+            else [r"\midrule", rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}l@{{}}}}{{No rows.}} \\"]
+        ),
         r"\bottomrule",
-        r"\end{tabular}}",
+        r"\end{tabular}",
     ]
 
 
@@ -213,17 +240,25 @@ def _headers(table: Table) -> list[str]:
             rules.append(rf"\cmidrule(lr){{{first}-{first + count - 1}}}")
         first += count
     labels = [escape(table.corner), *[escape(column.label) for column in table.columns]]
-    return [f" & {' & '.join(spans)} \\\\", " ".join(rules), " & ".join(labels) + r" \\"]
+    above = [f" & {' & '.join(spans)} \\\\", " ".join(rules)] if rules else []
+    return [*above, " & ".join(labels) + r" \\"]
 
 
-def _group(group: RowGroup, table: Table) -> list[str]:
-    title = rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{\textit{{{escape(group.heading)}}}}} \\"
-    return [r"\midrule", title, *[_row(row, table) for row in group.rows]]
+def _group(group: RowGroup, table: Table, layout: Layout) -> list[str]:
+    heading = rf"\textit{{{escape(group.heading)}}}"
+    kind = "l"
+    if layout.is_wider(group.heading, table):
+        kind, heading = f"p{{{_TITLE_PART * layout.body(table):.0f}pt}}", rf"\raggedright{heading}"
+    title = rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}{kind}@{{}}}}{{{heading}}} \\"
+    return [r"\midrule", title, *[_row(row, table, layout) for row in group.rows]]
 
 
-def _row(row: Row, table: Table) -> str:
+def _row(row: Row, table: Table, layout: Layout) -> str:
     cells = [_cell(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)]
-    return " & ".join([escape(row.label) + _superscript(symbols(row.marks)), *cells]) + r" \\"
+    label = escape(row.label) + _superscript(symbols(row.marks))
+    if layout.label is not None:
+        label = rf"\raggedright\hangindent=1em {label}"
+    return " & ".join([label, *cells]) + r" \\"
 
 
 def _cell(cell: Cell, column: Column, spread: Spread) -> str:

@@ -13,25 +13,24 @@ from petl_bench.tables.text import number
 
 #: Columns of a group that always stay together.
 _TOGETHER = 4
-#: Characters that a line of a page holds if it is read with ease (in LaTeX: at \footnotesize), and if one column group
-#: needs them (at \scriptsize).
+#: Characters that a line of a page holds if it is read with ease, and if one column group needs them.
 _LINE, _TIGHT_LINE = 130, 145
 #: Characters that the space between two columns takes.
 _PADDING = 2
 
 
 def column_parts(
-    groups: Sequence[Sequence[int]], widths: Sequence[int], room: int, most: int | None = None
+    groups: Sequence[Sequence[int]], widths: Sequence[float], room: float, most: float | None = None
 ) -> list[list[int]]:
-    """Column groups, as indices of their columns, gathered into parts of at most `room` characters.
+    """Column groups, as indices of their columns, gathered into parts that take at most `room`.
 
     A group is broken only if it has more than _TOGETHER columns and is wider than `most` (default: `room`) by itself.
 
     Args:
         groups: the columns of each group.
-        widths: characters of each column, with the space beside it.
-        room: characters that all columns of a part may take.
-        most: characters that a part with a single group may take.
+        widths: of each column, with the space beside it, in characters or points.
+        room: what all columns of a part may take.
+        most: what a part with a single group may take.
     """
     parts: list[list[int]] = []
     for indices in groups:
@@ -67,7 +66,18 @@ def parts_of(table: Table) -> list[Table]:
     label = max(
         (cell_len(row.label) + len(symbols(row.marks)) for group in table.groups for row in group.rows), default=0
     )
-    room, most = _LINE - label, _TIGHT_LINE - label
+    return split_columns(table, widths, _LINE - label, _TIGHT_LINE - label)
+
+
+def split_columns(table: Table, widths: Sequence[float], room: float, most: float) -> list[Table]:
+    """The table in parts whose columns take at most `room`; the table itself if it is narrow enough.
+
+    Args:
+        table: as in `parts_of`, which says what the parts have.
+        widths: of each column, with the space beside it.
+        room: for all columns of a part.
+        most: for the columns of a part with a single column group.
+    """
     if _width(range(len(widths)), widths) <= room:
         return [table]
     first, *others = grouped_columns(table)
@@ -117,11 +127,11 @@ def _cell_width(row: Row, index: int, table: Table) -> int:
     return cell_len(number(cell, table.columns[index], table.spread)) + (0 if cell.is_blank else len(signs(cell)))
 
 
-def _width(indices: Sequence[int], widths: Sequence[int]) -> int:
+def _width(indices: Sequence[int], widths: Sequence[float]) -> float:
     return sum(widths[index] for index in indices)
 
 
-def _broken(indices: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
+def _broken(indices: Sequence[int], widths: Sequence[float], room: float) -> list[list[int]]:
     """The columns in as few parts as have room for them, of one length if that fits too."""
     parts: list[list[int]] = [[]]
     for index in indices:

@@ -69,6 +69,8 @@ class SettingTable(TableSource):
     seeds_of: ClassVar[str] = ""
     #: Lines under the table, after those on seeds.
     notes: ClassVar[tuple[str, ...]] = ()
+    #: Further lines, for those who ask how the numbers were made.
+    details: ClassVar[tuple[str, ...]] = ()
     #: Metrics that some records have, for columns of a subclass.
     optional: ClassVar[tuple[str, ...]] = ()
     #: Tables of `published` whose rows are quoted, and the line under the table if some are.
@@ -80,6 +82,7 @@ class SettingTable(TableSource):
         found = self.compared(evidence.records, evidence.outcomes)
         comparison, columns = found.comparison, found.columns
         quoted = [group for table in self.quoted_tables for group in quoted_groups(evidence.published, table, columns)]
+        groups = comparison.case_groups(self.over)
         return Table(
             name=self.name,
             title=self.heading(comparison),
@@ -89,14 +92,19 @@ class SettingTable(TableSource):
             footers=(
                 *self._number_notes(comparison),
                 *self.notes,
-                table_notes.ranks_note(comparison, over_splits=self.over == "split"),
                 table_notes.TRAINED,
                 *mean_class.notes(comparison, columns),
-                *table_notes.training_notes(comparison),
-                *table_notes.hosting_notes(comparison, evidence.left_out_methods.get(self.setting, {})),
+                *table_notes.protocol_notes(comparison),
                 *self.case_notes(comparison),
-                *table_notes.data_notes(comparison, comparison.case_groups(self.over)),
+                *table_notes.data_notes(comparison, groups),
                 *([self.quoted_note] if quoted else []),
+            ),
+            provenance=(
+                *self.details,
+                table_notes.ranks_note(comparison, over_splits=self.over == "split"),
+                *table_notes.training_provenance(comparison),
+                *table_notes.hosting_notes(comparison, evidence.left_out_methods.get(self.setting, {})),
+                *table_notes.data_provenance(comparison, groups),
             ),
             commands=tuple(commands(comparison)),
         )
