@@ -30,11 +30,13 @@ TUNABLE_PERCENT: PublishedKey = ("", 0, "tunable_percent")
 MV_ADAPTER_BACKBONE = 149_620_737  #: parameters of CLIP ViT-B/16, which its percentages are of
 MV_ADAPTER_NOTE = (
     "MV-Adapter's tables: CLIP ViT-B/16; ± over three seeds, full fine-tuning and seqTransf one run. By the released "
-    "code, epochs were selected on the test clips, separately for T2V and V2T, so that a row may mix epochs. Median "
-    "and mean ranks are not printed. CM and Hunyuan were run again by the paper's authors. Table 1: the text says 45.7 "
-    "for full fine-tuning's T2V R@1, the table 45.0. Table 5: MV-Adapter's row equals that without tying in the "
-    "paper's Table 10, while its percentage counts tying; CLIP4Clip's T2V R@10 is printed 8.01, which by its sum is "
-    "81.0."
+    "code, epochs were selected on the test clips, separately for T2V and V2T, so that a row may mix epochs."
+)
+MV_ADAPTER_DETAILS = (
+    "MV-Adapter's tables: median and mean ranks are not printed. CM and Hunyuan were run again by the paper's authors. "
+    "Table 1: the text says 45.7 for full fine-tuning's T2V R@1, the table 45.0. Table 5: MV-Adapter's row equals that "
+    "without tying in the paper's Table 10, while its percentage counts tying; CLIP4Clip's T2V R@10 is printed 8.01, "
+    "which by its sum is 81.0."
 )
 #: Methods by the names of their rows; both rows of MSTA are one method here.
 _NAMES = {

@@ -25,6 +25,7 @@ from petl_bench.reports.fully_supervised import FullySupervisedTable
 from petl_bench.reports.published_numbers import (
     MSTA_TABLES,
     MV_ADAPTER_BY_DATA,
+    MV_ADAPTER_DETAILS,
     MV_ADAPTER_NOTE,
     MV_ADAPTER_TABLES,
     SELECTED_ON_TEST,
@@ -165,6 +166,7 @@ class ReproductionTable(TableSource):
                 "Inside: the quoted number, give or take half of its last digit. With two seeds t is 12.7, so that "
                 "little can be outside.",
                 "Quoted numbers have one decimal, and the harmonic means of Table 7 two.",
+                *([MV_ADAPTER_DETAILS] if retrieval else []),
             ),
         )
 

@@ -12,6 +12,7 @@ from petl_bench.reports.published_numbers import (
     MV_ADAPTER_BACKBONE,
     MV_ADAPTER_BY_DATA,
     MV_ADAPTER_DATA,
+    MV_ADAPTER_DETAILS,
     MV_ADAPTER_NOTE,
     MV_ADAPTER_TABLES,
     TUNABLE_PERCENT,
@@ -38,6 +39,7 @@ class RetrievalTable(Base):
     published_csv = (MV_ADAPTER_TABLES,)
     quoted_tables = tuple(MV_ADAPTER_BY_DATA.values())
     quoted_note = f"{QUOTED} {MV_ADAPTER_NOTE}"
+    quoted_details = MV_ADAPTER_DETAILS
     quoted_backbone_params = MV_ADAPTER_BACKBONE
 
     def published_key(self, case: ComparedCase, metric: str) -> PublishedKey | None:

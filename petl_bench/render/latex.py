@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from petl_bench.api.marks import Mark, mark_of, symbols
 from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, signs
-from petl_bench.render.latex_layout import ALONE, DOCUMENTS, RANKS, Layout, lay_out, too_wide
+from petl_bench.render.latex_layout import ALONE, DOCUMENTS, Layout, lay_out, too_wide
 from petl_bench.render.latex_text import comments, escape
 from petl_bench.render.options import LatexOptions
 from petl_bench.render.provenance import trials_of
@@ -23,6 +24,8 @@ _DOCUMENT = r"""\documentclass{article}
 \begin{document}
 \pagestyle{empty}
 """
+#: What stands for ranks.
+_RANKS = "Bold: best; underlined: second."
 #: Of ALIKE, below a table; the whole of it stands in the comments.
 _ALIKE_SHORT = f"{ALIKE}: not told from the best by a paired test (5 %, corrected)"
 _KEY_LETTERS = 12
@@ -33,12 +36,11 @@ _TITLE_PART = 0.96
 def render(table: Table, options: LatexOptions | None = None) -> str:
     """The fragment, or the document; best in bold, second underlined, marks as superscripts."""
     options = options or LatexOptions()
-    shown, shared = without_shared_marks(_chosen(table, options))
-    layout = _layout(shown, options)
+    shown, layout = _laid_out(table, options)
     pages = layout.pages()
-    lines = list(_comments(table, layout, options))
+    lines = list(_comments(for_people(table), layout, options))
     for page, parts in enumerate(pages, start=1):
-        lines += _environment(shown, layout, parts, (page, len(pages)), options, shared)
+        lines += _environment(shown, layout, parts, (page, len(pages)), options)
     text = "\n".join(lines) + "\n"
     if not options.standalone:
         return text
@@ -47,39 +49,34 @@ def render(table: Table, options: LatexOptions | None = None) -> str:
 
 def remarks(table: Table, options: LatexOptions | None = None) -> list[str]:
     """What to know before the table is used: that it is in parts, or has columns that are too wide."""
-    options = options or LatexOptions()
-    return _remarks(_layout(without_shared_marks(_chosen(table, options))[0], options))
+    return _remarks(_laid_out(table, options or LatexOptions())[1])
+
+
+def parts(table: Table, options: LatexOptions | None = None) -> tuple[Table, ...]:
+    """What is set below each other, without the marks that the notes name for all rows."""
+    return _laid_out(table, options or LatexOptions())[1].parts
+
+
+def _laid_out(table: Table, options: LatexOptions) -> tuple[Table, Layout]:
+    """The table as it is shown, and its layout."""
+    table = for_people(table) if options.spread else replace(for_people(table), spread="none")
+    shown, shared = without_shared_marks(table)
+    document = ALONE if options.standalone else DOCUMENTS[options.document]
+    return shown, lay_out(shown, document, _notes(shown, shared))
 
 
 def _remarks(layout: Layout) -> list[str]:
-    cm = layout.document.places[-1][1]
-    found = []
+    cm, pages, found = layout.document.places[-1][1], len(layout.pages()), []
     if len(layout.parts) > 1:
-        each = "; ".join(f"{part.columns[-1].group or part.columns[-1].label}" for part in layout.parts)
         found.append(
-            f"wider than {cm:g} cm at \\scriptsize, so it is set in {len(layout.parts)} parts below each other, which "
-            f"end with {each}: for a single one leave out columns, or the spread (--no-spread)"
+            f"wider than {cm:g} cm at \\scriptsize: set in {len(layout.parts)} parts below each other; for one part, "
+            "leave out columns, or the spread (--no-spread)"
         )
     if columns := too_wide(layout):
         found.append(f"wider than {cm:g} cm by themselves, leave them out: {', '.join(columns)}")
-    if len(layout.pages()) > 1:
-        found.append(f"longer than a page: it is set on {len(layout.pages())} pages")
+    if pages > 1:
+        found.append(f"longer than a page: it is set on {pages} pages")
     return found
-
-
-def parts(table: Table, options: LatexOptions | None = None) -> list[Table]:
-    """What is set below each other, without the marks that the notes name for all rows."""
-    options = options or LatexOptions()
-    return list(_layout(without_shared_marks(_chosen(table, options))[0], options).parts)
-
-
-def _chosen(table: Table, options: LatexOptions) -> Table:
-    table = for_people(table)
-    return table if options.spread else replace(table, spread="none")
-
-
-def _layout(table: Table, options: LatexOptions) -> Layout:
-    return lay_out(table, ALONE if options.standalone else DOCUMENTS[options.document])
 
 
 # Marks of all rows
@@ -115,8 +112,7 @@ def _without(table: Table, words: set[str]) -> Table:
 # What stands above and below
 
 
-def _comments(table: Table, layout: Layout, options: LatexOptions) -> Iterator[str]:
-    whole = for_people(table)
+def _comments(whole: Table, layout: Layout, options: LatexOptions) -> Iterator[str]:
     lines = [
         f"Table {whole.name} of petl-bench. Needs: \\usepackage{{booktabs}}",
         f"{layout.environment} at {layout.size.command}, for {_place(options)}.",
@@ -124,7 +120,7 @@ def _comments(table: Table, layout: Layout, options: LatexOptions) -> Iterator[s
         *[f"Note: {remark}." for remark in _remarks(layout)],
         "",
         "Notes",
-        *[f"  {note}" for note in notes(whole, ranks=RANKS)],
+        *[f"  {note}" for note in notes(whole, ranks=_RANKS)],
         *(["Provenance"] if whole.provenance else []),
         *[f"  {line}" for line in provenance(whole)],
         *_trials(whole),
@@ -153,11 +149,11 @@ def _trials(table: Table) -> list[str]:
 
 
 def _notes(table: Table, shared: Sequence[Mark]) -> list[str]:
+    """What stands below the table, not yet escaped. `shared`: the marks of all rows."""
     short = {f"{ALIKE}: {ALIKE_MEANING}": _ALIKE_SHORT}
-    ranks, *others = [short.get(note, note) for note in notes(table, ranks=RANKS)] or [""]
     of_all = [f"All rows run here ({mark.symbol}): {mark.meaning}" for mark in shared]
-    texts = [ranks, *of_all, *others] if ranks == RANKS else [*of_all, ranks, *others]
-    return [escape(text if text.endswith(".") else f"{text}.") for text in texts if text]
+    texts = [*of_all, *(short.get(note, note) for note in notes(table, ranks=_RANKS))]
+    return [text if text.endswith(".") else f"{text}." for text in texts]
 
 
 def _printed(lines: Sequence[str]) -> list[str]:
@@ -184,20 +180,20 @@ def _environment(
     parts: Sequence[Table],
     page: tuple[int, int],
     options: LatexOptions,
-    shared: Sequence[Mark],
 ) -> list[str]:
     number, pages = page
     first, *others = [_tabular(part, layout) for part in parts]
     below = [
         r"\par\smallskip",
         r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
-        *_notes(table, shared),
+        *map(escape, layout.notes),
         r"\end{minipage}",
     ]
     return [
         rf"\begin{{{layout.environment}}}[{'tp' if pages == 1 else 'p'}]",
         r"\centering",
         *_caption(table, number, pages, options),
+        r"\smallskip",
         rf"{layout.size.command}\setlength{{\tabcolsep}}{{{layout.gap}pt}}",
         *first,
         *[line for other in others for line in (r"\par\medskip", *other)],
@@ -217,8 +213,10 @@ def _caption(table: Table, page: int, pages: int, options: LatexOptions) -> list
 
 def _tabular(table: Table, layout: Layout) -> list[str]:
     label = "l" if layout.label is None else f"p{{{layout.label:.0f}pt}}"
+    signs = [layout.measure.signs(table, index) for index in range(len(table.columns))]
+    kinds = [*[_kind(each, 2 * layout.gap) for each in signs[:-1]], *([_kind(signs[-1], 0)] if signs else ["@{}"])]
     return [
-        rf"\begin{{tabular}}{{@{{}}{label}{'r' * len(table.columns)}@{{}}}}",
+        rf"\begin{{tabular}}{{@{{}}{label}{_columns(kinds)}}}",
         r"\toprule",
         *_headers(table),
         *[line for group in table.groups for line in _group(group, table, layout)],
@@ -230,6 +228,19 @@ def _tabular(table: Table, layout: Layout) -> list[str]:
         r"\bottomrule",
         r"\end{tabular}",
     ]
+
+
+def _columns(kinds: Sequence[str]) -> str:
+    """The kinds of all columns, those that repeat said once."""
+    found = [(kind, len(list(some))) for kind, some in groupby(kinds)]
+    return "".join(kind * count if len(kind) == 1 or count == 1 else f"*{{{count}}}{{{kind}}}" for kind, count in found)
+
+
+def _kind(signs: float, space: float) -> str:
+    """A column with room for the signs behind its numbers, and the space beside it; the last one has none."""
+    if signs:
+        return rf"r@{{\hspace{{{signs + space:.0f}pt}}}}"
+    return "r" if space else "r@{}"
 
 
 def _headers(table: Table) -> list[str]:
@@ -245,17 +256,21 @@ def _headers(table: Table) -> list[str]:
 
 
 def _group(group: RowGroup, table: Table, layout: Layout) -> list[str]:
-    heading = rf"\textit{{{escape(group.heading)}}}"
+    """A title and its rows; marks of all of the rows stand behind the title."""
+    shared = (
+        [word for word in group.rows[0].marks if all(word in row.marks for row in group.rows)] if group.rows else []
+    )
+    heading = rf"\textit{{{escape(group.heading)}}}{_superscript(symbols(shared))}"
     kind = "l"
     if layout.is_wider(group.heading, table):
         kind, heading = f"p{{{_TITLE_PART * layout.body(table):.0f}pt}}", rf"\raggedright{heading}"
     title = rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}{kind}@{{}}}}{{{heading}}} \\"
-    return [r"\midrule", title, *[_row(row, table, layout) for row in group.rows]]
+    return [r"\midrule", title, *[_row(row, table, layout, shared) for row in group.rows]]
 
 
-def _row(row: Row, table: Table, layout: Layout) -> str:
+def _row(row: Row, table: Table, layout: Layout, shared: Sequence[str]) -> str:
     cells = [_cell(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)]
-    label = escape(row.label) + _superscript(symbols(row.marks))
+    label = escape(row.label) + _superscript(symbols(word for word in row.marks if word not in shared))
     if layout.label is not None:
         label = rf"\raggedright\hangindent=1em {label}"
     return " & ".join([label, *cells]) + r" \\"
@@ -266,7 +281,8 @@ def _cell(cell: Cell, column: Column, spread: Spread) -> str:
     if not text:
         return ""
     text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[cell.rank]
-    return text + _superscript(signs(cell))
+    raised = _superscript(signs(cell))
+    return text + (rf"\rlap{{{raised}}}" if raised else "")
 
 
 def _superscript(signs: str) -> str:

@@ -6,6 +6,7 @@ other, and what is too long goes on on further pages.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,10 +16,8 @@ from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, signs
 from petl_bench.render.latex_text import width
 from petl_bench.render.options import DocumentKind
 from petl_bench.render.parts import grouped_columns, split_columns
-from petl_bench.tables.text import notes, number
+from petl_bench.tables.text import number
 
-#: What stands for ranks.
-RANKS = "Bold: best; underlined: second."
 _POINTS_PER_CM = 28.45
 
 
@@ -53,7 +52,7 @@ _SIZES_OF_11 = (
 )
 #: CVPR, ICCV and the like; LNCS and `article`, the narrowest of their kind; beamer, of both shapes.
 DOCUMENTS: dict[DocumentKind, Document] = {
-    "two-column": Document((("table", 8.4), ("table*", 17.4)), 580, _SIZES_OF_10),
+    "two-column": Document((("table", 8.4), ("table*", 17.4)), 600, _SIZES_OF_10),
     "one-column": Document((("table", 12.1),), 500, _SIZES_OF_10),
     "slides": Document((("table", 10.8),), 200, _SIZES_OF_11),
 }
@@ -63,10 +62,10 @@ ALONE = Document((("table", 17.4),), 620, _SIZES_OF_10)
 _GAPS = ((6, 4), (4, 3), (3, 2))
 #: A row's label goes over several lines if it is longer than this part of the place.
 _LABEL_PART = 0.38
-#: Lines that a group's title takes with its rule, and a part above its rows; rows that a page has at least.
-_TITLE, _HEADER, _FEWEST = 2, 5, 6
-#: Height of a caption, of one line of notes, and the width of a letter of notes, in points.
-_CAPTION, _NOTE_LINE, _NOTE_LETTER = 30, 9.5, 3.7
+#: What the title of a group takes with its rule, and a part above its rows: lines, and points besides.
+_TITLE, _HEADER = (1, 6.0), (2, 22.0)
+#: Height of a caption in points, and the width of a letter of notes in ems.
+_CAPTION, _NOTE_EMS = 34.0, 0.515
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Layout:
     """How a table is set.
 
     `gap`: on each side of a column, in points; `label`: width of the rows' labels if they go over several lines;
-    `parts`: what stands below each other; `width`: of the place, in points.
+    `parts`: what stands below each other; `notes`: under the last one; `width`: of the place, in points.
     """
 
     document: Document
@@ -84,6 +83,7 @@ class Layout:
     gap: int
     label: float | None
     parts: tuple[Table, ...]
+    notes: tuple[str, ...]
 
     @cached_property
     def measure(self) -> _Measure:
@@ -103,54 +103,78 @@ class Layout:
 
         Every page with rows of the last part has room for the notes, which stand on the last page.
         """
-        per_line = int(self.width / _NOTE_LETTER)
-        below = sum(len(note) for note in notes(self.parts[-1], ranks=RANKS)) // per_line + 1
-        height = self.document.height - _CAPTION
-        lines = int(height / self.size.line)
-        beside_notes = max(_FEWEST + _HEADER, int((height - below * _NOTE_LINE) / self.size.line))
+        small = self.document.sizes[-1]
+        letters = _NOTE_EMS * small.points * sum(len(note) + 1 for note in self.notes)
+        below = small.line * (1 + math.ceil(letters / self.width))
+        whole = self.document.height - _CAPTION
+        least = self._height(_HEADER) + self._height(_TITLE) + 2 * self.size.line
         pages: list[list[Table]] = [[]]
         for part in self.parts:
-            room = beside_notes if part is self.parts[-1] else lines
-            if pages[-1] and _height(pages[-1]) + _height([part]) > room:
+            room = max(whole - below, least) if part is self.parts[-1] else whole
+            taken = sum(map(self._height_of, pages[-1]))
+            if pages[-1] and taken + self._height_of(part) > room:
                 pages.append([])
-            left = room - _height(pages[-1]) - _HEADER
-            first, *further = _slices(part.groups, left, room - _HEADER)
+                taken = 0.0
+            header = self._height(_HEADER)
+            first, *further = self._slices(part.groups, room - taken - header, room - header)
             pages[-1].append(replace(part, groups=tuple(first)))
             pages += [[replace(part, groups=tuple(groups))] for groups in further]
         return pages
 
+    def _height(self, lines_and_points: tuple[int, float]) -> float:
+        lines, points = lines_and_points
+        return lines * self.size.line + points
 
-def lay_out(table: Table, document: Document) -> Layout:
+    def _height_of(self, part: Table) -> float:
+        rows = sum(len(group.rows) for group in part.groups) * self.size.line
+        return self._height(_HEADER) + len(part.groups) * self._height(_TITLE) + rows
+
+    def _slices(self, groups: Sequence[RowGroup], left: float, room: float) -> list[list[RowGroup]]:
+        """Groups of rows, cut where a page ends. `left`: height of the first page; `room`: of each further one."""
+        pages: list[list[RowGroup]] = [[]]
+        for group in groups:
+            rows = group.rows
+            while rows:
+                # Below a title, there are at least two rows.
+                if left < self._height(_TITLE) + min(len(rows), 2) * self.size.line:
+                    pages.append([])
+                    left = room
+                count = max(1, int((left - self._height(_TITLE)) / self.size.line))
+                pages[-1].append(replace(group, rows=rows[:count]))
+                left -= self._height(_TITLE) + min(count, len(rows)) * self.size.line
+                rows = rows[count:]
+        return pages
+
+
+def lay_out(table: Table, document: Document, notes: Sequence[str]) -> Layout:
     """The largest text that fits the narrowest place; if none fits, the fewest parts that fit the widest."""
     for environment, cm in document.places:
         for size, gap in _steps(document):
-            layout = _layout(table, document, (environment, cm), size, gap)
-            if len(layout.parts) == 1 and _Measure(size, gap).fits(layout):
+            layout = _layout(table, document, (environment, cm), size, gap, notes)
+            if len(layout.parts) == 1 and layout.body(layout.parts[0]) <= layout.width:
                 return layout
-    layouts = [_layout(table, document, document.places[-1], size, gap) for size, gap in _steps(document)]
-    return min(layouts, key=lambda layout: (not all(map(layout.measure.fits, _each_part(layout))), len(layout.parts)))
+    layouts = [_layout(table, document, document.places[-1], size, gap, notes) for size, gap in _steps(document)]
+    return min(layouts, key=lambda layout: (len(too_wide(layout)), len(layout.pages()), len(layout.parts)))
 
 
 def too_wide(layout: Layout) -> list[str]:
-    """The columns that do not fit the place even by themselves."""
+    """The columns that do not fit the place even by themselves, or none that fits in part of it."""
     return [
         column.full
         for part in layout.parts
-        if layout.body(part) > layout.width
+        if (excess := layout.body(part) - layout.width) > 0
         for column, taken in zip(part.columns, layout.measure.columns(part), strict=True)
-        if taken > (layout.width - (layout.label or layout.measure.label(part))) / 2
+        if taken >= max(excess, max(layout.measure.columns(part)) / 2)
     ]
-
-
-def _each_part(layout: Layout) -> Iterator[Layout]:
-    return (replace(layout, parts=(part,)) for part in layout.parts)
 
 
 def _steps(document: Document) -> Iterator[tuple[TextSize, int]]:
     return ((size, gap) for size, gaps in zip(document.sizes, _GAPS, strict=True) for gap in gaps)
 
 
-def _layout(table: Table, document: Document, place: tuple[str, float], size: TextSize, gap: int) -> Layout:
+def _layout(
+    table: Table, document: Document, place: tuple[str, float], size: TextSize, gap: int, notes: Sequence[str]
+) -> Layout:
     environment, room = place[0], place[1] * _POINTS_PER_CM
     measure = _Measure(size, gap)
     most = _LABEL_PART * room
@@ -158,7 +182,7 @@ def _layout(table: Table, document: Document, place: tuple[str, float], size: Te
     label = most if needed > most else None
     left = room - min(needed, most)
     parts = split_columns(table, measure.columns(table), left, left)
-    return Layout(document, environment, room, size, gap, label, tuple(parts))
+    return Layout(document, environment, room, size, gap, label, tuple(parts), tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -168,13 +192,13 @@ class _Measure:
     size: TextSize
     gap: int
 
-    def fits(self, layout: Layout) -> bool:
-        """Whether the first part of a layout has room."""
-        return layout.body(layout.parts[0]) <= layout.width
-
     def label(self, table: Table) -> float:
         """The rows' labels, with their signs."""
-        labels = [self._marked(row.label, symbols(row.marks)) for group in table.groups for row in group.rows]
+        labels = [
+            width(row.label, self.size.points) + self._raised(symbols(row.marks))
+            for group in table.groups
+            for row in group.rows
+        ]
         return max([width(table.corner, self.size.points), *labels])
 
     def columns(self, table: Table) -> list[float]:
@@ -187,34 +211,16 @@ class _Measure:
         return found
 
     def _column(self, column: Column, index: int, rows: Sequence[Row], table: Table) -> float:
-        cells = [self._cell(row.cells[index], column, table) for row in rows]
-        return max([width(column.label, self.size.points), *cells]) + 2 * self.gap
+        texts = [self._text(row.cells[index], column, table) for row in rows]
+        return max([width(column.label, self.size.points), *texts]) + self.signs(table, index) + 2 * self.gap
 
-    def _cell(self, cell: Cell, column: Column, table: Table) -> float:
-        if cell.is_blank:
-            return 0.0
-        return self._marked(number(cell, column, table.spread), signs(cell), bold=cell.rank == "best")
+    def _text(self, cell: Cell, column: Column, table: Table) -> float:
+        return width(number(cell, column, table.spread), self.size.points, bold=cell.rank == "best")
 
-    def _marked(self, text: str, raised: str, *, bold: bool = False) -> float:
-        return width(text, self.size.points, bold=bold) + width(raised, self.size.raised)
+    def signs(self, table: Table, index: int) -> float:
+        """The widest signs of a column, which hang in the space behind its numbers."""
+        cells = [row.cells[index] for group in table.groups for row in group.rows]
+        return max((self._raised(signs(cell)) for cell in cells if not cell.is_blank), default=0.0)
 
-
-def _height(parts: Sequence[Table]) -> int:
-    """Lines of parts below each other."""
-    return sum(_HEADER + sum(_TITLE + len(group.rows) for group in part.groups) for part in parts)
-
-
-def _slices(groups: Sequence[RowGroup], left: int, lines: int) -> list[list[RowGroup]]:
-    """Groups of rows, cut where a page ends. `left`: lines of the first page; `lines`: of each further one."""
-    pages: list[list[RowGroup]] = [[]]
-    for group in groups:
-        rows = group.rows
-        while rows:
-            # Below a title, there are at least two rows.
-            if left < min(len(rows), 2) + _TITLE:
-                pages.append([])
-                left = lines
-            pages[-1].append(replace(group, rows=rows[: max(left - _TITLE, 1)]))
-            left -= len(pages[-1][-1].rows) + _TITLE
-            rows = rows[len(pages[-1][-1].rows) :]
-    return pages
+    def _raised(self, text: str) -> float:
+        return width(text, self.size.raised)

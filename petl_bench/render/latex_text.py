@@ -92,6 +92,7 @@ _SYMBOL, _CODE_POINT = 1000, 3150  #: of a sign of SPECIAL; of a letter that app
 _DESIGN = {5: 1.361, 6: 1.222, 7: 1.139, 8: 1.063, 9: 1.028}
 _BOLD = 1.16
 _COMMENT_LETTERS = 116
+_PLAIN = str.maketrans({"±": "+/-", "×": "x", "–": "-", "—": "-", "’": "'", "…": "..."})
 
 
 def escape(text: str) -> str:
@@ -135,7 +136,7 @@ def _ems(character: str) -> int:
 def comments(lines: Iterable[str]) -> list[str]:
     """Lines of comments in plain ASCII; a long one goes on on further lines, a little to the right."""
     found: list[str] = []
-    for line in lines:
+    for line in (each.translate(_PLAIN) for each in lines):
         indent = " " * (len(line) - len(line.lstrip(" ")))
         text = clean(line).encode("ascii", "backslashreplace").decode()
         wrapped = textwrap.wrap(

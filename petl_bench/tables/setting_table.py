@@ -76,6 +76,8 @@ class SettingTable(TableSource):
     #: Tables of `published` whose rows are quoted, and the line under the table if some are.
     quoted_tables: ClassVar[tuple[str, ...]] = ()
     quoted_note: ClassVar[str] = table_notes.QUOTED
+    #: A further line on them, for those who ask.
+    quoted_details: ClassVar[str] = ""
 
     def build(self, evidence: Evidence) -> Table:
         """The table of all records of the setting. Raises UsageError if there are none."""
@@ -105,6 +107,7 @@ class SettingTable(TableSource):
                 *table_notes.training_provenance(comparison),
                 *table_notes.hosting_notes(comparison, evidence.left_out_methods.get(self.setting, {})),
                 *table_notes.data_provenance(comparison, groups),
+                *([self.quoted_details] if quoted and self.quoted_details else []),
             ),
             commands=tuple(commands(comparison)),
         )

@@ -50,7 +50,7 @@ _LATEX_FLAGS = "--standalone, --document, --caption and --label"
 @click.option("--no-spread", "spread", flag_value="none", help="The same as --spread none.")
 @click.option("--standalone", is_flag=True, help="LaTeX: a document that compiles as it is, not a fragment to \\input.")
 @click.option("--document", type=OneOf(get_args(DocumentKind)), default=None,
-              help="LaTeX: what the fragment is for, which decides its width and text size.  [default: two-column]")  # fmt: skip
+              help="LaTeX: what the fragment is for (width, text size).  [default: two-column]")  # fmt: skip
 @click.option("--caption", default=None, metavar="TEXT", help="LaTeX: the caption, as plain text.")
 @click.option("--label", default=None, metavar="NAME", help="LaTeX: the label for \\ref, by default tab:TABLE.")
 @click.option("--statistics/--no-statistics", default=None,
