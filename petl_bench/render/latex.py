@@ -12,7 +12,7 @@ from itertools import groupby
 
 from petl_bench.api.marks import Mark, mark_of, symbols
 from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, signs
-from petl_bench.render.latex_layout import ALONE, DOCUMENTS, Layout, lay_out, too_wide
+from petl_bench.render.latex_layout import ALONE, DOCUMENTS, Layout, Texts, lay_out, too_wide
 from petl_bench.render.latex_text import comments, escape
 from petl_bench.render.options import LatexOptions
 from petl_bench.render.provenance import trials_of
@@ -29,6 +29,8 @@ _RANKS = "Bold: best; underlined: second."
 #: Of ALIKE, below a table; the whole of it stands in the comments.
 _ALIKE_SHORT = f"{ALIKE}: not told from the best by a paired test (5 %, corrected)"
 _KEY_LETTERS = 12
+#: Behind which a label of several lines may be broken, besides blanks.
+_BREAKABLE, _BREAK = re.compile(r"\\_|[=,/+]"), r"\g<0>\\allowbreak "
 #: Titles of groups, a little narrower than the rows, so that they do not widen them.
 _TITLE_PART = 0.96
 
@@ -62,7 +64,8 @@ def _laid_out(table: Table, options: LatexOptions) -> tuple[Table, Layout]:
     table = for_people(table) if options.spread else replace(for_people(table), spread="none")
     shown, shared = without_shared_marks(table)
     document = ALONE if options.standalone else DOCUMENTS[options.document]
-    return shown, lay_out(shown, document, _notes(shown, shared))
+    caption = table.title if options.caption is None else options.caption
+    return shown, lay_out(shown, document, Texts(caption, tuple(_notes(shown, shared))))
 
 
 def _remarks(layout: Layout) -> list[str]:
@@ -182,33 +185,31 @@ def _environment(
     options: LatexOptions,
 ) -> list[str]:
     number, pages = page
-    first, *others = [_tabular(part, layout) for part in parts]
+    tabulars = [_tabular(part, layout) for part in parts]
     below = [
         r"\par\smallskip",
         r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
-        *map(escape, layout.notes),
+        *map(escape, layout.texts.notes),
         r"\end{minipage}",
     ]
     return [
         rf"\begin{{{layout.environment}}}[{'tp' if pages == 1 else 'p'}]",
         r"\centering",
-        *_caption(table, number, pages, options),
+        *_caption(layout.texts.caption, _label(table, options), number, pages),
         r"\smallskip",
         rf"{layout.size.command}\setlength{{\tabcolsep}}{{{layout.gap}pt}}",
-        *first,
-        *[line for other in others for line in (r"\par\medskip", *other)],
+        *[line for place, each in enumerate(tabulars) for line in ([r"\par\medskip"] if place else []) + each],
         *(below if number == pages else []),
         rf"\end{{{layout.environment}}}",
     ]
 
 
-def _caption(table: Table, page: int, pages: int, options: LatexOptions) -> list[str]:
+def _caption(text: str, label: str, page: int, pages: int) -> list[str]:
     """Caption and label on the first page; further ones name the number of the table, as they are the same table."""
     if page > 1:
-        return [rf"Table~\thetable{{}}, continued ({page} of {pages})\par\medskip"]
+        return [rf"Table~\thetable{{}}, continued ({page} of {pages})\par"]
     of = f" ({page} of {pages})" if pages > 1 else ""
-    text = table.title if options.caption is None else options.caption
-    return [rf"\caption{{{escape(text)}{of}}}", rf"\label{{{_label(table, options)}}}"]
+    return [rf"\caption{{{escape(text)}{of}}}", rf"\label{{{label}}}"]
 
 
 def _tabular(table: Table, layout: Layout) -> list[str]:
@@ -272,7 +273,7 @@ def _row(row: Row, table: Table, layout: Layout, shared: Sequence[str]) -> str:
     cells = [_cell(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)]
     label = escape(row.label) + _superscript(symbols(word for word in row.marks if word not in shared))
     if layout.label is not None:
-        label = rf"\raggedright\hangindent=1em {label}"
+        label = rf"\raggedright\hangindent=1em {_BREAKABLE.sub(_BREAK, label)}"
     return " & ".join([label, *cells]) + r" \\"
 
 

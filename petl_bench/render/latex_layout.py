@@ -59,13 +59,23 @@ DOCUMENTS: dict[DocumentKind, Document] = {
 #: A page of its own, with margins of 2 cm.
 ALONE = Document((("table", 17.4),), 620, _SIZES_OF_10)
 #: Space between columns, on each side of one, that goes with each size; the first that has room counts.
-_GAPS = ((6, 4), (4, 3), (3, 2))
+_GAPS = ((6, 5), (5, 4), (4, 3))
 #: A row's label goes over several lines if it is longer than this part of the place.
 _LABEL_PART = 0.38
-#: What the title of a group takes with its rule, and a part above its rows: lines, and points besides.
-_TITLE, _HEADER = (1, 6.0), (2, 22.0)
-#: Height of a caption in points, and the width of a letter of notes in ems.
-_CAPTION, _NOTE_EMS = 34.0, 0.515
+#: Points of the rule above a group; what a part takes above its rows: lines, and points besides.
+_RULE, _HEADER = 6.0, (2, 22.0)
+#: Height around a caption in points, and the width of a letter of notes in ems.
+_CAPTION, _NOTE_EMS = 22.0, 0.515
+#: What is lost at the end of a line that is broken between words.
+_RAGGED = 1.25
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The caption of a table, and the notes below it."""
+
+    caption: str
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class Layout:
     """How a table is set.
 
     `gap`: on each side of a column, in points; `label`: width of the rows' labels if they go over several lines;
-    `parts`: what stands below each other; `notes`: under the last one; `width`: of the place, in points.
+    `parts`: what stands below each other; `texts`: around them; `width`: of the place, in points.
     """
 
     document: Document
@@ -83,7 +93,7 @@ class Layout:
     gap: int
     label: float | None
     parts: tuple[Table, ...]
-    notes: tuple[str, ...]
+    texts: Texts
 
     @cached_property
     def measure(self) -> _Measure:
@@ -101,59 +111,81 @@ class Layout:
     def pages(self) -> list[list[Table]]:
         """The parts page by page; what does not fit goes on on the next page, a group of rows under its title.
 
-        Every page with rows of the last part has room for the notes, which stand on the last page.
+        The last page has room for the notes, and nothing else if they are long.
         """
-        small = self.document.sizes[-1]
-        letters = _NOTE_EMS * small.points * sum(len(note) + 1 for note in self.notes)
+        large, small = self.document.sizes[0], self.document.sizes[-1]
+        caption = width(f"Table 10: {self.texts.caption}", large.points + 1)
+        whole = self.document.height - _CAPTION - (large.line + 1) * math.ceil(caption / self.width)
+        letters = _NOTE_EMS * small.points * sum(len(note) + 1 for note in self.texts.notes)
         below = small.line * (1 + math.ceil(letters / self.width))
-        whole = self.document.height - _CAPTION
-        least = self._height(_HEADER) + self._height(_TITLE) + 2 * self.size.line
         pages: list[list[Table]] = [[]]
         for part in self.parts:
-            room = max(whole - below, least) if part is self.parts[-1] else whole
-            taken = sum(map(self._height_of, pages[-1]))
-            if pages[-1] and taken + self._height_of(part) > room:
-                pages.append([])
-                taken = 0.0
-            header = self._height(_HEADER)
-            first, *further = self._slices(part.groups, room - taken - header, room - header)
-            pages[-1].append(replace(part, groups=tuple(first)))
-            pages += [[replace(part, groups=tuple(groups))] for groups in further]
+            self._add(part, pages, whole)
+        if sum(map(self._height_of, pages[-1])) + below <= whole:
+            return pages
+        if below > whole / 2:
+            pages.append([])
+        else:
+            self._add(pages[-1].pop(), pages, whole - below)
         return pages
+
+    def _add(self, part: Table, pages: list[list[Table]], room: float) -> None:
+        """Add a part behind others, on the last page if it has room, else on further ones of this height."""
+        taken, header = sum(map(self._height_of, pages[-1])), self._height(_HEADER)
+        if pages[-1] and taken + self._height_of(part) > room:
+            pages.append([])
+            taken = 0.0
+        first, *further = self._slices(part, room - taken - header, room - header)
+        pages[-1].append(replace(part, groups=tuple(first)))
+        pages += [[replace(part, groups=tuple(groups))] for groups in further]
 
     def _height(self, lines_and_points: tuple[int, float]) -> float:
         lines, points = lines_and_points
         return lines * self.size.line + points
 
     def _height_of(self, part: Table) -> float:
-        rows = sum(len(group.rows) for group in part.groups) * self.size.line
-        return self._height(_HEADER) + len(part.groups) * self._height(_TITLE) + rows
+        groups = [self._title(group, part) + sum(map(self._row, group.rows)) for group in part.groups]
+        return self._height(_HEADER) + sum(groups)
 
-    def _slices(self, groups: Sequence[RowGroup], left: float, room: float) -> list[list[RowGroup]]:
+    def _title(self, group: RowGroup, part: Table) -> float:
+        lines = self._lines(group.heading, self.body(part))
+        return self._height((lines, _RULE))
+
+    def _row(self, row: Row) -> float:
+        """A row's label may go over several lines."""
+        return self.size.line * (1 if self.label is None else self._lines(row.label + symbols(row.marks), self.label))
+
+    def _lines(self, text: str, room: float) -> int:
+        taken = width(text, self.size.points)
+        return 1 if taken <= room else math.ceil(_RAGGED * taken / room)
+
+    def _slices(self, part: Table, left: float, room: float) -> list[list[RowGroup]]:
         """Groups of rows, cut where a page ends. `left`: height of the first page; `room`: of each further one."""
         pages: list[list[RowGroup]] = [[]]
-        for group in groups:
-            rows = group.rows
-            while rows:
+        for group in part.groups:
+            title = self._title(group, part)
+            rows: list[Row] = []
+            for place, row in enumerate(group.rows):
                 # Below a title, there are at least two rows.
-                if left < self._height(_TITLE) + min(len(rows), 2) * self.size.line:
+                needed = self._row(row) if rows else title + sum(map(self._row, group.rows[place : place + 2]))
+                if needed > left and (rows or pages[-1]):
+                    pages[-1] += [replace(group, rows=tuple(rows))] if rows else []
                     pages.append([])
-                    left = room
-                count = max(1, int((left - self._height(_TITLE)) / self.size.line))
-                pages[-1].append(replace(group, rows=rows[:count]))
-                left -= self._height(_TITLE) + min(count, len(rows)) * self.size.line
-                rows = rows[count:]
+                    left, rows = room, []
+                left -= self._row(row) + (0 if rows else title)
+                rows.append(row)
+            pages[-1].append(replace(group, rows=tuple(rows)))
         return pages
 
 
-def lay_out(table: Table, document: Document, notes: Sequence[str]) -> Layout:
+def lay_out(table: Table, document: Document, texts: Texts) -> Layout:
     """The largest text that fits the narrowest place; if none fits, the fewest parts that fit the widest."""
     for environment, cm in document.places:
         for size, gap in _steps(document):
-            layout = _layout(table, document, (environment, cm), size, gap, notes)
+            layout = _layout(table, document, (environment, cm), size, gap, texts)
             if len(layout.parts) == 1 and layout.body(layout.parts[0]) <= layout.width:
                 return layout
-    layouts = [_layout(table, document, document.places[-1], size, gap, notes) for size, gap in _steps(document)]
+    layouts = [_layout(table, document, document.places[-1], size, gap, texts) for size, gap in _steps(document)]
     return min(layouts, key=lambda layout: (len(too_wide(layout)), len(layout.pages()), len(layout.parts)))
 
 
@@ -173,7 +205,7 @@ def _steps(document: Document) -> Iterator[tuple[TextSize, int]]:
 
 
 def _layout(
-    table: Table, document: Document, place: tuple[str, float], size: TextSize, gap: int, notes: Sequence[str]
+    table: Table, document: Document, place: tuple[str, float], size: TextSize, gap: int, texts: Texts
 ) -> Layout:
     environment, room = place[0], place[1] * _POINTS_PER_CM
     measure = _Measure(size, gap)
@@ -181,8 +213,11 @@ def _layout(
     needed = measure.label(table)
     label = most if needed > most else None
     left = room - min(needed, most)
-    parts = split_columns(table, measure.columns(table), left, left)
-    return Layout(document, environment, room, size, gap, label, tuple(parts), tuple(notes))
+    for repeat, together in ((True, 4), (False, 4), (False, 1)):
+        parts = split_columns(table, measure.columns(table), left, left, repeat=repeat, together=together)
+        if all(sum(measure.columns(part)) <= left for part in parts):
+            break
+    return Layout(document, environment, room, size, gap, label, tuple(parts), texts)
 
 
 @dataclass(frozen=True)

@@ -20,23 +20,28 @@ _PADDING = 2
 
 
 def column_parts(
-    groups: Sequence[Sequence[int]], widths: Sequence[float], room: float, most: float | None = None
+    groups: Sequence[Sequence[int]],
+    widths: Sequence[float],
+    room: float,
+    most: float | None = None,
+    together: int = _TOGETHER,
 ) -> list[list[int]]:
     """Column groups, as indices of their columns, gathered into parts that take at most `room`.
 
-    A group is broken only if it has more than _TOGETHER columns and is wider than `most` (default: `room`) by itself.
+    A group is broken only if it has more columns than `together` and is wider than `most` (default: `room`) by itself.
 
     Args:
         groups: the columns of each group.
         widths: of each column, with the space beside it, in characters or points.
         room: what all columns of a part may take.
         most: what a part with a single group may take.
+        together: columns of a group that always stay together.
     """
     parts: list[list[int]] = []
     for indices in groups:
         if parts and _width([*parts[-1], *indices], widths) <= room:
             parts[-1] += indices
-        elif len(indices) <= _TOGETHER or _width(indices, widths) <= (most or room):
+        elif len(indices) <= together or _width(indices, widths) <= (most or room):
             parts.append(list(indices))
         else:
             parts += _broken(indices, widths, room)
@@ -69,7 +74,15 @@ def parts_of(table: Table) -> list[Table]:
     return split_columns(table, widths, _LINE - label, _TIGHT_LINE - label)
 
 
-def split_columns(table: Table, widths: Sequence[float], room: float, most: float) -> list[Table]:
+def split_columns(
+    table: Table,
+    widths: Sequence[float],
+    room: float,
+    most: float,
+    *,
+    repeat: bool = True,
+    together: int = _TOGETHER,
+) -> list[Table]:
     """The table in parts whose columns take at most `room`; the table itself if it is narrow enough.
 
     Args:
@@ -77,13 +90,15 @@ def split_columns(table: Table, widths: Sequence[float], room: float, most: floa
         widths: of each column, with the space beside it.
         room: for all columns of a part.
         most: for the columns of a part with a single column group.
+        repeat: whether every part has the first column group if it is small.
+        together: columns of a group that always stay together.
     """
     if _width(range(len(widths)), widths) <= room:
         return [table]
     first, *others = grouped_columns(table)
-    repeated = first if others and len(first) <= _TOGETHER else []
+    repeated = first if repeat and others and len(first) <= _TOGETHER else []
     taken = _width(repeated, widths)
-    parts = column_parts(others if repeated else [first, *others], widths, room - taken, most - taken)
+    parts = column_parts(others if repeated else [first, *others], widths, room - taken, most - taken, together)
     if len(parts) == 1:
         return [table]
     own = range(len(repeated), len(widths))

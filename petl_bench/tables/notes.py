@@ -250,18 +250,18 @@ def _splits_note(groups: Sequence[CaseGroup]) -> str:
     """Splits and shots: once if all groups share them, else with the groups."""
     places: dict[str, list[str]] = defaultdict(list)
     for group in groups:
-        places[_splits_and_shots(group)].append(group.label)
+        places[_splits_and_shots(group, "; ")].append(group.label)
     if len(places) == 1:
         (text,) = places
         return f"{text[0].upper()}{text[1:]}."
-    return f"Data: {'; '.join(f'{listed(labels, _FEW)}: {text}' for text, labels in places.items())}."
+    return f"Data: {', and '.join(f'{listed(labels, _FEW)}: {text}' for text, labels in places.items())}."
 
 
-def _splits_and_shots(group: CaseGroup) -> str:
+def _splits_and_shots(group: CaseGroup, between: str = ", ") -> str:
     splits = listed(dict.fromkeys(case.split for case in group.cases))
     several = "s" if len({case.split for case in group.cases}) > 1 else ""
     shots = listed(dict.fromkeys(case.shots for case in group.cases))
-    return f"split{several} {splits}, {f'{shots} shots' if group.cases[0].shots else 'all clips'}"
+    return f"split{several} {splits}{between}{f'{shots} shots' if group.cases[0].shots else 'all clips'}"
 
 
 def _data_note(group: CaseGroup) -> str:
