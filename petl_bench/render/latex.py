@@ -30,7 +30,7 @@ _RANKS = "Bold: best; underlined: second."
 _ALIKE_SHORT = f"{ALIKE}: not told from the best by a paired test (5 %, corrected)"
 _KEY_LETTERS = 12
 #: Behind which a label of several lines may be broken, besides blanks.
-_BREAKABLE, _BREAK = re.compile(r"\\_|[=,/+]"), r"\g<0>\\allowbreak "
+_BREAKABLE, _BREAK = re.compile(r"\\_|[=/]"), r"\g<0>\\allowbreak "
 #: Titles of groups, a little narrower than the rows, so that they do not widen them.
 _TITLE_PART = 0.96
 
@@ -189,7 +189,7 @@ def _environment(
     below = [
         r"\par\smallskip",
         r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
-        *map(escape, layout.texts.notes),
+        *map(escape, layout.notes),
         r"\end{minipage}",
     ]
     return [

@@ -66,6 +66,7 @@ _LABEL_PART = 0.38
 _RULE, _HEADER = 6.0, (2, 22.0)
 #: Height around a caption in points, and the width of a letter of notes in ems.
 _CAPTION, _NOTE_EMS = 22.0, 0.515
+_MORE_NOTES = "Further notes: in the comments of this file."
 #: What is lost at the end of a line that is broken between words.
 _RAGGED = 1.25
 
@@ -108,26 +109,46 @@ class Layout:
         """Width of the rows of a part."""
         return (self.label or self.measure.label(part)) + sum(self.measure.columns(part))
 
+    @property
+    def _whole(self) -> float:
+        """Height of a page without its caption."""
+        large = self.document.sizes[0]
+        caption = width(f"Table 10: {self.texts.caption}", large.points + 1)
+        return self.document.height - _CAPTION - (large.line + 1) * math.ceil(caption / self.width)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """The notes, as many as a page has room for."""
+        notes = self.texts.notes
+        shown = notes
+        while self._height_of_notes(shown) > self._whole and len(notes) > 1:
+            notes = notes[:-1]
+            shown = (*notes, _MORE_NOTES)
+        return shown
+
+    def _height_of_notes(self, notes: Sequence[str]) -> float:
+        small = self.document.sizes[-1]
+        letters = _NOTE_EMS * small.points * sum(len(note) + 1 for note in notes)
+        return small.line * (1 + math.ceil(letters / self.width))
+
     def pages(self) -> list[list[Table]]:
         """The parts page by page; what does not fit goes on on the next page, a group of rows under its title.
 
-        The last page has room for the notes, and nothing else if they are long.
+        The last page has room for the notes, and nothing else if few rows would fit beside them.
         """
-        large, small = self.document.sizes[0], self.document.sizes[-1]
-        caption = width(f"Table 10: {self.texts.caption}", large.points + 1)
-        whole = self.document.height - _CAPTION - (large.line + 1) * math.ceil(caption / self.width)
-        letters = _NOTE_EMS * small.points * sum(len(note) + 1 for note in self.texts.notes)
-        below = small.line * (1 + math.ceil(letters / self.width))
+        whole, below = self._whole, self._height_of_notes(self.notes)
         pages: list[list[Table]] = [[]]
         for part in self.parts:
             self._add(part, pages, whole)
-        if sum(map(self._height_of, pages[-1])) + below <= whole:
+
+        def has_room(page: Sequence[Table]) -> bool:
+            return sum(map(self._height_of, page)) + below <= whole
+
+        if has_room(pages[-1]):
             return pages
-        if below > whole / 2:
-            pages.append([])
-        else:
-            self._add(pages[-1].pop(), pages, whole - below)
-        return pages
+        cut = [*pages[:-1], pages[-1][:-1]]
+        self._add(pages[-1][-1], cut, whole - below)
+        return cut if has_room(cut[-1]) and len(cut) <= len(pages) + 1 else [*pages, []]
 
     def _add(self, part: Table, pages: list[list[Table]], room: float) -> None:
         """Add a part behind others, on the last page if it has room, else on further ones of this height."""
@@ -215,6 +236,7 @@ def _layout(
     left = room - min(needed, most)
     for repeat, together in ((True, 4), (False, 4), (False, 1)):
         parts = split_columns(table, measure.columns(table), left, left, repeat=repeat, together=together)
+        parts = [part for part in parts if part.groups] or parts[:1]
         if all(sum(measure.columns(part)) <= left for part in parts):
             break
     return Layout(document, environment, room, size, gap, label, tuple(parts), texts)
