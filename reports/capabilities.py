@@ -88,6 +88,8 @@ class CapabilitiesTable(TableSource):
             footers=(
                 *_MEANINGS,
                 *_counted(methods, backbones),
+            ),
+            provenance=(
                 *_by_reason(methods, backbones, "adapted_to", "{method}, adapted to {backbones}: {reason}."),
                 *_by_reason(methods, backbones, "refused_by", "{method} is not for {backbones}: {reason}."),
                 *costs.notes(),

@@ -62,6 +62,7 @@ class CostTable(TableSource):
             ),
             footers=tuple(_footers(rows, bool(quoted))),
             interval_over=_INTERVALS,
+            provenance=_PROVENANCE,
         )
 
 
@@ -409,7 +410,13 @@ def _quoted_row(method: str, metrics: Mapping[str, float], columns: Sequence[_Co
     return Row(method, tuple(cells), marks=("quoted",))
 
 
-# Footers
+# Notes
+
+_PROVENANCE = (
+    "A step encodes frames in the video tower, a frozen one too, and prompts unless the text tower is frozen: "
+    "`petl-bench run` encodes fixed views once if the video tower is frozen, and then holds less.",
+    "Best and second: within a group, references aside, without a mark; less is best but for videos/s, / frozen.",
+)
 
 
 def _footers(rows: Sequence[_CostRecord], quoted: bool) -> Iterable[str]:
@@ -425,11 +432,6 @@ def _footers(rows: Sequence[_CostRecord], quoted: bool) -> Iterable[str]:
         f"/ frozen: throughput over that of {frozen}; / full: time and memory of a step over those of {full}; times "
         "paired by round of one run."
     )
-    yield (
-        "A step encodes frames in the video tower, a frozen one too, and prompts unless the text tower is frozen: "
-        "`petl-bench run` encodes fixed views once if the video tower is frozen, and then holds less."
-    )
     yield "Memory: what torch's allocator held at most, weights and optimiser included. Text: all class prompts once."
-    yield "Best and second: within a group, references aside, without a mark; less is best but for videos/s, / frozen."
     if quoted:
         yield "Quoted: another device, another pipeline; Table 8 of the paper names neither batch nor precision."

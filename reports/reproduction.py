@@ -157,11 +157,13 @@ class ReproductionTable(TableSource):
                 "Interval: where one further run (Table 2: the mean of three) would lie with 95 %, if runs spread as "
                 "the seeds here do: m -+ t s sqrt(1/k + 1/S), for k further runs and S seeds with mean m and standard "
                 "deviation s, of the seeds' own harmonic means too. The clips are the paper's, and are not drawn anew.",
+                *(["Intervals of numbers of MV-Adapter: of the mean of as many further runs."] if retrieval else []),
+                *reading_notes(self.published_csv, sorted({each.table for each in found})),
+            ),
+            provenance=(
                 "Inside: the quoted number, give or take half of its last digit. With two seeds t is 12.7, so that "
                 "little can be outside.",
                 "Quoted numbers have one decimal, and the harmonic means of Table 7 two.",
-                *(["Intervals of numbers of MV-Adapter: of the mean of as many further runs."] if retrieval else []),
-                *reading_notes(self.published_csv, sorted({each.table for each in found})),
             ),
         )
 

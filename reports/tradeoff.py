@@ -207,6 +207,7 @@ class TradeOffTable(TableSource):
         comparison, panels, left_out = _compared(evidence, axes)
         groups = [_run_groups(panel, evidence) for panel in panels]
         quoted = list(dict.fromkeys(group for panel in panels for group in _quoted_groups(panel)))
+        cases = comparison.case_groups()
         return Table(
             name="tradeoff",
             title=_title(axes),
@@ -218,13 +219,17 @@ class TradeOffTable(TableSource):
                 _front(axes),
                 *left_out,
                 *table_notes.seed_notes(comparison),
-                table_notes.ranks_note(comparison),
                 *([_SEVERAL] if len(panels) > 1 and evidence.outcomes else []),
                 *(["Trained: millions of trained parameters."] if _is_usual(axes) else []),
                 *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
-                *table_notes.training_notes(comparison),
-                *table_notes.data_notes(comparison, comparison.case_groups()),
+                *table_notes.protocol_notes(comparison),
+                *table_notes.data_notes(comparison, cases),
                 *([f"{table_notes.QUOTED} {_COUNTS}", *_reading_notes()] if quoted else []),
+            ),
+            provenance=(
+                table_notes.ranks_note(comparison),
+                *table_notes.training_provenance(comparison),
+                *table_notes.data_provenance(comparison, cases),
             ),
             commands=(*commands(comparison), *_cost_commands(panels)),
         )

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 #: `run`: from records; `quoted`: a published number, with its source; `absent`: not there, with the reason.
 Origin = Literal["run", "quoted", "absent"]
 Rank = Literal["", "best", "second"]
-Spread = Literal["std", "interval"]
+#: What stands behind a number: its standard deviation, its 95 % interval, or nothing.
+Spread = Literal["std", "interval", "none"]
 
 
 #: Columns of files of published numbers.
@@ -126,8 +127,9 @@ class RowGroup:
 class Table:
     """Everything a renderer prints. `commands` are those that would fill its missing cells.
 
-    `spread`: what stands behind a number, its standard deviation or its 95 % interval; `interval_over`: what the
-    intervals are over, in words.
+    `footers`: notes that a reader needs, such as seeds, shots and what names mean; `provenance`: the others, such as
+    hashes, budgets, devices and versions. `spread`: what stands behind a number; `interval_over`: what the intervals
+    are over, in words.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Table:
     commands: tuple[str, ...] = ()
     spread: Spread = "std"
     interval_over: str = "over the choice of clips and of seeds (one seed: of clips alone)"
+    provenance: tuple[str, ...] = ()
 
     def marks(self) -> list[Mark]:
         """The marks that occur, in a fixed order; a word that is not known here stands for itself."""

@@ -16,7 +16,7 @@ from petl_bench.page.provenance import Texts
 from petl_bench.render.parts import parts_of
 from petl_bench.system.texts import clean
 from petl_bench.tables.commands import is_command
-from petl_bench.tables.text import for_people, notes, number
+from petl_bench.tables.text import for_people, notes, number, provenance
 
 #: Commands that fill what is missing, as many as are listed.
 _COMMANDS = 50
@@ -46,6 +46,11 @@ class TableView:
     def notes(self) -> list[str]:
         """What stands under it."""
         return notes(self.table)
+
+    @property
+    def provenance(self) -> list[str]:
+        """What is behind it: hashes, budgets, devices, versions."""
+        return provenance(self.table)
 
 
 def table_view(table: Table, most_cells: int, folders: Sequence[Path]) -> TableView:

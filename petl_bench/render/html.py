@@ -8,7 +8,7 @@ from petl_bench.api.marks import symbols
 from petl_bench.api.table import Table, signs
 from petl_bench.render.parts import parts_of
 from petl_bench.system.texts import clean
-from petl_bench.tables.text import for_people, notes, number
+from petl_bench.tables.text import for_people, notes, number, provenance
 
 
 def render(table: Table) -> str:
@@ -25,4 +25,12 @@ def render(table: Table) -> str:
     template = environment.get_template("table.html.jinja")
     shown = for_people(table)
     parts = parts_of(shown)
-    return template.render(table=shown, parts=parts, number=number, symbols=symbols, signs=signs, notes=notes(shown))
+    return template.render(
+        table=shown,
+        parts=parts,
+        number=number,
+        symbols=symbols,
+        signs=signs,
+        notes=notes(shown),
+        provenance=provenance(shown),
+    )

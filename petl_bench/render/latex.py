@@ -1,208 +1,247 @@
-r"""LaTeX with booktabs: a whole document that compiles as it is, in plain ASCII.
+r"""LaTeX with booktabs, in plain ASCII: a fragment that a paper or a talk takes in by `\input`, or a whole document.
 
-The `table` environment between the two comment lines can be pasted into a paper that loads booktabs and graphicx.
+Below the table stands what its readers need. Everything else stands in comments above it.
 """
 
 from __future__ import annotations
 
-import math
 import re
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
-from petl_bench.api.marks import symbols
-from petl_bench.api.table import Cell, Column, Row, RowGroup, Spread, Table, signs
-from petl_bench.render.parts import parts_of
-from petl_bench.system.texts import clean
-from petl_bench.tables.text import for_people, notes, number
+from petl_bench.api.marks import Mark, mark_of, symbols
+from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, signs
+from petl_bench.render.latex_layout import ALONE, DOCUMENTS, Layout, Texts, lay_out, too_wide
+from petl_bench.render.latex_text import comments, escape
+from petl_bench.render.options import LatexOptions
+from petl_bench.render.provenance import trials_of
+from petl_bench.tables.text import for_people, notes, number, provenance
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "{''}",
-    "`": r"{\char96}",
-    "*": "{*}",
-    "[": "{[}",
-    "]": "{]}",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "–": r"\textendash{}",
-    "—": r"\textemdash{}",
-    "’": "'",
-    "…": r"\ldots{}",
-    "ß": r"\ss{}",
-    "æ": r"\ae{}",
-    "Æ": r"\AE{}",
-    "ø": r"\o{}",
-    "Ø": r"\O{}",
-    "ł": r"\l{}",
-    "Ł": r"\L{}",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "λ": r"$\lambda$",
-    "µ": r"$\mu$",
-    "μ": r"$\mu$",
-    "→": r"$\rightarrow$",
-}
-#: Neighbours that would melt into a dash or a quotation mark.
-_LIGATURE = re.compile(r"([-'])(?=\1)")
-_ACCENTS = {
-    "\u0300": "`",
-    "\u0301": "'",
-    "\u0302": "^",
-    "\u0303": "~",
-    "\u0304": "=",
-    "\u0306": "u",
-    "\u0307": ".",
-    "\u0308": '"',
-    "\u030a": "r",
-    "\u030b": "H",
-    "\u030c": "v",
-    "\u0327": "c",
-}
-
-_DOCUMENT = r"""\documentclass{{article}}
-\usepackage[margin=2cm]{{geometry}}
-\usepackage{{booktabs}} %% \toprule, \midrule, \cmidrule, \bottomrule
-\usepackage{{graphicx}} %% \resizebox: a table that is too wide is scaled down to the line
-\begin{{document}}
-\pagestyle{{empty}}
-%% The table: from here ...
-{table}
-%% ... to here.
-\end{{document}}
-""".replace("%%", "%")
-
-
+_DOCUMENT = r"""\documentclass{article}
+\usepackage[margin=2cm]{geometry}
+\usepackage{booktabs}
+\begin{document}
+\pagestyle{empty}
+"""
 #: What stands for ranks.
 _RANKS = "Bold: best; underlined: second."
-#: Space between columns of a table in several parts, which have much to show side by side.
-_NARROW = r"\setlength{\tabcolsep}{4pt}"
-#: Lines of a page: rows, titles, and notes, which are set smaller; and what a part takes above its rows.
-_LINES, _FEWEST, _NOTE_LINE, _NOTE_CHARACTERS, _HEADER = 48, 16, 0.65, 130, 5
+#: Of ALIKE, below a table; the whole of it stands in the comments.
+_ALIKE_SHORT = f"{ALIKE}: not told from the best by a paired test (5 %, corrected)"
+_KEY_LETTERS = 12
+#: Behind which a label of several lines may be broken, besides blanks.
+_BREAKABLE, _BREAK = re.compile(r"\\_|[=/]"), r"\g<0>\\allowbreak "
+#: Titles of groups, a little narrower than the rows, so that they do not widen them.
+_TITLE_PART = 0.96
 
 
-def render(table: Table) -> str:
-    """The document; best in bold, second underlined, marks as superscripts, the notes below.
+def render(table: Table, options: LatexOptions | None = None) -> str:
+    """The fragment, or the document; best in bold, second underlined, marks as superscripts."""
+    options = options or LatexOptions()
+    shown, layout = _laid_out(table, options)
+    pages = layout.pages()
+    lines = list(_comments(for_people(table), layout, options))
+    for page, parts in enumerate(pages, start=1):
+        lines += _environment(shown, layout, parts, (page, len(pages)), options)
+    text = "\n".join(lines) + "\n"
+    if not options.standalone:
+        return text
+    return "\n".join([_DOCUMENT + text, *_printed(provenance(for_people(table))), "\\end{document}\n"])
 
-    A table that is wider than a page becomes several tabulars below each other. If they are longer than a page, they
-    go on on further pages, with the notes below the last one.
+
+def remarks(table: Table, options: LatexOptions | None = None) -> list[str]:
+    """What to know before the table is used: that it is in parts, or has columns that are too wide."""
+    return _remarks(_laid_out(table, options or LatexOptions())[1])
+
+
+def parts(table: Table, options: LatexOptions | None = None) -> tuple[Table, ...]:
+    """What is set below each other, without the marks that the notes name for all rows."""
+    return _laid_out(table, options or LatexOptions())[1].parts
+
+
+def _laid_out(table: Table, options: LatexOptions) -> tuple[Table, Layout]:
+    """The table as it is shown, and its layout."""
+    table = for_people(table) if options.spread else replace(for_people(table), spread="none")
+    shown, shared = without_shared_marks(table)
+    document = ALONE if options.standalone else DOCUMENTS[options.document]
+    caption = table.title if options.caption is None else options.caption
+    return shown, lay_out(shown, document, Texts(caption, tuple(_notes(shown, shared))))
+
+
+def _remarks(layout: Layout) -> list[str]:
+    cm, pages, found = layout.document.places[-1][1], len(layout.pages()), []
+    if len(layout.parts) > 1:
+        found.append(
+            f"wider than {cm:g} cm at \\scriptsize: set in {len(layout.parts)} parts below each other; for one part, "
+            "leave out columns, or the spread (--no-spread)"
+        )
+    if columns := too_wide(layout):
+        found.append(f"wider than {cm:g} cm by themselves, leave them out: {', '.join(columns)}")
+    if pages > 1:
+        found.append(f"longer than a page: it is set on {pages} pages")
+    return found
+
+
+# Marks of all rows
+
+
+def without_shared_marks(table: Table) -> tuple[Table, list[Mark]]:
+    """The table without the marks that every number of its runs carries, which are said once; and these marks.
+
+    The first column group, such as trained parameters, counts only if one of its numbers has a mark.
     """
-    table = for_people(table)
-    parts = parts_of(table)
-    pages = _pages(table, parts)
-    space = [_NARROW] if len(parts) > 1 else []
-    lines = [_environment(table, page, number, len(pages), space) for number, page in enumerate(pages, start=1)]
-    return _DOCUMENT.format(table="\n".join(line for page in lines for line in page))
+    rows = [row for group in table.groups for row in group.rows]
+    first = table.column_groups()[0][1] if table.columns else 0
+    if first == len(table.columns) or any(cell.marks for row in rows for cell in row.cells[:first]):
+        first = 0
+    numbers = [cell for row in rows for cell in row.cells[first:] if cell.origin == "run" and cell.value is not None]
+    if len(numbers) < 2:
+        return table, []
+    shared = set.intersection(*(set(cell.marks) for cell in numbers))
+    return _without(table, shared), [mark_of(word) for word in sorted(shared)]
 
 
-def escape(text: str) -> str:
-    """Text that LaTeX prints as it is; a letter that its standard fonts lack appears as its code point."""
-    return _LIGATURE.sub(r"\1{}", "".join(map(_character, clean(text))))
+def _without(table: Table, words: set[str]) -> Table:
+    def of_row(row: Row) -> Row:
+        return replace(row, cells=tuple(map(of_cell, row.cells)))
+
+    def of_cell(cell: Cell) -> Cell:
+        return replace(cell, marks=tuple(word for word in cell.marks if word not in words))
+
+    groups = [replace(group, rows=tuple(map(of_row, group.rows))) for group in table.groups]
+    return replace(table, groups=tuple(groups)) if words else table
 
 
-def _character(character: str) -> str:
-    if character in _SPECIAL:
-        return _SPECIAL[character]
-    if character.isascii():
-        return character
-    base, *accents = list(unicodedata.normalize("NFD", character))
-    if base.isascii() and base.isalpha() and len(accents) == 1 and accents[0] in _ACCENTS:
-        letter = {"i": r"\i", "j": r"\j"}.get(base, base) if accents[0] != "\u0327" else base
-        return rf"\{_ACCENTS[accents[0]]}{{{letter}}}"
-    return rf"\texttt{{U+{ord(character):04X}}}"
+# What stands above and below
 
 
-def _pages(table: Table, parts: Sequence[Table]) -> list[list[Table]]:
-    """The parts page by page; what does not fit goes on on the next page, a group of rows under its title.
-
-    Every page with rows of the last part has room for the notes, which stand on the last page.
-    """
-    below = sum(1 + len(note) // _NOTE_CHARACTERS for note in notes(table, ranks=_RANKS))
-    beside_notes = max(_FEWEST, _LINES - math.ceil(_NOTE_LINE * below))
-    pages: list[list[Table]] = [[]]
-    for part in parts:
-        lines = beside_notes if part is parts[-1] else _LINES
-        if pages[-1] and _height(pages[-1]) + _HEADER + _height([part]) > lines:
-            pages.append([])
-        left = lines - (_height(pages[-1]) + _HEADER if pages[-1] else 0)
-        first, *further = _slices(part.groups, left, lines)
-        pages[-1].append(replace(part, groups=tuple(first)))
-        pages += [[replace(part, groups=tuple(groups))] for groups in further]
-    return pages
+def _comments(whole: Table, layout: Layout, options: LatexOptions) -> Iterator[str]:
+    lines = [
+        f"Table {whole.name} of petl-bench. Needs: \\usepackage{{booktabs}}",
+        f"{layout.environment} at {layout.size.command}, for {_place(options)}.",
+        f"\\label{{{_label(whole, options)}}}: other files of this table have the same one, unless made with --label.",
+        *[f"Note: {remark}." for remark in _remarks(layout)],
+        "",
+        "Notes",
+        *[f"  {note}" for note in notes(whole, ranks=_RANKS)],
+        *(["Provenance"] if whole.provenance else []),
+        *[f"  {line}" for line in provenance(whole)],
+        *_trials(whole),
+    ]
+    yield from comments(lines)
 
 
-def _height(parts: Sequence[Table]) -> int:
-    """Lines of parts below each other, but for what is above the rows of the first."""
-    return sum(1 + len(group.rows) for part in parts for group in part.groups) + _HEADER * (len(parts) - 1)
+def _place(options: LatexOptions) -> str:
+    if options.standalone:
+        return "a page of its own"
+    widths = " or ".join(f"{cm:g}" for _, cm in DOCUMENTS[options.document].places)
+    return f"{options.document} ({widths} cm wide; another one with --document)"
 
 
-def _slices(groups: Sequence[RowGroup], left: int, lines: int) -> list[list[RowGroup]]:
-    """Groups of rows, cut where a page ends. `left`: lines of the first page; `lines`: of each further one."""
-    pages: list[list[RowGroup]] = [[]]
-    for group in groups:
-        rows = group.rows
-        while rows:
-            # A title needs a line, and at least two rows below it.
-            if left < min(len(rows), 2) + 1:
-                pages.append([])
-                left = lines
-            pages[-1].append(replace(group, rows=rows[: left - 1]))
-            left -= len(pages[-1][-1].rows) + 1
-            rows = rows[len(pages[-1][-1].rows) :]
-    return pages
+def _trials(table: Table) -> list[str]:
+    """The first letters of the keys of the trials behind each row."""
+    lines = []
+    for group in table.groups:
+        found = [
+            f"    {row.label}, {where}: {' '.join(key[:_KEY_LETTERS] for key in keys)}"
+            for row in group.rows
+            for where, keys in trials_of(row, table.columns)
+        ]
+        lines += [f"  {group.heading}", *found] if found else []
+    return ["Trials behind the numbers (first letters of their keys)", *lines] if lines else []
 
 
-def _environment(table: Table, parts: Sequence[Table], page: int, pages: int, space: Sequence[str]) -> list[str]:
+def _notes(table: Table, shared: Sequence[Mark]) -> list[str]:
+    """What stands below the table, not yet escaped. `shared`: the marks of all rows."""
+    short = {f"{ALIKE}: {ALIKE_MEANING}": _ALIKE_SHORT}
+    of_all = [f"All rows run here ({mark.symbol}): {mark.meaning}" for mark in shared]
+    texts = [*of_all, *(short.get(note, note) for note in notes(table, ranks=_RANKS))]
+    return [text if text.endswith(".") else f"{text}." for text in texts]
+
+
+def _printed(lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    return [
+        r"\clearpage",
+        r"\noindent\textbf{Provenance}\par\smallskip{\scriptsize\raggedright\noindent",
+        *[rf"{escape(line)}\par\noindent" for line in lines],
+        "}",
+    ]
+
+
+def _label(table: Table, options: LatexOptions) -> str:
+    return options.label or "tab:" + re.sub(r"[^a-z0-9]+", "-", table.name.lower()).strip("-")
+
+
+# The table
+
+
+def _environment(
+    table: Table,
+    layout: Layout,
+    parts: Sequence[Table],
+    page: tuple[int, int],
+    options: LatexOptions,
+) -> list[str]:
+    number, pages = page
+    tabulars = [_tabular(part, layout) for part in parts]
     below = [
-        r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
-        *[rf"{escape(note)}\par" for note in notes(table, ranks=_RANKS)],
+        r"\par\smallskip",
+        r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
+        *map(escape, layout.notes),
         r"\end{minipage}",
     ]
-    first, *others = [_tabular(part) for part in parts]
     return [
-        rf"\begin{{table}}[{'ht' if pages == 1 else 'p'}]",
+        rf"\begin{{{layout.environment}}}[{'tp' if pages == 1 else 'p'}]",
         r"\centering",
-        *_caption(table, page, pages),
-        *space,
-        *first,
-        *[line for other in others for line in (r"\par\bigskip", *other)],
-        *(below if page == pages else []),
-        r"\end{table}",
+        *_caption(layout.texts.caption, _label(table, options), number, pages),
+        r"\smallskip",
+        rf"{layout.size.command}\setlength{{\tabcolsep}}{{{layout.gap}pt}}",
+        *[line for place, each in enumerate(tabulars) for line in ([r"\par\medskip"] if place else []) + each],
+        *(below if number == pages else []),
+        rf"\end{{{layout.environment}}}",
     ]
 
 
-def _caption(table: Table, page: int, pages: int) -> list[str]:
+def _caption(text: str, label: str, page: int, pages: int) -> list[str]:
     """Caption and label on the first page; further ones name the number of the table, as they are the same table."""
     if page > 1:
-        return [rf"Table~\thetable{{}}, continued ({page} of {pages})\par\medskip"]
+        return [rf"Table~\thetable{{}}, continued ({page} of {pages})\par"]
     of = f" ({page} of {pages})" if pages > 1 else ""
-    label = "".join(c for c in table.name if c.isalnum() and c.isascii())
-    return [rf"\caption{{{escape(table.title)}{of}}}", rf"\label{{tab:{label}}}"]
+    return [rf"\caption{{{escape(text)}{of}}}", rf"\label{{{label}}}"]
 
 
-def _tabular(table: Table) -> list[str]:
+def _tabular(table: Table, layout: Layout) -> list[str]:
+    label = "l" if layout.label is None else f"p{{{layout.label:.0f}pt}}"
+    signs = [layout.measure.signs(table, index) for index in range(len(table.columns))]
+    kinds = [*[_kind(each, 2 * layout.gap) for each in signs[:-1]], *([_kind(signs[-1], 0)] if signs else ["@{}"])]
     return [
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        rf"\begin{{tabular}}{{@{{}}{label}{_columns(kinds)}}}",
         r"\toprule",
         *_headers(table),
-        *[line for group in table.groups for line in _group(group, table)],
+        *[line for group in table.groups for line in _group(group, table, layout)],
+        *(
+            []
+            if table.groups
+            else [r"\midrule", rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}l@{{}}}}{{No rows.}} \\"]
+        ),
         r"\bottomrule",
-        r"\end{tabular}}",
+        r"\end{tabular}",
     ]
+
+
+def _columns(kinds: Sequence[str]) -> str:
+    """The kinds of all columns, those that repeat said once."""
+    found = [(kind, len(list(some))) for kind, some in groupby(kinds)]
+    return "".join(kind * count if len(kind) == 1 or count == 1 else f"*{{{count}}}{{{kind}}}" for kind, count in found)
+
+
+def _kind(signs: float, space: float) -> str:
+    """A column with room for the signs behind its numbers, and the space beside it; the last one has none."""
+    if signs:
+        return rf"r@{{\hspace{{{signs + space:.0f}pt}}}}"
+    return "r" if space else "r@{}"
 
 
 def _headers(table: Table) -> list[str]:
@@ -213,17 +252,29 @@ def _headers(table: Table) -> list[str]:
             rules.append(rf"\cmidrule(lr){{{first}-{first + count - 1}}}")
         first += count
     labels = [escape(table.corner), *[escape(column.label) for column in table.columns]]
-    return [f" & {' & '.join(spans)} \\\\", " ".join(rules), " & ".join(labels) + r" \\"]
+    above = [f" & {' & '.join(spans)} \\\\", " ".join(rules)] if rules else []
+    return [*above, " & ".join(labels) + r" \\"]
 
 
-def _group(group: RowGroup, table: Table) -> list[str]:
-    title = rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{\textit{{{escape(group.heading)}}}}} \\"
-    return [r"\midrule", title, *[_row(row, table) for row in group.rows]]
+def _group(group: RowGroup, table: Table, layout: Layout) -> list[str]:
+    """A title and its rows; marks of all of the rows stand behind the title."""
+    shared = (
+        [word for word in group.rows[0].marks if all(word in row.marks for row in group.rows)] if group.rows else []
+    )
+    heading = rf"\textit{{{escape(group.heading)}}}{_superscript(symbols(shared))}"
+    kind = "l"
+    if layout.is_wider(group.heading, table):
+        kind, heading = f"p{{{_TITLE_PART * layout.body(table):.0f}pt}}", rf"\raggedright{heading}"
+    title = rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}{kind}@{{}}}}{{{heading}}} \\"
+    return [r"\midrule", title, *[_row(row, table, layout, shared) for row in group.rows]]
 
 
-def _row(row: Row, table: Table) -> str:
+def _row(row: Row, table: Table, layout: Layout, shared: Sequence[str]) -> str:
     cells = [_cell(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)]
-    return " & ".join([escape(row.label) + _superscript(symbols(row.marks)), *cells]) + r" \\"
+    label = escape(row.label) + _superscript(symbols(word for word in row.marks if word not in shared))
+    if layout.label is not None:
+        label = rf"\raggedright\hangindent=1em {_BREAKABLE.sub(_BREAK, label)}"
+    return " & ".join([label, *cells]) + r" \\"
 
 
 def _cell(cell: Cell, column: Column, spread: Spread) -> str:
@@ -231,7 +282,8 @@ def _cell(cell: Cell, column: Column, spread: Spread) -> str:
     if not text:
         return ""
     text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[cell.rank]
-    return text + _superscript(signs(cell))
+    raised = _superscript(signs(cell))
+    return text + (rf"\rlap{{{raised}}}" if raised else "")
 
 
 def _superscript(signs: str) -> str:

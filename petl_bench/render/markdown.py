@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from tabulate import tabulate
 
@@ -10,17 +11,22 @@ from petl_bench.api.marks import symbols
 from petl_bench.api.table import Cell, Column, Row, Spread, Table, signs
 from petl_bench.render.parts import parts_of
 from petl_bench.system.texts import clean
-from petl_bench.tables.text import for_people, marked, notes, number
+from petl_bench.tables.text import for_people, marked, notes, number, provenance
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 
 
 def render(table: Table) -> str:
-    """The table, in parts if it is wide, with the notes as a list below."""
+    """The table, in parts if it is wide, with the notes as a list below, and its provenance as another."""
     table = for_people(table)
     grids = "\n\n".join(map(_grid, parts_of(table)))
-    listed = "\n".join(f"- {escape(note)}" for note in notes(table))
-    return f"### {escape(table.title)}\n\n{grids}\n\n{listed}\n"
+    behind = provenance(table)
+    below = [_list(notes(table)), *(["**Provenance**", _list(behind)] if behind else [])]
+    return "\n\n".join([f"### {escape(table.title)}", grids, *below]) + "\n"
+
+
+def _list(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {escape(text)}" for text in texts)
 
 
 def _grid(table: Table) -> str:

@@ -13,31 +13,35 @@ from petl_bench.tables.text import number
 
 #: Columns of a group that always stay together.
 _TOGETHER = 4
-#: Characters that a line of a page holds if it is read with ease (in LaTeX: at \footnotesize), and if one column group
-#: needs them (at \scriptsize).
+#: Characters that a line of a page holds if it is read with ease, and if one column group needs them.
 _LINE, _TIGHT_LINE = 130, 145
 #: Characters that the space between two columns takes.
 _PADDING = 2
 
 
 def column_parts(
-    groups: Sequence[Sequence[int]], widths: Sequence[int], room: int, most: int | None = None
+    groups: Sequence[Sequence[int]],
+    widths: Sequence[float],
+    room: float,
+    most: float | None = None,
+    together: int = _TOGETHER,
 ) -> list[list[int]]:
-    """Column groups, as indices of their columns, gathered into parts of at most `room` characters.
+    """Column groups, as indices of their columns, gathered into parts that take at most `room`.
 
-    A group is broken only if it has more than _TOGETHER columns and is wider than `most` (default: `room`) by itself.
+    A group is broken only if it has more columns than `together` and is wider than `most` (default: `room`) by itself.
 
     Args:
         groups: the columns of each group.
-        widths: characters of each column, with the space beside it.
-        room: characters that all columns of a part may take.
-        most: characters that a part with a single group may take.
+        widths: of each column, with the space beside it, in characters or points.
+        room: what all columns of a part may take.
+        most: what a part with a single group may take.
+        together: columns of a group that always stay together.
     """
     parts: list[list[int]] = []
     for indices in groups:
         if parts and _width([*parts[-1], *indices], widths) <= room:
             parts[-1] += indices
-        elif len(indices) <= _TOGETHER or _width(indices, widths) <= (most or room):
+        elif len(indices) <= together or _width(indices, widths) <= (most or room):
             parts.append(list(indices))
         else:
             parts += _broken(indices, widths, room)
@@ -67,13 +71,34 @@ def parts_of(table: Table) -> list[Table]:
     label = max(
         (cell_len(row.label) + len(symbols(row.marks)) for group in table.groups for row in group.rows), default=0
     )
-    room, most = _LINE - label, _TIGHT_LINE - label
+    return split_columns(table, widths, _LINE - label, _TIGHT_LINE - label)
+
+
+def split_columns(
+    table: Table,
+    widths: Sequence[float],
+    room: float,
+    most: float,
+    *,
+    repeat: bool = True,
+    together: int = _TOGETHER,
+) -> list[Table]:
+    """The table in parts whose columns take at most `room`; the table itself if it is narrow enough.
+
+    Args:
+        table: as in `parts_of`, which says what the parts have.
+        widths: of each column, with the space beside it.
+        room: for all columns of a part.
+        most: for the columns of a part with a single column group.
+        repeat: whether every part has the first column group if it is small.
+        together: columns of a group that always stay together.
+    """
     if _width(range(len(widths)), widths) <= room:
         return [table]
     first, *others = grouped_columns(table)
-    repeated = first if others and len(first) <= _TOGETHER else []
+    repeated = first if repeat and others and len(first) <= _TOGETHER else []
     taken = _width(repeated, widths)
-    parts = column_parts(others if repeated else [first, *others], widths, room - taken, most - taken)
+    parts = column_parts(others if repeated else [first, *others], widths, room - taken, most - taken, together)
     if len(parts) == 1:
         return [table]
     own = range(len(repeated), len(widths))
@@ -117,11 +142,11 @@ def _cell_width(row: Row, index: int, table: Table) -> int:
     return cell_len(number(cell, table.columns[index], table.spread)) + (0 if cell.is_blank else len(signs(cell)))
 
 
-def _width(indices: Sequence[int], widths: Sequence[int]) -> int:
+def _width(indices: Sequence[int], widths: Sequence[float]) -> float:
     return sum(widths[index] for index in indices)
 
 
-def _broken(indices: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
+def _broken(indices: Sequence[int], widths: Sequence[float], room: float) -> list[list[int]]:
     """The columns in as few parts as have room for them, of one length if that fits too."""
     parts: list[list[int]] = [[]]
     for index in indices:

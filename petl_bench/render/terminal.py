@@ -15,7 +15,7 @@ from petl_bench.api.marks import symbols
 from petl_bench.api.table import ALIKE, Cell, Column, Row, Spread, Table
 from petl_bench.render.parts import column_parts, grouped_columns
 from petl_bench.system.texts import clean
-from petl_bench.tables.text import for_people, marked, notes, number
+from petl_bench.tables.text import for_people, marked, notes, number, provenance
 
 _PADDING = 2  #: between columns
 _WIDTH = 80
@@ -41,6 +41,10 @@ def show(table: Table, console: Console) -> None:
         console.print()
     for note in notes(table, ranks="" if styled else "*: best, +: second"):
         console.print(Text(note, style="dim"))
+    if behind := provenance(table):
+        console.print(Text("\nProvenance", style="dim"))
+    for text in behind:
+        console.print(Text(text, style="dim"))
 
 
 #: A line in pieces, each a text and its style.

@@ -1,4 +1,8 @@
-"""The notes under tables of results: seeds, backbones, training budget, views, data, coverage."""
+"""The notes under tables of results.
+
+What a reader of a paper needs: seeds, splits, shots, views, coverage. And provenance: backbones, training budget,
+files, devices, versions.
+"""
 
 from __future__ import annotations
 
@@ -67,36 +71,41 @@ def seed_notes(comparison: Comparison) -> list[str]:
     return [f"Numbers: {spread} {listed(usual)}.", *others]
 
 
-def training_notes(comparison: Comparison) -> list[str]:
-    """Backbones with their weights, which epoch was evaluated with which views, and what the tuning cost."""
-    rows = comparison.configurations
+def protocol_notes(comparison: Comparison) -> list[str]:
+    """Which epoch was evaluated with which views, and what the selection of the epoch changes."""
     selection = {
         _SELECTION["best-on-test"]
         if case.selected
         else _SELECTION.get(row.training_values.get("select", ""), "unknown")
         for row, case in comparison.runs
     }
+    return [
+        f"Evaluated: {listed(sorted(selection))}; views per test video (clips x crops): {_views(comparison)}.",
+        *inflation_notes(comparison),
+    ]
+
+
+def training_provenance(comparison: Comparison) -> list[str]:
+    """Backbones with their weights, what the tuning cost, and the prompts."""
+    rows = comparison.configurations
     budget = [f"{meaning} {_by_method(rows, name)}" for name, meaning in _BUDGET.items()]
     tried = {method: str(count) for method, count in sorted(Counter(row.method for row in rows).items())}
     configurations = _each(tried, "{name} {value}") if len(tried) <= _FEW else f"of each method {_grouped(tried)}"
     return [
         *_backbone_notes(comparison),
-        f"Evaluated: {listed(sorted(selection))}; views per test video (clips x crops): {_views(comparison)}.",
         f"Budget: {'; '.join(budget)}. Configurations tried in these records: {configurations}.",
-        *inflation_notes(comparison),
         *[f"Prompt: {prompt}" for prompt in comparison.prompts],
     ]
 
 
 def data_notes(comparison: Comparison, groups: Sequence[CaseGroup]) -> list[str]:
-    """What is absent, what each group of columns stands for, unused clips, repeated runs, devices and versions."""
-    return [
-        *absence_notes(comparison),
-        *map(_data_note, groups),
-        *_coverage_notes(comparison),
-        *_repetition_notes(comparison),
-        *_environment_notes(comparison),
-    ]
+    """What is absent, the splits and shots, and unused clips."""
+    return [*absence_notes(comparison), _splits_note(groups), *_coverage_notes(comparison)]
+
+
+def data_provenance(comparison: Comparison, groups: Sequence[CaseGroup]) -> list[str]:
+    """The files and options behind each group of columns, repeated runs, devices and versions."""
+    return [*map(_data_note, groups), *_repetition_notes(comparison), *_environment_notes(comparison)]
 
 
 def absence_notes(comparison: Comparison) -> list[str]:
@@ -237,17 +246,31 @@ def _size(value: Any) -> tuple[bool, float, str]:
     return not number, float(value) if number else 0.0, str(value)
 
 
+def _splits_note(groups: Sequence[CaseGroup]) -> str:
+    """Splits and shots: once if all groups share them, else with the groups."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for group in groups:
+        places[_splits_and_shots(group, "; ")].append(group.label)
+    if len(places) == 1:
+        (text,) = places
+        return f"{text[0].upper()}{text[1:]}."
+    return f"Data: {', and '.join(f'{listed(labels, _FEW)}: {text}' for text, labels in places.items())}."
+
+
+def _splits_and_shots(group: CaseGroup, between: str = ", ") -> str:
+    splits = listed(dict.fromkeys(case.split for case in group.cases))
+    several = "s" if len({case.split for case in group.cases}) > 1 else ""
+    shots = listed(dict.fromkeys(case.shots for case in group.cases))
+    return f"split{several} {splits}{between}{f'{shots} shots' if group.cases[0].shots else 'all clips'}"
+
+
 def _data_note(group: CaseGroup) -> str:
     first = group.cases[0]
     # Without the folders of the files: tables are passed on.
     options = {**json.loads(first.dataset_options), **json.loads(first.setting_options)}
     chosen = "".join(f", {name}={short_text(str(value))}" for name, value in options.items() if value is not None)
-    splits = listed(dict.fromkeys(case.split for case in group.cases))
-    several = "s" if len({case.split for case in group.cases}) > 1 else ""
-    shots = listed(dict.fromkeys(case.shots for case in group.cases))
-    count = f"{shots} shots" if first.shots else "all clips"
     captions = f", captions {first.captions_sha256[:12]}" if first.captions_sha256 else ""
-    return f"{group.label}: split{several} {splits}, {count}{chosen}, files {first.manifest_sha256[:12]}{captions}."
+    return f"{group.label}: {_splits_and_shots(group)}{chosen}, files {first.manifest_sha256[:12]}{captions}."
 
 
 def _coverage_notes(comparison: Comparison) -> list[str]:

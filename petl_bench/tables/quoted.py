@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petl_bench.api.published import PublishedNumber, PublishedTable
@@ -69,13 +70,20 @@ def _row(label: str, numbers: pd.DataFrame, columns: Sequence[MeasuredColumn], s
 # Rows of the user's own files
 
 
-def own_rows(
-    ledger: Iterable[PublishedTable], settings: Collection[str], columns: Sequence[MeasuredColumn]
-) -> tuple[list[RowGroup], list[str]]:
-    """The rows of the user's own published tables that belong to a setting, and the lines under the table for them.
+@dataclass(frozen=True)
+class OwnRows:
+    """The quoted rows of the user's own files, the facts that change how they read, and what is behind them."""
+
+    groups: tuple[RowGroup, ...]
+    notes: tuple[str, ...]
+    provenance: tuple[str, ...]
+
+
+def own_rows(ledger: Iterable[PublishedTable], settings: Collection[str], columns: Sequence[MeasuredColumn]) -> OwnRows:
+    """The rows of the user's own published tables that belong to a setting.
 
     A number stands in the first column of its data set and metric, and of its shots if it has some; without them, only
-    if the columns of its data set are all of one number of shots. What fits no column is named in the lines.
+    if the columns of its data set are all of one number of shots. What fits no column is named in the provenance.
     """
     groups: list[RowGroup] = []
     unplaced: list[str] = []
@@ -95,14 +103,14 @@ def own_rows(
         for (source, kind), some in headings.items():
             rows = _own_rows(some, frames, places, columns)
             groups.append(RowGroup(f"Quoted: {source}", tuple(rows), kind))
-    notes = notes_of(shown)
+    provenance: list[str] = []
     if shown:
         files = listed(dict.fromkeys(table.file.name for table in shown))
         sources = listed(dict.fromkeys(source for table in shown for source in table.sources), 6)
-        notes.append(f"Given by --published-file {files}: {sources}.")
+        provenance.append(f"Given by --published-file {files}: {sources}.")
     if unplaced:
-        notes.append(f"Of --published-file, without a column here: {listed(unplaced, 6)}.")
-    return groups, notes
+        provenance.append(f"Of --published-file, without a column here: {listed(unplaced, 6)}.")
+    return OwnRows(tuple(groups), tuple(notes_of(shown)), tuple(provenance))
 
 
 def _named(number: PublishedNumber) -> str:

@@ -13,7 +13,7 @@ from petl_bench.api.figure import Figure, Point, joined
 from petl_bench.api.retrieval import DIRECTIONS, Direction, queries_of
 from petl_bench.records.retrieval import TOP
 from petl_bench.tables.columns import MeasuredColumn, ScoredMetric, ShownNumber
-from petl_bench.tables.notes import data_notes, seed_notes
+from petl_bench.tables.notes import data_notes, data_provenance, seed_notes
 from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.retrieval_beside import LABELS, beside_columns, beside_notes
@@ -21,10 +21,12 @@ from petl_bench.tables.setting_table import SettingTable
 from petl_bench.tables.tradeoff_picture import TradeOffPanel, picture_notes, trained_against
 
 RETRIEVAL_NOTE = (
-    "T2V: texts search clips; V2T: clips search texts, of a clip with several the most similar counts. R@K: queries "
-    "with their target among the first K, in percent; Sum: of the three; MdR, MnR: median and mean rank of the target, "
-    "lower is better. Ties count against the target. Intervals and tests draw the texts of one clip together; MdR has "
-    "neither, since it is no mean over queries."
+    "T2V: texts search clips; V2T: clips search texts. R@K: queries with their target among the first K, in percent; "
+    "Sum: of the three; MdR, MnR: median and mean rank of the target, lower is better."
+)
+RETRIEVAL_DETAILS = (
+    "V2T: of a clip with several texts the most similar counts. Ties count against the target. Intervals and tests "
+    "draw the texts of one clip together; MdR has neither, since it is no mean over queries."
 )
 
 
@@ -59,6 +61,7 @@ class RetrievalTable(SettingTable):
         number for direction in DIRECTIONS for number in retrieval_numbers(direction)
     )
     notes: ClassVar[tuple[str, ...]] = (RETRIEVAL_NOTE,)
+    details: ClassVar[tuple[str, ...]] = (RETRIEVAL_DETAILS,)
     optional: ClassVar[tuple[str, ...]] = tuple(LABELS)
     #: Parameters of the backbone that quoted percentages of trained parameters are of; 0: quoted rows are not drawn.
     quoted_backbone_params: ClassVar[int] = 0
@@ -75,13 +78,14 @@ class RetrievalTable(SettingTable):
         """The trade-off: trained parameters against T2V R@1, one panel for each case and group of rows that may be
         compared. Raises UsageError if there are no records."""
         comparison = self.compared(evidence.records).comparison
-        found = list(self._panels(comparison, evidence))
+        found, groups = list(self._panels(comparison, evidence)), comparison.case_groups()
         pictures = [picture for picture, _ in found]
         quoted = any(series.origin == "quoted" for picture in pictures for series in picture.series)
         notes = [
             *picture_notes([panel for _, panel in found], intervals=evidence.outcomes is not None),
             *seed_notes(comparison),
-            *data_notes(comparison, comparison.case_groups()),
+            *data_notes(comparison, groups),
+            *data_provenance(comparison, groups),
             *(self.reading_notes(self.columns(comparison)) if quoted else []),
             *([f"{self.quoted_note} Drawn at the printed percentage of the backbone."] if quoted else []),
         ]

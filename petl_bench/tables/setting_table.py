@@ -70,6 +70,8 @@ class SettingTable(TableSource):
     seeds_of: ClassVar[str] = ""
     #: Lines under the table, after those on seeds.
     notes: ClassVar[tuple[str, ...]] = ()
+    #: Further lines, for those who ask how the numbers were made.
+    details: ClassVar[tuple[str, ...]] = ()
     #: Metrics that some records have, for columns of a subclass.
     optional: ClassVar[tuple[str, ...]] = ()
     shows_own_ledger: ClassVar[bool] = True
@@ -82,26 +84,33 @@ class SettingTable(TableSource):
         found = self.compared(evidence.records, evidence.outcomes)
         comparison, columns = found.comparison, found.columns
         quoted = [group for table in self.quoted_tables for group in quoted_groups(evidence.published, table, columns)]
-        own, own_notes = own_rows(evidence.ledger, (self.setting, self.name), columns)
+        own = own_rows(evidence.ledger, (self.setting, self.name), columns)
+        groups = comparison.case_groups(self.over)
         return Table(
             name=self.name,
             title=self.heading(comparison),
             corner="Method",
             columns=tuple(each.column for each in columns),
-            groups=(*run_groups(comparison, columns, evidence), *quoted, *own),
+            groups=(*run_groups(comparison, columns, evidence), *quoted, *own.groups),
             footers=(
                 *self._number_notes(comparison),
                 *self.notes,
-                table_notes.ranks_note(comparison, over_splits=self.over == "split"),
                 table_notes.TRAINED,
                 *mean_class.notes(comparison, columns),
-                *table_notes.training_notes(comparison),
-                *table_notes.hosting_notes(comparison, evidence.left_out_methods.get(self.setting, {})),
+                *table_notes.protocol_notes(comparison),
                 *self.case_notes(comparison),
-                *table_notes.data_notes(comparison, comparison.case_groups(self.over)),
-                *([self.quoted_note] if quoted or own else []),
+                *table_notes.data_notes(comparison, groups),
+                *([self.quoted_note] if quoted or own.groups else []),
                 *(self.reading_notes(columns) if quoted else []),
-                *own_notes,
+                *own.notes,
+            ),
+            provenance=(
+                *self.details,
+                table_notes.ranks_note(comparison, over_splits=self.over == "split"),
+                *table_notes.training_provenance(comparison),
+                *table_notes.hosting_notes(comparison, evidence.left_out_methods.get(self.setting, {})),
+                *table_notes.data_provenance(comparison, groups),
+                *own.provenance,
             ),
             commands=tuple(commands(comparison)),
         )

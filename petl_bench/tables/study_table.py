@@ -23,7 +23,17 @@ from petl_bench.errors import PluginError, UsageError
 from petl_bench.tables.columns import MeasuredColumn, PublishedKey, ShownNumber, trained_columns
 from petl_bench.tables.commands import commands
 from petl_bench.tables.equal_sign import add_statistics
-from petl_bench.tables.notes import QUOTED, TRAINED, data_notes, listed, ranks_note, seed_notes, training_notes
+from petl_bench.tables.notes import (
+    QUOTED,
+    TRAINED,
+    data_notes,
+    data_provenance,
+    listed,
+    protocol_notes,
+    ranks_note,
+    seed_notes,
+    training_provenance,
+)
 from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.quoted_notes import reading_notes
 from petl_bench.tables.ranking import RankedRows
@@ -122,6 +132,7 @@ class StudyTable(TableSource):
             )
         groups = self._with_quoted(found, _run_groups(comparison, found, evidence), evidence.published)
         quoted = [study.table for study, _ in found if any(group.is_quoted for group in groups)]
+        cases = comparison.case_groups()
         return Table(
             name=self.name,
             title=self.title,
@@ -131,12 +142,16 @@ class StudyTable(TableSource):
             footers=(
                 *seed_notes(comparison),
                 _NOTE,
-                ranks_note(comparison),
                 TRAINED,
-                *training_notes(comparison),
-                *data_notes(comparison, comparison.case_groups()),
+                *protocol_notes(comparison),
+                *data_notes(comparison, cases),
                 *([f"{QUOTED} {self.quoted_note}".strip()] if any(group.is_quoted for group in groups) else []),
                 *reading_notes(self.published_csv, quoted),
+            ),
+            provenance=(
+                ranks_note(comparison),
+                *training_provenance(comparison),
+                *data_provenance(comparison, cases),
             ),
             commands=tuple(commands(comparison)),
         )

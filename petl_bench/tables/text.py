@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from petl_bench.api.table import ALIKE, ALIKE_MEANING, NO_NUMBER, Cell, Column, Row, Spread, Table
 from petl_bench.system.texts import clean, name, shortened
 
+SPREAD_LEFT_OUT = "The standard deviations are left out."
 #: Letters of a title or a note that are shown.
 _LONGEST_NOTE = 2_000
 
@@ -27,8 +29,13 @@ def for_people(table: Table) -> Table:
         corner=name(table.corner),
         columns=tuple(columns),
         groups=tuple(groups),
-        footers=tuple(shortened(clean(each), _LONGEST_NOTE) for each in table.footers),
+        footers=_notes_for_people(table.footers),
+        provenance=_notes_for_people(table.provenance),
     )
+
+
+def _notes_for_people(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(shortened(clean(each), _LONGEST_NOTE) for each in texts)
 
 
 def _row_for_people(row: Row) -> Row:
@@ -67,7 +74,7 @@ def _signed(delta: float, column: Column) -> str:
 
 
 def notes(table: Table, ranks: str = "") -> list[str]:
-    """The lines under a table: what its marks mean, then its footers.
+    """The lines under a table that its readers need: what its marks mean, then its footers; not its provenance.
 
     `ranks`: what stands for best and second, said first if some number has a rank.
     """
@@ -78,7 +85,14 @@ def notes(table: Table, ranks: str = "") -> list[str]:
         legend.append(f"{ALIKE}: {ALIKE_MEANING}")
     if table.spread == "interval" and any(cell.interval for cell in cells):
         legend.append(f"In brackets: 95 % intervals, {table.interval_over}.")
+    if table.spread == "none" and any(cell.std is not None for cell in cells):
+        legend.append(SPREAD_LEFT_OUT)
     return [*legend, *map(clean, table.footers)]
+
+
+def provenance(table: Table) -> list[str]:
+    """The lines behind the notes: hashes, budgets, devices, versions."""
+    return list(map(clean, table.provenance))
 
 
 def has_ranks(table: Table) -> bool:

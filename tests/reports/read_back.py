@@ -6,12 +6,14 @@ import csv
 import html.parser
 import io
 import re
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from petl_bench.api.marks import symbols
 from petl_bench.api.table import Cell, Column, Spread, Table, signs
 from petl_bench.render import latex, render, terminal
+from petl_bench.render.latex_text import SPECIAL
 from petl_bench.render.parts import parts_of
 from petl_bench.tables.text import for_people, marked, number
 
@@ -23,8 +25,17 @@ Line = tuple[str, list[Shown]]
 
 def shown_in(table: Table) -> list[Line]:
     """What a renderer for people has to show, part by part if the table is wide."""
+    return _shown(parts_of(for_people(table)))
+
+
+def shown_in_latex(table: Table) -> list[Line]:
+    """The same for LaTeX, whose parts are others, and which says a mark that all rows have in its notes."""
+    return _shown(latex.parts(table))
+
+
+def _shown(parts: Sequence[Table]) -> list[Line]:
     lines: list[Line] = []
-    for part in parts_of(for_people(table)):
+    for part in parts:
         for group in part.groups:
             lines.append((group.heading, []))
             for row in group.rows:
@@ -90,7 +101,7 @@ def in_html(table: Table) -> list[Line]:
 
 
 #: Longest first; a curly apostrophe cannot be told from a straight one.
-_LATEX = sorted((pair for pair in latex._SPECIAL.items() if len(pair[1]) > 1), key=lambda pair: -len(pair[1]))
+_LATEX = sorted((pair for pair in SPECIAL.items() if len(pair[1]) > 1), key=lambda pair: -len(pair[1]))
 
 
 def _without_escapes(text: str) -> str:
@@ -100,23 +111,35 @@ def _without_escapes(text: str) -> str:
 
 
 def in_latex(table: Table) -> list[Line]:
-    """A group that goes on on a further page has its heading there too, which counts once."""
+    """A group that goes on on a further page has its heading there too, which counts once.
+
+    Signs behind a heading are those of all rows below it.
+    """
     lines: list[Line] = []
-    heading = None
-    body = "\n".join(re.findall(r"\\toprule\n(?:.*\n){3}((?:.*\n)*?)\\bottomrule", render(table, "latex")))
+    heading, of_all = None, ""
+    body = "\n".join(re.findall(r"\\toprule\n(?:.*\n)*?(?=\\midrule)((?:.*\n)*?)\\bottomrule", render(table, "latex")))
     for text in re.findall(r"(.*) \\\\$", body, re.MULTILINE):
-        title = re.fullmatch(r"\\multicolumn\{\d+\}\{l\}\{\\textit\{(.*)\}\}", text)
+        title = re.fullmatch(
+            r"\\multicolumn\{\d+\}\{.*?@\{\}\}\{(?:\\raggedright)?\\textit\{(.*?)\}(\\textsuperscript.*)?\}", text
+        )
         if title is None:
-            label, *cells = re.split(r"(?<!\\) & ", text)
-            lines.append((marked(*_raised(label)[1:]), [_raised(each) for each in cells]))
-        elif title[1] != heading:
+            label, *cells = re.split(
+                r"(?<!\\) & ", text.removeprefix(r"\raggedright\hangindent=1em ").replace(r"\allowbreak ", "")
+            )
+            _, name, own = _raised(label)
+            lines.append((marked(name, own + of_all), [_raised(each) for each in cells]))
+            continue
+        of_all = _raised(title[2] or "")[2]
+        if title[1] != heading:
             heading = title[1]
             lines.append((_without_escapes(heading), []))
     return lines
 
 
 def _raised(text: str) -> Shown:
-    found = re.fullmatch(r"(?:\\(textbf|underline)\{)?(.*?)(?(1)\})(?:\\textsuperscript\{([^}]*)\})?", text)
+    found = re.fullmatch(
+        r"(?:\\(textbf|underline)\{)?(.*?)(?(1)\})(?:(?:\\rlap\{)?\\textsuperscript\{([^}]*)\}\}?)?", text
+    )
     assert found is not None
     rank = {"textbf": "best", "underline": "second", None: ""}[found[1]]
     return rank, _without_escapes(found[2]), _without_escapes(found[3] or "")

@@ -48,4 +48,4 @@ def headers_of(table: Table) -> list[tuple[str, str]]:
 
 
 def notes_of(table: Table) -> str:
-    return "\n".join(table.footers)
+    return "\n".join([*table.footers, *table.provenance])

@@ -104,7 +104,7 @@ def test_every_format_shows_the_dash_the_signs_and_the_reason(probed: Path) -> N
         assert "closed vocabulary" in text or "closed-vocabulary" in text, output_format
     assert "– [MK]" in texts["terminal"]
     assert "– \\[MK\\]" in texts["markdown"]
-    assert r"\textendash{}\textsuperscript{MK}" in texts["latex"]
+    assert r"\textendash{}\rlap{\textsuperscript{MK}}" in texts["latex"]
     assert "–<sup>MK</sup>" in texts["html"]
     (line,) = [
         line for line in csv.DictReader(io.StringIO(texts["csv"])) if (line["row"], line["column"]) == (PROBE, "Novel")
@@ -141,7 +141,7 @@ def test_a_closed_vocabulary_is_ranked_where_the_task_is_one(few_shot: Store, ru
     table = table_of(runs, "few_shot")
     assert cell_of(table, PROBE, "motion", "K=2").rank == "best"
     assert "closed-vocabulary" in cell_of(table, PROBE, "motion", "K=2").marks
-    ranks = next(note for note in table.footers if note.startswith("Best and second"))
+    ranks = next(note for note in table.provenance if note.startswith("Best and second"))
     assert "U, K)" in ranks
     figure = figure_of(runs, "few_shot")
     assert [series.label for series in figure.series] == [f"{PROBE} [K]", "lora"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import notes_of
 
 import petl_bench as pb
 from petl_bench.analysis.configurations import ComparedCase, Configuration
@@ -206,7 +207,7 @@ def test_the_command_names_files_that_a_data_set_was_given(store: Store, runs: P
         "petl-bench run --methods msta --setting base2novel --datasets folder --backbone viclip-tiny --seeds 1 "
         "--splits 1 --shots 16 --set 'folder.path=/data/my clips'",
     )
-    assert not any("path=/data/my clips" in note for note in table.footers)
+    assert "path=/data/my clips" not in notes_of(table)
 
 
 def test_published_rows_stand_beside_and_are_never_ranked(example: Path) -> None:
@@ -286,7 +287,7 @@ def test_records_of_other_settings_do_not_enter(store: Store, runs: Path) -> Non
 def test_the_footer_says_how_the_numbers_came_about(store: Store, runs: Path) -> None:
     store(80.0, 45.0, "msta", training={"epochs": 5})
     store(80.0, 45.0, "zero_shot", training={"epochs": 0, "select": "val"})
-    text = "\n".join(_table(runs).footers)
+    text = notes_of(_table(runs))
     assert "epochs msta 5, zero_shot 0; batch size 32" in text
     assert "the last epoch" in text
     assert "held-out training clips" in text

@@ -58,13 +58,13 @@ def test_a_note_says_where_the_methods_of_families_are(table: pb.Table) -> None:
 def test_a_backbone_that_does_not_host_a_method_says_why(table: pb.Table) -> None:
     cell = cells(table, "seq_transf")["viclip-b16"]
     assert cell.value is None and "reads features of single frames" in cell.source
-    assert any(note.startswith("seq_transf is not for viclip-b16, viclip-l14") for note in table.footers)
+    assert any(note.startswith("seq_transf is not for viclip-b16, viclip-l14") for note in table.provenance)
 
 
 def test_an_adapted_method_carries_its_mark_where_it_is_adapted(table: pb.Table) -> None:
     found = cells(table, "mv_adapter")
     assert found["viclip-b16"].marks == ("adapted-method",) and found["clip-b16"].marks == ()
-    assert any(note.startswith("mv_adapter, adapted to viclip-b16") for note in table.footers)
+    assert any(note.startswith("mv_adapter, adapted to viclip-b16") for note in table.provenance)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_costs_come_from_the_records_of_the_largest_group(tmp_path: Path) -> Non
     assert len(cells(table, "msta")["FLOPs"].trials) == 1
     assert values(table, "lora")["FLOPs"] == "none"
     assert (values(table, "adaptformer")["FLOPs"], values(table, "adaptformer")["videos/s"]) == (None, 0.7)
-    assert any("A100" in note and "other" in note for note in table.footers)
+    assert any("A100" in note and "other" in note for note in table.provenance)
     frame_wise, usual = table.commands
     assert "aim,seq_transf" in frame_wise and "vpt" in usual
     assert not {"msta", "lora", "bitfit"} & set(usual.split()[3].split(",")), "measured, merged, in place"

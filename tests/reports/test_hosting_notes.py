@@ -48,9 +48,11 @@ def test_a_table_says_why_a_method_is_on_another_backbone_or_left_out(runs: Path
     assert (
         "Not on viclip-tiny: seq_transf: it reads features of single frames, and this backbone encodes all frames of a "
         "clip together."
-    ) in table.footers
-    assert f"Left out of --methods all: also_over_frames, over_frames: {REASON}." in table.footers
-    assert not [note for note in table.footers if note.startswith(("Not on clip-tiny", "Left out")) and "vpt" in note]
+    ) in table.provenance
+    assert f"Left out of --methods all: also_over_frames, over_frames: {REASON}." in table.provenance
+    assert not [
+        note for note in table.provenance if note.startswith(("Not on clip-tiny", "Left out")) and "vpt" in note
+    ]
 
 
 def test_the_command_reads_it_from_the_plans(runs: Path) -> None:

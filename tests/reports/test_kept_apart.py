@@ -18,7 +18,8 @@ from test_renderers import compiled
 from petl_bench.api.table import Table
 from petl_bench.records.layout import trial_folder
 from petl_bench.records.write import write_record
-from petl_bench.render import latex, render
+from petl_bench.render import latex, render, render_provenance
+from petl_bench.render.options import LatexOptions
 
 Store = Any
 NAME = r"a_b%c&<script>$d\e"
@@ -87,9 +88,10 @@ def hostile(store: Store, runs: Path) -> Path:
 def test_hostile_names_stay_text_in_every_format(hostile: Path, tmp_path: Path, name: str) -> None:
     table = table_of(hostile, name)
     assert any(NAME in part for line in csv.reader(io.StringIO(render(table, "csv"))) for part in line)
-    assert any(NAME in note for note in json.loads(render(table, "json"))["footers"])
+    assert any(NAME in note for note in json.loads(render(table, "json"))["provenance"])
     page = render(table, "html")
     assert "<script>" not in page
     assert html.escape(NAME) in page
     assert r"a\_b%c\&\<script\>\$d\\e" in render(table, "markdown")
-    compiled(tmp_path, latex.render(table))
+    assert r"a\_b%c\&\<script\>\$d\\e" in render_provenance(table)
+    compiled(tmp_path, latex.render(table, LatexOptions(standalone=True)))

@@ -197,7 +197,7 @@ def test_what_differs_among_the_seeds_of_one_number_is_told(
         _store_in(runs, seed, "lora", **one)
     assert _base(runs, "msta").marks == ("mixed-environment",)
     assert "mixed-environment" not in _base(runs, "lora").marks
-    assert f"Seeds of one number differ in {told}: msta on motion." in table_of(runs, "base2novel").footers
+    assert f"Seeds of one number differ in {told}: msta on motion." in table_of(runs, "base2novel").provenance
 
 
 def test_what_a_record_does_not_tell_differs_from_nothing(runs: Path) -> None:
@@ -205,7 +205,7 @@ def test_what_a_record_does_not_tell_differs_from_nothing(runs: Path) -> None:
     _store_in(runs, 0, device="NVIDIA H100", processor="Xeon")
     _store_in(runs, 1, device="NVIDIA H100", processor="EPYC", software="torch 2.9.0")
     assert _base(runs, "msta").marks == ()
-    assert "Software: torch 2.9.0" in table_of(runs, "base2novel").footers
+    assert "Software: torch 2.9.0" in table_of(runs, "base2novel").provenance
 
 
 def test_adaptations_in_different_environments_are_told_at_the_target(transfer: Store, runs: Path) -> None:

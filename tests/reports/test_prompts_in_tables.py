@@ -12,6 +12,7 @@ from test_renderers import compiled
 from petl_bench.api.registry import DATASETS
 from petl_bench.api.table import Table
 from petl_bench.render import latex, markdown
+from petl_bench.render.options import LatexOptions
 
 Store = Any
 UCF101 = {"dataset": "ucf101", "manifest_sha256": "c" * 64}
@@ -49,7 +50,7 @@ def test_an_ensemble_has_a_short_label_and_compiles(store: Store, runs: Path, tm
     assert len(set(labels)) == 3 and max(map(len, labels)) < 90
     assert "ucf101 (template=a photo of {}.|{})" in labels
     assert r"a photo of \{\}.\|\{\}" in markdown.render(table), "a bar would end the cell"
-    compiled(tmp_path, latex.render(table))
+    compiled(tmp_path, latex.render(table, LatexOptions(standalone=True)))
 
 
 def test_other_frames_of_the_evaluation_are_said_below_the_table(store: Store, runs: Path) -> None:

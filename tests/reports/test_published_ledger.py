@@ -216,7 +216,7 @@ def test_rows_of_ones_own_stand_beside_and_are_never_ranked(example: Path, tmp_p
     )
     assert (mean.value, cells["motion Base"].origin) == (91.5, "absent")
     assert "Doe (2026), Table 1: epochs selected on the test clips; views 4 x 3." in table.footers
-    assert "Given by --published-file own.csv: Doe (2026), Table 1." in table.footers
+    assert "Given by --published-file own.csv: Doe (2026), Table 1." in table.provenance
 
 
 def test_numbers_without_a_column_are_named(example: Path, tmp_path: Path) -> None:
@@ -224,13 +224,13 @@ def test_numbers_without_a_column_are_named(example: Path, tmp_path: Path) -> No
         tmp_path, LINE, _change("ucf101,16", "ucf101,4"), _change("base_top1", "base_top2"), _change("ucf101", "ufc101")
     )
     table = TABLES.get("base2novel")().build(Evidence(pb.load_records(example), ledger=read_ledger(path)))
-    assert table.footers[-1] == (
+    assert table.provenance[-1] == (
         "Of --published-file, without a column here: Adapter: base_top1 on ucf101, 4 shots, "
         "Adapter: base_top2 on ucf101, 16 shots, Adapter: base_top1 on ufc101, 16 shots."
     )
     elsewhere = _file(tmp_path, _change("base2novel", "few_shot"))
     table = TABLES.get("base2novel")().build(Evidence(pb.load_records(example), ledger=read_ledger(elsewhere)))
-    assert "own.csv" not in " ".join(table.footers) and "Adapter" not in rows_of(table)
+    assert "own.csv" not in " ".join(table.provenance) and "Adapter" not in rows_of(table)
 
 
 def test_shots_are_not_guessed(few_shot_example: Path, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_shots_are_not_guessed(few_shot_example: Path, tmp_path: Path) -> None:
     path = _file(tmp_path, line.replace(",16,", ",2,"), line.replace(",16,", ",,").replace("Adapter", "Other"))
     table = TABLES.get("few_shot")().build(Evidence(pb.load_records(few_shot_example), ledger=read_ledger(path)))
     assert "Adapter" in rows_of(table) and "Other" not in rows_of(table)
-    assert table.footers[-1] == "Of --published-file, without a column here: Other: top1 on hmdb51."
+    assert table.provenance[-1] == "Of --published-file, without a column here: Other: top1 on hmdb51."
 
 
 NASTY = r"=HYPERLINK(x) <script>alert(1)</script> \input{x} $x^2$ |a| `b` **c** [d](javascript:e)"

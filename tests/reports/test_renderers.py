@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from read_back import check_csv, check_terminal, in_html, in_latex, in_markdown, shown_in
+from read_back import check_csv, check_terminal, in_html, in_latex, in_markdown, shown_in, shown_in_latex
 from rich.console import Console
 
 import petl_bench as pb
@@ -26,6 +26,7 @@ from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.errors import UsageError
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.render import FORMATS, format_of, latex, markdown, render, terminal
+from petl_bench.render.options import DocumentKind, LatexOptions
 from petl_bench.render.parts import parts_of
 from petl_bench.system import texts
 from petl_bench.system.texts import clean
@@ -149,7 +150,7 @@ def _check_formats(table: Table) -> None:
     shown = shown_in(table)
     assert in_markdown(table) == shown
     assert in_html(table) == shown
-    assert in_latex(table) == shown
+    assert in_latex(table) == shown_in_latex(table)
     check_terminal(table)
     check_csv(table)
 
@@ -157,8 +158,9 @@ def _check_formats(table: Table) -> None:
 def test_a_number_in_a_wrong_place_would_be_noticed() -> None:
     _check_formats(EVERYTHING)
     for wrong in _wrong(EVERYTHING):
-        for read in (in_markdown, in_html, in_latex):
+        for read in (in_markdown, in_html):
             assert read(wrong) != shown_in(EVERYTHING)
+        assert in_latex(wrong) != shown_in_latex(EVERYTHING)
         for check in (check_terminal, check_csv):
             with pytest.raises(AssertionError):
                 check(EVERYTHING, wrong)
@@ -232,14 +234,50 @@ def compiled(tmp_path: Path, text: str) -> str:
     return done.stdout
 
 
+#: What stands before the text of documents that take in fragments: as wide as those of CVPR, as LNCS, and as beamer's
+#: slides of 4 : 3, which are set as an article here, since beamer is rarely installed.
+PREAMBLES: dict[DocumentKind, str] = {
+    "two-column": r"""\documentclass[10pt,twocolumn]{article}
+\usepackage[textwidth=17.46cm,textheight=22.54cm,columnsep=.79cm]{geometry}""",
+    "one-column": r"""\documentclass[10pt]{article}
+\usepackage[textwidth=12.2cm,textheight=19.3cm]{geometry}""",
+    "slides": r"""\documentclass[11pt]{article}
+\usepackage[papersize={12.8cm,9.6cm},textwidth=10.8cm,textheight=7.9cm,noheadfoot]{geometry}
+\renewcommand{\familydefault}{\sfdefault}""",
+}
+
+
+def document_of(kind: DocumentKind, fragments: Sequence[str]) -> str:
+    """A document that takes in fragments of LaTeX."""
+    between = "\nText.\n\\clearpage\n"
+    start = f"{PREAMBLES[kind]}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n"
+    return start + between.join(fragments) + between + "\\end{document}\n"
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_latex_compiles_as_it_is_and_fits_the_page(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    log = compiled(tmp_path, latex.render(_example(request.getfixturevalue(EXAMPLES[name]), name)))
-    assert "Overfull" not in log
+    table = _example(request.getfixturevalue(EXAMPLES[name]), name)
+    log = compiled(tmp_path, latex.render(table, LatexOptions(standalone=True)))
+    assert "Overfull" not in log and "Float too large" not in log
 
 
-def test_latex_compiles_with_hostile_text(tmp_path: Path) -> None:
-    compiled(tmp_path, latex.render(_nasty()))
+@pytest.mark.parametrize("kind", PREAMBLES)
+def test_fragments_of_all_tables_fit_their_documents(
+    kind: DocumentKind, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    tables = [_example(request.getfixturevalue(runs), name) for name, runs in EXAMPLES.items()]
+    fragments = [latex.render(table, LatexOptions(document=kind)) for table in tables]
+    log = compiled(tmp_path, document_of(kind, fragments))
+    assert "Overfull" not in log and "Float too large" not in log and "multiply defined" not in log
+    for text in fragments:
+        assert not re.search(r"\\(tiny|resizebox|scalebox|documentclass|usepackage)\b", re.sub("(?m)^%.*", "", text))
+
+
+@pytest.mark.parametrize("standalone", [True, False])
+def test_latex_compiles_with_hostile_text(standalone: bool, tmp_path: Path) -> None:
+    options = LatexOptions(standalone=standalone, caption=NASTY, label="tab:a_b")
+    text = latex.render(replace(_nasty(), provenance=(NASTY, "日本 \r\n\\end{document}")), options)
+    compiled(tmp_path, text if standalone else document_of("two-column", [text]))
 
 
 def test_csv_has_one_number_per_line_with_its_origin(example: Path) -> None:

@@ -125,6 +125,7 @@ def test_all_writes_every_table_and_figure_that_has_records(
     tables, figures = ("ablation", "base2novel", "few_shot", "tradeoff"), ("few_shot", "tradeoff")
     expected = {"index.html"}
     expected |= {f"tables/{name}{suffixes[0]}" for name in tables for suffixes in FORMATS.values()}
+    expected |= {f"tables/{name}.provenance.md" for name in tables}
     expected |= {f"figures/{name}{suffixes[0]}" for name in figures for suffixes in FIGURE_FORMATS.values()}
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == expected
     assert "left out zero_shot: no zero_shot_transfer record here" in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -13,20 +14,22 @@ from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Spread, Table
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.gather import MANY_TRIALS, gather, gather_if_any
-from petl_bench.cli.options import folders_option, plugin_option
+from petl_bench.cli.options import folders_option, plugin_option, tell
 from petl_bench.cli.report.all_ import folder_for_all, write_all
 from petl_bench.cli.report.figure import refuse_without_figure, write_figure
 from petl_bench.cli.report.own_ledger import read_own, refuse_unless_shown
 from petl_bench.cli.report.page import is_page, write_page
 from petl_bench.errors import UsageError
 from petl_bench.records.read import without_garbage_collection
-from petl_bench.render import FIGURE_FORMATS, FORMATS, format_of, render
+from petl_bench.render import FIGURE_FORMATS, FORMATS, PROVENANCE_SUFFIX, format_of, render, render_provenance
+from petl_bench.render.options import DocumentKind, LatexOptions
 from petl_bench.system.files import write_atomically
 from petl_bench.system.texts import clean
 from petl_bench.tables.commands import is_command
 from petl_bench.tables.explain import explain as explained
 
 _SHOWN = 8
+_LATEX_FLAGS = "--standalone, --document, --caption and --label"
 
 
 @click.command()
@@ -45,13 +48,19 @@ _SHOWN = 8
               help="Quote the rows of a file of your own beside; never ranked with runs. May be repeated.")  # fmt: skip
 @click.option("--baseline", default="", metavar="METHOD",
               help="Show the difference from this method beside each number.")  # fmt: skip
-@click.option("--spread", type=OneOf(["std", "interval"]), default="std", show_default=True,
-              help="Beside each number: the standard deviation over seeds, or the 95 % interval.")  # fmt: skip
+@click.option("--spread", type=OneOf(["std", "interval", "none"]), default="std", show_default=True,
+              help="Beside each number: the standard deviation over seeds, the 95 % interval, or nothing.")  # fmt: skip
+@click.option("--no-spread", "spread", flag_value="none", help="The same as --spread none.")
 @click.option("--x", metavar="NAME", default="",
               help="Of --table tradeoff: what stands along x, a metric or a cost, e.g. training_memory.")  # fmt: skip
 @click.option("--y", metavar="NAME", default="", help="Of --table tradeoff: what stands along y, e.g. harmonic_mean.")
 @click.option("--conditions", metavar="WORDS", default="",
               help="Of --table tradeoff: only costs that were measured so, e.g. 'batch 32, bf16'.")  # fmt: skip
+@click.option("--standalone", is_flag=True, help="LaTeX: a document that compiles as it is, not a fragment to \\input.")
+@click.option("--document", type=OneOf(get_args(DocumentKind)), default=None,
+              help="LaTeX: what the fragment is for (width, text size).  [default: two-column]")  # fmt: skip
+@click.option("--caption", default=None, metavar="TEXT", help="LaTeX: the caption, as plain text.")
+@click.option("--label", default=None, metavar="NAME", help="LaTeX: the label for \\ref, by default tab:TABLE.")
 @click.option("--statistics/--no-statistics", default=None,
               help="Intervals and paired tests from the predictions; by default with up to "
                    f"{MANY_TRIALS:,} trials.")  # fmt: skip
@@ -73,6 +82,10 @@ def command(
     x: str,
     y: str,
     conditions: str,
+    standalone: bool,
+    document: DocumentKind | None,
+    caption: str | None,
+    label: str | None,
     statistics: bool | None,
     explain: tuple[str, str, str] | None,
 ) -> None:
@@ -80,6 +93,7 @@ def command(
 
     \b
     petl-bench report --runs runs --table base2novel --output table.tex
+    petl-bench report --runs runs --table base2novel --format latex --document slides
     petl-bench report --runs runs --table tradeoff --output figure.pdf
     petl-bench report --runs runs --table tradeoff --x train_step_ms --output figure.pdf
     petl-bench report --runs runs --output site/     every table, plot and clip as one page
@@ -88,6 +102,7 @@ def command(
     output = None if given_output is None else Path(given_output)
     if output is not None:
         _refuse_runs(output, name)
+    latex = _latex_options(standalone, document, caption, label)
     if everything:
         output = folder_for_all(name or (explain and explain[0]), output_format, output)
     ledger = read_own(published_files, published=published) if published_files else ()
@@ -95,6 +110,8 @@ def command(
         _refuse_axes(None if everything else name or (explain and explain[0]))
     if everything or (not explain and is_page(output_format, given_output)):
         assert output is not None
+        if latex is not None:
+            raise UsageError(f"the page and --all write every table: {_LATEX_FLAGS} are for a single one")
         with without_garbage_collection():
             evidence = gather(folders, statistics=statistics, baseline=baseline)
             evidence = replace(evidence, ledger=ledger, axes=(x, y), conditions=conditions)
@@ -106,6 +123,8 @@ def command(
     source = TABLES.get(name)()
     refuse_unless_shown(ledger, source)
     chosen = output_format or ("terminal" if output is None else format_of(output))
+    if latex is not None and chosen != "latex":
+        raise UsageError(f"{_LATEX_FLAGS} are for LaTeX: add --format latex, or --output FILE.tex")
     if chosen in FIGURE_FORMATS:
         refuse_without_figure(source, chosen, output)
     with without_garbage_collection():
@@ -127,7 +146,7 @@ def command(
         for line in explained(table, explain[1], explain[2], folders):
             click.echo(line)
         return
-    _write(table, chosen, output)
+    _write(table, chosen, output, latex)
     _say_what_is_missing(table, folders)
 
 
@@ -161,10 +180,30 @@ def _table_name(name: str | None, explain: tuple[str, str, str] | None) -> str:
     return chosen
 
 
-def _write(table: Table, output_format: str, output: Path | None) -> None:
+def _latex_options(
+    standalone: bool, document: DocumentKind | None, caption: str | None, label: str | None
+) -> LatexOptions | None:
+    """What was chosen of LaTeX; None if nothing was."""
+    if not standalone and document is caption is label is None:
+        return None
+    if standalone and document is not None:
+        raise UsageError("--standalone has a page of its own: leave out --document")
+    return LatexOptions(standalone=standalone, caption=caption, label=label, document=document or "two-column")
+
+
+def _write(table: Table, output_format: str, output: Path | None, latex: LatexOptions | None) -> None:
+    if output_format == "latex":
+        from petl_bench.render.latex import remarks
+
+        for remark in remarks(table, latex):
+            tell(remark)
     if output is not None:
-        write_atomically(output, render(table, output_format).encode())
+        write_atomically(output, render(table, output_format, latex).encode())
         click.echo(f"wrote {output} ({output_format})", err=True)
+        if output_format == "latex":
+            behind = output.with_suffix(PROVENANCE_SUFFIX)
+            write_atomically(behind, render_provenance(table).encode())
+            click.echo(f"wrote {behind}", err=True)
     elif output_format == "terminal":
         from rich.console import Console
 
@@ -172,7 +211,7 @@ def _write(table: Table, output_format: str, output: Path | None) -> None:
 
         show(table, Console(highlight=False))
     else:
-        click.echo(render(table, output_format), nl=False)
+        click.echo(render(table, output_format, latex), nl=False)
 
 
 def _say_what_is_missing(table: Table, folders: tuple[Path, ...]) -> None:

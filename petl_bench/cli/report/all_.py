@@ -12,7 +12,7 @@ import click
 from petl_bench.api.registry import TABLES
 from petl_bench.cli.options import make_folder, tell
 from petl_bench.errors import UsageError
-from petl_bench.render import FIGURE_FORMATS, FORMATS, render
+from petl_bench.render import FIGURE_FORMATS, FORMATS, PROVENANCE_SUFFIX, render, render_provenance
 from petl_bench.system.files import write_atomically
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def _write(source: TableSource, evidence: Evidence, folder: Path, spread: Spread
 
     table, figure = replace(source.build(evidence), spread=spread), source.figure(evidence)
     texts = {suffixes[0]: render(table, kind).encode() for kind, suffixes in FORMATS.items()}
+    texts[PROVENANCE_SUFFIX] = render_provenance(table).encode()
     pictures = {suffixes[0]: draw(figure, kind) for kind, suffixes in FIGURE_FORMATS.items()} if figure else {}
     _write_files(folder / "tables", source.name, texts)
     _write_files(folder / "figures", source.name, pictures)

@@ -1,0 +1,283 @@
+r"""How a table is laid out in LaTeX: environment, text size, space between columns, and the parts that fit the place.
+
+No text is set below `\scriptsize`, and nothing is scaled: what is too wide at that size goes into parts below each
+other, and what is too long goes on on further pages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from petl_bench.api.marks import symbols
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, signs
+from petl_bench.render.latex_text import width
+from petl_bench.render.options import DocumentKind
+from petl_bench.render.parts import grouped_columns, split_columns
+from petl_bench.tables.text import number
+
+_POINTS_PER_CM = 28.45
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """A size: its command, the size of its letters, its line height and the size of its superscripts, in points."""
+
+    command: str
+    points: int
+    line: float
+    raised: int
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a table is for: the width of each environment in cm, the height that a table may take, and its sizes."""
+
+    places: tuple[tuple[str, float], ...]
+    height: float
+    sizes: tuple[TextSize, ...]
+
+
+_SIZES_OF_10 = (
+    TextSize(r"\small", 9, 11, 6),
+    TextSize(r"\footnotesize", 8, 9.5, 6),
+    TextSize(r"\scriptsize", 7, 8, 5),
+)
+_SIZES_OF_11 = (
+    TextSize(r"\small", 10, 12, 7),
+    TextSize(r"\footnotesize", 9, 11, 6),
+    TextSize(r"\scriptsize", 8, 9.5, 6),
+)
+#: CVPR, ICCV and the like; LNCS and `article`, the narrowest of their kind; beamer, of both shapes.
+DOCUMENTS: dict[DocumentKind, Document] = {
+    "two-column": Document((("table", 8.4), ("table*", 17.4)), 600, _SIZES_OF_10),
+    "one-column": Document((("table", 12.1),), 500, _SIZES_OF_10),
+    "slides": Document((("table", 10.8),), 200, _SIZES_OF_11),
+}
+#: A page of its own, with margins of 2 cm.
+ALONE = Document((("table", 17.4),), 620, _SIZES_OF_10)
+#: Space between columns, on each side of one, that goes with each size; the first that has room counts.
+_GAPS = ((6, 5), (5, 4), (4, 3))
+#: A row's label goes over several lines if it is longer than this part of the place.
+_LABEL_PART = 0.38
+#: Points of the rule above a group; what a part takes above its rows: lines, and points besides.
+_RULE, _HEADER = 6.0, (2, 22.0)
+#: Height around a caption in points, and the width of a letter of notes in ems.
+_CAPTION, _NOTE_EMS = 22.0, 0.515
+_MORE_NOTES = "Further notes: in the comments of this file."
+#: What is lost at the end of a line that is broken between words.
+_RAGGED = 1.25
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The caption of a table, and the notes below it."""
+
+    caption: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is set.
+
+    `gap`: on each side of a column, in points; `label`: width of the rows' labels if they go over several lines;
+    `parts`: what stands below each other; `texts`: around them; `width`: of the place, in points.
+    """
+
+    document: Document
+    environment: str
+    width: float
+    size: TextSize
+    gap: int
+    label: float | None
+    parts: tuple[Table, ...]
+    texts: Texts
+
+    @cached_property
+    def measure(self) -> _Measure:
+        """Widths at its size."""
+        return _Measure(self.size, self.gap)
+
+    def is_wider(self, title: str, part: Table) -> bool:
+        """Whether the title of a group is wider than the rows."""
+        return width(title, self.size.points) > self.body(part)
+
+    def body(self, part: Table) -> float:
+        """Width of the rows of a part."""
+        return (self.label or self.measure.label(part)) + sum(self.measure.columns(part))
+
+    @property
+    def _whole(self) -> float:
+        """Height of a page without its caption."""
+        large = self.document.sizes[0]
+        caption = width(f"Table 10: {self.texts.caption}", large.points + 1)
+        return self.document.height - _CAPTION - (large.line + 1) * math.ceil(caption / self.width)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """The notes, as many as a page has room for."""
+        notes = self.texts.notes
+        shown = notes
+        while self._height_of_notes(shown) > self._whole and len(notes) > 1:
+            notes = notes[:-1]
+            shown = (*notes, _MORE_NOTES)
+        return shown
+
+    def _height_of_notes(self, notes: Sequence[str]) -> float:
+        small = self.document.sizes[-1]
+        letters = _NOTE_EMS * small.points * sum(len(note) + 1 for note in notes)
+        return small.line * (1 + math.ceil(letters / self.width))
+
+    def pages(self) -> list[list[Table]]:
+        """The parts page by page; what does not fit goes on on the next page, a group of rows under its title.
+
+        The last page has room for the notes, and nothing else if few rows would fit beside them.
+        """
+        whole, below = self._whole, self._height_of_notes(self.notes)
+        pages: list[list[Table]] = [[]]
+        for part in self.parts:
+            self._add(part, pages, whole)
+
+        def has_room(page: Sequence[Table]) -> bool:
+            return sum(map(self._height_of, page)) + below <= whole
+
+        if has_room(pages[-1]):
+            return pages
+        cut = [*pages[:-1], pages[-1][:-1]]
+        self._add(pages[-1][-1], cut, whole - below)
+        return cut if has_room(cut[-1]) and len(cut) <= len(pages) + 1 else [*pages, []]
+
+    def _add(self, part: Table, pages: list[list[Table]], room: float) -> None:
+        """Add a part behind others, on the last page if it has room, else on further ones of this height."""
+        taken, header = sum(map(self._height_of, pages[-1])), self._height(_HEADER)
+        if pages[-1] and taken + self._height_of(part) > room:
+            pages.append([])
+            taken = 0.0
+        first, *further = self._slices(part, room - taken - header, room - header)
+        pages[-1].append(replace(part, groups=tuple(first)))
+        pages += [[replace(part, groups=tuple(groups))] for groups in further]
+
+    def _height(self, lines_and_points: tuple[int, float]) -> float:
+        lines, points = lines_and_points
+        return lines * self.size.line + points
+
+    def _height_of(self, part: Table) -> float:
+        groups = [self._title(group, part) + sum(map(self._row, group.rows)) for group in part.groups]
+        return self._height(_HEADER) + sum(groups)
+
+    def _title(self, group: RowGroup, part: Table) -> float:
+        lines = self._lines(group.heading, self.body(part))
+        return self._height((lines, _RULE))
+
+    def _row(self, row: Row) -> float:
+        """A row's label may go over several lines."""
+        return self.size.line * (1 if self.label is None else self._lines(row.label + symbols(row.marks), self.label))
+
+    def _lines(self, text: str, room: float) -> int:
+        taken = width(text, self.size.points)
+        return 1 if taken <= room else math.ceil(_RAGGED * taken / room)
+
+    def _slices(self, part: Table, left: float, room: float) -> list[list[RowGroup]]:
+        """Groups of rows, cut where a page ends. `left`: height of the first page; `room`: of each further one."""
+        pages: list[list[RowGroup]] = [[]]
+        for group in part.groups:
+            title = self._title(group, part)
+            rows: list[Row] = []
+            for place, row in enumerate(group.rows):
+                # Below a title, there are at least two rows.
+                needed = self._row(row) if rows else title + sum(map(self._row, group.rows[place : place + 2]))
+                if needed > left and (rows or pages[-1]):
+                    pages[-1] += [replace(group, rows=tuple(rows))] if rows else []
+                    pages.append([])
+                    left, rows = room, []
+                left -= self._row(row) + (0 if rows else title)
+                rows.append(row)
+            pages[-1].append(replace(group, rows=tuple(rows)))
+        return pages
+
+
+def lay_out(table: Table, document: Document, texts: Texts) -> Layout:
+    """The largest text that fits the narrowest place; if none fits, the fewest parts that fit the widest."""
+    for environment, cm in document.places:
+        for size, gap in _steps(document):
+            layout = _layout(table, document, (environment, cm), size, gap, texts)
+            if len(layout.parts) == 1 and layout.body(layout.parts[0]) <= layout.width:
+                return layout
+    layouts = [_layout(table, document, document.places[-1], size, gap, texts) for size, gap in _steps(document)]
+    return min(layouts, key=lambda layout: (len(too_wide(layout)), len(layout.pages()), len(layout.parts)))
+
+
+def too_wide(layout: Layout) -> list[str]:
+    """The columns that do not fit the place even by themselves, or none that fits in part of it."""
+    return [
+        column.full
+        for part in layout.parts
+        if (excess := layout.body(part) - layout.width) > 0
+        for column, taken in zip(part.columns, layout.measure.columns(part), strict=True)
+        if taken >= max(excess, max(layout.measure.columns(part)) / 2)
+    ]
+
+
+def _steps(document: Document) -> Iterator[tuple[TextSize, int]]:
+    return ((size, gap) for size, gaps in zip(document.sizes, _GAPS, strict=True) for gap in gaps)
+
+
+def _layout(
+    table: Table, document: Document, place: tuple[str, float], size: TextSize, gap: int, texts: Texts
+) -> Layout:
+    environment, room = place[0], place[1] * _POINTS_PER_CM
+    measure = _Measure(size, gap)
+    most = _LABEL_PART * room
+    needed = measure.label(table)
+    label = most if needed > most else None
+    left = room - min(needed, most)
+    for repeat, together in ((True, 4), (False, 4), (False, 1)):
+        parts = split_columns(table, measure.columns(table), left, left, repeat=repeat, together=together)
+        parts = [part for part in parts if part.groups] or parts[:1]
+        if all(sum(measure.columns(part)) <= left for part in parts):
+            break
+    return Layout(document, environment, room, size, gap, label, tuple(parts), texts)
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """Widths of what a table has in it, in points."""
+
+    size: TextSize
+    gap: int
+
+    def label(self, table: Table) -> float:
+        """The rows' labels, with their signs."""
+        labels = [
+            width(row.label, self.size.points) + self._raised(symbols(row.marks))
+            for group in table.groups
+            for row in group.rows
+        ]
+        return max([width(table.corner, self.size.points), *labels])
+
+    def columns(self, table: Table) -> list[float]:
+        """Each column, with the space beside it; the last of a group is as much wider as the group's header needs."""
+        rows = [row for group in table.groups for row in group.rows]
+        found = [self._column(column, index, rows, table) for index, column in enumerate(table.columns)]
+        for (header, _), indices in zip(table.column_groups(), grouped_columns(table), strict=True):
+            lacking = width(header, self.size.points) + 2 * self.gap - sum(found[index] for index in indices)
+            found[indices[-1]] += max(lacking, 0)
+        return found
+
+    def _column(self, column: Column, index: int, rows: Sequence[Row], table: Table) -> float:
+        texts = [self._text(row.cells[index], column, table) for row in rows]
+        return max([width(column.label, self.size.points), *texts]) + self.signs(table, index) + 2 * self.gap
+
+    def _text(self, cell: Cell, column: Column, table: Table) -> float:
+        return width(number(cell, column, table.spread), self.size.points, bold=cell.rank == "best")
+
+    def signs(self, table: Table, index: int) -> float:
+        """The widest signs of a column, which hang in the space behind its numbers."""
+        cells = [row.cells[index] for group in table.groups for row in group.rows]
+        return max((self._raised(signs(cell)) for cell in cells if not cell.is_blank), default=0.0)
+
+    def _raised(self, text: str) -> float:
+        return width(text, self.size.raised)
