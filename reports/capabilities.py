@@ -88,12 +88,12 @@ class CapabilitiesTable(TableSource):
             footers=(
                 *_MEANINGS,
                 *_counted(methods, backbones),
+                *_families(),
             ),
             provenance=(
                 *_by_reason(methods, backbones, "adapted_to", "{method}, adapted to {backbones}: {reason}."),
                 *_by_reason(methods, backbones, "refused_by", "{method} is not for {backbones}: {reason}."),
                 *costs.notes(),
-                *_families(),
                 *(f"Left out: {reason}" for reasons in broken.values() for reason in reasons.values()),
             ),
             commands=tuple(_commands(methods, backbones, costs)),

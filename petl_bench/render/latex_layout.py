@@ -200,13 +200,14 @@ class Layout:
 
 
 def lay_out(table: Table, document: Document, texts: Texts) -> Layout:
-    """The largest text that fits the narrowest place; if none fits, the fewest parts that fit the widest."""
-    for environment, cm in document.places:
-        for size, gap in _steps(document):
-            layout = _layout(table, document, (environment, cm), size, gap, texts)
-            if len(layout.parts) == 1 and layout.body(layout.parts[0]) <= layout.width:
-                return layout
-    layouts = [_layout(table, document, document.places[-1], size, gap, texts) for size, gap in _steps(document)]
+    """The largest text that fits one page of the narrowest place; if none fits, more pages, then the fewest parts."""
+    by_place = [
+        _layout(table, document, place, size, gap, texts) for place in document.places for size, gap in _steps(document)
+    ]
+    whole = [each for each in by_place if len(each.parts) == 1 and each.body(each.parts[0]) <= each.width]
+    if whole:
+        return next((each for each in whole if len(each.pages()) == 1), whole[0])
+    layouts = [each for each in by_place if each.environment == document.places[-1][0]]
     return min(layouts, key=lambda layout: (len(too_wide(layout)), len(layout.pages()), len(layout.parts)))
 
 
