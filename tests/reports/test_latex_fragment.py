@@ -149,6 +149,7 @@ def test_the_command_writes_a_fragment_and_its_provenance(example: Path, tmp_pat
         (["--format", "latex", "--label", "a b"], "--label a b: only letters a-z"),
         (["--format", "latex", "--standalone", "--document", "slides"], "leave out --document"),
         (["--format", "latex", "--document", "poster"], "poster"),
+        (["--output", "site/", "--caption", "x"], "the page and --all write every table"),
     ],
 )
 def test_wrong_use_of_latex_is_one_clear_line(arguments: list[str], said: str, tmp_path: Path) -> None:
