@@ -46,9 +46,10 @@ class StoreError(PetlBenchError):
 
 def unknown(kind: str, name: str, known: Iterable[str], see: str, meant: Iterable[str] = ()) -> UsageError:
     """An error for an unknown name, with near names and the command that lists them all; names that are `meant` more
-    likely come first."""
+    likely come first, that which differs in case alone before them."""
     known = sorted(known)
-    near = [*meant] or near_names(name, known)
+    same = [each for each in known if each.casefold() == name.casefold()]
+    near = same or [*meant] or near_names(name, known)
     hint = f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known) or 'none'}."
     return UsageError(f"unknown {kind} {name!r}{hint} See: {see}")
 

@@ -23,7 +23,7 @@ CONFIG = pb.ViCLIPConfig(
     text_layers=2, text_heads=2,
 )  # fmt: skip
 #: Of those methods that have such a field.
-SMALL = {"rank": 2, "bottleneck_dim": 8}
+SMALL = {"rank": 2, "bottleneck_dim": 8, "first_layer": 1}
 #: Those that ViCLIP hosts.
 ATTACHED = [name for name in METHODS.names() if not METHODS.get(name).hosted_by(BACKBONES.get("viclip-tiny"))]
 
