@@ -22,17 +22,19 @@ def refuse_targets(label: str, targets: Sequence[Target]) -> None:
 
 def sites_of(model: DualEncoder, towers: pb.Towers, targets: Sequence[Target]) -> list[Any]:
     """The sites (`LinearSite`) of these linear maps in every block of the chosen towers, video first."""
-    return [_site(block, target) for block in model.blocks(towers) for target in targets]
+    return [site_in(block, target) for block in model.blocks(towers) for target in targets]
 
 
 def shapes_of(config: pb.ViCLIPConfig, towers: pb.Towers, targets: Sequence[Target]) -> list[tuple[int, int]]:
     """(in, out) of the linear maps of `sites_of`, in the same order."""
-    return [_shape(target, width) for width in config.block_widths(towers) for target in targets]
+    return [shape_in(width, target) for width in config.block_widths(towers) for target in targets]
 
 
-def _site(block: Block, target: Target) -> Any:
+def site_in(block: Block, target: Target) -> Any:
+    """The site (`LinearSite`) of that name in a block."""
     return getattr(block.feedforward if target in ("fc", "proj") else block.attention, target)
 
 
-def _shape(target: Target, width: int) -> tuple[int, int]:
+def shape_in(width: int, target: Target) -> tuple[int, int]:
+    """(in, out) of the linear map of that name in a block of that width."""
     return {"fc": (width, 4 * width), "proj": (4 * width, width)}.get(target, (width, width))

@@ -22,15 +22,13 @@ from petl_bench.errors import unknown
 from petl_bench.methods._peft_configs import PeftField, fields_of, installed_types
 from petl_bench.methods._peft_types import LEFT_OUT, REFUSED, TUNERS, Tuner, why_left_out
 from petl_bench.methods._recipes import MSTA_RATES, at_the_rates_of_msta, not_tuned_in_retrieval
+from petl_bench.methods._targets import Target, refuse_targets, shape_in, site_in
 from petl_bench.system.texts import shortened
 
 if TYPE_CHECKING:
     from torch import nn
 
     from petl_bench.models.dual_encoder import DualEncoder
-    from petl_bench.models.transformer import Block
-
-Target = Literal["q", "k", "v", "out", "fc", "proj"]
 
 PEFT = pb.Paper(
     title="PEFT: State-of-the-art Parameter-Efficient Fine-Tuning methods",
@@ -86,8 +84,7 @@ class PeftMethod(pb.Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.targets or len(set(self.targets)) < len(self.targets):
-            raise pb.UsageError(f"{self.name}.targets={','.join(self.targets)}: expected at least one name, each once")
+        refuse_targets(f"{self.name}.targets", self.targets)
         for field, other in TUNERS[self.peft_type].instead.items():
             if getattr(self, field):
                 setattr(self, other, 0)
@@ -175,7 +172,7 @@ class PeftMethod(pb.Method):
     def _sites(self, model: DualEncoder) -> dict[str, Any]:
         blocks = model.blocks(self.towers)
         return {
-            f"blocks.{number}.{block.tower}.{target}": _site(block, target)
+            f"blocks.{number}.{block.tower}.{target}": site_in(block, target)
             for number, block in enumerate(blocks)
             for target in self.targets
         }
@@ -194,15 +191,6 @@ def merge(self: PeftMethod, model: DualEncoder) -> None:
 def _mapping() -> Any:
     """PEFT's classes by type; imported here, because that takes seconds."""
     return importlib.import_module("peft.mapping")
-
-
-def _site(block: Block, target: str) -> Any:
-    return getattr(block.feedforward if target in ("fc", "proj") else block.attention, target)
-
-
-def _shape(target: str, width: int) -> tuple[int, int]:
-    """(in, out) of a linear map in a block of that width."""
-    return {"fc": (width, 4 * width), "proj": (4 * width, width)}.get(target, (width, width))
 
 
 def _tree(linears: Mapping[str, nn.Linear]) -> nn.Module:
@@ -264,11 +252,12 @@ def _counted(peft_type: str, values: str, blocks: tuple[tuple[str, int], ...]) -
 def _linears(method: PeftMethod, blocks: Sequence[tuple[str, int]], device: str) -> dict[str, nn.Linear]:
     from torch import nn
 
-    return {
-        f"blocks.{number}.{tower}.{target}": nn.Linear(*_shape(target, width), device=device)
-        for number, (tower, width) in enumerate(blocks)
-        for target in method.targets
-    }
+    linears = {}
+    for number, (tower, width) in enumerate(blocks):
+        for target in method.targets:
+            n_in, n_out = shape_in(width, target)
+            linears[f"blocks.{number}.{tower}.{target}"] = nn.Linear(n_in, n_out, device=device)
+    return linears
 
 
 def _parameters(layers: Mapping[str, nn.Module]) -> list[nn.Parameter]:

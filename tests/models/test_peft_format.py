@@ -182,7 +182,6 @@ def test_an_adapter_made_by_peft_computes_the_same_here(tmp_path: Path, clips: T
     )
 
 
-@pytest.mark.skipif("rslora" not in pb.create_method("lora").all_values(), reason="lora has no option rslora")
 def test_rank_stabilised_scaling_is_kept(tmp_path: Path, clips: Tensor, texts: Tensor) -> None:
     peft = pytest.importorskip("peft")
     model = adapted(VICLIP, "lora", rslora=True)
