@@ -142,9 +142,19 @@ class Comparison:
         return {row: label for rows in self.groups().values() for row, label in labels.row_labels(rows).items()}
 
     @cached_property
+    def row_displays(self) -> dict[Configuration, str]:
+        """The same for readers: "LoRA (rank 8)" for "lora (rank=8)"."""
+        return {row: text for rows in self.groups().values() for row, text in labels.row_displays(rows).items()}
+
+    @cached_property
     def case_labels(self) -> dict[ComparedCase, str]:
         """The label of every case."""
         return labels.case_labels(self.cases)
+
+    @cached_property
+    def case_displays(self) -> dict[ComparedCase, str]:
+        """The same for readers: "HMDB-51" for "hmdb51"."""
+        return labels.case_displays(self.cases)
 
     def case_groups(self, over: str = "") -> list[CaseGroup]:
         """The cases, those together that differ in the field `over` only; each by itself without one."""

@@ -1,4 +1,7 @@
-"""Labels of rows and cases: as short as possible without confusing any two."""
+"""Labels of rows and cases: as short as possible without confusing any two.
+
+Each in two forms: with registered names, as a user types it, and for readers, with the names that papers use.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any, TypeVar
 from petl_bench.analysis.configurations import ComparedCase, Configuration, values_of
 from petl_bench.api.options import text_of
 from petl_bench.api.prompts import short_text
+from petl_bench.api.registry import DATASETS, METHODS
 
 T = TypeVar("T")
 
@@ -21,19 +25,42 @@ class CaseGroup:
 
     label: str
     cases: tuple[ComparedCase, ...]
+    display: str
 
 
 def row_labels(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
     """Method names, with the values in which the configurations of one method differ."""
+    return {row: with_values(row.method, row.short(found)) for row, found in _row_differences(configurations).items()}
+
+
+def row_displays(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
+    """The same for readers: "LoRA (rank 8)" for "lora (rank=8)"."""
+    differences = _row_differences(configurations)
+    return {row: for_readers(METHODS.display(row.method), row.short(found)) for row, found in differences.items()}
+
+
+def _row_differences(configurations: Sequence[Configuration]) -> dict[Configuration, dict[str, Any]]:
     differences = differences_in({row: row.settable for row in configurations}, lambda row: row.method)
-    return {row: with_values(row.method, row.short(_without_empty(found))) for row, found in differences.items()}
+    return {row: _without_empty(found) for row, found in differences.items()}
 
 
 def case_labels(cases: Sequence[ComparedCase], besides: str = "") -> dict[ComparedCase, str]:
     """Data set names, with what tells the cases of one data set apart, without the field `besides`."""
+    return {case: with_values(case.dataset, found) for case, found in _case_differences(cases, besides).items()}
+
+
+def case_displays(cases: Sequence[ComparedCase], besides: str = "") -> dict[ComparedCase, str]:
+    """The same for readers: "HMDB-51 (split 2)" for "hmdb51 (split=2)"; names that a user gave stay as they are."""
+    return {
+        case: for_readers(case.dataset if case.dataset_plugin else DATASETS.display(case.dataset), found)
+        for case, found in _case_differences(cases, besides).items()
+    }
+
+
+def _case_differences(cases: Sequence[ComparedCase], besides: str) -> dict[ComparedCase, dict[str, Any]]:
     settings = {case: {n: v for n, v in case.settings.items() if n != besides} for case in cases}
     differences = differences_in(settings, lambda case: case.dataset)
-    return {case: with_values(case.dataset, _without_empty(found)) for case, found in differences.items()}
+    return {case: _without_empty(found) for case, found in differences.items()}
 
 
 def case_groups(cases: Sequence[ComparedCase], over: str) -> list[CaseGroup]:
@@ -41,8 +68,8 @@ def case_groups(cases: Sequence[ComparedCase], over: str) -> list[CaseGroup]:
     found: dict[tuple[Any, ...], list[ComparedCase]] = defaultdict(list)
     for case in cases:
         found[values_of(case, besides=over)].append(case)
-    labels = case_labels(cases, besides=over)
-    return [CaseGroup(labels[some[0]], tuple(some)) for some in found.values()]
+    labels, displays = case_labels(cases, besides=over), case_displays(cases, besides=over)
+    return [CaseGroup(labels[some[0]], tuple(some), displays[some[0]]) for some in found.values()]
 
 
 def differences_in(settings: Mapping[T, Mapping[str, Any]], family: Callable[[T], Any]) -> dict[T, dict[str, Any]]:
@@ -66,6 +93,17 @@ def with_values(name: str, differences: Mapping[str, Any]) -> str:
     """A name, with the values that tell it apart in parentheses."""
     inside = ", ".join(f"{setting}={short_text(text_of(value))}" for setting, value in differences.items())
     return f"{name} ({inside})" if inside else name
+
+
+def for_readers(display: str, differences: Mapping[str, Any]) -> str:
+    """A name for readers, with the values that tell it apart in words."""
+    inside = ", ".join(f"{words_of(setting)} {short_text(text_of(value))}" for setting, value in differences.items())
+    return f"{display} ({inside})" if inside else display
+
+
+def words_of(setting: str) -> str:
+    """An option as readers see it: "learning rate" for training.learning_rate."""
+    return setting.removeprefix("training.").replace("_", " ")
 
 
 def _without_empty(differences: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class Options:
     """Base of everything with settable fields. Subclasses become keyword-only dataclasses by themselves."""
 
     name: typing.ClassVar[str] = ""
+    #: The name for readers of tables and figures, as papers write it: "HMDB-51" for hmdb51.
+    display: typing.ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -24,7 +24,7 @@ from petl_bench.api.plugins import files as plugin_files
 from petl_bench.api.plugins.contracts import refuse_incomplete
 from petl_bench.api.values.fields import refuse_unknown
 from petl_bench.api.values.flag_lists import PLUS, part_names
-from petl_bench.errors import PluginError, UsageError, near_names, unknown
+from petl_bench.errors import PetlBenchError, PluginError, UsageError, near_names, unknown
 from petl_bench.errors import describe as describe
 
 T = TypeVar("T")
@@ -148,6 +148,16 @@ class Registry:
         if entry.dist is not None:
             _distributions[plugin] = entry.dist
         return self._whole(name, plugin)
+
+    def display(self, name: str) -> str:
+        """The name for readers of what is registered so: its class's `display`.
+
+        The registered name if the plugin has none, or cannot be loaded here.
+        """
+        try:
+            return self.get(name).display or name
+        except PetlBenchError:
+            return name
 
     def unknown(self, name: str) -> UsageError:
         """An error for an unknown name, with near ones, members of families included."""

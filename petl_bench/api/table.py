@@ -75,17 +75,28 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """`group` is the header above neighbouring columns; `format` a format specification for its numbers."""
+    """`group` is the header above neighbouring columns; `format` a format specification for its numbers.
+
+    `label` and `group` are what a user types to name the column, with registered names; `display` and `group_display`
+    are what readers see in their place, if that is something else.
+    """
 
     label: str
     group: str = ""
     format: str = ".1f"
     lower_is_better: bool = False
+    display: str = ""
+    group_display: str = ""
 
     @property
     def full(self) -> str:
         """The header above it and its label."""
         return f"{self.group} {self.label}".strip()
+
+    @property
+    def full_display(self) -> str:
+        """The same, as readers see it."""
+        return f"{self.group_display or self.group} {self.display or self.label}".strip()
 
     def text(self, number: float) -> str:
         """A number as the column shows it."""
@@ -94,11 +105,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One line: a label, its marks, and one cell per column."""
+    """One line: a label, its marks, and one cell per column.
+
+    `label` is what a user types to name the row, with registered names; `display` is what readers see in its place, if
+    that is something else. `facts`: what the row is, as (name, value) with registered names: method, backbone, weights
+    and what else tells it from others.
+    """
 
     label: str
     cells: tuple[Cell, ...]
     marks: tuple[str, ...] = ()
+    display: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ def explain(table: Table, row: str, column: str, folders: Sequence[Path]) -> Ite
 def _cells(table: Table, row: str, column: str) -> list[tuple[str, Row, Cell, Column]]:
     """Every cell that fits, with the title of its group: rows of several groups may have one label."""
     index = _column(table, column)
-    rows = [(group.title, each) for group in table.groups for each in group.rows if each.label == row]
+    every = [(group.title, each) for group in table.groups for each in group.rows]
+    rows = [(title, each) for title, each in every if each.label == row]
+    rows = rows or [(title, each) for title, each in every if each.display.casefold() == row.casefold()]
     if not rows:
         labels = {each.label for group in table.groups for each in group.rows}
         raise unknown("row", row, labels, f"petl-bench report --table {table.name}")
@@ -44,9 +46,13 @@ def _column(table: Table, name: str) -> int:
     full = [column.full.casefold() for column in table.columns]
     if wanted in full:
         return full.index(wanted)
-    labels = [column.label.casefold() for column in table.columns]
-    if labels.count(wanted) == 1:
-        return labels.index(wanted)
+    for names in (
+        [column.label.casefold() for column in table.columns],
+        [column.full_display.casefold() for column in table.columns],
+        [column.display.casefold() for column in table.columns],
+    ):
+        if names.count(wanted) == 1:
+            return names.index(wanted)
     raise unknown("column", name, (column.full for column in table.columns), f"petl-bench report --table {table.name}")
 
 

@@ -54,9 +54,10 @@ class RankedRows:
         outcomes: OutcomeSource | None,
         labels: Mapping[Configuration, str] | None = None,
     ) -> None:
-        """`labels`: of the rows, if they are not those of the comparison."""
+        """`labels`: of the rows, if they are not those of the comparison; readers then see the same."""
         self.title, self.section, self.columns, self.rows = _title(comparison, rows), section, columns, rows
         self._labels = labels or comparison.row_labels
+        self._displays = labels or comparison.row_displays
         cells = zip(*[cells_of(comparison, columns, row, outcomes) for row in rows], strict=True)
         self.cells = [
             ranked(found, each.column) if each.ranked else list(found)
@@ -74,8 +75,16 @@ class RankedRows:
     def finished(self) -> RowGroup:
         """What a renderer prints."""
         across = zip(*self.cells, strict=True)
-        rows = tuple(Row(self._labels[row], cells) for row, cells in zip(self.rows, across, strict=True))
+        rows = tuple(
+            Row(self._labels[row], cells, display=self._displays[row], facts=facts_of(row))
+            for row, cells in zip(self.rows, across, strict=True)
+        )
         return RowGroup(self.title, rows, self.section)
+
+
+def facts_of(row: Configuration) -> tuple[tuple[str, str], ...]:
+    """What a row is, with registered names."""
+    return (("method", row.method), ("backbone", row.backbone), ("weights", row.weights))
 
 
 def _title(comparison: Comparison, rows: Sequence[Configuration]) -> str:

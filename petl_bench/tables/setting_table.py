@@ -244,12 +244,17 @@ def _refuse_other_parts(records: pd.DataFrame, setting: str, table: str) -> None
 
 def _column_of(number: ShownNumber, group: CaseGroup, cases: Sequence[ComparedCase]) -> Column:
     header = _header(number.label, group, cases)
-    return replace(header, group=f"{header.group} {number.heading}".strip(), lower_is_better=number.lower_is_better)
+    return replace(
+        header,
+        group=f"{header.group} {number.heading}".strip(),
+        group_display=f"{header.group_display} {number.heading}".strip(),
+        lower_is_better=number.lower_is_better,
+    )
 
 
 def _header(label: str, group: CaseGroup, cases: Sequence[ComparedCase]) -> Column:
     try:
-        return Column(label.format(case=cases[0]), group.label)
+        return Column(label.format(case=cases[0]), group.label, group_display=group.display)
     except (AttributeError, LookupError, ValueError) as error:
         names = ", ".join(field.name for field in fields(ComparedCase))
         raise PluginError(f"the label {label!r} of a ShownNumber may have fields of a case: {names}") from error

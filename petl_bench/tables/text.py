@@ -16,9 +16,13 @@ _LONGEST_NOTE = 2_000
 def for_people(table: Table) -> Table:
     """The table with every text in one line of what can be seen, and names of a length that people read.
 
-    What is read by programs, CSV and JSON, has the texts whole.
+    Labels and headers are those for readers. What is read by programs, CSV and JSON, has the texts whole, and both
+    kinds of names.
     """
-    columns = [replace(each, label=name(each.label), group=name(each.group)) for each in table.columns]
+    columns = [
+        replace(each, label=name(each.display or each.label), group=name(each.group_display or each.group))
+        for each in table.columns
+    ]
     groups = [
         replace(each, title=name(each.title), section=name(each.section), rows=tuple(map(_row_for_people, each.rows)))
         for each in table.groups
@@ -39,7 +43,12 @@ def _notes_for_people(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _row_for_people(row: Row) -> Row:
-    return Row(name(row.label), tuple(map(_cell_for_people, row.cells)), tuple(map(name, row.marks)))
+    return replace(
+        row,
+        label=name(row.display or row.label),
+        cells=tuple(map(_cell_for_people, row.cells)),
+        marks=tuple(map(name, row.marks)),
+    )
 
 
 def _cell_for_people(cell: Cell) -> Cell:
