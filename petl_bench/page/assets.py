@@ -8,10 +8,18 @@ import json
 from importlib import resources
 from typing import Any
 
+#: Files of js/ in the order in which they are joined; the last one starts everything.
+SCRIPTS = ("base", "theme", "tables", "provenance", "plots", "classes", "start")
+
 
 def asset(name: str) -> str:
     """A file beside this one."""
     return resources.files("petl_bench.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def script() -> str:
+    """The page's script: the files of SCRIPTS in one scope, in this order."""
+    return "\n".join(asset(f"js/{name}.js") for name in SCRIPTS)
 
 
 def plotly_base64() -> str:

@@ -15,7 +15,7 @@ from petl_bench.api.figure import Figure
 from petl_bench.api.table import Spread, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.page import tables
-from petl_bench.page.assets import asset, json_block, plotly_base64
+from petl_bench.page.assets import asset, json_block, plotly_base64, script
 from petl_bench.page.classes import classes_data
 from petl_bench.page.costs import costs_block
 from petl_bench.page.curves import curves_block
@@ -176,7 +176,7 @@ def _render(page: Page) -> str:
         page=page,
         tables=tables,
         style=Markup(asset("page.css")),
-        script=Markup(asset("page.js")),
+        script=Markup(script()),
         data=Markup(json_block(page.data)),
         plotly=Markup(plotly_base64()),
     )

@@ -114,7 +114,7 @@ def signs(cell_or_row: Cell | Row) -> str:
     return clean(signs_of(cell_or_row) if isinstance(cell_or_row, Cell) else symbols(cell_or_row.marks))
 
 
-# What page.js reads
+# What the script reads
 
 
 def table_data(
