@@ -1,0 +1,133 @@
+// The view in the address: #SECTION?NAME=VALUE&..., where NAME is of that section, or OTHER-SECTION.NAME of another
+// one. An address is read as data: only declared names with accepted values count. Names as pageState takes them:
+//   SECTION.sort, .dir, .q, .quoted    of tables          SECTION.panel, .case, ...    of plots
+//   classes.evaluation, .method, .against                  SECTION.numbers              opened numbers of a plot
+
+const pageState = (() => {
+  const LONGEST_ADDRESS = 8000;
+  const accepted = new Map(); // name -> whether a value is one that there is
+  const listeners = [];
+  let values = new Map();
+  let section = "";
+  let followed = ""; // the link that was clicked: it moves, and leaves the view as it is
+
+  /** `accepts(value)` says whether a value of the address is one that there is; "" stands for what is shown at first. */
+  function declare(name, accepts) {
+    accepted.set(name, accepts);
+  }
+
+  const get = (name) => values.get(name) ?? "";
+
+  /** `quiet`: without a step of its own for the back button. */
+  function set(name, value, { quiet = false } = {}) {
+    if (value === get(name) || (value && !accepted.get(name)?.(value))) return;
+    if (value) values.set(name, value);
+    else values.delete(name);
+    section = name.slice(0, name.lastIndexOf("."));
+    write(quiet);
+    tell(new Set([name]));
+  }
+
+  /** Call `listener` with the set of names that changed, after every change of one of `names`; of any without them. */
+  function onChange(listener, names = null) {
+    listeners.push([listener, names]);
+  }
+
+  function tell(changed) {
+    for (const [listener, names] of listeners) {
+      if (!names || names.some((name) => changed.has(name))) listener(changed);
+    }
+  }
+
+  function addressOf(place) {
+    const own = [...values].filter(([name]) => name.startsWith(`${place}.`)).map(([name, value]) => [name.slice(place.length + 1), value]);
+    const others = [...values].filter(([name]) => !name.startsWith(`${place}.`));
+    const query = new URLSearchParams([...own, ...others]).toString().replaceAll("%2C", ",");
+    return `#${place}${query && `?${query}`}`;
+  }
+
+  function write(quiet) {
+    if (addressOf(section) === (location.hash || "#")) return;
+    try {
+      history[quiet ? "replaceState" : "pushState"](null, "", addressOf(section));
+    } catch {
+      // Browsers refuse many changes in a short time; the next one holds this one too.
+    }
+  }
+
+  function read() {
+    const address = location.hash.length > LONGEST_ADDRESS ? "" : location.hash.slice(1);
+    const [place, query = ""] = address.split(/\?(.*)/s);
+    const found = new Map();
+    for (const [key, value] of new URLSearchParams(query)) {
+      const name = key.includes(".") ? key : `${place}.${key}`;
+      if (value && accepted.get(name)?.(value)) found.set(name, value);
+    }
+    return { place: byId(place) ? place : "", found, hasQuery: Boolean(query) };
+  }
+
+  function restore() {
+    const { place, found, hasQuery } = read();
+    const before = values;
+    [values, section] = [found, place];
+    const changed = new Set([...before.keys(), ...found.keys()].filter((name) => before.get(name) !== found.get(name)));
+    if (changed.size) tell(changed);
+    if (place && hasQuery) bringIntoView(byId(place)); // to one without a query, the browser goes by itself
+  }
+
+  function bringIntoView(element) {
+    const { top, bottom } = element.getBoundingClientRect();
+    const isSeen = top < innerHeight / 2 && bottom > innerHeight / 4 && (top >= 0 || bottom > innerHeight / 2);
+    if (!isSeen) element.scrollIntoView({ behavior: "instant" });
+  }
+
+  /** Everything is declared: show what the address says, and from now on what it will say. */
+  function start() {
+    document.addEventListener("click", (event) => {
+      followed = event.target.closest?.('a[href^="#"]')?.hash ?? "";
+    });
+    addEventListener("hashchange", () => {
+      if (followed && location.hash === followed) {
+        section = followed.slice(1);
+        write(true);
+      } else {
+        restore();
+      }
+      followed = "";
+    });
+    restore();
+  }
+
+  /** The address of this view, beginning at a section. */
+  const link = (place) => `${location.href.split("#")[0]}${addressOf(place)}`;
+
+  return { declare, get, set, onChange, start, link };
+})();
+
+/** Texts as they stand in an address: distinct, and without the comma that separates them. */
+function addressNames(texts) {
+  const seen = new Map();
+  return texts.map((text) => {
+    const name = text.replaceAll(",", " ").replace(/\s+/g, " ").trim() || "-";
+    seen.set(name, (seen.get(name) ?? 0) + 1);
+    return seen.get(name) === 1 ? name : `${name} (${seen.get(name)})`;
+  });
+}
+
+/** A choice that the address keeps, by the texts of its options; the first enabled one is what is shown at first. */
+function keepChoice(select, name) {
+  const names = () => addressNames([...select.options].map((option) => option.text));
+  pageState.declare(name, (value) => names().includes(value));
+  select.addEventListener("input", () => pageState.set(name, select.selectedIndex ? names()[select.selectedIndex] : ""));
+  return () => { select.selectedIndex = Math.max(0, names().indexOf(pageState.get(name))); };
+}
+
+/** A part that opens, and is closed at first. */
+function keepOpened(details, name) {
+  pageState.declare(name, (value) => value === "open");
+  details.querySelector("summary").addEventListener("click", (event) => {
+    event.preventDefault();
+    pageState.set(name, details.open ? "" : "open", { quiet: true });
+  });
+  pageState.onChange(() => { details.open = pageState.get(name) === "open"; }, [name]);
+}
