@@ -6,20 +6,31 @@ const MATRIX_LABELS = 60;
 
 function startClasses() {
   if (!data.classes.length) return;
-  const choices = ["classes-evaluation", "classes-method", "classes-reference"].map(byId);
-  choices[0].addEventListener("input", () => { offerMethods(); drawClasses(); });
-  choices.slice(1).forEach((choice) => choice.addEventListener("input", drawClasses));
-  ["classes-numbers", "confusion-numbers"].forEach((id) => byId(id).addEventListener("toggle", drawClasses));
-  offerMethods();
-  whenSeen(byId("classes"), drawClasses);
+  const [section, evaluation, method, reference] = ["classes", "classes-evaluation", "classes-method", "classes-reference"].map(byId);
+  const names = ["classes.evaluation", "classes.method", "classes.against"];
+  const labels = new Set([...data.classes.flatMap((each) => addressNames(labelsOf(each))), ACCURACY]);
+  const takeStored = [
+    keepChoice(evaluation, names[0]),
+    () => offerMethods(evaluation, method, reference),
+    keepChoice(method, names[1], { initial: () => method.options.length - 1, accepts: (value) => labels.has(value) }),
+    keepChoice(reference, names[2], { initial: () => (method.options.length > 1 ? 0 : 1), accepts: (value) => labels.has(value) }),
+  ];
+  const update = () => takeStored.forEach((take) => take());
+  pageState.onChange(() => { update(); if (!unseen.has(section)) drawClasses(); }, names);
+  for (const [id, name] of [["classes-numbers", "classes.numbers"], ["confusion-numbers", "classes.confusions"]]) {
+    keepOpened(byId(id), name);
+    byId(id).addEventListener("toggle", drawClasses);
+  }
+  update();
+  whenSeen(section, drawClasses);
 }
 
-function offerMethods() {
-  const names = data.classes[byId("classes-evaluation").selectedIndex].variants.map((variant) => variant.label);
-  byId("classes-method").replaceChildren(...names.map((name) => make("option", name)));
-  byId("classes-reference").replaceChildren(...names.map((name) => make("option", name)), make("option", ACCURACY));
-  byId("classes-method").selectedIndex = names.length - 1;
-  byId("classes-reference").selectedIndex = names.length > 1 ? 0 : 1;
+const labelsOf = (evaluation) => evaluation.variants.map((variant) => variant.label);
+
+function offerMethods(evaluation, method, reference) {
+  const labels = labelsOf(data.classes[evaluation.selectedIndex]);
+  method.replaceChildren(...labels.map((label) => make("option", label)));
+  reference.replaceChildren(...labels.map((label) => make("option", label)), make("option", ACCURACY));
 }
 
 function drawClasses() {

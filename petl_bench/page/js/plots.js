@@ -196,7 +196,14 @@ function startPlot(section) {
     if (has) draw(drawing, FIGURES[plot.kind](plot));
     if (details.open) fill(details, has ? plotRows(plot) : []);
   };
-  choices.forEach((choice) => choice.addEventListener("input", () => { offer(block, choices); update(); }));
+  const names = block.facets.map((facet) => `${section.id}.${facet.label.toLowerCase()}`);
+  const takeStored = choices.map((choice, place) => keepChoice(choice, names[place]));
+  pageState.onChange(() => {
+    takeStored.forEach((take) => take());
+    offer(block, choices);
+    if (!unseen.has(section)) update();
+  }, names);
+  keepOpened(details, `${section.id}.numbers`);
   details.addEventListener("toggle", () => { if (details.open) fill(details, plotRows(chosen())); });
   offer(block, choices);
   whenSeen(section, update);

@@ -40,10 +40,10 @@ document.addEventListener("click", (event) => {
   if (event.target === byId("provenance")) byId("provenance").close(); // its backdrop
 });
 startTheme();
-all("table.results").forEach(startTable);
-all("[data-filter], [data-quoted]").forEach(startFilter);
+all("section:has(table.results)").forEach(startResults);
 all("[data-plot]").forEach(startPlot);
 startClasses();
 startNavigation();
 startPrinting();
+pageState.start();
 addEventListener("load", () => setTimeout(loadPlotly, 300)); // so that it is there when somebody prints

@@ -18,15 +18,22 @@ const pageState = (() => {
 
   const get = (name) => values.get(name) ?? "";
 
-  /** `quiet`: without a step of its own for the back button. */
-  function set(name, value, { quiet = false } = {}) {
-    if (value === get(name) || (value && !accepted.get(name)?.(value))) return;
-    if (value) values.set(name, value);
-    else values.delete(name);
-    section = name.slice(0, name.lastIndexOf("."));
+  /** `quiet`: without a step of its own for the back button. What there is not is left as it was. */
+  function setAll(changes, { quiet = false } = {}) {
+    const changed = new Set();
+    for (const [name, value] of Object.entries(changes)) {
+      if (value === get(name) || (value && !accepted.get(name)?.(value))) continue;
+      if (value) values.set(name, value);
+      else values.delete(name);
+      section = name.slice(0, name.lastIndexOf("."));
+      changed.add(name);
+    }
+    if (!changed.size) return;
     write(quiet);
-    tell(new Set([name]));
+    tell(changed);
   }
+
+  const set = (name, value, options) => setAll({ [name]: value }, options);
 
   /** Call `listener` with the set of names that changed, after every change of one of `names`; of any without them. */
   function onChange(listener, names = null) {
@@ -101,7 +108,7 @@ const pageState = (() => {
   /** The address of this view, beginning at a section. */
   const link = (place) => `${location.href.split("#")[0]}${addressOf(place)}`;
 
-  return { declare, get, set, onChange, start, link };
+  return { declare, get, set, setAll, onChange, start, link };
 })();
 
 /** Texts as they stand in an address: distinct, and without the comma that separates them. */
@@ -114,20 +121,30 @@ function addressNames(texts) {
   });
 }
 
-/** A choice that the address keeps, by the texts of its options; the first enabled one is what is shown at first. */
-function keepChoice(select, name) {
+/**
+ * A choice that the address keeps, by the texts of its options; `initial()` is the place of the one that is shown at
+ * first. Returns what selects the option that is kept.
+ */
+function keepChoice(select, name, { initial = () => 0, accepts = null } = {}) {
   const names = () => addressNames([...select.options].map((option) => option.text));
-  pageState.declare(name, (value) => names().includes(value));
-  select.addEventListener("input", () => pageState.set(name, select.selectedIndex ? names()[select.selectedIndex] : ""));
-  return () => { select.selectedIndex = Math.max(0, names().indexOf(pageState.get(name))); };
+  pageState.declare(name, accepts ?? ((value) => names().includes(value)));
+  select.addEventListener("input", () => {
+    pageState.set(name, select.selectedIndex === initial() ? "" : names()[select.selectedIndex]);
+  });
+  return () => {
+    const kept = names().indexOf(pageState.get(name));
+    select.selectedIndex = kept < 0 ? initial() : kept;
+  };
 }
 
-/** A part that opens, and is closed at first. */
+/** Whether a part is opened, if it is not as it was at first. */
 function keepOpened(details, name) {
-  pageState.declare(name, (value) => value === "open");
+  const atFirst = details.open;
+  const other = atFirst ? "closed" : "open";
+  pageState.declare(name, (value) => value === other);
   details.querySelector("summary").addEventListener("click", (event) => {
     event.preventDefault();
-    pageState.set(name, details.open ? "" : "open", { quiet: true });
+    pageState.set(name, details.open === atFirst ? other : "", { quiet: true });
   });
-  pageState.onChange(() => { details.open = pageState.get(name) === "open"; }, [name]);
+  pageState.onChange(() => { details.open = (pageState.get(name) === other) !== atFirst; }, [name]);
 }

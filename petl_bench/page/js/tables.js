@@ -1,14 +1,16 @@
 // Tables: sort within groups, filter, move between numbers
 
-function startFilter(input) {
-  input.addEventListener("input", () => filter(input.closest("section")));
+const LONGEST_FILTER = 200;
+
+/** All parts of a table: they are sorted and filtered as one. */
+function startResults(section) {
+  const tables = all("table.results", section);
+  tables.forEach(startTable);
+  if (tables.length) startSort(section.id, tables);
+  startFilter(section);
 }
 
 function startTable(table) {
-  const headers = all("thead tr:last-child th", table);
-  headers.forEach((header, column) => {
-    header.firstElementChild.addEventListener("click", () => sortBy(table, headers, column));
-  });
   const numbers = all("td button", table);
   numbers.slice(1).forEach((button) => { button.tabIndex = -1; });
   table.addEventListener("keydown", moveBetweenNumbers);
@@ -19,16 +21,60 @@ function startTable(table) {
   });
 }
 
-function sortBy(table, headers, column) {
-  const header = headers[column];
-  const bestFirst = column === 0 || "lower" in header.dataset ? "ascending" : "descending";
-  const otherWay = bestFirst === "ascending" ? "descending" : "ascending";
-  const next = { none: bestFirst, [bestFirst]: otherWay, [otherWay]: "none" }[header.getAttribute("aria-sort")];
-  headers.forEach((each) => each.setAttribute("aria-sort", each === header ? next : "none"));
+function startFilter(section) {
+  const [text, quoted] = [section.querySelector("[data-filter]"), section.querySelector("[data-quoted]")];
+  const names = [`${section.id}.q`, `${section.id}.quoted`];
+  pageState.declare(names[0], (value) => value.length <= LONGEST_FILTER);
+  pageState.declare(names[1], (value) => value === "no" && quoted !== null);
+  text.maxLength = LONGEST_FILTER;
+  text.addEventListener("input", () => pageState.set(names[0], text.value, { quiet: pageState.get(names[0]) !== "" }));
+  quoted?.addEventListener("input", () => pageState.set(names[1], quoted.checked ? "" : "no"));
+  pageState.onChange(() => {
+    if (text.value !== pageState.get(names[0])) text.value = pageState.get(names[0]);
+    if (quoted) quoted.checked = pageState.get(names[1]) === "";
+    filter(section);
+  }, names);
+}
+
+function startSort(section, tables) {
+  const headers = headersOf(tables);
+  const [sort, direction] = [`${section}.sort`, `${section}.dir`];
+  pageState.declare(sort, (value) => headers.some(({ name }) => name === value));
+  pageState.declare(direction, (value) => value === "asc" || value === "desc");
+  const shown = (each) => (pageState.get(sort) === each.name ? pageState.get(direction) || each.bestFirst : "");
+  for (const each of headers) {
+    each.header.firstElementChild.addEventListener("click", () => {
+      const otherWay = each.bestFirst === "asc" ? "desc" : "asc";
+      const next = { "": each.bestFirst, [each.bestFirst]: otherWay, [otherWay]: "" }[shown(each)];
+      pageState.setAll({ [sort]: next && each.name, [direction]: next });
+    });
+  }
+  pageState.onChange(() => {
+    for (const each of headers) {
+      each.header.setAttribute("aria-sort", { "": "none", asc: "ascending", desc: "descending" }[shown(each)]);
+    }
+    tables.forEach((table) => sortRows(table, headers.find((each) => each.table === table && shown(each)), shown));
+  }, [sort, direction]);
+}
+
+/** The headers of all parts with their names in the address; that of the rows has the same one in every part. */
+function headersOf(tables) {
+  const headers = tables.flatMap((table) => all("thead tr:last-child th", table).map((header, column) => ({
+    table, header, column, bestFirst: column === 0 || "lower" in header.dataset ? "asc" : "desc",
+    text: column === 0 ? header.textContent : data.tables[table.dataset.table].columns[column - 1],
+  })));
+  const columns = headers.filter((each) => each.column > 0);
+  const [rows, ...names] = addressNames([headers[0].text, ...columns.map((each) => each.text)]);
+  headers.forEach((each) => { each.name = rows; });
+  columns.forEach((each, place) => { each.name = names[place]; });
+  return headers;
+}
+
+function sortRows(table, chosen, shown) {
   for (const body of table.tBodies) {
     const rows = all("tr[data-row]", body);
     rows.sort((a, b) => a.dataset.row - b.dataset.row);
-    if (next !== "none") rows.sort((a, b) => compare(sortKey(a, column), sortKey(b, column), next));
+    if (chosen) rows.sort((a, b) => compare(sortKey(a, chosen.column), sortKey(b, chosen.column), shown(chosen)));
     body.append(...rows);
   }
 }
@@ -39,7 +85,7 @@ function compare(a, b, direction) {
   if (a === "" || b === "") return (a === "") - (b === ""); // what is absent stays last
   const numbers = [Number(a), Number(b)];
   const order = numbers.some(Number.isNaN) ? a.localeCompare(b, "en", { numeric: true }) : numbers[0] - numbers[1];
-  return direction === "ascending" ? order : -order;
+  return direction === "asc" ? order : -order;
 }
 
 function filter(section) {
