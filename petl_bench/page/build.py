@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from petl_bench.api.figure import Figure
 from petl_bench.api.table import Spread, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.page import tables
-from petl_bench.page.assets import asset, json_block, plotly_base64, script
+from petl_bench.page.assets import asset, json_block, packed, plotly, script
 from petl_bench.page.classes import classes_data
 from petl_bench.page.costs import costs_block
 from petl_bench.page.curves import curves_block
 from petl_bench.page.details import StoredDetails
+from petl_bench.page.downloads import Text, downloads_data, texts_of
 from petl_bench.page.evaluations import evaluated
 from petl_bench.page.misses import Misses, Thumbnail, misses_of
 from petl_bench.page.overview import Fact, facts_of
@@ -49,6 +51,7 @@ class Page:
     costs: PlotBlock | None
     problems: tuple[str, ...]
     left_out: str
+    downloads: dict[str, tuple[Text, ...]] = field(repr=False)
     data: dict[str, Any] = field(repr=False)
 
     @property
@@ -137,6 +140,7 @@ def _page(
         costs=costs,
         problems=_problems(evidence.left_out),
         left_out=_left_out(trial_count(cases), trial_count(every_case)),
+        downloads=texts_of(shown, views),
         data={
             "tables": table_data,
             "plots": {block.id: block.data() for block in blocks},
@@ -175,8 +179,9 @@ def _render(page: Page) -> str:
     return template.render(
         page=page,
         tables=tables,
-        style=Markup(asset("page.css")),
+        style=Markup(asset("page.css") + asset("downloads.css")),
         script=Markup(script()),
         data=Markup(json_block(page.data)),
-        plotly=Markup(plotly_base64()),
+        plotly=Markup(plotly()),
+        downloads=Markup(packed(json.dumps(downloads_data(page.downloads)))),
     )

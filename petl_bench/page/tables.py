@@ -27,15 +27,24 @@ class TableView:
     """A table of the page, as far as the page has room for it.
 
     `parts`: what is shown below each other, with the rows that the page has room for; `left_out`: the number of rows
-    that it has not.
+    that it has not; `report_command`: without the format.
     """
 
     id: str
     table: Table
     parts: tuple[Table, ...]
     left_out: int
-    csv_command: str
+    report_command: str
     commands: tuple[str, ...]
+
+    @property
+    def csv_command(self) -> str:
+        """The command that writes it in full precision."""
+        return self.command("csv")
+
+    def command(self, output_format: str) -> str:
+        """The command that writes it in a format."""
+        return f"{self.report_command} --format {output_format}"
 
     @property
     def has_quoted(self) -> bool:
@@ -71,7 +80,7 @@ def table_view(table: Table, most_cells: int, folders: Sequence[Path]) -> TableV
         table=table,
         parts=tuple(parts_of(replace(table, groups=tuple(groups)))),
         left_out=left_out,
-        csv_command=clean(f"petl-bench report{runs} --table {table.name} --format csv"),
+        report_command=clean(f"petl-bench report{runs} --table {table.name}"),
         commands=_filling(table.commands, folders[0]),
     )
 

@@ -43,6 +43,7 @@ startTheme();
 all("section:has(table.results)").forEach(startResults);
 all("[data-plot]").forEach(startPlot);
 startClasses();
+startExport();
 startNavigation();
 startPrinting();
 pageState.start();
