@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from petl_bench.api.figure import Figure
 from petl_bench.api.table import Spread, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.page import tables
-from petl_bench.page.assets import asset, json_block, plotly_base64, script
+from petl_bench.page.assets import asset, json_block, packed, plotly, script
 from petl_bench.page.classes import classes_data
 from petl_bench.page.costs import costs_block
 from petl_bench.page.curves import curves_block
 from petl_bench.page.details import StoredDetails
+from petl_bench.page.downloads import Text, downloads_data, texts_of
 from petl_bench.page.evaluations import evaluated
 from petl_bench.page.misses import Misses, Thumbnail, misses_of
 from petl_bench.page.overview import Fact, facts_of
@@ -53,6 +55,7 @@ class Page:
     costs: PlotBlock | None
     problems: tuple[str, ...]
     left_out: str
+    downloads: dict[str, tuple[Text, ...]] = field(repr=False)
     data: dict[str, Any] = field(repr=False)
 
     @property
@@ -120,8 +123,16 @@ def _page(
 ) -> Page:
     records, details, texts = evidence.records, StoredDetails(folders), Texts()
     provenance = Provenance(records, details, texts)
-    views = _views(built, folders)
-    results = [each.table for each in built if each.table is not None and each.is_result]
+    # Results first: the order of the page.
+    shown = [each.table for each in built if each.table is not None and each.is_result]
+    results = len(shown)
+    shown += [each.table for each in built if each.table is not None and not each.is_result]
+    views = tuple(
+        tables.table_view(
+            table, _CELLS // len(shown), folders, is_result=place < results, is_open=place < results or not results
+        )
+        for place, table in enumerate(shown)
+    )
     table_data = [tables.table_data(view, part, texts, provenance.numbers) for view in views for part in view.parts]
     figures = tuple(
         figure_block(each.figure, (each.table or each.figure).title, provenance.numbers)
@@ -139,7 +150,7 @@ def _page(
     classes = classes_data(found)
     blocks = [*figures, *[block for block in (curves, ranks, costs) if block is not None]]
     return Page(
-        summary=summary_of(results, StoredRunFacts(records)),
+        summary=summary_of(shown[:results], StoredRunFacts(records)),
         facts=facts_of(records),
         views=views,
         figures=figures,
@@ -152,6 +163,7 @@ def _page(
         costs=costs,
         problems=_problems(evidence.left_out),
         left_out=_left_out(trial_count(cases), trial_count(every_case)),
+        downloads=texts_of(shown, views),
         data={
             "tables": table_data,
             "plots": {block.id: block.data() for block in blocks},
@@ -159,23 +171,6 @@ def _page(
             "trials": provenance.data(),
             "texts": texts.all(),
         },
-    )
-
-
-def _views(built: Sequence[_Built], folders: Sequence[Path]) -> tuple[tables.TableView, ...]:
-    """The tables: those of results first, and open; all of them if there are no results."""
-    shown = sorted((each for each in built if each.table is not None), key=lambda each: not each.is_result)
-    has_results = any(each.is_result for each in shown)
-    return tuple(
-        tables.table_view(
-            each.table,
-            _CELLS // len(shown),
-            folders,
-            is_result=each.is_result,
-            is_open=each.is_result or not has_results,
-        )
-        for each in shown
-        if each.table is not None
     )
 
 
@@ -207,8 +202,9 @@ def _render(page: Page) -> str:
     return template.render(
         page=page,
         tables=tables,
-        style=Markup(asset("page.css")),
+        style=Markup(asset("page.css") + asset("downloads.css")),
         script=Markup(script()),
         data=Markup(json_block(page.data)),
-        plotly=Markup(plotly_base64()),
+        plotly=Markup(plotly()),
+        downloads=Markup(packed(json.dumps(downloads_data(page.downloads)))),
     )

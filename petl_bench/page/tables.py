@@ -30,17 +30,27 @@ class TableView:
     """A table of the page, as far as the page has room for it.
 
     `parts`: what is shown below each other, with the rows that the page has room for; `left_out`: the number of rows
-    that it has not. `is_result`: its rows can be shown as one ranking; `is_open`: it is not folded at first.
+    that it has not; `report_command`: without the format. `is_result`: its rows can be shown as one ranking; `is_open`:
+    it is not folded at first.
     """
 
     id: str
     table: Table
     parts: tuple[Table, ...]
     left_out: int
-    csv_command: str
+    report_command: str
     commands: tuple[str, ...]
     is_result: bool = False
     is_open: bool = True
+
+    @property
+    def csv_command(self) -> str:
+        """The command that writes it in full precision."""
+        return self.command("csv")
+
+    def command(self, output_format: str) -> str:
+        """The command that writes it in a format."""
+        return f"{self.report_command} --format {output_format}"
 
     @property
     def has_quoted(self) -> bool:
@@ -78,7 +88,7 @@ def table_view(
         table=table,
         parts=tuple(parts_of(replace(table, groups=tuple(groups)))),
         left_out=left_out,
-        csv_command=clean(f"petl-bench report{runs} --table {table.name} --format csv"),
+        report_command=clean(f"petl-bench report{runs} --table {table.name}"),
         commands=_filling(table.commands, folders[0]),
         is_result=is_result,
         is_open=is_open,

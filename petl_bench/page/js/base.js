@@ -17,3 +17,9 @@ function shown(number) {
   if (typeof number !== "number") return number ?? "";
   return Math.abs(number) >= 1000 && Number.isInteger(number) ? number.toLocaleString("en") : String(number);
 }
+
+/** A text that the page carries gzipped, in base64. */
+function unpacked(id) {
+  const packed = Uint8Array.from(atob(byId(id).textContent), (each) => each.charCodeAt(0));
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}

@@ -14,9 +14,7 @@ const drawn = new Map(); // id of a drawing -> what draws it
 let plotly = null;
 function loadPlotly() {
   plotly ??= (async () => {
-    const packed = Uint8Array.from(atob(byId("plotly").textContent), (each) => each.charCodeAt(0));
-    const text = new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-    document.head.append(make("script", await text)); // an inline script runs as it is added
+    document.head.append(make("script", await unpacked("plotly"))); // an inline script runs as it is added
   })();
   return plotly;
 }
@@ -32,24 +30,29 @@ async function draw(element, figure) {
 }
 
 function drawNow(element, figure) {
-  const style = getComputedStyle(element);
+  const { traces, layout } = composed(figure, getComputedStyle(element));
+  if (isPrinting) layout.width = PRINTED_WIDTH;
+  element.style.minHeight = `${layout.height}px`;
+  const isTouch = matchMedia("(pointer: coarse)").matches; // there, a drag scrolls the page
+  if (isTouch) [layout.xaxis, layout.yaxis].forEach((axis) => { axis.fixedrange = true; });
+  const config = { responsive: true, displaylogo: false, modeBarButtons: BUTTONS, displayModeBar: isTouch ? false : "hover" };
+  window.Plotly.react(element, traces, layout, config);
+  element.removeAllListeners("plotly_click");
+  element.on("plotly_click", (event) => openPoint(event.points[0]));
+}
+
+/** Traces and layout of a figure in the colours and the font of a style. */
+function composed(figure, style) {
   const colours = { ink: style.color, card: style.backgroundColor, line: style.borderTopColor, muted: style.outlineColor };
   const { traces, layout } = figure(colours);
-  const isTouch = matchMedia("(pointer: coarse)").matches; // there, a drag scrolls the page
-  const axis = { gridcolor: colours.line, zerolinecolor: colours.line, linecolor: colours.line, automargin: true, fixedrange: isTouch };
+  const axis = { gridcolor: colours.line, zerolinecolor: colours.line, linecolor: colours.line, automargin: true };
   const base = {
     font: { family: style.fontFamily, size: 13, color: colours.ink },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 56, r: 16, t: 12, b: 48 }, height: 420, hovermode: "closest", showlegend: false,
     hoverlabel: { bgcolor: colours.card, bordercolor: colours.line, font: { color: colours.ink }, align: "left" },
   };
-  if (isPrinting) base.width = PRINTED_WIDTH;
-  const merged = { ...base, ...layout, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis } };
-  element.style.minHeight = `${merged.height}px`;
-  const config = { responsive: true, displaylogo: false, modeBarButtons: BUTTONS, displayModeBar: isTouch ? false : "hover" };
-  window.Plotly.react(element, traces, merged, config);
-  element.removeAllListeners("plotly_click");
-  element.on("plotly_click", (event) => openPoint(event.points[0]));
+  return { traces, layout: { ...base, ...layout, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis } } };
 }
 
 function redraw() {

@@ -48,6 +48,7 @@ startTheme();
 all("section:has(table.results)").forEach(startResults);
 all("[data-plot]").forEach(startPlot);
 startClasses();
+startExport();
 startFolds();
 startSummary();
 startNavigation();
