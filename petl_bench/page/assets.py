@@ -8,17 +8,42 @@ import json
 from importlib import resources
 from typing import Any
 
+#: Files of js/ in the order in which they are joined; the last one starts everything.
+SCRIPTS = (
+    "base",
+    "state",
+    "theme",
+    "tables",
+    "leaderboard",
+    "provenance",
+    "plots",
+    "classes",
+    "export",
+    "folds",
+    "start",
+)
+
 
 def asset(name: str) -> str:
     """A file beside this one."""
     return resources.files("petl_bench.page").joinpath(name).read_text(encoding="utf-8")
 
 
-def plotly_base64() -> str:
-    """plotly.js, gzipped: 1.9 MB of text instead of 4.8. The page unpacks it when the first plot comes into view."""
+def script() -> str:
+    """The page's script: the files of SCRIPTS in one scope, in this order."""
+    return "\n".join(asset(f"js/{name}.js") for name in SCRIPTS)
+
+
+def packed(text: str) -> str:
+    """A text gzipped, in base64; the page unpacks it when it is needed."""
+    return base64.b64encode(gzip.compress(text.encode("utf-8", errors="replace"), mtime=0)).decode()
+
+
+def plotly() -> str:
+    """plotly.js, packed: 1.9 MB of text instead of 4.8."""
     from plotly.offline import get_plotlyjs
 
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    return packed(get_plotlyjs())
 
 
 def json_block(values: Any) -> str:

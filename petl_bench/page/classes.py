@@ -1,4 +1,4 @@
-"""Accuracy by class and confusion of every variant, as data from which page.js draws what is chosen."""
+"""Accuracy by class and confusion of every variant, as data from which the script draws what is chosen."""
 
 from __future__ import annotations
 

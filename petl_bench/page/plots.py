@@ -1,4 +1,4 @@
-"""Plots as plain data, which page.js draws: every number of a plot stands in its data table too."""
+"""Plots as plain data, which the script draws: every number of a plot stands in its data table too."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PlotBlock:
     notes: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
-        """What page.js reads."""
+        """What the script reads."""
         return {
             "title": clean(self.title),
             "facets": [{"label": label, "values": [name(value) for value in values]} for label, values in self.facets],
@@ -89,7 +89,7 @@ def _columns(points: Sequence[Point], number_trials: NumberTrials) -> dict[str, 
 
 
 def axis(label: str, *, logarithmic: bool = False, ticks: Sequence[float] = ()) -> dict[str, Any]:
-    """One axis of a plot; if `ticks` is empty, page.js chooses them."""
+    """One axis of a plot; if `ticks` is empty, the script chooses them."""
     return {
         "label": clean(label),
         **({"log": True} if logarithmic else {}),

@@ -60,7 +60,7 @@ class Provenance:
         return self._numbers.setdefault(key, len(self._numbers))
 
     def data(self) -> list[dict[str, Any]]:
-        """What page.js reads of every numbered trial, in the order of their numbers."""
+        """What the script reads of every numbered trial, in the order of their numbers."""
         rows: dict[Any, Any] = self._trials.loc[list(self._numbers)].to_dict("index")
         return [self._trial(key, rows[key]) for key in self._numbers]
 

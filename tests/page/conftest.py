@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from browsing import launched
 from synthetic_runs import Build, add_run
 from toy_table import ToyTable
 
@@ -38,3 +41,9 @@ def build() -> Build:
         return build_page(tables, Evidence(pb.load_records(folder)), [folder], **keywords).decode()
 
     return page
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    with launched() as opened:
+        yield opened

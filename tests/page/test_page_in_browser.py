@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import visits_of
 from synthetic_runs import HOSTILE, add_run
 from toy_table import ToyTable
 
@@ -17,45 +16,9 @@ from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
 from petl_bench.page.build import build_page
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
-
 pytestmark = [pytest.mark.drill, pytest.mark.ci]
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-]
 _PLOTS = "#figure-toy-drawing, #curves-drawing, #classes-drawing, #confusion-drawing, #costs-drawing"
-
-
-@dataclass
-class Visit:
-    """A page in the browser, with everything that must not happen on it."""
-
-    page: Any
-    errors: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    def texts(self, selector: str) -> list[str]:
-        found: list[str] = self.page.locator(selector).all_inner_texts()
-        return [text.strip() for text in found]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser here (looked for {', '.join(_BROWSERS)}): apt install chromium")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=path, args=_QUIET)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -79,25 +42,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def visit(browser: Any, site: Path) -> Iterator[Any]:
-    """Open the page; whatever it logs, asks for or overflows with fails the test."""
-    visits: list[Visit] = []
-
-    def opened(width: int = 1280, scheme: str = "light") -> Visit:
-        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        found = Visit(page)
-        page.on("console", lambda message: found.errors.append(message.text))
-        page.on("pageerror", lambda error: found.errors.append(str(error)))
-        page.on("dialog", lambda dialog: (found.errors.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: found.requests.append(request.url))
-        page.goto(site.as_uri())
-        visits.append(found)
-        return found
-
-    yield opened
-    for each in visits:
-        assert each.errors == []
-        assert [url for url in each.requests if not url.startswith(("file:", "data:", "blob:"))] == []
-        each.page.close()
+    with visits_of(browser, site) as opened:
+        yield opened
 
 
 def test_headers_sort_within_groups(visit: Any) -> None:

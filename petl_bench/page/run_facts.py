@@ -1,0 +1,74 @@
+"""What the records say of the runs behind a number of the summary: their seeds, and what their method costs."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from petl_bench.system.texts import clean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The setting of what `petl-bench cost` records (`petl_bench.costs.recording.SETTING`).
+_COST = "cost"
+#: What decides what a method costs, besides the conditions of the measurement.
+_METHOD = ["method", "hyper_parameters", "backbone", "backbone_options"]
+#: Measured metrics that a summary names, with the words around them.
+_MEASURED = {
+    "train_step_ms": "{:.3g} ms per training step",
+    "peak_memory_mib": "{:.4g} MiB",
+    "throughput_videos_per_s": "{:.3g} videos/s",
+}
+
+_Method = tuple[Any, ...]
+
+
+class StoredRunFacts:
+    """Seeds and costs by the keys of trials."""
+
+    def __init__(self, records: pd.DataFrame) -> None:
+        trials = records.drop_duplicates("trial")
+        self._seeds = dict(zip(trials["trial"], trials["seed"], strict=True))
+        methods = zip(*(trials[name] for name in _METHOD), strict=True)
+        self._methods: dict[str, _Method] = dict(zip(trials["trial"], methods, strict=True))
+        self._costs = _costs(records[records["setting"] == _COST])
+
+    def seeds(self, trials: Sequence[str]) -> int:
+        """The number of seeds of these trials."""
+        return len({self._seeds[trial] for trial in trials if trial in self._seeds})
+
+    def cost(self, trials: Sequence[str]) -> str:
+        """What was measured of the method of these trials, with its values; "" if nothing was.
+
+        Under the first conditions, if there are several.
+        """
+        methods = {self._methods[trial] for trial in trials if trial in self._methods}
+        if len(methods) != 1:
+            return ""
+        return min(self._costs.get(methods.pop(), {}).items(), default=("", ""))[1]
+
+
+def _costs(records: pd.DataFrame) -> dict[_Method, dict[str, str]]:
+    """Method -> conditions -> what was measured, in words, of methods as they train."""
+    found: dict[_Method, dict[str, str]] = defaultdict(dict)
+    for _, part in records.groupby("trial", sort=False):
+        first = part.iloc[0]
+        options = json.loads(first["setting_options"])
+        metrics = dict(zip(part["metric"], part["value"], strict=True))
+        if options.get("merged") or not metrics.keys() & _MEASURED.keys():
+            continue
+        conditions = _conditions(options)
+        numbers = ", ".join(text.format(metrics[name]) for name, text in _MEASURED.items() if name in metrics)
+        found[tuple(first[name] for name in _METHOD)][conditions] = (
+            f"{numbers} ({conditions})" if conditions else numbers
+        )
+    return found
+
+
+def _conditions(options: Mapping[str, Any]) -> str:
+    named = [str(options[name]) for name in ("device", "precision") if name in options]
+    batch = [f"batch {options['batch_size']}"] if "batch_size" in options else []
+    return clean(", ".join([*named, *batch]))

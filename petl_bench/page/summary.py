@@ -1,0 +1,298 @@
+"""What the tables say, in a line for each data set of a setting: what is best, by how much, is it real, at what cost.
+
+Everything is taken from the cells of the tables: their numbers, ranks, signs and marks. A difference is called real
+only if the table's paired test tells the rows apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from petl_bench.analysis.configurations import FAMILIES
+from petl_bench.api.marks import symbols
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
+from petl_bench.render.parts import grouped_columns
+from petl_bench.system.texts import clean
+from petl_bench.system.words import several
+from petl_bench.tables.ranking import may_be_ranked
+from petl_bench.tables.text import for_people
+
+ZERO_SHOT, TRAINING_FREE, EFFICIENT, FULL = FAMILIES
+#: A line is about the best row of the first of these families that has a number there.
+_FIRST = (EFFICIENT, TRAINING_FREE, FULL, ZERO_SHOT)
+#: Rows that a verdict names, lines that a page has room for, and sentences before them.
+_NAMED, _LINES, _SENTENCES = 2, 120, 2
+
+#: Fields of a line that no line may have.
+_OPTIONAL = ("second", "zero_shot", "full", "trained", "cost")
+
+Kind = Literal["apart", "alike", "untested", "alone"]
+
+
+class RunFacts(Protocol):
+    """What the records behind a cell say beside its number."""
+
+    def seeds(self, trials: Sequence[str]) -> int:
+        """The number of seeds of these trials."""
+        ...
+
+    def cost(self, trials: Sequence[str]) -> str:
+        """What was measured of the method of these trials, with its values, in words; "" if nothing was."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much the best number is above (or below) that of other rows, in the unit of the column; their marks."""
+
+    over: str
+    number: str
+    signs: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line. `on`: the data set; `best`: the rows that share the best number; `signs`: those of their marks."""
+
+    on: str
+    best: tuple[str, ...]
+    signs: str
+    number: str
+    second: Gain | None
+    zero_shot: Gain | None
+    full: Gain | None
+    kind: Kind
+    verdict: str
+    trained: str
+    cost: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The lines of one table and of rows that may be compared: `of` the same backbone, weights and views."""
+
+    table: str
+    title: str
+    metric: str
+    of: str
+    family: str
+    lines: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a page begins with. `marks`: the meaning of every sign, as (sign, meaning); `left_out`: further lines."""
+
+    sentences: tuple[str, ...]
+    findings: tuple[Findings, ...]
+    marks: tuple[tuple[str, str], ...]
+    left_out: int
+
+    @property
+    def shown(self) -> dict[str, bool]:
+        """Which of the columns that may be empty have something to show, by their field of `Finding`."""
+        lines = [line for each in self.findings for line in each.lines]
+        return {name: any(getattr(line, name) for line in lines) for name in _OPTIONAL}
+
+    @property
+    def count(self) -> int:
+        """The number of lines."""
+        return sum(len(each.lines) for each in self.findings)
+
+
+def summary_of(tables: Sequence[Table], facts: RunFacts) -> Summary:
+    """The summary of tables of results (petl_bench.tables.setting_table); parameter-efficient rows come first."""
+    found = [findings for table in tables for findings in _of_table(table, facts)]
+    found.sort(key=lambda each: (all(line.kind == "alone" for line in each.lines), _FIRST.index(each.family)))
+    kept, room = [], _LINES
+    for each in found:
+        kept += [replace(each, lines=each.lines[:room])] if room > 0 else []
+        room -= len(each.lines)
+    signs = {sign for each in kept for line in each.lines for sign in _signs(line)}
+    marks = dict.fromkeys(mark for table in tables for mark in table.marks() if mark.symbol in signs)
+    return Summary(
+        sentences=tuple(_sentences(found)),
+        findings=tuple(kept),
+        marks=tuple((clean(mark.symbol), clean(mark.meaning)) for mark in marks if mark.symbol != mark.meaning),
+        left_out=max(0, -room),
+    )
+
+
+def _signs(line: Finding) -> str:
+    return line.signs + "".join(gain.signs for gain in (line.second, line.zero_shot, line.full) if gain is not None)
+
+
+def _sentences(found: Sequence[Findings]) -> Iterator[str]:
+    """How often one row has the best number, of the rows of a backbone and family."""
+    by_rows: dict[tuple[str, str], list[Finding]] = {}
+    for each in found:
+        by_rows.setdefault((each.of, each.family), []).extend(line for line in each.lines if line.kind != "alone")
+    shown = [(of, family, lines) for (of, family), lines in by_rows.items() if len(lines) > 1][:_SENTENCES]
+    for of, family, lines in shown:
+        (label, count), *_ = Counter(label for line in lines for label in line.best).most_common(1)
+        apart = sum(line.kind == "apart" for line in lines if label in line.best)
+        yield (
+            f"{label} is best of the {family} rows in {count} of {several(len(lines), 'result')} on {of}; "
+            f"a test tells it from all others in {apart or 'none'}."
+        )
+
+
+# One table
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A number of a table, with its row for readers."""
+
+    row: Row
+    cell: Cell
+
+    @property
+    def value(self) -> float:
+        assert isinstance(self.cell.value, (int, float))
+        return self.cell.value
+
+
+def _of_table(table: Table, facts: RunFacts) -> Iterator[Findings]:
+    """One part for each set of rows that may be compared; these share the title of their groups."""
+    shown = for_people(table)
+    columns = main_columns(table)
+    labels = {shown.columns[at].label for at in columns}
+    metric = labels.pop() if len(labels) == 1 else ""
+    comparable: dict[str, dict[str, RowGroup]] = {}
+    for group, readable in zip(table.groups, shown.groups, strict=True):
+        if group.section in _FIRST:
+            comparable.setdefault(readable.title.removeprefix("Run here: "), {})[group.section] = readable
+    trained = next((at for at, each in enumerate(table.columns) if (each.group, each.label) == ("Trained", "M")), None)
+    for of, families in comparable.items():
+        lines: dict[int, tuple[str, Finding]] = {}
+        for at in columns:
+            column = shown.columns[at]
+            on = column.group if metric and column.group else f"{column.group} {column.label}".strip()
+            family = next((each for each in _FIRST if each in families and _best(families[each], at)), None)
+            if family is not None:
+                lines[at] = family, _finding(on, families, family, at, column, trained, facts)
+        for family in _FIRST:
+            own = tuple(line for of_line, line in lines.values() if of_line == family)
+            if own:
+                yield Findings(shown.name, shown.title.partition(":")[0], metric, of, family, own)
+
+
+def main_columns(table: Table) -> list[int]:
+    """For each group of columns with results, the one that a summary shows.
+
+    The harmonic mean if there is one, else the last number of shots, else the first column.
+    """
+    chosen = []
+    for indices in grouped_columns(table):
+        cells = {at: [row.cells[at] for group in table.groups for row in group.rows] for at in indices}
+        ranked = [at for at in indices if any(cell.rank for cell in cells[at])]
+        results = ranked or [at for at in indices if any(map(_is_mean, cells[at]))]
+        labels = {table.columns[at].label: at for at in results}
+        shots = [at for label, at in labels.items() if label.startswith("K=")]
+        if results:
+            chosen.append(labels.get("HM", shots[-1] if shots else results[0]))
+    return chosen
+
+
+def _is_mean(cell: Cell) -> bool:
+    return isinstance(cell.value, float) and cell.n is not None and cell.origin == "run"
+
+
+def _run_numbers(group: RowGroup, at: int) -> dict[int, _Place]:
+    """The numbers of a column that were run here, by the place of their rows."""
+    return {
+        index: _Place(row, row.cells[at])
+        for index, row in enumerate(group.rows)
+        if isinstance(row.cells[at].value, (int, float)) and row.cells[at].origin == "run"
+    }
+
+
+def _numbers(group: RowGroup, at: int) -> list[_Place]:
+    """Those that are ranked with each other."""
+    places = _run_numbers(group, at)
+    return [places[index] for index in may_be_ranked({index: place.cell.marks for index, place in places.items()})]
+
+
+def _best(group: RowGroup, at: int) -> list[_Place]:
+    """The rows that share the best number; a single one has no rank."""
+    numbers = _numbers(group, at)
+    return numbers if len(numbers) == 1 else [place for place in numbers if place.cell.rank == "best"]
+
+
+def _finding(
+    on: str,
+    families: dict[str, RowGroup],
+    family: str,
+    at: int,
+    column: Column,
+    trained: int | None,
+    facts: RunFacts,
+) -> Finding:
+    best = _best(families[family], at)
+    numbers = _numbers(families[family], at)
+    first = best[0]
+    kind, verdict = _verdict(best, numbers, facts)
+    second = [place for place in numbers if place.cell.rank == "second"]
+    marks = dict.fromkeys([*first.row.marks, *first.cell.marks])
+    spread = "" if first.cell.std is None else f" ± {column.text(first.cell.std)}"
+    return Finding(
+        on=on,
+        best=tuple(place.row.label for place in best),
+        signs=clean(symbols(marks)),
+        number=f"{column.text(first.value)}{spread}",
+        second=_gain(first, second, column),
+        zero_shot=_gain(first, _reference(families, ZERO_SHOT, family, at, column), column),
+        full=_gain(first, _reference(families, FULL, family, at, column), column),
+        kind=kind,
+        verdict=verdict,
+        trained=_trained(first.row, trained),
+        cost=facts.cost(first.cell.trials),
+    )
+
+
+def _verdict(best: Sequence[_Place], numbers: Sequence[_Place], facts: RunFacts) -> tuple[Kind, str]:
+    """Whether the table's paired test tells the best row from the others of its group."""
+    first, others = best[0].cell, len(numbers) - 1
+    seeds = several(facts.seeds(first.trials), "seed")
+    if not others:
+        return "alone", "no other row to compare with"
+    if any(place.cell.alike for place in best):
+        alike = [place.row.label for place in numbers if place.cell.alike and place.row is not best[0].row]
+        if seeds == "1 seed":
+            return "alike", f"one seed: not told apart from {several(len(alike), 'other')}"
+        more = len(alike) - _NAMED
+        named = ", ".join(alike[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        return "alike", f"not told apart from {named} ({seeds})"
+    if first.interval is None:
+        return "untested", f"not tested ({seeds})"
+    return "apart", f"told apart from {'the other row' if others == 1 else f'all {others} others'} ({seeds})"
+
+
+def _reference(families: dict[str, RowGroup], of: str, family: str, at: int, column: Column) -> list[_Place]:
+    """The best row of another family; one that a mark keeps from being ranked if there is no other."""
+    if of == family or of not in families:
+        return []
+    if ranked := _best(families[of], at):
+        return ranked
+    numbers = sorted(_run_numbers(families[of], at).values(), key=lambda place: place.value)
+    return (numbers if column.lower_is_better else numbers[::-1])[:1]
+
+
+def _gain(best: _Place, others: Sequence[_Place], column: Column) -> Gain | None:
+    if not others:
+        return None
+    difference = best.value - others[0].value
+    text = column.text(abs(difference))
+    sign = "" if float(text) == 0 else "+" if difference > 0 else "−"
+    signs = clean(symbols(word for word in others[0].cell.marks if word not in best.cell.marks))
+    return Gain(", ".join(place.row.label for place in others), sign + text, signs)
+
+
+def _trained(row: Row, at: int | None) -> str:
+    if at is None or not isinstance(row.cells[at].value, (int, float)):
+        return ""
+    return f"{row.cells[at].value:.3g} M"
