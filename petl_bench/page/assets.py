@@ -9,7 +9,19 @@ from importlib import resources
 from typing import Any
 
 #: Files of js/ in the order in which they are joined; the last one starts everything.
-SCRIPTS = ("base", "state", "theme", "tables", "provenance", "plots", "classes", "export", "start")
+SCRIPTS = (
+    "base",
+    "state",
+    "theme",
+    "tables",
+    "leaderboard",
+    "provenance",
+    "plots",
+    "classes",
+    "export",
+    "folds",
+    "start",
+)
 
 
 def asset(name: str) -> str:

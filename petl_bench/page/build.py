@@ -28,9 +28,12 @@ from petl_bench.page.overview import Fact, facts_of
 from petl_bench.page.plots import PlotBlock, figure_block
 from petl_bench.page.provenance import Provenance, Texts
 from petl_bench.page.queries import ranks_block, searched
+from petl_bench.page.run_facts import StoredRunFacts
+from petl_bench.page.summary import Summary, summary_of
 from petl_bench.page.trials import cases_of, chosen_variants, trial_count
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.system.texts import clean, name, shortened
+from petl_bench.tables.setting_table import SettingTable
 
 #: Cells of all tables together, and trials whose folders are opened: what a page has room and a reader patience for.
 _CELLS, _OPENED_TRIALS = 40_000, 1_000
@@ -41,6 +44,7 @@ _PROBLEMS, _LONGEST_PROBLEM = 50, 2_000
 class Page:
     """What the template shows."""
 
+    summary: Summary
     facts: tuple[Fact, ...]
     views: tuple[tables.TableView, ...]
     figures: tuple[PlotBlock, ...]
@@ -75,21 +79,31 @@ def build_page(
     number. Tables without records are not on it. Raises UsageError if none has any.
     """
     built = [
-        (None if table is None else replace(table, spread=spread), figure)
-        for table, figure in _built(sources, evidence, quote)
+        replace(each, table=None if each.table is None else replace(each.table, spread=spread))
+        for each in _built(sources, evidence, quote)
     ]
-    if not any(table is not None for table, _ in built):
+    if not any(each.table is not None for each in built):
         raise UsageError(f"no record here fits any of these tables: {', '.join(source.name for source in sources)}")
     page = _page(built, evidence, folders, thumbnail)
     # Names of files may hold what UTF-8 cannot.
     return _render(page).encode("utf-8", errors="replace")
 
 
-def _built(sources: Sequence[TableSource], evidence: Evidence, quote: bool) -> list[tuple[Table | None, Figure | None]]:
+@dataclass(frozen=True)
+class _Built:
+    """What one plugin makes; None if it has no records. `is_result`: its rows are methods under one setting."""
+
+    table: Table | None
+    figure: Figure | None
+    is_result: bool
+
+
+def _built(sources: Sequence[TableSource], evidence: Evidence, quote: bool) -> list[_Built]:
     found = []
     for source in sources:
         own = replace(evidence, published=source.published() if quote else None)
-        found.append((_or_none(source.build, own), _or_none(source.figure, own)))
+        table, figure = _or_none(source.build, own), _or_none(source.figure, own)
+        found.append(_Built(table, figure, isinstance(source, SettingTable)))
     return found
 
 
@@ -102,20 +116,28 @@ def _or_none(make: Any, evidence: Evidence) -> Any:
 
 
 def _page(
-    built: Sequence[tuple[Table | None, Figure | None]],
+    built: Sequence[_Built],
     evidence: Evidence,
     folders: Sequence[Path],
     thumbnail: Thumbnail | None,
 ) -> Page:
     records, details, texts = evidence.records, StoredDetails(folders), Texts()
     provenance = Provenance(records, details, texts)
-    shown = [table for table, _ in built if table is not None]
-    views = tuple(tables.table_view(table, _CELLS // len(shown), folders) for table in shown)
+    # Results first: the order of the page.
+    shown = [each.table for each in built if each.table is not None and each.is_result]
+    results = len(shown)
+    shown += [each.table for each in built if each.table is not None and not each.is_result]
+    views = tuple(
+        tables.table_view(
+            table, _CELLS // len(shown), folders, is_result=place < results, is_open=place < results or not results
+        )
+        for place, table in enumerate(shown)
+    )
     table_data = [tables.table_data(view, part, texts, provenance.numbers) for view in views for part in view.parts]
     figures = tuple(
-        figure_block(figure, figure.title if table is None else table.title, provenance.numbers)
-        for table, figure in built
-        if figure is not None
+        figure_block(each.figure, (each.table or each.figure).title, provenance.numbers)
+        for each in built
+        if each.figure is not None
     )
     every_case = cases_of(records)
     cases = chosen_variants(every_case, _OPENED_TRIALS)
@@ -128,6 +150,7 @@ def _page(
     classes = classes_data(found)
     blocks = [*figures, *[block for block in (curves, ranks, costs) if block is not None]]
     return Page(
+        summary=summary_of(shown[:results], StoredRunFacts(records)),
         facts=facts_of(records),
         views=views,
         figures=figures,

@@ -26,6 +26,9 @@ _FIRST = (EFFICIENT, TRAINING_FREE, FULL, ZERO_SHOT)
 #: Rows that a verdict names, lines that a page has room for, and sentences before them.
 _NAMED, _LINES, _SENTENCES = 2, 120, 2
 
+#: Fields of a line that no line may have.
+_OPTIONAL = ("second", "zero_shot", "full", "trained", "cost")
+
 Kind = Literal["apart", "alike", "untested", "alone"]
 
 
@@ -89,9 +92,10 @@ class Summary:
     left_out: int
 
     @property
-    def has_costs(self) -> bool:
-        """Whether something was measured of a best row."""
-        return any(line.cost for each in self.findings for line in each.lines)
+    def shown(self) -> dict[str, bool]:
+        """Which of the columns that may be empty have something to show, by their field of `Finding`."""
+        lines = [line for each in self.findings for line in each.lines]
+        return {name: any(getattr(line, name) for line in lines) for name in _OPTIONAL}
 
     @property
     def count(self) -> int:
@@ -131,8 +135,8 @@ def _sentences(found: Sequence[Findings]) -> Iterator[str]:
         (label, count), *_ = Counter(label for line in lines for label in line.best).most_common(1)
         apart = sum(line.kind == "apart" for line in lines if label in line.best)
         yield (
-            f"{label} has the best number of the {family} rows in {count} of {several(len(lines), 'result')} on {of}; "
-            f"a test tells it from all others in {apart or 'none'} of them."
+            f"{label} is best of the {family} rows in {count} of {several(len(lines), 'result')} on {of}; "
+            f"a test tells it from all others in {apart or 'none'}."
         )
 
 
@@ -258,10 +262,11 @@ def _verdict(best: Sequence[_Place], numbers: Sequence[_Place], facts: RunFacts)
         return "alone", "no other row to compare with"
     if any(place.cell.alike for place in best):
         alike = [place.row.label for place in numbers if place.cell.alike and place.row is not best[0].row]
+        if seeds == "1 seed":
+            return "alike", f"one seed: not told apart from {several(len(alike), 'other')}"
         more = len(alike) - _NAMED
         named = ", ".join(alike[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-        why = "one seed tells no methods apart" if seeds == "1 seed" else seeds
-        return "alike", f"not told apart from {named} ({why})"
+        return "alike", f"not told apart from {named} ({seeds})"
     if first.interval is None:
         return "untested", f"not tested ({seeds})"
     return "apart", f"told apart from {'the other row' if others == 1 else f'all {others} others'} ({seeds})"

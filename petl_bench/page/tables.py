@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from petl_bench.api.marks import mark_of, symbols
+from petl_bench.api.registry import BACKBONES
 from petl_bench.api.table import ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table
 from petl_bench.api.table import signs as signs_of
 from petl_bench.page.provenance import Texts
+from petl_bench.page.summary import main_columns
 from petl_bench.render.parts import parts_of
-from petl_bench.system.texts import clean
+from petl_bench.system.texts import clean, name
 from petl_bench.tables.commands import is_command
+from petl_bench.tables.ranking import may_be_ranked
 from petl_bench.tables.text import for_people, notes, number, provenance
 
 #: Commands that fill what is missing, as many as are listed.
@@ -27,7 +30,8 @@ class TableView:
     """A table of the page, as far as the page has room for it.
 
     `parts`: what is shown below each other, with the rows that the page has room for; `left_out`: the number of rows
-    that it has not; `report_command`: without the format.
+    that it has not; `report_command`: without the format. `is_result`: its rows can be shown as one ranking; `is_open`:
+    it is not folded at first.
     """
 
     id: str
@@ -36,6 +40,8 @@ class TableView:
     left_out: int
     report_command: str
     commands: tuple[str, ...]
+    is_result: bool = False
+    is_open: bool = True
 
     @property
     def csv_command(self) -> str:
@@ -62,8 +68,10 @@ class TableView:
         return provenance(self.table)
 
 
-def table_view(table: Table, most_cells: int, folders: Sequence[Path]) -> TableView:
-    """A table of the records in these folders, cut to `most_cells`."""
+def table_view(
+    table: Table, most_cells: int, folders: Sequence[Path], *, is_result: bool = False, is_open: bool = True
+) -> TableView:
+    """A table of the records in these folders, cut to `most_cells`; `is_result`, `is_open`: see `TableView`."""
     table = for_people(table)
     room = max(1, most_cells // max(1, len(table.columns)))
     groups: list[RowGroup] = []
@@ -82,6 +90,8 @@ def table_view(table: Table, most_cells: int, folders: Sequence[Path]) -> TableV
         left_out=left_out,
         report_command=clean(f"petl-bench report{runs} --table {table.name}"),
         commands=_filling(table.commands, folders[0]),
+        is_result=is_result,
+        is_open=is_open,
     )
 
 
@@ -93,9 +103,9 @@ def _filling(commands: Sequence[str], folder: Path) -> tuple[str, ...]:
     return (*shown, *more)
 
 
-def slug(name: str) -> str:
+def slug(text: str) -> str:
     """A name as part of an address on the page."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"
 
 
 # What the template asks of cells
@@ -123,6 +133,21 @@ def signs(cell_or_row: Cell | Row) -> str:
     return clean(signs_of(cell_or_row) if isinstance(cell_or_row, Cell) else symbols(cell_or_row.marks))
 
 
+def groups_of_rows(part: Table) -> list[str]:
+    """What tells the rows of one ranking apart: group, backbone and weights, as far as rows of the part differ."""
+    facts = [_facts(row, group) for group in part.groups for row in group.rows]
+    differing = [place for place, values in enumerate(zip(*facts, strict=True)) if len(set(values)) > 1]
+    return [" · ".join(values[place] for place in differing if values[place]) for values in facts]
+
+
+def _facts(row: Row, group: RowGroup) -> tuple[str, str, str]:
+    """Section, backbone and weights of a row that was run here; the heading of the others."""
+    facts = dict(row.facts)
+    if "backbone" not in facts:
+        return group.heading, "", ""
+    return group.section, name(BACKBONES.display(facts["backbone"])), name(facts["weights"])
+
+
 # What the script reads
 
 
@@ -138,7 +163,43 @@ def table_data(
         "rows": [
             [_cell(cell, texts, number_trials) for cell in row.cells] for group in part.groups for row in group.rows
         ],
+        **(_ranking(part) if view.is_result else {}),
     }
+
+
+def _ranking(part: Table) -> dict[str, Any]:
+    """Places of the rows of each group, the column that is ranked by at first, and marks that bar a row."""
+    chosen = main_columns(part)
+    return {
+        "places": [places for group in part.groups for places in places_of(group, part)],
+        "main": chosen[0] + 1 if chosen else 0,
+        "bars": [clean(word) for word in sorted(_words(part)) if not mark_of(word).ranked],
+    }
+
+
+def places_of(group: RowGroup, part: Table) -> list[list[int | None]]:
+    """For each row of a group, its place in every column among the rows that are ranked with it; equal figures share.
+
+    None if it is not ranked there, or if the column ranks nothing.
+    """
+    columns = [_places([row.cells[at] for row in group.rows], column) for at, column in enumerate(part.columns)]
+    return [list(places) for places in zip(*columns, strict=True)] if columns else [[] for _ in group.rows]
+
+
+def _places(cells: Sequence[Cell], column: Column) -> list[int | None]:
+    numbers = {
+        at: float(column.text(cell.value))
+        for at, cell in enumerate(cells)
+        if isinstance(cell.value, (int, float)) and cell.origin == "run"
+    }
+    if not any(cell.rank for cell in cells):
+        return [None] * len(cells)
+    ranked = {at: numbers[at] for at in may_be_ranked({at: cells[at].marks for at in numbers})}
+    sign = 1 if column.lower_is_better else -1
+    return [
+        1 + sum(sign * other < sign * ranked[at] for other in ranked.values()) if at in ranked else None
+        for at in range(len(cells))
+    ]
 
 
 def _words(part: Table) -> set[str]:
@@ -161,7 +222,7 @@ def _cell(cell: Cell, texts: Texts, number_trials: Callable[[Iterable[str]], lis
         "t": number_trials(cell.trials) or None,
         "of": len(cell.trials) or None,
     }
-    return {name: value for name, value in values.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _short(value: float | None) -> float | None:

@@ -248,16 +248,17 @@ function fill(details, rows) {
 
 const unseen = new Map();
 const watcher = new IntersectionObserver((entries) => {
-  entries.filter((entry) => entry.isIntersecting).forEach((entry) => show(entry.target));
+  entries.filter((entry) => entry.isIntersecting).forEach((entry) => show(entry.target.closest("section")));
 }, { rootMargin: "400px" });
 
+/** Draw as soon as the section's drawing is near; that of a closed section never is. */
 function whenSeen(section, update) {
   unseen.set(section, update);
-  watcher.observe(section);
+  watcher.observe(section.querySelector(".drawing"));
 }
 
 function show(section) {
-  watcher.unobserve(section);
+  watcher.unobserve(section.querySelector(".drawing"));
   unseen.get(section)?.();
   unseen.delete(section);
 }

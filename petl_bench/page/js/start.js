@@ -19,7 +19,10 @@ let isPrinting = false;
 
 function startPrinting() {
   let before;
+  let closed = [];
   addEventListener("beforeprint", () => {
+    closed = all("main details.fold:not([open])");
+    closed.forEach((fold) => { fold.open = true; });
     before = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";
     isPrinting = true;
@@ -30,6 +33,7 @@ function startPrinting() {
     if (before === undefined) delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = before;
     isPrinting = false;
+    closed.forEach((fold) => { fold.open = false; });
     redraw();
   });
 }
@@ -39,12 +43,16 @@ document.addEventListener("click", (event) => {
   if (button) openCell(button);
   if (event.target === byId("provenance")) byId("provenance").close(); // its backdrop
 });
+document.documentElement.dataset.script = "";
 startTheme();
 all("section:has(table.results)").forEach(startResults);
 all("[data-plot]").forEach(startPlot);
 startClasses();
 startExport();
+startFolds();
+startSummary();
 startNavigation();
 startPrinting();
 pageState.start();
+openAddressed();
 addEventListener("load", () => setTimeout(loadPlotly, 300)); // so that it is there when somebody prints

@@ -144,7 +144,9 @@ function keepOpened(details, name) {
   pageState.declare(name, (value) => value === other);
   details.querySelector("summary").addEventListener("click", (event) => {
     event.preventDefault();
-    pageState.set(name, details.open === atFirst ? other : "", { quiet: true });
+    const open = !details.open; // also of one that the browser opened, as it does for a text that is searched
+    pageState.set(name, open === atFirst ? "" : other, { quiet: true });
+    details.open = open;
   });
   pageState.onChange(() => { details.open = (pageState.get(name) === other) !== atFirst; }, [name]);
 }

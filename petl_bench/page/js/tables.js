@@ -6,11 +6,15 @@ const LONGEST_FILTER = 200;
 function startResults(section) {
   const tables = all("table.results", section);
   tables.forEach(startTable);
-  if (tables.length) startSort(section.id, tables);
+  const headers = headersOf(tables);
+  startSort(section, tables, headers);
   startFilter(section);
+  startColumns(section, tables, headers);
 }
 
 function startTable(table) {
+  table.groups = [...table.tBodies];
+  all("tr[data-row]", table).forEach((row) => { row.group = row.parentElement; });
   const numbers = all("td button", table);
   numbers.slice(1).forEach((button) => { button.tabIndex = -1; });
   table.addEventListener("keydown", moveBetweenNumbers);
@@ -36,12 +40,18 @@ function startFilter(section) {
   }, names);
 }
 
-function startSort(section, tables) {
-  const headers = headersOf(tables);
-  const [sort, direction] = [`${section}.sort`, `${section}.dir`];
+function startSort(section, tables, headers) {
+  const [sort, direction] = [`${section.id}.sort`, `${section.id}.dir`];
   pageState.declare(sort, (value) => headers.some(({ name }) => name === value));
   pageState.declare(direction, (value) => value === "asc" || value === "desc");
-  const shown = (each) => (pageState.get(sort) === each.name ? pageState.get(direction) || each.bestFirst : "");
+  const ranking = startRanking(section, tables);
+  const chosen = (each) => pageState.get(sort) === each.name;
+  const isMain = (each) => each.column === (data.tables[each.table.dataset.table].main ?? -1);
+  const shown = (each) => {
+    if (chosen(each)) return pageState.get(direction) || each.bestFirst;
+    const other = headers.some((one) => one.table === each.table && chosen(one));
+    return ranking.isOn() && !other && isMain(each) ? each.bestFirst : "";
+  };
   for (const each of headers) {
     each.header.firstElementChild.addEventListener("click", () => {
       const otherWay = each.bestFirst === "asc" ? "desc" : "asc";
@@ -53,8 +63,13 @@ function startSort(section, tables) {
     for (const each of headers) {
       each.header.setAttribute("aria-sort", { "": "none", asc: "ascending", desc: "descending" }[shown(each)]);
     }
-    tables.forEach((table) => sortRows(table, headers.find((each) => each.table === table && shown(each)), shown));
-  }, [sort, direction]);
+    for (const table of tables) {
+      const header = headers.find((each) => each.table === table && shown(each));
+      ranking.show(table, header?.column ?? 0);
+      sortRows(table, header, shown);
+    }
+    if (ranking.names.length) filter(section);
+  }, [sort, direction, ...ranking.names]);
 }
 
 /** The headers of all parts with their names in the address; that of the rows has the same one in every part. */
@@ -79,7 +94,7 @@ function sortRows(table, chosen, shown) {
   }
 }
 
-const sortKey = (row, column) => (column === 0 ? row.cells[0].textContent : row.cells[column].dataset.v);
+const sortKey = (row, column) => (column === 0 ? row.querySelector("th span").textContent : row.cells[column].dataset.v);
 
 function compare(a, b, direction) {
   if (a === "" || b === "") return (a === "") - (b === ""); // what is absent stays last
@@ -91,19 +106,15 @@ function compare(a, b, direction) {
 function filter(section) {
   const words = section.querySelector("[data-filter]").value.toLowerCase().split(/\s+/).filter(Boolean);
   const quoted = section.querySelector("[data-quoted]")?.checked ?? true;
-  let seen = 0;
-  let count = 0;
-  for (const body of all("table.results > tbody", section)) {
-    const group = body.rows[0].textContent.toLowerCase();
-    const rows = all("tr[data-row]", body);
-    for (const row of rows) {
-      const text = `${row.cells[0].textContent.toLowerCase()} ${group}`;
-      row.hidden = !words.every((word) => text.includes(word));
-    }
-    body.hidden = (!quoted && body.classList.contains("quoted-rows")) || rows.every((row) => row.hidden);
-    count += rows.length;
-    seen += body.hidden ? 0 : rows.filter((row) => !row.hidden).length;
+  const rows = all("table.results tr[data-row]", section);
+  for (const row of rows) {
+    const text = `${row.cells[0].textContent} ${row.group.rows[0].textContent}`.toLowerCase();
+    row.hidden = (!quoted && row.group.classList.contains("quoted-rows")) || !words.every((word) => text.includes(word));
   }
+  for (const body of all("table.results > tbody", section)) {
+    body.hidden = all("tr[data-row]", body).every((row) => row.hidden);
+  }
+  const [seen, count] = [rows.filter((row) => !row.hidden).length, rows.length];
   section.querySelector("output").textContent = seen === count ? "" : `${seen} of ${count} rows`;
 }
 
@@ -114,5 +125,7 @@ function moveBetweenNumbers(event) {
   event.preventDefault();
   const rows = all("tr[data-row]:not([hidden])", event.currentTarget).filter((row) => !row.parentElement.hidden);
   const row = rows[rows.indexOf(cell.parentElement) + step[0]];
-  row?.cells[cell.cellIndex + step[1]]?.querySelector("button")?.focus();
+  let next = row?.cells[cell.cellIndex + step[1]];
+  while (next?.hidden) next = row.cells[next.cellIndex + (step[1] || 1)];
+  next?.querySelector("button")?.focus();
 }

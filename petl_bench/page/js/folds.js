@@ -1,0 +1,34 @@
+// Sections that open, and the lines of the summary
+
+function startFolds() {
+  const folds = all("main > section > details.fold");
+  folds.forEach((fold) => keepOpened(fold, foldName(fold)));
+  addEventListener("hashchange", openAddressed);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="#"]');
+    if (link) openSection(link.hash.slice(1));
+  });
+}
+
+const foldName = (fold) => `${fold.parentElement.id}.fold`;
+const foldOf = (place) => all("main > section > details.fold").find((fold) => fold.parentElement.id === place);
+
+function openSection(place) {
+  const fold = foldOf(place);
+  if (!fold || fold.open) return;
+  pageState.set(foldName(fold), pageState.get(foldName(fold)) === "closed" ? "" : "open", { quiet: true });
+  fold.open = true;
+}
+
+/** Open the section of the address, unless the address says that it is closed. */
+function openAddressed() {
+  const place = location.hash.slice(1).split("?")[0];
+  if (pageState.get(`${place}.fold`) !== "closed") openSection(place);
+}
+
+function startSummary() {
+  const button = byId("all-findings");
+  if (!button) return;
+  button.hidden = false;
+  button.addEventListener("click", () => byId("overview").classList.add("all"));
+}
