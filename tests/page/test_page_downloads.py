@@ -170,6 +170,21 @@ def test_pictures_of_plots_are_on_white(visit: Any, scheme: str) -> None:
 
 @pytest.mark.drill
 @pytest.mark.ci
+def test_a_picture_has_the_series_that_are_shown(visit: Any) -> None:
+    at = visit()
+    menu = _open(at, "#curves")
+    at.page.keyboard.press("Escape")
+    at.page.locator("#curves-drawing .legendtoggle").first.click()
+    at.page.wait_for_function("document.querySelector('#curves-drawing').data.some((each) => each.visible === 'legendonly')")
+    menu = _open(at, "#curves")
+    _, content = _downloaded(at, menu.get_by_role("button", name="Download SVG"))
+    assert b">msta<" in content or b">MSTA<" in content
+    assert b">lora<" not in content
+    assert b">LoRA<" not in content
+
+
+@pytest.mark.drill
+@pytest.mark.ci
 def test_pictures_can_be_copied(visit: Any) -> None:
     at = visit(permissions=["clipboard-read", "clipboard-write"])
     menu = _open(at, "#costs")

@@ -123,7 +123,7 @@ def test_plots_are_drawn_and_follow_light_and_dark(visit: Any) -> None:
         assert drawing.get_attribute("role") == "img"
         assert drawing.get_attribute("aria-label")
     buttons = at.page.locator(".modebar-btn").evaluate_all("found => found.map((each) => each.dataset.title)")
-    assert set(buttons) == {"Download plot as a PNG", "Zoom", "Pan", "Autoscale"}, "none that uploads a plot"
+    assert set(buttons) == {"Zoom", "Pan", "Autoscale"}, "none that uploads a plot"
     colours = (
         "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,"
         " document.querySelector('#curves-drawing .xtitle').style.fill]"

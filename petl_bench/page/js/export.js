@@ -54,7 +54,7 @@ function pictureName(drawing) {
   return words.replace(/[^a-z0-9]+/g, "-").slice(0, LONGEST_NAME).replace(/^-|-$/g, "");
 }
 
-/** A plot as it is in the light theme, on white. */
+/** A plot as it is in the light theme, on white, with those of its series that are shown. */
 async function picture(id, kind) {
   await loadPlotly();
   const light = make("div", "", { class: "drawing", hidden: "" });
@@ -63,7 +63,9 @@ async function picture(id, kind) {
   const { traces, layout } = composed(drawn.get(id), getComputedStyle(light));
   light.remove();
   const size = { width: PICTURE_WIDTH, height: layout.height };
-  const figure = { data: traces, layout: { ...layout, ...size, paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff" } };
+  const drawnTraces = byId(id).data ?? traces; // of which readers may have hidden some
+  const shownTraces = traces.filter((trace, place) => (drawnTraces[place]?.visible ?? true) === true);
+  const figure = { data: shownTraces, layout: { ...layout, ...size, paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff" } };
   const content = await window.Plotly.toImage(figure, { ...size, format: kind, scale: kind === "png" ? PIXELS : 1, imageDataOnly: true });
   if (kind === "svg") return new Blob([content], { type: "image/svg+xml" });
   return new Blob([Uint8Array.from(atob(content), (each) => each.charCodeAt(0))], { type: "image/png" });

@@ -5,7 +5,7 @@ const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 const MARKERS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down"];
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 // Named one by one: among plotly's own is one that uploads the plot.
-const BUTTONS = [["toImage"], ["zoom2d", "pan2d", "autoScale2d"]];
+const BUTTONS = [["zoom2d", "pan2d", "autoScale2d"]];
 const VISIBLE_LINES = 8;
 const BAR_HEIGHT = 26;
 const ROOM_FOR_TEXT = 1.22; // beyond the longest bar
