@@ -11,12 +11,12 @@ from dataclasses import replace
 from itertools import groupby
 
 from petl_bench.api.marks import Mark, mark_of, symbols
-from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, signs
+from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, Spread, Table, signs
 from petl_bench.render.latex_layout import ALONE, DOCUMENTS, Layout, Texts, lay_out, too_wide
-from petl_bench.render.latex_text import comments, escape
+from petl_bench.render.latex_text import comments, escape, tight
 from petl_bench.render.options import LatexOptions
 from petl_bench.render.provenance import trials_of
-from petl_bench.tables.text import for_people, notes, number, provenance
+from petl_bench.tables.text import for_people, notes, provenance
 
 _DOCUMENT = r"""\documentclass{article}
 \usepackage[margin=2cm]{geometry}
@@ -70,15 +70,24 @@ def _laid_out(table: Table, options: LatexOptions) -> tuple[Table, Layout]:
 
 def _remarks(layout: Layout) -> list[str]:
     cm, pages, found = layout.document.places[-1][1], len(layout.pages()), []
+    rows = [row for part in layout.parts for group in part.groups for row in group.rows]
     if len(layout.parts) > 1:
+        has_spread = any(cell.std is not None or cell.interval for row in rows for cell in row.cells)
+        spread = ", or the spread (--no-spread)" if has_spread and layout.parts[0].spread != "none" else ""
         found.append(
             f"wider than {cm:g} cm at \\scriptsize: set in {len(layout.parts)} parts below each other; for one part, "
-            "leave out columns, or the spread (--no-spread)"
+            f"leave out columns (--layout){spread}"
         )
     if columns := too_wide(layout):
-        found.append(f"wider than {cm:g} cm by themselves, leave them out: {', '.join(columns)}")
+        found.append(f"wider than {cm:g} cm by themselves, leave them out (--layout): {', '.join(columns)}")
     if pages > 1:
-        found.append(f"longer than a page: it is set on {pages} pages")
+        quoted = any("quoted" in row.marks for row in rows)
+        less = (
+            "rows or columns (--layout), or the quoted rows (--no-published)"
+            if quoted
+            else "rows or columns (--layout)"
+        )
+        found.append(f"longer than a page: it is set on {pages} pages; for fewer, leave out {less}")
     return found
 
 
@@ -215,12 +224,12 @@ def _caption(text: str, label: str, page: int, pages: int) -> list[str]:
 def _tabular(table: Table, layout: Layout) -> list[str]:
     label = "l" if layout.label is None else f"p{{{layout.label:.0f}pt}}"
     signs = [layout.measure.signs(table, index) for index in range(len(table.columns))]
-    kinds = [*[_kind(each, 2 * layout.gap) for each in signs[:-1]], *([_kind(signs[-1], 0)] if signs else ["@{}"])]
+    kinds = [*[_kind(each, layout.gap) for each in signs[:-1]], *([_kind(signs[-1], 0)] if signs else ["@{}"])]
     return [
         rf"\begin{{tabular}}{{@{{}}{label}{_columns(kinds)}}}",
         r"\toprule",
         *_headers(table),
-        *[line for group in table.groups for line in _group(group, table, layout)],
+        *[line for place in range(len(table.groups)) for line in _group(place, table, layout)],
         *(
             []
             if table.groups
@@ -237,11 +246,11 @@ def _columns(kinds: Sequence[str]) -> str:
     return "".join(kind * count if len(kind) == 1 or count == 1 else f"*{{{count}}}{{{kind}}}" for kind, count in found)
 
 
-def _kind(signs: float, space: float) -> str:
-    """A column with room for the signs behind its numbers, and the space beside it; the last one has none."""
-    if signs:
-        return rf"r@{{\hspace{{{signs + space:.0f}pt}}}}"
-    return "r" if space else "r@{}"
+def _kind(signs: float, gap: float) -> str:
+    """A column, with room for the signs that hang behind its numbers; the last one has no space beside it."""
+    if signs > gap:
+        return rf"r@{{\hspace{{{signs + gap:.0f}pt}}}}"
+    return "r" if gap else "r@{}"
 
 
 def _headers(table: Table) -> list[str]:
@@ -256,17 +265,24 @@ def _headers(table: Table) -> list[str]:
     return [*above, " & ".join(labels) + r" \\"]
 
 
-def _group(group: RowGroup, table: Table, layout: Layout) -> list[str]:
-    """A title and its rows; marks of all of the rows stand behind the title."""
+def _group(place: int, table: Table, layout: Layout) -> list[str]:
+    """A title and its rows; marks of all of the rows stand behind the title.
+
+    Of a group with the title of the one above it, the section alone is shown.
+    """
+    group, above = table.groups[place], table.groups[place - 1].title if place else None
+    rule, text = r"\midrule", group.heading
+    if group.section and group.title == above:
+        rule, text = r"\addlinespace", group.section
     shared = (
         [word for word in group.rows[0].marks if all(word in row.marks for row in group.rows)] if group.rows else []
     )
-    heading = rf"\textit{{{escape(group.heading)}}}{_superscript(symbols(shared))}"
+    heading = rf"\textit{{{escape(text)}}}{_superscript(symbols(shared))}"
     kind = "l"
-    if layout.is_wider(group.heading, table):
+    if layout.is_wider(text, table):
         kind, heading = f"p{{{_TITLE_PART * layout.body(table):.0f}pt}}", rf"\raggedright{heading}"
     title = rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}{kind}@{{}}}}{{{heading}}} \\"
-    return [r"\midrule", title, *[_row(row, table, layout, shared) for row in group.rows]]
+    return [rule, title, *[_row(row, table, layout, shared) for row in group.rows]]
 
 
 def _row(row: Row, table: Table, layout: Layout, shared: Sequence[str]) -> str:
@@ -278,7 +294,7 @@ def _row(row: Row, table: Table, layout: Layout, shared: Sequence[str]) -> str:
 
 
 def _cell(cell: Cell, column: Column, spread: Spread) -> str:
-    text = escape(number(cell, column, spread))
+    text = escape(tight(cell, column, spread))
     if not text:
         return ""
     text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[cell.rank]
