@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from petl_bench.api.marks import Mark, mark_of, symbols
+from petl_bench.api.marks import symbols
 from petl_bench.api.registry import METHODS
-from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, Spread, Table, signs
+from petl_bench.api.table import Cell, Column, Row, Spread, Table, signs
 from petl_bench.render.latex_layout import ALONE, DOCUMENTS, Layout, Texts, lay_out, too_wide
 from petl_bench.render.latex_text import comments, escape, tight
 from petl_bench.render.options import LatexOptions
 from petl_bench.render.provenance import trials_of
-from petl_bench.tables.text import for_people, notes, provenance
+from petl_bench.tables.text import for_people, notes, provenance, shared_by, without_shared_marks
 
 _DOCUMENT = r"""\documentclass{article}
 \usepackage[margin=2cm]{geometry}
@@ -27,8 +27,6 @@ _DOCUMENT = r"""\documentclass{article}
 """
 #: What stands for ranks.
 _RANKS = "Bold: best; underlined: second."
-#: Of ALIKE, below a table; the whole of it stands in the comments.
-_ALIKE_SHORT = f"{ALIKE}: not told from the best by a paired test (5 %, corrected)"
 _KEY_LETTERS = 12
 #: Behind which a label of several lines may be broken, besides blanks.
 _BREAKABLE, _BREAK = re.compile(r"\\_|[=/]"), r"\g<0>\\allowbreak "
@@ -92,40 +90,11 @@ def _remarks(layout: Layout) -> list[str]:
     return found
 
 
-# Marks of all rows
-
-
-def without_shared_marks(table: Table) -> tuple[Table, list[Mark]]:
-    """The table without the marks that every number of its runs carries, which are said once; and these marks.
-
-    The first column group, such as trained parameters, counts only if one of its numbers has a mark.
-    """
-    rows = [row for group in table.groups for row in group.rows]
-    first = table.column_groups()[0][1] if table.columns else 0
-    if first == len(table.columns) or any(cell.marks for row in rows for cell in row.cells[:first]):
-        first = 0
-    numbers = [cell for row in rows for cell in row.cells[first:] if cell.origin == "run" and cell.value is not None]
-    if len(numbers) < 2:
-        return table, []
-    shared = set.intersection(*(set(cell.marks) for cell in numbers))
-    return _without(table, shared), [mark_of(word) for word in sorted(shared)]
-
-
-def _without(table: Table, words: set[str]) -> Table:
-    def of_row(row: Row) -> Row:
-        return replace(row, cells=tuple(map(of_cell, row.cells)))
-
-    def of_cell(cell: Cell) -> Cell:
-        return replace(cell, marks=tuple(word for word in cell.marks if word not in words))
-
-    groups = [replace(group, rows=tuple(map(of_row, group.rows))) for group in table.groups]
-    return replace(table, groups=tuple(groups)) if words else table
-
-
 # What stands above and below
 
 
 def _comments(whole: Table, layout: Layout, options: LatexOptions) -> Iterator[str]:
+    behind = provenance(whole)
     lines = [
         f"Table {whole.name} of petl-bench. Needs: \\usepackage{{booktabs}}",
         f"{layout.environment} at {layout.size.command}, for {_place(options)}.",
@@ -134,8 +103,7 @@ def _comments(whole: Table, layout: Layout, options: LatexOptions) -> Iterator[s
         "",
         "Notes",
         *[f"  {note}" for note in notes(whole, ranks=_RANKS)],
-        *(["Provenance"] if whole.provenance else []),
-        *[f"  {line}" for line in provenance(whole)],
+        *(["Provenance", *[f"  {line}" for line in behind]] if behind else []),
         *_trials(whole),
     ]
     yield from comments(lines)
@@ -161,11 +129,9 @@ def _trials(table: Table) -> list[str]:
     return ["Trials behind the numbers (first letters of their keys)", *lines] if lines else []
 
 
-def _notes(table: Table, shared: Sequence[Mark]) -> list[str]:
-    """What stands below the table, not yet escaped. `shared`: the marks of all rows."""
-    short = {f"{ALIKE}: {ALIKE_MEANING}": _ALIKE_SHORT}
-    of_all = [f"All rows run here ({mark.symbol}): {mark.meaning}" for mark in shared]
-    texts = [*of_all, *(short.get(note, note) for note in notes(table, ranks=_RANKS))]
+def _notes(table: Table, shared: Sequence[str]) -> list[str]:
+    """What stands below the table, not yet escaped. `shared`: lines on the marks of all rows."""
+    texts = [*shared, *notes(table, ranks=_RANKS)]
     return [text if text.endswith(".") else f"{text}." for text in texts]
 
 
@@ -275,9 +241,7 @@ def _group(place: int, table: Table, layout: Layout) -> list[str]:
     rule, text = r"\midrule", group.heading
     if group.section and group.title == above:
         rule, text = r"\addlinespace", group.section
-    shared = (
-        [word for word in group.rows[0].marks if all(word in row.marks for row in group.rows)] if group.rows else []
-    )
+    shared = shared_by(group.rows)
     heading = rf"\textit{{{escape(text)}}}{_superscript(symbols(shared))}"
     kind = "l"
     if layout.is_wider(text, table):
