@@ -30,8 +30,10 @@ Spread = Literal["std", "interval", "none"]
 PUBLISHED_COLUMNS = {"source", "table", "group", "method", "dataset", "shots", "frames", "metric", "value", "std"}
 #: Stands in the place of a number that a row cannot have, though it was run.
 NO_NUMBER = "–"
-#: Stands behind the best number of a column and group, and behind those that a test does not tell from it.
+#: Stands at the best number of a column and group, and at those that a test does not tell from it.
 ALIKE = "="
+#: Its meaning below a table, and in full.
+ALIKE_SHORT = "not told apart from the best by a paired test (5 %, corrected)"
 ALIKE_MEANING = (
     "no paired test on the same clips and seeds tells it from the best of its column and group (5 %, corrected for all "
     "pairs and columns of the table; one seed tells no methods apart)"

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from petl_bench.api.marks import Mark, mark_of, symbols
+from petl_bench.api.marks import symbols
 from petl_bench.api.registry import METHODS
-from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, signs
+from petl_bench.api.table import Cell, Column, Row, Spread, Table, signs
 from petl_bench.render.latex_layout import ALONE, DOCUMENTS, Layout, Texts, lay_out, too_wide
-from petl_bench.render.latex_text import comments, escape
+from petl_bench.render.latex_text import comments, escape, tight
 from petl_bench.render.options import LatexOptions
 from petl_bench.render.provenance import trials_of
-from petl_bench.tables.text import for_people, notes, number, provenance
+from petl_bench.tables.text import for_people, notes, provenance, shared_by, without_shared_marks
 
 _DOCUMENT = r"""\documentclass{article}
 \usepackage[margin=2cm]{geometry}
@@ -27,8 +27,6 @@ _DOCUMENT = r"""\documentclass{article}
 """
 #: What stands for ranks.
 _RANKS = "Bold: best; underlined: second."
-#: Of ALIKE, below a table; the whole of it stands in the comments.
-_ALIKE_SHORT = f"{ALIKE}: not told from the best by a paired test (5 %, corrected)"
 _KEY_LETTERS = 12
 #: Behind which a label of several lines may be broken, besides blanks.
 _BREAKABLE, _BREAK = re.compile(r"\\_|[=/]"), r"\g<0>\\allowbreak "
@@ -71,52 +69,32 @@ def _laid_out(table: Table, options: LatexOptions) -> tuple[Table, Layout]:
 
 def _remarks(layout: Layout) -> list[str]:
     cm, pages, found = layout.document.places[-1][1], len(layout.pages()), []
+    rows = [row for part in layout.parts for group in part.groups for row in group.rows]
     if len(layout.parts) > 1:
+        has_spread = any(cell.std is not None or cell.interval for row in rows for cell in row.cells)
+        spread = ", or the spread (--no-spread)" if has_spread and layout.parts[0].spread != "none" else ""
         found.append(
             f"wider than {cm:g} cm at \\scriptsize: set in {len(layout.parts)} parts below each other; for one part, "
-            "leave out columns, or the spread (--no-spread)"
+            f"leave out columns (--layout){spread}"
         )
     if columns := too_wide(layout):
-        found.append(f"wider than {cm:g} cm by themselves, leave them out: {', '.join(columns)}")
+        found.append(f"wider than {cm:g} cm by themselves, leave them out (--layout): {', '.join(columns)}")
     if pages > 1:
-        found.append(f"longer than a page: it is set on {pages} pages")
+        quoted = any("quoted" in row.marks for row in rows)
+        less = (
+            "rows or columns (--layout), or the quoted rows (--no-published)"
+            if quoted
+            else "rows or columns (--layout)"
+        )
+        found.append(f"longer than a page: it is set on {pages} pages; for fewer, leave out {less}")
     return found
-
-
-# Marks of all rows
-
-
-def without_shared_marks(table: Table) -> tuple[Table, list[Mark]]:
-    """The table without the marks that every number of its runs carries, which are said once; and these marks.
-
-    The first column group, such as trained parameters, counts only if one of its numbers has a mark.
-    """
-    rows = [row for group in table.groups for row in group.rows]
-    first = table.column_groups()[0][1] if table.columns else 0
-    if first == len(table.columns) or any(cell.marks for row in rows for cell in row.cells[:first]):
-        first = 0
-    numbers = [cell for row in rows for cell in row.cells[first:] if cell.origin == "run" and cell.value is not None]
-    if len(numbers) < 2:
-        return table, []
-    shared = set.intersection(*(set(cell.marks) for cell in numbers))
-    return _without(table, shared), [mark_of(word) for word in sorted(shared)]
-
-
-def _without(table: Table, words: set[str]) -> Table:
-    def of_row(row: Row) -> Row:
-        return replace(row, cells=tuple(map(of_cell, row.cells)))
-
-    def of_cell(cell: Cell) -> Cell:
-        return replace(cell, marks=tuple(word for word in cell.marks if word not in words))
-
-    groups = [replace(group, rows=tuple(map(of_row, group.rows))) for group in table.groups]
-    return replace(table, groups=tuple(groups)) if words else table
 
 
 # What stands above and below
 
 
 def _comments(whole: Table, layout: Layout, options: LatexOptions) -> Iterator[str]:
+    behind = provenance(whole)
     lines = [
         f"Table {whole.name} of petl-bench. Needs: \\usepackage{{booktabs}}",
         f"{layout.environment} at {layout.size.command}, for {_place(options)}.",
@@ -125,8 +103,7 @@ def _comments(whole: Table, layout: Layout, options: LatexOptions) -> Iterator[s
         "",
         "Notes",
         *[f"  {note}" for note in notes(whole, ranks=_RANKS)],
-        *(["Provenance"] if whole.provenance else []),
-        *[f"  {line}" for line in provenance(whole)],
+        *(["Provenance", *[f"  {line}" for line in behind]] if behind else []),
         *_trials(whole),
     ]
     yield from comments(lines)
@@ -152,11 +129,9 @@ def _trials(table: Table) -> list[str]:
     return ["Trials behind the numbers (first letters of their keys)", *lines] if lines else []
 
 
-def _notes(table: Table, shared: Sequence[Mark]) -> list[str]:
-    """What stands below the table, not yet escaped. `shared`: the marks of all rows."""
-    short = {f"{ALIKE}: {ALIKE_MEANING}": _ALIKE_SHORT}
-    of_all = [f"All rows run here ({mark.symbol}): {mark.meaning}" for mark in shared]
-    texts = [*of_all, *(short.get(note, note) for note in notes(table, ranks=_RANKS))]
+def _notes(table: Table, shared: Sequence[str]) -> list[str]:
+    """What stands below the table, not yet escaped. `shared`: lines on the marks of all rows."""
+    texts = [*shared, *notes(table, ranks=_RANKS)]
     return [text if text.endswith(".") else f"{text}." for text in texts]
 
 
@@ -216,12 +191,12 @@ def _caption(text: str, label: str, page: int, pages: int) -> list[str]:
 def _tabular(table: Table, layout: Layout) -> list[str]:
     label = "l" if layout.label is None else f"p{{{layout.label:.0f}pt}}"
     signs = [layout.measure.signs(table, index) for index in range(len(table.columns))]
-    kinds = [*[_kind(each, 2 * layout.gap) for each in signs[:-1]], *([_kind(signs[-1], 0)] if signs else ["@{}"])]
+    kinds = [*[_kind(each, layout.gap) for each in signs[:-1]], *([_kind(signs[-1], 0)] if signs else ["@{}"])]
     return [
         rf"\begin{{tabular}}{{@{{}}{label}{_columns(kinds)}}}",
         r"\toprule",
         *_headers(table),
-        *[line for group in table.groups for line in _group(group, table, layout)],
+        *[line for place in range(len(table.groups)) for line in _group(place, table, layout)],
         *(
             []
             if table.groups
@@ -238,11 +213,11 @@ def _columns(kinds: Sequence[str]) -> str:
     return "".join(kind * count if len(kind) == 1 or count == 1 else f"*{{{count}}}{{{kind}}}" for kind, count in found)
 
 
-def _kind(signs: float, space: float) -> str:
-    """A column with room for the signs behind its numbers, and the space beside it; the last one has none."""
-    if signs:
-        return rf"r@{{\hspace{{{signs + space:.0f}pt}}}}"
-    return "r" if space else "r@{}"
+def _kind(signs: float, gap: float) -> str:
+    """A column, with room for the signs that hang behind its numbers; the last one has no space beside it."""
+    if signs > gap:
+        return rf"r@{{\hspace{{{signs + gap:.0f}pt}}}}"
+    return "r" if gap else "r@{}"
 
 
 def _headers(table: Table) -> list[str]:
@@ -257,17 +232,22 @@ def _headers(table: Table) -> list[str]:
     return [*above, " & ".join(labels) + r" \\"]
 
 
-def _group(group: RowGroup, table: Table, layout: Layout) -> list[str]:
-    """A title and its rows; marks of all of the rows stand behind the title."""
-    shared = (
-        [word for word in group.rows[0].marks if all(word in row.marks for row in group.rows)] if group.rows else []
-    )
-    heading = rf"\textit{{{escape(group.heading)}}}{_superscript(symbols(shared))}"
+def _group(place: int, table: Table, layout: Layout) -> list[str]:
+    """A title and its rows; marks of all of the rows stand behind the title.
+
+    Of a group with the title of the one above it, the section alone is shown.
+    """
+    group, above = table.groups[place], table.groups[place - 1].title if place else None
+    rule, text = r"\midrule", group.heading
+    if group.section and group.title == above:
+        rule, text = r"\addlinespace", group.section
+    shared = shared_by(group.rows)
+    heading = rf"\textit{{{escape(text)}}}{_superscript(symbols(shared))}"
     kind = "l"
-    if layout.is_wider(group.heading, table):
+    if layout.is_wider(text, table):
         kind, heading = f"p{{{_TITLE_PART * layout.body(table):.0f}pt}}", rf"\raggedright{heading}"
     title = rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}{kind}@{{}}}}{{{heading}}} \\"
-    return [r"\midrule", title, *[_row(row, table, layout, shared) for row in group.rows]]
+    return [rule, title, *[_row(row, table, layout, shared) for row in group.rows]]
 
 
 def _row(row: Row, table: Table, layout: Layout, shared: Sequence[str]) -> str:
@@ -286,7 +266,7 @@ def _forms(table: Table) -> list[tuple[str, str]]:
 
 
 def _cell(cell: Cell, column: Column, spread: Spread) -> str:
-    text = escape(number(cell, column, spread))
+    text = escape(tight(cell, column, spread))
     if not text:
         return ""
     text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[cell.rank]

@@ -13,10 +13,9 @@ from functools import cached_property
 
 from petl_bench.api.marks import symbols
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, signs
-from petl_bench.render.latex_text import width
+from petl_bench.render.latex_text import tight, width
 from petl_bench.render.options import DocumentKind
 from petl_bench.render.parts import grouped_columns, split_columns
-from petl_bench.tables.text import number
 
 _POINTS_PER_CM = 28.45
 
@@ -60,8 +59,9 @@ DOCUMENTS: dict[DocumentKind, Document] = {
 ALONE = Document((("table", 17.4),), 620, _SIZES_OF_10)
 #: Space between columns, on each side of one, that goes with each size; the first that has room counts.
 _GAPS = ((6, 5), (5, 4), (4, 3))
-#: A row's label goes over several lines if it is longer than this part of the place.
-_LABEL_PART = 0.38
+#: A row's label goes over several lines if it is longer than this part of the place; and from this width on, in ems, if
+#: the table has fewer parts then.
+_LABEL_PART, _NARROW_EMS = 0.38, 11
 #: Points of the rule above a group; what a part takes above its rows: lines, and points besides.
 _RULE, _HEADER = 6.0, (2, 22.0)
 #: Height around a caption in points, and the width of a letter of notes in ems.
@@ -200,14 +200,18 @@ class Layout:
 
 
 def lay_out(table: Table, document: Document, texts: Texts) -> Layout:
-    """The largest text that fits one page of the narrowest place; if none fits, more pages, then the fewest parts."""
-    by_place = [
-        _layout(table, document, place, size, gap, texts) for place in document.places for size, gap in _steps(document)
-    ]
-    whole = [each for each in by_place if len(each.parts) == 1 and each.body(each.parts[0]) <= each.width]
-    if whole:
-        return next((each for each in whole if len(each.pages()) == 1), whole[0])
-    layouts = [each for each in by_place if each.environment == document.places[-1][0]]
+    """The largest text that fits one page of the narrowest place; if none fits, more pages, then the fewest parts.
+
+    Labels of rows are broken into lines before the table is broken into parts.
+    """
+    steps = [(place, size, gap) for place in document.places for size, gap in _steps(document)]
+    layouts: list[Layout] = []
+    for narrow in (False, True):
+        found = [_layout(table, document, *step, texts, narrow=narrow) for step in steps]
+        whole = [each for each in found if len(each.parts) == 1 and each.body(each.parts[0]) <= each.width]
+        if whole:
+            return next((each for each in whole if len(each.pages()) == 1), whole[0])
+        layouts += [each for each in found if each.environment == document.places[-1][0]]
     return min(layouts, key=lambda layout: (len(too_wide(layout)), len(layout.pages()), len(layout.parts)))
 
 
@@ -227,20 +231,45 @@ def _steps(document: Document) -> Iterator[tuple[TextSize, int]]:
 
 
 def _layout(
-    table: Table, document: Document, place: tuple[str, float], size: TextSize, gap: int, texts: Texts
+    table: Table,
+    document: Document,
+    place: tuple[str, float],
+    size: TextSize,
+    gap: int,
+    texts: Texts,
+    *,
+    narrow: bool,
 ) -> Layout:
+    """`narrow`: whether long labels of rows leave as much room to numbers as they can."""
     environment, room = place[0], place[1] * _POINTS_PER_CM
     measure = _Measure(size, gap)
     most = _LABEL_PART * room
+    if narrow:
+        most = min(most, _NARROW_EMS * size.points)
     needed = measure.label(table)
     label = most if needed > most else None
-    left = room - min(needed, most)
-    for repeat, together in ((True, 4), (False, 4), (False, 1)):
-        parts = split_columns(table, measure.columns(table), left, left, repeat=repeat, together=together)
-        parts = [part for part in parts if part.groups] or parts[:1]
-        if all(sum(measure.columns(part)) <= left for part in parts):
-            break
+    parts = _parts(table, measure, room - min(needed, most))
     return Layout(document, environment, room, size, gap, label, tuple(parts), texts)
+
+
+def _parts(table: Table, measure: _Measure, room: float) -> list[Table]:
+    """The table in the fewest parts, the first column group repeated in each if that makes no more of them.
+
+    A column group of a few columns is broken only if it does not fit otherwise.
+    """
+    widths, parts = measure.columns(table), [table]
+    for together in (4, 1):
+        found = [_split(table, widths, room, repeat=repeat, together=together) for repeat in (True, False)]
+        fitting = [parts for parts in found if all(sum(measure.columns(part)) <= room for part in parts)]
+        if fitting:
+            return min(fitting, key=len)
+        parts = found[-1]
+    return parts
+
+
+def _split(table: Table, widths: Sequence[float], room: float, *, repeat: bool, together: int) -> list[Table]:
+    parts = split_columns(table, widths, room, room, repeat=repeat, together=together)
+    return [part for part in parts if part.groups] or parts[:1]
 
 
 @dataclass(frozen=True)
@@ -270,10 +299,10 @@ class _Measure:
 
     def _column(self, column: Column, index: int, rows: Sequence[Row], table: Table) -> float:
         texts = [self._text(row.cells[index], column, table) for row in rows]
-        return max([width(column.label, self.size.points), *texts]) + self.signs(table, index) + 2 * self.gap
+        return max([width(column.label, self.size.points), *texts]) + self.gap + max(self.gap, self.signs(table, index))
 
     def _text(self, cell: Cell, column: Column, table: Table) -> float:
-        return width(number(cell, column, table.spread), self.size.points, bold=cell.rank == "best")
+        return width(tight(cell, column, table.spread), self.size.points, bold=cell.rank == "best")
 
     def signs(self, table: Table, index: int) -> float:
         """The widest signs of a column, which hang in the space behind its numbers."""

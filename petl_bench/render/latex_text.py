@@ -7,7 +7,9 @@ import textwrap
 import unicodedata
 from collections.abc import Iterable
 
+from petl_bench.api.table import Cell, Column, Spread
 from petl_bench.system.texts import clean
+from petl_bench.tables.text import number
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -77,13 +79,13 @@ _EMS = {
         392: "rs",
         444: "cez",
         472: "?",
-        500: '"$*/0123456789\\^ago{}~',
+        500: '"$*/0123456789\\^ago{}~–',
         528: "Jkqvxy",
         556: "Sbdhnpu",
         653: "FLZ",
         708: "BEP",
         750: "ACHNRTUVXYw",
-        785: "&+<=>@DGKOQ",
+        785: "&+<=>@DGKOQ±×",
         833: "#%m",
         1000: "MW|",
     }.items()
@@ -120,6 +122,12 @@ def _character(character: str) -> str:
         letter = {"i": r"\i", "j": r"\j"}.get(base, base) if accents[0] != "\u0327" else base
         return rf"\{_ACCENTS[accents[0]]}{{{letter}}}"
     return rf"\texttt{{U+{ord(character):04X}}}"
+
+
+def tight(cell: Cell, column: Column, spread: Spread) -> str:
+    """A cell's number and its spread, not yet escaped, without space around the sign between them."""
+    text = number(cell, column, spread)
+    return text if isinstance(cell.value, str) else text.replace(" ± ", "±")
 
 
 def width(text: str, points: int, *, bold: bool = False) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate, combinations
 
 from rich.cells import cell_len
 
@@ -26,7 +28,7 @@ def column_parts(
     most: float | None = None,
     together: int = _TOGETHER,
 ) -> list[list[int]]:
-    """Column groups, as indices of their columns, gathered into parts that take at most `room`.
+    """Column groups, as indices of their columns, gathered into as few parts as take at most `room`, of like widths.
 
     A group is broken only if it has more columns than `together` and is wider than `most` (default: `room`) by itself.
 
@@ -37,14 +39,25 @@ def column_parts(
         most: what a part with a single group may take.
         together: columns of a group that always stay together.
     """
-    parts: list[list[int]] = []
+    pieces: list[Sequence[int]] = []
     for indices in groups:
-        if parts and _width([*parts[-1], *indices], widths) <= room:
-            parts[-1] += indices
-        elif len(indices) <= together or _width(indices, widths) <= (most or room):
-            parts.append(list(indices))
+        whole = len(indices) <= together or _width(indices, widths) <= (most or room)
+        pieces += [indices] if whole else _broken(indices, widths, room)
+    fewest = len(_gathered(pieces, widths, room))
+    ends = [0.0, *accumulate(_width(piece, widths) for piece in pieces)]
+    rooms = sorted({room, *(end - start for start, end in combinations(ends, 2))})
+    tightest = bisect_left(rooms, -fewest, key=lambda each: -len(_gathered(pieces, widths, each)))
+    return _gathered(pieces, widths, rooms[tightest])
+
+
+def _gathered(pieces: Sequence[Sequence[int]], widths: Sequence[float], room: float) -> list[list[int]]:
+    """Neighbouring pieces in one part as long as they take at most `room`."""
+    parts: list[list[int]] = []
+    for piece in pieces:
+        if parts and _width([*parts[-1], *piece], widths) <= room:
+            parts[-1] += piece
         else:
-            parts += _broken(indices, widths, room)
+            parts.append(list(piece))
     return parts
 
 

@@ -6,45 +6,73 @@ import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from petl_bench.api.marks import symbols
-from petl_bench.api.table import ALIKE, Cell, Column, Row, Spread, Table
+from petl_bench.api.table import ALIKE, Cell, Column, Row, RowGroup, Spread, Table
 from petl_bench.render.parts import column_parts, grouped_columns
 from petl_bench.system.texts import clean
-from petl_bench.tables.text import for_people, marked, notes, number, provenance
+from petl_bench.tables.text import (
+    for_people,
+    marked,
+    notes,
+    number_parts,
+    provenance,
+    shared_by,
+    without_shared_marks,
+)
 
 _PADDING = 2  #: between columns
 _WIDTH = 80
-_LABEL_WIDTH = 36  #: longer labels, and the titles of groups, go over several lines
+#: What the column of labels may take; longer labels go over several lines.
+_SHORTEST_LABEL, _LONGEST_LABEL = 20, 36
+#: What stands for ranks without styles.
+_RANKS = "*: best, +: second"
 
 
 def render(table: Table) -> str:
-    """The table as plain text, 80 columns wide if its numbers allow."""
+    """The table as plain text with all that is behind it, 80 columns wide if its numbers allow."""
     buffer = io.StringIO()
-    show(table, Console(file=buffer, width=_WIDTH, color_system=None, force_terminal=False))
+    show(table, Console(file=buffer, width=_WIDTH, color_system=None, force_terminal=False), with_provenance=True)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def show(table: Table, console: Console) -> None:
-    """Print the table; best is bold and second underlined on a terminal, `*` and `+` stand before them elsewhere."""
+def show(table: Table, console: Console, *, with_provenance: bool = True) -> None:
+    """Print the table; best is bold and second underlined on a terminal, `*` and `+` stand before them elsewhere.
+
+    Args:
+        table: what is printed.
+        console: where; its width decides how many parts the table has.
+        with_provenance: whether the provenance is printed, or only how many lines it has, and how to see them.
+    """
     table, styled = for_people(table), console.is_terminal
+    shown, of_all = without_shared_marks(table)
     console.print(Text(clean(table.title), style="bold"))
     console.print()
-    layout = _layout(table, console.width, styled)
+    layout = _layout(shown, console.width, styled)
     for part in layout.parts:
-        for line in _lines(table, layout, part):
+        for line in _lines(shown, layout, part):
             _print(line, console, styled)
         console.print()
-    for note in notes(table, ranks="" if styled else "*: best, +: second"):
-        console.print(Text(note, style="dim"))
-    if behind := provenance(table):
+    for note in [*of_all, *notes(shown, ranks="" if styled else _RANKS)]:
+        _print_note(note, console, styled)
+    behind = provenance(table)
+    if behind and not with_provenance:
+        _print_note(f"Provenance: {len(behind)} lines more with --provenance.", console, styled)
+    elif behind:
         console.print(Text("\nProvenance", style="dim"))
-    for text in behind:
-        console.print(Text(text, style="dim"))
+        for text in behind:
+            _print_note(text, console, styled)
+
+
+def _print_note(text: str, console: Console, styled: bool) -> None:
+    """A note in lines that fit, of which all but the first are indented."""
+    for line in textwrap.wrap(text, console.width, subsequent_indent="  ", break_on_hyphens=False):
+        _print([(line, "dim")], console, styled)
 
 
 #: A line in pieces, each a text and its style.
@@ -62,10 +90,11 @@ def _print(line: _Line, console: Console, styled: bool) -> None:
 class _Layout:
     """Where the texts of a table are printed.
 
-    `texts[group][row][column]`: the text of a cell, and its style; `parts`: the indices of the columns that are printed
-    together.
+    `width`: of the screen; `texts[group][row][column]`: the text of a cell, and its style; `parts`: the indices of the
+    columns that are printed together.
     """
 
+    width: int
     texts: list[list[_Line]]
     label_width: int
     widths: list[int]
@@ -75,101 +104,174 @@ class _Layout:
 def _layout(table: Table, width: int, styled: bool) -> _Layout:
     """A table that is wider than the screen goes into parts; a column group stays together, unless it is large and no
     part has room for it."""
-    texts = [[_row(row, table, styled) for row in group.rows] for group in table.groups]
-    widths = _column_widths(table.columns, [row for group in texts for row in group])
-    label_width = _label_width(table, width, widths)
-    room = width - _PADDING - label_width
-    parts = column_parts(grouped_columns(table), [each + _PADDING for each in widths], room)
-    return _Layout(texts, label_width, widths, parts or [[]])
+    rows = [row for group in table.groups for row in group.rows]
+    columns = [
+        _aligned([row.cells[index] for row in rows], column, table.spread, styled)
+        for index, column in enumerate(table.columns)
+    ]
+    lines = iter([[column[place] for column in columns] for place in range(len(rows))])
+    texts = [[next(lines) for _ in group.rows] for group in table.groups]
+    widths = _column_widths(table, columns)
+    labels = [label for _, block in _blocks(table) for group in block for label in _labels(group, _shared(block))]
+    label_width, parts = _fewest_lines(table, [clean(table.corner), *labels], widths, width)
+    return _Layout(width, texts, label_width, widths, parts or [[]])
 
 
-def _label_width(table: Table, width: int, widths: list[int]) -> int:
-    """Wide enough for the rows; for the titles of groups too if a single part leaves room."""
-    labels = [_label(row.label, row.marks) for group in table.groups for row in group.rows]
-    labels += [clean(group.section) for group in table.groups]
-    longest = min(max(map(cell_len, [clean(table.corner), *labels])), _LABEL_WIDTH)
-    spare = width - _PADDING - sum(each + _PADDING for each in widths)
-    titles = max((cell_len(clean(group.title)) for group in table.groups), default=0)
-    return max(longest, min(titles, spare, _LABEL_WIDTH))
+def _fewest_lines(
+    table: Table, labels: Sequence[str], widths: Sequence[int], width: int
+) -> tuple[int, list[list[int]]]:
+    """The width of labels, and the parts, with which the table has the fewest lines; of several the widest labels.
+
+    A narrower column of labels has more lines for each row, and may leave room for fewer parts.
+    """
+    lengths = [cell_len(label) for label in labels]
+    groups, padded = grouped_columns(table), [each + _PADDING for each in widths]
+    longest = min(max(lengths), _LONGEST_LABEL)
+    found = [(longest, column_parts(groups, padded, width - longest))]
+    if len(found[0][1]) > 1:
+        found += [
+            (each, column_parts(groups, padded, width - each)) for each in range(longest - 1, _SHORTEST_LABEL, -1)
+        ]
+    return min(found, key=lambda one: len(one[1]) * sum(-(-length // one[0]) for length in lengths))
 
 
-def _column_widths(columns: Sequence[Column], rows: Sequence[_Line]) -> list[int]:
-    """What each column needs; the first of a column group also holds the group's header."""
-    widths = []
-    for index, (column, header) in enumerate(zip(columns, _group_headers(columns), strict=True)):
-        texts = [clean(column.label), header, *(row[index][0] for row in rows)]
-        widths.append(max(map(cell_len, texts)))
+def _column_widths(table: Table, columns: Sequence[_Line]) -> list[int]:
+    """What each column needs; those of a column group together hold the group's header."""
+    widths = [
+        max(map(cell_len, [clean(column.label), *(text for text, _ in texts)]))
+        for column, texts in zip(table.columns, columns, strict=True)
+    ]
+    for indices in grouped_columns(table):
+        taken = sum(_PADDING + widths[index] for index in indices) - _PADDING
+        widths[indices[0]] += max(cell_len(clean(table.columns[indices[0]].group)) - taken, 0)
     return widths
 
 
-def _label(label: str, marks: tuple[str, ...]) -> str:
-    return "  " + marked(clean(label), symbols(marks))
+# Rows
+
+
+def _blocks(table: Table) -> list[tuple[str, list[RowGroup]]]:
+    """Neighbouring groups of one title, with this title."""
+    return [(title, list(groups)) for title, groups in groupby(table.groups, key=lambda group: group.title)]
+
+
+def _shared(block: Sequence[RowGroup]) -> list[str]:
+    """The marks of all rows, which stand behind their heading."""
+    return shared_by([row for group in block for row in group.rows])
+
+
+def _labels(group: RowGroup, shared: Sequence[str]) -> list[str]:
+    return [
+        "  " + marked(clean(row.label), symbols(word for word in row.marks if word not in shared)) for row in group.rows
+    ]
 
 
 def _lines(table: Table, layout: _Layout, indices: list[int]) -> Iterator[_Line]:
-    """The lines of one part of the table: its headers, a rule, and the groups that have something to show there."""
+    """The lines of one part of the table: its headers, a rule, and the rows that have something to show there.
+
+    The first part also has the rows without any number.
+    """
     columns = [table.columns[index] for index in indices]
-    yield _line(layout, "", [(text, "bold") for text in _group_headers(columns)], indices)
+    yield [(_group_headers(columns, layout, indices), "bold")]
     yield _line(layout, clean(table.corner), [(clean(column.label), "bold") for column in columns], indices, "bold")
     yield [("─" * (layout.label_width + sum(_PADDING + layout.widths[index] for index in indices)), "")]
-    title = None
-    for group, texts in zip(table.groups, layout.texts, strict=True):
-        if all(row.cells[index].is_blank for row in group.rows for index in indices):
+    texts, is_first = iter(layout.texts), True
+    for title, block in _blocks(table):
+        found = [(group, rows) for group, rows in zip(block, texts, strict=False) if _has_numbers(group.rows, indices)]
+        if not found:
             continue
-        if group.title != title:
-            if title is not None:
-                yield []
-            title = group.title
-            yield from _heading(title, layout)
-        if group.section:
-            yield from _heading(group.section, layout)
-        for row, cells in zip(group.rows, texts, strict=True):
-            *above, last = _folded(_label(row.label, row.marks), layout)
-            yield from ([(text, "")] for text in above)
-            yield _line(layout, last, [cells[index] for index in indices], indices)
+        if not is_first:
+            yield []
+        is_first, shared = False, _shared(block)
+        yield from _heading(marked(block[0].heading if len(block) == 1 else title, symbols(shared)), layout)
+        for group, rows in found:
+            if group.section and len(block) > 1:
+                yield from _heading(group.section, layout)
+            for row, label, cells in zip(group.rows, _labels(group, shared), rows, strict=True):
+                if not _has_numbers([row], indices) and (indices is not layout.parts[0] or _has_numbers([row])):
+                    continue
+                *above, last = _folded(label, layout.label_width)
+                yield from ([(text, "")] for text in above)
+                yield _line(layout, last, [cells[index] for index in indices], indices)
 
 
-def _group_headers(columns: Sequence[Column]) -> list[str]:
-    """The header above each column, empty if it repeats the one before."""
-    before = [None, *[column.group for column in columns]]
-    return [
-        "" if column.group == previous else clean(column.group)
-        for column, previous in zip(columns, before, strict=False)
-    ]
+def _has_numbers(rows: Sequence[Row], indices: Sequence[int] | None = None) -> bool:
+    """Whether something stands in these columns, or in any."""
+    cells = [row.cells if indices is None else [row.cells[index] for index in indices] for row in rows]
+    return any(not cell.is_blank for some in cells for cell in some)
+
+
+def _group_headers(columns: Sequence[Column], layout: _Layout, indices: Sequence[int]) -> str:
+    """The headers of column groups, each over the middle of its columns."""
+    line, start = "", layout.label_width
+    for header, some in groupby(zip(columns, indices, strict=True), key=lambda pair: pair[0].group):
+        taken = sum(_PADDING + layout.widths[index] for _, index in some)
+        text = clean(header)
+        before = start + _PADDING + (taken - _PADDING - cell_len(text)) // 2 - cell_len(line)
+        line += " " * max(before, 1) + text
+        start += taken
+    return line
 
 
 def _line(layout: _Layout, label: str, cells: _Line, indices: list[int], style: str = "") -> _Line:
     """A label and right-aligned cells."""
     line = [(label + " " * (layout.label_width - cell_len(label)), style)]
-    spare = 0  # negative behind a header that is longer than its column
     for (text, own), index in zip(cells, indices, strict=True):
-        spare += _PADDING + layout.widths[index] - cell_len(text)
-        line += [(" " * spare, ""), (text, own)]
-        spare = min(spare, 0)
+        shown = text.rstrip()
+        before = _PADDING + layout.widths[index] - cell_len(text)
+        line += [(" " * before, ""), (shown, own), (" " * (len(text) - len(shown)), "")]
     return line
 
 
 def _heading(text: str, layout: _Layout) -> Iterator[_Line]:
-    return ([(line, "italic")] for line in _folded(clean(text), layout))
+    return ([(line, "italic")] for line in _folded(clean(text), layout.width))
 
 
-def _folded(text: str, layout: _Layout) -> list[str]:
-    """The text in lines that fit into the first column, broken between words, or within a word that is too long."""
-    if cell_len(text) <= layout.label_width:
+def _folded(text: str, width: int) -> list[str]:
+    """The text in lines of this width, broken between words, or within a word that is too long."""
+    if cell_len(text) <= width:
         return [text]
     indent = text[: len(text) - len(text.lstrip())]
     return textwrap.wrap(
-        text.strip(), layout.label_width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        text.strip(), width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
     )
 
 
-def _row(row: Row, table: Table, styled: bool) -> _Line:
-    return [_cell(cell, column, table.spread, styled) for cell, column in zip(row.cells, table.columns, strict=True)]
+# Cells
 
 
-def _cell(cell: Cell, column: Column, spread: Spread, styled: bool) -> tuple[str, str]:
-    """The text of a cell and its style; if there are no styles, signs before the number stand for them."""
-    text = (ALIKE if cell.alike else "") + marked(number(cell, column, spread), symbols(cell.marks))
+def _aligned(cells: Sequence[Cell], column: Column, spread: Spread, styled: bool) -> _Line:
+    """The texts of one column, with decimal points below each other."""
+    pieces = [_pieces(cell, column, spread, styled) for cell in cells]
+    spreads, deltas = (max((cell_len(each[place]) for each in pieces), default=0) for place in (1, 2))
+    behind = [_behind(each, spreads, deltas) for each in pieces]
+    room = max(map(cell_len, behind), default=0)
+    texts = [f"{each[0]}{text}{' ' * (room - cell_len(text))}" for each, text in zip(pieces, behind, strict=True)]
+    return [
+        (text if each[0] else "", _style(cell, styled)) for each, text, cell in zip(pieces, texts, cells, strict=True)
+    ]
+
+
+def _behind(pieces: tuple[str, str, str, str], spreads: int, deltas: int) -> str:
+    """What stands behind a number; spreads and differences as wide as the longest of the column."""
+    _, spread, delta, signs = pieces
+    shown = [spread and spread.rjust(spreads), delta and delta.rjust(deltas), signs]
+    return "".join(f" {each}" for each in shown if each)
+
+
+def _pieces(cell: Cell, column: Column, spread: Spread, styled: bool) -> tuple[str, str, str, str]:
+    """The number with what stands before it, its spread, its difference from the baseline, its signs in brackets.
+
+    If there are no styles, signs before the number stand for them.
+    """
+    value, beside, delta = number_parts(cell, column, spread)
+    signs = clean(symbols(cell.marks))
+    rank = "" if styled else {"best": "*", "second": "+", "": ""}[cell.rank]
+    before = rank + (ALIKE if cell.alike else "")
+    return before + value, beside, delta, f"[{signs}]" if value and signs else ""
+
+
+def _style(cell: Cell, styled: bool) -> str:
     if not styled:
-        return {"best": "*", "second": "+", "": ""}[cell.rank] + text, ""
-    return text, {"best": "bold", "second": "underline", "": "dim" if cell.origin == "quoted" else ""}[cell.rank]
+        return ""
+    return {"best": "bold", "second": "underline", "": "dim" if cell.origin == "quoted" else ""}[cell.rank]

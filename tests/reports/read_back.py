@@ -7,6 +7,7 @@ import html.parser
 import io
 import re
 from collections.abc import Sequence
+from itertools import groupby
 
 from rich.console import Console
 
@@ -15,7 +16,7 @@ from petl_bench.api.table import Cell, Column, Spread, Table, signs
 from petl_bench.render import latex, render, terminal
 from petl_bench.render.latex_text import SPECIAL
 from petl_bench.render.parts import parts_of
-from petl_bench.tables.text import for_people, marked, number
+from petl_bench.tables.text import for_people, marked, number, shared_by, without_shared_marks
 
 #: Rank, number and signs of a cell.
 Shown = tuple[str, str, str]
@@ -153,30 +154,37 @@ def check_terminal(table: Table, shown: Table | None = None) -> None:
     buffer = io.StringIO()
     terminal.show(shown or table, Console(file=buffer, width=10_000, color_system=None, force_terminal=False))
     lines = iter(buffer.getvalue().partition("─\n")[2].splitlines())
-    title = ""
-    for group in for_people(table).groups:
-        if all(cell.origin == "absent" for row in group.rows for cell in row.cells):
-            continue  # there is nothing to show
-        above = [group.title] * (group.title != title) + [group.section]
-        title = group.title
-        for row in group.rows:
-            wanted = _squeezed("".join([*above, marked(row.label, symbols(row.marks))]))
-            numbers = [
-                _in_terminal(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)
-            ]
-            pattern = re.compile(r"\s\s+".join(map(re.escape, filter(None, numbers))) + "$")
-            seen = ""
-            while _squeezed(seen) != wanted:
-                line = next(lines, None)
-                assert line is not None, f"no line shows {row.label} with {numbers}"
-                found = pattern.search(line)
-                seen += line[: found.start()] if found else line
-            above = []
+    shown, _ = without_shared_marks(for_people(table))
+    for title, some in groupby(shown.groups, key=lambda group: group.title):
+        block = list(some)
+        of_all = shared_by([row for group in block for row in group.rows])
+        above = [marked(block[0].heading if len(block) == 1 else title, symbols(of_all))]
+        for group in block:
+            if all(cell.origin == "absent" for row in group.rows for cell in row.cells):
+                continue  # there is nothing to show
+            above += [group.section] * (len(block) > 1)
+            for row in group.rows:
+                own = symbols(word for word in row.marks if word not in of_all)
+                wanted = _squeezed("".join([*above, marked(row.label, own)]))
+                numbers = [
+                    _in_terminal(cell, column, table.spread)
+                    for cell, column in zip(row.cells, table.columns, strict=True)
+                ]
+                pattern = re.compile(r"\s\s+".join(filter(None, numbers)) + "$")
+                seen = ""
+                while _squeezed(seen) != wanted:
+                    line = next(lines, None)
+                    assert line is not None, f"no line shows {row.label} with {numbers}"
+                    found = pattern.search(line)
+                    seen += line[: found.start()] if found else line
+                above = []
 
 
 def _in_terminal(cell: Cell, column: Column, spread: Spread) -> str:
+    """A pattern; spreads and signs of a column stand below each other, with blanks before them."""
     rank = {"best": "*", "second": "+", "": ""}[cell.rank]
-    return rank + ("=" if cell.alike else "") + marked(number(cell, column, spread), symbols(cell.marks))
+    text = rank + ("=" if cell.alike else "") + marked(number(cell, column, spread), symbols(cell.marks))
+    return r"\s+".join(map(re.escape, text.split()))
 
 
 def _squeezed(text: str) -> str:

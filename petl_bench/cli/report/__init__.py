@@ -64,6 +64,8 @@ _LATEX_FLAGS = "--standalone, --document, --caption and --label"
 @click.option("--statistics/--no-statistics", default=None,
               help="Intervals and paired tests from the predictions; by default with up to "
                    f"{MANY_TRIALS:,} trials.")  # fmt: skip
+@click.option("--provenance/--no-provenance", default=None,
+              help="Print how the numbers were made below a table; by default unless on a terminal.")  # fmt: skip
 @click.option("--explain", nargs=3, metavar="TABLE ROW COLUMN",
               help="The records, commands and files behind one cell, e.g. "
                    '--explain base2novel msta "motion HM".')  # fmt: skip
@@ -87,6 +89,7 @@ def command(
     caption: str | None,
     label: str | None,
     statistics: bool | None,
+    provenance: bool | None,
     explain: tuple[str, str, str] | None,
 ) -> None:
     """Turn the records of finished trials into a table: mean and spread over seeds, and where each number is from.
@@ -146,7 +149,7 @@ def command(
         for line in explained(table, explain[1], explain[2], folders):
             click.echo(line)
         return
-    _write(table, chosen, output, latex)
+    _write(table, chosen, output, latex, provenance)
     _say_what_is_missing(table, folders)
 
 
@@ -191,7 +194,9 @@ def _latex_options(
     return LatexOptions(standalone=standalone, caption=caption, label=label, document=document or "two-column")
 
 
-def _write(table: Table, output_format: str, output: Path | None, latex: LatexOptions | None) -> None:
+def _write(
+    table: Table, output_format: str, output: Path | None, latex: LatexOptions | None, provenance: bool | None
+) -> None:
     if output_format == "latex":
         from petl_bench.render.latex import remarks
 
@@ -209,7 +214,8 @@ def _write(table: Table, output_format: str, output: Path | None, latex: LatexOp
 
         from petl_bench.render.terminal import show
 
-        show(table, Console(highlight=False))
+        console = Console(highlight=False)
+        show(table, console, with_provenance=not console.is_terminal if provenance is None else provenance)
     else:
         click.echo(render(table, output_format, latex), nl=False)
 
