@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from petl_bench.analysis.configurations import ComparedCase, Configuration, values_of
 from petl_bench.api.options import text_of
 from petl_bench.api.prompts import short_text
-from petl_bench.api.registry import DATASETS, METHODS
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def case_labels(cases: Sequence[ComparedCase], besides: str = "") -> dict[Compar
 def case_displays(cases: Sequence[ComparedCase], besides: str = "") -> dict[ComparedCase, str]:
     """The same for readers: "HMDB-51 (split 2)" for "hmdb51 (split=2)"; names that a user gave stay as they are."""
     return {
-        case: for_readers(case.dataset if case.dataset_plugin else DATASETS.display(case.dataset), found)
+        case: for_readers(dataset_display(case.dataset, case.dataset_plugin), found)
         for case, found in _case_differences(cases, besides).items()
     }
 
@@ -97,8 +97,29 @@ def with_values(name: str, differences: Mapping[str, Any]) -> str:
 
 def for_readers(display: str, differences: Mapping[str, Any]) -> str:
     """A name for readers, with the values that tell it apart in words."""
-    inside = ", ".join(f"{words_of(setting)} {short_text(text_of(value))}" for setting, value in differences.items())
+    inside = values_in_words(differences)
     return f"{display} ({inside})" if inside else display
+
+
+def values_in_words(differences: Mapping[str, Any]) -> str:
+    """Options with their values as readers see them: "rank 8, learning rate 0.0003"."""
+    return ", ".join(f"{words_of(setting)} {short_text(text_of(value))}" for setting, value in differences.items())
+
+
+def dataset_display(dataset: str, plugin: str) -> str:
+    """A data set as readers see it; one that a user gave to a folder, which `plugin` reads, as it is."""
+    return dataset if plugin else DATASETS.display(dataset)
+
+
+def host_display(backbone: str, weights: str) -> str:
+    """A backbone with its weights, as readers see it: "ViCLIP-B/16, packaged weights"."""
+    return f"{BACKBONES.display(backbone)}, {weights} weights"
+
+
+def distinct_displays(displays: Mapping[T, str], labels: Mapping[T, str]) -> dict[T, str]:
+    """The displays of some things; of those that share one, the labels."""
+    counts = Counter(displays.values())
+    return {thing: display if counts[display] == 1 else labels[thing] for thing, display in displays.items()}
 
 
 def words_of(setting: str) -> str:
