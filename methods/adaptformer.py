@@ -31,6 +31,7 @@ class AdaptFormer(pb.Method):
     parameters.
     """
 
+    display = "AdaptFormer"
     paper = pb.Paper(
         title="AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition",
         venue="NeurIPS 2022",

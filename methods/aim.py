@@ -55,6 +55,7 @@ class AIM(pb.Method):
     attention over each frame alone would take the place of attention over all frames.
     """
 
+    display = "AIM"
     paper = pb.Paper(
         title="AIM: Adapting Image Models for Efficient Video Action Recognition",
         venue="ICLR 2023",

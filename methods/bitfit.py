@@ -28,6 +28,7 @@ class BitFit(pb.Method):
     video tower, 68,096 in the text tower, 171,008 in both.
     """
 
+    display = "BitFit"
     paper = pb.Paper(
         title="BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models",
         venue="ACL 2022",

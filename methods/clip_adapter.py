@@ -30,6 +30,7 @@ class CLIPAdapter(pb.Method):
     r = 4: 2 * 512 * 128 = 131,072 parameters.
     """
 
+    display = "CLIP-Adapter"
     paper = pb.Paper(
         title="CLIP-Adapter: Better Vision-Language Models with Feature Adapters",
         venue="IJCV 2024",

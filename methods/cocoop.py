@@ -24,6 +24,7 @@ class CoCoOp(CoOp):
     published code trains one clip at a time. ViCLIP-B/16, 4 vectors: 35,360 parameters.
     """
 
+    display = "CoCoOp"
     paper = pb.Paper(
         title="Conditional Prompt Learning for Vision-Language Models",
         venue="CVPR 2022",

@@ -38,6 +38,7 @@ class Convpass(VideoAdapter):
     norm of each bypass's own (`norm`) gives 2,431,488, and 4,195,328 in all: 2.80 %. The paper does not confirm it.
     """
 
+    display = "Convpass"
     paper = pb.Paper(
         title="Convolutional Bypasses Are Better Vision Transformer Adapters",
         venue="arXiv 2022",

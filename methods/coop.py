@@ -38,6 +38,7 @@ class CoOp(pb.Method):
     middle, are left out: the first has none for novel classes. ViCLIP-B/16, 16 vectors: 8,192 parameters.
     """
 
+    display = "CoOp"
     paper = pb.Paper(
         title="Learning to Prompt for Vision-Language Models",
         venue="IJCV 2022",

@@ -27,6 +27,7 @@ class DoRA(pb.Method):
     1,013,760 with rank 16.
     """
 
+    display = "DoRA"
     paper = pb.Paper(
         title="DoRA: Weight-Decomposed Low-Rank Adaptation",
         venue="ICML 2024",

@@ -33,6 +33,7 @@ class FullFinetune(pb.Method):
     86,198,784 (video) + 63,405,056 (text) - 25,296,896 (token embedding) + 1 (temperature) = 124,306,945 parameters.
     """
 
+    display = "Full fine-tuning"
     paper = VIFI_CLIP_PAPER
     in_place = True
     recipes = (

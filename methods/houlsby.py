@@ -57,6 +57,7 @@ class Houlsby(WithBiases):
     (`norm`) and the biases of CLIP: 4,152,320 parameters. Without the layer norm that is 2.75 %.
     """
 
+    display = "Houlsby adapters"
     paper = pb.Paper(
         title="Parameter-Efficient Transfer Learning for NLP",
         venue="ICML 2019",

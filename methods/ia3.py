@@ -30,6 +30,7 @@ class IA3(pb.Method):
     tower, 92,160 in both.
     """
 
+    display = "(IA)³"
     paper = pb.Paper(
         title="Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning",
         venue="NeurIPS 2022",

@@ -32,6 +32,7 @@ class LinearProbe(pb.Method):
     C * D + C; the 51 classes of HMDB-51 on ViCLIP-B/16 (D = 512): 26,163.
     """
 
+    display = "Linear probe"
     paper = CLIP_PAPER
     needs_graph = False
     identity_at_start = False

@@ -31,6 +31,7 @@ class LNTuning(pb.Method):
     both.
     """
 
+    display = "Layer norm tuning"
     paper = pb.Paper(
         title="Strong Baselines for Parameter-Efficient Few-Shot Fine-Tuning",
         venue="AAAI 2024",

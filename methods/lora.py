@@ -40,6 +40,7 @@ class LoRA(pb.Method):
     models).
     """
 
+    display = "LoRA"
     paper = pb.Paper(
         title="LoRA: Low-Rank Adaptation of Large Language Models",
         venue="ICLR 2022",

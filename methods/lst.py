@@ -28,6 +28,7 @@ class LST(pb.Method):
     L (12 w^2 + 13 w + 1) + (L + 1) (W w + w) + 2 w + w W + W. ViCLIP-B/16, r = 8: 2,376,492 in the video tower.
     """
 
+    display = "LST"
     paper = pb.Paper(
         title="LST: Ladder Side-Tuning for Parameter and Memory Efficient Transfer Learning",
         venue="NeurIPS 2022",

@@ -31,6 +31,7 @@ class MaPLe(DeepPrompts):
     context is a prompt of class names. B/16, n = 2, J = 9: 3,555,072 parameters, nearly all of them in F.
     """
 
+    display = "MaPLe"
     paper = pb.Paper(
         title="MaPLe: Multi-modal Prompt Learning",
         venue="CVPR 2023",

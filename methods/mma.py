@@ -49,6 +49,7 @@ class MMA(pb.Method):
     of the other, and a block without a partner has an S of its own.
     """
 
+    display = "MMA"
     paper = pb.Paper(
         title="MMA: Multi-Modal Adapter for Vision-Language Models",
         venue="CVPR 2024",

@@ -62,6 +62,7 @@ class MSTA(pb.Method):
     test split.
     """
 
+    display = "MSTA"
     paper = MSTA_PAPER
     identity_at_start = False
     recipes = (

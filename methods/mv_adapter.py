@@ -61,6 +61,7 @@ class MVAdapter(pb.Method):
     Where the paper, its tables and the released code disagree: docs/mv_adapter.md.
     """
 
+    display = "MV-Adapter"
     paper = pb.Paper(
         title="MV-Adapter: Multimodal Video Transfer Learning for Video Text Retrieval",
         venue="CVPR 2024",

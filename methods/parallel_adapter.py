@@ -40,6 +40,7 @@ class ParallelAdapter(WithBiases):
     backbone's layer norm, as above, that is 2.75 %; so is AdaptFormer's count with d = 128 and the biases.
     """
 
+    display = "Parallel adapters"
     paper = pb.Paper(
         title="Towards a Unified View of Parameter-Efficient Transfer Learning",
         venue="ICLR 2022",

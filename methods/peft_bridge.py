@@ -324,7 +324,8 @@ class PeftFamily(Family):
 def _method_of(peft_type: str) -> type[PeftMethod]:
     tuner = TUNERS[peft_type]
     body: dict[str, Any] = {"__annotations__": {}, "__module__": __name__, "__doc__": _meaning(peft_type, tuner)}
-    body |= {"name": f"peft:{peft_type}", "peft_type": peft_type, "recipes": _recipes(tuner)}
+    body |= {"name": f"peft:{peft_type}", "display": f"{peft_type} (PEFT)", "peft_type": peft_type}
+    body["recipes"] = _recipes(tuner)
     body |= {"identity_at_start": tuner.identity, "mergeable": tuner.mergeable, "known_failures": tuner.known}
     if tuner.mergeable:
         body["merge"] = merge

@@ -69,6 +69,7 @@ class PromptSRC(DeepPrompts):
     classification: captions have no templates. B/16, n = m = 4, J = 9: 46,080 parameters.
     """
 
+    display = "PromptSRC"
     paper = pb.Paper(
         title="Self-regulating Prompts: Foundational Model Adaptation without Forgetting",
         venue="ICCV 2023",

@@ -30,6 +30,7 @@ class SeqTransf(pb.Method):
     block 12 D^2 + 13 D. CLIP-B/16: 4 * 3,152,384 + 77 * 512 = 12,648,960 parameters, the printed 8.45 % of 149,620,737.
     """
 
+    display = "Seq. Transf."
     paper = CLIP4CLIP_PAPER
     reads = ("frames",)
     needs_graph = False

@@ -43,6 +43,7 @@ class Side4Video(pb.Method):
     much as any other.
     """
 
+    display = "Side4Video"
     paper = pb.Paper(
         title="Side4Video: Spatial-Temporal Side Network for Memory-Efficient Image-to-Video Transfer Learning",
         venue="arXiv 2023",

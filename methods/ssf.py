@@ -28,6 +28,7 @@ class SSF(pb.Method):
     the text tower.
     """
 
+    display = "SSF"
     paper = pb.Paper(
         title="Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning",
         venue="NeurIPS 2022",

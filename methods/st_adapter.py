@@ -37,6 +37,7 @@ class STAdapter(VideoAdapter):
     the text tower. Its 5.93 % of CLIP-B/16 (149,620,737) counts the biases of CLIP as well: 8,873,984 parameters.
     """
 
+    display = "ST-Adapter"
     paper = pb.Paper(
         title="ST-Adapter: Parameter-Efficient Image-to-Video Transfer Learning",
         venue="NeurIPS 2022",

@@ -27,6 +27,7 @@ class TaskRes(pb.Method):
     on ViCLIP-B/16 (D = 512): 26,112.
     """
 
+    display = "TaskRes"
     paper = pb.Paper(
         title="Task Residual for Tuning Vision-Language Models",
         venue="CVPR 2023",

@@ -26,6 +26,7 @@ class TextAdapter(MSTA):
     blocks 1-12: 3,944,448 parameters.
     """
 
+    display = "Text adapter"
     recipes = (
         *(replace(recipe, tuned=False) for recipe in MSTA.recipes),  # chosen for both towers together
         tuned_on_motion(1e-2, "1e-3, 3e-3, 6e-3, 1e-2"),

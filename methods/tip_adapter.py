@@ -33,6 +33,7 @@ class TipAdapter(pb.Method):
     51 classes: 417,792).
     """
 
+    display = "Tip-Adapter"
     paper = pb.Paper(
         title="Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification",
         venue="ECCV 2022",

@@ -24,6 +24,7 @@ class TipAdapterF(TipAdapter):
     test clips. Parameters: N * D; ViCLIP-B/16 (D = 512), 16 clips of each of 51 classes: 417,792.
     """
 
+    display = "Tip-Adapter-F"
     training_free = False
     recipes = (
         *(

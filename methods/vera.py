@@ -33,6 +33,7 @@ class VeRA(pb.Method):
     655,360 numbers of A and B it would be 2.8 MB.
     """
 
+    display = "VeRA"
     paper = pb.Paper(
         title="VeRA: Vector-based Random Matrix Adaptation",
         venue="ICLR 2024",

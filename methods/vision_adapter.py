@@ -26,6 +26,7 @@ class VisionAdapter(MSTA):
     be constant: there is none. Every other option is MSTA's. ViCLIP-B/16, d = 256, blocks 1-12: 5,557,248 parameters.
     """
 
+    display = "Vision adapter"
     recipes = (
         *(replace(recipe, tuned=False) for recipe in MSTA.recipes),  # chosen for both towers together
         tuned_on_motion(1e-3, "2.5e-4, 5e-4, 1e-3, 2e-3"),

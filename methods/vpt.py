@@ -33,6 +33,7 @@ class VPT(pb.Method):
     every frame. ViCLIP-B/16: 460,800 parameters with 50 tokens, 92,160 with 10; 38,400 shallow with 50.
     """
 
+    display = "VPT"
     paper = pb.Paper(
         title="Visual Prompt Tuning",
         venue="ECCV 2022",

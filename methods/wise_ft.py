@@ -27,6 +27,7 @@ class WiSEFT(FullFinetune):
     ViCLIP-B/16: 124,306,945 parameters.
     """
 
+    display = "WiSE-FT"
     paper = pb.Paper(
         title="Robust fine-tuning of zero-shot models",
         venue="CVPR 2022",

@@ -49,6 +49,7 @@ class ZeroI2V(pb.Method):
     Per block 4 (2 d width + d + width). CLIP-B/16, ratio 0.25, 8 frames: 14,201,856 + 6,144 + 1,536 = 14,209,536.
     """
 
+    display = "ZeroI2V"
     paper = pb.Paper(
         title="ZeroI2V: Zero-Cost Adaptation of Pre-trained Transformers from Image to Video",
         venue="ECCV 2024",

@@ -22,6 +22,7 @@ class ZeroShot(pb.Method):
     The template of the prompt belongs to the data set ("a video of {class}." unless it says otherwise).
     """
 
+    display = "Zero-shot"
     paper = INTERNVID
     in_place = True
     needs_graph = False

@@ -24,6 +24,7 @@ class CLIPB16(pb.Backbone):
     pooling=unit_mean, normalisation=clip.
     """
 
+    display = "CLIP-B/16"
     paper = CLIP_PAPER
     activation: Literal["quick_gelu", "gelu"] = pb.hyper(
         "quick_gelu",

@@ -25,6 +25,7 @@ class CLIPTiny(pb.Backbone):
     guesses between such classes. What it recognises is where and how objects are in the single frames.
     """
 
+    display = "CLIP-Tiny"
     frames: int | None = frames_option(_RECORD["config"]["num_frames"])
     context_length: int | None = context_option(_RECORD["config"]["context_length"])
     pooling: Literal["mean", "unit_mean"] = pooling_option()

@@ -31,6 +31,7 @@ def readme(figures: str) -> pb.Expectation:
 class ViCLIPB16(pb.Backbone):
     """ViCLIP-B/16: joint space-time attention, 8 frames at 224 x 224, 32 text tokens, D = 512; 149,603,841 weights."""
 
+    display = "ViCLIP-B/16"
     paper = INTERNVID
     frames: int | None = frames_option(8)
 

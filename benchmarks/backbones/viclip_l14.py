@@ -27,6 +27,7 @@ def _linked(data: str, figures: str = "", note: str = "") -> pb.PublishedWeights
 class ViCLIPL14(pb.Backbone):
     """ViCLIP-L/14: joint space-time attention, 8 frames at 224 x 224, 32 text tokens, D = 768; 427,590,145 weights."""
 
+    display = "ViCLIP-L/14"
     paper = INTERNVID
     frames: int | None = frames_option(8)
 

@@ -33,6 +33,7 @@ class ViCLIPTiny(pb.Backbone):
     outside the table warns. On real video it shows that everything runs, and nothing about accuracy.
     """
 
+    display = "ViCLIP-Tiny"
     frames: int | None = frames_option(_RECORD["config"]["num_frames"])
 
     config = pb.ViCLIPConfig(**_RECORD["config"], token_ids=tuple(_RECORD["token_ids"]))

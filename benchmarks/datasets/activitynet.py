@@ -72,6 +72,7 @@ class ActivityNet(PublishedDataset):
     tells ids apart.
     """
 
+    display = "ActivityNet"
     paper = Paper(
         title="ActivityNet: A Large-Scale Video Benchmark for Human Activity Understanding",
         venue="CVPR 2015",

@@ -39,6 +39,7 @@ class ActivityNetCaptions(CaptionedDataset):
     Frames that were extracted beforehand gave 37.9 R@1 where video files gave 40.5 (CLIP4Clip's issue 84).
     """
 
+    display = "ActivityNet Captions"
     paper = Paper(
         title="Dense-Captioning Events in Videos",
         venue="ICCV 2017",

@@ -49,6 +49,7 @@ class DiDeMo(CaptionedDataset):
     Published numbers (CLIP4Clip, MV-Adapter) are of 32 frames, one per second, and 64 words (CLIP4Clip: 64 and 64).
     """
 
+    display = "DiDeMo"
     paper = Paper(
         title="Localizing Moments in Video with Natural Language",
         venue="ICCV 2017",

@@ -24,6 +24,7 @@ from petl_bench.errors import DataError
 class Folder(Dataset):
     """A folder of your own videos with class names and lists, with one sub-folder per class, or with captions."""
 
+    display = "Folder"
     needs_root = False
     licence = "your own"
 

@@ -116,6 +116,7 @@ class HMDB51(PublishedDataset):
     so it is kept unless `label_names=corrected`; either way every record says so.
     """
 
+    display = "HMDB-51"
     paper = Paper(
         title="HMDB: A Large Video Database for Human Motion Recognition",
         venue="ICCV 2011",

@@ -96,6 +96,7 @@ class K400(Kinetics):
     Views are those of the authors' logs of MSTA: 4 temporal clips, 3 crops.
     """
 
+    display = "K-400"
     paper = Paper(
         title="The Kinetics Human Action Video Dataset",
         venue="arXiv:1705.06950, 2017",

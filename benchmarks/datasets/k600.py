@@ -94,6 +94,7 @@ class K600(Kinetics):
     One view, as in the zero-shot protocol.
     """
 
+    display = "K-600"
     paper = Paper(
         title="A Short Note about Kinetics-600",
         venue="arXiv:1808.01340, 2018",

@@ -32,6 +32,7 @@ class LSMDC(CaptionedDataset):
     Published numbers (CLIP4Clip, MV-Adapter) are of 12 frames, one per second, and 32 words.
     """
 
+    display = "LSMDC"
     paper = Paper(
         title="Movie Description",
         venue="IJCV 2017",

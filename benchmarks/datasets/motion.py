@@ -64,6 +64,7 @@ class Motion(Dataset):
     which were also less shifted (at most 0.55) and without context.
     """
 
+    display = "Motion"
     needs_root = False
     licence = "MIT (made by this package)"
     # Left and right, up and down, clockwise and counterclockwise are classes: no flip, and crops that move little.

@@ -47,6 +47,7 @@ class MSRVTT(CaptionedDataset):
     one source video are one group, if MSRVTT_data.json has its address.
     """
 
+    display = "MSR-VTT"
     paper = Paper(
         title="MSR-VTT: A Large Video Description Dataset for Bridging Video and Language",
         venue="CVPR 2016",

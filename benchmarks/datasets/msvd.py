@@ -34,6 +34,7 @@ class MSVD(CaptionedDataset):
     Published numbers (CLIP4Clip, MV-Adapter) are of 12 frames, one per second, and 32 words.
     """
 
+    display = "MSVD"
     paper = Paper(
         title="Collecting Highly Parallel Data for Paraphrase Evaluation",
         venue="ACL 2011",

@@ -168,6 +168,7 @@ class SomethingSomethingV2(PublishedDataset):
     does this data set.
     """
 
+    display = "SSv2"
     paper = Paper(
         title='The "something something" video database for learning and evaluating visual common sense',
         venue="ICCV 2017",

@@ -65,6 +65,7 @@ class UCF101(PublishedDataset):
     a data set without training clips. It is never mixed with the three splits, whose training clips it tests.
     """
 
+    display = "UCF-101"
     paper = Paper(
         title="UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild",
         venue="CRCV-TR-12-01, University of Central Florida, 2012",

@@ -40,6 +40,7 @@ class BaseToNovel(Setting):
     `--select` says otherwise.
     """
 
+    display = "Base-to-novel generalisation"
     version = 1
     metrics = ("base_top1", "novel_top1", "harmonic_mean")
     paper = VIFI_CLIP_PAPER

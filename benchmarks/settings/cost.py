@@ -18,6 +18,7 @@ class Cost(Setting):
     docs/cost_protocol.md says how each number is obtained; the version of that protocol is in every record.
     """
 
+    display = "Cost"
     version = PROTOCOL_VERSION
     command = "petl-bench cost --methods a,b"
     metrics = (

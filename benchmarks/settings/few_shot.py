@@ -38,6 +38,7 @@ class FewShot(Setting):
     every clip is scored with fixed views, and the last epoch counts unless `--select` says otherwise.
     """
 
+    display = "Few-shot recognition"
     version = 1
     metrics = ("top1", "top5")
     multi_view = True

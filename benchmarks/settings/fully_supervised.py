@@ -29,6 +29,7 @@ class FullySupervised(Setting):
     contradicts (see `petl-bench show msta`).
     """
 
+    display = "Fully-supervised recognition"
     version = 1
     training: ClassVar[Mapping[str, Any]] = {"epochs": 100, "batch_size": 256}
     metrics = ("top1", "top5")

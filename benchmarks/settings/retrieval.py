@@ -52,6 +52,7 @@ class Retrieval(Setting):
     that it may have.
     """
 
+    display = "Video-text retrieval"
     post_processing: Literal["none", "dual_softmax", "qb_norm", "all"] = pb.hyper(
         "none",
         "rank the test list once more after changes that see all queries, as columns of their own: dual_softmax, "

@@ -65,6 +65,7 @@ class ZeroShotTransfer(Setting):
     (`train/` for the most), not from its test set as papers say. Incomplete last batches were never scored.
     """
 
+    display = "Zero-shot transfer"
     version = 1
     training: ClassVar[Mapping[str, Any]] = {"epochs": 100, "batch_size": 256}
     metrics = ("top1", "top5", "source_top1")

@@ -269,6 +269,7 @@ def compose(name: str, part: Callable[[str], type[Method]]) -> type[Composition]
 def _composition(parts: tuple[type[Method], ...]) -> type[Composition]:
     name = PLUS.join(part.name for part in parts)
     body = {"name": name, "part_classes": parts, "__module__": __name__, "__doc__": _meaning(parts)}
+    body["display"] = " + ".join(part.display or part.name for part in parts)
     composition = type(name, (Composition,), body | _declared(name, parts) | _hooks(name, parts))
     _refuse_free_beside_trained(name, parts)
     _declare_fields(composition, parts)

@@ -21,6 +21,8 @@ from petl_bench.errors import PluginError, UsageError
 #: The types that a field may have, in words.
 KINDS = "int, float, bool, str, Literal[...] of such values, tuple[one of these, ...], or one of these | None"
 _SIMPLE = (int, float, bool, str)
+#: Letters of a name for readers.
+LONGEST_DISPLAY = 40
 
 
 def hyper(
@@ -59,7 +61,8 @@ class Options:
     """Base of everything with settable fields. Subclasses become keyword-only dataclasses by themselves."""
 
     name: typing.ClassVar[str] = ""
-    #: The name for readers of tables and figures, as papers write it: "HMDB-51" for hmdb51.
+    #: The name for readers of tables and figures, as papers write it: "HMDB-51" for hmdb51. A subclass does not inherit
+    #: it: another plugin is something else.
     display: typing.ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -70,6 +73,8 @@ class Options:
             raise PluginError(f"{cls.__name__}: {error}. Write NAME: TYPE = hyper(DEFAULT, MEANING)") from error
         _check_init(cls)
         _check_declaration(cls)
+        cls.display = vars(cls).get("display", "")
+        _check_display(cls)
 
     def __post_init__(self) -> None:
         kinds = field_types(type(self))
@@ -163,6 +168,16 @@ def _check_declaration(cls: type[Options]) -> None:
             convert(kind, field.default, label, _limits(field))
         except UsageError as error:
             raise PluginError(f"the default of {error}") from error
+
+
+def _check_display(cls: type[Options]) -> None:
+    """Raise PluginError for a name for readers that no cell of a table can show."""
+    shown = cls.display
+    if not isinstance(shown, str) or not shown.isprintable() or shown != shown.strip() or len(shown) > LONGEST_DISPLAY:
+        raise PluginError(
+            f"{cls.__name__}.display = {shown!r}: the name for readers must be a text in one line, without spaces "
+            f"around it, of up to {LONGEST_DISPLAY} letters"
+        )
 
 
 def _declared_type(cls: type, kind: Any, label: str) -> Any:

@@ -155,7 +155,7 @@ class Registry:
         The registered name if the plugin has none, or cannot be loaded here.
         """
         try:
-            return self.get(name).display or name
+            return getattr(self.get(name), "display", "") or name
         except PetlBenchError:
             return name
 

@@ -175,3 +175,9 @@ def test_an_init_of_its_own_may_take_the_options() -> None:
             self.dim = dim
 
     assert Own().dim == 4
+
+
+@pytest.mark.parametrize("display", [3, "two\nlines", " ", "Soup ", "\x1b[31mSoup", "s" * 41])
+def test_a_name_for_readers_that_no_cell_can_show_is_refused(display: Any) -> None:
+    with pytest.raises(PluginError, match=r"Stew\.display = .*must be a text in one line"):
+        type("Stew", (Soup,), {"display": display})

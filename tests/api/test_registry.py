@@ -282,3 +282,26 @@ def test_a_data_set_with_nothing_but_its_lists_has_its_root_from_the_command_lin
     assert dataset.root(tmp_path) == tmp_path
     with pytest.raises(DataError, match="lists_only: say where its files are with --data-root DIR"):
         dataset.root(None)
+
+
+def test_a_name_for_readers_is_of_the_plugin_that_writes_it() -> None:
+    lora = METHODS.get("lora")
+    METHODS.register("own:unnamed")(type("Unnamed", (lora,), {"__module__": "tests.own"}))
+    METHODS.register("own:named")(type("Named", (lora,), {"__module__": "tests.own", "display": "Mine"}))
+    shown = {name: METHODS.display(name) for name in ("lora", "own:unnamed", "own:named", "lora+own:named", "gone")}
+    assert shown == {
+        "lora": "LoRA",
+        "own:unnamed": "own:unnamed",
+        "own:named": "Mine",
+        "lora+own:named": "LoRA + Mine",
+        "gone": "gone",
+    }
+    assert (METHODS.display("peft:OFT"), KINDS["tables"].display("base2novel")) == ("OFT (PEFT)", "base2novel")
+
+
+@pytest.mark.parametrize("kind", ["methods", "settings", "datasets", "backbones"])
+def test_every_builtin_has_a_name_for_readers_of_its_own(kind: str) -> None:
+    registry = KINDS[kind]
+    shown = [registry.get(name).display for name in registry.names() if registry.get(name).__module__ != "tests.own"]
+    assert all(shown) and len(set(shown)) == len(shown)
+    assert all(each[0].isupper() or each[0] == "(" for each in shown)
