@@ -53,11 +53,13 @@ class RankedRows:
         section: str,
         outcomes: OutcomeSource | None,
         labels: Mapping[Configuration, str] | None = None,
+        displays: Mapping[Configuration, str] | None = None,
     ) -> None:
-        """`labels`: of the rows, if they are not those of the comparison; readers then see the same."""
+        """`labels`: of the rows, if they are not those of the comparison; `displays`: what readers see then, if that
+        is something else."""
         self.title, self.section, self.columns, self.rows = _title(comparison, rows), section, columns, rows
         self._labels = labels or comparison.row_labels
-        self._displays = labels or comparison.row_displays
+        self._displays = displays or labels or comparison.row_displays
         cells = zip(*[cells_of(comparison, columns, row, outcomes) for row in rows], strict=True)
         self.cells = [
             ranked(found, each.column) if each.ranked else list(found)

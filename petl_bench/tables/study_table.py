@@ -52,11 +52,13 @@ _NOTE = (
 class Study:
     """Configurations that differ in one thing: a group of rows, in their order, each with its label.
 
+    `title`: for readers; `displays`: the rows as readers see them, if that is something else than their labels.
     `published`: the rows' labels in the published table `table`, for those that it has.
     """
 
     title: str
     labels: Mapping[Configuration, str]
+    displays: Mapping[Configuration, str] = field(default_factory=dict)
     table: str = ""
     published: Mapping[Configuration, str] = field(default_factory=dict)
 
@@ -261,6 +263,7 @@ def _run_groups(
             f"{study.title}, {_over(comparison, study.rows)}",
             evidence.outcomes,
             study.labels,
+            study.displays,
         )
         for study, columns in found
     ]
