@@ -12,7 +12,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
+from petl_bench.api.table import Cell, Row, RowGroup, Table
 from petl_bench.render.flat import distinct, fact_names, facts_by_row, flat_rows, origin_of
 from petl_bench.system.texts import clean
 

@@ -103,7 +103,7 @@ def _row_columns(table: Table) -> list[_RowColumn]:
         found.append(_RowColumn("Method", names, tells_apart=True))
     if any(own) or not rows:
         labels = [_marked(row) if is_own else None for (_, row), is_own in zip(rows, own, strict=True)]
-        found.append(_RowColumn(table.corner, labels, tells_apart=True))
+        found.append(_RowColumn(table.corner or "Row", labels, tells_apart=True))
     settings = [_settings(each) for each in facts]
     found += [
         _RowColumn(words_of(setting), [each.get(setting) for each in settings], tells_apart=True)
