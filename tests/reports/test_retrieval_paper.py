@@ -186,7 +186,8 @@ def test_five_data_sets_are_parts_below_each_other_in_every_format(paper: Path, 
         assert all(any(not cell.is_blank for cell in row.cells[2:]) for group in part.groups for row in group.rows)
     assert sum(map(_numbers, parts)) == _numbers(table), "every number is in one part"
     shown = shown_in(table)
-    assert read_back.in_html(table) == read_back.in_markdown(table) == shown
+    assert read_back.in_html(table) == shown
+    read_back.check_markdown(table)
     assert read_back.in_latex(table) == read_back.shown_in_latex(table)
     assert sum(map(_numbers, latex.parts(table))) == _numbers(table)
     text = latex.render(table)
