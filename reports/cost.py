@@ -16,7 +16,7 @@ from petl_bench.api.evidence import Evidence
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.reports.published_numbers import MSTA_TABLES
 from petl_bench.tables.quantities import NO_COSTS, Quantity
-from petl_bench.tables.ranking import ranked
+from petl_bench.tables.ranking import REFERENCE, ranked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -346,7 +346,8 @@ def _group(title: str, rows: Sequence[_CostRecord], columns: Sequence[_CostColum
     labels = _labels(rows)
     shown = [_ranked([column.cell(row) for row in rows], rows, column) for column in columns]
     cells = zip(*shown, strict=True)
-    return RowGroup(title, tuple(Row(labels[row], own) for row, own in zip(rows, cells, strict=True)))
+    facts = {row: (REFERENCE,) if row.is_reference else () for row in rows}
+    return RowGroup(title, tuple(Row(labels[row], own, facts=facts[row]) for row, own in zip(rows, cells, strict=True)))
 
 
 def _ranked(cells: list[Cell], rows: Sequence[_CostRecord], column: _CostColumn) -> list[Cell]:
