@@ -1,7 +1,7 @@
 """A table as a layout has it: rows, columns, their order, names and headings, decimals, ranks.
 
-It is made of the table that was built, before any renderer. Nothing is computed anew but ranks, by the table's own rule;
-what is left out and changes how the numbers read stands in the notes.
+It is made of the table that was built, before any renderer. Only ranks are computed anew, by the table's own rule; what
+is left out and changes how the numbers read stands in the notes.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class Selection:
     """
 
     def __init__(self, table: Table, file: str) -> None:
-        self.table, self._file = table, file
+        self.table, self.file = table, file
         self._columns = [_column_names(each) for each in table.columns]
         self._headers = [(each.group, each.group_display) for each in table.columns]
         self._groups = [(each.heading, each.title, each.section) for each in table.groups]
@@ -51,7 +51,7 @@ class Selection:
             return found
         known = {own[0] for own in names if own[0]}
         error = unknown(kind, pattern, known, f"petl-bench report --table {self.table.name}")
-        raise UsageError(f"{self._file}: {key}: {error}")
+        raise UsageError(f"{self.file}: {key}: {error}")
 
 
 def fitting(pattern: str, names: Sequence[tuple[str, ...]]) -> list[int]:

@@ -9,6 +9,7 @@ from petl_bench.api.table import Cell, Row, RowGroup, Table
 from petl_bench.errors import UsageError
 from petl_bench.tables.layout_choices import OwnRow, TableLayout
 from petl_bench.tables.layout_names import Place, Selection, row_name
+from petl_bench.tables.notes import listed
 
 QUOTED = "quoted"
 
@@ -56,7 +57,8 @@ def headings_of(table: Table, layout: TableLayout, selection: Selection) -> list
 
 def _own_groups(layout: TableLayout, selection: Selection) -> list[tuple[str, list[Place]]]:
     """Titles with the places of their rows."""
-    groups, seen = [], {}
+    groups: list[tuple[str, list[Place]]] = []
+    seen: dict[Place, str] = {}
     for group in layout.groups:
         found = dict.fromkeys(place for each in group.rows for place in selection.rows(each, "groups.rows"))
         for place in found:
@@ -88,16 +90,18 @@ def _titles(table: Table, layout: TableLayout, selection: Selection) -> list[tup
 
 
 def heading_notes(table: Table, headings: Sequence[Heading], pools: Sequence[Sequence[int]]) -> list[str]:
-    """What stood above the rows whose heading is the user's own, and whether they are ranked apart."""
+    """What stood above the rows whose heading is the user's own; if they are ranked apart, which ones."""
     notes = []
     for heading in headings:
-        groups = sorted({each.place[0] for each in heading.rows if each.place})
-        before = list(dict.fromkeys(table.groups[at].heading for at in groups))
-        if before in ([], [heading.group().heading]):
-            continue
-        run = [at for at in groups if not table.groups[at].is_quoted]
-        apart = ", ranked apart from each other" if sum(any(at in pool for at in run) for pool in pools) > 1 else ""
-        notes.append(f"{heading.title}: {'; '.join(before)}{apart}.")
+        before: dict[int, list[str]] = {}
+        for each in heading.rows:
+            if each.place:
+                before.setdefault(each.place[0], []).append(row_name(each.row))
+        run = [at for at in before if not table.groups[at].is_quoted]
+        is_apart = sum(any(at in pool for at in run) for pool in pools) > 1
+        texts = [table.groups[at].heading + (f" ({listed(names)})" if is_apart else "") for at, names in before.items()]
+        if texts and texts != [heading.group().heading]:
+            notes.append(f"{heading.title}: {'; '.join(texts)}{'; ranked apart' if is_apart else ''}.")
     return notes
 
 
