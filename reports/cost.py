@@ -17,7 +17,7 @@ from petl_bench.api.registry import BACKBONES, DATASETS, METHODS
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.reports.published_numbers import MSTA_TABLES
 from petl_bench.tables.quantities import NO_COSTS, Quantity
-from petl_bench.tables.ranking import ranked
+from petl_bench.tables.ranking import REFERENCE, ranked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -386,7 +386,10 @@ def _group(rows: Sequence[_CostRecord], columns: Sequence[_CostColumn]) -> RowGr
     return RowGroup(
         rows[0].title,
         tuple(
-            Row(labels[row], own, display=displays[row], facts=row.facts) for row, own in zip(rows, cells, strict=True)
+            Row(
+                labels[row], own, display=displays[row], facts=(*row.facts, *((REFERENCE,) if row.is_reference else ()))
+            )
+            for row, own in zip(rows, cells, strict=True)
         ),
     )
 

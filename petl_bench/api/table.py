@@ -24,6 +24,8 @@ Origin = Literal["run", "quoted", "absent"]
 Rank = Literal["", "best", "second"]
 #: What stands behind a number: its standard deviation, its 95 % interval, or nothing.
 Spread = Literal["std", "interval", "none"]
+#: What LaTeX is made for: it decides the widths and the text sizes that a table may take.
+DocumentKind = Literal["two-column", "one-column", "slides"]
 
 
 #: Columns of files of published numbers.

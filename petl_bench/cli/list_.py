@@ -11,18 +11,19 @@ from petl_bench.cli.choices import OneOf
 from petl_bench.errors import PluginError
 from petl_bench.system.texts import clean
 
-PROFILES, PUBLISHED = "profiles", "published"
+PROFILES, PUBLISHED, LAYOUTS = "profiles", "published", "layouts"
 
 
 @click.command(name="list")
-@click.argument("kind", type=OneOf([*KINDS, PROFILES, PUBLISHED]), required=False, metavar="[KIND]")
+@click.argument("kind", type=OneOf([*KINDS, PROFILES, LAYOUTS, PUBLISHED]), required=False, metavar="[KIND]")
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
 )
 def command(kind: str | None, plugins: tuple[Path, ...]) -> None:
     """List the plugins of one KIND: methods, settings, datasets, backbones, tables or launchers.
 
-    `profiles` are the files that ship for --profile, `published` the tables of published numbers that can be quoted.
+    `profiles` are the files that ship for --profile, `layouts` those for report --layout, `published` the tables of
+    published numbers that can be quoted.
     Without KIND: how many there are of each.
     """
     for path in plugins:
@@ -30,7 +31,7 @@ def command(kind: str | None, plugins: tuple[Path, ...]) -> None:
     if kind is None:
         _print_kinds()
         return
-    others = {PROFILES: _profiles, PUBLISHED: _published}
+    others = {PROFILES: _profiles, LAYOUTS: _layouts, PUBLISHED: _published}
     meanings = others[kind]() if kind in others else _plugins(KINDS[kind])
     width = max(map(len, meanings), default=0)
     for name, meaning in meanings.items():
@@ -39,7 +40,8 @@ def command(kind: str | None, plugins: tuple[Path, ...]) -> None:
 
 
 def _print_kinds() -> None:
-    counts = {**{kind: len(registry.names()) for kind, registry in KINDS.items()}, PROFILES: len(_profiles())}
+    counts = {kind: len(registry.names()) for kind, registry in KINDS.items()}
+    counts |= {PROFILES: len(_profiles()), LAYOUTS: len(_layouts())}
     width = max(map(len, counts))
     for kind, count in counts.items():
         click.echo(f"{kind:<{width}}  {count:>3}  petl-bench list {kind}")
@@ -66,6 +68,12 @@ def _profiles() -> dict[str, str]:
     from petl_bench.running.planning.profiles import meaning, profiles
 
     return {name: meaning(path) for name, path in profiles().items()}
+
+
+def _layouts() -> dict[str, str]:
+    from petl_bench.tables.layout_file import meaning, shipped_layouts
+
+    return {name: meaning(path) for name, path in shipped_layouts().items()}
 
 
 def _published() -> dict[str, str]:

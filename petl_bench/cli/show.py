@@ -31,8 +31,8 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
     """Explain the plugin NAME: meaning, paper, hyper-parameters with defaults, supported settings.
 
     A name that several kinds share is written KIND:NAME, e.g. tables:base2novel. NAME training explains how a trial
-    trains; profiles:NAME prints a file that ships for --profile; published:NAME has all facts and rows of a table of
-    published numbers, published:FILE.csv those of a file of your own.
+    trains; profiles:NAME prints a file that ships for --profile, layouts:NAME one for report --layout; published:NAME
+    has all facts and rows of a table of published numbers, published:FILE.csv those of a file of your own.
     """
     for path in plugins:
         load_plugin_file(path)
@@ -41,6 +41,9 @@ def command(name: str, plugins: tuple[Path, ...]) -> None:
         return
     if name.startswith("profiles:"):
         click.echo(_profile(name.removeprefix("profiles:")), nl=False)
+        return
+    if name.startswith("layouts:"):
+        click.echo(_layout(name.removeprefix("layouts:")), nl=False)
         return
     if name.startswith("published:"):
         click.echo(lines("\n".join(_published(name.removeprefix("published:")))))
@@ -69,6 +72,12 @@ def _profile(name: str) -> str:
     if name not in shipped:
         raise unknown("profile", name, shipped, SEE)
     return shipped[name].read_text(encoding="utf-8")
+
+
+def _layout(name: str) -> str:
+    from petl_bench.tables.layout_file import shipped_layout
+
+    return shipped_layout(name).read_text(encoding="utf-8")
 
 
 def _published(name: str) -> Iterator[str]:

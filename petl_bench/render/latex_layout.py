@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from petl_bench.api.marks import symbols
-from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, signs
+from petl_bench.api.table import Cell, Column, DocumentKind, Row, RowGroup, Table, signs
 from petl_bench.render.latex_text import tight, width
-from petl_bench.render.options import DocumentKind
 from petl_bench.render.parts import grouped_columns, split_columns
 
 _POINTS_PER_CM = 28.45

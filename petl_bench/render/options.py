@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Literal
 
+from petl_bench.api.table import DocumentKind
 from petl_bench.errors import UsageError
-
-#: What a fragment is made for: it decides the widths and the text sizes that a table may take.
-DocumentKind = Literal["two-column", "one-column", "slides"]
-_LABEL = re.compile(r"[A-Za-z0-9:._/+-]+")
+from petl_bench.system.texts import is_reference
 
 
 @dataclass(frozen=True)
@@ -34,5 +30,5 @@ class LatexOptions:
     document: DocumentKind = "two-column"
 
     def __post_init__(self) -> None:
-        if self.label is not None and not _LABEL.fullmatch(self.label):
+        if self.label is not None and not is_reference(self.label):
             raise UsageError(f"--label {self.label}: only letters a-z, digits and : . _ / + - are safe in \\ref")

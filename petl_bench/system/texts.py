@@ -19,6 +19,7 @@ _UNSEEN += "\ud800-\udfff"
 _CONTROL = re.compile(f"[{_CONTROLS}]+")
 _CONTROL_CODE = re.compile("[\x00-\x1f\x7f-\x9f]")
 _UNSEEN_ONE = re.compile(f"[{_UNSEEN}]")
+_REFERENCE = re.compile(r"[A-Za-z0-9:._/+-]+")
 _UNSAFE = re.compile(f"[{_CONTROLS}{_UNSEEN}]")
 _UNSAFE_IN_LINES = re.compile(f"(?![\n\t])[{_CONTROLS}{_UNSEEN}]")
 #: Colours, moves and other sequences that terminals obey.
@@ -54,6 +55,11 @@ def is_shown(text: str) -> bool:
 def has_controls(text: str) -> bool:
     """Whether a text has controls in it, such as a line end, an escape or NUL."""
     return _CONTROL_CODE.search(text) is not None
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text is safe as a label of LaTeX."""
+    return _REFERENCE.fullmatch(text) is not None
 
 
 def lines(text: str) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,8 +15,8 @@ from petl_bench.api.published import NOT_STATED, Protocol, PublishedNumber, Publ
 from petl_bench.api.registry import TABLES
 from petl_bench.api.values.fields import convert, field_types
 from petl_bench.errors import PetlBenchError, UsageError, unknown
-from petl_bench.system.texts import clean, is_shown
-from petl_bench.tables.published_file import SEE, read_numbers, read_text
+from petl_bench.system.texts import is_shown
+from petl_bench.tables.published_file import SEE, read_numbers, read_toml
 
 _LONGEST = 500
 
@@ -66,7 +65,7 @@ def read_ledger(path: Path) -> tuple[PublishedTable, ...]:
 
 def _with_protocols(path: Path, numbers: dict[str, list[PublishedNumber]]) -> tuple[PublishedTable, ...]:
     file = protocol_file(path)
-    stated = _load(file) if file.exists() else {}
+    stated = read_toml(file) if file.exists() else {}
     _check_names(stated, ("name", "defaults", "table"), str(file))
     prefix = _text(stated.get("name", path.stem), f"{file}: name")
     defaults = _protocol(Protocol(), stated.get("defaults", {}), f"{file}: defaults")
@@ -123,13 +122,6 @@ def slug(text: str) -> str:
 
 
 # TOML
-
-
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_text(file))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file}: not valid TOML: {clean(str(error))}") from error
 
 
 def _protocol(base: Protocol, entry: Any, label: str, besides: type | None = None) -> Protocol:

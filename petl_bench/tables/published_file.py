@@ -6,13 +6,15 @@ import csv
 import io
 import math
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from petl_bench.api.published import PublishedNumber
 from petl_bench.api.table import PUBLISHED_COLUMNS
 from petl_bench.errors import UsageError
-from petl_bench.system.texts import LONGEST_NAME, is_shown, shortened
+from petl_bench.system.texts import LONGEST_NAME, clean, is_shown, shortened
 
 #: Where the columns are explained.
 SEE = "docs/published_numbers.md"
@@ -35,6 +37,14 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a small file of TOML holds. Raises UsageError if it cannot be read."""
+    try:
+        return tomllib.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not valid TOML: {clean(str(error))}") from error
 
 
 def read_numbers(path: Path) -> tuple[PublishedNumber, ...]:

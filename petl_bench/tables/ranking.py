@@ -19,6 +19,8 @@ from petl_bench.tables.columns import MeasuredColumn
 T = TypeVar("T")
 AT_CHANCE = "at-chance"
 _BY_DATA_SET = "by data set"
+#: A fact of rows that others are measured by, and that are not ranked with them.
+REFERENCE = ("role", "reference")
 
 
 def cells_of(

@@ -11,18 +11,19 @@ import click
 
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
-from petl_bench.api.table import Spread, Table
+from petl_bench.api.table import DocumentKind, Spread, Table
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.gather import MANY_TRIALS, gather, gather_if_any
 from petl_bench.cli.options import folders_option, plugin_option, tell
 from petl_bench.cli.report.all_ import folder_for_all, write_all
 from petl_bench.cli.report.figure import refuse_without_figure, write_figure
+from petl_bench.cli.report.layout import laid_out, latex_of, read_layout_of, refuse_layout
 from petl_bench.cli.report.own_ledger import read_own, refuse_unless_shown
 from petl_bench.cli.report.page import is_page, write_page
 from petl_bench.errors import UsageError
 from petl_bench.records.read import without_garbage_collection
 from petl_bench.render import FIGURE_FORMATS, FORMATS, PROVENANCE_SUFFIX, format_of, render, render_provenance
-from petl_bench.render.options import DocumentKind, LatexOptions
+from petl_bench.render.options import LatexOptions
 from petl_bench.system.files import write_atomically
 from petl_bench.system.texts import clean
 from petl_bench.tables.commands import is_command
@@ -48,8 +49,9 @@ _LATEX_FLAGS = "--standalone, --document, --caption and --label"
               help="Quote the rows of a file of your own beside; never ranked with runs. May be repeated.")  # fmt: skip
 @click.option("--baseline", default="", metavar="METHOD",
               help="Show the difference from this method beside each number.")  # fmt: skip
-@click.option("--spread", type=OneOf(["std", "interval", "none"]), default="std", show_default=True,
-              help="Beside each number: the standard deviation over seeds, the 95 % interval, or nothing.")  # fmt: skip
+@click.option("--spread", type=OneOf(["std", "interval", "none"]), default=None,
+              help="Beside each number: the standard deviation over seeds, the 95 % interval, or nothing.  "
+                   "[default: std]")  # fmt: skip
 @click.option("--no-spread", "spread", flag_value="none", help="The same as --spread none.")
 @click.option("--x", metavar="NAME", default="",
               help="Of --table tradeoff: what stands along x, a metric or a cost, e.g. training_memory.")  # fmt: skip
@@ -61,6 +63,9 @@ _LATEX_FLAGS = "--standalone, --document, --caption and --label"
               help="LaTeX: what the fragment is for (width, text size).  [default: two-column]")  # fmt: skip
 @click.option("--caption", default=None, metavar="TEXT", help="LaTeX: the caption, as plain text.")
 @click.option("--label", default=None, metavar="NAME", help="LaTeX: the label for \\ref, by default tab:TABLE.")
+@click.option("--layout", "layout_file", default=None, metavar="NAME|FILE.toml",
+              help="Rows, columns, names and decimals: a layout that ships (petl-bench list layouts), or a file; "
+                   "other flags win over it.")  # fmt: skip
 @click.option("--statistics/--no-statistics", default=None,
               help="Intervals and paired tests from the predictions; by default with up to "
                    f"{MANY_TRIALS:,} trials.")  # fmt: skip
@@ -80,7 +85,7 @@ def command(
     published: bool,
     published_files: tuple[Path, ...],
     baseline: str,
-    spread: Spread,
+    spread: Spread | None,
     x: str,
     y: str,
     conditions: str,
@@ -88,6 +93,7 @@ def command(
     document: DocumentKind | None,
     caption: str | None,
     label: str | None,
+    layout_file: str | None,
     statistics: bool | None,
     provenance: bool | None,
     explain: tuple[str, str, str] | None,
@@ -96,6 +102,7 @@ def command(
 
     \b
     petl-bench report --runs runs --table base2novel --output table.tex
+    petl-bench report --runs runs --table base2novel --layout cvpr --output table2.tex
     petl-bench report --runs runs --table base2novel --format latex --document slides
     petl-bench report --runs runs --table tradeoff --output figure.pdf
     petl-bench report --runs runs --table tradeoff --x train_step_ms --output figure.pdf
@@ -113,6 +120,8 @@ def command(
         _refuse_axes(None if everything else name or (explain and explain[0]))
     if everything or (not explain and is_page(output_format, given_output)):
         assert output is not None
+        refuse_layout(layout_file)
+        spread = spread or "std"
         if latex is not None:
             raise UsageError(f"the page and --all write every table: {_LATEX_FLAGS} are for a single one")
         with without_garbage_collection():
@@ -128,6 +137,7 @@ def command(
     chosen = output_format or ("terminal" if output is None else format_of(output))
     if latex is not None and chosen != "latex":
         raise UsageError(f"{_LATEX_FLAGS} are for LaTeX: add --format latex, or --output FILE.tex")
+    layout = read_layout_of(layout_file, chosen, explain=explain is not None)
     if chosen in FIGURE_FORMATS:
         refuse_without_figure(source, chosen, output)
     with without_garbage_collection():
@@ -144,11 +154,14 @@ def command(
         if chosen in FIGURE_FORMATS:
             write_figure(source, evidence, chosen, output)
             return
-        table = replace(source.build(evidence), spread=spread)
+        table = replace(source.build(evidence), spread=spread or "std")
     if explain:
         for line in explained(table, explain[1], explain[2], folders):
             click.echo(line)
         return
+    if layout is not None:
+        table = laid_out(table, layout, spread, chosen)
+        latex = latex_of(layout, latex, document) if chosen == "latex" else None
     _write(table, chosen, output, latex, provenance)
     _say_what_is_missing(table, folders)
 

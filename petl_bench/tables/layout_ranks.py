@@ -1,0 +1,111 @@
+"""Best, second and `=` among the rows that a layout shows, by the rule that ranks the table itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from petl_bench.analysis.configurations import FAMILIES
+from petl_bench.api.table import ALIKE, Cell, Row, Table
+from petl_bench.tables.layout_choices import Bold
+from petl_bench.tables.layout_names import Place, row_name
+from petl_bench.tables.notes import listed
+from petl_bench.tables.ranking import REFERENCE, ranked
+
+_OF_COLUMN = "Best and second: of all rows of one backbone and one set of weights, whatever their family."
+#: Names in a note.
+_MOST = 6
+
+
+@dataclass(frozen=True)
+class RankedAmong:
+    """The shown rows with their ranks, which groups of the table are ranked together, and what to say of it."""
+
+    rows: dict[Place, Row]
+    pools: list[list[int]]
+    notes: list[str]
+
+
+def ranked_among(table: Table, shown: Mapping[Place, Row], columns: Sequence[int], bold: Bold) -> RankedAmong:
+    """The rows that are shown, ranked among each other.
+
+    `=` stays if the best number that it refers to is shown, and still the best. `columns`: those that are shown.
+    """
+    pools = _pools(table) if bold == "column" else [[index] for index in range(len(table.groups))]
+    cells = {place: [replace(cell, rank="") for cell in row.cells] for place, row in shown.items()}
+    with_ranks = [index for index in range(len(table.columns)) if _is_ranked(table, index)]
+    for pool in pools:
+        rivals = [place for place in sorted(shown) if place[0] in pool and REFERENCE not in shown[place].facts]
+        for index in with_ranks:
+            found = ranked([cells[place][index] for place in rivals], table.columns[index])
+            for place, cell in zip(rivals, found, strict=True):
+                cells[place][index] = cell
+    without_best = [index for index in with_ranks if _drop_alike(table, index, cells)]
+    if bold == "none":
+        cells = {place: [replace(cell, rank="") for cell in own] for place, own in cells.items()}
+    rows = {place: replace(row, cells=tuple(cells[place])) for place, row in shown.items()}
+    notes = _notes(table, rows, columns, bold)
+    if lost := [table.columns[index].full_display for index in columns if index in without_best]:
+        notes.append(f"Without {ALIKE}, as the best that it refers to is not the best here: {listed(lost, _MOST)}.")
+    return RankedAmong(rows, pools, notes)
+
+
+def _pools(table: Table) -> list[list[int]]:
+    """Groups whose rows may be ranked together: of one title, in families of methods, which follow each other in order.
+
+    Groups of one title that are told apart by something else, such as the studies of an ablation, stay apart.
+    """
+    pools: list[list[int]] = []
+    for index, group in enumerate(table.groups):
+        last = table.groups[index - 1] if index else None
+        if last and last.title == group.title and _place_of(last.section) < _place_of(group.section) < len(FAMILIES):
+            pools[-1].append(index)
+        else:
+            pools.append([index])
+    return pools
+
+
+def _place_of(section: str) -> int:
+    return FAMILIES.index(section) if section in FAMILIES else len(FAMILIES)
+
+
+def _is_ranked(table: Table, index: int) -> bool:
+    return any(row.cells[index].rank for group in table.groups for row in group.rows)
+
+
+def _drop_alike(table: Table, index: int, cells: dict[Place, list[Cell]]) -> bool:
+    """Take `=` from the numbers of one column whose best is not the best here; whether there are some."""
+    dropped = False
+    for at, group in enumerate(table.groups):
+        best = {(at, row) for row, each in enumerate(group.rows) if each.cells[index].rank == "best"}
+        alike = [(at, row) for row, each in enumerate(group.rows) if each.cells[index].alike and (at, row) in cells]
+        is_kept = any(cells[place][index].rank == "best" for place in best.intersection(alike))
+        if is_kept and len(alike) > 1:
+            continue
+        dropped = dropped or (bool(alike) and not is_kept)
+        for place in alike:
+            cells[place][index] = replace(cells[place][index], alike=False)
+    return dropped
+
+
+def _notes(table: Table, rows: dict[Place, Row], columns: Sequence[int], bold: Bold) -> list[str]:
+    count = sum(len(group.rows) for group in table.groups)
+    has_ranks = any(row.cells[index].rank for row in rows.values() for index in columns)
+    notes = [_OF_COLUMN] if has_ranks and bold == "column" else []
+    if len(rows) == count:
+        return notes
+    notes.append(f"Shown: {len(rows)} of {count} rows{'; best and second are among these' if has_ranks else ''}.")
+    if better := _hidden_best(table, rows, columns):
+        notes.append(f"Not shown, though best of their column and group: {listed(better, _MOST)}.")
+    return notes
+
+
+def _hidden_best(table: Table, rows: dict[Place, Row], columns: Sequence[int]) -> list[str]:
+    """The rows that are not shown, with the columns in which they are best of a group that is."""
+    found = []
+    for at in sorted({at for at, _ in rows}):
+        for index, row in enumerate(table.groups[at].rows):
+            best = [table.columns[each].full_display for each in columns if row.cells[each].rank == "best"]
+            if best and (at, index) not in rows:
+                found.append(f"{row_name(row)} ({listed(best, _MOST)})")
+    return found
