@@ -259,7 +259,7 @@ def _matches(
                 paper_row=name,
                 label=f"{column.column.full}{labels[row]}",
                 display=f"{column.column.full_display}{displays[row]}",
-                facts=facts_of(row),
+                facts=facts_of(comparison, row),
                 quoted=published,
                 cell=cell,
                 interval=interval,
