@@ -20,7 +20,7 @@ from test_renderers import compiled, document_of
 import petl_bench as pb
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
-from petl_bench.api.table import Cell, RowGroup, Table
+from petl_bench.api.table import Cell, Column, RowGroup, Table
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.records.verify import verify_trial
 from petl_bench.render import latex, markdown, render, terminal
