@@ -87,7 +87,7 @@ def test_targets_of_retrieval_have_their_numbers_and_adaptations_are_no_rows(run
     own = records[(records["method"] == "lora") & (records["metric"] == "t2v_mean_rank")]["value"]
     assert cell_of(table, "lora", "captioned_motion T2V", "MnR").value == pytest.approx(own.mean())
     assert table.title == "Zero-shot transfer from K-400: retrieval, recalls in percent, and ranks"
-    assert "Adapted on k400, once per method and seed; no target clip was trained on." in table.footers
+    assert "Adapted on K-400, once per method and seed; no target clip was trained on." in table.footers
     points = points_of(figure_of(runs, "zero_shot_retrieval"))
     assert {label.partition(" ")[0] for label in points} == set(SKILL)
 
