@@ -66,7 +66,7 @@ MARKS = {
             ranked=True,
         ),
         Mark("untuned-rate", "U", "learning rate not tuned for this method, setting and backbone", ranked=True),
-        Mark("closed-vocabulary", "K", "scores only classes with training clips", ranked=True),
+        Mark("closed-vocabulary", "K", "closed vocabulary: scores only classes with training clips", ranked=True),
         Mark("frozen-novel", "H", "classes without training clips are scored by the frozen model", ranked=True),
         Mark("text-per-video", "X", "text features depend on the clip: computed anew for each", ranked=True),
         Mark(TRAINING_FREE, "Z", "nothing is trained, but the training clips are used", ranked=True),

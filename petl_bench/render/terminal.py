@@ -172,7 +172,8 @@ def _lines(table: Table, layout: _Layout, indices: list[int]) -> Iterator[_Line]
     The first part also has the rows without any number.
     """
     columns = [table.columns[index] for index in indices]
-    yield [(_group_headers(columns, layout, indices), "bold")]
+    if any(column.group for column in columns):
+        yield [(_group_headers(columns, layout, indices), "bold")]
     yield _line(layout, clean(table.corner), [(clean(column.label), "bold") for column in columns], indices, "bold")
     yield [("─" * (layout.label_width + sum(_PADDING + layout.widths[index] for index in indices)), "")]
     texts, is_first = iter(layout.texts), True
