@@ -37,7 +37,7 @@ from petl_bench.tables import notes as table_notes
 from petl_bench.tables.columns import MeasuredColumn, ShownNumber, trained_columns
 from petl_bench.tables.commands import commands
 from petl_bench.tables.quantities import TRAINED, Axes, Quantity, chosen_axes, usual_axes
-from petl_bench.tables.quoted_notes import reading_notes
+from petl_bench.tables.quoted_notes import reading_notes, selected_on_test, stated_tables, with_selected
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.rows import run_groups
 from petl_bench.tables.setting_table import refuse_nothing
@@ -224,12 +224,13 @@ class TradeOffTable(TableSource):
                 *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
                 *table_notes.protocol_notes(comparison),
                 *table_notes.data_notes(comparison, cases),
-                *([f"{table_notes.QUOTED} {_COUNTS}", *_reading_notes()] if quoted else []),
+                *([_quoted_note()] if quoted else []),
             ),
             provenance=(
                 table_notes.ranks_note(comparison),
                 *table_notes.training_provenance(comparison),
                 *table_notes.data_provenance(comparison, cases),
+                *(_reading_notes() if quoted else []),
             ),
             commands=(*commands(comparison), *_cost_commands(panels)),
         )
@@ -434,6 +435,11 @@ def _quoted(published: pd.DataFrame | None, cases: Sequence[ComparedCase]) -> It
 
 def _reading_notes() -> list[str]:
     return reading_notes((MSTA_TABLES,), (_PUBLISHED_TABLE,))
+
+
+def _quoted_note() -> str:
+    selected = selected_on_test(stated_tables((MSTA_TABLES,), (_PUBLISHED_TABLE,)))
+    return with_selected(f"{table_notes.QUOTED} {_COUNTS}", selected)
 
 
 def _quoted_groups(panel: _Panel) -> list[RowGroup]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mark:
-    """A reservation that a number carries: its word in records, its one-letter symbol in a table, its meaning.
+    """A reservation that a number carries: its word in records, its one-letter symbol in a table, its meaning in short.
 
     `ranked`: numbers that carry it are still ranked with those that do not, because what it says is true of every row
     of a column, or speaks against the very number that carries it, or leaves the column's task as it is.
@@ -38,86 +38,39 @@ OF_METHOD = ("closed-vocabulary", "frozen-novel", "text-per-video", TRAINING_FRE
 MARKS = {
     mark.word: mark
     for mark in (
-        Mark(
-            "random-weights",
-            "R",
-            "random weights of the backbone: says nothing about the method",
-        ),
-        Mark("best-on-test", "T", "the epoch was selected on the test clips; only to compare with papers that did so"),
+        Mark("random-weights", "R", "random weights of the backbone: says nothing about the method"),
+        Mark("best-on-test", "T", "the epoch was selected on the test clips"),
         Mark("incomplete-coverage", "C", "some clips are missing or unreadable"),
         Mark("partial-seeds", "S", "fewer seeds than the complete rows of the column"),
-        Mark("other-seeds", "O", "as many seeds as the complete rows of the column, but other ones"),
-        Mark("partial-splits", "P", "not the splits that the complete rows of the column have"),
-        Mark("other-budget", "E", "trained on fewer clips (epochs x clips) than the complete rows ranked with it"),
-        Mark("at-chance", "A", "at chance: its clips do not tell it from guessing (95 %)"),
+        Mark("other-seeds", "O", "other seeds than the complete rows of the column"),
+        Mark("partial-splits", "P", "other splits than the complete rows of the column"),
+        Mark("other-budget", "E", "trained on fewer clips (epochs x clips) than the complete rows"),
+        Mark("at-chance", "A", "not told from guessing (95 %)"),
+        Mark(ABSENT_EVALUATION, "M", "lacks an evaluation of its setting; not ranked with rows that have it"),
+        Mark("busy-device", "B", "others used the device while it was measured"),
+        Mark("mixed-environment", "V", "its seeds were run on different devices or versions", ranked=True),
         Mark(
-            ABSENT_EVALUATION,
-            "M",
-            "the method cannot do all that its setting evaluates; its other numbers are not ranked with those of "
-            "methods that can",
-        ),
-        Mark("busy-device", "B", "others used the device while it was measured: measure again when it is idle"),
-        Mark(
-            "mixed-environment",
-            "V",
-            "its seeds were run on different devices, or with different versions of petl-bench or of libraries",
-            ranked=True,
-        ),
-        Mark(
-            "demonstration",
-            "D",
-            "a demonstration: the backbone's packaged weights were made for another data set, and not for this one",
-            ranked=True,
+            "demonstration", "D", "a demonstration: the backbone's weights were made for another data set", ranked=True
         ),
         Mark("fewer-shots", "F", "some classes have fewer training clips than the number of shots", ranked=True),
         Mark(
             "shared-recordings",
             "G",
-            "training and test clips were cut from the same recordings, which makes the test easier than it looks",
+            "training and test clips are of the same recordings: easier than it looks",
             ranked=True,
         ),
         Mark(
             "template-descriptions",
             "N",
-            "trained with sentences made from the class names, in place of descriptions of the classes",
+            "trained with sentences made from class names, not with descriptions",
             ranked=True,
         ),
-        Mark(
-            "untuned-rate",
-            "U",
-            "the learning rate is not one that was tuned for this method in this setting, on this backbone",
-            ranked=True,
-        ),
-        Mark(
-            "closed-vocabulary",
-            "K",
-            "closed vocabulary: the method scores only classes with training clips",
-            ranked=True,
-        ),
-        Mark(
-            "frozen-novel",
-            "H",
-            "classes without training clips are scored by the frozen model, without what the method learned",
-            ranked=True,
-        ),
-        Mark(
-            "text-per-video",
-            "X",
-            "the text features of a class depend on the clip, so that they are computed anew for every clip",
-            ranked=True,
-        ),
-        Mark(
-            TRAINING_FREE,
-            "Z",
-            "nothing is trained, but the training clips are used; ranked apart from zero-shot rows",
-            ranked=True,
-        ),
-        Mark(
-            "adapted-method",
-            "W",
-            "the method was published for another kind of backbone, and is adapted to this one",
-            ranked=True,
-        ),
+        Mark("untuned-rate", "U", "learning rate not tuned for this method, setting and backbone", ranked=True),
+        Mark("closed-vocabulary", "K", "closed vocabulary: scores only classes with training clips", ranked=True),
+        Mark("frozen-novel", "H", "classes without training clips are scored by the frozen model", ranked=True),
+        Mark("text-per-video", "X", "text features depend on the clip: computed anew for each", ranked=True),
+        Mark(TRAINING_FREE, "Z", "nothing is trained, but the training clips are used", ranked=True),
+        Mark("adapted-method", "W", "published for another kind of backbone, and adapted to this one", ranked=True),
         Mark(SYNTHETIC, "Y", "made by a script, not measured"),
         Mark("quoted", "Q", "quoted, not run here"),
     )

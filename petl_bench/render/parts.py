@@ -30,7 +30,8 @@ def column_parts(
 ) -> list[list[int]]:
     """Column groups, as indices of their columns, gathered into as few parts as take at most `room`, of like widths.
 
-    A group is broken only if it has more columns than `together` and is wider than `most` (default: `room`) by itself.
+    A group is broken only if it has more columns than `together` and is wider than `most` (default: `room`) by itself;
+    into parts of one length, unless there are fewer parts with other ones.
 
     Args:
         groups: the columns of each group.
@@ -39,10 +40,17 @@ def column_parts(
         most: what a part with a single group may take.
         together: columns of a group that always stay together.
     """
-    pieces: list[Sequence[int]] = []
+    even: list[Sequence[int]] = []
+    single: list[Sequence[int]] = []
     for indices in groups:
         whole = len(indices) <= together or _width(indices, widths) <= (most or room)
-        pieces += [indices] if whole else _broken(indices, widths, room)
+        even += [indices] if whole else _broken(indices, widths, room)
+        single += [indices] if whole else [[index] for index in indices]
+    return min((_balanced(pieces, widths, room) for pieces in (even, single)), key=len)
+
+
+def _balanced(pieces: Sequence[Sequence[int]], widths: Sequence[float], room: float) -> list[list[int]]:
+    """Neighbouring pieces in as few parts as take at most `room`, the widest as narrow as can be."""
     fewest = len(_gathered(pieces, widths, room))
     ends = [0.0, *accumulate(_width(piece, widths) for piece in pieces)]
     rooms = sorted({room, *(end - start for start, end in combinations(ends, 2))})

@@ -102,8 +102,7 @@ class _Layout:
 
 
 def _layout(table: Table, width: int, styled: bool) -> _Layout:
-    """A table that is wider than the screen goes into parts; a column group stays together, unless it is large and no
-    part has room for it."""
+    """A table that is wider than the screen goes into parts; column groups that fit into one stay together."""
     rows = [row for group in table.groups for row in group.rows]
     columns = [
         _aligned([row.cells[index] for row in rows], column, table.spread, styled)
@@ -127,10 +126,11 @@ def _fewest_lines(
     lengths = [cell_len(label) for label in labels]
     groups, padded = grouped_columns(table), [each + _PADDING for each in widths]
     longest = min(max(lengths), _LONGEST_LABEL)
-    found = [(longest, column_parts(groups, padded, width - longest))]
+    found = [(longest, column_parts(groups, padded, width - longest, together=1))]
     if len(found[0][1]) > 1:
         found += [
-            (each, column_parts(groups, padded, width - each)) for each in range(longest - 1, _SHORTEST_LABEL, -1)
+            (each, column_parts(groups, padded, width - each, together=1))
+            for each in range(longest - 1, _SHORTEST_LABEL, -1)
         ]
     return min(found, key=lambda one: len(one[1]) * sum(-(-length // one[0]) for length in lengths))
 
@@ -172,7 +172,8 @@ def _lines(table: Table, layout: _Layout, indices: list[int]) -> Iterator[_Line]
     The first part also has the rows without any number.
     """
     columns = [table.columns[index] for index in indices]
-    yield [(_group_headers(columns, layout, indices), "bold")]
+    if any(column.group for column in columns):
+        yield [(_group_headers(columns, layout, indices), "bold")]
     yield _line(layout, clean(table.corner), [(clean(column.label), "bold") for column in columns], indices, "bold")
     yield [("─" * (layout.label_width + sum(_PADDING + layout.widths[index] for index in indices)), "")]
     texts, is_first = iter(layout.texts), True

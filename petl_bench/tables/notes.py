@@ -20,9 +20,10 @@ from petl_bench.api.prompts import short_text
 from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.api.table import NO_NUMBER
 from petl_bench.errors import PetlBenchError
+from petl_bench.tables.text import MEAN_STD
 
-TRAINED = "Trained: millions of trained parameters, and percent of the backbone's parameters."
-QUOTED = "Quoted rows are other people's runs: never ranked or averaged with the rows above."
+TRAINED = "Trained: parameters in millions, and in percent of the backbone's."
+QUOTED = "Quoted rows: other people's runs, never ranked or averaged with those above."
 _SELECTION = {
     "last": "the last epoch",
     "val": "the epoch that is best on held-out training clips",
@@ -40,17 +41,25 @@ _BUDGET = {
 
 def usual_seeds(comparison: Comparison) -> tuple[list[int], list[str]]:
     """The seeds that the numbers are over: the most that are the norm of a case; a note for each other set."""
-    sets: dict[frozenset[int], list[str]] = defaultdict(list)
+    sets: dict[frozenset[int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     norms: Counter[frozenset[int]] = Counter()
     for row, case in comparison.cells():
-        sets[comparison.seeds(row, case)].append(comparison.cell_label(row, case))
+        sets[comparison.seeds(row, case)][comparison.case_labels[case]].append(comparison.row_labels[row])
         norms[comparison.usual_seeds(row, case)] += 1
     usual = max(norms, key=lambda seeds: (len(seeds), norms[seeds], [-seed for seed in sorted(seeds)]))
-    others = sorted((sorted(seeds), places) for seeds, places in sets.items() if seeds != usual)
+    others = sorted((sorted(seeds), rows_of) for seeds, rows_of in sets.items() if seeds != usual)
     return sorted(usual), [
-        f"Seeds {listed(seeds)}{' only' if len(seeds) < len(usual) else ''}: {listed(places, 6)}."
-        for seeds, places in others
+        f"Seeds {listed(seeds)}{' only' if len(seeds) < len(usual) else ''}: {_rows_on_cases(rows_of)}."
+        for seeds, rows_of in others
     ]
+
+
+def _rows_on_cases(rows_of: Mapping[str, Sequence[str]]) -> str:
+    """Rows by case, cases with the same rows together: "lora, msta on hmdb51, ucf101"."""
+    cases: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for case, rows in rows_of.items():
+        cases[tuple(rows)].append(case)
+    return listed((f"{listed(rows, _FEW)} on {listed(some, _FEW)}" for rows, some in cases.items()), _FEW, "; ")
 
 
 def ranks_note(comparison: Comparison, *, over_splits: bool = False) -> str:
@@ -67,7 +76,7 @@ def ranks_note(comparison: Comparison, *, over_splits: bool = False) -> str:
 def seed_notes(comparison: Comparison) -> list[str]:
     """What mean and spread are over, and which cells have other seeds."""
     usual, others = usual_seeds(comparison)
-    spread = "mean ± sample standard deviation over seeds" if len(usual) > 1 else "a single run, without spread: seed"
+    spread = f"{MEAN_STD} over seeds" if len(usual) > 1 else "a single run, without spread: seed"
     return [f"Numbers: {spread} {listed(usual)}.", *others]
 
 
@@ -137,7 +146,7 @@ def hosting_notes(comparison: Comparison, left_out: Mapping[str, str]) -> list[s
                 missing[f"Not on {BACKBONES.display(backbone)}", reason].append(METHODS.display(method))
     for method in left_out.keys() - methods.keys():
         missing["Left out of --methods all", left_out[method]].append(METHODS.display(method))
-    return [f"{where}: {listed(sorted(names))}: {reason}." for (where, reason), names in sorted(missing.items())]
+    return [f"{where}: {listed(sorted(names), _FEW)}: {reason}." for (where, reason), names in sorted(missing.items())]
 
 
 def _refusal(method: str, backbone: str) -> str:
@@ -172,11 +181,11 @@ def inflation_notes(comparison: Comparison) -> list[str]:
     ]
 
 
-def listed(values: Iterable[object], most: int = 1000) -> str:
+def listed(values: Iterable[object], most: int = 1000, between: str = ", ") -> str:
     """Values with commas between them; beyond `most`, how many more there are."""
     texts = list(map(str, values))
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
+    return between.join(texts[:most]) + more
 
 
 def _backbone_notes(comparison: Comparison) -> list[str]:
@@ -240,7 +249,7 @@ def _grouped(texts: Mapping[str, str]) -> str:
     for name, text in texts.items():
         names[text].append(name)
     usual, *others = sorted(names, key=lambda text: -len(names[text]))
-    exceptions = "; ".join(f"{', '.join(names[text])}: {text}" for text in others)
+    exceptions = "; ".join(f"{listed(names[text], _FEW)}: {text}" for text in others)
     return f"{usual} ({exceptions})" if exceptions else usual
 
 

@@ -11,7 +11,7 @@ from petl_bench.api.published import PublishedNumber, PublishedTable
 from petl_bench.api.table import Cell, Row, RowGroup
 from petl_bench.tables.columns import MeasuredColumn, PublishedKey
 from petl_bench.tables.notes import listed
-from petl_bench.tables.quoted_notes import notes_of
+from petl_bench.tables.quoted_notes import notes_of, selected_on_test
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,10 +72,13 @@ def _row(label: str, numbers: pd.DataFrame, columns: Sequence[MeasuredColumn], s
 
 @dataclass(frozen=True)
 class OwnRows:
-    """The quoted rows of the user's own files, the facts that change how they read, and what is behind them."""
+    """The quoted rows of the user's own files.
+
+    `selected`: as `selected_on_test` gives it; `provenance`: what changes how they read, and their files.
+    """
 
     groups: tuple[RowGroup, ...]
-    notes: tuple[str, ...]
+    selected: tuple[str, ...]
     provenance: tuple[str, ...]
 
 
@@ -103,14 +106,14 @@ def own_rows(ledger: Iterable[PublishedTable], settings: Collection[str], column
         for (source, kind), some in headings.items():
             rows = _own_rows(some, frames, places, columns)
             groups.append(RowGroup(f"Quoted: {source}", tuple(rows), kind))
-    provenance: list[str] = []
+    provenance = notes_of(shown)
     if shown:
         files = listed(dict.fromkeys(table.file.name for table in shown))
         sources = listed(dict.fromkeys(source for table in shown for source in table.sources), 6)
         provenance.append(f"Given by --published-file {files}: {sources}.")
     if unplaced:
         provenance.append(f"Of --published-file, without a column here: {listed(unplaced, 6)}.")
-    return OwnRows(tuple(groups), tuple(notes_of(shown)), tuple(provenance))
+    return OwnRows(tuple(groups), selected_on_test(shown), tuple(provenance))
 
 
 def _named(number: PublishedNumber) -> str:

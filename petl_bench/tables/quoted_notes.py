@@ -40,8 +40,32 @@ def reading_notes(
         tables: the published tables whose rows are quoted.
         keys: of the numbers that are shown; None for all.
     """
+    return notes_of(stated_tables(files, tables), keys)
+
+
+def stated_tables(files: Iterable[Path], tables: Iterable[str]) -> list[PublishedTable]:
+    """Those of these tables whose protocol is stated; `files` and `tables` as in `reading_notes`."""
     stated = {table.table: table for file in files for table in _of_plugin(file)}
-    return notes_of([stated[name] for name in dict.fromkeys(tables) if name in stated], keys)
+    return [stated[name] for name in dict.fromkeys(tables) if name in stated]
+
+
+def selected_on_test(tables: Iterable[PublishedTable], keys: Collection[PublishedKey] | None = None) -> tuple[str, ...]:
+    """The sources whose epochs were selected on the test clips, with the rows if it is not all; `keys`: as above."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for table in tables:
+        for source in table.sources:
+            methods = _methods(table, source, keys)
+            selected = [each for each in methods if table.protocol_of(each).selection == "best-on-test"]
+            if selected:
+                rows = f" ({listed(selected, _MOST)})" if len(selected) < len(methods) else ""
+                places.setdefault((_paper(source), rows), []).append(source)
+    return tuple(f"{_together(tuple(dict.fromkeys(sources)))}{rows}" for (_, rows), sources in places.items())
+
+
+def with_selected(note: str, sources: Iterable[str]) -> str:
+    """A note on quoted rows, and the sources whose epochs were selected on the test clips, if there are any."""
+    found = "; ".join(dict.fromkeys(sources))
+    return f"{note} Epochs selected on the test clips: {found}." if found else note
 
 
 def notes_of(tables: Iterable[PublishedTable], keys: Collection[PublishedKey] | None = None) -> list[str]:

@@ -21,12 +21,13 @@ from petl_bench.tables.setting_table import SettingTable
 from petl_bench.tables.tradeoff_picture import TradeOffPanel, picture_notes, trained_against
 
 RETRIEVAL_NOTE = (
-    "T2V: texts search clips; V2T: clips search texts. R@K: queries with their target among the first K, in percent; "
-    "Sum: of the three; MdR, MnR: median and mean rank of the target, lower is better."
+    "T2V: texts search clips; V2T: clips search texts. R@K in percent; Sum: R@1 + R@5 + R@10; MdR, MnR: median and "
+    "mean rank of the target, lower is better."
 )
 RETRIEVAL_DETAILS = (
-    "V2T: of a clip with several texts the most similar counts. Ties count against the target. Intervals and tests "
-    "draw the texts of one clip together; MdR has neither, since it is no mean over queries."
+    "R@K: queries with their target among the first K. V2T: of a clip with several texts the most similar counts. Ties "
+    "count against the target. Intervals and tests draw the texts of one clip together; MdR has neither, since it is "
+    "no mean over queries."
 )
 
 

@@ -36,7 +36,7 @@ from petl_bench.tables.columns import (
 )
 from petl_bench.tables.commands import commands
 from petl_bench.tables.quoted import own_rows, quoted_groups
-from petl_bench.tables.quoted_notes import reading_notes
+from petl_bench.tables.quoted_notes import reading_notes, selected_on_test, stated_tables, with_selected
 from petl_bench.tables.rows import run_groups
 from petl_bench.tables.split_means import SplitMeans
 
@@ -85,6 +85,7 @@ class SettingTable(TableSource):
         comparison, columns = found.comparison, found.columns
         quoted = [group for table in self.quoted_tables for group in quoted_groups(evidence.published, table, columns)]
         own = own_rows(evidence.ledger, (self.setting, self.name), columns)
+        selected = (*(self._selected_on_test(columns) if quoted else ()), *own.selected)
         groups = comparison.case_groups(self.over)
         return Table(
             name=self.name,
@@ -100,9 +101,7 @@ class SettingTable(TableSource):
                 *table_notes.protocol_notes(comparison),
                 *self.case_notes(comparison),
                 *table_notes.data_notes(comparison, groups),
-                *([self.quoted_note] if quoted or own.groups else []),
-                *(self.reading_notes(columns) if quoted else []),
-                *own.notes,
+                *([with_selected(self.quoted_note, selected)] if quoted or own.groups else []),
             ),
             provenance=(
                 *self.details,
@@ -110,6 +109,7 @@ class SettingTable(TableSource):
                 *table_notes.training_provenance(comparison),
                 *table_notes.hosting_notes(comparison, evidence.left_out_methods.get(self.setting, {})),
                 *table_notes.data_provenance(comparison, groups),
+                *(self.reading_notes(columns) if quoted else []),
                 *own.provenance,
             ),
             commands=tuple(commands(comparison)),
@@ -183,10 +183,12 @@ class SettingTable(TableSource):
 
     def reading_notes(self, columns: Sequence[MeasuredColumn]) -> list[str]:
         """The facts that change how the published results in these columns read."""
-        keys = {column.published for column in columns if column.published and column.ranked}
-        return reading_notes(self.published_csv, self.quoted_tables, keys)
+        return reading_notes(self.published_csv, self.quoted_tables, _published_keys(columns))
 
     # Parts
+
+    def _selected_on_test(self, columns: Sequence[MeasuredColumn]) -> tuple[str, ...]:
+        return selected_on_test(stated_tables(self.published_csv, self.quoted_tables), _published_keys(columns))
 
     def _cases_of_columns(self, group: CaseGroup) -> Sequence[tuple[ComparedCase, ...]]:
         return [group.cases] if self.over == "split" else [(case,) for case in group.cases]
@@ -221,6 +223,10 @@ class SettingTable(TableSource):
         if self.over == "split":
             return SplitMeans(comparison).notes(self.seeds_of)
         return table_notes.seed_notes(comparison)
+
+
+def _published_keys(columns: Sequence[MeasuredColumn]) -> set[PublishedKey]:
+    return {column.published for column in columns if column.published and column.ranked}
 
 
 def refuse_nothing(comparison: Comparison, run_flags: Sequence[str] = ()) -> None:

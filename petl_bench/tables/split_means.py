@@ -14,6 +14,7 @@ from petl_bench.analysis.labels import CaseGroup
 from petl_bench.api.table import Cell
 from petl_bench.tables.columns import NOT_RUN, CellOf, OfRuns, cell_of_runs
 from petl_bench.tables.notes import listed, usual_seeds
+from petl_bench.tables.text import MEAN_STD
 
 
 class SplitMeans:
@@ -51,9 +52,9 @@ class SplitMeans:
         if several:
             splits = listed(f"{group.display} ({len(group.cases)})" for group in several)
             mean = f"each split's mean over {over}" if len(seeds) > 1 else f"a single run per split, {over}"
-            notes.append(f"Numbers: mean ± sample standard deviation over the splits of {splits}, of {mean}.")
+            notes.append(f"Numbers: {MEAN_STD} over the splits of {splits}, of {mean}.")
         if single:
-            spread = "mean ± sample standard deviation over" if len(seeds) > 1 else "a single run, without spread:"
+            spread = f"{MEAN_STD} over" if len(seeds) > 1 else "a single run, without spread:"
             notes.append(f"One split only, {displays_of(single)}: {spread} {over}.")
         return [*notes, *self._missing_splits(), *others]
 

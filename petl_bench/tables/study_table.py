@@ -36,7 +36,7 @@ from petl_bench.tables.notes import (
     training_provenance,
 )
 from petl_bench.tables.quoted import quoted_groups
-from petl_bench.tables.quoted_notes import reading_notes
+from petl_bench.tables.quoted_notes import reading_notes, selected_on_test, stated_tables, with_selected
 from petl_bench.tables.ranking import RankedRows
 from petl_bench.tables.setting_table import refuse_nothing
 
@@ -136,6 +136,7 @@ class StudyTable(TableSource):
             )
         groups = self._with_quoted(found, _run_groups(comparison, found, evidence), evidence.published)
         quoted = [study.table for study, _ in found if any(group.is_quoted for group in groups)]
+        selected = selected_on_test(stated_tables(self.published_csv, quoted))
         cases = comparison.case_groups()
         return Table(
             name=self.name,
@@ -149,13 +150,13 @@ class StudyTable(TableSource):
                 TRAINED,
                 *protocol_notes(comparison),
                 *data_notes(comparison, cases),
-                *([f"{QUOTED} {self.quoted_note}".strip()] if any(group.is_quoted for group in groups) else []),
-                *reading_notes(self.published_csv, quoted),
+                *([with_selected(f"{QUOTED} {self.quoted_note}".strip(), selected)] if quoted else []),
             ),
             provenance=(
                 ranks_note(comparison),
                 *training_provenance(comparison),
                 *data_provenance(comparison, cases),
+                *reading_notes(self.published_csv, quoted),
             ),
             commands=tuple(commands(comparison)),
         )

@@ -154,9 +154,9 @@ def _without_std(footer: str) -> str:
 
 
 def provenance(table: Table) -> list[str]:
-    """The lines behind the notes: signs in full, hashes, budgets, devices, versions."""
+    """The lines behind the notes: hashes, budgets, devices, versions, signs in full."""
     signs = [f"{ALIKE}: {ALIKE_MEANING}."] if _has_alike(table) else []
-    return [*signs, *map(clean, table.provenance)]
+    return [*map(clean, table.provenance), *signs]
 
 
 def _has_alike(table: Table) -> bool:

@@ -73,3 +73,9 @@ def test_many_values_are_grouped_by_what_they_have_in_common() -> None:
     many = {**{name: {10} for name in "cdefgh"}, "a": {0}, "b": {0}, "i": {5}}
     assert table_notes._once_or_each(many, "{name} {value}") == "10 (a, b: 0; i: 5)"
     assert table_notes._once_or_each({name: {3} for name in "abcdefgh"}, "{name} {value}") == "3"
+
+
+def test_rows_with_few_seeds_are_named_by_case() -> None:
+    assert table_notes._rows_on_cases({"a": ["x", "y"], "b": ["x", "y"], "c": ["z"]}) == "x, y on a, b; z on c"
+    many = [f"m{number}" for number in range(9)]
+    assert table_notes._rows_on_cases({"a": many}) == "m0, m1, m2, m3, m4, m5 and 3 more on a"

@@ -215,7 +215,8 @@ def test_rows_of_ones_own_stand_beside_and_are_never_ranked(example: Path, tmp_p
         "Doe (2026), Table 1",
     )
     assert (mean.value, cells["motion Base"].origin) == (91.5, "absent")
-    assert "Doe (2026), Table 1: epochs selected on the test clips; views 4 x 3." in table.footers
+    assert table.footers[-1].endswith("Epochs selected on the test clips: Doe (2026), Table 1.")
+    assert "Doe (2026), Table 1: epochs selected on the test clips; views 4 x 3." in table.provenance
     assert "Given by --published-file own.csv: Doe (2026), Table 1." in table.provenance
 
 
