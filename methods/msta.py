@@ -21,6 +21,8 @@ from petl_bench.methods._recipes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor, nn
 
     from petl_bench.models.dual_encoder import DualEncoder
@@ -63,6 +65,7 @@ class MSTA(pb.Method):
     """
 
     display = "MSTA"
+    latex = (("L_CC", r"$\mathcal{L}_{CC}$"),)
     paper = MSTA_PAPER
     identity_at_start = False
     recipes = (
@@ -209,6 +212,11 @@ class MSTA(pb.Method):
         frozen = [step.descriptions[kind][classes].float() for kind in self.description_kinds_read]
         first, *others = [1 - cosine_similarity(adapted, features, dim=-1) for features in frozen]
         return self.consistency_weight * sum(others, first).mean()
+
+    @classmethod
+    def display_of(cls, values: Mapping[str, Any]) -> str:
+        """With " + L_CC" behind it if the loss has this term, as in the paper's tables."""
+        return f"{cls.display} + L_CC" if cls.display and values.get("consistency_weight") else cls.display
 
     @property
     def description_count(self) -> int:

@@ -15,6 +15,7 @@ from petl_bench.analysis.configurations import ComparedCase, Configuration, valu
 from petl_bench.api.options import text_of
 from petl_bench.api.prompts import short_text
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS
+from petl_bench.errors import PetlBenchError, PluginError, describe
 
 T = TypeVar("T")
 
@@ -30,18 +31,19 @@ class CaseGroup:
 
 def row_labels(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
     """Method names, with the values in which the configurations of one method differ."""
-    return {row: with_values(row.method, row.short(found)) for row, found in _row_differences(configurations).items()}
+    differences = differences_in({row: row.settable for row in configurations}, lambda row: row.method)
+    return {row: with_values(row.method, row.short(_without_empty(found))) for row, found in differences.items()}
 
 
 def row_displays(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
-    """The same for readers: "LoRA (rank 8)" for "lora (rank=8)"."""
-    differences = _row_differences(configurations)
-    return {row: for_readers(METHODS.display(row.method), row.short(found)) for row, found in differences.items()}
+    """The same for readers: "LoRA (rank 8)" for "lora (rank=8)".
 
-
-def _row_differences(configurations: Sequence[Configuration]) -> dict[Configuration, dict[str, Any]]:
-    differences = differences_in({row: row.settable for row in configurations}, lambda row: row.method)
-    return {row: _without_empty(found) for row, found in differences.items()}
+    What the method itself calls its variants (`Method.display_of`) is not said again in parentheses.
+    """
+    names = {row: method_display(row.method, json.loads(row.hyper_parameters)) for row in configurations}
+    differences = differences_in({row: row.settable for row in configurations}, lambda row: (row.method, names[row]))
+    displays = {row: for_readers(names[row], row.short(_without_empty(found))) for row, found in differences.items()}
+    return distinct_displays(displays, row_labels(configurations))
 
 
 def case_labels(cases: Sequence[ComparedCase], besides: str = "") -> dict[ComparedCase, str]:
@@ -51,10 +53,11 @@ def case_labels(cases: Sequence[ComparedCase], besides: str = "") -> dict[Compar
 
 def case_displays(cases: Sequence[ComparedCase], besides: str = "") -> dict[ComparedCase, str]:
     """The same for readers: "HMDB-51 (split 2)" for "hmdb51 (split=2)"; names that a user gave stay as they are."""
-    return {
+    displays = {
         case: for_readers(dataset_display(case.dataset, case.dataset_plugin), found)
         for case, found in _case_differences(cases, besides).items()
     }
+    return displays if besides else distinct_displays(displays, case_labels(cases))
 
 
 def _case_differences(cases: Sequence[ComparedCase], besides: str) -> dict[ComparedCase, dict[str, Any]]:
@@ -68,7 +71,9 @@ def case_groups(cases: Sequence[ComparedCase], over: str) -> list[CaseGroup]:
     found: dict[tuple[Any, ...], list[ComparedCase]] = defaultdict(list)
     for case in cases:
         found[values_of(case, besides=over)].append(case)
+    firsts = [some[0] for some in found.values()]
     labels, displays = case_labels(cases, besides=over), case_displays(cases, besides=over)
+    displays = distinct_displays({case: displays[case] for case in firsts}, labels)
     return [CaseGroup(labels[some[0]], tuple(some), displays[some[0]]) for some in found.values()]
 
 
@@ -102,8 +107,54 @@ def for_readers(display: str, differences: Mapping[str, Any]) -> str:
 
 
 def values_in_words(differences: Mapping[str, Any]) -> str:
-    """Options with their values as readers see them: "rank 8, learning rate 0.0003"."""
-    return ", ".join(f"{words_of(setting)} {short_text(text_of(value))}" for setting, value in differences.items())
+    """Options with their values as readers see them: "rank 8, 30 epochs, no shared"; nothing for an empty value."""
+    return ", ".join(_in_words(option, value) for option, value in differences.items() if value != "")
+
+
+def _in_words(option: str, value: Any) -> str:
+    words, text = words_of(option), short_text(text_of(value))
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
+    if isinstance(value, float):
+        text = text.removesuffix(".0")
+    if value == "all":
+        return f"all {words}"
+    counted, per, of_each = words.partition(" per ")
+    if isinstance(value, int) and counted.endswith("s") and not counted.endswith("ss"):
+        return f"{text} {counted if value != 1 else _singular(counted)}{per}{of_each}"
+    return f"{words} {text}"
+
+
+def _singular(words: str) -> str:
+    return words.removesuffix("es") if words.endswith("sses") else words.removesuffix("s")
+
+
+def words_of(option: str) -> str:
+    """An option as readers see it: "learning rate" for training.learning_rate, "LoRA rank" for lora.rank."""
+    owner, _, name = option.removeprefix("training.").rpartition(".")
+    words = name.removeprefix("num_").replace("_", " ")
+    return f"{METHODS.display(owner)} {words}" if owner else words
+
+
+def method_display(method: str, values: Mapping[str, Any]) -> str:
+    """A configuration of a method as readers see it: "MSTA + L_CC"; the registered name if it cannot be loaded here.
+
+    Args:
+        method: its registered name.
+        values: of its fields, as records hold them.
+
+    Raises:
+        PluginError: if the method's own `display_of` fails.
+    """
+    try:
+        shown = METHODS.get(method).display_of(values)
+    except PetlBenchError:
+        return method
+    except Exception as error:
+        raise PluginError(f"{method}.display_of() fails: {describe(error)}") from error
+    if not isinstance(shown, str):
+        raise PluginError(f"{method}.display_of() returned {type(shown).__name__}; it must return a text")
+    return shown or method
 
 
 def dataset_display(dataset: str, plugin: str) -> str:
@@ -119,12 +170,8 @@ def host_display(backbone: str, weights: str) -> str:
 def distinct_displays(displays: Mapping[T, str], labels: Mapping[T, str]) -> dict[T, str]:
     """The displays of some things; of those that share one, the labels."""
     counts = Counter(displays.values())
-    return {thing: display if counts[display] == 1 else labels[thing] for thing, display in displays.items()}
-
-
-def words_of(setting: str) -> str:
-    """An option as readers see it: "learning rate" for training.learning_rate."""
-    return setting.removeprefix("training.").replace("_", " ")
+    found = {thing: display if counts[display] == 1 else labels[thing] for thing, display in displays.items()}
+    return found if len(set(found.values())) == len(found) else dict(labels)
 
 
 def _without_empty(differences: Mapping[str, Any]) -> dict[str, Any]:

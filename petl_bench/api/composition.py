@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from types import TracebackType
@@ -81,6 +81,11 @@ class Composition(Method):
             for part in self.parts
             for field, value in part._values(location, unchanged_later).items()
         }
+
+    @classmethod
+    def display_of(cls, values: Mapping[str, Any]) -> str:
+        """What the parts are called, with a plus between them."""
+        return _together(cls.part_classes, lambda part: part.display_of(_of_part(part, values)))
 
     @classmethod
     def hosted_by(cls, backbone: type[Backbone]) -> str:
@@ -269,7 +274,7 @@ def compose(name: str, part: Callable[[str], type[Method]]) -> type[Composition]
 def _composition(parts: tuple[type[Method], ...]) -> type[Composition]:
     name = PLUS.join(part.name for part in parts)
     body = {"name": name, "part_classes": parts, "__module__": __name__, "__doc__": _meaning(parts)}
-    body["display"] = " + ".join(part.display or part.name for part in parts)
+    body["display"] = _together(parts, lambda part: part.display)
     composition = type(name, (Composition,), body | _declared(name, parts) | _hooks(name, parts))
     _refuse_free_beside_trained(name, parts)
     _declare_fields(composition, parts)
@@ -286,6 +291,17 @@ def _declare_fields(composition: Any, parts: Sequence[Any]) -> None:
             field.name = f"{part.name}.{each.name}"
             fields[field.name], types[field.name] = field, field_types(part)[each.name]
     composition.__annotations__, composition.__dataclass_fields__ = types, fields
+
+
+def _together(parts: Iterable[type[Method]], display: Callable[[type[Method]], str]) -> str:
+    """The names for readers of the parts; of one that has none its registered name."""
+    return " + ".join(display(part) or part.name for part in parts)
+
+
+def _of_part(part: type[Method], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the fields of one part, `PART.FIELD`, by the names that they have in the part."""
+    own = f"{part.name}."
+    return {name.removeprefix(own): value for name, value in values.items() if name.startswith(own)}
 
 
 def _meaning(parts: Sequence[type[Method]]) -> str:
@@ -306,6 +322,7 @@ def _refuse_free_beside_trained(name: str, parts: Sequence[type[Method]]) -> Non
 def _declared(name: str, parts: Sequence[type[Method]]) -> dict[str, Any]:
     """What a composition declares: everything that a part needs, and only what all parts allow."""
     return {
+        "latex": tuple(form for part in parts for form in part.latex),
         "paper": _papers(parts),
         "recipes": tuple(_recipe(parts, *place) for place in _recipe_places(parts)),
         "settings": _allowed_by_all(name, parts, "settings"),

@@ -79,6 +79,8 @@ class Method(Options):
     classes, M texts, T frames, D embedding channels.
     """
 
+    #: parts of its names for readers, and how LaTeX writes them: ("L_CC", r"$\mathcal{L}_{CC}$"); all else is escaped
+    latex: ClassVar[Sequence[tuple[str, str]]] = ()
     paper: ClassVar[Paper | None] = None
     version: ClassVar[int] = 1
     recipes: ClassVar[Sequence[Recipe]] = ()
@@ -109,10 +111,22 @@ class Method(Options):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _refuse_undeclarable(cls)
+        _refuse_latex(cls)
         if cls.training_free and "needs_graph" not in vars(cls):
             cls.needs_graph = False
         if "attach" in vars(cls):
             cls.attach = _freezing(vars(cls)["attach"])  # type: ignore[method-assign]
+
+    @classmethod
+    def display_of(cls, values: Mapping[str, Any]) -> str:
+        """The name for readers of a configuration, if papers name it by the values of some fields: "MSTA + L_CC".
+
+        Fields that are alike under one such name are not said again in tables.
+
+        Args:
+            values: of its fields, as records hold them; a record from before a field was declared lacks it.
+        """
+        return cls.display
 
     @classmethod
     def hosted_by(cls, backbone: type[Backbone]) -> str:
@@ -319,6 +333,21 @@ def _refuse_undeclarable(cls: type[Method]) -> None:
         if wrong or (several and not isinstance(value, (tuple, list))):
             expected = f"{'a tuple of some of ' if several else 'one of '}{', '.join(map(repr, allowed))}"
             raise PluginError(f"{cls.__name__}.{name} = {value!r}: expected {expected}")
+
+
+def _refuse_latex(cls: type[Method]) -> None:
+    """Raise PluginError for forms of LaTeX that are no pairs of texts in one line, the second one in plain ASCII."""
+    try:
+        fit = all(
+            part.isprintable() and form.isprintable() and form.isascii() and part.strip() for part, form in cls.latex
+        )
+    except (AttributeError, TypeError, ValueError):
+        fit = False
+    if not fit:
+        raise PluginError(
+            f"{cls.__name__}.latex = {cls.latex!r}: expected pairs of a part of the name for readers and how LaTeX "
+            r'writes it, in ASCII, such as ("L_CC", r"$\mathcal{L}_{CC}$")'
+        )
 
 
 #: What a method may define besides `attach` and its formula; what it does define is part of a trial's record.

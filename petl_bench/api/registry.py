@@ -13,7 +13,7 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -158,6 +158,14 @@ class Registry:
             return getattr(self.get(name), "display", "") or name
         except PetlBenchError:
             return name
+
+    def latex(self, name: str) -> Sequence[tuple[str, str]]:
+        """Parts of the name for readers of a method, and how LaTeX writes them; none if it cannot be loaded here."""
+        try:
+            found: Sequence[tuple[str, str]] = self.get(name).latex
+        except PetlBenchError:
+            return ()
+        return found
 
     def unknown(self, name: str) -> UsageError:
         """An error for an unknown name, with near ones, members of families included."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from petl_bench.api.marks import Mark, mark_of, symbols
+from petl_bench.api.registry import METHODS
 from petl_bench.api.table import ALIKE, ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table, signs
 from petl_bench.render.latex_layout import ALONE, DOCUMENTS, Layout, Texts, lay_out, too_wide
 from petl_bench.render.latex_text import comments, escape
@@ -271,10 +272,17 @@ def _group(group: RowGroup, table: Table, layout: Layout) -> list[str]:
 
 def _row(row: Row, table: Table, layout: Layout, shared: Sequence[str]) -> str:
     cells = [_cell(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)]
-    label = escape(row.label) + _superscript(symbols(word for word in row.marks if word not in shared))
+    label = escape(row.label, _forms(table)) + _superscript(symbols(word for word in row.marks if word not in shared))
     if layout.label is not None:
         label = rf"\raggedright\hangindent=1em {_BREAKABLE.sub(_BREAK, label)}"
     return " & ".join([label, *cells]) + r" \\"
+
+
+def _forms(table: Table) -> list[tuple[str, str]]:
+    """Parts of labels, and how LaTeX writes them, as the methods of the rows declare; quoted rows look like them."""
+    rows = [row for group in table.groups for row in group.rows]
+    methods = {value: None for row in rows for name, value in row.facts if name == "method"}
+    return [form for method in methods for form in METHODS.latex(method)]
 
 
 def _cell(cell: Cell, column: Column, spread: Spread) -> str:

@@ -28,6 +28,8 @@ SPECIAL = {
     "*": "{*}",
     "[": "{[}",
     "]": "{]}",
+    "²": "$^2$",
+    "³": "$^3$",
     "±": r"$\pm$",
     "×": r"$\times$",
     "–": r"\textendash{}",
@@ -95,9 +97,17 @@ _COMMENT_LETTERS = 116
 _PLAIN = str.maketrans({"±": "+/-", "×": "x", "–": "-", "—": "-", "’": "'", "…": "..."})
 
 
-def escape(text: str) -> str:
-    """Text that LaTeX prints as it is; a letter that its standard fonts lack appears as its code point."""
-    return _LIGATURE.sub(r"\1{}", "".join(map(_character, clean(text))))
+def escape(text: str, forms: Iterable[tuple[str, str]] = ()) -> str:
+    """Text that LaTeX prints as it is; a letter that its standard fonts lack appears as its code point.
+
+    Args:
+        text: one line.
+        forms: parts of the text, and how LaTeX writes them; from code alone, never from what a user gave.
+    """
+    escaped = _LIGATURE.sub(r"\1{}", "".join(map(_character, clean(text))))
+    for part, form in forms:
+        escaped = escaped.replace(escape(part), form)
+    return escaped
 
 
 def _character(character: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from petl_bench.analysis.chance import guesses_of, is_at_chance
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
+from petl_bench.analysis.labels import host_display
 from petl_bench.api.evidence import OutcomeSource
 from petl_bench.api.marks import SYNTHETIC, barring
 from petl_bench.api.table import Cell, Column, Rank, Row, RowGroup
@@ -55,8 +56,8 @@ class RankedRows:
         labels: Mapping[Configuration, str] | None = None,
         displays: Mapping[Configuration, str] | None = None,
     ) -> None:
-        """`labels`: of the rows, if they are not those of the comparison; `displays`: what readers see then, if that
-        is something else."""
+        """`labels`: of the rows, if they are not those of the comparison; `displays`: what readers see in place of
+        these, if that is something else."""
         self.title, self.section, self.columns, self.rows = _title(comparison, rows), section, columns, rows
         self._labels = labels or comparison.row_labels
         self._displays = displays or labels or comparison.row_displays
@@ -94,7 +95,7 @@ def _title(comparison: Comparison, rows: Sequence[Configuration]) -> str:
     views = {run.views for row in rows for run in comparison.of_row(row)}
     shown = "" if views == {"1 x 1"} else ", views by data set" if len(views) > 1 else f", {views.pop()} views"
     source = f", source files {rows[0].source_sha256[:8]}" if rows[0].source_sha256 else ""
-    return f"Run here: {rows[0].backbone} ({rows[0].weights} weights){shown}{source}"
+    return f"Run here: {host_display(rows[0].backbone, rows[0].weights)}{shown}{source}"
 
 
 def may_be_ranked(marks: Mapping[T, Iterable[str]]) -> list[T]:
