@@ -53,15 +53,15 @@ _NOTE = (
 class Study:
     """Configurations that differ in one thing: a group of rows, in their order, each with its label.
 
-    `title`: for readers; `displays`: the rows as readers see them, if that is something else than their labels.
-    `published`: the rows' labels in the published table `table`, for those that it has.
+    `displays`: what readers see in place of the labels, if that is something else; `published`: the rows' labels in the
+    published table `table`, for those that it has.
     """
 
     title: str
     labels: Mapping[Configuration, str]
-    displays: Mapping[Configuration, str] = field(default_factory=dict)
     table: str = ""
     published: Mapping[Configuration, str] = field(default_factory=dict)
+    displays: Mapping[Configuration, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[Configuration]:
