@@ -147,7 +147,7 @@ def method_display(method: str, values: Mapping[str, Any]) -> str:
         PluginError: if the method's own `display_of` fails.
     """
     try:
-        shown = METHODS.get(method).display_of(values)
+        shown = METHODS.get(method).display_of(values) if method in METHODS else ""
     except PetlBenchError:
         return method
     except Exception as error:

@@ -154,18 +154,19 @@ class Registry:
 
         The registered name if the plugin has none, or cannot be loaded here.
         """
-        try:
-            return getattr(self.get(name), "display", "") or name
-        except PetlBenchError:
-            return name
+        return getattr(self._loadable(name), "display", "") or name
 
     def latex(self, name: str) -> Sequence[tuple[str, str]]:
         """Parts of the name for readers of a method, and how LaTeX writes them; none if it cannot be loaded here."""
-        try:
-            found: Sequence[tuple[str, str]] = self.get(name).latex
-        except PetlBenchError:
-            return ()
+        found: Sequence[tuple[str, str]] = getattr(self._loadable(name), "latex", ())
         return found
+
+    def _loadable(self, name: str) -> Any:
+        """The plugin of that name; None if there is none here. What is unknown is not searched for near names."""
+        try:
+            return self.get(name) if name in self else None
+        except PetlBenchError:
+            return None
 
     def unknown(self, name: str) -> UsageError:
         """An error for an unknown name, with near ones, members of families included."""

@@ -54,6 +54,8 @@ def test_list_shows_every_name_with_a_meaning(kind: str) -> None:
     families = [f"{name}:{KINDS[kind].family(name).member}" for name in KINDS[kind].families()]
     assert sorted(lines) == sorted([*KINDS[kind].names(), *families])
     assert all(len(meaning) > 10 and not meaning.startswith("BROKEN") for meaning in lines.values())
+    displays = {name: KINDS[kind].display(name) for name in KINDS[kind].names()}
+    assert all(lines[name].startswith(display) for name, display in displays.items() if display != name)
 
 
 def test_list_alone_says_how_many_there_are_of_each_kind_and_what_to_type() -> None:
@@ -68,6 +70,7 @@ def test_list_alone_says_how_many_there_are_of_each_kind_and_what_to_type() -> N
 def test_show_explains_a_method(name: str) -> None:
     text = petl_bench("show", name).stdout
     assert "Paper:" in text and "@" in text
+    assert text.splitlines()[1] == f"In tables and figures: {KINDS['methods'].display(name)}"
     for field in dataclasses.fields(KINDS["methods"].get(name)):
         assert f"  {field.name} = " in text
 

@@ -86,8 +86,8 @@ def test_targets_of_retrieval_have_their_numbers_and_adaptations_are_no_rows(run
     records = pb.load_records(runs)
     own = records[(records["method"] == "lora") & (records["metric"] == "t2v_mean_rank")]["value"]
     assert cell_of(table, "lora", "captioned_motion T2V", "MnR").value == pytest.approx(own.mean())
-    assert table.title == "Zero-shot transfer from k400: retrieval, recalls in percent, and ranks"
-    assert "Adapted on k400, once per method and seed; no target clip was trained on." in table.footers
+    assert table.title == "Zero-shot transfer from K-400: retrieval, recalls in percent, and ranks"
+    assert "Adapted on K-400, once per method and seed; no target clip was trained on." in table.footers
     points = points_of(figure_of(runs, "zero_shot_retrieval"))
     assert {label.partition(" ")[0] for label in points} == set(SKILL)
 
@@ -150,6 +150,6 @@ def test_a_run_ends_with_its_table(plugin: Path, tmp_path: Path) -> None:
         "--output", str(tmp_path / "runs"),
     )  # fmt: skip
     assert status == 0, said
-    assert "Zero-shot transfer from motion: retrieval" in said and "MnR" in said
+    assert "Zero-shot transfer from Motion: retrieval" in said and "MnR" in said
     assert re.search(r"table: +petl-bench report .*--table zero_shot_retrieval$", said, re.MULTILINE)
     assert "no table" not in said
