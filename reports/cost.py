@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
 from petl_bench.analysis.averages import summarise
-from petl_bench.analysis.labels import differences_in, distinct_displays, for_readers, with_values
+from petl_bench.analysis.labels import differences_in, distinct_displays, for_readers, method_display, with_values
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
@@ -90,7 +90,7 @@ class _CostRecord:
     @property
     def display(self) -> str:
         """The same for readers."""
-        return self._with_merged(METHODS.display(self.method))
+        return self._with_merged(method_display(self.method, json.loads(self.hyper_parameters)))
 
     def _with_merged(self, name: str) -> str:
         return f"{name} merged" if self.options["merged"] else name
@@ -405,18 +405,20 @@ def _ranked(cells: list[Cell], rows: Sequence[_CostRecord], column: _CostColumn)
 
 def _labels(rows: Sequence[_CostRecord]) -> dict[_CostRecord, str]:
     """Methods, with the values in which rows of one method differ."""
-    return {row: with_values(row.name, found) for row, found in _differences(rows).items()}
+    differences = differences_in(_settings(rows), lambda row: row.name)
+    return {row: with_values(row.name, found) for row, found in differences.items()}
 
 
 def _displays(rows: Sequence[_CostRecord]) -> dict[_CostRecord, str]:
     """The same for readers."""
-    displays = {row: for_readers(row.display, found) for row, found in _differences(rows).items()}
+    differences = differences_in(_settings(rows), lambda row: (row.name, row.display))
+    displays = {row: for_readers(row.display, found) for row, found in differences.items()}
     return distinct_displays(displays, _labels(rows))
 
 
-def _differences(rows: Sequence[_CostRecord]) -> dict[_CostRecord, dict[str, Any]]:
-    settings = {row: {**json.loads(row.hyper_parameters), **row.versions} for row in rows}
-    return differences_in(settings, lambda row: row.name)
+def _settings(rows: Sequence[_CostRecord]) -> dict[_CostRecord, dict[str, Any]]:
+    """Everything in which two rows of one method can differ."""
+    return {row: {**json.loads(row.hyper_parameters), **row.versions} for row in rows}
 
 
 # What is quoted

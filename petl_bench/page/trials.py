@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.from_records import WITHOUT_EFFECT
-from petl_bench.analysis.labels import dataset_display, differences_in, distinct_displays, for_readers, with_values
+from petl_bench.analysis.labels import (
+    dataset_display,
+    differences_in,
+    distinct_displays,
+    for_readers,
+    method_display,
+    with_values,
+)
 from petl_bench.api.marks import with_method_marks
-from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
+from petl_bench.api.registry import BACKBONES, SETTINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,14 +153,21 @@ def _variants(grouped: Mapping[tuple[Any, ...], list[_RunRow]]) -> tuple[Variant
 
 def _variant_labels(variants: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
     """The variants as readers see them; with registered names, if that is what tells two apart."""
-    settings = {values: _settings_of_variant(dict(zip(_VARIANT, values, strict=True))) for values in variants}
-    differences = differences_in(settings, lambda values: values[0])
-    labels, displays = {}, {}
-    for values, found in differences.items():
-        shown = {**found, "backbone": BACKBONES.display(found["backbone"])} if "backbone" in found else found
-        labels[values] = with_values(values[0], found)
-        displays[values] = for_readers(METHODS.display(values[0]), shown)
+    fields_of = {variant: dict(zip(_VARIANT, variant, strict=True)) for variant in variants}
+    settings = {variant: _settings_of_variant(values) for variant, values in fields_of.items()}
+    names = {
+        variant: method_display(values["method"], json.loads(values["hyper_parameters"]))
+        for variant, values in fields_of.items()
+    }
+    differences = differences_in(settings, lambda variant: variant[0])
+    labels = {variant: with_values(variant[0], found) for variant, found in differences.items()}
+    differences = differences_in(settings, lambda variant: (variant[0], names[variant]))
+    displays = {variant: for_readers(names[variant], _for_readers(found)) for variant, found in differences.items()}
     return distinct_displays(displays, labels)
+
+
+def _for_readers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: BACKBONES.display(value) if name == "backbone" else value for name, value in settings.items()}
 
 
 def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def usual_seeds(comparison: Comparison) -> tuple[list[int], list[str]]:
     sets: dict[frozenset[int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     norms: Counter[frozenset[int]] = Counter()
     for row, case in comparison.cells():
-        sets[comparison.seeds(row, case)][comparison.case_labels[case]].append(comparison.row_labels[row])
+        sets[comparison.seeds(row, case)][comparison.case_displays[case]].append(comparison.row_displays[row])
         norms[comparison.usual_seeds(row, case)] += 1
     usual = max(norms, key=lambda seeds: (len(seeds), norms[seeds], [-seed for seed in sorted(seeds)]))
     others = sorted((sorted(seeds), rows_of) for seeds, rows_of in sets.items() if seeds != usual)
@@ -55,7 +55,7 @@ def usual_seeds(comparison: Comparison) -> tuple[list[int], list[str]]:
 
 
 def _rows_on_cases(rows_of: Mapping[str, Sequence[str]]) -> str:
-    """Rows by case, cases with the same rows together: "lora, msta on hmdb51, ucf101"."""
+    """Rows by case, cases with the same rows together: "LoRA, MSTA on HMDB-51, UCF-101"."""
     cases: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for case, rows in rows_of.items():
         cases[tuple(rows)].append(case)

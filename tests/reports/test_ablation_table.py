@@ -95,8 +95,8 @@ def test_sets_of_a_grid_say_what_sets_them_apart(store: Store, runs: Path) -> No
     assert [group.section for group in table_of(runs, "ablation").groups] == [
         "LoRA: alpha, rank 4, mean over Motion",
         "LoRA: alpha, rank 8, mean over Motion",
-        "LoRA: rank, alpha 16.0, mean over Motion",
-        "LoRA: rank, alpha 32.0, mean over Motion",
+        "LoRA: rank, alpha 16, mean over Motion",
+        "LoRA: rank, alpha 32, mean over Motion",
     ]
 
 

@@ -144,7 +144,8 @@ def test_a_closed_vocabulary_is_ranked_where_the_task_is_one(few_shot: Store, ru
     ranks = next(note for note in table.provenance if note.startswith("Best and second"))
     assert "U, K)" in ranks
     figure = figure_of(runs, "few_shot")
-    assert [series.label for series in figure.series] == [f"{PROBE} [K]", "lora"]
+    assert [series.label for series in figure.series] == ["Linear probe [K]", "LoRA"]
+    assert [series.key for series in figure.series] == [PROBE, "lora"]
 
 
 def test_no_test_is_made_of_a_number_that_is_absent(probed: Path) -> None:
@@ -164,9 +165,9 @@ def test_no_test_is_made_of_a_number_that_is_absent(probed: Path) -> None:
 
 def test_the_trade_off_leaves_it_out_and_says_why(probed: Path) -> None:
     table, figure = table_of(probed, "tradeoff"), figure_of(probed, "tradeoff")
-    said = f"Left out, without a harmonic mean: {PROBE}: {REASON}."
+    said = f"Left out, without a harmonic mean: Linear probe: {REASON}."
     assert PROBE not in rows_of(table) and said in table.footers and said in figure.notes
-    assert {series.label for series in figure.series} == {"lora", "msta"}
+    assert {series.key for series in figure.series} == {"lora", "msta"}
 
 
 def test_a_trade_off_of_nothing_says_why(runs: Path) -> None:
@@ -241,8 +242,8 @@ def test_no_table_fails_whatever_is_absent(
 def test_compare_says_what_it_cannot_compare(probed: Path) -> None:
     done = CliRunner().invoke(compare, [PROBE, "lora", "--runs", str(probed)], catch_exceptions=False)
     assert done.exit_code == 0
-    assert f"not compared: base2novel, motion Novel: {PROBE} has no number: {REASON}" in done.stdout
-    assert f"not compared: base2novel, motion HM: {PROBE} has no number: {REASON}" in done.stdout
+    assert f"not compared: base2novel, Motion Novel: Linear probe has no number: {REASON}" in done.stdout
+    assert f"not compared: base2novel, Motion HM: Linear probe has no number: {REASON}" in done.stdout
     assert f"with a reservation: {MARKS['closed-vocabulary'].meaning}" in done.stdout
     assert "not compared" not in CliRunner().invoke(compare, ["msta", "lora", "--runs", str(probed)]).stdout
 
@@ -267,7 +268,7 @@ def test_the_page_shows_it(probed: Path) -> None:
     page = build_page([source], Evidence(pb.load_records(probed), outcomes=StoredOutcomes([probed])), [probed]).decode()
     assert "–<sup>MK</sup>" in page
     assert REASON in page
-    assert f'"{PROBE} [K]"' in page, "in the pictures"
+    assert '"Linear probe [K]"' in page, "in the pictures"
 
 
 def test_report_prints_it(probed: Path) -> None:

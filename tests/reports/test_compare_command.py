@@ -78,21 +78,21 @@ def test_a_real_difference_is_told_from_chance(three: Path) -> None:
     done = _compare("msta", "lora", "--runs", str(three))
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[0] == "MSTA against LoRA, base2novel"
+    assert lines[0] == "MSTA + L_CC against LoRA, base2novel"
     base = next(line for line in lines if line.startswith("  Motion Base"))
     assert "a real difference" in base
     novel = next(line for line in lines if line.startswith("  Motion Novel"))
     assert "may be chance" in novel
-    assert any(line.startswith("MSTA is better than LoRA on: Motion Base") for line in lines)
+    assert any(line.startswith("MSTA + L_CC is better than LoRA on: Motion Base") for line in lines)
 
 
 def test_the_other_way_round_says_worse(three: Path) -> None:
-    assert "LoRA is worse than MSTA on: Motion Base" in _compare("lora", "msta", "--runs", str(three)).stdout
+    assert "LoRA is worse than MSTA + L_CC on: Motion Base" in _compare("lora", "msta", "--runs", str(three)).stdout
 
 
 def test_like_methods_are_not_told_apart_and_it_says_what_would_settle_it(three: Path) -> None:
     done = _compare("msta", "adaptformer", "--runs", str(three))
-    assert "These runs do not tell the methods MSTA and AdaptFormer apart." in done.stdout
+    assert "These runs do not tell the methods MSTA + L_CC and AdaptFormer apart." in done.stdout
     assert "to settle a difference of this size" in done.stdout or "beyond what more clips" in done.stdout
 
 
@@ -163,7 +163,10 @@ def test_lost_evidence_keeps_its_place_among_the_tests(three: Path) -> None:
 
 @pytest.mark.parametrize(
     ("names", "words"),
-    [(("mstaa", "lora"), "did you mean msta?"), (("msta", "nothing at all"), "unknown row 'nothing at all'")],
+    [
+        (("mstaa", "lora"), "did you mean msta or MSTA + L_CC?"),
+        (("msta", "nothing at all"), "unknown row 'nothing at all'"),
+    ],
 )
 def test_unknown_names(three: Path, names: tuple[str, str], words: str) -> None:
     done = _compare(*names, "--runs", str(three))
@@ -171,10 +174,10 @@ def test_unknown_names(three: Path, names: tuple[str, str], words: str) -> None:
     assert words in str(done.exception)
 
 
-@pytest.mark.parametrize("names", [("MSTA", "LoRA"), ("msta", "lora"), ("Msta", "LORA")])
+@pytest.mark.parametrize("names", [("MSTA + L_CC", "LoRA"), ("msta", "lora"), ("Msta", "LORA")])
 def test_rows_are_named_as_registered_or_as_readers_see_them(three: Path, names: tuple[str, str]) -> None:
     done = _compare(*names, "--runs", str(three))
-    assert done.stdout.startswith("MSTA against LoRA, base2novel")
+    assert done.stdout.startswith("MSTA + L_CC against LoRA, base2novel")
 
 
 def test_a_method_in_several_ways_must_be_named_as_the_table_does(three: Path, judged: Any) -> None:
@@ -182,10 +185,11 @@ def test_a_method_in_several_ways_must_be_named_as_the_table_does(three: Path, j
         judged(0.5, 0.5, "msta", seed, hyper_parameters={"bottleneck_dim": 64}, as_planned=True)
     done = _compare("msta", "lora", "--runs", str(three))
     assert "say which: 'msta (bottleneck_dim=32)', 'msta (bottleneck_dim=64)'" in str(done.exception)
-    for name in ("msta (bottleneck_dim=32)", "MSTA (bottleneck dim 32)"):
-        assert _compare(name, "lora", "--runs", str(three)).stdout.startswith("MSTA (bottleneck dim 32) against LoRA")
-    near = _compare("MSTA (bottleneck dim 33)", "lora", "--runs", str(three))
-    assert "did you mean MSTA (bottleneck dim 32)" in str(near.exception)
+    shown = "MSTA + L_CC (bottleneck dim 32) against LoRA"
+    for name in ("msta (bottleneck_dim=32)", "MSTA + L_CC (bottleneck dim 32)"):
+        assert _compare(name, "lora", "--runs", str(three)).stdout.startswith(shown)
+    near = _compare("MSTA + L_CC (bottleneck dim 33)", "lora", "--runs", str(three))
+    assert "did you mean MSTA + L_CC (bottleneck dim 32)" in str(near.exception)
     assert "MSTA was run in several ways" in str(_compare("MSTA", "lora", "--runs", str(three)).exception)
 
 
@@ -321,7 +325,7 @@ def test_a_gain_is_the_difference_of_the_top_1_of_a_class_over_seeds(three: Path
         f"Motion, {half}: ViCLIP-Tiny, packaged weights" for half in ("base", "novel")
     )
     assert (base.seeds, len(base.trials), base.a, base.b) == ((0, 1, 2), 6, "msta", "lora")
-    assert base.displays == ("MSTA", "LoRA")
+    assert base.displays == ("MSTA + L_CC", "LoRA")
     assert [each.gain for each in base.classes] == sorted((each.gain for each in base.classes), reverse=True)
     for each in base.classes:
         assert each.gain == pytest.approx(each.a - each.b)

@@ -320,8 +320,8 @@ def test_compare_tells_the_marks_of_both_numbers(runs: Path) -> None:
     found = {
         each.column: each.reservations for each in findings([TABLES.get("base2novel")()], evidence, "lora", "msta")
     }
-    assert found["motion Novel"] == (MARKS["at-chance"].meaning,)
-    assert found["motion Base"] == ()
+    assert found["Motion Novel"] == (MARKS["at-chance"].meaning,)
+    assert found["Motion Base"] == ()
 
 
 # What is known of plugins
@@ -439,8 +439,8 @@ def test_the_few_shot_picture_tells_which_points_are_qualified(few_shot: Store, 
         few_shot(70.0, "lora", seed, shots=4)
     few_shot(70.0, "msta", 0, shots=4)
     notes = figure_of(runs, "few_shot").notes
-    assert f"S: {MARKS['partial-seeds'].meaning}: msta motion K=4." in notes
-    assert f"U: {MARKS['untuned-rate'].meaning}: lora motion K=2, lora motion K=4, msta motion K=4." in notes
+    assert f"S: {MARKS['partial-seeds'].meaning}: MSTA Motion K=4." in notes
+    assert f"U: {MARKS['untuned-rate'].meaning}: LoRA Motion K=2, LoRA Motion K=4, MSTA Motion K=4." in notes
 
 
 def test_the_page_of_marks_lists_all_of_them() -> None:

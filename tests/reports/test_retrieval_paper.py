@@ -165,7 +165,7 @@ def test_published_numbers_as_records_reproduce_the_paper(paper: Path) -> None:
 def test_the_picture_shows_rows_run_here_and_quoted_at_their_parameters(paper: Path) -> None:
     figure = figure_of(paper / "table1", "retrieval", published=True)
     (panel,) = figure.panels()
-    assert (panel.title, panel.y.label) == ("msrvtt: clip-b16 (synthetic weights)", "T2V R@1 (%)")
+    assert (panel.title, panel.y.label) == ("MSR-VTT: CLIP-B/16, synthetic weights", "T2V R@1 (%)")
     points = points_of(panel)
     here, quoted = points["MV-Adapter [Y]"], points["MV-Adapter"]
     assert (here.y, quoted.y) == (pytest.approx(46.2), 46.2)

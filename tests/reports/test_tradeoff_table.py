@@ -239,7 +239,7 @@ def test_costs_are_joined_to_rows_and_devices_are_panels(with_costs: Path) -> No
     assert figure.beside[0].front == ((40.0, 70.5), (2_000.0, 80.5))
     assert set(points_of(figure)) == {"LoRA", "Full fine-tuning"}, "no memory of training nothing"
     assert [group.title.rpartition(", ")[2] for group in table.groups] == ["on A100"] * 3 + ["on H200"] * 3
-    assert "no such cost, and so not on the front: Zero-shot, MSTA." in notes_of(table)
+    assert "no such cost, and so not on the front: Zero-shot, MSTA + L_CC." in notes_of(table)
     assert "petl-bench cost --methods msta --backbone viclip-tiny" in table.commands
 
 
