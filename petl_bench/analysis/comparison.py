@@ -147,6 +147,11 @@ class Comparison:
         return {row: text for rows in self.groups().values() for row, text in labels.row_displays(rows).items()}
 
     @cached_property
+    def row_differences(self) -> dict[Configuration, dict[str, Any]]:
+        """What tells every row from the others of its method and group: `lora.rank` and the like."""
+        return {row: own for rows in self.groups().values() for row, own in labels.row_differences(rows).items()}
+
+    @cached_property
     def case_labels(self) -> dict[ComparedCase, str]:
         """The label of every case."""
         return labels.case_labels(self.cases)

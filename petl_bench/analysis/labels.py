@@ -30,16 +30,17 @@ class CaseGroup:
 
 def row_labels(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
     """Method names, with the values in which the configurations of one method differ."""
-    return {row: with_values(row.method, row.short(found)) for row, found in _row_differences(configurations).items()}
+    return {row: with_values(row.method, row.short(found)) for row, found in row_differences(configurations).items()}
 
 
 def row_displays(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
     """The same for readers: "LoRA (rank 8)" for "lora (rank=8)"."""
-    differences = _row_differences(configurations)
+    differences = row_differences(configurations)
     return {row: for_readers(METHODS.display(row.method), row.short(found)) for row, found in differences.items()}
 
 
-def _row_differences(configurations: Sequence[Configuration]) -> dict[Configuration, dict[str, Any]]:
+def row_differences(configurations: Sequence[Configuration]) -> dict[Configuration, dict[str, Any]]:
+    """The values in which the configurations of one method differ, with the names in `Configuration.settable`."""
     differences = differences_in({row: row.settable for row in configurations}, lambda row: row.method)
     return {row: _without_empty(found) for row, found in differences.items()}
 

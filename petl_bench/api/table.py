@@ -30,6 +30,8 @@ Spread = Literal["std", "interval", "none"]
 PUBLISHED_COLUMNS = {"source", "table", "group", "method", "dataset", "shots", "frames", "metric", "value", "std"}
 #: Stands in the place of a number that a row cannot have, though it was run.
 NO_NUMBER = "–"
+#: How the titles of groups of rows from records begin.
+RUN_HERE = "Run here"
 #: Stands behind the best number of a column and group, and behind those that a test does not tell from it.
 ALIKE = "="
 ALIKE_MEANING = (
@@ -108,8 +110,9 @@ class Row:
     """One line: a label, its marks, and one cell per column.
 
     `label` is what a user types to name the row, with registered names; `display` is what readers see in its place, if
-    that is something else. `facts`: what the row is, as (name, value) with registered names: method, backbone, weights
-    and what else tells it from others.
+    that is something else. `facts`: what a row that was run here is, as (name, value) with registered names: method,
+    backbone, weights, setting, and every value in which it differs from others of its method, such as `lora.rank`.
+    Formats with one row per configuration have a column for each of them.
     """
 
     label: str

@@ -9,11 +9,13 @@ from petl_bench.api.table import Table
 from petl_bench.errors import UsageError
 from petl_bench.render.options import LatexOptions
 
-#: format -> suffixes of a file that imply it; `json` and `csv` keep full precision and the origin of every number.
+#: format -> endings of a file's name that imply it, a longer one before its own ending. `csv`, `tidy` and `json` keep
+#: full precision and the origin of every number.
 FORMATS: dict[str, tuple[str, ...]] = {
     "terminal": (".txt",),
     "markdown": (".md", ".markdown"),
     "latex": (".tex",),
+    "tidy": (".tidy.csv",),
     "csv": (".csv",),
     "html": (".html", ".htm"),
     "json": (".json",),
@@ -48,7 +50,7 @@ def format_of(path: Path) -> str:
     """The format of tables or figures that a file's suffix implies. Raises UsageError for any other suffix."""
     formats = {**FORMATS, **FIGURE_FORMATS}
     for output_format, suffixes in formats.items():
-        if path.suffix.lower() in suffixes:
+        if path.name.lower().endswith(suffixes):
             return output_format
     known = ", ".join(suffix for suffixes in formats.values() for suffix in suffixes)
     raise UsageError(f"--output {path}: no format has this suffix (known: {known}); say which one with --format")

@@ -11,11 +11,13 @@ from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
 from petl_bench.api.evidence import OutcomeSource
 from petl_bench.api.marks import SYNTHETIC, barring
-from petl_bench.api.table import Cell, Column, Rank, Row, RowGroup
+from petl_bench.api.options import text_of
+from petl_bench.api.table import RUN_HERE, Cell, Column, Rank, Row, RowGroup
 from petl_bench.tables.columns import MeasuredColumn
 
 T = TypeVar("T")
 AT_CHANCE = "at-chance"
+_BY_DATA_SET = "by data set"
 
 
 def cells_of(
@@ -58,6 +60,7 @@ class RankedRows:
         self.title, self.section, self.columns, self.rows = _title(comparison, rows), section, columns, rows
         self._labels = labels or comparison.row_labels
         self._displays = labels or comparison.row_displays
+        self._facts = {row: facts_of(comparison, row) for row in rows}
         cells = zip(*[cells_of(comparison, columns, row, outcomes) for row in rows], strict=True)
         self.cells = [
             ranked(found, each.column) if each.ranked else list(found)
@@ -76,23 +79,39 @@ class RankedRows:
         """What a renderer prints."""
         across = zip(*self.cells, strict=True)
         rows = tuple(
-            Row(self._labels[row], cells, display=self._displays[row], facts=facts_of(row))
+            Row(self._labels[row], cells, display=self._displays[row], facts=self._facts[row])
             for row, cells in zip(self.rows, across, strict=True)
         )
         return RowGroup(self.title, rows, self.section)
 
 
-def facts_of(row: Configuration) -> tuple[tuple[str, str], ...]:
-    """What a row is, with registered names."""
-    return (("method", row.method), ("backbone", row.backbone), ("weights", row.weights))
+def facts_of(comparison: Comparison, row: Configuration) -> tuple[tuple[str, str], ...]:
+    """What a row is, with registered names; what it shares with its group only if that is unusual."""
+    settings = {name: text_of(value) for name, value in comparison.row_differences[row].items()}
+    facts = {
+        "method": row.method,
+        "backbone": row.backbone,
+        "weights": row.weights,
+        "setting": comparison.setting,
+        "views": _views(comparison, [row]),
+        "source files": row.source_sha256[:8],
+        **settings,
+    }
+    return tuple((name, value) for name, value in facts.items() if value or name in settings)
 
 
 def _title(comparison: Comparison, rows: Sequence[Configuration]) -> str:
     """What rows of one group share: backbone, weights, views, source files."""
-    views = {run.views for row in rows for run in comparison.of_row(row)}
-    shown = "" if views == {"1 x 1"} else ", views by data set" if len(views) > 1 else f", {views.pop()} views"
+    views = _views(comparison, rows)
+    shown = f", views {views}" if views == _BY_DATA_SET else f", {views} views" if views else ""
     source = f", source files {rows[0].source_sha256[:8]}" if rows[0].source_sha256 else ""
-    return f"Run here: {rows[0].backbone} ({rows[0].weights} weights){shown}{source}"
+    return f"{RUN_HERE}: {rows[0].backbone} ({rows[0].weights} weights){shown}{source}"
+
+
+def _views(comparison: Comparison, rows: Sequence[Configuration]) -> str:
+    """Temporal clips x crops per test video; empty for one clip and one crop."""
+    views = {run.views for row in rows for run in comparison.of_row(row)}
+    return _BY_DATA_SET if len(views) > 1 else "".join(views - {"1 x 1"})
 
 
 def may_be_ranked(marks: Mapping[T, Iterable[str]]) -> list[T]:

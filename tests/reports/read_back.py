@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from petl_bench.api.marks import symbols
+from petl_bench.api.prompts import short_text
+from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
 from petl_bench.api.table import Cell, Column, Spread, Table, signs
 from petl_bench.render import latex, render, terminal
+from petl_bench.render.flat import flat_rows
 from petl_bench.render.latex_text import SPECIAL
 from petl_bench.render.parts import parts_of
+from petl_bench.system.texts import name
 from petl_bench.tables.text import for_people, marked, number
 
 #: Rank, number and signs of a cell.
@@ -47,13 +51,49 @@ def _shown(parts: Sequence[Table]) -> list[Line]:
     return lines
 
 
-def in_markdown(table: Table) -> list[Line]:
-    lines: list[Line] = []
-    for text in re.findall(r"^\|.*$", re.sub(r"^\|.*\n\|[-:|]+$", "", render(table, "markdown"), flags=re.M), re.M):
-        label, *cells = [re.sub(r"\\(.)", r"\1", each.strip()) for each in re.split(r"(?<!\\)\|", text)[1:-1]]
-        is_heading = label.startswith("*") and not any(cells)
-        lines.append((label.strip("*"), []) if is_heading else (label, [_marked_up(each) for each in cells]))
-    return lines
+def check_markdown(table: Table, shown: Table | None = None) -> None:
+    """One row per configuration, each with everything that it is, there or above the table.
+
+    `shown`: what is rendered, if it is not the table.
+    """
+    text = render(shown or table, "markdown")
+    above = _without_backslashes(text.partition("\n|")[0])
+    people = for_people(table)
+    lines = in_markdown(text, [column.full for column in people.columns])
+    assert len(lines) == len(flat_rows(table))
+    for (words, cells), (group, row), (_, own) in zip(lines, flat_rows(people), flat_rows(table), strict=True):
+        assert cells == [
+            (cell.rank, number(cell, column, table.spread), signs(cell) if number(cell, column, table.spread) else "")
+            for cell, column in zip(row.cells, people.columns, strict=True)
+        ]
+        facts = {name: for_readers(name, value) for name, value in own.facts}
+        wanted = [group.section, group.title, row.label]
+        if facts:
+            wanted = [group.section, group.title.partition(":")[0], *facts.values()]
+        assert all(name(text) in f"{above} {words}" for text in wanted), (wanted, above, words)
+        assert symbols(row.marks) in words
+
+
+def for_readers(fact: str, value: str) -> str:
+    """A value of `Row.facts` as readers see it."""
+    displays = {"method": METHODS.display, "backbone": BACKBONES.display, "setting": SETTINGS.display}
+    return displays[fact](value) if fact in displays else short_text(value)
+
+
+def in_markdown(text: str, columns: Sequence[str]) -> list[tuple[str, list[Shown]]]:
+    """The words and the cells of every row; `columns`: the headers of the cells, which stand side by side."""
+    lines = re.findall(r"^\|.*$", text, re.M)
+    split = [[_without_backslashes(each) for each in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    headers, _, *rows = split
+    assert {len(row) for row in rows} <= {len(headers)}
+    first = headers.index(columns[0])
+    last = first + len(columns)
+    assert headers[first:last] == [*columns]
+    return [(" | ".join([*row[:first], *row[last:]]), [_marked_up(cell) for cell in row[first:last]]) for row in rows]
+
+
+def _without_backslashes(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text.replace("\u00a0", " ")).strip()
 
 
 def _marked_up(text: str) -> Shown:
@@ -184,8 +224,38 @@ def _squeezed(text: str) -> str:
 
 
 def check_csv(table: Table, shown: Table | None = None) -> None:
+    """One line per configuration, with every number at full precision. `shown`: what is rendered, if not the table."""
+    lines = list(csv.DictReader(io.StringIO(render(shown or table, "csv"))))
+    headers = {header for line in lines for header in line}
+    assert len(lines) == len(flat_rows(table))
+    for line, (group, row) in zip(lines, flat_rows(table), strict=True):
+        of_row = {"row": row.label, "heading": group.title, "group": group.section, **dict(row.facts)}
+        of_row |= {"name": row.display or row.label, "marks": " ".join(row.marks)}
+        assert {header: line.pop(header) for header in of_row} == of_row
+        origin = line.pop("origin")
+        for cell, column in zip(row.cells, table.columns, strict=True):
+            low, high = cell.interval or (None, None)
+            assert line.pop(f"{column.full} origin", "") in ("", cell.origin)
+            assert cell.origin in ("absent", origin) or f"{column.full} origin" in headers
+            for what, value in {
+                "": cell.value,
+                " std": cell.std,
+                " runs": cell.n,
+                " interval low": low,
+                " interval high": high,
+                " delta": cell.delta,
+                " rank": cell.rank,
+                " like the best": "yes" if cell.alike else "",
+                " marks": " ".join(cell.marks),
+                " reason": cell.source if cell.value is None and cell.trials else "",
+            }.items():
+                assert line.pop(f"{column.full}{what}", "") == ("" if value is None else str(value))
+        assert set(line) <= {"source", "method", *{name for _, each in flat_rows(table) for name, _ in each.facts}}
+
+
+def check_tidy(table: Table, shown: Table | None = None) -> None:
     """Every cell at full precision. `shown`: what is rendered, if it is not the table."""
-    lines = iter(csv.DictReader(io.StringIO(render(shown or table, "csv"))))
+    lines = iter(csv.DictReader(io.StringIO(render(shown or table, "tidy"))))
     for group in table.groups:
         for row in group.rows:
             for cell, column in zip(row.cells, table.columns, strict=True):
