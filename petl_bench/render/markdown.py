@@ -126,14 +126,14 @@ def _row_columns(table: Table) -> list[_RowColumn]:
         _RowColumn(
             header=words_of(fact),
             values=[each.get(fact, "") if known else None for each, known in zip(values, run, strict=True)],
-            behind=fact in _COMMON or any(own),
+            behind=fact not in _COMMON and any(own),
         )
         for fact in fact_names(values)
     ]
     found += [column for column in of_facts if column.header not in _COMMON]
     found.append(_RowColumn("group", [group.section for group, _ in rows]))
-    found.append(_RowColumn("origin", [_origin(group, row) for group, row in rows], behind=True))
     found += [column for column in of_facts if column.header in _COMMON]
+    found.append(_RowColumn("origin", [_origin(group, row) for group, row in rows], behind=True))
     return [each for each in found if any(each.values) or each.is_name]
 
 

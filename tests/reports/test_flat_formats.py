@@ -118,8 +118,8 @@ def test_markdown_has_a_column_for_what_differs(example: Path, store: object) ->
     assert callable(store)
     store(50.0, 50.0, "lora", 0, backbone="viclip-b16", hyper_parameters={"rank": 4})
     text = render(table_of(example, "base2novel"), "markdown")
-    assert re.search(r"\n\| Method +\| Bottleneck dim +\| Group +\| .* \| Backbone +\|\n", text)
-    assert "\nAll rows: origin Run here, weights packaged, setting base2novel.\n" in text
+    assert re.search(r"\n\| Method +\| Bottleneck dim +\| Group +\| Backbone +\| +Trained M ", text)
+    assert "\nAll rows: weights packaged, setting base2novel, origin Run here.\n" in text
 
 
 @pytest.mark.parametrize("kind", ["viclip-tiny (packaged weights), 4 x 3 views", "H200, bf16"])
