@@ -19,29 +19,33 @@ from petl_bench.tables.text import for_people, marked, notes, number, provenance
 
 #: What Markdown gives a meaning; of addresses, what GitHub takes for a link by itself.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
-#: The facts whose values have names for readers.
+_NO_BREAK = "\u00a0"
+#: The facts besides the method whose values have names for readers.
 _DISPLAYS: Mapping[str, Callable[[str], str]] = {
-    METHOD: METHODS.display,
     "backbone": BACKBONES.display,
     "setting": SETTINGS.display,
 }
-#: The facts that are said above the table if all rows run here share them. All others but the method are settings.
+#: The facts that rows of one group share; all others but the method tell rows apart.
 _COMMON = ("backbone", "weights", "setting", "views", "source files")
 
 
 @dataclass(frozen=True)
 class _RowColumn:
-    """What the rows are, under one header; None for a row that it does not apply to. `tells_apart`: always shown."""
+    """What the rows are, under one header; None for a row of which it is not known.
+
+    `is_name`: always shown; `behind`: the numbers, else before them.
+    """
 
     header: str
     values: Sequence[str | None]
-    tells_apart: bool = False
+    is_name: bool = False
+    behind: bool = False
 
     @property
     def shared(self) -> str | None:
-        """The value that all rows have that it applies to; None if there are several, or if it tells rows apart."""
+        """The value of all rows of which it is known; None if they have several, and for names of rows."""
         values = {value for value in self.values if value is not None}
-        return None if self.tells_apart or len(values) != 1 else values.pop()
+        return None if self.is_name or len(values) != 1 else values.pop()
 
 
 def render(table: Table) -> str:
@@ -65,25 +69,37 @@ def _list(texts: Iterable[str]) -> str:
 
 def _said_above(columns: Sequence[_RowColumn]) -> list[str]:
     """A line on what all rows share, and one on what those that were run here share."""
-    shared = [(each, each.shared) for each in columns if each.shared]
-    of_all = [f"{each.header.lower()} {value}" for each, value in shared if None not in each.values]
-    of_some = [f"{each.header.lower()} {value}" for each, value in shared if None in each.values]
+    shared = [each for each in columns if each.shared]
+    said = {
+        "All rows": [each for each in shared if None not in each.values],
+        "Rows run here": [each for each in shared if None in each.values],
+    }
     return [
-        escape(f"{whose}: {name(', '.join(said))}.")
-        for whose, said in (("All rows", of_all), ("Rows run here", of_some))
-        if said
+        escape(f"{whose}: {', '.join(name(f'{each.header} {each.shared}') for each in some)}.")
+        for whose, some in said.items()
+        if some
     ]
 
 
 def _grid(table: Table, row_columns: Sequence[_RowColumn]) -> str:
     rows = [row for _, row in flat_rows(table)]
-    columns = [[escape(name(value or "")) for value in each.values] for each in row_columns]
-    for index, column in enumerate(table.columns):
-        columns.append([_cell(row.cells[index], column, table.spread) for row in rows])
-    headers = distinct([*(name(each.header) for each in row_columns), *(column.full for column in table.columns)])
-    alignment = ["left"] * len(row_columns) + ["right"] * len(table.columns)
+    numbers = [
+        (column.full, "right", [_cell(row.cells[index], column, table.spread) for row in rows])
+        for index, column in enumerate(table.columns)
+    ]
+    before, behind = ([_texts(each) for each in row_columns if each.behind is behind] for behind in (False, True))
+    headers, alignment, columns = zip(*before, *numbers, *behind, strict=True)
     lines = list(zip(*columns, strict=True))
-    return tabulate(lines, list(map(escape, headers)), tablefmt="pipe", disable_numparse=True, colalign=alignment)
+    shown = list(map(escape, distinct(headers)))
+    return tabulate(lines, shown, tablefmt="pipe", disable_numparse=True, colalign=alignment)
+
+
+def _texts(column: _RowColumn) -> tuple[str, str, list[str]]:
+    """Header, alignment and cells; what stands behind the numbers is not broken, which would make the rows high."""
+    header = name(column.header)
+    texts = [escape(name(value or "")) for value in column.values]
+    shown = [text.replace(" ", _NO_BREAK) for text in texts] if column.behind else texts
+    return header[:1].upper() + header[1:], "left", shown
 
 
 def _cell(cell: Cell, column: Column, spread: Spread) -> str:
@@ -100,20 +116,25 @@ def _row_columns(table: Table) -> list[_RowColumn]:
     found = []
     if any(METHOD in each for each in facts):
         names = [_method(row, each) for (_, row), each in zip(rows, facts, strict=True)]
-        found.append(_RowColumn("Method", names, tells_apart=True))
+        found.append(_RowColumn("method", names, is_name=True))
     if any(own) or not rows:
         labels = [_marked(row) if is_own else None for (_, row), is_own in zip(rows, own, strict=True)]
-        found.append(_RowColumn(table.corner or "Row", labels, tells_apart=True))
-    settings = [_settings(each) for each in facts]
-    found += [
-        _RowColumn(words_of(setting), [each.get(setting) for each in settings], tells_apart=True)
-        for setting in fact_names(settings)
+        found.append(_RowColumn(table.corner or "row", labels, is_name=True))
+    values = [_values(each) for each in facts]
+    run = [bool(row.facts) for _, row in rows]
+    of_facts = [
+        _RowColumn(
+            header=words_of(fact),
+            values=[each.get(fact, "") if known else None for each, known in zip(values, run, strict=True)],
+            behind=fact not in _COMMON and any(own),
+        )
+        for fact in fact_names(values)
     ]
-    found.append(_RowColumn("Group", [group.section for group, _ in rows]))
-    found.append(_RowColumn("Origin", [_origin(group, row) for group, row in rows]))
-    common = [fact for fact in fact_names(facts) if fact in _COMMON]
-    found += [_RowColumn(fact.capitalize(), [_display(fact, each.get(fact)) for each in facts]) for fact in common]
-    return [each for each in found if any(each.values) or each.tells_apart]
+    found += [column for column in of_facts if column.header not in _COMMON]
+    found.append(_RowColumn("group", [group.section for group, _ in rows]))
+    found += [column for column in of_facts if column.header in _COMMON]
+    found.append(_RowColumn("origin", [_origin(group, row) for group, row in rows], behind=True))
+    return [each for each in found if any(each.values) or each.is_name]
 
 
 def _has_own_label(row: Row) -> bool:
@@ -133,18 +154,18 @@ def _marked(row: Row) -> str:
     return marked(clean(row.display or row.label), symbols(row.marks))
 
 
-def _settings(facts: Mapping[str, str]) -> dict[str, str]:
-    """The settings in which rows of a method differ; those of the method by their names without it."""
-    method = facts.get(METHOD, "")
+def _values(facts: Mapping[str, str]) -> dict[str, str]:
+    """The facts besides the method, for readers; settings of the method by their names without it."""
+    own = f"{facts.get(METHOD)}."
     return {
-        setting.removeprefix(f"{method}."): short_text(value)
-        for setting, value in facts.items()
-        if setting not in (METHOD, *_COMMON)
+        fact if fact.removeprefix(own) in _COMMON else fact.removeprefix(own): _display(fact, value)
+        for fact, value in facts.items()
+        if fact != METHOD
     }
 
 
-def _display(fact: str, value: str | None) -> str | None:
-    return _DISPLAYS[fact](value) if value and fact in _DISPLAYS else value
+def _display(fact: str, value: str) -> str:
+    return _DISPLAYS[fact](value) if fact in _DISPLAYS else short_text(value)
 
 
 def _origin(group: RowGroup, row: Row) -> str:

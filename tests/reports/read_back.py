@@ -60,7 +60,7 @@ def check_markdown(table: Table, shown: Table | None = None) -> None:
     text = render(shown or table, "markdown")
     above = _without_backslashes(text.partition("\n|")[0])
     people = for_people(table)
-    lines = in_markdown(text, len(table.columns))
+    lines = in_markdown(text, [column.full for column in people.columns])
     assert len(lines) == len(flat_rows(table))
     for (words, cells), (group, row), (_, own) in zip(lines, flat_rows(people), flat_rows(table), strict=True):
         assert cells == [
@@ -72,7 +72,7 @@ def check_markdown(table: Table, shown: Table | None = None) -> None:
         if facts:
             wanted = [group.section, group.title.partition(":")[0], *facts.values()]
         assert all(name(text) in f"{above} {words}" for text in wanted), (wanted, above, words)
-        assert marked("", symbols(row.marks)) in words
+        assert symbols(row.marks) in words
 
 
 def for_readers(fact: str, value: str) -> str:
@@ -81,16 +81,20 @@ def for_readers(fact: str, value: str) -> str:
     return displays[fact](value) if fact in displays else short_text(value)
 
 
-def in_markdown(text: str, columns: int) -> list[tuple[str, list[Shown]]]:
-    """The words and the cells of every row; `columns`: of cells."""
-    lines = re.findall(r"^\|.*$", text, re.M)[2:]
-    cells = [[_without_backslashes(each.strip()) for each in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    assert len({len(each) for each in cells}) <= 1
-    return [(" | ".join(each[:-columns]), [_marked_up(cell) for cell in each[-columns:]]) for each in cells]
+def in_markdown(text: str, columns: Sequence[str]) -> list[tuple[str, list[Shown]]]:
+    """The words and the cells of every row; `columns`: the headers of the cells, which stand side by side."""
+    lines = re.findall(r"^\|.*$", text, re.M)
+    split = [[_without_backslashes(each) for each in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    headers, _, *rows = split
+    assert {len(row) for row in rows} <= {len(headers)}
+    first = headers.index(columns[0])
+    last = first + len(columns)
+    assert headers[first:last] == [*columns]
+    return [(" | ".join([*row[:first], *row[last:]]), [_marked_up(cell) for cell in row[first:last]]) for row in rows]
 
 
 def _without_backslashes(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)
+    return re.sub(r"\\(.)", r"\1", text.replace("\u00a0", " ")).strip()
 
 
 def _marked_up(text: str) -> Shown:

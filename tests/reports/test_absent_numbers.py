@@ -107,7 +107,7 @@ def test_every_format_shows_the_dash_the_signs_and_the_reason(probed: Path) -> N
     assert r"\textendash{}\rlap{\textsuperscript{MK}}" in texts["latex"]
     assert "–<sup>MK</sup>" in texts["html"]
     (line,) = [
-        line for line in csv.DictReader(io.StringIO(texts["csv"])) if (line["row"], line["column"]) == (PROBE, "Novel")
+        line for line in csv.DictReader(io.StringIO(texts["tidy"])) if (line["row"], line["column"]) == (PROBE, "Novel")
     ]
     assert (line["value"], line["origin"], line["source"]) == ("", "absent", REASON)
     assert line["marks"] == "absent-evaluation closed-vocabulary"

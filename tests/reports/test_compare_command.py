@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from synthetic_records import drawn_evaluation, make_trial, result_of
@@ -360,7 +361,7 @@ def test_gains_as_a_table_have_every_class(three: Path, tmp_path: Path) -> None:
     target = tmp_path / "gains.csv"
     done = _compare("msta", "lora", "--runs", str(three), "--output", str(target))
     assert done.exit_code == 0, done.output
-    assert target.read_text().count(",Gain,") == 4
+    assert pd.read_csv(target)["Gain"].notna().sum() == 4
 
 
 @pytest.mark.parametrize("output", ["gains.doc", "gains"])

@@ -90,10 +90,11 @@ def test_a_table_has_the_papers_cells_bold_and_underline(number: str, paper: Pat
             form = in_markdown if separator == "|" else in_latex
             escape = markdown.escape if separator == "|" else latex.escape
             lines = lines_of(text, escape(row.label), separator)
-            for part in parts_of(for_people(table)):
+            for part in [for_people(table)] if separator == "|" else parts_of(for_people(table)):
                 in_part = [registered[column.group, column.label] for column in part.columns]
                 cells = {place: form(*own[place], ranks[place]) for place in recalls if place in in_part}
-                kept = [dict(zip(in_part, line, strict=True)) for line in lines]
+                starts = [line[at:] for line in lines for at in range(len(line) - len(in_part) + 1)]
+                kept = [dict(zip(in_part, line, strict=False)) for line in starts]
                 assert cells and any(cells.items() <= line.items() for line in kept)
 
 
