@@ -64,7 +64,7 @@ def visits_of(browser: Any, site: Path) -> Iterator[Callable[..., Visit]]:
         folded: bool = False,
         **context: Any,
     ) -> Visit:
-        """`folded`: sections stay as they are at first; else all are opened, unless the address names some."""
+        """`folded`: sections stay as they are at first; else all of them are opened."""
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **context)
         found = Visit(page)
         page.on("console", lambda message: found.errors.append(message.text))
@@ -72,7 +72,7 @@ def visits_of(browser: Any, site: Path) -> Iterator[Callable[..., Visit]]:
         page.on("dialog", lambda dialog: (found.errors.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda request: found.requests.append(request.url))
         page.goto(site.as_uri() + address)
-        if not folded and not address:
+        if not folded:
             page.evaluate("document.querySelectorAll('details.fold').forEach((fold) => { fold.open = true; })")
         visits.append(found)
         return found
