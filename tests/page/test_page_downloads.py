@@ -175,7 +175,9 @@ def test_a_picture_has_the_series_that_are_shown(visit: Any) -> None:
     menu = _open(at, "#curves")
     at.page.keyboard.press("Escape")
     at.page.locator("#curves-drawing .legendtoggle").first.click()
-    at.page.wait_for_function("document.querySelector('#curves-drawing').data.some((each) => each.visible === 'legendonly')")
+    at.page.wait_for_function(
+        "document.querySelector('#curves-drawing').data.some((each) => each.visible === 'legendonly')"
+    )
     menu = _open(at, "#curves")
     _, content = _downloaded(at, menu.get_by_role("button", name="Download SVG"))
     assert b">msta<" in content or b">MSTA<" in content
