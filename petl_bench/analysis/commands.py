@@ -49,11 +49,15 @@ _NOT_SHOWN = "it has names with characters that are not shown"
 
 
 def commands_of(
-    trials: Sequence[Mapping[str, Any]], sources: Mapping[str, Mapping[str, Any]] | None = None
+    trials: Sequence[Mapping[str, Any]],
+    sources: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    everything: bool = True,
 ) -> list[str]:
-    """The commands for the trials of some records, with every value spelled out; one for all seeds.
+    """The commands for the trials of some records; one for all seeds.
 
-    `sources`: by their keys, the trials whose adapters others start from. A trial that no command makes again has a
+    `sources`: by their keys, the trials whose adapters others start from. With `everything`, each value is spelled out;
+    else those are left out that a run of this petl-bench has without being told. A trial that no command makes again has a
     line in their place that begins with "#" and says why.
     """
     commands: list[str] = []
@@ -67,7 +71,7 @@ def commands_of(
             commands.append(f"# no command makes this again: {reason}")
         else:
             source = (sources or {}).get(trial.get("start_from") or "")
-            flags = (*model_flags(trial), *_case_flags(trial), *set_flags(trial, _of_source(source), everything=True))
+            flags = (*model_flags(trial), *_case_flags(trial), *set_flags(trial, _of_source(source), everything=everything))
             seeds.setdefault(tuple(flags), []).append(trial["seed"])
     for flags, found in seeds.items():
         commands.append(run_command([*flags, "--seeds", join_list(sorted(found))]))

@@ -30,13 +30,15 @@ class Text:
 
 
 def texts_of(tables: Sequence[Table], views: Sequence[TableView]) -> dict[str, tuple[Text, ...]]:
-    """The texts by the id of the view; tables in their order, as far as the page has room for them."""
+    """The texts by the id of the view; what is too large for the room that is left has none."""
     cells, characters, found = _CELLS, _CHARACTERS, {}
     for table, view in zip(tables, views, strict=True):
-        cells -= len(table.columns) * sum(len(group.rows) for group in table.groups)
+        count = len(table.columns) * sum(len(group.rows) for group in table.groups)
+        has_room = count <= cells
+        cells -= count if has_room else 0
         texts = []
         for kind, name in _KINDS.items():
-            content = render(table, kind) if cells >= 0 else None
+            content = render(table, kind) if has_room else None
             if content is not None and len(content) > characters:
                 content = None
             characters -= len(content or "")

@@ -79,7 +79,7 @@ class Provenance:
         }
 
     def _commands(self, key: str, row: Mapping[str, Any]) -> dict[str, int]:
-        """The command that made the trial; if no plan has it, the one that would run it again."""
+        """The command that made the trial; if no plan has it, the one that would run it again, defaults left out."""
         made = clean(self._details.command(key))
         if made:
             return {"command": self._texts.number(made)}
@@ -87,7 +87,7 @@ class Provenance:
         values |= {name: json.loads(row[name]) for name in _MAPPINGS}
         values |= {name: row[name] for name in _VERSIONS}
         try:
-            text = clean(commands_of([values], self._source(row["start_from"]))[0])
+            text = clean(commands_of([values], self._source(row["start_from"]), everything=False)[0])
         except KeyError:  # measured by another version, with other options
             return {}
         before, seeds, _ = text.rpartition(_SEEDS)

@@ -189,8 +189,7 @@ def main_columns(table: Table) -> list[int]:
     chosen = []
     for indices in grouped_columns(table):
         cells = {at: [row.cells[at] for group in table.groups for row in group.rows] for at in indices}
-        ranked = [at for at in indices if any(cell.rank for cell in cells[at])]
-        results = ranked or [at for at in indices if any(map(_is_mean, cells[at]))]
+        results = [at for at in indices if any(cell.rank or _is_mean(cell) for cell in cells[at])]
         labels = {table.columns[at].label: at for at in results}
         shots = [at for label, at in labels.items() if label.startswith("K=")]
         if results:
@@ -259,7 +258,7 @@ def _verdict(best: Sequence[_Place], numbers: Sequence[_Place], facts: RunFacts)
     first, others = best[0].cell, len(numbers) - 1
     seeds = several(facts.seeds(first.trials), "seed")
     if not others:
-        return "alone", "no other row to compare with"
+        return "alone", "no other ranked row"
     if any(place.cell.alike for place in best):
         alike = [place.row.label for place in numbers if place.cell.alike and place.row is not best[0].row]
         if seeds == "1 seed":

@@ -23,6 +23,8 @@ from petl_bench.tables.text import for_people, notes, number, provenance
 
 #: Commands that fill what is missing, as many as are listed.
 _COMMANDS = 50
+#: What tells the rows of one ranking apart.
+_FACTS = ("Group", "Backbone", "Weights")
 
 
 @dataclass(frozen=True)
@@ -133,21 +135,6 @@ def signs(cell_or_row: Cell | Row) -> str:
     return clean(signs_of(cell_or_row) if isinstance(cell_or_row, Cell) else symbols(cell_or_row.marks))
 
 
-def groups_of_rows(part: Table) -> list[str]:
-    """What tells the rows of one ranking apart: group, backbone and weights, as far as rows of the part differ."""
-    facts = [_facts(row, group) for group in part.groups for row in group.rows]
-    differing = [place for place, values in enumerate(zip(*facts, strict=True)) if len(set(values)) > 1]
-    return [" · ".join(values[place] for place in differing if values[place]) for values in facts]
-
-
-def _facts(row: Row, group: RowGroup) -> tuple[str, str, str]:
-    """Section, backbone and weights of a row that was run here; the heading of the others."""
-    facts = dict(row.facts)
-    if "backbone" not in facts:
-        return group.heading, "", ""
-    return group.section, name(BACKBONES.display(facts["backbone"])), name(facts["weights"])
-
-
 # What the script reads
 
 
@@ -168,13 +155,31 @@ def table_data(
 
 
 def _ranking(part: Table) -> dict[str, Any]:
-    """Places of the rows of each group, the column that is ranked by at first, and marks that bar a row."""
+    """Places of the rows of each group, the column that is ranked by at first, marks that bar a row, and its facts."""
     chosen = main_columns(part)
+    names, rows = facts_of_rows(part)
     return {
         "places": [places for group in part.groups for places in places_of(group, part)],
         "main": chosen[0] + 1 if chosen else 0,
         "bars": [clean(word) for word in sorted(_words(part)) if not mark_of(word).ranked],
+        "factNames": names,
+        "facts": rows,
     }
+
+
+def facts_of_rows(part: Table) -> tuple[list[str], list[list[str]]]:
+    """What tells the rows of one ranking apart: the names of such facts, and their values for each row."""
+    facts = [_facts(row, group) for group in part.groups for row in group.rows]
+    differing = [place for place, values in enumerate(zip(*facts, strict=True)) if len(set(values)) > 1]
+    return [_FACTS[place] for place in differing], [[values[place] for place in differing] for values in facts]
+
+
+def _facts(row: Row, group: RowGroup) -> tuple[str, str, str]:
+    """Group, backbone and weights of a row that was run here; of the others the heading alone."""
+    facts = dict(row.facts)
+    if "backbone" not in facts:
+        return group.heading, "", ""
+    return group.section, name(BACKBONES.display(facts["backbone"])), name(facts["weights"])
 
 
 def places_of(group: RowGroup, part: Table) -> list[list[int | None]]:

@@ -55,7 +55,16 @@ def visits_of(browser: Any, site: Path) -> Iterator[Callable[..., Visit]]:
     """What opens the page; whatever it logs, asks for or overflows with fails the test."""
     visits: list[Visit] = []
 
-    def opened(width: int = 1280, scheme: str = "light", address: str = "", height: int = 800, **context: Any) -> Visit:
+    def opened(
+        width: int = 1280,
+        scheme: str = "light",
+        address: str = "",
+        height: int = 800,
+        *,
+        folded: bool = False,
+        **context: Any,
+    ) -> Visit:
+        """`folded`: sections stay as they are at first; else all of them are opened."""
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **context)
         found = Visit(page)
         page.on("console", lambda message: found.errors.append(message.text))
@@ -63,6 +72,8 @@ def visits_of(browser: Any, site: Path) -> Iterator[Callable[..., Visit]]:
         page.on("dialog", lambda dialog: (found.errors.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda request: found.requests.append(request.url))
         page.goto(site.as_uri() + address)
+        if not folded:
+            page.evaluate("document.querySelectorAll('details.fold').forEach((fold) => { fold.open = true; })")
         visits.append(found)
         return found
 

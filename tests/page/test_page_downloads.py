@@ -82,7 +82,7 @@ def test_what_has_no_room_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = _table(), replace(_table(10), name="large")
     views = [table_view(each, 100, [Path("my runs")]) for each in (small, large)]
     monkeypatch.setattr(downloads, "_CELLS", 5)
-    texts = texts_of([small, large], views)
+    texts = texts_of([large, small], views[::-1])
     assert all(text.content is not None for text in texts["table-a-name"])
     assert [text.content for text in texts["table-large"]] == [None] * 3
     assert texts["table-large"][1].command == "petl-bench report --runs 'my runs' --table large --format latex"

@@ -107,13 +107,13 @@ def test_links_of_the_page_leave_the_view_as_it_is(visit: Any) -> None:
 
 
 def test_plain_anchors_work_as_ever(visit: Any) -> None:
-    at = visit(address="#classes")
+    at = visit(address="#classes", folded=True)
     assert _hash(at) == "#classes"
     at.page.wait_for_function("document.querySelector('#classes').getBoundingClientRect().top < 400")
 
 
 def test_an_address_with_a_view_leads_to_its_section(visit: Any) -> None:
-    at = visit(address="#classes?method=lora&against=msta&numbers=open", height=500)
+    at = visit(address="#classes?method=lora&against=msta&numbers=open", height=500, folded=True)
     assert at.page.evaluate("document.querySelector('#classes').getBoundingClientRect().top") < 250
     at.page.locator("#classes-numbers td").first.wait_for()
     assert at.texts("#classes-verdict")[0].startswith("Against msta, lora gains on")
@@ -146,6 +146,7 @@ def test_what_is_chosen_of_plots_and_classes_is_kept(visit: Any) -> None:
         "#unknown?sort=All+HM&dir=desc&q=lora",
         "#table-unknown?q=lora&classes.method=nobody&costs.cost=nothing&table-toy.quoted=yes&table-toy.hide=%00",
         "#provenance?open=open",
+        "#table-toy?view=flat&among=nobody&hide=nothing,All+HM&fold=open&costs.fold=<b>&.q=lora",
         "#?",
         "#?????#####",
         "#&&&===",

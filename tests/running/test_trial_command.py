@@ -16,13 +16,14 @@ from petl_bench.running.planning.plan import plan
 from petl_bench.running.planning.spec import Spec
 
 
-@pytest.mark.parametrize("setting", ["base2novel", "few_shot", "fully_supervised", "zero_shot_transfer"])
-def test_the_command_of_a_trial_plans_that_trial(setting: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("everything", [True, False])
+@pytest.mark.parametrize("setting", ["base2novel", "few_shot", "fully_supervised", "zero_shot_transfer", "retrieval"])
+def test_the_command_of_a_trial_plans_that_trial(setting: str, everything: bool, tmp_path: Path) -> None:
     shots = (2,) if setting == "few_shot" else None
     chosen = ("training.views=2", "training.crops=3", "lora.rank=2")
     spec = Spec(methods=("zero_shot", "lora", "msta"), setting=setting, seeds=(0, 1), shots=shots, set=chosen)
     jobs = plan(spec).jobs
-    commands = commands_of([asdict(job.trial) for job in jobs])
+    commands = commands_of([asdict(job.trial) for job in jobs], everything=everything)
     assert len(commands) <= len(jobs) / 2 + 1, "one for both seeds"
     planned = ""
     for command in commands:
@@ -30,6 +31,14 @@ def test_the_command_of_a_trial_plans_that_trial(setting: str, tmp_path: Path) -
         assert done.exit_code == 0, f"{command}: {done.output} {done.exception}"
         planned += done.stdout
     assert [job.trial.title for job in jobs if job.trial.key[:12] not in planned] == []
+    assert all(flag in " ".join(commands) for flag in chosen)
+
+
+def test_defaults_are_left_out_of_a_short_command() -> None:
+    trial = asdict(plan(Spec(methods=("lora",), seeds=(0,), set=("lora.rank=2",))).jobs[0].trial)
+    (short,), (long,) = commands_of([trial], everything=False), commands_of([trial])
+    assert "--set lora.rank=2" in short
+    assert short.count("--set") < long.count("--set") / 3
 
 
 def test_where_files_lie_is_left_for_the_user_to_fill_in() -> None:

@@ -16,8 +16,8 @@ const foldOf = (place) => all("main > section > details.fold").find((fold) => fo
 function openSection(place) {
   const fold = foldOf(place);
   if (!fold || fold.open) return;
-  pageState.set(foldName(fold), pageState.get(foldName(fold)) === "closed" ? "" : "open", { quiet: true });
-  fold.open = true;
+  if (pageState.get(foldName(fold)) === "closed") pageState.set(foldName(fold), "", { quiet: true });
+  fold.open = true; // the address says so by naming the section
 }
 
 /** Open the section of the address, unless the address says that it is closed. */

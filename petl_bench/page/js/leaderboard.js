@@ -63,8 +63,13 @@ function groupInUse(table, column, heading) {
 
 function asRanking(table) {
   if (table.classList.contains("ranking")) return;
+  const { factNames, facts } = data.tables[table.dataset.table];
+  const rows = rowsOf(table);
+  rows.forEach((row) => row.append(...facts[row.dataset.row].map((text) => make("td", text, { class: "fact" }))));
+  table.tHead.rows[0].append(...factNames.map(() => make("td", "", { class: "fact" })));
+  table.tHead.rows[1].append(...factNames.map((name) => make("th", name, { class: "fact", scope: "col" })));
   const body = make("tbody", [], { class: "ranking" });
-  body.append(...rowsOf(table));
+  body.append(...rows);
   table.append(body);
   table.classList.add("ranking");
 }
@@ -73,10 +78,10 @@ function asGroups(table) {
   if (!table.classList.contains("ranking")) return;
   for (const row of rowsOf(table)) {
     row.group.append(row);
-    row.querySelector(".place")?.remove();
     row.classList.remove("unranked");
     row.removeAttribute("title");
   }
+  all(".fact, .place", table).forEach((each) => each.remove());
   table.querySelector("tbody.ranking").remove();
   table.classList.remove("ranking");
 }
@@ -132,7 +137,7 @@ function hideColumns(table, columns) {
     columns.forEach((each) => { row.cells[each.column].hidden = each.header.hidden; });
   }
   let first = 0;
-  for (const group of [...table.tHead.rows[0].cells].slice(1)) {
+  for (const group of all("th", table.tHead.rows[0])) {
     group.dataset.count ??= group.colSpan;
     const own = columns.slice(first, first + Number(group.dataset.count)).filter((each) => !each.header.hidden);
     first += Number(group.dataset.count);
