@@ -17,6 +17,7 @@ SCRIPTS = (
     "leaderboard",
     "provenance",
     "plots",
+    "labels",
     "classes",
     "export",
     "folds",

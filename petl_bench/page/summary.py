@@ -189,8 +189,7 @@ def main_columns(table: Table) -> list[int]:
     chosen = []
     for indices in grouped_columns(table):
         cells = {at: [row.cells[at] for group in table.groups for row in group.rows] for at in indices}
-        ranked = [at for at in indices if any(cell.rank for cell in cells[at])]
-        results = ranked or [at for at in indices if any(map(_is_mean, cells[at]))]
+        results = [at for at in indices if any(cell.rank or _is_mean(cell) for cell in cells[at])]
         labels = {table.columns[at].label: at for at in results}
         shots = [at for label, at in labels.items() if label.startswith("K=")]
         if results:

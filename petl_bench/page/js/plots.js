@@ -70,17 +70,45 @@ function openPoint(point) {
 const FIGURES = { points: pointsFigure, bars: barsFigure };
 
 function pointsFigure(plot) {
-  return (colours) => ({
-    traces: [...plot.series.flatMap((series, number) => pointTraces(plot, series, number, colours)), ...frontTrace(plot, colours)],
+  return plot.names ? namedFigure(plot) : (colours) => ({
+    traces: tracesOf(plot, colours),
     layout: {
       ...legendOf(plot.series.length),
-      ...(plot.names ? { margin: { l: 56, r: 64, t: 24, b: 48 } } : {}), // names at the edge
-      showlegend: !plot.names && plot.series.length + (plot.front ? 1 : 0) > 1,
-      xaxis: { title: { text: inert(plot.x.label) }, type: plot.x.log ? "log" : "linear", ...wholeTicks(plot), ...chosenTicks(plot) },
-      yaxis: { title: { text: inert(plot.y.label) }, type: plot.y.log ? "log" : "linear", ...ticksAt(plot.y.ticks) },
+      showlegend: plot.series.length + (plot.front ? 1 : 0) > 1,
+      ...axesOf(plot),
     },
   });
 }
+
+/** Points with their names beside them, or with numbers that the legend explains. */
+function namedFigure(plot) {
+  return (colours) => {
+    const placed = placedNames(plot);
+    const traces = tracesOf(plot, colours);
+    const ofSeries = traces.filter((trace) => trace.meta);
+    ofSeries.forEach((trace, number) => {
+      const own = placed.points.filter((point) => point.series === number);
+      Object.assign(trace, {
+        mode: `${trace.mode}+text`, text: own.map((point) => inert(point.text)), textposition: own.map((point) => point.side), cliponaxis: false,
+      });
+    });
+    traces.forEach((trace) => { trace.showlegend = false; });
+    const axes = axesOf(plot);
+    [axes.xaxis.range, axes.yaxis.range] = placed.ranges;
+    const legend = placed.numbered.length ? legendOf(placed.numbered.length) : { height: 440 };
+    return {
+      traces: [...traces, ...numberTraces(ofSeries, placed.numbered)],
+      layout: { ...legend, margin: { l: 56, r: 64, t: 24, b: 48 }, showlegend: placed.numbered.length > 0, ...axes },
+    };
+  };
+}
+
+const tracesOf = (plot, colours) => [...plot.series.flatMap((series, number) => pointTraces(plot, series, number, colours)), ...frontTrace(plot, colours)];
+
+const axesOf = (plot) => ({
+  xaxis: { title: { text: inert(plot.x.label) }, type: plot.x.log ? "log" : "linear", ...wholeTicks(plot), ...chosenTicks(plot) },
+  yaxis: { title: { text: inert(plot.y.label) }, type: plot.y.log ? "log" : "linear", ...ticksAt(plot.y.ticks) },
+});
 
 /** Beside the plot where there are many names and room for them, else below it. */
 function legendOf(names) {
@@ -124,11 +152,10 @@ function pointTraces(plot, series, number, colours) {
   const marker = { color: colour, size: series.line ? 6 : 10, symbol: `${MARKERS[number % MARKERS.length]}${series.quoted ? "-open" : ""}` };
   const trace = {
     ...common, meta: series, type: "scatter", name: inert(clipped(series.label, 40)), x: series.x.map((x) => drawnX(plot, x)), y: series.y, marker,
-    mode: `${series.line ? "lines+" : ""}markers${plot.names ? "+text" : ""}`,
+    mode: `${series.line ? "lines+" : ""}markers`,
     line: { color: colour, width: 2, dash: DASHES[Math.floor(number / COLOURS.length) % DASHES.length] },
     hovertext: series.x.map((_, place) => hoverText(plot, series, place)), hoverinfo: "text",
   };
-  if (plot.names) Object.assign(trace, { text: (series.text ?? []).map((text) => inert(clipped(text, 28))), textposition: "top center", cliponaxis: false });
   const difference = (ends, middle, sign) => ends.map((end, place) => (end === null ? 0 : sign * (end - middle[place])));
   const bars = (low, high, middle) => ({ type: "data", symmetric: false, array: difference(high, middle, 1), arrayminus: difference(low, middle, -1), color: colour, thickness: 1.2, width: 4 });
   if (series.left) trace.error_x = bars(series.left, series.right, series.x);

@@ -1,0 +1,238 @@
+"""The page as a leaderboard, in a real Chromium: results first, one ranking, hidden columns, sections that open."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import visits_of
+from synthetic_runs import HOSTILE, add_run
+from toy_table import ToyTable
+
+import petl_bench as pb
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
+from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
+from petl_bench.page.build import build_page
+from petl_bench.records.outcomes import StoredOutcomes
+from petl_bench.tables.setting_table import SettingTable
+
+pytestmark = [pytest.mark.drill, pytest.mark.ci]
+
+_RESULTS = "#table-base2novel"
+_ROWS = f"{_RESULTS} tr[data-row]:visible"
+_BOXES = (
+    "(found) => found.map((each) => each.getBoundingClientRect()).map((box) => "
+    "[box.left, box.top, box.right, box.bottom])"
+)
+
+
+def _page(folder: Path, runs: Path, *sources: Any) -> Path:
+    evidence = Evidence(pb.load_records(runs), outcomes=StoredOutcomes([runs]))
+    (folder / "index.html").write_bytes(build_page(sources, evidence, [runs]))
+    return folder / "index.html"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two data sets, three families, one seed less of a method, and published numbers."""
+    folder = tmp_path_factory.mktemp("leaderboard")
+    for dataset, method, seed in itertools.product(("ucf101", "hmdb51"), ("zero_shot", "lora", "msta"), range(3)):
+        add_run(folder / "runs", method, seed, dataset=dataset)
+    for dataset in ("ucf101", "hmdb51"):
+        add_run(folder / "runs", "adaptformer", 0, dataset=dataset)
+    return _page(folder, folder / "runs", TABLES.get("base2novel")(), ToyTable())
+
+
+@pytest.fixture
+def visit(browser: Any, site: Path) -> Iterator[Any]:
+    with visits_of(browser, site) as opened:
+        yield opened
+
+
+def _names(at: Any) -> list[str]:
+    return at.page.locator(f"{_ROWS} th span").evaluate_all(
+        "(found) => found.map((each) => each.firstChild.textContent)"
+    )
+
+
+def test_results_come_first_and_lead_to_their_tables(visit: Any) -> None:
+    at = visit(folded=True)
+    lines = at.texts("#overview tr.line")
+    assert len(lines) == 2
+    assert all("msta" in line and "not told apart from lora (3 seeds)" in line for line in lines)
+    assert at.texts("#overview .sentence")[0].startswith("msta is best of the parameter-efficient rows in 2 of 2")
+    at.page.locator(f"{_RESULTS} > details > summary").click()
+    assert not at.page.locator(_ROWS).first.is_visible()
+    at.page.locator("#overview .summary a").click()
+    at.page.locator(_ROWS).first.wait_for()
+    assert "fold=closed" not in at.page.url
+
+
+def test_one_ranking_has_places_within_one_group_alone(visit: Any) -> None:
+    at = visit()
+    groups = _names(at)
+    at.page.locator(f"{_RESULTS} [data-ranking]").click()
+    assert at.page.locator(f"{_RESULTS} tbody:visible").count() == 1
+    assert _names(at) != groups
+    places = at.page.locator(f"{_ROWS}:not(.unranked)")
+    assert [(row.split()[0], row.split()[1]) for row in places.all_inner_texts()] == [("1", "msta"), ("2", "lora")]
+    reasons = dict(
+        zip(
+            at.page.locator(f"{_ROWS}.unranked").evaluate_all(
+                "(found) => found.map((each) => each.cells[0].innerText)"
+            ),
+            at.page.locator(f"{_ROWS}.unranked").evaluate_all("(found) => found.map((each) => each.title)"),
+            strict=True,
+        )
+    )
+    assert next(why for name, why in reasons.items() if "zero_shot" in name).startswith("Ranked apart: Run here:")
+    assert "fewer seeds" in next(why for name, why in reasons.items() if "adaptformer" in name)
+    assert any(why.startswith("Quoted, not run here") for why in reasons.values())
+    assert "Group" in at.texts(f"{_RESULTS} thead th.fact")
+    values = at.page.locator(_ROWS).evaluate_all("(found) => found.map((each) => each.cells[5].dataset.v)")
+    assert [float(value) for value in values if value] == sorted((float(v) for v in values if v), reverse=True)
+    at.page.locator(f"{_RESULTS} [data-ranking]").click()
+    assert _names(at) == groups
+    assert at.page.locator(f"{_RESULTS} .place, {_RESULTS} .fact").count() == 0
+
+
+def test_a_ranking_is_sorted_filtered_and_shared(visit: Any) -> None:
+    at = visit()
+    at.page.locator(f"{_RESULTS} [data-ranking]").click()
+    at.page.locator(f"{_RESULTS} thead tr:last-child th button").nth(1).click()
+    trained = at.page.locator(_ROWS).evaluate_all("(found) => found.map((each) => each.cells[1].dataset.v)")
+    numbers = [float(value) for value in trained if value]
+    assert numbers == sorted(numbers, reverse=True)
+    at.page.locator(f"{_RESULTS} [data-quoted]").uncheck()
+    assert len(_names(at)) == 4
+    at.page.locator(f"{_RESULTS} [data-filter]").fill("parameter-efficient lora")
+    assert _names(at) == ["lora"]
+    again = visit(address="#" + at.page.url.split("#")[1])
+    assert again.page.locator(f"{_RESULTS} [data-ranking]").get_attribute("aria-pressed") == "true"
+    assert _names(again) == ["lora"]
+
+
+def test_a_number_of_a_ranking_says_where_it_comes_from(visit: Any) -> None:
+    at = visit()
+    at.page.locator(f"{_RESULTS} [data-ranking]").click()
+    at.page.locator(f"{_ROWS}:not(.unranked)").first.locator("td button").nth(4).click()
+    assert "msta: hmdb51 HM" in at.page.locator("#provenance").inner_text()
+
+
+def test_columns_are_hidden_and_the_address_keeps_it(visit: Any) -> None:
+    at = visit()
+    at.page.locator(f"{_RESULTS} [data-columns] summary").click()
+    for name in ("hmdb51 Base", "hmdb51 Novel", "hmdb51 HM", "ucf101 Base"):
+        at.page.locator(f"{_RESULTS} [data-columns] label", has_text=name).locator("input").uncheck()
+    again = visit(address="#" + at.page.url.split("#")[1])
+    for each in (at, again):
+        heads = each.page.locator(f"{_RESULTS} thead tr:first-child th:visible")
+        assert [(head.inner_text(), head.get_attribute("colspan")) for head in heads.all()] == [
+            ("Trained", "2"),
+            ("ucf101", "2"),
+        ]
+        first = each.page.locator(_ROWS).first
+        assert first.locator("td:visible").count() == 4
+    first.locator("td:visible button").nth(1).focus()
+    again.page.keyboard.press("ArrowRight")
+    assert again.page.evaluate("document.activeElement.closest('td').cellIndex") == 7, "past the hidden ones"
+
+
+def test_sections_are_closed_until_they_are_wanted(visit: Any) -> None:
+    at = visit(folded=True)
+    opened = "main > section > details[open]"
+    assert at.page.locator(opened).evaluate_all("(found) => found.map((each) => each.parentElement.id)") == [
+        "table-base2novel"
+    ]
+    assert at.page.locator("#curves svg").count() == 0, "drawn when it is opened"
+    at.page.locator(".top nav a[href='#curves']").click()
+    at.page.locator("#curves-drawing svg.main-svg").first.wait_for()
+    at.page.locator("#curves > details > summary").click()
+    assert not at.page.locator("#curves-drawing").is_visible()
+    named = visit(address="#classes", folded=True)
+    named.page.locator("#classes-drawing svg.main-svg").first.wait_for()
+    assert named.page.evaluate("document.documentElement.scrollHeight") < 6000
+
+
+def test_printing_opens_every_section(visit: Any) -> None:
+    at = visit(folded=True)
+    at.page.wait_for_function("window.Plotly")
+    at.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert at.page.locator("details.fold:not([open])").count() == 0
+    assert at.page.locator("#costs-drawing svg.main-svg").count() > 0
+    at.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert at.page.locator("details.fold[open]").count() == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_results_on_its_first_screen(visit: Any, scheme: str) -> None:
+    at = visit(width=390, height=844, scheme=scheme, folded=True)
+    bottoms = "(found) => found.map((each) => each.getBoundingClientRect().bottom)"
+    assert max(at.page.locator("#overview tr.line:visible").evaluate_all(bottoms)) < 600
+    assert sum(bottom < 844 for bottom in at.page.locator(_ROWS).evaluate_all(bottoms)) >= 2
+    assert at.page.evaluate("document.documentElement.scrollWidth") == 390
+    assert at.page.locator("header.top").bounding_box()["height"] <= 44
+
+
+def test_names_of_points_cover_neither_each_other_nor_points(visit: Any) -> None:
+    at = visit()
+    at.page.locator("#figure-toy").scroll_into_view_if_needed()
+    at.page.locator("#figure-toy-drawing .textpoint").first.wait_for()
+    boxes = [
+        box
+        for selector in (".textpoint", ".point", ".yerror")
+        for box in at.page.locator(f"#figure-toy-drawing {selector}").evaluate_all(_BOXES)
+    ]
+    labels = boxes[: at.page.locator("#figure-toy-drawing .textpoint").count()]
+    for place, label in enumerate(labels):
+        for other in boxes[place + 1 :]:
+            assert not _touch(label, other)
+
+
+def _touch(a: list[float], b: list[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+class _Many(SettingTable):
+    """60 methods on 12 data sets, with hostile names."""
+
+    name = "many"
+    setting = "base2novel"
+
+    def build(self, evidence: Evidence) -> Table:
+        columns = tuple(Column("HM", f"data set {number} {HOSTILE}") for number in range(12))
+        rows = [
+            Row(
+                f"{number:02d} {HOSTILE}",
+                tuple(Cell(50 + number / 2, 0.5, 3, rank="best" if number == 59 else "") for _ in columns),
+            )
+            for number in range(60)
+        ]
+        return Table(
+            "many",
+            f"Many: {HOSTILE}",
+            "Method",
+            columns,
+            (RowGroup("Run here: b", tuple(rows), "parameter-efficient"),),
+        )
+
+
+def test_sixty_methods_on_twelve_data_sets_stay_usable(browser: Any, tmp_path: Path) -> None:
+    add_run(tmp_path / "runs", "lora", 0)
+    site = _page(tmp_path, tmp_path / "runs", _Many())
+    with visits_of(browser, site) as opened:
+        at = opened(folded=True)
+        assert at.page.locator("#overview tr.line:visible").count() == 12
+        assert at.texts("#overview tr.line .best")[0].startswith("59 _%&<script>alert(1)")
+        at.page.locator("#table-many [data-ranking]").click()
+        first = at.page.locator("#table-many tbody.ranking").first.locator("tr").first
+        assert first.inner_text().split()[:2] == ["1", "59"]
+        phone = opened(width=390, height=844, folded=True)
+        assert phone.page.locator("#overview tr.line:visible").count() == 3
+        phone.page.locator("#all-findings").click()
+        assert phone.page.locator("#overview tr.line:visible").count() == 12
+        assert phone.page.evaluate("document.documentElement.scrollWidth") == 390
