@@ -146,7 +146,7 @@ def test_what_is_chosen_of_plots_and_classes_is_kept(visit: Any) -> None:
         "#unknown?sort=All+HM&dir=desc&q=lora",
         "#table-unknown?q=lora&classes.method=nobody&costs.cost=nothing&table-toy.quoted=yes&table-toy.hide=%00",
         "#provenance?open=open",
-        "#table-toy?view=flat&among=nobody&hide=nothing,All+HM&fold=open&costs.fold=<b>&.q=lora",
+        "#table-toy?view=flat&among=nobody&hide=nothing,All+HM&fold=wide&costs.fold=<b>&.q=lora",
         "#?",
         "#?????#####",
         "#&&&===",
