@@ -46,7 +46,9 @@ def ranked_among(table: Table, shown: Mapping[Place, Row], columns: Sequence[int
     rows = {place: replace(row, cells=tuple(cells[place])) for place, row in shown.items()}
     notes = _notes(table, rows, columns, bold)
     if lost := [table.columns[index].full_display for index in columns if index in without_best]:
-        notes.append(f"Without {ALIKE}, as the best that it refers to is not the best here: {listed(lost, _MOST)}.")
+        notes.append(
+            f"Without {ALIKE}, as the best that it refers to is left out or not best here: {listed(lost, _MOST)}."
+        )
     return RankedAmong(rows, pools, notes)
 
 
@@ -79,10 +81,10 @@ def _drop_alike(table: Table, index: int, cells: dict[Place, list[Cell]]) -> boo
     for at, group in enumerate(table.groups):
         best = {(at, row) for row, each in enumerate(group.rows) if each.cells[index].rank == "best"}
         alike = [(at, row) for row, each in enumerate(group.rows) if each.cells[index].alike and (at, row) in cells]
-        is_kept = any(cells[place][index].rank == "best" for place in best.intersection(alike))
-        if is_kept and len(alike) > 1:
+        shown_best = best.intersection(alike)
+        if len(alike) > 1 and any(cells[place][index].rank == "best" for place in shown_best):
             continue
-        dropped = dropped or (bool(alike) and not is_kept)
+        dropped = dropped or len(alike) > bool(shown_best)
         for place in alike:
             cells[place][index] = replace(cells[place][index], alike=False)
     return dropped
