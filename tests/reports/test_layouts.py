@@ -135,6 +135,8 @@ def test_bold_by_column_joins_families_of_one_backbone_alone() -> None:
     few = _apply(bold="column", rows=("zero_shot", f"{HERE}* / lora"))
     assert [row.cells[2].rank for group in few.groups for row in group.rows] == ["second", "best"]
     assert any("whatever their family" in note for note in few.footers)
+    hidden = _apply(bold="column", rows=("zero_shot",)).footers
+    assert any("Not shown, though best" in note and "MSTA (Motion" in note for note in hidden)
     studies = replace(TABLE, groups=tuple(replace(group, section=f"study {group.section}") for group in TABLE.groups))
     apart = apply(studies, TableLayout(bold="column", rows=("zero_shot", f"{HERE}* / lora")))
     assert [row.cells[2].rank for group in apart.groups for row in group.rows] == ["", ""]
