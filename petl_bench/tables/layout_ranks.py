@@ -107,7 +107,7 @@ def _notes(
 def _hidden_best(
     table: Table, rows: dict[Place, Row], columns: Sequence[int], pools: Sequence[Sequence[int]]
 ) -> list[str]:
-    """The rows that are not shown, with the columns in which they are best of a group that is ranked with a shown one."""
+    """The rows that are not shown, with the columns in which they are best of a group ranked with a shown one."""
     shown = {at for at, _ in rows}
     found = []
     for at in (at for pool in pools if shown.intersection(pool) for at in pool):
