@@ -16,6 +16,7 @@ from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.errors import PetlBenchError, UsageError
 from petl_bench.render import FORMATS, latex, render
 from petl_bench.render.options import LatexOptions
+from petl_bench.render.parts import split_columns
 from petl_bench.tables import layout_file
 from petl_bench.tables.layout import apply
 from petl_bench.tables.layout_choices import OwnGroup, OwnRow, TableLayout
@@ -216,6 +217,12 @@ def test_columns_in_their_order_and_those_left_out_are_named() -> None:
     assert [column.full for column in table.columns] == ["ucf101 HM", "motion HM", "motion Base"]
     assert table.provenance[-1] == "Columns left out: Trained M."
     assert [column.full for column in _apply(without_columns=("* HM",)).columns] == ["Trained M", "motion Base"]
+
+
+def test_results_that_stand_first_are_not_repeated_in_every_part() -> None:
+    for columns, count in ((("motion HM", "ucf101 HM"), 1), (("Trained M", "motion HM", "ucf101 HM"), 2)):
+        parts = split_columns(_apply(columns=columns), [10.0] * len(columns), 20.0 if count > 1 else 10.0, 20.0)
+        assert [len(part.columns) for part in parts] == [count, count]
 
 
 def test_quoted_rows_with_nothing_to_show_are_left_out() -> None:
