@@ -82,8 +82,8 @@ def grouped_columns(table: Table) -> list[list[int]]:
 def parts_of(table: Table) -> list[Table]:
     """The table in parts that a page has room for; the table itself if it is narrow enough.
 
-    The first column group, such as trained parameters, is repeated in every part if it is small. A part has the rows
-    with something to show in its other columns; the first part also those with nothing in any part.
+    The first column group, such as trained parameters, is repeated in every part if it is small and not ranked. A part
+    has the rows with something to show in its other columns; the first part also those with nothing in any part.
 
     Args:
         table: as `petl_bench.tables.text.for_people` gives it.
@@ -111,19 +111,24 @@ def split_columns(
         widths: of each column, with the space beside it.
         room: for all columns of a part.
         most: for the columns of a part with a single column group.
-        repeat: whether every part has the first column group if it is small.
+        repeat: whether every part has the first column group if it is small, and no result that is ranked.
         together: columns of a group that always stay together.
     """
     if _width(range(len(widths)), widths) <= room:
         return [table]
     first, *others = grouped_columns(table)
-    repeated = first if repeat and others and len(first) <= _TOGETHER else []
+    is_repeated = repeat and others and len(first) <= _TOGETHER and not _has_ranks(table, first)
+    repeated = first if is_repeated else []
     taken = _width(repeated, widths)
     parts = column_parts(others if repeated else [first, *others], widths, room - taken, most - taken, together)
     if len(parts) == 1:
         return [table]
     own = range(len(repeated), len(widths))
     return [_part(table, repeated, part, lost=own if part is parts[0] else ()) for part in parts]
+
+
+def _has_ranks(table: Table, indices: Sequence[int]) -> bool:
+    return any(row.cells[index].rank for group in table.groups for row in group.rows for index in indices)
 
 
 def _part(table: Table, repeated: Sequence[int], own: Sequence[int], lost: Sequence[int]) -> Table:

@@ -14,7 +14,7 @@ from petl_bench.errors import UsageError
 from petl_bench.tables.layout_choices import TableLayout
 from petl_bench.tables.layout_names import Selection
 from petl_bench.tables.layout_ranks import ranked_among
-from petl_bench.tables.layout_rows import heading_notes, headings_of, refuse_same_names, with_own_rows
+from petl_bench.tables.layout_rows import heading_notes, headings_of, refuse_same_names, with_own_rows, without_blank
 from petl_bench.tables.layout_signs import without_signs
 from petl_bench.tables.layout_transposed import transposed
 from petl_bench.tables.notes import listed
@@ -29,13 +29,16 @@ def apply(table: Table, layout: TableLayout) -> Table:
     selection = Selection(table, layout.file)
     table = replace(table, columns=_named_columns(layout, selection))
     columns = _chosen_columns(table, layout, selection)
-    headings = headings_of(table, layout, selection)
+    headings = [without_blank(each, columns) for each in headings_of(table, layout, selection)]
     shown = {each.place: each.row for heading in headings for each in heading.rows if each.place}
     ranks = ranked_among(table, shown, columns, layout.bold)
     headings = [heading.with_rows(ranks.rows) for heading in headings]
     notes = [*ranks.notes, *heading_notes(table, headings, ranks.pools)]
     headings, own_notes = with_own_rows(headings, layout, selection)
     refuse_same_names(headings, layout)
+    headings = [heading for heading in headings if heading.rows]
+    if not headings and any(group.rows for group in table.groups):
+        raise UsageError(f"{layout.file}: leaves no row of the table {table.name}")
     laid_out = replace(
         table,
         title=table.title if layout.caption is None else layout.caption,

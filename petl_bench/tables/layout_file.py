@@ -86,7 +86,8 @@ def _check(value: Any, label: str) -> None:
         if not 0 < len(value) <= _MOST:
             raise UsageError(f"{label}: expected 1 to {_MOST} entries, not {len(value)}")
         for each in value:
-            _check(each, label)
+            if isinstance(each, str):
+                _check(each, label)
     if isinstance(value, Mapping):
         for name, each in value.items():
             _check(each, f"{label}.{name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from petl_bench.api.table import Column, Row, Table
@@ -55,18 +55,11 @@ class Selection:
 
 
 def fitting(pattern: str, names: Sequence[tuple[str, ...]]) -> list[int]:
-    """The indices of what has a name that fits: the very name, else the pattern, else either whatever the case."""
-    tests: list[Callable[[str], bool]] = [
-        lambda name: name == pattern,
-        lambda name: _fits(name, pattern),
-        lambda name: _fits(name.casefold(), pattern.casefold()),
-    ]
-    found = ([index for index, own in enumerate(names) if any(map(test, filter(None, own)))] for test in tests)
-    return next(filter(None, found), [])
-
-
-def _fits(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern.replace("[", "[[]"))
+    """The indices of what has the very name; else of what has one that fits the pattern."""
+    if same := [index for index, own in enumerate(names) if pattern in own]:
+        return same
+    glob = pattern.replace("[", "[[]")
+    return [index for index, own in enumerate(names) if any(fnmatchcase(name, glob) for name in filter(None, own))]
 
 
 def row_name(row: Row) -> str:

@@ -44,9 +44,11 @@ def ranked_among(table: Table, shown: Mapping[Place, Row], columns: Sequence[int
     if bold == "none":
         cells = {place: [replace(cell, rank="") for cell in own] for place, own in cells.items()}
     rows = {place: replace(row, cells=tuple(cells[place])) for place, row in shown.items()}
-    notes = _notes(table, rows, columns, bold)
+    notes = _notes(table, rows, columns, pools, bold)
     if lost := [table.columns[index].full_display for index in columns if index in without_best]:
-        notes.append(f"Without {ALIKE}, as the best that it refers to is not the best here: {listed(lost, _MOST)}.")
+        notes.append(
+            f"Without {ALIKE}, as the best that it refers to is left out or not best here: {listed(lost, _MOST)}."
+        )
     return RankedAmong(rows, pools, notes)
 
 
@@ -79,31 +81,36 @@ def _drop_alike(table: Table, index: int, cells: dict[Place, list[Cell]]) -> boo
     for at, group in enumerate(table.groups):
         best = {(at, row) for row, each in enumerate(group.rows) if each.cells[index].rank == "best"}
         alike = [(at, row) for row, each in enumerate(group.rows) if each.cells[index].alike and (at, row) in cells]
-        is_kept = any(cells[place][index].rank == "best" for place in best.intersection(alike))
-        if is_kept and len(alike) > 1:
+        shown_best = best.intersection(alike)
+        if len(alike) > 1 and any(cells[place][index].rank == "best" for place in shown_best):
             continue
-        dropped = dropped or (bool(alike) and not is_kept)
+        dropped = dropped or len(alike) > bool(shown_best)
         for place in alike:
             cells[place][index] = replace(cells[place][index], alike=False)
     return dropped
 
 
-def _notes(table: Table, rows: dict[Place, Row], columns: Sequence[int], bold: Bold) -> list[str]:
+def _notes(
+    table: Table, rows: dict[Place, Row], columns: Sequence[int], pools: Sequence[Sequence[int]], bold: Bold
+) -> list[str]:
     count = sum(len(group.rows) for group in table.groups)
     has_ranks = any(row.cells[index].rank for row in rows.values() for index in columns)
     notes = [_OF_COLUMN] if has_ranks and bold == "column" else []
     if len(rows) == count:
         return notes
     notes.append(f"Shown: {len(rows)} of {count} rows{'; best and second are among these' if has_ranks else ''}.")
-    if better := _hidden_best(table, rows, columns):
+    if better := _hidden_best(table, rows, columns, pools):
         notes.append(f"Not shown, though best of their column and group: {listed(better, _MOST)}.")
     return notes
 
 
-def _hidden_best(table: Table, rows: dict[Place, Row], columns: Sequence[int]) -> list[str]:
-    """The rows that are not shown, with the columns in which they are best of a group that is."""
+def _hidden_best(
+    table: Table, rows: dict[Place, Row], columns: Sequence[int], pools: Sequence[Sequence[int]]
+) -> list[str]:
+    """The rows that are not shown, with the columns in which they are best of a group ranked with a shown one."""
+    shown = {at for at, _ in rows}
     found = []
-    for at in sorted({at for at, _ in rows}):
+    for at in (at for pool in pools if shown.intersection(pool) for at in pool):
         for index, row in enumerate(table.groups[at].rows):
             best = [table.columns[each].full_display for each in columns if row.cells[each].rank == "best"]
             if best and (at, index) not in rows:

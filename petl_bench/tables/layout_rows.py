@@ -55,6 +55,15 @@ def headings_of(table: Table, layout: TableLayout, selection: Selection) -> list
     return [Heading(*titles[at], tuple(map(shown, own))) for at, own in _chosen(table, layout, selection).items()]
 
 
+def without_blank(heading: Heading, columns: Sequence[int]) -> Heading:
+    """The heading without quoted rows that have nothing in the columns that are shown."""
+    return replace(heading, rows=tuple(each for each in heading.rows if _has_something(each.row, columns)))
+
+
+def _has_something(row: Row, columns: Sequence[int]) -> bool:
+    return QUOTED not in row.marks or not all(row.cells[index].is_blank for index in columns)
+
+
 def _own_groups(layout: TableLayout, selection: Selection) -> list[tuple[str, list[Place]]]:
     """Titles with the places of their rows."""
     groups: list[tuple[str, list[Place]]] = []

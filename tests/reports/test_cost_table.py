@@ -15,6 +15,8 @@ from petl_bench.api.trial import Trial, TrialResult
 from petl_bench.costs import recording
 from petl_bench.records.write import write_record
 from petl_bench.render import FORMATS, render
+from petl_bench.tables.layout import apply
+from petl_bench.tables.layout_choices import TableLayout
 
 from .synthetic_records import make_result, make_trial
 
@@ -89,6 +91,13 @@ def test_fewer_milliseconds_are_better_and_more_videos_are(runs: Path) -> None:
     assert cell(table, group, "lora", "Train step ms").rank == "second"
     assert cell(table, group, "adaptformer", "Inference videos/s").rank == "best"
     assert cell(table, group, "zero_shot", "Inference videos/s").rank == ""
+
+
+def test_a_layout_ranks_as_the_table_does_and_never_its_references(runs: Path) -> None:
+    table = table_of(runs)
+    assert apply(table, TableLayout()) == table
+    few = apply(table, TableLayout(rows=("full_finetune", "lora"), columns=("Train step ms",)))
+    assert [row.cells[0].rank for row in few.groups[0].rows] == ["", ""]
 
 
 def test_what_was_measured_under_other_conditions_stands_in_another_group(runs: Path) -> None:
