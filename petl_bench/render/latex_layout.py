@@ -52,7 +52,7 @@ _SIZES_OF_11 = (
 #: CVPR, ICCV and the like; LNCS and `article`, the narrowest of their kind; beamer, of both shapes.
 DOCUMENTS: dict[DocumentKind, Document] = {
     "two-column": Document((("table", 8.4), ("table*", 17.4)), 600, _SIZES_OF_10),
-    "one-column": Document((("table", 12.1),), 500, _SIZES_OF_10),
+    "one-column": Document((("table", 12.1),), 520, _SIZES_OF_10),
     "slides": Document((("table", 10.8),), 200, _SIZES_OF_11),
 }
 #: A page of its own, with margins of 2 cm.
@@ -62,8 +62,10 @@ _GAPS = ((6, 5), (5, 4), (4, 3))
 #: A row's label goes over several lines if it is longer than this part of the place; and from this width on, in ems, if
 #: the table has fewer parts then.
 _LABEL_PART, _NARROW_EMS = 0.38, 11
+#: What the beginning of a part that is cut takes at least: lines, and points besides.
+_BEGINNING = (10, 30.0)
 #: Points of the rule above a group; what a part takes above its rows: lines, and points besides.
-_RULE, _HEADER = 6.0, (2, 22.0)
+_RULE, _HEADER = 5.7, (2, 17.0)
 #: Height around a caption in points, and the width of a letter of notes in ems.
 _CAPTION, _NOTE_EMS = 22.0, 0.515
 _MORE_NOTES = "Further notes: in the comments of this file."
@@ -151,9 +153,13 @@ class Layout:
         return cut if has_room(cut[-1]) and len(cut) <= len(pages) + 1 else [*pages, []]
 
     def _add(self, part: Table, pages: list[list[Table]], room: float) -> None:
-        """Add a part behind others, on the last page if it has room, else on further ones of this height."""
-        taken, header = sum(map(self._height_of, pages[-1])), self._height(_HEADER)
-        if pages[-1] and taken + self._height_of(part) > room:
+        """Add a part behind others, on the last page if it has room, else on further ones of this height.
+
+        What is longer than a page anyway begins where the others end, if some of its rows have room there.
+        """
+        taken, header, own = sum(map(self._height_of, pages[-1])), self._height(_HEADER), self._height_of(part)
+        least = own if own <= room else self._height(_BEGINNING)
+        if pages[-1] and taken + least > room:
             pages.append([])
             taken = 0.0
         first, *further = self._slices(part, room - taken - header, room - header)
