@@ -171,11 +171,12 @@ class Layout:
         return lines * self.size.line + points
 
     def _height_of(self, part: Table) -> float:
-        groups = [self._title(group, part) + sum(map(self._row, group.rows)) for group in part.groups]
+        body = self.body(part)
+        groups = [self._title(group, body) + sum(map(self._row, group.rows)) for group in part.groups]
         return self._height(_HEADER) + sum(groups)
 
-    def _title(self, group: RowGroup, part: Table) -> float:
-        lines = self._lines(group.heading, self.body(part))
+    def _title(self, group: RowGroup, room: float) -> float:
+        lines = self._lines(group.heading, room)
         return self._height((lines, _RULE))
 
     def _row(self, row: Row) -> float:
@@ -189,8 +190,9 @@ class Layout:
     def _slices(self, part: Table, left: float, room: float) -> list[list[RowGroup]]:
         """Groups of rows, cut where a page ends. `left`: height of the first page; `room`: of each further one."""
         pages: list[list[RowGroup]] = [[]]
+        body = self.body(part)
         for group in part.groups:
-            title = self._title(group, part)
+            title = self._title(group, body)
             rows: list[Row] = []
             for place, row in enumerate(group.rows):
                 # Below a title, there are at least two rows.
@@ -254,7 +256,8 @@ def _layout(
         most = min(most, _NARROW_EMS * size.points)
     needed = measure.label(table)
     label = most if needed > most else None
-    parts = _parts(table, measure, room - min(needed, most))
+    # In a narrower place than the last one, a table counts only as a whole.
+    parts = _parts(table, measure, room - min(needed, most)) if place == document.places[-1] else [table]
     return Layout(document, environment, room, size, gap, label, tuple(parts), texts)
 
 
