@@ -11,8 +11,9 @@ from typing import Any
 import petl_bench as pb
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
-from petl_bench.analysis.labels import differences_in
+from petl_bench.analysis.labels import differences_in, distinct_displays, values_in_words, words_of
 from petl_bench.api.options import text_of
+from petl_bench.api.registry import METHODS
 from petl_bench.api.trial import canonical_json
 from petl_bench.reports.base2novel import NUMBERS, SETTING
 from petl_bench.reports.published_numbers import MSTA_TABLES, PAPERS_MEANS, paper_name
@@ -37,8 +38,8 @@ class Factor:
 
     @property
     def title(self) -> str:
-        """The fields, with the paper's name for them."""
-        return ", ".join(self.names) + (f" ({self.paper}, Table {self.table})" if self.table else "")
+        """The fields as readers see them, with the paper's name for them."""
+        return ", ".join(map(words_of, self.names)) + (f" ({self.paper}, Table {self.table})" if self.table else "")
 
 
 def _variant(values: Values) -> str:
@@ -122,11 +123,14 @@ def _studies(method: str, factor: Factor, rows: Sequence[Configuration]) -> Iter
     several = {rest: own for rest, own in sets.items() if len(own) > 1}
     differences = differences_in({rest: json.loads(rest) for rest in several}, lambda _: "")
     for same, own in several.items():
-        apart = "".join(f", {name}={text_of(value)}" for name, value in differences[same].items())
+        apart = ", ".join(filter(None, (factor.title, values_in_words(differences[same]))))
+        labels = {row: _label(_of_factor(factor, row)) for row in own}
+        displays = {row: values_in_words(_of_factor(factor, row)) for row in own}
         ordered = sorted(own, key=lambda row: [_by_value(value) for value in _of_factor(factor, row).values()])
         yield Study(
-            title=f"{method}: {factor.title}{apart}",
-            labels={each: _label(_of_factor(factor, each)) for each in ordered},
+            title=f"{METHODS.display(method)}: {apart}",
+            labels={each: labels[each] for each in ordered},
+            displays=distinct_displays(displays, labels),
             table=factor.table,
             published={each: name for each in ordered if (name := _published(factor, each))},
         )

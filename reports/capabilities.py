@@ -80,7 +80,10 @@ class CapabilitiesTable(TableSource):
             title="What methods can do, and what they need",
             corner="Method",
             columns=(
-                *(Column(backbone.name, "Trained, M", ".4g") for backbone in backbones),
+                *(
+                    Column(backbone.name, "Trained, M", ".4g", display=BACKBONES.display(backbone.name))
+                    for backbone in backbones
+                ),
                 *_COST_COLUMNS,
                 *_NEED_COLUMNS,
             ),
@@ -109,6 +112,11 @@ class _Method:
     @property
     def name(self) -> str:
         return str(self.plugin.name)
+
+    @property
+    def display(self) -> str:
+        """Its name for readers."""
+        return METHODS.display(self.name)
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
@@ -171,9 +179,10 @@ def _row(method: _Method, backbones: Sequence[type[pb.Backbone]], costs: _Costs)
         Cell(", ".join(_read(usual)) or _NONE),
         _yes(usual.needs_graph),
         Cell("both" if len(method.tasks) > 1 else method.tasks[0]),
-        Cell(", ".join(method.other_settings) or _NONE),
+        Cell(", ".join(map(SETTINGS.display, method.other_settings)) or _NONE),
     )
-    return Row(method.name, cells, marks=tuple(method_marks(usual)))
+    marks = tuple(method_marks(usual))
+    return Row(method.name, cells, marks, display=method.display, facts=(("method", method.name),))
 
 
 def _trained(method: _Method, backbone: type[pb.Backbone]) -> Cell:
@@ -227,7 +236,9 @@ class _Costs:
         """What the numbers are, and under which conditions they were measured."""
         if not self.groups:
             return ["FLOPs and videos/s come from cost records in --runs; there are none."]
-        where = "; ".join(f"{conditions} ({', '.join(methods)})" for conditions, methods in self.groups.items())
+        where = "; ".join(
+            f"{conditions} ({', '.join(map(METHODS.display, methods))})" for conditions, methods in self.groups.items()
+        )
         return [f"FLOPs and videos/s are measured: {where}."]
 
 
@@ -268,8 +279,8 @@ def _costs(records: pd.DataFrame) -> _Costs:
 def _conditions(backbone: str, options: Mapping[str, Any]) -> str:
     batch = "the largest batches" if options["batch_size"] == "largest" else f"batch {options['batch_size']}"
     return (
-        f"{backbone}, {batch}, {options['precision']}, {options['device']}, {options['threads']} CPU threads, "
-        f"protocol {options['protocol']}"
+        f"{BACKBONES.display(backbone)}, {batch}, {options['precision']}, {options['device']}, "
+        f"{options['threads']} CPU threads, protocol {options['protocol']}"
     )
 
 
@@ -306,10 +317,10 @@ def _command(methods: Iterable[str], backbone: str) -> str:
 def _counted(methods: Sequence[_Method], backbones: Sequence[type[pb.Backbone]]) -> Iterable[str]:
     """At which values parameters are counted, and of which methods the task decides how many there are."""
     yield (
-        f"Trained parameters: millions, at the values of each method's own recipe for {' or '.join(_SETTINGS)} on that "
-        "backbone; sizes differ between methods."
+        "Trained parameters: millions, at the values of each method's own recipe for "
+        f"{' or '.join(map(SETTINGS.display, _SETTINGS))} on that backbone; sizes differ between methods."
     )
-    growing = [each.name for each in methods if _grows(each, backbones)]
+    growing = [each.display for each in methods if _grows(each, backbones)]
     if growing:
         yield (
             f"With the number of classes or clips grow those of {', '.join(growing)}: counted for {_CLASSES} classes, "
@@ -337,6 +348,6 @@ def _by_reason(methods: Iterable[_Method], backbones: Iterable[type[pb.Backbone]
         places: dict[str, list[str]] = defaultdict(list)
         for backbone in backbones:
             if reason := getattr(method, of)(backbone):
-                places[reason].append(backbone.name)
+                places[reason].append(BACKBONES.display(backbone.name))
         for reason, names in places.items():
-            yield form.format(method=method.name, backbones=", ".join(names), reason=reason)
+            yield form.format(method=method.display, backbones=", ".join(names), reason=reason)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import petl_bench as pb
 from petl_bench.analysis.averages import summarise
-from petl_bench.analysis.labels import differences_in, with_values
+from petl_bench.analysis.labels import differences_in, distinct_displays, for_readers, with_values
 from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.reports.published_numbers import MSTA_TABLES
 from petl_bench.tables.quantities import NO_COSTS, Quantity
@@ -57,7 +58,7 @@ class CostTable(TableSource):
             corner="Method",
             columns=tuple(each.column for each in columns),
             groups=(
-                *(_group(title, found, columns) for title, found in _groups(rows)),
+                *(_group(found, columns) for found in _groups(rows)),
                 *_quoted_groups(quoted, columns),
             ),
             footers=tuple(_footers(rows, bool(quoted))),
@@ -84,7 +85,22 @@ class _CostRecord:
     @property
     def name(self) -> str:
         """The method, and whether it was merged into the backbone."""
-        return f"{self.method} merged" if self.options["merged"] else self.method
+        return self._with_merged(self.method)
+
+    @property
+    def display(self) -> str:
+        """The same for readers."""
+        return self._with_merged(METHODS.display(self.method))
+
+    def _with_merged(self, name: str) -> str:
+        return f"{name} merged" if self.options["merged"] else name
+
+    @property
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """What it is, with registered names."""
+        merged = "yes" if self.options["merged"] else "no"
+        weights = str(self.versions["weights"])
+        return (("method", self.method), ("backbone", self.backbone), ("weights", weights), ("merged", merged))
 
     @property
     def is_reference(self) -> bool:
@@ -99,12 +115,17 @@ class _CostRecord:
 
     @property
     def title(self) -> str:
-        """The conditions in words."""
+        """The conditions for readers."""
+        return f"Run here: {BACKBONES.display(self.backbone)}, {self.conditions_besides_backbone}"
+
+    @property
+    def conditions_besides_backbone(self) -> str:
+        """The conditions in words, without the backbone."""
         options, batch = self.options, self.options["batch_size"]
         size = "the largest batch of each" if batch == "largest" else f"batch {batch}"
         return (
-            f"Run here: {self.backbone}, {size}, {options['precision']}, on {options['device']}, "
-            f"{options['threads']} CPU threads, {options['classes']} classes, protocol {options['protocol']}"
+            f"{size}, {options['precision']}, on {options['device']}, {options['threads']} CPU threads, "
+            f"{options['classes']} classes, protocol {options['protocol']}"
         )
 
 
@@ -134,12 +155,13 @@ def _rows(records: pd.DataFrame) -> list[_CostRecord]:
     return rows
 
 
-def _groups(rows: Iterable[_CostRecord]) -> list[tuple[str, list[_CostRecord]]]:
+def _groups(rows: Iterable[_CostRecord]) -> list[list[_CostRecord]]:
+    """Those under the same conditions together, in the order of the table."""
     grouped: dict[tuple[Any, ...], list[_CostRecord]] = defaultdict(list)
     for row in rows:
         grouped[row.conditions].append(row)
     ordered = sorted(grouped.values(), key=lambda found: [_by_size(value) for value in found[0].conditions])
-    return [(found[0].title, sorted(found, key=_order)) for found in ordered]
+    return [sorted(found, key=_order) for found in ordered]
 
 
 def _by_size(value: Any) -> tuple[bool, float, str]:
@@ -159,6 +181,7 @@ class Timed:
     method: str
     hyper_parameters: str  #: canonical JSON
     backbone: str
+    facts: tuple[tuple[str, str], ...]  #: see `petl_bench.api.table.Row`
     conditions: str  #: device, batch size, precision
     cells: Mapping[str, Cell]
 
@@ -166,7 +189,7 @@ class Timed:
 def timed(records: pd.DataFrame) -> list[Timed]:
     """All cost records of methods as they train, not merged, in the order of the table."""
     found = []
-    for row in (row for _, rows in _groups(_rows(records)) for row in rows if not row.options["merged"]):
+    for row in (row for rows in _groups(_rows(records)) for row in rows if not row.options["merged"]):
         cells = {
             metric: Cell(row.metrics[ours] / factor, marks=row.marks, trials=(row.trial,))
             for metric, (ours, factor) in _PUBLISHED.items()
@@ -174,7 +197,7 @@ def timed(records: pd.DataFrame) -> list[Timed]:
         }
         options = row.options
         conditions = f"{options['device']}, batch {options['batch_size']}, {options['precision']}"
-        found.append(Timed(row.method, row.hyper_parameters, row.backbone, conditions, cells))
+        found.append(Timed(row.method, row.hyper_parameters, row.backbone, row.facts, conditions, cells))
     return found
 
 
@@ -183,11 +206,13 @@ class Measured:
     """One cost record of a method as it trains, with what a trade-off takes from it."""
 
     label: str  #: that tells it from the others of its conditions
+    display: str  #: the same for readers
     method: str
     hyper_parameters: str  #: canonical JSON
     backbone: str
     backbone_options: str  #: canonical JSON
-    conditions: str  #: in words
+    conditions: str  #: in words, the registered backbone first
+    facts: tuple[tuple[str, str], ...]  #: see `petl_bench.api.table.Row`
     _row: _CostRecord
 
     def cell(self, quantity: Quantity) -> Cell:
@@ -198,10 +223,20 @@ class Measured:
 def measured(records: pd.DataFrame) -> list[Measured]:
     """All cost records of methods as they train, not merged, in the order of the table."""
     found = []
-    for title, rows in _groups(row for row in _rows(records) if not row.options["merged"]):
-        conditions, labels = title.removeprefix("Run here: "), _labels(rows)
+    for rows in _groups(row for row in _rows(records) if not row.options["merged"]):
+        labels, displays = _labels(rows), _displays(rows)
         found += [
-            Measured(labels[row], row.method, row.hyper_parameters, row.backbone, row.backbone_options, conditions, row)
+            Measured(
+                label=labels[row],
+                display=displays[row],
+                method=row.method,
+                hyper_parameters=row.hyper_parameters,
+                backbone=row.backbone,
+                backbone_options=row.backbone_options,
+                conditions=f"{row.backbone}, {row.conditions_besides_backbone}",
+                facts=row.facts,
+                _row=row,
+            )
             for row in rows
         ]
     return found
@@ -241,7 +276,7 @@ def _columns(accuracies: _Accuracies, memory: _TrainingMemory, *, shown: bool) -
         _column("ms", "Text", ".4g", "text_ms", timed=True),
     ]
     if shown or accuracies.found:
-        column = Column("top-1", "Zero-shot K600", ".1f")
+        column = Column("top-1", "Zero-shot K600", group_display=f"Zero-shot {DATASETS.display('k600')}")
         columns.append(_CostColumn(column, "k600_zero_shot_top1", accuracies.cell))
     return columns
 
@@ -292,7 +327,9 @@ class _TrainingMemory:
             return Cell(origin="absent", source=_IN_NOTES)
         if len(full) != 1:
             words = "no record" if not full else f"{len(full)} records"
-            return Cell(origin="absent", source=f"{words} of {row.options['full']} under these conditions")
+            return Cell(
+                origin="absent", source=f"{words} of {METHODS.display(row.options['full'])} under these conditions"
+            )
         marks = tuple(word for word in row.marks if word != BUSY)
         ratio = row.metrics[_MEMORY] / full[0].metrics[_MEMORY]
         return Cell(ratio, marks=marks, trials=tuple(dict.fromkeys((row.trial, full[0].trial))))
@@ -342,11 +379,16 @@ def _trains(runs: pd.DataFrame) -> bool:
 # Rows
 
 
-def _group(title: str, rows: Sequence[_CostRecord], columns: Sequence[_CostColumn]) -> RowGroup:
-    labels = _labels(rows)
+def _group(rows: Sequence[_CostRecord], columns: Sequence[_CostColumn]) -> RowGroup:
+    labels, displays = _labels(rows), _displays(rows)
     shown = [_ranked([column.cell(row) for row in rows], rows, column) for column in columns]
     cells = zip(*shown, strict=True)
-    return RowGroup(title, tuple(Row(labels[row], own) for row, own in zip(rows, cells, strict=True)))
+    return RowGroup(
+        rows[0].title,
+        tuple(
+            Row(labels[row], own, display=displays[row], facts=row.facts) for row, own in zip(rows, cells, strict=True)
+        ),
+    )
 
 
 def _ranked(cells: list[Cell], rows: Sequence[_CostRecord], column: _CostColumn) -> list[Cell]:
@@ -360,8 +402,18 @@ def _ranked(cells: list[Cell], rows: Sequence[_CostRecord], column: _CostColumn)
 
 def _labels(rows: Sequence[_CostRecord]) -> dict[_CostRecord, str]:
     """Methods, with the values in which rows of one method differ."""
+    return {row: with_values(row.name, found) for row, found in _differences(rows).items()}
+
+
+def _displays(rows: Sequence[_CostRecord]) -> dict[_CostRecord, str]:
+    """The same for readers."""
+    displays = {row: for_readers(row.display, found) for row, found in _differences(rows).items()}
+    return distinct_displays(displays, _labels(rows))
+
+
+def _differences(rows: Sequence[_CostRecord]) -> dict[_CostRecord, dict[str, Any]]:
     settings = {row: {**json.loads(row.hyper_parameters), **row.versions} for row in rows}
-    return {row: with_values(row.name, found) for row, found in differences_in(settings, lambda row: row.name).items()}
+    return differences_in(settings, lambda row: row.name)
 
 
 # What is quoted
@@ -420,8 +472,9 @@ _PROVENANCE = (
 
 
 def _footers(rows: Sequence[_CostRecord], quoted: bool) -> Iterable[str]:
-    frozen = ", ".join(sorted({row.options["frozen"] for row in rows}))
-    full = ", ".join(sorted({row.options["full"] for row in rows}))
+    frozen, full = (
+        ", ".join(sorted({METHODS.display(row.options[name]) for row in rows})) for name in ("frozen", "full")
+    )
     rounds = sorted(int(row.metrics["rounds"]) for row in rows)
     between = " to ".join(map(str, dict.fromkeys((rounds[0], rounds[-1]))))
     yield (

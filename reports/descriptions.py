@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import petl_bench as pb
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
-from petl_bench.analysis.labels import differences_in
-from petl_bench.api.options import text_of
+from petl_bench.analysis.labels import differences_in, for_readers, values_in_words, with_values
+from petl_bench.api.registry import METHODS
 from petl_bench.api.trial import canonical_json
 from petl_bench.reports.base2novel import NUMBERS, SETTING
 from petl_bench.reports.published_numbers import MSTA_TABLES, PAPERS_MEANS, paper_name
@@ -76,15 +76,13 @@ def _studies(rows: list[Configuration]) -> list[Study]:
 
 
 def _study(rows: list[Configuration], differences: dict[str, Any]) -> Study:
-    apart = "".join(f", {name}={text_of(value)}" for name, value in differences.items())
     ordered = sorted(rows, key=lambda row: list(_ROWS).index(_read(row)))
     counts = Counter(_read(row) for row in ordered)
+    apart = {row: {_KINDS: _kinds(row)} if counts[_read(row)] > 1 else {} for row in ordered}
     return Study(
-        title=f"{ordered[0].method}{apart}",
-        labels={
-            row: _ROWS[_read(row)][0] + (f" ({_KINDS}={_kinds(row)})" if counts[_read(row)] > 1 else "")
-            for row in ordered
-        },
+        title=", ".join(filter(None, (METHODS.display(ordered[0].method), values_in_words(differences)))),
+        labels={row: with_values(_ROWS[_read(row)][0], apart[row]) for row in ordered},
+        displays={row: for_readers(_ROWS[_read(row)][0], apart[row]) for row in ordered},
         table=_PUBLISHED_TABLE,
         published={row: f"MSTA + L_CC [descriptions={_ROWS[_read(row)][1]}]" for row in ordered if _is_papers(row)},
     )

@@ -9,9 +9,9 @@ from functools import partial
 import petl_bench as pb
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration
-from petl_bench.analysis.labels import CaseGroup
+from petl_bench.analysis.labels import CaseGroup, host_display
 from petl_bench.api.evidence import Evidence, OutcomeSource
-from petl_bench.api.figure import Axis, Figure, Point, Series, joined
+from petl_bench.api.figure import Axis, Figure, Point, PointOrigin, Series, joined
 from petl_bench.api.marks import mark_of, with_method_marks
 from petl_bench.api.table import Cell
 from petl_bench.reports.published_numbers import MSTA_TABLES
@@ -79,23 +79,23 @@ class FewShotTable(SettingTable):
         published, outcomes = evidence.published, evidence.outcomes
         drawn = None if published is None else published[published["group"] == _DRAWN]
         here = [
-            (
-                comparison.row_labels[row],
-                [with_interval(column.cell(row), comparison, row, column, outcomes) for column in columns],
-            )
+            (row, [with_interval(column.cell(row), comparison, row, column, outcomes) for column in columns])
             for row in rows
         ]
         quoted = [
             (row.label, row.cells) for group in quoted_groups(drawn, *self.quoted_tables, columns) for row in group.rows
         ]
-        points = partial(_points, shots, intervals=outcomes is not None)
+        series_of = partial(_series, shots, intervals=outcomes is not None)
         series = [
-            *[Series(label, points(label, cells), line=True) for label, cells in map(_signed, here)],
-            *[Series(label, points(label, cells), "quoted", line=True) for label, cells in quoted],
+            *[
+                series_of(_signed(comparison.row_displays[row], cells), cells, key=comparison.row_labels[row])
+                for row, cells in here
+            ],
+            *[series_of(label, cells, "quoted") for label, cells in quoted],
         ]
         return Figure(
             name="few_shot",
-            title=f"{group.label}: {rows[0].backbone} ({rows[0].weights} weights)",
+            title=f"{group.display}: {host_display(rows[0].backbone, rows[0].weights)}",
             x=Axis("Training clips per class (K)", logarithmic=True, ticks=tuple(shots)),
             y=Axis("Top-1 (%)"),
             series=tuple(each for each in series if each.points),
@@ -110,22 +110,30 @@ class FewShotTable(SettingTable):
                 for row in rows:
                     for column, cell in zip(columns, cells_of(comparison, columns, row, outcomes), strict=True):
                         for word in cell.marks:
-                            points[word].append(f"{comparison.row_labels[row]} {column.column.full}")
+                            points[word].append(f"{comparison.row_displays[row]} {column.column.full_display}")
         return [
             f"{mark.symbol}: {mark.meaning}: {listed(points[mark.word], 6)}." for mark in map(mark_of, sorted(points))
         ]
 
 
-def _signed(row: tuple[str, list[Cell]]) -> tuple[str, list[Cell]]:
-    """A row with the signs of what its method declares in its label."""
-    label, cells = row
-    return with_method_marks(label, {word for cell in cells for word in cell.marks}), cells
+def _signed(name: str, cells: Sequence[Cell]) -> str:
+    """The name of a row with the signs of what its method declares."""
+    return with_method_marks(name, {word for cell in cells for word in cell.marks})
 
 
-def _points(shots: Sequence[int], label: str, cells: Sequence[Cell], *, intervals: bool) -> tuple[Point, ...]:
-    """One point for each number of shots that was run, or is published."""
-    return tuple(
+def _series(
+    shots: Sequence[int],
+    label: str,
+    cells: Sequence[Cell],
+    origin: PointOrigin = "run",
+    *,
+    key: str = "",
+    intervals: bool,
+) -> Series:
+    """A line with one point for each number of shots that was run, or is published."""
+    points = (
         Point(number, cell.value, label, error_bar(cell, intervals=intervals), cell.trials)
         for number, cell in zip(shots, cells, strict=True)
         if isinstance(cell.value, float)
     )
+    return Series(label, tuple(points), origin, line=True, key=key)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import petl_bench as pb
 from petl_bench.analysis.averages import harmonic_mean
+from petl_bench.api.registry import DATASETS
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
-from petl_bench.reports.published_numbers import MSTA_TABLES
+from petl_bench.reports.published_numbers import MSTA_TABLES, PAPERS_MEANS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,7 @@ class Checked:
     """A printed row: accuracies and harmonic mean in percent, and between which values rounding lets the mean lie."""
 
     label: str
+    display: str  #: the label as readers see it
     base: float
     novel: float
     printed: float
@@ -91,8 +93,9 @@ class PublishedHarmonicMeansTable(TableSource):
             footers=(
                 "Printed accuracies lie within 0.05 of the true ones; from, to: between which values the harmonic mean "
                 "of accuracies that are printed so can lie, before it is rounded itself.",
-                "Table 2 has one row for each data set. Tables 6 and 7 print means over k400, hmdb51, ucf101, ssv2: "
-                "their harmonic means are those of the mean accuracies, not means of the data sets' own.",
+                "Table 2 has one row for each data set. Tables 6 and 7 print means over "
+                f"{', '.join(map(DATASETS.display, PAPERS_MEANS.datasets))}: their harmonic means are those of the "
+                "mean accuracies, not means of the data sets' own.",
                 f"Disagreements: {len(groups[_DISAGREES])}.",
             ),
         )
@@ -106,14 +109,21 @@ def checks(published: pd.DataFrame) -> list[Checked]:
         values = dict(zip(some["metric"], some["value"], strict=True))
         if values.keys() >= {"base_top1", "novel_top1", "harmonic_mean"}:
             kind = "" if str(group).startswith("ablation:") else f" ({group})"
-            found.append(_checked(str(table), f"{dataset}, {method}{kind}", values))
+            label, display = (f"Table {table}: {name}, {method}{kind}" for name in (dataset, _data(str(dataset))))
+            found.append(_checked(str(table), label, display, values))
     return found
 
 
-def _checked(table: str, label: str, values: dict[str, float]) -> Checked:
+def _data(dataset: str) -> str:
+    """A data set, or the mean over several, as readers see it."""
+    return f"mean of {len(PAPERS_MEANS.datasets)}" if dataset == PAPERS_MEANS.name else DATASETS.display(dataset)
+
+
+def _checked(table: str, label: str, display: str, values: dict[str, float]) -> Checked:
     base, novel = values["base_top1"], values["novel_top1"]
     return Checked(
-        label=f"Table {table}: {label}",
+        label=label,
+        display=display,
         base=base,
         novel=novel,
         printed=values["harmonic_mean"],
@@ -130,4 +140,4 @@ def _row(checked: Checked) -> Row:
         for value in (checked.base, checked.novel, checked.printed)
     ]
     worked_out = [Cell(value) for value in (checked.recomputed, checked.low, checked.high)]
-    return Row(checked.label, (*quoted, *worked_out))
+    return Row(checked.label, (*quoted, *worked_out), display=checked.display)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import petl_bench as pb
 from petl_bench.analysis.averages import prediction_interval
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
-from petl_bench.analysis.labels import row_labels
+from petl_bench.analysis.labels import row_displays, row_labels
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.errors import UsageError
@@ -36,6 +36,7 @@ from petl_bench.reports.zero_shot import ZeroShotTable
 from petl_bench.tables.columns import MeasuredColumn, PublishedKey
 from petl_bench.tables.compare_pair import compared_by
 from petl_bench.tables.quoted_notes import reading_notes
+from petl_bench.tables.ranking import facts_of
 from petl_bench.tables.setting_table import SettingTable
 
 if TYPE_CHECKING:
@@ -84,11 +85,16 @@ _TIMES = {
 
 @dataclass(frozen=True, eq=False)
 class ReproducedNumber:
-    """A published number, and the cell of a configuration that was run here."""
+    """A published number, and the cell of a configuration that was run here.
+
+    `label`, `display`, `facts`: see `petl_bench.api.table.Row`.
+    """
 
     table: str
     paper_row: str
     label: str
+    display: str
+    facts: tuple[tuple[str, str], ...]
     quoted: Cell
     cell: Cell
     interval: tuple[float, float] | None
@@ -227,7 +233,9 @@ def _of_costs(evidence: Evidence, quoted: _PublishedNumbers) -> Iterable[Reprodu
             if published is not None and cell is not None:
                 half = _half_digit(_PAPERS_COSTS, metric)
                 text = f"{label} on {row.conditions}"
-                yield ReproducedNumber(_PAPERS_COSTS, name, text, published, cell, None, half, _OTHER_DEVICE)
+                yield ReproducedNumber(
+                    _PAPERS_COSTS, name, text, text, row.facts, published, cell, None, half, _OTHER_DEVICE
+                )
 
 
 def _matches(
@@ -238,7 +246,7 @@ def _matches(
     quoted: _PublishedNumbers,
 ) -> Iterable[ReproducedNumber]:
     """The numbers of these rows that the paper's table has, row by row; `named`: the rows' names in the paper."""
-    labels = _labels(named)
+    labels, displays = _apart(named, row_labels), _apart(named, row_displays)
     for row, name in named.items():
         for column in columns:
             published, cell = quoted.of(table, name, column.published), column.cell(row)
@@ -246,9 +254,18 @@ def _matches(
                 continue
             runs = 1 if name in _ONE_RUN else _RUNS.get(table, 1)
             interval, unknown = _interval(runs, comparison, row, column)
-            label = f"{column.column.full}{labels[row]}"
-            half = _half_digit(table, column.published[2])
-            yield ReproducedNumber(table, name, label, published, cell, interval, half, unknown)
+            yield ReproducedNumber(
+                table=table,
+                paper_row=name,
+                label=f"{column.column.full}{labels[row]}",
+                display=f"{column.column.full_display}{displays[row]}",
+                facts=facts_of(row),
+                quoted=published,
+                cell=cell,
+                interval=interval,
+                half_digit=_half_digit(table, column.published[2]),
+                unknown=unknown,
+            )
 
 
 def _interval(
@@ -272,15 +289,15 @@ def _half_digit(table: str, metric: str) -> float:
     return _FINE if (table, metric) in _FINER else _HALF
 
 
-def _labels(named: Mapping[Configuration, str]) -> dict[Configuration, str]:
+def _apart(
+    named: Mapping[Configuration, str], names_of: Callable[[Sequence[Configuration]], Mapping[Configuration, str]]
+) -> dict[Configuration, str]:
     """What tells the configurations of one row of the paper apart; nothing if there is one."""
     by_name: dict[str, list[Configuration]] = defaultdict(list)
     for row, name in named.items():
         by_name[name].append(row)
     return {
-        row: f": {label}" if len(rows) > 1 else ""
-        for rows in by_name.values()
-        for row, label in row_labels(rows).items()
+        row: f": {name}" if len(rows) > 1 else "" for rows in by_name.values() for row, name in names_of(rows).items()
     }
 
 
@@ -304,7 +321,8 @@ def _title(table: str) -> str:
 def _row(match: ReproducedNumber) -> Row:
     absent = Cell(origin="absent", source=f"no interval: {match.unknown}")
     ends = [Cell(end) for end in match.interval] if match.interval else [absent, absent]
-    return Row(match.label, (match.quoted, match.cell, Cell(match.difference), *ends, Cell(match.verdict)))
+    cells = (match.quoted, match.cell, Cell(match.difference), *ends, Cell(match.verdict))
+    return Row(match.label, cells, display=match.display, facts=match.facts)
 
 
 def _number(cell: Cell) -> float:

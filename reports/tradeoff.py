@@ -15,7 +15,7 @@ from petl_bench.analysis.averages import harmonic_mean
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.from_records import compare
-from petl_bench.analysis.labels import case_labels
+from petl_bench.analysis.labels import case_displays, host_display
 from petl_bench.api.evidence import Evidence, OutcomeSource
 from petl_bench.api.figure import Figure, Point, joined
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
@@ -164,9 +164,9 @@ class _Panel:
 
     def noted(self) -> _Panel:
         """The panel with a note on the rows that lack a cost."""
-        labels = [self.comparison.row_labels[row] for row in self.comparison.configurations if row not in self.rows]
-        note = f"{self.heading}: no such cost, and so not on the front: {table_notes.listed(labels, 6)}."
-        return replace(self, notes=(*self.notes, note)) if labels else self
+        names = [self.comparison.row_displays[row] for row in self.comparison.configurations if row not in self.rows]
+        note = f"{self.heading}: no such cost, and so not on the front: {table_notes.listed(names, 6)}."
+        return replace(self, notes=(*self.notes, note)) if names else self
 
     def _columns_of(self, quantity: Quantity) -> list[MeasuredColumn]:
         if quantity.number is not None:
@@ -354,7 +354,7 @@ def _without_mean(comparison: Comparison, axes: Axes) -> list[str]:
     for (row, _), runs in comparison.runs.items():
         for run in runs:
             for reason in run.absences.values():
-                found[reason][comparison.row_labels[row]] = None
+                found[reason][comparison.row_displays[row]] = None
     what = "a harmonic mean" if _is_usual(axes) else "a number"
     return [f"Left out, without {what}: {table_notes.listed(rows, 6)}: {why}." for why, rows in found.items()]
 
@@ -378,12 +378,12 @@ def _panel(
     evidence: Evidence,
     axes: Axes,
 ) -> _Panel:
-    labels, names = comparison.row_labels, case_labels(comparison.cases, besides="shots")
+    displays, names = comparison.row_displays, case_displays(comparison.cases, besides="shots")
     having, common = _common(comparison, rows, cases)
     shown = [row for row in having if comparison.common_seeds([row], common)]
-    title = f"{rows[0].backbone} ({rows[0].weights} weights)"
+    title = host_display(rows[0].backbone, rows[0].weights)
     data = _data(common, [names[case] for case in common])
-    lacking = [labels[row] for row in rows if row not in shown and any(comparison.of(row, case) for case in cases)]
+    lacking = [displays[row] for row in rows if row not in shown and any(comparison.of(row, case) for case in cases)]
     unused = [names[case] for case in cases if case not in common and any(comparison.of(row, case) for row in shown)]
     notes = [
         (lacking, "left out, for want of a data set or of a seed that all data sets have"),

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from petl_bench.analysis.configurations import Configuration
 from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import BACKBONES
 from petl_bench.api.table import Cell, Row, RowGroup
 from petl_bench.errors import UsageError
 from petl_bench.reports.cost import Measured, measured
@@ -107,7 +108,10 @@ def cost_panels(conditions: Sequence[Conditions], axes: Axes) -> list[CostPanel]
     """A panel for each of the conditions that has both costs. Raises UsageError if none has."""
     found = []
     for each in conditions:
-        rows = (TradeOffRow(one.label, one.method, one.cell(axes.x), one.cell(axes.y)) for one in each.records)
+        rows = (
+            TradeOffRow(one.label, one.display, one.method, one.cell(axes.x), one.cell(axes.y), one.facts)
+            for one in each.records
+        )
         found.append(tuple(row for row in rows if row.x.value is not None and row.y.value is not None))
     chosen = distinct([{row.label: row.position for row in rows} for rows in found])
     if not chosen:
@@ -115,7 +119,7 @@ def cost_panels(conditions: Sequence[Conditions], axes: Axes) -> list[CostPanel]
     x, y = axis_of(axes.x), axis_of(axes.y)
     return [
         CostPanel(
-            ", ".join(filter(None, (conditions[place].backbone, conditions[place].words))),
+            ", ".join(filter(None, (BACKBONES.display(conditions[place].backbone), conditions[place].words))),
             TradeOffPanel(x, y, found[place], intervals=True),
         )
         for place in chosen
@@ -124,7 +128,10 @@ def cost_panels(conditions: Sequence[Conditions], axes: Axes) -> list[CostPanel]
 
 def cost_group(found: CostPanel) -> RowGroup:
     """The rows of a panel as a table shows them."""
-    rows = tuple(Row(row.label, (row.x, row.y, found.panel.on_front(row))) for row in found.panel.rows)
+    rows = tuple(
+        Row(row.label, (row.x, row.y, found.panel.on_front(row)), display=row.display, facts=row.facts)
+        for row in found.panel.rows
+    )
     return RowGroup(f"Run here: {found.title}", rows)
 
 

@@ -9,12 +9,13 @@ import petl_bench as pb
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase
 from petl_bench.analysis.labels import CaseGroup
+from petl_bench.api.registry import DATASETS, METHODS
 from petl_bench.api.setting import MEAN_CLASS
 from petl_bench.reports.published_numbers import MSTA_TABLES
 from petl_bench.tables.columns import PublishedKey, ScoredMetric, ShownNumber
 from petl_bench.tables.notes import listed
 from petl_bench.tables.setting_table import SettingTable
-from petl_bench.tables.split_means import labels_of
+from petl_bench.tables.split_means import displays_of
 
 
 @pb.register_table("zero_shot")
@@ -58,10 +59,12 @@ def transfer_notes(comparison: Comparison, groups: Sequence[CaseGroup]) -> list[
     halved = [group for group in groups if group.cases[0].part.endswith("-novel")]
     if halved:
         notes.append(
-            f"{labels_of(halved)}: source and target in one; adapted on the base half of the classes, evaluated on "
+            f"{displays_of(halved)}: source and target in one; adapted on the base half of the classes, evaluated on "
             "the novel half alone."
         )
-    unknown = {row.method for (row, _), runs in comparison.runs.items() for run in runs if run.source_missing}
+    unknown = {
+        METHODS.display(row.method) for (row, _), runs in comparison.runs.items() for run in runs if run.source_missing
+    }
     if unknown:
         notes.append(
             "The records of some adaptations are not here, so that their training clips are unknown: "
@@ -75,5 +78,5 @@ def _source(case: ComparedCase) -> str:
 
 
 def sources_of(comparison: Comparison) -> list[str]:
-    """The data sets that methods were adapted on."""
-    return sorted({_source(case) for case in comparison.cases})
+    """The data sets that methods were adapted on, as readers see them."""
+    return sorted({DATASETS.display(_source(case)) for case in comparison.cases})

@@ -169,8 +169,8 @@ class Comparison:
                 yield from ((row, case) for row in rows if self.of(row, case))
 
     def cell_label(self, row: Configuration, case: ComparedCase) -> str:
-        """A cell in words: "row on case"."""
-        return f"{self.row_labels[row]} on {self.case_labels[case]}"
+        """A cell in words for readers: "row on case"."""
+        return f"{self.row_displays[row]} on {self.case_displays[case]}"
 
 
 def _largest_set(cells: Sequence[tuple[tuple[bool, bool], frozenset[int]]]) -> frozenset[int]:

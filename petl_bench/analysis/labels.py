@@ -107,8 +107,8 @@ def for_readers(display: str, differences: Mapping[str, Any]) -> str:
 
 
 def values_in_words(differences: Mapping[str, Any]) -> str:
-    """Options with their values as readers see them: "rank 8, 30 epochs, no shared"."""
-    return ", ".join(_in_words(option, value) for option, value in differences.items())
+    """Options with their values as readers see them: "rank 8, 30 epochs, no shared"; nothing for an empty value."""
+    return ", ".join(_in_words(option, value) for option, value in differences.items() if value != "")
 
 
 def _in_words(option: str, value: Any) -> str:

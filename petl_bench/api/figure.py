@@ -27,7 +27,9 @@ class Point:
 class Series:
     """Points of one kind, drawn in one colour and with one marker.
 
-    `line`: the points are joined; `bars`: each is a horizontal bar that begins at x = 0.
+    `label`: as readers see it; `line`: the points are joined; `bars`: each is a horizontal bar that begins at x = 0.
+    `key`: series of one key and origin look alike in all panels, such as the registered name of a method; if it is "",
+    the label.
     """
 
     label: str
@@ -35,6 +37,12 @@ class Series:
     origin: PointOrigin = "run"
     line: bool = False
     bars: bool = False
+    key: str = ""
+
+    @property
+    def kind(self) -> tuple[str, PointOrigin]:
+        """What decides its look."""
+        return self.key or self.label, self.origin
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Figure:
 
     `more_x_is_better`: the front runs from the left edge, and else to the right one.
     `name_points`: labels stand beside the points; else a legend names the series. `beside`: more panels of the same
-    picture, each under its own title; series of one label look alike in all of them.
+    picture, each under its own title; series of one key look alike in all of them.
     """
 
     name: str

@@ -338,7 +338,9 @@ def _refuse_undeclarable(cls: type[Method]) -> None:
 def _refuse_latex(cls: type[Method]) -> None:
     """Raise PluginError for forms of LaTeX that are no pairs of texts in one line, the second one in plain ASCII."""
     try:
-        fit = all(part.isprintable() and form.isprintable() and form.isascii() and part for part, form in cls.latex)
+        fit = all(
+            part.isprintable() and form.isprintable() and form.isascii() and part.strip() for part, form in cls.latex
+        )
     except (AttributeError, TypeError, ValueError):
         fit = False
     if not fit:

@@ -28,7 +28,7 @@ from petl_bench.tables.compare_pair import absent_numbers, findings, in_words
 def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...], output: Path | None) -> None:
     """Say in plain words whether A is better than B: paired tests on the same clips and seeds.
 
-    A and B are methods, or rows as a table shows them, such as "msta (scale=0.01)".
+    A and B are methods, or rows as a table shows them, such as "msta (scale=0.01)" or "MSTA (scale 0.01)".
 
     \b
     petl-bench compare msta lora --runs runs
@@ -38,7 +38,7 @@ def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...], o
     sources = [TABLES.get(name)() for name in names or TABLES.names()]
     evidence = gather(folders, statistics=True)
     found = findings(sources, evidence, a, b)
-    for line in in_words(found, a, b, absent_numbers(sources, evidence, a, b)):
+    for line in in_words(found, absent_numbers(sources, evidence, a, b)):
         click.echo(clean_lines(line))
     if output is not None and output_format is not None:
         notes = dict.fromkeys(f"With a reservation: {each}." for finding in found for each in finding.reservations)

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 from petl_bench.page.details import StoredDetails
 from petl_bench.page.plots import NumberTrials, PlotBlock, axis, faceted, short
 from petl_bench.page.trials import PageCase, Variant
+from petl_bench.tables.quantities import cost_label
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Metrics that are costs, with what they say and their unit.
-_MEASURED = {
-    "train_step_ms": "Training step (ms)",
-    "throughput_videos_per_s": "Throughput (videos per second)",
-    "latency_ms": "Latency (ms)",
-    "peak_memory_mib": "Peak memory (MiB)",
-    "flops_g": "Forward pass (GFLOPs)",
-    "adapter_mb": "Adapter on disk (MB)",
-}
+#: Metrics that are costs, in the order in which they are offered.
+_MEASURED = (
+    "train_step_ms",
+    "throughput_videos_per_s",
+    "latency_ms",
+    "peak_memory_mib",
+    "flops_g",
+    "adapter_mb",
+)
 _TRAINED = "Trained parameters"
 #: Bars that one plot shows.
 _BARS = 40
@@ -50,7 +51,7 @@ def costs_block(
 
 def _measured(records: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Metric -> trial -> value, of the metrics that are costs."""
-    found = records[records["metric"].isin(list(_MEASURED))]
+    found = records[records["metric"].isin(_MEASURED)]
     return {
         str(metric): dict(zip(part["trial"], part["value"], strict=True)) for metric, part in found.groupby("metric")
     }
@@ -61,10 +62,10 @@ def _quantities(
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """What was measured of these variants: its label, and its value by trial."""
     trials = [trial for variant in variants for trial in variant.trials]
-    for metric, label in _MEASURED.items():
+    for metric in _MEASURED:
         values = {trial: measured[metric][trial] for trial in trials if trial in measured.get(metric, {})}
         if values:
-            yield label, values
+            yield cost_label(metric), values
     durations = {trial: found.durations_s for trial in trials if (found := details.of(trial)) is not None}
     for stage in sorted(
         {stage for each in durations.values() for stage in each}, key=lambda name: (name != "total", name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from petl_bench.analysis.labels import words_of
 from petl_bench.page.details import StoredDetails
 from petl_bench.page.plots import NumberTrials, PlotBlock, axis, faceted, short
 from petl_bench.page.trials import PageCase, Variant
@@ -26,7 +27,7 @@ def curves_block(cases: Sequence[PageCase], details: StoredDetails, number_trial
     for case in cases:
         for name in _quantities(case, details):
             series = [_series(variant, name, details, number_trials) for variant in case.variants]
-            label = _LABELS.get(name, name)
+            label = _LABELS.get(name, words_of(name))
             plots[case.label, label] = {
                 "kind": "points",
                 "x": {**axis("Epoch"), "whole": True},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from petl_bench.analysis.labels import dataset_display
 from petl_bench.api.marks import mark_of
+from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
 from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Names that one line lists.
 _NAMED = 12
+#: Facts that stand as the records have them: name, column.
+_AS_RECORDED = (("Weights", "weights"), ("Seeds", "seed"), ("Devices", "device"))
 
 
 @dataclass(frozen=True)
@@ -28,20 +32,24 @@ class Fact:
 def facts_of(records: pd.DataFrame) -> tuple[Fact, ...]:
     """Counts and names of everything that was run."""
     trials = records.drop_duplicates("trial")
-    named = (
-        ("Methods", "method"),
-        ("Settings", "setting"),
-        ("Data sets", "dataset"),
-        ("Backbones", "backbone"),
-        ("Weights", "weights"),
-        ("Seeds", "seed"),
-        ("Devices", "device"),
+    datasets = set(zip(trials["dataset"].astype(str), trials["dataset_plugin"].astype(str), strict=True))
+    return (
+        Fact("Trials", f"{len(trials):,}", _marked(trials)),
+        _fact("Methods", map(METHODS.display, _values(trials, "method"))),
+        _fact("Settings", map(SETTINGS.display, _values(trials, "setting"))),
+        _fact("Data sets", sorted(dataset_display(*each) for each in datasets if each[0])),
+        _fact("Backbones", map(BACKBONES.display, _values(trials, "backbone"))),
+        *(_fact(name, map(str, _values(trials, column))) for name, column in _AS_RECORDED),
     )
-    facts = [Fact("Trials", f"{len(trials):,}", _marked(trials))]
-    for name, column in named:
-        values = sorted(trials[column].dropna().unique())
-        facts.append(Fact(name, f"{len(values):,}", _listed(map(str, values), len(values))))
-    return tuple(facts)
+
+
+def _values(trials: pd.DataFrame, column: str) -> list[Any]:
+    return sorted(trials[column].dropna().unique())
+
+
+def _fact(name: str, values: Iterable[str]) -> Fact:
+    listed = list(values)
+    return Fact(name, f"{len(listed):,}", _listed(listed))
 
 
 def _marked(trials: pd.DataFrame) -> str:
@@ -52,6 +60,6 @@ def _marked(trials: pd.DataFrame) -> str:
     return f"marked: {marks}"
 
 
-def _listed(values: Iterable[str], count: int) -> str:
-    shown = ", ".join(clean(value) for value, _ in zip(values, range(_NAMED), strict=False))
-    return shown if count <= _NAMED else f"{shown} and {count - _NAMED} more"
+def _listed(values: Sequence[str]) -> str:
+    shown = ", ".join(map(clean, values[:_NAMED]))
+    return shown if len(values) <= _NAMED else f"{shown} and {len(values) - _NAMED} more"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.from_records import WITHOUT_EFFECT
-from petl_bench.analysis.labels import differences_in, with_values
+from petl_bench.analysis.labels import dataset_display, differences_in, distinct_displays, for_readers, with_values
 from petl_bench.api.marks import with_method_marks
+from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,10 @@ class _RunRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with its values on one case: `trials` are the keys of its runs, ordered by `seeds`."""
+    """A method with its values on one case.
+
+    `label`: for readers; `trials`: the keys of its runs, ordered by `seeds`.
+    """
 
     label: str
     method: str
@@ -45,7 +49,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class PageCase:
-    """Data, split, shots and protocol, on which variants can be compared; fewest trained parameters first."""
+    """Data, split, shots and protocol, on which variants can be compared; fewest trained parameters first.
+
+    `label`: for readers.
+    """
 
     label: str
     variants: tuple[Variant, ...]
@@ -61,13 +68,8 @@ def cases_of(records: pd.DataFrame) -> list[PageCase]:
     for row in zip(*values, strict=True):  # plain tuples: pandas takes a second for every thousand groups
         case, variant = row[: len(_CASE)], row[len(_CASE) : -len(_RunRow._fields)]
         grouped.setdefault(case, {}).setdefault(variant, []).append(_RunRow(*row[-len(_RunRow._fields) :]))
-    cases = sorted(grouped)
-    differences = differences_in(
-        {case: _settings_of_case(dict(zip(_CASE, case, strict=True))) for case in cases}, lambda case: case[:2]
-    )
-    return [
-        PageCase(with_values(f"{case[0]} · {case[1]}", differences[case]), _variants(grouped[case])) for case in cases
-    ]
+    labels = _case_labels(sorted(grouped))
+    return [PageCase(label, _variants(grouped[case])) for case, label in labels.items()]
 
 
 def chosen_variants(cases: Sequence[PageCase], most_trials: int) -> list[PageCase]:
@@ -92,6 +94,24 @@ def trial_count(cases: Iterable[PageCase]) -> int:
     return sum(len(variant.trials) for case in cases for variant in case.variants)
 
 
+def _case_labels(cases: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
+    """The cases as readers see them; with registered names, if that is what tells two apart."""
+    fields_of = {case: dict(zip(_CASE, case, strict=True)) for case in cases}
+    settings = {case: _settings_of_case(values) for case, values in fields_of.items()}
+    differences = differences_in(settings, lambda case: case[:2])
+    labels, displays = {}, {}
+    for case, values in fields_of.items():
+        setting, dataset = values["setting"], values["dataset"]
+        data = dataset_display(dataset, values["dataset_plugin"])
+        labels[case] = with_values(_joined(setting, dataset), differences[case])
+        displays[case] = for_readers(_joined(SETTINGS.display(setting), data), differences[case])
+    return distinct_displays(displays, labels)
+
+
+def _joined(setting: str, dataset: str) -> str:
+    return " · ".join(filter(None, (setting, dataset)))
+
+
 def _settings_of_case(case: dict[str, Any]) -> dict[str, Any]:
     return {
         "part": case["part"],
@@ -107,15 +127,14 @@ def _settings_of_case(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _variants(grouped: Mapping[tuple[Any, ...], list[_RunRow]]) -> tuple[Variant, ...]:
-    settings = {values: _settings_of_variant(dict(zip(_VARIANT, values, strict=True))) for values in grouped}
-    differences = differences_in(settings, lambda values: values[0])
+    labels = _variant_labels(list(grouped))
     found = []
     for values, unordered in grouped.items():
         runs = sorted(unordered, key=lambda run: (run.seed, run.trial))
         marks = {word for run in runs for word in run.marks.split()}
         found.append(
             Variant(
-                label=with_method_marks(with_values(values[0], differences[values]), marks),
+                label=with_method_marks(labels[values], marks),
                 method=values[0],
                 trainable_params=runs[0].trainable_params,
                 trials=tuple(run.trial for run in runs),
@@ -123,6 +142,18 @@ def _variants(grouped: Mapping[tuple[Any, ...], list[_RunRow]]) -> tuple[Variant
             )
         )
     return tuple(sorted(found, key=lambda variant: (variant.trainable_params, variant.label, variant.trials)))
+
+
+def _variant_labels(variants: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], str]:
+    """The variants as readers see them; with registered names, if that is what tells two apart."""
+    settings = {values: _settings_of_variant(dict(zip(_VARIANT, values, strict=True))) for values in variants}
+    differences = differences_in(settings, lambda values: values[0])
+    labels, displays = {}, {}
+    for values, found in differences.items():
+        shown = {**found, "backbone": BACKBONES.display(found["backbone"])} if "backbone" in found else found
+        labels[values] = with_values(values[0], found)
+        displays[values] = for_readers(METHODS.display(values[0]), shown)
+    return distinct_displays(displays, labels)
 
 
 def _settings_of_variant(variant: dict[str, Any]) -> dict[str, Any]:

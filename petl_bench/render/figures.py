@@ -67,7 +67,7 @@ _NAME: dict[str, Any] = {
     "zorder": 1.5,
     "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.3},
 }
-#: How each series looks, by its label and origin.
+#: How each series looks, by its key and origin.
 _Styles = dict[tuple[str, str], dict[str, Any]]
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
@@ -187,7 +187,7 @@ def _draw_panel(panel: _DrawnPanel, styles: _Styles) -> None:
     axes.set_ylabel(_wrapped(figure.y.label, _HIGH_LETTERS))
     axes.grid(axis="x" if figure.y.names else "y", linewidth=0.4, color="#DDDDDD")
     for series, shift in zip(figure.series, _shifts(figure), strict=True):
-        look = {**styles[series.label, series.origin], **_shifted(axes, shift)}
+        look = {**styles[series.kind], **_shifted(axes, shift)}
         _draw_series(panel, series, look)
         # What is shifted does not count by itself.
         axes.update_datalim([(panel.x(point.x), y) for point in series.points for y in point.y_range or (point.y,)])
@@ -310,8 +310,8 @@ def _break_axis(axes: Axes, strokes: Sequence[float]) -> None:
 
 
 def _styles(panels: Sequence[Figure]) -> _Styles:
-    """How each series looks, by label and origin; alike in all panels."""
-    kinds = dict.fromkeys((series.label, series.origin) for panel in panels for series in panel.series)
+    """How each series looks, by key and origin; alike in all panels."""
+    kinds = dict.fromkeys(series.kind for panel in panels for series in panel.series)
     return {kind: _style(index, kind[1]) for index, kind in enumerate(kinds)}
 
 
@@ -381,18 +381,21 @@ def _entries(figure: Figure, styles: _Styles, naming: _Naming) -> list[tuple[str
     """What the legend explains: the series if points have no names, else what is quoted; and the front."""
     front = [("Pareto front", _FRONT)] if any(panel.front for panel in figure.panels()) else []
     if naming == "series":
-        lines = {series.label for panel in figure.panels() for series in panel.series if series.line}
-        bars = {series.label for panel in figure.panels() for series in panel.series if series.bars}
+        shown = {series.kind: series for panel in figure.panels() for series in panel.series}
         return [
-            (label if origin == "run" else f"{label} (quoted)", style if label in lines else {**style, **_NO_LINE})
-            for (label, origin), style in styles.items()
-            if label not in bars
+            (_entry(series), styles[kind] if series.line else {**styles[kind], **_NO_LINE})
+            for kind, series in shown.items()
+            if not series.bars
         ] + front
     if "quoted" not in {origin for _, origin in styles}:
         return front
     plain = {**_style(0, "run"), **_NO_LINE, "color": _GREY}
     kinds = [(kind, {**plain, "markerfacecolor": face}) for kind, face in (("run here", _GREY), ("quoted", "white"))]
     return kinds + front
+
+
+def _entry(series: Series) -> str:
+    return f"{series.label} (quoted)" if series.origin == "quoted" else series.label
 
 
 def _numbers(panels: Sequence[Figure]) -> dict[str, int]:
@@ -413,7 +416,7 @@ def _numbered(
         quoted = " (quoted)" if series.origin == "quoted" else ""
         for point in series.points:
             text = f"{numbers[point.label]} {point.label}{quoted}"
-            looks.setdefault(point.label, (text, {**styles[series.label, series.origin], **_NO_LINE}))
+            looks.setdefault(point.label, (text, {**styles[series.kind], **_NO_LINE}))
     return [*looks.values(), *front]
 
 

@@ -10,6 +10,7 @@ from petl_bench.analysis.averages import summarise
 from petl_bench.analysis.cells import ScoredOn
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
+from petl_bench.analysis.labels import host_display
 from petl_bench.api.evidence import ClipOutcomes, Evidence, OutcomeSource
 from petl_bench.api.figure import Axis, Figure, Point, Series, joined
 from petl_bench.api.retrieval import split_queries
@@ -50,11 +51,15 @@ class ClassGain:
 
 @dataclass(frozen=True)
 class EvaluationGains:
-    """All classes of one evaluation, the largest gain first. `a`, `b`: the labels of the two rows."""
+    """All classes of one evaluation, the largest gain first. `a`, `b`: the labels of the two rows.
+
+    `displays`: of the two rows, as readers see them.
+    """
 
     title: str
     a: str
     b: str
+    displays: tuple[str, str]
     seeds: tuple[int, ...]
     classes: tuple[ClassGain, ...]
     trials: tuple[str, ...]
@@ -106,11 +111,17 @@ def _gains(
     common = [name for name in by_seed[0] if all(name in found for found in by_seed)]
     classes = [_over_seeds(name, [found[name] for found in by_seed]) for name in common]
     classes.sort(key=lambda each: (-each.gain, each.name))
-    case = comparison.case_labels[place.case]
+    case = comparison.case_displays[place.case]
     named = "" if place.evaluation in ("test", "target") else f", {place.evaluation}"
-    title = f"{case}{named}: {one.backbone} ({one.weights} weights)"
-    a, b = comparison.row_labels[one], comparison.row_labels[other]
-    return EvaluationGains(title, a, b, tuple(seeds), tuple(classes), tuple(trials))
+    return EvaluationGains(
+        title=f"{case}{named}: {host_display(one.backbone, one.weights)}",
+        a=comparison.row_labels[one],
+        b=comparison.row_labels[other],
+        displays=(comparison.row_displays[one], comparison.row_displays[other]),
+        seeds=tuple(seeds),
+        classes=tuple(classes),
+        trials=tuple(trials),
+    )
 
 
 def _by_class(one: ClipOutcomes, other: ClipOutcomes) -> Iterator[tuple[str, tuple[int, float, float]]]:
@@ -171,9 +182,9 @@ def _panel(found: EvaluationGains, ends: int) -> Figure:
     return Figure(
         name="gains",
         title=found.title,
-        x=Axis(f"Gain of {found.a} over {found.b} (points)"),
+        x=Axis(f"Gain of {' over '.join(found.displays)} (points)"),
         y=Axis("", names=tuple(_GAP if each is None else each.name for each in rows)),
-        series=(Series(found.a, points, bars=True),),
+        series=(Series(found.displays[0], points, bars=True, key=found.a),),
     )
 
 
@@ -194,12 +205,13 @@ def _about(found: EvaluationGains, ends: int) -> str:
 
 def gains_table(found: Sequence[EvaluationGains], notes: Sequence[str] = ()) -> Table:
     """Every class of every evaluation, of one or more."""
-    a, b = found[0].a, found[0].b
+    first = found[0]
+    a, b = (Column(label, display=display) for label, display in zip((first.a, first.b), first.displays, strict=True))
     return Table(
         name="gains",
-        title=f"Gain of {a} over {b} by class: top-1 in percent",
+        title=f"Gain of {' over '.join(first.displays)} by class: top-1 in percent",
         corner="Class",
-        columns=(Column("Clips", format=".0f"), Column(a), Column(b), Column("Gain", format="+.1f")),
+        columns=(Column("Clips", format=".0f"), a, b, Column("Gain", format="+.1f")),
         groups=tuple(RowGroup(each.title, tuple(map(_row, each.classes))) for each in found),
         footers=("Means over seeds, on the same clips; ± of the gain over seeds.", _UNTESTED, *notes),
     )

@@ -10,6 +10,7 @@ from petl_bench.analysis.averages import Summary, harmonic_mean_over_seeds, summ
 from petl_bench.analysis.cells import Measure, OfRanks, ScoredOn
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
+from petl_bench.analysis.labels import CaseGroup
 from petl_bench.analysis.marks import marks_of
 from petl_bench.api.marks import ABSENT_EVALUATION, OF_METHOD
 from petl_bench.api.table import Cell, Column
@@ -208,9 +209,7 @@ def _parameters(runs: Sequence[Run], shown: Callable[[int, int], float]) -> Cell
     return Cell(shown(*found.pop()))
 
 
-def clips_column(
-    comparison: Comparison, group: str, cases: Sequence[ComparedCase], *, added: bool = False
-) -> list[MeasuredColumn]:
+def clips_column(comparison: Comparison, group: CaseGroup, *, added: bool = False) -> list[MeasuredColumn]:
     """A column of scored and expected test clips if some row lacks some; nothing if all are complete.
 
     Of the seeds of a case, the run that scored fewest clips; of several cases, the one with the fewest clips scored, or
@@ -218,7 +217,7 @@ def clips_column(
     """
     counts: dict[Configuration, list[tuple[int, int]]] = {}
     for row in comparison.configurations:
-        found = [min(run.scored for run in runs) for case in cases if (runs := comparison.of(row, case))]
+        found = [min(run.scored for run in runs) for case in group.cases if (runs := comparison.of(row, case))]
         if found:
             counts[row] = found
     if all(used == expected for found in counts.values() for used, expected in found):
@@ -228,6 +227,6 @@ def clips_column(
         if row not in counts:
             return NOT_RUN
         used, expected = map(sum, zip(*counts[row], strict=True)) if added else min(counts[row])
-        return Cell(f"{used:,}/{expected:,}", n=max(len(comparison.seeds(row, case)) for case in cases))
+        return Cell(f"{used:,}/{expected:,}", n=max(len(comparison.seeds(row, case)) for case in group.cases))
 
-    return [MeasuredColumn(Column("Clips", group), cell)]
+    return [MeasuredColumn(Column("Clips", group.label, group_display=group.display), cell)]

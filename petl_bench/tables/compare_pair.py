@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petl_bench.analysis.cells import Measure
+from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
 from petl_bench.analysis.pairwise import PairwiseTests
 from petl_bench.analysis.significance import LEVEL, Difference, RunsNeeded, needed
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.marks import mark_of
+from petl_bench.api.registry import METHODS
 from petl_bench.api.retrieval import split_queries
 from petl_bench.api.table import TableSource
 from petl_bench.errors import UsageError, unknown
@@ -30,7 +32,7 @@ _MOST_CLIPS = 100
 
 @dataclass(frozen=True)
 class Finding:
-    """A against B in one column of one table.
+    """A against B in one column of one table. `names`: of the two rows, as readers see them.
 
     `p_value`: corrected for all `tests` of the table, every pair of rows in every column, as its signs are; with one
     seed it is of these two runs alone, and not corrected.
@@ -38,6 +40,7 @@ class Finding:
 
     table: str
     column: str
+    names: tuple[str, str]
     a: float
     b: float
     difference: Difference
@@ -67,8 +70,9 @@ class Finding:
 def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str) -> list[Finding]:
     """Every column of these tables in which both rows have numbers on the same clips and seeds.
 
-    A row is named by its method, or as a table shows it if a method was run in several ways. Raises UsageError for
-    an unknown row, a method with several rows, or if nothing can be compared.
+    A row is named by its method, or as a table shows it if a method was run in several ways; either by registered
+    names or as readers see it. Raises UsageError for an unknown row, a method with several rows, or if nothing can be
+    compared.
     """
     found: list[Finding] = []
     known: set[str] = set()
@@ -76,7 +80,7 @@ def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str)
         compared = compared_by(source, evidence.records)
         if compared is None:
             continue
-        known |= set(compared.comparison.row_labels.values())
+        known |= {*compared.comparison.row_labels.values(), *compared.comparison.row_displays.values()}
         assert evidence.outcomes is not None
         measures = [column.measure if column.tested else None for column in compared.columns]
         tests = PairwiseTests(compared.comparison, measures, evidence.outcomes, evidence.damaged)
@@ -84,7 +88,7 @@ def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str)
             found += _of_pair(source.name, compared, tests, one, other)
     if not found:
         for name in (a, b):
-            if name not in known:
+            if name.casefold() not in map(str.casefold, known):
                 raise unknown("row", name, known, "petl-bench report --table TABLE")
         if lacking := absent_numbers(sources, evidence, a, b):
             raise UsageError(f"{a} and {b} have no number in common here: {'; '.join(lacking)}")
@@ -109,8 +113,8 @@ def _without_number(table: str, compared: MeasuredComparison, row: Configuration
     for column in compared.columns:
         cell = column.cell(row)
         if cell.value is None and not cell.is_blank:
-            label = compared.comparison.row_labels[row]
-            yield clean(f"{table}, {column.column.full}: {label} has no number: {cell.source}")
+            name = compared.comparison.row_displays[row]
+            yield clean(f"{table}, {column.column.full_display}: {name} has no number: {cell.source}")
 
 
 def compared_by(source: TableSource, records: pd.DataFrame) -> MeasuredComparison | None:
@@ -123,28 +127,38 @@ def compared_by(source: TableSource, records: pd.DataFrame) -> MeasuredCompariso
 
 def pairs(compared: MeasuredComparison, a: str, b: str) -> Iterator[tuple[Configuration, Configuration]]:
     """The rows that the two names mean, in every group of rows that may be compared."""
-    for rows in compared.comparison.groups().values():
-        labels = compared.comparison.row_labels
-        one, other = _row(rows, labels, a), _row(rows, labels, b)
+    comparison = compared.comparison
+    for rows in comparison.groups().values():
+        one, other = _row(comparison, rows, a), _row(comparison, rows, b)
         if one is not None and other is not None and one is not other:
             yield one, other
 
 
-def _row(rows: Sequence[Configuration], labels: dict[Configuration, str], name: str) -> Configuration | None:
-    exact = [row for row in rows if labels[row] == name]
-    if exact:
-        return exact[0]
-    of_method = [row for row in rows if row.method == name]
-    if len(of_method) > 1:
-        listed = ", ".join(repr(labels[row]) for row in of_method[:10])
-        raise UsageError(f"{name} was run in several ways; say which: {listed}")
-    return of_method[0] if of_method else None
+def _row(comparison: Comparison, rows: Sequence[Configuration], name: str) -> Configuration | None:
+    """The row of a group that a name means: its label, its method, or either as readers see it, in that order.
+
+    Raises UsageError if it means several.
+    """
+    labels, displays, wanted = comparison.row_labels, comparison.row_displays, name.casefold()
+    for found in (
+        [row for row in rows if labels[row] == name],
+        [row for row in rows if row.method == name],
+        [row for row in rows if displays[row].casefold() == wanted],
+        [row for row in rows if METHODS.display(row.method).casefold() == wanted],
+    ):
+        if len(found) > 1:
+            listed = ", ".join(repr(labels[row]) for row in found[:10])
+            raise UsageError(f"{name} was run in several ways; say which: {listed}")
+        if found:
+            return found[0]
+    return None
 
 
 def _of_pair(
     table: str, compared: MeasuredComparison, tests: PairwiseTests, one: Configuration, other: Configuration
 ) -> Iterator[Finding]:
     cells = [cells_of(compared.comparison, compared.columns, row, tests.outcomes) for row in (one, other)]
+    names = compared.comparison.row_displays[one], compared.comparison.row_displays[other]
     for index, (column, of_one, of_other) in enumerate(zip(compared.columns, *cells, strict=True)):
         found = tests.difference(index, one, other)
         a, b = of_one.value, of_other.value
@@ -155,7 +169,8 @@ def _of_pair(
         assert column.measure is not None  # else there is no difference
         yield Finding(
             table=table,
-            column=column.column.full,
+            column=column.column.full_display,
+            names=names,
             a=a,
             b=b,
             difference=found,
@@ -177,17 +192,18 @@ def _counted(measure: Measure) -> str:
 # Words
 
 
-def in_words(found: Sequence[Finding], a: str, b: str, absent: Sequence[str] = ()) -> Iterator[str]:
-    """The findings, line by line, with an answer at the end; `absent`: what `absent_numbers` gives."""
+def in_words(found: Sequence[Finding], absent: Sequence[str] = ()) -> Iterator[str]:
+    """The findings, at least one, line by line, with an answer at the end; `absent`: what `absent_numbers` gives."""
     for table in dict.fromkeys(finding.table for finding in found):
-        yield f"{clean(a)} against {clean(b)}, {table}"
         of_table = [each for each in found if each.table == table]
+        a, b = map(clean, of_table[0].names)
+        yield f"{a} against {b}, {table}"
         for finding in of_table:
             yield from _about(finding)
         yield from _reservations(of_table)
     yield from (f"not compared: {line}" for line in absent)
     yield ""
-    yield from _answer(found, clean(a), clean(b))
+    yield from _answer(found)
 
 
 def _about(finding: Finding) -> Iterator[str]:
@@ -244,7 +260,8 @@ def _p(value: float) -> str:
     return f"{value:.2g}" if value >= 0.001 else "below 0.001"
 
 
-def _answer(found: Sequence[Finding], a: str, b: str) -> Iterator[str]:
+def _answer(found: Sequence[Finding]) -> Iterator[str]:
+    a, b = map(clean, found[0].names)
     better = [clean(each.column) for each in found if each.is_real and each.is_for_a]
     worse = [clean(each.column) for each in found if each.is_real and not each.is_for_a]
     if better:

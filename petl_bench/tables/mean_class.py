@@ -15,6 +15,7 @@ from petl_bench.analysis.averages import Summary
 from petl_bench.analysis.cells import Measure
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
+from petl_bench.analysis.labels import dataset_display
 from petl_bench.api.evidence import OutcomeSource
 from petl_bench.api.table import Cell, Column
 from petl_bench.records.outcomes import mean_class_top1
@@ -81,7 +82,7 @@ def notes(comparison: Comparison, columns: Sequence[MeasuredColumn]) -> list[str
         return []
     cases = dict.fromkeys(place.case for measure in shown for term in measure.terms for place in term)
     short = {
-        f"{case.dataset}, {left_out}"
+        f"{dataset_display(case.dataset, case.dataset_plugin)}, {left_out}"
         for case in cases
         for run in comparison.of_case(case)
         for left_out in _left_out(run.test_classes, run.coverage)

@@ -13,7 +13,7 @@ from typing import Any
 
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, values_of
-from petl_bench.analysis.labels import CaseGroup
+from petl_bench.analysis.labels import CaseGroup, dataset_display
 from petl_bench.analysis.marks import mixed_environment
 from petl_bench.api.marks import MARKS, OF_METHOD
 from petl_bench.api.prompts import short_text
@@ -89,7 +89,9 @@ def training_provenance(comparison: Comparison) -> list[str]:
     """Backbones with their weights, what the tuning cost, and the prompts."""
     rows = comparison.configurations
     budget = [f"{meaning} {_by_method(rows, name)}" for name, meaning in _BUDGET.items()]
-    tried = {method: str(count) for method, count in sorted(Counter(row.method for row in rows).items())}
+    tried = {
+        method: str(count) for method, count in sorted(Counter(METHODS.display(row.method) for row in rows).items())
+    }
     configurations = _each(tried, "{name} {value}") if len(tried) <= _FEW else f"of each method {_grouped(tried)}"
     return [
         *_backbone_notes(comparison),
@@ -114,7 +116,7 @@ def absence_notes(comparison: Comparison) -> list[str]:
     for row, case in comparison.cells():
         for run in comparison.of(row, case):
             for absence in run.absences.items():
-                rows[absence][comparison.row_labels[row]] = None
+                rows[absence][comparison.row_displays[row]] = None
     return [
         f"{NO_NUMBER}: no number from the evaluation {evaluation}: {reason} [{listed(some, 6)}]."
         for (evaluation, reason), some in rows.items()
@@ -132,9 +134,9 @@ def hosting_notes(comparison: Comparison, left_out: Mapping[str, str]) -> list[s
     for backbone in dict.fromkeys(row.backbone for row in rows):
         for method in methods.keys() - {row.method for row in rows if row.backbone == backbone}:
             if reason := _refusal(method, backbone):
-                missing[f"Not on {backbone}", reason].append(method)
+                missing[f"Not on {BACKBONES.display(backbone)}", reason].append(METHODS.display(method))
     for method in left_out.keys() - methods.keys():
-        missing["Left out of --methods all", left_out[method]].append(method)
+        missing["Left out of --methods all", left_out[method]].append(METHODS.display(method))
     return [f"{where}: {listed(sorted(names))}: {reason}." for (where, reason), names in sorted(missing.items())]
 
 
@@ -184,7 +186,8 @@ def _backbone_notes(comparison: Comparison) -> list[str]:
         for run in runs
     }
     return [
-        f"Backbone {backbone}: {params:,} parameters, weights {weights} (sha256 {sha256[:12] or 'none'})."
+        f"Backbone {BACKBONES.display(backbone)}: {params:,} parameters, weights {weights} "
+        f"(sha256 {sha256[:12] or 'none'})."
         for backbone, weights, sha256, params in sorted(found)
     ]
 
@@ -194,7 +197,7 @@ def _views(comparison: Comparison) -> str:
     by_data: dict[str, set[str]] = defaultdict(set)
     values = [row.training_values for row in comparison.configurations]
     for (_, case), runs in comparison.runs.items():
-        by_data[case.dataset] |= {run.views for run in runs}
+        by_data[dataset_display(case.dataset, case.dataset_plugin)] |= {run.views for run in runs}
     return "; ".join(
         [
             _once_or_each(by_data, "{value} on {name}"),
@@ -215,7 +218,7 @@ def _by_method(rows: Sequence[Configuration], name: str) -> str:
     """A training value: once if all rows share it, else by method."""
     by_method: dict[str, set[Any]] = defaultdict(set)
     for row in rows:
-        by_method[row.method].add(row.training_values.get(name))
+        by_method[METHODS.display(row.method)].add(row.training_values.get(name))
     return _once_or_each(by_method, "{name} {value}")
 
 
@@ -250,7 +253,7 @@ def _splits_note(groups: Sequence[CaseGroup]) -> str:
     """Splits and shots: once if all groups share them, else with the groups."""
     places: dict[str, list[str]] = defaultdict(list)
     for group in groups:
-        places[_splits_and_shots(group, "; ")].append(group.label)
+        places[_splits_and_shots(group, "; ")].append(group.display)
     if len(places) == 1:
         (text,) = places
         return f"{text[0].upper()}{text[1:]}."
@@ -270,7 +273,7 @@ def _data_note(group: CaseGroup) -> str:
     options = {**json.loads(first.dataset_options), **json.loads(first.setting_options)}
     chosen = "".join(f", {name}={short_text(str(value))}" for name, value in options.items() if value is not None)
     captions = f", captions {first.captions_sha256[:12]}" if first.captions_sha256 else ""
-    return f"{group.label}: {_splits_and_shots(group)}{chosen}, files {first.manifest_sha256[:12]}{captions}."
+    return f"{group.display}: {_splits_and_shots(group)}{chosen}, files {first.manifest_sha256[:12]}{captions}."
 
 
 def _coverage_notes(comparison: Comparison) -> list[str]:
@@ -278,10 +281,10 @@ def _coverage_notes(comparison: Comparison) -> list[str]:
     rows: dict[tuple[str, ComparedCase], list[str]] = defaultdict(list)
     for row, case in comparison.cells():
         for text in sorted({run.uncovered for run in comparison.of(row, case)} - {""}):
-            rows[text, case].append(comparison.row_labels[row])
+            rows[text, case].append(comparison.row_displays[row])
     places: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
     for (text, case), some in rows.items():
-        places[text, tuple(some)].append(comparison.case_labels[case])
+        places[text, tuple(some)].append(comparison.case_displays[case])
     return [f"Coverage of {listed(of, 6)}: {text} [{listed(some, 6)}]." for (text, some), of in places.items()]
 
 

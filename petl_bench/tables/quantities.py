@@ -130,6 +130,11 @@ _COSTS = {
 }
 
 
+def cost_label(metric: str) -> str:
+    """What a cost is called along an axis, with its unit."""
+    return _COSTS[metric].label
+
+
 def usual_axes(setting: str, number: ShownNumber) -> Axes:
     """Trained parameters against a number of a setting."""
     return Axes(_TRAINED_PARAMETERS, _metric(setting, number.metric, number))

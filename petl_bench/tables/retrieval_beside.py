@@ -58,7 +58,12 @@ def beside_columns(comparison: Comparison, group: CaseGroup) -> list[MeasuredCol
     """The columns of those of `LABELS` that a trial on one of these cases has."""
     return [
         MeasuredColumn(
-            Column(label, f"{group.label} {heading}", lower_is_better=metric.partition("@")[0].endswith("_rank")),
+            Column(
+                label,
+                f"{group.label} {heading}",
+                lower_is_better=metric.partition("@")[0].endswith("_rank"),
+                group_display=f"{group.display} {heading}",
+            ),
             _cell_of(comparison, case, metric),
         )
         for case in group.cases
@@ -101,13 +106,13 @@ def _tie_notes(comparison: Comparison) -> list[str]:
     for case in comparison.cases:
         for direction in DIRECTIONS:
             counts = {
-                comparison.row_labels[row]: max(_tied(run, direction) for run in comparison.of(row, case))
+                comparison.row_displays[row]: max(_tied(run, direction) for run in comparison.of(row, case))
                 for row in comparison.configurations
                 if comparison.of(row, case)
             }
-            told = [f"{label} {count}" for label, count in counts.items() if count]
+            told = [f"{name} {count}" for name, count in counts.items() if count]
             if told:
-                place = comparison.case_labels[case]
+                place = comparison.case_displays[case]
                 notes.append(f"Queries with a tied target, {place}, {direction.upper()}: {listed(told, 6)}.")
     return notes
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from petl_bench.analysis.cells import OfRanks
 from petl_bench.analysis.comparison import Comparison
-from petl_bench.analysis.labels import CaseGroup
+from petl_bench.analysis.labels import CaseGroup, host_display
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.figure import Figure, Point, joined
 from petl_bench.api.retrieval import DIRECTIONS, Direction, queries_of
@@ -101,7 +101,7 @@ class RetrievalTable(SettingTable):
                 if cells:
                     label = f"{first.heading} {first.label} (%)"
                     panel = trained_against(comparison, column, cells, evidence.outcomes, label)
-                    title = f"{group.label}: {rows[0].backbone} ({rows[0].weights} weights)"
+                    title = f"{group.display}: {host_display(rows[0].backbone, rows[0].weights)}"
                     yield panel.picture(self.name, title, list(self._quoted_points([percent, column], evidence))), panel
 
     def _quoted_points(self, columns: Sequence[MeasuredColumn], evidence: Evidence) -> Iterator[Point]:

@@ -143,7 +143,7 @@ class SettingTable(TableSource):
         for group in comparison.case_groups(self.over):
             columns += self.number_columns(comparison, group)
             columns += self._mean_class_columns(comparison, group, outcomes)
-            columns += clips_column(comparison, group.label, group.cases, added=self.over == "split")
+            columns += clips_column(comparison, group, added=self.over == "split")
         return columns
 
     def number_columns(self, comparison: Comparison, group: CaseGroup) -> list[MeasuredColumn]:

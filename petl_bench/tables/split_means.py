@@ -49,12 +49,12 @@ class SplitMeans:
         over = f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}{seeds_of}"
         notes = []
         if several:
-            splits = listed(f"{group.label} ({len(group.cases)})" for group in several)
+            splits = listed(f"{group.display} ({len(group.cases)})" for group in several)
             mean = f"each split's mean over {over}" if len(seeds) > 1 else f"a single run per split, {over}"
             notes.append(f"Numbers: mean ± sample standard deviation over the splits of {splits}, of {mean}.")
         if single:
             spread = "mean ± sample standard deviation over" if len(seeds) > 1 else "a single run, without spread:"
-            notes.append(f"One split only, {labels_of(single)}: {spread} {over}.")
+            notes.append(f"One split only, {displays_of(single)}: {spread} {over}.")
         return [*notes, *self._missing_splits(), *others]
 
     def _cases(self, row: Configuration, group: CaseGroup) -> tuple[ComparedCase, ...]:
@@ -87,11 +87,11 @@ class SplitMeans:
                     if 0 < len(cases) < len(group.cases):
                         which = listed(case.split for case in cases)
                         spread = ", ± over seeds" if len(cases) == 1 else ""
-                        text = f"{group.label}: {len(cases)} of {len(group.cases)} splits ({which}){spread}"
-                        found[text].append(self.comparison.row_labels[row])
+                        text = f"{group.display}: {len(cases)} of {len(group.cases)} splits ({which}){spread}"
+                        found[text].append(self.comparison.row_displays[row])
         return [f"{text} [{listed(rows, 6)}]." for text, rows in found.items()]
 
 
-def labels_of(groups: Sequence[CaseGroup]) -> str:
-    """The labels of some groups, in one text."""
-    return listed((group.label for group in groups), 6)
+def displays_of(groups: Sequence[CaseGroup]) -> str:
+    """The names for readers of some groups, in one text."""
+    return listed((group.display for group in groups), 6)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, ClassVar
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.from_records import compare
-from petl_bench.analysis.labels import case_labels, differences_in
+from petl_bench.analysis.labels import case_displays, differences_in, values_in_words
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.options import text_of
+from petl_bench.api.registry import DATASETS
 from petl_bench.api.table import Cell, Column, RowGroup, Table, TableSource
 from petl_bench.errors import PluginError, UsageError
 from petl_bench.tables.columns import MeasuredColumn, PublishedKey, ShownNumber, trained_columns
@@ -52,11 +53,13 @@ _NOTE = (
 class Study:
     """Configurations that differ in one thing: a group of rows, in their order, each with its label.
 
+    `title`: for readers; `displays`: the rows as readers see them, if that is something else than their labels.
     `published`: the rows' labels in the published table `table`, for those that it has.
     """
 
     title: str
     labels: Mapping[Configuration, str]
+    displays: Mapping[Configuration, str] = field(default_factory=dict)
     table: str = ""
     published: Mapping[Configuration, str] = field(default_factory=dict)
 
@@ -87,9 +90,10 @@ class PublishedMeans:
 
 @dataclass(frozen=True, eq=False)
 class DataSetMean:
-    """Cases that differ in their data set only, and the header of the columns of their means."""
+    """Cases that differ in their data set only, and the header of the columns of their means, also for readers."""
 
     label: str
+    display: str
     cases: tuple[ComparedCase, ...]
 
     def shared(self, comparison: Comparison, rows: Iterable[Configuration]) -> list[ComparedCase]:
@@ -168,7 +172,9 @@ class StudyTable(TableSource):
             quoted = self.published_means if self.published_means and self.published_means.are_over(cases) else None
             columns += [
                 MeasuredColumn(
-                    column=Column(number.label, mean.label, self.formats.get(number.label, ".1f")),
+                    column=Column(
+                        number.label, mean.label, self.formats.get(number.label, ".1f"), group_display=mean.display
+                    ),
                     cell=number.over_cases(comparison, cases) if cases else _no_data_set,
                     ranked=True,
                     published=quoted.key(number) if quoted else None,
@@ -211,7 +217,7 @@ class StudyTable(TableSource):
             first = [each for each in columns[0] if each.ranked][: len(self.numbers)]
             key_of = {id(each): means.key(number) for each, number in zip(first, self.numbers, strict=True)}
             same = [replace(each, published=key_of.get(id(each))) for each in columns[0]]
-        over = f"mean over {listed(means.datasets)}, {means.shots} shots"
+        over = f"mean over {listed(map(DATASETS.display, means.datasets))}, {means.shots} shots"
         groups = quoted_groups(published, table, same)
         return [replace(group, section=f"{group.section}, {over}") for group in groups]
 
@@ -228,8 +234,12 @@ def data_set_means(cases: Sequence[ComparedCase]) -> list[DataSetMean]:
     settings = {place: {**json.loads(place[0]), "copy of the data": place[1] + 1} for place in found}
     differences = differences_in(settings, lambda _: "")
     return [
-        DataSetMean(", ".join(["Mean", *[f"{name}={text_of(value)}" for name, value in found_here.items()]]), own)
-        for found_here, own in ((differences[place], tuple(some)) for place, some in found.items())
+        DataSetMean(
+            label=", ".join(["Mean", *[f"{name}={text_of(value)}" for name, value in differences[place].items()]]),
+            display=", ".join(filter(None, ["Mean", values_in_words(differences[place])])),
+            cases=tuple(some),
+        )
+        for place, some in found.items()
     ]
 
 
@@ -261,6 +271,7 @@ def _run_groups(
             f"{study.title}, {_over(comparison, study.rows)}",
             evidence.outcomes,
             study.labels,
+            study.displays,
         )
         for study, columns in found
     ]
@@ -272,8 +283,8 @@ def _over(comparison: Comparison, rows: Sequence[Configuration]) -> str:
     """Which data sets the means of these rows are over: once if all means have the same, else for each."""
     names = {}
     for mean in data_set_means(comparison.cases):
-        labels = case_labels(mean.cases)
-        names[mean.label] = listed(labels[case] for case in mean.shared(comparison, rows)) or "no common data set"
+        displays = case_displays(mean.cases)
+        names[mean.display] = listed(displays[case] for case in mean.shared(comparison, rows)) or "no common data set"
     if len(set(names.values())) == 1:
         return f"mean over {next(iter(names.values()))}"
-    return "; ".join(f"{label}: over {some}" for label, some in names.items())
+    return "; ".join(f"{mean}: over {some}" for mean, some in names.items())

@@ -13,6 +13,7 @@ from petl_bench.analysis.configurations import Configuration
 from petl_bench.api.evidence import OutcomeSource
 from petl_bench.api.figure import Axis, Figure, Point, Series, pareto_front
 from petl_bench.api.marks import mark_of, symbols
+from petl_bench.api.registry import METHODS
 from petl_bench.api.table import Cell
 from petl_bench.tables.columns import MeasuredColumn
 from petl_bench.tables.ranking import may_be_ranked
@@ -31,9 +32,11 @@ class TradeOffRow:
     """A row with both numbers; their cells have all of their marks, and their intervals if these are known."""
 
     label: str
+    display: str  #: the label as readers see it
     method: str  #: rows of one method look alike
     x: Cell
     y: Cell
+    facts: tuple[tuple[str, str], ...] = ()  #: see `petl_bench.api.table.Row`
 
     @property
     def position(self) -> tuple[float, float]:
@@ -105,7 +108,7 @@ class TradeOffPanel:
         methods: dict[str, list[Point]] = defaultdict(list)
         for row in self.rows:
             methods[row.method].append(self._point(row))
-        here = [Series(method, tuple(points)) for method, points in methods.items()]
+        here = [Series(METHODS.display(method), tuple(points), key=method) for method, points in methods.items()]
         series = (*here, *[Series(point.label, (point,), origin="quoted") for point in quoted])
         points = [point for each in series for point in each.points]
         return Figure(
@@ -121,7 +124,7 @@ class TradeOffPanel:
 
     def _point(self, row: TradeOffRow) -> Point:
         x, y = row.position
-        label = f"{row.label} [{symbols(row.marks)}]" if row.marks else row.label
+        label = f"{row.display} [{symbols(row.marks)}]" if row.marks else row.display
         trials = tuple(dict.fromkeys((*row.y.trials, *row.x.trials)))
         return Point(x, y, label, self._range(row.y), trials, self._range(row.x))
 
@@ -139,7 +142,7 @@ def rows_of(
 ) -> dict[Configuration, TradeOffRow]:
     """The rows that have both numbers."""
     return {
-        row: TradeOffRow(comparison.row_labels[row], row.method, x[row], y[row])
+        row: TradeOffRow(comparison.row_labels[row], comparison.row_displays[row], row.method, x[row], y[row])
         for row in y
         if isinstance(x[row].value, float) and isinstance(y[row].value, float)
     }

@@ -105,7 +105,7 @@ def test_runs_that_differ_in_processes_alone_are_one_line(tmp_path: Path, build:
     for seed in range(2):
         add_run(tmp_path / "runs", "msta", seed, training={"processes": seed + 1})
     data = _data(build(tmp_path / "runs", ToyTable()))
-    assert [variant["label"] for variant in data["classes"][0]["variants"]] == ["msta"]
+    assert [variant["label"] for variant in data["classes"][0]["variants"]] == ["MSTA"]
 
 
 def test_what_was_left_out_is_listed(runs: Path) -> None:
@@ -124,11 +124,11 @@ def test_figures_curves_costs_and_classes_hold_what_the_records_say(runs: Path, 
     assert figure["front"] == [[1.0, 30.0], [54322.0, 70.0]]
     curves = data["plots"]["curves"]
     assert [facet["values"] for facet in curves["facets"]] == [
-        ["base2novel · ucf101"],
+        ["Base-to-novel generalisation · UCF-101"],
         ["Training loss", "Training accuracy (%)", "Learning rate"],
     ]
     loss = curves["plots"]["0,0"]["series"]
-    assert [series["label"] for series in loss] == ["lora", "msta"], "zero_shot was not trained"
+    assert [series["label"] for series in loss] == ["LoRA", "MSTA"], "zero_shot was not trained"
     assert loss[0]["x"] == [1, 2, 3]
     assert loss[0]["y"] == [2.1, 1.1, 0.76667]
     assert (loss[0]["low"][0], loss[0]["high"][0]) == (2.0, 2.2)
@@ -137,7 +137,7 @@ def test_figures_curves_costs_and_classes_hold_what_the_records_say(runs: Path, 
     assert costs["plots"]["0,0"]["series"][0]["x"] == [0.0, 36864.0, 54321.0]
     assert costs["plots"]["0,1"]["series"][0]["label"] == "cpu"
     base = data["classes"][0]
-    assert base["label"] == "base2novel · ucf101 · base"
+    assert base["label"] == "Base-to-novel generalisation · UCF-101 · base"
     assert base["classes"] == ["archery", "basketball", "bowling"]
     assert base["scored"] == [18, 18, 18]
     records = pb.load_records(runs)
@@ -352,6 +352,6 @@ def test_the_code_of_a_backbone_tells_variants_apart_as_in_tables(tmp_path: Path
         add_run(tmp_path, "lora", 0, backbone_version=version)
     (case,) = cases_of(pb.load_records(tmp_path))
     assert [variant.label for variant in case.variants] == [
-        "lora (backbone version=1+first)",
-        "lora (backbone version=1+second)",
+        "LoRA (backbone version 1+first)",
+        "LoRA (backbone version 1+second)",
     ]

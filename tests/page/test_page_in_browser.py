@@ -222,10 +222,10 @@ def test_a_point_of_a_plot_says_where_it_comes_from(visit: Any) -> None:
 def test_classes_are_compared_with_the_chosen_method(visit: Any) -> None:
     at = visit()
     _scroll_through(at.page)
-    at.page.locator("#classes-method").select_option("msta")
-    assert at.texts("#classes-verdict")[0].startswith("Against zero_shot, msta gains on")
+    at.page.locator("#classes-method").select_option("MSTA")
+    assert at.texts("#classes-verdict")[0].startswith("Against Zero-shot, MSTA gains on")
     at.page.locator("#classes-reference").select_option(index=3)
-    assert at.texts("#classes-verdict")[0] == "msta: accuracy of 3 classes, over 2 runs."
+    assert at.texts("#classes-verdict")[0] == "MSTA: accuracy of 3 classes, over 2 runs."
 
 
 def test_it_can_be_read_on_a_phone(visit: Any) -> None:

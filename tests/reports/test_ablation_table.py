@@ -24,13 +24,18 @@ def _lora(store: Store, rank: int, base: float, novel: float, seed: int = 0, **v
 def test_each_hyper_parameter_that_varies_alone_is_a_group_in_order_of_its_values(ablation_example: Path) -> None:
     table = table_of(ablation_example, "ablation")
     assert [(group.section, [row.label for row in group.rows]) for group in table.groups] == [
-        ("msta: scale (lambda, Table 6c), mean over motion", ["scale=0.005", "scale=0.01"]),
+        ("MSTA: scale (lambda, Table 6c), mean over motion", ["scale=0.005", "scale=0.01"]),
         (
-            "msta: first_layer, last_layer (layers, Table 6f), mean over motion",
+            "MSTA: first layer, last layer (layers, Table 6f), mean over motion",
             ["first_layer=1, last_layer=none", "first_layer=3, last_layer=none"],
         ),
-        ("lora: rank, mean over motion", ["rank=4", "rank=8", "rank=16"]),
+        ("LoRA: rank, mean over motion", ["rank=4", "rank=8", "rank=16"]),
     ]
+
+
+def test_rows_say_their_values_in_words(ablation_example: Path) -> None:
+    displays = [row.display for group in table_of(ablation_example, "ablation").groups for row in group.rows]
+    assert displays[0] == "scale 0.005" and displays[2] == "first layer 1, last layer none"
 
 
 def test_means_are_over_the_data_sets_that_all_rows_have(store: Store, runs: Path) -> None:
@@ -88,10 +93,10 @@ def test_sets_of_a_grid_say_what_sets_them_apart(store: Store, runs: Path) -> No
         for alpha in (16.0, 32.0):
             store(80.0 + rank, 40.0, "lora", hyper_parameters={"rank": rank, "alpha": alpha})
     assert [group.section for group in table_of(runs, "ablation").groups] == [
-        "lora: alpha, rank=4, mean over motion",
-        "lora: alpha, rank=8, mean over motion",
-        "lora: rank, alpha=16.0, mean over motion",
-        "lora: rank, alpha=32.0, mean over motion",
+        "LoRA: alpha, rank 4, mean over motion",
+        "LoRA: alpha, rank 8, mean over motion",
+        "LoRA: rank, alpha 16.0, mean over motion",
+        "LoRA: rank, alpha 32.0, mean over motion",
     ]
 
 

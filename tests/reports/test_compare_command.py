@@ -78,21 +78,21 @@ def test_a_real_difference_is_told_from_chance(three: Path) -> None:
     done = _compare("msta", "lora", "--runs", str(three))
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[0] == "msta against lora, base2novel"
-    base = next(line for line in lines if line.startswith("  motion Base"))
+    assert lines[0] == "MSTA against LoRA, base2novel"
+    base = next(line for line in lines if line.startswith("  Motion Base"))
     assert "a real difference" in base
-    novel = next(line for line in lines if line.startswith("  motion Novel"))
+    novel = next(line for line in lines if line.startswith("  Motion Novel"))
     assert "may be chance" in novel
-    assert any(line.startswith("msta is better than lora on: motion Base") for line in lines)
+    assert any(line.startswith("MSTA is better than LoRA on: Motion Base") for line in lines)
 
 
 def test_the_other_way_round_says_worse(three: Path) -> None:
-    assert "lora is worse than msta on: motion Base" in _compare("lora", "msta", "--runs", str(three)).stdout
+    assert "LoRA is worse than MSTA on: Motion Base" in _compare("lora", "msta", "--runs", str(three)).stdout
 
 
 def test_like_methods_are_not_told_apart_and_it_says_what_would_settle_it(three: Path) -> None:
     done = _compare("msta", "adaptformer", "--runs", str(three))
-    assert "These runs do not tell the methods msta and adaptformer apart." in done.stdout
+    assert "These runs do not tell the methods MSTA and AdaptFormer apart." in done.stdout
     assert "to settle a difference of this size" in done.stdout or "beyond what more clips" in done.stdout
 
 
@@ -126,7 +126,7 @@ def test_the_table_and_compare_agree(judged: Any, runs: Path) -> None:
     verdicts = {}
     for name in set(names) - {best}:
         done = _compare(best, name, "--runs", str(runs)).stdout
-        base = next(line for line in done.splitlines() if line.startswith("  motion Base"))
+        base = next(line for line in done.splitlines() if line.startswith("  Motion Base"))
         verdicts[name] = "a real difference" in base
         assert "corrected (Holm) for 18 tests" in done
     assert verdicts == {name: not cell_of(table, name, "motion", "Base").alike for name in verdicts}
@@ -171,12 +171,22 @@ def test_unknown_names(three: Path, names: tuple[str, str], words: str) -> None:
     assert words in str(done.exception)
 
 
+@pytest.mark.parametrize("names", [("MSTA", "LoRA"), ("msta", "lora"), ("Msta", "LORA")])
+def test_rows_are_named_as_registered_or_as_readers_see_them(three: Path, names: tuple[str, str]) -> None:
+    done = _compare(*names, "--runs", str(three))
+    assert done.stdout.startswith("MSTA against LoRA, base2novel")
+
+
 def test_a_method_in_several_ways_must_be_named_as_the_table_does(three: Path, judged: Any) -> None:
     for seed in range(3):
         judged(0.5, 0.5, "msta", seed, hyper_parameters={"bottleneck_dim": 64}, as_planned=True)
     done = _compare("msta", "lora", "--runs", str(three))
     assert "say which: 'msta (bottleneck_dim=32)', 'msta (bottleneck_dim=64)'" in str(done.exception)
-    assert _compare("msta (bottleneck_dim=32)", "lora", "--runs", str(three)).exit_code == 0
+    for name in ("msta (bottleneck_dim=32)", "MSTA (bottleneck dim 32)"):
+        assert _compare(name, "lora", "--runs", str(three)).stdout.startswith("MSTA (bottleneck dim 32) against LoRA")
+    near = _compare("MSTA (bottleneck dim 33)", "lora", "--runs", str(three))
+    assert "did you mean MSTA (bottleneck dim 32)" in str(near.exception)
+    assert "MSTA was run in several ways" in str(_compare("MSTA", "lora", "--runs", str(three)).exception)
 
 
 def test_seeds_that_do_not_meet_cannot_be_compared(judged: Any, runs: Path) -> None:
@@ -291,7 +301,7 @@ def test_gains_by_class_are_drawn_beside_the_answer(three: Path, tmp_path: Path,
     assert done.exit_code == 0, done.output
     assert target.read_bytes().startswith(begins)
     assert done.stdout == _compare("msta", "lora", "--runs", str(three)).stdout
-    assert "motion, base: viclip-tiny (packaged weights): 2 classes" in done.stderr
+    assert "Motion, base: ViCLIP-Tiny, packaged weights: 2 classes" in done.stderr
     assert "no test was made" in done.stderr
     before = target.read_bytes()
     _compare("msta", "lora", "--runs", str(three), "--output", str(target))
@@ -306,9 +316,10 @@ def _gains(runs: Path, a: str, b: str, table: str = "base2novel") -> list[Evalua
 def test_a_gain_is_the_difference_of_the_top_1_of_a_class_over_seeds(three: Path) -> None:
     base, novel = _gains(three, "msta", "lora")
     assert (base.title, novel.title) == tuple(
-        f"motion, {half}: viclip-tiny (packaged weights)" for half in ("base", "novel")
+        f"Motion, {half}: ViCLIP-Tiny, packaged weights" for half in ("base", "novel")
     )
     assert (base.seeds, len(base.trials), base.a, base.b) == ((0, 1, 2), 6, "msta", "lora")
+    assert base.displays == ("MSTA", "LoRA")
     assert [each.gain for each in base.classes] == sorted((each.gain for each in base.classes), reverse=True)
     for each in base.classes:
         assert each.gain == pytest.approx(each.a - each.b)
@@ -324,15 +335,19 @@ def test_a_gain_is_the_difference_of_the_top_1_of_a_class_over_seeds(three: Path
 
 def test_of_many_classes_a_panel_names_those_at_either_end() -> None:
     classes = tuple(ClassGain(f"class {n}", 5, 50.0, 50.0 - n, float(-n), None) for n in range(101))
-    found = EvaluationGains("k400, base", "MSTA", "zero-shot", (0,), classes, ("key",))
+    found = EvaluationGains("K-400, base", "msta", "zero_shot", ("MSTA", "Zero-shot"), (0,), classes, ("key",))
     figure = gains_figure([found])
     names = [each.name for each in classes]
+    assert figure.x.label == "Gain of MSTA over Zero-shot (points)"
+    assert [series.key for series in figure.series] == ["msta"]
     assert figure.y.names == (*names[:10], "…", *names[-10:])
     assert [point.y for point in figure.series[0].points] == [*range(10), *range(11, 21)]
     assert "101 classes, of which 20 are drawn, 0 gain and 100 lose; 5 clips each; seeds 0." in " ".join(figure.notes)
     assert len(gains_figure([found] * 14).panels()) == 12
     assert "2 more evaluations are not drawn: --table chooses." in gains_figure([found] * 14).notes
-    assert len(gains_table([found]).groups[0].rows) == 101
+    table = gains_table([found])
+    assert len(table.groups[0].rows) == 101
+    assert [(each.label, each.display) for each in table.columns[1:3]] == [("msta", "MSTA"), ("zero_shot", "Zero-shot")]
 
 
 def test_gains_as_a_table_have_every_class(three: Path, tmp_path: Path) -> None:

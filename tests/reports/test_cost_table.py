@@ -96,7 +96,7 @@ def test_what_was_measured_under_other_conditions_stands_in_another_group(runs: 
         write(runs, "lora", **changed)
     titles = [group.title for group in table_of(runs).groups]
     assert len(set(titles)) == 6
-    assert "Run here: viclip-b16, batch 32, bf16, on A100, 8 CPU threads, 26 classes, protocol 1" in titles
+    assert "Run here: ViCLIP-B/16, batch 32, bf16, on A100, 8 CPU threads, 26 classes, protocol 1" in titles
 
 
 def test_a_busy_device_makes_times_doubtful_and_not_sizes(tmp_path: Path) -> None:
@@ -139,13 +139,13 @@ def test_a_ratio_of_memory_needs_one_record_of_full_fine_tuning(tmp_path: Path) 
     table = table_of(tmp_path)
     (group,) = [each for each in table.groups if "bf16" in each.title]
     absent = cell(table, group, "lora", "Memory MiB / full")
-    assert (absent.value, absent.source) == (None, "no record of full_finetune under these conditions")
+    assert (absent.value, absent.source) == (None, "no record of Full fine-tuning under these conditions")
     write(tmp_path, "full_finetune", metrics={"peak_memory_mib": 100.0}, hyper={"token_embedding": True})
     write(tmp_path, "full_finetune", metrics={"peak_memory_mib": 90.0}, hyper={"temperature": False})
     table = table_of(tmp_path)
     (group,) = [each for each in table.groups if "bf16" in each.title]
     source = cell(table, group, "lora", "Memory MiB / full").source
-    assert source == "2 records of full_finetune under these conditions"
+    assert source == "2 records of Full fine-tuning under these conditions"
 
 
 def test_rows_of_one_method_are_told_apart(tmp_path: Path) -> None:
@@ -154,6 +154,8 @@ def test_rows_of_one_method_are_told_apart(tmp_path: Path) -> None:
     write(tmp_path, "lora", merged=True)
     (group,) = table_of(tmp_path).groups
     assert [row.label for row in group.rows] == ["lora (rank=8)", "lora merged", "lora (rank=16)"]
+    assert [row.display for row in group.rows] == ["LoRA (rank 8)", "LoRA merged", "LoRA (rank 16)"]
+    assert [dict(row.facts)["merged"] for row in group.rows] == ["no", "yes", "no"]
 
 
 def test_every_number_names_its_record_and_ratios_have_intervals(runs: Path) -> None:
@@ -222,7 +224,8 @@ def test_an_accuracy_of_fewer_splits_or_seeds_is_marked_and_not_the_best(
 
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_every_format_shows_it(runs: Path, output_format: str) -> None:
-    assert "adaptformer" in render(table_of(runs, published=True), output_format)
+    name = "adaptformer" if output_format in ("csv", "json") else "AdaptFormer"
+    assert name in render(table_of(runs, published=True), output_format)
 
 
 def test_without_a_record_the_command_is_named(tmp_path: Path) -> None:

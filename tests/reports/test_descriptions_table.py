@@ -30,8 +30,8 @@ def test_sets_with_other_values_are_groups_of_their_own(store: Store, runs: Path
     _msta(store, "both", 0.0, 40.0, scale=0.01)
     groups = table_of(runs, "descriptions").groups
     assert [(group.section, len(group.rows)) for group in groups] == [
-        ("msta, scale=0.005, mean over motion", 2),
-        ("msta, scale=0.01, mean over motion", 3),
+        ("MSTA, scale 0.005, mean over motion", 2),
+        ("MSTA, scale 0.01, mean over motion", 3),
     ]
 
 
@@ -43,6 +43,14 @@ def test_without_descriptions_two_runs_that_read_none_are_told_apart(store: Stor
         "without descriptions (description_kinds=both)",
         "without descriptions (description_kinds=spatial)",
     ]
+
+
+def test_values_are_in_words_for_readers(store: Store, runs: Path) -> None:
+    for kinds in ("both", "spatial"):
+        _msta(store, kinds, 1.0, 42.0)
+        _msta(store, kinds, 0.0, 40.0)
+    displays = [row.display for row in rows_of(table_of(runs, "descriptions")).values()]
+    assert displays[0] == "without descriptions (description kinds both)"
 
 
 def test_one_kind_alone_is_no_table(store: Store, runs: Path) -> None:

@@ -80,16 +80,17 @@ def test_without_few_shot_records_a_command_is_named(example: Path) -> None:
 
 def test_the_figure_has_a_panel_for_each_data_set_and_a_line_for_each_row(few_shot_example: Path) -> None:
     panels = figure_of(few_shot_example, "few_shot").panels()
-    assert [panel.title.split(":")[0] for panel in panels] == ["hmdb51", "ucf101"]
+    assert [panel.title.split(":")[0] for panel in panels] == ["HMDB-51", "UCF-101"]
     hmdb51, ucf101 = panels
     assert ucf101.x.ticks == (2, 4, 8, 16)
     lines = {series.label: series for series in ucf101.series}
-    assert list(lines) == ["zero_shot", "lora", "msta"]
+    assert list(lines) == ["Zero-shot", "LoRA", "MSTA"]
+    assert [series.key for series in ucf101.series] == ["zero_shot", "lora", "msta"]
     assert all(series.line and series.origin == "run" for series in lines.values())
-    assert [(point.x, point.y, point.y_range) for point in lines["lora"].points] == [
+    assert [(point.x, point.y, point.y_range) for point in lines["LoRA"].points] == [
         (shots, 76.0 + shots, (75.0 + shots, 77.0 + shots)) for shots in (2, 4, 8, 16)
     ]
-    assert all(len(point.trials) == 3 for point in lines["lora"].points)
+    assert all(len(point.trials) == 3 for point in lines["LoRA"].points)
     assert [point.x for point in hmdb51.series[2].points] == [2, 4, 8], "one cell is missing"
 
 
@@ -109,8 +110,8 @@ def test_a_figure_of_nothing_is_refused_like_the_table(example: Path) -> None:
 def test_points_have_intervals_if_predictions_are_read(few_shot_example: Path) -> None:
     by_seeds = figure_of(few_shot_example, "few_shot")
     figure = figure_of(few_shot_example, "few_shot", statistics=True)
-    (lora,) = (series for series in figure.series if series.label.startswith("lora"))
-    (before,) = (series for series in by_seeds.series if series.label.startswith("lora"))
+    (lora,) = (series for series in figure.series if series.key == "lora")
+    (before,) = (series for series in by_seeds.series if series.key == "lora")
     for point, std in zip(lora.points, before.points, strict=True):
         assert point.y_range is not None and std.y_range is not None
         assert point.y_range[1] - point.y_range[0] > std.y_range[1] - std.y_range[0], "eight clips"

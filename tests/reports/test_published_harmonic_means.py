@@ -40,6 +40,7 @@ def test_a_disagreement_is_listed_first() -> None:
     first = _table(16.2).groups[0]
     assert first.section.startswith("disagrees")
     assert [row.label for row in first.rows] == ["Table 2: ssv2, LoRA (efficient-transfer)"]
+    assert first.rows[0].display == "Table 2: SSv2, LoRA (efficient-transfer)"
     assert "Disagreements: 1." in _table(16.2).footers
 
 

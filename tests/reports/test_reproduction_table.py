@@ -33,6 +33,9 @@ def test_a_published_number_stands_beside_the_one_run_here(reproduction_example:
     half = 12.706 * math.sqrt(0.5) * math.sqrt(1 / 3 + 1 / 2)  # the paper's number is the mean of three runs
     assert (low.value, high.value) == pytest.approx((75.5 - half, 75.5 + half), abs=1e-3)
     assert inside.value == "yes"
+    row = rows_of(table)["hmdb51 Base: lora (rank=4)"]
+    assert row.display == "HMDB-51 Base: LoRA (rank 4)"
+    assert dict(row.facts)["method"] == "lora"
     assert [group.heading for group in table.groups] == [
         "Table 2, Zero-ViCLIP",
         "Table 2, LoRA",

@@ -46,6 +46,18 @@ def test_the_front_is_of_rows_without_a_mark(tradeoff_example: Path) -> None:
     assert figure.front == ((0.0, 60.0), (0.036864, pytest.approx(harmonic_mean(80.0, 61.0))))
 
 
+def test_names_are_for_readers_and_looks_are_tied_to_registered_names(tradeoff_example: Path) -> None:
+    figure = figure_of(tradeoff_example, "tradeoff")
+    assert [(series.key, series.label) for series in figure.series] == [
+        ("zero_shot", "Zero-shot"),
+        ("lora", "LoRA"),
+        ("msta", "MSTA"),
+        ("full_finetune", "Full fine-tuning"),
+    ]
+    row = rows_of(table_of(tradeoff_example, "tradeoff"))["lora"]
+    assert (row.display, dict(row.facts)["method"]) == ("LoRA", "lora")
+
+
 def test_equals_share_the_front_and_the_larger_of_equally_good_is_off(store: Store, runs: Path) -> None:
     store(80.0, 80.0, "lora")
     store(80.0, 80.0, "adaptformer", trainable=36_864)
@@ -59,16 +71,15 @@ def test_only_data_sets_that_all_rows_have_count(store: Store, runs: Path) -> No
     store(60.0, 60.0, "lora", dataset="hmdb51")
     table = table_of(runs, "tradeoff")
     assert cell_of(table, "zero_shot", "Mean", "Base").value == 50.0
-    assert "viclip-tiny (packaged weights), 16 shots, hmdb51: not counted, as some rows lack it: ucf101." in notes_of(
-        table
-    )
+    told = "ViCLIP-Tiny, packaged weights, 16 shots, HMDB-51: not counted, as some rows lack it: UCF-101."
+    assert told in notes_of(table)
     assert any("lora on ucf101" in line for line in table.commands)
 
 
 def test_a_row_without_the_data_set_of_the_others_is_left_out_and_named(tradeoff_example: Path) -> None:
     table = table_of(tradeoff_example, "tradeoff")
     assert "lora (rank=8)" not in rows_of(table)
-    told = "left out, for want of a data set or of a seed that all data sets have: lora (rank=8)."
+    told = "left out, for want of a data set or of a seed that all data sets have: LoRA (rank 8)."
     assert told in notes_of(table)
     assert any(told in note for note in figure_of(tradeoff_example, "tradeoff").notes)
 
@@ -98,37 +109,38 @@ def test_shots_and_backbones_are_groups_and_panels_of_their_own(store: Store, ru
     store(70.0, 70.0, backbone="viclip-b16")
     titles = [panel.title for panel in figure_of(runs, "tradeoff").panels()]
     assert titles == [
-        "viclip-b16 (packaged weights), 16 shots, motion",
-        "viclip-tiny (packaged weights), 4 shots, motion",
-        "viclip-tiny (packaged weights), 16 shots, motion",
+        "ViCLIP-B/16, packaged weights, 16 shots, Motion",
+        "ViCLIP-Tiny, packaged weights, 4 shots, Motion",
+        "ViCLIP-Tiny, packaged weights, 16 shots, Motion",
     ]
-    assert [group.title for group in table_of(runs, "tradeoff").groups] == [f"Run here: {title}" for title in titles]
+    groups = table_of(runs, "tradeoff").groups
+    assert [group.title.split(", ")[-2:] for group in groups] == [title.split(", ")[-2:] for title in titles]
 
 
 def test_numbers_selected_on_test_are_a_panel_of_their_own_without_a_front(store: Store, runs: Path) -> None:
     store(50.0, 50.0)
     store(60.0, 60.0, training={"select": "best-on-test"}, marks=["best-on-test"])
     honest, other = figure_of(runs, "tradeoff").panels()
-    assert other.title == "viclip-tiny (packaged weights), 16 shots, motion (epoch=best on test)"
+    assert other.title == "ViCLIP-Tiny, packaged weights, 16 shots, Motion (epoch best on test)"
     assert (len(honest.front or ()), other.front) == (1, None)
-    assert list(points_of(other)) == ["msta [T]"]
+    assert list(points_of(other)) == ["MSTA [T]"]
 
 
 def test_points_carry_their_interval_and_their_records(tradeoff_example: Path) -> None:
-    by_seeds = points_of(figure_of(tradeoff_example, "tradeoff"))["lora [D]"]
+    by_seeds = points_of(figure_of(tradeoff_example, "tradeoff"))["LoRA [D]"]
     assert (by_seeds.x, len(by_seeds.trials)) == (0.036864, 6)
     cell = cell_of(table_of(tradeoff_example, "tradeoff"), "lora", "Mean", "HM")
     assert by_seeds.y == cell.value
     assert by_seeds.y_range == pytest.approx((cell.value - cell.std, cell.value + cell.std))
     figure = figure_of(tradeoff_example, "tradeoff", statistics=True)
-    low, high = points_of(figure)["lora [D]"].y_range or (0.0, 0.0)
+    low, high = points_of(figure)["LoRA [D]"].y_range or (0.0, 0.0)
     assert high - low > 2 * cell.std, "eight clips"
     assert "Error bars: 95 % interval over clips and seeds." in figure.notes
 
 
 def test_marked_points_say_so(tradeoff_example: Path) -> None:
     figure = figure_of(tradeoff_example, "tradeoff")
-    assert "full_finetune [CD]" in points_of(figure)
+    assert "Full fine-tuning [CD]" in points_of(figure)
     assert any(note.startswith("C: some clips") for note in figure.notes)
 
 
@@ -218,16 +230,16 @@ def test_the_usual_axes_by_name_are_the_usual_table(tradeoff_example: Path) -> N
 def test_costs_are_joined_to_rows_and_devices_are_panels(with_costs: Path) -> None:
     table, figure = _chosen(with_costs, "training_memory", "base_top1")
     assert [panel.title for panel in figure.panels()] == [
-        f"viclip-tiny (packaged weights), 16 shots, motion, on {device}" for device in ("A100", "H200")
+        f"ViCLIP-Tiny, packaged weights, 16 shots, Motion, on {device}" for device in ("A100", "H200")
     ]
     assert figure.x == Axis("Training memory (MiB)", logarithmic=True), "40 to 2,000"
-    assert points_of(figure)["lora"].x == 80.0
-    assert points_of(figure.beside[0])["lora"].x == 40.0
-    assert len(points_of(figure)["lora"].trials) == 3, "two runs and the cost record"
+    assert points_of(figure)["LoRA"].x == 80.0
+    assert points_of(figure.beside[0])["LoRA"].x == 40.0
+    assert len(points_of(figure)["LoRA"].trials) == 3, "two runs and the cost record"
     assert figure.beside[0].front == ((40.0, 70.5), (2_000.0, 80.5))
-    assert set(points_of(figure)) == {"lora", "full_finetune"}, "no memory of training nothing"
+    assert set(points_of(figure)) == {"LoRA", "Full fine-tuning"}, "no memory of training nothing"
     assert [group.title.rpartition(", ")[2] for group in table.groups] == ["on A100"] * 3 + ["on H200"] * 3
-    assert "no such cost, and so not on the front: zero_shot, msta." in notes_of(table)
+    assert "no such cost, and so not on the front: Zero-shot, MSTA." in notes_of(table)
     assert "petl-bench cost --methods msta --backbone viclip-tiny" in table.commands
 
 
@@ -260,7 +272,7 @@ def test_more_may_be_better_along_x(with_costs: Path) -> None:
 
 def test_two_metrics_have_ranges_along_both_axes(with_costs: Path) -> None:
     table, figure = _chosen(with_costs, "base_top1", "novel_top1")
-    point = points_of(figure)["lora"]
+    point = points_of(figure)["LoRA"]
     assert (point.x, point.y) == (70.5, 60.0)
     assert point.x_range == pytest.approx((70.5 - math.sqrt(0.5), 70.5 + math.sqrt(0.5)))
     assert figure.front == ((80.5, 70.0),)
@@ -269,7 +281,7 @@ def test_two_metrics_have_ranges_along_both_axes(with_costs: Path) -> None:
 
 def test_two_costs_need_no_other_records(with_costs: Path) -> None:
     table, figure = _chosen(with_costs, "throughput_videos_per_s", "trainable_params", "A100")
-    assert points_of(figure)["lora"].x == 45.0
+    assert points_of(figure)["LoRA"].x == 45.0
     assert figure.front == ((50.0, 0.0),), "fast, and trains nothing"
     assert _on_front(table) == {"zero_shot": "yes", "lora": "no", "full_finetune": "no"}
     assert not figure.y.logarithmic, "zero has no place along y"
@@ -280,10 +292,10 @@ def test_a_cost_with_a_mark_keeps_its_row_off_the_front(with_costs: Path) -> Non
     _write_cost(with_costs, "lora", "B200", {"latency_ms": 2.0, "peak_memory_mib": 2.0})
     _, timed = _chosen(with_costs, "latency_ms", "peak_memory_mib")
     fronts = {panel.title: panel.front for panel in timed.panels()}
-    assert fronts == {"viclip-tiny, on B200": ((2.0, 2.0),), "viclip-tiny, on H200": None}
-    assert "adaptformer [B]" in points_of(timed.beside[0])
+    assert fronts == {"ViCLIP-Tiny, on B200": ((2.0, 2.0),), "ViCLIP-Tiny, on H200": None}
+    assert "AdaptFormer [B]" in points_of(timed.beside[0])
     _, sizes = _chosen(with_costs, "trainable_params", "peak_memory_mib", "H200")
-    assert "adaptformer" in points_of(sizes), "memory is not a matter of time"
+    assert "AdaptFormer" in points_of(sizes), "memory is not a matter of time"
 
 
 @pytest.mark.parametrize(
