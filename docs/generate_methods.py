@@ -78,6 +78,8 @@ def section(name: str, method: type[Method], facts: Mapping[str, str]) -> Iterat
     """The lines of one method."""
     summary, equation = summary_and_equation(method)
     yield f"## {name}\n"
+    if method.display:
+        yield f"In tables and figures: {escaped(method.display)}.\n"
     yield f"{escaped(summary)}\n"
     yield f"```text\n{equation}\n```\n"
     paper = method.paper

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import METHODS
 from petl_bench.cli.options import tell
 from petl_bench.errors import UsageError
 from petl_bench.records.outcomes import StoredOutcomes
@@ -51,9 +53,8 @@ def gather(
     if records.empty:
         where = ", ".join(map(str, folders))
         raise UsageError(f"no record of a finished trial under {where}. See: petl-bench status --runs {folders[0]}")
-    if baseline and baseline not in set(records["method"]):
-        known = ", ".join(sorted(set(records["method"])))
-        raise UsageError(f"--baseline {baseline}: no record of such a method here. There are: {known}")
+    if baseline:
+        baseline = _method_of(baseline, sorted(set(records["method"])))
     return Evidence(
         records=records,
         published=quoted,
@@ -63,6 +64,15 @@ def gather(
         damaged=damaged_trials(problems, records),
         left_out_methods=_left_out_methods(folders),
     )
+
+
+def _method_of(baseline: str, methods: Sequence[str]) -> str:
+    """The registered name of a baseline, which may be given as readers see it. Raises UsageError if there is none."""
+    shown = [method for method in methods if METHODS.display(method).casefold() == baseline.casefold()]
+    if baseline not in methods and len(shown) != 1:
+        known = ", ".join(methods)
+        raise UsageError(f"--baseline {baseline}: no record of such a method here. There are: {known}")
+    return baseline if baseline in methods else shown[0]
 
 
 def gather_if_any(folders: tuple[Path, ...], quoted: pd.DataFrame | None = None) -> Evidence:

@@ -1,4 +1,7 @@
-"""`petl-bench list [KIND]`: every plugin of one kind, or every profile that ships, with one line of meaning."""
+"""`petl-bench list [KIND]`: every plugin of one kind, or every profile that ships, with one line of meaning.
+
+Between them stands the name that readers of tables and figures see, if it is another one.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,11 @@ def command(kind: str | None, plugins: tuple[Path, ...]) -> None:
         return
     others = {PROFILES: _profiles, PUBLISHED: _published}
     meanings = others[kind]() if kind in others else _plugins(KINDS[kind])
-    width = max(map(len, meanings), default=0)
+    displays = {} if kind in others else _displays(KINDS[kind])
+    width, of_display = max(map(len, meanings), default=0), max(map(len, displays.values()), default=0)
     for name, meaning in meanings.items():
-        click.echo(f"{name:<{width}}  {clean(meaning)}")
+        shown = f"{displays.get(name, ''):<{of_display}}  " if of_display else ""
+        click.echo(f"{name:<{width}}  {shown}{clean(meaning)}")
     click.echo(f"More about one: petl-bench show {f'{kind}:' if kind in others else ''}NAME", err=True)
 
 
@@ -48,6 +53,12 @@ def _print_kinds() -> None:
 
 def _plugins(registry: Registry) -> dict[str, str]:
     return {name: _meaning(registry, name) for name in registry.names()} | _families(registry)
+
+
+def _displays(registry: Registry) -> dict[str, str]:
+    """Name -> what readers see in its place, for those that have something else."""
+    displays = {name: registry.display(name) for name in registry.names()}
+    return {name: display for name, display in displays.items() if display != name}
 
 
 def _families(registry: Registry) -> dict[str, str]:

@@ -87,6 +87,8 @@ def _family_page(registry: Registry, name: str) -> Iterator[str]:
 def _page(registry: Registry, name: str) -> Iterator[str]:
     plugin = registry.get(name)
     yield f"{name}  ({registry.kind}, {registry.source(name)})"
+    if (display := registry.display(name)) != name:
+        yield f"In tables and figures: {display}"
     yield ""
     yield inspect.cleandoc(plugin.__doc__ or "no description")
     yield from _fields(plugin, name)

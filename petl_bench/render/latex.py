@@ -259,13 +259,13 @@ def _group(place: int, table: Table, layout: Layout) -> list[str]:
 
 def _row(row: Row, table: Table, layout: Layout, shared: Sequence[str]) -> str:
     cells = [_cell(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)]
-    label = escape(row.label, _forms(table)) + _superscript(symbols(word for word in row.marks if word not in shared))
+    label = escape(row.label, forms_of(table)) + _superscript(symbols(word for word in row.marks if word not in shared))
     if layout.label is not None:
         label = rf"\raggedright\hangindent=1em {_BREAKABLE.sub(_BREAK, label)}"
     return " & ".join([label, *cells]) + r" \\"
 
 
-def _forms(table: Table) -> list[tuple[str, str]]:
+def forms_of(table: Table) -> list[tuple[str, str]]:
     """Parts of labels, and how LaTeX writes them, as the methods of the rows declare; quoted rows look like them."""
     rows = [row for group in table.groups for row in group.rows]
     methods = {value: None for row in rows for name, value in row.facts if name == "method"}

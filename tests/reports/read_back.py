@@ -127,6 +127,8 @@ def in_latex(table: Table) -> list[Line]:
             label, *cells = re.split(
                 r"(?<!\\) & ", text.removeprefix(r"\raggedright\hangindent=1em ").replace(r"\allowbreak ", "")
             )
+            for part, form in latex.forms_of(table):
+                label = label.replace(form, latex.escape(part))
             _, name, own = _raised(label)
             lines.append((marked(name, own + of_all), [_raised(each) for each in cells]))
             continue

@@ -24,12 +24,12 @@ def _lora(store: Store, rank: int, base: float, novel: float, seed: int = 0, **v
 def test_each_hyper_parameter_that_varies_alone_is_a_group_in_order_of_its_values(ablation_example: Path) -> None:
     table = table_of(ablation_example, "ablation")
     assert [(group.section, [row.label for row in group.rows]) for group in table.groups] == [
-        ("MSTA: scale (lambda, Table 6c), mean over motion", ["scale=0.005", "scale=0.01"]),
+        ("MSTA: scale (lambda, Table 6c), mean over Motion", ["scale=0.005", "scale=0.01"]),
         (
-            "MSTA: first layer, last layer (layers, Table 6f), mean over motion",
+            "MSTA: first layer, last layer (layers, Table 6f), mean over Motion",
             ["first_layer=1, last_layer=none", "first_layer=3, last_layer=none"],
         ),
-        ("LoRA: rank, mean over motion", ["rank=4", "rank=8", "rank=16"]),
+        ("LoRA: rank, mean over Motion", ["rank=4", "rank=8", "rank=16"]),
     ]
 
 
@@ -44,12 +44,12 @@ def test_means_are_over_the_data_sets_that_all_rows_have(store: Store, runs: Pat
     _lora(store, 4, 10.0, 10.0, **UCF101)
     table = table_of(runs, "ablation")
     assert cell_of(table, "rank=4", "Mean", "Base").value == 80.0
-    assert table.groups[0].section.endswith("mean over motion")
+    assert table.groups[0].section.endswith("mean over Motion")
     _lora(store, 8, 20.0, 20.0, **UCF101)
     table = table_of(runs, "ablation")
     base, novel, mean = (cell_of(table, "rank=4", "Mean", label) for label in ("Base", "Novel", "HM"))
     assert (base.value, novel.value, mean.value) == (45.0, 25.0, harmonic_mean(45.0, 25.0))
-    assert table.groups[0].section.endswith("mean over motion, ucf101")
+    assert table.groups[0].section.endswith("mean over Motion, UCF-101")
     assert len(base.trials) == 2
 
 
@@ -93,10 +93,10 @@ def test_sets_of_a_grid_say_what_sets_them_apart(store: Store, runs: Path) -> No
         for alpha in (16.0, 32.0):
             store(80.0 + rank, 40.0, "lora", hyper_parameters={"rank": rank, "alpha": alpha})
     assert [group.section for group in table_of(runs, "ablation").groups] == [
-        "LoRA: alpha, rank 4, mean over motion",
-        "LoRA: alpha, rank 8, mean over motion",
-        "LoRA: rank, alpha 16.0, mean over motion",
-        "LoRA: rank, alpha 32.0, mean over motion",
+        "LoRA: alpha, rank 4, mean over Motion",
+        "LoRA: alpha, rank 8, mean over Motion",
+        "LoRA: rank, alpha 16.0, mean over Motion",
+        "LoRA: rank, alpha 32.0, mean over Motion",
     ]
 
 
@@ -130,7 +130,7 @@ def test_the_paper_is_quoted_beside_what_varies_here_and_says_what_it_is_over(ab
         "Quoted: MSTA (CVPR 2025), Table 6c",
         "Quoted: MSTA (CVPR 2025), Table 6f",
     ]
-    assert all("mean over k400, hmdb51, ucf101, ssv2, 16 shots" in group.section for group in quoted)
+    assert all("mean over K-400, HMDB-51, UCF-101, SSv2, 16 shots" in group.section for group in quoted)
     assert [cell.value for cell in quoted[0].rows[1].cells[2:]] == [68.6, 53.5, 60.1]
     assert "never ranked" in notes_of(table)
     assert table.groups[0].rows[1].cells[2].rank == "best", "only rows that were run are ranked"

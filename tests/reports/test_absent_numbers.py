@@ -92,7 +92,7 @@ def test_an_absent_number_is_a_dash_with_its_reason(probed: Path) -> None:
         cell = cell_of(table, PROBE, "motion", label)
         assert (cell.value, cell.std, cell.origin, cell.source) == (None, None, "absent", REASON)
         assert len(cell.trials) == 3 and cell.marks == ("absent-evaluation", "closed-vocabulary")
-    assert f"–: no number from the evaluation novel: {REASON} [{PROBE}]." in notes_of(table)
+    assert f"–: no number from the evaluation novel: {REASON} [Linear probe]." in notes_of(table)
     assert not table.commands, "nothing is missing that could be run"
 
 

@@ -86,13 +86,13 @@ def test_best_and_second_among_unmarked_rows(example: Path) -> None:
 def test_families_are_groups_of_their_own(example: Path) -> None:
     groups = {group.heading: [row.label for row in group.rows] for group in _table(example).groups}
     assert groups == {
-        "Run here: viclip-tiny (packaged weights), zero-shot": ["zero_shot"],
-        "Run here: viclip-tiny (packaged weights), parameter-efficient": [
+        "Run here: ViCLIP-Tiny, packaged weights, zero-shot": ["zero_shot"],
+        "Run here: ViCLIP-Tiny, packaged weights, parameter-efficient": [
             "lora",
             "msta (bottleneck_dim=16)",
             "msta (bottleneck_dim=32)",
         ],
-        "Run here: viclip-tiny (packaged weights), full fine-tuning": ["full_finetune"],
+        "Run here: ViCLIP-Tiny, packaged weights, full fine-tuning": ["full_finetune"],
     }
 
 
@@ -122,9 +122,9 @@ def test_other_backbones_weights_and_views_are_not_ranked_together(store: Store,
     store(91.0, 45.0, "msta", training={"views": 4, "crops": 3})
     table = _table(runs)
     assert [group.title for group in table.groups] == [
-        "Run here: viclip-b16 (random weights)",
-        "Run here: viclip-tiny (packaged weights)",
-        "Run here: viclip-tiny (packaged weights), 4 x 3 views",
+        "Run here: ViCLIP-B/16, random weights",
+        "Run here: ViCLIP-Tiny, packaged weights",
+        "Run here: ViCLIP-Tiny, packaged weights, 4 x 3 views",
     ]
     assert {cell.rank for row in _rows(table).values() for cell in row.cells} == {""}
 
@@ -173,7 +173,7 @@ def test_coverage_is_shown_where_it_is_incomplete(example: Path) -> None:
     assert ("motion", "Clips") not in [(column.group, column.label) for column in table.columns]
     assert _cell(table, "full_finetune", "ucf101", "Clips").value == "15/16"
     coverage = next(note for note in table.footers if note.startswith("Coverage"))
-    assert "base: 7 of 8 test clips scored (0 not found, 1 unreadable) [full_finetune]" in coverage
+    assert "base: 7 of 8 test clips scored (0 not found, 1 unreadable) [Full fine-tuning]" in coverage
 
 
 def test_missing_cells_are_empty_and_the_commands_fill_them(example: Path) -> None:
@@ -273,9 +273,7 @@ def test_no_other_table_quotes_froster() -> None:
 )
 def test_nothing_is_quoted_for_what_the_paper_does_not_have(store: Store, runs: Path, values: dict[str, Any]) -> None:
     store(80.0, 45.0, **values)
-    assert [group.title for group in _table(runs, published=True).groups] == [
-        "Run here: viclip-tiny (packaged weights)"
-    ]
+    assert [group.title for group in _table(runs, published=True).groups] == ["Run here: ViCLIP-Tiny, packaged weights"]
 
 
 def test_records_of_other_settings_do_not_enter(store: Store, runs: Path) -> None:
@@ -288,12 +286,12 @@ def test_the_footer_says_how_the_numbers_came_about(store: Store, runs: Path) ->
     store(80.0, 45.0, "msta", training={"epochs": 5})
     store(80.0, 45.0, "zero_shot", training={"epochs": 0, "select": "val"})
     text = notes_of(_table(runs))
-    assert "epochs msta 5, zero_shot 0; batch size 32" in text
+    assert "epochs MSTA 5, Zero-shot 0; batch size 32" in text
     assert "the last epoch" in text
     assert "held-out training clips" in text
     assert "Prompt: a video of {}." in text
     assert "weights packaged (sha256 bbbbbbbbbbbb)" in text
-    assert "Configurations tried in these records: msta 1, zero_shot 1" in text
+    assert "Configurations tried in these records: MSTA 1, Zero-shot 1" in text
 
 
 def test_the_order_of_writing_does_not_matter(store: Store, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_a_seed_that_was_run_in_several_ways_counts_once_and_is_told(store: Stor
     table = table_of(runs, "base2novel")
     cell = cell_of(table, "msta", "motion", "Base")
     assert (cell.value, cell.n) == (84.5, 2)
-    assert "msta on motion (difference up to 10)" in notes_of(table)
+    assert "MSTA on Motion (difference up to 10)" in notes_of(table)
     assert "fewest processes and threads counts" in notes_of(table)
 
 
@@ -56,11 +56,11 @@ def test_views_that_differ_between_data_sets_only_are_one_row(few_shot: Store, r
     few_shot(71.0, "lora", dataset="ucf101")
     table = table_of(runs, "few_shot")
     assert [(group.title, len(group.rows)) for group in table.groups] == [
-        ("Run here: viclip-tiny (packaged weights), views by data set", 2)
+        ("Run here: ViCLIP-Tiny, packaged weights, views by data set", 2)
     ]
     assert cell_of(table, "msta", "hmdb51", "K=2").value == 50.0
     assert cell_of(table, "msta", "ucf101", "K=2").value == 70.0
-    assert "(clips x crops): 10 x 3 on hmdb51, 5 x 3 on ucf101." in notes_of(table)
+    assert "(clips x crops): 10 x 3 on HMDB-51, 5 x 3 on UCF-101." in notes_of(table)
 
 
 def test_views_that_differ_on_one_data_set_stay_apart(few_shot: Store, runs: Path) -> None:
@@ -71,13 +71,13 @@ def test_views_that_differ_on_one_data_set_stay_apart(few_shot: Store, runs: Pat
     few_shot(68.0, "lora", dataset="ucf101", training={"views": 1, "crops": 1})
     table = table_of(runs, "few_shot")
     assert [group.title for group in table.groups] == [
-        "Run here: viclip-tiny (packaged weights)",
-        "Run here: viclip-tiny (packaged weights), views by data set",
+        "Run here: ViCLIP-Tiny, packaged weights",
+        "Run here: ViCLIP-Tiny, packaged weights, views by data set",
     ]
     column = headers_of(table).index(("ucf101", "K=2")) + 2
     assert [[row.cells[column].value for row in group.rows] for group in table.groups] == [[68.0, 69.0], [60.0, 70.0]]
     assert [[row.cells[column].rank for row in group.rows] for group in table.groups] == [["second", "best"]] * 2
-    assert "10 x 3 on hmdb51, 1 x 1/5 x 3 on ucf101" in notes_of(table)
+    assert "10 x 3 on HMDB-51, 1 x 1/5 x 3 on UCF-101" in notes_of(table)
 
 
 def test_one_row_in_other_views_on_one_data_set_leaves_the_others_whole(store: Store, runs: Path) -> None:
@@ -90,9 +90,9 @@ def test_one_row_in_other_views_on_one_data_set_leaves_the_others_whole(store: S
     table = table_of(runs, "base2novel")
     column = headers_of(table).index(("ucf101", "Base")) + 2
     assert {group.title: [row.cells[column].value for row in group.rows] for group in table.groups} == {
-        "Run here: viclip-tiny (packaged weights)": [80.0, 81.0],
-        "Run here: viclip-tiny (packaged weights), 9 x 3 views": [84.0],
-        "Run here: viclip-tiny (packaged weights), 4 x 3 views": [83.0, 82.0],
+        "Run here: ViCLIP-Tiny, packaged weights": [80.0, 81.0],
+        "Run here: ViCLIP-Tiny, packaged weights, 9 x 3 views": [84.0],
+        "Run here: ViCLIP-Tiny, packaged weights, 4 x 3 views": [83.0, 82.0],
     }
     assert [row.cells[2].value for row in table.groups[0].rows] == [80.0, 81.0]
 

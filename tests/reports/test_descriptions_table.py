@@ -30,8 +30,8 @@ def test_sets_with_other_values_are_groups_of_their_own(store: Store, runs: Path
     _msta(store, "both", 0.0, 40.0, scale=0.01)
     groups = table_of(runs, "descriptions").groups
     assert [(group.section, len(group.rows)) for group in groups] == [
-        ("MSTA, scale 0.005, mean over motion", 2),
-        ("MSTA, scale 0.01, mean over motion", 3),
+        ("MSTA, scale 0.005, mean over Motion", 2),
+        ("MSTA, scale 0.01, mean over Motion", 3),
     ]
 
 

@@ -31,7 +31,7 @@ def test_marked_cells_are_not_ranked(few_shot_example: Path) -> None:
     incomplete = cell_of(table, "msta", "hmdb51", "K=4")
     assert (incomplete.rank, marks_besides(incomplete)) == ("", ("incomplete-coverage",))
     assert cell_of(table, "msta", "hmdb51", "Clips").value == "7/8"
-    assert "Seeds 0, 1 only: msta on ucf101 (shots=8)." in table.footers
+    assert "Seeds 0, 1 only: MSTA on UCF-101 (8 shots)." in table.footers
 
 
 def test_other_splits_and_draws_are_columns_of_their_own(few_shot: Store, runs: Path) -> None:
@@ -69,7 +69,7 @@ def test_nothing_is_quoted_for_what_the_paper_does_not_have(few_shot: Store, run
 def test_budget_prompt_and_draws_stand_below(few_shot_example: Path) -> None:
     notes = notes_of(table_of(few_shot_example, "few_shot"))
     assert "Budget: epochs 50; batch size 32" in notes
-    assert "hmdb51: split 1, 2, 4, 8, 16 shots, draws=auto, files aaaaaaaaaaaa." in notes
+    assert "HMDB-51: split 1, 2, 4, 8, 16 shots, draws=auto, files aaaaaaaaaaaa." in notes
     assert "Prompt: a video of {}." in notes
 
 

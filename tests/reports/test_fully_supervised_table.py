@@ -20,8 +20,8 @@ def test_top1_and_top5_for_each_data_set(fully_supervised_example: Path) -> None
 
 def test_views_of_each_data_set_stand_below(fully_supervised_example: Path) -> None:
     notes = notes_of(table_of(fully_supervised_example, "fully_supervised"))
-    assert "4 x 3 on k400, 2 x 3 on ssv2" in notes
-    assert "k400: split 1, all clips" in notes
+    assert "4 x 3 on K-400, 2 x 3 on SSv2" in notes
+    assert "K-400: split 1, all clips" in notes
     assert "batch size 256" in notes
 
 

@@ -46,8 +46,8 @@ def runs(tmp_path: Path) -> Path:
 def test_a_table_says_why_a_method_is_on_another_backbone_or_left_out(runs: Path) -> None:
     table = TABLES.get("base2novel")().build(replace(Evidence(pb.load_records(runs)), left_out_methods=left_out(runs)))
     assert (
-        "Not on viclip-tiny: seq_transf: it reads features of single frames, and this backbone encodes all frames of a "
-        "clip together."
+        "Not on ViCLIP-Tiny: Seq. Transf.: it reads features of single frames, and this backbone encodes all frames of "
+        "a clip together."
     ) in table.provenance
     assert f"Left out of --methods all: also_over_frames, over_frames: {REASON}." in table.provenance
     assert not [

@@ -102,7 +102,7 @@ def test_what_trains_nothing_does_not_set_the_number_of_seeds(store: Store, runs
         store(80.0, 45.0, "lora", seed)
         store(90.0, 45.0, "msta", seed)
     assert [_base(runs, method).marks for method in ("zero_shot", "lora", "msta")] == [(), (), ()]
-    assert "Seeds 0, 1, 2, 3, 4: zero_shot on motion." in notes_of(table_of(runs, "base2novel"))
+    assert "Seeds 0, 1, 2, 3, 4: Zero-shot on Motion." in notes_of(table_of(runs, "base2novel"))
 
 
 def test_a_row_that_lacks_clips_is_not_the_norm_of_seeds(store: Store, runs: Path) -> None:
@@ -197,7 +197,7 @@ def test_what_differs_among_the_seeds_of_one_number_is_told(
         _store_in(runs, seed, "lora", **one)
     assert _base(runs, "msta").marks == ("mixed-environment",)
     assert "mixed-environment" not in _base(runs, "lora").marks
-    assert f"Seeds of one number differ in {told}: msta on motion." in table_of(runs, "base2novel").provenance
+    assert f"Seeds of one number differ in {told}: MSTA on Motion." in table_of(runs, "base2novel").provenance
 
 
 def test_what_a_record_does_not_tell_differs_from_nothing(runs: Path) -> None:
@@ -215,7 +215,7 @@ def test_adaptations_in_different_environments_are_told_at_the_target(transfer: 
     sources[0].write_text(sources[0].read_text().replace('"device": "cpu"', '"device": "NVIDIA H100"'))
     table = table_of(runs, "zero_shot")
     assert "mixed-environment" in cell_of(table, "msta", "ucf101", "Top-1").marks
-    assert "differ in adaptation's device NVIDIA H100 / cpu: msta on ucf101." in notes_of(table)
+    assert "differ in adaptation's device NVIDIA H100 / cpu: MSTA on UCF-101." in notes_of(table)
 
 
 # At chance
@@ -383,9 +383,9 @@ def test_packaged_weights_on_other_data_are_a_demonstration(store: Store, runs: 
         if column.label == "Base" and row.cells[index].value is not None
     }
     assert marks == {
-        ("Run here: viclip-tiny (packaged weights)", "motion"): (),
-        ("Run here: viclip-tiny (packaged weights)", "folder"): ("demonstration",),
-        ("Run here: viclip-tiny (mine.pth weights)", "folder"): (),
+        ("Run here: ViCLIP-Tiny, packaged weights", "motion"): (),
+        ("Run here: ViCLIP-Tiny, packaged weights", "folder"): ("demonstration",),
+        ("Run here: ViCLIP-Tiny, mine.pth weights", "folder"): (),
     }
 
 

@@ -22,11 +22,11 @@ from petl_bench.render import latex, markdown, render
 METHODS = {"base2novel": "2", "few_shot": "3", "zero_shot": "4", "fully_supervised": "5"}
 LABELS = {"base_top1": "Base", "novel_top1": "Novel", "harmonic_mean": "HM", "top1": "Top-1", "top5": "Top-5"}
 HEADINGS = {
-    "zero-shot": "clip-b16 (synthetic weights), zero-shot",
-    "adapting": "clip-b16, adapted (synthetic weights), full fine-tuning",
-    "tuning": "b16, tuned (synthetic weights), full fine-tuning",
-    "efficient-transfer": "viclip-b16 (synthetic weights), parameter-efficient",
-    "": "viclip-b16 (synthetic weights), parameter-efficient",
+    "zero-shot": "CLIP-B/16, synthetic weights, zero-shot",
+    "adapting": "clip-b16, adapted, synthetic weights, full fine-tuning",
+    "tuning": "b16, tuned, synthetic weights, full fine-tuning",
+    "efficient-transfer": "ViCLIP-B/16, synthetic weights, parameter-efficient",
+    "": "ViCLIP-B/16, synthetic weights, parameter-efficient",
 }
 Place = tuple[str, str]
 #: method -> column -> mean and standard deviation as printed
@@ -167,9 +167,9 @@ def test_the_descriptions_have_the_papers_rows_bold_and_underline_in_its_order(p
 def test_the_quoted_rows_stand_right_behind_ours(paper: Path) -> None:
     table = table_of(paper / "ablations", "ablation", published=True)
     assert [group.title for group in table.groups][:4] == [
-        "Run here: viclip-b16 (synthetic weights)",
+        "Run here: ViCLIP-B/16, synthetic weights",
         "Quoted: MSTA (CVPR 2025), Table 6a",
-        "Run here: viclip-b16 (synthetic weights)",
+        "Run here: ViCLIP-B/16, synthetic weights",
         "Quoted: MSTA (CVPR 2025), Table 6b",
     ]
     assert {row.marks for group in table.groups if group.title.startswith("Quoted") for row in group.rows} == {

@@ -35,7 +35,7 @@ def test_runs_with_other_prompts_are_not_averaged(store: Store, runs: Path) -> N
     assert shown["ucf101: Base"] == (80.0, 1)
     assert shown["ucf101 (template=a photo of {}.): Base"] == (70.0, 1)
     assert shown["ucf101 (prompt_text=cleaned): Base"] == (60.0, 1)
-    assert any("template=a photo of {}." in note for note in table.footers)
+    assert any("UCF-101 (template a photo of {}.)" in note for note in table.footers)
     (command,) = [each for each in table.commands if "ucf101.template" in each]
     assert "ucf101.template=a photo of {}." in shlex.split(command)
 

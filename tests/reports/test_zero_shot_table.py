@@ -23,7 +23,7 @@ def test_mean_and_spread_are_over_splits_of_the_mean_over_seeds(transfer: Store,
     assert cell.value == pytest.approx(statistics.fmean(means))
     assert cell.std == pytest.approx(statistics.stdev(means))
     assert cell.n == 3
-    assert "over the splits of ucf101 (3), of each split's mean over seeds 0, 1 of the adaptation" in notes_of(table)
+    assert "over the splits of UCF-101 (3), of each split's mean over seeds 0, 1 of the adaptation" in notes_of(table)
 
 
 def test_one_split_shows_the_spread_over_seeds_and_says_so(transfer: Store, runs: Path) -> None:
@@ -33,7 +33,7 @@ def test_one_split_shows_the_spread_over_seeds_and_says_so(transfer: Store, runs
     cell = cell_of(table, "msta", "ucf101", "Top-1")
     assert (cell.value, cell.std, cell.n, marks_besides(cell)) == (51.0, pytest.approx(2**0.5), 2, ())
     assert table.footers[0] == (
-        "One split only, ucf101: mean ± sample standard deviation over seeds 0, 1 of the adaptation."
+        "One split only, UCF-101: mean ± sample standard deviation over seeds 0, 1 of the adaptation."
     )
 
 
@@ -41,15 +41,15 @@ def test_a_single_run_has_no_spread_and_says_so(transfer: Store, runs: Path) -> 
     transfer(50.0)
     table = table_of(runs, "zero_shot")
     assert cell_of(table, "msta", "ucf101", "Top-1").std is None
-    assert table.footers[0] == "One split only, ucf101: a single run, without spread: seed 0 of the adaptation."
+    assert table.footers[0] == "One split only, UCF-101: a single run, without spread: seed 0 of the adaptation."
 
 
 def test_adaptations_are_no_rows_and_no_numbers(transfer: Store, runs: Path) -> None:
     transfer(50.0)
     table = table_of(runs, "zero_shot")
     assert headers_of(table) == [("ucf101", "Top-1")]
-    assert table.title == "Zero-shot transfer from k400: top-1 accuracy in percent"
-    assert any(note.startswith("Adapted on k400") for note in table.footers)
+    assert table.title == "Zero-shot transfer from K-400: top-1 accuracy in percent"
+    assert any(note.startswith("Adapted on K-400") for note in table.footers)
 
 
 def test_a_missing_split_is_marked_told_and_not_ranked(zero_shot_example: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_missing_split_is_marked_told_and_not_ranked(zero_shot_example: Path) 
     cell = cell_of(table, "msta", "ucf101", "Top-1")
     assert (cell.value, cell.n, cell.rank, marks_besides(cell)) == (77.75, 2, "", ("partial-splits",))
     assert cell_of(table, "lora", "ucf101", "Top-1").rank == "", "nothing else in its family is complete"
-    assert "ucf101: 2 of 3 splits (1, 2) [msta]." in table.footers
+    assert "UCF-101: 2 of 3 splits (1, 2) [MSTA]." in table.footers
     complete = cell_of(table, "msta", "hmdb51", "Top-1")
     assert (complete.n, marks_besides(complete)) == (3, ())
 
@@ -68,14 +68,14 @@ def test_a_row_left_with_one_split_says_that_its_spread_is_over_seeds(transfer: 
         transfer(51.0, "zero_shot", split=split)
     transfer(50.0, "msta", 0, split="2")
     notes = table_of(runs, "zero_shot").footers
-    assert "ucf101: 1 of 2 splits (2), ± over seeds [msta]." in notes
+    assert "UCF-101: 1 of 2 splits (2), ± over seeds [MSTA]." in notes
 
 
 def test_the_clips_that_the_adaptation_lacked_are_marked_at_the_target(zero_shot_example: Path) -> None:
     table = table_of(zero_shot_example, "zero_shot")
     cell = cell_of(table, "lora", "hmdb51", "Top-1")
     assert (cell.rank, marks_besides(cell)) == ("", ("incomplete-coverage",))
-    assert "training: 31 of 32 clips used [lora]" in notes_of(table)
+    assert "training: 31 of 32 clips used [LoRA]" in notes_of(table)
 
 
 def test_marks_of_the_adaptation_stay_with_the_number(transfer: Store, runs: Path) -> None:
@@ -93,7 +93,7 @@ def test_descriptions_of_the_adaptation_tell_rows_apart(transfer: Store, runs: P
 def test_adaptations_that_are_not_here_are_told(transfer: Store, runs: Path) -> None:
     transfer(50.0, adaptation=False)
     transfer(50.0, "lora")
-    assert "their training clips are unknown: msta." in notes_of(table_of(runs, "zero_shot"))
+    assert "their training clips are unknown: MSTA." in notes_of(table_of(runs, "zero_shot"))
 
 
 def test_other_source_files_are_not_ranked_together_and_zero_shot_needs_none(transfer: Store, runs: Path) -> None:
@@ -103,10 +103,10 @@ def test_other_source_files_are_not_ranked_together_and_zero_shot_needs_none(tra
     transfer(60.0, "full_finetune", source_sha256="1" * 64)
     table = table_of(runs, "zero_shot")
     assert [(group.heading, [row.label for row in group.rows]) for group in table.groups] == [
-        ("Run here: viclip-tiny (packaged weights), zero-shot", ["zero_shot"]),
-        ("Run here: viclip-tiny (packaged weights), parameter-efficient", ["lora", "msta"]),
+        ("Run here: ViCLIP-Tiny, packaged weights, zero-shot", ["zero_shot"]),
+        ("Run here: ViCLIP-Tiny, packaged weights, parameter-efficient", ["lora", "msta"]),
         (
-            "Run here: viclip-tiny (packaged weights), source files 11111111, full fine-tuning",
+            "Run here: ViCLIP-Tiny, packaged weights, source files 11111111, full fine-tuning",
             ["full_finetune"],
         ),
     ]
@@ -119,7 +119,7 @@ def test_two_sources_are_two_columns_of_one_row(transfer: Store, runs: Path) -> 
     table = table_of(runs, "zero_shot", published=True)
     assert cell_of(table, "msta", "ucf101 (source=k400)", "Top-1").value == 50.0
     assert cell_of(table, "msta", "ucf101 (source=motion)", "Top-1").value == 60.0
-    assert table.title.startswith("Zero-shot transfer from k400, motion")
+    assert table.title.startswith("Zero-shot transfer from K-400, Motion")
     assert cell_of(table, "MSTA (8 frames)", "ucf101 (source=k400)", "Top-1").value == 77.8
     assert cell_of(table, "MSTA (8 frames)", "ucf101 (source=motion)", "Top-1").origin == "absent"
 
@@ -128,7 +128,7 @@ def test_halves_of_one_data_set_are_told(transfer: Store, runs: Path) -> None:
     halves = {"source": "motion", "dataset": "motion", "part": "target-novel"}
     transfer(50.0, **halves, source_values={"part": "source-base"})
     notes = notes_of(table_of(runs, "zero_shot"))
-    assert "motion: source and target in one; adapted on the base half of the classes" in notes
+    assert "Motion: source and target in one; adapted on the base half of the classes" in notes
 
 
 def test_table_4_is_quoted_with_its_spread_and_frames_where_k400_is_the_source(zero_shot_example: Path) -> None:
