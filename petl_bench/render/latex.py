@@ -83,13 +83,10 @@ def _remarks(layout: Layout) -> list[str]:
     if columns := too_wide(layout):
         found.append(f"wider than {cm:g} cm by themselves, leave them out (--layout): {', '.join(columns)}")
     if pages > 1:
-        quoted = any("quoted" in row.marks for row in rows)
-        less = (
-            "rows or columns (--layout), or the quoted rows (--no-published)"
-            if quoted
-            else "rows or columns (--layout)"
+        quoted = ", or the quoted rows (--no-published)" if any("quoted" in row.marks for row in rows) else ""
+        found.append(
+            f"longer than a page: it is set on {pages} pages; for fewer, leave out rows or columns (--layout){quoted}"
         )
-        found.append(f"longer than a page: it is set on {pages} pages; for fewer, leave out {less}")
     return found
 
 
