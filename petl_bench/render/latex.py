@@ -25,6 +25,8 @@ _DOCUMENT = r"""\documentclass{article}
 \begin{document}
 \pagestyle{empty}
 """
+#: Between the pages of a table on slides: tables do not float there, so that two of them would share a slide.
+_NEXT_SLIDE = r"\ifdefined\framebreak\framebreak\fi"
 #: What stands for ranks.
 _RANKS = "Bold: best; underlined: second."
 _KEY_LETTERS = 12
@@ -41,6 +43,7 @@ def render(table: Table, options: LatexOptions | None = None) -> str:
     pages = layout.pages()
     lines = list(_comments(for_people(table), layout, options))
     for page, parts in enumerate(pages, start=1):
+        lines += [_NEXT_SLIDE] if page > 1 and options.document == "slides" else []
         lines += _environment(shown, layout, parts, (page, len(pages)), options)
     text = "\n".join(lines) + "\n"
     if not options.standalone:
@@ -80,13 +83,10 @@ def _remarks(layout: Layout) -> list[str]:
     if columns := too_wide(layout):
         found.append(f"wider than {cm:g} cm by themselves, leave them out (--layout): {', '.join(columns)}")
     if pages > 1:
-        quoted = any("quoted" in row.marks for row in rows)
-        less = (
-            "rows or columns (--layout), or the quoted rows (--no-published)"
-            if quoted
-            else "rows or columns (--layout)"
+        quoted = ", or the quoted rows (--no-published)" if any("quoted" in row.marks for row in rows) else ""
+        found.append(
+            f"longer than a page: it is set on {pages} pages; for fewer, leave out rows or columns (--layout){quoted}"
         )
-        found.append(f"longer than a page: it is set on {pages} pages; for fewer, leave out {less}")
     return found
 
 
@@ -171,7 +171,7 @@ def _environment(
     return [
         rf"\begin{{{layout.environment}}}[{'tp' if pages == 1 else 'p'}]",
         r"\centering",
-        *_caption(layout.texts.caption, _label(table, options), number, pages),
+        *_caption(layout.texts.caption, number, pages, options, table),
         r"\smallskip",
         rf"{layout.size.command}\setlength{{\tabcolsep}}{{{layout.gap}pt}}",
         *[line for place, each in enumerate(tabulars) for line in ([r"\par\medskip"] if place else []) + each],
@@ -180,12 +180,16 @@ def _environment(
     ]
 
 
-def _caption(text: str, label: str, page: int, pages: int) -> list[str]:
-    """Caption and label on the first page; further ones name the number of the table, as they are the same table."""
+def _caption(text: str, page: int, pages: int, options: LatexOptions, table: Table) -> list[str]:
+    """Caption and label on the first page; further ones name the number of the table, as they are the same table.
+
+    Slides have no numbers.
+    """
     if page > 1:
-        return [rf"Table~\thetable{{}}, continued ({page} of {pages})\par"]
+        number = "Table" if options.document == "slides" else r"Table~\thetable{}"
+        return [rf"{number}, continued ({page} of {pages})\par"]
     of = f" ({page} of {pages})" if pages > 1 else ""
-    return [rf"\caption{{{escape(text)}{of}}}", rf"\label{{{label}}}"]
+    return [rf"\caption{{{escape(text)}{of}}}", rf"\label{{{_label(table, options)}}}"]
 
 
 def _tabular(table: Table, layout: Layout) -> list[str]:

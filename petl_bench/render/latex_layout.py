@@ -51,7 +51,7 @@ _SIZES_OF_11 = (
 #: CVPR, ICCV and the like; LNCS and `article`, the narrowest of their kind; beamer, of both shapes.
 DOCUMENTS: dict[DocumentKind, Document] = {
     "two-column": Document((("table", 8.4), ("table*", 17.4)), 600, _SIZES_OF_10),
-    "one-column": Document((("table", 12.1),), 500, _SIZES_OF_10),
+    "one-column": Document((("table", 12.1),), 520, _SIZES_OF_10),
     "slides": Document((("table", 10.8),), 200, _SIZES_OF_11),
 }
 #: A page of its own, with margins of 2 cm.
@@ -63,8 +63,10 @@ _ITALIC = 1.05
 #: A row's label goes over several lines if it is longer than this part of the place; and from this width on, in ems, if
 #: the table has fewer parts then.
 _LABEL_PART, _NARROW_EMS = 0.38, 11
+#: What the beginning of a part that is cut takes at least: lines, and points besides.
+_BEGINNING = (10, 30.0)
 #: Points of the rule above a group; what a part takes above its rows: lines, and points besides.
-_RULE, _HEADER = 6.0, (2, 22.0)
+_RULE, _HEADER = 5.7, (2, 17.0)
 #: Height around a caption in points, and the width of a letter of notes in ems.
 _CAPTION, _NOTE_EMS = 22.0, 0.515
 _MORE_NOTES = "Further notes: in the comments of this file."
@@ -152,9 +154,13 @@ class Layout:
         return cut if has_room(cut[-1]) and len(cut) <= len(pages) + 1 else [*pages, []]
 
     def _add(self, part: Table, pages: list[list[Table]], room: float) -> None:
-        """Add a part behind others, on the last page if it has room, else on further ones of this height."""
-        taken, header = sum(map(self._height_of, pages[-1])), self._height(_HEADER)
-        if pages[-1] and taken + self._height_of(part) > room:
+        """Add a part behind others, on the last page if it has room, else on further ones of this height.
+
+        What is longer than a page anyway begins where the others end, if some of its rows have room there.
+        """
+        taken, header, own = sum(map(self._height_of, pages[-1])), self._height(_HEADER), self._height_of(part)
+        least = own if own <= room else self._height(_BEGINNING)
+        if pages[-1] and taken + least > room:
             pages.append([])
             taken = 0.0
         first, *further = self._slices(part, room - taken - header, room - header)
@@ -166,11 +172,12 @@ class Layout:
         return lines * self.size.line + points
 
     def _height_of(self, part: Table) -> float:
-        groups = [self._title(group, part) + sum(map(self._row, group.rows)) for group in part.groups]
+        body = self.body(part)
+        groups = [self._title(group, body) + sum(map(self._row, group.rows)) for group in part.groups]
         return self._height(_HEADER) + sum(groups)
 
-    def _title(self, group: RowGroup, part: Table) -> float:
-        lines = self._lines(group.heading, self.body(part))
+    def _title(self, group: RowGroup, room: float) -> float:
+        lines = self._lines(group.heading, room)
         return self._height((lines, _RULE))
 
     def _row(self, row: Row) -> float:
@@ -184,8 +191,9 @@ class Layout:
     def _slices(self, part: Table, left: float, room: float) -> list[list[RowGroup]]:
         """Groups of rows, cut where a page ends. `left`: height of the first page; `room`: of each further one."""
         pages: list[list[RowGroup]] = [[]]
+        body = self.body(part)
         for group in part.groups:
-            title = self._title(group, part)
+            title = self._title(group, body)
             rows: list[Row] = []
             for place, row in enumerate(group.rows):
                 # Below a title, there are at least two rows.
@@ -249,7 +257,8 @@ def _layout(
         most = min(most, _NARROW_EMS * size.points)
     needed = measure.label(table)
     label = most if needed > most else None
-    parts = _parts(table, measure, room - min(needed, most))
+    # In a narrower place than the last one, a table counts only as a whole.
+    parts = _parts(table, measure, room - min(needed, most)) if place == document.places[-1] else [table]
     return Layout(document, environment, room, size, gap, label, tuple(parts), texts)
 
 

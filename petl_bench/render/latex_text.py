@@ -6,6 +6,7 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from petl_bench.api.table import Cell, Column, Spread
 from petl_bench.system.texts import clean
@@ -138,11 +139,15 @@ def width(text: str, points: int, *, bold: bool = False) -> float:
         points: size of the font.
         bold: whether it is set in bold.
     """
-    ems = sum(map(_ems, text)) / 1000
-    return ems * points * _DESIGN.get(points, 1.0) * (_BOLD if bold else 1.0)
+    return _ems(text) / 1000 * points * _DESIGN.get(points, 1.0) * (_BOLD if bold else 1.0)
 
 
-def _ems(character: str) -> int:
+@lru_cache(maxsize=20_000)  # a table is measured at several sizes
+def _ems(text: str) -> int:
+    return sum(map(_ems_of, text))
+
+
+def _ems_of(character: str) -> int:
     if character in _EMS:
         return _EMS[character]
     if character in SPECIAL:

@@ -7,7 +7,7 @@ import html.parser
 import io
 import re
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from rich.console import Console
 
@@ -34,8 +34,21 @@ def shown_in(table: Table) -> list[Line]:
 
 
 def shown_in_latex(table: Table) -> list[Line]:
-    """The same for LaTeX, whose parts are others, and which says a mark that all rows have in its notes."""
-    return _shown(latex.parts(table))
+    """The same for LaTeX, whose parts are others, and which says a mark that all rows have in its notes.
+
+    Of neighbouring groups with one title, LaTeX says it once; it has no space around ±.
+    """
+    lines: list[Line] = []
+    for part in latex.parts(table):
+        headings = {}
+        for above, group in pairwise(part.groups):
+            if group.section and group.title == above.title:
+                headings[group.heading] = group.section
+        lines += [
+            (headings.get(label, label), [(rank, text.replace(" ± ", "±"), raised) for rank, text, raised in cells])
+            for label, cells in _shown([part])
+        ]
+    return lines
 
 
 def _shown(parts: Sequence[Table]) -> list[Line]:
@@ -173,7 +186,7 @@ def in_latex(table: Table) -> list[Line]:
             lines.append((marked(name, own + of_all), [_raised(each) for each in cells]))
             continue
         of_all = _raised(title[2] or "")[2]
-        if title[1] != heading:
+        if title[1] != heading and not title[1].endswith(f", {heading}"):
             heading = title[1]
             lines.append((_without_escapes(heading), []))
     return lines

@@ -69,7 +69,7 @@ def in_markdown(value: str, std: str, rank: str) -> str:
 
 def in_latex(value: str, std: str, rank: str) -> str:
     """The mark of all rows, "Y", stands in the notes alone."""
-    text = rf"{value} $\pm$ {std}" if std else value
+    text = rf"{value}$\pm${std}" if std else value
     return {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[rank]
 
 
