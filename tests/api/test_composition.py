@@ -423,7 +423,7 @@ def test_a_run_with_a_composition_and_a_clash(tmp_path: Path) -> None:
     assert "untuned-rate" in both["marks"]
     assert records["text_adapter+second"]["trial"]["method_version"].startswith("text_adapter 1, second 1+")
     report = petl_bench("report", "--runs", runs, "--table", "fully_supervised", "--plugin", plugin)
-    assert "lora+text_adapter" in report.stdout and report.returncode == 0
+    assert "LoRA + Text adapter" in report.stdout and report.returncode == 0
     (command,) = commands_of([records["text_adapter+second"]["trial"]])
     assert f"--plugin {plugin}" in command
 
