@@ -31,8 +31,7 @@ class CaseGroup:
 
 def row_labels(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
     """Method names, with the values in which the configurations of one method differ."""
-    differences = differences_in({row: row.settable for row in configurations}, lambda row: row.method)
-    return {row: with_values(row.method, row.short(_without_empty(found))) for row, found in differences.items()}
+    return {row: with_values(row.method, row.short(found)) for row, found in row_differences(configurations).items()}
 
 
 def row_displays(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
@@ -44,6 +43,12 @@ def row_displays(configurations: Sequence[Configuration]) -> dict[Configuration,
     differences = differences_in({row: row.settable for row in configurations}, lambda row: (row.method, names[row]))
     displays = {row: for_readers(names[row], row.short(_without_empty(found))) for row, found in differences.items()}
     return distinct_displays(displays, row_labels(configurations))
+
+
+def row_differences(configurations: Sequence[Configuration]) -> dict[Configuration, dict[str, Any]]:
+    """The values in which the configurations of one method differ, with the names in `Configuration.settable`."""
+    differences = differences_in({row: row.settable for row in configurations}, lambda row: row.method)
+    return {row: _without_empty(found) for row, found in differences.items()}
 
 
 def case_labels(cases: Sequence[ComparedCase], besides: str = "") -> dict[ComparedCase, str]:
