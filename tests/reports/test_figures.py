@@ -250,6 +250,19 @@ def test_a_front_with_more_x_better_runs_from_the_left_edge() -> None:
         assert figures._DrawnPanel(axes, left, 0.0).front() == [(2.0, 3.0), (4.0, 3.0), (4.0, 1.0), (10.0, 1.0)]
 
 
+def test_looks_are_tied_to_keys_and_the_legend_to_labels() -> None:
+    def panel(*names: tuple[str, str]) -> Figure:
+        series = tuple(Series(label, (Point(1.0, 2.0, label),), line=True, key=key) for key, label in names)
+        return Figure("f", "T", Axis("x"), Axis("y"), series)
+
+    one, other = panel(("zero_shot", "Zero-shot"), ("lora", "LoRA")), panel(("lora", "LoRA"), ("own", "LoRA"))
+    styles = figures._styles((one, other))
+    assert list(styles) == [("zero_shot", "run"), ("lora", "run"), ("own", "run")]
+    assert len({style["color"] for style in styles.values()}) == 3
+    entries = figures._entries(replace(one, beside=(other,)), styles, "series")
+    assert [label for label, _ in entries] == ["Zero-shot", "LoRA", "LoRA"]
+
+
 # Pareto front
 
 _POINTS = st.lists(st.tuples(st.integers(0, 9).map(float), st.integers(0, 9).map(float)))

@@ -137,7 +137,7 @@ def test_an_ablation_has_the_papers_rows_bold_and_underline(which: str, paper: P
         for method, cells in rows.items()
     ]
     text = latex.render(table)
-    shown = [lines_of(text, latex.escape(row.label), "&") for row in group.rows]
+    shown = [lines_of(text, latex.escape(row.display), "&") for row in group.rows]
     assert all(found for found in shown)
     ours = [[cell_text(row.cells[index], table, index) for index in (2, 3, 4)] for row in group.rows]
     assert sorted(ours) == sorted(wanted)
