@@ -258,7 +258,7 @@ def _verdict(best: Sequence[_Place], numbers: Sequence[_Place], facts: RunFacts)
     first, others = best[0].cell, len(numbers) - 1
     seeds = several(facts.seeds(first.trials), "seed")
     if not others:
-        return "alone", "no other row to compare with"
+        return "alone", "no other ranked row"
     if any(place.cell.alike for place in best):
         alike = [place.row.label for place in numbers if place.cell.alike and place.row is not best[0].row]
         if seeds == "1 seed":

@@ -113,7 +113,7 @@ def test_equal_figures_share_the_line() -> None:
 
 def test_a_single_row_is_not_called_better_than_others() -> None:
     found = summary_of([_table(_group("parameter-efficient", _row("A", 64.0)))], _Facts())
-    assert [line.verdict for each in found.findings for line in each.lines] == ["no other row to compare with"]
+    assert [line.verdict for each in found.findings for line in each.lines] == ["no other ranked row"]
     assert found.sentences == ()
 
 
@@ -206,8 +206,15 @@ def test_costs_are_those_of_the_same_method_with_its_conditions(tmp_path: Path) 
     other = add_run(tmp_path, "lora", 0, hyper_parameters={"rank": 4})
     add_costs(tmp_path, "msta", {"train_step_ms": 6.5, "throughput_videos_per_s": 100.0})
     add_costs(tmp_path, "lora", {"train_step_ms": 1.0})
-    facts = StoredRunFacts(pb.load_records(tmp_path))
+    records = pb.load_records(tmp_path)
+    facts = StoredRunFacts(records)
     assert facts.cost((key,)) == "6.5 ms per training step, 100 videos/s"
+    conditions = {"device": "H200", "precision": "bf16", "batch_size": 8}
+    measured = records["setting"] == "cost"
+    records.loc[measured, "setting_options"] = json.dumps(conditions)
+    assert StoredRunFacts(records).cost((key,)).endswith("(H200, bf16, batch 8)")
+    records.loc[measured, "setting_options"] = json.dumps({**conditions, "merged": True})
+    assert StoredRunFacts(records).cost((key,)) == "", "of the method as it trains"
     assert facts.cost((other,)) == "", "measured with other values"
     assert facts.cost(()) == ""
     assert facts.seeds((key, other)) == 1
