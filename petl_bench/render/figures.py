@@ -45,7 +45,7 @@ _SHIFT_POINTS, _SHIFTED_POINTS = 2.2, 16.0  #: between lines that stand side by 
 #: Of one panel, whose names have room beside them; if there are more, points are numbered, and a legend has the names;
 #: of still more, it names the series.
 _MOST_NAMED, _MOST_NUMBERED = 20, 80
-_LEGEND_LINES, _INCHES_PER_LINE = 3, 0.13  #: that panels leave room for; of each one more
+_LEGEND_LINES, _INCHES_PER_LINE = 1, 0.14  #: that panels leave room for; of each one more
 #: What stands beside points: their names, numbers, or nothing, if a legend names the series.
 _Naming = Literal["names", "numbers", "series"]
 #: Black, blue, vermilion, bluish green, reddish purple, orange, sky blue. The eighth, yellow, is too faint on white.
@@ -135,7 +135,7 @@ def _canvas(figure: Figure, naming: _Naming) -> Canvas:
     styles = _styles(panels)
     numbers = _numbers(panels) if naming == "numbers" else {}
     legend = _Legend.of(_numbered(panels, styles, numbers) or _entries(figure, styles, naming), total)
-    layout = ConstrainedLayoutEngine(h_pad=_PAD_INCHES, w_pad=_PAD_INCHES)
+    layout = ConstrainedLayoutEngine(h_pad=_PAD_INCHES, w_pad=2 * _PAD_INCHES)
     canvas = Canvas((total, height * rows + legend.more_inches), dpi=_DPI, layout=layout)
     drawn = []
     for index, panel in enumerate(panels):

@@ -170,7 +170,8 @@ def in_latex(table: Table) -> list[Line]:
     Signs behind a heading are those of all rows below it.
     """
     lines: list[Line] = []
-    heading, of_all = None, ""
+    heading, above, of_all = None, "", ""
+    titles = {group.heading: group.title for part in latex.parts(table) for group in part.groups}
     body = "\n".join(re.findall(r"\\toprule\n(?:.*\n)*?(?=\\midrule)((?:.*\n)*?)\\bottomrule", render(table, "latex")))
     for text in re.findall(r"(.*) \\\\$", body, re.MULTILINE):
         title = re.fullmatch(
@@ -186,9 +187,10 @@ def in_latex(table: Table) -> list[Line]:
             lines.append((marked(name, own + of_all), [_raised(each) for each in cells]))
             continue
         of_all = _raised(title[2] or "")[2]
-        if title[1] != heading and not title[1].endswith(f", {heading}"):
-            heading = title[1]
-            lines.append((_without_escapes(heading), []))
+        shown = _without_escapes(title[1])
+        if shown not in (heading, f"{above}, {heading}"):
+            heading, above = shown, titles.get(shown, above)
+            lines.append((heading, []))
     return lines
 
 

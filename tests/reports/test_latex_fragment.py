@@ -53,6 +53,27 @@ def test_sixty_methods_on_twelve_data_sets_still_work(tmp_path: Path) -> None:
     assert len(latex.parts(table, LatexOptions(spread=False))) < len(latex.parts(table))
 
 
+def test_a_title_of_neighbouring_groups_is_said_once_and_again_on_a_further_page() -> None:
+    table = _large(60, 1)
+    rows = table.groups[0].rows
+    table = replace(table, groups=(RowGroup("Run here", rows[:2], "frozen"), RowGroup("Run here", rows[2:], "adapted")))
+    text = render(table, "latex")
+    assert "{\\textit{Run here, frozen}}" in text and "\\addlinespace\n" in text and "{\\textit{adapted}}" in text
+    slides = latex.render(table, LatexOptions(document="slides"))
+    pages = slides.count(r"\begin{table}")
+    assert pages > 2 and slides.count(r"\ifdefined\framebreak\framebreak\fi") == pages - 1
+    assert "\nTable, continued (2 of" in slides and slides.count("{\\textit{Run here, adapted}}") >= pages - 2
+
+
+def test_long_labels_of_rows_are_broken_before_the_table_is() -> None:
+    rows = [
+        Row(f"a method with quite a long name, its number is {index}", (Cell(50.0, 1.0),) * 10) for index in range(3)
+    ]
+    columns = [Column(label, f"set {index}") for index in range(5) for label in ("Base", "HM")]
+    table = Table("t", "T", "Method", tuple(columns), (RowGroup("g", tuple(rows)),))
+    assert len(latex.parts(table)) == 1 and r"\hangindent" in render(table, "latex")
+
+
 @pytest.mark.parametrize(
     "table",
     [
