@@ -71,7 +71,11 @@ def commands_of(
             commands.append(f"# no command makes this again: {reason}")
         else:
             source = (sources or {}).get(trial.get("start_from") or "")
-            flags = (*model_flags(trial), *_case_flags(trial), *set_flags(trial, _of_source(source), everything=everything))
+            flags = (
+                *model_flags(trial),
+                *_case_flags(trial),
+                *set_flags(trial, _of_source(source), everything=everything),
+            )
             seeds.setdefault(tuple(flags), []).append(trial["seed"])
     for flags, found in seeds.items():
         commands.append(run_command([*flags, "--seeds", join_list(sorted(found))]))
