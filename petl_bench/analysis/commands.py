@@ -57,8 +57,8 @@ def commands_of(
     """The commands for the trials of some records; one for all seeds.
 
     `sources`: by their keys, the trials whose adapters others start from. With `everything`, each value is spelled out;
-    else those are left out that a run of this petl-bench has without being told. A trial that no command makes again has a
-    line in their place that begins with "#" and says why.
+    else those are left out that a run of this petl-bench has without being told. A trial that no command makes again
+    has a line in their place that begins with "#" and says why.
     """
     commands: list[str] = []
     seeds: dict[tuple[str, ...], list[int]] = {}

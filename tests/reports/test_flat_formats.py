@@ -104,10 +104,10 @@ def test_tidy_has_one_number_per_line_with_its_origin(example: Path) -> None:
 
 def test_markdown_says_once_what_rows_share_and_has_columns_for_the_rest(example: Path) -> None:
     text = render(table_of(example, "base2novel", published=True), "markdown")
-    assert "\nRows run here: backbone viclip-tiny, weights packaged, setting base2novel.\n" in text
+    assert "\nRows run here: backbone ViCLIP-Tiny, weights packaged, setting Base-to-novel generalisation.\n" in text
     header = next(line for line in text.splitlines() if line.startswith("|"))
     assert [each.strip() for each in header.split("|")[1:5]] == ["Method", "Bottleneck dim", "Group", "Trained M"]
-    (row,) = (line for line in text.splitlines() if re.match(r"\| msta +\| 32 ", line))
+    (row,) = (line for line in text.splitlines() if re.match(r"\| MSTA +\| 32 ", line))
     cells = [each.strip().replace("\u00a0", " ") for each in row.split("|")]
     assert (cells[3], cells[-2]) == ("parameter-efficient", "Run here")
     (row,) = (line for line in text.splitlines() if re.match(r"\| MSTA \\\[Q\\\] +\| +\| efficient-transfer ", line))
@@ -119,7 +119,7 @@ def test_markdown_has_a_column_for_what_differs(example: Path, store: object) ->
     store(50.0, 50.0, "lora", 0, backbone="viclip-b16", hyper_parameters={"rank": 4})
     text = render(table_of(example, "base2novel"), "markdown")
     assert re.search(r"\n\| Method +\| Bottleneck dim +\| Group +\| Backbone +\| +Trained M ", text)
-    assert "\nAll rows: weights packaged, setting base2novel, origin Run here.\n" in text
+    assert "\nAll rows: weights packaged, setting Base-to-novel generalisation, origin Run here.\n" in text
 
 
 @pytest.mark.parametrize("kind", ["viclip-tiny (packaged weights), 4 x 3 views", "H200, bf16"])

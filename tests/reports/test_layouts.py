@@ -381,7 +381,7 @@ def test_the_command_applies_a_layout_and_its_flags_win(example: Path, tmp_path:
     assert "\\caption{Mine" in text and "\\label{tab:x}\n" in text and "for one-column" in text
     assert "$\\pm$" in text.partition("\\bottomrule")[0].partition("\\midrule")[2]
     data = petl_bench(*command, "--format", "csv").stdout
-    assert ",lora," in data and "Ours_1" not in data and ",Base," not in data
+    assert "\nlora,Ours_1,lora," in data and "motion HM" in data and "motion Base" not in data
     shown = petl_bench(*command)
     assert shown.returncode == 0 and "Ours_1" in shown.stdout and "Ours & theirs" in shown.stdout
 

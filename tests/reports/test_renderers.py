@@ -347,8 +347,8 @@ def test_a_wide_table_has_its_rows_in_the_parts_that_have_numbers_of_them() -> N
         ["a"],
         ["a", "b"],
     ]
-    for text in (render(_wide(5, 3), "html"), render(_wide(5, 3), "latex")):
-        assert text.count("Trained") == 3
+    assert render(_wide(5, 3), "html").count("Trained") == 3
+    assert render(_wide(5, 3), "latex").count("Trained") == 1, "again only if that takes no part more"
     assert render(_wide(5, 3), "markdown").count("Trained") == 1, "one row per configuration"
 
 

@@ -126,7 +126,7 @@ def test_a_table_of_an_own_setting_is_short_and_reported(plugin: Path, noisy: Pa
 def test_its_rows_are_compared(plugin: Path, noisy: Path) -> None:
     said = _run(compare, "msta", "lora", "--runs", str(noisy), "--plugin", str(plugin), "--table", "noise")
     assert "MSTA against LoRA, noise" in said
-    assert "motion Noisy" in next(line for line in said.splitlines() if line.startswith("msta is better than lora on"))
+    assert "Motion Noisy" in next(line for line in said.splitlines() if line.startswith("MSTA is better than LoRA on"))
 
 
 def test_without_records_of_the_setting_the_command_that_makes_some_is_named(
