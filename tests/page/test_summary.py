@@ -192,8 +192,8 @@ def test_lines_of_records_agree_with_their_table(tmp_path: Path) -> None:
     (findings,) = summary_of([table], StoredRunFacts(records)).findings
     (line,) = findings.lines
     own = records[records["metric"] == "harmonic_mean"].groupby("method")["value"].mean()
-    assert line.best == ("msta",)
-    assert line.second is not None and line.second.over == "lora"
+    assert line.best == ("MSTA",)
+    assert line.second is not None and line.second.over == "LoRA"
     group = next(each for each in table.groups if each.section == "parameter-efficient")
     cells = {row.label: row.cells[main_columns(table)[0]] for row in group.rows}
     assert line.number.startswith(f"{cells['msta'].value:.1f}")
