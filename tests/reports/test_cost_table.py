@@ -10,7 +10,7 @@ import pytest
 import petl_bench as pb
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import METHODS, TABLES
-from petl_bench.api.table import Cell, RowGroup, Table
+from petl_bench.api.table import Cell, Column, RowGroup, Table
 from petl_bench.api.trial import Trial, TrialResult
 from petl_bench.costs import recording
 from petl_bench.records.write import write_record
@@ -91,6 +91,21 @@ def test_fewer_milliseconds_are_better_and_more_videos_are(runs: Path) -> None:
     assert cell(table, group, "lora", "Train step ms").rank == "second"
     assert cell(table, group, "adaptformer", "Inference videos/s").rank == "best"
     assert cell(table, group, "zero_shot", "Inference videos/s").rank == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (11_930.4, "11930"),
+        (17_794.0, "17790"),
+        (9_976.6, "9977"),
+        (1e9, "1000000000"),
+        (0.25, "0.25"),
+        (-2e5, "-200000"),
+    ],
+)
+def test_large_numbers_are_no_powers_of_ten(number: float, text: str) -> None:
+    assert Column("train", format=".4g").text(number) == text
 
 
 def test_a_layout_ranks_as_the_table_does_and_never_its_references(runs: Path) -> None:
