@@ -175,7 +175,7 @@ def _environment(
         r"\smallskip",
         rf"{layout.size.command}\setlength{{\tabcolsep}}{{{layout.gap}pt}}",
         *[line for place, each in enumerate(tabulars) for line in ([r"\par\medskip"] if place else []) + each],
-        *(below if number == pages else []),
+        *(below if layout.notes and number == pages else []),
         rf"\end{{{layout.environment}}}",
     ]
 

@@ -94,6 +94,9 @@ def _titles(table: Table, layout: TableLayout, selection: Selection) -> list[tup
     titles = [(group.title, group.section) for group in table.groups]
     for pattern, name in layout.group_names.items():
         for at in selection.groups(pattern):
+            others = (each for each in table.groups if each.title != table.groups[at].title)
+            if any(name in (each.title, each.heading) for each in others):
+                raise UsageError(f"{layout.file}: group_names: {name!r} is another heading of the table")
             titles[at] = (name, "")
     return titles
 
@@ -115,13 +118,16 @@ def heading_notes(table: Table, headings: Sequence[Heading], pools: Sequence[Seq
 
 
 def with_own_rows(
-    headings: Sequence[Heading], layout: TableLayout, selection: Selection
+    headings: Sequence[Heading], layout: TableLayout, selection: Selection, columns: Sequence[int]
 ) -> tuple[list[Heading], list[str]]:
-    """The headings with the user's own rows, and what a note says of those that do not stand under their source."""
+    """The headings with the user's own rows that have something in the columns that are shown, and what a note says of
+    those that do not stand under their source."""
     found, notes = list(headings), []
     titles = [heading.title for heading in headings]
     for own in layout.own_rows:
         row = ShownRow(_own_row(own, selection))
+        if not _has_something(row.row, columns):
+            continue
         title = own.group or f"Quoted: {own.source}"
         if title not in titles:
             titles.append(title)
@@ -142,6 +148,9 @@ def _own_row(own: OwnRow, selection: Selection) -> Row:
         if len(found) > 1:
             names = " or ".join(selection.table.columns[index].full for index in found[:3])
             raise UsageError(f"{selection.file}: own_rows: {own.name}: {pattern!r} fits several columns: {names}")
+        if cells[found[0]].value is not None:
+            name = selection.table.columns[found[0]].full
+            raise UsageError(f"{selection.file}: own_rows: {own.name}: two values for the column {name}")
         std = own.std.get(pattern)
         cells[found[0]] = Cell(float(value), None if std is None else float(std), origin="quoted", source=own.source)
     return Row(own.name, tuple(cells), marks=(QUOTED,))

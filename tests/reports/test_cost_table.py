@@ -17,6 +17,7 @@ from petl_bench.records.write import write_record
 from petl_bench.render import FORMATS, render
 from petl_bench.tables.layout import apply
 from petl_bench.tables.layout_choices import TableLayout
+from petl_bench.tables.layout_file import read_layout, shipped_layouts
 
 from .synthetic_records import make_result, make_trial
 
@@ -113,6 +114,10 @@ def test_a_layout_ranks_as_the_table_does_and_never_its_references(runs: Path) -
     assert apply(table, TableLayout()) == table
     few = apply(table, TableLayout(rows=("full_finetune", "lora"), columns=("Train step ms",)))
     assert [row.cells[0].rank for row in few.groups[0].rows] == ["", ""]
+    for name, path in shipped_layouts().items():
+        formats = {column.full: column.format for column in apply(table, read_layout(path)).columns}
+        own = {column.full: column.format for column in table.columns if column.full in formats}
+        assert formats == own, f"{name} rounds ratios, which then look equal"
 
 
 def test_what_was_measured_under_other_conditions_stands_in_another_group(runs: Path) -> None:

@@ -90,6 +90,12 @@ def test_a_table_without_rows_or_columns_compiles(table: Table, tmp_path: Path) 
         render(table, output_format)
 
 
+def test_without_notes_nothing_stands_below() -> None:
+    table = Table("t", "T", "Method", (Column("HM"),), (RowGroup("g", (Row("a", (Cell(1.0),)),)),))
+    assert "minipage" not in latex.render(table)
+    assert "minipage" in latex.render(replace(table, footers=("A note.",)))
+
+
 def test_a_column_that_is_too_wide_is_named() -> None:
     row = Row("msta", (Cell("long " * 39), Cell(1.0)))
     table = Table("t", "T", "Method", (Column("Text"), Column("HM")), (RowGroup("g", (row,)),))

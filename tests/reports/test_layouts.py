@@ -21,6 +21,7 @@ from petl_bench.tables import layout_file
 from petl_bench.tables.layout import apply
 from petl_bench.tables.layout_choices import OwnGroup, OwnRow, TableLayout
 from petl_bench.tables.layout_file import layout_path, meaning, read_layout, shipped_layouts
+from petl_bench.tables.notes import TRAINED
 from petl_bench.tables.ranking import REFERENCE, ranked
 from petl_bench.tables.text import notes
 from tests.commands import petl_bench
@@ -125,6 +126,30 @@ def test_figures_that_look_equal_share_their_rank() -> None:
     fine = apply(table, TableLayout(column_decimals={"motion Base": 2}))
     assert [row.cells[1].rank for row in fine.groups[0].rows] == ["best", "second"]
     assert [column.format for column in _apply(decimals=3).columns] == [".3g", ".3f", ".3f", ".3f"]
+
+
+def test_what_is_best_only_as_rounded_by_the_layout_is_named() -> None:
+    table = replace(TABLE, groups=(_group(HERE, "", _row("a", 72.4, 60.0, 1.0), _row("b", 71.6, 50.0, 2.0)),))
+    rounded = apply(table, TableLayout(decimals=0))
+    assert [row.cells[1].rank for row in rounded.groups[0].rows] == ["best", "best"]
+    assert "Best only as rounded here: b (Motion Base classes)." in rounded.footers
+    for choices in ({"bold": "none"}, {"columns": ("motion HM",)}, {"decimals": 2}):
+        footers = apply(table, TableLayout(**{"decimals": 0, **choices})).footers
+        assert not any("rounded" in note for note in footers)
+
+
+def test_other_names_of_rows_are_in_the_provenance_and_notes_are_of_what_is_shown() -> None:
+    table = replace(TABLE, footers=(TRAINED, "A note."))
+    named = apply(table, TableLayout(row_names={"msta": "Ours"}, columns=("* HM",)))
+    assert named.provenance[-1] == "Names of rows by the layout: Ours is MSTA, Ours is msta."
+    assert named.footers == ("A note.",)
+    assert TRAINED in apply(table, TableLayout(columns=("Trained M",))).footers
+
+
+def test_own_rows_with_nothing_to_show_are_left_out() -> None:
+    own = (OwnRow("X", "Smith (2024)", {"motion HM": 70}),)
+    assert [group.title for group in _apply(own_rows=own, columns=("motion *",)).groups][-1] == "Quoted: Smith (2024)"
+    assert not any("Smith" in group.title for group in _apply(own_rows=own, columns=("ucf101 *",)).groups)
 
 
 def test_bold_by_column_joins_families_of_one_backbone_alone() -> None:
@@ -286,6 +311,19 @@ BAD = [
     ('[[own_rows]]\nname = "x"\nsource = "y"\nvalues = { "motion HM" = inf }', "expected a finite number"),
     ('[[own_rows]]\nname = "x"\nsource = "y"\nvalues = { "motion HM" = 1 }\nstd = { HM = 1 }', "std of 'HM'"),
     ('[[own_rows]]\nname = "x"\nsource = "y"\ngroup = "z"\nvalues = { "motion HM" = 1 }', "has the title 'z'"),
+    ('[[own_rows]]\nname = "x"\nsource = "y"\nvalues = { "motion HM" = 1e300 }', "must be at most 1e+12"),
+    ('[[own_rows]]\nname = "x"\nsource = "y"\nvalues = { "motion HM" = 1 }\nstd = { "motion HM" = -1 }', "at least 0"),
+    (
+        '[[own_rows]]\nname = "x"\nsource = "y"\nvalues = { "motion HM" = 1, "Motion HM" = 2 }',
+        "x: two values for the column motion HM",
+    ),
+    (
+        'rows = ["bitfit"]\n[row_names]\nbitfit = "msta"',
+        "bitfit would be called 'msta', as another one in the table is",
+    ),
+    ('[row_names]\nbitfit = "MSTA"\nmsta = "BitFit"', "bitfit would be called 'MSTA', as another one in the table is"),
+    ('[column_names]\n"motion HM" = "All"\n"motion Base" = "HM"', "motion Base would be called 'Motion HM'"),
+    (f'[group_names]\n"Quoted*" = "{HERE}"', f"group_names: '{HERE}' is another heading of the table"),
     ("x = [", "not valid TOML"),
     ("rows = [" + '"msta", ' * 501 + "]", "rows: expected 1 to 500 entries, not 501"),
     (f'caption = "{"x" * 501}"', "caption: expected one line"),
