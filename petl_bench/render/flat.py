@@ -32,6 +32,11 @@ def origin_of(row: Row) -> str:
     return "quoted" if "quoted" in row.marks or origins == {"quoted"} else "run"
 
 
+def sources_of(row: Row) -> list[str]:
+    """The sources of the quoted numbers of a row."""
+    return list(dict.fromkeys(cell.source for cell in row.cells if cell.origin == "quoted" and cell.source))
+
+
 def distinct(headers: Iterable[str]) -> list[str]:
     """Headers, of which no two are the same: a second "HM" is "HM (2)"; none is empty."""
     found: dict[str, None] = {}

@@ -14,6 +14,7 @@ from test_renderers import EVERYTHING, NASTY, compiled, document_of
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.errors import UsageError
 from petl_bench.render import FORMATS, latex, render, render_provenance
+from petl_bench.render.latex_text import SPECIAL, escape
 from petl_bench.render.options import LatexOptions
 from tests.commands import petl_bench
 
@@ -88,6 +89,26 @@ def test_a_table_without_rows_or_columns_compiles(table: Table, tmp_path: Path) 
     compiled(tmp_path, document_of("two-column", texts))
     for output_format in FORMATS:
         render(table, output_format)
+
+
+@pytest.mark.parametrize(
+    ("text", "latex_form"),
+    [
+        ("“Ours”†", r"\textquotedblleft{}Ours\textquotedblright{}\dag{}"),
+        ("R@1 ↑ ≥ Δ", r"R@1 $\uparrow$ $\geq$ $\Delta$"),
+        ("Mu\u0308ller", r"M\"{u}ller"),
+        ("a,,b", "a,{},b"),
+        ("北", r"\texttt{U+5317}"),
+    ],
+)
+def test_what_people_type_is_set_as_they_typed_it(text: str, latex_form: str, tmp_path: Path) -> None:
+    assert escape(text) == latex_form
+    compiled(tmp_path, rf"\documentclass{{article}}\begin{{document}}{latex_form}\end{{document}}")
+
+
+def test_every_special_sign_is_known_to_plain_latex(tmp_path: Path) -> None:
+    text = " ".join(map(escape, SPECIAL))
+    compiled(tmp_path, rf"\documentclass{{article}}\begin{{document}}{text}\end{{document}}")
 
 
 def test_without_notes_nothing_stands_below() -> None:

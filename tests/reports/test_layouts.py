@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -420,6 +422,8 @@ def test_the_command_applies_a_layout_and_its_flags_win(example: Path, tmp_path:
     assert "$\\pm$" in text.partition("\\bottomrule")[0].partition("\\midrule")[2]
     data = petl_bench(*command, "--format", "csv").stdout
     assert "\nlora,Ours_1,lora," in data and "motion HM" in data and "motion Base" not in data
+    marks = pd.read_csv(io.StringIO(petl_bench(*command, "--format", "tidy").stdout))["marks"]
+    assert marks.notna().any(), "signs are data there"
     shown = petl_bench(*command)
     assert shown.returncode == 0 and "Ours_1" in shown.stdout and "Ours & theirs" in shown.stdout
 
