@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from petl_bench.api.table import Column, RowGroup, Table
 from petl_bench.errors import UsageError
+from petl_bench.system.texts import clean
 from petl_bench.tables.layout_choices import TableLayout
 from petl_bench.tables.layout_names import Selection
 from petl_bench.tables.layout_ranks import ranked_among
@@ -91,7 +92,7 @@ def _refuse_same_columns(columns: Sequence[Column], layout: TableLayout) -> None
     """Raise UsageError if the layout gives two columns one name."""
     seen: dict[str, Column] = {}
     for column in columns if layout.column_names or layout.header_names else ():
-        other = seen.setdefault(column.full_display, column)
+        other = seen.setdefault(clean(column.full_display), column)
         if other.full != column.full:
             name = repr(column.full_display)
             raise UsageError(f"{layout.file}: the columns {other.full} and {column.full} would both be called {name}")

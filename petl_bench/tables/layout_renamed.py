@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from petl_bench.api.table import Column, Row, Table
 from petl_bench.errors import UsageError
+from petl_bench.system.texts import clean
 from petl_bench.tables.layout_names import row_name
 from petl_bench.tables.layout_rows import QUOTED, Heading
 from petl_bench.tables.notes import listed
@@ -31,7 +32,7 @@ def refuse_names_of_others(table: Table, columns: Sequence[Column], headings: Se
 
 
 def _refuse(file: str, what: str, name: str, taken: Iterable[str]) -> None:
-    if name.casefold() in {each.casefold() for each in taken}:
+    if clean(name).casefold() in {each.casefold() for each in taken}:
         raise UsageError(f"{file}: {what} would be called {name!r}, as another one in the table is: name it otherwise")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from petl_bench.api.table import Cell, Row, RowGroup, Table
 from petl_bench.errors import UsageError
+from petl_bench.system.texts import clean
 from petl_bench.tables.layout_choices import OwnRow, TableLayout
 from petl_bench.tables.layout_names import Place, Selection, row_name
 from petl_bench.tables.notes import listed
@@ -95,7 +96,7 @@ def _titles(table: Table, layout: TableLayout, selection: Selection) -> list[tup
     for pattern, name in layout.group_names.items():
         for at in selection.groups(pattern):
             others = (each for each in table.groups if each.title != table.groups[at].title)
-            if any(name in (each.title, each.heading) for each in others):
+            if any(clean(name) in (each.title, each.heading) for each in others):
                 raise UsageError(f"{layout.file}: group_names: {name!r} is another heading of the table")
             titles[at] = (name, "")
     return titles
@@ -161,7 +162,7 @@ def refuse_same_names(headings: Sequence[Heading], layout: TableLayout) -> None:
     for heading in headings if layout.row_names or layout.groups or layout.own_rows else ():
         seen: dict[str, ShownRow] = {}
         for each in heading.rows:
-            other = seen.setdefault(row_name(each.row), each)
+            other = seen.setdefault(clean(row_name(each.row)), each)
             if other is not each and not _are_of_one_group(each, other):
                 raise UsageError(
                     f"{layout.file}: two rows under {heading.title!r} are called {row_name(each.row)!r}: give them "

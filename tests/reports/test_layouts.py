@@ -297,6 +297,7 @@ BAD = [
     ('bold = "row"', "bold=row: expected one of group, column, none"),
     ("[row_names]\n'a\\u0007b' = 1", "row_names"),
     ('[row_names]\nnobody = "x"', "row_names: unknown row 'nobody'"),
+    ('[row_names]\nbitfit = "lora "', "are called 'lora ': give them other names in row_names"),
     ('[row_names]\nmsta = "lora"', "are called 'lora': give them other names in row_names"),
     ('[column_names]\n"motion Base" = "HM"', "motion Base and motion HM would both be called 'Motion HM'"),
     ('[header_names]\nucf = "U"', "header_names: unknown header 'ucf'; did you mean ucf101"),
