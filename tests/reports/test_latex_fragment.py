@@ -111,6 +111,19 @@ def test_every_special_sign_is_known_to_plain_latex(tmp_path: Path) -> None:
     compiled(tmp_path, rf"\documentclass{{article}}\begin{{document}}{text}\end{{document}}")
 
 
+def test_a_method_is_written_alike_on_every_page_and_in_the_notes() -> None:
+    name = "MSTA + L_CC"
+    run = Row("msta", (Cell(1.0),), display=name, facts=(("method", "msta"),))
+    quoted = tuple(
+        Row(f"{name} {index}", (Cell(2.0, origin="quoted", source="S"),), ("quoted",)) for index in range(40)
+    )
+    groups = (RowGroup("Run here", (run,)), RowGroup("Quoted: S", quoted))
+    table = Table("t", "T", "Method", (Column("HM"),), groups, (f"Quoted from S: {name}.",))
+    text = latex.render(table, LatexOptions(document="slides"))
+    shown = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert shown.count("framebreak") >= 2 and shown.count(r"$\mathcal{L}_{CC}$") == 42 and r"L\_CC" not in shown
+
+
 def test_without_notes_nothing_stands_below() -> None:
     table = Table("t", "T", "Method", (Column("HM"),), (RowGroup("g", (Row("a", (Cell(1.0),)),)),))
     assert "minipage" not in latex.render(table)
