@@ -15,6 +15,7 @@ from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
 from petl_bench.api.table import RUN_HERE, Cell, Column, Row, RowGroup, Spread, Table, signs
 from petl_bench.render.flat import METHOD, distinct, fact_names, facts_by_row, flat_rows, sources_of
 from petl_bench.system.texts import clean, name
+from petl_bench.tables.layout_names import NAMED
 from petl_bench.tables.text import for_people, marked, notes, number, provenance
 
 #: What Markdown gives a meaning; of addresses, what GitHub takes for a link by itself.
@@ -145,7 +146,7 @@ def _has_own_label(row: Row) -> bool:
 
 def _method(row: Row, facts: Mapping[str, str]) -> str | None:
     """The name of a row's method for readers; None if it is not said."""
-    if not row.facts:
+    if not row.facts or NAMED in row.facts:
         return _marked(row) if facts else None
     return marked(clean(METHODS.display(facts[METHOD])), symbols(row.marks)) if METHOD in facts else None
 

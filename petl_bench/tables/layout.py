@@ -37,7 +37,7 @@ def apply(table: Table, layout: TableLayout) -> Table:
     headings = [heading.with_rows(ranks.rows) for heading in headings]
     notes = [*ranks.notes, *heading_notes(table, headings, ranks.pools)]
     headings, own_notes = with_own_rows(headings, layout, selection, columns)
-    refuse_same_names(headings, layout)
+    refuse_same_names(headings, layout, selection.table)
     refuse_names_of_others(selection.table, table.columns, headings, layout.file)
     headings = [heading for heading in headings if heading.rows]
     if not headings and any(group.rows for group in table.groups):

@@ -9,7 +9,7 @@ from petl_bench.api.table import Cell, Row, RowGroup, Table
 from petl_bench.errors import UsageError
 from petl_bench.system.texts import clean
 from petl_bench.tables.layout_choices import OwnRow, TableLayout
-from petl_bench.tables.layout_names import Place, Selection, row_name
+from petl_bench.tables.layout_names import NAMED, Place, Selection, row_name
 from petl_bench.tables.notes import listed
 
 QUOTED = "quoted"
@@ -48,7 +48,9 @@ def headings_of(table: Table, layout: TableLayout, selection: Selection) -> list
 
     def shown(place: Place) -> ShownRow:
         row = table.groups[place[0]].rows[place[1]]
-        return ShownRow(replace(row, display=names[place]) if place in names else row, place)
+        if place not in names:
+            return ShownRow(row, place)
+        return ShownRow(replace(row, display=names[place], facts=(*row.facts, *([NAMED] if row.facts else []))), place)
 
     if layout.groups:
         return [Heading(title, "", tuple(map(shown, places))) for title, places in _own_groups(layout, selection)]
@@ -112,10 +114,21 @@ def heading_notes(table: Table, headings: Sequence[Heading], pools: Sequence[Seq
                 before.setdefault(each.place[0], []).append(row_name(each.row))
         run = [at for at in before if not table.groups[at].is_quoted]
         is_apart = sum(any(at in pool for at in run) for pool in pools) > 1
-        texts = [table.groups[at].heading + (f" ({listed(names)})" if is_apart else "") for at, names in before.items()]
-        if texts and texts != [heading.group().heading]:
+        if before and [table.groups[at].heading for at in before] != [heading.group().heading]:
+            texts = _headings_before(table, before, with_rows=is_apart)
             notes.append(f"{heading.title}: {'; '.join(texts)}{'; ranked apart' if is_apart else ''}.")
     return notes
+
+
+def _headings_before(table: Table, before: Mapping[int, Sequence[str]], *, with_rows: bool) -> list[str]:
+    """Headings of groups, a title that several of them have once; `before`: the index of each, and its rows' names."""
+    texts, title = [], ""
+    for at, names in before.items():
+        group = table.groups[at]
+        text = group.section if group.section and group.title == title else group.heading
+        texts.append(text + (f" ({listed(names)})" if with_rows else ""))
+        title = group.title
+    return texts
 
 
 def with_own_rows(
@@ -157,16 +170,18 @@ def _own_row(own: OwnRow, selection: Selection) -> Row:
     return Row(own.name, tuple(cells), marks=(QUOTED,))
 
 
-def refuse_same_names(headings: Sequence[Heading], layout: TableLayout) -> None:
-    """Raise UsageError if the layout gives two rows under one heading one name."""
+def refuse_same_names(headings: Sequence[Heading], layout: TableLayout, table: Table) -> None:
+    """Raise UsageError if the layout gives two rows under one heading one name. `table`: without the layout."""
     for heading in headings if layout.row_names or layout.groups or layout.own_rows else ():
         seen: dict[str, ShownRow] = {}
         for each in heading.rows:
             other = seen.setdefault(clean(row_name(each.row)), each)
             if other is not each and not _are_of_one_group(each, other):
+                place = each.place or other.place
+                row = f"{table.groups[place[0]].heading} / {row_name(each.row)}" if place else "HEADING / ROW"
                 raise UsageError(
                     f"{layout.file}: two rows under {heading.title!r} are called {row_name(each.row)!r}: give them "
-                    'other names in row_names, as "HEADING / ROW" = "NAME"'
+                    f'other names in row_names, as "{row}" = "NAME"'
                 )
 
 

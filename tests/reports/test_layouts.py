@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +147,16 @@ def test_other_names_of_rows_are_in_the_provenance_and_notes_are_of_what_is_show
     assert named.provenance[-1] == "Names of rows by the layout: Ours is MSTA, Ours is msta."
     assert named.footers == ("A note.",)
     assert TRAINED in apply(table, TableLayout(columns=("Trained M",))).footers
+
+
+def test_other_names_of_rows_are_in_every_format() -> None:
+    run = _row("lora (rank=4)", 1.0, 2.0, 3.0, display="LoRA (rank 4)", facts=(("method", "lora"), ("lora.rank", "4")))
+    table = replace(TABLE, groups=(_group(HERE, "", run, _row("x", 1.0, 2.0, 3.0, facts=(("method", "x"),))),))
+    named = apply(table, TableLayout(row_names={"lora*": "LoRA, ours"}))
+    for output_format in FORMATS:
+        assert "LoRA, ours" in render(named, output_format) or output_format == "tidy", output_format
+    assert render(named, "csv").startswith("row,name,method,lora.rank,group,")
+    assert re.search(r"\n\| Method +\| Rank +\|", render(named, "markdown"))
 
 
 def test_own_rows_with_nothing_to_show_are_left_out() -> None:
@@ -304,7 +315,10 @@ BAD = [
     ('[group_names]\nx = "U"', "group_names: unknown heading 'x'"),
     ("groups = 3", "groups=3: expected a list"),
     ('[[groups]]\ntitle = "x"', "groups[0] lacks rows"),
-    ('[[groups]]\ntitle = "x"\nrows = ["lora"]', "two rows under 'x' are called 'lora'"),
+    (
+        '[[groups]]\ntitle = "x"\nrows = ["lora"]',
+        f"two rows under 'x' are called 'lora': give them other names in row_names, as \"{OTHER}, parameter",
+    ),
     ('rows = ["msta"]\n[[groups]]\ntitle = "x"\nrows = ["MSTA"]', "leave out rows and group_names"),
     ('[[groups]]\ntitle = "x"\nrows = ["broken"]\n[[groups]]\ntitle = "x"\nrows = ["MSTA"]', "have the title 'x'"),
     ('[[groups]]\ntitle = "x"\nrows = ["broken"]\n[[groups]]\ntitle = "y"\nrows = ["broken"]', "in 'x' and in 'y'"),
