@@ -177,12 +177,17 @@ def refuse_same_names(headings: Sequence[Heading], layout: TableLayout, table: T
         for each in heading.rows:
             other = seen.setdefault(clean(row_name(each.row)), each)
             if other is not each and not _are_of_one_group(each, other):
-                place = each.place or other.place
-                row = f"{table.groups[place[0]].heading} / {row_name(each.row)}" if place else "HEADING / ROW"
                 raise UsageError(
                     f"{layout.file}: two rows under {heading.title!r} are called {row_name(each.row)!r}: give them "
-                    f'other names in row_names, as "{row}" = "NAME"'
+                    f'other names in row_names, as "{_full_name(table, each.place or other.place)}" = "NAME"'
                 )
+
+
+def _full_name(table: Table, place: Place | None) -> str:
+    if place is None:
+        return "HEADING / ROW"
+    group = table.groups[place[0]]
+    return f"{group.heading} / {row_name(group.rows[place[1]])}"
 
 
 def _are_of_one_group(one: ShownRow, other: ShownRow) -> bool:

@@ -308,6 +308,10 @@ BAD = [
     ('bold = "row"', "bold=row: expected one of group, column, none"),
     ("[row_names]\n'a\\u0007b' = 1", "row_names"),
     ('[row_names]\nnobody = "x"', "row_names: unknown row 'nobody'"),
+    (
+        '[row_names]\n"*" = "Same"',
+        f'are called \'Same\': give them other names in row_names, as "{HERE}, parameter-efficient / lora (rank=4)" = "NAME"',
+    ),
     ('[row_names]\nbitfit = "lora "', "are called 'lora ': give them other names in row_names"),
     ('[row_names]\nmsta = "lora"', "are called 'lora': give them other names in row_names"),
     ('[column_names]\n"motion Base" = "HM"', "motion Base and motion HM would both be called 'Motion HM'"),
