@@ -310,7 +310,7 @@ BAD = [
     ('[row_names]\nnobody = "x"', "row_names: unknown row 'nobody'"),
     (
         '[row_names]\n"*" = "Same"',
-        f'are called \'Same\': give them other names in row_names, as "{HERE}, parameter-efficient / lora (rank=4)" = "NAME"',
+        f'give them other names in row_names, as "{HERE}, parameter-efficient / lora (rank=4)" = "NAME"',
     ),
     ('[row_names]\nbitfit = "lora "', "are called 'lora ': give them other names in row_names"),
     ('[row_names]\nmsta = "lora"', "are called 'lora': give them other names in row_names"),
