@@ -105,8 +105,10 @@ class Column:
         return f"{self.group_display or self.group} {self.display or self.label}".strip()
 
     def text(self, number: float) -> str:
-        """A number as the column shows it."""
-        return format(number, self.format)
+        """A number as the column shows it; a large one in full digits, not in powers of ten ("11930", not "1.193e+04"),
+        unless its format asks for these."""
+        text = format(number, self.format)
+        return f"{float(text):.0f}" if "e+" in text and self.format.endswith("g") else text
 
 
 @dataclass(frozen=True)

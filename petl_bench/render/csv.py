@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from petl_bench.api.table import Cell, Row, RowGroup, Table
-from petl_bench.render.flat import distinct, fact_names, facts_by_row, flat_rows, origin_of
+from petl_bench.render.flat import distinct, fact_names, facts_by_row, flat_rows, origin_of, sources_of
 from petl_bench.system.texts import clean
 
 #: What makes a formula of a text, also in the full width of East Asian writing; and what keeps it from being one.
@@ -63,13 +63,9 @@ def _row_columns(table: Table, rows: Sequence[tuple[RowGroup, Row]]) -> list[tup
         ("group", [text(group.section) for group, _ in rows]),
         ("heading", [text(group.title) for group, _ in rows]),
         ("origin", [origin_of(row) for _, row in rows]),
-        ("source", [text(_sources(row)) for _, row in rows]),
+        ("source", [text("; ".join(sources_of(row))) for _, row in rows]),
         ("marks", [text(" ".join(row.marks)) for _, row in rows]),
     ]
-
-
-def _sources(row: Row) -> str:
-    return "; ".join(dict.fromkeys(cell.source for cell in row.cells if cell.origin == "quoted" and cell.source))
 
 
 def value_of(cell: Cell) -> Value:

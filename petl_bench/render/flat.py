@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from petl_bench.api.table import Row, RowGroup, Table
+from petl_bench.tables.layout_names import NAMED
 
 METHOD = "method"
 
@@ -18,7 +19,8 @@ def facts_by_row(table: Table) -> list[Mapping[str, str]]:
     """The facts of every row; a row without some, such as a quoted one, has its label as method if others have one."""
     rows = [row for _, row in flat_rows(table)]
     has_methods = any(name == METHOD for row in rows for name, _ in row.facts)
-    return [dict(row.facts or ([(METHOD, row.label)] if has_methods else [])) for row in rows]
+    facts = [row.facts or ([(METHOD, row.label)] if has_methods else []) for row in rows]
+    return [dict(fact for fact in each if fact != NAMED) for each in facts]
 
 
 def fact_names(facts: Iterable[Mapping[str, str]]) -> list[str]:
@@ -30,6 +32,11 @@ def origin_of(row: Row) -> str:
     """`quoted` if a row says so or all of its numbers were quoted, else `run`."""
     origins = {cell.origin for cell in row.cells if cell.origin != "absent"}
     return "quoted" if "quoted" in row.marks or origins == {"quoted"} else "run"
+
+
+def sources_of(row: Row) -> list[str]:
+    """The sources of the quoted numbers of a row."""
+    return list(dict.fromkeys(cell.source for cell in row.cells if cell.origin == "quoted" and cell.source))
 
 
 def distinct(headers: Iterable[str]) -> list[str]:

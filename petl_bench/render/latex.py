@@ -67,7 +67,7 @@ def _laid_out(table: Table, options: LatexOptions) -> tuple[Table, Layout]:
     shown, shared = without_shared_marks(table)
     document = ALONE if options.standalone else DOCUMENTS[options.document]
     caption = table.title if options.caption is None else options.caption
-    return shown, lay_out(shown, document, Texts(caption, tuple(_notes(shown, shared))))
+    return shown, lay_out(shown, document, Texts(caption, tuple(_notes(shown, shared)), forms_of(shown)))
 
 
 def _remarks(layout: Layout) -> list[str]:
@@ -165,7 +165,7 @@ def _environment(
     below = [
         r"\par\smallskip",
         r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
-        *map(escape, layout.notes),
+        *(escape(note, layout.texts.forms) for note in layout.notes),
         r"\end{minipage}",
     ]
     return [
@@ -175,7 +175,7 @@ def _environment(
         r"\smallskip",
         rf"{layout.size.command}\setlength{{\tabcolsep}}{{{layout.gap}pt}}",
         *[line for place, each in enumerate(tabulars) for line in ([r"\par\medskip"] if place else []) + each],
-        *(below if number == pages else []),
+        *(below if layout.notes and number == pages else []),
         rf"\end{{{layout.environment}}}",
     ]
 
@@ -256,17 +256,18 @@ def _group(place: int, table: Table, layout: Layout) -> list[str]:
 
 def _row(row: Row, table: Table, layout: Layout, shared: Sequence[str]) -> str:
     cells = [_cell(cell, column, table.spread) for cell, column in zip(row.cells, table.columns, strict=True)]
-    label = escape(row.label, forms_of(table)) + _superscript(symbols(word for word in row.marks if word not in shared))
+    raised = _superscript(symbols(word for word in row.marks if word not in shared))
+    label = escape(row.label, layout.texts.forms) + raised
     if layout.label is not None:
         label = rf"\raggedright\hangindent=1em {_BREAKABLE.sub(_BREAK, label)}"
     return " & ".join([label, *cells]) + r" \\"
 
 
-def forms_of(table: Table) -> list[tuple[str, str]]:
+def forms_of(table: Table) -> tuple[tuple[str, str], ...]:
     """Parts of labels, and how LaTeX writes them, as the methods of the rows declare; quoted rows look like them."""
     rows = [row for group in table.groups for row in group.rows]
     methods = {value: None for row in rows for name, value in row.facts if name == "method"}
-    return [form for method in methods for form in METHODS.latex(method)]
+    return tuple(form for method in methods for form in METHODS.latex(method))
 
 
 def _cell(cell: Cell, column: Column, spread: Spread) -> str:

@@ -76,10 +76,11 @@ _RAGGED = 1.25
 
 @dataclass(frozen=True)
 class Texts:
-    """The caption of a table, and the notes below it."""
+    """The caption of a table, the notes below it, and how LaTeX writes parts of names (see `escape`)."""
 
     caption: str
     notes: tuple[str, ...]
+    forms: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

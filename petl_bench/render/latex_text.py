@@ -12,6 +12,8 @@ from petl_bench.api.table import Cell, Column, Spread
 from petl_bench.system.texts import clean
 from petl_bench.tables.text import number
 
+_GREEK = """αalpha βbeta γgamma δdelta εepsilon ζzeta ηeta θtheta κkappa λlambda νnu ξxi πpi ρrho σsigma τtau φphi χchi
+ψpsi ωomega ΓGamma ΔDelta ΘTheta ΛLambda ΞXi ΠPi ΣSigma ΦPhi ΨPsi ΩOmega μmu"""
 SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -46,15 +48,31 @@ SPECIAL = {
     "Ø": r"\O{}",
     "ł": r"\l{}",
     "Ł": r"\L{}",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "λ": r"$\lambda$",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
+    "„": ",,",
+    "‘": r"\textquoteleft{}",
+    "·": r"$\cdot$",
+    "•": r"\textbullet{}",
+    "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "§": r"\S{}",
+    "°": r"$^\circ$",
+    "−": "$-$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≈": r"$\approx$",
+    "∞": r"$\infty$",
     "µ": r"$\mu$",
-    "μ": r"$\mu$",
     "→": r"$\rightarrow$",
+    "←": r"$\leftarrow$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "✓": r"$\surd$",
+    **{each[0]: rf"$\{each[1:]}$" for each in _GREEK.split()},
 }
 #: Neighbours that would melt into a dash or a quotation mark.
-_LIGATURE = re.compile(r"([-'])(?=\1)")
+_LIGATURE = re.compile(r"([-',])(?=\1)")
 _ACCENTS = {
     "\u0300": "`",
     "\u0301": "'",
@@ -107,7 +125,8 @@ def escape(text: str, forms: Iterable[tuple[str, str]] = ()) -> str:
         text: one line.
         forms: parts of the text, and how LaTeX writes them; from code alone, never from what a user gave.
     """
-    escaped = _LIGATURE.sub(r"\1{}", "".join(map(_character, clean(text))))
+    characters = unicodedata.normalize("NFC", clean(text))
+    escaped = _LIGATURE.sub(r"\1{}", "".join(map(_character, characters)))
     for part, form in forms:
         escaped = escaped.replace(escape(part), form)
     return escaped
@@ -144,7 +163,7 @@ def width(text: str, points: int, *, bold: bool = False) -> float:
 
 @lru_cache(maxsize=20_000)  # a table is measured at several sizes
 def _ems(text: str) -> int:
-    return sum(map(_ems_of, text))
+    return sum(map(_ems_of, unicodedata.normalize("NFC", text)))
 
 
 def _ems_of(character: str) -> int:

@@ -13,8 +13,9 @@ from petl_bench.api.marks import symbols
 from petl_bench.api.prompts import short_text
 from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
 from petl_bench.api.table import RUN_HERE, Cell, Column, Row, RowGroup, Spread, Table, signs
-from petl_bench.render.flat import METHOD, distinct, fact_names, facts_by_row, flat_rows
+from petl_bench.render.flat import METHOD, distinct, fact_names, facts_by_row, flat_rows, sources_of
 from petl_bench.system.texts import clean, name
+from petl_bench.tables.layout_names import NAMED
 from petl_bench.tables.text import for_people, marked, notes, number, provenance
 
 #: What Markdown gives a meaning; of addresses, what GitHub takes for a link by itself.
@@ -131,7 +132,7 @@ def _row_columns(table: Table) -> list[_RowColumn]:
         for fact in fact_names(values)
     ]
     found += [column for column in of_facts if column.header not in _COMMON]
-    found.append(_RowColumn("group", [group.section for group, _ in rows]))
+    found.append(_RowColumn("group", [group.section if _says_origin(group) else group.heading for group, _ in rows]))
     found += [column for column in of_facts if column.header in _COMMON]
     found.append(_RowColumn("origin", [_origin(group, row) for group, row in rows], behind=True))
     return [each for each in found if any(each.values) or each.is_name]
@@ -145,7 +146,7 @@ def _has_own_label(row: Row) -> bool:
 
 def _method(row: Row, facts: Mapping[str, str]) -> str | None:
     """The name of a row's method for readers; None if it is not said."""
-    if not row.facts:
+    if not row.facts or NAMED in row.facts:
         return _marked(row) if facts else None
     return marked(clean(METHODS.display(facts[METHOD])), symbols(row.marks)) if METHOD in facts else None
 
@@ -168,6 +169,13 @@ def _display(fact: str, value: str) -> str:
     return _DISPLAYS[fact](value) if fact in _DISPLAYS else short_text(value)
 
 
+def _says_origin(group: RowGroup) -> bool:
+    """Whether its title is where its rows are from, and no heading of a layout or the like."""
+    return group.title.startswith((RUN_HERE, "Quoted: "))
+
+
 def _origin(group: RowGroup, row: Row) -> str:
-    """The title of a group; of rows run here, of which their facts say the rest, its beginning."""
-    return RUN_HERE if row.facts and group.title.startswith(f"{RUN_HERE}: ") else group.title
+    """Where a row is from, as the title of its group says if it does; of rows run here, the facts say the rest."""
+    if row.facts:
+        return group.title if _says_origin(group) and not group.title.startswith(f"{RUN_HERE}: ") else RUN_HERE
+    return group.title if _says_origin(group) else "; ".join(f"Quoted: {source}" for source in sources_of(row))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from petl_bench.api.table import Column, Row, Table
+from petl_bench.render.flat import sources_of
 from petl_bench.render.markdown import escape
 from petl_bench.tables.text import for_people, notes, provenance
 
@@ -31,8 +32,7 @@ def _row_lines(row: Row, columns: Sequence[Column]) -> str:
         f"  - {escape(where)}: {', '.join(f'`{escape(key)}`' for key in keys)}"
         for where, keys in trials_of(row, columns)
     ]
-    sources = dict.fromkeys(cell.source for cell in row.cells if cell.origin == "quoted" and cell.source)
-    return "\n".join([escape(row.label), *[f"  - {escape(source)}" for source in sources], *found])
+    return "\n".join([escape(row.label), *[f"  - {escape(source)}" for source in sources_of(row)], *found])
 
 
 def trials_of(row: Row, columns: Sequence[Column]) -> list[tuple[str, tuple[str, ...]]]:

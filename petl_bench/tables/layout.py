@@ -11,13 +11,15 @@ from dataclasses import replace
 
 from petl_bench.api.table import Column, RowGroup, Table
 from petl_bench.errors import UsageError
+from petl_bench.system.texts import clean
 from petl_bench.tables.layout_choices import TableLayout
 from petl_bench.tables.layout_names import Selection
 from petl_bench.tables.layout_ranks import ranked_among
+from petl_bench.tables.layout_renamed import refuse_names_of_others, renamed_rows
 from petl_bench.tables.layout_rows import heading_notes, headings_of, refuse_same_names, with_own_rows, without_blank
 from petl_bench.tables.layout_signs import without_signs
 from petl_bench.tables.layout_transposed import transposed
-from petl_bench.tables.notes import listed
+from petl_bench.tables.notes import TRAINED, listed
 
 
 def apply(table: Table, layout: TableLayout) -> Table:
@@ -31,11 +33,12 @@ def apply(table: Table, layout: TableLayout) -> Table:
     columns = _chosen_columns(table, layout, selection)
     headings = [without_blank(each, columns) for each in headings_of(table, layout, selection)]
     shown = {each.place: each.row for heading in headings for each in heading.rows if each.place}
-    ranks = ranked_among(table, shown, columns, layout.bold)
+    ranks = ranked_among(table, shown, columns, layout.bold, selection.table.columns)
     headings = [heading.with_rows(ranks.rows) for heading in headings]
     notes = [*ranks.notes, *heading_notes(table, headings, ranks.pools)]
-    headings, own_notes = with_own_rows(headings, layout, selection)
-    refuse_same_names(headings, layout)
+    headings, own_notes = with_own_rows(headings, layout, selection, columns)
+    refuse_same_names(headings, layout, selection.table)
+    refuse_names_of_others(selection.table, table.columns, headings, layout.file)
     headings = [heading for heading in headings if heading.rows]
     if not headings and any(group.rows for group in table.groups):
         raise UsageError(f"{layout.file}: leaves no row of the table {table.name}")
@@ -45,8 +48,8 @@ def apply(table: Table, layout: TableLayout) -> Table:
         columns=tuple(table.columns[index] for index in columns),
         groups=tuple(_of_columns(heading.group(), columns) for heading in headings),
         spread=layout.spread or table.spread,
-        footers=(*notes, *own_notes, *table.footers),
-        provenance=(*table.provenance, *_left_out(table, columns)),
+        footers=(*notes, *own_notes, *_footers(table, columns)),
+        provenance=(*table.provenance, *_left_out(table, columns), *renamed_rows(selection.table, headings)),
     )
     if not layout.signs:
         laid_out = without_signs(laid_out)
@@ -89,7 +92,7 @@ def _refuse_same_columns(columns: Sequence[Column], layout: TableLayout) -> None
     """Raise UsageError if the layout gives two columns one name."""
     seen: dict[str, Column] = {}
     for column in columns if layout.column_names or layout.header_names else ():
-        other = seen.setdefault(column.full_display, column)
+        other = seen.setdefault(clean(column.full_display), column)
         if other.full != column.full:
             name = repr(column.full_display)
             raise UsageError(f"{layout.file}: the columns {other.full} and {column.full} would both be called {name}")
@@ -98,6 +101,12 @@ def _refuse_same_columns(columns: Sequence[Column], layout: TableLayout) -> None
 def _left_out(table: Table, columns: Sequence[int]) -> list[str]:
     names = [each.full_display for index, each in enumerate(table.columns) if index not in columns]
     return [f"Columns left out: {listed(names)}."] if names else []
+
+
+def _footers(table: Table, columns: Sequence[int]) -> list[str]:
+    """The table's own, without what is said of trained parameters if these are left out."""
+    has_trained = any(table.columns[index].group == TRAINED.partition(":")[0] for index in columns)
+    return [each for each in table.footers if each != TRAINED or has_trained]
 
 
 def _of_columns(group: RowGroup, columns: Sequence[int]) -> RowGroup:

@@ -13,6 +13,8 @@ from petl_bench.errors import UsageError
 #: Which numbers of a column are ranked together.
 Bold = Literal["group", "column", "none"]
 Decimals = Annotated[int, Limits(0, 6)]
+Number = Annotated[float, Limits(-1e12, 1e12)]
+Std = Annotated[float, Limits(0, 1e12)]
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class OwnRow:
 
     name: str
     source: str
-    values: Mapping[str, float]
-    std: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, Number]
+    std: Mapping[str, Std] = field(default_factory=dict)
     group: str = ""
 
 

@@ -10,6 +10,8 @@ from petl_bench.errors import UsageError, unknown
 
 #: A row of a table: the index of its group, and its own in the group.
 Place = tuple[int, int]
+#: A fact of rows that were run here and that a layout gives another name than that of their method.
+NAMED = ("name", "of the layout")
 
 
 class Selection:

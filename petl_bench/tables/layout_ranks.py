@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from petl_bench.analysis.configurations import FAMILIES
-from petl_bench.api.table import ALIKE, Cell, Row, Table
+from petl_bench.api.table import ALIKE, Cell, Column, Row, Table
 from petl_bench.tables.layout_choices import Bold
 from petl_bench.tables.layout_names import Place, row_name
 from petl_bench.tables.notes import listed
@@ -26,20 +26,27 @@ class RankedAmong:
     notes: list[str]
 
 
-def ranked_among(table: Table, shown: Mapping[Place, Row], columns: Sequence[int], bold: Bold) -> RankedAmong:
+def ranked_among(
+    table: Table, shown: Mapping[Place, Row], columns: Sequence[int], bold: Bold, before: Sequence[Column]
+) -> RankedAmong:
     """The rows that are shown, ranked among each other.
 
-    `=` stays if the best number that it refers to is shown, and still the best. `columns`: those that are shown.
+    `=` stays if the best number that it refers to is shown, and still the best. `columns`: those that are shown;
+    `before`: all columns with the decimals that they have without a layout.
     """
     pools = _pools(table) if bold == "column" else [[index] for index in range(len(table.groups))]
     cells = {place: [replace(cell, rank="") for cell in row.cells] for place, row in shown.items()}
     with_ranks = [index for index in range(len(table.columns)) if _is_ranked(table, index)]
+    rounded: dict[Place, list[int]] = {}
     for pool in pools:
         rivals = [place for place in sorted(shown) if place[0] in pool and REFERENCE not in shown[place].facts]
         for index in with_ranks:
-            found = ranked([cells[place][index] for place in rivals], table.columns[index])
-            for place, cell in zip(rivals, found, strict=True):
+            own = [cells[place][index] for place in rivals]
+            finer = ranked(own, before[index])
+            for place, cell, other in zip(rivals, ranked(own, table.columns[index]), finer, strict=True):
                 cells[place][index] = cell
+                if cell.rank == "best" != other.rank and index in columns:
+                    rounded.setdefault(place, []).append(index)
     without_best = [index for index in with_ranks if _drop_alike(table, index, cells)]
     if bold == "none":
         cells = {place: [replace(cell, rank="") for cell in own] for place, own in cells.items()}
@@ -49,6 +56,9 @@ def ranked_among(table: Table, shown: Mapping[Place, Row], columns: Sequence[int
         notes.append(
             f"Without {ALIKE}, as the best that it refers to is left out or not best here: {listed(lost, _MOST)}."
         )
+    if rounded and bold != "none":
+        names = [_in_columns(table, rows[place], indices) for place, indices in rounded.items()]
+        notes.append(f"Best only as rounded here: {listed(names, _MOST)}.")
     return RankedAmong(rows, pools, notes)
 
 
@@ -112,7 +122,11 @@ def _hidden_best(
     found = []
     for at in (at for pool in pools if shown.intersection(pool) for at in pool):
         for index, row in enumerate(table.groups[at].rows):
-            best = [table.columns[each].full_display for each in columns if row.cells[each].rank == "best"]
+            best = [each for each in columns if row.cells[each].rank == "best"]
             if best and (at, index) not in rows:
-                found.append(f"{row_name(row)} ({listed(best, _MOST)})")
+                found.append(_in_columns(table, row, best))
     return found
+
+
+def _in_columns(table: Table, row: Row, columns: Sequence[int]) -> str:
+    return f"{row_name(row)} ({listed((table.columns[each].full_display for each in columns), _MOST)})"

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from petl_bench.api.table import Cell, Row, RowGroup, Table
 from petl_bench.errors import UsageError
+from petl_bench.system.texts import clean
 from petl_bench.tables.layout_choices import OwnRow, TableLayout
-from petl_bench.tables.layout_names import Place, Selection, row_name
+from petl_bench.tables.layout_names import NAMED, Place, Selection, row_name
 from petl_bench.tables.notes import listed
 
 QUOTED = "quoted"
@@ -47,7 +48,9 @@ def headings_of(table: Table, layout: TableLayout, selection: Selection) -> list
 
     def shown(place: Place) -> ShownRow:
         row = table.groups[place[0]].rows[place[1]]
-        return ShownRow(replace(row, display=names[place]) if place in names else row, place)
+        if place not in names:
+            return ShownRow(row, place)
+        return ShownRow(replace(row, display=names[place], facts=(*row.facts, *([NAMED] if row.facts else []))), place)
 
     if layout.groups:
         return [Heading(title, "", tuple(map(shown, places))) for title, places in _own_groups(layout, selection)]
@@ -94,6 +97,9 @@ def _titles(table: Table, layout: TableLayout, selection: Selection) -> list[tup
     titles = [(group.title, group.section) for group in table.groups]
     for pattern, name in layout.group_names.items():
         for at in selection.groups(pattern):
+            others = (each for each in table.groups if each.title != table.groups[at].title)
+            if any(clean(name) in (each.title, each.heading) for each in others):
+                raise UsageError(f"{layout.file}: group_names: {name!r} is another heading of the table")
             titles[at] = (name, "")
     return titles
 
@@ -108,20 +114,34 @@ def heading_notes(table: Table, headings: Sequence[Heading], pools: Sequence[Seq
                 before.setdefault(each.place[0], []).append(row_name(each.row))
         run = [at for at in before if not table.groups[at].is_quoted]
         is_apart = sum(any(at in pool for at in run) for pool in pools) > 1
-        texts = [table.groups[at].heading + (f" ({listed(names)})" if is_apart else "") for at, names in before.items()]
-        if texts and texts != [heading.group().heading]:
+        if before and [table.groups[at].heading for at in before] != [heading.group().heading]:
+            texts = _headings_before(table, before, with_rows=is_apart)
             notes.append(f"{heading.title}: {'; '.join(texts)}{'; ranked apart' if is_apart else ''}.")
     return notes
 
 
+def _headings_before(table: Table, before: Mapping[int, Sequence[str]], *, with_rows: bool) -> list[str]:
+    """Headings of groups, a title that several of them have once; `before`: the index of each, and its rows' names."""
+    texts, title = [], ""
+    for at, names in before.items():
+        group = table.groups[at]
+        text = group.section if group.section and group.title == title else group.heading
+        texts.append(text + (f" ({listed(names)})" if with_rows else ""))
+        title = group.title
+    return texts
+
+
 def with_own_rows(
-    headings: Sequence[Heading], layout: TableLayout, selection: Selection
+    headings: Sequence[Heading], layout: TableLayout, selection: Selection, columns: Sequence[int]
 ) -> tuple[list[Heading], list[str]]:
-    """The headings with the user's own rows, and what a note says of those that do not stand under their source."""
+    """The headings with the user's own rows that have something in the columns that are shown, and what a note says of
+    those that do not stand under their source."""
     found, notes = list(headings), []
     titles = [heading.title for heading in headings]
     for own in layout.own_rows:
         row = ShownRow(_own_row(own, selection))
+        if not _has_something(row.row, columns):
+            continue
         title = own.group or f"Quoted: {own.source}"
         if title not in titles:
             titles.append(title)
@@ -142,22 +162,32 @@ def _own_row(own: OwnRow, selection: Selection) -> Row:
         if len(found) > 1:
             names = " or ".join(selection.table.columns[index].full for index in found[:3])
             raise UsageError(f"{selection.file}: own_rows: {own.name}: {pattern!r} fits several columns: {names}")
+        if cells[found[0]].value is not None:
+            name = selection.table.columns[found[0]].full
+            raise UsageError(f"{selection.file}: own_rows: {own.name}: two values for the column {name}")
         std = own.std.get(pattern)
         cells[found[0]] = Cell(float(value), None if std is None else float(std), origin="quoted", source=own.source)
     return Row(own.name, tuple(cells), marks=(QUOTED,))
 
 
-def refuse_same_names(headings: Sequence[Heading], layout: TableLayout) -> None:
-    """Raise UsageError if the layout gives two rows under one heading one name."""
+def refuse_same_names(headings: Sequence[Heading], layout: TableLayout, table: Table) -> None:
+    """Raise UsageError if the layout gives two rows under one heading one name. `table`: without the layout."""
     for heading in headings if layout.row_names or layout.groups or layout.own_rows else ():
         seen: dict[str, ShownRow] = {}
         for each in heading.rows:
-            other = seen.setdefault(row_name(each.row), each)
+            other = seen.setdefault(clean(row_name(each.row)), each)
             if other is not each and not _are_of_one_group(each, other):
                 raise UsageError(
                     f"{layout.file}: two rows under {heading.title!r} are called {row_name(each.row)!r}: give them "
-                    'other names in row_names, as "HEADING / ROW" = "NAME"'
+                    f'other names in row_names, as "{_full_name(table, each.place or other.place)}" = "NAME"'
                 )
+
+
+def _full_name(table: Table, place: Place | None) -> str:
+    if place is None:
+        return "HEADING / ROW"
+    group = table.groups[place[0]]
+    return f"{group.heading} / {row_name(group.rows[place[1]])}"
 
 
 def _are_of_one_group(one: ShownRow, other: ShownRow) -> bool:

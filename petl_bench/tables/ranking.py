@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from petl_bench.analysis.chance import guesses_of, is_at_chance
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
-from petl_bench.analysis.labels import host_display
+from petl_bench.analysis.labels import host_display, values_in_words
 from petl_bench.api.evidence import OutcomeSource
 from petl_bench.api.marks import SYNTHETIC, barring
 from petl_bench.api.options import text_of
@@ -106,7 +107,31 @@ def facts_of(comparison: Comparison, row: Configuration) -> tuple[tuple[str, str
 
 
 def _title(comparison: Comparison, rows: Sequence[Configuration]) -> str:
-    """What rows of one group share: backbone, weights, views, source files."""
+    """What rows of one group share: backbone, weights, views, source files; no other group has the same title."""
+    row, title = rows[0], _short_title(comparison, rows)
+    alike = [
+        others[0]
+        for others in comparison.groups().values()
+        if (others[0].backbone, others[0].weights) == (row.backbone, row.weights)
+        and _short_title(comparison, others) == title
+    ]
+    if len(alike) == 1:
+        return title
+    words = {
+        "weights_sha256": f"weights sha256 {row.weights_sha256[:12] or 'unknown'}",
+        "backbone_options": values_in_words(json.loads(row.backbone_options)),
+        "backbone_version": row.backbone_version and f"backbone version {row.backbone_version}",
+        "other_views": row.other_views and f"here {row.other_views}",
+    }
+    return ", ".join([title, *(text for name, text in words.items() if text and _differ(alike, name))])
+
+
+def _differ(rows: Sequence[Configuration], name: str) -> bool:
+    return len({getattr(row, name) for row in rows}) > 1
+
+
+def _short_title(comparison: Comparison, rows: Sequence[Configuration]) -> str:
+    """The same, by names alone."""
     views = _views(comparison, rows)
     shown = f", views {views}" if views == _BY_DATA_SET else f", {views} views" if views else ""
     source = f", source files {rows[0].source_sha256[:8]}" if rows[0].source_sha256 else ""

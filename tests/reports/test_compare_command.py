@@ -226,6 +226,7 @@ def test_differences_from_a_baseline(three: Path) -> None:
     assert msta.delta == pytest.approx(msta.value - base.value)
     done = _report("--runs", str(three), "--table", "base2novel", "--baseline", "lora", "--no-published")
     assert f"(+{msta.delta:.1f})" in done.stdout
+    assert "In parentheses: the difference from LoRA." in done.stdout
     shown = _report("--runs", str(three), "--table", "base2novel", "--baseline", "LORA", "--no-published")
     assert shown.stdout == done.stdout, "its name for readers, in small letters or capitals"
     done = _report("--runs", str(three), "--table", "base2novel", "--baseline", "nobody")

@@ -10,13 +10,14 @@ import pytest
 import petl_bench as pb
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import METHODS, TABLES
-from petl_bench.api.table import Cell, RowGroup, Table
+from petl_bench.api.table import Cell, Column, RowGroup, Table
 from petl_bench.api.trial import Trial, TrialResult
 from petl_bench.costs import recording
 from petl_bench.records.write import write_record
 from petl_bench.render import FORMATS, render
 from petl_bench.tables.layout import apply
 from petl_bench.tables.layout_choices import TableLayout
+from petl_bench.tables.layout_file import read_layout, shipped_layouts
 
 from .synthetic_records import make_result, make_trial
 
@@ -93,11 +94,30 @@ def test_fewer_milliseconds_are_better_and_more_videos_are(runs: Path) -> None:
     assert cell(table, group, "zero_shot", "Inference videos/s").rank == ""
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (11_930.4, "11930"),
+        (17_794.0, "17790"),
+        (9_976.6, "9977"),
+        (1e9, "1000000000"),
+        (0.25, "0.25"),
+        (-2e5, "-200000"),
+    ],
+)
+def test_large_numbers_are_no_powers_of_ten(number: float, text: str) -> None:
+    assert Column("train", format=".4g").text(number) == text
+
+
 def test_a_layout_ranks_as_the_table_does_and_never_its_references(runs: Path) -> None:
     table = table_of(runs)
     assert apply(table, TableLayout()) == table
     few = apply(table, TableLayout(rows=("full_finetune", "lora"), columns=("Train step ms",)))
     assert [row.cells[0].rank for row in few.groups[0].rows] == ["", ""]
+    for name, path in shipped_layouts().items():
+        formats = {column.full: column.format for column in apply(table, read_layout(path)).columns}
+        own = {column.full: column.format for column in table.columns if column.full in formats}
+        assert formats == own, f"{name} rounds ratios, which then look equal"
 
 
 def test_what_was_measured_under_other_conditions_stands_in_another_group(runs: Path) -> None:

@@ -129,6 +129,21 @@ def test_no_title_is_lost(kind: str) -> None:
     check_markdown(table)
 
 
+def test_a_heading_that_is_no_origin_is_not_called_one() -> None:
+    """As a layout makes them: headings of the user's own, and rows and columns exchanged."""
+    run = Row("lora", (Cell(1.0),), facts=(("method", "lora"),))
+    quoted = Row("X", (Cell(2.0, origin="quoted", source="Smith (2025)"),), ("quoted",))
+    columns = (Column("A"),)
+    own = render(Table("t", "T", "Method", columns, (RowGroup("Efficient", (run, quoted)),)), "markdown")
+    assert "All rows: group Efficient." in own
+    (row,) = (line.replace("\u00a0", " ") for line in own.splitlines() if line.startswith("| X"))
+    assert row.endswith("| Quoted: Smith (2025) |")
+    (row,) = (line.replace("\u00a0", " ") for line in own.splitlines() if line.startswith("| LoRA"))
+    assert row.endswith("| Run here             |")
+    exchanged = render(Table("t", "T", "", columns, (RowGroup("HM", (Row("HMDB-51", (Cell(1.0),)),)),)), "markdown")
+    assert "All rows: group HM." in exchanged and "origin" not in exchanged.lower()
+
+
 def test_a_label_that_is_not_of_the_method_has_a_column() -> None:
     facts = {rank: (("method", "lora"), ("lora.rank", rank)) for rank in ("4", "8")}
     rows = (Row("rank=4", (Cell(1.0),), facts=facts["4"]), Row("lora (rank=8)", (Cell(1.0),), facts=facts["8"]))

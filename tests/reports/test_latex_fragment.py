@@ -14,6 +14,7 @@ from test_renderers import EVERYTHING, NASTY, compiled, document_of
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.errors import UsageError
 from petl_bench.render import FORMATS, latex, render, render_provenance
+from petl_bench.render.latex_text import SPECIAL, escape
 from petl_bench.render.options import LatexOptions
 from tests.commands import petl_bench
 
@@ -88,6 +89,45 @@ def test_a_table_without_rows_or_columns_compiles(table: Table, tmp_path: Path) 
     compiled(tmp_path, document_of("two-column", texts))
     for output_format in FORMATS:
         render(table, output_format)
+
+
+@pytest.mark.parametrize(
+    ("text", "latex_form"),
+    [
+        ("“Ours”†", r"\textquotedblleft{}Ours\textquotedblright{}\dag{}"),
+        ("R@1 ↑ ≥ Δ", r"R@1 $\uparrow$ $\geq$ $\Delta$"),
+        ("Mu\u0308ller", r"M\"{u}ller"),
+        ("a,,b", "a,{},b"),
+        ("北", r"\texttt{U+5317}"),
+    ],
+)
+def test_what_people_type_is_set_as_they_typed_it(text: str, latex_form: str, tmp_path: Path) -> None:
+    assert escape(text) == latex_form
+    compiled(tmp_path, rf"\documentclass{{article}}\begin{{document}}{latex_form}\end{{document}}")
+
+
+def test_every_special_sign_is_known_to_plain_latex(tmp_path: Path) -> None:
+    text = " ".join(map(escape, SPECIAL))
+    compiled(tmp_path, rf"\documentclass{{article}}\begin{{document}}{text}\end{{document}}")
+
+
+def test_a_method_is_written_alike_on_every_page_and_in_the_notes() -> None:
+    name = "MSTA + L_CC"
+    run = Row("msta", (Cell(1.0),), display=name, facts=(("method", "msta"),))
+    quoted = tuple(
+        Row(f"{name} {index}", (Cell(2.0, origin="quoted", source="S"),), ("quoted",)) for index in range(40)
+    )
+    groups = (RowGroup("Run here", (run,)), RowGroup("Quoted: S", quoted))
+    table = Table("t", "T", "Method", (Column("HM"),), groups, (f"Quoted from S: {name}.",))
+    text = latex.render(table, LatexOptions(document="slides"))
+    shown = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert shown.count("framebreak") >= 2 and shown.count(r"$\mathcal{L}_{CC}$") == 42 and r"L\_CC" not in shown
+
+
+def test_without_notes_nothing_stands_below() -> None:
+    table = Table("t", "T", "Method", (Column("HM"),), (RowGroup("g", (Row("a", (Cell(1.0),)),)),))
+    assert "minipage" not in latex.render(table)
+    assert "minipage" in latex.render(replace(table, footers=("A note.",)))
 
 
 def test_a_column_that_is_too_wide_is_named() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +24,7 @@ from petl_bench.tables import layout_file
 from petl_bench.tables.layout import apply
 from petl_bench.tables.layout_choices import OwnGroup, OwnRow, TableLayout
 from petl_bench.tables.layout_file import layout_path, meaning, read_layout, shipped_layouts
+from petl_bench.tables.notes import TRAINED
 from petl_bench.tables.ranking import REFERENCE, ranked
 from petl_bench.tables.text import notes
 from tests.commands import petl_bench
@@ -125,6 +129,40 @@ def test_figures_that_look_equal_share_their_rank() -> None:
     fine = apply(table, TableLayout(column_decimals={"motion Base": 2}))
     assert [row.cells[1].rank for row in fine.groups[0].rows] == ["best", "second"]
     assert [column.format for column in _apply(decimals=3).columns] == [".3g", ".3f", ".3f", ".3f"]
+
+
+def test_what_is_best_only_as_rounded_by_the_layout_is_named() -> None:
+    table = replace(TABLE, groups=(_group(HERE, "", _row("a", 72.4, 60.0, 1.0), _row("b", 71.6, 50.0, 2.0)),))
+    rounded = apply(table, TableLayout(decimals=0))
+    assert [row.cells[1].rank for row in rounded.groups[0].rows] == ["best", "best"]
+    assert "Best only as rounded here: b (Motion Base classes)." in rounded.footers
+    for choices in ({"bold": "none"}, {"columns": ("motion HM",)}, {"decimals": 2}):
+        footers = apply(table, TableLayout(**{"decimals": 0, **choices})).footers
+        assert not any("rounded" in note for note in footers)
+
+
+def test_other_names_of_rows_are_in_the_provenance_and_notes_are_of_what_is_shown() -> None:
+    table = replace(TABLE, footers=(TRAINED, "A note."))
+    named = apply(table, TableLayout(row_names={"msta": "Ours"}, columns=("* HM",)))
+    assert named.provenance[-1] == "Names of rows by the layout: Ours is MSTA, Ours is msta."
+    assert named.footers == ("A note.",)
+    assert TRAINED in apply(table, TableLayout(columns=("Trained M",))).footers
+
+
+def test_other_names_of_rows_are_in_every_format() -> None:
+    run = _row("lora (rank=4)", 1.0, 2.0, 3.0, display="LoRA (rank 4)", facts=(("method", "lora"), ("lora.rank", "4")))
+    table = replace(TABLE, groups=(_group(HERE, "", run, _row("x", 1.0, 2.0, 3.0, facts=(("method", "x"),))),))
+    named = apply(table, TableLayout(row_names={"lora*": "LoRA, ours"}))
+    for output_format in FORMATS:
+        assert "LoRA, ours" in render(named, output_format) or output_format == "tidy", output_format
+    assert render(named, "csv").startswith("row,name,method,lora.rank,group,")
+    assert re.search(r"\n\| Method +\| Rank +\|", render(named, "markdown"))
+
+
+def test_own_rows_with_nothing_to_show_are_left_out() -> None:
+    own = (OwnRow("X", "Smith (2024)", {"motion HM": 70}),)
+    assert [group.title for group in _apply(own_rows=own, columns=("motion *",)).groups][-1] == "Quoted: Smith (2024)"
+    assert not any("Smith" in group.title for group in _apply(own_rows=own, columns=("ucf101 *",)).groups)
 
 
 def test_bold_by_column_joins_families_of_one_backbone_alone() -> None:
@@ -270,13 +308,21 @@ BAD = [
     ('bold = "row"', "bold=row: expected one of group, column, none"),
     ("[row_names]\n'a\\u0007b' = 1", "row_names"),
     ('[row_names]\nnobody = "x"', "row_names: unknown row 'nobody'"),
+    (
+        '[row_names]\n"*" = "Same"',
+        f'give them other names in row_names, as "{HERE}, parameter-efficient / lora (rank=4)" = "NAME"',
+    ),
+    ('[row_names]\nbitfit = "lora "', "are called 'lora ': give them other names in row_names"),
     ('[row_names]\nmsta = "lora"', "are called 'lora': give them other names in row_names"),
     ('[column_names]\n"motion Base" = "HM"', "motion Base and motion HM would both be called 'Motion HM'"),
     ('[header_names]\nucf = "U"', "header_names: unknown header 'ucf'; did you mean ucf101"),
     ('[group_names]\nx = "U"', "group_names: unknown heading 'x'"),
     ("groups = 3", "groups=3: expected a list"),
     ('[[groups]]\ntitle = "x"', "groups[0] lacks rows"),
-    ('[[groups]]\ntitle = "x"\nrows = ["lora"]', "two rows under 'x' are called 'lora'"),
+    (
+        '[[groups]]\ntitle = "x"\nrows = ["lora"]',
+        f"two rows under 'x' are called 'lora': give them other names in row_names, as \"{OTHER}, parameter",
+    ),
     ('rows = ["msta"]\n[[groups]]\ntitle = "x"\nrows = ["MSTA"]', "leave out rows and group_names"),
     ('[[groups]]\ntitle = "x"\nrows = ["broken"]\n[[groups]]\ntitle = "x"\nrows = ["MSTA"]', "have the title 'x'"),
     ('[[groups]]\ntitle = "x"\nrows = ["broken"]\n[[groups]]\ntitle = "y"\nrows = ["broken"]', "in 'x' and in 'y'"),
@@ -286,6 +332,19 @@ BAD = [
     ('[[own_rows]]\nname = "x"\nsource = "y"\nvalues = { "motion HM" = inf }', "expected a finite number"),
     ('[[own_rows]]\nname = "x"\nsource = "y"\nvalues = { "motion HM" = 1 }\nstd = { HM = 1 }', "std of 'HM'"),
     ('[[own_rows]]\nname = "x"\nsource = "y"\ngroup = "z"\nvalues = { "motion HM" = 1 }', "has the title 'z'"),
+    ('[[own_rows]]\nname = "x"\nsource = "y"\nvalues = { "motion HM" = 1e300 }', "must be at most 1e+12"),
+    ('[[own_rows]]\nname = "x"\nsource = "y"\nvalues = { "motion HM" = 1 }\nstd = { "motion HM" = -1 }', "at least 0"),
+    (
+        '[[own_rows]]\nname = "x"\nsource = "y"\nvalues = { "motion HM" = 1, "Motion HM" = 2 }',
+        "x: two values for the column motion HM",
+    ),
+    (
+        'rows = ["bitfit"]\n[row_names]\nbitfit = "msta"',
+        "bitfit would be called 'msta', as another one in the table is",
+    ),
+    ('[row_names]\nbitfit = "MSTA"\nmsta = "BitFit"', "bitfit would be called 'MSTA', as another one in the table is"),
+    ('[column_names]\n"motion HM" = "All"\n"motion Base" = "HM"', "motion Base would be called 'Motion HM'"),
+    (f'[group_names]\n"Quoted*" = "{HERE}"', f"group_names: '{HERE}' is another heading of the table"),
     ("x = [", "not valid TOML"),
     ("rows = [" + '"msta", ' * 501 + "]", "rows: expected 1 to 500 entries, not 501"),
     (f'caption = "{"x" * 501}"', "caption: expected one line"),
@@ -382,6 +441,8 @@ def test_the_command_applies_a_layout_and_its_flags_win(example: Path, tmp_path:
     assert "$\\pm$" in text.partition("\\bottomrule")[0].partition("\\midrule")[2]
     data = petl_bench(*command, "--format", "csv").stdout
     assert "\nlora,Ours_1,lora," in data and "motion HM" in data and "motion Base" not in data
+    marks = pd.read_csv(io.StringIO(petl_bench(*command, "--format", "tidy").stdout))["marks"]
+    assert marks.notna().any(), "signs are data there"
     shown = petl_bench(*command)
     assert shown.returncode == 0 and "Ours_1" in shown.stdout and "Ours & theirs" in shown.stdout
 

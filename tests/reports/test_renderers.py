@@ -207,7 +207,7 @@ def test_latex_is_ascii_and_every_special_character_is_escaped(text: str) -> Non
     allowed = re.sub(
         r"\\[{}$&#%_]|\\[a-zA-Z]+\{\}|\\char96|\\[a-zA-Z`'^~=.\"]\{\\?[a-zA-Z]\}|\\texttt\{U\+[0-9A-F]+\}", "", escaped
     )
-    allowed = re.sub(r"\$(\\[a-z]+|\^[23])\$", "", allowed)
+    allowed = re.sub(r"\$(\\[a-zA-Z]+|\^[23]|\^\\circ|-)\$", "", allowed)
     assert not re.search(r"[\\$&#%_^~<>|\"`]", allowed)
     assert "--" not in escaped
 

@@ -13,7 +13,7 @@ from petl_bench.tables.layout_choices import TableLayout
 from petl_bench.tables.layout_file import layout_path, read_layout
 
 #: Formats that programs read: signs are data there, and no note could stand in their place.
-_DATA = ("csv", "json")
+_DATA = ("csv", "tidy", "json")
 
 
 def read_layout_of(text: str | None, output_format: str, *, explain: bool) -> TableLayout | None:
