@@ -16,7 +16,7 @@ from petl_bench.api.figure import Figure
 from petl_bench.api.table import Spread, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.page import tables
-from petl_bench.page.assets import asset, json_block, packed, plotly, script
+from petl_bench.page.assets import asset, json_block, packed, plotly, policy, script
 from petl_bench.page.classes import classes_data
 from petl_bench.page.costs import costs_block
 from petl_bench.page.curves import curves_block
@@ -199,11 +199,13 @@ def _render(page: Page) -> str:
     )
     environment.filters |= {"clean": clean, "name": name}
     template = environment.get_template("page.html.jinja")
+    code = script()
     return template.render(
         page=page,
         tables=tables,
+        policy=policy(code),
         style=Markup(asset("page.css") + asset("downloads.css")),
-        script=Markup(script()),
+        script=Markup(code),
         data=Markup(json_block(page.data)),
         plotly=Markup(plotly()),
         downloads=Markup(packed(json.dumps(downloads_data(page.downloads)))),

@@ -329,6 +329,5 @@ def _gain(best: Sequence[_Place], others: Sequence[_Place], column: Column, meth
 
 
 def _trained(row: Row, at: int | None) -> str:
-    if at is None or not isinstance(row.cells[at].value, (int, float)):
-        return ""
-    return f"{significant(row.cells[at].value)} M"
+    value = None if at is None else row.cells[at].value
+    return f"{significant(value)} M" if isinstance(value, (int, float)) else ""

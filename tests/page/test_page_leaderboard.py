@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import visits_of
+from browsing import until, visits_of
 from synthetic_runs import HOSTILE, add_run
 from toy_table import ToyTable
 
@@ -160,7 +160,7 @@ def test_sections_are_closed_until_they_are_wanted(visit: Any) -> None:
 
 def test_printing_opens_every_section(visit: Any) -> None:
     at = visit(folded=True)
-    at.page.wait_for_function("window.Plotly")
+    until(at.page, "Boolean(window.Plotly)")
     at.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert at.page.locator("details.fold:not([open])").count() == 0
     assert at.page.locator("#costs-drawing svg.main-svg").count() > 0
