@@ -109,14 +109,14 @@ def test_what_is_not_measured_says_what_to_type(table: pb.Table) -> None:
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_every_format_has_every_method(table: pb.Table, output_format: str) -> None:
     text = render(table, output_format)
-    name_of = str if output_format in ("csv", "json") else METHODS.display
+    name_of = str if output_format in ("csv", "tidy", "json") else METHODS.display
     assert all(name_of(name).rstrip("³") in text for name in METHODS.names()), "(IA)³ has another form in LaTeX"
 
 
-def test_the_terminal_has_four_parts_of_80_columns(table: pb.Table) -> None:
+def test_the_terminal_has_three_parts_of_80_columns(table: pb.Table) -> None:
     lines = render(table, "terminal").splitlines()
     assert max(map(len, lines)) <= 80
-    assert sum(line.startswith("Method ") for line in lines) == 4
+    assert sum(line.startswith("Method ") for line in lines) == 3
 
 
 def test_a_report_needs_no_folder_of_runs(tmp_path: Path) -> None:

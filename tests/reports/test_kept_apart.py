@@ -57,8 +57,8 @@ def test_another_version_is_no_value_of_an_ablation(store: Store, runs: Path) ->
         ["rank=4", "rank=8"],
     ]
     assert sorted(group.section for group in groups) == [
-        "lora: rank, engine=1, mean over Motion",
-        "lora: rank, engine=2, mean over Motion",
+        "LoRA: rank, engine 1, mean over Motion",
+        "LoRA: rank, engine 2, mean over Motion",
     ]
 
 

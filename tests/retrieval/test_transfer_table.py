@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import petl_bench as pb
-from petl_bench.api.registry import SETTINGS
+from petl_bench.api.registry import METHODS, SETTINGS
 from petl_bench.cli import cli
 from petl_bench.cli.run import _tables
 from petl_bench.records.layout import trial_folder
@@ -89,7 +89,7 @@ def test_targets_of_retrieval_have_their_numbers_and_adaptations_are_no_rows(run
     assert table.title == "Zero-shot transfer from K-400: retrieval, recalls in percent, and ranks"
     assert "Adapted on K-400, once per method and seed; no target clip was trained on." in table.footers
     points = points_of(figure_of(runs, "zero_shot_retrieval"))
-    assert {label.partition(" ")[0] for label in points} == set(SKILL)
+    assert {label.partition(" ")[0] for label in points} == set(map(METHODS.display, SKILL))
 
 
 def test_halves_of_one_data_set_are_told_and_each_kind_of_source_has_its_columns(plugin: Path, tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_halves_of_one_data_set_are_told_and_each_kind_of_source_has_its_columns
 
 def test_compare_finds_the_difference_on_the_targets(runs: Path) -> None:
     status, said = asked("compare", "lora", "zero_shot", "--runs", str(runs))
-    assert status == 0 and "lora against zero_shot, zero_shot_retrieval" in said
+    assert status == 0 and "LoRA against Zero-shot, zero_shot_retrieval" in said
     assert re.search(r"captioned_motion T2V R@1: .* a real difference", said)
-    assert "lora is better than zero_shot on: captioned_motion T2V R@1" in said
+    assert "LoRA is better than Zero-shot on: captioned_motion T2V R@1" in said
 
 
 def test_a_table_without_such_records_names_the_one_that_has_them(runs: Path, tmp_path: Path) -> None:
