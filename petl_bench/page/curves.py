@@ -72,6 +72,7 @@ def _series(variant: Variant, name: str, details: StoredDetails, number_trials: 
     }
     return {
         "label": variant.label,
+        "method": variant.method,
         "line": True,
         "x": epochs,
         "y": [short(sum(some) / len(some)) for some in values],

@@ -198,6 +198,7 @@ def _plot(each: Searched, number_trials: NumberTrials) -> dict[str, Any]:
         "series": [
             {
                 "label": own.variant.label,
+                "method": own.variant.method,
                 "line": True,
                 "x": shown,
                 "y": [short(100 * float((own.ranks <= k).mean())) for k in shown],

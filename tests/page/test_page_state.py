@@ -113,12 +113,12 @@ def test_plain_anchors_work_as_ever(visit: Any) -> None:
 
 
 def test_an_address_with_a_view_leads_to_its_section(visit: Any) -> None:
-    at = visit(address="#classes?method=lora&against=msta&numbers=open", height=500, folded=True)
+    at = visit(address="#classes?method=LoRA&against=MSTA&numbers=open", height=500, folded=True)
     assert at.page.evaluate("document.querySelector('#classes').getBoundingClientRect().top") < 250
     at.page.locator("#classes-numbers td").first.wait_for()
-    assert at.texts("#classes-verdict")[0].startswith("Against msta, lora gains on")
+    assert at.texts("#classes-verdict")[0].startswith("Against MSTA, LoRA gains on")
     at.page.locator("#classes-numbers summary").click()
-    assert _hash(at) == "#classes?method=lora&against=msta"
+    assert _hash(at) == "#classes?method=LoRA&against=MSTA"
 
 
 def test_what_is_chosen_of_plots_and_classes_is_kept(visit: Any) -> None:
