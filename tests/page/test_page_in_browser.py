@@ -213,6 +213,10 @@ def test_it_can_be_printed(visit: Any) -> None:
     at.page.locator("#table-toy [data-filter]").fill("lora")
     assert at.page.pdf().startswith(b"%PDF")
     at.page.emulate_media(media="print")
+    kept = at.page.locator("#overview tr.line > *").evaluate_all(
+        "(found) => found.map((each) => getComputedStyle(each).breakAfter)"
+    )
+    assert set(kept) == {"auto"}, "lines of the summary are not all kept on one page"
     assert not at.page.locator("header.top").is_visible()
     assert at.page.locator("#table-toy tr[data-row]:visible").count() == 4, "what a filter hides is printed"
     assert at.page.locator("#costs-drawing svg.main-svg").count() > 0, "plots are drawn before they came into view"

@@ -112,6 +112,28 @@ def test_a_ranking_is_sorted_filtered_and_shared(visit: Any) -> None:
     assert _names(again) == ["LoRA"]
 
 
+def test_a_ranking_is_sorted_by_group_and_then_by_number(visit: Any) -> None:
+    at = visit()
+    at.page.locator(f"{_RESULTS} [data-ranking]").click()
+    at.page.locator(f"{_RESULTS} [data-quoted]").uncheck()
+    header = at.page.locator(f"{_RESULTS} thead th.fact", has_text="Group")
+    by_number = _names(at)
+    sorted_names = []
+    for order in ("ascending", "descending"):
+        header.locator("button").click()
+        assert header.get_attribute("aria-sort") == order
+        sorted_names.append(_names(at))
+    assert sorted_names == [["MSTA", "LoRA", "AdaptFormer", "Zero-shot"], ["Zero-shot", "MSTA", "LoRA", "AdaptFormer"]]
+    assert at.texts(f"{_RESULTS} .place:visible") == ["1", "2"], "places stay those of the numbers"
+    again = visit(address="#" + at.page.url.split("#")[1])
+    assert _names(again) == sorted_names[1]
+    header.locator("button").click()
+    assert _names(at) == by_number
+    header.locator("button").click()
+    at.page.locator(f"{_RESULTS} [data-ranking]").click()
+    assert _names(at)[0] == "Zero-shot", "groups as they were: they have no such column"
+
+
 def test_a_number_of_a_ranking_says_where_it_comes_from(visit: Any) -> None:
     at = visit()
     at.page.locator(f"{_RESULTS} [data-ranking]").click()
