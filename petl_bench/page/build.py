@@ -58,6 +58,10 @@ class Page:
     downloads: dict[str, tuple[Text, ...]] = field(repr=False)
     data: dict[str, Any] = field(repr=False)
 
+    def view_id(self, table: str) -> str:
+        """The id of the table of this name."""
+        return next(view.id for view in self.views if view.table.name == table)
+
     @property
     def blocks(self) -> list[PlotBlock]:
         """All plots."""
@@ -127,7 +131,7 @@ def _page(
     shown = [each.table for each in built if each.table is not None and each.is_result]
     results = len(shown)
     shown += [each.table for each in built if each.table is not None and not each.is_result]
-    views = tuple(
+    views = tables.with_own_ids(
         tables.table_view(
             table, _CELLS // len(shown), folders, is_result=place < results, is_open=place < results or not results
         )
