@@ -74,7 +74,7 @@ def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:
 
 def _method(series: Series) -> str:
     """The registered name of its method, without the values that tell a row apart."""
-    return series.key.partition(" (")[0]
+    return clean(series.key.partition(" (")[0])
 
 
 def _columns(points: Sequence[Point], number_trials: NumberTrials) -> dict[str, Any]:

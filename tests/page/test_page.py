@@ -208,6 +208,17 @@ def test_nothing_of_a_record_is_markup(tmp_path: Path) -> None:
     assert any("<script>alert(1)" in name for name in _data(page.decode())["classes"][0]["classes"])
 
 
+def test_no_unseen_character_of_a_record_reaches_a_plot(tmp_path: Path, build: Build) -> None:
+    turned = "\u202eevil\u202c"
+    for method in ("lora", turned):
+        add_run(tmp_path, method, 0, dataset=turned, classes={"base": (turned, "b"), "novel": ("c", "d")})
+    page = build(tmp_path)
+    assert "\u202e" not in page
+    assert "\\u202e" not in page
+    curves = _data(page)["plots"]["curves"]["plots"]["0,0"]["series"]
+    assert [series["label"] for series in curves] == ["\ufffdevil\ufffd", "LoRA"]
+
+
 def test_names_that_utf8_cannot_hold_do_no_harm(tmp_path: Path, build: Build) -> None:
     class Odd(ToyTable):
         label = "a\udcffb"
