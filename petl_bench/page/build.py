@@ -16,7 +16,7 @@ from petl_bench.api.figure import Figure
 from petl_bench.api.table import Spread, Table, TableSource
 from petl_bench.errors import UsageError
 from petl_bench.page import tables
-from petl_bench.page.assets import asset, json_block, packed, plotly, script
+from petl_bench.page.assets import asset, json_block, packed, plotly, policy, script
 from petl_bench.page.classes import classes_data
 from petl_bench.page.costs import costs_block
 from petl_bench.page.curves import curves_block
@@ -57,6 +57,10 @@ class Page:
     left_out: str
     downloads: dict[str, tuple[Text, ...]] = field(repr=False)
     data: dict[str, Any] = field(repr=False)
+
+    def view_id(self, table: str) -> str:
+        """The id of the table of this name."""
+        return next(view.id for view in self.views if view.table.name == table)
 
     @property
     def blocks(self) -> list[PlotBlock]:
@@ -127,7 +131,7 @@ def _page(
     shown = [each.table for each in built if each.table is not None and each.is_result]
     results = len(shown)
     shown += [each.table for each in built if each.table is not None and not each.is_result]
-    views = tuple(
+    views = tables.with_own_ids(
         tables.table_view(
             table, _CELLS // len(shown), folders, is_result=place < results, is_open=place < results or not results
         )
@@ -199,11 +203,13 @@ def _render(page: Page) -> str:
     )
     environment.filters |= {"clean": clean, "name": name}
     template = environment.get_template("page.html.jinja")
+    code = script()
     return template.render(
         page=page,
         tables=tables,
+        policy=policy(code),
         style=Markup(asset("page.css") + asset("downloads.css")),
-        script=Markup(script()),
+        script=Markup(code),
         data=Markup(json_block(page.data)),
         plotly=Markup(plotly()),
         downloads=Markup(packed(json.dumps(downloads_data(page.downloads)))),

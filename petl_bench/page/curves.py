@@ -9,6 +9,7 @@ from petl_bench.analysis.labels import words_of
 from petl_bench.page.details import StoredDetails
 from petl_bench.page.plots import NumberTrials, PlotBlock, axis, faceted, short
 from petl_bench.page.trials import PageCase, Variant
+from petl_bench.system.texts import clean
 
 #: Points of one curve that are drawn; longer histories are thinned evenly, and end where they end.
 _POINTS = 120
@@ -72,6 +73,7 @@ def _series(variant: Variant, name: str, details: StoredDetails, number_trials: 
     }
     return {
         "label": variant.label,
+        "method": clean(variant.method),
         "line": True,
         "x": epochs,
         "y": [short(sum(some) / len(some)) for some in values],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from petl_bench.api.table import Table
-from petl_bench.page.tables import TableView, slug
+from petl_bench.page.tables import TableView
 from petl_bench.render import FORMATS, render
 
 #: Formats with what they are called.
@@ -34,7 +34,7 @@ def texts_of(tables: Sequence[Table], views: Sequence[TableView]) -> dict[str, t
     cells, characters, found = _CELLS, _CHARACTERS, {}
     for table, view in zip(tables, views, strict=True):
         count = len(table.columns) * sum(len(group.rows) for group in table.groups)
-        has_room = count <= cells
+        has_room, file = count <= cells, view.id.removeprefix("table-")
         cells -= count if has_room else 0
         texts = []
         for kind, name in _KINDS.items():
@@ -42,7 +42,7 @@ def texts_of(tables: Sequence[Table], views: Sequence[TableView]) -> dict[str, t
             if content is not None and len(content) > characters:
                 content = None
             characters -= len(content or "")
-            texts.append(Text(kind, name, f"{slug(table.name)}{FORMATS[kind][0]}", view.command(kind), content))
+            texts.append(Text(kind, name, f"{file}{FORMATS[kind][0]}", view.command(kind), content))
         found[view.id] = tuple(texts)
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from petl_bench.api.figure import Figure, Point
+from petl_bench.api.figure import Figure, Point, Series
 from petl_bench.system.texts import clean, name
 
 #: The numbers of the trials with these keys, as the page counts them.
@@ -56,6 +56,7 @@ def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:
             "label": name(each.label),
             "quoted": each.origin == "quoted",
             "line": each.line,
+            **({"method": _method(each)} if each.origin == "run" and each.key else {}),
             **_columns(each.points, number_trials),
         }
         for each in panel.series
@@ -69,6 +70,11 @@ def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:
         **({"front": [list(point) for point in panel.front]} if panel.front else {}),
         **({"frontShape": "vh"} if panel.more_x_is_better else {}),
     }
+
+
+def _method(series: Series) -> str:
+    """The registered name of its method, without the values that tell a row apart."""
+    return clean(series.key.partition(" (")[0])
 
 
 def _columns(points: Sequence[Point], number_trials: NumberTrials) -> dict[str, Any]:

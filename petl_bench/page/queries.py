@@ -18,6 +18,7 @@ from petl_bench.page.plots import NumberTrials, PlotBlock, axis, faceted, short
 from petl_bench.page.trials import PageCase, Variant
 from petl_bench.records.read import read_predictions
 from petl_bench.records.retrieval_outcomes import is_retrieval
+from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,6 +199,7 @@ def _plot(each: Searched, number_trials: NumberTrials) -> dict[str, Any]:
         "series": [
             {
                 "label": own.variant.label,
+                "method": clean(own.variant.method),
                 "line": True,
                 "x": shown,
                 "y": [short(100 * float((own.ranks <= k).mean())) for k in shown],

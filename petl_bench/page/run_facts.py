@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from petl_bench.system.texts import clean
+from petl_bench.analysis.labels import method_display
+from petl_bench.system.texts import clean, name
+from petl_bench.system.words import significant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,9 +20,9 @@ _COST = "cost"
 _METHOD = ["method", "hyper_parameters", "backbone", "backbone_options"]
 #: Measured metrics that a summary names, with the words around them.
 _MEASURED = {
-    "train_step_ms": "{:.3g} ms per training step",
-    "peak_memory_mib": "{:.4g} MiB",
-    "throughput_videos_per_s": "{:.3g} videos/s",
+    "train_step_ms": "{} ms per training step",
+    "peak_memory_mib": "{} MiB",
+    "throughput_videos_per_s": "{} videos/s",
 }
 
 _Method = tuple[Any, ...]
@@ -39,6 +41,14 @@ class StoredRunFacts:
     def seeds(self, trials: Sequence[str]) -> int:
         """The number of seeds of these trials."""
         return len({self._seeds[trial] for trial in trials if trial in self._seeds})
+
+    def method(self, trials: Sequence[str]) -> str:
+        """The method of these trials as readers see it; "" if they are of several, or unknown."""
+        found = {self._methods[trial][:2] for trial in trials if trial in self._methods}
+        if len(found) != 1:
+            return ""
+        method, values = found.pop()
+        return name(method_display(method, json.loads(values)))
 
     def cost(self, trials: Sequence[str]) -> str:
         """What was measured of the method of these trials, with its values; "" if nothing was.
@@ -61,7 +71,7 @@ def _costs(records: pd.DataFrame) -> dict[_Method, dict[str, str]]:
         if options.get("merged") or not metrics.keys() & _MEASURED.keys():
             continue
         conditions = _conditions(options)
-        numbers = ", ".join(text.format(metrics[name]) for name, text in _MEASURED.items() if name in metrics)
+        numbers = ", ".join(text.format(significant(metrics[key])) for key, text in _MEASURED.items() if key in metrics)
         found[tuple(first[name] for name in _METHOD)][conditions] = (
             f"{numbers} ({conditions})" if conditions else numbers
         )

@@ -7,7 +7,7 @@ only if the table's paired test tells the rows apart.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -16,7 +16,7 @@ from petl_bench.api.marks import symbols
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.render.parts import grouped_columns
 from petl_bench.system.texts import clean
-from petl_bench.system.words import several
+from petl_bench.system.words import several, significant
 from petl_bench.tables.ranking import may_be_ranked
 from petl_bench.tables.text import for_people
 
@@ -39,6 +39,10 @@ class RunFacts(Protocol):
         """The number of seeds of these trials."""
         ...
 
+    def method(self, trials: Sequence[str]) -> str:
+        """The method of these trials as readers see it, without values that tell variants apart; "" if unknown."""
+        ...
+
     def cost(self, trials: Sequence[str]) -> str:
         """What was measured of the method of these trials, with its values, in words; "" if nothing was."""
         ...
@@ -46,19 +50,25 @@ class RunFacts(Protocol):
 
 @dataclass(frozen=True)
 class Gain:
-    """How much the best number is above (or below) that of other rows, in the unit of the column; their marks."""
+    """How much the best number is above (or below) that of other rows, in the unit of the column; their marks.
+
+    `is_named`: a heading does not say which rows these are.
+    """
 
     over: str
     number: str
     signs: str
+    is_named: bool = True
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line. `on`: the data set; `best`: the rows that share the best number; `signs`: those of their marks."""
+    """One line. `on`: the data set; `best`: the rows that share the best number; `signs`: those of their marks;
+    `methods`: the methods of these rows."""
 
     on: str
     best: tuple[str, ...]
+    methods: frozenset[str]
     signs: str
     number: str
     second: Gain | None
@@ -126,18 +136,34 @@ def _signs(line: Finding) -> str:
 
 
 def _sentences(found: Sequence[Findings]) -> Iterator[str]:
-    """How often one row has the best number, of the rows of a backbone and family."""
+    """How often one method has the best number, of the rows of a backbone and family."""
     by_rows: dict[tuple[str, str], list[Finding]] = {}
     for each in found:
         by_rows.setdefault((each.of, each.family), []).extend(line for line in each.lines if line.kind != "alone")
     shown = [(of, family, lines) for (of, family), lines in by_rows.items() if len(lines) > 1][:_SENTENCES]
     for of, family, lines in shown:
-        (label, count), *_ = Counter(label for line in lines for label in line.best).most_common(1)
-        apart = sum(line.kind == "apart" for line in lines if label in line.best)
-        yield (
-            f"{label} is best of the {family} rows in {count} of {several(len(lines), 'result')} on {of}; "
-            f"a test tells it from all others in {apart or 'none'}."
-        )
+        counts = Counter(method for line in lines for method in sorted(line.methods))
+        most = max(counts.values())
+        methods = [method for method, count in counts.items() if count == most]
+        where = f"of the {family} rows in {most} of {several(len(lines), 'result')} on {of}"
+        if len(methods) > 1:
+            yield f"{_named(methods)} are each best {where}."
+        else:
+            yield f"{methods[0]} is best {where}; {_tested([line for line in lines if methods[0] in line.methods])}."
+
+
+def _tested(lines: Sequence[Finding]) -> str:
+    """In how many of these lines a test tells the best row from the others."""
+    if all(line.kind == "untested" for line in lines):
+        return "this is not tested" if len(lines) == 1 else "these are not tested"
+    apart = sum(line.kind == "apart" for line in lines)
+    return f"a test tells it from all others in {apart or 'none'}"
+
+
+def _named(rows: Sequence[str]) -> str:
+    """The first few of some rows, and how many more there are."""
+    more = len(rows) - _NAMED
+    return ", ".join(rows[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 # One table
@@ -236,21 +262,31 @@ def _finding(
     first = best[0]
     kind, verdict = _verdict(best, numbers, facts)
     second = [place for place in numbers if place.cell.rank == "second"]
-    marks = dict.fromkeys([*first.row.marks, *first.cell.marks])
-    spread = "" if first.cell.std is None else f" ± {column.text(first.cell.std)}"
+    marks = dict.fromkeys(mark for place in best for mark in (*place.row.marks, *place.cell.marks))
     return Finding(
         on=on,
         best=tuple(place.row.label for place in best),
+        methods=frozenset(facts.method(place.cell.trials) or place.row.label for place in best),
         signs=clean(symbols(marks)),
-        number=f"{column.text(first.value)}{spread}",
-        second=_gain(first, second, column),
-        zero_shot=_gain(first, _reference(families, ZERO_SHOT, family, at, column), column),
-        full=_gain(first, _reference(families, FULL, family, at, column), column),
+        number=column.text(first.value) + _common(_spread(place.cell, column) for place in best),
+        second=_gain(best, second, column),
+        zero_shot=_gain(best, _reference(families, ZERO_SHOT, family, at, column), column, "zero_shot"),
+        full=_gain(best, _reference(families, FULL, family, at, column), column, "full_finetune"),
         kind=kind,
         verdict=verdict,
-        trained=_trained(first.row, trained),
-        cost=facts.cost(first.cell.trials),
+        trained=_common(_trained(place.row, trained) for place in best),
+        cost=_common(facts.cost(place.cell.trials) for place in best),
     )
+
+
+def _common(texts: Iterable[str]) -> str:
+    """What is true of all rows that share a line; "" if they differ in it."""
+    found = set(texts)
+    return found.pop() if len(found) == 1 else ""
+
+
+def _spread(cell: Cell, column: Column) -> str:
+    return "" if cell.std is None else f" ± {column.text(cell.std)}"
 
 
 def _verdict(best: Sequence[_Place], numbers: Sequence[_Place], facts: RunFacts) -> tuple[Kind, str]:
@@ -263,9 +299,7 @@ def _verdict(best: Sequence[_Place], numbers: Sequence[_Place], facts: RunFacts)
         alike = [place.row.label for place in numbers if place.cell.alike and place.row is not best[0].row]
         if seeds == "1 seed":
             return "alike", f"one seed: not told apart from {several(len(alike), 'other')}"
-        more = len(alike) - _NAMED
-        named = ", ".join(alike[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-        return "alike", f"not told apart from {named} ({seeds})"
+        return "alike", f"not told apart from {_named(alike)} ({seeds})"
     if first.interval is None:
         return "untested", f"not tested ({seeds})"
     return "apart", f"told apart from {'the other row' if others == 1 else f'all {others} others'} ({seeds})"
@@ -281,17 +315,19 @@ def _reference(families: dict[str, RowGroup], of: str, family: str, at: int, col
     return (numbers if column.lower_is_better else numbers[::-1])[:1]
 
 
-def _gain(best: _Place, others: Sequence[_Place], column: Column) -> Gain | None:
+def _gain(best: Sequence[_Place], others: Sequence[_Place], column: Column, method: str = "") -> Gain | None:
+    """`method`: the registered name of the one that a heading names; "" if it names none."""
     if not others:
         return None
-    difference = best.value - others[0].value
+    difference = best[0].value - others[0].value
     text = column.text(abs(difference))
     sign = "" if float(text) == 0 else "+" if difference > 0 else "−"
-    signs = clean(symbols(word for word in others[0].cell.marks if word not in best.cell.marks))
-    return Gain(", ".join(place.row.label for place in others), sign + text, signs)
+    own = {mark for place in best for mark in place.cell.marks}
+    signs = clean(symbols(mark for place in others for mark in place.cell.marks if mark not in own))
+    is_named = any(dict(place.row.facts).get("method") != method for place in others)
+    return Gain(", ".join(place.row.label for place in others), sign + text, signs, is_named)
 
 
 def _trained(row: Row, at: int | None) -> str:
-    if at is None or not isinstance(row.cells[at].value, (int, float)):
-        return ""
-    return f"{row.cells[at].value:.3g} M"
+    value = None if at is None else row.cells[at].value
+    return f"{significant(value)} M" if isinstance(value, (int, float)) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -95,6 +96,16 @@ def table_view(
         is_result=is_result,
         is_open=is_open,
     )
+
+
+def with_own_ids(views: Iterable[TableView]) -> tuple[TableView, ...]:
+    """The views with distinct ids: the names of two tables may be the same in an address."""
+    found: dict[str, TableView] = {}
+    for view in views:
+        ids = (view.id if number == 1 else f"{view.id}-{number}" for number in itertools.count(1))
+        own = next(each for each in ids if each not in found)
+        found[own] = replace(view, id=own)
+    return tuple(found.values())
 
 
 def _filling(commands: Sequence[str], folder: Path) -> tuple[str, ...]:

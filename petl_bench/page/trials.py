@@ -21,6 +21,7 @@ from petl_bench.analysis.labels import (
 )
 from petl_bench.api.marks import with_method_marks
 from petl_bench.api.registry import BACKBONES, SETTINGS
+from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +142,7 @@ def _variants(grouped: Mapping[tuple[Any, ...], list[_RunRow]]) -> tuple[Variant
         marks = {word for run in runs for word in run.marks.split()}
         found.append(
             Variant(
-                label=with_method_marks(labels[values], marks),
+                label=clean(with_method_marks(labels[values], marks)),
                 method=values[0],
                 trainable_params=runs[0].trainable_params,
                 trials=tuple(run.trial for run in runs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 _UNITS = ("kB", "MB", "GB", "TB")
@@ -30,6 +31,18 @@ def duration(seconds: float) -> str:
 def several(count: int, what: str = "trial") -> str:
     """A number of things, e.g. `3 trials`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def significant(number: float, digits: int = 3) -> str:
+    """A number with so many significant digits, without an exponent, e.g. `0.0123`, `8.7`, `21,700`."""
+    rounded = float(f"{number:.{digits}g}")
+    text = f"{rounded:,.{max(0, digits - 1 - _magnitude(rounded))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _magnitude(number: float) -> int:
+    """The power of ten of the first digit; 0 if there is none."""
+    return math.floor(math.log10(abs(number))) if number and math.isfinite(number) else 0
 
 
 def columns(rows: Sequence[Sequence[str]], right_from: int | None = None) -> list[str]:

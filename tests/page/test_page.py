@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import subprocess
@@ -41,6 +43,24 @@ def test_every_table_with_records_is_there_and_no_other(runs: Path, build: Build
     page = build(runs, *[TABLES.get(name)() for name in TABLES.names()])
     assert 'id="table-base2novel"' in page
     assert 'id="table-few-shot"' not in page
+
+
+def test_tables_whose_names_are_alike_in_an_address_have_places_of_their_own(runs: Path, build: Build) -> None:
+    class Named(ToyTable):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    page = build(runs, *map(Named, ("my_table", "my-table", "My:table")))
+    ids = [each for each in re.findall(r' id="([^"]*)"', page) if each.startswith("table-") and "title" not in each]
+    assert ids == ["table-my-table", "table-my-table-2", "table-my-table-3"]
+    packed = re.search(r'id="downloads">([^<]*)<', page)
+    assert packed is not None
+    downloads = json.loads(gzip.decompress(base64.b64decode(packed[1])))
+    assert {view: texts["csv"][0] for view, texts in downloads.items()} == {
+        "table-my-table": "my-table.csv",
+        "table-my-table-2": "my-table-2.csv",
+        "table-my-table-3": "my-table-3.csv",
+    }
 
 
 def test_no_table_at_all_is_wrong_use(runs: Path, build: Build) -> None:
@@ -186,6 +206,17 @@ def test_nothing_of_a_record_is_markup(tmp_path: Path) -> None:
     assert "<b>$" not in text
     assert "&lt;script&gt;alert" in text
     assert any("<script>alert(1)" in name for name in _data(page.decode())["classes"][0]["classes"])
+
+
+def test_no_unseen_character_of_a_record_reaches_a_plot(tmp_path: Path, build: Build) -> None:
+    turned = "\u202eevil\u202c"
+    for method in ("lora", turned):
+        add_run(tmp_path, method, 0, dataset=turned, classes={"base": (turned, "b"), "novel": ("c", "d")})
+    page = build(tmp_path)
+    assert "\u202e" not in page
+    assert "\\u202e" not in page
+    curves = _data(page)["plots"]["curves"]["plots"]["0,0"]["series"]
+    assert [series["label"] for series in curves] == ["\ufffdevil\ufffd", "LoRA"]
 
 
 def test_names_that_utf8_cannot_hold_do_no_harm(tmp_path: Path, build: Build) -> None:

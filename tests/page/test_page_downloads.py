@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import visits_of
+from browsing import until, visits_of
 from synthetic_runs import HOSTILE, Build, add_run
 from toy_table import ToyTable
 
@@ -129,7 +129,7 @@ def test_what_may_not_use_the_clipboard_copies_from_a_selection(visit: Any) -> N
     menu = _open(at, f"#table-{_TABLE}")
     menu.get_by_role("button", name="Copy CSV").click()
     menu.get_by_text("Copied").wait_for()
-    assert at.page.evaluate("navigator.clipboard.readText()").startswith("table,")
+    assert at.page.evaluate("navigator.clipboard.readText()").startswith("row,name,")
     at.page.evaluate("() => { document.execCommand = () => false; }")
     menu.get_by_role("button", name="Copy CSV").click()
     menu.get_by_text("This browser does not allow copying").wait_for()
@@ -156,7 +156,7 @@ def test_pictures_of_plots_are_on_white(visit: Any, scheme: str) -> None:
     at = visit(scheme=scheme)
     menu = _open(at, "#curves")
     file, content = _downloaded(at, menu.get_by_role("button", name="Download PNG"))
-    assert file == "curves-base2novel-ucf101-training-loss.png"
+    assert file == "curves-base-to-novel-generalisation-ucf-101-training-loss.png"
     picture = Image.open(io.BytesIO(content)).convert("RGB")
     assert picture.width == 1920
     assert picture.getpixel((2, 2)) == (255, 255, 255)
@@ -175,9 +175,7 @@ def test_a_picture_has_the_series_that_are_shown(visit: Any) -> None:
     menu = _open(at, "#curves")
     at.page.keyboard.press("Escape")
     at.page.locator("#curves-drawing .legendtoggle").first.click()
-    at.page.wait_for_function(
-        "document.querySelector('#curves-drawing').data.some((each) => each.visible === 'legendonly')"
-    )
+    until(at.page, "document.querySelector('#curves-drawing').data.some((each) => each.visible === 'legendonly')")
     menu = _open(at, "#curves")
     _, content = _downloaded(at, menu.get_by_role("button", name="Download SVG"))
     assert b">msta<" in content or b">MSTA<" in content
@@ -194,7 +192,7 @@ def test_pictures_can_be_copied(visit: Any) -> None:
     menu.get_by_text("Copied").wait_for()
     assert at.page.evaluate("navigator.clipboard.readText()").startswith("<svg")
     menu.get_by_role("button", name="Copy PNG").click()
-    at.page.wait_for_function("navigator.clipboard.read().then((found) => found[0].types.includes('image/png'))")
+    until(at.page, "navigator.clipboard.read().then((found) => found[0].types.includes('image/png'))")
 
 
 @pytest.mark.drill

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import visits_of
+from browsing import until, visits_of
 from synthetic_runs import HOSTILE, add_run
 from toy_table import ToyTable
 
@@ -165,6 +165,31 @@ def test_a_point_of_a_plot_says_where_it_comes_from(visit: Any) -> None:
     assert "seed 0" in at.page.locator("#provenance").inner_text()
 
 
+def test_no_script_runs_but_that_of_the_page(visit: Any) -> None:
+    at, failed = visit(), []
+    at.page.on("requestfailed", lambda request: failed.append((request.url, request.failure)))
+    blocked = at.page.evaluate("""() => {
+      const blocked = [];
+      addEventListener("securitypolicyviolation", (event) => blocked.push(event.effectiveDirective));
+      const script = document.createElement("script");
+      script.textContent = "window.injected = 1";
+      const holder = document.createElement("div");
+      holder.innerHTML = '<img src="https://example.org/x.png"><img src="data:," onerror="window.injected = 2">';
+      document.body.append(script, holder);
+      const form = document.createElement("form");
+      form.action = "https://example.org/";
+      document.body.append(form);
+      form.submit();
+      return new Promise((done) => setTimeout(() => done(blocked), 500));
+    }""")
+    assert at.page.evaluate("window.injected") is None
+    assert {"script-src-elem", "script-src-attr", "img-src", "form-action"} <= set(blocked)
+    assert all("Content Security Policy" in error for error in at.errors)
+    assert failed == [("https://example.org/x.png", "csp")]
+    at.errors.clear()  # those of the injections: on any other page of these tests, none is allowed
+    at.requests.clear()
+
+
 def test_classes_are_compared_with_the_chosen_method(visit: Any) -> None:
     at = visit()
     _scroll_through(at.page)
@@ -184,10 +209,14 @@ def test_it_can_be_read_on_a_phone(visit: Any) -> None:
 
 def test_it_can_be_printed(visit: Any) -> None:
     at = visit()
-    at.page.wait_for_function("window.Plotly")
+    until(at.page, "Boolean(window.Plotly)")
     at.page.locator("#table-toy [data-filter]").fill("lora")
     assert at.page.pdf().startswith(b"%PDF")
     at.page.emulate_media(media="print")
+    kept = at.page.locator("#overview tr.line > *").evaluate_all(
+        "(found) => found.map((each) => getComputedStyle(each).breakAfter)"
+    )
+    assert set(kept) == {"auto"}, "lines of the summary are not all kept on one page"
     assert not at.page.locator("header.top").is_visible()
     assert at.page.locator("#table-toy tr[data-row]:visible").count() == 4, "what a filter hides is printed"
     assert at.page.locator("#costs-drawing svg.main-svg").count() > 0, "plots are drawn before they came into view"
@@ -197,4 +226,4 @@ def _scroll_through(page: Any) -> None:
     for section in page.locator("main > section").all():
         section.evaluate("(element) => element.scrollIntoView({ behavior: 'instant' })")
         page.wait_for_timeout(50)
-    page.wait_for_function("window.Plotly")
+    until(page, "Boolean(window.Plotly)")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import visits_of
+from browsing import until, visits_of
 from synthetic_runs import HOSTILE, add_run
 from toy_table import ToyTable
 
 import petl_bench as pb
 from petl_bench.api.evidence import Evidence
+from petl_bench.api.figure import Figure, Point, Series
 from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.page.build import build_page
@@ -63,8 +65,8 @@ def test_results_come_first_and_lead_to_their_tables(visit: Any) -> None:
     at = visit(folded=True)
     lines = at.texts("#overview tr.line")
     assert len(lines) == 2
-    assert all("msta" in line and "not told apart from lora (3 seeds)" in line for line in lines)
-    assert at.texts("#overview .sentence")[0].startswith("msta is best of the parameter-efficient rows in 2 of 2")
+    assert all("MSTA" in line and "not told apart from LoRA (3 seeds)" in line for line in lines)
+    assert at.texts("#overview .sentence")[0].startswith("MSTA is best of the parameter-efficient rows in 2 of 2")
     at.page.locator(f"{_RESULTS} > details > summary").click()
     assert not at.page.locator(_ROWS).first.is_visible()
     at.page.locator("#overview .summary a").click()
@@ -79,19 +81,13 @@ def test_one_ranking_has_places_within_one_group_alone(visit: Any) -> None:
     assert at.page.locator(f"{_RESULTS} tbody:visible").count() == 1
     assert _names(at) != groups
     places = at.page.locator(f"{_ROWS}:not(.unranked)")
-    assert [(row.split()[0], row.split()[1]) for row in places.all_inner_texts()] == [("1", "msta"), ("2", "lora")]
-    reasons = dict(
-        zip(
-            at.page.locator(f"{_ROWS}.unranked").evaluate_all(
-                "(found) => found.map((each) => each.cells[0].innerText)"
-            ),
-            at.page.locator(f"{_ROWS}.unranked").evaluate_all("(found) => found.map((each) => each.title)"),
-            strict=True,
-        )
+    assert [(row.split()[0], row.split()[1]) for row in places.all_inner_texts()] == [("1", "MSTA"), ("2", "LoRA")]
+    reasons = at.page.locator(f"{_ROWS}.unranked").evaluate_all(
+        "(found) => found.map((each) => [each.cells[0].innerText, each.title])"
     )
-    assert next(why for name, why in reasons.items() if "zero_shot" in name).startswith("Ranked apart: Run here:")
-    assert "fewer seeds" in next(why for name, why in reasons.items() if "adaptformer" in name)
-    assert any(why.startswith("Quoted, not run here") for why in reasons.values())
+    assert next(why for name, why in reasons if "Zero-shot" in name).startswith("Ranked apart: Run here:")
+    assert any("fewer seeds" in why for name, why in reasons if "AdaptFormer" in name)
+    assert any(why.startswith("Quoted, not run here") for _, why in reasons)
     assert "Group" in at.texts(f"{_RESULTS} thead th.fact")
     values = at.page.locator(_ROWS).evaluate_all("(found) => found.map((each) => each.cells[5].dataset.v)")
     assert [float(value) for value in values if value] == sorted((float(v) for v in values if v), reverse=True)
@@ -110,30 +106,52 @@ def test_a_ranking_is_sorted_filtered_and_shared(visit: Any) -> None:
     at.page.locator(f"{_RESULTS} [data-quoted]").uncheck()
     assert len(_names(at)) == 4
     at.page.locator(f"{_RESULTS} [data-filter]").fill("parameter-efficient lora")
-    assert _names(at) == ["lora"]
+    assert _names(at) == ["LoRA"]
     again = visit(address="#" + at.page.url.split("#")[1])
     assert again.page.locator(f"{_RESULTS} [data-ranking]").get_attribute("aria-pressed") == "true"
-    assert _names(again) == ["lora"]
+    assert _names(again) == ["LoRA"]
+
+
+def test_a_ranking_is_sorted_by_group_and_then_by_number(visit: Any) -> None:
+    at = visit()
+    at.page.locator(f"{_RESULTS} [data-ranking]").click()
+    at.page.locator(f"{_RESULTS} [data-quoted]").uncheck()
+    header = at.page.locator(f"{_RESULTS} thead th.fact", has_text="Group")
+    by_number = _names(at)
+    sorted_names = []
+    for order in ("ascending", "descending"):
+        header.locator("button").click()
+        assert header.get_attribute("aria-sort") == order
+        sorted_names.append(_names(at))
+    assert sorted_names == [["MSTA", "LoRA", "AdaptFormer", "Zero-shot"], ["Zero-shot", "MSTA", "LoRA", "AdaptFormer"]]
+    assert at.texts(f"{_RESULTS} .place:visible") == ["1", "2"], "places stay those of the numbers"
+    again = visit(address="#" + at.page.url.split("#")[1])
+    assert _names(again) == sorted_names[1]
+    header.locator("button").click()
+    assert _names(at) == by_number
+    header.locator("button").click()
+    at.page.locator(f"{_RESULTS} [data-ranking]").click()
+    assert _names(at)[0] == "Zero-shot", "groups as they were: they have no such column"
 
 
 def test_a_number_of_a_ranking_says_where_it_comes_from(visit: Any) -> None:
     at = visit()
     at.page.locator(f"{_RESULTS} [data-ranking]").click()
     at.page.locator(f"{_ROWS}:not(.unranked)").first.locator("td button").nth(4).click()
-    assert "msta: hmdb51 HM" in at.page.locator("#provenance").inner_text()
+    assert "MSTA: HMDB-51 HM" in at.page.locator("#provenance").inner_text()
 
 
 def test_columns_are_hidden_and_the_address_keeps_it(visit: Any) -> None:
     at = visit()
     at.page.locator(f"{_RESULTS} [data-columns] summary").click()
-    for name in ("hmdb51 Base", "hmdb51 Novel", "hmdb51 HM", "ucf101 Base"):
+    for name in ("HMDB-51 Base", "HMDB-51 Novel", "HMDB-51 HM", "UCF-101 Base"):
         at.page.locator(f"{_RESULTS} [data-columns] label", has_text=name).locator("input").uncheck()
     again = visit(address="#" + at.page.url.split("#")[1])
     for each in (at, again):
         heads = each.page.locator(f"{_RESULTS} thead tr:first-child th:visible")
         assert [(head.inner_text(), head.get_attribute("colspan")) for head in heads.all()] == [
             ("Trained", "2"),
-            ("ucf101", "2"),
+            ("UCF-101", "2"),
         ]
         first = each.page.locator(_ROWS).first
         assert first.locator("td:visible").count() == 4
@@ -160,7 +178,7 @@ def test_sections_are_closed_until_they_are_wanted(visit: Any) -> None:
 
 def test_printing_opens_every_section(visit: Any) -> None:
     at = visit(folded=True)
-    at.page.wait_for_function("window.Plotly")
+    until(at.page, "Boolean(window.Plotly)")
     at.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert at.page.locator("details.fold:not([open])").count() == 0
     assert at.page.locator("#costs-drawing svg.main-svg").count() > 0
@@ -191,6 +209,45 @@ def test_names_of_points_cover_neither_each_other_nor_points(visit: Any) -> None
     for place, label in enumerate(labels):
         for other in boxes[place + 1 :]:
             assert not _touch(label, other)
+
+
+_COLOURS = """(found) => Object.fromEntries(found.data.filter((trace) => trace.meta && !trace.meta.quoted).map(
+    (trace) => [trace.meta.method, [trace.marker.color, trace.marker.symbol]]))"""
+
+
+def test_a_method_looks_alike_in_all_plots(visit: Any) -> None:
+    at = visit()
+    looks = []
+    for plot in ("figure-toy", "curves"):
+        at.page.locator(f"#{plot}").evaluate("(element) => element.scrollIntoView({ behavior: 'instant' })")
+        at.page.locator(f"#{plot}-drawing .point").first.wait_for()
+        looks.append(at.page.locator(f"#{plot}-drawing").evaluate(_COLOURS))
+    assert len({tuple(look) for look in looks[0].values()}) == len(looks[0])
+    assert "msta" in looks[1]
+    assert all(looks[0][method] == look for method, look in looks[1].items())
+
+
+class _Crowd(ToyTable):
+    """26 points, all of whose names stand in a legend."""
+
+    def figure(self, evidence: Evidence) -> Figure:
+        points = [Series(f"method {n}", (Point(1.0 + n % 3, 50.0 + n % 4, f"a method {n}"),)) for n in range(26)]
+        return replace(super().figure(evidence), series=tuple(points), front=None)
+
+
+@pytest.mark.parametrize("width", [320, 390, 800, 1280])
+def test_no_name_of_a_numbered_point_is_scrolled_out_of_sight(browser: Any, tmp_path: Path, width: int) -> None:
+    add_run(tmp_path / "runs", "lora", 0)
+    site = _page(tmp_path, tmp_path / "runs", _Crowd())
+    with visits_of(browser, site) as opened:
+        at = opened(width=width)
+        at.page.locator("#figure-toy").scroll_into_view_if_needed()
+        names = at.page.locator("#figure-toy-drawing .legendtext")
+        names.last.wait_for()
+        assert names.count() == 26
+        assert at.page.locator("#figure-toy-drawing .legend .scrollbar").get_attribute("height") in {None, "0"}
+        bottom = at.page.locator("#figure-toy-drawing").evaluate("(found) => found.getBoundingClientRect().bottom")
+        assert max(box[3] for box in names.evaluate_all(_BOXES)) <= bottom
 
 
 def _touch(a: list[float], b: list[float]) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import visits_of
+from browsing import until, visits_of
 from synthetic_runs import HOSTILE, add_run
 from toy_table import ToyTable
 
@@ -99,7 +99,7 @@ def test_links_of_the_page_leave_the_view_as_it_is(visit: Any) -> None:
     at = visit()
     at.page.locator("#table-toy [data-filter]").fill("lora")
     at.page.locator(".top nav a[href='#classes']").click()
-    at.page.wait_for_function("location.hash.includes('q=lora')")
+    until(at.page, "location.hash.includes('q=lora')")
     assert _hash(at) == "#classes?table-toy.q=lora"
     assert len(at.texts(_ROWS)) == 1
     again = visit(address=_hash(at))
@@ -109,16 +109,16 @@ def test_links_of_the_page_leave_the_view_as_it_is(visit: Any) -> None:
 def test_plain_anchors_work_as_ever(visit: Any) -> None:
     at = visit(address="#classes", folded=True)
     assert _hash(at) == "#classes"
-    at.page.wait_for_function("document.querySelector('#classes').getBoundingClientRect().top < 400")
+    until(at.page, "document.querySelector('#classes').getBoundingClientRect().top < 400")
 
 
 def test_an_address_with_a_view_leads_to_its_section(visit: Any) -> None:
-    at = visit(address="#classes?method=lora&against=msta&numbers=open", height=500, folded=True)
+    at = visit(address="#classes?method=LoRA&against=MSTA&numbers=open", height=500, folded=True)
     assert at.page.evaluate("document.querySelector('#classes').getBoundingClientRect().top") < 250
     at.page.locator("#classes-numbers td").first.wait_for()
-    assert at.texts("#classes-verdict")[0].startswith("Against msta, lora gains on")
+    assert at.texts("#classes-verdict")[0].startswith("Against MSTA, LoRA gains on")
     at.page.locator("#classes-numbers summary").click()
-    assert _hash(at) == "#classes?method=lora&against=msta"
+    assert _hash(at) == "#classes?method=LoRA&against=MSTA"
 
 
 def test_what_is_chosen_of_plots_and_classes_is_kept(visit: Any) -> None:

@@ -27,6 +27,9 @@ class _Facts:
     def seeds(self, trials: Sequence[str]) -> int:
         return len(trials)
 
+    def method(self, trials: Sequence[str]) -> str:
+        return ""
+
     def cost(self, trials: Sequence[str]) -> str:
         return "6.5 ms" if trials else ""
 
@@ -107,8 +110,21 @@ def test_without_a_test_nothing_is_said_to_be_real() -> None:
 
 
 def test_equal_figures_share_the_line() -> None:
-    line = _line(_group("parameter-efficient", _row("A", 65.01), _row("B", 65.02), _row("C", 60.0)))
-    assert line.best == ("A", "B")
+    other = _row("B", 65.02, std=1.25, trials=(), marks=("untuned-rate",))
+    line = _line(_group("parameter-efficient", _row("A", 65.01), other, _row("C", 60.0)))
+    assert (line.best, line.signs) == (("A", "B"), "U")
+    assert (line.number, line.trained, line.cost) == ("65.0", "8.7 M", ""), "only what is true of both"
+
+
+def test_a_reference_that_is_not_what_its_heading_says_is_named() -> None:
+    def against(*rows: Row) -> Gain | None:
+        families = _group("parameter-efficient", _row("A", 65.0), _row("B", 60.0)), _group("full fine-tuning", *rows)
+        return _line(*families).full
+
+    assert against(_row("full_finetune", 64.0), _row("other", 63.0)) == Gain(
+        "full_finetune", "+1.0", "", is_named=False
+    )
+    assert against(_row("full_finetune", 63.0), _row("wise_ft", 64.0)) == Gain("wise_ft", "+1.0", "", is_named=True)
 
 
 def test_a_single_row_is_not_called_better_than_others() -> None:
@@ -131,7 +147,7 @@ def test_a_reference_with_a_mark_shows_its_sign_and_what_it_means() -> None:
         _group("parameter-efficient", _row("A", 65.0), _row("B", 60.0)),
     )
     found = summary_of([table], _Facts())
-    assert found.findings[0].lines[0].zero_shot == Gain("zero-shot", "+15.0", "A")
+    assert found.findings[0].lines[0].zero_shot == Gain("zero-shot", "+15.0", "A", is_named=True)
     assert [sign for sign, _ in found.marks] == ["A"]
 
 
@@ -159,6 +175,35 @@ def test_a_sentence_counts_and_claims_no_more_than_the_tests() -> None:
         "A is best of the parameter-efficient rows in 2 of 2 results on viclip-b16 (synthetic weights); "
         "a test tells it from all others in 1.",
     )
+
+
+def test_a_sentence_names_all_methods_that_are_best_equally_often() -> None:
+    first = _table(_group("parameter-efficient", _row("A", 65.0), _row("B", 60.0)))
+    second = _table(_group("parameter-efficient", _row("A", 60.0), _row("B", 65.0)))
+    assert summary_of([first, second], _Facts()).sentences == (
+        "A, B are each best of the parameter-efficient rows in 1 of 2 results on viclip-b16 (synthetic weights).",
+    )
+
+
+def test_a_sentence_does_not_claim_tests_that_were_not_made() -> None:
+    table = _table(_group("parameter-efficient", _row("A", 65.0, interval=None), _row("B", 60.0, interval=None)))
+    (sentence,) = summary_of([table, table], _Facts()).sentences
+    assert sentence.endswith("in 2 of 2 results on viclip-b16 (synthetic weights); these are not tested.")
+
+
+class _OneMethod(_Facts):
+    """Rows called A, with or without values, are of one method."""
+
+    def method(self, trials: Sequence[str]) -> str:
+        return "A" if "of A" in trials else "B"
+
+
+def test_a_sentence_counts_a_method_whatever_values_its_rows_are_called_by() -> None:
+    b = _row("B", 60.0)
+    first = _table(_group("parameter-efficient", _row("A", 65.0, trials=("of A",)), b))
+    second = _table(_group("parameter-efficient", _row("A (rank 8)", 65.0, trials=("of A",)), b))
+    (sentence,) = summary_of([first, second], _OneMethod()).sentences
+    assert sentence.startswith("A is best of the parameter-efficient rows in 2 of 2 results on")
 
 
 @pytest.mark.parametrize(
@@ -206,8 +251,12 @@ def test_costs_are_those_of_the_same_method_with_its_conditions(tmp_path: Path) 
     other = add_run(tmp_path, "lora", 0, hyper_parameters={"rank": 4})
     add_costs(tmp_path, "msta", {"train_step_ms": 6.5, "throughput_videos_per_s": 100.0})
     add_costs(tmp_path, "lora", {"train_step_ms": 1.0})
+    add_costs(tmp_path, "adaptformer", {"train_step_ms": 1234.5, "peak_memory_mib": 21_703.9})
+    large = add_run(tmp_path, "adaptformer", 0, hyper_parameters={})
     records = pb.load_records(tmp_path)
     facts = StoredRunFacts(records)
+    assert facts.cost((large,)) == "1,230 ms per training step, 21,700 MiB"
+    assert (facts.method((other,)), facts.method((key, other))) == ("LoRA", "")
     assert facts.cost((key,)) == "6.5 ms per training step, 100 videos/s"
     conditions = {"device": "H200", "precision": "bf16", "batch_size": 8}
     measured = records["setting"] == "cost"

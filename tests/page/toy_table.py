@@ -61,6 +61,7 @@ class ToyTable(TableSource):
                         tuple(part["trial"]),
                     ),
                 ),
+                key=method,
             )
             for method, part in found.groupby("method")
         ]

@@ -34,20 +34,31 @@ function placedNames(plot) {
       taken.push(found[1]);
     } else {
       point.number = numbered.push(point);
-      placeNumber(point, numbered, taken, width, height);
     }
   }
+  atOnePlace(numbered).forEach((some) => placeNumbers(some, taken, width, height));
   return { points, numbered, ranges: [across.range, up.range] };
 }
 
-/** Beside the point, or beside the number of a point at the same place. */
-function placeNumber(point, numbered, taken, width, height) {
-  const isSame = (other) => other !== point && other.text && point.anchor.every((pixel, axis) => Math.abs(pixel - other.anchor[axis]) < MARKER);
-  const other = numbered.find(isSame);
-  const [side, box] = other ? [other.side, null] : sideOfNumber(point.anchor, String(point.number).length * LETTER, taken, width, height);
-  Object.assign(point, { text: other ? "" : String(point.number), side });
-  if (other) other.text += `, ${point.number}`;
-  else taken.push(box);
+/** Points in groups of those that cover each other. */
+function atOnePlace(points) {
+  const groups = [];
+  for (const point of points) {
+    const isSame = (other) => point.anchor.every((pixel, axis) => Math.abs(pixel - other.anchor[axis]) < MARKER);
+    const group = groups.find(([first]) => isSame(first));
+    if (group) group.push(point);
+    else groups.push([point]);
+  }
+  return groups;
+}
+
+/** The numbers of points at one place, beside the first of them. */
+function placeNumbers([first, ...others], taken, width, height) {
+  const text = [first, ...others].map((point) => point.number).join(", ");
+  const [side, box] = sideOfNumbers(first.anchor, text.length * LETTER, taken, width, height);
+  Object.assign(first, { text, side });
+  others.forEach((point) => Object.assign(point, { text: "", side }));
+  taken.push(box);
 }
 
 function endsOf(plot, series, place) {
@@ -91,30 +102,34 @@ function boxAt([x, y], width, right, above) {
   return [left, top, left + width, top + LINE];
 }
 
+/** The area that two boxes share. */
+const covered = (a, b) => Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) * Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
 const touches = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+
+const isInside = (box, width, height) => box[0] >= 0 && box[1] >= 0 && box[2] <= width + 40 && box[3] <= height;
 
 function freeSide(anchor, length, taken, width, height) {
   for (const [side, right, above] of SIDES) {
     const box = boxAt(anchor, length, right, above);
-    const isInside = box[0] >= 0 && box[1] >= 0 && box[2] <= width + 40 && box[3] <= height;
-    if (isInside && !taken.some((other) => touches(box, other))) return [side, box];
+    if (isInside(box, width, height) && !taken.some((other) => touches(box, other))) return [side, box];
   }
   return null;
 }
 
-/** A free side, or the one where the number covers least. */
-function sideOfNumber(anchor, length, taken, width, height) {
+/** A free side, or the one where numbers cover least; inside the plot if they can be. */
+function sideOfNumbers(anchor, length, taken, width, height) {
   const found = freeSide(anchor, length, taken, width, height);
   if (found) return found;
   const boxes = SIDES.map(([side, right, above]) => [side, boxAt(anchor, length, right, above)]);
-  const covered = ([, box]) => taken.filter((other) => touches(box, other)).length;
-  return boxes.reduce((least, each) => (covered(each) < covered(least) ? each : least));
+  const cost = ([, box]) => taken.reduce((sum, other) => sum + covered(box, other), isInside(box, width, height) ? 0 : width * height);
+  return boxes.reduce((least, each) => (cost(each) < cost(least) ? each : least));
 }
 
 /** Entries of the legend for the points that have numbers: traces without a point. */
 function numberTraces(traces, numbered) {
   return numbered.map((point) => ({
     type: "scatter", mode: "markers", x: [null], y: [null], showlegend: true, hoverinfo: "skip",
+    legendgroup: `number ${point.number}`, // plotly puts those of one group below each other
     name: inert(`${point.number} ${clipped(point.name, 40)}`), marker: traces[point.series].marker,
   }));
 }

@@ -61,13 +61,23 @@ function groupInUse(table, column, heading) {
   return table.groups.reduce((most, group) => (count(group) > count(most) ? group : most), table.groups[0]);
 }
 
+/** The headers of what tells the rows of one ranking apart, which stand in the table while it is one. */
+function factHeaders(table) {
+  const { factNames = [], columns } = data.tables[table.dataset.table];
+  const button = (name) => make("button", name, { type: "button" });
+  table.factHeaders = factNames.map((name) => make("th", button(name), { class: "fact", scope: "col", "aria-sort": "none" }));
+  return table.factHeaders.map((header, place) => ({
+    table, header, column: columns.length + 1 + place, bestFirst: "asc", text: factNames[place], isFact: true,
+  }));
+}
+
 function asRanking(table) {
   if (table.classList.contains("ranking")) return;
-  const { factNames, facts } = data.tables[table.dataset.table];
+  const { facts } = data.tables[table.dataset.table];
   const rows = rowsOf(table);
   rows.forEach((row) => row.append(...facts[row.dataset.row].map((text) => make("td", text, { class: "fact" }))));
-  table.tHead.rows[0].append(...factNames.map(() => make("td", "", { class: "fact" })));
-  table.tHead.rows[1].append(...factNames.map((name) => make("th", name, { class: "fact", scope: "col" })));
+  table.tHead.rows[0].append(...table.factHeaders.map(() => make("td", "", { class: "fact" })));
+  table.tHead.rows[1].append(...table.factHeaders);
   const body = make("tbody", [], { class: "ranking" });
   body.append(...rows);
   table.append(body);
@@ -111,7 +121,7 @@ function whyUnranked(row, column, group, table) {
 
 function startColumns(section, tables, headers) {
   const menu = section.querySelector("[data-columns]");
-  const columns = headers.filter((each) => each.column > 0);
+  const columns = headers.filter((each) => each.column > 0 && !each.isFact);
   const texts = [...new Set(columns.map((each) => each.text))];
   if (!menu || texts.length < 2) return;
   const names = addressNames(texts);

@@ -2,12 +2,14 @@
 
 // Okabe and Ito's colours, without the yellow and black that one of the two backgrounds swallows; markers differ too.
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
-const MARKERS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down"];
+// As many as share no factor with the number of colours: 42 looks of points until one comes again.
+const MARKERS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star"];
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 // Named one by one: among plotly's own is one that uploads the plot.
 const BUTTONS = [["zoom2d", "pan2d", "autoScale2d"]];
 const VISIBLE_LINES = 8;
 const BAR_HEIGHT = 26;
+const LEGEND_LINE = 20;
 const ROOM_FOR_TEXT = 1.22; // beyond the longest bar
 const drawn = new Map(); // id of a drawing -> what draws it
 
@@ -95,7 +97,7 @@ function namedFigure(plot) {
     traces.forEach((trace) => { trace.showlegend = false; });
     const axes = axesOf(plot);
     [axes.xaxis.range, axes.yaxis.range] = placed.ranges;
-    const legend = placed.numbered.length ? legendOf(placed.numbered.length) : { height: 440 };
+    const legend = placed.numbered.length ? legendOf(placed.numbered.length, { whole: true }) : { height: 440 };
     return {
       traces: [...traces, ...numberTraces(ofSeries, placed.numbered)],
       layout: { ...legend, margin: { l: 56, r: 64, t: 24, b: 48 }, showlegend: placed.numbered.length > 0, ...axes },
@@ -103,17 +105,26 @@ function namedFigure(plot) {
   };
 }
 
-const tracesOf = (plot, colours) => [...plot.series.flatMap((series, number) => pointTraces(plot, series, number, colours)), ...frontTrace(plot, colours)];
+function tracesOf(plot, colours) {
+  const looks = looksOf(plot);
+  return [...plot.series.flatMap((series, number) => pointTraces(plot, series, number, looks[number], colours)), ...frontTrace(plot, colours)];
+}
 
 const axesOf = (plot) => ({
   xaxis: { title: { text: inert(plot.x.label) }, type: plot.x.log ? "log" : "linear", ...wholeTicks(plot), ...chosenTicks(plot) },
   yaxis: { title: { text: inert(plot.y.label) }, type: plot.y.log ? "log" : "linear", ...ticksAt(plot.y.ticks) },
 });
 
-/** Beside the plot where there are many names and room for them, else below it. */
-function legendOf(names) {
-  if (names > 6 && window.innerWidth >= 900) return { height: 480, legend: { font: { size: 12 } } };
-  return { height: names > 6 ? 520 : 440, legend: { orientation: "h", y: -0.2, yanchor: "top", maxheight: 110, font: { size: 12 } } };
+/**
+ * Beside the plot where there are many names and room for them, else below it. `whole`: the plot says nothing without
+ * its legend, so that none of it may be scrolled out of sight.
+ */
+function legendOf(names, { whole = false } = {}) {
+  if (names > 6 && window.innerWidth >= 900) return { height: whole ? Math.max(480, 60 + names * LEGEND_LINE) : 480, legend: { font: { size: 12 }, ...(whole ? { tracegroupgap: 0 } : {}) } };
+  const legend = { orientation: "h", y: -0.2, yanchor: "top", maxheight: 110, font: { size: 12 } };
+  if (!whole) return { height: names > 6 ? 520 : 440, legend };
+  const lines = Math.ceil(names / (window.innerWidth < 640 ? 1 : 2));
+  return { height: 450 + lines * LEGEND_LINE, legend: { ...legend, tracegroupgap: 0, maxheight: 40 + lines * LEGEND_LINE } };
 }
 
 /** Epochs are whole: no tick between them. */
@@ -146,14 +157,33 @@ function chosenTicks(plot) {
   return { tickvals: [zero, ...ticks], ticktext: ["0", ...ticks.map(shown)] };
 }
 
-function pointTraces(plot, series, number, colours) {
-  const colour = series.quoted ? colours.muted : COLOURS[number % COLOURS.length];
+/** The methods of all plots with their numbers, those of lines first: a method looks alike in all of them. */
+const methodNumbers = (() => {
+  const series = Object.values(data.plots).flatMap((block) => Object.values(block.plots)).flatMap((plot) => plot.series);
+  const methods = [...series.filter((each) => each.line), ...series].map((each) => each.method).filter(Boolean);
+  return new Map([...new Set(methods)].map((method, number) => [method, number]));
+})();
+
+/** What decides how each series of a plot looks: the number of its method, or, of its further variants, a free one. */
+function looksOf(plot) {
+  const taken = new Set();
+  let free = methodNumbers.size;
+  return plot.series.map(({ method }) => {
+    const own = methodNumbers.get(method);
+    const look = own === undefined || taken.has(own) ? free++ : own;
+    taken.add(look);
+    return look;
+  });
+}
+
+function pointTraces(plot, series, number, look, colours) {
+  const colour = series.quoted ? colours.muted : COLOURS[look % COLOURS.length];
   const common = { legendgroup: String(number), visible: series.line && number >= VISIBLE_LINES ? "legendonly" : true };
-  const marker = { color: colour, size: series.line ? 6 : 10, symbol: `${MARKERS[number % MARKERS.length]}${series.quoted ? "-open" : ""}` };
+  const marker = { color: colour, size: series.line ? 6 : 10, symbol: `${MARKERS[look % MARKERS.length]}${series.quoted ? "-open" : ""}` };
   const trace = {
     ...common, meta: series, type: "scatter", name: inert(clipped(series.label, 40)), x: series.x.map((x) => drawnX(plot, x)), y: series.y, marker,
     mode: `${series.line ? "lines+" : ""}markers`,
-    line: { color: colour, width: 2, dash: DASHES[Math.floor(number / COLOURS.length) % DASHES.length] },
+    line: { color: colour, width: 2, dash: DASHES[Math.floor(look / COLOURS.length) % DASHES.length] },
     hovertext: series.x.map((_, place) => hoverText(plot, series, place)), hoverinfo: "text",
   };
   const difference = (ends, middle, sign) => ends.map((end, place) => (end === null ? 0 : sign * (end - middle[place])));

@@ -45,7 +45,7 @@ function startSort(section, tables, headers) {
   pageState.declare(sort, (value) => headers.some(({ name }) => name === value));
   pageState.declare(direction, (value) => value === "asc" || value === "desc");
   const ranking = startRanking(section, tables);
-  const chosen = (each) => pageState.get(sort) === each.name;
+  const chosen = (each) => pageState.get(sort) === each.name && (!each.isFact || ranking.isOn());
   const isMain = (each) => each.column === (data.tables[each.table.dataset.table].main ?? -1);
   const shown = (each) => {
     if (chosen(each)) return pageState.get(direction) || each.bestFirst;
@@ -65,36 +65,42 @@ function startSort(section, tables, headers) {
     }
     for (const table of tables) {
       const header = headers.find((each) => each.table === table && shown(each));
-      ranking.show(table, header?.column ?? 0);
-      sortRows(table, header, shown);
+      const ranked = header?.isFact ? headers.find((each) => each.table === table && isMain(each)) : header;
+      ranking.show(table, ranked?.column ?? 0);
+      if (header) sortRows(table, [[ranked, shown(ranked) || ranked.bestFirst], [header, shown(header)]]);
+      else sortRows(table, []);
     }
     if (ranking.names.length) filter(section);
   }, [sort, direction, ...ranking.names]);
 }
 
-/** The headers of all parts with their names in the address; that of the rows has the same one in every part. */
+/** The headers of all parts with their names in the address; those of rows and facts have the same ones in every part. */
 function headersOf(tables) {
   const headers = tables.flatMap((table) => all("thead tr:last-child th", table).map((header, column) => ({
     table, header, column, bestFirst: column === 0 || "lower" in header.dataset ? "asc" : "desc",
     text: column === 0 ? header.textContent : data.tables[table.dataset.table].columns[column - 1],
   })));
+  const facts = tables.flatMap(factHeaders);
   const columns = headers.filter((each) => each.column > 0);
-  const [rows, ...names] = addressNames([headers[0].text, ...columns.map((each) => each.text)]);
+  const factTexts = [...new Set(facts.map((each) => each.text))];
+  const [rows, ...names] = addressNames([headers[0].text, ...columns.map((each) => each.text), ...factTexts]);
   headers.forEach((each) => { each.name = rows; });
   columns.forEach((each, place) => { each.name = names[place]; });
-  return headers;
+  facts.forEach((each) => { each.name = names[columns.length + factTexts.indexOf(each.text)]; });
+  return [...headers, ...facts];
 }
 
-function sortRows(table, chosen, shown) {
+/** `orders`: headers with directions; the last one counts most. */
+function sortRows(table, orders) {
   for (const body of table.tBodies) {
     const rows = all("tr[data-row]", body);
     rows.sort((a, b) => a.dataset.row - b.dataset.row);
-    if (chosen) rows.sort((a, b) => compare(sortKey(a, chosen.column), sortKey(b, chosen.column), shown(chosen)));
+    for (const [{ column }, direction] of orders) rows.sort((a, b) => compare(sortKey(a, column), sortKey(b, column), direction));
     body.append(...rows);
   }
 }
 
-const sortKey = (row, column) => (column === 0 ? row.querySelector("th span").textContent : row.cells[column].dataset.v);
+const sortKey = (row, column) => (column === 0 ? row.querySelector("th span").textContent : row.cells[column].dataset.v ?? row.cells[column].textContent);
 
 function compare(a, b, direction) {
   if (a === "" || b === "") return (a === "") - (b === ""); // what is absent stays last
