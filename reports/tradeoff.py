@@ -39,7 +39,7 @@ from petl_bench.tables.commands import commands
 from petl_bench.tables.quantities import TRAINED, Axes, Quantity, chosen_axes, usual_axes
 from petl_bench.tables.quoted_notes import reading_notes, selected_on_test, stated_tables, with_selected
 from petl_bench.tables.ranking import cells_of
-from petl_bench.tables.rows import run_groups
+from petl_bench.tables.rows import baseline_notes, run_groups
 from petl_bench.tables.setting_table import refuse_nothing
 from petl_bench.tables.tradeoff_picture import (
     TradeOffPanel,
@@ -219,11 +219,12 @@ class TradeOffTable(TableSource):
                 _front(axes),
                 *left_out,
                 *table_notes.seed_notes(comparison),
+                *baseline_notes(comparison, evidence.baseline),
                 *([_SEVERAL] if len(panels) > 1 and evidence.outcomes else []),
                 *(["Trained: millions of trained parameters."] if _is_usual(axes) else []),
                 *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
-                *table_notes.protocol_notes(comparison),
-                *table_notes.data_notes(comparison, cases),
+                *table_notes.protocol_notes(comparison, cases),
+                *table_notes.data_notes(comparison),
                 *([_quoted_note()] if quoted else []),
             ),
             provenance=(

@@ -130,7 +130,7 @@ def _seeds(protocol: Protocol) -> str:
     """What a number is over, and what its spread is over if seeds are not stated."""
     if seeds := _stated(protocol.seeds):
         return f"seeds: {seeds}"
-    return "" if protocol.spread in (NOT_STATED, "none") else f"± over {protocol.spread}"
+    return "" if protocol.spread in (NOT_STATED, "none") else f"spread over {protocol.spread}"
 
 
 def _rerun(protocol: Protocol) -> str:

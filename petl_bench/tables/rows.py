@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import FAMILIES, Configuration
@@ -26,7 +27,7 @@ def run_groups(comparison: Comparison, columns: Sequence[MeasuredColumn], eviden
     ]
     add_statistics(groups, comparison, evidence)
     if evidence.baseline:
-        _add_deltas(groups, evidence.baseline)
+        _add_deltas(groups, _baselines(comparison, evidence.baseline))
     return [group.finished() for group in groups]
 
 
@@ -39,21 +40,37 @@ def _families(comparison: Comparison) -> Iterator[tuple[str, list[Configuration]
         yield from ((family, families[family]) for family in FAMILIES if family in families)
 
 
-def _add_deltas(groups: Sequence[RankedRows], baseline: str) -> None:
-    """Differences from the baseline method's first row with the same backbone, weights, views and source."""
-    references = {
-        row.comparable: (group, place)
-        for group in reversed(groups)
-        for place, row in reversed(list(enumerate(group.rows)))
-        if row.method == baseline
-    }
+def baseline_notes(comparison: Comparison, baseline: str) -> list[str]:
+    """Which row the differences are from; nothing without a baseline. Of several rows of the method it is the first."""
+    names = dict.fromkeys(comparison.row_displays[row] for row in _baselines(comparison, baseline).values())
+    return (
+        [f"In parentheses: the difference from {' or '.join(names)}, on the same backbone, weights and views."]
+        if names
+        else []
+    )
+
+
+def _baselines(comparison: Comparison, method: str) -> dict[Any, Configuration]:
+    """The method's first row with each backbone, weights, views and source."""
+    found: dict[Any, Configuration] = {}
+    for _, rows in _families(comparison):
+        for row in rows:
+            if row.method == method:
+                found.setdefault(row.comparable, row)
+    return found
+
+
+def _add_deltas(groups: Sequence[RankedRows], baselines: Mapping[Any, Configuration]) -> None:
+    """Differences from the baseline with the same backbone, weights, views and source."""
+    places = {row: (group, place) for group in groups for place, row in enumerate(group.rows)}
     for group in groups:
-        reference = references.get(group.rows[0].comparable)
-        if reference is None:
+        baseline = baselines.get(group.rows[0].comparable)
+        if baseline is None:
             continue
+        reference, place = places[baseline]
         for index, column in enumerate(group.columns):
             if column.ranked:
-                _add_delta(group, index, reference[0].cells[index][reference[1]])
+                _add_delta(group, index, reference.cells[index][place])
 
 
 def _add_delta(group: RankedRows, index: int, baseline: Cell) -> None:

@@ -37,7 +37,7 @@ from petl_bench.tables.columns import (
 from petl_bench.tables.commands import commands
 from petl_bench.tables.quoted import own_rows, quoted_groups
 from petl_bench.tables.quoted_notes import reading_notes, selected_on_test, stated_tables, with_selected
-from petl_bench.tables.rows import run_groups
+from petl_bench.tables.rows import baseline_notes, run_groups
 from petl_bench.tables.split_means import SplitMeans
 
 if TYPE_CHECKING:
@@ -95,12 +95,13 @@ class SettingTable(TableSource):
             groups=(*run_groups(comparison, columns, evidence), *quoted, *own.groups),
             footers=(
                 *self._number_notes(comparison),
+                *baseline_notes(comparison, evidence.baseline),
                 *self.notes,
                 table_notes.TRAINED,
                 *mean_class.notes(comparison, columns),
-                *table_notes.protocol_notes(comparison),
+                *table_notes.protocol_notes(comparison, groups),
                 *self.case_notes(comparison),
-                *table_notes.data_notes(comparison, groups),
+                *table_notes.data_notes(comparison),
                 *([with_selected(self.quoted_note, selected)] if quoted or own.groups else []),
             ),
             provenance=(

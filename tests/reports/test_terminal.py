@@ -36,6 +36,7 @@ def _table(rows: int, sets: int) -> Table:
         RowGroup("Quoted: A Paper (2025), Table 1", (quoted,), "tuning"),
     )
     footers = ("Numbers: mean ± sample standard deviation over seeds 0, 1, 2.", "HM: harmonic mean; ± over seeds.")
+    footers += ("UCF-101: 1 of 2 splits (2), ± over seeds [Seq. Transf., MSTA].",)
     return Table("t", "T", "Method", tuple(columns), groups, footers, provenance=("Budget: 5", "Device: cpu"))
 
 
@@ -92,3 +93,4 @@ def test_notes_say_nothing_of_a_spread_that_is_not_shown(spread: str) -> None:
     assert not any("±" in note for note in notes(replace(_table(1, 1), spread=spread)))
     assert "Numbers: mean over seeds 0, 1, 2." in notes(replace(_table(1, 1), spread=spread))
     assert "HM: harmonic mean." in notes(replace(_table(1, 1), spread=spread))
+    assert "UCF-101: 1 of 2 splits (2) [Seq. Transf., MSTA]." in notes(replace(_table(1, 1), spread=spread))
