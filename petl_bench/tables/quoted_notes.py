@@ -147,7 +147,8 @@ def _joined(facts: Sequence[_Fact]) -> str:
     by_rows: dict[str, list[str]] = {}
     for of, fact in facts:
         by_rows.setdefault(of, []).append(fact)
-    return ". ".join(f"{of}: {'; '.join(some)}" if of else "; ".join(some) for of, some in by_rows.items())
+    first, *others = [f"{of}: {'; '.join(some)}" if of else "; ".join(some) for of, some in by_rows.items()]
+    return ". ".join([first, *(f"{each[0].upper()}{each[1:]}" for each in others)])
 
 
 def _together(sources: tuple[str, ...]) -> str:
