@@ -311,7 +311,7 @@ def _break_axis(axes: Axes, strokes: Sequence[float]) -> None:
 # Legend
 
 
-def _styles(panels: Sequence[Figure], methods: Sequence[str]) -> _Styles:
+def _styles(panels: Sequence[Figure], methods: Sequence[str] = ()) -> _Styles:
     """How each series looks, by key and origin; alike in all panels, and for these methods in all figures."""
     kinds = dict.fromkeys(series.kind for panel in panels for series in panel.series)
     places = {(method, "run"): place for place, method in enumerate(methods)}

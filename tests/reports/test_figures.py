@@ -240,7 +240,7 @@ def test_many_series_differ_in_colour_marker_or_line() -> None:
 
 def test_a_series_looks_the_same_in_every_panel() -> None:
     one, other = _figure("a"), _figure("b")
-    styles = figures._styles(joined([one, other], ()).panels(), ())
+    styles = figures._styles(joined([one, other], ()).panels())
     assert list(styles) == [("a", "run"), ("other", "run"), ("b", "run")]
 
 
