@@ -89,6 +89,21 @@ def named() -> Iterator[Callable[..., str]]:
         ),
         ([row("msta", {"consistency_weight": weight}) for weight in (0.0, 1.0)], ["MSTA", "MSTA + L_CC"]),
         (
+            [row("msta", {"consistency_weight": weight, "scale": 0.1 + weight}) for weight in (0.0, 1.0)],
+            ["MSTA (scale 0.1)", "MSTA + L_CC (scale 1.1)"],
+        ),
+        (
+            [
+                row("msta", {"consistency_weight": weight}, training=json.dumps({"epochs": 10 + int(weight)}))
+                for weight in (0.0, 1.0)
+            ],
+            ["MSTA (10 epochs)", "MSTA + L_CC (11 epochs)"],
+        ),
+        (
+            [row("msta", {"consistency_weight": float(bool(texts))}, descriptions=texts) for texts in ("", "f" * 64)],
+            ["MSTA", "MSTA + L_CC"],
+        ),
+        (
             [row("msta+lora", {"msta.consistency_weight": 1.0, "lora.rank": rank}) for rank in (4, 8)],
             ["MSTA + L_CC + LoRA (LoRA rank 4)", "MSTA + L_CC + LoRA (LoRA rank 8)"],
         ),
@@ -202,7 +217,7 @@ def test_latex_forms_are_those_of_plugins_and_all_else_is_escaped(store: Store, 
     text = latex.render(table_of(runs, "base2novel"))
     rows = [line.partition(" &")[0] for line in text.splitlines() if line.startswith((r"MSTA", r"\raggedright"))]
     assert sorted(each.replace(r"\allowbreak ", "").replace(r"\raggedright\hangindent=1em ", "") for each in rows) == [
-        "MSTA",
+        "MSTA (scale x)",
         r"MSTA + $\mathcal{L}_{CC}$ (scale $\mathcal{L}_{CC}$)",
         r"MSTA + $\mathcal{L}_{CC}$ (scale \textbackslash{}input\{x\} \$y\$)",
     ]
