@@ -16,7 +16,7 @@ from petl_bench.api.marks import mark_of, with_method_marks
 from petl_bench.api.table import Cell
 from petl_bench.reports.published_numbers import MSTA_TABLES
 from petl_bench.tables.columns import PublishedKey, ShownNumber
-from petl_bench.tables.notes import data_notes, data_provenance, listed, seed_notes
+from petl_bench.tables.notes import data_notes, data_provenance, listed, seed_notes, splits_note
 from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.setting_table import TOP1, SettingTable
@@ -65,7 +65,8 @@ class FewShotTable(SettingTable):
             STD_NOTE if evidence.outcomes is None else INTERVAL_NOTE,
             *seed_notes(comparison),
             *self._mark_notes(comparison, evidence.outcomes),
-            *data_notes(comparison, groups),
+            splits_note(groups),
+            *data_notes(comparison),
             *data_provenance(comparison, groups),
             *(self.reading_notes(self.columns(comparison)) if quoted else []),
             *([f"{self.quoted_note} Drawn: {_DRAWN} rows."] if quoted else []),

@@ -223,8 +223,8 @@ class TradeOffTable(TableSource):
                 *([_SEVERAL] if len(panels) > 1 and evidence.outcomes else []),
                 *(["Trained: millions of trained parameters."] if _is_usual(axes) else []),
                 *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
-                *table_notes.protocol_notes(comparison),
-                *table_notes.data_notes(comparison, cases),
+                *table_notes.protocol_notes(comparison, cases),
+                *table_notes.data_notes(comparison),
                 *([_quoted_note()] if quoted else []),
             ),
             provenance=(

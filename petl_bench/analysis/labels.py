@@ -37,12 +37,36 @@ def row_labels(configurations: Sequence[Configuration]) -> dict[Configuration, s
 def row_displays(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
     """The same for readers: "LoRA (rank 8)" for "lora (rank=8)".
 
-    What the method itself calls its variants (`Method.display_of`) is not said again in parentheses.
+    A value that decides what the method itself calls a variant (`Method.display_of`) is not said again in parentheses,
+    if the rows of this name share it.
     """
     names = {row: method_display(row.method, json.loads(row.hyper_parameters)) for row in configurations}
-    differences = differences_in({row: row.settable for row in configurations}, lambda row: (row.method, names[row]))
-    displays = {row: for_readers(names[row], row.short(_without_empty(found))) for row, found in differences.items()}
+    settable = {row: row.settable for row in configurations}
+    of_name = differences_in(settable, lambda row: (row.method, names[row]))
+    displays = {}
+    for row, found in row_differences(configurations).items():
+        others = [other for other in configurations if other.method == row.method and names[other] != names[row]]
+        said = {
+            name: value
+            for name, value in found.items()
+            if name in of_name[row] or any(_unsaid(row, other, name, settable) for other in others)
+        }
+        displays[row] = for_readers(names[row], row.short(said))
     return distinct_displays(displays, row_labels(configurations))
+
+
+def _unsaid(
+    row: Configuration, other: Configuration, name: str, settable: Mapping[Configuration, Mapping[str, Any]]
+) -> bool:
+    """Whether two rows of one method, which it calls by two names, differ in a value besides what the names say."""
+    values = json.loads(row.hyper_parameters)
+    field, own, others = name.removeprefix(f"{row.method}."), settable[row][name], settable[other].get(name, "")
+    if others in (own, ""):  # such as the descriptions, which one of two variants does not read
+        return False
+    if field == name or field not in values:
+        return True
+    changed = {**values, field: others}
+    return method_display(row.method, changed) == method_display(row.method, values)
 
 
 def row_differences(configurations: Sequence[Configuration]) -> dict[Configuration, dict[str, Any]]:

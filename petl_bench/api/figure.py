@@ -65,7 +65,8 @@ class Figure:
 
     `more_x_is_better`: the front runs from the left edge, and else to the right one.
     `name_points`: labels stand beside the points; else a legend names the series. `beside`: more panels of the same
-    picture, each under its own title; series of one key look alike in all of them.
+    picture, each under its own title; series of one key look alike in all of them. `methods`: keys that look alike in
+    all figures that have these.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Figure:
     notes: tuple[str, ...] = ()
     beside: tuple[Figure, ...] = ()
     more_x_is_better: bool = False
+    methods: tuple[str, ...] = ()
 
     def panels(self) -> tuple[Figure, ...]:
         """This figure and those beside it, in their order."""

@@ -8,6 +8,7 @@ reach torch through `petl_bench`'s lazy attributes or inside their functions.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
@@ -336,18 +337,23 @@ def _refuse_undeclarable(cls: type[Method]) -> None:
 
 
 def _refuse_latex(cls: type[Method]) -> None:
-    """Raise PluginError for forms of LaTeX that are no pairs of texts in one line, the second one in plain ASCII."""
-    try:
-        fit = all(
-            part.isprintable() and form.isprintable() and form.isascii() and part.strip() for part, form in cls.latex
-        )
-    except (AttributeError, TypeError, ValueError):
-        fit = False
-    if not fit:
+    """Raise PluginError for forms of LaTeX that are no pairs of texts in one line, the second one in plain ASCII and
+    such that it ends what it begins: else the rest of a table's row would be lost in it."""
+    listed = isinstance(cls.latex, (tuple, list))
+    if not listed or not all(isinstance(pair, (tuple, list)) and _is_form(*pair) for pair in cls.latex):
         raise PluginError(
-            f"{cls.__name__}.latex = {cls.latex!r}: expected pairs of a part of the name for readers and how LaTeX "
-            r'writes it, in ASCII, such as ("L_CC", r"$\mathcal{L}_{CC}$")'
+            f"{cls.__name__}.latex = {cls.latex!r:.200}: expected pairs of a part of the name for readers and how "
+            r'LaTeX writes it, in ASCII, with closed $ and braces, such as ("L_CC", r"$\mathcal{L}_{CC}$")'
         )
+
+
+def _is_form(part: object = None, form: object = None, *more: object) -> bool:
+    if more or not isinstance(part, str) or not isinstance(form, str):
+        return False
+    special = re.sub(r"\\.", "", form)  # without what a backslash escapes
+    closed = special.count("$") % 2 == 0 and special.count("{") == special.count("}") and not form.endswith("\\")
+    in_one_line = part.isprintable() and form.isprintable() and form.isascii()
+    return bool(part.strip()) and in_one_line and closed and not set("%&#") & set(special)
 
 
 #: What a method may define besides `attach` and its formula; what it does define is part of a trial's record.

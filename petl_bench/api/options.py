@@ -175,7 +175,7 @@ def _check_display(cls: type[Options]) -> None:
     shown = cls.display
     if not isinstance(shown, str) or not shown.isprintable() or shown != shown.strip() or len(shown) > LONGEST_DISPLAY:
         raise PluginError(
-            f"{cls.__name__}.display = {shown!r}: the name for readers must be a text in one line, without spaces "
+            f"{cls.__name__}.display = {shown!r:.60}: the name for readers must be a text in one line, without spaces "
             f"around it, of up to {LONGEST_DISPLAY} letters"
         )
 

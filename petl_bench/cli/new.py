@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from petl_bench.api.options import LONGEST_DISPLAY
 from petl_bench.api.registry import KINDS
 from petl_bench.cli.choices import OneOf
 from petl_bench.errors import PluginError, StoreError, UsageError
@@ -62,7 +63,7 @@ def render(kind: str, name: str) -> str:
     for placeholder, value in (
         (f"template_{kind}", name),
         (f"Template{kind.capitalize()}", class_name),
-        (f"Template {KINDS[f'{kind}s'].kind}", " ".join(words).capitalize()),
+        (f"Template {KINDS[f'{kind}s'].kind}", " ".join(words).capitalize()[:LONGEST_DISPLAY].rstrip()),
     ):
         text = text.replace(placeholder, value)
     return text

@@ -8,13 +8,13 @@ style, so that they can be told apart in grey too. Title and notes stand in the 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from petl_bench.api.figure import Axis, Figure, Point, Series
@@ -69,6 +69,8 @@ _NAME: dict[str, Any] = {
 }
 #: How each series looks, by its key and origin.
 _Styles = dict[tuple[str, str], dict[str, Any]]
+#: The number of each name of a point, by the name and the origin of the point.
+_Numbers = dict[tuple[str, str], int]
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": _TEXT_POINTS,
@@ -132,7 +134,7 @@ def _canvas(figure: Figure, naming: _Naming) -> Canvas:
     rows, total = math.ceil(len(panels) / columns), COLUMN_INCHES * min(columns, 2)
     width = total / columns
     height = names * _INCHES_PER_NAME + _INCHES_BESIDE_NAMES if names else max(_ASPECT * width, _LEAST_INCHES)
-    styles = _styles(panels)
+    styles = _styles(panels, figure.methods)
     numbers = _numbers(panels) if naming == "numbers" else {}
     legend = _Legend.of(_numbered(panels, styles, numbers) or _entries(figure, styles, naming), total)
     layout = ConstrainedLayoutEngine(h_pad=_PAD_INCHES, w_pad=2 * _PAD_INCHES)
@@ -309,10 +311,12 @@ def _break_axis(axes: Axes, strokes: Sequence[float]) -> None:
 # Legend
 
 
-def _styles(panels: Sequence[Figure]) -> _Styles:
-    """How each series looks, by key and origin; alike in all panels."""
+def _styles(panels: Sequence[Figure], methods: Sequence[str] = ()) -> _Styles:
+    """How each series looks, by key and origin; alike in all panels, and for these methods in all figures."""
     kinds = dict.fromkeys(series.kind for panel in panels for series in panel.series)
-    return {kind: _style(index, kind[1]) for index, kind in enumerate(kinds)}
+    places = {(method, "run"): place for place, method in enumerate(methods)}
+    others = (place for place in itertools.count() if place not in {places.get(kind) for kind in kinds})
+    return {kind: _style(places[kind] if kind in places else next(others), kind[1]) for kind in kinds}
 
 
 def _style(index: int, origin: str) -> dict[str, Any]:
@@ -398,25 +402,24 @@ def _entry(series: Series) -> str:
     return f"{series.label} (quoted)" if series.origin == "quoted" else series.label
 
 
-def _numbers(panels: Sequence[Figure]) -> dict[str, int]:
-    """A number for every name of a point; the same in all panels."""
-    labels = dict.fromkeys(point.label for panel in panels for series in panel.series for point in series.points)
-    return {label: number for number, label in enumerate(labels, 1)}
+def _numbers(panels: Sequence[Figure]) -> _Numbers:
+    """A number for every name of a point, apart for quoted points; the same in all panels."""
+    every = [series for panel in panels for series in panel.series]
+    names = dict.fromkeys((point.label, series.origin) for series in every for point in series.points)
+    return {name: number for number, name in enumerate(names, 1)}
 
 
-def _numbered(
-    panels: Sequence[Figure], styles: _Styles, numbers: Mapping[str, int]
-) -> list[tuple[str, dict[str, Any]]]:
+def _numbered(panels: Sequence[Figure], styles: _Styles, numbers: _Numbers) -> list[tuple[str, dict[str, Any]]]:
     """What the numbers mean; nothing without numbers."""
     if not numbers:
         return []
     front = [("Pareto front", _FRONT)] if any(panel.front for panel in panels) else []
-    looks: dict[str, tuple[str, dict[str, Any]]] = {}
+    looks: dict[int, tuple[str, dict[str, Any]]] = {}
     for series in (series for panel in panels for series in panel.series):
         quoted = " (quoted)" if series.origin == "quoted" else ""
         for point in series.points:
-            text = f"{numbers[point.label]} {point.label}{quoted}"
-            looks.setdefault(point.label, (text, {**styles[series.kind], **_NO_LINE}))
+            number = numbers[point.label, series.origin]
+            looks.setdefault(number, (f"{number} {point.label}{quoted}", {**styles[series.kind], **_NO_LINE}))
     return [*looks.values(), *front]
 
 
@@ -431,13 +434,14 @@ def _naming(figure: Figure) -> _Naming:
     return "names" if max(points) <= _MOST_NAMED else "numbers"
 
 
-def _name_points(panel: _DrawnPanel, numbers: Mapping[str, int]) -> bool:
+def _name_points(panel: _DrawnPanel, numbers: _Numbers) -> bool:
     """Put the name of each point beside it, or its number if it has one, with a thin line to it if that is far.
 
     Returns whether no two of them touch.
     """
-    points = [point for series in panel.figure.series for point in series.points]
-    labels = [_label(panel, point, numbers) for point in points]
+    found = [(point, series.origin) for series in panel.figure.series for point in series.points]
+    labels = [_label(panel, point, numbers.get((point.label, origin))) for point, origin in found]
+    points = [point for point, _ in found]
     anchors = [_on_paper(panel, panel.x(point.x), point.y) for point in points]
     extents = [label.get_window_extent() for label in labels]
     places = place(
@@ -454,8 +458,8 @@ def _name_points(panel: _DrawnPanel, numbers: Mapping[str, int]) -> bool:
     return are_apart(places)
 
 
-def _label(panel: _DrawnPanel, point: Point, numbers: Mapping[str, int]) -> Annotation:
-    text = str(numbers[point.label]) if numbers else _wrapped(point.label, _LABEL_LETTERS)
+def _label(panel: _DrawnPanel, point: Point, number: int | None) -> Annotation:
+    text = str(number) if number else _wrapped(point.label, _LABEL_LETTERS)
     at = panel.x(point.x), point.y
     return panel.axes.annotate(text, at, (0, 0), textcoords="offset points", **_NAME)
 
@@ -473,7 +477,7 @@ def _strokes(panel: _DrawnPanel, points: Sequence[Point]) -> list[Box]:
     """What error bars and the front cover, in points."""
     ends = [[(panel.x(point.x), y) for y in point.y_range] for point in points if point.y_range]
     ends += [[(panel.x(x), point.y) for x in point.x_range] for point in points if point.x_range]
-    ends += [list(step) for step in pairwise(panel.front())]
+    ends += [list(step) for step in itertools.pairwise(panel.front())]
     return [_box(_on_paper(panel, *one), _on_paper(panel, *other), 2.0) for one, other in ends]
 
 

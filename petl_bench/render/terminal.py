@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
@@ -121,18 +121,25 @@ def _fewest_lines(
 ) -> tuple[int, list[list[int]]]:
     """The width of labels, and the parts, with which the table has the fewest lines; of several the widest labels.
 
-    A narrower column of labels has more lines for each row, and may leave room for fewer parts.
+    A narrower column of labels has more lines for each row, and may leave room for fewer parts, or for wide columns.
     """
     lengths = [cell_len(label) for label in labels]
     groups, padded = grouped_columns(table), [each + _PADDING for each in widths]
     longest = min(max(lengths), _LONGEST_LABEL)
     found = [(longest, column_parts(groups, padded, width - longest, together=1))]
-    if len(found[0][1]) > 1:
+    if len(found[0][1]) > 1 or longest + sum(padded) > width:
         found += [
             (each, column_parts(groups, padded, width - each, together=1))
             for each in range(longest - 1, _SHORTEST_LABEL, -1)
         ]
-    return min(found, key=lambda one: len(one[1]) * sum(-(-length // one[0]) for length in lengths))
+
+    def cost(one: tuple[int, list[list[int]]]) -> tuple[int, int]:
+        label_width, parts = one
+        widest = label_width + max(sum(padded[index] for index in part) for part in parts)
+        lines = len(parts) * sum(-(-length // label_width) for length in lengths)
+        return max(widest - width, 0), lines
+
+    return min(found, key=cost)
 
 
 def _column_widths(table: Table, columns: Sequence[_Line]) -> list[int]:
@@ -233,9 +240,22 @@ def _folded(text: str, width: int) -> list[str]:
     if cell_len(text) <= width:
         return [text]
     indent = text[: len(text) - len(text.lstrip())]
+    if cell_len(text) > len(text):
+        return _folded_by_cells(text.split(), indent, width)
     return textwrap.wrap(
         text.strip(), width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
     )
+
+
+def _folded_by_cells(words: Sequence[str], indent: str, width: int) -> list[str]:
+    """As `_folded`, of words with letters that take two cells."""
+    lines: list[str] = []
+    for piece in (piece for word in words for piece in chop_cells(word, width - len(indent) - 2)):
+        if lines and cell_len(f"{lines[-1]} {piece}") <= width:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(f"{indent}  {piece}" if lines else f"{indent}{piece}")
+    return lines
 
 
 # Cells

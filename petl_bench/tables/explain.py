@@ -30,11 +30,16 @@ def explain(table: Table, row: str, column: str, folders: Sequence[Path]) -> Ite
 
 
 def _cells(table: Table, row: str, column: str) -> list[tuple[str, Row, Cell, Column]]:
-    """Every cell that fits, with the title of its group: rows of several groups may have one label."""
+    """Every cell that fits, with the title of its group: rows of several groups may have one name.
+
+    A quoted row may be called by its label what a row that was run here is called for readers; then both fit.
+    """
     index = _column(table, column)
     every = [(group.title, each) for group in table.groups for each in group.rows]
-    rows = [(title, each) for title, each in every if each.label == row]
-    rows = rows or [(title, each) for title, each in every if each.display.casefold() == row.casefold()]
+    rows = [(title, each) for title, each in every if row in (each.label, each.display)]
+    rows = rows or [
+        (title, each) for title, each in every if row.casefold() in (each.label.casefold(), each.display.casefold())
+    ]
     if not rows:
         labels = {each.label for group in table.groups for each in group.rows}
         raise unknown("row", row, labels, f"petl-bench report --table {table.name}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, values_of
-from petl_bench.analysis.labels import CaseGroup, dataset_display
+from petl_bench.analysis.labels import CaseGroup, dataset_display, distinct_displays
 from petl_bench.analysis.marks import mixed_environment
 from petl_bench.api.marks import MARKS, OF_METHOD
 from petl_bench.api.prompts import short_text
@@ -80,27 +80,24 @@ def seed_notes(comparison: Comparison) -> list[str]:
     return [f"Numbers: {spread} {listed(usual)}.", *others]
 
 
-def protocol_notes(comparison: Comparison) -> list[str]:
-    """Which epoch was evaluated with which views, and what the selection of the epoch changes."""
+def protocol_notes(comparison: Comparison, groups: Sequence[CaseGroup]) -> list[str]:
+    """Which epoch was evaluated with which views, on which splits, and what the selection of the epoch changes."""
     selection = {
         _SELECTION["best-on-test"]
         if case.selected
         else _SELECTION.get(row.training_values.get("select", ""), "unknown")
         for row, case in comparison.runs
     }
-    return [
-        f"Evaluated: {listed(sorted(selection))}; views per test video (clips x crops): {_views(comparison)}.",
-        *inflation_notes(comparison),
-    ]
+    evaluated = f"Evaluated: {listed(sorted(selection))}; views per test video (clips x crops): {_views(comparison)}."
+    return [f"{evaluated} {splits_note(groups)}", *inflation_notes(comparison)]
 
 
 def training_provenance(comparison: Comparison) -> list[str]:
     """Backbones with their weights, what the tuning cost, and the prompts."""
     rows = comparison.configurations
     budget = [f"{meaning} {_by_method(rows, name)}" for name, meaning in _BUDGET.items()]
-    tried = {
-        method: str(count) for method, count in sorted(Counter(METHODS.display(row.method) for row in rows).items())
-    }
+    names = _method_names(rows)
+    tried = {name: str(count) for name, count in sorted(Counter(names[row.method] for row in rows).items())}
     configurations = _each(tried, "{name} {value}") if len(tried) <= _FEW else f"of each method {_grouped(tried)}"
     return [
         *_backbone_notes(comparison),
@@ -109,9 +106,9 @@ def training_provenance(comparison: Comparison) -> list[str]:
     ]
 
 
-def data_notes(comparison: Comparison, groups: Sequence[CaseGroup]) -> list[str]:
-    """What is absent, the splits and shots, and unused clips."""
-    return [*absence_notes(comparison), _splits_note(groups), *_coverage_notes(comparison)]
+def data_notes(comparison: Comparison) -> list[str]:
+    """What is absent, and unused clips."""
+    return [*absence_notes(comparison), *_coverage_notes(comparison)]
 
 
 def data_provenance(comparison: Comparison, groups: Sequence[CaseGroup]) -> list[str]:
@@ -205,8 +202,10 @@ def _views(comparison: Comparison) -> str:
     """The views: once if all runs share them, else by data set."""
     by_data: dict[str, set[str]] = defaultdict(set)
     values = [row.training_values for row in comparison.configurations]
+    labels = {(case.dataset, case.dataset_plugin): case.dataset for _, case in comparison.runs}
+    names = distinct_displays({data: dataset_display(*data) for data in labels}, labels)
     for (_, case), runs in comparison.runs.items():
-        by_data[dataset_display(case.dataset, case.dataset_plugin)] |= {run.views for run in runs}
+        by_data[names[case.dataset, case.dataset_plugin]] |= {run.views for run in runs}
     return "; ".join(
         [
             _once_or_each(by_data, "{value} on {name}"),
@@ -226,9 +225,16 @@ def _in_all_or_some(values: Sequence[Mapping[str, Any]], name: str, wanted: str,
 def _by_method(rows: Sequence[Configuration], name: str) -> str:
     """A training value: once if all rows share it, else by method."""
     by_method: dict[str, set[Any]] = defaultdict(set)
+    names = _method_names(rows)
     for row in rows:
-        by_method[METHODS.display(row.method)].add(row.training_values.get(name))
+        by_method[names[row.method]].add(row.training_values.get(name))
     return _once_or_each(by_method, "{name} {value}")
+
+
+def _method_names(rows: Sequence[Configuration]) -> dict[str, str]:
+    """The names for readers of the methods of these rows; the registered ones of methods that share one."""
+    methods = {row.method: row.method for row in rows}
+    return distinct_displays({method: METHODS.display(method) for method in methods}, methods)
 
 
 def _once_or_each(values: Mapping[str, set[Any]], form: str) -> str:
@@ -258,7 +264,7 @@ def _size(value: Any) -> tuple[bool, float, str]:
     return not number, float(value) if number else 0.0, str(value)
 
 
-def _splits_note(groups: Sequence[CaseGroup]) -> str:
+def splits_note(groups: Sequence[CaseGroup]) -> str:
     """Splits and shots: once if all groups share them, else with the groups."""
     places: dict[str, list[str]] = defaultdict(list)
     for group in groups:

@@ -130,7 +130,7 @@ def _seeds(protocol: Protocol) -> str:
     """What a number is over, and what its spread is over if seeds are not stated."""
     if seeds := _stated(protocol.seeds):
         return f"seeds: {seeds}"
-    return "" if protocol.spread in (NOT_STATED, "none") else f"± over {protocol.spread}"
+    return "" if protocol.spread in (NOT_STATED, "none") else f"spread over {protocol.spread}"
 
 
 def _rerun(protocol: Protocol) -> str:
@@ -147,7 +147,8 @@ def _joined(facts: Sequence[_Fact]) -> str:
     by_rows: dict[str, list[str]] = {}
     for of, fact in facts:
         by_rows.setdefault(of, []).append(fact)
-    return ". ".join(f"{of}: {'; '.join(some)}" if of else "; ".join(some) for of, some in by_rows.items())
+    first, *others = [f"{of}: {'; '.join(some)}" if of else "; ".join(some) for of, some in by_rows.items()]
+    return ". ".join([first, *(f"{each[0].upper()}{each[1:]}" for each in others)])
 
 
 def _together(sources: tuple[str, ...]) -> str:

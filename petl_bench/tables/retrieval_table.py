@@ -13,7 +13,7 @@ from petl_bench.api.figure import Figure, Point, joined
 from petl_bench.api.retrieval import DIRECTIONS, Direction, queries_of
 from petl_bench.records.retrieval import TOP
 from petl_bench.tables.columns import MeasuredColumn, ScoredMetric, ShownNumber
-from petl_bench.tables.notes import data_notes, data_provenance, seed_notes
+from petl_bench.tables.notes import data_notes, data_provenance, seed_notes, splits_note
 from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.retrieval_beside import LABELS, beside_columns, beside_notes
@@ -85,7 +85,8 @@ class RetrievalTable(SettingTable):
         notes = [
             *picture_notes([panel for _, panel in found], intervals=evidence.outcomes is not None),
             *seed_notes(comparison),
-            *data_notes(comparison, groups),
+            splits_note(groups),
+            *data_notes(comparison),
             *data_provenance(comparison, groups),
             *(self.reading_notes(self.columns(comparison)) if quoted else []),
             *([f"{self.quoted_note} Drawn at the printed percentage of the backbone."] if quoted else []),

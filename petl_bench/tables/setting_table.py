@@ -99,9 +99,9 @@ class SettingTable(TableSource):
                 *self.notes,
                 table_notes.TRAINED,
                 *mean_class.notes(comparison, columns),
-                *table_notes.protocol_notes(comparison),
+                *table_notes.protocol_notes(comparison, groups),
                 *self.case_notes(comparison),
-                *table_notes.data_notes(comparison, groups),
+                *table_notes.data_notes(comparison),
                 *([with_selected(self.quoted_note, selected)] if quoted or own.groups else []),
             ),
             provenance=(

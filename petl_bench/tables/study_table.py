@@ -148,8 +148,8 @@ class StudyTable(TableSource):
                 *seed_notes(comparison),
                 _NOTE,
                 TRAINED,
-                *protocol_notes(comparison),
-                *data_notes(comparison, cases),
+                *protocol_notes(comparison, cases),
+                *data_notes(comparison),
                 *([with_selected(f"{QUOTED} {self.quoted_note}".strip(), selected)] if quoted else []),
             ),
             provenance=(

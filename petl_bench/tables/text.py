@@ -14,7 +14,7 @@ SPREAD_LEFT_OUT = "The standard deviations are left out."
 #: How footers begin that say what mean and ± are over.
 MEAN_STD = "mean ± sample standard deviation"
 #: What footers say of ±, as in MEAN_STD and "HM: the harmonic mean; ± over seeds".
-_OF_STD = re.compile(r"(?<=mean) ± sample standard deviation|[;,] ± over [^;,.]*")
+_OF_STD = re.compile(r"(?<=mean) ± sample standard deviation|[;,] ± over [^;,.\[]*(?=[;,.]| \[|$)")
 #: Letters of a title or a note that are shown.
 _LONGEST_NOTE = 2_000
 

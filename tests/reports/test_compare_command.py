@@ -275,6 +275,33 @@ def test_explain_tells_what_is_quoted(judged: Any, runs: Path) -> None:
     assert "quoted from MSTA (CVPR 2025), Table 2; not run here" in done.stdout
 
 
+def test_explain_has_all_rows_that_readers_see_by_one_name(judged: Any, runs: Path) -> None:
+    judged(0.9, 0.6, "msta", 0, dataset="ucf101")
+    titles = {
+        name: [
+            line.partition(" / ")[0]
+            for line in _report("--runs", str(runs), "--explain", "base2novel", name, "ucf101 HM").stdout.splitlines()
+            if " / " in line
+        ]
+        for name in ("msta", "MSTA", "mSTA")
+    }
+    here, quoted = "Run here: ViCLIP-Tiny, packaged weights", "Quoted: MSTA (CVPR 2025), Table 2"
+    assert titles == {"msta": [here], "MSTA": [here, quoted], "mSTA": [here, quoted]}
+
+
+def test_a_note_names_the_row_that_differences_are_from(judged: Any, runs: Path) -> None:
+    for rank in (4, 8):
+        judged(0.7, 0.6, "lora", 0, hyper_parameters={"rank": rank}, trainable=rank)
+    judged(0.8, 0.6, "msta", 0)
+    table = _table(runs, baseline="lora")
+    assert (
+        "In parentheses: the difference from LoRA (rank 4), on the same backbone, weights and views." in table.footers
+    )
+    assert cell_of(table, "lora (rank=4)", "motion", "Base").delta is None
+    assert cell_of(table, "lora (rank=8)", "motion", "Base").delta is not None
+    assert not any("In parentheses" in note for note in _table(runs).footers)
+
+
 def test_selected_on_test_stands_beside_the_honest_number(judged: Any, runs: Path) -> None:
     for seed in range(2):
         judged(0.8, 0.6, "msta", seed)

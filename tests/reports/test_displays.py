@@ -89,6 +89,21 @@ def named() -> Iterator[Callable[..., str]]:
         ),
         ([row("msta", {"consistency_weight": weight}) for weight in (0.0, 1.0)], ["MSTA", "MSTA + L_CC"]),
         (
+            [row("msta", {"consistency_weight": weight, "scale": 0.1 + weight}) for weight in (0.0, 1.0)],
+            ["MSTA (scale 0.1)", "MSTA + L_CC (scale 1.1)"],
+        ),
+        (
+            [
+                row("msta", {"consistency_weight": weight}, training=json.dumps({"epochs": 10 + int(weight)}))
+                for weight in (0.0, 1.0)
+            ],
+            ["MSTA (10 epochs)", "MSTA + L_CC (11 epochs)"],
+        ),
+        (
+            [row("msta", {"consistency_weight": float(bool(texts))}, descriptions=texts) for texts in ("", "f" * 64)],
+            ["MSTA", "MSTA + L_CC"],
+        ),
+        (
             [row("msta+lora", {"msta.consistency_weight": 1.0, "lora.rank": rank}) for rank in (4, 8)],
             ["MSTA + L_CC + LoRA (LoRA rank 4)", "MSTA + L_CC + LoRA (LoRA rank 8)"],
         ),
@@ -149,11 +164,51 @@ def test_a_failing_name_of_a_variant_is_told_in_one_line(named: Callable[..., st
 
 
 @pytest.mark.parametrize(
-    "latex_forms", [{"a": "b"}, (("", "x"),), ((" ", "x"),), (("a", "ü"),), (("a", 3),), ("a",), 3]
+    "latex_forms",
+    [
+        {"a": "b"},
+        (("", "x"),),
+        ((" ", "x"),),
+        (("a", "ü"),),
+        (("a", 3),),
+        (("a", "b", "c"),),
+        ("a",),
+        ("ab",),
+        (pair for pair in [("a", "b")]),
+        3,
+        *[(("a", form),) for form in ("$x", r"$x\$", "{x", "50%", "a & b", "#1", "x\\")],
+    ],
 )
 def test_forms_of_latex_are_checked_if_the_class_is_declared(latex_forms: Any) -> None:
     with pytest.raises(PluginError, match=r"Mine\.latex = .*expected pairs"):
         type("Mine", (Method,), {"latex": latex_forms})
+
+
+def test_forms_of_latex_may_have_what_is_escaped_and_closed() -> None:
+    forms = (("x", r"50\% \& \$1 {\bf x}"), ["y", r"$\mathcal{L}_{CC}$"])
+    assert type("Mine", (Method,), {"latex": forms}).latex == forms
+
+
+def test_a_very_long_name_is_told_in_a_short_line() -> None:
+    with pytest.raises(PluginError, match=r"Mine\.display = 'x{59}: .*up to 40 letters") as told:
+        type("Mine", (Method,), {"display": "x" * 1_000})
+    assert len(str(told.value)) < 250
+
+
+def test_notes_tell_methods_of_one_name_apart(named: Callable[..., str], store: Store, runs: Path) -> None:
+    named("own:copy", display="LoRA")
+    for method, epochs in (("lora", 10), ("own:copy", 20)):
+        store(80.0, 60.0, method, training={"epochs": epochs})
+    notes = notes_of(table_of(runs, "base2novel"))
+    assert "epochs lora 10, own:copy 20;" in notes
+    assert "Configurations tried in these records: lora 1, own:copy 1." in notes
+
+
+def test_notes_tell_data_sets_of_one_name_apart(store: Store, runs: Path) -> None:
+    store(80.0, 60.0, "lora", dataset="hmdb51")
+    store(80.0, 60.0, "lora", dataset="HMDB-51", dataset_plugin="folder", training={"views": 10, "crops": 3})
+    notes = notes_of(table_of(runs, "base2novel"))
+    assert "views per test video (clips x crops): 10 x 3 on HMDB-51, 1 x 1 on hmdb51." in notes
 
 
 def test_latex_forms_are_those_of_plugins_and_all_else_is_escaped(store: Store, runs: Path) -> None:
@@ -162,7 +217,7 @@ def test_latex_forms_are_those_of_plugins_and_all_else_is_escaped(store: Store, 
     text = latex.render(table_of(runs, "base2novel"))
     rows = [line.partition(" &")[0] for line in text.splitlines() if line.startswith((r"MSTA", r"\raggedright"))]
     assert sorted(each.replace(r"\allowbreak ", "").replace(r"\raggedright\hangindent=1em ", "") for each in rows) == [
-        "MSTA",
+        "MSTA (scale x)",
         r"MSTA + $\mathcal{L}_{CC}$ (scale $\mathcal{L}_{CC}$)",
         r"MSTA + $\mathcal{L}_{CC}$ (scale \textbackslash{}input\{x\} \$y\$)",
     ]

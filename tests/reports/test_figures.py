@@ -178,6 +178,13 @@ def test_many_points_are_numbered_and_the_legend_has_their_names(monkeypatch: py
     assert " 60 " in texts.split("1 variant 0")[0], "beside the point"
 
 
+def test_a_quoted_point_has_a_number_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = _crowd(21)
+    quoted = Series("variant 3", (Point(5.0, 61.0, "variant 3"),), origin="quoted")
+    texts = _texts(monkeypatch, replace(crowd, series=(*crowd.series, quoted)))
+    assert "4 variant 3" in texts and "22 variant 3 (quoted)" in texts
+
+
 def test_where_there_is_no_room_for_names_a_legend_names_the_series(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = _texts(monkeypatch, _crowd(81))
     assert "variant" not in texts
@@ -235,6 +242,21 @@ def test_a_series_looks_the_same_in_every_panel() -> None:
     one, other = _figure("a"), _figure("b")
     styles = figures._styles(joined([one, other], ()).panels())
     assert list(styles) == [("a", "run"), ("other", "run"), ("b", "run")]
+
+
+def test_a_method_looks_the_same_in_every_figure_of_its_records() -> None:
+    methods = ("lora", "msta", "vpt")
+
+    def styles(*series: Series) -> dict[tuple[str, str], str]:
+        figure = Figure("f", "T", Axis("x"), Axis("y"), series)
+        return {kind: style["color"] for kind, style in figures._styles([figure], methods).items()}
+
+    points = (Point(1.0, 60.0, "p"),)
+    vpt, msta = (Series(name.upper(), points, key=name) for name in ("vpt", "msta"))
+    quoted = Series("LoRA", points, origin="quoted")
+    together = styles(msta, quoted, vpt)
+    assert styles(vpt) | styles(msta) == styles(vpt, msta) == {kind: together[kind] for kind in (vpt.kind, msta.kind)}
+    assert len(set(styles(quoted, msta, vpt, Series("lora (rank=8)", points)).values())) == 4
 
 
 def test_a_front_with_more_x_better_runs_from_the_left_edge() -> None:

@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+import petl_bench as pb
+from petl_bench.api.evidence import Evidence
+from petl_bench.api.registry import TABLES
+from petl_bench.cli.report.figure import figure_of
 from petl_bench.render import FIGURE_FORMATS, FORMATS
 from tests.commands import petl_bench
 
@@ -159,3 +163,13 @@ def test_a_table_never_loads_matplotlib_and_a_figure_never_torch(
         f"assert {never!r} not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_a_figure_has_the_methods_of_its_records_those_of_most_settings_first(
+    store: Any, keep: Any, runs: Path
+) -> None:
+    for method in ("lora", "zero_shot", "msta"):
+        store(80.0, 60.0, method)
+    keep({"top1": 50.0, "top5": 90.0}, "msta", setting="few_shot", shots=4)
+    figure = figure_of(TABLES.get("tradeoff")(), Evidence(pb.load_records(runs)))
+    assert figure is not None and figure.methods == ("msta", "lora", "zero_shot")

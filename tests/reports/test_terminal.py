@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
@@ -36,6 +37,7 @@ def _table(rows: int, sets: int) -> Table:
         RowGroup("Quoted: A Paper (2025), Table 1", (quoted,), "tuning"),
     )
     footers = ("Numbers: mean ± sample standard deviation over seeds 0, 1, 2.", "HM: harmonic mean; ± over seeds.")
+    footers += ("UCF-101: 1 of 2 splits (2), ± over seeds [Seq. Transf., MSTA].",)
     return Table("t", "T", "Method", tuple(columns), groups, footers, provenance=("Budget: 5", "Device: cpu"))
 
 
@@ -92,3 +94,19 @@ def test_notes_say_nothing_of_a_spread_that_is_not_shown(spread: str) -> None:
     assert not any("±" in note for note in notes(replace(_table(1, 1), spread=spread)))
     assert "Numbers: mean over seeds 0, 1, 2." in notes(replace(_table(1, 1), spread=spread))
     assert "HM: harmonic mean." in notes(replace(_table(1, 1), spread=spread))
+    assert "UCF-101: 1 of 2 splits (2) [Seq. Transf., MSTA]." in notes(replace(_table(1, 1), spread=spread))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_long_names_leave_room_for_numbers_and_wide_letters_are_counted(width: int) -> None:
+    table = _table(2, 3)
+    names = (
+        "a rather long name of a method with values",
+        "視頻適配器" * 4,
+        "視頻 適配器 (rank 8, 視頻適配器視頻適配器)",
+    )
+    rows = tuple(replace(table.groups[0].rows[0], label=name) for name in names)
+    group = replace(table.groups[0], rows=rows)
+    lines = _shown(replace(table, groups=(group,)), width, with_provenance=False)
+    assert max(map(cell_len, lines)) <= width
+    assert sum("適配器" in line for line in lines) > len(names) - 1

@@ -101,8 +101,13 @@ def test_new_plugins_of_all_kinds_run_together(tmp_path: Path) -> None:
     status, output = invoke(cli, "run", *plugins, *chosen, "--seeds", "0", "--epochs", "1", "--device", "cpu")
     assert (status or 0) == 0, output
     _, output = invoke(cli, "report", *plugins, "--table", "own_table")
-    assert "own_method" in output
-    assert "own_dataset" in output and "Top-5" in output
+    assert "Own method" in output
+    assert "Own dataset" in output and "Top-5" in output
+
+
+def test_a_long_name_of_a_new_plugin_is_cut_for_readers() -> None:
+    text = new.render("method", "a_" + "b" * 60)
+    assert f'display = "A {"b" * 38}"' in text
 
 
 @pytest.mark.parametrize("kind", NEW)

@@ -11,6 +11,7 @@ import click
 
 from petl_bench.api.registry import TABLES
 from petl_bench.cli.options import make_folder, tell
+from petl_bench.cli.report.figure import figure_of
 from petl_bench.errors import UsageError
 from petl_bench.render import FIGURE_FORMATS, FORMATS, PROVENANCE_SUFFIX, render, render_provenance
 from petl_bench.system.files import write_atomically
@@ -54,7 +55,7 @@ def _write(source: TableSource, evidence: Evidence, folder: Path, spread: Spread
     """Write one table and its figure, and return how many files there are."""
     from petl_bench.render.figures import draw
 
-    table, figure = replace(source.build(evidence), spread=spread), source.figure(evidence)
+    table, figure = replace(source.build(evidence), spread=spread), figure_of(source, evidence)
     texts = {suffixes[0]: render(table, kind).encode() for kind, suffixes in FORMATS.items()}
     texts[PROVENANCE_SUFFIX] = render_provenance(table).encode()
     pictures = {suffixes[0]: draw(figure, kind) for kind, suffixes in FIGURE_FORMATS.items()} if figure else {}

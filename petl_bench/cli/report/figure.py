@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,10 @@ from petl_bench.errors import UsageError
 from petl_bench.system.files import write_atomically
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from petl_bench.api.evidence import Evidence
+    from petl_bench.api.figure import Figure
 
 #: The only one that a terminal can show.
 _TEXT = "svg"
@@ -39,11 +43,23 @@ def refuse_without_figure(source: TableSource, output_format: str, output: Path 
         )
 
 
+def figure_of(source: TableSource, evidence: Evidence) -> Figure | None:
+    """The figure of a table, in which a method looks as in the other figures of these records; None if it has none."""
+    figure = source.figure(evidence)
+    return replace(figure, methods=_methods(evidence.records)) if figure else None
+
+
+def _methods(records: pd.DataFrame) -> tuple[str, ...]:
+    """The methods of the records. Those of most settings come first: there are few colours."""
+    settings = {str(method): count for method, count in records.groupby("method")["setting"].nunique().items()}
+    return tuple(sorted(settings, key=lambda method: (-settings[method], method)))
+
+
 def write_figure(source: TableSource, evidence: Evidence, output_format: str, output: Path | None) -> None:
     """Draw the figure into a file, or to stdout; its notes go to stderr, for the caption."""
     from petl_bench.render.figures import draw
 
-    figure = source.figure(evidence)
+    figure = figure_of(source, evidence)
     if figure is None:
         raise UsageError(f"these records give no figure of the table {source.name}")
     content = draw(figure, output_format)

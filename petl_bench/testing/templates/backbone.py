@@ -12,6 +12,7 @@ class TemplateBackbone(pb.Backbone):
     pb.ViCLIPConfig has one sequence of all frames' tokens; pb.CLIPConfig encodes frame by frame and averages.
     """
 
+    display = "Template backbone"  # what readers of tables and figures see
     config = pb.ViCLIPConfig(
         image_size=32,
         patch_size=16,

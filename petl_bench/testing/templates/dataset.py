@@ -15,6 +15,7 @@ class TemplateDataset(pb.Dataset):
     Clips are named as they lie below the folder; labels count from 0.
     """
 
+    display = "Template data set"  # what readers of tables and figures see
     licence = "who owns the clips, and what may be done with them"
     splits = (1,)
     needs_root = False  # remove this line, and root(), once your own files lie under --data-root

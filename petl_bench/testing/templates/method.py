@@ -14,6 +14,7 @@ class TemplateMethod(pb.Method):
     Up starts at zero, so that the adapted model equals the frozen one before training.
     """
 
+    display = "Template method"  # what readers of tables and figures see
     paper = pb.Paper(
         title="Template method",
         venue="unpublished",

@@ -14,6 +14,7 @@ class TemplateSetting(pb.Setting):
     Say here which paper the protocol is from, and what you do differently.
     """
 
+    display = "Template setting"  # what readers of tables and figures see
     metrics = ("top1", "top5")  # what summarise() returns
     # Training options of its own: training: ClassVar[Mapping[str, Any]] = {"epochs": 50}; see petl-bench show training
 
