@@ -12,7 +12,7 @@ from tables import rows_of
 import petl_bench as pb
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.published import NOT_STATED
-from petl_bench.api.registry import TABLES
+from petl_bench.api.registry import SETTINGS, TABLES
 from petl_bench.errors import UsageError
 from petl_bench.render import FORMATS, render
 from petl_bench.tables.ledger import protocol_file, read_ledger, shipped_tables
@@ -65,6 +65,7 @@ def test_the_ledger_knows_what_the_sources_say() -> None:
     assert faults == {}
     by_name = {table.name: table for table in tables}
     assert len(by_name) == len(tables), "names are unique"
+    assert {table.setting for table in tables} <= set(SETTINGS.names()), "one word for a setting"
     few_shot = by_name["msta-3"]
     assert few_shot.protocol_of("MSTA + L_CC").selection == "best-on-test"
     assert few_shot.protocol_of("OST").selection == NOT_STATED
