@@ -267,7 +267,7 @@ def test_a_data_set_may_have_the_name_that_readers_see(tmp_path: Path) -> None:
     """In any case of letters; the same number under both names stands there twice."""
     (table,) = read_own([_file(tmp_path, _change("ucf101", "ucf-101"), _change("ucf101", "UCF101 v2"))], published=True)
     assert [number.dataset for number in table.numbers] == ["ucf101", "UCF101 v2"]
-    with pytest.raises(UsageError, match="line 3: the number of .*line 2 again"):
+    with pytest.raises(UsageError, match=r"line 3: the number of .*line 2 again"):
         read_own([_file(tmp_path, LINE, _change("ucf101", "UCF-101"))], published=True)
 
 
