@@ -267,8 +267,8 @@ def _to_settle(finding: Finding, more: RunsNeeded) -> str:
         return "to learn of the methods: the same with three seeds or more"
     if found.p_value < LEVEL:
         return (
-            f"below 5 % by itself, not after correction for {finding.tests} tests: more seeds (here {found.seeds}) would "
-            "help, or a table of fewer rows, chosen beforehand"
+            f"below 5 % by itself, not after correction for {finding.tests} tests: more seeds (here {found.seeds}) "
+            "would help, or a table of fewer rows, chosen beforehand"
         )
     if ways := _ways(found, more, finding.counted):
         return f"to settle a difference of this size by itself (4 times of 5): {', or '.join(ways)}"
