@@ -34,7 +34,7 @@ _COLUMNS = (
 #: Verdicts in the order of the groups, with what they mean.
 _DISAGREES = "disagrees: no base and novel accuracy that are printed so have this harmonic mean"
 _ROUNDING = "agrees within rounding: the printed accuracies themselves give another last digit"
-_AGREES = "agrees to the last digit"
+_AGREES = "agrees as printed (one decimal; Table 7: two)"
 
 
 @dataclass(frozen=True)

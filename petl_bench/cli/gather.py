@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import METHODS
 from petl_bench.cli.options import tell
 from petl_bench.errors import UsageError
+from petl_bench.records.layout import RECORD
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.records.read import RecordReader, damaged_trials
 from petl_bench.records.scan import Problem
@@ -51,8 +53,7 @@ def gather(
         problems += damaged
     _name(problems)
     if records.empty:
-        where = ", ".join(map(str, folders))
-        raise UsageError(f"no record of a finished trial under {where}. See: petl-bench status --runs {folders[0]}")
+        raise UsageError(_nothing_under(folders))
     if baseline:
         baseline = _method_of(baseline, sorted(set(records["method"])))
     return Evidence(
@@ -64,6 +65,42 @@ def gather(
         damaged=damaged_trials(problems, records),
         left_out_methods=_left_out_methods(folders),
     )
+
+
+def _nothing_under(folders: Sequence[Path]) -> str:
+    """What to say of folders without a record: the sub-folders that have some, and the command again with the largest.
+
+    Looks one level down, and reads no record.
+    """
+    nothing = f"no record of a finished trial under {', '.join(map(str, folders))}"
+    found = {below: count for folder in folders for below in _folders_in(folder) if (count := _finished(below))}
+    if not found:
+        return f"{nothing}. See: {shlex.join(['petl-bench', 'status', '--runs', str(folders[0])])}"
+    by_count = sorted(found, key=lambda below: -found[below])
+    more = f" and {len(by_count) - _SHOWN} more" if len(by_count) > _SHOWN else ""
+    listed = ", ".join(f"{below} has {found[below]:,}" for below in by_count[:_SHOWN])
+    return f"{nothing}; {listed}{more}. Type: {shlex.join(_again(by_count[0]))}"
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(each for each in folder.iterdir() if each.is_dir())
+    except OSError:
+        return []
+
+
+def _finished(runs: Path) -> int:
+    """How many trials of a folder of runs have a record."""
+    return sum((trial / RECORD).is_file() for trial in _folders_in(runs / "trials"))
+
+
+def _again(runs: Path) -> list[str]:
+    """The words of this command as it was typed, with another folder of runs."""
+    name = str(click.get_current_context().info_name)
+    typed = sys.argv[sys.argv.index(name) + 1 :] if name in sys.argv else []
+    pairs = zip([None, *typed], typed, strict=False)
+    others = [word for before, word in pairs if "--runs" not in (before, word) and not word.startswith("--runs=")]
+    return ["petl-bench", name, "--runs", str(runs), *others]
 
 
 def _method_of(baseline: str, methods: Sequence[str]) -> str:

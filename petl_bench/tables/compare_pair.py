@@ -201,6 +201,7 @@ def in_words(found: Sequence[Finding], absent: Sequence[str] = ()) -> Iterator[s
         for finding in of_table:
             yield from _about(finding)
         yield from _reservations(of_table)
+        yield from _wide_intervals(of_table)
     yield from (f"not compared: {line}" for line in absent)
     yield ""
     yield from _answer(found)
@@ -214,15 +215,34 @@ def _about(finding: Finding) -> Iterator[str]:
         f"95 % interval {low:+.1f} to {high:+.1f}: {_verdict(finding)} (p = {_p(finding.p_value)}{_by_itself(finding)})"
     )
     if not finding.is_real:
-        yield f"    {_to_settle(found, needed(found), finding.counted)}"
+        yield f"    {_to_settle(finding, needed(found))}"
 
 
 def _reservations(found: Sequence[Finding]) -> Iterator[str]:
     """What the marks of a table's numbers mean, each once, with its columns if others have it not."""
     for reservation in dict.fromkeys(each for finding in found for each in finding.reservations):
-        columns = [clean(finding.column) for finding in found if reservation in finding.reservations]
-        of = "" if len(columns) == len(found) else f" [{', '.join(columns)}]"
+        of = _columns_of([each for each in found if reservation in each.reservations], found)
         yield f"  with a reservation: {reservation}{of}"
+
+
+def _wide_intervals(found: Sequence[Finding]) -> Iterator[str]:
+    """Why an interval holds 0 although the test by itself rules it out."""
+    wide = [each for each in found if each.difference.p_value < LEVEL and _holds_zero(each.difference.interval)]
+    for some, why in (
+        ([each for each in wide if each.difference.seeds == 2], "two seeds show little of how runs vary"),
+        ([each for each in wide if each.difference.seeds != 2], "it is as if one clip more differed"),
+    ):
+        if some:
+            yield f"  interval wider than the test by itself: {why} (docs/statistics.md){_columns_of(some, found)}"
+
+
+def _holds_zero(interval: tuple[float, float]) -> bool:
+    return interval[0] <= 0 <= interval[1]
+
+
+def _columns_of(some: Sequence[Finding], found: Sequence[Finding]) -> str:
+    """The columns that a line is about, if not all."""
+    return "" if len(some) == len(found) else f" [{', '.join(clean(each.column) for each in some)}]"
 
 
 def _by_itself(finding: Finding) -> str:
@@ -238,22 +258,42 @@ def _verdict(finding: Finding) -> str:
     return "these two runs differ on such clips" if finding.is_told_apart else "chance may explain these two runs"
 
 
-def _to_settle(found: Difference, more: RunsNeeded, counted: str) -> str:
-    """What would settle a difference of the size seen."""
+def _to_settle(finding: Finding, more: RunsNeeded) -> str:
+    """What would settle a difference of the size seen; never what is there already."""
+    found = finding.difference
     if abs(found.value) < 0.005:
         return "there is no difference to settle: the numbers are equal"
     if found.seeds == 1:
         return "to learn of the methods: the same with three seeds or more"
+    if found.p_value < LEVEL:
+        return (
+            f"below 5 % by itself, not after correction for {finding.tests} tests: more seeds (here {found.seeds}) "
+            "would help, or a table of fewer rows, chosen beforehand"
+        )
+    if ways := _ways(found, more, finding.counted):
+        return f"to settle a difference of this size by itself (4 times of 5): {', or '.join(ways)}"
+    if _is_enough(found, more):
+        return f"as large as so many clips and seeds show 4 times of 5: more seeds (here {found.seeds}) would settle it"
+    return "a difference as small as this is beyond what more clips and seeds would settle"
+
+
+def _ways(found: Difference, more: RunsNeeded, counted: str) -> list[str]:
+    """More clips, more seeds, or more of both; none if it is too much, or here already."""
     ways = []
-    if more.clips_factor is not None and more.clips_factor <= _MOST_CLIPS:
-        ways.append(f"about {math.ceil(found.clips * max(1.0, more.clips_factor)):,} {counted} (here {found.clips:,})")
-    if more.seeds is not None:
+    if more.clips_factor is not None and 1 < more.clips_factor <= _MOST_CLIPS:
+        ways.append(f"about {math.ceil(found.clips * more.clips_factor):,} {counted} (here {found.clips:,})")
+    if more.seeds is not None and more.seeds > found.seeds:
         ways.append(f"about {more.seeds} seeds (here {found.seeds})")
-    if not ways and more.both_factor <= _MOST_CLIPS:
+    if not ways and not _is_enough(found, more) and more.both_factor <= _MOST_CLIPS:
         ways.append(f"about {math.ceil(more.both_factor)} times both the {counted.removeprefix('test ')} and the seeds")
-    if not ways:
-        return "a difference as small as this is beyond what more clips and seeds would settle"
-    return f"to settle a difference of this size by itself (4 times of 5): {', or '.join(ways)}"
+    return ways
+
+
+def _is_enough(found: Difference, more: RunsNeeded) -> bool:
+    """Whether a difference of this size is to be expected to show with as many clips and seeds as here."""
+    return (more.clips_factor is not None and more.clips_factor <= 1) or (
+        more.seeds is not None and more.seeds <= found.seeds
+    )
 
 
 def _p(value: float) -> str:

@@ -93,7 +93,7 @@ def own_rows(ledger: Iterable[PublishedTable], settings: Collection[str], column
     shown: list[PublishedTable] = []
     for table in ledger:
         numbers = [number for number in table.numbers if number.setting in settings]
-        places = {id(number): _place(number, columns) for number in numbers}
+        places = {id(number): place_of(number, columns) for number in numbers}
         unplaced += [f"{number.method}: {_named(number)}" for number in numbers if places[id(number)] is None]
         placed = [number for number in numbers if places[id(number)] is not None]
         if not placed:
@@ -121,7 +121,7 @@ def _named(number: PublishedNumber) -> str:
     return f"{number.metric} on {number.dataset or 'no data set'}{shots}"
 
 
-def _place(number: PublishedNumber, columns: Sequence[MeasuredColumn]) -> int | None:
+def place_of(number: PublishedNumber, columns: Sequence[MeasuredColumn]) -> int | None:
     """The column that a number stands in; None if there is none, or if its shots would have to be guessed."""
     fitting = [
         place

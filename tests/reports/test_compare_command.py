@@ -14,6 +14,7 @@ from tables import cell_of, rows_of
 
 import petl_bench as pb
 from petl_bench.analysis.pairwise import PairwiseTests
+from petl_bench.analysis.significance import Difference
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Table
@@ -26,7 +27,7 @@ from petl_bench.records.outcomes import StoredOutcomes, outcome_of
 from petl_bench.records.ranks import predicted_of, ranks_of
 from petl_bench.records.write import write_record
 from petl_bench.tables.class_gains import ClassGain, EvaluationGains, class_gains, gains_figure, gains_table
-from petl_bench.tables.compare_pair import findings
+from petl_bench.tables.compare_pair import Finding, findings, in_words
 
 CLIPS = 200
 
@@ -95,6 +96,32 @@ def test_like_methods_are_not_told_apart_and_it_says_what_would_settle_it(three:
     done = _compare("msta", "adaptformer", "--runs", str(three))
     assert "These runs do not tell the methods MSTA + L_CC and AdaptFormer apart." in done.stdout
     assert "to settle a difference of this size" in done.stdout or "beyond what more clips" in done.stdout
+
+
+def _words(p_value: float, corrected: float, shares: tuple[float, float], seeds: int = 2) -> str:
+    """About a difference whose interval holds 0; `shares`: the variances of clips and of seeds."""
+    found = Difference(10.9, (-6.7, 28.4), p_value, seeds, 1_280, 1_280, *shares)
+    finding = Finding("base2novel", "Motion HM", ("A", "B"), 60.9, 50.0, found, corrected, 30, ())
+    return "\n".join(in_words([finding]))
+
+
+def test_what_is_here_already_is_not_advised() -> None:
+    """With 2 seeds and variances 1 and 1, a difference of 7.6 points shows 4 times of 5: t(2) is 4.30, and 1.06."""
+    of_correction = _words(0.0013, 0.06, (1.0, 1.0))
+    assert "below 5 % by itself, not after correction for 30 tests: more seeds (here 2) would help" in of_correction
+    enough = _words(0.08, 1.0, (1.0, 1.0))
+    assert "as large as so many clips and seeds show 4 times of 5: more seeds (here 2) would settle it" in enough
+    assert "1,280" not in of_correction + enough and "about" not in of_correction + enough
+    both = "(4 times of 5): about 9,820 test clips (here 1,280), or about 3 seeds (here 2)\n"
+    assert both in _words(0.08, 1.0, (1.0, 4.0)), "1 / ((10.9 / 5.363)^2 - 4) times the clips"
+    assert "(4 times of 5): about 1,353 test clips (here 1,280)\n" in _words(0.08, 1.0, (16.0, 0.0))
+
+
+def test_an_interval_wider_than_the_test_is_explained() -> None:
+    of_two = "  interval wider than the test by itself: two seeds show little of how runs vary (docs/statistics.md)"
+    assert of_two in _words(0.0013, 0.06, (1.0, 1.0)).splitlines()
+    assert "it is as if one clip more differed (docs/statistics.md)" in _words(0.0013, 0.06, (1.0, 1.0), seeds=3)
+    assert "interval wider" not in _words(0.08, 1.0, (1.0, 1.0)), "the test agrees with it"
 
 
 def test_one_seed_is_about_two_runs_only(judged: Any, runs: Path) -> None:

@@ -12,7 +12,8 @@ from tables import rows_of
 import petl_bench as pb
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.published import NOT_STATED
-from petl_bench.api.registry import TABLES
+from petl_bench.api.registry import SETTINGS, TABLES
+from petl_bench.cli.report.own_ledger import read_own
 from petl_bench.errors import UsageError
 from petl_bench.render import FORMATS, render
 from petl_bench.tables.ledger import protocol_file, read_ledger, shipped_tables
@@ -65,6 +66,7 @@ def test_the_ledger_knows_what_the_sources_say() -> None:
     assert faults == {}
     by_name = {table.name: table for table in tables}
     assert len(by_name) == len(tables), "names are unique"
+    assert {table.setting for table in tables} <= set(SETTINGS.names()), "one word for a setting"
     few_shot = by_name["msta-3"]
     assert few_shot.protocol_of("MSTA + L_CC").selection == "best-on-test"
     assert few_shot.protocol_of("OST").selection == NOT_STATED
@@ -232,6 +234,41 @@ def test_numbers_without_a_column_are_named(example: Path, tmp_path: Path) -> No
     elsewhere = _file(tmp_path, _change("base2novel", "few_shot"))
     table = TABLES.get("base2novel")().build(Evidence(pb.load_records(example), ledger=read_ledger(elsewhere)))
     assert "own.csv" not in " ".join(table.provenance) and "Adapter" not in rows_of(table)
+
+
+def test_what_is_not_shown_is_said_with_near_names(example: Path, tmp_path: Path) -> None:
+    """Not in the provenance alone, which a terminal and a LaTeX fragment do not print."""
+    path = _file(
+        tmp_path,
+        LINE,
+        _change("ucf101", "Motion"),
+        _change("ucf101", "Motoin"),
+        _change("ucf101", "Motoin").replace("Adapter", "Other"),
+        _change("base_top1", "base"),
+        _change("ucf101,16", "ucf101,4"),
+        _change("ucf101", "k400"),
+        _change("base2novel", "zero_shot_transfer"),
+    )
+    report = ["report", "--runs", example, "--published-file", path]
+    done = petl_bench(*report, "--table", "base2novel", "--format", "csv")
+    said = [line for line in done.stderr.splitlines() if line.startswith("--published-file")]
+    assert said == [
+        "--published-file: without a column here, 5 of 8 numbers: dataset 'Motoin' (did you mean motion?) [2]; "
+        "metric 'base' (did you mean base_top1?); 4 shots on ucf101 (here: 16); no run on k400 here",
+        "--published-file: of settings that are not shown here, 1 of 8 numbers: zero_shot_transfer (shown: base2novel)",
+    ]
+    page = petl_bench(*report, "--output", f"{tmp_path / 'site'}/")
+    assert [line for line in page.stderr.splitlines() if line.startswith("--published-file")] == said
+    whole = petl_bench("report", "--runs", example, "--table", "base2novel", "--published-file", _file(tmp_path, LINE))
+    assert "--published-file" not in whole.stderr, "all stand in the table"
+
+
+def test_a_data_set_may_have_the_name_that_readers_see(tmp_path: Path) -> None:
+    """In any case of letters; the same number under both names stands there twice."""
+    (table,) = read_own([_file(tmp_path, _change("ucf101", "ucf-101"), _change("ucf101", "UCF101 v2"))], published=True)
+    assert [number.dataset for number in table.numbers] == ["ucf101", "UCF101 v2"]
+    with pytest.raises(UsageError, match=r"line 3: the number of .*line 2 again"):
+        read_own([_file(tmp_path, LINE, _change("ucf101", "UCF-101"))], published=True)
 
 
 def test_shots_are_not_guessed(few_shot_example: Path, tmp_path: Path) -> None:

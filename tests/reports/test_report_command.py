@@ -88,6 +88,25 @@ def test_wrong_use_is_one_clear_line_and_exit_2(tmp_path: Path, arguments: list[
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("given", [[], ["--runs", "runs"], ["--runs=runs"]])
+def test_runs_one_folder_below_are_named(store: Store, runs: Path, tmp_path: Path, given: list[str]) -> None:
+    """As after `make demo`, which writes to runs/demo; trials without a record do not count."""
+    store(80.0, 45.0, "msta", 0)
+    store(70.0, 44.0, "lora", 0)
+    (runs / "trials" / "unfinished").mkdir()
+    for name in ("my demo", "unfinished/trials/a"):
+        (tmp_path / "below" / name).mkdir(parents=True)
+    (runs / "trials").rename(tmp_path / "below" / "my demo" / "trials")
+    runs.rmdir()
+    (tmp_path / "below").rename(runs)
+    nothing = "petl-bench: no record of a finished trial under runs; runs/my demo has 2. Type: petl-bench"
+    done = _report(*given, "--table", "base2novel", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"{nothing} report --runs 'runs/my demo' --table base2novel\n"
+    done = petl_bench("compare", "msta", "lora", *given, cwd=tmp_path)
+    assert done.stderr == f"{nothing} compare --runs 'runs/my demo' msta lora\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [

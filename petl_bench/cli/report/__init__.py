@@ -18,7 +18,7 @@ from petl_bench.cli.options import folders_option, plugin_option, tell
 from petl_bench.cli.report.all_ import folder_for_all, write_all
 from petl_bench.cli.report.figure import refuse_without_figure, write_figure
 from petl_bench.cli.report.layout import laid_out, latex_of, read_layout_of, refuse_layout
-from petl_bench.cli.report.own_ledger import read_own, refuse_unless_shown
+from petl_bench.cli.report.own_ledger import read_own, refuse_unless_shown, tell_unplaced
 from petl_bench.cli.report.page import is_page, write_page
 from petl_bench.errors import UsageError
 from petl_bench.records.read import without_garbage_collection
@@ -130,6 +130,7 @@ def command(
             if everything:
                 write_all(evidence, output, published=published, spread=spread)
             write_page(evidence, folders, output, table=name, published=published, spread=spread, data_root=data_root)
+            tell_unplaced(evidence)
         return
     name = _table_name(name, explain)
     source = TABLES.get(name)()
@@ -163,6 +164,7 @@ def command(
         table = laid_out(table, layout, spread, chosen)
         latex = latex_of(layout, latex, document) if chosen == "latex" else None
     _write(table, chosen, output, latex, provenance)
+    tell_unplaced(evidence, source)
     _say_what_is_missing(table, folders)
 
 
