@@ -26,7 +26,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     done = petl_bench("run", "--methods", "zero_shot,lora,msta", "--seeds", "0", "--epochs", "1", folder=folder)
     assert done.returncode == 0, done.stderr
-    assert all(word in done.stdout for word in ("zero_shot", "lora", "msta", "Base", "Novel", "HM"))
+    assert all(word in done.stdout for word in ("Zero-shot", "LoRA", "MSTA", "Base", "Novel", "HM"))
     return folder
 
 
@@ -34,7 +34,7 @@ def test_a_second_run_does_nothing_again_and_shows_the_same_table(demo: Path) ->
     before = {file: file.stat().st_mtime_ns for file in (demo / "runs").rglob("record.json")}
     again = petl_bench("run", "--methods", "zero_shot,lora,msta", "--seeds", "0", "--epochs", "1", folder=demo)
     assert again.returncode == 0 and "3 done, 0 to run" in again.stderr
-    assert "msta" in again.stdout
+    assert "MSTA" in again.stdout
     assert {file: file.stat().st_mtime_ns for file in (demo / "runs").rglob("record.json")} == before
 
 
@@ -51,10 +51,10 @@ def test_the_records_hold_what_was_promised(demo: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "sign"),
     [
-        ("terminal", "zero_shot"),
-        ("markdown", "| lora"),
+        ("terminal", "Zero-shot"),
+        ("markdown", "| LoRA"),
         ("latex", r"\toprule"),
-        ("csv", "base2novel,"),
+        ("csv", "\nlora,LoRA,"),
         ("html", "<table"),
     ],
 )

@@ -221,7 +221,7 @@ def test_ties_are_counted_in_the_record_and_told_under_the_table(plugin: Path, t
         "markdown",
     )
     for direction in ("T2V", "V2T"):
-        assert re.search(rf"Queries with a tied target, .*, {direction}: lora {tied[direction.lower()]}\.", said), said
+        assert re.search(rf"Queries with a tied target, .*, {direction}: LoRA {tied[direction.lower()]}\.", said), said
 
 
 def test_other_captions_of_the_same_clips_are_another_case(plugin: Path, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_other_captions_of_the_same_clips_are_another_case(plugin: Path, tmp_pat
         f"captioned_motion (captions={letter * 8}) {direction}" for letter in "ab" for direction in ("T2V", "V2T")
     }
     assert [case.label for case in cases_of(pb.load_records(tmp_path / "runs"))] == [
-        f"made_retrieval · captioned_motion (captions={letter * 8})" for letter in "ab"
+        f"made_retrieval · captioned_motion (captions {letter * 8})" for letter in "ab"
     ]
 
 
@@ -242,7 +242,7 @@ def test_compare_pairs_methods_on_the_same_queries(plugin: Path, runs: Path) -> 
     assert "T2V R@1" in said and "V2T R@10" in said and "MdR" not in said
     assert re.search(r"T2V MnR: -[\d.]+ ranks \(.*a real difference", said)
     assert re.search(r"T2V Sum: \+[\d.]+ points \(.*a real difference", said)
-    (answer,) = re.findall(r"^lora is better than zero_shot on: (.*)\.$", said, re.MULTILINE)
+    (answer,) = re.findall(r"^LoRA is better than Zero-shot on: (.*)\.$", said, re.MULTILINE)
     assert "T2V MnR" in answer and "T2V Sum" in answer and "is worse" not in said
     assert "for 10 tests" in said
     assert "test clips" not in said
@@ -269,7 +269,7 @@ def test_the_page_shows_retrieval_too(plugin: Path, runs: Path, tmp_path: Path) 
         ["made_retrieval · captioned_motion"],
         ["test, text to video", "test, video to text"],
     ]
-    curve = {series["label"]: series for series in ranks["plots"]["0,0"]["series"]}["lora"]
+    curve = {series["label"]: series for series in ranks["plots"]["0,0"]["series"]}["LoRA"]
     records = pb.load_records(runs)
     own = records[(records["method"] == "lora") & (records["metric"] == "t2v_r10")]["value"]
     assert dict(zip(curve["x"], curve["y"], strict=True))[10] == pytest.approx(own.mean(), abs=0.01)
