@@ -82,6 +82,11 @@ const pageState = (() => {
     if (place && hasQuery) bringIntoView(byId(place)); // to one without a query, the browser goes by itself
   }
 
+  /** Go to the section of the address, whose fold is open by now. */
+  function arrive() {
+    if (section) byId(section).scrollIntoView({ behavior: "instant" });
+  }
+
   function bringIntoView(element) {
     const { top, bottom } = element.getBoundingClientRect();
     const isSeen = top < innerHeight / 2 && bottom > innerHeight / 4 && (top >= 0 || bottom > innerHeight / 2);
@@ -108,7 +113,7 @@ const pageState = (() => {
   /** The address of this view, beginning at a section. */
   const link = (place) => `${location.href.split("#")[0]}${addressOf(place)}`;
 
-  return { declare, get, set, setAll, onChange, start, link };
+  return { declare, get, set, setAll, onChange, start, arrive, link };
 })();
 
 /** Texts as they stand in an address: distinct, and without the comma that separates them. */
