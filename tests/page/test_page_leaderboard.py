@@ -222,10 +222,13 @@ def test_menus_close_as_readers_leave_them(visit: Any, menu: str) -> None:
         assert found.get_attribute("open") is None
 
 
-@pytest.mark.parametrize("address", ["#table-toy?sort=All+HM&dir=desc", "#table-toy", "#table-base2novel?view=ranking"])
+@pytest.mark.parametrize(
+    ("address", "height"),
+    [("#table-toy?sort=All+HM&dir=desc", 400), ("#table-toy", 400), ("#table-base2novel?view=ranking", 900)],
+)
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_link_goes_to_its_section_however_it_is_folded(visit: Any, address: str, width: int) -> None:
-    at = visit(address=address, folded=True, width=width, height=400)
+def test_a_link_goes_to_its_section_however_it_is_folded(visit: Any, address: str, height: int, width: int) -> None:
+    at = visit(address=address, folded=True, width=width, height=height)
     until(at.page, "document.querySelector('.top nav [aria-current]') !== null && window.Plotly !== undefined")
     section = address.split("?")[0]
     assert 0 <= at.page.locator(section).evaluate("(found) => found.getBoundingClientRect().top") < 100
