@@ -46,7 +46,7 @@ def costs_block(
     about = "Mean over seeds. Durations were taken while trials ran, beside whatever else the machine did."
     cut = any(len(case.variants) > _BARS for case in cases)
     notes = (f"Of every case the {_BARS} variants with the fewest trained parameters.",) if cut else ()
-    return PlotBlock("costs", "Costs", about, (("Case", first), ("Cost", second)), placed, notes)
+    return PlotBlock("costs", "Costs of the runs (figure)", about, (("Case", first), ("Cost", second)), placed, notes)
 
 
 def _measured(records: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Names that one line lists.
 _NAMED = 12
+#: The setting of what `petl-bench cost` records (`petl_bench.costs.recording.SETTING`).
+_COST = "cost"
 #: Facts that stand as the records have them: name, column.
 _AS_RECORDED = (("Weights", "weights"), ("Seeds", "seed"), ("Devices", "device"))
 
@@ -30,8 +32,15 @@ class Fact:
 
 
 def facts_of(records: pd.DataFrame) -> tuple[Fact, ...]:
-    """Counts and names of everything that was run."""
+    """Counts and names of everything that was run; measurements of costs are counted apart."""
     trials = records.drop_duplicates("trial")
+    is_cost = trials["setting"] == _COST
+    return (*_facts(trials[~is_cost]), *_of_costs(trials[is_cost]))
+
+
+def _facts(trials: pd.DataFrame) -> tuple[Fact, ...]:
+    if trials.empty:
+        return ()
     datasets = set(zip(trials["dataset"].astype(str), trials["dataset_plugin"].astype(str), strict=True))
     return (
         Fact("Trials", f"{len(trials):,}", _marked(trials)),
@@ -41,6 +50,13 @@ def facts_of(records: pd.DataFrame) -> tuple[Fact, ...]:
         _fact("Backbones", map(BACKBONES.display, _values(trials, "backbone"))),
         *(_fact(name, map(str, _values(trials, column))) for name, column in _AS_RECORDED),
     )
+
+
+def _of_costs(trials: pd.DataFrame) -> tuple[Fact, ...]:
+    if trials.empty:
+        return ()
+    weights, devices = (_listed(list(map(str, _values(trials, column)))) for column in ("weights", "device"))
+    return (Fact("Measurements of costs", f"{len(trials):,}", f"weights: {weights}; on {devices}; {_marked(trials)}"),)
 
 
 def _values(trials: pd.DataFrame, column: str) -> list[Any]:

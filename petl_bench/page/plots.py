@@ -11,6 +11,8 @@ from petl_bench.system.texts import clean, name
 
 #: The numbers of the trials with these keys, as the page counts them.
 NumberTrials = Callable[[Iterable[str]], list[int]]
+#: Letters of a title that the navigation has room for, and what tells a figure from the table of the same title.
+_SHORT_TITLE, _FIGURE = 30, " (figure)"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class PlotBlock:
     plots: Mapping[str, Mapping[str, Any]]
     notes: tuple[str, ...] = ()
 
+    @property
+    def short_title(self) -> str:
+        """What the navigation calls a figure."""
+        return short_title(self.title.removesuffix(_FIGURE), self.id.removeprefix("figure-")) + _FIGURE
+
     def data(self) -> dict[str, Any]:
         """What the script reads."""
         return {
@@ -34,6 +41,12 @@ class PlotBlock:
             "facets": [{"label": label, "values": [name(value) for value in values]} for label, values in self.facets],
             "plots": self.plots,
         }
+
+
+def short_title(title: str, registered: str) -> str:
+    """A title up to its colon, or the registered name if that is long."""
+    first = title.partition(":")[0]
+    return first if len(first) <= _SHORT_TITLE else registered.replace("_", " ").capitalize()
 
 
 def short(number: float) -> float:
@@ -47,7 +60,9 @@ def figure_block(figure: Figure, title: str, number_trials: NumberTrials) -> Plo
     facets = (("Panel", tuple(panel.title for panel in panels)),) if len(panels) > 1 else ()
     plots = {str(place) if facets else "": _plot(panel, number_trials) for place, panel in enumerate(panels)}
     about = "" if facets else clean(figure.title)
-    return PlotBlock(f"figure-{figure.name}", clean(title), about, facets, plots, tuple(map(clean, figure.notes)))
+    return PlotBlock(
+        f"figure-{figure.name}", clean(title) + _FIGURE, about, facets, plots, tuple(map(clean, figure.notes))
+    )
 
 
 def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from petl_bench.analysis.labels import method_display
+from petl_bench.page.summary import Cost
 from petl_bench.system.texts import clean, name
 from petl_bench.system.words import significant
 
@@ -24,6 +25,8 @@ _MEASURED = {
     "peak_memory_mib": "{} MiB",
     "throughput_videos_per_s": "{} videos/s",
 }
+#: The mark of times that were measured while others used the device, and what is no time.
+_BUSY, _UNTIMED = "busy-device", {"peak_memory_mib"}
 
 _Method = tuple[Any, ...]
 
@@ -50,31 +53,32 @@ class StoredRunFacts:
         method, values = found.pop()
         return name(method_display(method, json.loads(values)))
 
-    def cost(self, trials: Sequence[str]) -> str:
-        """What was measured of the method of these trials, with its values; "" if nothing was.
+    def cost(self, trials: Sequence[str]) -> Cost | None:
+        """What was measured of the method of these trials, with its values; None if nothing was.
 
         Under the first conditions, if there are several.
         """
         methods = {self._methods[trial] for trial in trials if trial in self._methods}
         if len(methods) != 1:
-            return ""
-        return min(self._costs.get(methods.pop(), {}).items(), default=("", ""))[1]
+            return None
+        costs = self._costs.get(methods.pop(), {})
+        return costs[min(costs)] if costs else None
 
 
-def _costs(records: pd.DataFrame) -> dict[_Method, dict[str, str]]:
-    """Method -> conditions -> what was measured, in words, of methods as they train."""
-    found: dict[_Method, dict[str, str]] = defaultdict(dict)
+def _costs(records: pd.DataFrame) -> dict[_Method, dict[str, Cost]]:
+    """Method -> conditions -> what was measured of methods as they train."""
+    found: dict[_Method, dict[str, Cost]] = defaultdict(dict)
     for _, part in records.groupby("trial", sort=False):
         first = part.iloc[0]
         options = json.loads(first["setting_options"])
         metrics = dict(zip(part["metric"], part["value"], strict=True))
-        if options.get("merged") or not metrics.keys() & _MEASURED.keys():
+        shown = [key for key in _MEASURED if key in metrics]
+        if options.get("merged") or not shown:
             continue
         conditions = _conditions(options)
-        numbers = ", ".join(text.format(significant(metrics[key])) for key, text in _MEASURED.items() if key in metrics)
-        found[tuple(first[name] for name in _METHOD)][conditions] = (
-            f"{numbers} ({conditions})" if conditions else numbers
-        )
+        numbers = ", ".join(_MEASURED[key].format(significant(metrics[key])) for key in shown)
+        marks = (word for word in str(first["marks"]).split() if word != _BUSY or not _UNTIMED.issuperset(shown))
+        found[tuple(first[name] for name in _METHOD)][conditions] = Cost(numbers, conditions, tuple(marks))
     return found
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from petl_bench.analysis.configurations import FAMILIES
-from petl_bench.api.marks import symbols
+from petl_bench.api.marks import mark_of, symbols
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.render.parts import grouped_columns
 from petl_bench.system.texts import clean
@@ -20,16 +20,27 @@ from petl_bench.system.words import several, significant
 from petl_bench.tables.ranking import may_be_ranked
 from petl_bench.tables.text import for_people
 
+_T = TypeVar("_T")
+
 ZERO_SHOT, TRAINING_FREE, EFFICIENT, FULL = FAMILIES
 #: A line is about the best row of the first of these families that has a number there.
 _FIRST = (EFFICIENT, TRAINING_FREE, FULL, ZERO_SHOT)
-#: Rows that a verdict names, lines that a page has room for, and sentences before them.
-_NAMED, _LINES, _SENTENCES = 2, 120, 2
+#: Names that a verdict or a sentence lists, lines that a page has room for, and sentences before them.
+_NAMED, _LINES, _SENTENCES = 4, 120, 2
 
 #: Fields of a line that no line may have.
 _OPTIONAL = ("second", "zero_shot", "full", "trained", "cost")
 
 Kind = Literal["apart", "alike", "untested", "alone"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was measured of a method, in words, under which conditions, and the words of its marks."""
+
+    numbers: str
+    conditions: str = ""
+    marks: tuple[str, ...] = ()
 
 
 class RunFacts(Protocol):
@@ -43,8 +54,8 @@ class RunFacts(Protocol):
         """The method of these trials as readers see it, without values that tell variants apart; "" if unknown."""
         ...
 
-    def cost(self, trials: Sequence[str]) -> str:
-        """What was measured of the method of these trials, with its values, in words; "" if nothing was."""
+    def cost(self, trials: Sequence[str]) -> Cost | None:
+        """What was measured of the method of these trials, with its values; None if nothing was."""
         ...
 
 
@@ -64,7 +75,7 @@ class Gain:
 @dataclass(frozen=True)
 class Finding:
     """One line. `on`: the data set; `best`: the rows that share the best number; `signs`: those of their marks;
-    `methods`: the methods of these rows."""
+    `methods`: the methods of these rows; `cost_signs`: of the marks of the cost that the number does not carry."""
 
     on: str
     best: tuple[str, ...]
@@ -77,7 +88,8 @@ class Finding:
     kind: Kind
     verdict: str
     trained: str
-    cost: str
+    cost: Cost | None
+    cost_signs: str
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,12 @@ class Summary:
         return {name: any(getattr(line, name) for line in lines) for name in _OPTIONAL}
 
     @property
+    def conditions(self) -> str:
+        """Those under which all costs of the lines were measured; "" if they differ."""
+        lines = [line for each in self.findings for line in each.lines]
+        return _common(line.cost.conditions for line in lines if line.cost is not None) or ""
+
+    @property
     def count(self) -> int:
         """The number of lines."""
         return sum(len(each.lines) for each in self.findings)
@@ -122,7 +140,9 @@ def summary_of(tables: Sequence[Table], facts: RunFacts) -> Summary:
         kept += [replace(each, lines=each.lines[:room])] if room > 0 else []
         room -= len(each.lines)
     signs = {sign for each in kept for line in each.lines for sign in _signs(line)}
-    marks = dict.fromkeys(mark for table in tables for mark in table.marks() if mark.symbol in signs)
+    words = [line.cost.marks for each in kept for line in each.lines if line.cost is not None]
+    known = [*(mark for table in tables for mark in table.marks()), *(mark_of(word) for some in words for word in some)]
+    marks = dict.fromkeys(mark for mark in known if mark.symbol in signs)
     return Summary(
         sentences=tuple(_sentences(found)),
         findings=tuple(kept),
@@ -132,7 +152,8 @@ def summary_of(tables: Sequence[Table], facts: RunFacts) -> Summary:
 
 
 def _signs(line: Finding) -> str:
-    return line.signs + "".join(gain.signs for gain in (line.second, line.zero_shot, line.full) if gain is not None)
+    gains = (line.second, line.zero_shot, line.full)
+    return line.signs + line.cost_signs + "".join(gain.signs for gain in gains if gain is not None)
 
 
 def _sentences(found: Sequence[Findings]) -> Iterator[str]:
@@ -263,26 +284,28 @@ def _finding(
     kind, verdict = _verdict(best, numbers, facts)
     second = [place for place in numbers if place.cell.rank == "second"]
     marks = dict.fromkeys(mark for place in best for mark in (*place.row.marks, *place.cell.marks))
+    cost = _common(facts.cost(place.cell.trials) for place in best)
     return Finding(
         on=on,
         best=tuple(place.row.label for place in best),
         methods=frozenset(facts.method(place.cell.trials) or place.row.label for place in best),
         signs=clean(symbols(marks)),
-        number=column.text(first.value) + _common(_spread(place.cell, column) for place in best),
+        number=column.text(first.value) + (_common(_spread(place.cell, column) for place in best) or ""),
         second=_gain(best, second, column),
         zero_shot=_gain(best, _reference(families, ZERO_SHOT, family, at, column), column, "zero_shot"),
         full=_gain(best, _reference(families, FULL, family, at, column), column, "full_finetune"),
         kind=kind,
         verdict=verdict,
-        trained=_common(_trained(place.row, trained) for place in best),
-        cost=_common(facts.cost(place.cell.trials) for place in best),
+        trained=_common(_trained(place.row, trained) for place in best) or "",
+        cost=cost,
+        cost_signs="" if cost is None else clean(symbols(mark for mark in cost.marks if mark not in marks)),
     )
 
 
-def _common(texts: Iterable[str]) -> str:
-    """What is true of all rows that share a line; "" if they differ in it."""
-    found = set(texts)
-    return found.pop() if len(found) == 1 else ""
+def _common(values: Iterable[_T]) -> _T | None:
+    """What is true of all rows or lines; None if they differ in it."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
 
 
 def _spread(cell: Cell, column: Column) -> str:

@@ -14,6 +14,7 @@ from petl_bench.api.marks import mark_of, symbols
 from petl_bench.api.registry import BACKBONES
 from petl_bench.api.table import ALIKE_MEANING, Cell, Column, Row, RowGroup, Spread, Table
 from petl_bench.api.table import signs as signs_of
+from petl_bench.page.plots import short_title
 from petl_bench.page.provenance import Texts
 from petl_bench.page.summary import main_columns
 from petl_bench.render.parts import parts_of
@@ -26,6 +27,8 @@ from petl_bench.tables.text import for_people, notes, number, provenance
 _COMMANDS = 50
 #: What tells the rows of one ranking apart.
 _FACTS = ("Group", "Backbone", "Weights")
+#: What best and second look like.
+_RANKS = "Bold: best of its column and group; underlined: second."
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,12 @@ class TableView:
     @property
     def notes(self) -> list[str]:
         """What stands under it."""
-        return notes(self.table)
+        return notes(self.table, ranks=_RANKS)
+
+    @property
+    def short_title(self) -> str:
+        """What the navigation calls it."""
+        return short_title(self.table.title, self.table.name)
 
     @property
     def provenance(self) -> list[str]:

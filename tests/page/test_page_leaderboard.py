@@ -196,6 +196,78 @@ def test_a_phone_shows_results_on_its_first_screen(visit: Any, scheme: str) -> N
     assert at.page.locator("header.top").bounding_box()["height"] <= 44
 
 
+def test_a_phone_shows_that_a_table_goes_on(visit: Any) -> None:
+    at = visit(width=390, height=844)
+    scroll = at.page.locator(f"{_RESULTS} .scroll").first
+    assert scroll.evaluate("(found) => found.scrollWidth > found.clientWidth")
+    assert scroll.evaluate("(found) => getComputedStyle(found).backgroundAttachment") == "local, local, scroll, scroll"
+
+
+@pytest.mark.parametrize("menu", ["details.take", "[data-columns]"])
+def test_menus_close_as_readers_leave_them(visit: Any, menu: str) -> None:
+    at = visit()
+    found = at.page.locator(f"{_RESULTS} {menu}").first
+    summary = found.locator("summary")
+    for leave in (
+        lambda: at.page.keyboard.press("Escape"),
+        lambda: at.page.mouse.click(5, 400),
+        lambda: (summary.focus(), at.page.keyboard.press("Shift+Tab")),
+    ):
+        summary.click()
+        assert found.get_attribute("open") is not None
+        found.locator("div :is(input, button)").first.focus()
+        at.page.keyboard.press("Tab")
+        assert found.get_attribute("open") is not None, "it is still in use"
+        leave()
+        assert found.get_attribute("open") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "height"),
+    [("#table-toy?sort=All+HM&dir=desc", 400), ("#table-toy", 400), ("#table-base2novel?view=ranking", 900)],
+)
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_link_goes_to_its_section_however_it_is_folded(visit: Any, address: str, height: int, width: int) -> None:
+    at = visit(address=address, folded=True, width=width, height=height)
+    until(at.page, "document.querySelector('.top nav [aria-current]') !== null && window.Plotly !== undefined")
+    section = address.split("?")[0]
+    assert 0 <= at.page.locator(section).evaluate("(found) => found.getBoundingClientRect().top") < 100
+    until(at.page, f"document.querySelector('.top nav [aria-current]').hash === '{section}'")
+
+
+def test_sections_have_names_of_their_own(visit: Any) -> None:
+    at = visit(folded=True)
+    headings = at.texts("main h2")
+    assert {"Toy results", "Toy results (figure)", "Costs of the runs (figure)"} <= set(headings)
+    assert len(set(headings)) == len(headings)
+    assert at.texts(".top nav a")[1:4] == ["Base-to-novel generalisation", "Toy results", "Toy results (figure)"]
+
+
+def test_the_best_number_is_not_said_to_be_like_itself(visit: Any) -> None:
+    at = visit()
+    for name, said in (
+        ("MSTA", "Others of its group with = are not told apart from it"),
+        ("LoRA", "No paired test on the same clips and seeds tells it from the best"),
+    ):
+        row = at.page.locator(f"{_RESULTS} tbody:not(.quoted-rows) tr[data-row]", has_text=name)
+        row.first.locator("td button").nth(4).click()
+        lines = at.page.locator("#provenance li").all_inner_texts()
+        assert next(line for line in lines if "tells it" in line or "told apart" in line).startswith(said)
+        at.page.keyboard.press("Escape")
+
+
+def test_what_no_test_covers_is_not_in_bold_and_says_so(visit: Any) -> None:
+    at = visit()
+    assert "Over zero-shot\nnot tested" in at.texts("#overview thead th")
+    weights = "(found) => found.map((each) => getComputedStyle(each).fontWeight)"
+    assert set(at.page.locator("#overview .gain b").evaluate_all(weights)) == {"400"}
+    ranks = "Bold: best of its column and group; underlined: second."
+    assert ranks in at.texts(f"{_RESULTS} .notes li")
+    phone = visit(width=390, height=844)
+    after = "(found) => found.map((each) => getComputedStyle(each, '::after').content)"
+    assert set(phone.page.locator("#overview .untested:not(:empty)").evaluate_all(after)) == {'" (not tested)"'}
+
+
 def test_names_of_points_cover_neither_each_other_nor_points(visit: Any) -> None:
     at = visit()
     at.page.locator("#figure-toy").scroll_into_view_if_needed()
@@ -225,6 +297,39 @@ def test_a_method_looks_alike_in_all_plots(visit: Any) -> None:
     assert len({tuple(look) for look in looks[0].values()}) == len(looks[0])
     assert "msta" in looks[1]
     assert all(looks[0][method] == look for method, look in looks[1].items())
+
+
+_FRONT = """(drawing) => {
+  const path = drawing.querySelector(".scatterlayer .trace .js-line");
+  const matrix = path.getScreenCTM();
+  return Array.from({ length: 200 }, (_, step) => {
+    const at = path.getPointAtLength((step / 199) * path.getTotalLength()).matrixTransform(matrix);
+    return [at.x, at.y];
+  });
+}"""
+
+
+class _Front(ToyTable):
+    """A front through points, whose names would stand on it if they stood to the right of them."""
+
+    def figure(self, evidence: Evidence) -> Figure:
+        at = ((1.0, 40.0), (100.0, 55.0), (10_000.0, 60.0))
+        points = [Series(f"method {x}", (Point(x, y, f"method {x}"),)) for x, y in at]
+        return replace(super().figure(evidence), series=tuple(points), front=at)
+
+
+def test_a_front_runs_through_no_name(browser: Any, tmp_path: Path) -> None:
+    add_run(tmp_path / "runs", "lora", 0)
+    with visits_of(browser, _page(tmp_path, tmp_path / "runs", _Front())) as opened:
+        at = opened()
+        at.page.locator("#figure-toy").scroll_into_view_if_needed()
+        names = at.page.locator("#figure-toy-drawing .textpoint")
+        names.first.wait_for()
+        drawing = at.page.locator("#figure-toy-drawing")
+        assert drawing.evaluate("(drawing) => drawing.data[0].name") == "Pareto front", "names stand above it"
+        boxes, line = names.evaluate_all(_BOXES), drawing.evaluate(_FRONT)
+        assert len(boxes) == 3
+        assert not [(x, y) for x, y in line for box in boxes if box[0] < x < box[2] and box[1] < y < box[3]]
 
 
 class _Crowd(ToyTable):

@@ -78,6 +78,16 @@ def test_what_is_sorted_and_filtered_stands_in_the_address(visit: Any) -> None:
     assert _hash(at) == "#table-toy", "what is shown at first is not said"
 
 
+def test_registered_names_of_older_addresses_are_known(visit: Any) -> None:
+    at = visit(address="#classes?method=lora&against=zero_shot")
+    chosen = at.page.locator("#classes-method, #classes-reference").evaluate_all(
+        "(found) => found.map((each) => each.selectedOptions[0].text)"
+    )
+    assert chosen == ["LoRA", "Zero-shot"]
+    unknown = visit(address="#classes?method=lo&against=---")
+    assert unknown.page.locator("#classes-method").evaluate("(each) => each.selectedOptions[0].text") == "MSTA"
+
+
 def test_the_back_button_goes_back_one_step(visit: Any) -> None:
     at = visit()
     before = at.texts(_ROWS)

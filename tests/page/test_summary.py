@@ -14,8 +14,9 @@ import petl_bench as pb
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
+from petl_bench.page import overview
 from petl_bench.page.run_facts import StoredRunFacts
-from petl_bench.page.summary import Finding, Gain, main_columns, summary_of
+from petl_bench.page.summary import Cost, Finding, Gain, main_columns, summary_of
 from petl_bench.page.tables import facts_of_rows, places_of
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.tables.ranking import ranked
@@ -30,8 +31,8 @@ class _Facts:
     def method(self, trials: Sequence[str]) -> str:
         return ""
 
-    def cost(self, trials: Sequence[str]) -> str:
-        return "6.5 ms" if trials else ""
+    def cost(self, trials: Sequence[str]) -> Cost | None:
+        return Cost("6.5 ms", "H200", ("busy-device",)) if trials else None
 
 
 _THREE = ("a", "b", "c")
@@ -85,17 +86,20 @@ def test_a_line_says_what_is_best_by_how_much_and_at_what_cost() -> None:
     assert line.zero_shot == Gain("zero-shot", "+16.3", "")
     assert line.full == Gain("full fine-tuning", "−0.7", "")
     assert (line.kind, line.verdict) == ("apart", "told apart from all 2 others (3 seeds)")
-    assert (line.trained, line.cost) == ("8.7 M", "6.5 ms")
+    assert (line.trained, line.cost) == ("8.7 M", Cost("6.5 ms", "H200", ("busy-device",)))
+    assert line.cost_signs == "B"
+    assert ("B", "others used the device while it was measured") in found.marks
+    assert found.conditions == "H200"
 
 
 def test_what_no_test_tells_apart_is_not_called_real() -> None:
     alike = _group(
         "parameter-efficient",
-        *(_row(label, 64.0 + place, alike=True) for place, label in enumerate(("A", "B", "C", "D"))),
-        _row("E", 40.0),
+        *(_row(label, 64.0 + place, alike=True) for place, label in enumerate("ABCDEF")),
+        _row("G", 40.0),
     )
     line = _line(alike)
-    assert (line.kind, line.verdict) == ("alike", "not told apart from A, B and 1 more (3 seeds)")
+    assert (line.kind, line.verdict) == ("alike", "not told apart from A, B, C, D and 1 more (3 seeds)")
 
 
 def test_one_seed_tells_nothing_apart() -> None:
@@ -113,7 +117,7 @@ def test_equal_figures_share_the_line() -> None:
     other = _row("B", 65.02, std=1.25, trials=(), marks=("untuned-rate",))
     line = _line(_group("parameter-efficient", _row("A", 65.01), other, _row("C", 60.0)))
     assert (line.best, line.signs) == (("A", "B"), "U")
-    assert (line.number, line.trained, line.cost) == ("65.0", "8.7 M", ""), "only what is true of both"
+    assert (line.number, line.trained, line.cost) == ("65.0", "8.7 M", None), "only what is true of both"
 
 
 def test_a_reference_that_is_not_what_its_heading_says_is_named() -> None:
@@ -148,7 +152,7 @@ def test_a_reference_with_a_mark_shows_its_sign_and_what_it_means() -> None:
     )
     found = summary_of([table], _Facts())
     assert found.findings[0].lines[0].zero_shot == Gain("zero-shot", "+15.0", "A", is_named=True)
-    assert [sign for sign, _ in found.marks] == ["A"]
+    assert [sign for sign, _ in found.marks] == ["A", "B"]
 
 
 def test_rows_of_other_backbones_are_lines_of_their_own() -> None:
@@ -255,18 +259,47 @@ def test_costs_are_those_of_the_same_method_with_its_conditions(tmp_path: Path) 
     large = add_run(tmp_path, "adaptformer", 0, hyper_parameters={})
     records = pb.load_records(tmp_path)
     facts = StoredRunFacts(records)
-    assert facts.cost((large,)) == "1,230 ms per training step, 21,700 MiB"
+    assert facts.cost((large,)) == Cost("1,230 ms per training step, 21,700 MiB")
     assert (facts.method((other,)), facts.method((key, other))) == ("LoRA", "")
-    assert facts.cost((key,)) == "6.5 ms per training step, 100 videos/s"
+    assert facts.cost((key,)) == Cost("6.5 ms per training step, 100 videos/s")
     conditions = {"device": "H200", "precision": "bf16", "batch_size": 8}
     measured = records["setting"] == "cost"
     records.loc[measured, "setting_options"] = json.dumps(conditions)
-    assert StoredRunFacts(records).cost((key,)).endswith("(H200, bf16, batch 8)")
+    own = StoredRunFacts(records).cost((key,))
+    assert own is not None
+    assert own.conditions == "H200, bf16, batch 8"
     records.loc[measured, "setting_options"] = json.dumps({**conditions, "merged": True})
-    assert StoredRunFacts(records).cost((key,)) == "", "of the method as it trains"
-    assert facts.cost((other,)) == "", "measured with other values"
-    assert facts.cost(()) == ""
+    assert StoredRunFacts(records).cost((key,)) is None, "of the method as it trains"
+    assert facts.cost((other,)) is None, "measured with other values"
+    assert facts.cost(()) is None
     assert facts.seeds((key, other)) == 1
+
+
+def test_costs_carry_the_marks_of_their_records_as_the_cost_table_does(tmp_path: Path) -> None:
+    keys = [add_run(tmp_path, method, 0, hyper_parameters={}) for method in ("msta", "lora")]
+    add_costs(tmp_path, "msta", {"train_step_ms": 6.5})
+    add_costs(tmp_path, "lora", {"peak_memory_mib": 20_700.0})
+    records = pb.load_records(tmp_path)
+    records.loc[records["setting"] == "cost", "marks"] = "random-weights busy-device"
+    timed, memory = (StoredRunFacts(records).cost((key,)) for key in keys)
+    assert timed == Cost("6.5 ms per training step", "", ("random-weights", "busy-device"))
+    assert memory == Cost("20,700 MiB", "", ("random-weights",)), "memory does not depend on who uses the device"
+
+
+def test_facts_of_accuracies_are_counted_without_measurements_of_costs(tmp_path: Path) -> None:
+    add_run(tmp_path, "lora", 0)
+    add_costs(tmp_path, "msta", {"train_step_ms": 6.5})
+    records = pb.load_records(tmp_path)
+    is_cost = records["setting"] == "cost"
+    records.loc[is_cost, ["device", "weights"]] = ["H200", "random"]
+    found = {fact.name: fact for fact in overview.facts_of(records)}
+    assert {
+        name: found[name].count for name in ("Trials", "Methods", "Settings", "Weights", "Devices")
+    } == dict.fromkeys(("Trials", "Methods", "Settings", "Weights", "Devices"), "1")
+    assert "random" not in found["Weights"].values
+    assert found["Measurements of costs"].count == "1"
+    assert found["Measurements of costs"].values.startswith("weights: random; on H200")
+    assert [fact.name for fact in overview.facts_of(records[is_cost])] == ["Measurements of costs"]
 
 
 # One ranking

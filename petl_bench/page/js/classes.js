@@ -8,12 +8,13 @@ function startClasses() {
   if (!data.classes.length) return;
   const [section, evaluation, method, reference] = ["classes", "classes-evaluation", "classes-method", "classes-reference"].map(byId);
   const names = ["classes.evaluation", "classes.method", "classes.against"];
-  const labels = new Set([...data.classes.flatMap((each) => addressNames(labelsOf(each))), ACCURACY]);
+  const labels = [...data.classes.flatMap((each) => addressNames(labelsOf(each))), ACCURACY];
+  const accepts = (value) => placeOfName(labels, value) >= 0;
   const takeStored = [
     keepChoice(evaluation, names[0]),
     () => offerMethods(evaluation, method, reference),
-    keepChoice(method, names[1], { initial: () => method.options.length - 1, accepts: (value) => labels.has(value) }),
-    keepChoice(reference, names[2], { initial: () => (method.options.length > 1 ? 0 : 1), accepts: (value) => labels.has(value) }),
+    keepChoice(method, names[1], { initial: () => method.options.length - 1, accepts }),
+    keepChoice(reference, names[2], { initial: () => (method.options.length > 1 ? 0 : 1), accepts }),
   ];
   const update = () => takeStored.forEach((take) => take());
   pageState.onChange(() => { update(); if (!unseen.has(section)) drawClasses(); }, names);

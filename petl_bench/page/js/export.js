@@ -9,13 +9,6 @@ function startExport() {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-take]");
     if (button) take(button);
-    for (const opened of all("details.take[open]")) if (!opened.contains(event.target)) opened.open = false;
-  });
-  document.addEventListener("keydown", (event) => {
-    const opened = event.key === "Escape" && document.activeElement.closest("details.take[open]");
-    if (!opened) return;
-    opened.open = false;
-    opened.querySelector("summary").focus();
   });
 }
 

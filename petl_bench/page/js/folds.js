@@ -26,6 +26,21 @@ function openAddressed() {
   if (pageState.get(`${place}.fold`) !== "closed") openSection(place);
 }
 
+/** Menus over the page close by Escape, by a click elsewhere, and as the keyboard leaves them. */
+function startMenus() {
+  const opened = () => all("details.menu[open], details.take[open]");
+  const leave = (element) => opened().filter((menu) => !menu.contains(element)).forEach((menu) => { menu.open = false; });
+  document.addEventListener("click", (event) => leave(event.target));
+  document.addEventListener("keyup", (event) => { if (event.key === "Tab") leave(document.activeElement); });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const menu of opened()) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+}
+
 function startSummary() {
   const button = byId("all-findings");
   if (!button) return;

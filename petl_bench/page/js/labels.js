@@ -24,11 +24,13 @@ function placedNames(plot) {
   const across = axisOf(points.flatMap((point) => [point.x, ...point.ends.x]), plot.x.log, width, 0.12);
   const up = axisOf(points.flatMap((point) => [point.y, ...point.ends.y]), plot.y.log, height, 0.08);
   const taken = points.flatMap((point) => obstaclesOf(point, across.pixel, (y) => height - up.pixel(y)));
+  const front = frontBoxes(plot, (x) => across.pixel(drawnX(plot, x)), (y) => height - up.pixel(y));
   const numbered = [];
   for (const point of points) {
     point.anchor = [across.pixel(point.x), height - up.pixel(point.y)];
     const name = clipped(point.name, LETTERS_SHOWN);
-    const found = points.length > MOST_NAMES ? null : freeSide(point.anchor, name.length * LETTER, taken, width, height);
+    const free = (boxes) => freeSide(point.anchor, name.length * LETTER, boxes, width, height);
+    const found = points.length > MOST_NAMES ? null : free([...taken, ...front]) ?? free(taken);
     if (found) {
       Object.assign(point, { text: name, side: found[0] });
       taken.push(found[1]);
@@ -94,6 +96,16 @@ function obstaclesOf(point, across, down) {
     boxes.push([Math.min(...ends), y - 4, Math.max(...ends), y + 4]);
   }
   return boxes;
+}
+
+/** The boxes of the lines of a front that is drawn in steps, `hv` or `vh` as plotly calls them. */
+function frontBoxes({ front, frontShape = "hv" }, across, down) {
+  const corners = (front ?? []).map(([x, y]) => [across(x), down(y)]);
+  return corners.slice(1).flatMap(([right, end], place) => {
+    const [left, start] = corners[place];
+    const [level, side] = frontShape === "vh" ? [end, left] : [start, right];
+    return [[left, level - 1, right, level + 1], [side - 1, Math.min(start, end), side + 1, Math.max(start, end)]];
+  });
 }
 
 function boxAt([x, y], width, right, above) {

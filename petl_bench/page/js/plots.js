@@ -107,7 +107,7 @@ function namedFigure(plot) {
 
 function tracesOf(plot, colours) {
   const looks = looksOf(plot);
-  return [...plot.series.flatMap((series, number) => pointTraces(plot, series, number, looks[number], colours)), ...frontTrace(plot, colours)];
+  return [...frontTrace(plot, colours), ...plot.series.flatMap((series, number) => pointTraces(plot, series, number, looks[number], colours))]; // names above the front
 }
 
 const axesOf = (plot) => ({
@@ -209,7 +209,7 @@ function hoverText(plot, series, place) {
 function frontTrace(plot, colours) {
   if (!plot.front) return [];
   return [{
-    type: "scatter", mode: "lines", name: "Pareto front", hoverinfo: "skip",
+    type: "scatter", mode: "lines", name: "Pareto front", hoverinfo: "skip", legendrank: 2000, // last
     x: plot.front.map((point) => drawnX(plot, point[0])), y: plot.front.map((point) => point[1]),
     line: { color: colours.muted, dash: "dot", width: 1.5, shape: plot.frontShape ?? "hv" },
   }];

@@ -21,7 +21,7 @@ function cellLines(cell, table) {
   if (cell.i) lines.push(`95 % interval: ${shown(cell.i[0])} to ${shown(cell.i[1])}`);
   if (cell.d !== undefined) lines.push(`Difference from the baseline: ${cell.d > 0 ? "+" : ""}${shown(cell.d)}`);
   if (cell.r) lines.push(`${cell.r === "best" ? "The best" : "The second"} of its column and group`);
-  if (cell.a) lines.push(sentence(table.alike));
+  if (cell.a) lines.push(cell.r === "best" ? "Others of its group with = are not told apart from it" : sentence(table.alike));
   for (const word of cell.k ?? []) lines.push(`Mark: ${table.marks[word]}`);
   if (!cell.o && !cell.of) lines.push("Counted or worked out from the row's records, not from single ones");
   return lines;

@@ -49,10 +49,13 @@ all("section:has(table.results)").forEach(startResults);
 all("[data-plot]").forEach(startPlot);
 startClasses();
 startExport();
+startMenus();
 startFolds();
 startSummary();
 startNavigation();
 startPrinting();
 pageState.start();
 openAddressed();
+pageState.arrive();
+addEventListener("load", pageState.arrive); // once all of it is laid out
 addEventListener("load", () => setTimeout(loadPlotly, 300)); // so that it is there when somebody prints

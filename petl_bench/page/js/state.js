@@ -82,6 +82,11 @@ const pageState = (() => {
     if (place && hasQuery) bringIntoView(byId(place)); // to one without a query, the browser goes by itself
   }
 
+  /** Go to the section of the address, whose fold is open by now. */
+  function arrive() {
+    if (section) byId(section).scrollIntoView({ behavior: "instant" });
+  }
+
   function bringIntoView(element) {
     const { top, bottom } = element.getBoundingClientRect();
     const isSeen = top < innerHeight / 2 && bottom > innerHeight / 4 && (top >= 0 || bottom > innerHeight / 2);
@@ -108,7 +113,7 @@ const pageState = (() => {
   /** The address of this view, beginning at a section. */
   const link = (place) => `${location.href.split("#")[0]}${addressOf(place)}`;
 
-  return { declare, get, set, setAll, onChange, start, link };
+  return { declare, get, set, setAll, onChange, start, arrive, link };
 })();
 
 /** Texts as they stand in an address: distinct, and without the comma that separates them. */
@@ -121,18 +126,25 @@ function addressNames(texts) {
   });
 }
 
+/** The place of a name; without it, of one that differs in case and signs alone: registered names in older addresses. */
+function placeOfName(names, name) {
+  const plain = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "") || text;
+  const place = names.indexOf(name);
+  return place < 0 ? names.findIndex((each) => plain(each) === plain(name)) : place;
+}
+
 /**
  * A choice that the address keeps, by the texts of its options; `initial()` is the place of the one that is shown at
  * first. Returns what selects the option that is kept.
  */
 function keepChoice(select, name, { initial = () => 0, accepts = null } = {}) {
   const names = () => addressNames([...select.options].map((option) => option.text));
-  pageState.declare(name, accepts ?? ((value) => names().includes(value)));
+  pageState.declare(name, accepts ?? ((value) => placeOfName(names(), value) >= 0));
   select.addEventListener("input", () => {
     pageState.set(name, select.selectedIndex === initial() ? "" : names()[select.selectedIndex]);
   });
   return () => {
-    const kept = names().indexOf(pageState.get(name));
+    const kept = placeOfName(names(), pageState.get(name));
     select.selectedIndex = kept < 0 ? initial() : kept;
   };
 }
