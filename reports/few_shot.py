@@ -87,11 +87,9 @@ class FewShotTable(SettingTable):
             (row.label, row.cells) for group in quoted_groups(drawn, *self.quoted_tables, columns) for row in group.rows
         ]
         series_of = partial(_series, shots, intervals=outcomes is not None)
+        keys = _keys(comparison)
         series = [
-            *[
-                series_of(_signed(comparison.row_displays[row], cells), cells, key=comparison.row_labels[row])
-                for row, cells in here
-            ],
+            *[series_of(_signed(comparison.row_displays[row], cells), cells, key=keys[row]) for row, cells in here],
             *[series_of(label, cells, "quoted") for label, cells in quoted],
         ]
         return Figure(
@@ -115,6 +113,15 @@ class FewShotTable(SettingTable):
         return [
             f"{mark.symbol}: {mark.meaning}: {listed(points[mark.word], 6)}." for mark in map(mark_of, sorted(points))
         ]
+
+
+def _keys(comparison: Comparison) -> dict[Configuration, str]:
+    """How rows are told apart: the first row of a method looks as the method does in other figures."""
+    firsts: dict[str, Configuration] = {}
+    for row in comparison.configurations:
+        firsts.setdefault(row.method, row)
+    labels = comparison.row_labels
+    return {row: row.method if firsts[row.method] is row else labels[row] for row in comparison.configurations}
 
 
 def _signed(name: str, cells: Sequence[Cell]) -> str:

@@ -242,13 +242,14 @@ class TradeOffTable(TableSource):
         if not axes.setting:
             conditions = all_conditions(evidence)
             found = cost_panels(conditions, axes)
-            notes = [costs_note(conditions), _front(axes), *mark_notes([each.panel for each in found])]
+            shown = [each.panel for each in found]
+            notes = [costs_note(conditions), *_drawn_front(axes, shown), *mark_notes(shown)]
             return joined([each.panel.picture("tradeoff", each.title) for each in found], notes)
         _, panels, left_out = _compared(evidence, axes)
         notes = [
             _over_data(axes),
             *picture_notes([panel.trade_off for panel in panels], intervals=evidence.outcomes is not None),
-            *([] if _is_usual(axes) else [_front(axes)]),
+            *([] if _is_usual(axes) else _drawn_front(axes, [panel.trade_off for panel in panels])),
             *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
             *left_out,
             *([*_reading_notes(), _COUNTS] if any(panel.quoted for panel in panels) else []),
@@ -289,6 +290,11 @@ def _front(axes: Axes) -> str:
         "Front: no other row of the group is at least as good in both and better in one; "
         f"{axes.directions}; only rows that may be ranked are compared."
     )
+
+
+def _drawn_front(axes: Axes, panels: Sequence[TradeOffPanel]) -> list[str]:
+    """What the front of a picture is, if one is drawn."""
+    return [_front(axes)] if any(panel.front for panel in panels) else []
 
 
 def _cost_table(axes: Axes, conditions: Sequence[Conditions]) -> Table:

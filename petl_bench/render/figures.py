@@ -1,6 +1,6 @@
 """Figures for papers, drawn by matplotlib as PDF, SVG or PNG. The same figure gives the same bytes; no display is used.
 
-One column of a two-column paper is 3.5 inches wide; a figure of several panels has two or three in a row, over both.
+A figure is as wide as one column of a two-column paper, or as both if it has several panels, two or three in a row.
 Points that were run here are filled, quoted ones hollow; series differ in colour (Okabe and Ito), marker and line
 style, so that they can be told apart in grey too. Title and notes stand in the file's metadata: a paper has captions.
 """
@@ -11,22 +11,25 @@ import io
 import itertools
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from petl_bench.api.figure import Axis, Figure, Point, Series
+from petl_bench.api.registry import METHODS
 from petl_bench.render.label_places import Box, Place, are_apart, place
-from petl_bench.system.texts import clean, shortened
+from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
     from matplotlib.text import Annotation
 
-COLUMN_INCHES = 3.5
+#: Of a column and of the text of two-column papers: CVPR 3.25 and 6.875, ICCV and IEEE a little more or less.
+COLUMN_INCHES, TEXT_INCHES = 3.25, 6.75
 _ASPECT, _LEAST_INCHES = 0.78, 2.2  #: of a panel: its height over its width, and its least height
 _DPI = 300
 _PAD_INCHES = 0.02
@@ -38,9 +41,14 @@ _LABEL_LETTERS, _LINE_LETTERS = 28, 44  #: per line: beside a point; along an ax
 _HIGH_LETTERS = 34  #: per line of the label of y
 _X_MARGIN = 0.08  #: of the width of a panel, left and right of its points
 _BAR_INK = "#333333"  #: of error bars on bars
-_NAME_LETTERS = 24  #: of a name along the y axis
-_INCHES_PER_NAME, _INCHES_BESIDE_NAMES = 0.125, 0.75  #: of height
+_NAME_LETTERS, _NAME_LINES = 24, 2  #: of a name along the y axis: letters of each line, and lines
+_INCHES_OF_NAMES, _INCHES_OF_TICKS = 1.3, 0.2  #: of width
+_INCHES_PER_NAME, _INCHES_PER_NAME_LINE, _INCHES_BESIDE_NAMES = 0.125, 0.085, 0.75  #: of height
 _MARKER_POINTS = 5.0
+#: Of a panel; if there are more, markers and error bars are smaller.
+_MOST_LINES = 8
+_SMALL: dict[str, Any] = {"markersize": 3.2, "linewidth": 0.8}
+_SMALL_BARS: dict[str, Any] = {"elinewidth": 0.4, "capsize": 1.0, "capthick": 0.4}
 _SHIFT_POINTS, _SHIFTED_POINTS = 2.2, 16.0  #: between lines that stand side by side, and of all of them
 #: Of one panel, whose names have room beside them; if there are more, points are numbered, and a legend has the names;
 #: of still more, it names the series.
@@ -71,6 +79,8 @@ _NAME: dict[str, Any] = {
 _Styles = dict[tuple[str, str], dict[str, Any]]
 #: The number of each name of a point, by the name and the origin of the point.
 _Numbers = dict[tuple[str, str], int]
+#: Parts of names, and the formulas that stand in their place.
+_Formulas = Sequence[tuple[str, str]]
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": _TEXT_POINTS,
@@ -87,6 +97,7 @@ _SETTINGS: dict[Any, Any] = {
     "axes.axisbelow": True,
     "text.parse_math": False,  # names of methods are no formulas
     "text.usetex": False,
+    "mathtext.fontset": "cm",  # these come with matplotlib too
     "pdf.fonttype": 42,  # TrueType: publishers refuse matplotlib's default, Type 3
     "svg.fonttype": "path",  # looks the same if the font is missing
     "svg.hashsalt": "petl-bench",  # else identifiers are drawn at random
@@ -129,24 +140,26 @@ def _canvas(figure: Figure, naming: _Naming) -> Canvas:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     panels = figure.panels()
-    names = max(len(panel.y.names) for panel in panels)
+    names = max(map(_inches_of_names, panels))
     columns = len(panels) if len(panels) < 3 else 2 if len(panels) == 4 or names else 3
-    rows, total = math.ceil(len(panels) / columns), COLUMN_INCHES * min(columns, 2)
+    rows, total = math.ceil(len(panels) / columns), COLUMN_INCHES if columns == 1 else TEXT_INCHES
     width = total / columns
-    height = names * _INCHES_PER_NAME + _INCHES_BESIDE_NAMES if names else max(_ASPECT * width, _LEAST_INCHES)
+    height = names + _INCHES_BESIDE_NAMES if names else max(_ASPECT * width, _LEAST_INCHES)
     styles = _styles(panels, figure.methods)
     numbers = _numbers(panels) if naming == "numbers" else {}
     legend = _Legend.of(_numbered(panels, styles, numbers) or _entries(figure, styles, naming), total)
     layout = ConstrainedLayoutEngine(h_pad=_PAD_INCHES, w_pad=2 * _PAD_INCHES)
     canvas = Canvas((total, height * rows + legend.more_inches), dpi=_DPI, layout=layout)
-    drawn = []
+    drawn, formulas = [], _formulas(figure.methods)
     for index, panel in enumerate(panels):
         axes = canvas.add_subplot(rows, columns, index + 1)
-        drawn.append(_DrawnPanel(axes, panel, _set_x(axes, panel)))
+        drawn.append(_DrawnPanel(axes, panel, _set_x(axes, panel), formulas))
         _draw_panel(drawn[-1], styles)
         if len(panels) > 1:
-            axes.set_title(_wrapped(panel.title, int(width * _LETTERS_PER_INCH)))
+            room = width - (_INCHES_OF_NAMES if panel.y.names else _INCHES_OF_TICKS)
+            axes.set_title(_wrapped(panel.title, int(room * _LETTERS_PER_INCH)))
     legend.add(canvas, "outside lower center" if numbers else "outside upper center")
+    _set_formulas(canvas.findobj(), formulas)
     canvas.draw_without_rendering()
     canvas.set_layout_engine("none")  # labels are placed for the axes as they lie now
     if naming == "series":
@@ -155,16 +168,21 @@ def _canvas(figure: Figure, naming: _Naming) -> Canvas:
     return canvas if numbers or all(apart) else _canvas(figure, "numbers")
 
 
+def _has_many_lines(panel: Figure) -> bool:
+    return sum(series.line for series in panel.series) > _MOST_LINES
+
+
 # One panel
 
 
 @dataclass(frozen=True)
 class _DrawnPanel:
-    """`zero`: where x = 0 is drawn."""
+    """`zero`: where x = 0 is drawn; `formulas`: see `_formulas`."""
 
     axes: Axes
     figure: Figure
     zero: float
+    formulas: _Formulas = ()
 
     def x(self, value: float) -> float:
         return value or self.zero
@@ -189,7 +207,7 @@ def _draw_panel(panel: _DrawnPanel, styles: _Styles) -> None:
     axes.set_ylabel(_wrapped(figure.y.label, _HIGH_LETTERS))
     axes.grid(axis="x" if figure.y.names else "y", linewidth=0.4, color="#DDDDDD")
     for series, shift in zip(figure.series, _shifts(figure), strict=True):
-        look = {**styles[series.kind], **_shifted(axes, shift)}
+        look = {**styles[series.kind], **(_SMALL if _has_many_lines(figure) else {}), **_shifted(axes, shift)}
         _draw_series(panel, series, look)
         # What is shifted does not count by itself.
         axes.update_datalim([(panel.x(point.x), y) for point in series.points for y in point.y_range or (point.y,)])
@@ -234,7 +252,8 @@ def _draw_series(panel: _DrawnPanel, series: Series, style: dict[str, Any]) -> N
         if found:
             below, above, across, up = zip(*found, strict=True)
             moved = {name: style[name] for name in style if name == "transform"}
-            bars: dict[str, Any] = {**_BARS, **moved, direction: [below, above], "ecolor": style["color"]}
+            thin = _SMALL_BARS if _has_many_lines(panel.figure) else {}
+            bars: dict[str, Any] = {**_BARS, **thin, **moved, direction: [below, above], "ecolor": style["color"]}
             panel.axes.errorbar(across, up, **bars)
 
 
@@ -282,8 +301,8 @@ def _set_y(axes: Axes, axis: Axis) -> None:
     if axis.ticks:
         axes.set_yticks(axis.ticks)
     if axis.names:
-        names = [shortened(_known(name), _NAME_LETTERS) for name in axis.names]
-        axes.set_yticks(range(len(names)), labels=names)
+        names = _names(axis.names)
+        axes.set_yticks(range(len(names)), labels=names, linespacing=1.0)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.axvline(0, color="black", linewidth=0.6)
@@ -441,6 +460,7 @@ def _name_points(panel: _DrawnPanel, numbers: _Numbers) -> bool:
     """
     found = [(point, series.origin) for series in panel.figure.series for point in series.points]
     labels = [_label(panel, point, numbers.get((point.label, origin))) for point, origin in found]
+    _set_formulas(labels, panel.formulas)
     points = [point for point, _ in found]
     anchors = [_on_paper(panel, panel.x(point.x), point.y) for point in points]
     extents = [label.get_window_extent() for label in labels]
@@ -485,7 +505,7 @@ def _frame(panel: _DrawnPanel) -> Box:
     """The axes, in points."""
     extent = panel.axes.get_window_extent()
     left, bottom, right, top = (float(edge) * _POINTS_PER_PIXEL for edge in extent.extents)
-    return left, bottom, right, top
+    return left, bottom + 2, right, top  # clear of the axis
 
 
 def _on_paper(panel: _DrawnPanel, x: float, y: float) -> Place:
@@ -510,6 +530,60 @@ def _wrapped(text: str, letters: int) -> str:
 def _known(text: str) -> str:
     """A text in letters of the font."""
     return "".join(letter if ord(letter) in _letters() else f"U+{ord(letter):04X}" for letter in clean(text))
+
+
+def _names(names: Sequence[str]) -> list[str]:
+    """Names along the y axis, over a few lines. Long ones lack their middle, unless they would be alike without it."""
+    cut = [_without_middle(name, _NAME_LETTERS * _NAME_LINES - 8) for name in names]
+    alike = {short for short, count in Counter(cut).items() if count > 1}
+    return [_wrapped(name if short in alike else short, _NAME_LETTERS) for name, short in zip(names, cut, strict=True)]
+
+
+def _without_middle(text: str, letters: int) -> str:
+    if len(text) <= letters:
+        return text
+    return f"{text[: letters // 2].rstrip()} … {text[-(letters // 2 - 3) :].lstrip()}"
+
+
+def _inches_of_names(panel: Figure) -> float:
+    """The height that the names along the y axis of a panel need; 0 if it has none."""
+    lines = max((name.count("\n") for name in _names(panel.y.names)), default=0)
+    return len(panel.y.names) * (_INCHES_PER_NAME + lines * _INCHES_PER_NAME_LINE)
+
+
+def _formulas(methods: Sequence[str]) -> _Formulas:
+    r"""Parts of the names of these methods, and their formulas, as their plugins declare for LaTeX: "$\mathcal{L}$".
+
+    What is no formula alone, or none that matplotlib can read, is left out: the name is drawn as it is.
+    """
+    return [(part, form) for method in methods for part, form in METHODS.latex(method) if _is_formula(form)]
+
+
+def _is_formula(form: str) -> bool:
+    from matplotlib.mathtext import MathTextParser
+
+    if len(form) < 3 or not form.startswith("$") or not form.endswith("$") or form.count("$") != 2:
+        return False
+    try:
+        MathTextParser("path").parse(form)
+    except ValueError:
+        return False
+    return True
+
+
+def _set_formulas(artists: Iterable[Any], formulas: _Formulas) -> None:
+    """Formulas in the place of parts of these texts; the rest of a text stays as it is, with any `$` in it."""
+    from matplotlib.text import Text
+
+    for artist in artists if formulas else ():
+        if not isinstance(artist, Text) or "\\" in artist.get_text():  # a backslash before a formula would escape it
+            continue
+        text = escaped = artist.get_text().replace("$", r"\$")
+        for part, form in formulas:
+            text = text.replace(part.replace("$", r"\$"), form)
+        if text != escaped:
+            artist.set_text(text)
+            artist.set_parse_math(True)
 
 
 @cache

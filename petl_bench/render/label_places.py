@@ -15,7 +15,10 @@ Place = tuple[float, float]  #: x, y
 Box = tuple[float, float, float, float]  #: left, bottom, right, top
 
 #: Directions from a point to its label, the preferred ones first: right, left, above, below, then between them.
-_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+_DIRECTIONS = (
+    *((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0), (1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)),
+    *((1.0, 0.5), (1.0, -0.5), (-1.0, 0.5), (-1.0, -0.5), (0.5, 1.0), (0.5, -1.0), (-0.5, 1.0), (-0.5, -1.0)),
+)
 _RINGS = 6
 #: How often each label is placed anew, given the others. Labels that sit well stay after two or three times.
 _ROUNDS = 6
@@ -23,9 +26,14 @@ _ROUNDS = 6
 _OUTSIDE, _COVERED, _CROSSED = 50.0, 10.0, 3.0
 #: What it costs that two labels touch at all: more than the farthest place.
 _TOUCHED = 200.0
-#: What it costs that the line from a point to its label runs through another label; and where this is looked at.
-_LED_THROUGH = 60.0
-_ALONG = (0.2, 0.4, 0.6, 0.8, 1.0)
+#: What it costs that two labels are so near that they read as lines of one; and how near that is.
+_NEAR, _AROUND = 35.0, np.array([-2.0, -3.0, 2.0, 3.0])
+#: What it costs that a label touches a line at all.
+_STRUCK = 45.0
+#: What it costs that the line from a point to its label runs through another label, or another point; and where this is
+#: looked at.
+_LED_THROUGH, _LED_OVER = 60.0, 30.0
+_ALONG = tuple(step / 12 for step in range(1, 13))
 
 
 def place(
@@ -44,21 +52,37 @@ def place(
     same places.
     """
     choices = np.array([_choices(anchor, size, gap) for anchor, size in zip(anchors, sizes, strict=True)])
-    far = gap * np.array([4 * ring + 0.5 * rank for ring in range(_RINGS) for rank in range(len(_DIRECTIONS))])
+    far = gap * np.array([4 * ring + 0.25 * rank for ring in range(_RINGS) for rank in range(len(_DIRECTIONS))])
     areas = (choices[..., 2] - choices[..., 0]) * (choices[..., 3] - choices[..., 1])
     own = far + _OUTSIDE * (areas - _shared(choices, [frame]).sum(-1))
-    own += _COVERED * _shared(choices, solid).sum(-1) + _CROSSED * _shared(choices, thin).sum(-1)
+    crossed = _shared(choices, thin)
+    own += _COVERED * _shared(choices, solid).sum(-1) + (_CROSSED * crossed + _STRUCK * (crossed > 0)).sum(-1)
     leads = np.stack([_lead(np.array(anchor), boxes) for anchor, boxes in zip(anchors, choices, strict=True)])
+    own += _LED_OVER * _within(leads, np.array(solid, dtype=float).reshape(-1, 4)).any(2).sum(-1)
+    every = range(len(anchors))
+    found = [_settled(order, choices, leads, own) for order in (every, every[::-1], [*every[1::2], *every[::2]])]
+    chosen, _ = min(found, key=lambda each: each[1])
+    return [tuple(map(float, choices[index, chosen[index]])) for index in every]  # type: ignore[misc]
+
+
+def _settled(
+    order: Sequence[int], choices: np.ndarray, leads: np.ndarray, own: np.ndarray
+) -> tuple[dict[int, int], float]:
+    """The place of each label, if they are placed in this order, again and again; and what these places cost."""
     chosen: dict[int, int] = {}
-    for index in list(range(len(anchors))) * _ROUNDS:
+    paid: dict[int, float] = {}
+    for index in list(order) * _ROUNDS:
         others = [(other, place) for other, place in chosen.items() if other != index]
         boxes = np.array([choices[other, place] for other, place in others]).reshape(-1, 4)
-        lines = np.array([leads[other, place] for other, place in others]).reshape(-1, 2)
+        lines = np.array([leads[other, place] for other, place in others]).reshape(-1, len(_ALONG), 2)
         shared = _shared(choices[index], boxes)
-        costs = own[index] + (_COVERED * shared + _TOUCHED * (shared > 0)).sum(-1)
-        costs += _LED_THROUGH * (_within(leads[index], boxes).any(1).sum(-1) + _within(lines, choices[index]).sum(0))
+        near = _shared(choices[index] + _AROUND, boxes) > 0
+        costs = own[index] + (_COVERED * shared + _TOUCHED * (shared > 0) + _NEAR * near).sum(-1)
+        led = _within(leads[index], boxes).any(1).sum(-1) + _within(lines, choices[index]).any(1).sum(0)
+        costs += _LED_THROUGH * led
         chosen[index] = int(np.argmin(costs))
-    return [tuple(map(float, choices[index, place])) for index, place in chosen.items()]  # type: ignore[misc]
+        paid[index] = float(costs[chosen[index]])
+    return chosen, sum(paid.values())
 
 
 def are_apart(boxes: Sequence[Box]) -> bool:

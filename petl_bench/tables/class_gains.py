@@ -53,7 +53,7 @@ class ClassGain:
 class EvaluationGains:
     """All classes of one evaluation, the largest gain first. `a`, `b`: the labels of the two rows.
 
-    `displays`: of the two rows, as readers see them.
+    `displays`: of the two rows, as readers see them; `methods`: theirs.
     """
 
     title: str
@@ -63,6 +63,7 @@ class EvaluationGains:
     seeds: tuple[int, ...]
     classes: tuple[ClassGain, ...]
     trials: tuple[str, ...]
+    methods: tuple[str, ...] = ()
 
 
 def class_gains(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str) -> list[EvaluationGains]:
@@ -121,6 +122,7 @@ def _gains(
         seeds=tuple(seeds),
         classes=tuple(classes),
         trials=tuple(trials),
+        methods=(one.method, other.method),
     )
 
 
@@ -185,6 +187,7 @@ def _panel(found: EvaluationGains, ends: int) -> Figure:
         x=Axis(f"Gain of {' over '.join(found.displays)} (points)"),
         y=Axis("", names=tuple(_GAP if each is None else each.name for each in rows)),
         series=(Series(found.displays[0], points, bars=True, key=found.a),),
+        methods=found.methods,
     )
 
 

@@ -179,8 +179,9 @@ def trained_against(
 
 
 def picture_notes(panels: Sequence[TradeOffPanel], *, intervals: bool) -> list[str]:
-    """What bars, front, break in the axis and marks of the panels mean."""
-    return [INTERVAL_NOTE if intervals else STD_NOTE, FRONT_NOTE, *mark_notes(panels)]
+    """What bars, the front if one is drawn, break in the axis and marks of the panels mean."""
+    front = [FRONT_NOTE] if any(panel.front for panel in panels) else []
+    return [INTERVAL_NOTE if intervals else STD_NOTE, *front, *mark_notes(panels)]
 
 
 def mark_notes(panels: Sequence[TradeOffPanel]) -> list[str]:

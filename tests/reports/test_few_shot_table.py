@@ -94,6 +94,14 @@ def test_the_figure_has_a_panel_for_each_data_set_and_a_line_for_each_row(few_sh
     assert [point.x for point in hmdb51.series[2].points] == [2, 4, 8], "one cell is missing"
 
 
+def test_the_first_row_of_a_method_looks_as_the_method_does_elsewhere(few_shot: Store, runs: Path) -> None:
+    for rank in (4, 8):
+        few_shot(50.0 + rank, "lora", hyper_parameters={"rank": rank})
+    series = figure_of(runs, "few_shot").series
+    assert [each.label for each in series] == ["LoRA (rank 4)", "LoRA (rank 8)"]
+    assert [each.key for each in series] == ["lora", "lora (rank=8)"]
+
+
 def test_the_figure_quotes_what_transfers_efficiently(few_shot_example: Path) -> None:
     figure = figure_of(few_shot_example, "few_shot", published=True)
     quoted = [series for series in figure.series if series.origin == "quoted"]

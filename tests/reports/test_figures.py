@@ -97,10 +97,10 @@ def test_a_panel_is_as_wide_as_a_column_and_several_as_two() -> None:
         image = Image.open(io.BytesIO(draw(figure, "png")))
         return image.width / 300, image.height / 300
 
-    assert inches(_figure()) == pytest.approx((3.5, 2.73))
-    assert inches(joined([_figure()] * 2, ())) == pytest.approx((7.0, 2.73))
-    assert inches(joined([_figure()] * 3, ())) == pytest.approx((7.0, 2.2))
-    assert inches(joined([_figure()] * 4, ())) == pytest.approx((7.0, 5.46))
+    assert inches(_figure()) == pytest.approx((3.25, 2.533), abs=0.01)
+    assert inches(joined([_figure()] * 2, ())) == pytest.approx((6.75, 2.633), abs=0.01)
+    assert inches(joined([_figure()] * 3, ())) == pytest.approx((6.75, 2.2), abs=0.01)
+    assert inches(joined([_figure()] * 4, ())) == pytest.approx((6.75, 5.265), abs=0.01)
 
 
 def test_the_svg_needs_no_font_and_nothing_from_elsewhere() -> None:
@@ -227,6 +227,35 @@ def test_bars_have_names_and_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert NASTY[:20] in texts
     for output_format in FIGURE_FORMATS:
         assert draw(figure, output_format)
+
+
+def test_long_names_along_an_axis_stay_apart() -> None:
+    def cut(*names: str) -> list[str]:
+        return [name.replace("\n", " ") for name in figures._names(names)]
+
+    both = ("moving diagonally down and left", "moving diagonally down and right")
+    assert cut(*both) == list(both)
+    long = "trying to pour something into something, but missing so it spills next to it"
+    assert cut(long) == ["trying to pour somet … spills next to it"]
+    alike = (long, long.replace("missing", "failing"))
+    assert cut(*alike) == list(alike)
+    assert all(len(line) <= 24 for name in figures._names((long, *both)) for line in name.splitlines())
+
+
+def test_a_formula_of_a_method_stands_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = replace(_figure("MSTA + L_CC $x^2$"), methods=("msta",))
+    texts = _texts(monkeypatch, figure)
+    assert "L_CC" not in texts
+    assert "$x^2$" in "".join(texts.split()), "what else is in the name is no formula"
+    assert "L_CC" in _texts(monkeypatch, replace(figure, methods=()))
+    for output_format in FIGURE_FORMATS:
+        assert draw(figure, output_format)
+
+
+@pytest.mark.parametrize("form", ["", "$", "$$", r"\textsc{x}", r"$\unknown{x}$", "$a$ and $b$", r"$\frac{a$"])
+def test_what_is_no_formula_of_matplotlib_is_left_out(form: str) -> None:
+    assert not figures._is_formula(form)
+    assert figures._is_formula(r"$\mathcal{L}_{CC}$")
 
 
 def test_many_series_differ_in_colour_marker_or_line() -> None:

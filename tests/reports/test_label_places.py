@@ -61,3 +61,14 @@ def test_boxes_that_touch_are_not_apart() -> None:
     assert are_apart([])
     assert are_apart([(0.0, 0.0, 1.0, 1.0), (1.0, 0.0, 2.0, 1.0)])
     assert not are_apart([(0.0, 0.0, 1.0, 1.0), (0.9, 0.9, 2.0, 2.0)])
+
+
+def test_labels_of_two_points_do_not_read_as_lines_of_one() -> None:
+    one, other = place([(50.0, 50.0), (50.0, 41.0)], [(40.0, 8.0)] * 2, (0.0, 0.0, 200.0, 100.0))
+    assert _shared((one[0] - 2, one[1] - 3, one[2] + 2, one[3] + 3), other) == 0
+
+
+def test_an_error_bar_runs_through_no_label_that_has_room_elsewhere() -> None:
+    bar = (60.0, 0.0, 64.0, 100.0)
+    (label,) = place([(40.0, 50.0)], [(20.0, 8.0)], (0.0, 0.0, 200.0, 100.0), thin=[bar])
+    assert _shared(label, bar) == 0

@@ -126,6 +126,13 @@ def test_numbers_selected_on_test_are_a_panel_of_their_own_without_a_front(store
     assert list(points_of(other)) == ["MSTA [T]"]
 
 
+def test_a_front_is_explained_only_if_one_is_drawn(store: Store, runs: Path) -> None:
+    store(60.0, 60.0, training={"select": "best-on-test"}, marks=["best-on-test"])
+    assert not [note for note in figure_of(runs, "tradeoff").notes if "front" in note]
+    store(50.0, 50.0)
+    assert [note for note in figure_of(runs, "tradeoff").notes if note.startswith("Pareto front")]
+
+
 def test_points_carry_their_interval_and_their_records(tradeoff_example: Path) -> None:
     by_seeds = points_of(figure_of(tradeoff_example, "tradeoff"))["LoRA [D]"]
     assert (by_seeds.x, len(by_seeds.trials)) == (0.036864, 6)
