@@ -111,8 +111,8 @@ def _without_backslashes(text: str) -> str:
 
 
 def _marked_up(text: str) -> Shown:
-    rank = "best" if text.startswith("**") else "second" if text.startswith("<u>") else ""
-    found = re.fullmatch(r"(?:\*\*|<u>)?(.*?)(?: \[([^\]]*)\])?(?:\*\*|</u>)?", text)
+    rank = "best" if text.startswith("**") else "second" if text.startswith("<ins>") else ""
+    found = re.fullmatch(r"(?:\*\*|<ins>)?(.*?)(?: \[([^\]]*)\])?(?:\*\*|</ins>)?", text)
     assert found is not None
     return rank, found[1], found[2] or ""
 
