@@ -82,8 +82,10 @@ def _remarks(layout: Layout) -> list[str]:
         found.append(f"wider than {cm:g} cm by themselves, leave them out (--layout): {', '.join(columns)}")
     if pages > 1:
         quoted = ", or the quoted rows (--no-published)" if any("quoted" in row.marks for row in rows) else ""
+        page = "slide" if layout.document is DOCUMENTS["slides"] else "page"
         found.append(
-            f"longer than a page: it is set on {pages} pages; for fewer, leave out rows or columns (--layout){quoted}"
+            f"longer than a {page}: it is set on {pages} {page}s; for fewer, leave out rows or columns (--layout)"
+            f"{quoted}"
         )
     return found
 

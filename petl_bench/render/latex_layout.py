@@ -19,7 +19,7 @@ from petl_bench.tables.text import alone
 
 _POINTS_PER_CM = 28.45
 #: Rows are higher than lines of text by this, so that no underline touches the row below.
-ROW_HEIGHT = 1.1
+ROW_HEIGHT = 1.07
 
 
 @dataclass(frozen=True)

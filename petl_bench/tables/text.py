@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from petl_bench.analysis.configurations import FAMILIES
 from petl_bench.api.marks import mark_of
 from petl_bench.api.table import (
     ALIKE,
@@ -185,8 +186,9 @@ def provenance(table: Table) -> list[str]:
 
 
 def alone(group: RowGroup) -> str:
-    """The section of a group as a heading by itself; of quoted rows as their source has it."""
-    return group.section if group.is_quoted else group.section[:1].upper() + group.section[1:]
+    """The section of a group as a heading by itself: a family of methods with a capital."""
+    is_family = group.section in FAMILIES and not group.is_quoted
+    return group.section.capitalize() if is_family else group.section
 
 
 def _has_alike(table: Table) -> bool:
