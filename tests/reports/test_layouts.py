@@ -429,6 +429,12 @@ def test_the_shipped_layouts_are_found_by_name_or_path(tmp_path: Path) -> None:
         layout_path(str(tmp_path / "none.toml"))
 
 
+def test_base_and_novel_stand_beside_their_mean_in_a_paper_but_not_on_slides() -> None:
+    shipped = {name: apply(TABLE, read_layout(path)) for name, path in shipped_layouts().items()}
+    of = {name: [column.label for column in table.columns] for name, table in shipped.items()}
+    assert of["cvpr"] == ["M", "Base", "HM", "HM"] and of["slides"] == ["M", "HM", "HM"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_shipped_layouts_fit_every_table_and_ranks_follow_one_rule(
