@@ -37,7 +37,7 @@ RUN_HERE = "Run here"
 #: Stands at the best number of a column and group, and at those that a test does not tell from it.
 ALIKE = "="
 #: Its meaning below a table, and in full.
-ALIKE_SHORT = "not told apart from the best by a paired test (5 %, corrected)"
+ALIKE_SHORT = "not told apart from the best of its column and group by a paired test (5 %, corrected)"
 ALIKE_MEANING = (
     "no paired test on the same clips and seeds tells it from the best of its column and group (5 %, corrected for all "
     "pairs and columns of the table; one seed tells no methods apart)"

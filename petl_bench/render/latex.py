@@ -13,11 +13,11 @@ from itertools import groupby
 from petl_bench.api.marks import symbols
 from petl_bench.api.registry import METHODS
 from petl_bench.api.table import Cell, Column, Row, Spread, Table, signs
-from petl_bench.render.latex_layout import ALONE, DOCUMENTS, Layout, Texts, lay_out, too_wide
+from petl_bench.render.latex_layout import ALONE, DOCUMENTS, ROW_HEIGHT, Layout, Texts, heading_lines, lay_out, too_wide
 from petl_bench.render.latex_text import comments, escape, tight
 from petl_bench.render.options import LatexOptions
 from petl_bench.render.provenance import trials_of
-from petl_bench.tables.text import for_people, notes, provenance, shared_by, without_shared_marks
+from petl_bench.tables.text import for_people, notes, provenance, ranks_in_type, shared_by, without_shared_marks
 
 _DOCUMENT = r"""\documentclass{article}
 \usepackage[margin=2cm]{geometry}
@@ -27,8 +27,6 @@ _DOCUMENT = r"""\documentclass{article}
 """
 #: Between the pages of a table on slides: tables do not float there, so that two of them would share a slide.
 _NEXT_SLIDE = r"\ifdefined\framebreak\framebreak\fi"
-#: What stands for ranks.
-_RANKS = "Bold: best; underlined: second."
 _KEY_LETTERS = 12
 #: Behind which a label of several lines may be broken, besides blanks.
 _BREAKABLE, _BREAK = re.compile(r"\\_|[=/]"), r"\g<0>\\allowbreak "
@@ -84,8 +82,10 @@ def _remarks(layout: Layout) -> list[str]:
         found.append(f"wider than {cm:g} cm by themselves, leave them out (--layout): {', '.join(columns)}")
     if pages > 1:
         quoted = ", or the quoted rows (--no-published)" if any("quoted" in row.marks for row in rows) else ""
+        page = "slide" if layout.document is DOCUMENTS["slides"] else "page"
         found.append(
-            f"longer than a page: it is set on {pages} pages; for fewer, leave out rows or columns (--layout){quoted}"
+            f"longer than a {page}: it is set on {pages} {page}s; for fewer, leave out rows or columns (--layout)"
+            f"{quoted}"
         )
     return found
 
@@ -102,7 +102,7 @@ def _comments(whole: Table, layout: Layout, options: LatexOptions) -> Iterator[s
         *[f"Note: {remark}." for remark in _remarks(layout)],
         "",
         "Notes",
-        *[f"  {note}" for note in notes(whole, ranks=_RANKS)],
+        *[f"  {note}" for note in notes(whole, ranks=ranks_in_type(whole))],
         *(["Provenance", *[f"  {line}" for line in behind]] if behind else []),
         *_trials(whole),
     ]
@@ -131,7 +131,7 @@ def _trials(table: Table) -> list[str]:
 
 def _notes(table: Table, shared: Sequence[str]) -> list[str]:
     """What stands below the table, not yet escaped. `shared`: lines on the marks of all rows."""
-    texts = [*shared, *notes(table, ranks=_RANKS)]
+    texts = [*shared, *notes(table, ranks=ranks_in_type(table))]
     return [text if text.endswith(".") else f"{text}." for text in texts]
 
 
@@ -173,7 +173,7 @@ def _environment(
         r"\centering",
         *_caption(layout.texts.caption, number, pages, options, table),
         r"\smallskip",
-        rf"{layout.size.command}\setlength{{\tabcolsep}}{{{layout.gap}pt}}",
+        rf"{layout.size.command}\setlength{{\tabcolsep}}{{{layout.gap}pt}}\renewcommand{{\arraystretch}}{{{ROW_HEIGHT}}}",
         *[line for place, each in enumerate(tabulars) for line in ([r"\par\medskip"] if place else []) + each],
         *(below if layout.notes and number == pages else []),
         rf"\end{{{layout.environment}}}",
@@ -237,21 +237,23 @@ def _headers(table: Table) -> list[str]:
 
 
 def _group(place: int, table: Table, layout: Layout) -> list[str]:
-    """A title and its rows; marks of all of the rows stand behind the title.
-
-    Of a group with the title of the one above it, the section alone is shown.
-    """
-    group, above = table.groups[place], table.groups[place - 1].title if place else None
-    rule, text = r"\midrule", group.heading
-    if group.section and group.title == above:
-        rule, text = r"\addlinespace", group.section
+    """A heading and its rows; marks of all of the rows stand behind the heading."""
+    group, texts = table.groups[place], heading_lines(table.groups, place)
+    is_first = not place or table.groups[place - 1].title != group.title or not group.section
     shared = shared_by(group.rows)
-    heading = rf"\textit{{{escape(text)}}}{_superscript(symbols(shared))}"
-    kind = "l"
+    marks = ["" for _ in texts[1:]] + [_superscript(symbols(shared))]
+    return [
+        r"\midrule" if is_first else r"\addlinespace",
+        *[_heading(text, raised, table, layout) for text, raised in zip(texts, marks, strict=True)],
+        *[_row(row, table, layout, shared) for row in group.rows],
+    ]
+
+
+def _heading(text: str, raised: str, table: Table, layout: Layout) -> str:
+    kind, heading = "l", rf"\textit{{{escape(text)}}}{raised}"
     if layout.is_wider(text, table):
         kind, heading = f"p{{{_TITLE_PART * layout.body(table):.0f}pt}}", rf"\raggedright{heading}"
-    title = rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}{kind}@{{}}}}{{{heading}}} \\"
-    return [rule, title, *[_row(row, table, layout, shared) for row in group.rows]]
+    return rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}{kind}@{{}}}}{{{heading}}} \\"
 
 
 def _row(row: Row, table: Table, layout: Layout, shared: Sequence[str]) -> str:

@@ -15,8 +15,11 @@ from petl_bench.api.marks import symbols
 from petl_bench.api.table import Cell, Column, DocumentKind, Row, RowGroup, Table, signs
 from petl_bench.render.latex_text import tight, width
 from petl_bench.render.parts import grouped_columns, split_columns
+from petl_bench.tables.text import alone
 
 _POINTS_PER_CM = 28.45
+#: Rows are higher than lines of text by this, so that no underline touches the row below.
+ROW_HEIGHT = 1.07
 
 
 @dataclass(frozen=True)
@@ -170,20 +173,25 @@ class Layout:
 
     def _height(self, lines_and_points: tuple[int, float]) -> float:
         lines, points = lines_and_points
-        return lines * self.size.line + points
+        return ROW_HEIGHT * lines * self.size.line + points
 
     def _height_of(self, part: Table) -> float:
         body = self.body(part)
-        groups = [self._title(group, body) + sum(map(self._row, group.rows)) for group in part.groups]
-        return self._height(_HEADER) + sum(groups)
+        titles = [self._title(part.groups, place, body, is_first=not place) for place in range(len(part.groups))]
+        return self._height(_HEADER) + sum(titles) + sum(self._row(row) for group in part.groups for row in group.rows)
 
-    def _title(self, group: RowGroup, room: float) -> float:
-        lines = self._lines(group.heading, room)
+    def _title(self, groups: Sequence[RowGroup], place: int, room: float, *, is_first: bool) -> float:
+        """`is_first`: on its page; its title stands there then, whatever is above it on the page before."""
+        texts = heading_lines(groups, place)
+        lines = sum(self._lines(text, room) for text in texts)
+        if is_first:
+            lines = max(lines, self._lines(groups[place].heading, room), len(heading_lines(groups[place:], 0)))
         return self._height((lines, _RULE))
 
     def _row(self, row: Row) -> float:
         """A row's label may go over several lines."""
-        return self.size.line * (1 if self.label is None else self._lines(row.label + symbols(row.marks), self.label))
+        lines = 1 if self.label is None else self._lines(row.label + symbols(row.marks), self.label)
+        return self._height((lines, 0))
 
     def _lines(self, text: str, room: float) -> int:
         taken = width(text, self.size.points)
@@ -193,9 +201,9 @@ class Layout:
         """Groups of rows, cut where a page ends. `left`: height of the first page; `room`: of each further one."""
         pages: list[list[RowGroup]] = [[]]
         body = self.body(part)
-        for group in part.groups:
-            title = self._title(group, body)
+        for at, group in enumerate(part.groups):
             rows: list[Row] = []
+            title = self._title(part.groups, at, body, is_first=not pages[-1])
             for place, row in enumerate(group.rows):
                 # Below a title, there are at least two rows.
                 needed = self._row(row) if rows else title + sum(map(self._row, group.rows[place : place + 2]))
@@ -203,14 +211,26 @@ class Layout:
                     pages[-1] += [replace(group, rows=tuple(rows))] if rows else []
                     pages.append([])
                     left, rows = room, []
+                    title = self._title(part.groups, at, body, is_first=True)
                 left -= self._row(row) + (0 if rows else title)
                 rows.append(row)
             pages[-1].append(replace(group, rows=tuple(rows)))
         return pages
 
 
+def heading_lines(groups: Sequence[RowGroup], place: int) -> list[str]:
+    """The lines above the rows of a group: the title that several groups share once, then the section of each."""
+    group = groups[place]
+    if not group.section:
+        return [group.heading]
+    if place and groups[place - 1].title == group.title:
+        return [alone(group)]
+    has_further = place + 1 < len(groups) and groups[place + 1].title == group.title
+    return [group.title, alone(group)] if has_further else [group.heading]
+
+
 def lay_out(table: Table, document: Document, texts: Texts) -> Layout:
-    """The largest text that fits one page of the narrowest place; if none fits, more pages, then the fewest parts.
+    """The largest text that fits one page of the narrowest place; if none fits, that of the fewest pages.
 
     Labels of rows are broken into lines before the table is broken into parts.
     """
@@ -220,7 +240,7 @@ def lay_out(table: Table, document: Document, texts: Texts) -> Layout:
         found = [_layout(table, document, *step, texts, narrow=narrow) for step in steps]
         whole = [each for each in found if len(each.parts) == 1 and each.body(each.parts[0]) <= each.width]
         if whole:
-            return next((each for each in whole if len(each.pages()) == 1), whole[0])
+            return min(whole, key=lambda layout: len(layout.pages()))
         layouts += [each for each in found if each.environment == document.places[-1][0]]
     return min(layouts, key=lambda layout: (len(too_wide(layout)), len(layout.pages()), len(layout.parts)))
 

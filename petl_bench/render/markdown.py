@@ -16,7 +16,7 @@ from petl_bench.api.table import RUN_HERE, Cell, Column, Row, RowGroup, Spread, 
 from petl_bench.render.flat import METHOD, distinct, fact_names, facts_by_row, flat_rows, sources_of
 from petl_bench.system.texts import clean, name
 from petl_bench.tables.layout_names import NAMED
-from petl_bench.tables.text import for_people, marked, notes, number, provenance
+from petl_bench.tables.text import alone, for_people, marked, notes, number, provenance, ranks_in_type
 
 #: What Markdown gives a meaning; of addresses, what GitHub takes for a link by itself.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
@@ -54,7 +54,7 @@ def render(table: Table) -> str:
     columns = _row_columns(table)
     table = for_people(table)
     behind = provenance(table)
-    below = [_list(notes(table)), *(["**Provenance**", _list(behind)] if behind else [])]
+    below = [_list(notes(table, ranks=ranks_in_type(table))), *(["**Provenance**", _list(behind)] if behind else [])]
     grid = _grid(table, [each for each in columns if each.shared is None])
     return "\n\n".join([f"### {escape(table.title)}", *_said_above(columns), grid, *below]) + "\n"
 
@@ -105,7 +105,7 @@ def _texts(column: _RowColumn) -> tuple[str, str, list[str]]:
 
 def _cell(cell: Cell, column: Column, spread: Spread) -> str:
     text = escape(marked(number(cell, column, spread), signs(cell)))
-    return {"best": f"**{text}**", "second": f"<u>{text}</u>", "": text}[cell.rank]
+    return {"best": f"**{text}**", "second": f"<ins>{text}</ins>", "": text}[cell.rank]
 
 
 # What the rows are
@@ -132,7 +132,7 @@ def _row_columns(table: Table) -> list[_RowColumn]:
         for fact in fact_names(values)
     ]
     found += [column for column in of_facts if column.header not in _COMMON]
-    found.append(_RowColumn("group", [group.section if _says_origin(group) else group.heading for group, _ in rows]))
+    found.append(_RowColumn("group", [alone(group) if _says_origin(group) else group.heading for group, _ in rows]))
     found += [column for column in of_facts if column.header in _COMMON]
     found.append(_RowColumn("origin", [_origin(group, row) for group, row in rows], behind=True))
     return [each for each in found if any(each.values) or each.is_name]
@@ -148,7 +148,15 @@ def _method(row: Row, facts: Mapping[str, str]) -> str | None:
     """The name of a row's method for readers; None if it is not said."""
     if not row.facts or NAMED in row.facts:
         return _marked(row) if facts else None
-    return marked(clean(METHODS.display(facts[METHOD])), symbols(row.marks)) if METHOD in facts else None
+    return marked(clean(_method_name(row, facts[METHOD])), symbols(row.marks)) if METHOD in facts else None
+
+
+def _method_name(row: Row, method: str) -> str:
+    """With what the method calls the variant ("MSTA + L_CC"), but without the values, which have columns."""
+    shown = METHODS.display(method)
+    if _has_own_label(row) or not row.display.startswith(shown):
+        return shown
+    return shown + row.display.removeprefix(shown).partition(" (")[0]
 
 
 def _marked(row: Row) -> str:

@@ -17,6 +17,7 @@ from petl_bench.api.table import ALIKE, Cell, Column, Row, RowGroup, Spread, Tab
 from petl_bench.render.parts import column_parts, grouped_columns
 from petl_bench.system.texts import clean
 from petl_bench.tables.text import (
+    alone,
     for_people,
     marked,
     notes,
@@ -194,7 +195,7 @@ def _lines(table: Table, layout: _Layout, indices: list[int]) -> Iterator[_Line]
         yield from _heading(marked(block[0].heading if len(block) == 1 else title, symbols(shared)), layout)
         for group, rows in found:
             if group.section and len(block) > 1:
-                yield from _heading(group.section, layout)
+                yield from _heading(alone(group), layout)
             for row, label, cells in zip(group.rows, _labels(group, shared), rows, strict=True):
                 if not _has_numbers([row], indices) and (indices is not layout.parts[0] or _has_numbers([row])):
                     continue

@@ -19,7 +19,7 @@ from petl_bench.tables.layout_renamed import refuse_names_of_others, renamed_row
 from petl_bench.tables.layout_rows import heading_notes, headings_of, refuse_same_names, with_own_rows, without_blank
 from petl_bench.tables.layout_signs import without_signs
 from petl_bench.tables.layout_transposed import transposed
-from petl_bench.tables.notes import TRAINED, listed
+from petl_bench.tables.notes import TRAINED, in_all_families, listed, trained_note
 
 
 def apply(table: Table, layout: TableLayout) -> Table:
@@ -48,8 +48,12 @@ def apply(table: Table, layout: TableLayout) -> Table:
         columns=tuple(table.columns[index] for index in columns),
         groups=tuple(_of_columns(heading.group(), columns) for heading in headings),
         spread=layout.spread or table.spread,
-        footers=(*notes, *own_notes, *_footers(table, columns)),
-        provenance=(*table.provenance, *_left_out(table, columns), *renamed_rows(selection.table, headings)),
+        footers=(*notes, *own_notes, *_ranked_as(layout, _footers(table, columns))),
+        provenance=(
+            *_ranked_as(layout, table.provenance),
+            *_left_out(table, columns),
+            *renamed_rows(selection.table, headings),
+        ),
     )
     if not layout.signs:
         laid_out = without_signs(laid_out)
@@ -103,10 +107,16 @@ def _left_out(table: Table, columns: Sequence[int]) -> list[str]:
     return [f"Columns left out: {listed(names)}."] if names else []
 
 
+def _ranked_as(layout: TableLayout, notes: Sequence[str]) -> list[str]:
+    """Notes of the table, with what is ranked together by the layout."""
+    return [in_all_families(note) if layout.bold == "column" else note for note in notes]
+
+
 def _footers(table: Table, columns: Sequence[int]) -> list[str]:
-    """The table's own, without what is said of trained parameters if these are left out."""
-    has_trained = any(table.columns[index].group == TRAINED.partition(":")[0] for index in columns)
-    return [each for each in table.footers if each != TRAINED or has_trained]
+    """The table's own; what is said of trained parameters only of those that are shown."""
+    labels = {table.columns[index].label for index in columns if table.columns[index].group == "Trained"}
+    note = trained_note(labels)
+    return [note if each == TRAINED else each for each in table.footers if each != TRAINED or note]
 
 
 def _of_columns(group: RowGroup, columns: Sequence[int]) -> RowGroup:

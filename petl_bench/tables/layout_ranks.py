@@ -11,8 +11,10 @@ from petl_bench.tables.layout_choices import Bold
 from petl_bench.tables.layout_names import Place, row_name
 from petl_bench.tables.notes import listed
 from petl_bench.tables.ranking import REFERENCE, ranked
+from petl_bench.tables.text import OF_ALL_FAMILIES
 
-_OF_COLUMN = "Best and second: of all rows of one backbone and one set of weights, whatever their family."
+_TESTED_APART = f"{ALIKE} was tested within each family alone: without it, a number of another family was not tested."
+_OWN_DECIMALS = "Best and second: by the numbers with the table's own decimals, not with those shown here."
 #: Names in a note.
 _MOST = 6
 
@@ -32,21 +34,20 @@ def ranked_among(
     """The rows that are shown, ranked among each other.
 
     `=` stays if the best number that it refers to is shown, and still the best. `columns`: those that are shown;
-    `before`: all columns with the decimals that they have without a layout.
+    `before`: all columns with the decimals that they have without a layout, which are those that count.
     """
     pools = _pools(table) if bold == "column" else [[index] for index in range(len(table.groups))]
     cells = {place: [replace(cell, rank="") for cell in row.cells] for place, row in shown.items()}
     with_ranks = [index for index in range(len(table.columns)) if _is_ranked(table, index)]
-    rounded: dict[Place, list[int]] = {}
+    looks_different = False
     for pool in pools:
         rivals = [place for place in sorted(shown) if place[0] in pool and REFERENCE not in shown[place].facts]
         for index in with_ranks:
             own = [cells[place][index] for place in rivals]
-            finer = ranked(own, before[index])
-            for place, cell, other in zip(rivals, ranked(own, table.columns[index]), finer, strict=True):
+            by_rule = ranked(own, before[index])
+            looks_different |= index in columns and by_rule != ranked(own, table.columns[index])
+            for place, cell in zip(rivals, by_rule, strict=True):
                 cells[place][index] = cell
-                if cell.rank == "best" != other.rank and index in columns:
-                    rounded.setdefault(place, []).append(index)
     without_best = [index for index in with_ranks if _drop_alike(table, index, cells)]
     if bold == "none":
         cells = {place: [replace(cell, rank="") for cell in own] for place, own in cells.items()}
@@ -56,9 +57,8 @@ def ranked_among(
         notes.append(
             f"Without {ALIKE}, as the best that it refers to is left out or not best here: {listed(lost, _MOST)}."
         )
-    if rounded and bold != "none":
-        names = [_in_columns(table, rows[place], indices) for place, indices in rounded.items()]
-        notes.append(f"Best only as rounded here: {listed(names, _MOST)}.")
+    if looks_different and bold != "none":
+        notes.append(_OWN_DECIMALS)
     return RankedAmong(rows, pools, notes)
 
 
@@ -105,7 +105,9 @@ def _notes(
 ) -> list[str]:
     count = sum(len(group.rows) for group in table.groups)
     has_ranks = any(row.cells[index].rank for row in rows.values() for index in columns)
-    notes = [_OF_COLUMN] if has_ranks and bold == "column" else []
+    notes = [OF_ALL_FAMILIES] if has_ranks and bold == "column" else []
+    if notes and any(row.cells[index].alike for row in rows.values() for index in columns):
+        notes.append(_TESTED_APART)
     if len(rows) == count:
         return notes
     notes.append(f"Shown: {len(rows)} of {count} rows{'; best and second are among these' if has_ranks else ''}.")

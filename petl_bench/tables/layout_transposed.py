@@ -41,12 +41,17 @@ def _format(table: Table, file: str) -> str:
         if any(isinstance(row.cells[index].value, (int, float)) for row in rows)
     }
     if len(formats) > 1:
-        some = " and ".join(f"{name} ({form})" for form, name in list(formats.items())[:2])
+        some = " and ".join(f"{name} ({_in_words(form)})" for form, name in list(formats.items())[:2])
         raise UsageError(
             f"{file}: transpose: {some} show their numbers differently, which one column cannot: choose columns, or "
             "give them column_decimals"
         )
     return next(iter(formats), ".1f")
+
+
+def _in_words(form: str) -> str:
+    count, kind = form.strip(".,fg"), "decimals" if form.endswith("f") else "significant digits"
+    return f"{count} {kind.removesuffix('s') if count == '1' else kind}"
 
 
 def _groups(table: Table) -> Iterator[RowGroup]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from petl_bench.analysis.comparison import Comparison
@@ -22,7 +22,9 @@ from petl_bench.api.table import NO_NUMBER
 from petl_bench.errors import PetlBenchError
 from petl_bench.tables.text import MEAN_STD
 
-TRAINED = "Trained: parameters in millions, and in percent of the backbone's."
+_TRAINED_PARTS = {"M": "in millions", "%": "in percent of the backbone's"}
+_RANKED, _OF_ONE_GROUP = "Best and second: ", "of one group"
+_OF_ONE_BACKBONE = "of one backbone and one set of weights, whatever their family,"
 QUOTED = "Quoted rows: other people's runs, never ranked or averaged with those above."
 _SELECTION = {
     "last": "the last epoch",
@@ -37,6 +39,15 @@ _BUDGET = {
     "learning_rate": "learning rate",
     "precision": "precision",
 }
+
+
+def trained_note(labels: Collection[str]) -> str:
+    """What the columns of trained parameters are; "" for none. `labels`: of those that are shown."""
+    parts = [text for label, text in _TRAINED_PARTS.items() if label in labels]
+    return f"Trained: parameters {', and '.join(parts)}." if parts else ""
+
+
+TRAINED = trained_note(_TRAINED_PARTS)
 
 
 def usual_seeds(comparison: Comparison) -> tuple[list[int], list[str]]:
@@ -62,15 +73,20 @@ def _rows_on_cases(rows_of: Mapping[str, Sequence[str]]) -> str:
     return listed((f"{listed(rows, _FEW)} on {listed(some, _FEW)}" for rows, some in cases.items()), _FEW, "; ")
 
 
+def in_all_families(note: str) -> str:
+    """What `ranks_note` says if all families of one backbone are ranked together."""
+    return note.replace(_OF_ONE_GROUP, _OF_ONE_BACKBONE) if note.startswith(_RANKED) else note
+
+
 def ranks_note(comparison: Comparison, *, over_splits: bool = False) -> str:
     """What is ranked with what, and with which marks; those that methods declare only if a row carries them."""
     carried = {word for runs in comparison.runs.values() for run in runs for word in run.marks.split()}
     named = [
         mark.symbol for mark in MARKS.values() if mark.ranked and (mark.word not in OF_METHOD or mark.word in carried)
     ]
-    rows = "rows of one group with all splits and seeds" if over_splits else "complete rows of one group"
+    rows = f"rows {_OF_ONE_GROUP} with all splits and seeds" if over_splits else f"complete rows {_OF_ONE_GROUP}"
     unbarred = f"no mark, or only marks that leave a number ranked ({', '.join(named)})"
-    return f"Best and second: among the {rows} that carry {unbarred}; equal figures share."
+    return f"{_RANKED}among the {rows} that carry {unbarred}; equal figures share."
 
 
 def seed_notes(comparison: Comparison) -> list[str]:

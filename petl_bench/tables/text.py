@@ -6,10 +6,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from petl_bench.analysis.configurations import FAMILIES
 from petl_bench.api.marks import mark_of
-from petl_bench.api.table import ALIKE, ALIKE_MEANING, ALIKE_SHORT, NO_NUMBER, Cell, Column, Row, Spread, Table
+from petl_bench.api.table import (
+    ALIKE,
+    ALIKE_MEANING,
+    ALIKE_SHORT,
+    NO_NUMBER,
+    Cell,
+    Column,
+    Row,
+    RowGroup,
+    Spread,
+    Table,
+)
 from petl_bench.system.texts import clean, name, shortened
 
+#: A note under tables whose best and second are of several groups.
+OF_ALL_FAMILIES = "Best and second: of all rows of one backbone and one set of weights, whatever their family."
 SPREAD_LEFT_OUT = "The standard deviations are left out."
 #: How footers begin that say what mean and ± are over.
 MEAN_STD = "mean ± sample standard deviation"
@@ -79,11 +93,17 @@ def number_parts(cell: Cell, column: Column, spread: Spread = "std") -> tuple[st
         return text, "", ""
     beside = ""
     if spread == "std" and cell.std is not None:
-        beside = f"± {column.text(cell.std)}"
+        beside = f"± {_std_text(cell.std, column)}"
     if spread == "interval" and cell.interval is not None:
         beside = f"[{column.text(cell.interval[0])}, {column.text(cell.interval[1])}]"
     delta = "" if cell.delta is None else f"({_signed(cell.delta, column)})"
     return column.text(cell.value), beside, delta
+
+
+def _std_text(std: float, column: Column) -> str:
+    """As the column shows numbers; with a decimal if it would be 0 in whole numbers."""
+    text = column.text(std)
+    return f"{std:.1f}" if text == "0" and std else text
 
 
 def _signed(delta: float, column: Column) -> str:
@@ -148,6 +168,12 @@ def notes(table: Table, ranks: str = "") -> list[str]:
     return [*legend, *(footers if table.spread == "std" else map(_without_std, footers))]
 
 
+def ranks_in_type(table: Table) -> str:
+    """What bold and underlined numbers are."""
+    among = "" if OF_ALL_FAMILIES in table.footers else " of their column and group"
+    return f"Bold and underlined: best and second{among}."
+
+
 def _without_std(footer: str) -> str:
     """A footer without what it says of ±, which does not stand beside the numbers."""
     return _OF_STD.sub("", footer)
@@ -157,6 +183,12 @@ def provenance(table: Table) -> list[str]:
     """The lines behind the notes: hashes, budgets, devices, versions, signs in full."""
     signs = [f"{ALIKE}: {ALIKE_MEANING}."] if _has_alike(table) else []
     return [*map(clean, table.provenance), *signs]
+
+
+def alone(group: RowGroup) -> str:
+    """The section of a group as a heading by itself: a family of methods with a capital."""
+    is_family = group.section in FAMILIES and not group.is_quoted
+    return group.section.capitalize() if is_family else group.section
 
 
 def _has_alike(table: Table) -> bool:

@@ -20,7 +20,7 @@ from petl_bench.render.flat import flat_rows
 from petl_bench.render.latex_text import SPECIAL
 from petl_bench.render.parts import parts_of
 from petl_bench.system.texts import name
-from petl_bench.tables.text import for_people, marked, number, shared_by, without_shared_marks
+from petl_bench.tables.text import alone, for_people, marked, number, shared_by, without_shared_marks
 
 #: Rank, number and signs of a cell.
 Shown = tuple[str, str, str]
@@ -40,14 +40,16 @@ def shown_in_latex(table: Table) -> list[Line]:
     """
     lines: list[Line] = []
     for part in latex.parts(table):
-        headings = {}
+        headings: dict[str, list[str]] = {}
         for above, group in pairwise(part.groups):
             if group.section and group.title == above.title:
-                headings[group.heading] = group.section
-        lines += [
-            (headings.get(label, label), [(rank, text.replace(" ± ", "±"), raised) for rank, text, raised in cells])
-            for label, cells in _shown([part])
-        ]
+                if above.section:
+                    headings.setdefault(above.heading, [above.title, alone(above)])
+                headings[group.heading] = [alone(group)]
+        for label, cells in _shown([part]):
+            *titles, last = headings.get(label, [label])
+            lines += [(title, []) for title in titles]
+            lines.append((last, [(rank, text.replace(" ± ", "±"), raised) for rank, text, raised in cells]))
     return lines
 
 
@@ -81,9 +83,9 @@ def check_markdown(table: Table, shown: Table | None = None) -> None:
             for cell, column in zip(row.cells, people.columns, strict=True)
         ]
         facts = {name: for_readers(name, value) for name, value in own.facts}
-        wanted = [group.section, group.title, row.label]
+        wanted = [alone(group), group.title, row.label]
         if facts:
-            wanted = [group.section, group.title.partition(":")[0], *facts.values()]
+            wanted = [alone(group), group.title.partition(":")[0], *facts.values()]
         assert all(name(text) in f"{above} {words}" for text in wanted), (wanted, above, words)
         assert symbols(row.marks) in words
 
@@ -111,8 +113,8 @@ def _without_backslashes(text: str) -> str:
 
 
 def _marked_up(text: str) -> Shown:
-    rank = "best" if text.startswith("**") else "second" if text.startswith("<u>") else ""
-    found = re.fullmatch(r"(?:\*\*|<u>)?(.*?)(?: \[([^\]]*)\])?(?:\*\*|</u>)?", text)
+    rank = "best" if text.startswith("**") else "second" if text.startswith("<ins>") else ""
+    found = re.fullmatch(r"(?:\*\*|<ins>)?(.*?)(?: \[([^\]]*)\])?(?:\*\*|</ins>)?", text)
     assert found is not None
     return rank, found[1], found[2] or ""
 
@@ -219,7 +221,7 @@ def check_terminal(table: Table, shown: Table | None = None) -> None:
         for group in block:
             if all(cell.origin == "absent" for row in group.rows for cell in row.cells):
                 continue  # there is nothing to show
-            above += [group.section] * (len(block) > 1)
+            above += [alone(group)] * (len(block) > 1)
             for row in group.rows:
                 own = symbols(word for word in row.marks if word not in of_all)
                 wanted = _squeezed("".join([*above, marked(row.label, own)]))

@@ -109,7 +109,7 @@ def test_markdown_says_once_what_rows_share_and_has_columns_for_the_rest(example
     assert [each.strip() for each in header.split("|")[1:5]] == ["Method", "Bottleneck dim", "Group", "Trained M"]
     (row,) = (line for line in text.splitlines() if re.match(r"\| MSTA +\| 32 ", line))
     cells = [each.strip().replace("\u00a0", " ") for each in row.split("|")]
-    assert (cells[3], cells[-2]) == ("parameter-efficient", "Run here")
+    assert (cells[3], cells[-2]) == ("Parameter-efficient", "Run here")
     (row,) = (line for line in text.splitlines() if re.match(r"\| MSTA \\\[Q\\\] +\| +\| efficient-transfer ", line))
     assert row.replace("\u00a0", " ").endswith("| Quoted: MSTA (CVPR 2025), Table 2           |")
 
@@ -142,6 +142,16 @@ def test_a_heading_that_is_no_origin_is_not_called_one() -> None:
     assert row.endswith("| Run here             |")
     exchanged = render(Table("t", "T", "", columns, (RowGroup("HM", (Row("HMDB-51", (Cell(1.0),)),)),)), "markdown")
     assert "All rows: group HM." in exchanged and "origin" not in exchanged.lower()
+
+
+def test_a_variant_has_the_name_that_it_has_elsewhere() -> None:
+    rows = [
+        Row(f"msta (rank={rank})", (Cell(50.0, rank=place),), (), shown, (("method", "msta"), ("msta.rank", rank)))
+        for rank, place, shown in (("4", "best", "MSTA"), ("8", "second", "MSTA + L_CC (rank 8)"))
+    ]
+    text = render(Table("t", "T", "Method", (Column("HM"),), (RowGroup("Run here", tuple(rows)),)), "markdown")
+    assert re.search(r"\n\| MSTA +\| 4 +\| +\*\*50.0\*\* \|", text)
+    assert re.search(r"\n\| MSTA \+ L\\_CC +\| 8 +\| +<ins>50.0</ins> \|", text)
 
 
 def test_a_label_that_is_not_of_the_method_has_a_column() -> None:

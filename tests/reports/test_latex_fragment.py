@@ -59,11 +59,57 @@ def test_a_title_of_neighbouring_groups_is_said_once_and_again_on_a_further_page
     rows = table.groups[0].rows
     table = replace(table, groups=(RowGroup("Run here", rows[:2], "frozen"), RowGroup("Run here", rows[2:], "adapted")))
     text = render(table, "latex")
-    assert "{\\textit{Run here, frozen}}" in text and "\\addlinespace\n" in text and "{\\textit{adapted}}" in text
+    title, *sections = (
+        rf"\multicolumn{{5}}{{@{{}}l@{{}}}}{{\textit{{{each}}}}} \\" for each in ("Run here", "frozen", "adapted")
+    )
+    assert f"\\midrule\n{title}\n{sections[0]}\n" in text and f"\\addlinespace\n{sections[1]}\n" in text
+    assert text.count(title) == 1
     slides = latex.render(table, LatexOptions(document="slides"))
     pages = slides.count(r"\begin{table}")
     assert pages > 2 and slides.count(r"\ifdefined\framebreak\framebreak\fi") == pages - 1
     assert "\nTable, continued (2 of" in slides and slides.count("{\\textit{Run here, adapted}}") >= pages - 2
+
+
+def test_families_stand_with_a_capital_and_quoted_sections_as_their_source_has_them() -> None:
+    rows = _large(2, 1).groups[0].rows
+    quoted = tuple(replace(row, marks=("quoted",)) for row in rows)
+    groups = [
+        RowGroup(title, some, section)
+        for title, some in (("Run here", rows), ("Quoted: X", quoted))
+        for section in ("zero-shot", "parameter-efficient")
+    ]
+    table = replace(_large(2, 1), groups=tuple(groups))
+    text = render(table, "latex")
+    assert "\n\\addlinespace\n" in text and text.count("{\\textit{Parameter-efficient}") == 1
+    assert text.count("{\\textit{Zero-shot}") == 1 and text.count("{\\textit{zero-shot}") == 1
+    for output_format in ("terminal", "markdown"):
+        lines = render(table, output_format).splitlines()
+        assert any("Parameter-efficient" in line for line in lines), output_format
+        assert any("parameter-efficient" in line for line in lines), output_format
+
+
+def test_fewer_columns_never_make_more_slides() -> None:
+    table = replace(_large(9, 2), title="Base-to-novel generalisation: top-1 accuracy in percent, 16 shots")
+    rows = table.groups[0].rows
+    families = (("zero-shot", rows[:1]), ("training-free", rows[1:2]), ("parameter-efficient", rows[2:]))
+    title = "Run here: ViCLIP-Tiny, packaged weights of a long name"
+    table = replace(table, groups=tuple(RowGroup(title, some, family) for family, some in families))
+    few = replace(
+        table,
+        columns=table.columns[:2],
+        groups=tuple(
+            replace(group, rows=tuple(replace(row, cells=row.cells[:2]) for row in group.rows))
+            for group in table.groups
+        ),
+    )
+    slides = [latex.render(each, LatexOptions(document="slides")).count(r"\begin{table}") for each in (few, table)]
+    assert slides[0] <= slides[1] and slides[0] <= 2
+    (remark,) = [each for each in latex.remarks(table, LatexOptions(document="slides")) if "longer than" in each]
+    assert remark.startswith(f"longer than a slide: it is set on {slides[1]} slides;")
+
+
+def test_rows_are_a_little_higher_than_their_lines() -> None:
+    assert r"\renewcommand{\arraystretch}{1.07}" in render(_large(2, 1), "latex")
 
 
 def test_long_labels_of_rows_are_broken_before_the_table_is() -> None:

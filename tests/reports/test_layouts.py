@@ -26,7 +26,7 @@ from petl_bench.tables.layout_choices import OwnGroup, OwnRow, TableLayout
 from petl_bench.tables.layout_file import layout_path, meaning, read_layout, shipped_layouts
 from petl_bench.tables.notes import TRAINED
 from petl_bench.tables.ranking import REFERENCE, ranked
-from petl_bench.tables.text import notes
+from petl_bench.tables.text import notes, number
 from tests.commands import petl_bench
 
 
@@ -126,19 +126,45 @@ def test_the_sign_of_equality_needs_its_best() -> None:
 def test_figures_that_look_equal_share_their_rank() -> None:
     table = replace(TABLE, groups=(_group(HERE, "", _row("a", 70.04, 1.0, 1.0), _row("b", 70.01, 1.0, 1.0)),))
     assert [row.cells[1].rank for row in table.groups[0].rows] == ["best", "best"]
-    fine = apply(table, TableLayout(column_decimals={"motion Base": 2}))
-    assert [row.cells[1].rank for row in fine.groups[0].rows] == ["best", "second"]
     assert [column.format for column in _apply(decimals=3).columns] == [".3g", ".3f", ".3f", ".3f"]
 
 
-def test_what_is_best_only_as_rounded_by_the_layout_is_named() -> None:
-    table = replace(TABLE, groups=(_group(HERE, "", _row("a", 72.4, 60.0, 1.0), _row("b", 71.6, 50.0, 2.0)),))
-    rounded = apply(table, TableLayout(decimals=0))
-    assert [row.cells[1].rank for row in rounded.groups[0].rows] == ["best", "best"]
-    assert "Best only as rounded here: b (Motion Base classes)." in rounded.footers
-    for choices in ({"bold": "none"}, {"columns": ("motion HM",)}, {"decimals": 2}):
-        footers = apply(table, TableLayout(**{"decimals": 0, **choices})).footers
-        assert not any("rounded" in note for note in footers)
+@pytest.mark.parametrize(
+    ("choices", "values", "ranks"),
+    [
+        ({"decimals": 0}, (72.4, 71.6), ["best", "second"]),
+        ({"column_decimals": {"motion Base": 2}}, (70.04, 70.01), ["best", "best"]),
+    ],
+)
+def test_decimals_change_no_rank(choices: dict[str, Any], values: tuple[float, float], ranks: list[str]) -> None:
+    rows = (_row("a", values[0], 60.0, 1.0), _row("b", values[1], 50.0, 2.0))
+    table = replace(TABLE, groups=(_group(HERE, "", *rows),))
+    laid_out = apply(table, TableLayout(**choices))
+    assert [row.cells[1].rank for row in table.groups[0].rows] == ranks
+    assert [row.cells[1].rank for row in laid_out.groups[0].rows] == ranks
+    note = "Best and second: by the numbers with the table's own decimals, not with those shown here."
+    assert note in laid_out.footers
+    for harmless in ({"bold": "none"}, {"columns": ("motion HM",)}, {"decimals": 1, "column_decimals": {}}):
+        assert note not in apply(table, TableLayout(**{**choices, **harmless})).footers
+
+
+def test_a_spread_that_there_is_never_reads_as_none() -> None:
+    column = Column("x", format=".0f")
+    assert number(Cell(72.4, 0.5, 3), column) == "72 ± 0.5"
+    assert number(Cell(72.4, 0.7, 3), column) == "72 ± 1" and number(Cell(72.4, 0.0, 3), column) == "72 ± 0"
+
+
+def test_notes_and_provenance_agree_on_what_is_ranked_by_column() -> None:
+    rule = "Best and second: among the complete rows of one group that carry no mark; equal figures share."
+    table = replace(TABLE, provenance=(rule,))
+    by_column = apply(table, TableLayout(bold="column"))
+    assert by_column.provenance == (rule.replace("of one group", "of one backbone and one set of weights, whatever "
+        "their family,"),)  # fmt: skip
+    said = "= was tested within each family alone: without it, a number of another family was not tested."
+    assert said in by_column.footers and said not in table.footers
+    assert "Bold and underlined: best and second." in latex.render(by_column)
+    assert "Bold and underlined: best and second of their column and group." in latex.render(table)
+    assert "- Bold and underlined: best and second of their column and group" in render(table, "markdown")
 
 
 def test_other_names_of_rows_are_in_the_provenance_and_notes_are_of_what_is_shown() -> None:
@@ -146,7 +172,9 @@ def test_other_names_of_rows_are_in_the_provenance_and_notes_are_of_what_is_show
     named = apply(table, TableLayout(row_names={"msta": "Ours"}, columns=("* HM",)))
     assert named.provenance[-1] == "Names of rows by the layout: Ours is MSTA, Ours is msta."
     assert named.footers == ("A note.",)
-    assert TRAINED in apply(table, TableLayout(columns=("Trained M",))).footers
+    assert "Trained: parameters in millions." in apply(table, TableLayout(columns=("Trained M",))).footers
+    with_percent = replace(table, columns=(*COLUMNS[:3], Column("%", "Trained")))
+    assert TRAINED in apply(with_percent, TableLayout()).footers
 
 
 def test_other_names_of_rows_are_in_every_format() -> None:
@@ -287,7 +315,7 @@ def test_rows_and_columns_exchanged() -> None:
         ("Motion", ["Base", "HM"]),
         ("ucf101", ["HM"]),
     ]
-    with pytest.raises(UsageError, match=r"Trained M \(\.3g\) and .* show their numbers differently"):
+    with pytest.raises(UsageError, match=r"Trained M \(3 significant digits\) and .* \(1 decimal\) show"):
         _apply(transpose=True)
     for output_format in FORMATS:
         render(table, output_format)
@@ -399,6 +427,12 @@ def test_the_shipped_layouts_are_found_by_name_or_path(tmp_path: Path) -> None:
         layout_path("cvrp")
     with pytest.raises(UsageError, match="no such file"):
         layout_path(str(tmp_path / "none.toml"))
+
+
+def test_base_and_novel_stand_beside_their_mean_in_a_paper_but_not_on_slides() -> None:
+    shipped = {name: apply(TABLE, read_layout(path)) for name, path in shipped_layouts().items()}
+    of = {name: [column.label for column in table.columns] for name, table in shipped.items()}
+    assert of["cvpr"] == ["M", "Base", "HM", "HM"] and of["slides"] == ["M", "HM", "HM"]
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def ranks_of(rows: Printed, place: Place) -> dict[str, str]:
 
 def in_markdown(value: str, std: str, rank: str) -> str:
     text = (f"{value} ± {std}" if std else value) + r" \[Y\]"
-    return {"best": f"**{text}**", "second": f"<u>{text}</u>", "": text}[rank]
+    return {"best": f"**{text}**", "second": f"<ins>{text}</ins>", "": text}[rank]
 
 
 def in_latex(value: str, std: str, rank: str) -> str:
