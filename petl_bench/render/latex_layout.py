@@ -117,6 +117,11 @@ class Layout:
         return (self.label or self.measure.label(part)) + sum(self.measure.columns(part))
 
     @property
+    def spare(self) -> float:
+        """Points that stay free beside a column of labels of several lines, which is as wide as it is said to be."""
+        return 0.0 if self.label is None else 6.0
+
+    @property
     def _whole(self) -> float:
         """Height of a page without its caption."""
         large = self.document.sizes[0]
@@ -238,7 +243,7 @@ def lay_out(table: Table, document: Document, texts: Texts) -> Layout:
     layouts: list[Layout] = []
     for narrow in (False, True):
         found = [_layout(table, document, *step, texts, narrow=narrow) for step in steps]
-        whole = [each for each in found if len(each.parts) == 1 and each.body(each.parts[0]) <= each.width]
+        whole = [each for each in found if len(each.parts) == 1 and each.body(each.parts[0]) <= each.width - each.spare]
         if whole:
             return min(whole, key=lambda layout: len(layout.pages()))
         layouts += [each for each in found if each.environment == document.places[-1][0]]
