@@ -29,7 +29,7 @@ from petl_bench.page.plots import PlotBlock, figure_block
 from petl_bench.page.provenance import Provenance, Texts
 from petl_bench.page.queries import ranks_block, searched
 from petl_bench.page.run_facts import StoredRunFacts
-from petl_bench.page.summary import Summary, summary_of
+from petl_bench.page.summary import PageSummary, summary_of
 from petl_bench.page.trials import cases_of, chosen_variants, trial_count
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.system.texts import clean, name, shortened
@@ -44,7 +44,7 @@ _PROBLEMS, _LONGEST_PROBLEM = 50, 2_000
 class Page:
     """What the template shows."""
 
-    summary: Summary
+    summary: PageSummary
     facts: tuple[Fact, ...]
     views: tuple[tables.TableView, ...]
     figures: tuple[PlotBlock, ...]

@@ -73,7 +73,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Finding:
+class BestRow:
     """One line. `on`: the data set; `best`: the rows that share the best number; `signs`: those of their marks;
     `methods`: the methods of these rows; `cost_signs`: of the marks of the cost that the number does not carry."""
 
@@ -101,11 +101,11 @@ class Findings:
     metric: str
     of: str
     family: str
-    lines: tuple[Finding, ...]
+    lines: tuple[BestRow, ...]
 
 
 @dataclass(frozen=True)
-class Summary:
+class PageSummary:
     """What a page begins with. `marks`: the meaning of every sign, as (sign, meaning); `left_out`: further lines."""
 
     sentences: tuple[str, ...]
@@ -115,7 +115,7 @@ class Summary:
 
     @property
     def shown(self) -> dict[str, bool]:
-        """Which of the columns that may be empty have something to show, by their field of `Finding`."""
+        """Which of the columns that may be empty have something to show, by their field of `BestRow`."""
         lines = [line for each in self.findings for line in each.lines]
         return {name: any(getattr(line, name) for line in lines) for name in _OPTIONAL}
 
@@ -131,7 +131,7 @@ class Summary:
         return sum(len(each.lines) for each in self.findings)
 
 
-def summary_of(tables: Sequence[Table], facts: RunFacts) -> Summary:
+def summary_of(tables: Sequence[Table], facts: RunFacts) -> PageSummary:
     """The summary of tables of results (petl_bench.tables.setting_table); parameter-efficient rows come first."""
     found = [findings for table in tables for findings in _of_table(table, facts)]
     found.sort(key=lambda each: (all(line.kind == "alone" for line in each.lines), _FIRST.index(each.family)))
@@ -143,7 +143,7 @@ def summary_of(tables: Sequence[Table], facts: RunFacts) -> Summary:
     words = [line.cost.marks for each in kept for line in each.lines if line.cost is not None]
     known = [*(mark for table in tables for mark in table.marks()), *(mark_of(word) for some in words for word in some)]
     marks = dict.fromkeys(mark for mark in known if mark.symbol in signs)
-    return Summary(
+    return PageSummary(
         sentences=tuple(_sentences(found)),
         findings=tuple(kept),
         marks=tuple((clean(mark.symbol), clean(mark.meaning)) for mark in marks if mark.symbol != mark.meaning),
@@ -151,14 +151,14 @@ def summary_of(tables: Sequence[Table], facts: RunFacts) -> Summary:
     )
 
 
-def _signs(line: Finding) -> str:
+def _signs(line: BestRow) -> str:
     gains = (line.second, line.zero_shot, line.full)
     return line.signs + line.cost_signs + "".join(gain.signs for gain in gains if gain is not None)
 
 
 def _sentences(found: Sequence[Findings]) -> Iterator[str]:
     """How often one method has the best number, of the rows of a backbone and family."""
-    by_rows: dict[tuple[str, str], list[Finding]] = {}
+    by_rows: dict[tuple[str, str], list[BestRow]] = {}
     for each in found:
         by_rows.setdefault((each.of, each.family), []).extend(line for line in each.lines if line.kind != "alone")
     shown = [(of, family, lines) for (of, family), lines in by_rows.items() if len(lines) > 1][:_SENTENCES]
@@ -173,7 +173,7 @@ def _sentences(found: Sequence[Findings]) -> Iterator[str]:
             yield f"{methods[0]} is best {where}; {_tested([line for line in lines if methods[0] in line.methods])}."
 
 
-def _tested(lines: Sequence[Finding]) -> str:
+def _tested(lines: Sequence[BestRow]) -> str:
     """In how many of these lines a test tells the best row from the others."""
     if all(line.kind == "untested" for line in lines):
         return "this is not tested" if len(lines) == 1 else "these are not tested"
@@ -191,7 +191,7 @@ def _named(rows: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Entry:
     """A number of a table, with its row for readers."""
 
     row: Row
@@ -215,7 +215,7 @@ def _of_table(table: Table, facts: RunFacts) -> Iterator[Findings]:
             comparable.setdefault(readable.title.removeprefix("Run here: "), {})[group.section] = readable
     trained = next((at for at, each in enumerate(table.columns) if (each.group, each.label) == ("Trained", "M")), None)
     for of, families in comparable.items():
-        lines: dict[int, tuple[str, Finding]] = {}
+        lines: dict[int, tuple[str, BestRow]] = {}
         for at in columns:
             column = shown.columns[at]
             on = column.group if metric and column.group else f"{column.group} {column.label}".strip()
@@ -248,22 +248,22 @@ def _is_mean(cell: Cell) -> bool:
     return isinstance(cell.value, float) and cell.n is not None and cell.origin == "run"
 
 
-def _run_numbers(group: RowGroup, at: int) -> dict[int, _Place]:
+def _run_numbers(group: RowGroup, at: int) -> dict[int, _Entry]:
     """The numbers of a column that were run here, by the place of their rows."""
     return {
-        index: _Place(row, row.cells[at])
+        index: _Entry(row, row.cells[at])
         for index, row in enumerate(group.rows)
         if isinstance(row.cells[at].value, (int, float)) and row.cells[at].origin == "run"
     }
 
 
-def _numbers(group: RowGroup, at: int) -> list[_Place]:
+def _numbers(group: RowGroup, at: int) -> list[_Entry]:
     """Those that are ranked with each other."""
     places = _run_numbers(group, at)
     return [places[index] for index in may_be_ranked({index: place.cell.marks for index, place in places.items()})]
 
 
-def _best(group: RowGroup, at: int) -> list[_Place]:
+def _best(group: RowGroup, at: int) -> list[_Entry]:
     """The rows that share the best number; a single one has no rank."""
     numbers = _numbers(group, at)
     return numbers if len(numbers) == 1 else [place for place in numbers if place.cell.rank == "best"]
@@ -277,7 +277,7 @@ def _finding(
     column: Column,
     trained: int | None,
     facts: RunFacts,
-) -> Finding:
+) -> BestRow:
     best = _best(families[family], at)
     numbers = _numbers(families[family], at)
     first = best[0]
@@ -285,7 +285,7 @@ def _finding(
     second = [place for place in numbers if place.cell.rank == "second"]
     marks = dict.fromkeys(mark for place in best for mark in (*place.row.marks, *place.cell.marks))
     cost = _common(facts.cost(place.cell.trials) for place in best)
-    return Finding(
+    return BestRow(
         on=on,
         best=tuple(place.row.label for place in best),
         methods=frozenset(facts.method(place.cell.trials) or place.row.label for place in best),
@@ -312,7 +312,7 @@ def _spread(cell: Cell, column: Column) -> str:
     return "" if cell.std is None else f" ± {column.text(cell.std)}"
 
 
-def _verdict(best: Sequence[_Place], numbers: Sequence[_Place], facts: RunFacts) -> tuple[Kind, str]:
+def _verdict(best: Sequence[_Entry], numbers: Sequence[_Entry], facts: RunFacts) -> tuple[Kind, str]:
     """Whether the table's paired test tells the best row from the others of its group."""
     first, others = best[0].cell, len(numbers) - 1
     seeds = several(facts.seeds(first.trials), "seed")
@@ -328,7 +328,7 @@ def _verdict(best: Sequence[_Place], numbers: Sequence[_Place], facts: RunFacts)
     return "apart", f"told apart from {'the other row' if others == 1 else f'all {others} others'} ({seeds})"
 
 
-def _reference(families: dict[str, RowGroup], of: str, family: str, at: int, column: Column) -> list[_Place]:
+def _reference(families: dict[str, RowGroup], of: str, family: str, at: int, column: Column) -> list[_Entry]:
     """The best row of another family; one that a mark keeps from being ranked if there is no other."""
     if of == family or of not in families:
         return []
@@ -338,7 +338,7 @@ def _reference(families: dict[str, RowGroup], of: str, family: str, at: int, col
     return (numbers if column.lower_is_better else numbers[::-1])[:1]
 
 
-def _gain(best: Sequence[_Place], others: Sequence[_Place], column: Column, method: str = "") -> Gain | None:
+def _gain(best: Sequence[_Entry], others: Sequence[_Entry], column: Column, method: str = "") -> Gain | None:
     """`method`: the registered name of the one that a heading names; "" if it names none."""
     if not others:
         return None

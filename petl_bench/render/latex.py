@@ -13,7 +13,16 @@ from itertools import groupby
 from petl_bench.api.marks import symbols
 from petl_bench.api.registry import METHODS
 from petl_bench.api.table import Cell, Column, Row, Spread, Table, signs
-from petl_bench.render.latex_layout import ALONE, DOCUMENTS, ROW_HEIGHT, Layout, Texts, heading_lines, lay_out, too_wide
+from petl_bench.render.latex_layout import (
+    ALONE,
+    DOCUMENTS,
+    ROW_HEIGHT,
+    Layout,
+    TextsAround,
+    heading_lines,
+    lay_out,
+    too_wide,
+)
 from petl_bench.render.latex_text import comments, escape, tight
 from petl_bench.render.options import LatexOptions
 from petl_bench.render.provenance import trials_of
@@ -65,7 +74,7 @@ def _laid_out(table: Table, options: LatexOptions) -> tuple[Table, Layout]:
     shown, shared = without_shared_marks(table)
     document = ALONE if options.standalone else DOCUMENTS[options.document]
     caption = table.title if options.caption is None else options.caption
-    return shown, lay_out(shown, document, Texts(caption, tuple(_notes(shown, shared)), forms_of(shown)))
+    return shown, lay_out(shown, document, TextsAround(caption, tuple(_notes(shown, shared)), forms_of(shown)))
 
 
 def _remarks(layout: Layout) -> list[str]:

@@ -78,7 +78,7 @@ _RAGGED = 1.25
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextsAround:
     """The caption of a table, the notes below it, and how LaTeX writes parts of names (see `escape`)."""
 
     caption: str
@@ -101,7 +101,7 @@ class Layout:
     gap: int
     label: float | None
     parts: tuple[Table, ...]
-    texts: Texts
+    texts: TextsAround
 
     @cached_property
     def measure(self) -> _Measure:
@@ -234,7 +234,7 @@ def heading_lines(groups: Sequence[RowGroup], place: int) -> list[str]:
     return [group.title, alone(group)] if has_further else [group.heading]
 
 
-def lay_out(table: Table, document: Document, texts: Texts) -> Layout:
+def lay_out(table: Table, document: Document, texts: TextsAround) -> Layout:
     """The largest text that fits one page of the narrowest place; if none fits, that of the fewest pages.
 
     Labels of rows are broken into lines before the table is broken into parts.
@@ -271,7 +271,7 @@ def _layout(
     place: tuple[str, float],
     size: TextSize,
     gap: int,
-    texts: Texts,
+    texts: TextsAround,
     *,
     narrow: bool,
 ) -> Layout:

@@ -16,7 +16,7 @@ from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.page import overview
 from petl_bench.page.run_facts import StoredRunFacts
-from petl_bench.page.summary import Cost, Finding, Gain, main_columns, summary_of
+from petl_bench.page.summary import BestRow, Cost, Gain, main_columns, summary_of
 from petl_bench.page.tables import facts_of_rows, places_of
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.tables.ranking import ranked
@@ -60,7 +60,7 @@ def _table(*groups: RowGroup) -> Table:
     return Table("base2novel", "Base-to-novel: top-1", "Method", (_TRAINED, _BASE, _HM), groups)
 
 
-def _line(*groups: RowGroup) -> Finding:
+def _line(*groups: RowGroup) -> BestRow:
     (found,) = summary_of([_table(*groups)], _Facts()).findings
     (line,) = found.lines
     return line
