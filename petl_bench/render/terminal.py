@@ -136,7 +136,7 @@ def _fewest_lines(
 
     def cost(one: tuple[int, list[list[int]]]) -> tuple[int, int]:
         label_width, parts = one
-        widest = label_width + max(sum(padded[index] for index in part) for part in parts)
+        widest = label_width + max((sum(padded[index] for index in part) for part in parts), default=0)
         lines = len(parts) * sum(-(-length // label_width) for length in lengths)
         return max(widest - width, 0), lines
 
