@@ -41,32 +41,55 @@ def row_displays(configurations: Sequence[Configuration]) -> dict[Configuration,
     if the rows of this name share it.
     """
     names = {row: method_display(row.method, json.loads(row.hyper_parameters)) for row in configurations}
-    settable = {row: row.settable for row in configurations}
-    of_name = differences_in(settable, lambda row: (row.method, names[row]))
+    of_name = differences_in({row: row.settable for row in configurations}, lambda row: (row.method, names[row]))
+    named_with = _names_by_value(names)
     displays = {}
     for row, found in row_differences(configurations).items():
-        others = [other for other in configurations if other.method == row.method and names[other] != names[row]]
         said = {
-            name: value
-            for name, value in found.items()
-            if name in of_name[row] or any(_unsaid(row, other, name, settable) for other in others)
+            option: value
+            for option, value in found.items()
+            if option in of_name[row] or _is_unsaid(row, option, names[row], named_with[row.method, option])
         }
         displays[row] = for_readers(names[row], row.short(said))
     return distinct_displays(displays, row_labels(configurations))
 
 
-def _unsaid(
-    row: Configuration, other: Configuration, name: str, settable: Mapping[Configuration, Mapping[str, Any]]
-) -> bool:
-    """Whether two rows of one method, which it calls by two names, differ in a value besides what the names say."""
+#: Value of an option, as JSON -> what its method calls the rows that have it.
+_Names = Mapping[str, set[str]]
+_EMPTY = json.dumps("")
+
+
+def _names_by_value(names: Mapping[Configuration, str]) -> Mapping[tuple[str, str], _Names]:
+    """By method and option, for the methods that have several names."""
+    of_method: dict[str, set[str]] = defaultdict(set)
+    for row, name in names.items():
+        of_method[row.method].add(name)
+    found: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row, name in names.items():
+        for option, value in row.settable.items() if len(of_method[row.method]) > 1 else ():
+            found[row.method, option][json.dumps(value)].add(name)
+    return found
+
+
+def _is_unsaid(row: Configuration, option: str, name: str, named_with: _Names) -> bool:
+    """Whether rows of another name have another value of an option, which is not what their name says.
+
+    An empty value is none: such as the descriptions, which one of two variants does not read.
+    """
+    own = json.dumps(row.settable[option])
+    return any(
+        value not in (own, _EMPTY) and named - {name} and not _changes_name(row, option, json.loads(value))
+        for value, named in named_with.items()
+    )
+
+
+def _changes_name(row: Configuration, option: str, value: Any) -> bool:
+    """Whether a method calls a row by another name if this option alone has another value."""
     values = json.loads(row.hyper_parameters)
-    field, own, others = name.removeprefix(f"{row.method}."), settable[row][name], settable[other].get(name, "")
-    if others in (own, ""):  # such as the descriptions, which one of two variants does not read
+    field = option.removeprefix(f"{row.method}.")
+    if field == option or field not in values:
         return False
-    if field == name or field not in values:
-        return True
-    changed = {**values, field: others}
-    return method_display(row.method, changed) == method_display(row.method, values)
+    return method_display(row.method, {**values, field: value}) != method_display(row.method, values)
 
 
 def row_differences(configurations: Sequence[Configuration]) -> dict[Configuration, dict[str, Any]]:
