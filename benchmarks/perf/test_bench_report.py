@@ -83,7 +83,7 @@ def many_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _report(runs: Path) -> str:
-    done = CliRunner().invoke(command, ["--runs", str(runs), "--table", "base2novel", "--format", "csv"])
+    done = CliRunner().invoke(command, ["--runs", str(runs), "--table", "base2novel", "--format", "tidy"])
     assert done.exit_code == 0, done.output
     assert done.stdout.count("\n") > RECORDS / SEEDS * 3
     return done.stdout
