@@ -215,8 +215,12 @@ class MSTA(pb.Method):
 
     @classmethod
     def display_of(cls, values: Mapping[str, Any]) -> str:
-        """With " + L_CC" behind it if the loss has this term, as in the paper's tables."""
-        return f"{cls.display} + L_CC" if cls.display and values.get("consistency_weight") else cls.display
+        """With " + L_CC" if the loss has this term, as in the paper's tables; a tower adapted alone is named."""
+        if not cls.display:
+            return ""
+        towers = values.get("towers", "both")
+        name = cls.display if towers == "both" else f"{cls.display} of the {towers} tower"
+        return f"{name} + L_CC" if values.get("consistency_weight") and towers != "video" else name
 
     @property
     def description_count(self) -> int:

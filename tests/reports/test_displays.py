@@ -89,6 +89,10 @@ def named() -> Iterator[Callable[..., str]]:
         ),
         ([row("msta", {"consistency_weight": weight}) for weight in (0.0, 1.0)], ["MSTA", "MSTA + L_CC"]),
         (
+            [row("msta", {"consistency_weight": 1.0, "towers": towers}) for towers in ("both", "video", "text")],
+            ["MSTA + L_CC", "MSTA of the video tower", "MSTA of the text tower + L_CC"],
+        ),
+        (
             [row("msta", {"consistency_weight": weight, "scale": 0.1 + weight}) for weight in (0.0, 1.0)],
             ["MSTA (scale 0.1)", "MSTA + L_CC (scale 1.1)"],
         ),
