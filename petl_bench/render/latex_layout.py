@@ -53,7 +53,7 @@ _SIZES_OF_11 = (
 )
 #: CVPR, ICCV and the like; LNCS and `article`, the narrowest of their kind; beamer, of both shapes.
 DOCUMENTS: dict[DocumentKind, Document] = {
-    "two-column": Document((("table", 8.4), ("table*", 17.4)), 600, _SIZES_OF_10),
+    "two-column": Document((("table", 8.25), ("table*", 17.4)), 600, _SIZES_OF_10),
     "one-column": Document((("table", 12.1),), 520, _SIZES_OF_10),
     "slides": Document((("table", 10.8),), 200, _SIZES_OF_11),
 }
