@@ -43,7 +43,8 @@ def build() -> Build:
     return page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """A browser for the tests of one file: while it is open, no other file of this process can start one."""
     with launched() as opened:
         yield opened

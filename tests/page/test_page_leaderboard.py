@@ -22,7 +22,7 @@ from petl_bench.page.build import build_page
 from petl_bench.records.outcomes import StoredOutcomes
 from petl_bench.tables.setting_table import SettingTable
 
-pytestmark = [pytest.mark.drill, pytest.mark.ci]
+pytestmark = pytest.mark.drill
 
 _RESULTS = "#table-base2novel"
 _ROWS = f"{_RESULTS} tr[data-row]:visible"
@@ -61,6 +61,7 @@ def _names(at: Any) -> list[str]:
     )
 
 
+@pytest.mark.ci
 def test_results_come_first_and_lead_to_their_tables(visit: Any) -> None:
     at = visit(folded=True)
     lines = at.texts("#overview tr.line")
@@ -74,6 +75,7 @@ def test_results_come_first_and_lead_to_their_tables(visit: Any) -> None:
     assert "fold=closed" not in at.page.url
 
 
+@pytest.mark.ci
 def test_one_ranking_has_places_within_one_group_alone(visit: Any) -> None:
     at = visit()
     groups = _names(at)
@@ -141,6 +143,7 @@ def test_a_number_of_a_ranking_says_where_it_comes_from(visit: Any) -> None:
     assert "MSTA: HMDB-51 HM" in at.page.locator("#provenance").inner_text()
 
 
+@pytest.mark.ci
 def test_columns_are_hidden_and_the_address_keeps_it(visit: Any) -> None:
     at = visit()
     at.page.locator(f"{_RESULTS} [data-columns] summary").click()
@@ -256,6 +259,7 @@ def test_the_best_number_is_not_said_to_be_like_itself(visit: Any) -> None:
         at.page.keyboard.press("Escape")
 
 
+@pytest.mark.ci
 def test_what_no_test_covers_is_not_in_bold_and_says_so(visit: Any) -> None:
     at = visit()
     assert "Over zero-shot\nnot tested" in at.texts("#overview thead th")
@@ -383,6 +387,7 @@ class _Many(SettingTable):
         )
 
 
+@pytest.mark.ci
 def test_sixty_methods_on_twelve_data_sets_stay_usable(browser: Any, tmp_path: Path) -> None:
     add_run(tmp_path / "runs", "lora", 0)
     site = _page(tmp_path, tmp_path / "runs", _Many())
