@@ -10,16 +10,13 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import textwrap
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from petl_bench.api.figure import Axis, Figure, Point, Series
-from petl_bench.api.registry import METHODS
+from petl_bench.render.figure_texts import FONT, Formulas, formulas_of, set_formulas, short_names, wrapped
 from petl_bench.render.label_places import Box, Place, are_apart, place
 from petl_bench.system.texts import clean
 
@@ -41,7 +38,6 @@ _LABEL_LETTERS, _LINE_LETTERS = 28, 44  #: per line: beside a point; along an ax
 _HIGH_LETTERS = 34  #: per line of the label of y
 _X_MARGIN = 0.08  #: of the width of a panel, left and right of its points
 _BAR_INK = "#333333"  #: of error bars on bars
-_NAME_LETTERS, _NAME_LINES = 24, 2  #: of a name along the y axis: letters of each line, and lines
 _INCHES_OF_NAMES, _INCHES_OF_TICKS = 1.3, 0.2  #: of width
 _INCHES_PER_NAME, _INCHES_PER_NAME_LINE, _INCHES_BESIDE_NAMES = 0.125, 0.085, 0.75  #: of height
 _MARKER_POINTS = 5.0
@@ -79,10 +75,8 @@ _NAME: dict[str, Any] = {
 _Styles = dict[tuple[str, str], dict[str, Any]]
 #: The number of each name of a point, by the name and the origin of the point.
 _Numbers = dict[tuple[str, str], int]
-#: Parts of names, and the formulas that stand in their place.
-_Formulas = Sequence[tuple[str, str]]
 _SETTINGS: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
+    "font.family": FONT,
     "font.size": _TEXT_POINTS,
     "axes.labelsize": _TEXT_POINTS,
     "axes.titlesize": _TEXT_POINTS,
@@ -150,16 +144,16 @@ def _canvas(figure: Figure, naming: _Naming) -> Canvas:
     legend = _Legend.of(_numbered(panels, styles, numbers) or _entries(figure, styles, naming), total)
     layout = ConstrainedLayoutEngine(h_pad=_PAD_INCHES, w_pad=2 * _PAD_INCHES)
     canvas = Canvas((total, height * rows + legend.more_inches), dpi=_DPI, layout=layout)
-    drawn, formulas = [], _formulas(figure.methods)
+    drawn, formulas = [], formulas_of(figure.methods)
     for index, panel in enumerate(panels):
         axes = canvas.add_subplot(rows, columns, index + 1)
         drawn.append(_DrawnPanel(axes, panel, _set_x(axes, panel), formulas))
         _draw_panel(drawn[-1], styles)
         if len(panels) > 1:
             room = width - (_INCHES_OF_NAMES if panel.y.names else _INCHES_OF_TICKS)
-            axes.set_title(_wrapped(panel.title, int(room * _LETTERS_PER_INCH)))
+            axes.set_title(wrapped(panel.title, int(room * _LETTERS_PER_INCH)))
     legend.add(canvas, "outside lower center" if numbers else "outside upper center")
-    _set_formulas(canvas.findobj(), formulas)
+    set_formulas(canvas.findobj(), formulas)
     canvas.draw_without_rendering()
     canvas.set_layout_engine("none")  # labels are placed for the axes as they lie now
     if naming == "series":
@@ -177,12 +171,12 @@ def _has_many_lines(panel: Figure) -> bool:
 
 @dataclass(frozen=True)
 class _DrawnPanel:
-    """`zero`: where x = 0 is drawn; `formulas`: see `_formulas`."""
+    """`zero`: where x = 0 is drawn; `formulas`: see `formulas_of`."""
 
     axes: Axes
     figure: Figure
     zero: float
-    formulas: _Formulas = ()
+    formulas: Formulas = ()
 
     def x(self, value: float) -> float:
         return value or self.zero
@@ -203,8 +197,8 @@ class _DrawnPanel:
 
 def _draw_panel(panel: _DrawnPanel, styles: _Styles) -> None:
     axes, figure = panel.axes, panel.figure
-    axes.set_xlabel(_wrapped(figure.x.label, _LINE_LETTERS))
-    axes.set_ylabel(_wrapped(figure.y.label, _HIGH_LETTERS))
+    axes.set_xlabel(wrapped(figure.x.label, _LINE_LETTERS))
+    axes.set_ylabel(wrapped(figure.y.label, _HIGH_LETTERS))
     axes.grid(axis="x" if figure.y.names else "y", linewidth=0.4, color="#DDDDDD")
     for series, shift in zip(figure.series, _shifts(figure), strict=True):
         look = {**styles[series.kind], **(_SMALL if _has_many_lines(figure) else {}), **_shifted(axes, shift)}
@@ -301,7 +295,7 @@ def _set_y(axes: Axes, axis: Axis) -> None:
     if axis.ticks:
         axes.set_yticks(axis.ticks)
     if axis.names:
-        names = _names(axis.names)
+        names = short_names(axis.names)
         axes.set_yticks(range(len(names)), labels=names, linespacing=1.0)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
@@ -325,6 +319,12 @@ def _break_axis(axes: Axes, strokes: Sequence[float]) -> None:
     axes.plot(strokes, [0, 0], marker="s", markersize=3, color="white", zorder=9, **shared)
     stroke = [(-0.4, -1.0), (0.4, 1.0)]
     axes.plot(strokes, [0, 0], marker=stroke, markersize=6, color="black", markeredgewidth=0.6, zorder=10, **shared)
+
+
+def _inches_of_names(panel: Figure) -> float:
+    """The height that the names along the y axis of a panel need; 0 if it has none."""
+    lines = max((name.count("\n") for name in short_names(panel.y.names)), default=0)
+    return len(panel.y.names) * (_INCHES_PER_NAME + lines * _INCHES_PER_NAME_LINE)
 
 
 # Legend
@@ -364,7 +364,7 @@ class _Legend:
     @staticmethod
     def of(entries: Sequence[tuple[str, dict[str, Any]]], inches: float) -> _Legend:
         """The legend of a figure of this width."""
-        texts = tuple(_wrapped(label, _LINE_LETTERS) for label, _ in entries)
+        texts = tuple(wrapped(label, _LINE_LETTERS) for label, _ in entries)
         letters = max((len(line) for text in texts for line in text.splitlines()), default=0)
         room = int(inches * _LETTERS_PER_INCH * 1.2)
         columns = max(1, min(len(entries), room // (letters + _HANDLE_LETTERS)))
@@ -460,7 +460,7 @@ def _name_points(panel: _DrawnPanel, numbers: _Numbers) -> bool:
     """
     found = [(point, series.origin) for series in panel.figure.series for point in series.points]
     labels = [_label(panel, point, numbers.get((point.label, origin))) for point, origin in found]
-    _set_formulas(labels, panel.formulas)
+    set_formulas(labels, panel.formulas)
     points = [point for point, _ in found]
     anchors = [_on_paper(panel, panel.x(point.x), point.y) for point in points]
     extents = [label.get_window_extent() for label in labels]
@@ -479,7 +479,7 @@ def _name_points(panel: _DrawnPanel, numbers: _Numbers) -> bool:
 
 
 def _label(panel: _DrawnPanel, point: Point, number: int | None) -> Annotation:
-    text = str(number) if number else _wrapped(point.label, _LABEL_LETTERS)
+    text = str(number) if number else wrapped(point.label, _LABEL_LETTERS)
     at = panel.x(point.x), point.y
     return panel.axes.annotate(text, at, (0, 0), textcoords="offset points", **_NAME)
 
@@ -517,77 +517,3 @@ def _on_paper(panel: _DrawnPanel, x: float, y: float) -> Place:
 def _box(one: Place, other: Place, margin: float) -> Box:
     (left, right), (bottom, top) = sorted((one[0], other[0])), sorted((one[1], other[1]))
     return left - margin, bottom - margin, right + margin, top + margin
-
-
-# Texts
-
-
-def _wrapped(text: str, letters: int) -> str:
-    """A text over as many lines as it needs; a letter that the font lacks appears as its code point."""
-    return textwrap.fill(_known(text), letters, break_on_hyphens=False)
-
-
-def _known(text: str) -> str:
-    """A text in letters of the font."""
-    return "".join(letter if ord(letter) in _letters() else f"U+{ord(letter):04X}" for letter in clean(text))
-
-
-def _names(names: Sequence[str]) -> list[str]:
-    """Names along the y axis, over a few lines. Long ones lack their middle, unless they would be alike without it."""
-    cut = [_without_middle(name, _NAME_LETTERS * _NAME_LINES - 8) for name in names]
-    alike = {short for short, count in Counter(cut).items() if count > 1}
-    return [_wrapped(name if short in alike else short, _NAME_LETTERS) for name, short in zip(names, cut, strict=True)]
-
-
-def _without_middle(text: str, letters: int) -> str:
-    if len(text) <= letters:
-        return text
-    return f"{text[: letters // 2].rstrip()} … {text[-(letters // 2 - 3) :].lstrip()}"
-
-
-def _inches_of_names(panel: Figure) -> float:
-    """The height that the names along the y axis of a panel need; 0 if it has none."""
-    lines = max((name.count("\n") for name in _names(panel.y.names)), default=0)
-    return len(panel.y.names) * (_INCHES_PER_NAME + lines * _INCHES_PER_NAME_LINE)
-
-
-def _formulas(methods: Sequence[str]) -> _Formulas:
-    r"""Parts of the names of these methods, and their formulas, as their plugins declare for LaTeX: "$\mathcal{L}$".
-
-    What is no formula alone, or none that matplotlib can read, is left out: the name is drawn as it is.
-    """
-    return [(part, form) for method in methods for part, form in METHODS.latex(method) if _is_formula(form)]
-
-
-def _is_formula(form: str) -> bool:
-    from matplotlib.mathtext import MathTextParser
-
-    if len(form) < 3 or not form.startswith("$") or not form.endswith("$") or form.count("$") != 2:
-        return False
-    try:
-        MathTextParser("path").parse(form)
-    except ValueError:
-        return False
-    return True
-
-
-def _set_formulas(artists: Iterable[Any], formulas: _Formulas) -> None:
-    """Formulas in the place of parts of these texts; the rest of a text stays as it is, with any `$` in it."""
-    from matplotlib.text import Text
-
-    for artist in artists if formulas else ():
-        if not isinstance(artist, Text) or "\\" in artist.get_text():  # a backslash before a formula would escape it
-            continue
-        text = escaped = artist.get_text().replace("$", r"\$")
-        for part, form in formulas:
-            text = text.replace(part.replace("$", r"\$"), form)
-        if text != escaped:
-            artist.set_text(text)
-            artist.set_parse_math(True)
-
-
-@cache
-def _letters() -> frozenset[int]:
-    from matplotlib.font_manager import findfont, get_font
-
-    return frozenset(get_font(findfont(_SETTINGS["font.family"])).get_charmap())

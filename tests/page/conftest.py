@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from browsing import launched
+from browsing import launched, visits_of
 from synthetic_runs import Build, add_run
 from toy_table import ToyTable
 
@@ -47,4 +47,11 @@ def build() -> Build:
 def browser() -> Iterator[Any]:
     """A browser for the tests of one file: while it is open, no other file of this process can start one."""
     with launched() as opened:
+        yield opened
+
+
+@pytest.fixture
+def visit(browser: Any, site: Path) -> Iterator[Any]:
+    """What opens `site`, the page that a test file makes."""
+    with visits_of(browser, site) as opened:
         yield opened

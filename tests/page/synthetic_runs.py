@@ -52,6 +52,14 @@ def add_run(runs: Path, method: str, seed: int, *, epochs: int = 3, **values: An
     return trial.key
 
 
+def add_runs_of_hostile_class(runs: Path) -> None:
+    """Three methods with two seeds, on classes of which one has the name HOSTILE."""
+    classes = {"base": ("archery", HOSTILE, "bowling"), "novel": ("surfing", "yoga", "diving")}
+    for method in SKILL:
+        for seed in range(2):
+            add_run(runs, method, seed, classes=classes)
+
+
 def _evaluation(classes: tuple[str, ...], skill: float, rng: np.random.Generator) -> EvaluationResult:
     count = len(classes)
     labels = [label for label in range(count) for _ in range(CLIPS_OF_CLASS)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,12 +35,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = petl_bench("report", "--runs", "runs", "--output", "site/", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "site" / "index.html"
-
-
-@pytest.fixture
-def visit(browser: Any, site: Path) -> Iterator[Any]:
-    with visits_of(browser, site) as opened:
-        yield opened
 
 
 def _open(at: Any, section: str) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import until, visits_of
-from synthetic_runs import HOSTILE, add_run
+from browsing import until
+from synthetic_runs import HOSTILE, add_runs_of_hostile_class
 from toy_table import ToyTable
 
 import petl_bench as pb
@@ -30,20 +29,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("site")
     runs = folder / "runs"
-    classes = {"base": ("archery", HOSTILE, "bowling"), "novel": ("surfing", "yoga", "diving")}
-    for method in ("zero_shot", "lora", "msta"):
-        for seed in range(2):
-            add_run(runs, method, seed, classes=classes)
+    add_runs_of_hostile_class(runs)
     evidence = Evidence(pb.load_records(runs))
     page = build_page([TABLES.get("base2novel")(), Hostile()], evidence, [runs], thumbnail=lambda values, clip: clip)
     (folder / "index.html").write_bytes(page)
     return folder / "index.html"
-
-
-@pytest.fixture
-def visit(browser: Any, site: Path) -> Iterator[Any]:
-    with visits_of(browser, site) as opened:
-        yield opened
 
 
 def test_headers_sort_within_groups(visit: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for dataset in ("ucf101", "hmdb51"):
         add_run(folder / "runs", "adaptformer", 0, dataset=dataset)
     return _page(folder, folder / "runs", TABLES.get("base2novel")(), ToyTable())
-
-
-@pytest.fixture
-def visit(browser: Any, site: Path) -> Iterator[Any]:
-    with visits_of(browser, site) as opened:
-        yield opened
 
 
 def _names(at: Any) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import until, visits_of
-from synthetic_runs import HOSTILE, add_run
+from browsing import until
+from synthetic_runs import HOSTILE, add_runs_of_hostile_class
 from toy_table import ToyTable
 
 import petl_bench as pb
@@ -28,20 +27,11 @@ class Hostile(ToyTable):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    classes = {"base": ("archery", HOSTILE, "bowling"), "novel": ("surfing", "yoga", "diving")}
-    for method in ("zero_shot", "lora", "msta"):
-        for seed in range(2):
-            add_run(folder / "runs", method, seed, classes=classes)
+    add_runs_of_hostile_class(folder / "runs")
     sources = [TABLES.get("base2novel")(), Hostile()]
     page = build_page(sources, Evidence(pb.load_records(folder / "runs")), [folder / "runs"])
     (folder / "index.html").write_bytes(page)
     return folder / "index.html"
-
-
-@pytest.fixture
-def visit(browser: Any, site: Path) -> Iterator[Any]:
-    with visits_of(browser, site) as opened:
-        yield opened
 
 
 def _hash(at: Any) -> str:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from petl_bench.api.figure import Axis, Figure, Point, Series, joined, pareto_front
-from petl_bench.render import FIGURE_FORMATS, figures
+from petl_bench.render import FIGURE_FORMATS, figure_texts, figures
 from petl_bench.render.figures import draw
 
 NASTY = r"""_a|b_c $x^2$ \input{/etc/passwd} <script>alert("1")</script> {%} #&~ `y` \frac{"""
@@ -231,7 +231,7 @@ def test_bars_have_names_and_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_long_names_along_an_axis_stay_apart() -> None:
     def cut(*names: str) -> list[str]:
-        return [name.replace("\n", " ") for name in figures._names(names)]
+        return [name.replace("\n", " ") for name in figure_texts.short_names(names)]
 
     both = ("moving diagonally down and left", "moving diagonally down and right")
     assert cut(*both) == list(both)
@@ -239,7 +239,7 @@ def test_long_names_along_an_axis_stay_apart() -> None:
     assert cut(long) == ["trying to pour somet … spills next to it"]
     alike = (long, long.replace("missing", "failing"))
     assert cut(*alike) == list(alike)
-    assert all(len(line) <= 24 for name in figures._names((long, *both)) for line in name.splitlines())
+    assert all(len(line) <= 24 for name in figure_texts.short_names((long, *both)) for line in name.splitlines())
 
 
 def test_a_formula_of_a_method_stands_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,8 +254,8 @@ def test_a_formula_of_a_method_stands_in_its_name(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("form", ["", "$", "$$", r"\textsc{x}", r"$\unknown{x}$", "$a$ and $b$", r"$\frac{a$"])
 def test_what_is_no_formula_of_matplotlib_is_left_out(form: str) -> None:
-    assert not figures._is_formula(form)
-    assert figures._is_formula(r"$\mathcal{L}_{CC}$")
+    assert not figure_texts._is_formula(form)
+    assert figure_texts._is_formula(r"$\mathcal{L}_{CC}$")
 
 
 def test_many_series_differ_in_colour_marker_or_line() -> None:
