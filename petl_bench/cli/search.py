@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from petl_bench.cli.adapters import subject_of
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.options import plugin_option, runs_option, tell
 from petl_bench.cli.progress import showing_progress
 from petl_bench.errors import UsageError
-from petl_bench.records.layout import RECORD, trial_folder
 from petl_bench.system.texts import clean, escaped_json, shortened
 from petl_bench.system.words import several
 
 if TYPE_CHECKING:
+    from petl_bench.inference.subject import Subject
     from petl_bench.searching.rankings import SearchResult
-    from petl_bench.searching.subject import Subject
 
 #: Raised when a field of the JSON document changes its meaning.
 SCHEMA = 1
@@ -106,25 +106,10 @@ def _refuse_output(output: Path) -> None:
 
 
 def _subject(adapter: str | None, runs: Path, backbone: str, weights: str | None) -> Subject:
-    """What to search with: an adapter file, a folder of a trial, a trial of the runs, or the frozen backbone."""
-    from petl_bench.searching.subject import adapted, frozen_backbone
+    """What to search with: an adapter, or the frozen backbone."""
+    from petl_bench.inference.subject import frozen_backbone
 
-    if adapter is None:
-        return frozen_backbone(backbone, weights)
-    if place := _place(adapter):
-        return adapted(place, weights)
-    from petl_bench.managing.lookup import find_trial, titles
-
-    return adapted(trial_folder(runs, find_trial(titles(runs), adapter, runs)), weights)
-
-
-def _place(adapter: str) -> Path | None:
-    """The adapter file, or the folder of a finished trial, at a path; None if there is neither."""
-    place = Path(adapter).expanduser()
-    try:
-        return place.resolve() if place.is_file() or (place / RECORD).is_file() else None
-    except (OSError, ValueError):  # too long, or with a NUL
-        return None
+    return frozen_backbone(backbone, weights) if adapter is None else subject_of(adapter, runs, weights)
 
 
 def _tell_of(result: SearchResult) -> None:

@@ -172,7 +172,7 @@ def _extended(
     waiting: dict[str, np.ndarray | str] = {}
     progress(0, len(new))
     try:
-        for batch in model.encoded({name: file.path for name, file in new.items()}, workers):
+        for batch in model.kept({name: file.path for name, file in new.items()}, workers):
             waiting.update(batch)
             done += len(batch)
             progress(done, len(new))

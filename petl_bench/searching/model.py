@@ -9,41 +9,50 @@ from typing import Any
 import numpy as np
 import torch
 
-from petl_bench.api.dataset import Sample
+from petl_bench.api.method import Method
 from petl_bench.api.prompts import Prompts
 from petl_bench.api.retrieval import retrieval_evaluation
 from petl_bench.api.trial import ENGINE_VERSION
-from petl_bench.data.loading.batches import ClipLoader
-from petl_bench.models.create import create_model
-from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.models.tokenizer import text_of, token_lengths, tokenize
-from petl_bench.searching.subject import Subject
-from petl_bench.training.checkpoint import load_adapter
-from petl_bench.training.clip_spec import evaluated_clips
-from petl_bench.training.device import resolve_device
-from petl_bench.training.distributed import Seat
+from petl_bench.errors import UsageError
+from petl_bench.inference.model import AdaptedModel
+from petl_bench.inference.subject import Subject
 from petl_bench.training.evaluate import Scorer
-from petl_bench.training.hooks import calling
-from petl_bench.training.state import load_state
-from petl_bench.training.video import EncodedBatch, encode, packed, unpacked
+from petl_bench.training.hooks import overrides
+from petl_bench.training.use import read_as
+from petl_bench.training.video import EncodedBatch, packed, unpacked
 
 #: Videos that are compared with the queries together.
 _VIDEOS_PER_PASS = 4096
-#: Fields of a `ClipSpec` that decide nothing in evaluation.
-_NO_NUMBER = ("augmentation", "train_views", "cache", "read")
 
 
-class SearchModel:
-    """A subject with its weights, in evaluation mode. What it computes equals what its trial's evaluation computes."""
+def refuse_no_search(method: Method) -> None:
+    """Raise UsageError if a method does not score free texts, or its features of videos are too large to keep."""
+    if method.novel != "text":
+        raise UsageError(
+            f"{method.name} scores the classes it was trained on alone, and no free texts: no search with it"
+        )
+    if "retrieval" not in method.tasks and overrides(method, "scores"):
+        raise UsageError(f"{method.name} scores classes alone, and no free texts: no search with it")
+    if large := {"tokens", "pixels"} & set(method.reads):
+        raise UsageError(
+            f"{method.name} compares texts with the {' and '.join(sorted(large))} of videos, too large for an index: "
+            "no search with it"
+        )
+
+
+class SearchModel(AdaptedModel):
+    """A model whose features of videos are kept, and compared with texts later."""
 
     def __init__(self, subject: Subject, device: str) -> None:
-        """Load the weights and the adapter. Raises WeightsError or TrialError if that cannot be."""
-        self.subject = subject
-        self.device = resolve_device(device, Seat())
-        self.model = _loaded(subject).to(self.device).eval()
-        self.spec = evaluated_clips(
-            self.model, subject.backbone, subject.options, seed=subject.seed, decoder=subject.decoder
-        )
+        """Load the weights and the adapter. Raises WeightsError or TrialError if that cannot be, and UsageError for a
+        method with which there is no search."""
+        refuse_no_search(subject.method)
+        super().__init__(subject, device)
+
+    @property
+    def _reads(self) -> tuple[str, ...]:
+        """What is kept of a video's views beside features."""
+        return tuple(self.subject.method.reads)
 
     @property
     def _masked(self) -> int:
@@ -64,24 +73,19 @@ class SearchModel:
     @property
     def notes(self) -> list[str]:
         """What a user should know of the model, in words."""
-        subject = self.subject
-        backbone = subject.backbone
-        notes = [*subject.notes, *self.model.weights_notes]
-        notes += backbone.assumptions(subject.weights.label, subject.weights.sha256)
-        if backbone.demonstration_of and subject.weights.label == "packaged":
-            name, made_for = type(backbone).name, backbone.demonstration_of
-            notes.append(f"{name} was made to demonstrate on {made_for}: how it ranks other videos means little")
-        if subject.method.text_varies == "video":
-            notes.append("texts depend on the video: a query goes through the text tower once for every video")
-        return notes
+        if self.subject.method.text_varies != "video":
+            return super().notes
+        return [
+            *super().notes,
+            "texts depend on the video: a query goes through the text tower once for every video",
+        ]
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that its features of a video depend on, besides the video."""
-        read = {name: value for name, value in vars(self.spec).items() if name not in _NO_NUMBER}
-        return {**self.subject.identity, "read": read, "engine": ENGINE_VERSION}
+        return {**self.subject.identity, "read": read_as(self.spec), "engine": ENGINE_VERSION}
 
-    def encoded(self, paths: Mapping[str, Path], workers: int) -> Iterator[dict[str, np.ndarray | str]]:
+    def kept(self, paths: Mapping[str, Path], workers: int) -> Iterator[dict[str, np.ndarray | str]]:
         """Encode videos, batch by batch.
 
         Args:
@@ -91,25 +95,12 @@ class SearchModel:
         Yields:
             For each video of a batch what is kept of it, float32 [V, W], or the reason why it cannot be read.
         """
-        size, names = self.subject.options.eval_batch_size, sorted(paths)
-        with ClipLoader(paths, self.spec, workers=workers, bad_clips_allowed=1.0) as loader:
-            of_batch = max(1, size // (self.spec.views * self.spec.crops))
-            outputs = encode(
-                self.model,
-                loader.test_batches([Sample(name, 0) for name in names], size),
-                to_input=loader.to_input,
-                batch_size=size,
-                precision=self.subject.options.precision,
-                device=self.device,
-                reads=self.subject.method.reads,
-            )
-            for start, batch in zip(range(0, len(names), of_batch), outputs, strict=True):
-                found: dict[str, np.ndarray | str] = {}
-                if batch.clips:
-                    rows = packed(batch.output, self._masked).float().cpu().unflatten(0, (-1, batch.views)).numpy()
-                    found.update(zip(batch.clips, rows, strict=True))
-                unread = [name for name in names[start : start + of_batch] if name not in found]
-                yield {**found, **{name: _without_path(loader.unreadable[name], paths[name]) for name in unread}}
+        for batch, unread in self.encoded(paths, workers):
+            found: dict[str, np.ndarray | str] = {}
+            if batch.clips:
+                rows = packed(batch.output, self._masked).float().cpu().unflatten(0, (-1, batch.views)).numpy()
+                found.update(zip(batch.clips, rows, strict=True))
+            yield {**found, **unread}
 
     @torch.no_grad()
     def similarities(self, queries: Sequence[str], features: np.ndarray) -> np.ndarray:
@@ -117,7 +108,7 @@ class SearchModel:
 
         Args:
             queries: M texts, which are read as they are.
-            features: Of `encoded`, float32 [N, V, W].
+            features: Of `kept`, float32 [N, V, W].
 
         Returns:
             float32 [M, N], the mean over views.
@@ -135,24 +126,3 @@ class SearchModel:
             parts.append(logits.unflatten(0, (-1, views)).mean(dim=1))
         similar: np.ndarray = (torch.cat(parts).T / self.model.logit_scale.float()).cpu().numpy()
         return similar
-
-    def read_of(self, query: str) -> str | None:
-        """What is read of a query that is longer than the model's context; None if it is read whole."""
-        context = self.model.config.context_length
-        if token_lengths([query])[0] <= context:
-            return None
-        return text_of(tokenize(query, context)[0, 1:-1].tolist())
-
-
-def _loaded(subject: Subject) -> DualEncoder:
-    model = create_model(type(subject.backbone).name, weights=subject.weights.path, **subject.backbone.config_changes())
-    with calling(subject.method, "attach(model)"):
-        subject.method.attach(model)
-    if subject.adapter is not None:
-        header, tensors = load_adapter(subject.adapter)
-        load_state(model, subject.method, {"tensors": tensors, "extra": header["extra_state"]})
-    return model
-
-
-def _without_path(reason: str, path: Path) -> str:
-    return reason.removeprefix(f"cannot read {path}: ").replace(f" {path} ", " ")

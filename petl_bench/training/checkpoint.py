@@ -106,9 +106,24 @@ def remove_parts(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def save_adapter(path: Path, trial: Trial, state: State, task: MethodTask, whole_task: bool = False) -> None:
-    """Write what training left as safetensors. Its metadata hold method, hyper-parameters, backbone, trial key and
-    training classes; `whole_task`: whatever the method knows of its task. Equal trials give equal bytes."""
+def save_adapter(
+    path: Path,
+    trial: Trial,
+    state: State,
+    task: MethodTask,
+    whole_task: bool = False,
+    described: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what training left as safetensors. Equal trials give equal bytes.
+
+    Args:
+        path: The file.
+        trial: Whose key, method, hyper-parameters and backbone stand in its metadata.
+        state: The tensors, and the method's extra state.
+        task: Whose training classes stand there too.
+        whole_task: Whether whatever the method knows of its task does.
+        described: What else a reader of the file alone must know to use it (`petl_bench.training.use`).
+    """
     header: dict[str, Any] = {
         "trial": trial.key,
         "method": trial.method,
@@ -119,6 +134,8 @@ def save_adapter(path: Path, trial: Trial, state: State, task: MethodTask, whole
     }
     if whole_task:
         header["task"] = {"kind": task.kind, "support_clips": task.support_clips}
+    if described is not None:
+        header["use"] = dict(described)
     write_atomically(path, adapter_content(header, state))
 
 

@@ -94,6 +94,13 @@ def score(
         yield Scored(batch.rows, batch.clips, batch.labels, scores)
 
 
+def reads_to_score(method: Method, model: DualEncoder) -> tuple[str, ...]:
+    """What is kept of a test clip's views beside features: what the method reads, and the clips themselves if the
+    frozen model scores some classes and another video tower the others."""
+    again = method.novel == "frozen" and not model.untouched(model.video)
+    return (*method.reads, "pixels") if again else tuple(method.reads)
+
+
 def first_of_equal(texts: Sequence[str]) -> np.ndarray | None:
     """Of each text the place of the first one that is equal, int64 [M]; None if all differ.
 

@@ -33,6 +33,7 @@ from petl_bench.training.state import load_state, state_of
 from petl_bench.training.support import SupportClips
 from petl_bench.training.text import ClassTexts, class_texts, description_features, plain_texts
 from petl_bench.training.training_clips import training_batches
+from petl_bench.training.use import described_use
 
 
 def run_trial(
@@ -281,7 +282,14 @@ def _finish(prepared: PreparedTrial, support: SupportClips) -> None:
     if prepared.team.first:
         state = state_of(prepared.model, prepared.method)
         task, whole_task = prepared.method.task, overrides(prepared.method, "prepare")
-        save_adapter(prepared.folder / ADAPTER, prepared.trial, state, task, whole_task or task.kind == "retrieval")
+        save_adapter(
+            prepared.folder / ADAPTER,
+            prepared.trial,
+            state,
+            task,
+            whole_task or task.kind == "retrieval",
+            described_use(prepared.trial, prepared.dataset.prompts, prepared.task, prepared.loader.spec),
+        )
 
 
 def _training_texts(prepared: PreparedTrial) -> ClassTexts:

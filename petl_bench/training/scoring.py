@@ -17,7 +17,7 @@ from petl_bench.api.trial import EvaluationResult, Progress, RetrievalResult, va
 from petl_bench.errors import DataError, TrialError
 from petl_bench.records.layout import EVALUATED
 from petl_bench.records.retrieval import Reweighting
-from petl_bench.training.evaluate import Scored, evaluation_result, score, top_k_accuracy
+from petl_bench.training.evaluate import Scored, evaluation_result, reads_to_score, score, top_k_accuracy
 from petl_bench.training.fit import ACCURACY
 from petl_bench.training.hooks import variants_of
 from petl_bench.training.kept import Kept, Listed, Part, nothing, state_sha256
@@ -155,14 +155,6 @@ def _selected_by(evaluation: Evaluation, scored: Scored, on_test: bool) -> dict[
     return recalls if on_test else {ACCURACY: recalls[SELECTED_BY]}
 
 
-def reads_in_evaluation(prepared: PreparedTrial) -> tuple[str, ...]:
-    """What is kept of a test clip's views beside features: what the method reads, and the clips themselves if the
-    frozen model scores some classes and another video tower the others."""
-    reads = prepared.method.reads
-    again = prepared.method.novel == "frozen" and not prepared.model.untouched(prepared.model.video)
-    return (*reads, "pixels") if again else reads
-
-
 def _banks(prepared: PreparedTrial, evaluations: Sequence[Evaluation]) -> dict[str, dict[Direction, QueryBank]]:
     """What must be scored besides for `qb_norm`, by evaluation; nothing unless it is asked for."""
     task = prepared.task
@@ -257,7 +249,7 @@ def _score(prepared: PreparedTrial, evaluation: Evaluation, kept: Kept, tell: Te
             batch_size=size,
             precision=precision,
             device=prepared.device,
-            reads=reads_in_evaluation(prepared),
+            reads=reads_to_score(prepared.method, prepared.model),
         )
         for batch in score(
             prepared.model,

@@ -22,11 +22,11 @@ from petl_bench.api.registry import BACKBONES
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.found.tree import walk
 from petl_bench.errors import TrialError
+from petl_bench.inference.subject import adapted, frozen_backbone
 from petl_bench.searching import index as index_module
 from petl_bench.searching.index import Index, load, store, updated_index
-from petl_bench.searching.model import SearchModel
+from petl_bench.searching.model import SearchModel, refuse_no_search
 from petl_bench.searching.search import rankings, videos_in
-from petl_bench.searching.subject import adapted, bind, frozen_backbone
 from petl_bench.training.checkpoint import load_adapter
 from tests.commands import petl_bench
 from tests.searching.made_trials import Trained
@@ -142,10 +142,10 @@ def test_what_is_too_large_for_an_index_is_refused() -> None:
             return 0
 
     with pytest.raises(pb.UsageError, match="of_tokens compares texts with the tokens of videos, too large"):
-        bind(OfTokens(), pb.MethodTask("retrieval"))
+        refuse_no_search(OfTokens())
     for name in ("taskres", "tip_adapter", "tip_adapter_f"):
         with pytest.raises(pb.UsageError, match=f"{name} scores classes alone"):
-            bind(pb.create_method(name), pb.MethodTask())
+            refuse_no_search(pb.create_method(name))
 
 
 def test_help_is_light() -> None:
@@ -157,7 +157,7 @@ def test_help_is_light() -> None:
 def test_a_frozen_backbone_is_zero_shot_and_says_so(trained: Trained, videos: Path) -> None:
     arguments = ("--videos", videos, "--query", "a video of growing.")
     done = petl_bench("search", *arguments)
-    assert "no --adapter: the frozen backbone viclip-tiny ranks the videos, zero-shot" in done.stderr
+    assert "no --adapter: the frozen backbone viclip-tiny, zero-shot" in done.stderr
     assert "viclip-tiny was made to demonstrate on motion" in done.stderr
     rows = done.stdout.splitlines()
     assert rows[0] == f"6 videos in {videos}, ranked by frozen viclip-tiny, zero-shot"
@@ -175,9 +175,17 @@ def test_an_adapter_file_beside_its_record_is_its_trial_and_alone_is_told(traine
     assert [ranking["query"] for ranking in by_trial["rankings"]] == ["growing", "it falls"]
     assert by_trial == found(*searched, "--adapter", folder / "adapter.safetensors")
     done = petl_bench("search", *searched, "--adapter", alone, "--format", "json")
-    assert "its trial" in done.stderr
+    assert "as by default" not in done.stderr
+    assert json.loads(done.stdout)["rankings"] == by_trial["rankings"]
+    header, tensors = load_adapter(alone)
+    early = videos.parent / "early.safetensors"
+    save_file(tensors, early, {"petl-bench": json.dumps({name: header[name] for name in header if name != "use"})})
+    done = petl_bench("search", *searched, "--adapter", early, "--format", "json")
     assert "is not beside it; clips are read as by default" in done.stderr
     assert json.loads(done.stdout)["rankings"] == by_trial["rankings"]
+    header["use"]["trial"]["seed"] = 7
+    save_file(tensors, early, {"petl-bench": json.dumps(header)})
+    assert "its header was changed" in refused(*searched, "--adapter", early)
 
 
 def test_methods_that_score_no_free_texts_are_refused(trained: Trained, videos: Path) -> None:
@@ -193,8 +201,9 @@ def test_weights_are_those_of_the_trial_or_it_is_said(trained: Trained, videos: 
         adapted(trained.folder("few_shot", "lora"), str(other))
     assert "random weights rank videos at random" in refused(*search, "--weights", "random")
     header, tensors = load_adapter(trained.folder("few_shot", "lora") / "adapter.safetensors")
+    without_use = {name: value for name, value in header.items() if name != "use"}
     lost = tmp_path / "lost.safetensors"
-    save_file(tensors, lost, {"petl-bench": json.dumps({**header, "weights_sha256": "0" * 64})})
+    save_file(tensors, lost, {"petl-bench": json.dumps({**without_use, "weights_sha256": "0" * 64})})
     line = refused(*search, "--adapter", lost)
     assert "the weights that adapter" in line
     assert "sha256 000000000000) are not here. Put the file into" in line

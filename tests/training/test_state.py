@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import petl_bench as pb
 from petl_bench.api.method import Method
 from petl_bench.api.registry import METHODS
-from petl_bench.api.trial import Places, Trial, TrialResult, canonical_json
+from petl_bench.api.trial import Places, Trial, TrialResult, canonical_json, key_of
 from petl_bench.errors import PluginError, StoreError, TrialStopped
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.records.layout import trial_folder
@@ -282,6 +282,12 @@ def test_the_metadata_is_one_entry_of_canonical_json(make_trial: MakeTrial, plac
     assert list(metadata) == ["petl-bench"]
     header = json.loads(metadata["petl-bench"])
     assert metadata["petl-bench"] == canonical_json(header)
+    use = header.pop("use")
+    assert key_of(use["trial"]) == trial.key and "locations" not in use["trial"]
+    assert use["prompts"] == {"templates": ["a video of {}."], "cleaned": False}
+    assert {name: len(classes) for name, classes in use["evaluations"].items()} == {"base": 2, "novel": 2}
+    assert (use["clips"]["num_frames"], use["clips"]["views"]) == (4, 1)
+    assert str(tmp_path) not in metadata["petl-bench"]
     assert header == {
         "format": "petl-bench adapter 2",
         "trial": trial.key,
@@ -298,6 +304,7 @@ def test_adapters_of_the_first_format_are_read(make_trial: MakeTrial, places: Pl
     trial = make_trial("lora", {"rank": 2})
     source = run(trial, places, tmp_path / "source")
     header, tensors = load_adapter(tmp_path / "source" / "adapter.safetensors")
+    del header["use"]
     old = tmp_path / "old.safetensors"
     entries = {name: value if isinstance(value, str) else canonical_json(value) for name, value in header.items()}
     del entries["extra_state"]

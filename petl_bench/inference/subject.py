@@ -1,4 +1,4 @@
-"""What is searched with: the model that a trial or an adapter file describes, or a backbone as it is."""
+"""What is used: the model that a trial or an adapter file describes, or a backbone as it is."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from typing import Any
 from petl_bench.api.backbone import Backbone, weights_directories
 from petl_bench.api.method import Method
 from petl_bench.api.plugins.identity import code_version, plugin_version
-from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.api.prompts import Prompts
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS
 from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
-from petl_bench.api.trial import Trial
-from petl_bench.errors import StoreError, TrialError, UsageError, WeightsError
+from petl_bench.api.trial import Trial, key_of
+from petl_bench.errors import PetlBenchError, StoreError, TrialError, WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.records.judge import adapter_fault, how_to_repeat, judge
 from petl_bench.records.layout import ADAPTER, RECORD, trial_folder
+from petl_bench.records.read import read_predictions
 from petl_bench.system.files import sha256_of_file
 from petl_bench.training.checkpoint import load_adapter, task_of
-from petl_bench.training.hooks import overrides
 from petl_bench.training.seeding import derived_seed
+from petl_bench.training.use import prompts_of
 
 #: What the header of an adapter file must say (`load_adapter`).
 _HEADER = ("method", "hyper_parameters", "backbone", "weights_sha256", "train_classes")
+#: The prompts of class names, if nothing says which ones were used.
+_PROMPTS = Prompts(("a video of {}.",))
 
 
 class FrozenBackbone(Method):
@@ -42,7 +46,7 @@ class FrozenBackbone(Method):
 
 @dataclass(frozen=True)
 class Subject:
-    """A model as it was trained, and how the evaluation of its trial reads clips."""
+    """A model as it was trained, and how the evaluation of its trial reads clips and class names."""
 
     title: str  #: in words, for people
     method: Method  #: bound to its task
@@ -51,8 +55,13 @@ class Subject:
     options: TrainingOptions
     decoder: str = "auto"
     seed: int = 0  #: of the views, if they are drawn
+    trial_seed: int = 0  #: what the method's hooks see as the seed
     adapter: Path | None = None
     adapter_sha256: str = ""
+    trial: Trial | None = None  #: what it was trained by, if that is known
+    prompts: Prompts = _PROMPTS
+    #: The classes of each evaluation of its trial; none if they are not known, or in retrieval.
+    evaluations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -70,6 +79,18 @@ class Subject:
             "precision": self.options.precision,
         }
 
+    @property
+    def trained_classes(self) -> tuple[str, ...]:
+        """The classes that it was trained on, in the order of its labels; none in retrieval."""
+        return self.method.task.classes
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class that its trial evaluated, else those that it was trained on: what videos are labelled with if
+        nothing else is asked for."""
+        evaluated = (name for classes in self.evaluations.values() for name in classes)
+        return tuple(dict.fromkeys(evaluated)) or self.trained_classes
+
 
 def frozen_backbone(name: str, weights: str | None) -> Subject:
     """A backbone without an adapter. Raises WeightsError for weights that are not there, or random."""
@@ -85,31 +106,30 @@ def frozen_backbone(name: str, weights: str | None) -> Subject:
         backbone=plugin(),
         weights=resolved,
         options=TrainingOptions(**plugin.training),
-        notes=(f"no --adapter: the frozen backbone {name} ranks the videos, zero-shot",),
+        notes=(f"no --adapter: the frozen backbone {name}, zero-shot",),
     )
 
 
-def adapted(place: Path, weights: str | None) -> Subject:
+def adapted(place: Path, weights: str | None = None) -> Subject:
     """The model of a trial's folder, or of an adapter file.
 
-    A file beside the record of its trial is read as that trial. Of another one only method, hyper-parameters, backbone
-    and the hash of the weights are known; clips are then read as by default.
+    A file beside the record of its trial is read as that trial. One that stands alone says in its header how its trial
+    reads clips and class names; files of earlier versions do not, and are then used as by default, which is noted.
 
     Raises:
-        TrialError: The trial is not finished, or its adapter is damaged or was not kept.
-        UsageError: The method does not score free texts.
+        TrialError: The trial is not finished, or its adapter is damaged or was not kept, or a plugin's code changed.
         WeightsError: The weights that it was trained on are not here.
         StoreError: The file is no adapter.
     """
     if place.is_dir():
-        return _of_trial(place, weights)
+        return _of_folder(place, weights)
     header, _ = load_adapter(place)
     if (place.parent / RECORD).exists() and place.parent.name == header.get("trial"):
-        return _of_trial(place.parent, weights)
+        return _of_folder(place.parent, weights)
     return _of_file(place, header, weights)
 
 
-def _of_trial(folder: Path, weights: str | None) -> Subject:
+def _of_folder(folder: Path, weights: str | None) -> Subject:
     if not (folder / RECORD).exists():
         raise TrialError(f"trial {folder.name[:8]} is not finished; run its command again, or see petl-bench status")
     record, problem = judge(folder)
@@ -117,24 +137,95 @@ def _of_trial(folder: Path, weights: str | None) -> Subject:
         raise TrialError(f"{problem}. {how_to_repeat(folder)}")
     trial = Trial.from_json(record["trial"])
     adapter = _adapter_of(trial_folder(folder.parent.parent, trial.start_from) if trial.start_from else folder)
+    task = None if adapter is None else task_of(load_adapter(adapter)[0])
+    evaluations = {
+        name: tuple(map(str, read_predictions(folder, name)["classes"]))
+        for name in record["test_classes"]
+        if "@" not in name
+    }
+    return _of_trial(trial, task, adapter, _prompts_of(trial), evaluations, weights)
+
+
+def _of_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subject:
+    if lacking := [name for name in _HEADER if name not in header]:
+        raise StoreError(f"{file}: not an adapter of petl-bench, for its header lacks {', '.join(lacking)}")
+    if "use" not in header:
+        return _of_early_file(file, header, weights)
+    use = header["use"]
+    try:
+        trial, prompts = Trial.from_json(use["trial"]), prompts_of(use)
+        evaluations = {str(name): tuple(map(str, classes)) for name, classes in use["evaluations"].items()}
+        key = key_of(use["trial"])
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise StoreError(f"{file}: not an adapter of petl-bench, for its header is incomplete ({error})") from error
+    if key != header["trial"]:
+        raise StoreError(f"{file}: its header was changed: it names trial {str(header['trial'])[:8]}, not {key[:8]}")
+    return _of_trial(trial, task_of(header), file, prompts, evaluations, weights)
+
+
+def _of_trial(
+    trial: Trial,
+    task: MethodTask | None,
+    adapter: Path | None,
+    prompts: Prompts,
+    evaluations: Mapping[str, tuple[str, ...]],
+    weights: str | None,
+) -> Subject:
+    """`task`: what the adapter was adapted to; None if there is no adapter."""
     plugin, backbone = METHODS.get(trial.method), BACKBONES.get(trial.backbone)
     _refuse_changed(plugin, plugin_version(plugin), trial.method_version)
     _refuse_changed(backbone, code_version(backbone), trial.backbone_version)
-    method = plugin(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
-    task = MethodTask("retrieval" if "retrieval" in method.tasks else method.tasks[0])
-    bind(method, task if adapter is None else task_of(load_adapter(adapter)[0]))
-    found = _weights(backbone, trial.weights, trial.weights_sha256, weights, f"trial {trial.title}")
+    method: Method = plugin(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
+    method.bind(task or MethodTask("retrieval" if "retrieval" in method.tasks else method.tasks[0]))
     return Subject(
         title=f"{trial.title} on {trial.backbone}",
         method=method,
         backbone=backbone(**trial.backbone_options),
-        weights=found,
+        weights=_weights(backbone, trial.weights, trial.weights_sha256, weights, f"trial {trial.title}"),
         options=TrainingOptions(**trial.training),
         decoder=trial.decoder,
         seed=derived_seed(trial),
+        trial_seed=trial.seed,
         adapter=adapter,
         adapter_sha256="" if adapter is None else sha256_of_file(adapter),
+        trial=trial,
+        prompts=prompts,
+        evaluations=evaluations,
     )
+
+
+def _of_early_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subject:
+    """Of an earlier version: only method, hyper-parameters, backbone and the hash of the weights are known."""
+    name, key = str(header["method"]), str(header.get("trial", ""))[:8]
+    backbone = BACKBONES.get(str(header["backbone"]))
+    method: Method = METHODS.get(name)(**header["hyper_parameters"])
+    method.bind(task_of(header))
+    unknown = (
+        f"{file}: its trial {key} is not beside it; clips are read as by default: one view, backbone options unset; "
+        f"prompts: {_PROMPTS}"
+    )
+    return Subject(
+        title=f"{name} ({key}) on {backbone.name}",
+        method=method,
+        backbone=backbone(),
+        weights=_weights(backbone, "", str(header["weights_sha256"]), weights, f"adapter {file}"),
+        options=TrainingOptions(**backbone.training),
+        adapter=file,
+        adapter_sha256=sha256_of_file(file),
+        notes=(unknown,),
+    )
+
+
+def _prompts_of(trial: Trial) -> Prompts:
+    """The prompts of the trial's data set; by default if its plugin is not here."""
+    try:
+        dataset = DATASETS.get(trial.data_plugin)
+        prompts: Prompts = dataset.called(
+            trial.dataset, **trial.dataset_options, **trial.locations.get(trial.dataset, {})
+        ).prompts
+    except PetlBenchError:
+        return _PROMPTS
+    return prompts
 
 
 def _adapter_of(folder: Path) -> Path | None:
@@ -143,45 +234,6 @@ def _adapter_of(folder: Path) -> Path | None:
         raise TrialError(f"the adapter cannot be used: {fault}. {how_to_repeat(folder)}")
     adapter = folder / ADAPTER
     return adapter if adapter.is_file() else None
-
-
-def _of_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subject:
-    if lacking := [name for name in _HEADER if name not in header]:
-        raise StoreError(f"{file}: not an adapter of petl-bench, for its header lacks {', '.join(lacking)}")
-    name, key = str(header["method"]), str(header.get("trial", ""))[:8]
-    backbone = BACKBONES.get(str(header["backbone"]))
-    method = METHODS.get(name)(**header["hyper_parameters"])
-    bind(method, task_of(header))
-    found = _weights(backbone, "", str(header["weights_sha256"]), weights, f"adapter {file}")
-    unknown = (
-        f"{file}: its trial {key} is not beside it; clips are read as by default: one view, backbone options unset"
-    )
-    return Subject(
-        title=f"{name} ({key}) on {backbone.name}",
-        method=method,
-        backbone=backbone(),
-        weights=found,
-        options=TrainingOptions(**backbone.training),
-        adapter=file,
-        adapter_sha256=sha256_of_file(file),
-        notes=(unknown,),
-    )
-
-
-def bind(method: Method, task: MethodTask) -> None:
-    """Bind a method to its task. Raises UsageError if it cannot score free texts, or keep its features of videos."""
-    if method.novel != "text":
-        raise UsageError(
-            f"{method.name} scores the classes it was trained on alone, and no free texts: no search with it"
-        )
-    if "retrieval" not in method.tasks and overrides(method, "scores"):
-        raise UsageError(f"{method.name} scores classes alone, and no free texts: no search with it")
-    if large := {"tokens", "pixels"} & set(method.reads):
-        raise UsageError(
-            f"{method.name} compares texts with the {' and '.join(sorted(large))} of videos, too large for an index: "
-            "no search with it"
-        )
-    method.bind(task)
 
 
 def _refuse_changed(plugin: type, version: str, trained: str) -> None:
@@ -196,7 +248,7 @@ def _refuse_changed(plugin: type, version: str, trained: str) -> None:
 def _weights(backbone: type[Backbone], label: str, sha256: str, asked: str | None, what: str) -> ResolvedWeights:
     """The weights that something was trained on. Raises WeightsError, saying what to type, if they are not here."""
     if sha256 == "random":
-        raise WeightsError(f"{what} was trained on random weights, which rank videos at random: no search with it")
+        raise WeightsError(f"{what} was trained on random weights, which rank videos at random: no use is made of it")
     if asked is not None:
         given = resolve_weights(backbone, asked)
         if given.sha256 != sha256:
