@@ -156,7 +156,7 @@ def _without_fast_path() -> Iterator[None]:
 
 
 def adapter_bytes(trial: Trial, model: DualEncoder, method: Method) -> int:
-    """Size of the adapter file that `petl-bench run` would leave, by writing it."""
+    """Size of the adapter file, by writing it, without what a file of `petl-bench run` says of its trial besides."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adapter.safetensors"
         save_adapter(path, trial, state_of(model, method), MethodTask())
