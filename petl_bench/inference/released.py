@@ -40,6 +40,7 @@ from petl_bench.system.texts import clean, shortened
 
 #: Frames of a clip in the published evaluation of ViFi-CLIP, and its prompt.
 FRAMES = 32
+_OPTIONS: dict[str, Any] = {"frames": FRAMES}
 PROMPTS = Prompts(("a photo of a {}.",))
 
 _TOKEN_TABLE = "token_embedding.weight"
@@ -93,7 +94,7 @@ def released(file: Path, weights: str | None) -> Subject:
     return Subject(
         title=f"ViFi-CLIP checkpoint {file.name}",
         method=method,
-        backbone=backbone(frames=FRAMES),
+        backbone=backbone(**_OPTIONS),
         weights=resolved,
         options=TrainingOptions(**backbone.training),
         adapter_sha256=sha256_of_file(file),
