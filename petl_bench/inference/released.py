@@ -31,7 +31,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.errors import WeightsError
 from petl_bench.inference.subject import FrozenBackbone, Subject
 from petl_bench.models.checkpoints import read_checkpoint
-from petl_bench.models.conversion import differences
+from petl_bench.models.conversion import differences, published_names
 from petl_bench.models.dual_encoder import DualEncoder
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.models.wrapping import unwrapped
@@ -70,9 +70,10 @@ class ReleasedCheckpoint(FrozenBackbone):
                 f"{self._file}: it was trained with another table of tokens than that of the weights here; type "
                 "--weights FILE with the CLIP weights that it was trained from (OpenAI's)"
             )
-        weights = {name: tensors[_released_name(name)] for name in _shapes(model)}
+        names = published_names(model.config).keys() - {_TOKEN_TABLE}
+        weights = {name: tensors[_released_name(name)] for name in names}
         try:
-            model.load_published_state_dict({**weights, _TOKEN_TABLE: model.published_state_dict()[_TOKEN_TABLE]})
+            model.load_published_state_dict({**weights, _TOKEN_TABLE: model.text.token_embedding.weight})
         except WeightsError as error:
             raise WeightsError(f"{self._file}: {error}") from error
 
@@ -150,13 +151,8 @@ def _frame_wise() -> list[type[Backbone]]:
 def _wanted(plugin: type[Backbone]) -> dict[str, tuple[int, ...]]:
     """The shapes of a checkpoint's tensors for a backbone, by their names in the checkpoint."""
     with torch.device("meta"):
-        model = DualEncoder(plugin.config, initialise=False)
-    return {_released_name(name): shape for name, shape in _shapes(model).items()}
-
-
-def _shapes(model: DualEncoder) -> dict[str, tuple[int, ...]]:
-    """The shapes of CLIP's weights under their published names, without the table of tokens."""
-    return {name: tuple(each.shape) for name, each in model.published_state_dict().items() if name != _TOKEN_TABLE}
+        published = DualEncoder(plugin.config, initialise=False).published_state_dict()
+    return {_released_name(name): tuple(each.shape) for name, each in published.items() if name != _TOKEN_TABLE}
 
 
 def _released_name(published: str) -> str:
