@@ -111,7 +111,7 @@ def frozen_backbone(name: str, weights: str | None) -> Subject:
 
 
 def adapted(place: Path, weights: str | None = None) -> Subject:
-    """The model of a trial's folder, or of an adapter file.
+    """The model of a trial's folder, of an adapter file, or of a released checkpoint (.pth, .pt; see released.py).
 
     A file beside the record of its trial is read as that trial. One that stands alone says in its header how its trial
     reads clips and class names; files of earlier versions do not, and are then used as by default, which is noted.
@@ -123,6 +123,10 @@ def adapted(place: Path, weights: str | None = None) -> Subject:
     """
     if place.is_dir():
         return _of_folder(place, weights)
+    if place.suffix in (".pth", ".pt"):
+        from petl_bench.inference.released import released  # here, because it builds on this module
+
+        return released(place, weights)
     header, _ = load_adapter(place)
     if (place.parent / RECORD).exists() and place.parent.name == header.get("trial"):
         return _of_folder(place.parent, weights)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from safetensors.torch import load_file
 
 from petl_bench.errors import WeightsError
 from petl_bench.models.weights import SUFFIXES
+
+#: The class of settings that released video checkpoints hold beside their weights. A plain dictionary takes its place.
+_SETTINGS = "yacs.config.CfgNode"
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -48,9 +53,19 @@ def _read_torch(path: Path) -> Any:
             f"torch.save(torch.jit.load('{path.name}', map_location='cpu').state_dict(), '{path.stem}-weights.pth')"
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        return _load(path, mmap=archive)
     except Exception as error:  # torch.load has no common error class for a broken file
         raise WeightsError(f"{path}: {_reason(error, path)}") from error
+
+
+def _load(path: Path, mmap: bool) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        if _SETTINGS not in str(error):
+            raise
+    with torch.serialization.safe_globals([(OrderedDict, _SETTINGS)]):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 def _is_torchscript(path: Path) -> bool:
