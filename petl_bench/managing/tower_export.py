@@ -438,7 +438,8 @@ def _read_in_words(spec: ClipSpec) -> dict[str, str]:
 def _notes(adapted: AdaptedModel, merged: bool) -> Iterator[str]:
     yield from adapted.notes
     method, precision, spec = adapted.subject.method, adapted.subject.options.precision, adapted.spec
-    yield f"{method.name} is merged into the weights" if merged else f"{method.name} is in the tower as it was trained"
+    if adapted.subject.adapter is not None:
+        yield f"{method.name} is {'merged into the weights' if merged else 'in the tower, not merged into the weights'}"
     if precision != "fp32":
         yield f"the tower computes in fp32; its trial was evaluated in {precision}"
     if spec.pads:
