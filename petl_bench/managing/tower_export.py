@@ -80,13 +80,9 @@ def write_tower(
     """
     packed = _PACKED[output_format]
     _refuse_output(output, packed)
-    if not (reason := _without_probabilities(subject, classes or subject.classes)):
-        refuse_unknown_classes(subject.method, classes)
-    elif classes:
-        raise UsageError(f"--classes: {reason}; leave --classes away: features alone are then written")
+    asked, lacking = _classes(subject, classes)
     packed.refuse_missing()
     adapted = AdaptedModel(subject, "cpu")
-    asked = () if reason else tuple(classes or subject.classes)
     with torch.no_grad():
         tower, cases = _Tower(adapted.model, _directions(adapted, asked)), _cases(adapted, asked, videos)
         merged = _merge(subject.method, adapted.model)
@@ -98,7 +94,7 @@ def write_tower(
         content = file.content(canonical_json(described))
     if not create(output, content):
         raise _there_already(output)
-    return Written(differences, (*_notes(adapted, merged), *([f"features alone: {reason}"] if reason else [])))
+    return Written(differences, (*_notes(adapted, merged), *lacking))
 
 
 class _Tower(nn.Module):
@@ -224,6 +220,19 @@ def _there_already(output: Path) -> UsageError:
     return UsageError(f"{output} is there already, and is not replaced; give another name, or remove it")
 
 
+def _classes(subject: Subject, classes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The classes whose probabilities are written, and a note if there are none. Raises UsageError for given classes
+    that cannot be had."""
+    wanted = tuple(classes or subject.classes)
+    reason = _without_probabilities(subject, wanted)
+    if reason and classes:
+        raise UsageError(f"--classes: {reason}; leave --classes away: features alone are then written")
+    if reason:
+        return (), (f"features alone are written: {reason}",)
+    refuse_unknown_classes(subject.method, wanted)
+    return wanted, ()
+
+
 def _without_probabilities(subject: Subject, classes: Sequence[str]) -> str:
     """Why no probabilities of these classes can be computed from features of videos alone, in words; "" if they can."""
     method = subject.method
@@ -286,9 +295,8 @@ def _telling_why(method: Method, target: str) -> Iterator[None]:
             yield
     except Exception as error:
         said = shortened(clean(f"{type(error).__name__}: {error}"), 300)
-        raise UsageError(
-            f"{method.name} cannot be exported, for {target} cannot follow its forward pass: {said}"
-        ) from (error)
+        what = f"{method.name} cannot be exported: {target} cannot represent its forward pass"
+        raise UsageError(f"{what}: {said}") from error
 
 
 def _without_origin(model: Any) -> None:

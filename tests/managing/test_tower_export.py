@@ -161,7 +161,6 @@ def adapter_file(path: Path, method: str, backbone: str, **values: object) -> Pa
     [
         ("msta", "viclip-tiny", {"bottleneck_dim": 32, "first_layer": 1, "last_layer": 4}),
         ("seq_transf", "clip-tiny", {}),
-        ("zero_i2v", "clip-tiny", {}),
     ],
 )
 def test_modules_of_every_kind_are_exported(
@@ -202,7 +201,9 @@ def test_a_method_that_cannot_be_traced_is_named(tmp_path: Path, monkeypatch: py
     subject: Subject = frozen_backbone("viclip-tiny", None)
     monkeypatch.setattr(type(subject.method), "name", "by_sign")
     monkeypatch.setattr(type(subject.method), "attach", lambda self, model: model.features.video.then(Untraceable()))
-    with pytest.raises(UsageError, match=r"by_sign cannot be exported, for torch.export cannot follow") as caught:
+    with pytest.raises(
+        UsageError, match=r"by_sign cannot be exported: torch.export cannot represent its forward pass: "
+    ) as caught:
         write_tower(subject, tmp_path / "tower.pt2", "torch-export")
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
@@ -276,6 +277,6 @@ def test_the_server_of_the_page_labels_as_the_evaluation_does(exported: Exported
         labels = answer.json()
         best = int(exported.scores[row].argmax())
         assert len(labels) == 2 and labels[0]["class"] == exported.classes[best]
-        assert labels[0]["probability"] == pytest.approx(exported.scores[row][best], abs=0.02)
+        assert labels[0]["probability"] == pytest.approx(exported.scores[row][best], abs=1e-3)
     refused = httpx.post(f"{app}/label", content=io.BytesIO(b"no video").read(), trust_env=False)
     assert refused.status_code == 422 and "no video" in refused.json()["detail"]
