@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from petl_bench.api.dataset import Annotations, HalfSplit, Sample
 from petl_bench.data.decoding.file_types import without_video_suffix
-from petl_bench.data.found.tree import walk
+from petl_bench.data.found.tree import refuse_unread_archives, walk
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.class_folders import (
     both_kinds,
@@ -71,6 +71,7 @@ class FolderReader:
         self._root, self._options = root, options
         self._set = f"--set {options.name}."
         self._tree = walk(root)
+        refuse_unread_archives(self._tree)
         self._clips = FolderClips(self._tree.files)
         usual = root / "labels.csv"
         self._names = self._file("labels") or (usual if usual.is_file() else None)
@@ -433,6 +434,7 @@ class FolderReader:
         empty = [
             each.relative_to(self._root).as_posix()
             for parent in sorted(beside)
+            if (self._root / parent).is_dir()  # it may be a folder in tar shards
             for each in sorted((self._root / parent).iterdir())
             if each.is_dir() and each.name[0] != "." and PurePosixPath(each.relative_to(self._root)) not in holding
         ]
