@@ -20,6 +20,8 @@ from petl_bench.system.texts import clean, escaped_json, shortened
 from petl_bench.system.words import several
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from petl_bench.data.found.tree import Tree
     from petl_bench.inference.subject import Subject
     from petl_bench.searching.rankings import SearchResult
@@ -129,7 +131,11 @@ def _tell_of(result: SearchResult) -> None:
 def _show(result: SearchResult, tree: Tree, output_format: str, output: Path | None) -> None:
     from petl_bench.system.files import write_atomically
 
-    forms = {"terminal": _terminal, "json": _json, "html": partial(_html, tree=tree)}
+    forms: dict[str, Callable[[SearchResult], bytes]] = {
+        "terminal": _terminal,
+        "json": _json,
+        "html": partial(_html, tree=tree),
+    }
     content = forms[output_format](result)
     if output is None:
         click.echo(content.decode(), nl=False)
