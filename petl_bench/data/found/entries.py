@@ -41,9 +41,9 @@ _COMPRESSED = {
 #: Extensions (and names without) of files that are certainly no clips. What is neither here nor read may be one.
 _NO_CLIPS = frozenset(
     """
-    .bat .bib .c .cc .cfg .conf .cpp .css .csv .cu .doc .docx .h .hpp .htm .html .in .ini .ipynb .java .jl .js .json
-    .jsonl .lock .log .lua .m .md .odt .pdf .php .pl .ppt .pptx .ps1 .py .pyc .r .rb .rs .rst .rtf .sh .sql .svg .tex
-    .toml .tsv .txt .url .xls .xlsx .xml .yaml .yml
+    .bat .bib .c .cc .cfg .cls .conf .cpp .css .csv .cu .doc .docx .h .hpp .htm .html .in .ini .ipynb .java .jl .js
+    .json .jsonl .lock .log .lua .m .md .odt .pdf .php .pl .ppt .pptx .ps1 .py .pyc .r .rb .rs .rst .rtf .sh .sql .svg
+    .tex .toml .tsv .txt .url .xls .xlsx .xml .yaml .yml
 
     .7z .arrow .bz2 .ckpt .db .feather .flo .gz .h5 .hdf5 .jar .joblib .lmdb .mat .md5 .mdb .npy .npz .onnx .parquet
     .pickle .pkl .pt .pth .rar .safetensors .sha1 .sha256 .sig .sqlite .sqlite3 .tar .tbz2 .tfrecord .tgz .torrent .txz

@@ -23,6 +23,9 @@ from petl_bench.data.found.entries import NO_FILES, Entries, Tally, compressed_w
 from petl_bench.data.found.listing import Listing, list_folder
 from petl_bench.errors import DataError
 
+#: What WebDataset calls the files beside a video with its class, and with its class or caption.
+_LABEL = ".cls"
+_TEXTS_BESIDE = (_LABEL, ".json", ".txt")
 #: Folders that are listed at the same time: on a network file system the answers take their time.
 _LISTING_THREADS = 16
 #: Folders handed to the threads together, so that Ctrl-C does not have to wait for many.
@@ -40,10 +43,13 @@ class Tree:
     """The files under a root, as sorted paths relative to it with `/` between folders; hidden ones are left out.
 
     `files` are those that hold a clip: video files, and the folders of numbered images that `frame_folders` names
-    again. Members of tar shards count as if they had been unpacked where the shard lies: `shards` says of a file in
-    which one it is. `linked_again` are links to folders that were reached by another path, and stand under that one.
-    `entries` accounts for everything, these included. `no_videos` says of what has the name of a video, and is no file,
-    what it is.
+    again. `linked_again` are links to folders that were reached by another path, and stand under that one. `entries`
+    accounts for everything, these included. `no_videos` says of what has the name of a video, and is no file, what it
+    is.
+
+    Members of tar shards count as if they had been unpacked where the shard lies: `shards` says of a file in which one
+    it is. `beside` are files that may hold the label of a video, as WebDataset has them, each with its shard ("" for
+    none): those called `.cls`, and members called `.json` or `.txt`.
     """
 
     root: Path
@@ -54,6 +60,7 @@ class Tree:
     entries: Entries = field(default_factory=Entries)
     no_videos: Mapping[str, str] = field(default_factory=dict)
     shards: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, file: str) -> Path:
         """Where a file is read: below the root, or in its shard."""
@@ -143,6 +150,7 @@ class _TreeWalk:
         self._unreadable: dict[str, str] = {}
         self._no_videos: dict[str, str] = {}
         self._shard_of: dict[str, str] = {}
+        self._beside: dict[str, str] = {}
 
     def take(self, folder: str, listing: Listing) -> bool:
         """Count a folder and what it holds; whether it was there to be read, and not read by another path before."""
@@ -183,6 +191,8 @@ class _TreeWalk:
             self._others.add(extension(path.rpartition("/")[2]), path)
             if undo_compression(path):
                 self._remarks.add("compressed", path)
+            if path.endswith(_LABEL):
+                self._beside[path] = ""
         for kind, what in NO_FILES.items():
             named = (path for path in listing.rest.get(kind, ()) if without_video_suffix(path) != path)
             self._no_videos |= dict.fromkeys(named, what)
@@ -222,9 +232,11 @@ class _TreeWalk:
         """The kind of a member that is a file; a video is added to the files."""
         if name.startswith(".") or "/." in name:
             return "hidden"
-        if not _is_video(name):
-            return "members"
         file = folder + name
+        if not _is_video(name):
+            if name.endswith(_TEXTS_BESIDE):
+                self._beside.setdefault(file, shard)
+            return "members"
         if file in self._unpacked:
             self._refuse_other_size(shard, name, file, index.members[name][1])
             return "unpacked"
@@ -260,7 +272,15 @@ class _TreeWalk:
         files = tuple(sorted([*self._files, *self._shard_of, *self._frame_folders]))
         texts, frame_folders = tuple(sorted(self._texts)), frozenset(self._frame_folders)
         return Tree(
-            root, files, texts, frame_folders, tuple(self._linked_again), entries, self._no_videos, self._shard_of
+            root,
+            files,
+            texts,
+            frame_folders,
+            tuple(self._linked_again),
+            entries,
+            self._no_videos,
+            self._shard_of,
+            self._beside,
         )
 
 

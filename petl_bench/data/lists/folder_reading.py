@@ -14,6 +14,7 @@ from petl_bench.api.dataset import Annotations, HalfSplit, Sample
 from petl_bench.data.decoding.file_types import without_video_suffix
 from petl_bench.data.found.tree import refuse_unread_archives, walk
 from petl_bench.data.lists import annotation_formats as formats
+from petl_bench.data.lists.annotation_formats import ClipList
 from petl_bench.data.lists.class_folders import (
     both_kinds,
     first_few,
@@ -29,7 +30,9 @@ from petl_bench.data.lists.folder_layouts import (
     recognise,
     refuse_one_file_twice,
     refuse_second_paths,
+    refuse_shards_as_sides,
 )
+from petl_bench.data.lists.labels_beside import labels_beside, sides_of_flat
 from petl_bench.data.lists.list_files import CLASS_FILES, find_lists
 from petl_bench.data.lists.own_captions import (
     CAPTION_FILES,
@@ -100,7 +103,9 @@ class FolderReader:
     def _labelled(self) -> Annotations:
         """A folder with classes."""
         try:
-            return self._from_lists() if self._has_lists() else self._from_class_folders()
+            if self._has_lists():
+                return self._from_lists()
+            return self._from_labels_beside() or self._from_class_folders()
         except DataError:
             refuse_pickle(self._root)
             raise
@@ -271,6 +276,35 @@ class FolderReader:
                     f"({first_few(called)}); write the paths in both lists from {train_list.parent} on"
                 )
 
+    # ---------------------------------------------------------------- labels beside the videos
+
+    def _from_labels_beside(self) -> Annotations | None:
+        """Clips that lie flat, each with a file that holds its label; None for other folders."""
+        options, root, clips = self._options, self._root, self._tree.files
+        side_of_clip = sides_of_flat(clips) if clips and options.layout == "auto" else None
+        rows = labels_beside(self._tree) if side_of_clip is not None else {}
+        if side_of_clip is None or not rows:
+            return None
+        refuse_second_paths(self._tree)
+        refuse_doubles(clips, root)
+        has_sides = any(side_of_clip.values())
+        placed = tuple(Placed(clip, side, "", "") for clip, side in side_of_clip.items())
+        sides = self._sides(Reading("side" if has_sides else "", placed)) or ("",)
+        names = self._names or self._other_names()
+        lists = [
+            ClipList(root / "*.cls", tuple(row for clip, row in rows.items() if side_of_clip[clip] == side))
+            for side in sides
+        ]
+        found = labelled(lists, names, options.label_base, self._clips, options.name)
+        if has_sides:
+            train, test = found.lists
+        else:
+            units, fraction = {clip: clip for clip in clips}, options.test_fraction
+            train, test = drawn(found.lists[0], found.classes, units, fraction, options.split_seed, root)
+        used = [names] if names else []
+        note = f"read from labels beside the videos (.cls, .json); {found.source}"
+        return self._annotations(found.classes, train, test, used, (note, *self._unused_lists(used)))
+
     # ---------------------------------------------------------------- class folders
 
     def _from_class_folders(self) -> Annotations:
@@ -309,6 +343,7 @@ class FolderReader:
         if "side" not in reading.layout:
             if told != "auto":
                 raise DataError(f"{self._root}: there are no sides; leave {self._set}test_side={told} out")
+            refuse_shards_as_sides(self._tree)
             return None
         there = {placed.side for placed in reading.placed}
         test = ("test" if "test" in there else "val") if told == "auto" else told
