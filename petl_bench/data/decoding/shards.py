@@ -63,27 +63,27 @@ def member_at(path: Path | str) -> Member | None:
     text = os.fspath(path)
     if _INSIDE not in text:
         return None
-    shard = _shard_of(text)
-    if shard is None:
+    found = _shard_of(text)
+    if found is None:
         return None
-    status = os.stat(shard)  # noqa: PTH116 - asked for every clip
-    index = _index(os.path.abspath(shard), status.st_size, status.st_mtime_ns)  # noqa: PTH100
-    place = index.members.get(text[len(shard) + 1 :])
+    shard, status = found
+    place = _index_of(shard, status).members.get(text[len(shard) + 1 :])
     if place is None:
         raise FileNotFoundError(None, "the shard has no such member")
     return Member(shard, *place, (status.st_size, status.st_mtime_ns, *place))
 
 
-def _shard_of(text: str) -> str | None:
-    """The part of a path that is a shard; folders may be called so too."""
+def _shard_of(text: str) -> tuple[str, os.stat_result] | None:
+    """The part of a path that is a shard, and what the system says of it; folders may be called so too."""
     at = text.find(_INSIDE)
     while at >= 0:
         shard = text[: at + len(SHARD_SUFFIX)]
         try:
-            if stat.S_ISREG(os.stat(shard).st_mode):  # noqa: PTH116
-                return shard
+            status = os.stat(shard)  # noqa: PTH116 - asked for every clip, and Path is slow
         except (OSError, ValueError):
             return None
+        if stat.S_ISREG(status.st_mode):
+            return shard, status
         at = text.find(_INSIDE, at + 1)
     return None
 
@@ -110,8 +110,7 @@ def ffmpeg_name(path: Path, member: Member | None) -> str:
 
 def shard_index(shard: str) -> ShardIndex:
     """The members of a shard, from the cache if it has not changed. Raises OSError."""
-    status = os.stat(shard)  # noqa: PTH116
-    return _index(os.path.abspath(shard), status.st_size, status.st_mtime_ns)  # noqa: PTH100
+    return _index_of(shard, os.stat(shard))  # noqa: PTH116
 
 
 class _MemberFile(io.RawIOBase):
@@ -149,6 +148,11 @@ class _MemberFile(io.RawIOBase):
 
 
 # ---------------------------------------------------------------- the index of a shard
+
+
+def _index_of(shard: str, status: os.stat_result) -> ShardIndex:
+    absolute = shard if shard.startswith("/") else os.path.abspath(shard)  # noqa: PTH100 - which takes its time
+    return _index(absolute, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=_KEPT)
