@@ -98,7 +98,9 @@ class Fingerprints:
                 refused[file] = error.strerror or str(error)
                 return None
 
-        wanted = sorted(set(files), key=lambda file: (self._shards.get(file, ""), file))
+        wanted = sorted(set(files))
+        if self._shards:  # one shard after the other
+            wanted.sort(key=lambda file: self._shards.get(file, ""))
         entries: dict[str, _Entry | None] = {}
         files = iter(wanted)
         for block in _in_blocks(read, wanted):

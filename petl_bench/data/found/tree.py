@@ -77,7 +77,7 @@ class Tree:
 
 def place_of(root: str, file: str, shards: Mapping[str, str]) -> str:
     """The path of a file below the root; that of a member leads through its shard (see data/decoding/shards.py)."""
-    shard = shards.get(file)
+    shard = shards.get(file) if shards else None
     return f"{root}/{file}" if shard is None else f"{root}/{shard}/{file[shard.rfind('/') + 1 :]}"
 
 
