@@ -545,7 +545,10 @@ def test_labels_beside_videos_with_folders_as_sides(tmp_path: Path, videos: list
         ),
         ({"000001.cls": b" \n"}, "000001.cls: empty; it should hold the class of 000001.mp4"),
         ({"000001.cls": b"\xff"}, "a.tar/000001.cls: not a UTF-8 text (byte 0); save it as UTF-8"),
-        ({"000001.cls": b"x" * (2**20 + 1)}, "a.tar/000001.cls: more than 1,048,576 bytes; too long for a label"),
+        (
+            {"000001.cls": b"x" * (2**20 + 1)},
+            "a.tar/000001.cls: more than 1,048,576 bytes; too long for a label or a caption",
+        ),
         ({"000001.cls": None, "000001.json": b"{"}, "000001.json: no JSON text"),
         ({"000001.cls": None, "000001.json": b"[" * 10**5}, "000001.json: no JSON text"),
         (
@@ -563,6 +566,44 @@ def test_labels_that_cannot_be_read_are_one_line(
     with pytest.raises(DataError) as refusal:
         DATASETS.get("folder")().annotations(tmp_path)
     assert str(refusal.value).endswith(words) and str(refusal.value).startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_captions_beside_videos_are_read_from_files_and_shards(
+    tmp_path: Path, videos: list[bytes], labels: bool
+) -> None:
+    contents = {f"{n:06}.mp4": content for n, content in enumerate(videos)}
+    contents |= {f"{n:06}.txt": b" a man runs, %d times\n" % n for n in range(3)}
+    contents |= {f"{n:06}.json": json.dumps({"captions": ["a", f"b {n}"]}).encode() for n in range(3, 6)}
+    if labels:
+        contents |= {f"{n:06}.cls": (b"run", b"walk")[n % 2] for n in range(6)}
+    files = write_all(tmp_path / "files", contents)
+    pack(tmp_path / "packed/0.tar", contents)
+    found = manifests("folder", files, tmp_path / "packed", tmp_path / "cache")
+    assert_same_data(*found)
+    annotations = found[1].annotations
+    assert annotations.captions["000002.mp4"] == ("a man runs, 2 times",)
+    assert annotations.captions["000005.mp4"] == ("a", "b 5")
+    assert len(annotations.captions) == 6 and annotations.classes == (("run", "walk") if labels else ())
+    assert found[1].captions_sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("000001.txt", b" \n", "000001.txt: a caption that is empty, or no text; write one, or remove it"),
+        ("000001.json", b'{"caption": 5}', "000001.json: a caption that is empty, or no text; write one, or remove it"),
+        ("000001.json", b"{}", "no caption of the clip '000001.mp4'; write captions, move such videos out of the"),
+    ],
+)
+def test_captions_that_cannot_be_read_are_one_line(
+    tmp_path: Path, videos: list[bytes], name: str, content: bytes, words: str
+) -> None:
+    contents = {f"{n:06}.mp4": content for n, content in enumerate(videos)}
+    pack(tmp_path / "a.tar", contents | {f"{n:06}.txt": b"x" for n in (0, 2, 3, 4, 5)} | {name: content})
+    with pytest.raises(DataError) as refusal:
+        DATASETS.get("folder")().annotations(tmp_path)
+    assert words in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_class_folders_go_before_labels_beside(tmp_path: Path, videos: list[bytes]) -> None:

@@ -32,10 +32,10 @@ from petl_bench.data.lists.folder_layouts import (
     refuse_second_paths,
     refuse_shards_as_sides,
 )
-from petl_bench.data.lists.labels_beside import labels_beside, sides_of_flat
 from petl_bench.data.lists.list_files import CLASS_FILES, find_lists
 from petl_bench.data.lists.own_captions import (
     CAPTION_FILES,
+    CaptionsBeside,
     OwnCaptions,
     captioned_folder,
     captioned_lists,
@@ -46,6 +46,7 @@ from petl_bench.data.lists.own_captions import (
 )
 from petl_bench.data.lists.own_classes import labelled
 from petl_bench.data.lists.own_lists import FolderClips, read_own_list
+from petl_bench.data.lists.texts_beside import captions_beside, labels_beside, sides_of_flat
 from petl_bench.errors import DataError
 
 
@@ -118,9 +119,23 @@ class FolderReader:
             return OwnCaptions(self._named_captions, self._clips), None
         try:
             file = find_captions(self._root, f"{self._set}captions")
-            return (OwnCaptions(file, self._clips) if file else None), None
+            return (OwnCaptions(file, self._clips) if file else self._captions_beside()), None
         except DataError as error:
             return None, error
+
+    def _captions_beside(self) -> OwnCaptions | None:
+        """Captions beside videos that lie flat, without lists; None for other folders."""
+        texts = captions_beside(self._tree) if self._is_flat() and not self._says_sides() else {}
+        return CaptionsBeside(texts, self._root, self._clips) if texts else None
+
+    def _is_flat(self) -> bool:
+        files = self._tree.files
+        return bool(files) and self._options.layout == "auto" and sides_of_flat(files) is not None
+
+    def _says_sides(self) -> bool:
+        """Whether options or lists say which clips train."""
+        lists = self._lists
+        return bool(self._train_list or self._test_list or lists.train or lists.val or lists.test)
 
     def _despite(self, fault: DataError) -> Annotations:
         """A folder with classes, whose captions cannot be used. Raises their fault if nothing says classes."""
@@ -161,7 +176,7 @@ class FolderReader:
             return self._with_captions(self._labelled(), captions)
         refuse_second_paths(self._tree)
         try:
-            found = self._from_class_folders()
+            found = self._from_labels_beside() or self._from_class_folders()
         except DataError:  # no layout of classes
             clips = sorted(self._tree.files)
             fraction, seed = options.test_fraction, options.split_seed
@@ -281,9 +296,9 @@ class FolderReader:
     def _from_labels_beside(self) -> Annotations | None:
         """Clips that lie flat, each with a file that holds its label; None for other folders."""
         options, root, clips = self._options, self._root, self._tree.files
-        side_of_clip = sides_of_flat(clips) if clips and options.layout == "auto" else None
-        rows = labels_beside(self._tree) if side_of_clip is not None else {}
-        if side_of_clip is None or not rows:
+        side_of_clip = sides_of_flat(clips) if self._is_flat() else None
+        rows = labels_beside(self._tree) if side_of_clip else {}
+        if not side_of_clip or not rows:
             return None
         refuse_second_paths(self._tree)
         refuse_doubles(clips, root)

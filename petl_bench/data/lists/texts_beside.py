@@ -1,4 +1,5 @@
-"""Labels that lie beside the videos, as WebDataset has them: `000001.cls` or `000001.json` is of `000001.mp4`.
+"""Labels and captions that lie beside the videos, as WebDataset has them: `000001.cls`, `000001.json` and `000001.txt`
+are of `000001.mp4`.
 
 They are read if no folder names a class: all clips lie in one folder, or in folders that are sides (`train`, `test`).
 """
@@ -6,7 +7,8 @@ They are read if no folder names a class: all clips lie in one folder, or in fol
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,10 @@ from petl_bench.data.lists.annotation_formats import ListRow, is_integer
 from petl_bench.data.lists.folder_layouts import side_of
 from petl_bench.errors import DataError
 
-#: Bytes of such a file that are read; a longer one is refused.
+#: Bytes that such a file may have.
 _LONGEST = 2**20
-#: What the class is called in a JSON file; of several, the one that stands here first.
-_KEYS = ("label", "class", "class_name", "label_name")
+#: What the class and the caption are called in a JSON file; of several, the one that stands here first.
+_LABELS, _CAPTIONS = ("label", "class", "class_name", "label_name"), ("caption", "captions")
 
 
 def sides_of_flat(clips: Sequence[str]) -> dict[str, str] | None:
@@ -40,7 +42,7 @@ def labels_beside(tree: Tree) -> dict[str, ListRow]:
 
     Raises DataError if only some clips have labels, and for a file that holds none.
     """
-    by_stem = _by_stem((*tree.texts, *tree.beside))
+    by_stem = _by_stem(tree, ".cls", ".json")
     named = {clip: by_stem.get(without_video_suffix(clip)) for clip in tree.files}
     rows = {
         clip: row
@@ -56,22 +58,46 @@ def labels_beside(tree: Tree) -> dict[str, ListRow]:
     return rows
 
 
-def _by_stem(beside: Iterable[str]) -> dict[str, str]:
-    """The file beside each clip, by the clip's path without its extension; `.cls` before `.json`."""
+def captions_beside(tree: Tree) -> dict[str, tuple[str, ...]]:
+    """The captions of the clips that have some: all of a `.txt` file, or what a `.json` file calls so.
+
+    Raises DataError for an empty caption, and for a file that cannot be read.
+    """
+    by_stem = _by_stem(tree, ".txt", ".json")
+    named = {clip: by_stem.get(without_video_suffix(clip)) for clip in tree.files}
+    found = {clip: _captions(tree, file) for clip, file in named.items() if file is not None}
+    return {clip: captions for clip, captions in found.items() if captions}
+
+
+def _captions(tree: Tree, file: str) -> tuple[str, ...]:
+    text, place = _text(tree, file), tree.root / file
+    values = _value(text, place, _CAPTIONS) if file.endswith(".json") else text
+    captions = () if values is None else values if isinstance(values, list) else (values,)
+    if not all(isinstance(caption, str) and caption.strip() for caption in captions):
+        raise DataError(f"{place}: a caption that is empty, or no text; write one, or remove it")
+    return tuple(caption.strip() for caption in captions)
+
+
+def _by_stem(tree: Tree, *suffixes: str) -> dict[str, str]:
+    """The file beside each clip, by the clip's path without its extension; of several suffixes the first counts."""
     found: dict[str, str] = {}
-    for suffix in (".json", ".cls"):
-        found |= {file.removesuffix(suffix): file for file in beside if file.endswith(suffix)}
+    for suffix in reversed(suffixes):
+        files = chain(tree.texts, tree.beside)
+        found |= {file.removesuffix(suffix): file for file in files if file.endswith(suffix)}
     return found
 
 
 def _row(tree: Tree, clip: str, file: str, number: int) -> ListRow | None:
     """The row of a clip; None for a JSON file that says nothing of a class."""
-    text = _text(tree, file)
-    label = _of_json(text, tree.root / file) if file.endswith(".json") else text.strip()
-    if label is None:
+    text, place = _text(tree, file), tree.root / file
+    value = _value(text, place, _LABELS) if file.endswith(".json") else text
+    if value is None:
         return None
-    if label == "":
-        raise DataError(f"{tree.root / file}: empty; it should hold the class of {clip}")
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise DataError(f"{place}: the class is neither a number nor a name")
+    label = str(value).strip()
+    if not label:
+        raise DataError(f"{place}: empty; it should hold the class of {clip}")
     return ListRow(number, clip, int(label)) if is_integer(label) else ListRow(number, clip, name=label)
 
 
@@ -82,7 +108,7 @@ def _text(tree: Tree, file: str) -> str:
         with opened(place) as stream:
             content = stream.read(_LONGEST + 1)
         if len(content) > _LONGEST:
-            raise DataError(f"{place}: more than {_LONGEST:,} bytes; too long for a label")
+            raise DataError(f"{place}: more than {_LONGEST:,} bytes; too long for a label or a caption")
         return content.decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{place}: cannot be read ({error.strerror})") from None
@@ -90,14 +116,10 @@ def _text(tree: Tree, file: str) -> str:
         raise DataError(f"{place}: not a UTF-8 text (byte {error.start}); save it as UTF-8") from None
 
 
-def _of_json(text: str, place: Path) -> str | None:
+def _value(text: str, place: Path, keys: Sequence[str]) -> Any:
+    """What a JSON file holds under the first of these keys that it has; None if it has none."""
     try:
         values: Any = json.loads(text)
     except (ValueError, RecursionError):
         raise DataError(f"{place}: no JSON text") from None
-    if not isinstance(values, Mapping):
-        return None
-    label = next((values[key] for key in _KEYS if key in values), None)
-    if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
-        raise DataError(f"{place}: the class is neither a number nor a name")
-    return None if label is None else str(label).strip()
+    return next((values[key] for key in keys if key in values), None) if isinstance(values, dict) else None
