@@ -673,6 +673,18 @@ def test_the_members_of_a_shard_are_read_once_and_remembered(tmp_path: Path, mon
     assert again() == first and reads
 
 
+def test_a_trial_on_shards_is_the_trial_on_files(tmp_path: Path, videos: list[bytes]) -> None:
+    files = write_all(tmp_path / "files", classes(videos))
+    packed = pack_folder(files, tmp_path / "packed")
+    runs, trials = tmp_path / "runs", []
+    for root in (packed, files):
+        done = petl_bench("run", "--methods", "zero_shot", "--setting", "fully_supervised", "--datasets", "folder",
+                          "--set", f"folder.path={root}", "--workers", "2", "--runs", runs)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        trials.append({path: path.stat().st_mtime_ns for path in (runs / "trials").rglob("*") if path.is_file()})
+    assert trials[0] and trials[0] == trials[1]  # the second time nothing was left to do
+
+
 def test_scanning_and_searching_read_shards(tmp_path: Path, videos: list[bytes]) -> None:
     root = tmp_path / "packed"
     pack(root / "a.tar", classes(videos[:4]) | {"Run/bad.mp4": b"bad"})

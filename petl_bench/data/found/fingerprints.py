@@ -64,6 +64,11 @@ class FoundFile:
         """The path as text."""
         return place_of(self.root, self.file, {self.file: self.shard} if self.shard else {})
 
+    @property
+    def below_root(self) -> str:
+        """The path from the root on; that of a member leads through its shard."""
+        return self.place[len(self.root) + 1 :]
+
 
 class Fingerprints:
     """Fingerprints of clips under one root, remembered in one JSON file for as long as the clips stay as they are.
