@@ -90,7 +90,7 @@ _NAMES = st.lists(
 @given(
     names=st.lists(_NAMES, min_size=1, max_size=6, unique=True),
     sizes=st.lists(st.sampled_from([0, 1, 511, 512, 513, 1500]), min_size=6, max_size=6),
-    kind=st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+    kind=st.sampled_from(FORMATS),
     padding=st.sampled_from([0, 512, 20480]),
     prefix=st.sampled_from(["", "./"]),
 )
@@ -99,6 +99,8 @@ def test_members_are_those_that_tarfile_sees(
 ) -> None:
     shard = tmp_path_factory.mktemp("shard") / "a.tar"
     contents = {prefix + name: os.urandom(size) for name, size in zip(names, sizes, strict=False)}
+    if any(len(name.encode()) > 100 for name in contents):  # ustar knows no longer ones
+        kind = max(kind, tarfile.GNU_FORMAT)
     pack(shard, contents, kind)
     with shard.open("ab") as file:
         file.write(bytes(padding))

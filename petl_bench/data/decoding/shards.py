@@ -89,11 +89,7 @@ def _shard_of(text: str) -> tuple[str, os.stat_result] | None:
 
 
 def opened(path: Path | str) -> BinaryIO:
-    """A file, or a member of a shard, opened for reading bytes: no more than the member's can be read. Raises OSError.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+    """A file opened for reading bytes, or a member of a shard, of which no other bytes are read. Raises OSError."""
     member = member_at(path)
     if member is None:
         return open(path, "rb")  # noqa: PTH123 - called for hundreds of thousands of files

@@ -119,7 +119,7 @@ class _Reader:
             self._skip_sparse_maps()
         offset = self._at
         if size > self._size - offset or size < 0:
-            there = self._size - offset
+            there = max(0, self._size - offset)
             raise TarFault(f"cut short: of {_shown(name)}, {size:,} bytes, the first {there:,} are there")
         self._at += -(-size // _BLOCK) * _BLOCK
         if header.type == tarfile.GNUTYPE_SPARSE or extended.is_sparse:
