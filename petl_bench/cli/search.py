@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from petl_bench.system.texts import clean, escaped_json, shortened
 from petl_bench.system.words import several
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from petl_bench.data.found.tree import Tree
     from petl_bench.inference.subject import Subject
     from petl_bench.searching.rankings import SearchResult
 
@@ -92,7 +96,7 @@ def command(
             progress=lambda done, total: notify("indexing videos", done, total),
         )
     _tell_of(result)
-    _show(result, output_format, output)
+    _show(result, tree, output_format, output)
 
 
 def _refuse_output(output: Path) -> None:
@@ -124,10 +128,15 @@ def _tell_of(result: SearchResult) -> None:
             tell(f"--query {query!r} is longer than the model's text context; what is read: {ranking.read!r}")
 
 
-def _show(result: SearchResult, output_format: str, output: Path | None) -> None:
+def _show(result: SearchResult, tree: Tree, output_format: str, output: Path | None) -> None:
     from petl_bench.system.files import write_atomically
 
-    content = {"terminal": _terminal, "json": _json, "html": _html}[output_format](result)
+    forms: dict[str, Callable[[SearchResult], bytes]] = {
+        "terminal": _terminal,
+        "json": _json,
+        "html": partial(_html, tree=tree),
+    }
+    content = forms[output_format](result)
     if output is None:
         click.echo(content.decode(), nl=False)
         return
@@ -151,9 +160,9 @@ def _json(result: SearchResult) -> bytes:
     return (escaped_json(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)) + "\n").encode()
 
 
-def _html(result: SearchResult) -> bytes:
+def _html(result: SearchResult, tree: Tree) -> bytes:
     from petl_bench.cli.thumbnails import pictures_of, reading_process
     from petl_bench.page.found import found_page
 
     with reading_process() as pool:
-        return found_page(result, lambda file: pictures_of(pool, Path(result.folder, file), _PICTURES))
+        return found_page(result, lambda file: pictures_of(pool, tree.path(file), _PICTURES))

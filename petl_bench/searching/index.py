@@ -142,7 +142,7 @@ def updated_index(
     """
     place = index_file(model.identity, tree.root, cache)
     stored = _fitting(load(place), model, place)
-    unchanged = stored.unchanged(stamps_of(tree.root, tree.files))
+    unchanged = stored.unchanged(stamps_of(tree.root, tree.files, tree.shards))
     files, refused = _fingerprinted(tree, cache, [name for name in tree.files if name not in unchanged])
     whole = len(unchanged) == len(stored.names) + len(stored.unreadable)
     index = stored if whole else stored.of_files(unchanged, files)
@@ -162,7 +162,7 @@ def updated_index(
 
 def _fingerprinted(tree: Tree, cache: Path, files: Sequence[str]) -> tuple[dict[str, FoundFile], dict[str, str]]:
     """Files as they are now, and the system's reason for those that cannot be read."""
-    return Fingerprints(tree.root, cache).of(files) if files else ({}, {})
+    return Fingerprints(tree.root, cache, tree.shards).of(files) if files else ({}, {})
 
 
 def _extended(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from petl_bench.data.found.tree import Tree, is_folder, walk
+from petl_bench.data.found.tree import Tree, is_folder, refuse_unread_archives, walk
 from petl_bench.errors import DataError, TrialError, UsageError
 from petl_bench.searching.index import Index, Progress, updated_index
 from petl_bench.searching.model import SearchModel
@@ -27,6 +27,7 @@ def videos_in(folder: Path) -> Tree:
     if not is_folder(folder.expanduser()):
         raise DataError(f"--videos {folder}: no such folder")
     tree = walk(folder.expanduser().resolve())
+    refuse_unread_archives(tree)
     if not tree.files:
         raise DataError(f"--videos {folder}: no video in it, and no folder of numbered images")
     return tree

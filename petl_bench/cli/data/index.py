@@ -28,7 +28,7 @@ def index(request: DatasetRequest, output: Path | None, as_json: bool) -> None:
 
     plugin, manifest, results = request.read()
     report = build_report(plugin, manifest, results.of(manifest.found))
-    whole = {**report, "found": {clip: file.file for clip, file in manifest.found.items()}}
+    whole = {**report, "found": {clip: file.below_root for clip, file in manifest.found.items()}}
     text = as_text(whole)
     try:
         if output is None:

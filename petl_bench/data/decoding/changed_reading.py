@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from petl_bench.data.decoding.orientation import UPRIGHT, Orientation, of_matrix
+from petl_bench.data.decoding.shards import opened
 
 #: What an ISO base media file (MP4, MOV, 3GP) may begin with.
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
@@ -33,7 +34,7 @@ def reading_of_video(path: str, start: bytes) -> str:
     counted from the start instead of sought. Raises OSError.
     """
     if start[4:8] in _FIRST_BOXES:
-        with open(path, "rb") as file:  # noqa: PTH123 - called for hundreds of thousands of files
+        with opened(path) as file:
             turned = any(of_matrix(matrix)[0] != _turn_of_before(matrix) for matrix in _display_matrices(file))
         return "upright" if turned else ""
     counted = _is_transport_stream(start) or _is_avi_of_new_codec(start) or _is_flv_of_new_codec(start)

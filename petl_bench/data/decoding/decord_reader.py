@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from petl_bench.data.decoding.video_stream import DecodeFailure, StreamInfo, short_words
+from petl_bench.data.decoding.shards import ffmpeg_name
+from petl_bench.data.decoding.video_stream import DecodeFailure, StreamInfo, found_member, short_words
 
 #: Any frame that decord would replace silently by a neighbour is an error: the smallest ratio above "never complain".
 _NO_SUBSTITUTES = 1e-9
@@ -27,15 +28,16 @@ class DecordDecoder:
         decord = _import_decord()
         if info.container in _MISCOUNTED:
             raise DecodeFailure(f"miscounts the frames of {info.container}; leave --decoder auto, or take pyav")
+        name = ffmpeg_name(path, found_member(path))
         try:
-            reader = decord.VideoReader(str(path), num_threads=1, fault_tol=_NO_SUBSTITUTES)
+            reader = decord.VideoReader(name, num_threads=1, fault_tol=_NO_SUBSTITUTES)
             if len(reader) <= max(indices):
                 raise DecodeFailure(f"finds {len(reader)} frames where the file holds {info.num_frames}")
             return _dense(reader, indices) if info.oddity else _sparse(reader, indices), ""
         except decord.DECORDLimitReachedError:
             raise DecodeFailure("would replace frames that it cannot decode by their neighbours") from None
         except (decord.DECORDError, RuntimeError, IndexError, AssertionError, StopIteration) as error:
-            raise DecodeFailure(_own_words(error, path)) from None
+            raise DecodeFailure(_own_words(error, name, path)) from None
 
 
 def _sparse(reader: Any, indices: Sequence[int]) -> np.ndarray:
@@ -65,8 +67,8 @@ def _import_decord() -> Any:
     return decord
 
 
-def _own_words(error: BaseException, path: Path) -> str:
+def _own_words(error: BaseException, name: str, path: Path) -> str:
     text = str(error)
     if "cannot find video stream" in text:
         return "cannot find video stream (a codec that it does not know, such as AV1)"
-    return short_words(text.replace(str(path), path.name))
+    return short_words(text.replace(name, path.name))

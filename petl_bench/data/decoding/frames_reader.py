@@ -19,6 +19,7 @@ from statistics import median
 import numpy as np
 
 from petl_bench.data.decoding.file_types import FIRST_TIME, FrameName, frames_among
+from petl_bench.data.decoding.shards import opened
 from petl_bench.data.decoding.still_pictures import read_image, reading_of_image
 from petl_bench.data.decoding.video_stream import DecodeFailure
 
@@ -113,8 +114,8 @@ def folder_fingerprint(folder: Path, end_bytes: int) -> tuple[int, str]:
 
 
 def content_ends(file: Path | str, size: int, end_bytes: int) -> bytes:
-    """The first and the last `end_bytes` of a file of `size` bytes, no byte twice. Raises OSError."""
-    with open(file, "rb") as stream:  # noqa: PTH123 - called for hundreds of thousands of files
+    """The first and the last `end_bytes` of a file or member of `size` bytes, no byte twice. Raises OSError."""
+    with opened(file) as stream:
         start = stream.read(end_bytes)
         if size <= end_bytes:
             return start

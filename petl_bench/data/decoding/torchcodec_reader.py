@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from petl_bench.data.decoding.video_stream import DecodeFailure, StreamInfo, short_words
+from petl_bench.data.decoding.shards import ffmpeg_name
+from petl_bench.data.decoding.video_stream import DecodeFailure, StreamInfo, found_member, short_words
 
 
 class TorchCodecDecoder:
@@ -20,8 +21,9 @@ class TorchCodecDecoder:
             from torchcodec.decoders import VideoDecoder
         except (ImportError, OSError, RuntimeError) as error:
             raise DecodeFailure(f"torchcodec is not usable here ({short_words(error)})") from None
+        name = ffmpeg_name(path, found_member(path))
         try:
-            reader = VideoDecoder(str(path), num_ffmpeg_threads=1, dimension_order="NHWC", seek_mode="exact")
+            reader = VideoDecoder(name, num_ffmpeg_threads=1, dimension_order="NHWC", seek_mode="exact")
             return reader.get_frames_at(list(indices)).data.numpy(), ""
         except (RuntimeError, ValueError, IndexError) as error:
-            raise DecodeFailure(short_words(str(error).replace(str(path), path.name))) from None
+            raise DecodeFailure(short_words(str(error).replace(name, path.name))) from None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from petl_bench.data.decoding.orientation import UPRIGHT, Orientation, of_frame
+from petl_bench.data.decoding.shards import Member, ffmpeg_name, member_at, opened
 
 #: MPEG-4 "not coded" placeholders, left behind if an encoder packed two frames into one packet, are this small
 #: (bytes).
@@ -158,16 +159,10 @@ def short_words(error: BaseException | str, limit: int = 200) -> str:
 
 def check_file(path: Path) -> None:
     """Raise DecodeFailure if `path` cannot be a video: missing, not a regular file, empty, or a web page."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DecodeFailure(error.strerror or str(error)) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise DecodeFailure("not a regular file")
-    if status.st_size == 0:
+    if _size(path) == 0:
         raise DecodeFailure("the file is empty (0 bytes)")
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             start = file.read(64).lstrip().lower()
     except OSError as error:
         raise DecodeFailure(error.strerror or str(error)) from None
@@ -175,16 +170,41 @@ def check_file(path: Path) -> None:
         raise DecodeFailure("the file is a web page, not a video (a download that failed?)")
 
 
+def _size(path: Path) -> int:
+    """The bytes of a regular file, or of a member of a shard. Raises DecodeFailure if it is neither."""
+    member = found_member(path)
+    if member is not None:
+        return member.size
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DecodeFailure(error.strerror or str(error)) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DecodeFailure("not a regular file")
+    return status.st_size
+
+
+def found_member(path: Path) -> Member | None:
+    """`member_at` a path. Raises DecodeFailure if there is none in the shard that the path names."""
+    try:
+        return member_at(path)
+    except OSError as error:
+        raise DecodeFailure(error.strerror or str(error)) from None
+
+
 def open_container(path: Path) -> Any:
     """An open PyAV container with its messages kept off stderr. Raises DecodeFailure."""
     import av
 
     av.logging.set_level(av.logging.PANIC)
+    member = found_member(path)
+    # A playlist that calls itself a video must not send FFmpeg elsewhere, hence no other protocols.
+    protocols = "file" if member is None else "file,subfile"
+    name = ffmpeg_name(path.absolute(), member)
     try:
-        # A playlist that calls itself a video must not send FFmpeg elsewhere, hence the one protocol.
-        return av.open(str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"})
+        return av.open(name, metadata_errors="replace", options={"protocol_whitelist": protocols})
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise DecodeFailure(_without_path(error, path)) from None
+        raise DecodeFailure(short_words(str(error).replace(f": '{name}'", ""))) from None
 
 
 def best_video_stream(container: Any) -> Any:
@@ -289,7 +309,3 @@ def _count_frames(path: Path) -> int:
         except (av.FFmpegError, ValueError):
             pass  # as above
     return count
-
-
-def _without_path(error: BaseException, path: Path) -> str:
-    return short_words(str(error).replace(f": '{path.absolute()}'", ""))

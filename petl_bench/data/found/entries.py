@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from petl_bench.system.words import several
+
 #: The kinds of entries, in the order in which they are reported, and their meanings.
 KINDS = {
     "videos": "video files",
     "frame_folders": "folders of numbered images, each one clip",
     "frames": "images in them",
     "folders": "other folders",
+    "shards": "tar shards, whose members count here too",
+    "members": "members of shards that are no videos",
+    "unpacked": "members of shards that lie unpacked beside them; the files are used",
     "lists": "files that may be lists (.csv, .json, .txt)",
     "images": "images that are part of no clip",
     "other_files": "files that are not read",
@@ -25,12 +30,20 @@ KINDS = {
 #: What is no file, and may have the name of one.
 NO_FILES = {"broken_links": "a link to nothing", "link_loops": "a link back to itself", "special": "no regular file"}
 
+#: Tar archives whose members cannot be read in place, and what undoes the compression.
+_COMPRESSED = {
+    **dict.fromkeys((".tar.gz", ".tgz"), "gzip -d"),
+    **dict.fromkeys((".tar.zst", ".tzst"), "zstd -d"),
+    **dict.fromkeys((".tar.xz", ".txz"), "xz -d"),
+    **dict.fromkeys((".tar.bz2", ".tbz2"), "bzip2 -d"),
+}
+
 #: Extensions (and names without) of files that are certainly no clips. What is neither here nor read may be one.
 _NO_CLIPS = frozenset(
     """
-    .bat .bib .c .cc .cfg .conf .cpp .css .csv .cu .doc .docx .h .hpp .htm .html .in .ini .ipynb .java .jl .js .json
-    .jsonl .lock .log .lua .m .md .odt .pdf .php .pl .ppt .pptx .ps1 .py .pyc .r .rb .rs .rst .rtf .sh .sql .svg .tex
-    .toml .tsv .txt .url .xls .xlsx .xml .yaml .yml
+    .bat .bib .c .cc .cfg .cls .conf .cpp .css .csv .cu .doc .docx .h .hpp .htm .html .in .ini .ipynb .java .jl .js
+    .json .jsonl .lock .log .lua .m .md .odt .pdf .php .pl .ppt .pptx .ps1 .py .pyc .r .rb .rs .rst .rtf .sh .sql .svg
+    .tex .toml .tsv .txt .url .xls .xlsx .xml .yaml .yml
 
     .7z .arrow .bz2 .ckpt .db .feather .flo .gz .h5 .hdf5 .jar .joblib .lmdb .mat .md5 .mdb .npy .npz .onnx .parquet
     .pickle .pkl .pt .pth .rar .safetensors .sha1 .sha256 .sig .sqlite .sqlite3 .tar .tbz2 .tfrecord .tgz .torrent .txz
@@ -57,8 +70,8 @@ class Entries:
     """Every entry under a root. The counts of `kinds` (see `KINDS`) add up to `total`.
 
     `other_files` are counted by extension in lower case. `image_folders` hold images alone, of which none is numbered
-    as frames are. `outside` are links that lead out of the root, and are followed. `unreadable` maps what cannot be
-    read to the reason.
+    as frames are. `outside` are links that lead out of the root, and are followed. `compressed` are tar archives with
+    compression, which are not read. `unreadable` maps what cannot be read to the reason.
     """
 
     total: int = 0
@@ -66,6 +79,7 @@ class Entries:
     other_files: Mapping[str, Counted] = field(default_factory=dict)
     image_folders: Counted | None = None
     outside: Counted | None = None
+    compressed: Counted | None = None
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, kind: str) -> int:
@@ -83,6 +97,23 @@ class Entries:
         if self.image_folders is not None:
             found["folders of images that are not numbered as frames"] = self.image_folders
         return found
+
+
+def compressed_words(entries: Entries) -> str:
+    """What is said of tar archives with compression; "" if there are none."""
+    some = entries.compressed
+    if some is None:
+        return ""
+    return (
+        f"{several(some.count, 'compressed tar archive')} cannot be read in place, e.g. {some.example}; undo the "
+        f"compression: {undo_compression(some.example)}"
+    )
+
+
+def undo_compression(path: str) -> str:
+    """The command that makes a tar shard of a compressed archive; "" for any other file."""
+    lower = path.lower()
+    return next((f"{tool} {path}" for suffix, tool in _COMPRESSED.items() if lower.endswith(suffix)), "")
 
 
 def extension(name: str) -> str:

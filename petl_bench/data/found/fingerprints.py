@@ -12,10 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from petl_bench.data.decoding.changed_reading import reading_of_video
 from petl_bench.data.decoding.frames_reader import content_ends, folder_fingerprint, folder_stamp
+from petl_bench.data.decoding.shards import member_at
+from petl_bench.data.found.tree import place_of
 from petl_bench.errors import StoreError
 from petl_bench.system.cache import make_private, read_trusted
 from petl_bench.system.files import write_atomically
@@ -41,6 +44,7 @@ class FoundFile:
 
     The fingerprint is a hash of a file's size, of its first and last 64 KiB, and of how it is read if that changed (see
     changed_reading.py); or of a folder's frames (see `folder_fingerprint`). `stamp` changes with what is on disk.
+    `shard` is the tar shard that the file is a member of, "" for none (see `Tree`); the fingerprint is the same.
     """
 
     root: str
@@ -48,18 +52,33 @@ class FoundFile:
     bytes: int
     fingerprint: str
     stamp: tuple[int, ...]
+    shard: str = ""
 
     @property
     def path(self) -> Path:
         """The absolute path. Made when asked for: a quarter of a million of them take seconds."""
-        return Path(self.root, self.file)
+        return Path(self.place)
+
+    @property
+    def place(self) -> str:
+        """The path as text."""
+        return place_of(self.root, self.file, {self.file: self.shard} if self.shard else {})
+
+    @property
+    def below_root(self) -> str:
+        """The path from the root on; that of a member leads through its shard."""
+        return self.place[len(self.root) + 1 :]
 
 
 class Fingerprints:
-    """Fingerprints of clips under one root, remembered in one JSON file for as long as the clips stay as they are."""
+    """Fingerprints of clips under one root, remembered in one JSON file for as long as the clips stay as they are.
 
-    def __init__(self, root: Path, cache_dir: Path) -> None:
+    `shards` are those of the root's `Tree`.
+    """
+
+    def __init__(self, root: Path, cache_dir: Path, shards: Mapping[str, str] = MappingProxyType({})) -> None:
         self._root = str(root)
+        self._shards = shards
         self._file = cache_dir / "manifests" / f"fingerprints-{root_name(root)}.json"
 
     def of(
@@ -79,12 +98,14 @@ class Fingerprints:
 
         def read(file: str) -> _Entry | None:
             try:
-                return _entry(f"{self._root}/{file}", known.get(file))
+                return _entry(place_of(self._root, file, self._shards), known.get(file))
             except OSError as error:
                 refused[file] = error.strerror or str(error)
                 return None
 
         wanted = sorted(set(files))
+        if self._shards:  # one shard after the other
+            wanted.sort(key=lambda file: self._shards.get(file, ""))
         entries: dict[str, _Entry | None] = {}
         files = iter(wanted)
         for block in _in_blocks(read, wanted):
@@ -95,7 +116,7 @@ class Fingerprints:
         if any(known.get(file) is not entry for file, entry in readable.items()):
             self._store(known | readable)
         found = {
-            file: FoundFile(self._root, file, size, fingerprint, tuple(stamp))
+            file: FoundFile(self._root, file, size, fingerprint, tuple(stamp), self._shards.get(file, ""))
             for file, (stamp, size, fingerprint) in readable.items()
         }
         return found, refused
@@ -137,18 +158,25 @@ def stamp_text(stamp: Sequence[int]) -> str:
     return " ".join(map(str, stamp))
 
 
-def stamps_of(root: Path, files: Sequence[str]) -> dict[str, str]:
-    """`stamp_text` of files below the root as they are now; without those that cannot be looked at."""
+def stamps_of(root: Path, files: Sequence[str], shards: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """`stamp_text` of files below the root as they are now; without those that cannot be looked at.
+
+    `shards` are those of the root's `Tree`.
+    """
 
     def stamp(file: str) -> str:
-        path = f"{root}/{file}"
         try:
-            return stamp_text(_stamp(path, os.stat(path)))  # noqa: PTH116 - see `_entry`
+            return stamp_text(stamp_of(place_of(str(root), file, shards)))
         except OSError:
             return ""
 
     stamps = chain.from_iterable(_in_blocks(stamp, files))
     return {file: found for file, found in zip(files, stamps, strict=True) if found}
+
+
+def stamp_of(path: Path | str) -> list[int]:
+    """What changes with a file, a member of a shard, or a folder of frames. Raises OSError."""
+    return _look_at(os.fspath(path))[0]
 
 
 def _in_blocks(ask: Callable[[_Asked], _Answer], items: Sequence[_Asked]) -> Iterator[list[_Answer]]:
@@ -160,8 +188,7 @@ def _in_blocks(ask: Callable[[_Asked], _Answer], items: Sequence[_Asked]) -> Ite
 
 def _is_unchanged(file: FoundFile) -> bool:
     try:
-        path = f"{file.root}/{file.file}"
-        return _stamp(path, os.stat(path)) == list(file.stamp)  # noqa: PTH116 - see `_entry`
+        return stamp_of(file.place) == list(file.stamp)
     except OSError:
         return False
 
@@ -173,17 +200,23 @@ def root_name(root: Path) -> str:
 
 def _entry(path: str, known: _Entry | None) -> _Entry:
     """The entry of a file or folder; the known one if its stamp is still right. Raises OSError."""
-    status = os.stat(path)  # noqa: PTH116 - hundreds of thousands of files, and Path is slow
-    stamp = _stamp(path, status)
+    stamp, size, is_folder = _look_at(path)
     if known is not None and known[0] == stamp:
         return known
-    if stat.S_ISDIR(status.st_mode):
+    if is_folder:
         return [stamp, *folder_fingerprint(Path(path), END_BYTES)]
-    return [stamp, status.st_size, _fingerprint(path, status.st_size)]
+    return [stamp, size, _fingerprint(path, size)]
 
 
-def _stamp(path: str, status: os.stat_result) -> list[int]:
-    return folder_stamp(Path(path)) if stat.S_ISDIR(status.st_mode) else [status.st_size, status.st_mtime_ns]
+def _look_at(path: str) -> tuple[list[int], int, bool]:
+    """The stamp of a file, member or folder, its bytes (0 for a folder), and whether it is a folder. Raises OSError."""
+    member = member_at(path)
+    if member is not None:
+        return list(member.stamp), member.size, False
+    status = os.stat(path)  # noqa: PTH116 - hundreds of thousands of files, and Path is slow
+    if stat.S_ISDIR(status.st_mode):
+        return folder_stamp(Path(path)), 0, True
+    return [status.st_size, status.st_mtime_ns], status.st_size, False
 
 
 def _fingerprint(path: str, size: int) -> str:

@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass, field
 
 from petl_bench.data.decoding.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, hold_a_series
+from petl_bench.data.decoding.shards import SHARD_SUFFIX
 
 _TEXT_SUFFIXES = frozenset({".csv", ".json", ".txt"})
 _LINK_ERRORS: dict[int | None, str] = {
@@ -21,6 +22,8 @@ _LINK_ERRORS: dict[int | None, str] = {
 class Listing:
     """The `total` entries of a folder, as paths below the root, each in one of the lists; `rest` by kind (`KINDS`).
 
+    `shards` are tar archives, which are not opened here.
+
     `identity` is the same by whatever path the folder was reached. `linked` are links to folders, `outside` those links
     that lead out of the root (and stand in the other lists too). `refused` says why an entry cannot be read, `reason`
     why the folder cannot be listed, or not to its end.
@@ -31,6 +34,7 @@ class Listing:
     videos: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
+    shards: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
     rest: dict[str, list[str]] = field(default_factory=dict)
@@ -110,6 +114,8 @@ def _sort_in_file(name: str, path: str, listing: Listing) -> None:
         listing.videos.append(path)
     elif suffix in _TEXT_SUFFIXES:
         listing.texts.append(path)
+    elif suffix == SHARD_SUFFIX:
+        listing.shards.append(path)
     else:
         listing.rest.setdefault("other_files", []).append(path)
 

@@ -24,8 +24,9 @@ from petl_bench.data.found.clip_matching import FileMatch, match_clips
 from petl_bench.data.found.fingerprints import Fingerprints, FoundFile
 from petl_bench.data.found.listed import named_lists, trained_and_tested
 from petl_bench.data.found.scan_results import ScanResults
-from petl_bench.data.found.tree import sharing, walk
+from petl_bench.data.found.tree import Tree, sharing, walk
 from petl_bench.errors import DataError
+from petl_bench.system.words import several
 
 #: Told now and then how far building is: what is counted, how many are done, and of how many (None: not known yet).
 Notify = Callable[[str, int, int | None], None]
@@ -84,7 +85,7 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
     matches = match_clips(tree, lists, annotations.classes, dataset.identity)
     candidates = {clip: match.files for clip, match in matches.items() if match.files and not match.contested}
     files = [path for paths in candidates.values() for path in paths]
-    fingerprints, refused = Fingerprints(root, cache_dir).of(
+    fingerprints, refused = Fingerprints(root, cache_dir, tree.shards).of(
         files, lambda done, total: tell("clips looked at", done, total)
     )
     found, ambiguous = _settle(candidates, fingerprints)
@@ -104,6 +105,7 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
         *_refused_notes({**refused, **tree.entries.unreadable}),
         *_frames_beside_notes(matches),
         *_disk_notes(annotations, found),
+        *_shard_notes(tree),
     )
     digest = hashlib.sha256(canonical_json(_content(annotations, found)).encode(errors="surrogatepass")).hexdigest()
     return Manifest(
@@ -171,6 +173,12 @@ def _frames_beside_notes(matches: Mapping[str, FileMatch]) -> Iterator[str]:
             f"{len(beside)} clips have a video file and a folder of frames; the video is used, "
             f"e.g. {match.files[0]} and not {match.frames_beside[0]}"
         )
+
+
+def _shard_notes(tree: Tree) -> Iterator[str]:
+    if tree.shards:
+        shards = len(set(tree.shards.values()))
+        yield f"{len(tree.shards):,} of {several(len(tree.files), 'clip')} are read in {several(shards, 'tar shard')}"
 
 
 def _disk_notes(annotations: Annotations, found: Mapping[str, FoundFile]) -> Iterator[str]:

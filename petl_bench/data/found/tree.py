@@ -7,6 +7,7 @@ numbered images (see frames_reader.py). Which clips are those of a list: see cli
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,14 @@ from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 from petl_bench.data.decoding.file_types import without_video_suffix
-from petl_bench.data.found.entries import NO_FILES, Entries, Tally, extension
+from petl_bench.data.decoding.shards import SHARD_SUFFIX, ShardIndex, shard_index
+from petl_bench.data.found.entries import NO_FILES, Entries, Tally, compressed_words, extension, undo_compression
 from petl_bench.data.found.listing import Listing, list_folder
 from petl_bench.errors import DataError
 
+#: What WebDataset calls the files beside a video with its class, and with its class or caption.
+_LABEL = ".cls"
+_TEXTS_BESIDE = (_LABEL, ".json", ".txt")
 #: Folders that are listed at the same time: on a network file system the answers take their time.
 _LISTING_THREADS = 16
 #: Folders handed to the threads together, so that Ctrl-C does not have to wait for many.
@@ -41,6 +46,10 @@ class Tree:
     again. `linked_again` are links to folders that were reached by another path, and stand under that one. `entries`
     accounts for everything, these included. `no_videos` says of what has the name of a video, and is no file, what it
     is.
+
+    Members of tar shards count as if they had been unpacked where the shard lies: `shards` says of a file in which one
+    it is. `beside` are files that may hold the label of a video, as WebDataset has them, each with its shard ("" for
+    none): those called `.cls`, and members called `.json` or `.txt`.
     """
 
     root: Path
@@ -50,6 +59,12 @@ class Tree:
     linked_again: tuple[str, ...] = ()
     entries: Entries = field(default_factory=Entries)
     no_videos: Mapping[str, str] = field(default_factory=dict)
+    shards: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+    def path(self, file: str) -> Path:
+        """Where a file is read: below the root, or in its shard."""
+        return Path(place_of(str(self.root), file, self.shards))
 
     @cached_property
     def texts_by_name(self) -> dict[str, list[str]]:
@@ -58,6 +73,12 @@ class Tree:
         for path in self.texts:
             groups.setdefault(path.rpartition("/")[2], []).append(path)
         return groups
+
+
+def place_of(root: str, file: str, shards: Mapping[str, str]) -> str:
+    """The path of a file below the root; that of a member leads through its shard (see data/decoding/shards.py)."""
+    shard = shards.get(file) if shards else None
+    return f"{root}/{file}" if shard is None else f"{root}/{shard}/{file[shard.rfind('/') + 1 :]}"
 
 
 #: The tree that `walk` returns while one is shared (see `sharing`).
@@ -79,7 +100,8 @@ def walk(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
 
     A folder that holds numbered images, and neither videos nor other folders, is a clip; the root itself is none. What
     cannot be read counts as itself, and its neighbours are found. `progress` is called now and then with the number of
-    folders listed so far. Raises DataError if `root` is not a folder, or cannot be listed.
+    folders listed so far. Raises DataError if `root` is not a folder, or cannot be listed, or if a video stands in two
+    shards, or in one twice.
     """
     shared = _shared.get()
     if shared is not None and shared.root == root:
@@ -98,14 +120,26 @@ def walk(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
                     linked += listing.linked
                 if progress is not None:
                     progress(len(walk.visited))
+        for shard, read in zip(
+            walk.shards, pool.map(lambda path: _read_shard(f"{root}/{path}"), walk.shards), strict=True
+        ):
+            walk.take_shard(shard, read)
     return walk.tree(root)
 
 
+def _read_shard(path: str) -> ShardIndex:
+    try:
+        return shard_index(path)
+    except OSError as error:
+        return ShardIndex(fault=error.strerror or str(error))
+
+
 class _TreeWalk:
-    """Adds up the listings of a tree's folders."""
+    """Adds up the listings of a tree's folders, and its shards after them."""
 
     def __init__(self, root: str) -> None:
         self.visited: set[tuple[int, int]] = set()
+        self.shards: list[str] = []
         self._root = root
         self._files: list[str] = []
         self._texts: list[str] = []
@@ -115,6 +149,8 @@ class _TreeWalk:
         self._kinds, self._others, self._remarks = Tally(), Tally(), Tally()
         self._unreadable: dict[str, str] = {}
         self._no_videos: dict[str, str] = {}
+        self._shard_of: dict[str, str] = {}
+        self._beside: dict[str, str] = {}
 
     def take(self, folder: str, listing: Listing) -> bool:
         """Count a folder and what it holds; whether it was there to be read, and not read by another path before."""
@@ -134,6 +170,7 @@ class _TreeWalk:
         self._total += listing.total
         self._files += listing.videos
         self._texts += listing.texts
+        self.shards += listing.shards
         self._count(folder, listing)
         return True
 
@@ -152,12 +189,73 @@ class _TreeWalk:
                 self._kinds.add(kind, paths[0], len(paths))
         for path in listing.rest.get("other_files", ()):
             self._others.add(extension(path.rpartition("/")[2]), path)
+            if undo_compression(path):
+                self._remarks.add("compressed", path)
+            if path.endswith(_LABEL):
+                self._beside[path] = ""
         for kind, what in NO_FILES.items():
             named = (path for path in listing.rest.get(kind, ()) if without_video_suffix(path) != path)
             self._no_videos |= dict.fromkeys(named, what)
         for path in listing.outside:
             self._remarks.add("outside", path)
         self._unreadable |= listing.refused
+
+    def take_shard(self, shard: str, index: ShardIndex) -> None:
+        """Count a shard and its members, those that are videos among the files.
+
+        Raises DataError for a video that stands in two shards, or in this one twice.
+        """
+        if index.fault:
+            self._unreadable[shard] = index.fault
+        if index.fault and not (index.members or index.folders or index.refused):
+            self._kinds.add("unreadable", shard)
+            return
+        self._kinds.add("shards", shard)
+        self._total += len(index.members) + index.folders + len(index.refused)
+        for name, reason in index.refused.items():
+            self._kinds.add("unreadable", f"{shard}/{name}")
+            self._unreadable[f"{shard}/{name}"] = reason
+        if index.folders:
+            self._kinds.add("members", shard, index.folders)
+        folder = shard[: shard.rfind("/") + 1]
+        for name in index.members:
+            self._kinds.add(self._member_kind(shard, folder, name, index), f"{shard}/{name}")
+        twice = next((name for name in index.doubles if _is_video(name)), None)
+        if twice is not None:
+            raise DataError(f"{self._root}/{shard}: {twice} is there twice; remove one, or pack the shard again")
+
+    @cached_property
+    def _unpacked(self) -> frozenset[str]:
+        return frozenset(self._files)
+
+    def _member_kind(self, shard: str, folder: str, name: str, index: ShardIndex) -> str:
+        """The kind of a member that is a file; a video is added to the files."""
+        if name.startswith(".") or "/." in name:
+            return "hidden"
+        file = folder + name
+        if not _is_video(name):
+            if name.endswith(_TEXTS_BESIDE):
+                self._beside.setdefault(file, shard)
+            return "members"
+        if file in self._unpacked:
+            self._refuse_other_size(shard, name, file, index.members[name][1])
+            return "unpacked"
+        other = self._shard_of.setdefault(file, shard)
+        if other != shard:
+            raise DataError(
+                f"{self._root}: {other} and {shard} both hold {name}; rename one of them, or put the shards into "
+                "folders of their own"
+            )
+        return "videos"
+
+    def _refuse_other_size(self, shard: str, name: str, file: str, size: int) -> None:
+        """Raise DataError if a member and the file of its name beside the shard are not of the same size."""
+        beside = os.stat(f"{self._root}/{file}").st_size  # noqa: PTH116
+        if beside != size:
+            raise DataError(
+                f"{self._root}: {shard} holds another {name} ({size:,} bytes) than {file} beside it ({beside:,} "
+                "bytes); remove one of them"
+            )
 
     def tree(self, root: Path) -> Tree:
         """The result."""
@@ -168,11 +266,37 @@ class _TreeWalk:
             self._others.counted(),
             remarks.get("image folders"),
             remarks.get("outside"),
+            remarks.get("compressed"),
             dict(sorted(self._unreadable.items())),
         )
-        files = tuple(sorted([*self._files, *self._frame_folders]))
+        files = tuple(sorted([*self._files, *self._shard_of, *self._frame_folders]))
         texts, frame_folders = tuple(sorted(self._texts)), frozenset(self._frame_folders)
-        return Tree(root, files, texts, frame_folders, tuple(self._linked_again), entries, self._no_videos)
+        return Tree(
+            root,
+            files,
+            texts,
+            frame_folders,
+            tuple(self._linked_again),
+            entries,
+            self._no_videos,
+            self._shard_of,
+            self._beside,
+        )
+
+
+def refuse_unread_archives(tree: Tree) -> None:
+    """Raise DataError if a tree has no clip, and archives that may hold some: compressed ones, or damaged shards."""
+    compressed, unreadable = tree.entries.compressed, tree.entries.unreadable
+    damaged = next((path for path in unreadable if path.endswith(SHARD_SUFFIX)), None)
+    if tree.files or not (compressed or damaged):
+        return
+    if damaged is not None:
+        raise DataError(f"{tree.root}: no videos that can be read; {damaged}: {unreadable[damaged]}")
+    raise DataError(f"{tree.root}: no videos; {compressed_words(tree.entries)}")
+
+
+def _is_video(name: str) -> bool:
+    return without_video_suffix(name) != name
 
 
 def is_folder(place: Path) -> bool:

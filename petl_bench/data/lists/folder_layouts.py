@@ -117,6 +117,20 @@ def refuse_second_paths(tree: Tree) -> None:
             )
 
 
+def refuse_shards_as_sides(tree: Tree) -> None:
+    """Raise DataError if shards in one place are named after several sides, which are to be drawn from all clips."""
+    sides: dict[str, str] = {}
+    for shard in dict.fromkeys(tree.shards.values()):
+        side = next(filter(None, map(side_of, _WORD.findall(Path(shard).stem))), None)
+        if side is not None:
+            sides.setdefault(side, shard)
+    if len(sides) > 1:
+        raise DataError(
+            f"{tree.root}: the shards are named after sides ({', '.join(sorted(sides.values()))}), and nothing else "
+            "says which clips train; put them into folders called train, val and test"
+        )
+
+
 def refuse_one_file_twice(root: Path, clips: Iterable[str], why: str) -> None:
     """Raise DataError, ending with `why`, if two of the clips (paths below the root) are one file over a link."""
     real_folder = functools.cache(os.path.realpath)

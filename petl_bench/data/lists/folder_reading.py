@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from petl_bench.api.dataset import Annotations, HalfSplit, Sample
 from petl_bench.data.decoding.file_types import without_video_suffix
-from petl_bench.data.found.tree import walk
+from petl_bench.data.found.tree import refuse_unread_archives, walk
 from petl_bench.data.lists import annotation_formats as formats
+from petl_bench.data.lists.annotation_formats import ClipList
 from petl_bench.data.lists.class_folders import (
     both_kinds,
     first_few,
@@ -29,10 +30,12 @@ from petl_bench.data.lists.folder_layouts import (
     recognise,
     refuse_one_file_twice,
     refuse_second_paths,
+    refuse_shards_as_sides,
 )
 from petl_bench.data.lists.list_files import CLASS_FILES, find_lists
 from petl_bench.data.lists.own_captions import (
     CAPTION_FILES,
+    CaptionsBeside,
     OwnCaptions,
     captioned_folder,
     captioned_lists,
@@ -43,6 +46,7 @@ from petl_bench.data.lists.own_captions import (
 )
 from petl_bench.data.lists.own_classes import labelled
 from petl_bench.data.lists.own_lists import FolderClips, read_own_list
+from petl_bench.data.lists.texts_beside import captions_beside, labels_beside, sides_of_flat
 from petl_bench.errors import DataError
 
 
@@ -71,6 +75,7 @@ class FolderReader:
         self._root, self._options = root, options
         self._set = f"--set {options.name}."
         self._tree = walk(root)
+        refuse_unread_archives(self._tree)
         self._clips = FolderClips(self._tree.files)
         usual = root / "labels.csv"
         self._names = self._file("labels") or (usual if usual.is_file() else None)
@@ -99,7 +104,9 @@ class FolderReader:
     def _labelled(self) -> Annotations:
         """A folder with classes."""
         try:
-            return self._from_lists() if self._has_lists() else self._from_class_folders()
+            if self._has_lists():
+                return self._from_lists()
+            return self._from_labels_beside() or self._from_class_folders()
         except DataError:
             refuse_pickle(self._root)
             raise
@@ -112,9 +119,23 @@ class FolderReader:
             return OwnCaptions(self._named_captions, self._clips), None
         try:
             file = find_captions(self._root, f"{self._set}captions")
-            return (OwnCaptions(file, self._clips) if file else None), None
+            return (OwnCaptions(file, self._clips) if file else self._captions_beside()), None
         except DataError as error:
             return None, error
+
+    def _captions_beside(self) -> OwnCaptions | None:
+        """Captions beside videos that lie flat, without lists; None for other folders."""
+        texts = captions_beside(self._tree) if self._is_flat() and not self._says_sides() else {}
+        return CaptionsBeside(texts, self._root, self._clips) if texts else None
+
+    def _is_flat(self) -> bool:
+        files = self._tree.files
+        return bool(files) and self._options.layout == "auto" and sides_of_flat(files) is not None
+
+    def _says_sides(self) -> bool:
+        """Whether options or lists say which clips train."""
+        lists = self._lists
+        return bool(self._train_list or self._test_list or lists.train or lists.val or lists.test)
 
     def _despite(self, fault: DataError) -> Annotations:
         """A folder with classes, whose captions cannot be used. Raises their fault if nothing says classes."""
@@ -155,7 +176,7 @@ class FolderReader:
             return self._with_captions(self._labelled(), captions)
         refuse_second_paths(self._tree)
         try:
-            found = self._from_class_folders()
+            found = self._from_labels_beside() or self._from_class_folders()
         except DataError:  # no layout of classes
             clips = sorted(self._tree.files)
             fraction, seed = options.test_fraction, options.split_seed
@@ -270,6 +291,35 @@ class FolderReader:
                     f"({first_few(called)}); write the paths in both lists from {train_list.parent} on"
                 )
 
+    # ---------------------------------------------------------------- labels beside the videos
+
+    def _from_labels_beside(self) -> Annotations | None:
+        """Clips that lie flat, each with a file that holds its label; None for other folders."""
+        options, root, clips = self._options, self._root, self._tree.files
+        side_of_clip = sides_of_flat(clips) if self._is_flat() else None
+        rows = labels_beside(self._tree) if side_of_clip else {}
+        if not side_of_clip or not rows:
+            return None
+        refuse_second_paths(self._tree)
+        refuse_doubles(clips, root)
+        has_sides = any(side_of_clip.values())
+        placed = tuple(Placed(clip, side, "", "") for clip, side in side_of_clip.items())
+        sides = self._sides(Reading("side" if has_sides else "", placed)) or ("",)
+        names = self._names or self._other_names()
+        lists = [
+            ClipList(root / "*.cls", tuple(row for clip, row in rows.items() if side_of_clip[clip] == side))
+            for side in sides
+        ]
+        found = labelled(lists, names, options.label_base, self._clips, options.name)
+        if has_sides:
+            train, test = found.lists
+        else:
+            units, fraction = {clip: clip for clip in clips}, options.test_fraction
+            train, test = drawn(found.lists[0], found.classes, units, fraction, options.split_seed, root)
+        used = [names] if names else []
+        note = f"read from labels beside the videos (.cls, .json); {found.source}"
+        return self._annotations(found.classes, train, test, used, (note, *self._unused_lists(used)))
+
     # ---------------------------------------------------------------- class folders
 
     def _from_class_folders(self) -> Annotations:
@@ -308,6 +358,7 @@ class FolderReader:
         if "side" not in reading.layout:
             if told != "auto":
                 raise DataError(f"{self._root}: there are no sides; leave {self._set}test_side={told} out")
+            refuse_shards_as_sides(self._tree)
             return None
         there = {placed.side for placed in reading.placed}
         test = ("test" if "test" in there else "val") if told == "auto" else told
@@ -433,6 +484,7 @@ class FolderReader:
         empty = [
             each.relative_to(self._root).as_posix()
             for parent in sorted(beside)
+            if (self._root / parent).is_dir()  # it may be a folder in tar shards
             for each in sorted((self._root / parent).iterdir())
             if each.is_dir() and each.name[0] != "." and PurePosixPath(each.relative_to(self._root)) not in holding
         ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petl_bench.data.decoding.file_types import IMAGE_SUFFIXES, VIDEO_SUFFIXES, without_video_suffix
+from petl_bench.data.decoding.shards import SHARD_SUFFIX
 from petl_bench.data.lists.folder_layouts import SIDES
 from petl_bench.data.lists.own_lists import FolderClips
 
@@ -64,7 +65,8 @@ def find_lists(root: Path, texts_below: Collection[str], clips: FolderClips, kno
     `texts_below` are the text files in folders below, by their paths from the root.
     """
     kinds: dict[str, list[Path]] = {"train": [], "val": [], "test": [], "other": [], "not_read": [], "groups": []}
-    for file in sorted(path for path in root.iterdir() if path.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES):
+    no_lists = VIDEO_SUFFIXES | IMAGE_SUFFIXES | {SHARD_SUFFIX}
+    for file in sorted(path for path in root.iterdir() if path.suffix.lower() not in no_lists):
         kind = _kind(file, clips) if file.is_file() and file.name[0] != "." and file not in known else None
         if kind:
             kinds[kind].append(file)

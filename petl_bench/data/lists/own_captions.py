@@ -61,6 +61,7 @@ class OwnCaptions:
                 f"{file}: not a file (a folder, a pipe or a link to nothing); put captions there, or remove it"
             )
         self.file, self._clips = file, clips
+        self.files: tuple[Path, ...] = (file,)
         read = read_caption_csv(file) if file.suffix.lower() == ".csv" else read_caption_json(file)
         self._texts: dict[str, tuple[str, ...]] = {}
         self._places: dict[str, str] = {}
@@ -133,7 +134,7 @@ class OwnCaptions:
         return replace(
             found,
             captions=captions,
-            files={**found.files, **formats.sha256_of([self.file], root)},
+            files={**found.files, **formats.sha256_of(self.files, root)},
             notes=(*found.notes, self.note_on(captions), *([without] if without else [])),
         )
 
@@ -145,6 +146,15 @@ class OwnCaptions:
     def of(self, clip: str) -> tuple[str, ...]:
         """The captions of a clip that is written as its file, or as in their own file; none if it has none."""
         return self._texts.get(clip, ())
+
+
+class CaptionsBeside(OwnCaptions):
+    """Captions that lie beside the videos (see texts_beside.py), by clip."""
+
+    def __init__(self, texts: Mapping[str, tuple[str, ...]], root: Path, clips: FolderClips) -> None:
+        self.file, self._clips = root / "*.txt", clips
+        self.files = ()
+        self._texts, self._places = dict(texts), dict.fromkeys(texts, str(root))
 
 
 def is_bare_list(file: Path, clips: FolderClips, captions: OwnCaptions | None) -> bool:
@@ -258,6 +268,6 @@ def _annotations(
         train={1: train},
         test={1: test},
         captions=together,
-        files=formats.sha256_of([captions.file, *files], root),
+        files=formats.sha256_of([*captions.files, *files], root),
         notes=(*notes, captions.note_on(together)),
     )

@@ -8,7 +8,6 @@ import json
 import logging
 import math
 import os
-import stat
 import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import xxhash
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from petl_bench.data.decoding.frames_reader import folder_stamp
+from petl_bench.data.found.fingerprints import stamp_of
 from petl_bench.system.cache import distrust, distrust_status, make_private
 
 _log = logging.getLogger(__name__)
@@ -94,9 +93,7 @@ class ClipCache:
         A folder of frames changes as `folder_stamp` says.
         """
         try:
-            status = path.stat()
-            is_folder = stat.S_ISDIR(status.st_mode)
-            fingerprint = folder_stamp(path) if is_folder else [status.st_size, status.st_mtime_ns]
+            fingerprint = stamp_of(path)
         except OSError:
             fingerprint = []  # what cannot be read: reading it says so
         parts = [_FORMAT, os.fspath(path.absolute()), fingerprint, decoder, size, selection]
