@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.adapters import subject_of
+from petl_bench.cli.adapters import subject_or_frozen
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.options import plugin_option, refuse_output, runs_option, tell
 from petl_bench.cli.progress import showing_progress
@@ -19,7 +19,6 @@ from petl_bench.system.texts import clean, escaped_json, shortened
 from petl_bench.system.words import several
 
 if TYPE_CHECKING:
-    from petl_bench.inference.subject import Subject
     from petl_bench.searching.rankings import SearchResult
 
 #: Raised when a field of the JSON document changes its meaning.
@@ -79,7 +78,7 @@ def command(
     wanted, tree = checked_queries(queries), videos_in(videos)
     if outside := tree.entries.outside:
         tell(f"links that lead out of the folder, and are followed: {outside.count:,}; the first: {outside.example}")
-    model = SearchModel(_subject(adapter, runs, backbone or _BACKBONE, weights), device)
+    model = SearchModel(subject_or_frozen(adapter, runs, backbone or _BACKBONE, weights), device)
     for note in model.notes:
         tell(note)
     with showing_progress() as notify:
@@ -94,13 +93,6 @@ def command(
         )
     _tell_of(result)
     _show(result, output_format, output)
-
-
-def _subject(adapter: str | None, runs: Path, backbone: str, weights: str | None) -> Subject:
-    """What to search with: an adapter, or the frozen backbone."""
-    from petl_bench.inference.subject import frozen_backbone
-
-    return frozen_backbone(backbone, weights) if adapter is None else subject_of(adapter, runs, weights)
 
 
 def _tell_of(result: SearchResult) -> None:
