@@ -32,7 +32,7 @@ _log = logging.getLogger("petl_bench")
 Video = str | os.PathLike[str] | np.ndarray | Tensor
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 #: Classes that are shown of a model.
-_SHOWN = 8
+_SHOWN = 3
 
 
 def load_adapter(
