@@ -18,7 +18,7 @@ from torch import Tensor
 from petl_bench.api.registry import load_plugin_file
 from petl_bench.data.loading.clip_preparation import ClipRequest, prepare
 from petl_bench.data.loading.transforms import to_input
-from petl_bench.errors import DataError, UsageError
+from petl_bench.errors import DataError, PetlBenchError, UsageError
 from petl_bench.inference.features import text_features, video_features
 from petl_bench.inference.given_frames import GivenFrames, checked_frames
 from petl_bench.inference.model import AdaptedModel
@@ -68,9 +68,12 @@ def load_adapter(
     if plugin is not None:
         load_plugin_file(Path(plugin))
     file, resolved = local_adapter(os.fspath(place), revision)
-    model = LoadedAdapter(adapted(file, None if weights is None else os.fspath(weights)), device, resolved)
+    try:
+        model = LoadedAdapter(adapted(file, None if weights is None else os.fspath(weights)), device, resolved)
+    except PetlBenchError as error:  # it may quote the file, which may hold what a terminal obeys
+        raise type(error)(clean(str(error))) from error
     for note in model.subject.notes:
-        _log.warning("%s", note)
+        _log.warning("%s", clean(note))
     return model
 
 
