@@ -99,6 +99,8 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.errors import TrialError as TrialError
     from petl_bench.errors import UsageError as UsageError
     from petl_bench.errors import WeightsError as WeightsError
+    from petl_bench.inference.loading import LoadedAdapter as LoadedAdapter
+    from petl_bench.inference.loading import load_adapter as load_adapter
     from petl_bench.models.adapters import Bottleneck as Bottleneck
     from petl_bench.models.adapters import TemporalConv as TemporalConv
     from petl_bench.models.create import create_model as create_model

@@ -14,10 +14,11 @@ import pytest
 
 from petl_bench.data.found.fingerprints import Fingerprints, stamp_text, stamps_of
 from petl_bench.inference.subject import frozen_backbone
+from petl_bench.inference.videos import videos_in
 from petl_bench.models.create import create_model
 from petl_bench.searching.index import Index, index_file, load, store
 from petl_bench.searching.model import SearchModel
-from petl_bench.searching.search import rankings, search, videos_in
+from petl_bench.searching.search import rankings, search
 
 VIDEOS, FOLDERS, WIDTH = 10_000, 20, 512
 QUERY = "a red square is growing"

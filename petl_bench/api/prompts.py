@@ -62,7 +62,7 @@ def resolved(text: str, label: str) -> str:
     name = text.strip().removeprefix(FROM_FILE)
     templates = split_templates(text) if name == text.strip() else tuple(_read(Path(name), label))
     for template in templates:
-        if problem := _problem(template):
+        if problem := template_fault(template):
             raise UsageError(f"{label}={_shortened(template)}: {problem}")
     if len(set(templates)) < len(templates):
         twice = next(each for each in templates if templates.count(each) > 1)
@@ -90,7 +90,7 @@ def _read(path: Path, label: str) -> Iterator[str]:
     if not any(lines):
         raise UsageError(f"{where}: no template there; write one per line, such as: a video of {{}}.")
     for number, line in enumerate(lines, start=1):
-        if problem := _problem(line) if line else "":
+        if problem := template_fault(line) if line else "":
             raise UsageError(f"{where}, line {number}: {_shortened(line)}: {problem}")
         if line:
             yield line
@@ -115,7 +115,8 @@ _PROBLEMS: tuple[tuple[Callable[[str], bool], str], ...] = (
 )
 
 
-def _problem(template: str) -> str:
+def template_fault(template: str) -> str:
+    """What is wrong with a template, in words; "" if nothing is."""
     return next((problem for is_wrong, problem in _PROBLEMS if is_wrong(template)), "")
 
 

@@ -30,6 +30,8 @@ COMMANDS = {
     "new-method": ("new_method", "Short for: new method NAME."),
     "cost": ("cost", "What methods cost: parameters, FLOPs, time, memory, energy, measured side by side."),
     "data": ("data", "Find, verify and count the clips of a data set."),
+    "predict": ("predict", "Label videos with a trained adapter: the probabilities of classes."),
+    "features": ("features", "Write the features of videos and texts into a file: npz or Parquet."),
     "search": ("search", "Rank the videos of a folder by a text, with an adapter or a frozen backbone."),
     "export": ("export", "The adapter of a trial in the format of another library: Hugging Face PEFT."),
     "describe": ("describe", "Have a language model describe the classes of a data set."),

@@ -22,6 +22,13 @@ def subject_of(adapter: str, runs: Path, weights: str | None) -> Subject:
     return adapted(trial_folder(runs, find_trial(titles(runs), adapter, runs)), weights)
 
 
+def subject_or_frozen(adapter: str | None, runs: Path, backbone: str, weights: str | None) -> Subject:
+    """What `--adapter` means; without it the frozen backbone."""
+    from petl_bench.inference.subject import frozen_backbone
+
+    return frozen_backbone(backbone, weights) if adapter is None else subject_of(adapter, runs, weights)
+
+
 def _place(adapter: str) -> Path | None:
     """The adapter file, or the folder of a finished trial, at a path; None if there is neither."""
     place = Path(adapter).expanduser()

@@ -34,6 +34,16 @@ def show(lines: Sequence[str]) -> None:
         click.echo(f"and {len(lines) - SHOWN:,} more like these")
 
 
+def refuse_output(output: Path) -> None:
+    """Raise UsageError if no file can be written there: known before hours of work."""
+    from petl_bench.data.found.tree import is_folder
+
+    if is_folder(output):
+        raise UsageError(f"--output {output}: a folder; name a file in it")
+    if not is_folder(output.parent):
+        raise UsageError(f"--output {output}: there is no folder {output.parent}; make it, or name another place")
+
+
 def make_folder(output: Path) -> None:
     """Make a folder to write to. Raises StoreError if it cannot be made."""
     try:

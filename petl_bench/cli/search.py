@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.adapters import subject_of
+from petl_bench.cli.adapters import subject_or_frozen
 from petl_bench.cli.choices import OneOf
-from petl_bench.cli.options import plugin_option, runs_option, tell
+from petl_bench.cli.options import plugin_option, refuse_output, runs_option, tell
 from petl_bench.cli.progress import showing_progress
 from petl_bench.errors import UsageError
 from petl_bench.system.texts import clean, escaped_json, shortened
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from petl_bench.data.found.tree import Tree
-    from petl_bench.inference.subject import Subject
     from petl_bench.searching.rankings import SearchResult
 
 #: Raised when a field of the JSON document changes its meaning.
@@ -74,15 +73,16 @@ def command(
     if adapter is not None and backbone is not None:
         raise UsageError("--backbone is for a search without --adapter; an adapter has its own backbone")
     if output is not None:
-        _refuse_output(output)
+        refuse_output(output)
+    from petl_bench.inference.videos import videos_in
     from petl_bench.searching.model import SearchModel
-    from petl_bench.searching.search import checked_queries, search, videos_in
+    from petl_bench.searching.search import checked_queries, search
     from petl_bench.system.cache import cache_folder
 
     wanted, tree = checked_queries(queries), videos_in(videos)
     if outside := tree.entries.outside:
         tell(f"links that lead out of the folder, and are followed: {outside.count:,}; the first: {outside.example}")
-    model = SearchModel(_subject(adapter, runs, backbone or _BACKBONE, weights), device)
+    model = SearchModel(subject_or_frozen(adapter, runs, backbone or _BACKBONE, weights), device)
     for note in model.notes:
         tell(note)
     with showing_progress() as notify:
@@ -97,23 +97,6 @@ def command(
         )
     _tell_of(result)
     _show(result, tree, output_format, output)
-
-
-def _refuse_output(output: Path) -> None:
-    """Raise UsageError if no file can be written there: known before hours of indexing."""
-    from petl_bench.data.found.tree import is_folder
-
-    if is_folder(output):
-        raise UsageError(f"--output {output}: a folder; name a file in it")
-    if not is_folder(output.parent):
-        raise UsageError(f"--output {output}: there is no folder {output.parent}; make it, or name another place")
-
-
-def _subject(adapter: str | None, runs: Path, backbone: str, weights: str | None) -> Subject:
-    """What to search with: an adapter, or the frozen backbone."""
-    from petl_bench.inference.subject import frozen_backbone
-
-    return frozen_backbone(backbone, weights) if adapter is None else subject_of(adapter, runs, weights)
 
 
 def _tell_of(result: SearchResult) -> None:

@@ -10,7 +10,7 @@ from petl_bench.api.method import Method
 from petl_bench.api.prompts import Prompts
 from petl_bench.api.setting import Evaluation
 from petl_bench.data.loading.batches import ClipLoader
-from petl_bench.errors import UsageError
+from petl_bench.errors import UsageError, WeightsError
 from petl_bench.inference.subject import Subject
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder
@@ -164,13 +164,27 @@ def refuse_unknown_classes(method: Method, classes: Sequence[str]) -> None:
 
 
 def _loaded(subject: Subject) -> DualEncoder:
+    header, tensors = ({}, {}) if subject.adapter is None else load_adapter(subject.adapter)
     model = create_model(type(subject.backbone).name, weights=subject.weights.path, **subject.backbone.config_changes())
+    if subject.adapter is not None:
+        _refuse_smaller(subject, model, sum(tensor.numel() for tensor in tensors.values()))
     with calling(subject.method, "attach(model)"):
         subject.method.attach(model)
     if subject.adapter is not None:
-        header, tensors = load_adapter(subject.adapter)
         load_state(model, subject.method, {"tensors": tensors, "extra": header["extra_state"]})
     return model
+
+
+def _refuse_smaller(subject: Subject, model: DualEncoder, held: int) -> None:
+    """Raise WeightsError if a file holds fewer values than the method trains: asked before memory is taken for them,
+    for the hyper-parameters stand in the file too."""
+    with calling(subject.method, "expected_trainable(config)"):
+        wanted = subject.method.expected_trainable(model.config)
+    if held < wanted:
+        raise WeightsError(
+            f"{subject.adapter}: the adapter does not fit: {subject.method.name} with the hyper-parameters of its "
+            f"header trains {wanted:,} values on {type(subject.backbone).name}, and the file holds {held:,}"
+        )
 
 
 def _without_path(reason: str, path: Path) -> str:

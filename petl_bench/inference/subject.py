@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from petl_bench.api.backbone import Backbone, weights_directories
 from petl_bench.api.method import Method
 from petl_bench.api.plugins.identity import code_version, plugin_version
 from petl_bench.api.prompts import Prompts
-from petl_bench.api.registry import BACKBONES, DATASETS, METHODS
+from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, Registry
 from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
-from petl_bench.api.trial import Trial, key_of
-from petl_bench.errors import PetlBenchError, StoreError, TrialError, WeightsError
+from petl_bench.api.trial import Trial
+from petl_bench.api.values.fields import refuse_unknown
+from petl_bench.errors import PetlBenchError, PluginError, StoreError, TrialError, WeightsError, near_names
+from petl_bench.inference.header import checked_use
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.records.judge import adapter_fault, how_to_repeat, judge
-from petl_bench.records.layout import ADAPTER, RECORD, trial_folder
+from petl_bench.records.layout import ADAPTER, RECORD, TRIAL, trial_folder
 from petl_bench.records.read import read_predictions
 from petl_bench.system.files import sha256_of_file
-from petl_bench.training.checkpoint import load_adapter, task_of
+from petl_bench.system.texts import clean, shortened
+from petl_bench.training.checkpoint import adapter_header, task_of
 from petl_bench.training.seeding import derived_seed
-from petl_bench.training.use import prompts_of
 
-#: What the header of an adapter file must say (`load_adapter`).
+_T = TypeVar("_T")
+#: What the header of an adapter file must say (`adapter_header`).
 _HEADER = ("method", "hyper_parameters", "backbone", "weights_sha256", "train_classes")
 #: The prompts of class names, if nothing says which ones were used.
 _PROMPTS = Prompts(("a video of {}.",))
@@ -114,34 +117,41 @@ def adapted(place: Path, weights: str | None = None) -> Subject:
     """The model of a trial's folder, of an adapter file, or of a released checkpoint (.pth, .pt; see released.py).
 
     A file beside the record of its trial is read as that trial. One that stands alone says in its header how its trial
-    reads clips and class names; files of earlier versions do not, and are then used as by default, which is noted.
+    reads clips and class names; files of earlier versions do not, and are then used as by default, which is noted. A
+    folder that is no trial's, with an adapter file in it, is that file.
+
+    Args:
+        place: The folder or the file.
+        weights: "auto", a file, or hf:REPO/FILE: where the weights of the backbone are, if they are not found.
 
     Raises:
         TrialError: The trial is not finished, or its adapter is damaged or was not kept, or a plugin's code changed.
         WeightsError: The weights that it was trained on are not here.
         StoreError: The file is no adapter.
+        PluginError: Its method or its backbone is not installed.
+        UsageError: A hyper-parameter or an option is none that this version has.
     """
     if place.is_dir():
-        return _of_folder(place, weights)
+        alone = not (place / RECORD).exists() and not (place / TRIAL).exists() and (place / ADAPTER).is_file()
+        return _of_file(place / ADAPTER, weights) if alone else _of_folder(place, weights)
     if place.suffix in (".pth", ".pt"):
         from petl_bench.inference.released import released  # here, because it builds on this module
 
         return released(place, weights)
-    header, _ = load_adapter(place)
-    if (place.parent / RECORD).exists() and place.parent.name == header.get("trial"):
-        return _of_folder(place.parent, weights)
-    return _of_file(place, header, weights)
+    return _of_file(place, weights)
 
 
 def _of_folder(folder: Path, weights: str | None) -> Subject:
     if not (folder / RECORD).exists():
+        if not (folder / TRIAL).exists():
+            raise StoreError(f"{folder}: neither the folder of a trial nor one with an {ADAPTER}")
         raise TrialError(f"trial {folder.name[:8]} is not finished; run its command again, or see petl-bench status")
     record, problem = judge(folder)
     if problem is not None:
         raise TrialError(f"{problem}. {how_to_repeat(folder)}")
     trial = Trial.from_json(record["trial"])
     adapter = _adapter_of(trial_folder(folder.parent.parent, trial.start_from) if trial.start_from else folder)
-    task = None if adapter is None else task_of(load_adapter(adapter)[0])
+    task = None if adapter is None else task_of(adapter_header(adapter))
     evaluations = {
         name: tuple(map(str, read_predictions(folder, name)["classes"]))
         for name in record["test_classes"]
@@ -150,21 +160,16 @@ def _of_folder(folder: Path, weights: str | None) -> Subject:
     return _of_trial(trial, task, adapter, _prompts_of(trial), evaluations, weights)
 
 
-def _of_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subject:
+def _of_file(file: Path, weights: str | None) -> Subject:
+    header = adapter_header(file)
+    if (file.parent / RECORD).exists() and file.parent.name == header.get("trial"):
+        return _of_folder(file.parent, weights)
     if lacking := [name for name in _HEADER if name not in header]:
         raise StoreError(f"{file}: not an adapter of petl-bench, for its header lacks {', '.join(lacking)}")
     if "use" not in header:
         return _of_early_file(file, header, weights)
-    use = header["use"]
-    try:
-        trial, prompts = Trial.from_json(use["trial"]), prompts_of(use)
-        evaluations = {str(name): tuple(map(str, classes)) for name, classes in use["evaluations"].items()}
-        key = key_of(use["trial"])
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise StoreError(f"{file}: not an adapter of petl-bench, for its header is incomplete ({error})") from error
-    if key != header["trial"]:
-        raise StoreError(f"{file}: its header was changed: it names trial {str(header['trial'])[:8]}, not {key[:8]}")
-    return _of_trial(trial, task_of(header), file, prompts, evaluations, weights)
+    use = checked_use(file, header)
+    return _of_trial(use.trial, task_of(header), file, use.prompts, use.evaluations, weights)
 
 
 def _of_trial(
@@ -176,17 +181,18 @@ def _of_trial(
     weights: str | None,
 ) -> Subject:
     """`task`: what the adapter was adapted to; None if there is no adapter."""
-    plugin, backbone = METHODS.get(trial.method), BACKBONES.get(trial.backbone)
+    plugin, backbone = _plugin(METHODS, trial.method), _plugin(BACKBONES, trial.backbone)
     _refuse_changed(plugin, plugin_version(plugin), trial.method_version)
     _refuse_changed(backbone, code_version(backbone), trial.backbone_version)
-    method: Method = plugin(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
+    title = clean(trial.title)
+    method: Method = _with(plugin, {**trial.hyper_parameters, **trial.locations.get(trial.method, {})})
     method.bind(task or MethodTask("retrieval" if "retrieval" in method.tasks else method.tasks[0]))
     return Subject(
-        title=f"{trial.title} on {trial.backbone}",
+        title=f"{title} on {trial.backbone}",
         method=method,
-        backbone=backbone(**trial.backbone_options),
-        weights=_weights(backbone, trial.weights, trial.weights_sha256, weights, f"trial {trial.title}"),
-        options=TrainingOptions(**trial.training),
+        backbone=_with(backbone, trial.backbone_options),
+        weights=_weights(backbone, trial.weights, trial.weights_sha256, weights, f"trial {title}"),
+        options=_with(TrainingOptions, trial.training),
         decoder=trial.decoder,
         seed=derived_seed(trial),
         trial_seed=trial.seed,
@@ -200,9 +206,9 @@ def _of_trial(
 
 def _of_early_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subject:
     """Of an earlier version: only method, hyper-parameters, backbone and the hash of the weights are known."""
-    name, key = str(header["method"]), str(header.get("trial", ""))[:8]
-    backbone = BACKBONES.get(str(header["backbone"]))
-    method: Method = METHODS.get(name)(**header["hyper_parameters"])
+    name, key = header["method"], clean(header.get("trial", ""))[:8]
+    backbone = _plugin(BACKBONES, header["backbone"])
+    method: Method = _with(_plugin(METHODS, name), header["hyper_parameters"])
     method.bind(task_of(header))
     unknown = (
         f"{file}: its trial {key} is not beside it; clips are read as by default: one view, backbone options unset; "
@@ -212,12 +218,31 @@ def _of_early_file(file: Path, header: Mapping[str, Any], weights: str | None) -
         title=f"{name} ({key}) on {backbone.name}",
         method=method,
         backbone=backbone(),
-        weights=_weights(backbone, "", str(header["weights_sha256"]), weights, f"adapter {file}"),
+        weights=_weights(backbone, "", header["weights_sha256"], weights, f"adapter {file}"),
         options=TrainingOptions(**backbone.training),
         adapter=file,
         adapter_sha256=sha256_of_file(file),
         notes=(unknown,),
     )
+
+
+def _plugin(registry: Registry, name: str) -> Any:
+    """The method or backbone of an adapter. Raises PluginError, which says what to type, if it is not installed."""
+    if name not in registry:
+        near = near_names(name, registry.names())
+        hint = f" (near names: {', '.join(near)})" if near else ""
+        raise PluginError(
+            f"the {registry.kind} {shortened(clean(name), 80)!r} of the adapter is not installed here{hint}: install "
+            "the package that has it, or name its file with --plugin FILE.py, in Python plugin='FILE.py'"
+        )
+    return registry.get(name)
+
+
+def _with(plugin: type[_T], values: Mapping[str, Any]) -> _T:
+    """A plugin, or options, with values that come from a file. Raises UsageError for those that it does not have."""
+    name = getattr(plugin, "name", "") or plugin.__name__
+    refuse_unknown(values, plugin, f"field of {name}", f"petl-bench show {name}")
+    return plugin(**values)
 
 
 def _prompts_of(trial: Trial) -> Prompts:
@@ -277,7 +302,7 @@ def _weights(backbone: type[Backbone], label: str, sha256: str, asked: str | Non
 
 def _candidates(label: str) -> list[str]:
     """Where the weights may be: the packaged or published ones, those of the hub, a file of that name."""
-    if label in ("", "packaged"):
+    if label in ("", "packaged") or (Path(label).name != label and not label.startswith("hf:")):
         return ["auto"]
     named = [label] if label.startswith("hf:") else [str(folder / label) for folder in weights_directories()]
     return [*named, "auto"]

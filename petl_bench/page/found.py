@@ -22,6 +22,24 @@ Pictures = Callable[[str], list[bytes] | str]
 
 def found_page(result: SearchResult, pictures: Pictures) -> bytes:
     """The page as UTF-8: a section for each query, its videos with their pictures."""
+    files = dict.fromkeys(hit.file for ranking in result.rankings for hit in ranking.hits)
+    shown = {file: pictures(file) for file in files}
+    found = {file: addresses(each) for file, each in shown.items() if not isinstance(each, str)}
+    page = (
+        lone_page_environment()
+        .get_template("found.html.jinja")
+        .render(
+            result=result,
+            addresses=found,
+            reasons={file: each for file, each in shown.items() if isinstance(each, str)},
+            style=Markup(asset("page.css") + asset("found.css")),
+        )
+    )
+    return page.encode("utf-8", errors="replace")
+
+
+def lone_page_environment() -> jinja2.Environment:
+    """Templates of pages that stand alone; everything in them is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("petl_bench.page", ""),
         autoescape=True,
@@ -30,16 +48,7 @@ def found_page(result: SearchResult, pictures: Pictures) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters |= {"clean": clean, "length": length, "several": several}
-    files = dict.fromkeys(hit.file for ranking in result.rankings for hit in ranking.hits)
-    shown = {file: pictures(file) for file in files}
-    addresses = {file: _addresses(each) for file, each in shown.items() if not isinstance(each, str)}
-    page = environment.get_template("found.html.jinja").render(
-        result=result,
-        addresses=addresses,
-        reasons={file: each for file, each in shown.items() if isinstance(each, str)},
-        style=Markup(asset("page.css") + asset("found.css")),
-    )
-    return page.encode("utf-8", errors="replace")
+    return environment
 
 
 def length(seconds: float | None) -> str:
@@ -53,5 +62,6 @@ def length(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _addresses(frames: list[bytes]) -> list[str]:
+def addresses(frames: list[bytes]) -> list[str]:
+    """JPEG pictures as addresses that hold them."""
     return [f"data:image/jpeg;base64,{base64.b64encode(frame).decode()}" for frame in frames]

@@ -14,10 +14,10 @@ from petl_bench.api.prompts import Prompts
 from petl_bench.api.retrieval import retrieval_evaluation
 from petl_bench.api.trial import ENGINE_VERSION
 from petl_bench.errors import UsageError
+from petl_bench.inference.features import no_free_texts
 from petl_bench.inference.model import AdaptedModel
 from petl_bench.inference.subject import Subject
 from petl_bench.training.evaluate import Scorer
-from petl_bench.training.hooks import overrides
 from petl_bench.training.use import read_as
 from petl_bench.training.video import EncodedBatch, packed, unpacked
 
@@ -27,12 +27,8 @@ _VIDEOS_PER_PASS = 4096
 
 def refuse_no_search(method: Method) -> None:
     """Raise UsageError if a method does not score free texts, or its features of videos are too large to keep."""
-    if method.novel != "text":
-        raise UsageError(
-            f"{method.name} scores the classes it was trained on alone, and no free texts: no search with it"
-        )
-    if "retrieval" not in method.tasks and overrides(method, "scores"):
-        raise UsageError(f"{method.name} scores classes alone, and no free texts: no search with it")
+    if fault := no_free_texts(method):
+        raise UsageError(f"{fault}: no search with it")
     if large := {"tokens", "pixels"} & set(method.reads):
         raise UsageError(
             f"{method.name} compares texts with the {' and '.join(sorted(large))} of videos, too large for an index: "

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from petl_bench.data.found.tree import Tree, is_folder, refuse_unread_archives, walk
-from petl_bench.errors import DataError, TrialError, UsageError
+from petl_bench.data.found.tree import Tree
+from petl_bench.errors import TrialError, UsageError
 from petl_bench.searching.index import Index, Progress, updated_index
 from petl_bench.searching.model import SearchModel
 from petl_bench.searching.rankings import Hit, Ranking, SearchResult
@@ -20,17 +20,6 @@ def checked_queries(queries: Sequence[str]) -> list[str]:
     if not stripped or not all(stripped):
         raise UsageError('--query: empty; say what to look for, e.g. --query "a dog catches a ball"')
     return stripped
-
-
-def videos_in(folder: Path) -> Tree:
-    """The videos below a folder. Raises DataError if there is no such folder, or no video in it."""
-    if not is_folder(folder.expanduser()):
-        raise DataError(f"--videos {folder}: no such folder")
-    tree = walk(folder.expanduser().resolve())
-    refuse_unread_archives(tree)
-    if not tree.files:
-        raise DataError(f"--videos {folder}: no video in it, and no folder of numbered images")
-    return tree
 
 
 def search(

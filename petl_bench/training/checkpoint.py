@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from petl_bench.api.step import MethodTask
+from petl_bench.api.step import Kind, MethodTask
 from petl_bench.api.trial import Stop, Trial, canonical_json
+from petl_bench.api.values.fields import Limits, check_of
 from petl_bench.errors import StoreError, TrialError, WeightsError
 from petl_bench.models.finite import not_finite, tensors_in
 from petl_bench.system.files import replacing, write_atomically
+from petl_bench.system.texts import clean, shortened
 from petl_bench.training import CHECKPOINT_FORMAT as FORMAT
 from petl_bench.training.distributed import Team, Then
 from petl_bench.training.state import State
@@ -30,6 +34,10 @@ _ADAPTER_FORMAT = "petl-bench adapter 2"
 _ENTRY = "petl-bench"
 #: Where the method's extra state stands, in that JSON and before the names of its tensors.
 _EXTRA = "extra_state"
+#: Most bytes of an adapter file, of its safetensors header, and of our entry in that: a file may come from anywhere.
+_LARGEST, _LARGEST_HEADER, _LARGEST_ENTRY = 16 << 30, 64 << 20, 16 << 20
+#: Lists and mappings within each other in that entry.
+_DEEPEST = 32
 
 #: Writing checkpoints may take this part of a trial's time.
 WRITING_PART = 0.05
@@ -141,7 +149,8 @@ def save_adapter(
 
 def task_of(header: Mapping[str, Any]) -> MethodTask:
     """What an adapter was adapted to, from the header of its file; files of earlier versions know the classes alone."""
-    return MethodTask(classes=tuple(header["train_classes"]), **header.get("task", {}))
+    task = {name: value for name, value in header.get("task", {}).items() if name in ("kind", "support_clips")}
+    return MethodTask(classes=tuple(header["train_classes"]), **task)
 
 
 def adapter_content(header: Mapping[str, Any], state: State) -> bytes:
@@ -156,37 +165,113 @@ def adapter_content(header: Mapping[str, Any], state: State) -> bytes:
     return save(tensors, {_ENTRY: text})
 
 
+@dataclass(frozen=True)
+class _Task:
+    kind: Kind = "classification"
+    support_clips: Annotated[int, Limits(0, 10_000_000)] = 0
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The types of what a header may say; which of it must be there is for the reader to ask."""
+
+    trial: str = ""
+    method: str = ""
+    hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
+    backbone: str = ""
+    weights_sha256: str = ""
+    train_classes: Sequence[str] = ()
+    task: _Task = _Task()
+    use: Mapping[str, Any] = field(default_factory=dict)
+    extra_state: Mapping[str, Any] = field(default_factory=dict)
+
+
+def adapter_header(path: Path) -> dict[str, Any]:
+    """The header of an adapter file: format, trial, method, hyper_parameters, backbone, weights_sha256, train_classes,
+    and the method's extra_state without its tensors. What is there has its type; no tensor is read.
+
+    Raises:
+        StoreError: It cannot be read, or is no adapter file.
+    """
+    with _opened(path) as file:
+        return _header(dict(file.metadata() or {}))
+
+
 def load_adapter(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read an adapter file.
 
     Returns:
-        Its header (format, trial, method, hyper_parameters, backbone, weights_sha256, train_classes, and the method's
-        extra_state), and the tensors for `DualEncoder.load_adapter_state`.
+        Its header (`adapter_header`, with the tensors of the method's extra_state), and the tensors for
+        `DualEncoder.load_adapter_state`.
 
     Raises:
         StoreError: It cannot be read.
         WeightsError: A tensor, which is named, is not finite.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        header = _header(metadata)
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
-        raise StoreError(f"cannot read adapter {path}: {error}") from error
-    if fault := not_finite(tensors):
+    with _opened(path) as file:
+        header = _header(dict(file.metadata() or {}))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        fault = not_finite(tensors)
+    if fault:
         raise WeightsError(f"adapter {path}: {fault}; delete its trial's folder and run the command again")
     extra = {name: tensors.pop(name) for name in list(tensors) if name.startswith(f"{_EXTRA}.")}
     of_method = {name.removeprefix(f"{_EXTRA}."): tensor for name, tensor in extra.items()}
     return {**header, _EXTRA: {**header[_EXTRA], **of_method}}, tensors
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An adapter file; whatever is wrong with it is a StoreError."""
+    try:
+        _refuse_oversized(path)
+        with safe_open(path, framework="pt") as file:
+            yield file
+    # torch has RuntimeErrors for types and sizes that it cannot hold
+    except (OSError, SafetensorError, ValueError, RecursionError, OverflowError, RuntimeError) as error:
+        raise StoreError(f"cannot read adapter {path}: {shortened(clean(str(error)), 300)}") from error
+
+
+def _refuse_oversized(path: Path) -> None:
+    """Raise ValueError for what is no regular file, or larger than any adapter; nothing is waited for."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("not a file")
+    if found.st_size > _LARGEST:
+        raise ValueError(f"it has {found.st_size:,} bytes, more than an adapter ({_LARGEST:,})")
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _LARGEST_HEADER:
+        raise ValueError(f"not a safetensors file, or one with a header of {length:,} bytes")
+
+
 def _header(metadata: Mapping[str, str]) -> dict[str, Any]:
-    if _ENTRY not in metadata:  # files of the first format have an entry for every part
-        decoded = {name: json.loads(metadata.get(name, "[]")) for name in ("hyper_parameters", "train_classes")}
-        return {**metadata, **decoded, _EXTRA: {}}
-    header: dict[str, Any] = json.loads(metadata[_ENTRY])
-    ours = isinstance(header, dict) and header.get("format") == _ADAPTER_FORMAT
-    if not ours or not isinstance(header.get(_EXTRA), dict):
-        raise ValueError("it was written by another version of petl-bench")
-    return header
+    """The header in a file's metadata. Raises ValueError for anything else."""
+    if len(metadata.get(_ENTRY, "")) > _LARGEST_ENTRY:
+        raise ValueError(f"its header is larger than {_LARGEST_ENTRY:,} bytes")
+    if _ENTRY in metadata:
+        header = json.loads(metadata[_ENTRY])
+        ours = isinstance(header, dict) and header.get("format") == _ADAPTER_FORMAT
+        if not ours or not isinstance(header.get(_EXTRA), dict):
+            raise ValueError("it was written by another version of petl-bench")
+    else:  # files of the first format have an entry for every part
+        of_json = {"hyper_parameters": "{}", "train_classes": "[]"}
+        decoded = {name: json.loads(metadata.get(name, empty)) for name, empty in of_json.items()}
+        header = {**metadata, **decoded, _EXTRA: {}}
+    if _is_deeper(header, _DEEPEST):
+        raise ValueError(f"its header nests more than {_DEEPEST} lists and mappings")
+    canonical_json(header).encode()  # refuses NaN, infinity and broken text
+    if fault := check_of(_Header)(header):
+        raise ValueError(f"its header{fault}")
+    return dict(header)
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Whether more than so many lists and mappings are within each other."""
+    level = [value]
+    for _ in range(most):
+        level = [part for each in level if isinstance(each, list | dict) for part in _parts(each)]
+    return any(isinstance(each, list | dict) for each in level)
+
+
+def _parts(value: list[Any] | dict[str, Any]) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value

@@ -148,7 +148,7 @@ class Scorer:
         with autocast(self._device, self._precision):
             video = self._model.finish_video(output)
         unit = functional.normalize(video.float(), dim=-1).unflatten(0, (-1, batch.views))
-        _refuse_without_direction(unit, batch.clips, label)
+        refuse_without_direction(unit, batch.clips, label)
         if self._retrieval and self._encoded is None:
             return self._in_chunks(video, output)
         step = self._step(video, output, self._encoded or self._encode_texts(video))
@@ -186,7 +186,7 @@ class Scorer:
     def _checked(self, texts: EncodedTexts) -> EncodedTexts:
         unit = functional.normalize(texts.of_classes().float(), dim=-1)
         label = f"evaluation {self._evaluation.name}: the text feature of {'text' if self._retrieval else 'class'}"
-        _refuse_without_direction(unit, self._evaluation.candidates, label)
+        refuse_without_direction(unit, self._evaluation.candidates, label)
         return texts
 
     def _frozen_text(self, chosen: Tensor | None) -> Tensor:
@@ -207,7 +207,7 @@ _TRY = (
 )
 
 
-def _refuse_without_direction(unit: Tensor, names: Sequence[str], what: str) -> None:
+def refuse_without_direction(unit: Tensor, names: Sequence[str], what: str) -> None:
     """`unit`: normalised features [N, ..., D]. Only those of a feature that is not finite, beyond what can be squared,
     or zero have another length than 1."""
     has_direction = (unit.norm(dim=-1) > 0.5).reshape(len(names), -1).all(dim=1)

@@ -137,6 +137,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, small_motion: SmallMotion
     videos = sorted((folder / "my_videos").rglob("*.mp4"))
     groups = [f"{clip.parent.name}/{clip.name},{clip.parent.name} {index // 2}" for index, clip in enumerate(videos)]
     (folder / "groups.csv").write_text("\n".join(["clip,group", *groups]) + "\n")
+    shutil.copy(videos[-1], folder / "clip.mp4")
     (folder / "specs").symlink_to(ROOT / "specs")
     return folder
 

@@ -23,10 +23,11 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.found.tree import walk
 from petl_bench.errors import TrialError
 from petl_bench.inference.subject import adapted, frozen_backbone
+from petl_bench.inference.videos import videos_in
 from petl_bench.searching import index as index_module
 from petl_bench.searching.index import Index, load, store, updated_index
 from petl_bench.searching.model import SearchModel, refuse_no_search
-from petl_bench.searching.search import rankings, videos_in
+from petl_bench.searching.search import rankings
 from petl_bench.training.checkpoint import load_adapter
 from tests.commands import petl_bench
 from tests.searching.made_trials import Trained
