@@ -31,7 +31,7 @@ COMMANDS = {
     "cost": ("cost", "What methods cost: parameters, FLOPs, time, memory, energy, measured side by side."),
     "data": ("data", "Find, verify and count the clips of a data set."),
     "search": ("search", "Rank the videos of a folder by a text, with an adapter or a frozen backbone."),
-    "export": ("export", "The adapter of a trial in the format of another library: Hugging Face PEFT."),
+    "export": ("export", "The adapter of a trial for others: one file, a merged model, Hugging Face PEFT."),
     "describe": ("describe", "Have a language model describe the classes of a data set."),
     "doctor": ("doctor", "Is this machine fit: versions, decoders, devices, weights."),
 }

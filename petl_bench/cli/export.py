@@ -1,38 +1,93 @@
-"""`petl-bench export`: the adapter of a trial in the format of another library."""
+"""`petl-bench export`: the adapter of a trial for others: one file, a whole model, or another library's format."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from petl_bench.cli.adapters import place_of
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.options import plugin_option, runs_option, tell
+from petl_bench.errors import UsageError
 
-FORMATS = ("peft",)
+
+@dataclass(frozen=True)
+class Asked:
+    """What is exported, and where to."""
+
+    adapter: str
+    runs: Path
+    weights: str | None
+    output: Path
+    merge: bool
+
+    def place(self) -> Path:
+        """The file or folder that `--adapter` means."""
+        return place_of(self.adapter, self.runs)
+
+
+def _safetensors(asked: Asked) -> None:
+    from petl_bench.managing.adapter_file import adapter_file, merged_file, write_new_file
+
+    if asked.output.suffix != ".safetensors":
+        raise UsageError(f"--output {asked.output}: a file of safetensors; call it FILE.safetensors")
+    exported = (merged_file if asked.merge else adapter_file)(asked.place(), asked.weights)
+    for note in exported.notes:
+        tell(note)
+    if write_new_file(asked.output, exported.content):
+        tell(f"wrote {exported.title} to {asked.output}")
+    else:
+        tell(f"{asked.output} is there already with the same content: {exported.title}")
+
+
+def _peft(asked: Asked) -> None:
+    from petl_bench.managing.adapter_export import write_peft_folder
+    from petl_bench.managing.lookup import find_trial, titles
+
+    if asked.merge:
+        raise UsageError("--merge is for --format safetensors: a folder of PEFT holds the adapter alone")
+    known = titles(asked.runs)
+    key = find_trial(known, asked.adapter, asked.runs)
+    hosts = write_peft_folder(asked.runs, key, asked.output)
+    tell(f"wrote {known[key]} to {asked.output}; peft.PeftModel.from_pretrained loads it on a {hosts}")
+
+
+#: Format -> what writes it.
+FORMATS: dict[str, Callable[[Asked], None]] = {"safetensors": _safetensors, "peft": _peft}
+#: The ending of `--output` that says a format.
+_SUFFIXES = {".safetensors": "safetensors"}
 
 
 @click.command(name="export")
-@click.option("--adapter", required=True, metavar="TRIAL", help="Key of a finished trial, its beginning, or its title.")
+@click.option("--adapter", required=True, metavar="TRIAL|FILE", help="A trial of --runs (key, its beginning, or "
+              "title), or an adapter file.")  # fmt: skip
 @runs_option
-@click.option(
-    "--format", "output_format", required=True, type=OneOf(FORMATS), help="peft: a folder of Hugging Face PEFT."
-)
-@click.option("--output", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Is made; not replaced.")
+@click.option("--format", "output_format", type=OneOf(list(FORMATS)),
+              help="safetensors: one file. peft: a folder of Hugging Face PEFT.  [by the ending of --output]")  # fmt: skip
+@click.option("--merge", is_flag=True, help="The whole model, with the adapter in its weights.")
+@click.option("--output", required=True, metavar="FILE|DIR", type=click.Path(path_type=Path),
+              help="Is made; not replaced.")  # fmt: skip
+@click.option("--weights", metavar="W", help="Where the weights are that it was trained on, if they are not found.")
 @plugin_option
-def command(adapter: str, runs: Path, output_format: str, output: Path) -> None:
-    """Write the adapter of a finished trial for another library.
+def command(
+    adapter: str, runs: Path, output_format: str | None, merge: bool, output: Path, weights: str | None
+) -> None:
+    """Write the adapter of a finished trial for others.
+
+    safetensors: one file that --adapter and `petl-bench import` read, with how to use it and what its record says; no
+    paths, names of machines or clips are in it. With --merge the whole model under its published keys, for methods
+    whose adapter can be folded into the weights.
 
     peft: `adapter_config.json` and `adapter_model.safetensors` for Hugging Face PEFT. An adapter of a CLIP backbone
     loads on a transformers.CLIPModel, one of a ViCLIP on petl_bench.DualEncoder, each with the weights that it was
     trained on. PEFT itself is not needed. Methods: lora, dora.
 
-    Example: petl-bench export --adapter 1a2b3c4d --format peft --output my_adapter
+    Example: petl-bench export --adapter 1a2b3c4d --output my_adapter.safetensors
     """
-    from petl_bench.managing.adapter_export import write_peft_folder
-    from petl_bench.managing.lookup import find_trial, titles
-
-    known = titles(runs)
-    key = find_trial(known, adapter, runs)
-    hosts = write_peft_folder(runs, key, output)
-    tell(f"wrote {known[key]} to {output}; peft.PeftModel.from_pretrained loads it on a {hosts}")
+    named = output_format or _SUFFIXES.get(output.suffix)
+    if named is None:
+        raise UsageError(f"--output {output}: its ending says no format; type --format {'|'.join(FORMATS)}")
+    FORMATS[named](Asked(adapter, runs, weights, output, merge))

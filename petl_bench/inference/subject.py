@@ -14,8 +14,9 @@ from petl_bench.api.prompts import Prompts
 from petl_bench.api.registry import BACKBONES, DATASETS, METHODS
 from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
-from petl_bench.api.trial import Trial, key_of
+from petl_bench.api.trial import Trial
 from petl_bench.errors import PetlBenchError, StoreError, TrialError, WeightsError
+from petl_bench.inference.header import checked_use
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.records.judge import adapter_fault, how_to_repeat, judge
 from petl_bench.records.layout import ADAPTER, RECORD, trial_folder
@@ -23,7 +24,6 @@ from petl_bench.records.read import read_predictions
 from petl_bench.system.files import sha256_of_file
 from petl_bench.training.checkpoint import load_adapter, task_of
 from petl_bench.training.seeding import derived_seed
-from petl_bench.training.use import prompts_of
 
 #: What the header of an adapter file must say (`load_adapter`).
 _HEADER = ("method", "hyper_parameters", "backbone", "weights_sha256", "train_classes")
@@ -111,7 +111,7 @@ def frozen_backbone(name: str, weights: str | None) -> Subject:
 
 
 def adapted(place: Path, weights: str | None = None) -> Subject:
-    """The model of a trial's folder, or of an adapter file.
+    """The model of a trial's folder, of an adapter file, or of a merged file, which holds the weights itself.
 
     A file beside the record of its trial is read as that trial. One that stands alone says in its header how its trial
     reads clips and class names; files of earlier versions do not, and are then used as by default, which is noted.
@@ -121,8 +121,12 @@ def adapted(place: Path, weights: str | None = None) -> Subject:
         WeightsError: The weights that it was trained on are not here.
         StoreError: The file is no adapter.
     """
+    from petl_bench.inference.merged import is_merged, merged_subject  # here, because it makes a Subject
+
     if place.is_dir():
         return _of_folder(place, weights)
+    if is_merged(place):
+        return merged_subject(place)
     header, _ = load_adapter(place)
     if (place.parent / RECORD).exists() and place.parent.name == header.get("trial"):
         return _of_folder(place.parent, weights)
@@ -151,16 +155,8 @@ def _of_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subj
         raise StoreError(f"{file}: not an adapter of petl-bench, for its header lacks {', '.join(lacking)}")
     if "use" not in header:
         return _of_early_file(file, header, weights)
-    use = header["use"]
-    try:
-        trial, prompts = Trial.from_json(use["trial"]), prompts_of(use)
-        evaluations = {str(name): tuple(map(str, classes)) for name, classes in use["evaluations"].items()}
-        key = key_of(use["trial"])
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise StoreError(f"{file}: not an adapter of petl-bench, for its header is incomplete ({error})") from error
-    if key != header["trial"]:
-        raise StoreError(f"{file}: its header was changed: it names trial {str(header['trial'])[:8]}, not {key[:8]}")
-    return _of_trial(trial, task_of(header), file, prompts, evaluations, weights)
+    use = checked_use(file, header)
+    return _of_trial(use.trial, task_of(header), file, use.prompts, use.evaluations, weights)
 
 
 def _of_trial(
@@ -173,8 +169,8 @@ def _of_trial(
 ) -> Subject:
     """`task`: what the adapter was adapted to; None if there is no adapter."""
     plugin, backbone = METHODS.get(trial.method), BACKBONES.get(trial.backbone)
-    _refuse_changed(plugin, plugin_version(plugin), trial.method_version)
-    _refuse_changed(backbone, code_version(backbone), trial.backbone_version)
+    refuse_changed(plugin, plugin_version(plugin), trial.method_version)
+    refuse_changed(backbone, code_version(backbone), trial.backbone_version)
     method: Method = plugin(**trial.hyper_parameters, **trial.locations.get(trial.method, {}))
     method.bind(task or MethodTask("retrieval" if "retrieval" in method.tasks else method.tasks[0]))
     return Subject(
@@ -236,7 +232,8 @@ def _adapter_of(folder: Path) -> Path | None:
     return adapter if adapter.is_file() else None
 
 
-def _refuse_changed(plugin: type, version: str, trained: str) -> None:
+def refuse_changed(plugin: type, version: str, trained: str) -> None:
+    """Raise TrialError if a plugin's code is not that which something was trained with."""
     if version != trained:
         name = getattr(plugin, "name", plugin.__name__)
         raise TrialError(

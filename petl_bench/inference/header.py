@@ -1,0 +1,93 @@
+"""What the header of an adapter file claims, checked before it is used: types, lengths, and the key of its trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from petl_bench.api.prompts import SEPARATOR, Prompts, resolved
+from petl_bench.api.step import Kind
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.trial import Trial, key_of
+from petl_bench.api.values.fields import Count, Form, check_of, field_types
+from petl_bench.errors import StoreError, UsageError
+from petl_bench.records.schema import trial_fault
+from petl_bench.system.texts import clean, shortened
+from petl_bench.training.use import prompts_of
+
+_Name = Annotated[str, Form(r"(?s).{1,1000}", "a text of 1 to 1000 characters")]
+#: Classes, prompts and the like in one list.
+_MOST = 100_000
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    templates: Sequence[_Name]
+    cleaned: bool
+
+
+@dataclass(frozen=True)
+class _Use:
+    trial: Mapping[str, Any]
+    prompts: _Prompts
+    evaluations: Mapping[_Name, Sequence[_Name]]
+    clips: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Task:
+    kind: Kind
+    support_clips: Count
+
+
+@dataclass(frozen=True)
+class _Header:
+    trial: str
+    train_classes: Sequence[_Name]
+    use: _Use
+    task: _Task | None = None
+
+
+@dataclass(frozen=True)
+class CheckedUse:
+    """What a file says of its use (`petl_bench.training.use`), of the right types."""
+
+    trial: Trial
+    prompts: Prompts
+    evaluations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def checked_use(file: Path, header: Mapping[str, Any]) -> CheckedUse:
+    """The trial, prompts and evaluations that the header of a file names under "use".
+
+    Raises StoreError if anything in it is of another type, too long, or does not give the key of its trial.
+    """
+    if fault := check_of(_Header)(dict(header)) or _fault_of_use(header["use"]):
+        raise StoreError(f"{file}: not an adapter of petl-bench: its header{shortened(clean(fault), 300)}")
+    use = header["use"]
+    key = key_of(use["trial"])
+    if key != header["trial"]:
+        named = clean(header["trial"])[:8]
+        raise StoreError(f"{file}: its header was changed: it names trial {named}, not {key[:8]}")
+    evaluations = {name: tuple(classes) for name, classes in use["evaluations"].items()}
+    return CheckedUse(Trial.from_json(use["trial"]), prompts_of(use), evaluations)
+
+
+def _fault_of_use(use: Mapping[str, Any]) -> str:
+    """What is wrong with values of the right types; "" if nothing is."""
+    trial = use["trial"]
+    if fault := trial_fault(trial):
+        return f".use.trial: {fault}"
+    if trial.get("locations"):
+        return ".use.trial.locations: names files, which no adapter does"
+    if strange := sorted(trial["training"].keys() - field_types(TrainingOptions).keys()):
+        return f".use.trial.training.{strange[0]}: this version of petl-bench has no such option"
+    if len(use["evaluations"]) > _MOST or any(len(classes) > _MOST for classes in use["evaluations"].values()):
+        return f".use.evaluations: more than {_MOST:,} names"
+    try:
+        resolved(SEPARATOR.join(use["prompts"]["templates"]), ".use.prompts")
+    except UsageError as error:
+        return str(error)
+    return ""
