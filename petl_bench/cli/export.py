@@ -66,7 +66,7 @@ _SUFFIXES = {".safetensors": "safetensors"}
               "title), or an adapter file.")  # fmt: skip
 @runs_option
 @click.option("--format", "output_format", type=OneOf(list(FORMATS)),
-              help="safetensors: one file. peft: a folder of Hugging Face PEFT.  [by the ending of --output]")  # fmt: skip
+              help="safetensors: one file; peft: a folder of Hugging Face PEFT.  [by --output's ending]")  # fmt: skip
 @click.option("--merge", is_flag=True, help="The whole model, with the adapter in its weights.")
 @click.option("--output", required=True, metavar="FILE|DIR", type=click.Path(path_type=Path),
               help="Is made; not replaced.")  # fmt: skip

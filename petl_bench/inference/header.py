@@ -42,12 +42,23 @@ class _Task:
     support_clips: Count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Header:
-    trial: str
+    """What every adapter file says; files of earlier versions say nothing else."""
+
+    method: _Name
+    hyper_parameters: Mapping[str, Any]
+    backbone: _Name
+    weights_sha256: _Name
     train_classes: Sequence[_Name]
-    use: _Use
+    trial: str = ""
     task: _Task | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _HeaderWithUse(_Header):
+    trial: str
+    use: _Use
 
 
 @dataclass(frozen=True)
@@ -59,12 +70,21 @@ class CheckedUse:
     evaluations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+def refuse_foreign(file: Path, header: Mapping[str, Any]) -> None:
+    """Raise StoreError if the header of a file is not that of an adapter, of this or an earlier version."""
+    if fault := check_of(_HeaderWithUse if "use" in header else _Header)(dict(header)):
+        raise StoreError(f"{file}: not an adapter of petl-bench: its header{shortened(clean(fault), 300)}")
+
+
 def checked_use(file: Path, header: Mapping[str, Any]) -> CheckedUse:
     """The trial, prompts and evaluations that the header of a file names under "use".
 
     Raises StoreError if anything in it is of another type, too long, or does not give the key of its trial.
     """
-    if fault := check_of(_Header)(dict(header)) or _fault_of_use(header["use"]):
+    if "use" not in header:
+        raise StoreError(f"{file}: not an adapter of petl-bench: its header does not say how it is used")
+    refuse_foreign(file, header)
+    if fault := _fault_of_use(header["use"]):
         raise StoreError(f"{file}: not an adapter of petl-bench: its header{shortened(clean(fault), 300)}")
     use = header["use"]
     key = key_of(use["trial"])

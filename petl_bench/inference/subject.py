@@ -15,8 +15,8 @@ from petl_bench.api.registry import BACKBONES, DATASETS, METHODS
 from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
-from petl_bench.errors import PetlBenchError, StoreError, TrialError, WeightsError
-from petl_bench.inference.header import checked_use
+from petl_bench.errors import PetlBenchError, TrialError, WeightsError
+from petl_bench.inference.header import checked_use, refuse_foreign
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.records.judge import adapter_fault, how_to_repeat, judge
 from petl_bench.records.layout import ADAPTER, RECORD, trial_folder
@@ -25,8 +25,6 @@ from petl_bench.system.files import sha256_of_file
 from petl_bench.training.checkpoint import load_adapter, task_of
 from petl_bench.training.seeding import derived_seed
 
-#: What the header of an adapter file must say (`load_adapter`).
-_HEADER = ("method", "hyper_parameters", "backbone", "weights_sha256", "train_classes")
 #: The prompts of class names, if nothing says which ones were used.
 _PROMPTS = Prompts(("a video of {}.",))
 
@@ -151,8 +149,7 @@ def _of_folder(folder: Path, weights: str | None) -> Subject:
 
 
 def _of_file(file: Path, header: Mapping[str, Any], weights: str | None) -> Subject:
-    if lacking := [name for name in _HEADER if name not in header]:
-        raise StoreError(f"{file}: not an adapter of petl-bench, for its header lacks {', '.join(lacking)}")
+    refuse_foreign(file, header)
     if "use" not in header:
         return _of_early_file(file, header, weights)
     use = checked_use(file, header)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,10 @@ def adapter_file(place: Path, weights: str | None = None) -> ExportedFile:
     """
     subject = adapted(place, weights)
     header, state = _header_and_state(place, subject)
-    return ExportedFile(adapter_content(header, state), subject.title, _notes(subject, header))
+    notes = _notes(subject, header)
+    if subject.adapter is None:
+        notes = (*notes, "the trial trained nothing: the file says how to use its backbone, and holds no tensors")
+    return ExportedFile(adapter_content(header, state), subject.title, notes)
 
 
 def merged_file(place: Path, weights: str | None = None) -> ExportedFile:
@@ -80,7 +82,7 @@ def write_new_file(output: Path, content: bytes) -> bool:
     if create(output, content):
         return True
     try:
-        if output.is_file() and os.path.getsize(output) == len(content) and output.read_bytes() == content:
+        if output.is_file() and output.stat().st_size == len(content) and output.read_bytes() == content:
             return False
     except OSError as error:
         raise StoreError(f"{output}: cannot be read: {error.strerror}") from error
@@ -135,8 +137,6 @@ def _notes(subject: Subject, header: Mapping[str, Any]) -> tuple[str, ...]:
     notes = []
     if subject.trial is not None and subject.trial.start_from:
         notes.append(f"its adapter is that of trial {subject.trial.start_from[:8]}, which it starts from")
-    if subject.adapter is None:
-        notes.append("the trial trained nothing: the file says how to use its backbone, and holds no tensors")
     if "record" not in header:
         notes.append("the file does not say what the trial scored, for its record is not beside it")
     return (*subject.notes, *notes)
