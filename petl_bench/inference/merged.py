@@ -1,7 +1,8 @@
 """Merged files: a whole model under its published keys, with the adapter folded into its weights.
 
 Safetensors. Beside the weights there is `class_embeddings`, float32 [C, D], if its trial has classes: what a normalised
-video feature is multiplied with for its cosine with each class. The header names these classes.
+video feature is multiplied with for its cosine with each class. The header names these classes, and the sizes of the
+model ("config": the fields of `ViCLIPConfig` but its token ids).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def merged_content(
     """The bytes of a merged file. Equal models give equal bytes.
 
     Args:
-        header: As that of an adapter file (`petl_bench.training.checkpoint`), with "use".
+        header: As that of an adapter file (`petl_bench.training.checkpoint`), with "use" and "config".
         weights: Of the whole model, under its published keys.
         embeddings: [C, D] of the classes; None if there are none.
         classes: C names.

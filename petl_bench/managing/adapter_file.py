@@ -67,6 +67,7 @@ def merged_file(place: Path, weights: str | None = None) -> ExportedFile:
     header, _ = _header_and_state(place, subject)
     plain, difference = merged_model(AdaptedModel(subject, "cpu"))
     embeddings = class_embeddings(plain, subject.classes, subject.prompts) if subject.classes else None
+    header["config"] = {name: value for name, value in vars(plain.config).items() if name != "token_ids"}
     content = merged_content(header, plain.published_state_dict(), embeddings, subject.classes)
     rounding = (
         f"largest difference between features of the merged and the adapted model: {difference:.1g} of their size"

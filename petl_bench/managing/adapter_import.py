@@ -121,7 +121,9 @@ def _described(file: Path, header: Mapping[str, Any], merged: bool) -> Found:
     trial = checked_use(file, header).trial
     claimed = header.get("record", {})
     if claimed != {} and (fault := fault_of_claim(claimed)):
-        raise StoreError(f"{file}: not an adapter of petl-bench: its header.record{shortened(clean(fault), 300)}")
+        raise StoreError(
+            f"{file}: not an adapter of petl-bench, for its header has a record {shortened(clean(fault), 300)}"
+        )
     title = name(f"{trial.title} on {trial.backbone}{', merged' if merged else ''}")
     return Found(header["trial"], title, merged, trial, claimed)
 

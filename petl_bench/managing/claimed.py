@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -71,8 +72,9 @@ def fault_of_claim(values: Any) -> str:
 
 def shareable_notes(notes: Iterable[str], clips: Iterable[str]) -> list[str]:
     """The notes that name no path, machine, user or clip."""
-    private = {"/", "\\", *_NAMING_A_CLIP, platform.node(), _user()} - {""}
-    kept = [note for note in notes if not any(each in note for each in private)]
+    people = [rf"\b{re.escape(each)}\b" for each in (platform.node(), _user()) if each]
+    private = re.compile("|".join([r"[/\\]", *_NAMING_A_CLIP, *people]))
+    kept = [note for note in notes if not private.search(note)]
     named = set(clips) if kept else set()
     return [note for note in kept if not any(clip in note for clip in named)]
 
