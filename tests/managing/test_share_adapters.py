@@ -139,13 +139,13 @@ def test_what_is_exported_and_imported_predicts_the_same_to_the_bit(
 
 def test_a_trial_that_starts_from_another_exports_that_adapter_and_its_own_use(shared: Shared, tmp_path: Path) -> None:
     output = tmp_path / "transferred.safetensors"
-    done = run(shared.keys["target"], shared.runs, output)
-    source = shared.keys["source"]
+    done = run(shared.keys["target-novel"], shared.runs, output)
+    source = shared.keys["source-base"]
     assert done.returncode == 0 and f"its adapter is that of trial {source[:8]}" in done.stderr
-    assert header_of(output)["trial"] == shared.keys["target"]
+    assert header_of(output)["trial"] == shared.keys["target-novel"]
     own, theirs = load_adapter(output)[1], load_adapter(shared.runs / "trials" / source / "adapter.safetensors")[1]
     assert own.keys() == theirs.keys() and all(torch.equal(own[name], theirs[name]) for name in own)
-    expected = probabilities(shared.folder("target"), shared.clips)
+    expected = probabilities(shared.folder("target-novel"), shared.clips)
     assert np.array_equal(probabilities(output, shared.clips), expected)
     assert "has the same tensors" in bring(output, shared.runs).stderr
 
