@@ -28,6 +28,7 @@ from petl_bench.inference.merging import merged_model
 from petl_bench.inference.model import AdaptedModel
 from petl_bench.inference.subject import adapted, frozen_backbone
 from petl_bench.managing.claimed import shareable_notes
+from petl_bench.records.files import described_file
 from petl_bench.records.layout import RECORD
 from petl_bench.system.stored_json import LARGE, read_json
 from petl_bench.testing.method_subject import perturb
@@ -348,6 +349,20 @@ def test_an_adapter_of_an_earlier_version_is_kept_under_its_hash(
     (folder,) = (runs / "imported").iterdir()
     assert folder.name != shared.keys["lora"]
     assert probabilities(place_of(folder.name[:8], runs), shared.clips).shape[0] == len(shared.clips)
+
+
+def test_the_trial_of_an_earlier_version_says_in_the_export_how_it_is_used(shared: Shared, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "trials" / shared.keys["lora"]
+    shutil.copytree(shared.folder("lora"), folder)
+    adapter = folder / "adapter.safetensors"
+    header = header_of(adapter)
+    use = header.pop("use")
+    save_file(load_file(adapter), adapter, {"petl-bench": canonical_json(header)})
+    record = json.loads((folder / RECORD).read_text())
+    record["files"]["adapter.safetensors"] = described_file(adapter)
+    (folder / RECORD).write_text(json.dumps(record))
+    assert run(shared.keys["lora"], tmp_path / "runs", tmp_path / "x.safetensors").returncode == 0
+    assert header_of(tmp_path / "x.safetensors")["use"] == use
 
 
 def test_other_code_and_missing_weights_are_said(exported: Callable[..., Path], tmp_path: Path) -> None:
