@@ -15,7 +15,7 @@ from petl_bench.cli.options import plugin_option, tell
               help="The folder of runs that it comes into; made if it is not there.")  # fmt: skip
 @plugin_option
 def command(file: Path, runs: Path) -> None:
-    """Bring FILE, which `petl-bench export` wrote elsewhere, into a folder of runs.
+    """Bring FILE, which `petl-bench export` wrote elsewhere (a folder of PEFT too), into a folder of runs.
 
     It is copied to DIR/imported/, beside import.json: where it comes from, what it claims, and what cannot be verified
     here. `--adapter` takes its key or title then, with --runs DIR. Reports, status and comparisons never count it.

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from petl_bench.managing.imported import (
     is_usable,
     read_imported,
 )
+from petl_bench.managing.peft_import import adapter_of_peft
 from petl_bench.models.finite import not_finite
 from petl_bench.models.weights import resolve_weights
 from petl_bench.records.layout import ADAPTER, trial_folder
@@ -60,7 +62,7 @@ def import_adapter(file: Path, runs: Path) -> tuple[Imported | None, list[str]]:
     A file whose trial was run in this folder is compared with that trial's adapter, and not imported.
 
     Args:
-        file: What `petl-bench export` wrote, or the adapter.safetensors of a trial.
+        file: What `petl-bench export` wrote, a folder of PEFT too, or the adapter.safetensors of a trial.
         runs: A folder of runs; it is made if it is not there.
 
     Returns:
@@ -71,6 +73,11 @@ def import_adapter(file: Path, runs: Path) -> tuple[Imported | None, list[str]]:
         WeightsError: A tensor is not finite.
         UsageError: An adapter of the same trial with other tensors is here.
     """
+    if file.is_dir():
+        with TemporaryDirectory() as place:
+            written = Path(place) / file.resolve().name
+            written.write_bytes(adapter_of_peft(file))
+            return import_adapter(written, runs)
     found = read_file(file)
     own = trial_folder(runs, found.key)
     if is_usable(own):

@@ -201,6 +201,7 @@ def test_a_merged_file_predicts_the_same_within_rounding(
         ("wise_ft", {}),
         ("bitfit", {}),
         ("ln_tuning", {}),
+        ("peft:IA3", {}),
     ],
 )
 @pytest.mark.parametrize("backbone", ["viclip-tiny", "clip-tiny"])
@@ -351,6 +352,21 @@ def test_an_adapter_of_an_earlier_version_is_kept_under_its_hash(
     assert probabilities(place_of(folder.name[:8], runs), shared.clips).shape[0] == len(shared.clips)
 
 
+def test_a_folder_of_peft_comes_back(shared: Shared, tmp_path: Path) -> None:
+    folder, runs = tmp_path / "for_peft", tmp_path / "runs"
+    assert run(shared.keys["lora"], shared.runs, folder, "--format", "peft").returncode == 0
+    for _ in range(2):
+        done = bring(folder, runs)
+        assert done.returncode == 0, done.stderr
+    assert "(imported from for_peft) is this file already" in done.stderr
+    place = place_of("lora on viclip-tiny", runs)
+    own, theirs = load_adapter(place)[1], load_adapter(shared.folder("lora") / "adapter.safetensors")[1]
+    assert own.keys() == theirs.keys() and all(torch.equal(own[name], theirs[name]) for name in own)
+    tensors = folder / "adapter_model.safetensors"
+    save_file(load_file(tensors), tensors)
+    assert "does not say which backbone it is for" in refused(bring(folder, runs))
+
+
 def test_the_trial_of_an_earlier_version_says_in_the_export_how_it_is_used(shared: Shared, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "trials" / shared.keys["lora"]
     shutil.copytree(shared.folder("lora"), folder)
@@ -438,8 +454,9 @@ def test_damaged_and_foreign_files_are_one_line(exported: Callable[..., Path], t
     assert "not an adapter of petl-bench" in refused(bring(bad, runs))
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    for other in (tmp_path, tmp_path / "absent", pipe):
+    for other in (tmp_path / "absent", pipe):
         assert "no such file" in refused(bring(other, runs))
+    assert "cannot be read" in refused(bring(tmp_path, runs))
     (tmp_path / "a_file").write_text("")
     assert "cannot be written" in refused(bring(file, tmp_path / "a_file"))
     assert not runs.exists()
