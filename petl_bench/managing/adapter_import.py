@@ -146,12 +146,11 @@ def _compared(file: Path, found: Found, own: Path) -> str:
     mine = own / ADAPTER
     if found.trial is not None and found.trial.start_from:
         mine = trial_folder(own.parent.parent, found.trial.start_from) / ADAPTER
-    if not _differing(file, mine):
-        return f"{here}; its adapter has the same tensors"
-    raise UsageError(
-        f"{file}: {here}, and its adapter has other tensors ({_differing(file, mine)}); use the file itself with "
-        "--adapter FILE"
-    )
+    if differing := _differing(file, mine):
+        raise UsageError(
+            f"{file}: {here}, and its adapter has other tensors ({differing}); use the file itself with --adapter FILE"
+        )
+    return f"{here}; its adapter has the same tensors"
 
 
 def _compared_with_import(file: Path, found: Found, there: Imported) -> str:
