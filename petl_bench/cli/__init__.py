@@ -33,7 +33,8 @@ COMMANDS = {
     "predict": ("predict", "Label videos with a trained adapter: the probabilities of classes."),
     "features": ("features", "Write the features of videos and texts into a file: npz or Parquet."),
     "search": ("search", "Rank the videos of a folder by a text, with an adapter or a frozen backbone."),
-    "export": ("export", "The adapter of a trial in the format of another library: Hugging Face PEFT."),
+    "export": ("export", "The adapter of a trial for others: one file, a merged model, Hugging Face PEFT."),
+    "import": ("import_", "Bring an adapter that was trained elsewhere into a folder of runs."),
     "describe": ("describe", "Have a language model describe the classes of a data set."),
     "doctor": ("doctor", "Is this machine fit: versions, decoders, devices, weights."),
 }

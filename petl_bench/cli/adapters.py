@@ -1,4 +1,4 @@
-"""`--adapter`, as several commands have it: a trial of `--runs`, a trial's folder, or an adapter file."""
+"""`--adapter`, as several commands have it: a trial of `--runs`, an imported adapter, a trial's folder, or a file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,24 @@ if TYPE_CHECKING:
 
 
 def subject_of(adapter: str, runs: Path, weights: str | None) -> Subject:
-    """What `--adapter` means: an adapter file, the folder of a trial, or a trial of the runs."""
+    """What `--adapter` means: an adapter file, the folder of a trial, a trial of the runs, or an imported one."""
     from petl_bench.inference.subject import adapted
 
+    return adapted(place_of(adapter, runs), weights)
+
+
+def place_of(adapter: str, runs: Path) -> Path:
+    """The file or the folder that `--adapter` means; a trial that is not here may be one that was imported."""
     if place := _place(adapter):
-        return adapted(place, weights)
+        return place
+    from petl_bench.managing.imported import adapters_by_key, is_usable
     from petl_bench.managing.lookup import find_trial, titles
 
-    return adapted(trial_folder(runs, find_trial(titles(runs), adapter, runs)), weights)
+    imported = adapters_by_key(runs)
+    known = titles(runs)
+    key = find_trial({**{key: each.title for key, each in imported.items()}, **known}, adapter, runs)
+    folder = trial_folder(runs, key)
+    return imported[key].file if key in imported and not is_usable(folder) else folder
 
 
 def subject_or_frozen(adapter: str | None, runs: Path, backbone: str, weights: str | None) -> Subject:

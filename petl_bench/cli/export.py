@@ -1,101 +1,93 @@
-"""`petl-bench export`: the adapter of a trial in the format of another library, or its video tower for any program."""
+"""`petl-bench export`: the adapter of a trial for others: one file, a whole model, or another library's format."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.api.values.flag_lists import split_list
-from petl_bench.cli.adapters import subject_of
+from petl_bench.cli.adapters import place_of
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.options import plugin_option, runs_option, tell
 from petl_bench.errors import UsageError
-from petl_bench.system.texts import shortened
 
-if TYPE_CHECKING:
-    from petl_bench.inference.subject import Subject
 
-TOWER_FORMATS = ("torch-export", "onnx")
-FORMATS = ("peft", *TOWER_FORMATS)
-#: Bytes of a file of class names.
-_LONGEST_LIST = 1 << 22
+@dataclass(frozen=True)
+class Asked:
+    """What is exported, and where to."""
+
+    adapter: str
+    runs: Path
+    weights: str | None
+    output: Path
+    merge: bool
+
+    def place(self) -> Path:
+        """The file or folder that `--adapter` means."""
+        return place_of(self.adapter, self.runs)
+
+
+def _safetensors(asked: Asked) -> None:
+    from petl_bench.managing.adapter_file import adapter_file, merged_file, write_new_file
+
+    if asked.output.suffix != ".safetensors":
+        raise UsageError(f"--output {asked.output}: a file of safetensors; call it FILE.safetensors")
+    exported = (merged_file if asked.merge else adapter_file)(asked.place(), asked.weights)
+    for note in exported.notes:
+        tell(note)
+    if write_new_file(asked.output, exported.content):
+        tell(f"wrote {exported.title} to {asked.output}")
+    else:
+        tell(f"{asked.output} is there already with the same content: {exported.title}")
+
+
+def _peft(asked: Asked) -> None:
+    from petl_bench.managing.adapter_export import write_peft_folder
+    from petl_bench.managing.lookup import find_trial, titles
+
+    if asked.merge:
+        raise UsageError("--merge is for --format safetensors: a folder of PEFT holds the adapter alone")
+    known = titles(asked.runs)
+    key = find_trial(known, asked.adapter, asked.runs)
+    hosts = write_peft_folder(asked.runs, key, asked.output)
+    tell(f"wrote {known[key]} to {asked.output}; peft.PeftModel.from_pretrained loads it on a {hosts}")
+
+
+#: Format -> what writes it.
+FORMATS: dict[str, Callable[[Asked], None]] = {"safetensors": _safetensors, "peft": _peft}
+#: The ending of `--output` that says a format.
+_SUFFIXES = {".safetensors": "safetensors"}
 
 
 @click.command(name="export")
-@click.option("--adapter", required=True, metavar="TRIAL|FILE", help="A finished trial of --runs: its key, the "
-              "beginning of it, or its title. torch-export and onnx: an adapter file, too.")  # fmt: skip
+@click.option("--adapter", required=True, metavar="TRIAL|FILE", help="A trial of --runs (key, its beginning, or "
+              "title), or an adapter file.")  # fmt: skip
 @runs_option
-@click.option("--format", "output_format", required=True, type=OneOf(FORMATS),
-              help="peft: a folder of Hugging Face PEFT. torch-export, onnx: a file with the video tower.")  # fmt: skip
+@click.option("--format", "output_format", type=OneOf(list(FORMATS)),
+              help="safetensors: one file; peft: a folder of Hugging Face PEFT.  [by --output's ending]")  # fmt: skip
+@click.option("--merge", is_flag=True, help="The whole model, with the adapter in its weights.")
 @click.option("--output", required=True, metavar="FILE|DIR", type=click.Path(path_type=Path),
               help="Is made; not replaced.")  # fmt: skip
-@click.option("--classes", metavar="A,B,C|FILE", help="torch-export, onnx: the classes of the probabilities, or a file "
-              "with one on each line.  [those of the trial]")  # fmt: skip
-@click.option("--check-on", "videos", multiple=True, type=click.Path(path_type=Path), metavar="VIDEO",
-              help="torch-export, onnx: compare on its frames, too, not on random ones alone. Repeatable.")  # fmt: skip
-@click.option("--weights", metavar="W", help="torch-export, onnx: where the backbone's weights are.")
+@click.option("--weights", metavar="W", help="Where the weights are that it was trained on, if they are not found.")
 @plugin_option
 def command(
-    adapter: str,
-    runs: Path,
-    output_format: str,
-    output: Path,
-    classes: str | None,
-    videos: tuple[Path, ...],
-    weights: str | None,
+    adapter: str, runs: Path, output_format: str | None, merge: bool, output: Path, weights: str | None
 ) -> None:
-    """Write the adapter of a finished trial for another library or program.
+    """Write the adapter of a finished trial for others.
+
+    safetensors: one file that --adapter and `petl-bench import` read, with how to use it and what its record says; no
+    paths, names of machines or clips are in it. With --merge the whole model under its published keys, for methods
+    whose adapter can be folded into the weights.
 
     peft: `adapter_config.json` and `adapter_model.safetensors` for Hugging Face PEFT. An adapter of a CLIP backbone
     loads on a transformers.CLIPModel, one of a ViCLIP on petl_bench.DualEncoder, each with the weights that it was
     trained on. PEFT itself is not needed. Methods: lora, dora.
 
-    torch-export, onnx: the video tower with its method, weights included, in one file that needs no petl-bench: from
-    preprocessed frames to features, and to the probabilities of classes. It is compared with the model first.
-
-    Example: petl-bench export --adapter 1a2b3c4d --format peft --output my_adapter
+    Example: petl-bench export --adapter 1a2b3c4d --output my_adapter.safetensors
     """
-    if output_format in TOWER_FORMATS:
-        _write_tower(subject_of(adapter, runs, weights), output_format, output, classes, videos)
-        return
-    if classes is not None or videos or weights is not None:
-        raise UsageError("--classes, --check-on and --weights are for --format torch-export and onnx")
-    from petl_bench.managing.adapter_export import write_peft_folder
-    from petl_bench.managing.lookup import find_trial, titles
-
-    known = titles(runs)
-    key = find_trial(known, adapter, runs)
-    hosts = write_peft_folder(runs, key, output)
-    tell(f"wrote {known[key]} to {output}; peft.PeftModel.from_pretrained loads it on a {hosts}")
-
-
-def _write_tower(
-    subject: Subject, output_format: str, output: Path, classes: str | None, videos: tuple[Path, ...]
-) -> None:
-    from petl_bench.managing.tower_export import write_tower
-
-    written = write_tower(
-        subject, output, output_format, classes=() if classes is None else _class_names(classes), videos=videos
-    )
-    for note in written.notes:
-        tell(note)
-    listed = ", ".join(f"{name} {difference:.1e}" for name, difference in written.differences.items())
-    tell(f"wrote the video tower of {subject.title} to {output}; largest difference from the model: {listed}")
-
-
-def _class_names(text: str) -> tuple[str, ...]:
-    """The names in a comma list, or on the lines of a file. Raises UsageError for none, or a name that comes twice."""
-    file = Path(text)
-    try:
-        in_file = file.is_file()
-        if in_file and file.stat().st_size > _LONGEST_LIST:
-            raise UsageError(f"--classes {text}: too large for a list of class names")
-        found = file.read_text(encoding="utf-8").splitlines() if in_file else split_list(text, "--classes")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--classes {shortened(text, 100)}: cannot be read: {error}") from error
-    names = tuple(name.strip() for name in found if name.strip())
-    if not names or len(set(names)) < len(names):
-        raise UsageError(f"--classes {shortened(text, 100)}: {'a name comes twice' if names else 'names no class'}")
-    return names
+    named = output_format or _SUFFIXES.get(output.suffix)
+    if named is None:
+        raise UsageError(f"--output {output}: its ending says no format; type --format {'|'.join(FORMATS)}")
+    FORMATS[named](Asked(adapter, runs, weights, output, merge))

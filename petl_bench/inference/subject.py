@@ -16,8 +16,8 @@ from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
 from petl_bench.api.values.fields import refuse_unknown
-from petl_bench.errors import PetlBenchError, PluginError, StoreError, TrialError, WeightsError, near_names
-from petl_bench.inference.header import checked_use
+from petl_bench.errors import PetlBenchError, PluginError, TrialError, WeightsError, near_names
+from petl_bench.inference.header import checked_use, refuse_foreign
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.records.judge import adapter_fault, how_to_repeat, judge
 from petl_bench.records.layout import ADAPTER, RECORD, TRIAL, trial_folder
@@ -28,8 +28,6 @@ from petl_bench.training.checkpoint import adapter_header, task_of
 from petl_bench.training.seeding import derived_seed
 
 _T = TypeVar("_T")
-#: What the header of an adapter file must say (`adapter_header`).
-_HEADER = ("method", "hyper_parameters", "backbone", "weights_sha256", "train_classes")
 #: The prompts of class names, if nothing says which ones were used.
 _PROMPTS = Prompts(("a video of {}.",))
 
@@ -114,7 +112,8 @@ def frozen_backbone(name: str, weights: str | None) -> Subject:
 
 
 def adapted(place: Path, weights: str | None = None) -> Subject:
-    """The model of a trial's folder, of an adapter file, or of a released checkpoint (.pth, .pt; see released.py).
+    """The model of a trial's folder, of an adapter file, of a merged file, which holds the weights itself, or of a
+    released checkpoint (.pth, .pt; see released.py).
 
     A file beside the record of its trial is read as that trial. One that stands alone says in its header how its trial
     reads clips and class names; files of earlier versions do not, and are then used as by default, which is noted. A
@@ -131,6 +130,8 @@ def adapted(place: Path, weights: str | None = None) -> Subject:
         PluginError: Its method or its backbone is not installed.
         UsageError: A hyper-parameter or an option is none that this version has.
     """
+    from petl_bench.inference.merged import is_merged, merged_subject  # here, because it makes a Subject
+
     if place.is_dir():
         alone = not (place / RECORD).exists() and not (place / TRIAL).exists() and (place / ADAPTER).is_file()
         return _of_file(place / ADAPTER, weights) if alone else _of_folder(place, weights)
@@ -138,7 +139,7 @@ def adapted(place: Path, weights: str | None = None) -> Subject:
         from petl_bench.inference.released import released  # here, because it builds on this module
 
         return released(place, weights)
-    return _of_file(place, weights)
+    return merged_subject(place) if is_merged(place) else _of_file(place, weights)
 
 
 def _of_folder(folder: Path, weights: str | None) -> Subject:
@@ -164,8 +165,7 @@ def _of_file(file: Path, weights: str | None) -> Subject:
     header = adapter_header(file)
     if (file.parent / RECORD).exists() and file.parent.name == header.get("trial"):
         return _of_folder(file.parent, weights)
-    if lacking := [name for name in _HEADER if name not in header]:
-        raise StoreError(f"{file}: not an adapter of petl-bench, for its header lacks {', '.join(lacking)}")
+    refuse_foreign(file, header)
     if "use" not in header:
         return _of_early_file(file, header, weights)
     use = checked_use(file, header)
@@ -182,8 +182,8 @@ def _of_trial(
 ) -> Subject:
     """`task`: what the adapter was adapted to; None if there is no adapter."""
     plugin, backbone = _plugin(METHODS, trial.method), _plugin(BACKBONES, trial.backbone)
-    _refuse_changed(plugin, plugin_version(plugin), trial.method_version)
-    _refuse_changed(backbone, code_version(backbone), trial.backbone_version)
+    refuse_changed(plugin, plugin_version(plugin), trial.method_version)
+    refuse_changed(backbone, code_version(backbone), trial.backbone_version)
     title = clean(trial.title)
     method: Method = _with(plugin, {**trial.hyper_parameters, **trial.locations.get(trial.method, {})})
     method.bind(task or MethodTask("retrieval" if "retrieval" in method.tasks else method.tasks[0]))
@@ -265,7 +265,8 @@ def _adapter_of(folder: Path) -> Path | None:
     return adapter if adapter.is_file() else None
 
 
-def _refuse_changed(plugin: type, version: str, trained: str) -> None:
+def refuse_changed(plugin: type, version: str, trained: str) -> None:
+    """Raise TrialError if a plugin's code is not that which something was trained with."""
     if version != trained:
         name = getattr(plugin, "name", plugin.__name__)
         raise TrialError(

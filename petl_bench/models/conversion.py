@@ -22,6 +22,8 @@ from petl_bench.models.wrapping import look_of, unwrapped
 
 #: Entries that the released CLIP archive carries beside its weights, and the causal mask of early open_clip.
 CLIP_EXTRAS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+#: What a merged file (`petl_bench.inference.merged`) carries beside the weights of the model.
+CLASS_EMBEDDINGS = "class_embeddings"
 #: open_clip puts the text tower's names behind this if it makes that tower a module of its own.
 _OPEN_CLIP_TEXT = "text."
 _SHOWN = 20
@@ -138,6 +140,7 @@ def converted(
 ) -> tuple[dict[str, Any], list[str]]:
     """Weights under the keys, and with the tables, that `config` needs; and what was done, in words."""
     tensors, notes = dict(state), []
+    tensors.pop(CLASS_EMBEDDINGS, None)
     if "visual.conv1.weight" in tensors:
         if f"{_OPEN_CLIP_TEXT}token_embedding.weight" in tensors:
             tensors = {key.removeprefix(_OPEN_CLIP_TEXT): value for key, value in tensors.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from petl_bench.api.backbone import Backbone
+from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.loading.clip_preparation import ClipSpec
 from petl_bench.models.dual_encoder import DualEncoder
@@ -20,7 +21,14 @@ def evaluated_clips(
         seed: Of random views.
         decoder: Its name, or "auto".
     """
-    config, rate = model.config, options.frames_per_second
+    return clips_for(model.config, backbone, options, seed=seed, decoder=decoder)
+
+
+def clips_for(
+    config: ViCLIPConfig, backbone: Backbone, options: TrainingOptions, *, seed: int, decoder: str
+) -> ClipSpec:
+    """As `evaluated_clips`, for a model of this configuration."""
+    rate = options.frames_per_second
     mean, std = backbone.normalised_with()
     return ClipSpec(
         num_frames=config.num_frames,

@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from petl_bench.system.texts import clean
 from petl_bench.system.words import columns, human, several
 
 if TYPE_CHECKING:
+    from petl_bench.managing.imported import Imported
     from petl_bench.managing.trials import KnownTrial
 
 _PARTS = ("adapter", "predictions", "checkpoint", "log", "other")
@@ -72,7 +74,9 @@ def _sorted(found: list[KnownTrial], by: str | None) -> list[KnownTrial]:
 
 def _document(runs: Path, found: Sequence[KnownTrial], reasons: dict[str, str] | None) -> dict[str, Any]:
     total = sum(trial.sizes.total for trial in found)
-    return {"runs": str(runs), "bytes": total, "trials": [_values(trial, reasons) for trial in found]}
+    imported = [{"key": each.key, **asdict(each.provenance)} for each in _imported(runs)]
+    values = {"runs": str(runs), "bytes": total, "trials": [_values(trial, reasons) for trial in found]}
+    return {**values, "imported": imported} if imported else values
 
 
 def _values(trial: KnownTrial, reasons: dict[str, str] | None) -> dict[str, Any]:
@@ -111,6 +115,7 @@ def _print(runs: Path, found: Sequence[KnownTrial], reasons: dict[str, str] | No
         _print_lines(found, reasons or {})
     _print_sums(runs, found)
     _print_replaced(runs)
+    _print_imported(runs)
     if reasons is not None:
         anew = sum(map(bool, reasons.values()))
         click.echo(f"{several(len(found) - anew)} as this version has them, {anew} that a run would do anew")
@@ -140,6 +145,19 @@ def _print_sums(runs: Path, found: Sequence[KnownTrial]) -> None:
     sizes = sum((trial.sizes for trial in found), TrialSizes())
     parts = ", ".join(f"{part} {human(getattr(sizes, part))}" for part in _PARTS)
     click.echo(f"{runs}: {several(len(found))}{f' ({states})' if states else ''}, {human(sizes.total)}: {parts}")
+
+
+def _imported(runs: Path) -> Sequence[Imported]:
+    from petl_bench.managing.imported import adapters_by_key
+
+    return list(adapters_by_key(runs).values())
+
+
+def _print_imported(runs: Path) -> None:
+    """Adapters that were trained elsewhere: no trials of this folder, and in none of its numbers."""
+    for each in _imported(runs):
+        source = f"{each.provenance.file}, {human(each.provenance.bytes)}, {each.provenance.imported[:10]}"
+        click.echo(clean(f"imported, not run here: {each.key[:8]} {each.title} ({source})"))
 
 
 def _print_replaced(runs: Path) -> None:
