@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 
-from petl_bench.cli.adapters import place_of
+from petl_bench.cli.adapters import place_of, subject_of
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.options import plugin_option, runs_option, tell
 from petl_bench.errors import UsageError
@@ -22,7 +23,9 @@ class Asked:
     runs: Path
     weights: str | None
     output: Path
-    merge: bool
+    merge: bool = False
+    classes: str | None = None
+    check_on: tuple[Path, ...] = ()
 
     def place(self) -> Path:
         """The file or folder that `--adapter` means."""
@@ -55,10 +58,30 @@ def _peft(asked: Asked) -> None:
     tell(f"wrote {known[key]} to {asked.output}; peft.PeftModel.from_pretrained loads it on a {hosts}")
 
 
+def _tower(asked: Asked, output_format: str) -> None:
+    from petl_bench.inference.videos import classes_of
+    from petl_bench.managing.tower_export import write_tower
+
+    subject = subject_of(asked.adapter, asked.runs, asked.weights)
+    classes = () if asked.classes is None else classes_of(asked.classes)
+    written = write_tower(subject, asked.output, output_format, classes=classes, videos=asked.check_on)
+    for note in written.notes:
+        tell(note)
+    listed = ", ".join(f"{name} {difference:.1e}" for name, difference in written.differences.items())
+    tell(f"wrote the video tower of {subject.title} to {asked.output}; largest difference from the model: {listed}")
+
+
 #: Format -> what writes it.
-FORMATS: dict[str, Callable[[Asked], None]] = {"safetensors": _safetensors, "peft": _peft}
+FORMATS: dict[str, Callable[[Asked], None]] = {
+    "safetensors": _safetensors,
+    "peft": _peft,
+    "torch-export": partial(_tower, output_format="torch-export"),
+    "onnx": partial(_tower, output_format="onnx"),
+}
 #: The ending of `--output` that says a format.
-_SUFFIXES = {".safetensors": "safetensors"}
+_SUFFIXES = {".safetensors": "safetensors", ".pt2": "torch-export", ".onnx": "onnx"}
+#: The options that only some formats have.
+_ONLY = {"merge": ("safetensors",), "classes": ("torch-export", "onnx"), "check_on": ("torch-export", "onnx")}
 
 
 @click.command(name="export")
@@ -66,14 +89,26 @@ _SUFFIXES = {".safetensors": "safetensors"}
               "title), or an adapter file.")  # fmt: skip
 @runs_option
 @click.option("--format", "output_format", type=OneOf(list(FORMATS)),
-              help="safetensors: one file; peft: a folder of Hugging Face PEFT.  [by --output's ending]")  # fmt: skip
+              help="safetensors: one file; peft: a folder of Hugging Face PEFT; torch-export, onnx: the video tower.  "
+              "[by --output's ending]")  # fmt: skip
 @click.option("--merge", is_flag=True, help="The whole model, with the adapter in its weights.")
 @click.option("--output", required=True, metavar="FILE|DIR", type=click.Path(path_type=Path),
               help="Is made; not replaced.")  # fmt: skip
+@click.option("--classes", metavar="A,B,C|FILE", help="torch-export, onnx: the classes of the probabilities, or a file "
+              "with one in every line.  [those of the trial]")  # fmt: skip
+@click.option("--check-on", multiple=True, type=click.Path(path_type=Path), metavar="VIDEO",
+              help="torch-export, onnx: compare on its frames, too, not on random ones alone. Repeatable.")  # fmt: skip
 @click.option("--weights", metavar="W", help="Where the weights are that it was trained on, if they are not found.")
 @plugin_option
 def command(
-    adapter: str, runs: Path, output_format: str | None, merge: bool, output: Path, weights: str | None
+    adapter: str,
+    runs: Path,
+    output_format: str | None,
+    merge: bool,
+    output: Path,
+    classes: str | None,
+    check_on: tuple[Path, ...],
+    weights: str | None,
 ) -> None:
     """Write the adapter of a finished trial for others.
 
@@ -85,9 +120,16 @@ def command(
     loads on a transformers.CLIPModel, one of a ViCLIP on petl_bench.DualEncoder, each with the weights that it was
     trained on. PEFT itself is not needed. Methods: lora, dora.
 
+    torch-export, onnx: the video tower with its method, weights included, in one file that needs no petl-bench: from
+    preprocessed frames to features, and to the probabilities of classes. It is compared with the model first.
+
     Example: petl-bench export --adapter 1a2b3c4d --output my_adapter.safetensors
     """
     named = output_format or _SUFFIXES.get(output.suffix)
     if named is None:
         raise UsageError(f"--output {output}: its ending says no format; type --format {'|'.join(FORMATS)}")
-    FORMATS[named](Asked(adapter, runs, weights, output, merge))
+    asked = Asked(adapter, runs, weights, output, merge, classes, check_on)
+    for option, formats in _ONLY.items():
+        if getattr(asked, option) and named not in formats:
+            raise UsageError(f"--{option.replace('_', '-')} is for --format {' and '.join(formats)}, not for {named}")
+    FORMATS[named](asked)

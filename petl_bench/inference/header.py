@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from petl_bench.api.prompts import SEPARATOR, Prompts, resolved
+from petl_bench.api.prompts import Prompts, template_fault
 from petl_bench.api.step import Kind
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial, key_of
@@ -114,9 +114,14 @@ def _fault_of_use(use: Mapping[str, Any]) -> str:
         return f".use.trial.training.{strange[0]}: this version of petl-bench has no such option"
     if len(use["evaluations"]) > _MOST or any(len(classes) > _MOST for classes in use["evaluations"].values()):
         return f".use.evaluations: more than {_MOST:,} names"
+    if not use["prompts"]["templates"]:
+        return ".use.prompts: no template"
+    # Not `prompts.resolved`, which reads the file that a template with @ in front names.
+    faults = filter(None, map(template_fault, use["prompts"]["templates"]))
+    if fault := next(faults, ""):
+        return f".use.prompts: {fault}"
     try:
         TrainingOptions(**trial["training"])
-        resolved(SEPARATOR.join(use["prompts"]["templates"]), ".use.prompts")
     except UsageError as error:
         return str(error)
     return ""

@@ -16,7 +16,7 @@ from petl_bench.api.step import MethodTask
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
 from petl_bench.api.values.fields import refuse_unknown
-from petl_bench.errors import PetlBenchError, PluginError, TrialError, WeightsError, near_names
+from petl_bench.errors import PetlBenchError, PluginError, StoreError, TrialError, WeightsError, near_names
 from petl_bench.inference.header import checked_use, refuse_foreign
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.records.judge import adapter_fault, how_to_repeat, judge
