@@ -6,13 +6,15 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import petl_bench as pb
 
 #: Longest id of a run.
 _ID = 32
-#: Machine, user, program, code, console, packages and use of the system: nothing of them is collected.
-_PRIVATE = {
+#: Machine, user, program, code, console, packages and use of the system: nothing of them is collected. A version that
+#: does not know one of these settings raises, and sends nothing.
+_PRIVATE: dict[str, Any] = {
     **dict.fromkeys(("host", "username", "email", "program", "program_abspath", "program_relpath", "x_executable"), ""),
     **dict.fromkeys(("disable_git", "disable_code", "disable_job_creation", "label_disable"), True),
     **dict.fromkeys(("x_disable_meta", "x_disable_stats", "x_disable_machine_info"), True),
@@ -41,8 +43,6 @@ class WeightsAndBiases(pb.Tracker):
             mode = None
         else:
             mode = "online" if wandb.api.api_key else "offline"
-        known = set(wandb.Settings.model_fields)
-        private = {name: value for name, value in _PRIVATE.items() if name in known}  # of later and earlier versions
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "petl-bench"),
             dir=str(folder),
@@ -52,7 +52,7 @@ class WeightsAndBiases(pb.Tracker):
             mode=mode,
             resume="allow",
             reinit="create_new",  # a run that the user has in this process goes on
-            settings=wandb.Settings(silent=True, **private),
+            settings=wandb.Settings(silent=True, **_PRIVATE),
         )
 
     def progress(self, step: int, values: Mapping[str, float]) -> None:
