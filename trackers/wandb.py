@@ -39,17 +39,14 @@ class WeightsAndBiases(pb.Tracker):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        if "WANDB_MODE" in os.environ:
-            mode = None
-        else:
-            mode = "online" if wandb.api.api_key else "offline"
+        said = "WANDB_MODE" in os.environ
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "petl-bench"),
             dir=str(folder),
             id=trial.key[:_ID],
             name=trial.title,
             config=dict(trial.parameters),
-            mode=mode,
+            mode=None if said or wandb.login(prompt=False) else "offline",
             resume="allow",
             reinit="create_new",  # a run that the user has in this process goes on
             settings=wandb.Settings(silent=True, **_PRIVATE),
