@@ -39,14 +39,14 @@ class WeightsAndBiases(pb.Tracker):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        said = "WANDB_MODE" in os.environ
+        mode_is_set = "WANDB_MODE" in os.environ
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "petl-bench"),
             dir=str(folder),
             id=trial.key[:_ID],
             name=trial.title,
             config=dict(trial.parameters),
-            mode=None if said or wandb.login(prompt=False) else "offline",
+            mode=None if mode_is_set or wandb.login(prompt=False) else "offline",
             resume="allow",
             reinit="create_new",  # a run that the user has in this process goes on
             settings=wandb.Settings(silent=True, **_PRIVATE),

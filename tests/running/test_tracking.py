@@ -87,6 +87,12 @@ def test_within_an_epoch_it_is_told_at_most_once_per_second(
     assert sent == [4, 8, 10, 14, 18, 20]
 
 
+def test_a_tracker_that_is_named_twice_follows_once(toy_here: ToyWorld, make_job: MakeJob) -> None:
+    job = make_job("notebook", "notebook")
+    assert attempt(toy_here, job).state == "done"
+    assert steps(told(toy_here, job)) == [1, 2, 3, 4]
+
+
 def test_no_path_is_told(make_job: MakeJob, toy_here: ToyWorld) -> None:
     values = make_job().trial.stored()
     values |= {"hyper_parameters": {"steps": 4, "list": "/home/me/list.txt", "other": "C:\\me", "layers": [1, 2]}}

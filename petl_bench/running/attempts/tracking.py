@@ -43,7 +43,7 @@ class Tracking:
 
     def __init__(self, job: Job, store: Path) -> None:
         self.failures: dict[str, str] = {}
-        self._names = [name for name in job.trackers if name not in _hanging]
+        self._names = [name for name in dict.fromkeys(job.trackers) if name not in _hanging]
         self._trial, self._folder = job.trial, store / FOLDER
         self._followers: list[_Follower] = []
 
