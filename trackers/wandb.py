@@ -14,12 +14,13 @@ import petl_bench as pb
 _ID = 32
 #: Machine, user, program, code, console, packages and use of the system: nothing of them is collected. A version that
 #: does not know one of these settings raises, and sends nothing.
-_PRIVATE: dict[str, Any] = {
+_SETTINGS: dict[str, Any] = {
     **dict.fromkeys(("host", "username", "email", "program", "program_abspath", "program_relpath", "x_executable"), ""),
     **dict.fromkeys(("disable_git", "disable_code", "disable_job_creation", "label_disable"), True),
     **dict.fromkeys(("x_disable_meta", "x_disable_stats", "x_disable_machine_info"), True),
     **dict.fromkeys(("save_code", "x_save_requirements", "symlink"), False),
     "console": "off",
+    "x_transaction_log_flush_interval": 1.0,  # seconds: what a process that is killed may lose
 }
 
 
@@ -49,7 +50,7 @@ class WeightsAndBiases(pb.Tracker):
             mode=None if mode_is_set or wandb.login(prompt=False) else "offline",
             resume="allow",
             reinit="create_new",  # a run that the user has in this process goes on
-            settings=wandb.Settings(silent=True, **_PRIVATE),
+            settings=wandb.Settings(silent=True, **_SETTINGS),
         )
 
     def progress(self, step: int, values: Mapping[str, float]) -> None:
@@ -66,6 +67,9 @@ class WeightsAndBiases(pb.Tracker):
         self._close(1)
 
     def _close(self, status: int) -> None:
-        logs = Path(self._run.settings.log_dir)
+        runs, name = Path(self._run.settings.wandb_dir), f"*-{self._run.id}*"
         self._run.finish(exit_code=status)
-        shutil.rmtree(logs, ignore_errors=True)  # of the library itself, with paths of this machine in them
+        for logs in runs.glob(
+            f"{name}/logs"
+        ):  # of the library itself, with paths of this machine; of killed attempts too
+            shutil.rmtree(logs, ignore_errors=True)
