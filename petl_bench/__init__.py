@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.api.registry import register_method as register_method
     from petl_bench.api.registry import register_setting as register_setting
     from petl_bench.api.registry import register_table as register_table
+    from petl_bench.api.registry import register_tracker as register_tracker
     from petl_bench.api.retrieval import RETRIEVAL_METRICS as RETRIEVAL_METRICS
     from petl_bench.api.retrieval import RetrievalEvaluation as RetrievalEvaluation
     from petl_bench.api.retrieval import RetrievalTask as RetrievalTask
@@ -81,6 +82,8 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.api.table import RowGroup as RowGroup
     from petl_bench.api.table import Table as Table
     from petl_bench.api.table import TableSource as TableSource
+    from petl_bench.api.tracker import TrackedTrial as TrackedTrial
+    from petl_bench.api.tracker import Tracker as Tracker
     from petl_bench.api.training_options import TrainingOptions as TrainingOptions
     from petl_bench.api.trial import EvaluationResult as EvaluationResult
     from petl_bench.api.trial import Places as Places

@@ -6,8 +6,8 @@ A launcher decides where and when; what a trial does, and how its outcome is sto
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -29,6 +29,7 @@ class Job:
     trial: Trial
     places: Places
     asked: int = 0  #: the newest request of the output folder then (`running.requests`); later ones may cancel the job
+    trackers: Sequence[str] = ()  #: those that are told of it (`run --track`)
     output_id: str = ""  #: the output folder's identity then (`running.folder_identity`); "": any will do
 
 
@@ -42,6 +43,7 @@ class AttemptResult:
     reason: str = ""
     log: Path | None = None
     metrics: dict[str, float] | None = None
+    failed_trackers: Mapping[str, str] = field(default_factory=dict)  #: each with the reason; the trial went on
 
 
 class Watcher(Protocol):

@@ -283,8 +283,9 @@ BACKBONES = Registry(
 )
 TABLES = Registry("table", "tables", "petl_bench.api.table:TableSource")
 LAUNCHERS = Registry("launcher", "launchers", "petl_bench.api.launcher:Launcher")
+TRACKERS = Registry("tracker", "trackers", "petl_bench.api.tracker:Tracker")
 
-KINDS = {registry.plural: registry for registry in (METHODS, SETTINGS, DATASETS, BACKBONES, TABLES, LAUNCHERS)}
+KINDS = {each.plural: each for each in (METHODS, SETTINGS, DATASETS, BACKBONES, TABLES, LAUNCHERS, TRACKERS)}
 
 #: Plugins that came through an entry point, and the distribution that has it.
 _distributions: dict[Any, Distribution] = {}
@@ -295,6 +296,7 @@ register_dataset = DATASETS.register
 register_backbone = BACKBONES.register
 register_table = TABLES.register
 register_launcher = LAUNCHERS.register
+register_tracker = TRACKERS.register
 
 
 def distribution_of(plugin: type) -> Distribution | None:
@@ -356,7 +358,7 @@ def named(name: str) -> list[tuple[Registry, str]]:
             "plugin",
             name,
             everything,
-            "petl-bench list methods (or settings, datasets, backbones, tables, launchers)",
+            "petl-bench list methods (or settings, datasets, backbones, tables, launchers, trackers)",
             [member for registry in KINDS.values() for member in registry.members_called(name)],
         )
     return found

@@ -23,7 +23,7 @@ COMMANDS = {
     "runs": ("runs", "Look after folders of runs: list, verify, delete, merge, move, export."),
     "logs": ("logs", "The log of one trial, wherever it ran."),
     "cancel": ("cancel", "Take the trials of a folder of runs back, wherever they wait or run."),
-    "list": ("list_", "List methods, settings, data sets, backbones, tables, launchers or profiles."),
+    "list": ("list_", "List methods, settings, data sets, backbones, tables, launchers, trackers or profiles."),
     "show": ("show", "Explain one plugin: meaning, paper, hyper-parameters, supported settings."),
     "check": ("check", "Check what a plugin promises: a method, data set, setting, backbone, table or launcher."),
     "new": ("new", "Write a plugin file to start from, of any kind."),

@@ -37,7 +37,8 @@ _WORDS = {"pass": ("passed", "green"), "fail": ("failed", "bold red"), "skip": (
     help="Records that a table is built from, in place of made-up ones.",
 )
 def command(plugin: str, plugins: tuple[Path, ...], data_root: Path | None, runs: tuple[Path, ...]) -> int:
-    """Check a registered plugin, or every plugin in a file: methods, settings, data sets, backbones, tables, launchers.
+    """Check a registered plugin, or every plugin in a file: methods, settings, data sets, backbones, tables,
+    launchers, trackers.
 
     A name that several kinds share means all of them; write KIND:NAME for one, e.g. tables:few_shot, or KIND for every
     plugin of a kind. Exit status 0 if no check fails, 1 if one does.

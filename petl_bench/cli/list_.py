@@ -23,7 +23,7 @@ PROFILES, PUBLISHED, LAYOUTS = "profiles", "published", "layouts"
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load first."
 )
 def command(kind: str | None, plugins: tuple[Path, ...]) -> None:
-    """List the plugins of one KIND: methods, settings, datasets, backbones, tables or launchers.
+    """List the plugins of one KIND: methods, settings, datasets, backbones, tables, launchers or trackers.
 
     `profiles` are the files that ship for --profile, `layouts` those for report --layout, `published` the tables of
     published numbers that can be quoted.

@@ -23,6 +23,7 @@ NEXT = {
         "run --methods zero_shot,lora --setting few_shot --shots 2 --seeds 0",
         "report --plugin {file} --table {name}",
     ],
+    "tracker": ["run --plugin {file} --track {name} --methods zero_shot,lora --seeds 0"],
     "launcher": ["run --plugin {file} --launcher {name} --methods zero_shot,lora --seeds 0"],
 }
 
@@ -33,7 +34,7 @@ NEXT = {
 def command(kind: str, name: str) -> None:
     """Write NAME.py into this folder: a working plugin to change into your own.
 
-    KIND: method, dataset, setting, backbone, table or launcher. A file that exists is kept.
+    KIND: method, dataset, setting, backbone, table, launcher or tracker. A file that exists is kept.
     """
     write(kind, name)
 

@@ -103,6 +103,8 @@ def _output(ctx: click.Context, parameter: click.Parameter, folder: str | None) 
 @click.option("--runs", metavar="DIR", callback=_runs, expose_value=False, is_eager=True, help="The same as --output.")
 @click.option("--keep-adapters", type=OneOf(["all", "small", "none"]),
               help="Which stay once a trial is done; small: up to 64 MiB.  [all]")  # fmt: skip
+@click.option("--track", metavar="A,B", callback=_names,
+              help="Trackers that show running trials (petl-bench list trackers).")  # fmt: skip
 @click.option("--detach", is_flag=True, help="Hand the trials to the scheduler and come back at once.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with keys, counts and an estimate; run nothing.")
 @click.option("--force", is_flag=True, default=None, help="Move existing records aside (DIR/replaced) and run again.")

@@ -17,7 +17,8 @@ from .pages import ROOT
 pytest.importorskip("mkdocs", reason="make docs: pip install -e '.[docs]'")
 
 #: Named in a sentence of the page, since they do what `register_method` does.
-_IN_A_SENTENCE = {"TOP1", *(f"register_{kind}" for kind in ("dataset", "setting", "backbone", "table", "launcher"))}
+_KINDS = ("dataset", "setting", "backbone", "table", "launcher", "tracker")
+_IN_A_SENTENCE = {"TOP1", *(f"register_{kind}" for kind in _KINDS)}
 _LOADED = re.compile(r'<(?:link|script|img|iframe|source)\b[^>]*?(?:href|src)="((?:https?:)?//[^"]+)"')
 
 

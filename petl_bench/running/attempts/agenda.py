@@ -32,6 +32,7 @@ class Agenda:
         self.tries: Counter[str] = Counter()
         self._keys = {job.trial.key for job in jobs}
         self._looked_at = 0.0
+        self._failed_trackers: set[str] = set()  # that were told
 
     def next(self) -> Job | None:
         """The next job to start now, or None if there is none (yet)."""
@@ -54,7 +55,14 @@ class Agenda:
             self.waiting.append(job)
         else:
             self.outcomes[outcome.key] = outcome
+        self._tell_trackers(outcome)
         self.watch.finished(job, outcome)
+
+    def _tell_trackers(self, outcome: AttemptResult) -> None:
+        """Say once of each tracker that it failed."""
+        for name in outcome.failed_trackers.keys() - self._failed_trackers:
+            self._failed_trackers.add(name)
+            self.watch.note(f"tracker {name} is left out, trials go on without it: {outcome.failed_trackers[name]}")
 
     def worker_died(self, job: Job, reason: str) -> None:
         """The process that ran the job died: try again, or give the trial up."""

@@ -8,6 +8,7 @@ import logging
 import time
 import traceback
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from petl_bench.records.write import has_excess, let_go, write_record
 from petl_bench.running.attempts import claims
 from petl_bench.running.attempts.output import probe_writing, refuse_another
 from petl_bench.running.attempts.requests import cancellation_of
+from petl_bench.running.attempts.tracking import Tracking
 
 _LOST = "another process took the trial over, for this one was suspended for long"
 
@@ -60,7 +62,9 @@ def execute(job: Job, store: Path, notify: Notify, stop: Stop = go_on) -> Attemp
     if (folder / RECORD).exists():  # finished by another process between the two looks
         claim.end("done", "already recorded")
         return recorded(job, store)
-    return _attempt(job, store, folder, claim, notify, stop)
+    tracking = Tracking(job, store)
+    outcome = _attempt(job, store, folder, claim, notify, stop, tracking)
+    return replace(outcome, failed_trackers=tracking.failures) if tracking.failures else outcome
 
 
 def recorded(job: Job, store: Path) -> AttemptResult:
@@ -102,12 +106,14 @@ def reason_of(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def _attempt(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify, stop: Stop) -> AttemptResult:
+def _attempt(
+    job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify, stop: Stop, tracking: Tracking
+) -> AttemptResult:
     for left in folder.glob(".*.tmp"):  # by an attempt that was killed while it wrote a file
         left.unlink(missing_ok=True)
     try:
         with _logging_to(folder / LOG, claim.attempt):
-            _run_and_record(job, store, folder, claim, notify, stop)
+            _run_and_record(job, store, folder, claim, notify, stop, tracking)
     except KeyboardInterrupt:
         with contextlib.suppress(StoreError):  # without its end, the attempt reads as interrupted as well
             claim.end("interrupted", "stopped on request")
@@ -154,7 +160,9 @@ def _stop_if_lost(claim: claims.Claim) -> None:
         raise TrialStopped(_LOST)
 
 
-def _run_and_record(job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify, stop: Stop) -> None:
+def _run_and_record(
+    job: Job, store: Path, folder: Path, claim: claims.Claim, notify: Notify, stop: Stop, tracking: Tracking
+) -> None:
     for plugin in job.places.plugins:
         load_plugin_file(plugin)
     refuse_changed_plugins(job.trial)
@@ -163,9 +171,11 @@ def _run_and_record(job: Job, store: Path, folder: Path, claim: claims.Claim, no
 
     start_from = job.trial.start_from
     adapter = _adapter_of(trial_folder(store, start_from)) if start_from else None
-    result = run_trial(job.trial, job.places, folder, notify, adapter=adapter, stop=_or_taken(job, store, claim, stop))
-    mine = partial(_stop_if_lost, claim)
-    write_record(folder, job.trial, result, attempts=claim.attempt.number, before_each=mine)
+    stop, mine = _or_taken(job, store, claim, stop), partial(_stop_if_lost, claim)
+    with tracking.following(notify) as told:
+        result = run_trial(job.trial, job.places, folder, told, adapter=adapter, stop=stop)
+        write_record(folder, job.trial, result, attempts=claim.attempt.number, before_each=mine)
+        tracking.finish(result.metrics)
 
 
 def _adapter_of(source: Path) -> Path:

@@ -3,7 +3,7 @@
 A snapshot is a folder `sources/<sha256[:16]>/` of the output folder. Its name follows from its content, so that many
 submissions of one source share it, and it is never changed:
 
-    petl_bench/      the package as a wheel has it, with methods, benchmarks and reports inside
+    petl_bench/      the package as a wheel has it, with methods, benchmarks, reports and trackers inside
     petl_bench-*.dist-info/   its version and its entry points
     start.py         starts a module with this folder first on Python's path
     plugins/         the files given with --plugin, each in a folder named after its code, beside the modules of the
@@ -35,7 +35,7 @@ from petl_bench.system.environment import SNAPSHOT, git_state
 FOLDER = "sources"
 PACKAGE = "petl_bench"
 #: Parts of the package that a checkout keeps in folders beside it (pyproject.toml: package-dir).
-PARTS = ("methods", "benchmarks", "reports", "slurm")
+PARTS = ("methods", "benchmarks", "reports", "slurm", "trackers")
 #: What lies in those folders of a checkout and is in no wheel.
 _NOT_PACKAGED = {"__pycache__", "perf", "statistics", "local_cluster", "README.md"}
 _METADATA = ("METADATA", "entry_points.txt")

@@ -29,6 +29,7 @@ from petl_bench.running.planning.hosting import by_backbone
 from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.planning.spec import Spec
 from petl_bench.running.planning.standing import Standing, standing_of
+from petl_bench.running.planning.trackers import refuse_missing_trackers
 from petl_bench.running.planning.values import (
     Overrides,
     PlannedMethod,
@@ -86,6 +87,7 @@ def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
     """
     for plugin in spec.plugin:
         load_plugin_file(plugin)
+    refuse_missing_trackers(spec.track)
     draft = _Draft(rehearsal)
     for part in spec.parts():
         draft.add(part)
@@ -218,7 +220,7 @@ class _Draft:
             source_sha256=source_sha256,
         )
         if trial.key not in self.jobs:
-            self.jobs[trial.key] = Job(trial=trial, places=part.places(data))
+            self.jobs[trial.key] = Job(trial=trial, places=part.places(data), trackers=spec.track)
             self.clips[trial.key] = group.clips
             task = MethodTask(kind, group.task.train_classes, group.clips.train)
             self.trainable[trial.key] = 0 if trial.start_from else method.trainable(task)

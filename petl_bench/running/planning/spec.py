@@ -63,6 +63,7 @@ class Spec:
     plugin: tuple[str, ...] = ()
     output: str = "runs"
     keep_adapters: KeepAdapters = "all"
+    track: tuple[str, ...] = ()  #: trackers that are told of progress and metrics
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -137,7 +138,7 @@ class Spec:
     def identity(self) -> str:
         """sha256 of everything that decides which trials there are; not of how they are run."""
         values = dataclasses.asdict(self)
-        for name in ("device", "launcher", "workers", "profile", "output", "keep_adapters", "force"):
+        for name in ("device", "launcher", "workers", "profile", "output", "keep_adapters", "track", "force"):
             del values[name]
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
@@ -263,7 +264,7 @@ def _set_texts(value: Any, path: Path) -> Iterator[str]:
 
 def _value(name: str, value: Any, label: str) -> Any:
     """A TOML value as a Spec's field; a text for a list is what the flag takes."""
-    if name in ("methods", "datasets", "seeds", "splits", "shots") and isinstance(value, str):
+    if name in ("methods", "datasets", "seeds", "splits", "shots", "track") and isinstance(value, str):
         value = list(split_list(value, label))
     if name in ("seeds", "splits", "shots") and isinstance(value, list):
         value = [one for item in value for one in _numbers_in(item, label, texts=name == "splits")]

@@ -166,6 +166,8 @@ def _no_progress(progress: Progress) -> None:
 
 def _tell(outcome: AttemptResult) -> None:
     print(f"{outcome.title}: {outcome.state}{f' ({outcome.reason})' if outcome.reason else ''}", flush=True)
+    for name, reason in outcome.failed_trackers.items():
+        print(f"tracker {name} was left out: {reason}", flush=True)
 
 
 class _Printing(Watcher):
