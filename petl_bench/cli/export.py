@@ -50,8 +50,6 @@ def _peft(asked: Asked) -> None:
     from petl_bench.managing.adapter_export import write_peft_folder
     from petl_bench.managing.lookup import find_trial, titles
 
-    if asked.merge:
-        raise UsageError("--merge is for --format safetensors: a folder of PEFT holds the adapter alone")
     known = titles(asked.runs)
     key = find_trial(known, asked.adapter, asked.runs)
     hosts = write_peft_folder(asked.runs, key, asked.output)
