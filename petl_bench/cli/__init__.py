@@ -32,6 +32,7 @@ COMMANDS = {
     "data": ("data", "Find, verify and count the clips of a data set."),
     "search": ("search", "Rank the videos of a folder by a text, with an adapter or a frozen backbone."),
     "export": ("export", "The adapter of a trial in the format of another library: Hugging Face PEFT."),
+    "push": ("push", "The adapter of a trial to the Hugging Face Hub, with a model card."),
     "describe": ("describe", "Have a language model describe the classes of a data set."),
     "doctor": ("doctor", "Is this machine fit: versions, decoders, devices, weights."),
 }
