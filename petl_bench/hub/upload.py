@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.hub.address import Address
@@ -42,7 +43,12 @@ def push_folder(folder: Path, address: Address, *, private: bool, message: str) 
         if branch is not None:
             client.create_branch(repository, branch=branch, exist_ok=True)
         before = client.model_info(repository, revision=branch).sha
-        done = client.upload_folder(
-            repo_id=repository, folder_path=folder, commit_message=message, revision=branch, repo_type="model"
-        )
+        # Not upload_folder, which makes several commits if it likes, and tries again for minutes.
+        done = client.create_commit(repository, _additions(folder), commit_message=message, revision=branch)
     return Pushed(url, done.oid, changed=done.oid != before)
+
+
+def _additions(folder: Path) -> list[Any]:
+    from huggingface_hub import CommitOperationAdd
+
+    return [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file) for file in sorted(folder.iterdir())]
