@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     click.argument("dataset", metavar="DATASET|NAME=DIR"),
-    click.option("--data-root", metavar="DIR", type=click.Path(path_type=Path), help="Folder with lists and videos."),
+    click.option(
+        "--data-root",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Folder with lists and videos, or hf:datasets/USER/NAME.",
+    ),  # fmt: skip
     click.option(
         "--set", "texts", multiple=True, metavar="NAME.FIELD=VALUE", help="A field of the data set. Repeatable."
     ),
