@@ -24,7 +24,7 @@ _OPTIONS = (
         metavar="DIR",
         type=click.Path(path_type=Path),
         help="Folder with lists and videos, or hf:datasets/USER/NAME.",
-    ),  # fmt: skip
+    ),
     click.option(
         "--set", "texts", multiple=True, metavar="NAME.FIELD=VALUE", help="A field of the data set. Repeatable."
     ),
