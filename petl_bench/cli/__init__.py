@@ -35,6 +35,7 @@ COMMANDS = {
     "search": ("search", "Rank the videos of a folder by a text, with an adapter or a frozen backbone."),
     "export": ("export", "The adapter of a trial for others: one file, a merged model, Hugging Face PEFT."),
     "import": ("import_", "Bring an adapter that was trained elsewhere into a folder of runs."),
+    "push": ("push", "The adapter of a trial to the Hugging Face Hub, with a model card."),
     "describe": ("describe", "Have a language model describe the classes of a data set."),
     "doctor": ("doctor", "Is this machine fit: versions, decoders, devices, weights."),
 }

@@ -1,7 +1,8 @@
-"""`--adapter`, as several commands have it: a trial of `--runs`, an imported adapter, a trial's folder, or a file."""
+"""`--adapter`, as several commands have it: a trial of `--runs`, an imported adapter, a file, or one of the Hub."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,22 @@ if TYPE_CHECKING:
 
 
 def subject_of(adapter: str, runs: Path, weights: str | None) -> Subject:
-    """What `--adapter` means: an adapter file, the folder of a trial, a trial of the runs, or an imported one."""
+    """What `--adapter` means: an adapter file, the folder of a trial, a trial of the runs, an imported one, or one of the
+    Hub (hf:USER/NAME[@REVISION]), whose commit is noted."""
+    from petl_bench.hub.address import is_address
     from petl_bench.inference.subject import adapted
 
-    return adapted(place_of(adapter, runs), weights)
+    return _of_hub(adapter, weights) if is_address(adapter) else adapted(place_of(adapter, runs), weights)
 
 
 def place_of(adapter: str, runs: Path) -> Path:
     """The file or the folder that `--adapter` means; a trial that is not here may be one that was imported."""
+    from petl_bench.hub.address import is_address
+
+    if is_address(adapter):
+        from petl_bench.hub.download import adapter_file
+
+        return adapter_file(adapter)[0]
     if place := _place(adapter):
         return place
     from petl_bench.managing.imported import adapters_by_key, is_usable
@@ -37,6 +46,15 @@ def subject_or_frozen(adapter: str | None, runs: Path, backbone: str, weights: s
     from petl_bench.inference.subject import frozen_backbone
 
     return frozen_backbone(backbone, weights) if adapter is None else subject_of(adapter, runs, weights)
+
+
+def _of_hub(adapter: str, weights: str | None) -> Subject:
+    from petl_bench.hub.download import adapter_file
+    from petl_bench.inference.subject import adapted
+
+    file, commit = adapter_file(adapter)
+    subject = adapted(file, weights)
+    return replace(subject, notes=(f"the adapter is {adapter}, commit {commit}", *subject.notes))
 
 
 def _place(adapter: str) -> Path | None:

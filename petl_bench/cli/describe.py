@@ -110,10 +110,11 @@ def command(
     from petl_bench.data.lists.description_files import published_name, published_order
     from petl_bench.describing.endpoint import ChatEndpoint, endpoint_url
     from petl_bench.describing.generation import DescriptionRequest, finish, resume
+    from petl_bench.running.planning.hub_data import local_root
 
     url, key = endpoint_url(endpoint), _key(key_variable)
     dataset = chosen_dataset(name, texts, plugins)
-    classes = dataset.annotations(dataset.root(None if data_root is None else data_root.expanduser())).classes
+    classes = dataset.annotations(dataset.root(local_root(data_root))).classes
     context = BACKBONES.get(backbone).config.context_length
     if not classes:
         raise UsageError(f"{dataset.name} has captions and no classes: there are no classes to describe")

@@ -72,7 +72,9 @@ def _output(ctx: click.Context, parameter: click.Parameter, folder: str | None) 
               help="Data sets (petl-bench list datasets); NAME=DIR is a folder of your own.  [motion]")  # fmt: skip
 @click.option("--backbone", metavar="B", help="Backbone (petl-bench list backbones).  [viclip-tiny]")
 @click.option("--weights", metavar="W", help="auto, random, a file, or hf:REPO/FILE.  [auto]")
-@click.option("--data-root", metavar="DIR", help="Folder with the data sets' lists and videos.")
+@click.option(
+    "--data-root", metavar="DIR", help="Folder with the data sets' lists and videos, or hf:datasets/USER/NAME."
+)
 @click.option("--seeds", metavar="0-2,5", callback=_numbers, help="One trial per seed.  [0,1,2]")
 @click.option("--splits", metavar="...", callback=_splits, help="Official splits, if the setting has a choice.")
 @click.option("--shots", metavar="2,4,8,16", callback=_numbers,

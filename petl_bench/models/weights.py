@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from petl_bench.api.backbone import Backbone, found_weights, weights_directories
 from petl_bench.errors import WeightsError
+from petl_bench.hub.client import words_of
 from petl_bench.system.files import sha256_of_file
 
 #: How the names of weights files end.
@@ -86,7 +86,7 @@ def download(text: str, preferred: list[str]) -> Path:
         raise
     except Exception as error:  # the hub raises errors of its HTTP library, which change between its versions
         raise WeightsError(
-            f"--weights hf:{text}: {_first_line(error)} Or fetch the file by hand and type --weights FILE."
+            f"--weights hf:{text}: {words_of(error)}. Or fetch the file by hand and type --weights FILE."
         ) from error
 
 
@@ -96,8 +96,3 @@ def _choose(repo: str, files: list[str], preferred: list[str]) -> str:
     if found or len(weights) == 1:
         return (found or weights)[0]
     raise WeightsError(f"--weights hf:{repo}: say which file: {', '.join(weights) or 'it holds no weights file'}")
-
-
-def _first_line(error: Any) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     click.argument("dataset", metavar="DATASET|NAME=DIR"),
-    click.option("--data-root", metavar="DIR", type=click.Path(path_type=Path), help="Folder with lists and videos."),
+    click.option(
+        "--data-root",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Folder with lists and videos, or hf:datasets/USER/NAME.",
+    ),
     click.option(
         "--set", "texts", multiple=True, metavar="NAME.FIELD=VALUE", help="A field of the data set. Repeatable."
     ),
@@ -46,10 +51,11 @@ class DatasetRequest:
         from petl_bench.cli.progress import showing_progress
         from petl_bench.data.found.manifest import build_manifest
         from petl_bench.data.found.scan_results import ScanResults
+        from petl_bench.running.planning.hub_data import local_root
         from petl_bench.system.cache import cache_folder
 
         dataset = chosen_dataset(self.text, self.texts, self.plugins)
-        root = dataset.root(None if self.data_root is None else self.data_root.expanduser())
+        root = dataset.root(local_root(self.data_root))
         with showing_progress() as notify:
             manifest = build_manifest(dataset, root, cache_folder(), notify)
         return dataset, manifest, ScanResults(cache_folder(), type(dataset).name, manifest.root)
@@ -76,6 +82,7 @@ def chosen_dataset(text: str, texts: Sequence[str], plugins: Sequence[str]) -> D
     """
     from petl_bench.api.registry import load_plugin_file
     from petl_bench.api.values.named_folders import PLUGIN, folders_of, name_of
+    from petl_bench.running.planning.hub_data import with_local_data
     from petl_bench.running.planning.spec import Spec
     from petl_bench.running.planning.values import Overrides
 
@@ -88,4 +95,4 @@ def chosen_dataset(text: str, texts: Sequence[str], plugins: Sequence[str]) -> D
         if "=" not in each or not dot or owner not in {name, shown}:
             raise UsageError(f"--set {each}: expected {name}.FIELD=VALUE (petl-bench show {shown})")
     # A spec needs a method; which one plays no part here.
-    return Overrides(Spec(methods=("any",), datasets=(text,), set=tuple(texts))).dataset(name)
+    return Overrides(with_local_data(Spec(methods=("any",), datasets=(text,), set=tuple(texts)))).dataset(name)

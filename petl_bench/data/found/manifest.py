@@ -26,6 +26,7 @@ from petl_bench.data.found.listed import named_lists, trained_and_tested
 from petl_bench.data.found.scan_results import ScanResults
 from petl_bench.data.found.tree import Tree, sharing, walk
 from petl_bench.errors import DataError
+from petl_bench.hub.datasets import origin_of
 from petl_bench.system.words import several
 
 #: Told now and then how far building is: what is counted, how many are done, and of how many (None: not known yet).
@@ -101,6 +102,7 @@ def build_manifest(dataset: Dataset, root: Path, cache_dir: Path, notify: Notify
     notes = (
         *map(str, annotations.defects),
         *annotations.notes,
+        *_origin_notes(root),
         *account.warnings(),
         *_refused_notes({**refused, **tree.entries.unreadable}),
         *_frames_beside_notes(matches),
@@ -157,6 +159,11 @@ def _refuse_shared_files(annotations: Annotations, found: Mapping[str, FoundFile
 def _train_and_test(annotations: Annotations) -> Iterator[tuple[str, list[Sample], list[Sample]]]:
     for name, train, test in trained_and_tested(annotations):
         yield name, list(chain.from_iterable(train.values())), list(chain.from_iterable(test.values()))
+
+
+def _origin_notes(root: Path) -> Iterator[str]:
+    if origin := origin_of(root):
+        yield f"from {origin}"
 
 
 def _refused_notes(refused: Mapping[str, str]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from petl_bench.errors import UsageError, WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.running.planning.clashes import refuse_clash
 from petl_bench.running.planning.hosting import by_backbone
+from petl_bench.running.planning.hub_data import with_local_data
 from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.planning.spec import Spec
 from petl_bench.running.planning.standing import Standing, standing_of
@@ -89,7 +90,7 @@ def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
         load_plugin_file(plugin)
     refuse_missing_trackers(spec.track)
     draft = _Draft(rehearsal)
-    for part in spec.parts():
+    for part in with_local_data(spec).parts():
         draft.add(part)
     output = Path(spec.output).expanduser()
     return Plan(
