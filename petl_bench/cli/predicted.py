@@ -55,7 +55,7 @@ def as_json(predictions: Predictions) -> bytes:
         "model": predictions.model,
         "trial": predictions.trial,
         "classes": predictions.classes,
-        "prompts": predictions.prompts,
+        "prompts": dict(zip(predictions.classes, predictions.prompts, strict=True)),
         "counts": {label: len(names) for label, names in predictions.by_class().items()},
         "unreadable": predictions.unreadable,
     }
@@ -92,7 +92,7 @@ def _row(classes: Sequence[str], name: str, outcome: np.ndarray | str) -> list[s
 def written_meanwhile(table: Path | None, classes: Sequence[str]) -> Iterator[Callable[[Outcomes], None]]:
     """A way to write rows to a CSV file as they come; a file of that name is replaced when all are there.
 
-    If the block is left before, by Ctrl-C or by an error, the rows that are done stay in `FILE.part`, which is told.
+    If the block is left before, by Ctrl-C or by an error, the labelled videos stay in `FILE.part`, which is told.
 
     Raises:
         StoreError: The file cannot be written.
@@ -110,13 +110,13 @@ def written_meanwhile(table: Path | None, classes: Sequence[str]) -> Iterator[Ca
             with _writing(table):
                 file.write(_rows(classes, outcomes))
                 file.flush()
-            rows += len(outcomes)
+            rows += sum(not isinstance(outcome, str) for outcome in outcomes.values())
 
         try:
             yield write
         except BaseException:
             if rows:
-                tell(f"not finished; {several(rows, 'video')} are in {part}")
+                tell(f"not finished; labelled so far: {several(rows, 'video')}, in {part}")
             else:
                 part.unlink(missing_ok=True)
             raise
