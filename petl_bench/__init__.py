@@ -104,6 +104,7 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.errors import WeightsError as WeightsError
     from petl_bench.inference.loading import LoadedAdapter as LoadedAdapter
     from petl_bench.inference.loading import load_adapter as load_adapter
+    from petl_bench.inference.mteb_encoder import MTEBEncoder as MTEBEncoder
     from petl_bench.models.adapters import Bottleneck as Bottleneck
     from petl_bench.models.adapters import TemporalConv as TemporalConv
     from petl_bench.models.create import create_model as create_model

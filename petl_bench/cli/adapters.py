@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def subject_of(adapter: str, runs: Path, weights: str | None) -> Subject:
-    """What `--adapter` means: an adapter file, the folder of a trial, a trial of the runs, an imported one, or one of the
-    Hub (hf:USER/NAME[@REVISION]), whose commit is noted."""
+    """What `--adapter` means: an adapter file, the folder of a trial, a trial of the runs, an imported adapter, or one of
+    the Hub (hf:USER/NAME[@REVISION]), whose commit is noted."""
     from petl_bench.hub.address import is_address
-    from petl_bench.inference.subject import adapted
+    from petl_bench.inference.opening import adapted
 
     return _of_hub(adapter, weights) if is_address(adapter) else adapted(place_of(adapter, runs), weights)
 
@@ -31,8 +31,8 @@ def place_of(adapter: str, runs: Path) -> Path:
         return adapter_file(adapter)[0]
     if place := _place(adapter):
         return place
-    from petl_bench.managing.imported import adapters_by_key, is_usable
     from petl_bench.managing.lookup import find_trial, titles
+    from petl_bench.sharing.imported import adapters_by_key, is_usable
 
     imported = adapters_by_key(runs)
     known = titles(runs)
@@ -50,7 +50,7 @@ def subject_or_frozen(adapter: str | None, runs: Path, backbone: str, weights: s
 
 def _of_hub(adapter: str, weights: str | None) -> Subject:
     from petl_bench.hub.download import adapter_file
-    from petl_bench.inference.subject import adapted
+    from petl_bench.inference.opening import adapted
 
     file, commit = adapter_file(adapter)
     subject = adapted(file, weights)

@@ -33,7 +33,7 @@ class Asked:
 
 
 def _safetensors(asked: Asked) -> None:
-    from petl_bench.managing.adapter_file import adapter_file, merged_file, write_new_file
+    from petl_bench.sharing.adapter_file import adapter_file, merged_file, write_new_file
 
     if asked.output.suffix != ".safetensors":
         raise UsageError(f"--output {asked.output}: a file of safetensors; call it FILE.safetensors")
@@ -47,8 +47,8 @@ def _safetensors(asked: Asked) -> None:
 
 
 def _peft(asked: Asked) -> None:
-    from petl_bench.managing.adapter_export import write_peft_folder
     from petl_bench.managing.lookup import find_trial, titles
+    from petl_bench.sharing.peft_export import write_peft_folder
 
     known = titles(asked.runs)
     key = find_trial(known, asked.adapter, asked.runs)
@@ -58,7 +58,7 @@ def _peft(asked: Asked) -> None:
 
 def _tower(asked: Asked, output_format: str) -> None:
     from petl_bench.inference.videos import classes_of
-    from petl_bench.managing.tower_export import write_tower
+    from petl_bench.sharing.tower_export import write_tower
 
     subject = subject_of(asked.adapter, asked.runs, asked.weights)
     classes = () if asked.classes is None else classes_of(asked.classes)

@@ -22,7 +22,7 @@ def command(file: Path, runs: Path) -> None:
 
     Example: petl-bench import my_adapter.safetensors --runs runs
     """
-    from petl_bench.managing.adapter_import import import_adapter
+    from petl_bench.sharing.adapter_import import import_adapter
 
     imported, lines = import_adapter(file, runs)
     for line in lines:

@@ -41,9 +41,9 @@ def command(
     Example: petl-bench push 1a2b3c4d hf:me/lora-archery --dry-run
     """
     from petl_bench.hub.address import model_address
-    from petl_bench.managing.adapter_folder import write_adapter_folder
     from petl_bench.managing.lookup import find_trial, titles
-    from petl_bench.managing.model_card import refuse_licence
+    from petl_bench.sharing.model_card import refuse_licence
+    from petl_bench.sharing.push_folder import write_adapter_folder
 
     if output is not None and not dry_run:
         raise UsageError("--output is for --dry-run: without it the folder goes to the Hub and nowhere else")

@@ -22,7 +22,8 @@ from petl_bench.errors import DataError, PetlBenchError, UsageError
 from petl_bench.inference.features import text_features, video_features
 from petl_bench.inference.given_frames import GivenFrames, checked_frames
 from petl_bench.inference.model import AdaptedModel
-from petl_bench.inference.subject import Subject, adapted
+from petl_bench.inference.opening import adapted
+from petl_bench.inference.subject import Subject
 from petl_bench.system.texts import clean, shortened
 from petl_bench.training.text import text_notes
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from petl_bench.managing.model_card import CardSource, model_card
 from petl_bench.records.layout import ADAPTER, RECORD
+from petl_bench.sharing.model_card import CardSource, model_card
 from petl_bench.system.stored_json import LARGE, read_json
 from petl_bench.training.checkpoint import load_adapter
 from tests.commands import petl_bench
@@ -193,15 +193,15 @@ def test_paths_and_random_weights_are_refused(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from petl_bench.errors import UsageError
-    from petl_bench.managing import adapter_folder
+    from petl_bench.sharing import push_folder
 
     record = read_json(trained.folder("few_shot", "lora") / RECORD, LARGE)
-    monkeypatch.setattr(adapter_folder, "judge", lambda folder: (record, None))
+    monkeypatch.setattr(push_folder, "judge", lambda folder: (record, None))
 
     def refusal() -> str:
         with pytest.raises(UsageError) as refused:
             key = trained.keys["few_shot", "lora"]
-            adapter_folder.write_adapter_folder(trained.runs, key, tmp_path / "out", "me/it", None)
+            push_folder.write_adapter_folder(trained.runs, key, tmp_path / "out", "me/it", None)
         assert not (tmp_path / "out").exists()
         return str(refused.value)
 

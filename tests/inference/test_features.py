@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 import petl_bench as pb
-from petl_bench.inference.subject import adapted
+from petl_bench.inference.opening import adapted
 from petl_bench.searching.model import SearchModel
 from tests.commands import petl_bench
 from tests.searching.made_trials import Trained

@@ -19,7 +19,8 @@ import petl_bench as pb
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.decoding.clips import read_clip
 from petl_bench.inference.loading import LoadedAdapter
-from petl_bench.inference.subject import adapted, frozen_backbone
+from petl_bench.inference.opening import adapted
+from petl_bench.inference.subject import frozen_backbone
 from petl_bench.training.checkpoint import load_adapter as read_adapter
 from tests.searching.made_trials import Trained
 

@@ -22,8 +22,8 @@ from petl_bench.api.registry import METHODS
 from petl_bench.api.step import MethodTask
 from petl_bench.errors import DataError, UsageError
 from petl_bench.inference.model import AdaptedModel
+from petl_bench.inference.mteb_encoder import _TASKS, MTEBEncoder, _trained_on, described_model, refuse_no_embeddings
 from petl_bench.inference.subject import frozen_backbone
-from petl_bench.mteb import _TASKS, MTEBEncoder, _trained_on, described_model, refuse_no_embeddings
 from tests.commands import petl_bench
 
 mteb = pytest.importorskip("mteb")

@@ -20,8 +20,9 @@ from petl_bench.benchmarks.datasets.motion import encode
 from petl_bench.benchmarks.datasets.motion_render import render
 from petl_bench.errors import WeightsError
 from petl_bench.inference.model import AdaptedModel
+from petl_bench.inference.opening import adapted
 from petl_bench.inference.released import FRAMES, PROMPTS
-from petl_bench.inference.subject import adapted, frozen_backbone
+from petl_bench.inference.subject import frozen_backbone
 from petl_bench.models.dual_encoder import DualEncoder
 from tests.commands import petl_bench
 

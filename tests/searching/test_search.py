@@ -22,7 +22,8 @@ from petl_bench.api.registry import BACKBONES
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.data.found.tree import walk
 from petl_bench.errors import TrialError
-from petl_bench.inference.subject import adapted, frozen_backbone
+from petl_bench.inference.opening import adapted
+from petl_bench.inference.subject import frozen_backbone
 from petl_bench.inference.videos import videos_in
 from petl_bench.searching import index as index_module
 from petl_bench.searching.index import Index, load, store, updated_index

@@ -19,8 +19,8 @@ from petl_bench.system.texts import clean
 from petl_bench.system.words import columns, human, several
 
 if TYPE_CHECKING:
-    from petl_bench.managing.imported import Imported
     from petl_bench.managing.trials import KnownTrial
+    from petl_bench.sharing.imported import Imported
 
 _PARTS = ("adapter", "predictions", "checkpoint", "log", "other")
 _HEADINGS = ["key", "trial", "state", "finished (UTC)", "size", *_PARTS[:4], "engine"]
@@ -148,7 +148,7 @@ def _print_sums(runs: Path, found: Sequence[KnownTrial]) -> None:
 
 
 def _imported(runs: Path) -> Sequence[Imported]:
-    from petl_bench.managing.imported import adapters_by_key
+    from petl_bench.sharing.imported import adapters_by_key
 
     return list(adapters_by_key(runs).values())
 

@@ -21,7 +21,8 @@ from petl_bench.api.method import Method
 from petl_bench.data.decoding.file_types import VIDEO_SUFFIXES
 from petl_bench.errors import DataError, UsageError
 from petl_bench.inference.model import AdaptedModel
-from petl_bench.inference.subject import Subject, adapted
+from petl_bench.inference.opening import adapted
+from petl_bench.inference.subject import Subject
 from petl_bench.system.texts import clean, shortened
 from petl_bench.training.device import autocast
 from petl_bench.training.hooks import overrides

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from petl_bench.errors import StoreError, TrialError, UsageError
-from petl_bench.managing.model_card import CardSource, model_card
 from petl_bench.models.peft_format import write_new_folder
 from petl_bench.records.judge import adapter_fault, how_to_repeat, judge
 from petl_bench.records.layout import ADAPTER, RECORD, trial_folder
+from petl_bench.sharing.model_card import CardSource, model_card
 from petl_bench.training.checkpoint import load_adapter
 
 CARD = "README.md"

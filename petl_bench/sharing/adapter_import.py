@@ -1,4 +1,4 @@
-"""Bringing an adapter that was trained elsewhere into a folder of runs (`petl_bench.managing.imported`)."""
+"""Bringing an adapter that was trained elsewhere into a folder of runs (`petl_bench.sharing.imported`)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from petl_bench.api.trial import Trial
 from petl_bench.errors import PetlBenchError, StoreError, UsageError, WeightsError
 from petl_bench.inference.header import checked_use, refuse_foreign
 from petl_bench.inference.merged import merged_header
-from petl_bench.managing.claimed import fault_of_claim
 from petl_bench.managing.folders import TRIALS, beside
-from petl_bench.managing.imported import (
+from petl_bench.models.finite import not_finite
+from petl_bench.models.weights import resolve_weights
+from petl_bench.records.layout import ADAPTER, trial_folder
+from petl_bench.sharing.claimed import fault_of_claim
+from petl_bench.sharing.imported import (
     PROVENANCE,
     Imported,
     Provenance,
@@ -32,10 +35,7 @@ from petl_bench.managing.imported import (
     is_usable,
     read_imported,
 )
-from petl_bench.managing.peft_import import adapter_of_peft
-from petl_bench.models.finite import not_finite
-from petl_bench.models.weights import resolve_weights
-from petl_bench.records.layout import ADAPTER, trial_folder
+from petl_bench.sharing.peft_import import adapter_of_peft
 from petl_bench.system.environment import package_version
 from petl_bench.system.files import sha256_of_file
 from petl_bench.system.texts import clean, name, shortened

@@ -34,7 +34,7 @@ class Provenance:
     imported: str  #: when, ISO 8601
     petl_bench: str  #: the version that imported it
     merged: bool  #: whether it is a whole model
-    claimed: Mapping[str, Any] = field(default_factory=dict)  #: `petl_bench.managing.claimed`, as the file has it
+    claimed: Mapping[str, Any] = field(default_factory=dict)  #: `petl_bench.sharing.claimed`, as the file has it
     unverified: Sequence[str] = ()  #: in words
 
 

@@ -26,10 +26,11 @@ from petl_bench.cli.adapters import place_of
 from petl_bench.errors import UsageError
 from petl_bench.inference.merging import merged_model
 from petl_bench.inference.model import AdaptedModel
-from petl_bench.inference.subject import adapted, frozen_backbone
-from petl_bench.managing.claimed import shareable_notes
+from petl_bench.inference.opening import adapted
+from petl_bench.inference.subject import frozen_backbone
 from petl_bench.records.files import described_file
 from petl_bench.records.layout import RECORD
+from petl_bench.sharing.claimed import shareable_notes
 from petl_bench.system.stored_json import LARGE, read_json
 from petl_bench.testing.method_subject import perturb
 from petl_bench.training.checkpoint import load_adapter

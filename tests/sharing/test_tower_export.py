@@ -24,12 +24,13 @@ from petl_bench.data.loading.clip_preparation import ClipRequest, prepare
 from petl_bench.data.loading.transforms import to_input
 from petl_bench.errors import TrialError, UsageError
 from petl_bench.inference.model import AdaptedModel
-from petl_bench.inference.subject import Subject, adapted, frozen_backbone
-from petl_bench.managing import tower_export
-from petl_bench.managing.tower_export import DESCRIPTION, write_tower
+from petl_bench.inference.opening import adapted
+from petl_bench.inference.subject import Subject, frozen_backbone
 from petl_bench.models.weights import resolve_weights
 from petl_bench.records.layout import ADAPTER
 from petl_bench.records.read import read_predictions
+from petl_bench.sharing import tower_export
+from petl_bench.sharing.tower_export import DESCRIPTION, write_tower
 from petl_bench.training.checkpoint import adapter_content
 from petl_bench.training.state import state_of
 from tests.commands import petl_bench

@@ -13,10 +13,11 @@ from petl_bench.errors import StoreError, UsageError
 from petl_bench.inference.merged import Merged, merged_content
 from petl_bench.inference.merging import class_embeddings, merged_model
 from petl_bench.inference.model import AdaptedModel
-from petl_bench.inference.subject import Subject, adapted
-from petl_bench.managing.claimed import claimed
+from petl_bench.inference.opening import adapted
+from petl_bench.inference.subject import Subject
 from petl_bench.records.layout import RECORD
 from petl_bench.records.read import read_record
+from petl_bench.sharing.claimed import claimed
 from petl_bench.system.files import create
 from petl_bench.training.checkpoint import adapter_content, load_adapter
 from petl_bench.training.clip_spec import clips_for
