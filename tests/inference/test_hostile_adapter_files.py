@@ -122,7 +122,7 @@ def test_a_header_that_was_changed_is_said(place: Path, whole: tuple[dict[str, A
         (("use", "prompts", "templates"), ["{0.__class__}"], "expected one {} for the class name"),
         (("use", "prompts", "templates"), ["@/etc/passwd"], "a template does not start with @"),
         (("use", "prompts", "templates"), [], "no template"),
-        (("use", "prompts", "cleaned"), "yes", ".use.prompts.cleaned=yes: expected true or false"),
+        (("use", "prompts", "cleaned"), "yes", "use.prompts.cleaned=yes: expected true or false"),
         (("use", "evaluations"), {"test": "growing"}, ".use.evaluations.test=growing: expected a list"),
         (("use",), [], ".use=[]: expected a mapping"),
         (("train_classes",), [1], ".train_classes[0]=1: expected a text"),
