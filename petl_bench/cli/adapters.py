@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def subject_of(adapter: str, runs: Path, weights: str | None) -> Subject:
-    """What `--adapter` means: a file, the folder of a trial, a trial of the runs, an imported adapter, or one of the Hub
+    """What `--adapter` means: a file, the folder of a trial, a trial of the runs, an imported one, or one of the Hub
     (hf:USER/NAME[@REVISION]), whose commit is noted."""
     from petl_bench.hub.address import is_address
     from petl_bench.inference.opening import adapted
