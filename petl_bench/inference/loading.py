@@ -171,7 +171,8 @@ class LoadedAdapter(AdaptedModel):
 
         Raises:
             DataError: A video, which is named, cannot be read.
-            UsageError: The method has no scores for a class, or there are no classes.
+            UsageError: The method has no scores for a class, the text tower no words for its name, or there are no
+                classes.
         """
         names = list(self.classes) if classes is None else _checked_texts("classes", classes)
         if not names:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from petl_bench.api.values.flag_lists import split_list
+from petl_bench.data.decoding.shards import SHARD_SUFFIX
 from petl_bench.data.found.entries import Counted
 from petl_bench.data.found.fingerprints import Fingerprints
 from petl_bench.data.found.listing import list_folder
@@ -96,6 +97,8 @@ def _of_folder(place: Path, several: bool, cache: Path, videos: Videos) -> dict[
 def _clip(place: Path) -> Path:
     """The absolute path of a file or a folder of frames; a link keeps its own name, for that says what it is."""
     path = place.expanduser()
+    if path.suffix == SHARD_SUFFIX:
+        raise DataError(f"--videos {shortened(str(place), 200)}: a tar shard; name the folder that it lies in")
     try:
         if path.is_file() or path.is_dir():
             return path.parent.resolve() / path.name if path.name else path.resolve()
@@ -149,13 +152,6 @@ def _names_in(file: Path) -> list[tuple[int, str]]:
         raise UsageError(f"--classes {file}: {reason}; expected a name of a class in every line") from error
     stripped = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
     return [(number, line) for number, line in stripped if line]
-
-
-def refuse_wordless(classes: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UsageError for a name without a letter or digit, unless it is a class of the trial."""
-    for name in classes:
-        if not canonical(name) and name not in known:
-            raise UsageError(f"--classes: {shortened(name, _SHOWN)!r} has no words for the text tower; give a name")
 
 
 def near_misses(classes: Sequence[str], known: Sequence[str]) -> dict[str, str]:

@@ -70,9 +70,10 @@ def _automatic(backbone: type[Backbone]) -> ResolvedWeights:
 
 
 def download(text: str, preferred: list[str], fetch: bool = True) -> Path:
-    """The local path of `REPO[/FILE]` on the Hugging Face hub; fetched only if it is not in the hub's cache, and `fetch`.
+    """The local path of `REPO[/FILE]` on the Hugging Face hub; fetched only if the hub's cache has not got it.
 
-    Without FILE: the first of `preferred` that the repository holds, else its only weights file.
+    Without FILE: the first of `preferred` that the repository holds, else its only weights file. Without `fetch`: the
+    cache alone.
     """
     try:
         import huggingface_hub as hub

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,14 @@ def test_several_views_have_a_dimension_of_their_own_and_are_averaged(videos: Pa
     with torch.no_grad():
         units = torch.nn.functional.normalize(model.model.encode_video(views), dim=-1)
     torch.testing.assert_close(model.encode_videos([clip])[0], units.mean(dim=0))
+
+
+@pytest.mark.parametrize("name", ["???", "日本"])
+def test_classes_that_the_text_tower_has_no_words_for_are_refused(
+    model: LoadedAdapter, videos: Path, name: str
+) -> None:
+    with pytest.raises(pb.UsageError, match=f"the class {re.escape(repr(name))}: the text tower of viclip-tiny has no"):
+        model.predict(clips_in(videos), ["growing", name])
 
 
 @pytest.mark.parametrize("rate", [None, 2.0])
