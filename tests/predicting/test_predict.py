@@ -159,7 +159,8 @@ def test_the_terminal_names_the_best_classes_and_counts_them(trained: Trained, v
 
 def test_csv_has_every_probability_and_no_formula(trained: Trained, videos: Path) -> None:
     (videos / "=cmd.mp4").write_bytes(b"nothing")
-    adapter = ("--adapter", trained.folder("few_shot", "lora"), "--videos", videos, "--classes", "unreadable,=growing,falling")
+    adapter = ("--adapter", trained.folder("few_shot", "lora"), "--videos", videos, "--classes",
+               "unreadable,=growing,falling")  # fmt: skip
     table = videos.parent / "labels.csv"
     table.write_text("old")
     assert petl_bench("predict", *adapter, "--format", "csv", "--output", table).returncode == 0
