@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from petl_bench.api.prompts import Prompts, resolved, split_templates
-from petl_bench.errors import DataError, UsageError
+from petl_bench.errors import UsageError
 from petl_bench.inference.model import AdaptedModel, refuse_unknown_classes
 from petl_bench.inference.subject import Subject
-from petl_bench.inference.videos import Videos, near_misses
+from petl_bench.inference.videos import Videos, near_misses, none_readable
 from petl_bench.system.texts import shortened
 from petl_bench.training.hooks import overrides
 from petl_bench.training.seeding import seed_everything
@@ -196,7 +196,7 @@ class Labeller:
         if not readable:
             name, reason = next(iter(first.items()))
             count = len(videos.paths) + len(videos.unreadable)
-            raise DataError(f"--videos: none of the {count:,} videos can be read. {name}: {reason}")
+            raise none_readable(count, name, reason)
         if videos.unreadable:
             yield dict(videos.unreadable)
 

@@ -281,9 +281,9 @@ def test_nothing_to_label_is_one_line(trained: Trained, videos: Path) -> None:
     (empty / "text.mp4").write_text("no video")
     (empty / "empty.mp4").write_bytes(b"")
     line = refused(*asked, empty, "--format", "csv", "--output", videos.parent / "x.csv")
-    assert "none of the 2 videos can be read. empty.mp4: the file is empty (0 bytes)" in line
+    assert "no video can be read, of 2. empty.mp4: the file is empty (0 bytes)" in line
     assert not list(videos.parent.glob("x.csv*"))
-    assert "none of the 1 videos can be read" in refused(*asked, empty / "text.mp4")
+    assert "no video can be read, of 1" in refused(*asked, empty / "text.mp4")
     (empty / "shard.tar").write_bytes(b"")
     assert "shard.tar: a tar shard; name the folder that it lies in" in refused(*asked, empty / "shard.tar")
     os.mkfifo(videos.parent / "pipe.mp4")
