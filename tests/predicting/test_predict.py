@@ -328,6 +328,7 @@ def test_classes_that_cannot_be_meant_are_one_line(
     [
         ("lora", ("--format", "html"), "--format html is a file: type --output FILE.html"),
         ("lora", ("--output", "videos"), "a folder; name a file in it"),
+        ("lora", ("--output", "pipe.csv", "--format", "csv"), "--output pipe.csv: a device or a pipe; name a file"),
         ("lora", ("--output", "none/x.csv"), "there is no folder none"),
         ("lora", ("--template", "no place"), "--template='no place': expected one {}"),
         ("lora", ("--output", "videos/falling/train_000.mp4"), "one of the videos; name another file"),
@@ -338,6 +339,7 @@ def test_classes_that_cannot_be_meant_are_one_line(
 def test_wrong_use_is_one_line(
     trained: Trained, videos: Path, method: str, arguments: tuple[str, ...], says: str
 ) -> None:
+    os.mkfifo("pipe.csv")
     assert says in refused("--adapter", trained.folder("few_shot", method), "--videos", "videos", *arguments)
 
 
