@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from petl_bench.cli.adapters import subject_or_frozen
-from petl_bench.cli.choices import OneOf
+from petl_bench.cli.given_videos import NAMED, device_option, places_option, videos_at, workers_for, workers_option
 from petl_bench.cli.options import plugin_option, refuse_output, runs_option, tell
 from petl_bench.cli.progress import showing_progress
-from petl_bench.errors import DataError, UsageError
+from petl_bench.errors import UsageError
 from petl_bench.system.texts import shortened
-from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,13 +22,10 @@ if TYPE_CHECKING:
     from petl_bench.inference.videos import Videos
 
 _BACKBONE = "viclip-tiny"
-#: Files that cannot be read and are named one by one, processes that decode, videos that do not pay for processes.
-_NAMED, _MOST_WORKERS, _FEW = 20, 8, 16
 
 
 @click.command(name="features")
-@click.option("--videos", "places", required=True, multiple=True, type=click.Path(path_type=Path), metavar="FILE|DIR",
-              help="A video, a folder of frames, or a folder: every video below it. Repeatable.")  # fmt: skip
+@places_option
 @click.option("--texts", metavar="A,B,...|FILE", help="Texts with commas between, or a file with one in every line: "
               "they are encoded too, as they are.")  # fmt: skip
 @click.option("--output", required=True, type=click.Path(path_type=Path), metavar="FILE",
@@ -40,9 +35,8 @@ _NAMED, _MOST_WORKERS, _FEW = 20, 8, 16
 @runs_option
 @click.option("--backbone", metavar="B", help=f"Without --adapter: petl-bench list backbones.  [{_BACKBONE}]")
 @click.option("--weights", metavar="W", help="auto, a file, or hf:REPO/FILE; with --adapter, where its weights are.")
-@click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that decode; 0: none beside.  "
-              f"[one for each CPU, {_MOST_WORKERS} at most; 0 for {_FEW} videos or less]")  # fmt: skip
-@click.option("--device", type=OneOf(["auto", "cpu", "cuda"]), default="auto", help="Where to compute.  [auto]")
+@workers_option
+@device_option
 @plugin_option
 def command(
     places: tuple[Path, ...],
@@ -67,24 +61,18 @@ def command(
     from petl_bench.inference.feature_files import writer_for
     from petl_bench.inference.features import refuse_no_text_features, scores_note, texts_of
     from petl_bench.inference.model import AdaptedModel
-    from petl_bench.inference.videos import videos_of
-    from petl_bench.system.cache import cache_folder
     from petl_bench.system.files import write_atomically
 
     content_of = writer_for(output)
     wanted = [] if texts is None else texts_of(texts)
-    videos = videos_of(places, cache_folder())
-    for outside in videos.outside:
-        tell(f"links that lead out of the folder, and are followed: {outside.count:,}; the first: {outside.example}")
+    videos = videos_at(places)
     subject = subject_or_frozen(adapter, runs, backbone or _BACKBONE, weights)
     if wanted:
         refuse_no_text_features(subject.method)
     model = AdaptedModel(subject, device)
     for note in filter(None, [*model.notes, scores_note(subject.method)]):
         tell(note)
-    few = len(videos.paths) <= _FEW
-    workers = workers if workers is not None else 0 if few else min(_MOST_WORKERS, os.cpu_count() or 1)
-    write_atomically(output, content_of(_table(model, videos, wanted, workers)))
+    write_atomically(output, content_of(_table(model, videos, wanted, workers_for(videos, workers))))
     tell(f"wrote {output}")
 
 
@@ -114,6 +102,7 @@ def _table(model: AdaptedModel, videos: Videos, texts: list[str], workers: int) 
 def _encoded(model: AdaptedModel, videos: Videos, workers: int) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The features [V, D] of each readable video, and the reason why others cannot be read, which is told."""
     from petl_bench.inference.features import video_features
+    from petl_bench.inference.videos import none_readable
 
     found: dict[str, Tensor] = {}
     unreadable, total, done = dict(videos.unreadable), len(videos.paths), 0
@@ -123,11 +112,10 @@ def _encoded(model: AdaptedModel, videos: Videos, workers: int) -> tuple[dict[st
             unreadable.update(unread)
             done += len(features) + len(unread)
             notify("encoding videos", done, total)
-    for name, reason in list(unreadable.items())[:_NAMED]:
+    for name, reason in list(unreadable.items())[:NAMED]:
         tell(f"left out, cannot be read: {name}: {reason}")
-    if len(unreadable) > _NAMED:
-        tell(f"left out: {len(unreadable) - _NAMED:,} more that cannot be read; the file names all")
+    if len(unreadable) > NAMED:
+        tell(f"left out: {len(unreadable) - NAMED:,} more that cannot be read; the file names all")
     if not found:
-        name, reason = next(iter(unreadable.items()))
-        raise DataError(f"--videos: none of {several(len(unreadable), 'video')} can be read. {name}: {reason}")
+        raise none_readable(len(unreadable), *next(iter(unreadable.items())))
     return found, unreadable

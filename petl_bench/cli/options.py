@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,9 @@ def refuse_output(output: Path) -> None:
         raise UsageError(f"--output {output}: a folder; name a file in it")
     if not is_folder(output.parent):
         raise UsageError(f"--output {output}: there is no folder {output.parent}; make it, or name another place")
+    with contextlib.suppress(OSError):  # too long, or not to be looked at: writing will tell
+        if output.exists() and not output.is_file():  # it would be replaced, /dev/null too
+            raise UsageError(f"--output {output}: a device or a pipe; name a file")
 
 
 def make_folder(output: Path) -> None:

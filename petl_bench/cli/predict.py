@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from petl_bench.cli.adapters import subject_of
 from petl_bench.cli.choices import OneOf
+from petl_bench.cli.given_videos import NAMED, device_option, places_option, videos_at, workers_for, workers_option
 from petl_bench.cli.options import plugin_option, refuse_output, runs_option, tell
 from petl_bench.cli.progress import showing_progress
 from petl_bench.errors import UsageError
@@ -18,15 +18,11 @@ if TYPE_CHECKING:
     from petl_bench.inference.predictions import Labeller, Predictions
     from petl_bench.inference.videos import Videos
 
-#: Files that cannot be read and are named one by one, processes that decode, videos that do not pay for processes.
-_NAMED, _MOST_WORKERS, _FEW = 20, 8, 16
-
 
 @click.command(name="predict")
 @click.option("--adapter", required=True, metavar="TRIAL|FILE", help="A trial of --runs, or an adapter file.")
 @runs_option
-@click.option("--videos", "places", required=True, multiple=True, type=click.Path(path_type=Path), metavar="FILE|DIR",
-              help="A video, a folder of frames, or a folder: every video below it. Repeatable.")  # fmt: skip
+@places_option
 @click.option("--classes", metavar="A,B,...|FILE", help="Names of classes with commas between, or a file with one in "
               "every line.  [those that the trial evaluated]")  # fmt: skip
 @click.option("--template", metavar="T", help="What the names are put into: a text with {}, several with | between, or "
@@ -36,9 +32,8 @@ _NAMED, _MOST_WORKERS, _FEW = 20, 8, 16
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there; html needs it.")
 @click.option("--top", type=click.IntRange(min=1), default=2, show_default=True, metavar="K",
               help="In terminal and html: classes of a video.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Processes that decode; 0: none beside.  "
-              f"[one for each CPU, {_MOST_WORKERS} at most; 0 for {_FEW} videos or less]")  # fmt: skip
-@click.option("--device", type=OneOf(["auto", "cpu", "cuda"]), default="auto", help="Where to compute.  [auto]")
+@workers_option
+@device_option
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Views in one forward pass.  [as in the "
               "trial's evaluation]")  # fmt: skip
 @click.option("--weights", metavar="W", help="Where the backbone's weights are: a file, or hf:REPO/FILE.")
@@ -68,22 +63,18 @@ def command(
     if output is not None:
         refuse_output(output)
     from petl_bench.inference.predictions import Labeller, question
-    from petl_bench.inference.videos import classes_of, videos_of
-    from petl_bench.system.cache import cache_folder
+    from petl_bench.inference.videos import classes_of
 
     names = None if classes is None else classes_of(classes)
-    videos = videos_of(places, cache_folder())
+    videos = videos_at(places)
     if output is not None and output.resolve() in videos.paths.values():
         raise UsageError(f"--output {output}: one of the videos; name another file")
-    for outside in videos.outside:
-        tell(f"links that lead out of the folder, and are followed: {outside.count:,}; the first: {outside.example}")
     subject = subject_of(adapter, runs, weights)
     labeller = Labeller(subject, question(subject, names, template), device, batch_size)
     for note in labeller.notes:
         tell(note)
-    few = len(videos.paths) <= _FEW
-    workers = workers if workers is not None else 0 if few else min(_MOST_WORKERS, os.cpu_count() or 1)
-    predictions = _predicted(labeller, videos, workers, output if output_format == "csv" else None)
+    table = output if output_format == "csv" else None
+    predictions = _predicted(labeller, videos, workers_for(videos, workers), table)
     _tell_of(predictions)
     _show(predictions, videos, output_format, output, top)
 
@@ -106,10 +97,10 @@ def _predicted(labeller: Labeller, videos: Videos, workers: int, table: Path | N
 def _tell_of(predictions: Predictions) -> None:
     """Videos that cannot be read, on stderr."""
     unreadable = predictions.unreadable
-    for name, reason in list(unreadable.items())[:_NAMED]:
+    for name, reason in list(unreadable.items())[:NAMED]:
         tell(f"cannot be read: {name}: {reason}")
-    if len(unreadable) > _NAMED:
-        tell(f"cannot be read: {len(unreadable) - _NAMED:,} more; every --format names all")
+    if len(unreadable) > NAMED:
+        tell(f"cannot be read: {len(unreadable) - NAMED:,} more; every --format names all")
     if unreadable:
         all_of_them = len(predictions.probabilities) + len(unreadable)
         tell(f"{len(unreadable):,} of {all_of_them:,} videos cannot be read, and have no label")

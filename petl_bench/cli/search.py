@@ -13,6 +13,7 @@ import click
 
 from petl_bench.cli.adapters import subject_or_frozen
 from petl_bench.cli.choices import OneOf
+from petl_bench.cli.given_videos import MOST_WORKERS, NAMED, device_option, tell_outside
 from petl_bench.cli.options import plugin_option, refuse_output, runs_option, tell
 from petl_bench.cli.progress import showing_progress
 from petl_bench.errors import UsageError
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 #: Raised when a field of the JSON document changes its meaning.
 SCHEMA = 1
 _BACKBONE = "viclip-tiny"
-#: Frames of a video on the page, files that cannot be read and are named one by one, processes that decode.
-_PICTURES, _NAMED, _MOST_WORKERS = 3, 20, 8
+#: Frames of a video on the page.
+_PICTURES = 3
 
 
 @click.command(name="search")
@@ -46,8 +47,8 @@ _PICTURES, _NAMED, _MOST_WORKERS = 3, 20, 8
               help="A list, a JSON document, or a page with pictures.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write there; html needs it.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes that decode.  "
-              f"[one for each CPU, {_MOST_WORKERS} at most]")  # fmt: skip
-@click.option("--device", type=OneOf(["auto", "cpu", "cuda"]), default="auto", help="Where to compute.  [auto]")
+              f"[one for each CPU, {MOST_WORKERS} at most]")  # fmt: skip
+@device_option
 @plugin_option
 def command(
     videos: Path,
@@ -81,7 +82,7 @@ def command(
 
     wanted, tree = checked_queries(queries), videos_in(videos)
     if outside := tree.entries.outside:
-        tell(f"links that lead out of the folder, and are followed: {outside.count:,}; the first: {outside.example}")
+        tell_outside(outside)
     model = SearchModel(subject_or_frozen(adapter, runs, backbone or _BACKBONE, weights), device)
     for note in model.notes:
         tell(note)
@@ -92,7 +93,7 @@ def command(
             wanted,
             cache_folder(),
             top=top,
-            workers=workers or min(_MOST_WORKERS, os.cpu_count() or 1),
+            workers=workers or min(MOST_WORKERS, os.cpu_count() or 1),
             progress=lambda done, total: notify("indexing videos", done, total),
         )
     _tell_of(result)
@@ -101,10 +102,10 @@ def command(
 
 def _tell_of(result: SearchResult) -> None:
     """Files that were left out, and queries that were cut, on stderr."""
-    for file, reason in list(result.unreadable.items())[:_NAMED]:
+    for file, reason in list(result.unreadable.items())[:NAMED]:
         tell(f"left out, cannot be read: {file}: {reason}")
-    if len(result.unreadable) > _NAMED:
-        tell(f"left out: {len(result.unreadable) - _NAMED:,} more that cannot be read; --format json names all")
+    if len(result.unreadable) > NAMED:
+        tell(f"left out: {len(result.unreadable) - NAMED:,} more that cannot be read; --format json names all")
     for ranking in result.rankings:
         if ranking.read is not None:
             query = shortened(ranking.query, 60)

@@ -13,8 +13,8 @@ from petl_bench.api.method import Method
 from petl_bench.api.values.flag_lists import split_list
 from petl_bench.errors import UsageError
 from petl_bench.inference.model import AdaptedModel
+from petl_bench.inference.videos import lines_of, named_file
 from petl_bench.models.tokenizer import tokenize
-from petl_bench.system.stored_json import UnusableError, read_bytes
 from petl_bench.system.texts import clean, has_controls, shortened
 from petl_bench.training.device import autocast
 from petl_bench.training.evaluate import refuse_without_direction
@@ -100,24 +100,10 @@ def texts_of(text: str) -> list[str]:
 
     Raises UsageError for a file that cannot be read, for no text, and for one with control characters.
     """
-    file = Path(text).expanduser()
-    try:
-        from_file = file.is_file()
-    except (OSError, ValueError):  # too long for a path: a list
-        from_file = False
-    texts = _lines_of(file) if from_file else list(split_list(text, "--texts"))
+    file = named_file(text)
+    texts = [line for _, line in lines_of(file, "--texts", _LARGEST)] if file else list(split_list(text, "--texts"))
     if not texts:
         raise UsageError(f"--texts {shortened(text, 80)}: no text in it")
     if hostile := next((each for each in texts if has_controls(each)), None):
         raise UsageError(f"--texts: {shortened(clean(hostile), 80)!r} has control characters")
     return texts
-
-
-def _lines_of(file: Path) -> list[str]:
-    try:
-        text = read_bytes(file, _LARGEST).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--texts {file}: not a text in UTF-8 (byte {error.start + 1:,})") from error
-    except (OSError, UnusableError) as error:
-        raise UsageError(f"--texts {file}: {error}; expected a text in every line") from error
-    return [line.strip() for line in text.split("\n") if line.strip()]

@@ -107,19 +107,19 @@ def _fault_of_use(use: Mapping[str, Any]) -> str:
     """What is wrong with values of the right types; "" if nothing is."""
     trial = use["trial"]
     if fault := trial_fault(trial):
-        return f".use.trial: {fault}"
+        return f"use.trial: {fault}"
     if trial.get("locations"):
-        return ".use.trial.locations: names files, which no adapter does"
+        return "use.trial.locations: names files, which no adapter does"
     if strange := sorted(trial["training"].keys() - field_types(TrainingOptions).keys()):
-        return f".use.trial.training.{strange[0]}: this version of petl-bench has no such option"
+        return f"use.trial.training.{strange[0]}: this version of petl-bench has no such option"
     if len(use["evaluations"]) > _MOST or any(len(classes) > _MOST for classes in use["evaluations"].values()):
-        return f".use.evaluations: more than {_MOST:,} names"
+        return f"use.evaluations: more than {_MOST:,} names"
     if not use["prompts"]["templates"]:
-        return ".use.prompts: no template"
+        return "use.prompts: no template"
     # Not `prompts.resolved`, which reads the file that a template with @ in front names.
     faults = filter(None, map(template_fault, use["prompts"]["templates"]))
     if fault := next(faults, ""):
-        return f".use.prompts: {fault}"
+        return f"use.prompts: {fault}"
     try:
         TrainingOptions(**trial["training"])
     except UsageError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
@@ -34,6 +35,8 @@ Video = str | os.PathLike[str] | np.ndarray | Tensor
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 #: Classes that are shown of a model.
 _SHOWN = 3
+#: Errors for what cannot be a path: too long, with a NUL, or with an unknown user behind ~.
+_NO_PATH = (OSError, ValueError, RuntimeError)
 
 
 def load_adapter(
@@ -87,12 +90,10 @@ def local_adapter(place: str, revision: str | None) -> tuple[Path, str]:
         return found
     if revision is not None:
         raise UsageError(f"revision={revision!r}: only adapters on the hub have one, hf:USER/NAME")
-    path = Path(place).expanduser()
-    try:
+    with contextlib.suppress(*_NO_PATH):
+        path = Path(place).expanduser()
         if path.is_file() or path.is_dir():
             return path.resolve(), ""
-    except (OSError, ValueError):  # too long, or with a NUL
-        pass
     raise UsageError(
         f"{shortened(place, 200)!r}: no such file or folder; expected the folder of a trial (runs/trials/KEY), an "
         "adapter file, or hf:USER/NAME"
@@ -158,7 +159,7 @@ class LoadedAdapter(AdaptedModel):
         views[:, prepared.real :] = 0
         return views[0] if len(views) == 1 else views
 
-    def predict(self, videos: Sequence[Video], classes: Sequence[str] | None = None, *, workers: int = 0) -> Tensor:
+    def predict(self, videos: Iterable[Video], classes: Sequence[str] | None = None, *, workers: int = 0) -> Tensor:
         """The probabilities of classes, as its trial's evaluation has them: the mean over views of the softmax.
 
         Args:
@@ -171,9 +172,10 @@ class LoadedAdapter(AdaptedModel):
 
         Raises:
             DataError: A video, which is named, cannot be read.
-            UsageError: The method has no scores for a class, or there are no classes.
+            UsageError: The method has no scores for a class, the text tower no words for its name, or there are no
+                classes.
         """
-        names = list(self.classes) if classes is None else _checked_texts("classes", classes)
+        names = list(self.classes) if classes is None else _checked_classes(classes)
         if not names:
             raise UsageError("it was trained on captions, and has no classes of its own: name some, classes=[...]")
         source, order = self._reading(videos)
@@ -184,7 +186,7 @@ class LoadedAdapter(AdaptedModel):
             found.update(zip(scored.clips, torch.from_numpy(scored.scores), strict=True))
         return torch.stack([found[name] for name in order])
 
-    def encode_videos(self, videos: Sequence[Video], *, workers: int = 0) -> Tensor:
+    def encode_videos(self, videos: Iterable[Video], *, workers: int = 0) -> Tensor:
         """The features of videos. Their product with those of texts is the similarity that `petl-bench search` ranks
         by, and times `model.logit_scale` the logit, unless the method has scores of its own.
 
@@ -235,19 +237,20 @@ class LoadedAdapter(AdaptedModel):
         """Processes that decode: none if frames are in memory, which would be sent to each of them."""
         return 0 if isinstance(self.spec.read, GivenFrames) else asked
 
-    def _reading(self, videos: Sequence[Video]) -> tuple[LoadedAdapter, list[str]]:
+    def _reading(self, videos: Iterable[Video]) -> tuple[LoadedAdapter, list[str]]:
         """This model, which reads frames in memory too if some are given; and the name of each video, which is its
         path."""
-        if isinstance(videos, str | os.PathLike) or not isinstance(videos, Iterable) or not len(videos):
+        given = [] if isinstance(videos, str | os.PathLike) or not isinstance(videos, Iterable) else list(videos)
+        if not given:
             raise UsageError('videos: expected a list of one or more, such as ["clip.mp4"]')
         frames: dict[Path, np.ndarray] = {}
         names = []
-        for place, video in enumerate(videos):
+        for place, video in enumerate(given):
             if isinstance(video, np.ndarray | Tensor):
                 names.append(f"frames/{place}")
                 frames[Path(names[-1])] = checked_frames(video)
             elif isinstance(video, str | os.PathLike):
-                names.append(str(Path(video).expanduser()))
+                names.append(_checked_path(os.fspath(video)))
             else:
                 _refuse_other(video)
         if not frames:
@@ -261,6 +264,16 @@ def _paths(names: Sequence[str]) -> dict[str, Path]:
     return {name: Path(name) for name in names}
 
 
+def _checked_path(text: str) -> str:
+    """A path as it is read. Raises DataError for a text that can be none."""
+    with contextlib.suppress(*_NO_PATH):
+        path = Path(text).expanduser()
+        path.is_file()  # raises OSError if it is too long
+        if "\0" not in text:
+            return str(path)
+    raise DataError(f"cannot read {shortened(clean(text), 200)!r}: no such file or folder")
+
+
 def _refuse_other(video: Any) -> NoReturn:
     raise UsageError(
         f"{type(video).__name__}: expected a video file, a folder of frames, or frames in memory, uint8 [T, H, W, 3]"
@@ -270,6 +283,16 @@ def _refuse_other(video: Any) -> NoReturn:
 def _refuse_unread(unread: dict[str, str]) -> None:
     for name, reason in unread.items():
         raise DataError(f"cannot read {name}: {reason}")
+
+
+def _checked_classes(classes: Sequence[str]) -> list[str]:
+    """Names of classes. Raises UsageError for less than two, and for one that is there twice."""
+    names = _checked_texts("classes", classes)
+    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+        raise UsageError(f"classes: {shortened(twice, 80)!r} twice; every class once")
+    if len(names) < 2:
+        raise UsageError(f"classes: only {shortened(names[0], 80)!r}; name two or more, for probabilities add up to 1")
+    return names
 
 
 def _checked_texts(what: str, texts: Sequence[str]) -> list[str]:

@@ -9,12 +9,14 @@ from petl_bench.api.dataset import Sample
 from petl_bench.api.method import Method
 from petl_bench.api.prompts import Prompts
 from petl_bench.api.setting import Evaluation
+from petl_bench.data.found.tree import canonical
 from petl_bench.data.loading.batches import ClipLoader
 from petl_bench.errors import UsageError, WeightsError
 from petl_bench.inference.subject import Subject
 from petl_bench.models.create import create_model
 from petl_bench.models.dual_encoder import DualEncoder
-from petl_bench.models.tokenizer import text_of, token_lengths, tokenize
+from petl_bench.models.tokenizer import END_OF_TEXT, START_OF_TEXT, text_of, token_lengths, tokenize
+from petl_bench.system.texts import shortened
 from petl_bench.training.checkpoint import load_adapter
 from petl_bench.training.clip_spec import evaluated_clips
 from petl_bench.training.device import resolve_device
@@ -24,8 +26,8 @@ from petl_bench.training.hooks import calling
 from petl_bench.training.state import load_state
 from petl_bench.training.video import EncodedBatch, encode
 
-#: Classes that an error names.
-_NAMED = 10
+#: Classes that an error names, and letters of a name in it.
+_NAMED, _LETTERS = 10, 80
 
 
 class AdaptedModel:
@@ -116,11 +118,12 @@ class AdaptedModel:
             the others the reason why they cannot be read.
 
         Raises:
-            UsageError: The method has no scores for a class.
+            UsageError: The method has no scores for a class, or the text tower no words for its name.
             TrialError: A score is not finite.
         """
         method = self.subject.method
         refuse_unknown_classes(method, classes)
+        self.refuse_wordless(classes)
         evaluation = Evaluation(name="prediction", samples=(), classes=tuple(classes))
         unread: list[dict[str, str]] = []
 
@@ -141,6 +144,19 @@ class AdaptedModel:
             seed=self.subject.trial_seed,
         ):
             yield scored, unread.pop(0)
+
+    def refuse_wordless(self, classes: Sequence[str]) -> None:
+        """Raise UsageError for a name that the text tower has no words for, unless it is a class of the trial."""
+        subject, config = self.subject, self.model.config
+        names = sorted(set(classes) - {*subject.classes, *subject.trained_classes}, key=classes.index)
+        known = None if config.token_ids is None else set(config.token_ids[1:])
+        for name, ids in zip(names, tokenize(names, config.context_length).tolist(), strict=True):
+            words = set(ids) - {0, START_OF_TEXT, END_OF_TEXT}
+            if not canonical(name) or (known is not None and known.isdisjoint(words)):
+                raise UsageError(
+                    f"the class {shortened(name, _LETTERS)!r}: the text tower of {type(subject.backbone).name} has no "
+                    "words for it; give a name in other words"
+                )
 
     def read_of(self, text: str) -> str | None:
         """What is read of a text that is longer than the model's context; None if it is read whole."""

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 from petl_bench.api.prompts import Prompts, resolved, split_templates
-from petl_bench.errors import DataError, UsageError
+from petl_bench.errors import UsageError
 from petl_bench.inference.model import AdaptedModel, refuse_unknown_classes
 from petl_bench.inference.subject import Subject
-from petl_bench.inference.videos import Videos, near_misses, refuse_wordless
-from petl_bench.models.tokenizer import END_OF_TEXT, START_OF_TEXT, tokenize
+from petl_bench.inference.videos import Videos, near_misses, none_readable
 from petl_bench.system.texts import shortened
 from petl_bench.training.hooks import overrides
 from petl_bench.training.seeding import seed_everything
@@ -98,8 +97,7 @@ def question(subject: Subject, classes: Sequence[str] | None, template: str | No
         template: A text with `{}` for the name, several with `|` between, or `@FILE`; None: those of its trial.
 
     Raises:
-        UsageError: The method has no scores for a class, or reads no prompts; a name has no words; or there are no
-            classes.
+        UsageError: The method has no scores for a class, or reads no prompts; or there are no classes.
     """
     method = subject.method
     notes = []
@@ -112,7 +110,6 @@ def question(subject: Subject, classes: Sequence[str] | None, template: str | No
         chosen = tuple(classes)
         known = tuple(dict.fromkeys([*subject.classes, *subject.trained_classes]))
         refuse_unknown_classes(method, chosen)
-        refuse_wordless(chosen, known)
         notes += _near_notes(near_misses(chosen, known))
     if template is not None and (overrides(method, "prompts") or method.novel == "none"):
         raise UsageError(f"--template: {method.name} does not read it; leave it out")
@@ -144,30 +141,15 @@ class Labeller:
         Raises:
             WeightsError: The weights or the adapter do not fit.
             TrialError: The device is not there.
-            UsageError: The text tower knows no part of a name.
+            UsageError: The text tower has no words for a name.
         """
         if batch_size is not None:
             subject = replace(subject, options=replace(subject.options, eval_batch_size=batch_size))
         seed_everything(subject.seed)  # deterministic algorithms, as in a trial
         self.model = AdaptedModel(subject, device)
         self._asked = asked
-        self._refuse_unread()
+        self.model.refuse_wordless(asked.classes)
         self._texts = class_prompts(subject.method, asked.classes, asked.prompts)
-
-    def _refuse_unread(self) -> None:
-        """Raise UsageError for a name of which a reduced vocabulary has nothing, unless it is a class of the trial."""
-        subject, vocabulary = self.model.subject, self.model.model.config.token_ids
-        if vocabulary is None:
-            return
-        known = {*subject.classes, *subject.trained_classes}
-        names = [name for name in self._asked.classes if name not in known]
-        words = set(vocabulary[1:])
-        for name, ids in zip(names, tokenize(names, self.model.model.config.context_length).tolist(), strict=True):
-            if words.isdisjoint(set(ids) - {0, START_OF_TEXT, END_OF_TEXT}):
-                raise UsageError(
-                    f"--classes: {shortened(name, _LETTERS)!r}: the text tower of {type(subject.backbone).name} has no "
-                    "words for it; give a name in other words"
-                )
 
     @property
     def notes(self) -> list[str]:
@@ -214,7 +196,7 @@ class Labeller:
         if not readable:
             name, reason = next(iter(first.items()))
             count = len(videos.paths) + len(videos.unreadable)
-            raise DataError(f"--videos: none of the {count:,} videos can be read. {name}: {reason}")
+            raise none_readable(count, name, reason)
         if videos.unreadable:
             yield dict(videos.unreadable)
 

@@ -17,6 +17,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
 from petl_bench.errors import TrialError, WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
+from petl_bench.system.texts import is_reference, shortened
 
 #: The prompts of class names, if nothing says which ones were used.
 PLAIN_PROMPTS = Prompts(("a video of {}.",))
@@ -125,20 +126,22 @@ def weights_of(backbone: type[Backbone], label: str, sha256: str, asked: str | N
         return given
     for text in _candidates(label):
         try:
-            found = resolve_weights(backbone, text)
+            # The label stands in a file that somebody may have sent: it must not make us fetch anything.
+            found = resolve_weights(backbone, text, fetch=False)
         except WeightsError:
             continue
         if found.sha256 == sha256:
             return found
-    named = f"{label}, sha256 {sha256[:12]}" if label else f"sha256 {sha256[:12]}"
+    named = f"{shortened(label, 200)}, sha256 {sha256[:12]}" if label else f"sha256 {sha256[:12]}"
+    to_type = label if label.startswith("hf:") and is_reference(label) else "FILE"
     raise WeightsError(
         f"the weights that {what} was trained on ({named}) are not here. Put the file into "
-        f"{weights_directories()[0]}, or type --weights FILE"
+        f"{weights_directories()[0]}, or type --weights {to_type}"
     )
 
 
 def _candidates(label: str) -> list[str]:
-    """Where the weights may be: the packaged or published ones, those of the hub, a file of that name."""
+    """Where the weights may be: the packaged or published ones, those in the hub's cache, a file of that name."""
     if label in ("", "packaged") or (Path(label).name != label and not label.startswith("hf:")):
         return ["auto"]
     named = [label] if label.startswith("hf:") else [str(folder / label) for folder in weights_directories()]

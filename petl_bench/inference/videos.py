@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from petl_bench.api.values.flag_lists import split_list
+from petl_bench.data.decoding.shards import SHARD_SUFFIX
 from petl_bench.data.found.entries import Counted
 from petl_bench.data.found.fingerprints import Fingerprints
 from petl_bench.data.found.listing import list_folder
@@ -96,6 +97,8 @@ def _of_folder(place: Path, several: bool, cache: Path, videos: Videos) -> dict[
 def _clip(place: Path) -> Path:
     """The absolute path of a file or a folder of frames; a link keeps its own name, for that says what it is."""
     path = place.expanduser()
+    if path.suffix == SHARD_SUFFIX:
+        raise DataError(f"--videos {shortened(str(place), 200)}: a tar shard; name the folder that it lies in")
     try:
         if path.is_file() or path.is_dir():
             return path.parent.resolve() / path.name if path.name else path.resolve()
@@ -114,48 +117,52 @@ def classes_of(text: str) -> tuple[str, ...]:
 
     Raises UsageError for a file that cannot be read, a name that comes twice or cannot be shown, and for less than two.
     """
-    file = Path(text).expanduser()
-    try:
-        from_file = file.is_file()
-    except (OSError, ValueError):  # too long for a path: a list
-        from_file = False
-    names = _names_in(file) if from_file else [(0, name) for name in split_list(text, "--classes")]
+    file = named_file(text)
+    names = lines_of(file, "--classes", _LARGEST) if file else [(0, name) for name in split_list(text, "--classes")]
     lines: dict[str, int] = {}
     for line, name in names:
-        where = f"--classes {file}, line {line}" if from_file else "--classes"
+        where = f"--classes {file}, line {line}" if file else "--classes"
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
             raise UsageError(
                 f"{where}: {shortened(clean(name), _SHOWN)!r}: control characters or broken text in a name"
             )
         if name in lines:
-            first = f", as in line {lines[name]}" if from_file else ", twice"
+            first = f", as in line {lines[name]}" if file else ", twice"
             raise UsageError(f"{where}: the class {shortened(name, _SHOWN)!r}{first}; every class once")
         lines[name] = line
     if len(lines) < 2:
-        given = f"the only class in {file}" if from_file else "no file, and the only class"
+        given = f"the only class in {file}" if file else "no file, and the only class"
         one = f"{shortened(next(iter(lines)), _SHOWN)!r} is {given}" if lines else "no class in it"
         raise UsageError(f"--classes: {one}; name two or more, for their probabilities add up to 1")
     return tuple(lines)
 
 
-def _names_in(file: Path) -> list[tuple[int, str]]:
-    """The lines of a file that are not blank, with their numbers."""
+def named_file(text: str) -> Path | None:
+    """The file that the value of an option names; None if it is a list."""
     try:
-        text = read_bytes(file, _LARGEST).decode("utf-8-sig")
+        file = Path(text).expanduser()
+        return file if file.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long for a path, or no user behind ~
+        return None
+
+
+def lines_of(file: Path, option: str, largest: int) -> list[tuple[int, str]]:
+    """The lines of a file that are not blank, with their numbers. Raises UsageError if it cannot be read.
+
+    Args:
+        file: In UTF-8.
+        option: That named it.
+        largest: Bytes that it may have.
+    """
+    try:
+        text = read_bytes(file, largest).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"--classes {file}: not a text in UTF-8 (byte {error.start + 1:,})") from error
+        raise UsageError(f"{option} {file}: not a text in UTF-8 (byte {error.start + 1:,})") from error
     except (OSError, UnusableError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"--classes {file}: {reason}; expected a name of a class in every line") from error
+        raise UsageError(f"{option} {file}: {reason}; expected a text in every line") from error
     stripped = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
     return [(number, line) for number, line in stripped if line]
-
-
-def refuse_wordless(classes: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UsageError for a name without a letter or digit, unless it is a class of the trial."""
-    for name in classes:
-        if not canonical(name) and name not in known:
-            raise UsageError(f"--classes: {shortened(name, _SHOWN)!r} has no words for the text tower; give a name")
 
 
 def near_misses(classes: Sequence[str], known: Sequence[str]) -> dict[str, str]:
@@ -167,3 +174,11 @@ def near_misses(classes: Sequence[str], known: Sequence[str]) -> dict[str, str]:
         if near and by_canonical[near[0]] not in classes:
             found[name] = by_canonical[near[0]]
     return {name: found[name] for name in classes if name in found}
+
+
+# Videos that cannot be read
+
+
+def none_readable(count: int, name: str, reason: str) -> DataError:
+    """That not one of the videos can be read, with one of them and the reason."""
+    return DataError(f"--videos: no video can be read, of {count:,}. {name}: {reason}")

@@ -25,10 +25,13 @@ class ResolvedWeights:
     note: str = ""  #: where it comes from, in words
 
 
-def resolve_weights(backbone: type[Backbone], text: str | os.PathLike[str] | None) -> ResolvedWeights:
+def resolve_weights(
+    backbone: type[Backbone], text: str | os.PathLike[str] | None, *, fetch: bool = True
+) -> ResolvedWeights:
     """What `text` means for a backbone: "auto", "random" (or None), a path, or `hf:REPO[/FILE]`.
 
-    "auto" is the packaged file, else a published file in the weights directory. Nothing is downloaded except for `hf:`.
+    "auto" is the packaged file, else a published file in the weights directory. Nothing is downloaded except for `hf:`,
+    and with `fetch` false nothing at all: then only the cache of the Hugging Face hub is looked into.
     Raises WeightsError that says which file is wanted, where it is published, and what to type.
     """
     if text is None or text == "random":
@@ -37,7 +40,7 @@ def resolve_weights(backbone: type[Backbone], text: str | os.PathLike[str] | Non
     if text == "auto":
         return _automatic(backbone)
     if text.startswith("hf:"):
-        path = download(text.removeprefix("hf:"), [published.file for published in backbone.published])
+        path = download(text.removeprefix("hf:"), [published.file for published in backbone.published], fetch)
         return ResolvedWeights(text, path, sha256_of_file(path), "from the Hugging Face hub")
     path = Path(text).expanduser()
     if not path.is_file():
@@ -66,10 +69,11 @@ def _automatic(backbone: type[Backbone]) -> ResolvedWeights:
     return ResolvedWeights(path.name, path, sha256_of_file(path), f"found in {path.parent}")
 
 
-def download(text: str, preferred: list[str]) -> Path:
-    """The local path of `REPO[/FILE]` on the Hugging Face hub; fetched only if it is not in the hub's cache.
+def download(text: str, preferred: list[str], fetch: bool = True) -> Path:
+    """The local path of `REPO[/FILE]` on the Hugging Face hub; fetched only if the hub's cache has not got it.
 
-    Without FILE: the first of `preferred` that the repository holds, else its only weights file.
+    Without FILE: the first of `preferred` that the repository holds, else its only weights file. Without `fetch`: the
+    cache alone.
     """
     try:
         import huggingface_hub as hub
@@ -78,16 +82,28 @@ def download(text: str, preferred: list[str]) -> Path:
     parts = text.split("/", 2)
     if len(parts) < 2 or not all(parts):
         raise WeightsError(f"--weights hf:{text}: expected hf:OWNER/REPO or hf:OWNER/REPO/FILE")
-    repo = "/".join(parts[:2])
+    repo, file = "/".join(parts[:2]), parts[2] if len(parts) == 3 else ""
     try:
-        file = parts[2] if len(parts) == 3 else _choose(repo, hub.list_repo_files(repo), preferred)
-        return Path(hub.hf_hub_download(repo, file))
+        if not fetch:
+            return _cached(repo, file, preferred)
+        return Path(hub.hf_hub_download(repo, file or _choose(repo, hub.list_repo_files(repo), preferred)))
     except WeightsError:
         raise
     except Exception as error:  # the hub raises errors of its HTTP library, which change between its versions
         raise WeightsError(
             f"--weights hf:{text}: {words_of(error)}. Or fetch the file by hand and type --weights FILE."
         ) from error
+
+
+def _cached(repo: str, file: str, preferred: list[str]) -> Path:
+    """A file in the hub's cache, which is not made to ask the hub for anything."""
+    from huggingface_hub import snapshot_download
+
+    folder = Path(snapshot_download(repo, local_files_only=True))
+    held = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    if file and file not in held:
+        raise WeightsError(f"--weights hf:{repo}/{file}: not in the hub's cache")
+    return folder / (file or _choose(repo, held, preferred))
 
 
 def _choose(repo: str, files: list[str], preferred: list[str]) -> str:

@@ -124,7 +124,7 @@ def test_a_long_text_is_cut_with_a_note(videos: Path, tmp_path: Path) -> None:
     [
         (("--videos", "none", "--output", "f.npz"), "--videos none: no such file or folder"),
         (("--videos", "empty", "--output", "f.npz"), "no video in it"),
-        (("--videos", "pages", "--output", "f.npz"), "none of 1 video can be read. page.mp4: the file is a web page"),
+        (("--videos", "pages", "--output", "f.npz"), "no video can be read, of 1. page.mp4: the file is a web page"),
         (("--videos", ".", "--output", "f.csv"), "--output f.csv: expected FILE.npz or FILE.parquet"),
         (("--videos", ".", "--output", "empty"), "--output empty: a folder; name a file in it"),
         (("--videos", ".", "--output", "none/f.npz"), "there is no folder none; make it"),

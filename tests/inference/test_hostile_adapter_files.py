@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import os
+import socket
 import struct
 from pathlib import Path
 from typing import Any
@@ -123,12 +124,12 @@ def test_a_header_that_was_changed_is_said(place: Path, whole: tuple[dict[str, A
         (("use", "prompts", "templates"), ["@/etc/passwd"], "a template does not start with @"),
         (("use", "prompts", "templates"), [], "no template"),
         (("use", "prompts", "cleaned"), "yes", "use.prompts.cleaned=yes: expected true or false"),
-        (("use", "evaluations"), {"test": "growing"}, ".use.evaluations.test=growing: expected a list"),
-        (("use",), [], ".use=[]: expected a mapping"),
-        (("train_classes",), [1], ".train_classes[0]=1: expected a text"),
-        (("train_classes",), "growing", ".train_classes=growing: expected a list"),
-        (("task",), {"kind": "other"}, ".task.kind=other: expected one of classification, retrieval"),
-        (("task",), {"support_clips": 10**12}, ".task.support_clips=1000000000000: must be at most"),
+        (("use", "evaluations"), {"test": "growing"}, "use.evaluations.test=growing: expected a list"),
+        (("use",), [], "use=[]: expected a mapping"),
+        (("train_classes",), [1], "train_classes[0]=1: expected a text"),
+        (("train_classes",), "growing", "train_classes=growing: expected a list"),
+        (("task",), {"kind": "other"}, "task.kind=other: expected one of classification, retrieval"),
+        (("task",), {"support_clips": 10**12}, "task.support_clips=1000000000000: must be at most"),
         (("extra_state",), {"\x1b[31m": None}, "lora"),
         (("use", "trial", "hyper_parameters", "rank"), "\x1b[31m", "lora.rank"),
         (("use", "trial", "method"), "\x1b[31mlora", "the method '[31mlora' of the adapter is not installed here"),
@@ -151,6 +152,27 @@ def test_hostile_values_are_said(
     if path[:2] == ("use", "trial"):
         header["trial"] = key_of(header["use"]["trial"])
     assert says in written(place, header, tensors)
+
+
+@pytest.mark.parametrize("label", ["hf:evil/repo", "hf:evil/repo/model.pth", "hf:../..", "hf:a/b/../../../../dev/zero"])
+def test_weights_that_a_file_names_are_never_fetched(
+    place: Path, whole: tuple[dict[str, Any], dict[str, Any]], monkeypatch: pytest.MonkeyPatch, label: str
+) -> None:
+    asked: list[Any] = []
+
+    def connected(*arguments: Any, **options: Any) -> Any:
+        asked.append(arguments)
+        raise OSError("no network")
+
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, connected)
+    header = copy.deepcopy(whole[0])
+    header["use"]["trial"] |= {"weights": label, "weights_sha256": "0" * 64}
+    header["trial"] = key_of(header["use"]["trial"])
+    says = written(place, header, whole[1])
+    assert f"({label}, sha256 {'0' * 12}) are not here" in says
+    assert says.endswith(f"or type --weights {label}")
+    assert asked == []
 
 
 def test_depth_and_size_are_bounded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,33 @@ def test_several_views_have_a_dimension_of_their_own_and_are_averaged(videos: Pa
     with torch.no_grad():
         units = torch.nn.functional.normalize(model.model.encode_video(views), dim=-1)
     torch.testing.assert_close(model.encode_videos([clip])[0], units.mean(dim=0))
+
+
+def test_videos_may_come_from_any_iterable(model: LoadedAdapter, videos: Path) -> None:
+    clips = clips_in(videos)[:2]
+    assert torch.equal(model.predict(clip for clip in clips), model.predict(clips))
+
+
+@pytest.mark.parametrize(
+    ("classes", "says"),
+    [
+        (["growing"], "classes: only 'growing'; name two or more, for probabilities add up to 1"),
+        (["growing", "falling", "growing"], "classes: 'growing' twice; every class once"),
+    ],
+)
+def test_classes_that_cannot_be_meant_are_refused(
+    model: LoadedAdapter, videos: Path, classes: list[str], says: str
+) -> None:
+    with pytest.raises(pb.UsageError, match=re.escape(says)):
+        model.predict(clips_in(videos)[:1], classes)
+
+
+@pytest.mark.parametrize("name", ["???", "日本"])
+def test_classes_that_the_text_tower_has_no_words_for_are_refused(
+    model: LoadedAdapter, videos: Path, name: str
+) -> None:
+    with pytest.raises(pb.UsageError, match=f"the class {re.escape(repr(name))}: the text tower of viclip-tiny has no"):
+        model.predict(clips_in(videos), ["growing", name])
 
 
 @pytest.mark.parametrize("rate", [None, 2.0])
@@ -198,6 +226,9 @@ def test_a_video_that_cannot_be_read_is_named(model: LoadedAdapter, videos: Path
             call([*clips_in(videos)[:1], bad])
     with pytest.raises(pb.DataError, match=r"^cannot read none\.mp4: No such file"):
         model.preprocess("none.mp4")
+    for place in ("x" * 5000, "a\0b.mp4", "~nobody_here/x.mp4"):
+        with pytest.raises(pb.DataError, match="no such file or folder"):
+            model.predict([place])
 
 
 @pytest.mark.parametrize(
@@ -232,6 +263,7 @@ def test_methods_whose_texts_have_no_features_say_so(
     [
         ("none", {}, pb.UsageError, "no such file or folder; expected the folder of a trial"),
         ("x" * 5000, {}, pb.UsageError, "no such file or folder"),
+        ("~nobody_here/x", {}, pb.UsageError, "no such file or folder"),
         ("", {"device": "tpu"}, pb.UsageError, "expected auto, cpu, cuda or cuda:N"),
         (".", {}, pb.StoreError, "neither the folder of a trial nor one with an adapter.safetensors"),
         (".", {"plugin": "none.py"}, pb.UsageError, "--plugin .*none.py: no such file"),

@@ -88,7 +88,8 @@ def test_a_checkpoint_encodes_as_the_model_it_was_saved_from(
     tokens = pb.tokenize(["a photo of a growing."], 32)
     assert torch.equal(model.model.encode_text(tokens), fine_tuned.encode_text(tokens))
     assert torch.equal(model.model.logit_scale, fine_tuned.logit_scale)
-    (mine, _), (theirs, _) = (next(each.probabilities(paths, ["a", "b"], prompts=PROMPTS)) for each in (model, frozen))
+    classes = ("growing", "falling")
+    (mine, _), (theirs, _) = (next(each.probabilities(paths, classes, prompts=PROMPTS)) for each in (model, frozen))
     assert (mine.scores == theirs.scores).all() and mine.scores.shape == (2, 2)
 
 

@@ -24,7 +24,8 @@ import petl_bench as pb
 from petl_bench.models.weights import resolve_weights
 from petl_bench.api.registry import BACKBONES
 try:
-    resolved = resolve_weights(BACKBONES.get("viclip-b16"), sys.argv[1])
+    fetch = not sys.argv[2:]
+    resolved = resolve_weights(BACKBONES.get("viclip-b16"), sys.argv[1], fetch=fetch)
     print(resolved.label, resolved.sha256, resolved.path.read_bytes().decode())
 except pb.WeightsError as error:
     print("WeightsError:", error)
@@ -79,7 +80,7 @@ def endpoint() -> Iterator[str]:
     server.server_close()
 
 
-def ask(text: str, endpoint: str, home: Path) -> str:
+def ask(text: str, endpoint: str, home: Path, *more: str) -> str:
     environment = {
         **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
         "HF_ENDPOINT": endpoint,
@@ -88,7 +89,12 @@ def ask(text: str, endpoint: str, home: Path) -> str:
         "HF_HUB_DISABLE_XET": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-c", ASK, text], env=environment, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", ASK, text, *more],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     return done.stdout.strip()
 
@@ -101,6 +107,13 @@ def test_a_published_file_is_fetched_and_hashed(text: str, endpoint: str, tmp_pa
 def test_what_was_fetched_once_needs_no_server(endpoint: str, tmp_path: Path) -> None:
     first = ask(f"hf:me/it/{FILE}", endpoint, tmp_path)
     assert ask(f"hf:me/it/{FILE}", "http://127.0.0.1:9", tmp_path) == first
+
+
+@pytest.mark.parametrize("text", ["hf:me/it", f"hf:me/it/{FILE}"])
+def test_the_cache_alone_is_asked_if_nothing_is_to_be_fetched(text: str, endpoint: str, tmp_path: Path) -> None:
+    assert ask(text, endpoint, tmp_path, "from the cache").startswith(f"WeightsError: --weights {text}: ")
+    first = ask(text, endpoint, tmp_path)
+    assert ask(text, endpoint, tmp_path, "from the cache") == first
 
 
 @pytest.mark.parametrize("text", ["hf:me/it/other.pth", "hf:me/none"])

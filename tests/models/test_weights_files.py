@@ -278,7 +278,7 @@ def test_weights_from_the_hub(
     ("text", "words"),
     [
         ("hf:me/it", "say which file: a.pth, b.pth"),
-        ("hf:me/it/none.pth", "FileNotFoundError: me/it has no file none.pth Or fetch"),
+        ("hf:me/it/none.pth", "FileNotFoundError: me/it has no file none.pth. Or fetch"),
         ("hf:it", "expected hf:OWNER/REPO"),
         ("hf:me/it/", "expected hf:OWNER/REPO"),
     ],

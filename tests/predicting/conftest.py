@@ -33,11 +33,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         for asked in RUNS:
             done = petl_bench("run", *asked, "--seeds", "0", "--epochs", "1", "--workers", "0", "--output", runs)
             assert done.returncode == 0, done.stderr
+    return Trained(runs, cache, keys_in(runs))
+
+
+def keys_in(runs: Path) -> dict[tuple[str, str], str]:
+    """The keys of trials by setting and method."""
     keys = {}
     for record in (runs / "trials").glob(f"*/{RECORD}"):
         trial = read_json(record, LARGE)["trial"]
         keys[trial["setting"], trial["method"]] = record.parent.name
-    return Trained(runs, cache, keys)
+    return keys
 
 
 @pytest.fixture
