@@ -74,8 +74,8 @@ def command(
     content_of = writer_for(output)
     wanted = [] if texts is None else texts_of(texts)
     videos = videos_of(places, cache_folder())
-    for outside in videos.outside:
-        tell(f"links that lead out of the folder, and are followed: {outside.count:,}; the first: {outside.example}")
+    for note in videos.notes:
+        tell(note)
     subject = subject_or_frozen(adapter, runs, backbone or _BACKBONE, weights)
     if wanted:
         refuse_no_text_features(subject.method)

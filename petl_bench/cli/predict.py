@@ -75,8 +75,8 @@ def command(
     videos = videos_of(places, cache_folder())
     if output is not None and output.resolve() in videos.paths.values():
         raise UsageError(f"--output {output}: one of the videos; name another file")
-    for outside in videos.outside:
-        tell(f"links that lead out of the folder, and are followed: {outside.count:,}; the first: {outside.example}")
+    for note in videos.notes:
+        tell(note)
     subject = subject_of(adapter, runs, weights)
     labeller = Labeller(subject, question(subject, names, template), device, batch_size)
     for note in labeller.notes:

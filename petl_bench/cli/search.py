@@ -74,14 +74,15 @@ def command(
         raise UsageError("--backbone is for a search without --adapter; an adapter has its own backbone")
     if output is not None:
         refuse_output(output)
+    from petl_bench.data.found.entries import folder_notes
     from petl_bench.inference.videos import videos_in
     from petl_bench.searching.model import SearchModel
     from petl_bench.searching.search import checked_queries, search
     from petl_bench.system.cache import cache_folder
 
     wanted, tree = checked_queries(queries), videos_in(videos)
-    if outside := tree.entries.outside:
-        tell(f"links that lead out of the folder, and are followed: {outside.count:,}; the first: {outside.example}")
+    for note in folder_notes(tree.entries):
+        tell(note)
     model = SearchModel(subject_or_frozen(adapter, runs, backbone or _BACKBONE, weights), device)
     for note in model.notes:
         tell(note)
