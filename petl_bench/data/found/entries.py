@@ -70,7 +70,8 @@ class Entries:
 
     `other_files` are counted by extension in lower case. `image_folders` hold images alone, of which none is numbered
     as frames are. `outside` are links that lead out of the root, and are followed. `compressed` are tar archives with
-    compression, and `shards_left` those beside unpacked clips; neither are read. `unreadable` maps what cannot be read to the reason.
+    compression, `shards_left` those without it that lie beside unpacked clips: none are read. `unreadable` maps what
+    cannot be read to the reason.
     """
 
     total: int = 0

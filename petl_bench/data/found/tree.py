@@ -7,7 +7,6 @@ numbered images (see frames_reader.py). Which clips are those of a list: see cli
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -48,8 +47,8 @@ class Tree:
     is.
 
     If no clip lies there unpacked, members of tar shards count as if they had been unpacked where the shard lies:
-    `shards` says of a file in which one it is. `beside` are files that may hold the label of a video, as WebDataset has them, each with its shard ("" for
-    none): those called `.cls`, and members called `.json` or `.txt`.
+    `shards` says of a file in which one it is. `beside` are files that may hold the label of a video, as WebDataset has
+    them, each with its shard ("" for none): those called `.cls`, and members called `.json` or `.txt`.
     """
 
     root: Path
