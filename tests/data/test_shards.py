@@ -229,6 +229,34 @@ def test_a_damaged_shard_is_named_and_its_whole_members_are_read(tmp_path: Path,
     assert_adds_up(tree)
 
 
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (b"\x80" + (2**63 - 1).to_bytes(11), "cut short: of a.mp4, 9,223,372,036,854,775,807 bytes, the first 512"),
+        (b"\x80" + (2**63).to_bytes(11), "cut short: of a.mp4, 9,223,372,036,854,775,808 bytes, the first 512"),
+        ((256**12 - 512).to_bytes(12), "damaged: a.mp4 has a size below 0"),
+        (b"0000000000x\0", "no tar archive"),
+        (b"0x200".ljust(12, b"\0"), "no tar archive"),
+    ],
+)
+def test_sizes_that_cannot_be_are_damage(tmp_path: Path, size: bytes, words: str) -> None:
+    header = bytearray(made("a.mp4"))
+    header[124:136] = size
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+    (tmp_path / "a.tar").write_bytes(bytes(header) + VIDEO)
+    assert fault(tmp_path / "a.tar").startswith(words)
+
+
+def test_of_two_names_the_one_in_pax_records_counts(tmp_path: Path) -> None:
+    long = b"long/\x1b[2Jname.mp4\0"
+    shard = tmp_path / "a.tar"
+    long_name = made("x", tarfile.GNUTYPE_LONGNAME, len(long)) + long.ljust(512, b"\0")
+    shard.write_bytes(made("x", path="p/q.mp4")[:1024] + long_name + made("short.mp4") + END)
+    assert [member.name for member in headers(shard)] == ["p/q.mp4"]
+    shard.write_bytes(long_name + made("short.mp4", size=512))
+    assert fault(shard) == "cut short: of long/ [2Jname.mp4, 512 bytes, the first 0 are there"
+
+
 def test_bad_records_are_damage(tmp_path: Path) -> None:
     shard = tmp_path / "a.tar"
     for records, words in (
@@ -648,6 +676,50 @@ def test_captions_that_cannot_be_read_are_one_line(
     with pytest.raises(DataError) as refusal:
         DATASETS.get("folder")().annotations(tmp_path)
     assert words in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("beside", [("txt", "1\n00:00 --> 00:01\nhello"), ("json", '{"label": "z", "caption": "y"}'),
+                                    ("cls", "5"), ("txt", ""), ("json", "{")])  # fmt: skip
+def test_texts_beside_videos_in_class_folders_change_nothing(
+    tmp_path: Path, videos: list[bytes], beside: tuple[str, str]
+) -> None:
+    root = write_all(tmp_path / "root", classes(videos))
+    alone = build_manifest(DATASETS.get("folder")(), root, tmp_path / "cache")
+    write_all(root, {name.replace("mp4", beside[0]): beside[1].encode() for name in classes(videos)})
+    found = build_manifest(DATASETS.get("folder")(), root, tmp_path / "cache")
+    assert (found.sha256, found.captions_sha256, found.notes) == (alone.sha256, "", alone.notes)
+
+
+def test_labels_beside_videos_change_nothing_if_a_file_has_captions(tmp_path: Path, videos: list[bytes]) -> None:
+    captions = b"clip,caption\n" + b"".join(b"%06d.mp4,number %d\n" % (n, n) for n in range(6))
+    contents = {f"{n:06}.mp4": video for n, video in enumerate(videos)} | {"captions.csv": captions}
+    root = write_all(tmp_path / "root", contents)
+    alone = build_manifest(DATASETS.get("folder")(), root, tmp_path / "cache")
+    write_all(root, flat(videos, "json names"))
+    found = build_manifest(DATASETS.get("folder")(), root, tmp_path / "cache")
+    assert (found.sha256, found.captions_sha256) == (alone.sha256, alone.captions_sha256)
+    assert found.annotations.classes == () and len(found.annotations.captions) == 6
+
+
+NAMES = {
+    "two spellings of one letter": ("A/caf\u00e9.mp4", "A/cafe\u0301.mp4", "A/2.mp4", "B/3.mp4", "B/4.mp4", "B/5.mp4"),
+    "letter case": ("A/x.mp4", "A/X.mp4", "A/2.mp4", "B/3.mp4", "B/4.mp4", "B/5.mp4"),
+    "odd letters": ("A/a b,c:%03d#?.mp4", "A/=1+1.mp4", "A/\U0001f600.mp4", "B/x\ny.mp4", "B/\x1b[31m.mp4", "B/5.mp4"),
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_names_mean_what_those_of_files_do(tmp_path: Path, videos: list[bytes], names: tuple[str, ...]) -> None:
+    contents = dict(zip(names, videos, strict=True))
+    files = write_all(tmp_path / "files", contents)
+    pack(tmp_path / "real/100%d, a:b.x", contents)
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed/100%d, a:b.tar").symlink_to(tmp_path / "real/100%d, a:b.x")
+    found = manifests("folder", files, tmp_path / "packed", tmp_path / "cache")
+    assert_same_data(*found)
+    for clip, file in found[1].found.items():
+        of_file = read_clip(files / clip, range).frames
+        assert all(np.array_equal(read_clip(file.path, range, decoder).frames, of_file) for decoder in DECODERS)
 
 
 def test_class_folders_go_before_labels_beside(tmp_path: Path, videos: list[bytes]) -> None:
