@@ -374,7 +374,7 @@ def test_a_stray_video_beside_shards_is_named(tmp_path: Path, videos: list[bytes
     pack(tmp_path / "a.tar", classes(videos))
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets/teaser.gif").write_bytes(b"GIF89a")
-    words = "1 tar archive not read, e.g. a.tar: videos in shards count if none lie unpacked under the root"
+    words = "1 tar archive not read, e.g. a.tar: shards are read only if no video lies unpacked under the root"
     with pytest.raises(DataError) as refusal:
         DATASETS.get("folder")().annotations(tmp_path)
     assert str(refusal.value).endswith(words)

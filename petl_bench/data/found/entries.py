@@ -117,8 +117,8 @@ def shards_left_words(entries: Entries) -> str:
     if some is None:
         return ""
     return (
-        f"{several(some.count, 'tar archive')} not read, e.g. {some.example}: videos in shards count if none lie "
-        "unpacked under the root"
+        f"{several(some.count, 'tar archive')} not read, e.g. {some.example}: "
+        "shards are read only if no video lies unpacked under the root"
     )
 
 
