@@ -12,7 +12,6 @@ from petl_bench.cli.choices import OneOf
 from petl_bench.cli.options import tell
 
 if TYPE_CHECKING:
-    from petl_bench.data.found.entries import Counted
     from petl_bench.inference.videos import Videos
 
 #: Files that cannot be read and are named one by one, and processes that decode.
@@ -34,19 +33,14 @@ device_option = click.option(
 
 
 def videos_at(places: tuple[Path, ...]) -> Videos:
-    """The videos that `--videos` names; links that lead elsewhere are told."""
+    """The videos that `--videos` names; what there is to say of their folders is told."""
     from petl_bench.inference.videos import videos_of
     from petl_bench.system.cache import cache_folder
 
     videos = videos_of(places, cache_folder())
-    for outside in videos.outside:
-        tell_outside(outside)
+    for note in videos.notes:
+        tell(note)
     return videos
-
-
-def tell_outside(outside: Counted) -> None:
-    """Links that lead out of a folder, on stderr."""
-    tell(f"links that lead out of the folder, and are followed: {outside.count:,}; the first: {outside.example}")
 
 
 def workers_for(videos: Videos, asked: int | None) -> int:

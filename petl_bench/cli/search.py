@@ -13,7 +13,7 @@ import click
 
 from petl_bench.cli.adapters import subject_or_frozen
 from petl_bench.cli.choices import OneOf
-from petl_bench.cli.given_videos import MOST_WORKERS, NAMED, device_option, tell_outside
+from petl_bench.cli.given_videos import MOST_WORKERS, NAMED, device_option
 from petl_bench.cli.options import plugin_option, refuse_output, runs_option, tell
 from petl_bench.cli.progress import showing_progress
 from petl_bench.errors import UsageError
@@ -75,14 +75,15 @@ def command(
         raise UsageError("--backbone is for a search without --adapter; an adapter has its own backbone")
     if output is not None:
         refuse_output(output)
+    from petl_bench.data.found.entries import folder_notes
     from petl_bench.inference.videos import videos_in
     from petl_bench.searching.model import SearchModel
     from petl_bench.searching.search import checked_queries, search
     from petl_bench.system.cache import cache_folder
 
     wanted, tree = checked_queries(queries), videos_in(videos)
-    if outside := tree.entries.outside:
-        tell_outside(outside)
+    for note in folder_notes(tree.entries):
+        tell(note)
     model = SearchModel(subject_or_frozen(adapter, runs, backbone or _BACKBONE, weights), device)
     for note in model.notes:
         tell(note)

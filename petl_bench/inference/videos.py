@@ -10,7 +10,7 @@ from pathlib import Path
 
 from petl_bench.api.values.flag_lists import split_list
 from petl_bench.data.decoding.shards import SHARD_SUFFIX
-from petl_bench.data.found.entries import Counted
+from petl_bench.data.found.entries import folder_notes
 from petl_bench.data.found.fingerprints import Fingerprints
 from petl_bench.data.found.listing import list_folder
 from petl_bench.data.found.tree import Tree, canonical, is_folder, refuse_unread_archives, walk
@@ -31,12 +31,12 @@ class Videos:
     Attributes:
         paths: Where each one lies, by the name that it is shown with.
         unreadable: What cannot be read, as the walk of the folders found, with the reason.
-        outside: Of each folder with such links, those that lead out of it, and are followed.
+        notes: What is said of each folder (see `folder_notes`).
     """
 
     paths: dict[str, Path] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
-    outside: list[Counted] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def videos_in(folder: Path) -> Tree:
@@ -83,14 +83,13 @@ def _holds_videos(place: Path) -> bool:
 
 
 def _of_folder(place: Path, several: bool, cache: Path, videos: Videos) -> dict[str, Path]:
-    """The videos below a folder; what cannot be read, and links that lead out of it, are added to `videos`."""
+    """The videos below a folder; what cannot be read, and notes on it, are added to `videos`."""
     tree = videos_in(place)
     prefix = f"{place}/" if several else ""
     found, refused = Fingerprints(tree.root, cache, tree.shards).of(tree.files)
     unreadable = {**refused, **tree.entries.unreadable, **tree.no_videos}
     videos.unreadable |= {prefix + name: reason for name, reason in sorted(unreadable.items())}
-    if tree.entries.outside is not None:
-        videos.outside.append(tree.entries.outside)
+    videos.notes += folder_notes(tree.entries)
     return {prefix + name: found[name].path for name in tree.files if name in found}
 
 

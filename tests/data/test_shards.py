@@ -8,6 +8,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -221,11 +222,39 @@ def test_a_damaged_shard_is_named_and_its_whole_members_are_read(tmp_path: Path,
     shard = tmp_path / "a.tar"
     shard.write_bytes(content)
     assert fault(shard) == reason
-    (tmp_path / "c.mp4").write_bytes(b"beside")
+    pack(tmp_path / "c.tar", {"c.mp4": b"beside"})
     tree = walk(tmp_path)
     assert tree.entries.unreadable == {"a.tar": reason}
     assert "c.mp4" in tree.files and set(tree.files) <= {"a.mp4", "b.mp4", "c.mp4"}
     assert_adds_up(tree)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (b"\x80" + (2**63 - 1).to_bytes(11), "cut short: of a.mp4, 9,223,372,036,854,775,807 bytes, the first 512"),
+        (b"\x80" + (2**63).to_bytes(11), "cut short: of a.mp4, 9,223,372,036,854,775,808 bytes, the first 512"),
+        ((256**12 - 512).to_bytes(12), "damaged: a.mp4 has a size below 0"),
+        (b"0000000000x\0", "no tar archive"),
+        (b"0x200".ljust(12, b"\0"), "no tar archive"),
+    ],
+)
+def test_sizes_that_cannot_be_are_damage(tmp_path: Path, size: bytes, words: str) -> None:
+    header = bytearray(made("a.mp4"))
+    header[124:136] = size
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+    (tmp_path / "a.tar").write_bytes(bytes(header) + VIDEO)
+    assert fault(tmp_path / "a.tar").startswith(words)
+
+
+def test_of_two_names_the_one_in_pax_records_counts(tmp_path: Path) -> None:
+    long = b"long/\x1b[2Jname.mp4\0"
+    shard = tmp_path / "a.tar"
+    long_name = made("x", tarfile.GNUTYPE_LONGNAME, len(long)) + long.ljust(512, b"\0")
+    shard.write_bytes(made("x", path="p/q.mp4")[:1024] + long_name + made("short.mp4") + END)
+    assert [member.name for member in headers(shard)] == ["p/q.mp4"]
+    shard.write_bytes(long_name + made("short.mp4", size=512))
+    assert fault(shard) == "cut short: of long/ [2Jname.mp4, 512 bytes, the first 0 are there"
 
 
 def test_bad_records_are_damage(tmp_path: Path) -> None:
@@ -269,14 +298,16 @@ def test_members_count_as_if_unpacked_where_the_shard_lies(tmp_path: Path) -> No
 
 
 def test_a_folder_may_be_called_like_a_shard(tmp_path: Path) -> None:
-    (tmp_path / "x.tar/y.tar").mkdir(parents=True)
-    (tmp_path / "x.tar/y.tar/a.mp4").write_bytes(b"a")
-    pack(tmp_path / "x.tar/z.tar", {"b.mp4": b"bb"})
+    pack(tmp_path / "x.tar/z.TAR", {"y.tar/b.mp4": b"bb"})
     tree = walk(tmp_path)
-    assert tree.files == ("x.tar/b.mp4", "x.tar/y.tar/a.mp4")
-    assert member_at(tree.path("x.tar/y.tar/a.mp4")) is None
-    member = member_at(tree.path("x.tar/b.mp4"))
+    assert tree.files == ("x.tar/y.tar/b.mp4",)
+    member = member_at(tree.path(*tree.files))
     assert member is not None and member.size == 2
+    (tmp_path / "x.tar/y.tar").mkdir()
+    (tmp_path / "x.tar/y.tar/a.mp4").write_bytes(b"a")
+    tree = walk(tmp_path)
+    assert tree.files == ("x.tar/y.tar/a.mp4",)
+    assert member_at(tree.path(*tree.files)) is None
 
 
 def test_one_name_twice_is_refused_with_both_places(tmp_path: Path) -> None:
@@ -298,21 +329,57 @@ def test_one_name_twice_is_refused_with_both_places(tmp_path: Path) -> None:
     with tarfile.open(once, "a") as archive:
         archive.addfile(tarfile.TarInfo("./1.mp4"))
     assert refused(once.parent) == "ROOT/a.tar: 1.mp4 is there twice; remove one, or pack the shard again"
-    beside = pack(tmp_path / "beside/a.tar", {"1.mp4": b"1"}).parent
-    (beside / "1.mp4").write_bytes(b"12")
-    assert refused(beside) == (
-        "ROOT: a.tar holds another 1.mp4 (1 bytes) than 1.mp4 beside it (2 bytes); remove one of them"
-    )
 
 
-def test_a_shard_beside_its_unpacked_videos_changes_nothing(tmp_path: Path) -> None:
-    pack(tmp_path / "a.tar", {"Run/1.mp4": b"1", "Run/2.mp4": b"2"})
-    for number in (1, 2):
-        (tmp_path / "Run").mkdir(exist_ok=True)
-        (tmp_path / f"Run/{number}.mp4").write_text(str(number))
-    tree = walk(tmp_path)
-    assert tree.files == ("Run/1.mp4", "Run/2.mp4") and not tree.shards
-    assert tree.entries.kinds["unpacked"] == Counted(2, "a.tar/Run/1.mp4")
+ARCHIVES = {
+    "the same clips": {"a.tar": ("Run/1.mp4", "Walk/0.mp4")},
+    "their folder": {"a.tar": ("videos/Run/1.mp4", "videos/Walk/0.mp4")},
+    "elsewhere": {"tars/train/part_0.tar": ("1.mp4", "0.mp4")},
+    "other clips": {"Run/more.tar": ("Run/9.mp4", "x.mp4", "9/9/9.mp4")},
+    "code": {"code.tar": ("src/a.py", "demo/b.mp4", "train.csv", "0.txt", "0.json")},
+    "doubles": {"a.tar": ("1.mp4", "1.mp4"), "b.tar": ("1.mp4",)},
+    "damaged": {"a.tar": (), "annotations.tar.gz": ()},
+}
+
+
+@pytest.mark.parametrize("archives", ARCHIVES.values(), ids=ARCHIVES)
+@pytest.mark.parametrize("dataset", ["folder", "ucf101"])
+def test_archives_beside_unpacked_clips_change_nothing(
+    tmp_path: Path, videos: list[bytes], dataset: str, archives: Mapping[str, tuple[str, ...]]
+) -> None:
+    contents = classes(videos) if dataset == "folder" else ucf101(videos)
+    root = write_all(tmp_path / "root", contents)
+    alone = build_manifest(DATASETS.get(dataset)(), root, tmp_path / "cache")
+    for file, names in archives.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(root / file, "w") as archive:
+            for name in names:
+                header = tarfile.TarInfo(name)
+                header.size = 5
+                archive.addfile(header, io.BytesIO(b"other"))
+        if not names:
+            (root / file).write_bytes(b"damaged")
+    beside = build_manifest(DATASETS.get(dataset)(), root, tmp_path / "cache")
+    assert beside.sha256 == alone.sha256 and beside.captions_sha256 == alone.captions_sha256 == ""
+    assert replace(beside.annotations, notes=()) == replace(alone.annotations, notes=())
+    assert beside.found == alone.found
+    named = [f"1 tar archive not read, e.g. {file}:" for file in archives if file.endswith(".tar")]
+    assert len(archives) > 1 or any(note.startswith(named[0]) for note in beside.notes)
+    tree = walk(root)
+    assert tree.entries.other_files[".tar"].count == len(named)
+    assert_adds_up(tree)
+
+
+def test_a_stray_video_beside_shards_is_named(tmp_path: Path, videos: list[bytes]) -> None:
+    pack(tmp_path / "a.tar", classes(videos))
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets/teaser.gif").write_bytes(b"GIF89a")
+    words = "1 tar archive not read, e.g. a.tar: shards are read only if no video lies unpacked under the root"
+    with pytest.raises(DataError) as refusal:
+        DATASETS.get("folder")().annotations(tmp_path)
+    assert str(refusal.value).endswith(words)
+    done = petl_bench("search", "--videos", tmp_path, "--query", "x")
+    assert words in done.stderr
 
 
 def test_compressed_archives_are_named_with_what_undoes_it(tmp_path: Path) -> None:
@@ -438,6 +505,17 @@ def assert_same_data(files: Manifest, packed: Manifest) -> None:
     assert all(file.shard for file in packed.found.values())
 
 
+def ucf101(videos: list[bytes]) -> dict[str, bytes]:
+    names = ["Archery", "Typing"]
+    clips = {f"{name}/v_{name}_g{group:02}_c01.avi": videos[2 * at + group] for at, name in enumerate(names)
+             for group in (0, 1)}  # fmt: skip
+    return clips | {
+        "ucfTrainTestlist/classInd.txt": b"1 Archery\n2 Typing\n",
+        "ucfTrainTestlist/trainlist01.txt": b"Archery/v_Archery_g01_c01.avi 1\nTyping/v_Typing_g01_c01.avi 2\n",
+        "ucfTrainTestlist/testlist01.txt": b"Archery/v_Archery_g00_c01.avi\nTyping/v_Typing_g00_c01.avi\n",
+    }
+
+
 def classes(videos: Iterable[bytes], sides: str = "") -> dict[str, bytes]:
     return {f"{sides}{('Run', 'Walk')[n % 2]}/{n}.mp4": content for n, content in enumerate(videos)}
 
@@ -476,15 +554,7 @@ def test_own_lists_and_captions_beside_shards_are_the_same_data(tmp_path: Path, 
 
 
 def test_published_lists_find_their_clips_in_shards(tmp_path: Path, videos: list[bytes]) -> None:
-    names = ["Archery", "Typing"]
-    clips = {f"{name}/v_{name}_g{group:02}_c01.avi": videos[2 * at + group] for at, name in enumerate(names)
-             for group in (0, 1)}  # fmt: skip
-    texts = {
-        "ucfTrainTestlist/classInd.txt": b"1 Archery\n2 Typing\n",
-        "ucfTrainTestlist/trainlist01.txt": b"Archery/v_Archery_g01_c01.avi 1\nTyping/v_Typing_g01_c01.avi 2\n",
-        "ucfTrainTestlist/testlist01.txt": b"Archery/v_Archery_g00_c01.avi\nTyping/v_Typing_g00_c01.avi\n",
-    }
-    files = write_all(tmp_path / "files", clips | texts)
+    files = write_all(tmp_path / "files", ucf101(videos))
     deeper = pack_folder(files, tmp_path / "packed")
     assert_same_data(*manifests("ucf101", files, deeper, tmp_path / "cache"))
 
@@ -606,6 +676,50 @@ def test_captions_that_cannot_be_read_are_one_line(
     with pytest.raises(DataError) as refusal:
         DATASETS.get("folder")().annotations(tmp_path)
     assert words in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("beside", [("txt", "1\n00:00 --> 00:01\nhello"), ("json", '{"label": "z", "caption": "y"}'),
+                                    ("cls", "5"), ("txt", ""), ("json", "{")])  # fmt: skip
+def test_texts_beside_videos_in_class_folders_change_nothing(
+    tmp_path: Path, videos: list[bytes], beside: tuple[str, str]
+) -> None:
+    root = write_all(tmp_path / "root", classes(videos))
+    alone = build_manifest(DATASETS.get("folder")(), root, tmp_path / "cache")
+    write_all(root, {name.replace("mp4", beside[0]): beside[1].encode() for name in classes(videos)})
+    found = build_manifest(DATASETS.get("folder")(), root, tmp_path / "cache")
+    assert (found.sha256, found.captions_sha256, found.notes) == (alone.sha256, "", alone.notes)
+
+
+def test_labels_beside_videos_change_nothing_if_a_file_has_captions(tmp_path: Path, videos: list[bytes]) -> None:
+    captions = b"clip,caption\n" + b"".join(b"%06d.mp4,number %d\n" % (n, n) for n in range(6))
+    contents = {f"{n:06}.mp4": video for n, video in enumerate(videos)} | {"captions.csv": captions}
+    root = write_all(tmp_path / "root", contents)
+    alone = build_manifest(DATASETS.get("folder")(), root, tmp_path / "cache")
+    write_all(root, flat(videos, "json names"))
+    found = build_manifest(DATASETS.get("folder")(), root, tmp_path / "cache")
+    assert (found.sha256, found.captions_sha256) == (alone.sha256, alone.captions_sha256)
+    assert found.annotations.classes == () and len(found.annotations.captions) == 6
+
+
+NAMES = {
+    "two spellings of one letter": ("A/caf\u00e9.mp4", "A/cafe\u0301.mp4", "A/2.mp4", "B/3.mp4", "B/4.mp4", "B/5.mp4"),
+    "letter case": ("A/x.mp4", "A/X.mp4", "A/2.mp4", "B/3.mp4", "B/4.mp4", "B/5.mp4"),
+    "odd letters": ("A/a b,c:%03d#?.mp4", "A/=1+1.mp4", "A/\U0001f600.mp4", "B/x\ny.mp4", "B/\x1b[31m.mp4", "B/5.mp4"),
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_names_mean_what_those_of_files_do(tmp_path: Path, videos: list[bytes], names: tuple[str, ...]) -> None:
+    contents = dict(zip(names, videos, strict=True))
+    files = write_all(tmp_path / "files", contents)
+    pack(tmp_path / "real/100%d, a:b.x", contents)
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed/100%d, a:b.tar").symlink_to(tmp_path / "real/100%d, a:b.x")
+    found = manifests("folder", files, tmp_path / "packed", tmp_path / "cache")
+    assert_same_data(*found)
+    for clip, file in found[1].found.items():
+        of_file = read_clip(files / clip, range).frames
+        assert all(np.array_equal(read_clip(file.path, range, decoder).frames, of_file) for decoder in DECODERS)
 
 
 def test_class_folders_go_before_labels_beside(tmp_path: Path, videos: list[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,17 @@ def test_the_same_clips_give_the_same_key(hub: FakeHub, commit: str, videos: Pat
     assert keys("mine=hf:datasets/me/clips") == keys(f"mine={videos}") == keys(f"mine=hf:datasets/me/clips@{commit}")
     assert keys("folder", data_root="hf:datasets/me/clips") == keys("folder", data_root=str(videos))
     assert sorted(hub.fetched()) == sorted(set(hub.fetched()))
+
+
+def test_shards_give_the_key_of_the_files(hub: FakeHub, videos: Path, tmp_path: Path) -> None:
+    shard = tmp_path / "shard.tar"
+    with tarfile.open(shard, "w") as archive:
+        archive.add(videos, ".")
+    hub.datasets["me/shards"] = Repository()
+    hub.datasets["me/shards"].commit({"clips-000.tar": shard.read_bytes(), "README.md": b"# Clips"})
+    assert keys("mine=hf:datasets/me/shards") == keys(f"mine={videos}")
+    done = run("mine=hf:datasets/me/shards", tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
 
 
 def test_it_is_fetched_once_and_its_commit_is_recorded(hub: FakeHub, commit: str, videos: Path, tmp_path: Path) -> None:

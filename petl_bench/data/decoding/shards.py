@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from petl_bench.system.cache import cache_folder, make_private, read_trusted
 from petl_bench.system.files import write_atomically
 
 SHARD_SUFFIX = ".tar"
-_INSIDE = f"{SHARD_SUFFIX}/"
+_INSIDE = re.compile(r"\.tar(?=/)", re.ASCII | re.IGNORECASE)
 _FORMAT = 1
 #: Shards whose members a process keeps in mind; of a thousand members each, all of them take a hundred megabytes.
 _KEPT = 512
@@ -61,8 +62,6 @@ def member_at(path: Path | str) -> Member | None:
     Raises OSError if the shard cannot be read, or has no such member.
     """
     text = os.fspath(path)
-    if _INSIDE not in text:
-        return None
     found = _shard_of(text)
     if found is None:
         return None
@@ -75,16 +74,14 @@ def member_at(path: Path | str) -> Member | None:
 
 def _shard_of(text: str) -> tuple[str, os.stat_result] | None:
     """The part of a path that is a shard, and what the system says of it; folders may be called so too."""
-    at = text.find(_INSIDE)
-    while at >= 0:
-        shard = text[: at + len(SHARD_SUFFIX)]
+    for inside in _INSIDE.finditer(text):
+        shard = text[: inside.end()]
         try:
             status = os.stat(shard)  # noqa: PTH116 - asked for every clip, and Path is slow
         except (OSError, ValueError):
             return None
         if stat.S_ISREG(status.st_mode):
             return shard, status
-        at = text.find(_INSIDE, at + 1)
     return None
 
 

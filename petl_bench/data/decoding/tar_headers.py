@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from petl_bench.system.texts import clean
+
 _BLOCK = 512
 #: Bytes of one extended header (a long name, a set of PAX records); real ones have a few hundred.
 _LONGEST_HEADER = 2**20
@@ -118,7 +120,9 @@ class _Reader:
         if header.type == tarfile.GNUTYPE_SPARSE:
             self._skip_sparse_maps()
         offset = self._at
-        if size > self._size - offset or size < 0:
+        if size < 0:
+            raise TarFault(f"damaged: {_shown(name)} has a size below 0")
+        if size > self._size - offset:
             there = max(0, self._size - offset)
             raise TarFault(f"cut short: of {_shown(name)}, {size:,} bytes, the first {there:,} are there")
         self._at += -(-size // _BLOCK) * _BLOCK
@@ -218,4 +222,4 @@ def _checked_name(name: str) -> tuple[str, str]:
 
 
 def _shown(name: str) -> str:
-    return name[:_LONGEST_NAME].encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return clean(name[:_LONGEST_NAME].encode(errors="surrogateescape").decode(errors="backslashreplace"))

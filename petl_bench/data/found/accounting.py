@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from petl_bench.data.found.clip_matching import FileMatch
-from petl_bench.data.found.entries import Counted, Entries, Tally, compressed_words
+from petl_bench.data.found.entries import Counted, Entries, Tally, compressed_words, shards_left_words
 from petl_bench.data.found.tree import Tree
 
 #: The uses of clips on disk, and what each means.
@@ -54,8 +54,7 @@ class Account:
                 f"{self.unknown:,} of {self.seen + self.unknown:,} things that may be clips are of kinds that are "
                 f"not read, and are left out: {', '.join(named)}{more}"
             )
-        if words := compressed_words(self.entries):
-            yield words
+        yield from filter(None, (compressed_words(self.entries), shards_left_words(self.entries)))
         for kind, what in (("broken_links", "lead to nothing"), ("link_loops", "lead back to themselves")):
             if self.entries.count(kind):
                 some = self.entries.kinds[kind]

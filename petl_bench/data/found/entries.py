@@ -15,7 +15,6 @@ KINDS = {
     "folders": "other folders",
     "shards": "tar shards, whose members count here too",
     "members": "members of shards that are no videos",
-    "unpacked": "members of shards that lie unpacked beside them; the files are used",
     "lists": "files that may be lists (.csv, .json, .txt)",
     "images": "images that are part of no clip",
     "other_files": "files that are not read",
@@ -71,7 +70,8 @@ class Entries:
 
     `other_files` are counted by extension in lower case. `image_folders` hold images alone, of which none is numbered
     as frames are. `outside` are links that lead out of the root, and are followed. `compressed` are tar archives with
-    compression, which are not read. `unreadable` maps what cannot be read to the reason.
+    compression, `shards_left` those without it that lie beside unpacked clips: none are read. `unreadable` maps what
+    cannot be read to the reason.
     """
 
     total: int = 0
@@ -80,6 +80,7 @@ class Entries:
     image_folders: Counted | None = None
     outside: Counted | None = None
     compressed: Counted | None = None
+    shards_left: Counted | None = None
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, kind: str) -> int:
@@ -108,6 +109,28 @@ def compressed_words(entries: Entries) -> str:
         f"{several(some.count, 'compressed tar archive')} cannot be read in place, e.g. {some.example}; undo the "
         f"compression: {undo_compression(some.example)}"
     )
+
+
+def shards_left_words(entries: Entries) -> str:
+    """What is said of tar archives beside unpacked clips; "" if there are none."""
+    some = entries.shards_left
+    if some is None:
+        return ""
+    return (
+        f"{several(some.count, 'tar archive')} not read, e.g. {some.example}: "
+        "shards are read only if no video lies unpacked under the root"
+    )
+
+
+def folder_notes(entries: Entries) -> list[str]:
+    """What a command says of a folder of videos: links that lead out of it, and archives that are not read."""
+    outside = entries.outside
+    followed = (
+        f"links that lead out of the folder, and are followed: {outside.count:,}; the first: {outside.example}"
+        if outside is not None
+        else ""
+    )
+    return [words for words in (followed, compressed_words(entries), shards_left_words(entries)) if words]
 
 
 def undo_compression(path: str) -> str:

@@ -7,7 +7,6 @@ numbered images (see frames_reader.py). Which clips are those of a list: see cli
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -47,9 +46,9 @@ class Tree:
     accounts for everything, these included. `no_videos` says of what has the name of a video, and is no file, what it
     is.
 
-    Members of tar shards count as if they had been unpacked where the shard lies: `shards` says of a file in which one
-    it is. `beside` are files that may hold the label of a video, as WebDataset has them, each with its shard ("" for
-    none): those called `.cls`, and members called `.json` or `.txt`.
+    If no clip lies there unpacked, members of tar shards count as if they had been unpacked where the shard lies:
+    `shards` says of a file in which one it is. `beside` are files that may hold the label of a video, as WebDataset has
+    them, each with its shard ("" for none): those called `.cls`, and members called `.json` or `.txt`.
     """
 
     root: Path
@@ -120,10 +119,12 @@ def walk(root: Path, progress: Callable[[int], None] | None = None) -> Tree:
                     linked += listing.linked
                 if progress is not None:
                     progress(len(walk.visited))
-        for shard, read in zip(
-            walk.shards, pool.map(lambda path: _read_shard(f"{root}/{path}"), walk.shards), strict=True
-        ):
-            walk.take_shard(shard, read)
+        if walk.has_clips:
+            walk.leave_shards()
+        else:
+            read = pool.map(lambda path: _read_shard(f"{root}/{path}"), walk.shards)
+            for shard, index in zip(walk.shards, read, strict=True):
+                walk.take_shard(shard, index)
     return walk.tree(root)
 
 
@@ -200,6 +201,18 @@ class _TreeWalk:
             self._remarks.add("outside", path)
         self._unreadable |= listing.refused
 
+    @property
+    def has_clips(self) -> bool:
+        """Whether a clip lies there unpacked."""
+        return bool(self._files or self._frame_folders)
+
+    def leave_shards(self) -> None:
+        """Count tar archives beside unpacked clips, which may hold the same ones, or anything: they are not read."""
+        for shard in self.shards:
+            self._kinds.add("other_files", shard)
+            self._others.add(SHARD_SUFFIX, shard)
+            self._remarks.add("shards left", shard)
+
     def take_shard(self, shard: str, index: ShardIndex) -> None:
         """Count a shard and its members, those that are videos among the files.
 
@@ -219,16 +232,12 @@ class _TreeWalk:
             self._kinds.add("members", shard, index.folders)
         folder = shard[: shard.rfind("/") + 1]
         for name in index.members:
-            self._kinds.add(self._member_kind(shard, folder, name, index), f"{shard}/{name}")
+            self._kinds.add(self._member_kind(shard, folder, name), f"{shard}/{name}")
         twice = next((name for name in index.doubles if _is_video(name)), None)
         if twice is not None:
             raise DataError(f"{self._root}/{shard}: {twice} is there twice; remove one, or pack the shard again")
 
-    @cached_property
-    def _unpacked(self) -> frozenset[str]:
-        return frozenset(self._files)
-
-    def _member_kind(self, shard: str, folder: str, name: str, index: ShardIndex) -> str:
+    def _member_kind(self, shard: str, folder: str, name: str) -> str:
         """The kind of a member that is a file; a video is added to the files."""
         if name.startswith(".") or "/." in name:
             return "hidden"
@@ -237,9 +246,6 @@ class _TreeWalk:
             if name.endswith(_TEXTS_BESIDE):
                 self._beside.setdefault(file, shard)
             return "members"
-        if file in self._unpacked:
-            self._refuse_other_size(shard, name, file, index.members[name][1])
-            return "unpacked"
         other = self._shard_of.setdefault(file, shard)
         if other != shard:
             raise DataError(
@@ -247,15 +253,6 @@ class _TreeWalk:
                 "folders of their own"
             )
         return "videos"
-
-    def _refuse_other_size(self, shard: str, name: str, file: str, size: int) -> None:
-        """Raise DataError if a member and the file of its name beside the shard are not of the same size."""
-        beside = os.stat(f"{self._root}/{file}").st_size  # noqa: PTH116
-        if beside != size:
-            raise DataError(
-                f"{self._root}: {shard} holds another {name} ({size:,} bytes) than {file} beside it ({beside:,} "
-                "bytes); remove one of them"
-            )
 
     def tree(self, root: Path) -> Tree:
         """The result."""
@@ -267,6 +264,7 @@ class _TreeWalk:
             remarks.get("image folders"),
             remarks.get("outside"),
             remarks.get("compressed"),
+            remarks.get("shards left"),
             dict(sorted(self._unreadable.items())),
         )
         files = tuple(sorted([*self._files, *self._shard_of, *self._frame_folders]))
@@ -287,7 +285,7 @@ class _TreeWalk:
 def refuse_unread_archives(tree: Tree) -> None:
     """Raise DataError if a tree has no clip, and archives that may hold some: compressed ones, or damaged shards."""
     compressed, unreadable = tree.entries.compressed, tree.entries.unreadable
-    damaged = next((path for path in unreadable if path.endswith(SHARD_SUFFIX)), None)
+    damaged = next((path for path in unreadable if path.lower().endswith(SHARD_SUFFIX)), None)
     if tree.files or not (compressed or damaged):
         return
     if damaged is not None:

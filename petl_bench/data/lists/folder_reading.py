@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from petl_bench.api.dataset import Annotations, HalfSplit, Sample
 from petl_bench.data.decoding.file_types import without_video_suffix
+from petl_bench.data.found.entries import shards_left_words
 from petl_bench.data.found.tree import refuse_unread_archives, walk
 from petl_bench.data.lists import annotation_formats as formats
 from petl_bench.data.lists.annotation_formats import ClipList
@@ -95,10 +96,14 @@ class FolderReader:
         Raises:
             DataError: It could be read in two ways, or says too little; the message names the option that decides.
         """
-        if self._captions is not None:
-            found = self._captioned(self._captions)
-        else:
-            found = self._labelled() if self._fault is None else self._despite(self._fault)
+        try:
+            if self._captions is not None:
+                found = self._captioned(self._captions)
+            else:
+                found = self._labelled() if self._fault is None else self._despite(self._fault)
+        except DataError as error:
+            words = shards_left_words(self._tree.entries)
+            raise DataError(f"{error}; {words}" if words else str(error)) from None
         return found if self._groups is None else replace(found, groups=read_groups(self._groups, found))
 
     def _labelled(self) -> Annotations:
@@ -176,7 +181,8 @@ class FolderReader:
             return self._with_captions(self._labelled(), captions)
         refuse_second_paths(self._tree)
         try:
-            found = self._from_labels_beside() or self._from_class_folders()
+            beside = self._from_labels_beside() if isinstance(captions, CaptionsBeside) else None
+            found = beside or self._from_class_folders()
         except DataError:  # no layout of classes
             clips = sorted(self._tree.files)
             fraction, seed = options.test_fraction, options.split_seed
