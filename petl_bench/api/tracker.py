@@ -26,6 +26,7 @@ class TrackedTrial:
     #: `method`, `backbone`, `dataset`, `setting`, `seed`, ...; hyper-parameters as `method.NAME`, training options as
     #: `training.NAME`. A list is a text with commas.
     parameters: Mapping[str, str | int | float | bool]
+    last_step: int = 0  #: the last step that an earlier attempt was followed to; 0 if there was none
 
 
 class Tracker:

@@ -10,15 +10,20 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from petl_bench.api.launcher import AttemptResult, Job
+from petl_bench.api.tracker import Tracker
 from petl_bench.api.trial import Progress
+from petl_bench.errors import TrialStopped
+from petl_bench.running.attempts import execute as execute_module
 from petl_bench.running.attempts import tracking
 from petl_bench.running.attempts.execute import execute
 from petl_bench.running.planning.plan import plan
 from petl_bench.running.planning.spec import Spec, read_spec
+from petl_bench.running.planning.trackers import missing_modules
 from petl_bench.running.slurm.task import read_jobs, write_jobs
 from tests.running.conftest import ToyWorld
 from tests.running.test_plan import spec_of
@@ -121,6 +126,20 @@ def test_a_resumed_trial_repeats_no_step(toy_here: ToyWorld, make_job: MakeJob) 
     assert steps(calls) == [1, 2, 3, 4]
 
 
+def test_a_trial_that_was_interrupted_after_its_last_step_has_its_metrics_there(
+    toy_here: ToyWorld, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    job = make_job("tensorboard", "mlflow")
+    with mock.patch.object(execute_module, "write_record", side_effect=TrialStopped("the job's time is up")):
+        assert attempt(toy_here, job).state == "interrupted"
+    assert attempt(toy_here, job).failed_trackers == {}
+    (run,) = (toy_here.runs / "tracking/tensorboard").iterdir()
+    assert event_points(run)["metrics/top1"] == [(4, 50.0)]
+    (file,) = (toy_here.runs / "tracking/mlflow").rglob("metrics/top1")
+    assert file.read_text().split()[2] == "4"
+
+
 # ---------------------------------------------------------------- what goes wrong in them
 
 
@@ -207,6 +226,13 @@ def test_a_tracker_that_is_not_installed_is_refused_before_any_trial(toy_here: T
         (line,) = done.stderr.strip().splitlines()
         assert "--track absent: not installed: no_such_module_anywhere" in line
         assert "pip install 'toys[absent]'" in line
+
+
+def test_a_module_of_a_package_that_is_not_installed_is_missing() -> None:
+    class Needing(Tracker):
+        modules = ("json.decoder", "no_such_package.part", "json.no_such_part", "json.decoder.part")
+
+    assert missing_modules(Needing) == ["no_such_package.part", "json.no_such_part", "json.decoder.part"]
 
 
 @pytest.mark.parametrize("name", BUNDLED)

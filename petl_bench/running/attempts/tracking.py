@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,15 +171,15 @@ class _Follower:
             for folder in (self._folder, self._steps.parent):
                 folder.mkdir(parents=True, exist_ok=True)
             tracker: Tracker = TRACKERS.get(self.name)()
-            tracker.start(self._trial, self._folder)
-            self._tell(tracker)
+            told = _number_in(self._steps)
+            tracker.start(replace(self._trial, last_step=told), self._folder)
+            self._tell(tracker, told)
         except BaseException as error:  # also a plugin's sys.exit
             text = str(error) if isinstance(error, PetlBenchError) else describe(error)
             self._failure = texts.shortened(texts.clean(text), _LONGEST_REASON) or "failed"
 
-    def _tell(self, tracker: Tracker) -> None:
-        """What comes in, up to the last call. A step that an earlier attempt told is left out."""
-        told = _number_in(self._steps)
+    def _tell(self, tracker: Tracker, told: int) -> None:
+        """What comes in, up to the last call. Steps up to `told`, by an earlier attempt, are left out."""
         while True:
             step, call = self._calls.get()
             if step == 0:
