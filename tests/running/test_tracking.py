@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ MakeJob = Callable[..., Job]
 def make_job(toy_here: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
     """A trial of four steps, each of them an epoch, that these trackers follow."""
     monkeypatch.setattr(tracking, "_hanging", set())
+    monkeypatch.setattr(tracking, "_kill_what_hangs", lambda: None)  # at the end of the tests' own process
 
     def make(*trackers: str, mishap: str = "", **changes: Any) -> Job:
         values = ("waiting.steps=4", *((f"waiting.mishap={mishap}",) if mishap else ()))
@@ -170,6 +172,18 @@ def test_a_tracker_that_hangs_is_waited_for_once(
     assert outcome.state == "done" and outcome.failed_trackers == {"broken": "it does not answer"}
     another = attempt(toy_here, make_job("broken", seeds=(1,)))
     assert another.state == "done" and another.failed_trackers == {}, "not started again in this process"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_process_ends_though_the_library_of_a_tracker_waits(
+    toy: ToyWorld, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    monkeypatch.setenv("TOY_MISHAP", "start hold")
+    arguments = ("--methods", "waiting", "--seeds", "0,1", "--plugin", str(PLUGIN), "--workers", workers)
+    began = time.monotonic()
+    done = toy.run(*arguments, "--track", "broken")
+    assert done.returncode == 0 and time.monotonic() - began < 20
+    assert len(toy.records()) == 2 and "does not answer" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_folder_that_cannot_be_made_fails_the_tracker_alone(toy_here: ToyWorld, make_job: MakeJob) -> None:

@@ -5,15 +5,20 @@ A tracker changes no number and cannot fail the trial: what it raises, and that 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
+import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from petl_bench.api.launcher import Job
 from petl_bench.api.options import text_of
@@ -23,6 +28,7 @@ from petl_bench.api.trial import Notify, Progress, Trial
 from petl_bench.errors import PetlBenchError, TrialStopped
 from petl_bench.system import texts
 from petl_bench.system.files import write_atomically
+from petl_bench.system.processes import kill_below
 
 #: The folder of an output folder that trackers write into, and the folder in it with the last step that each was told.
 FOLDER, STEPS = "tracking", ".steps"
@@ -163,6 +169,8 @@ class _Follower:
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if not self._thread.is_alive():
             return self._failure
+        if not _hanging:
+            atexit.register(_kill_what_hangs)
         _hanging.add(self.name)
         return "it does not answer"
 
@@ -189,6 +197,12 @@ class _Follower:
                 write_atomically(self._steps, str(step).encode())  # before, so that no step is told twice
                 call(tracker)
                 told = step
+
+
+def _kill_what_hangs() -> None:
+    """At the end of this process: the library of a tracker that hangs would wait for processes of its own for ever."""
+    sys.stderr = Path(os.devnull).open("w")  # where it would complain, with a traceback
+    kill_below(psutil.Process())
 
 
 def _number_in(file: Path) -> int:
