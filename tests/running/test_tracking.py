@@ -4,6 +4,7 @@ write."""
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import socket
 import struct
@@ -16,6 +17,7 @@ from unittest import mock
 import pytest
 
 from petl_bench.api.launcher import AttemptResult, Job
+from petl_bench.api.registry import TRACKERS
 from petl_bench.api.tracker import Tracker
 from petl_bench.api.trial import Progress
 from petl_bench.errors import TrialStopped
@@ -387,6 +389,14 @@ def test_wandb_uploads_nothing_for_a_user_who_has_not_logged_in(
     outcome = attempt(toy_here, make_job("wandb"))
     assert outcome.failed_trackers == {}
     assert [path.name[:11] for path in (toy_here.runs / "tracking/wandb/wandb").iterdir()] == ["offline-run"]
+
+
+def test_wandb_keeps_no_log_file_open_in_its_folder(make_job: MakeJob, private: list[str], tmp_path: Path) -> None:
+    tracker = TRACKERS.get("wandb")()
+    tracker.start(tracking.tracked(make_job().trial), tmp_path)
+    handlers = logging.getLogger("wandb").handlers
+    tracker.stop("failed")
+    assert not [each for each in handlers if str(tmp_path) in getattr(each, "baseFilename", "")]
 
 
 def test_mlflow_goes_where_the_user_said(

@@ -201,7 +201,7 @@ class _Follower:
 
 def _kill_what_hangs() -> None:
     """At the end of this process: the library of a tracker that hangs would wait for processes of its own for ever."""
-    sys.stderr = Path(os.devnull).open("w")  # where it would complain, with a traceback
+    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for its tracebacks
     kill_below(psutil.Process())
 
 
