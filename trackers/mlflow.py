@@ -38,7 +38,7 @@ class MLflow(pb.Tracker):
 
         server = os.environ.get("MLFLOW_TRACKING_URI", "")
         self._client = MlflowClient(tracking_uri=server or folder.absolute().as_uri())
-        self._step = 0
+        self._step = trial.last_step
         with _alone(folder):
             experiment = self._experiment("" if server else _NO_ARTIFACTS)
             found = self._client.search_runs([experiment], f"tags.`{_KEY}` = '{trial.key}'", max_results=1)

@@ -28,7 +28,7 @@ class TensorBoard(pb.Tracker):
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._step = 0
+        self._step = trial.last_step
         run = folder / re.sub(r"[^\w.+-]+", "-", trial.title).strip("-")[-_LONGEST_NAME:]
         run.mkdir(exist_ok=True)
         number = len(list(run.glob("events.out.tfevents.*")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -52,6 +53,7 @@ class WeightsAndBiases(pb.Tracker):
             reinit="create_new",  # a run that the user has in this process goes on
             settings=wandb.Settings(silent=True, **_SETTINGS),
         )
+        _close_logs(folder)
 
     def progress(self, step: int, values: Mapping[str, float]) -> None:
         """A point for each value."""
@@ -69,7 +71,13 @@ class WeightsAndBiases(pb.Tracker):
     def _close(self, status: int) -> None:
         runs, name = Path(self._run.settings.wandb_dir), f"*-{self._run.id}*"
         self._run.finish(exit_code=status)
-        for logs in runs.glob(
-            f"{name}/logs"
-        ):  # of the library itself, with paths of this machine; of killed attempts too
+        for logs in runs.glob(f"{name}/logs"):  # with paths of this machine; also those of killed attempts
             shutil.rmtree(logs, ignore_errors=True)
+
+
+def _close_logs(folder: Path) -> None:
+    """Have the library keep no log in the folder: on a full disk it prints a traceback for each line of it."""
+    logger, place = logging.getLogger("wandb"), folder.resolve()
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).resolve().is_relative_to(place):
+            logger.removeHandler(handler)

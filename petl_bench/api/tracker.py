@@ -26,6 +26,7 @@ class TrackedTrial:
     #: `method`, `backbone`, `dataset`, `setting`, `seed`, ...; hyper-parameters as `method.NAME`, training options as
     #: `training.NAME`. A list is a text with commas.
     parameters: Mapping[str, str | int | float | bool]
+    last_step: int = 0  #: the last step that an earlier attempt was followed to; 0 if there was none
 
 
 class Tracker:
@@ -34,8 +35,8 @@ class Tracker:
     All calls come from one thread of the trial's process, beside the training. What a call raises is told to the user
     in one line, and the tracker is called no more in that attempt.
 
-    A trial that was interrupted is started again with the same key, and should go on in the same run of the tool;
-    `progress` is then called for later steps only.
+    A trial that was interrupted, or is run again, is started with the same key, and should go on in the same run of the
+    tool; `progress` is then called for later steps only.
     """
 
     name: ClassVar[str] = ""

@@ -11,6 +11,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -55,12 +56,12 @@ class TrackerSubject(Subject):
         first.start(_TRIAL, folder)
         first.progress(2, {"epoch": 1.0, "train_loss": 1.5, "train_accuracy": 40.0})
         first.stop("interrupted")
-        self.follow(folder, step=4)
+        self.follow(folder, replace(_TRIAL, last_step=2), step=4)
 
-    def follow(self, folder: Path, step: int = 2) -> None:
+    def follow(self, folder: Path, trial: TrackedTrial = _TRIAL, step: int = 2) -> None:
         """An attempt to its end, with one step."""
         tracker: Tracker = self.create()
-        tracker.start(_TRIAL, folder)
+        tracker.start(trial, folder)
         tracker.progress(step, {"epoch": 2.0, "train_loss": 0.5})
         tracker.finish(_METRICS)
 

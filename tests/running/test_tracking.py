@@ -4,21 +4,29 @@ write."""
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import socket
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from petl_bench.api.launcher import AttemptResult, Job
+from petl_bench.api.registry import TRACKERS
+from petl_bench.api.tracker import Tracker
 from petl_bench.api.trial import Progress
+from petl_bench.errors import TrialStopped
+from petl_bench.running.attempts import execute as execute_module
 from petl_bench.running.attempts import tracking
 from petl_bench.running.attempts.execute import execute
 from petl_bench.running.planning.plan import plan
 from petl_bench.running.planning.spec import Spec, read_spec
+from petl_bench.running.planning.trackers import missing_modules
 from petl_bench.running.slurm.task import read_jobs, write_jobs
 from tests.running.conftest import ToyWorld
 from tests.running.test_plan import spec_of
@@ -32,6 +40,7 @@ MakeJob = Callable[..., Job]
 def make_job(toy_here: ToyWorld, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
     """A trial of four steps, each of them an epoch, that these trackers follow."""
     monkeypatch.setattr(tracking, "_hanging", set())
+    monkeypatch.setattr(tracking, "_kill_what_hangs", lambda: None)  # at the end of the tests' own process
 
     def make(*trackers: str, mishap: str = "", **changes: Any) -> Job:
         values = ("waiting.steps=4", *((f"waiting.mishap={mishap}",) if mishap else ()))
@@ -121,6 +130,20 @@ def test_a_resumed_trial_repeats_no_step(toy_here: ToyWorld, make_job: MakeJob) 
     assert steps(calls) == [1, 2, 3, 4]
 
 
+def test_a_trial_that_was_interrupted_after_its_last_step_has_its_metrics_there(
+    toy_here: ToyWorld, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    job = make_job("tensorboard", "mlflow")
+    with mock.patch.object(execute_module, "write_record", side_effect=TrialStopped("the job's time is up")):
+        assert attempt(toy_here, job).state == "interrupted"
+    assert attempt(toy_here, job).failed_trackers == {}
+    (run,) = (toy_here.runs / "tracking/tensorboard").iterdir()
+    assert event_points(run)["metrics/top1"] == [(4, 50.0)]
+    (file,) = (toy_here.runs / "tracking/mlflow").rglob("metrics/top1")
+    assert file.read_text().split()[2] == "4"
+
+
 # ---------------------------------------------------------------- what goes wrong in them
 
 
@@ -151,6 +174,18 @@ def test_a_tracker_that_hangs_is_waited_for_once(
     assert outcome.state == "done" and outcome.failed_trackers == {"broken": "it does not answer"}
     another = attempt(toy_here, make_job("broken", seeds=(1,)))
     assert another.state == "done" and another.failed_trackers == {}, "not started again in this process"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_process_ends_though_the_library_of_a_tracker_waits(
+    toy: ToyWorld, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    monkeypatch.setenv("TOY_MISHAP", "start hold")
+    arguments = ("--methods", "waiting", "--seeds", "0,1", "--plugin", str(PLUGIN), "--workers", workers)
+    began = time.monotonic()
+    done = toy.run(*arguments, "--track", "broken")
+    assert done.returncode == 0 and time.monotonic() - began < 20
+    assert len(toy.records()) == 2 and "does not answer" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_folder_that_cannot_be_made_fails_the_tracker_alone(toy_here: ToyWorld, make_job: MakeJob) -> None:
@@ -207,6 +242,13 @@ def test_a_tracker_that_is_not_installed_is_refused_before_any_trial(toy_here: T
         (line,) = done.stderr.strip().splitlines()
         assert "--track absent: not installed: no_such_module_anywhere" in line
         assert "pip install 'toys[absent]'" in line
+
+
+def test_a_module_of_a_package_that_is_not_installed_is_missing() -> None:
+    class Needing(Tracker):
+        modules = ("json.decoder", "no_such_package.part", "json.no_such_part", "json.decoder.part")
+
+    assert missing_modules(Needing) == ["no_such_package.part", "json.no_such_part", "json.decoder.part"]
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -347,6 +389,14 @@ def test_wandb_uploads_nothing_for_a_user_who_has_not_logged_in(
     outcome = attempt(toy_here, make_job("wandb"))
     assert outcome.failed_trackers == {}
     assert [path.name[:11] for path in (toy_here.runs / "tracking/wandb/wandb").iterdir()] == ["offline-run"]
+
+
+def test_wandb_keeps_no_log_file_open_in_its_folder(make_job: MakeJob, private: list[str], tmp_path: Path) -> None:
+    tracker = TRACKERS.get("wandb")()
+    tracker.start(tracking.tracked(make_job().trial), tmp_path)
+    handlers = logging.getLogger("wandb").handlers
+    tracker.stop("failed")
+    assert not [each for each in handlers if str(tmp_path) in getattr(each, "baseFilename", "")]
 
 
 def test_mlflow_goes_where_the_user_said(

@@ -304,3 +304,28 @@ def test_no_accounting_does_not_matter(start_cluster: Start, clips: Path, tmp_pa
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert len(numbers(tmp_path / "runs")) == 2
+
+
+def test_trackers_follow_the_trials_of_a_job(
+    nodes: LocalCluster, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    comparison, output = Comparison(tmp_path / "c", nodes, clips, seeds="0,1"), tmp_path / "slurm"
+    flags = ("--launcher", "slurm", "--profile", str(comparison.profile()), "--track", "tensorboard,wandb,mlflow")
+    assert "left out" not in comparison.run(output, *flags)
+    recorded = {folder: values[0] for folder, values in numbers(output).items()}
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=(output / "tracking/mlflow").as_uri())
+    (experiment,) = client.search_experiments()
+    runs = {run.data.tags["petl_bench.key"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert len(recorded) == 2 and {key: run.info.status for key, run in runs.items()} == dict.fromkeys(
+        recorded, "FINISHED"
+    )
+    for key, metrics in recorded.items():
+        assert metrics.items() <= runs[key].data.metrics.items()
+    assert len(list((output / "tracking/tensorboard").glob("*/events.out.tfevents.000000"))) == 2
+    assert len(list((output / "tracking/wandb").rglob("*.wandb"))) == 2

@@ -5,14 +5,20 @@ A tracker changes no number and cannot fail the trial: what it raises, and that 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
+import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from petl_bench.api.launcher import Job
 from petl_bench.api.options import text_of
@@ -22,6 +28,7 @@ from petl_bench.api.trial import Notify, Progress, Trial
 from petl_bench.errors import PetlBenchError, TrialStopped
 from petl_bench.system import texts
 from petl_bench.system.files import write_atomically
+from petl_bench.system.processes import kill_below
 
 #: The folder of an output folder that trackers write into, and the folder in it with the last step that each was told.
 FOLDER, STEPS = "tracking", ".steps"
@@ -162,6 +169,8 @@ class _Follower:
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if not self._thread.is_alive():
             return self._failure
+        if not _hanging:
+            atexit.register(_kill_what_hangs)
         _hanging.add(self.name)
         return "it does not answer"
 
@@ -170,15 +179,15 @@ class _Follower:
             for folder in (self._folder, self._steps.parent):
                 folder.mkdir(parents=True, exist_ok=True)
             tracker: Tracker = TRACKERS.get(self.name)()
-            tracker.start(self._trial, self._folder)
-            self._tell(tracker)
+            told = _number_in(self._steps)
+            tracker.start(replace(self._trial, last_step=told), self._folder)
+            self._tell(tracker, told)
         except BaseException as error:  # also a plugin's sys.exit
             text = str(error) if isinstance(error, PetlBenchError) else describe(error)
             self._failure = texts.shortened(texts.clean(text), _LONGEST_REASON) or "failed"
 
-    def _tell(self, tracker: Tracker) -> None:
-        """What comes in, up to the last call. A step that an earlier attempt told is left out."""
-        told = _number_in(self._steps)
+    def _tell(self, tracker: Tracker, told: int) -> None:
+        """What comes in, up to the last call. Steps up to `told`, by an earlier attempt, are left out."""
         while True:
             step, call = self._calls.get()
             if step == 0:
@@ -188,6 +197,12 @@ class _Follower:
                 write_atomically(self._steps, str(step).encode())  # before, so that no step is told twice
                 call(tracker)
                 told = step
+
+
+def _kill_what_hangs() -> None:
+    """At the end of this process: the library of a tracker that hangs would wait for processes of its own for ever."""
+    sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for its tracebacks
+    kill_below(psutil.Process())
 
 
 def _number_in(file: Path) -> int:

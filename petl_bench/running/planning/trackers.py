@@ -20,5 +20,12 @@ def refuse_missing_trackers(names: Iterable[str]) -> None:
 
 
 def missing_modules(tracker: type[Tracker]) -> list[str]:
-    """The modules of a tracker that are not installed; nothing is imported."""
-    return [module for module in tracker.modules if importlib.util.find_spec(module) is None]
+    """The modules of a tracker that are not installed; none is imported, only packages around them."""
+    return [module for module in tracker.modules if not _is_installed(module)]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
