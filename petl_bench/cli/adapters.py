@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from petl_bench.records.layout import RECORD, trial_folder
 
 if TYPE_CHECKING:
     from petl_bench.inference.subject import Subject
+
+
+def adapter_option(*, required: bool) -> Callable[[Any], Any]:
+    """`--adapter`; if it is not required, the frozen backbone is used without it."""
+    without = "" if required else " Without it: the frozen backbone."
+    return click.option(
+        "--adapter",
+        required=required,
+        metavar="TRIAL|FILE",
+        help="A trial of --runs (the beginning of its key, or words of its title), its folder, an adapter file, or "
+        f"hf:USER/NAME.{without}",
+    )
 
 
 def subject_of(adapter: str, runs: Path, weights: str | None) -> Subject:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.adapters import subject_of
+from petl_bench.cli.adapters import adapter_option, subject_of
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.options import plugin_option, refuse_output, runs_option, tell
 from petl_bench.cli.progress import showing_progress
@@ -23,7 +23,7 @@ _NAMED, _MOST_WORKERS, _FEW = 20, 8, 16
 
 
 @click.command(name="predict")
-@click.option("--adapter", required=True, metavar="TRIAL|FILE", help="A trial of --runs, or an adapter file.")
+@adapter_option(required=True)
 @runs_option
 @click.option("--videos", "places", required=True, multiple=True, type=click.Path(path_type=Path), metavar="FILE|DIR",
               help="A video, a folder of frames, or a folder: every video below it. Repeatable.")  # fmt: skip
