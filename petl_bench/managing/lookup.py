@@ -49,7 +49,8 @@ def find_trial(known: Mapping[str, str], text: str, runs: Path) -> str:
     if len(found) == 1:
         return found[0]
     if not known:
-        raise UsageError(f"{runs}: there is no trial in it. Say which folder of runs with --runs DIR")
+        below = next((f", such as {texts.clean(str(place.parent))}" for place in sorted(runs.glob(f"*/{TRIALS}"))), "")
+        raise UsageError(f"{runs}: there is no trial in it. Say which folder of runs with --runs DIR{below}")
     see = f"petl-bench status --runs {runs}"
     if not found:
         near = _corrected(known, text)

@@ -59,8 +59,11 @@ def test_words_of_a_title_may_have_others_between(folder: Folder) -> None:
 
 
 def test_a_folder_without_trials_says_so(folder: Folder) -> None:
-    with pytest.raises(UsageError, match=r"there is no trial in it\. Say which folder of runs with --runs DIR"):
+    with pytest.raises(UsageError, match=r"there is no trial in it\. Say which folder of runs with --runs DIR$"):
         find_trial({}, "lora", folder.runs)
+    (folder.runs / "trials").mkdir(exist_ok=True)
+    with pytest.raises(UsageError, match=f"with --runs DIR, such as {folder.runs}$"):
+        find_trial({}, "lora", folder.runs.parent)
 
 
 @pytest.mark.parametrize(
