@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
+
+from petl_bench.errors import UsageError
 from petl_bench.records.layout import RECORD, trial_folder
+from petl_bench.system.texts import clean, shortened
 
 if TYPE_CHECKING:
     from petl_bench.inference.subject import Subject
+
+#: Of adapter files and released checkpoints; no title of a trial ends with one.
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def adapter_option(*, required: bool) -> Callable[[Any], Any]:
+    """`--adapter`; if it is not required, the frozen backbone is used without it."""
+    without = "" if required else " Without it: the frozen backbone."
+    return click.option(
+        "--adapter",
+        required=required,
+        metavar="TRIAL|FILE",
+        help="A trial of --runs (the beginning of its key, or words of its title), its folder, an adapter file, or "
+        f"hf:USER/NAME.{without}",
+    )
 
 
 def subject_of(adapter: str, runs: Path, weights: str | None) -> Subject:
@@ -58,9 +78,18 @@ def _of_hub(adapter: str, weights: str | None) -> Subject:
 
 
 def _place(adapter: str) -> Path | None:
-    """The adapter file, or the folder of a finished trial, at a path; None if there is neither."""
+    """The adapter file, or the folder of a finished trial, at a path; None if this may be words of a title.
+
+    Raises:
+        UsageError: This can only be a path, and there is neither.
+    """
     place = Path(adapter).expanduser()
     try:
-        return place.resolve() if place.is_file() or (place / RECORD).is_file() else None
+        if place.is_file() or (place / RECORD).is_file():
+            return place.resolve()
     except (OSError, ValueError):  # too long, or with a NUL
-        return None
+        pass
+    if len(place.parts) > 1 or place.suffix in _SUFFIXES:
+        name = clean(shortened(adapter, 200))
+        raise UsageError(f"--adapter {name}: there is neither an adapter file nor the folder of a finished trial")
+    return None

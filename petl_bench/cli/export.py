@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from petl_bench.cli.adapters import place_of, subject_of
+from petl_bench.cli.adapters import adapter_option, place_of, subject_of
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.options import plugin_option, runs_option, tell
 from petl_bench.errors import UsageError
@@ -83,8 +83,7 @@ _ONLY = {"merge": ("safetensors",), "classes": ("torch-export", "onnx"), "check_
 
 
 @click.command(name="export")
-@click.option("--adapter", required=True, metavar="TRIAL|FILE", help="A trial of --runs (key, its beginning, or "
-              "title), or an adapter file.")  # fmt: skip
+@adapter_option(required=True)
 @runs_option
 @click.option("--format", "output_format", type=OneOf(list(FORMATS)),
               help="safetensors: one file; peft: a folder of Hugging Face PEFT; torch-export, onnx: the video tower.  "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.adapters import subject_or_frozen
+from petl_bench.cli.adapters import adapter_option, subject_or_frozen
 from petl_bench.cli.given_videos import NAMED, device_option, places_option, videos_at, workers_for, workers_option
 from petl_bench.cli.options import plugin_option, refuse_output, runs_option, tell
 from petl_bench.cli.progress import showing_progress
@@ -30,8 +30,7 @@ _BACKBONE = "viclip-tiny"
               "they are encoded too, as they are.")  # fmt: skip
 @click.option("--output", required=True, type=click.Path(path_type=Path), metavar="FILE",
               help="FILE.npz, or FILE.parquet (extra parquet).")  # fmt: skip
-@click.option("--adapter", metavar="TRIAL|FILE", help="A trial of --runs, or an adapter file. Without it: the frozen "
-              "backbone.")  # fmt: skip
+@adapter_option(required=False)
 @runs_option
 @click.option("--backbone", metavar="B", help=f"Without --adapter: petl-bench list backbones.  [{_BACKBONE}]")
 @click.option("--weights", metavar="W", help="auto, a file, or hf:REPO/FILE; with --adapter, where its weights are.")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--follow", is_flag=True, help="Go on printing what comes, until the trial ends.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of each file.")
 def command(trial: str, runs: Path, follow: bool, tail: int | None) -> None:
-    """Print the log of the TRIAL: a key, its beginning, or part of a title, as `petl-bench status` shows them.
+    """Print the log of the TRIAL: a key, its beginning, or words of a title, as `petl-bench status` shows them.
 
     The log goes to standard output, without what a terminal would obey (the file has it all); the attempts, and what a
     scheduler says, to standard error. For a trial that never began, what the scheduler wrote for its job is printed.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.adapters import subject_of
+from petl_bench.cli.adapters import adapter_option, subject_of
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.given_videos import NAMED, device_option, places_option, videos_at, workers_for, workers_option
 from petl_bench.cli.options import plugin_option, refuse_output, runs_option, tell
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="predict")
-@click.option("--adapter", required=True, metavar="TRIAL|FILE", help="A trial of --runs, or an adapter file.")
+@adapter_option(required=True)
 @runs_option
 @places_option
 @click.option("--classes", metavar="A,B,...|FILE", help="Names of classes with commas between, or a file with one in "

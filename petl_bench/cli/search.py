@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from petl_bench.cli.adapters import subject_or_frozen
+from petl_bench.cli.adapters import adapter_option, subject_or_frozen
 from petl_bench.cli.choices import OneOf
 from petl_bench.cli.given_videos import MOST_WORKERS, NAMED, device_option
 from petl_bench.cli.options import plugin_option, refuse_output, runs_option, tell
@@ -37,8 +37,7 @@ _PICTURES = 3
 @click.option("--videos", required=True, type=click.Path(path_type=Path), metavar="DIR",
               help="Every readable video below it is ranked.")  # fmt: skip
 @click.option("--query", "queries", required=True, multiple=True, metavar="TEXT", help="What to look for. Repeatable.")
-@click.option("--adapter", metavar="TRIAL|FILE", help="A trial of --runs, or an adapter file. Without it: the frozen "
-              "backbone.")  # fmt: skip
+@adapter_option(required=False)
 @runs_option
 @click.option("--backbone", metavar="B", help=f"Without --adapter: petl-bench list backbones.  [{_BACKBONE}]")
 @click.option("--weights", metavar="W", help="auto, a file, or hf:REPO/FILE; with --adapter, where its weights are.")

@@ -95,8 +95,8 @@ def local_adapter(place: str, revision: str | None) -> tuple[Path, str]:
         if path.is_file() or path.is_dir():
             return path.resolve(), ""
     raise UsageError(
-        f"{shortened(place, 200)!r}: no such file or folder; expected the folder of a trial (runs/trials/KEY), an "
-        "adapter file, or hf:USER/NAME"
+        f"{shortened(place, 200)!r}: no such file or folder; expected the folder of a trial (runs/trials/ and its "
+        "whole key), an adapter file, or hf:USER/NAME"
     )
 
 

@@ -20,6 +20,8 @@ from petl_bench.system import texts
 
 #: Trials that an error names one by one.
 _LISTED = 10
+#: The parts of a title: words, and `split` and `seed` with their number.
+_PARTS = re.compile(r"(?:split|seed) \S+|\S+")
 _SHORTEST_KEY = 4
 
 
@@ -37,14 +39,18 @@ def started(runs: Path) -> list[str]:
 
 
 def find_trial(known: Mapping[str, str], text: str, runs: Path) -> str:
-    """The key of the one trial in `known` (key -> title) that `text` means: a key, its beginning, or part of a title.
+    """The key of the one trial in `known` (key -> title) that `text` means: a key, its beginning, or words of a title.
 
-    Whole words count before parts of words, so that `seed 1` is not `seed 10`. Raises UsageError, with the candidates
+    Words that follow each other in the title count first, so that `seed 1` is not `seed 10`; then parts of words; then
+    words with others between, so that `lora seed 0` will do. Raises UsageError, with the candidates
     or with near titles, if `text` means several trials or none.
     """
     found = _matches(known, text.strip().lower())
     if len(found) == 1:
         return found[0]
+    if not known:
+        below = next((f", such as {texts.clean(str(place.parent))}" for place in sorted(runs.glob(f"*/{TRIALS}"))), "")
+        raise UsageError(f"{runs}: there is no trial in it. Say which folder of runs with --runs DIR{below}")
     see = f"petl-bench status --runs {runs}"
     if not found:
         near = _corrected(known, text)
@@ -77,6 +83,7 @@ def _matches(known: Mapping[str, str], text: str) -> list[str]:
     tests: list[Callable[[str, str], bool]] = [
         lambda key, title: f" {text} " in f" {title} ",
         lambda key, title: text in title,
+        lambda key, title: set(_PARTS.findall(text)) <= set(_PARTS.findall(title)),
     ]
     if re.fullmatch(f"[0-9a-f]{{{_SHORTEST_KEY},}}", text):
         tests.insert(0, lambda key, title: key.startswith(text))

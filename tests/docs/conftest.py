@@ -121,13 +121,16 @@ def small_motion(tmp_path_factory: pytest.TempPathFactory) -> SmallMotion:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory, small_motion: SmallMotion) -> Path:
-    """A reader's folder: `runs` with three methods and two seeds, `my_videos`, and what pages name beside them."""
+    """A reader's folder: `runs` with three methods and two seeds, the same in `runs/demo`, as `make demo` leaves it,
+    `my_videos`, and what pages name beside them."""
     folder = tmp_path_factory.mktemp("reader")
     with pytest.MonkeyPatch.context() as patch:
         cache = small_motion(patch)
         patch.chdir(folder)
         done = Shell()("petl-bench run --methods zero_shot,lora,msta --seeds 0,1")
     assert done.status == 0, done.output
+    shutil.copytree(folder / "runs", folder / "demo")
+    (folder / "demo").rename(folder / "runs" / "demo")
     clips = next(cache.glob("motion-*"))
     for name, classes in {"my_videos": ("growing", "falling"), "my_other_videos": ("swinging", "pulsing")}.items():
         for label in classes:

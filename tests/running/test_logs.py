@@ -48,6 +48,24 @@ def test_an_ambiguous_trial_lists_the_candidates(folder: Folder) -> None:
     assert "and 2 more" in str(caught.value)
 
 
+def test_words_of_a_title_may_have_others_between(folder: Folder) -> None:
+    title = "lora toys split 1 2-shot seed 0"
+    known = {"a" * 64: title, "b" * 64: title.replace("seed 0", "seed 10"), "c" * 64: title.replace("lora", "dora")}
+    for text in ("lora seed 0", "lora toys seed 0", "seed 0 lora", "Lora 2-shot seed 0"):
+        assert find_trial(known, text, folder.runs) == "a" * 64
+    for text in ("lora split 0", "lora seed 1", "lora 0", "lor seed 0"):
+        with pytest.raises(UsageError, match="unknown trial"):
+            find_trial(known, text, folder.runs)
+
+
+def test_a_folder_without_trials_says_so(folder: Folder) -> None:
+    with pytest.raises(UsageError, match=r"there is no trial in it\. Say which folder of runs with --runs DIR$"):
+        find_trial({}, "lora", folder.runs)
+    (folder.runs / "trials").mkdir(exist_ok=True)
+    with pytest.raises(UsageError, match=f"with --runs DIR, such as {folder.runs}$"):
+        find_trial({}, "lora", folder.runs.parent)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [("mtsa toys seed 1", "did you mean 'msta toys seed 1'"), ("ffffffff", "unknown trial"), ("", "unknown trial")],

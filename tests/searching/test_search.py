@@ -219,6 +219,8 @@ def test_weights_are_those_of_the_trial_or_it_is_said(trained: Trained, videos: 
         (("--query", "growing", "--adapter", "x", "--backbone", "y"), "--backbone is for a search without --adapter"),
         (("--query", "growing", "--adapter", "nothing"), "unknown trial 'nothing'"),
         (("--query", "growing", "--adapter", "x" * 5000), "unknown trial"),
+        (("--query", "growing", "--adapter", "absent.safetensors"), "neither an adapter file nor the folder"),
+        (("--query", "growing", "--adapter", "runs/trials/0123abcd"), "neither an adapter file nor the folder"),
         (("--query", "growing", "--adapter", __file__), "cannot read adapter"),
         (("--query", "growing", "--adapter", WEIGHTS), "not an adapter of petl-bench, for its header lacks method"),
         (("--query", "growing", "--backbone", "viclip-tin"), "did you mean viclip-tiny"),
