@@ -79,7 +79,12 @@ FORMATS: dict[str, Callable[[Asked], None]] = {
 #: The ending of `--output` that says a format.
 _SUFFIXES = {".safetensors": "safetensors", ".pt2": "torch-export", ".onnx": "onnx"}
 #: The options that only some formats have.
-_ONLY = {"merge": ("safetensors",), "classes": ("torch-export", "onnx"), "check_on": ("torch-export", "onnx")}
+_ONLY = {
+    "merge": ("safetensors",),
+    "classes": ("torch-export", "onnx"),
+    "check_on": ("torch-export", "onnx"),
+    "weights": ("safetensors", "torch-export", "onnx"),
+}
 
 
 @click.command(name="export")
@@ -128,5 +133,5 @@ def command(
     asked = Asked(adapter, runs, weights, output, merge, classes, check_on)
     for option, formats in _ONLY.items():
         if getattr(asked, option) and named not in formats:
-            raise UsageError(f"--{option.replace('_', '-')} is for --format {' and '.join(formats)}, not for {named}")
+            raise UsageError(f"--{option.replace('_', '-')} is for --format {' or '.join(formats)}, not for {named}")
     FORMATS[named](asked)

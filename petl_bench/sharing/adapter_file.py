@@ -17,7 +17,7 @@ from petl_bench.inference.opening import adapted
 from petl_bench.inference.subject import Subject
 from petl_bench.records.layout import RECORD
 from petl_bench.records.read import read_record
-from petl_bench.sharing.claimed import claimed
+from petl_bench.sharing.claimed import claimed, paths_in
 from petl_bench.system.files import create
 from petl_bench.training.checkpoint import adapter_content, load_adapter
 from petl_bench.training.clip_spec import clips_for
@@ -139,6 +139,11 @@ def _notes(subject: Subject, header: Mapping[str, Any]) -> tuple[str, ...]:
     notes = []
     if subject.trial is not None and subject.trial.start_from:
         notes.append(f"its adapter is that of trial {subject.trial.start_from[:8]}, which it starts from")
+    if subject.trial is not None:
+        notes += [
+            f"the file holds the path of a file here, which is part of the trial's key: {option}={text}"
+            for option, text in paths_in(subject.trial.stored())
+        ]
     if "record" not in header:
         notes.append("the file does not say what the trial scored, for its record is not beside it")
     return (*subject.notes, *notes)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import getpass
 import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any
 
 from petl_bench.api.registry import BACKBONES, DATASETS
@@ -79,6 +79,13 @@ def shareable_notes(notes: Iterable[str], clips: Iterable[str]) -> list[str]:
     return [note for note in kept if not any(clip in note for clip in named)]
 
 
+def paths_in(trial: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The values of a trial that enter its key, and are paths of files, each with the name of its option."""
+    for option, text in _texts({name: values for name, values in trial.items() if name != "locations"}):
+        if _is_path(text):
+            yield option, text
+
+
 def licences(trial: Trial) -> dict[str, str]:
     """The licences of the trial's data set and of its weights, as far as their plugins state them."""
     found = {}
@@ -109,3 +116,27 @@ def _clips(folder: Path, record: Mapping[str, Any]) -> list[str]:
     if train.is_file():
         names += [line.rpartition(" ")[0] for line in train.read_text(encoding="utf-8").splitlines()]
     return [name for name in names if name]
+
+
+def _texts(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in plain values, with the field that it is in."""
+    if isinstance(values, str):
+        yield name, values
+    elif isinstance(values, Mapping):
+        for part, value in values.items():
+            yield from _texts(value, f"{name}.{part}".removeprefix("."))
+    elif isinstance(values, list):
+        for value in values:
+            yield from _texts(value, name)
+
+
+def _is_path(text: str) -> bool:
+    absolute = PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute() or text.startswith("~")
+    return absolute or (("/" in text or "." in text) and _is_file(text))
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False

@@ -182,7 +182,7 @@ def _use(source: CardSource) -> str:
         "import petl_bench as pb\n\n"
         f'model = pb.load_adapter("hf:{repository}")\n'
         'frames = model.preprocess("clip.mp4")  # [T, 3, H, W], as in evaluation\n'
-        'probabilities = model.predict(["clip.mp4"], classes=["archery", "surfing"])  # [1, 2]\n'
+        f"{_prediction(source)}\n"
         "```\n\n"
         "```sh\n"
         "pip install 'petl-bench[hub]'\n"
@@ -190,6 +190,13 @@ def _use(source: CardSource) -> str:
         "```\n\n"
         f"The backbone's weights must be those that it was trained on: {_weights(source.trial)}."
     )
+
+
+def _prediction(source: CardSource) -> str:
+    """The line that labels a clip; an adapter of retrieval has no classes of its own."""
+    if _classifies(source.record):
+        return 'probabilities = model.predict(["clip.mp4"])  # [1, C], of model.classes'
+    return 'probabilities = model.predict(["clip.mp4"], classes=["archery", "surfing"])  # [1, 2]'
 
 
 def _results(source: CardSource) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from petl_bench.errors import StoreError, TrialError, UsageError
 from petl_bench.models.peft_format import write_new_folder
 from petl_bench.records.judge import adapter_fault, how_to_repeat, judge
 from petl_bench.records.layout import ADAPTER, RECORD, trial_folder
+from petl_bench.sharing.claimed import paths_in
 from petl_bench.sharing.model_card import CardSource, model_card
 from petl_bench.training.checkpoint import load_adapter
 
@@ -68,36 +69,8 @@ def _adapter(folder: Path, record: Mapping[str, Any]) -> Path:
 
 def _refuse_paths(trial: Mapping[str, Any]) -> None:
     """Raise UsageError if a value that enters the trial's key, and so cannot be left out, is the path of a file."""
-    for field, values in trial.items():
-        if field == "locations":
-            continue
-        for option, text in _texts({field: values}):
-            if _is_path(text):
-                raise UsageError(
-                    f"{option} is the path of a file ({text}), which would be published: train with the values in "
-                    "place of the file"
-                )
-
-
-def _texts(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in plain values, with the field that it is in."""
-    if isinstance(values, str):
-        yield name, values
-    elif isinstance(values, Mapping):
-        for field, value in values.items():
-            yield from _texts(value, f"{name}.{field}".removeprefix("."))
-    elif isinstance(values, list):
-        for value in values:
-            yield from _texts(value, name)
-
-
-def _is_path(text: str) -> bool:
-    absolute = PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute() or text.startswith("~")
-    return absolute or (("/" in text or "." in text) and _is_file(text))
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):  # too long, or with a NUL
-        return False
+    for option, text in paths_in(trial):
+        raise UsageError(
+            f"{option} is the path of a file ({text}), which would be published: train with the values in place of "
+            "the file"
+        )

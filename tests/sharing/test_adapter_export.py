@@ -70,7 +70,7 @@ def test_wrong_use_is_one_line(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     assert "is there already, and is not replaced" in refused(export(runs, lora, tmp_path / "there"))
     assert "cannot be made" in refused(export(runs, lora, tmp_path / "absent" / "peft"))
-    assert "known: onnx, peft, torch-export" in refused(export(runs, lora, tmp_path / "peft", "gguf"))
+    assert "known: onnx, peft, safetensors, torch-export" in refused(export(runs, lora, tmp_path / "peft", "gguf"))
     for method in ("bitfit", "zero_shot"):
         said = refused(export(runs, key_of(runs, method), tmp_path / "peft"))
         assert f"{method} has no form in PEFT's format; these have: dora, lora" in said

@@ -216,11 +216,11 @@ def test_a_method_that_cannot_be_traced_is_named(tmp_path: Path, monkeypatch: py
         (("--format", "onnx", "--output", "tower.pt2"), "ends in .onnx"),
         (("--format", "onnx", "--output", "there.onnx"), "is there already, and is not replaced"),
         (("--format", "onnx", "--output", "absent/tower.onnx"), "there is no folder absent"),
-        (("--format", "onnx", "--output", "tower.onnx", "--classes", ","), "names no class"),
-        (("--format", "onnx", "--output", "tower.onnx", "--classes", "a,b,a"), "a name comes twice"),
+        (("--format", "onnx", "--output", "tower.onnx", "--classes", ","), "no class in it"),
+        (("--format", "onnx", "--output", "tower.onnx", "--classes", "a,b,a"), "the class 'a', twice"),
         (("--format", "onnx", "--output", "tower.onnx", "--check-on", "absent.mp4"), "absent.mp4"),
         (("--format", "onnx", "--output", "tower.onnx", "--weights", "absent.pt"), "absent.pt"),
-        (("--format", "peft", "--output", "peft", "--classes", "a"), "are for --format torch-export and onnx"),
+        (("--format", "peft", "--output", "peft", "--classes", "a"), "--classes is for --format torch-export or onnx"),
     ],
 )
 def test_wrong_use_is_one_line(exported: Exported, tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
