@@ -17,7 +17,7 @@ _LONGEST_NAME = 200
 class TensorBoard(pb.Tracker):
     """TensorBoard: a run per trial. To look: tensorboard --logdir OUTPUT/tracking/tensorboard
 
-    Its name for a file has the name of the machine in it; these have a number, one for each attempt.
+    The names of its files have a number for each attempt, and not the name of the machine.
     """
 
     modules = ("tensorboard",)

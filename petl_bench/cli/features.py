@@ -13,6 +13,7 @@ from petl_bench.cli.options import plugin_option, refuse_output, runs_option, te
 from petl_bench.cli.progress import showing_progress
 from petl_bench.errors import UsageError
 from petl_bench.system.texts import shortened
+from petl_bench.system.words import several
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,8 +72,9 @@ def command(
     model = AdaptedModel(subject, device)
     for note in filter(None, [*model.notes, scores_note(subject.method)]):
         tell(note)
-    write_atomically(output, content_of(_table(model, videos, wanted, workers_for(videos, workers))))
-    tell(f"wrote {output}")
+    table = _table(model, videos, wanted, workers_for(videos, workers))
+    write_atomically(output, content_of(table))
+    tell(f"wrote {output}: features of {several(len(table.names), 'video')} and {several(len(wanted), 'text')}")
 
 
 def _table(model: AdaptedModel, videos: Videos, texts: list[str], workers: int) -> FeatureTable:

@@ -65,7 +65,7 @@ def words_of(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError) or type(error).__name__ == "FileMetadataError":
         return f"the server {_endpoint()} {_WEB_PAGE}"
     if is_unreachable(error):
-        return f"the server {_endpoint()} cannot be reached, and it is not in the Hub's cache here"
+        return f"the server {_endpoint()} cannot be reached (what was fetched before is read from the Hub's cache)"
     lines = str(error).strip().splitlines()
     said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return shortened(clean(_TOKEN.sub("***", said)), 300)
