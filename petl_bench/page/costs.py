@@ -31,7 +31,7 @@ def costs_block(
     cases: Sequence[PageCase], records: pd.DataFrame, details: StoredDetails, number_trials: NumberTrials
 ) -> PlotBlock | None:
     """Bars for every case and kind of cost; None if no case has any."""
-    devices = dict(zip(records["trial"], records["device"].fillna("").astype(str), strict=True))
+    devices = dict(zip(records["trial"], map(str, records["device"].fillna("")), strict=True))
     measured = _measured(records)
     plots: dict[tuple[str, str], dict[str, Any]] = {}
     for case in cases:

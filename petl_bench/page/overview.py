@@ -41,7 +41,7 @@ def facts_of(records: pd.DataFrame) -> tuple[Fact, ...]:
 def _facts(trials: pd.DataFrame) -> tuple[Fact, ...]:
     if trials.empty:
         return ()
-    datasets = set(zip(trials["dataset"].astype(str), trials["dataset_plugin"].astype(str), strict=True))
+    datasets = set(zip(map(str, trials["dataset"]), map(str, trials["dataset_plugin"]), strict=True))
     return (
         Fact("Trials", f"{len(trials):,}", _marked(trials)),
         _fact("Methods", map(METHODS.display, _values(trials, "method"))),

@@ -78,13 +78,15 @@ def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     transposed = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _LAYOUT]
     columns = dict(zip(_LAYOUT, transposed, strict=True))
     metrics, values = columns.pop(_METRICS), columns.pop(_VALUES)
-    per_trial = pd.DataFrame(columns)
-    per_trial["shots"] = per_trial["shots"].astype("Int64")
-    position = [index for index, some in enumerate(values) for _ in some]
-    result = per_trial.take(position).reset_index(drop=True)
     names = [name for names, some in zip(metrics, values, strict=True) if some for name in names.split(_SEPARATOR)]
-    result["metric"] = pd.Series(names, dtype="str")
-    result["value"] = pd.Series(list(chain.from_iterable(values)), dtype="float64")
+    # pandas keeps texts in pyarrow if that is installed, which refuses those that are not UTF-8: names of files may be.
+    with pd.option_context("mode.string_storage", "python"):
+        per_trial = pd.DataFrame(columns)
+        per_trial["shots"] = per_trial["shots"].astype("Int64")
+        position = [index for index, some in enumerate(values) for _ in some]
+        result = per_trial.take(position).reset_index(drop=True)
+        result["metric"] = pd.Series(names, dtype="str")
+        result["value"] = pd.Series(list(chain.from_iterable(values)), dtype="float64")
     return result
 
 

@@ -41,6 +41,8 @@ NEEDED: dict[str, tuple[tuple[str, ...], Callable[[], object]]] = {
     ("extra", "module"), [(extra, module) for extra, (modules, _) in NEEDED.items() for module in modules]
 )
 def test_a_missing_extra_is_one_line(extra: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith(f"{module}.")]:
+        monkeypatch.setitem(sys.modules, name, None)  # imported by another test
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(PetlBenchError) as raised:
         NEEDED[extra][1]()
