@@ -59,7 +59,11 @@ def _train(what: str, runs: Path, cache: Path) -> Trained:
     return Trained(runs, cache, keys_in(runs))
 
 
-@pytest.mark.parametrize(("what", "method"), CASES)
+#: One view of every method is in `make test`, the others in `make drills`.
+PARAMETERS = [pytest.param(*case, marks=() if case[0] == "one view" else pytest.mark.drill) for case in CASES]
+
+
+@pytest.mark.parametrize(("what", "method"), PARAMETERS)
 def test_whatever_it_is_loaded_from(
     every: Callable[[str], Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, method: str
 ) -> None:
