@@ -63,9 +63,9 @@ def class_embeddings(model: DualEncoder, classes: Sequence[str], prompts: Prompt
 def _refuse_what_stays(model: DualEncoder, method: Method) -> None:
     """Raise UsageError for a method that computes with more than the backbone's own weights after a merge."""
     name = method.name
-    for hook, what in (("scores", "the way it scores classes"), ("prompts", "its own prompts of classes")):
+    for hook, what in (("scores", "the way it scores classes is"), ("prompts", "its own prompts of classes are")):
         if overrides(method, hook):
-            raise UsageError(f"{name} cannot be merged: {what} is not in the weights; export without --merge")
+            raise UsageError(f"{name} cannot be merged: {what} not in the weights; export without --merge")
     if method.novel != "text" or method.text_varies != "never":
         raise UsageError(
             f"{name} cannot be merged: its texts are not those of a text tower alone; export without --merge"
