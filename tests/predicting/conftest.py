@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -52,9 +51,4 @@ def videos(tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) ->
     cache.mkdir(mode=0o700)
     monkeypatch.setenv("PETL_BENCH_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "videos"
-    for label in ("falling", "growing"):
-        (folder / label).mkdir(parents=True)
-        for clip in sorted((trained.clips / label).glob("train_*.mp4"))[:3]:
-            shutil.copy(clip, folder / label)
-    return folder
+    return trained.six_clips(tmp_path / "videos")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,3 +21,11 @@ class Trained:
     @property
     def clips(self) -> Path:
         return next(self.cache.glob("motion-*"))
+
+    def six_clips(self, folder: Path) -> Path:
+        """Copy three clips each of two classes into a new folder, which has a folder for each class."""
+        for label in ("falling", "growing"):
+            (folder / label).mkdir(parents=True)
+            for clip in sorted((self.clips / label).glob("train_*.mp4"))[:3]:
+                shutil.copy(clip, folder / label)
+        return folder
