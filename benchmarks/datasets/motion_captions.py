@@ -52,16 +52,17 @@ def captions_of(part: str, clips: Sequence[str], scenes: Sequence[Scene]) -> dic
     for clip, scene in zip(clips, scenes, strict=True):
         look = (scene.colour, scene.shape) if part == "train" else (scene.colour,)
         chosen.setdefault(look, (clip, scene))
-    return {clip: _captions(scene) for clip, scene in chosen.values()}
+    return {clip: texts_of(scene, "object") for clip, scene in chosen.values()}
 
 
-def _captions(scene: Scene) -> tuple[str, ...]:
+def texts_of(scene: Scene, noun: str) -> tuple[str, ...]:
+    """The three captions of a clip; `noun` is what the second and the third one call the thing that they show."""
     name = CLASSES[scene.action]
     second, third = ACTIONS[name][1][:2]
     colour = _COLOURS[scene.colour]
     said = [size_word(scene.size), colour, SHAPES[scene.shape]]
     described = with_article(" ".join(word for word in said if word))
-    thing = with_article(f"{colour} object")
+    thing = with_article(f"{colour} {noun}")
     return (
         f"{described} {name}",
         f"in this video {thing} is {second}.",

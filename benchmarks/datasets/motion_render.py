@@ -1,8 +1,8 @@
-"""Draws clips of the `motion` data set: 8 frames of 32 x 32 RGB pixels in which one object does one of 32 things.
+"""Draws clips of `motion` and `shapes`: 8 frames of 32 x 32 RGB pixels in which one object does one of 32 things.
 
 A `Scene` is drawn from a random generator and holds everything that a clip shows; `render` is a pure function of
-scenes. What scenes look like is a `Domain`: `clean` and `shifted` domains are for pretraining, and the data set
-lies beyond both.
+scenes. What scenes look like is a `Domain`: pretraining uses clean and shifted ones, `motion` lies beyond them, and
+`shapes` within.
 """
 
 from __future__ import annotations
@@ -28,7 +28,19 @@ COLOURS = {
     "cyan": (60, 210, 220),
 }
 #: Where random numbers come from. Pretraining, validation, training and test clips are disjoint as their streams are.
-STREAMS = ("context", "pretraining", "captions", "validation", "train", "test", "draws")
+#: The place of a stream in this list is part of its seed: new ones come last.
+STREAMS = (
+    "context",
+    "pretraining",
+    "captions",
+    "validation",
+    "train",
+    "test",
+    "draws",
+    "shapes train",
+    "shapes test",
+    "shapes draws",
+)
 SEED = 20
 
 SMALL_BELOW, BIG_ABOVE = 0.145, 0.18
@@ -128,8 +140,8 @@ def class_context(action: int) -> tuple[NDArray[np.float64], int, int]:
 _CONTEXTS = tuple(class_context(action) for action in range(len(CLASSES)))
 
 
-def draw_scene(rng: np.random.Generator, action: int, domain: Domain) -> Scene:
-    """Draw one clip of a class (an index into CLASSES)."""
+def draw_scene(rng: np.random.Generator, action: int, domain: Domain, look: tuple[int, int] | None = None) -> Scene:
+    """Draw one clip of an action (an index into CLASSES), of a drawn shape and colour or of those of `look`."""
     shape, colour = int(rng.integers(len(SHAPES))), int(rng.integers(len(COLOURS)))
     background = np.clip(rng.uniform(*domain.background) + rng.uniform(-8, 8, 3), 0, 255)
     if rng.random() < domain.context:
@@ -137,6 +149,8 @@ def draw_scene(rng: np.random.Generator, action: int, domain: Domain) -> Scene:
         background = usual_background + rng.uniform(-14, 14, 3)
         shape = usual_shape if rng.random() < 0.8 else shape
         colour = usual_colour if rng.random() < 0.8 else colour
+    if look is not None:
+        shape, colour = look
     start = _draw_start(rng, domain)
     objects = _draw_objects(rng, action, shape, colour, start, domain)
     return Scene(
