@@ -1,4 +1,4 @@
-"""The second embedded data set: which shape in which colour an object has, whatever it does. Rendered on first use.
+"""The second embedded data set: which shape and which colour an object has, however it moves. Rendered on first use.
 
 It exists to show what adapting to `motion` loses: the tiny backbones learned these words in pretraining, and no class
 of `motion` needs them. It was constructed for that, and is no evidence that one method forgets less than another.
@@ -33,16 +33,16 @@ LEFT_OUT = (
 
 @register_dataset("shapes")
 class Shapes(RenderedDataset):
-    """Rendered clips of a triangle or a moon in 8 colours, 16 classes (red triangle, ...), whatever it does.
+    """Rendered clips of a triangle or a moon in 8 colours, 16 classes (red triangle, ...), however it moves.
 
     8 frames of 32 x 32 pixels, 26 training and 26 test clips per class.
 
-    In each of the 26 clips the object does another one of `motion`'s actions (those with one object that keeps its
-    colour), so that actions say nothing about the class; backgrounds do not either. The clips are drawn like those of
-    pretraining, at a distance (0.5) within its range, from streams of random numbers of their own.
+    Each of the 26 clips shows another one of `motion`'s actions (those of one object that keeps its colour), so that
+    actions say nothing about the class; nor do backgrounds. The clips are drawn like those of pretraining, at a
+    distance (0.5) within its range (up to 0.55), from streams of random numbers of their own.
 
-    Half of the classes is base, the other half novel, each with every colour, and with every shape in half of the
-    colours. Three fixed draws of 16 training clips per base class are the three seeds; draws share clips.
+    Both shapes in every second colour are the base half of the classes, the others the novel half. Three fixed draws
+    of 16 training clips per base class are the three seeds; draws share clips.
 
     For retrieval every clip has three captions: colour, shape and action, once with "small" or "big" if it is clearly
     so. No two test clips have the same caption.
@@ -66,11 +66,9 @@ class Shapes(RenderedDataset):
 
         return tuple(f"{colour} {shape}" for shape in NAMES for colour in COLOURS)
 
-    def base_labels(self) -> list[int]:
-        """Every second colour of the first shape, the other ones of the second."""
-        from petl_bench.benchmarks.datasets.motion_render import COLOURS
-
-        return [label for label in range(len(self.class_names())) if sum(divmod(label, len(COLOURS))) % 2 == 0]
+    def base_labels(self) -> Sequence[int]:
+        """Every second colour, of both shapes."""
+        return range(0, len(self.class_names()), 2)
 
     def clips_per_class(self) -> Mapping[str, int]:
         """One clip of each action, for training and for testing."""
