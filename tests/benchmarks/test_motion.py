@@ -15,7 +15,8 @@ import pytest
 import petl_bench.benchmarks.datasets.motion as motion_module
 from petl_bench.api.registry import DATASETS
 from petl_bench.benchmarks.backbones.pretrain_tiny import Stage, draw_pool, validation_clips
-from petl_bench.benchmarks.datasets.motion import CLIPS, DRAWS, SHOTS, Motion, encode
+from petl_bench.benchmarks.datasets import rendered
+from petl_bench.benchmarks.datasets.motion import CLIPS, Motion
 from petl_bench.benchmarks.datasets.motion_actions import ACTIONS, CLASSES, FRAMES
 from petl_bench.benchmarks.datasets.motion_render import (
     CLEAN,
@@ -27,6 +28,8 @@ from petl_bench.benchmarks.datasets.motion_render import (
     render,
     shifted,
 )
+from petl_bench.benchmarks.datasets.rendered import DRAWS, SHOTS, RenderedDataset, encode
+from petl_bench.benchmarks.datasets.shapes import Shapes
 from petl_bench.data.decoding.clips import read_clip
 from petl_bench.errors import DataError, UsageError
 from petl_bench.models.tokenizer import overflow_count
@@ -125,7 +128,7 @@ def test_half_of_the_classes_is_base_and_each_draw_has_16_training_clips_of_each
 
 
 def test_the_full_lists_have_the_documented_size():
-    lists = motion_module._lists(CLASSES)
+    lists = Motion().lists()
     assert len(lists["trainlist01.txt"]) == 32 * CLIPS["train"]
     assert len(lists["testlist01.txt"]) == 32 * CLIPS["test"]
     draws = [lists[f"base_s{draw}_16shots.txt"] for draw in (1, 2, 3)]
@@ -198,13 +201,15 @@ def test_the_process_that_comes_second_takes_the_files_of_the_first(tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
-def test_a_failed_rendering_leaves_no_folder(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("dataset", "size"), [(Motion, 30), (Shapes, 9)])
+def test_a_failed_rendering_leaves_no_folder(tmp_path, monkeypatch, dataset: type[RenderedDataset], size: int):
     def full(frames, path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(motion_module, "encode", full)
-    with pytest.raises(DataError, match=r"No space left on device.*PETL_BENCH_CACHE"):
-        Motion().render(tmp_path)
+    monkeypatch.setattr(rendered, "encode", full)
+    expected = rf"the {dataset.name} data set .*No space left on device.* about {size} MB; set PETL_BENCH_CACHE"
+    with pytest.raises(DataError, match=expected):
+        dataset().render(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -235,9 +240,10 @@ def test_other_names_of_an_action_belong_to_it_alone():
     assert len(set(names)) == len(names)
 
 
-def test_the_plugin_file_needs_neither_torch_nor_numpy():
+@pytest.mark.parametrize("name", ["motion", "shapes"])
+def test_the_plugin_file_needs_neither_torch_nor_numpy(name):
     code = (
-        "import sys, json, petl_bench.benchmarks.datasets.motion;"
+        f"import sys, json, petl_bench.benchmarks.datasets.{name};"
         "print(json.dumps([name in sys.modules for name in ('torch', 'numpy', 'av')]))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -11,7 +11,7 @@ import pytest
 
 from petl_bench.api.dataset import Annotations
 from petl_bench.benchmarks.datasets import motion_render
-from petl_bench.benchmarks.datasets.motion import CLIPS, Motion, _clips
+from petl_bench.benchmarks.datasets.motion import CLIPS, Motion
 from petl_bench.benchmarks.datasets.motion_actions import ACTIONS, CLASSES
 from petl_bench.benchmarks.datasets.motion_captions import captions_of
 from petl_bench.benchmarks.datasets.motion_render import COLOURS, SHAPES, Scene
@@ -32,7 +32,7 @@ def scenes() -> dict[str, Scene]:
         clip: scene
         for part in CLIPS
         for label in labels
-        for clip, scene in zip(_clips(part, label), dataset.scenes(part, label), strict=True)
+        for clip, scene in zip(dataset.clips(part, label), dataset.scenes(part, label), strict=True)
     }
 
 

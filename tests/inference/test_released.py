@@ -16,8 +16,8 @@ from torch import Tensor
 
 import petl_bench as pb
 from petl_bench.api.registry import BACKBONES, DATASETS
-from petl_bench.benchmarks.datasets.motion import encode
 from petl_bench.benchmarks.datasets.motion_render import render
+from petl_bench.benchmarks.datasets.rendered import encode
 from petl_bench.errors import WeightsError
 from petl_bench.inference.model import AdaptedModel
 from petl_bench.inference.opening import adapted

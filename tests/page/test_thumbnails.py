@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from petl_bench.api.registry import DATASETS
-from petl_bench.benchmarks.datasets.motion import encode
+from petl_bench.benchmarks.datasets.rendered import encode
 from petl_bench.cli.thumbnails import Thumbnails, thumbnails
 from petl_bench.data.found.manifest import build_manifest
 
