@@ -64,7 +64,7 @@ class Overrides:
             else:
                 self.of(plugins.get(name, METHODS).get(name), name)
         for name, values in self._of_training.items():
-            if name in plugins and plugins[name] is not METHODS or name in {TRAINING, *self._folders}:
+            if (name in plugins and plugins[name] is not METHODS) or name in {TRAINING, *self._folders}:
                 raise UsageError(
                     f"--set {name}.{TRAINING}.{next(iter(values))}: {name} is no method, and is not trained"
                 )
