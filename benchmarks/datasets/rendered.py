@@ -44,7 +44,7 @@ class RenderedDataset(Dataset):
     needs_root = False
     licence = "MIT (made by this package)"
     code: ClassVar[Sequence[str]] = ()  #: the files in this folder that decide what is drawn, besides this one
-    megabytes: ClassVar[int]  #: about as much room do the files take
+    megabytes: ClassVar[int]  #: about the room that the files take
 
     def class_names(self) -> tuple[str, ...]:
         """The classes, in the order of their labels."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import petl_bench as pb
 import petl_bench.benchmarks.datasets.shapes as shapes_module
+from petl_bench.analysis.marks import is_demonstration
 from petl_bench.api.dataset import Annotations
 from petl_bench.api.registry import DATASETS
 from petl_bench.benchmarks.backbones.pretrain_tiny import Stage, draw_pool, normalise
@@ -123,6 +124,11 @@ def test_a_record_says_that_it_was_constructed(annotations: Annotations) -> None
     )
     assert DATASETS.get("shapes") is Shapes and not Shapes.needs_root
     assert Shapes().descriptions(annotations.classes) is None
+
+
+def test_its_numbers_are_marked_as_a_demonstration_since_the_weights_were_made_for_motion() -> None:
+    assert is_demonstration("viclip-tiny", "packaged", "shapes")
+    assert not is_demonstration("viclip-tiny", "packaged", "motion")
 
 
 def test_neither_colours_nor_sides_are_augmented_away() -> None:
