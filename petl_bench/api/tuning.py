@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -119,6 +119,14 @@ def rate_space(rate: float) -> Range:
     return Range(float(f"{rate / RATE_FACTOR:.6g}"), float(f"{rate * RATE_FACTOR:.6g}"), log=True)
 
 
+def outermost(values: Space, default: Any) -> tuple[Any, ...]:
+    """The values of a choice, or both ends of a range: whole numbers if the field's default is one."""
+    if isinstance(values, Choice):
+        return values.values
+    ends = (values.low, values.high)
+    return tuple(int(end) if isinstance(default, int) and end == int(end) else end for end in ends)
+
+
 def refuse_space(space: Mapping[str, Space], method: type, training: type) -> None:
     """Raise UsageError for a name in a space that is no field, or for a bound or value that the field cannot have."""
     label = getattr(method, "name", "") or method.__name__
@@ -128,10 +136,8 @@ def refuse_space(space: Mapping[str, Space], method: type, training: type) -> No
         known = {each.name: each for each in dataclasses.fields(options)}
         if field not in known:
             raise UsageError(f"the space of {label}: it has no field {name!r} (petl-bench show {label})")
-        tried: Sequence[Any] = values.values if isinstance(values, Choice) else (values.low, values.high)
-        whole = isinstance(values, Range) and isinstance(known[field].default, int)
-        for value in tried:
-            text = text_of(int(value) if whole and float(value).is_integer() else value)
+        for value in outermost(values, known[field].default):
+            text = text_of(value)
             try:
                 options(**options.parse({field: text}))
             except UsageError as error:
