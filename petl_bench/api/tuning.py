@@ -58,6 +58,10 @@ class Range:
     def __str__(self) -> str:
         return f"{self.low:g}..{self.high:g}" + (":log" if self.log else "")
 
+    def words(self) -> str:
+        """For readers."""
+        return f"{self.low:g} to {self.high:g}" + (", on a logarithmic scale" if self.log else "")
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -70,7 +74,11 @@ class Choice:
             raise UsageError(f"the choice {self}: it must have at least two different values")
 
     def __str__(self) -> str:
-        return ",".join(map(str, self.values))
+        return ",".join(map(text_of, self.values))
+
+    def words(self) -> str:
+        """For readers."""
+        return f"one of {', '.join(map(text_of, self.values))}"
 
 
 Space = Range | Choice
