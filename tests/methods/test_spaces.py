@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from petl_bench.api.registry import BACKBONES, DATASETS, METHODS, SETTINGS
 from petl_bench.api.tuning import RATE, Range, outermost, rate_space, training_field
 from petl_bench.api.values.resolution import recipe_values, usual_training
 from petl_bench.cli.show import tuned_fields
+from petl_bench.errors import PluginError
 from petl_bench.methods._recipes import tuned_here
 
 #: Values of recipes that lie in no range: none, which is a choice on training clips by the method itself.
@@ -94,6 +96,29 @@ def test_whole_numbers_and_choices() -> None:
     assert outermost(Range(1, 8), 4) == (1, 8)
     assert [type(end) for end in outermost(Range(1, 8), 4)] == [int, int]
     assert outermost(pb.Choice(("relu", "gelu")), "relu") == ("relu", "gelu")
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({"size": pb.Range(1, 2)}, "the space of Wrong: it has no field 'size'"),
+        ({"scale": pb.Range(-1, 2)}, "the space of Wrong, scale=-1..2: "),
+        ({"training.epoch": pb.Range(1, 2)}, "the space of Wrong: it has no field 'training.epoch'"),
+        ({"towers": pb.Choice(("both", "audio"))}, "the space of Wrong, towers=both,audio: "),
+    ],
+)
+def test_a_space_that_the_fields_do_not_have_is_refused_in_one_line(
+    space: dict[str, pb.Range | pb.Choice], says: str
+) -> None:
+    body = {
+        "__annotations__": {"scale": float, "towers": pb.Towers},
+        "scale": pb.hyper(1.0, "s", minimum=0.0),
+        "towers": pb.hyper("both", "towers"),
+        "space": space,
+    }
+    with pytest.raises(PluginError, match=re.escape(says)) as error:
+        type("Wrong", (pb.Method,), body)
+    assert "\n" not in str(error.value)
 
 
 def test_a_recipe_of_a_tuning_names_its_budget() -> None:
