@@ -2,7 +2,7 @@
 
 Values of a trial are settled in this order, the later one winning: defaults, the setting's training values, the data
 set's views (multi-view settings) or frames per second (retrieval), the method's recipe for the setting, the backbone's
-training values, the method's recipe for both, the command line.
+training values, the method's recipe for both, the command line, what it says for one method (`METHOD.training.FIELD`).
 """
 
 from __future__ import annotations
@@ -64,10 +64,9 @@ class Overrides:
             else:
                 self.of(plugins.get(name, METHODS).get(name), name)
         for name, values in self._of_training.items():
-            if name not in METHODS and PLUS not in name:
+            if (name in plugins and plugins[name] is not METHODS) or name in {TRAINING, *self._folders}:
                 raise UsageError(
-                    f"--set {name}.{TRAINING}.{next(iter(values))}: training values are those of a method, and {name} "
-                    "is none (petl-bench list methods)"
+                    f"--set {name}.{TRAINING}.{next(iter(values))}: {name} is no method, and is not trained"
                 )
             METHODS.get(name)
             TrainingOptions(**self.training_of(name))
