@@ -16,6 +16,8 @@ from pathlib import Path
 import petl_bench as pb
 from petl_bench.api.method import Method
 from petl_bench.api.registry import BACKBONES, METHODS
+from petl_bench.api.tuning import RATE
+from petl_bench.cli.show import tuned_fields
 from petl_bench.records.frame import frame
 from petl_bench.reports.capabilities import CapabilitiesTable
 
@@ -43,6 +45,8 @@ The last lines of a section:
 - **No graph through the backbone**: training keeps no activations of the backbone's blocks, and so takes little memory.
   How much, `petl-bench cost --methods clip_adapter,lst,lora --batch-sizes 8` measures
   ([Which one saves training memory?](tables.md#which-one-saves-training-memory)).
+- **Tuned**: what `petl-bench tune` tries of a method by default. If nothing is said, that is the learning rate alone,
+  from a tenth to ten times that of the recipe ([which fields belong into a space](write_a_method.md#what-is-tuned)).
 - **Variants** that others have published are fields: rsLoRA is `lora.rslora=true`, LoRA+ is `lora.plus=16`. Both change
   what a learning rate means, so search it anew.
 - **Not for** a backbone: `petl-bench report --explain capabilities seq_transf viclip-b16` has the reason.
@@ -85,7 +89,7 @@ def section(name: str, method: type[Method], facts: Mapping[str, str]) -> Iterat
     paper = method.paper
     if paper is not None:
         yield f"Paper: [{escaped(paper.title)}]({paper.url}), {escaped(paper.venue)}.\n"
-    yield f"{'; '.join(words(facts))}.\n"
+    yield f"{'; '.join([*words(facts), *tuned(method)])}.\n"
 
 
 def summary_and_equation(method: type[Method]) -> tuple[str, str]:
@@ -124,6 +128,14 @@ def words(facts: Mapping[str, str]) -> Iterator[str]:
     yield "classification and retrieval" if facts["tasks"] == "both" else f"{facts['tasks']} alone"
     if refused:
         yield f"not for {', '.join(refused)}"
+
+
+def tuned(method: type[Method]) -> Iterator[str]:
+    """What is tuned of a method, in words, if it is not the learning rate alone."""
+    fields = {field: values for field, values in tuned_fields(method).items() if field != RATE}
+    if fields:
+        beside = " beside the learning rate" if RATE in tuned_fields(method) else ""
+        yield f"tuned{beside}: " + ", ".join(f"`{field}` {values}" for field, values in fields.items())
 
 
 def escaped(text: str) -> str:

@@ -82,6 +82,32 @@ def tuned_on_draws(rate: float, searched: str, hyper: Mapping[str, Any] | None =
     return pb.Recipe("base2novel", "viclip-tiny", {"learning_rate": rate}, hyper or {}, source)
 
 
+def tuned_here(
+    rate: float,
+    former: float,
+    hyper: Mapping[str, Any] | None = None,
+    sizes: str = "",
+    *,
+    trials: int = 8,
+    seeds: str = "0-2",
+) -> pb.Recipe:
+    """As `tuned_on_motion`, for a rate that `petl-bench tune` chose with the same budget for every method.
+
+    Args:
+        rate: The learning rate that was chosen.
+        former: The recipe's rate before, which was proposal 0 and the middle of the range.
+        hyper: The method's sizes for this small backbone.
+        sizes: Where these come from, if it is to be said.
+        trials: The number of proposals.
+        seeds: Those that each proposal was trained with.
+    """
+    source = (
+        f"{sizes}learning rate of {trials} proposals of petl-bench tune (the former recipe's {former:g}, Sobol, TPE) "
+        f"with the best accuracy on held-out training clips of motion, mean of seeds {seeds}"
+    )
+    return pb.Recipe("base2novel", "viclip-tiny", {"learning_rate": rate}, hyper or {}, source)
+
+
 def not_tuned_elsewhere(rate: float, hyper: Mapping[str, Any] | None = None) -> list[pb.Recipe]:
     """The same values where they were not searched for: in the other settings, and on `clip-tiny`."""
     what = f"{'sizes and ' if hyper else ''}learning rate of"

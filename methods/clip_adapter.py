@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import petl_bench as pb
 from petl_bench.methods._recipes import (
@@ -49,6 +49,8 @@ class CLIPAdapter(pb.Method):
     )
     needs_graph = False
     identity_at_start = False
+    #: the paper ablates it from 0, which trains nothing, to 1 and chooses it by data set
+    space: ClassVar = {"ratio": pb.Range(0.2, 1.0)}
     recipes = (
         *at_the_rates_of_msta({"ratio": 0.2, "reduction": 4}, PUBLISHED),
         tuned_on_motion(3e-2, "1e-3, 3e-3, 1e-2, 3e-2, 1e-1"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import petl_bench as pb
 from petl_bench.methods._mv_adapter_baselines import VideoAdapter, as_in_mv_adapter
@@ -51,6 +51,8 @@ class Convpass(VideoAdapter):
 }""",
         licence="MIT",
     )
+    #: the authors choose among five powers of ten, by data set
+    space: ClassVar = {"scale": pb.Range(0.01, 100.0, log=True)}
     recipes = (
         *at_the_authors_rate(1e-3, {"bottleneck_dim": 8}, "h and learning rate of the authors' code for VTAB-1k"),
         as_in_mv_adapter(

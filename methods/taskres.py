@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import petl_bench as pb
 from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
@@ -43,6 +43,8 @@ class TaskRes(pb.Method):
     )
     tasks = ("classification",)
     needs_graph = False
+    #: what the paper chooses it from, by data set
+    space: ClassVar = {"scale": pb.Range(0.3, 1.0)}
     recipes = (
         *(
             pb.Recipe(

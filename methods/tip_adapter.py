@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import petl_bench as pb
 
@@ -52,6 +52,8 @@ class TipAdapter(pb.Method):
     identity_at_start = False
     tasks = ("classification",)
     training_free = True
+    #: the released code's grid, on held-out clips as there; the recipe's own are chosen by leave-one-out
+    space: ClassVar = {"alpha": pb.Range(0.1, ALPHAS[0]), "beta": pb.Range(0.1, BETAS[0])}
     recipes = tuple(
         pb.Recipe(
             setting, training={"epochs": 0}, hyper={"augment_passes": 10}, source="the released code; no training"

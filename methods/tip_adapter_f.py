@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import petl_bench as pb
 from petl_bench.methods._recipes import not_tuned_elsewhere, tuned_on_motion
@@ -26,6 +26,7 @@ class TipAdapterF(TipAdapter):
 
     display = "Tip-Adapter-F"
     training_free = False
+    space: ClassVar[dict[str, pb.Range]] = {}  # alpha and beta are chosen before K trains
     recipes = (
         *(
             pb.Recipe(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import petl_bench as pb
 from petl_bench.methods.full_finetune import FullFinetune
@@ -44,6 +44,8 @@ class WiSEFT(FullFinetune):
         licence="MIT",
     )
     reads_original = True
+    #: the paper's curve, without the frozen model at its start
+    space: ClassVar = {"alpha": pb.Range(0.1, 1.0)}
     recipes = tuple(
         replace(recipe, source=f"as full_finetune: {recipe.source}", tuned=False) for recipe in FullFinetune.recipes
     )

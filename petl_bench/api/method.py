@@ -110,7 +110,9 @@ class Method(Options):
     #: count of parameters may need them, so that light commands do not ask for it
     decided_by: ClassVar[tuple[str, ...]] = ()
     #: what is worth tuning: a field, or "training.FIELD" -> its range or choice. The learning rate of a method that
-    #: trains is always tuned: from a tenth to ten times that of its recipe, unless this says otherwise
+    #: trains is always tuned: from a tenth to ten times that of its recipe, unless this says otherwise (for every
+    #: setting and backbone). Only what its authors tuned, one or two fields, and none that changes the number of
+    #: trained parameters: methods are compared at their sizes (`petl-bench tune --space lora.rank=4,8,16` tunes one)
     space: ClassVar[Mapping[str, Space]] = {}
     ema_decay: ClassVar[float | None] = None  #: decay of an average of the weights over steps, which is then evaluated
 

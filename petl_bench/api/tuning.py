@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -58,6 +58,10 @@ class Range:
     def __str__(self) -> str:
         return f"{self.low:g}..{self.high:g}" + (":log" if self.log else "")
 
+    def words(self) -> str:
+        """For readers."""
+        return f"{self.low:g} to {self.high:g}" + (", on a logarithmic scale" if self.log else "")
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -70,7 +74,11 @@ class Choice:
             raise UsageError(f"the choice {self}: it must have at least two different values")
 
     def __str__(self) -> str:
-        return ",".join(map(str, self.values))
+        return ",".join(map(text_of, self.values))
+
+    def words(self) -> str:
+        """For readers."""
+        return f"one of {', '.join(map(text_of, self.values))}"
 
 
 Space = Range | Choice
@@ -119,6 +127,14 @@ def rate_space(rate: float) -> Range:
     return Range(float(f"{rate / RATE_FACTOR:.6g}"), float(f"{rate * RATE_FACTOR:.6g}"), log=True)
 
 
+def outermost(values: Space, default: Any) -> tuple[Any, ...]:
+    """The values of a choice, or both ends of a range: whole numbers if the field's default is one."""
+    if isinstance(values, Choice):
+        return values.values
+    ends = (values.low, values.high)
+    return tuple(int(end) if isinstance(default, int) and end == int(end) else end for end in ends)
+
+
 def refuse_space(space: Mapping[str, Space], method: type, training: type) -> None:
     """Raise UsageError for a name in a space that is no field, or for a bound or value that the field cannot have."""
     label = getattr(method, "name", "") or method.__name__
@@ -128,10 +144,8 @@ def refuse_space(space: Mapping[str, Space], method: type, training: type) -> No
         known = {each.name: each for each in dataclasses.fields(options)}
         if field not in known:
             raise UsageError(f"the space of {label}: it has no field {name!r} (petl-bench show {label})")
-        tried: Sequence[Any] = values.values if isinstance(values, Choice) else (values.low, values.high)
-        whole = isinstance(values, Range) and isinstance(known[field].default, int)
-        for value in tried:
-            text = text_of(int(value) if whole and float(value).is_integer() else value)
+        for value in outermost(values, known[field].default):
+            text = text_of(value)
             try:
                 options(**options.parse({field: text}))
             except UsageError as error:

@@ -17,6 +17,7 @@ from petl_bench.api.registry import KINDS, Registry, load_plugin_file, named
 from petl_bench.api.retrieval import RETRIEVAL_METRICS
 from petl_bench.api.setting import Setting
 from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.tuning import RATE, RATE_FACTOR
 from petl_bench.api.values.fields import field_types
 from petl_bench.errors import unknown
 from petl_bench.system.texts import lines
@@ -148,6 +149,7 @@ def _facts(plugin: Any) -> Iterator[str]:
     if isinstance(plugin, type) and issubclass(plugin, Setting) and plugin.has_both_kinds():
         yield f"Metrics in retrieval: {', '.join(RETRIEVAL_METRICS)}"
     yield from _contract(plugin)
+    yield from _space(plugin)
     for defect in getattr(plugin, "defects", ()):
         yield ""
         yield f"Known defect {defect.id}: {defect.what}"
@@ -205,6 +207,25 @@ def _contract(plugin: Any) -> Iterator[str]:
     if hooks := hooks_of(plugin):
         yield ""
         yield f"Hooks that it defines: {', '.join(hooks)}"
+
+
+def tuned_fields(method: type[Method]) -> dict[str, str]:
+    """What `petl-bench tune` tries by default: field -> its values, in words; none if nothing is tuned."""
+    fields = {RATE: f"{1 / RATE_FACTOR:g} to {RATE_FACTOR:g} times that of its recipe, on a logarithmic scale"}
+    nothing_trains = method.recipes and all(recipe.training.get("epochs") == 0 for recipe in method.recipes)
+    if method.training_free or nothing_trains:
+        fields = {}
+    return fields | {field: values.words() for field, values in method.space.items()}
+
+
+def _space(plugin: Any) -> Iterator[str]:
+    """What is tuned of a method."""
+    if not (isinstance(plugin, type) and issubclass(plugin, Method)):
+        return
+    if fields := tuned_fields(plugin):
+        yield ""
+        yield "Tuned by petl-bench tune (--space changes it):"
+        yield from (f"  {field}: {values}" for field, values in fields.items())
 
 
 def _paper(paper: Any, kind: str) -> Iterator[str]:

@@ -56,6 +56,7 @@ from petl_bench.testing.method_equalities import (
     training_scores_are_those_of_evaluation,
 )
 from petl_bench.testing.method_resume import other_python_state, trained_with_a_stop, trained_without_a_stop
+from petl_bench.testing.method_space import space_can_be_tuned
 from petl_bench.testing.method_subject import (
     MethodSubject,
     frozen_tensors,
@@ -369,4 +370,5 @@ CHECKS = (
     works_on_every_backbone,
     runs_in_each_kind_of_task,
     composes_with_lora,
+    space_can_be_tuned,
 )

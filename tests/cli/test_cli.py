@@ -75,6 +75,15 @@ def test_show_explains_a_method(name: str) -> None:
         assert f"  {field.name} = " in text
 
 
+def test_show_says_what_is_tuned() -> None:
+    said = {name: petl_bench("show", name).stdout for name in ("convpass", "tip_adapter", "zero_shot")}
+    heading = "Tuned by petl-bench tune (--space changes it):\n"
+    rate = "  training.learning_rate: 0.1 to 10 times that of its recipe, on a logarithmic scale\n"
+    assert f"{heading}{rate}  scale: 0.01 to 100, on a logarithmic scale\n" in said["convpass"]
+    assert f"{heading}  alpha: 0.1 to 3\n  beta: 0.1 to 7\n" in said["tip_adapter"]
+    assert "Tuned by" not in said["zero_shot"]
+
+
 def test_show_explains_a_table() -> None:
     done = petl_bench("show", "tables:reproduction")
     assert done.returncode == 0

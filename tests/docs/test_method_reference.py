@@ -28,7 +28,7 @@ def first_cells(section: str) -> set[str]:
     ("section", "there"),
     [
         ("Hooks", {*HOOKS, "load_extra_state"}),
-        ("Declarations", {*_DECLARED, "settings", "backbones", "recipes", "version"}),
+        ("Declarations", {*_DECLARED, "settings", "backbones", "recipes", "space", "version"}),
         ("What a step holds", {field.name for field in dataclasses.fields(pb.Step)}),
     ],
 )

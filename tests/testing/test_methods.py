@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ PAPER = pb.Paper(title="t", venue="v", url="https://example.org", bibtex="@misc{
 @pytest.mark.parametrize("name", METHODS.names())
 def test_every_registered_method_conforms(name: str) -> None:
     results = pb.testing.check_plugin(f"methods:{name}")
-    assert len(results) == len(CHECKS) == 36
+    assert len(results) == len(CHECKS) == 37
     assert sum(result.status == "pass" for result in results) >= 12
 
 
@@ -70,6 +70,32 @@ def test_a_method_for_retrieval_alone_conforms() -> None:
 
 def test_a_sound_method_has_no_failure() -> None:
     assert failures(Good) == {}
+
+
+def test_a_space_that_changes_the_number_of_trained_parameters() -> None:
+    class Sized(Good):
+        """A method."""
+
+        space: ClassVar = {"dim": pb.Choice((4, 8))}
+
+    said = why(Sized, "space can be tuned")
+    assert said.startswith("space, dim=4: ") and "parameters train" in said
+    assert "petl-bench tune --space Sized.dim=... tunes it" in said
+
+
+def test_a_space_at_whose_end_numbers_are_not_finite() -> None:
+    class Scaled(Good):
+        """A method."""
+
+        scale: float = pb.hyper(1.0, "of the output")
+        space: ClassVar = {"scale": pb.Range(1.0, 1e38)}
+
+        def attach(self, model: Any) -> None:
+            for block in model.blocks():
+                block.attention.add_parallel(self.adapter(block.width), scale=self.scale)
+
+    assert "space, scale=1e+38: " in why(Scaled, "space can be tuned")
+    assert "not finite" in why(Scaled, "space can be tuned")
 
 
 def test_undocumented_hyper_parameter() -> None:

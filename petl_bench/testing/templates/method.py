@@ -23,6 +23,9 @@ class TemplateMethod(pb.Method):
         licence="MIT",
     )
 
+    # Tuned by `petl-bench tune` beside the learning rate, if your paper tunes more:
+    # space = {"scale": pb.Range(0.1, 10, log=True)}
+
     # Hyper-parameters: type, default, meaning, limits. Set them with --set template_method.FIELD=VALUE.
     bottleneck_dim: int = pb.hyper(32, "channels of the bottleneck", minimum=1)
     scale: float = pb.hyper(1.0, "s in the equation")
