@@ -206,7 +206,8 @@ def _budgets(budgets: tuple[int, ...]) -> str:
 
 
 def _shown(found: TunedAnswer) -> str:
-    return f"{percent(found.apart)}; {percent(found.covered)}; {found.measured:.1f} ({found.true:.1f})"
+    measured, true = (round(each, 1) + 0.0 for each in (found.measured, found.true))
+    return f"{percent(found.apart)}; {percent(found.covered)}; {measured:.1f} ({true:.1f})"
 
 
 if __name__ == "__main__":
