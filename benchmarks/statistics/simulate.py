@@ -41,7 +41,7 @@ from petl_bench.analysis.significance import (
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "statistics.md"
 BASE = 1.0
-#: How much better a method is where power is asked for, by the number of clips.
+#: How much better a method is if power is asked for, by the number of clips.
 SHIFTS = {60: 1.2, 400: 0.45, 1500: 0.25, 3783: 0.15}
 #: The same in tables of several methods, at 400 clips.
 TABLE_SHIFT = 0.6
