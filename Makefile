@@ -76,6 +76,7 @@ perf: install
 # Level, power and coverage of intervals and tests, written into docs/statistics.md; under an hour on two cores.
 simulate: install
 	$(BIN)/python benchmarks/statistics/simulate.py
+	$(BIN)/python benchmarks/statistics/simulate_tuned.py
 
 # The documentation site, in build/site; a broken link or an unknown name fails. Search needs a server:
 # python -m http.server --directory build/site

@@ -41,7 +41,7 @@ from petl_bench.analysis.significance import (
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "statistics.md"
 BASE = 1.0
-#: How much better a method is where power is asked for, by the number of clips.
+#: How much better a method is if power is asked for, by the number of clips.
 SHIFTS = {60: 1.2, 400: 0.45, 1500: 0.25, 3783: 0.15}
 #: The same in tables of several methods, at 400 clips.
 TABLE_SHIFT = 0.6
@@ -80,7 +80,7 @@ WORLDS = (
 def draw(world: World, methods: int, seeds: int, clips: int, shift: float, random: np.random.Generator) -> list[Term]:
     """A side of panels for each of two measures, such as base and novel; the first method is shifted, runs have the
     same luck on both sides."""
-    luck = _normal(random, world.r, (methods, seeds))
+    luck = normal(random, world.r, (methods, seeds))
     luck[1:] *= not world.steady
     return [_side(world, side * clips, luck, clips, shift, random) for side in (0, 1)]
 
@@ -92,9 +92,9 @@ def _side(
     groups = np.arange(clips) // GROUP_SIZE if world.grouped else np.arange(clips)
     easy = random.normal(0, world.c, groups[-1] + 1)[groups]
     logits = np.broadcast_to(BASE + easy, (methods, seeds, clips)) + luck[:, :, None]
-    logits = logits + _normal(random, world.m, (methods, 1, clips))
-    logits = logits + _normal(random, world.g, (methods, 1, groups[-1] + 1))[:, :, groups]
-    logits = logits + _normal(random, world.e, (methods, seeds, clips))
+    logits = logits + normal(random, world.m, (methods, 1, clips))
+    logits = logits + normal(random, world.g, (methods, 1, groups[-1] + 1))[:, :, groups]
+    logits = logits + normal(random, world.e, (methods, seeds, clips))
     logits[0] += shift
     right = random.random(logits.shape) < 1 / (1 + np.exp(-logits))
     if world.steady:
@@ -106,7 +106,8 @@ def _side(
     return [Panel(right[:, :, mask], units[mask]) for mask in chosen]
 
 
-def _normal(random: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> np.ndarray:
+def normal(random: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal numbers; zeros, without a draw, if the deviation is 0."""
     return random.normal(0, deviation, shape) if deviation else np.zeros(shape)
 
 
@@ -147,7 +148,7 @@ class Answer:
 
 def answer(cell: SimulatedCell, tries: int) -> Answer:
     """Level and coverage from `tries` tries, power from as many again."""
-    random = _random(cell)
+    random = random_of(cell)
     shift = SHIFTS[cell.clips]
     low, high = expected(cell.world, 0.0), expected(cell.world, shift)
     level = power = covered = difference_covered = 0
@@ -167,7 +168,8 @@ def _measured(cell: SimulatedCell, shift: float, random: np.random.Generator) ->
     return sides if cell.harmonic else sides[:1]
 
 
-def _random(cell: object) -> np.random.Generator:
+def random_of(cell: object) -> np.random.Generator:
+    """The generator of a cell: the same one whichever other cells there are."""
     return np.random.default_rng(zlib.crc32(repr(cell).encode()))
 
 
@@ -195,20 +197,23 @@ class TableAnswer:
 
 def answer_table(cell: TableCell, tries: int) -> TableAnswer:
     """Of as many tables of each kind."""
-    random = _random(cell)
+    random = random_of(cell)
     wrong, found = 0, 0.0
     for _ in range(tries):
-        wrong += any(apart.any() for _, apart in _table(cell, 0.0, random))
-        columns = list(_table(cell, TABLE_SHIFT, random))
+        wrong += any(apart.any() for _, apart in told_apart(_drawn(cell, 0.0, random), cell.methods))
+        columns = list(told_apart(_drawn(cell, TABLE_SHIFT, random), cell.methods))
         found += float(np.mean([apart.mean() if best == 0 else 0.0 for best, apart in columns]))
     return TableAnswer(wrong / tries, found / tries)
 
 
-def _table(cell: TableCell, shift: float, random: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
+def _drawn(cell: TableCell, shift: float, random: np.random.Generator) -> list[Term]:
+    return draw(cell.world, cell.methods, cell.seeds, cell.clips, shift, random)
+
+
+def told_apart(sides: list[Term], methods: int) -> Iterator[tuple[int, np.ndarray]]:
     """For each column: which method is best, and which of the others are told apart from it."""
-    sides = draw(cell.world, cell.methods, cell.seeds, cell.clips, shift, random)
-    pairs = list(combinations(range(cell.methods), 2))
-    usual = [_usual(side, cell.methods) for side in sides]
+    pairs = list(combinations(range(methods), 2))
+    usual = [_usual(side, methods) for side in sides]
     p_values = holm(
         [
             difference(rows_of([side], *pair), own).p_value
@@ -217,7 +222,7 @@ def _table(cell: TableCell, shift: float, random: np.random.Generator) -> Iterat
         ]
     )
     for index, side in enumerate(sides):
-        best = int(np.argmax([np.mean([panel.right[row].mean() for panel in side]) for row in range(cell.methods)]))
+        best = int(np.argmax([np.mean([panel.right[row].mean() for panel in side]) for row in range(methods)]))
         own = dict(zip(pairs, p_values[index * len(pairs) : (index + 1) * len(pairs)], strict=True))
         yield best, np.array([value < LEVEL for pair, value in own.items() if best in pair])
 
@@ -275,20 +280,20 @@ def main() -> None:
 
 def sections(found: dict[SimulatedCell, Answer], tables: dict[TableCell, TableAnswer]) -> Iterator[str]:
     """The tables as Markdown."""
-    yield from _pair_section(found, "Level; power, in percent", lambda a: f"{_percent(a.level)}; {100 * a.power:.0f}")
+    yield from _pair_section(found, "Level; power, in percent", lambda a: f"{percent(a.level)}; {100 * a.power:.0f}")
     yield from _pair_section(
         found,
         "Coverage of 95 % intervals: of a number; of a difference, in percent",
-        lambda a: f"{_percent(a.covered)}; {_percent(a.difference_covered)}",
+        lambda a: f"{percent(a.covered)}; {percent(a.difference_covered)}",
     )
     yield "Tables of several methods, 400 clips: tables with a wrong verdict; worse methods found, in percent"
     rows = sorted({(cell.seeds, cell.methods) for cell in tables})
-    yield _markdown(
+    yield markdown(
         ["seeds", "methods", *(world.name for world in WORLDS[:5])],
         [
             [str(seeds), str(methods)]
             + [
-                f"{_percent(answer.wrong)}; {100 * answer.found:.0f}"
+                f"{percent(answer.wrong)}; {100 * answer.found:.0f}"
                 for cell, answer in tables.items()
                 if (cell.seeds, cell.methods) == (seeds, methods)
             ]
@@ -300,7 +305,7 @@ def sections(found: dict[SimulatedCell, Answer], tables: dict[TableCell, TableAn
 def _pair_section(found: dict[SimulatedCell, Answer], title: str, shown: Callable[[Answer], str]) -> Iterator[str]:
     for harmonic, of in ((False, "an accuracy"), (True, "a harmonic mean, as many clips on either side")):
         yield f"{title}: {of}"
-        yield _markdown(
+        yield markdown(
             ["seeds", "clips", *(world.name for world in WORLDS)],
             [
                 [str(seeds), f"{clips:,}"]
@@ -311,11 +316,13 @@ def _pair_section(found: dict[SimulatedCell, Answer], title: str, shown: Callabl
         )
 
 
-def _percent(part: float) -> str:
+def percent(part: float) -> str:
+    """A part of 1 as a number of percent."""
     return f"{100 * part:.1f}"
 
 
-def _markdown(heads: list[str], rows: list[list[str]]) -> str:
+def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    """A table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

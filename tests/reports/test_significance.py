@@ -21,17 +21,27 @@ from scipy.special import ndtr
 from petl_bench.analysis.panels import Panel
 from petl_bench.analysis.significance import Scale, difference, holm, interval, needed, sign_flip_test
 
-SIMULATION = Path(__file__).parents[2] / "benchmarks" / "statistics" / "simulate.py"
+SIMULATIONS = Path(__file__).parents[2] / "benchmarks" / "statistics"
 TRIES = 150
 
 
 @pytest.fixture(scope="module")
 def simulation() -> ModuleType:
     """benchmarks/statistics/simulate.py."""
-    spec = importlib.util.spec_from_file_location("simulate", SIMULATION)
+    return _loaded("simulate")
+
+
+@pytest.fixture(scope="module")
+def tuned(simulation: ModuleType) -> ModuleType:
+    """benchmarks/statistics/simulate_tuned.py, which imports the other one."""
+    return _loaded("simulate_tuned")
+
+
+def _loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SIMULATIONS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["simulate"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -73,6 +83,53 @@ def test_differences_are_found(simulation: ModuleType, world: int, seeds: int, c
     """A test that never finds anything would have the best of levels."""
     found = simulation.answer(simulation.SimulatedCell(simulation.WORLDS[world], seeds, clips), TRIES)
     assert found.power >= least - 3 * (least * (1 - least) / TRIES) ** 0.5
+
+
+# Methods that were tuned
+
+
+@pytest.mark.parametrize(
+    ("world", "budgets", "peaked"),
+    [
+        (1, (8, 8), False),
+        (2, (8, 1), False),
+        (3, (8, 8), False),
+        (3, (32, 1), False),
+        (1, (8, 8), True),
+        (2, (8, 8), True),
+        (3, (8, 8, 8), True),
+    ],
+)
+def test_tuning_on_held_out_clips_with_other_seeds_keeps_the_level(
+    tuned: ModuleType, world: int, budgets: tuple[int, ...], peaked: bool
+) -> None:
+    """Of the values that were chosen, as many as the tests above allow; unbiased, and equal budgets favour nobody."""
+    drop = tuned.PEAKED if peaked else tuned.FLAT
+    found = tuned.answer_tuned(tuned.TunedCell(tuned.WORLDS[world], "fresh", budgets, drop), TRIES)
+    assert found.covered >= 0.86
+    assert found.measured == pytest.approx(found.true, abs=1.0)
+    assert found.true == pytest.approx(0, abs=1.0)
+    if not peaked:
+        assert found.true == 0
+        assert found.apart <= 18 / TRIES
+
+
+def test_a_larger_budget_gives_a_real_difference(tuned: ModuleType) -> None:
+    cell = tuned.TunedCell(tuned.WORLDS[1], "fresh", (16, 2), tuned.PEAKED, clips=1500)
+    found = tuned.answer_tuned(cell, TRIES)
+    assert found.true > 0.5
+    assert found.apart > 0.1
+    assert found.covered >= 0.86
+
+
+def test_choosing_by_the_test_clips_finds_differences_that_are_not_there(tuned: ModuleType) -> None:
+    """This is why no value is chosen by them. The same seeds in tuning and final runs flatter too, but less."""
+    of_rule = {
+        rule: tuned.answer_tuned(tuned.TunedCell(tuned.WORLDS[3], rule, (32, 1), tuned.FLAT, clips=1500), TRIES)
+        for rule in tuned.RULES
+    }
+    assert of_rule["test"].apart > 2 * of_rule["fresh"].apart
+    assert of_rule["test"].measured > of_rule["same"].measured > 1 > abs(of_rule["fresh"].measured)
 
 
 @pytest.mark.parametrize(("clips", "texts", "seeds"), [(400, 1, 1), (400, 1, 3), (150, 3, 3)])
