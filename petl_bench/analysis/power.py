@@ -84,7 +84,13 @@ class Variances:
 
 
 def stated(
-    clips: int, units: int, disagreement: float, rerun_disagreement: float, luck: float, group_correlation: float = 0.0
+    clips: int,
+    units: int,
+    disagreement: float,
+    rerun_disagreement: float,
+    luck: float,
+    value: float = 0.0,
+    group_correlation: float = 0.0,
 ) -> Variances:
     """The variances of two methods that are alike, of an accuracy over `clips` clips.
 
@@ -94,12 +100,35 @@ def stated(
         disagreement: The part of them on which one is right and the other wrong, for one run of each.
         rerun_disagreement: The same for two runs of one method.
         luck: The variance of a run's luck in all, in parts of 1 squared.
+        value: How much better one of them is: that much of the disagreement has one sign, and varies less.
         group_correlation: Of the lasting differences on two clips of one group.
     """
     together = 1 + (clips / units - 1) * group_correlation
-    persistent = max(0.0, disagreement - rerun_disagreement) / clips * together
+    persistent = max(0.0, disagreement - rerun_disagreement - value**2) / clips * together
     within = rerun_disagreement / 2 / clips
     return Variances(clips, units, persistent, (within, within), (luck, luck))
+
+
+def with_seed_deviation(variances: Variances, deviation: float) -> Variances:
+    """The same with a standard deviation over seeds, as tables show it: what of it the luck with single clips does not
+    explain is luck in all. If that luck alone would be more, runs differ on fewer clips, and methods lastingly on more.
+    """
+    square = deviation**2
+    within = min(variances.within[0], square)
+    persistent = variances.persistent + 2 * (variances.within[0] - within)
+    luck = square - within
+    return replace(variances, persistent=persistent, within=(within, within), luck=(luck, luck))
+
+
+def harmonic_mean(base: Variances, novel: Variances) -> Variances:
+    """Of the harmonic mean of two accuracies of about the same height, half of each to first order; no luck in all."""
+    return Variances(
+        clips=base.clips + novel.clips,
+        units=base.units + novel.units,
+        persistent=(base.persistent + novel.persistent) / 4,
+        within=((base.within[0] + novel.within[0]) / 4, (base.within[1] + novel.within[1]) / 4),
+        luck=(0.0, 0.0),
+    )
 
 
 def recorded(found: Difference, a: SeedVariance | None, b: SeedVariance | None) -> Variances:
@@ -173,6 +202,11 @@ class PairedTest:
             low, high = (low, middle) if self.power(middle) >= power else (middle, high)
         return high
 
+    @property
+    def half_interval(self) -> float:
+        """Half the width of the 95 % interval of the difference, by itself, as it is to be expected."""
+        return float(replace(self, corrected=False)._critical.mean())
+
     @cached_property
     def _critical(self) -> np.ndarray:
         """How large a difference must be to be told from chance, for every draw of what else the test sees."""
@@ -193,7 +227,8 @@ class PairedTest:
         normal = float(stdtrit(1e9, 1 - level / 2)) ** 2
         left = 1 - normal / self.variances.units
         by_flips = np.sqrt(normal * clips / left) if left > 0 else np.inf
-        return np.maximum(by_t, by_flips)
+        found: np.ndarray = np.maximum(by_t, by_flips)
+        return found
 
     def _of_seeds(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draws of the seeds' part of the variance, and of its part in Satterthwaite's denominator, each [draws]."""
@@ -207,7 +242,7 @@ class PairedTest:
         of_seeds = (draws**2).sum(axis=1) / self.seeds**2 / max(3, self.seeds) * (of_runs > 0)
         if not varying.any():
             return of_runs, of_seeds
-        others = _methods_of(self.comparisons) - 2
+        others = methods_of(self.comparisons) - 2
         rows = int(varying.sum()) + others
         freedom = rows * (self.seeds - 1)
         usual = draws.sum(axis=1)
@@ -220,7 +255,7 @@ class PairedTest:
         return np.where(larger, of_all, of_runs), np.where(larger, (2 * usual / self.seeds) ** 2 / freedom, of_seeds)
 
 
-def _methods_of(comparisons: int) -> int:
+def methods_of(comparisons: int) -> int:
     """The fewest methods that have so many pairs."""
     return math.ceil((1 + math.sqrt(1 + 8 * comparisons)) / 2)
 
@@ -283,12 +318,12 @@ def _drawn_rows(test: PairedTest, value: float, random: np.random.Generator) -> 
 
     variances, clips = test.variances, test.variances.clips
     within, luck = [*variances.within], [*variances.luck]
-    others = _methods_of(test.comparisons) - 2
+    others = methods_of(test.comparisons) - 2
     within += [sum(variances.within) / 2] * others
     luck += [sum(variances.luck) / 2] * others
     # A clip by chance of one half has a variance of one quarter; against a clip of no chance, as much lasts.
     by_chance = [min(1.0, 4 * each * clips) for each in within]
-    lasting = variances.persistent * clips - abs(by_chance[0] - by_chance[1]) / 4
+    lasting = variances.persistent * clips + value**2 - abs(by_chance[0] - by_chance[1]) / 4
     differing = min(1.0, max(value, lasting))
     kind, place, fixed = random.random(clips), random.random(clips), random.random(clips) < 0.5
     differs, better = kind < differing, kind < (differing + value) / 2
