@@ -324,15 +324,18 @@ def _drawn_rows(test: PairedTest, value: float, random: np.random.Generator) -> 
     # A clip by chance of one half has a variance of one quarter; against a clip of no chance, as much lasts.
     by_chance = [min(1.0, 4 * each * clips) for each in within]
     lasting = variances.persistent * clips + value**2 - abs(by_chance[0] - by_chance[1]) / 4
-    differing = min(1.0, max(value, lasting))
+    # What of the difference lies on clips that differ under every seed; the rest makes luck a little better.
+    shown = min(value, max(0.0, lasting)) if by_chance[0] > 2 * value else value
+    differing = min(1.0, max(shown, lasting))
     kind, place, fixed = random.random(clips), random.random(clips), random.random(clips) < 0.5
-    differs, better = kind < differing, kind < (differing + value) / 2
+    differs, better = kind < differing, kind < (differing + shown) / 2
     rows = []
     for row, part in enumerate(by_chance):
         own = np.where(differs, better == (row == 0), fixed)
         right = np.broadcast_to(own, (test.seeds, clips)).copy()
         lucky = ~differs & (place * (1 - differing) < part)
-        chance = 0.5 + random.normal(0, math.sqrt(luck[row]), (test.seeds, 1)) / max(part, 1e-9)
+        gain = (value - shown) * (row == 0) + random.normal(0, math.sqrt(luck[row]), (test.seeds, 1))
+        chance = 0.5 + gain / max(part, 1e-9)
         right[:, lucky] = random.random((test.seeds, int(lucky.sum()))) < chance
         rows.append(right)
     return rows

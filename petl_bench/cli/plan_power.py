@@ -217,8 +217,8 @@ def _stated(values: dict[str, Any], setting: str, metric: str) -> tuple[Variance
     from petl_bench.analysis.power import harmonic_mean, stated, with_seed_deviation
     from petl_bench.tables.power_table import variances_in_words
 
-    sizes, source = _sizes(values, setting, metric)
     disagreement, rerun = _disagreements(values)
+    sizes, source = _sizes(values, setting, metric)
     value, luck = values["difference"] / 100, _ASSUMED.luck**2
     sides = [
         stated(clips, units, disagreement, rerun, luck, value, _ASSUMED.group_correlation) for clips, units in sizes

@@ -202,10 +202,16 @@ def _row(plan: Plan, seeds: int) -> Row:
     test = plan.test(seeds)
     cells.append(_points(test.half_interval))
     if plan.simulated:
-        shown = seeds in _SIMULATED or len(plan.seeds) == 1
-        nothing = Cell(origin="absent", source=f"simulated are {', '.join(map(str, _SIMULATED))} seeds")
+        shown = seeds in _simulated_seeds(plan)
+        nothing = Cell(origin="absent", source="not simulated")
         cells.append(Cell(100 * simulated_power(test, plan.value / 100, _tries(plan, seeds))) if shown else nothing)
     return Row(str(seeds), tuple(cells))
+
+
+def _simulated_seeds(plan: Plan) -> list[int]:
+    """All of a few, some of many; the fewest if these are not among them."""
+    few = len(plan.seeds) <= len(_SIMULATED)
+    return [seeds for seeds in plan.seeds if few or seeds in _SIMULATED] or [plan.seeds[0]]
 
 
 def _tries(plan: Plan, seeds: int) -> int:
@@ -240,15 +246,19 @@ def _answer(plan: Plan, *, corrected: bool) -> str:
     needed = seeds_needed(test, value, plan.power)
     if needed is not None:
         return f"{asked} with {needed} seeds or more."
-    clips = clips_needed(test, value, plan.power)
-    more = (
-        f"with {test.seeds} seeds it takes about {_rounded(clips):,} test clips (here {plan.variances.clips:,})"
-        if clips is not None
-        else f"with {test.seeds} seeds no number of clips would do either, it takes more of both"
-    )
+    more = _clips_that_would(test, value, plan.power)
     if not _is_limited_by_clips(test, value, plan.power):
         return f"{asked} with more than {MOST_SEEDS} seeds only; {more}."
     return f"{asked} with no number of seeds: the test clips limit it; {more}."
+
+
+def _clips_that_would(test: PairedTest, value: float, power: float) -> str:
+    """How many clips it takes with as many seeds as are shown, or with more if none would do."""
+    for seeds in (test.seeds, *(more for more in (20, MOST_SEEDS) if more > test.seeds)):
+        clips = clips_needed(replace(test, seeds=seeds), value, power)
+        if clips is not None:
+            return f"with {seeds} seeds it takes about {_rounded(clips):,} test clips (here {test.variances.clips:,})"
+    return f"nor do more test clips do, with up to {MOST_SEEDS} seeds"
 
 
 def _is_limited_by_clips(test: PairedTest, value: float, power: float) -> bool:
@@ -263,7 +273,7 @@ def _often(power: float) -> str:
 
 def _rounded(clips: int) -> int:
     """To two digits, upwards: it is an estimate."""
-    unit = 10 ** max(0, len(str(clips)) - 2)
+    unit: int = 10 ** max(0, len(str(clips)) - 2)
     return math.ceil(clips / unit) * unit
 
 
@@ -282,7 +292,7 @@ def _meanings(plan: Plan) -> Iterator[str]:
 
 
 def _describe_tries(plan: Plan) -> str:
-    fewest = min(_tries(plan, seeds) for seeds in plan.seeds if seeds in _SIMULATED or len(plan.seeds) == 1)
+    fewest = min(_tries(plan, seeds) for seeds in _simulated_seeds(plan))
     return f"{fewest} times or more (standard error up to {50 / math.sqrt(fewest):.1f})"
 
 
@@ -291,8 +301,8 @@ def variances_in_words(variances: Variances) -> str:
     luck = math.sqrt(sum(variances.luck) / 2)
     return (
         f"seeds' standard deviation {100 * variances.seed_deviation:.2f} points, of it luck of a whole run "
-        f"{100 * luck:.2f}; clips vary as if methods differed on {100 * variances.disagreement:.1f} % of independent ones, "
-        f"two runs of one on {100 * variances.rerun_disagreement:.1f} %"
+        f"{100 * luck:.2f}; clips vary as if methods differed on {100 * variances.disagreement:.1f} % of "
+        f"independent ones, two runs of one on {100 * variances.rerun_disagreement:.1f} %"
     )
 
 
