@@ -91,6 +91,8 @@ if TYPE_CHECKING:  # the one list of public names: read by type checkers, and by
     from petl_bench.api.trial import RetrievalResult as RetrievalResult
     from petl_bench.api.trial import Trial as Trial
     from petl_bench.api.trial import TrialResult as TrialResult
+    from petl_bench.api.tuning import Choice as Choice
+    from petl_bench.api.tuning import Range as Range
     from petl_bench.data.lists.annotation_formats import read_counted_list as read_counted_list
     from petl_bench.data.lists.annotation_formats import read_list as read_list
     from petl_bench.data.lists.list_forms import form_reader as form_reader

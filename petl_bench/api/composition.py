@@ -20,6 +20,7 @@ from petl_bench.api.config import ViCLIPConfig
 from petl_bench.api.method import HOOKS, Method, Recipe, Support, hooks_of
 from petl_bench.api.paper import Paper
 from petl_bench.api.step import MethodTask, Step
+from petl_bench.api.tuning import training_field
 from petl_bench.api.values.fields import field_types
 from petl_bench.api.values.flag_lists import PLUS, part_names
 from petl_bench.errors import UsageError
@@ -304,6 +305,11 @@ def _of_part(part: type[Method], values: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(own): value for name, value in values.items() if name.startswith(own)}
 
 
+def _field_of(part: type[Method], field: str) -> str:
+    """A name of a part's space in the space of the composition."""
+    return field if training_field(field) else f"{part.name}.{field}"
+
+
 def _meaning(parts: Sequence[type[Method]]) -> str:
     lines = [f"{part.name}: {(part.__doc__ or '').strip().partition(chr(10))[0]}" for part in parts]
     return "\n\n".join([f"{len(parts)} methods on one model, attached in this order.", *lines])
@@ -336,6 +342,7 @@ def _declared(name: str, parts: Sequence[type[Method]]) -> dict[str, Any]:
         "in_place": all(part.in_place for part in parts),
         "needs_graph": any(part.needs_graph for part in parts),
         "batch_statistics": any(part.batch_statistics for part in parts),
+        "space": {_field_of(part, field): values for part in parts for field, values in part.space.items()},
         "decided_by": tuple(dict.fromkeys(name for part in parts for name in part.decided_by)),
         "reads": tuple(dict.fromkeys(read for part in parts for read in part.reads)),
         "novel": max((part.novel for part in parts), key=_NOVEL.index),

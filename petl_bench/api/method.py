@@ -20,6 +20,8 @@ from petl_bench.api.paper import Paper
 from petl_bench.api.peft_format import PeftFormat
 from petl_bench.api.plugins.contracts import member
 from petl_bench.api.step import Kind, MethodTask, Step
+from petl_bench.api.training_options import TrainingOptions
+from petl_bench.api.tuning import Space, refuse_space
 from petl_bench.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
@@ -107,12 +109,16 @@ class Method(Options):
     #: installed distributions besides petl-bench that decide its numbers: their versions enter keys of trials. Its
     #: count of parameters may need them, so that light commands do not ask for it
     decided_by: ClassVar[tuple[str, ...]] = ()
+    #: what is worth tuning: a field, or "training.FIELD" -> its range or choice. The learning rate of a method that
+    #: trains is always tuned: from a tenth to ten times that of its recipe, unless this says otherwise
+    space: ClassVar[Mapping[str, Space]] = {}
     ema_decay: ClassVar[float | None] = None  #: decay of an average of the weights over steps, which is then evaluated
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _refuse_undeclarable(cls)
         _refuse_latex(cls)
+        _refuse_space(cls)
         if cls.training_free and "needs_graph" not in vars(cls):
             cls.needs_graph = False
         if "attach" in vars(cls):
@@ -334,6 +340,16 @@ def _refuse_undeclarable(cls: type[Method]) -> None:
         if wrong or (several and not isinstance(value, (tuple, list))):
             expected = f"{'a tuple of some of ' if several else 'one of '}{', '.join(map(repr, allowed))}"
             raise PluginError(f"{cls.__name__}.{name} = {value!r}: expected {expected}")
+
+
+def _refuse_space(cls: type[Method]) -> None:
+    """Raise PluginError for a space that its fields do not have."""
+    if "space" not in vars(cls):
+        return
+    try:
+        refuse_space(cls.space, cls, TrainingOptions)
+    except UsageError as error:
+        raise PluginError(f"{cls.__name__}: {error}") from error
 
 
 def _refuse_latex(cls: type[Method]) -> None:

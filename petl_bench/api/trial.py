@@ -63,6 +63,9 @@ class Trial:
     backbone_options: Mapping[str, Any] = _later({})  #: those that are not at their defaults
     dataset_plugin: str = _later("")  #: what reads the data set, if `dataset` is the name that a user gave to a folder
     captions_sha256: str = _later("")  #: of the data set's captions, in a task of retrieval; else ""
+    #: partition of the case's training clips, e.g. "held-out/0": it trains on one side and evaluates the other, and no
+    #: test clip (`petl_bench.training.tuning_task`); "": its case as it is
+    tuning: str = _later("")
 
     @cached_property
     def key(self) -> str:
@@ -91,7 +94,8 @@ class Trial:
         shots = f" {self.shots}-shot" if self.shots is not None else ""
         split = f" split {self.split}" if self.split else ""
         part = f" {self.part}" if self.part else ""
-        return f"{self.method}{dataset}{part}{split}{shots} seed {self.seed} ({self.key[:8]})"
+        tuning = f" tuning {self.tuning}" if self.tuning else ""
+        return f"{self.method}{dataset}{part}{split}{shots}{tuning} seed {self.seed} ({self.key[:8]})"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Trial:

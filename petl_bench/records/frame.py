@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 
 from petl_bench.api.registry import SETTINGS
+from petl_bench.api.setting import Setting
 from petl_bench.api.trial import Trial, canonical_json
+from petl_bench.api.tuning import metrics_of_tuning
 from petl_bench.errors import PetlBenchError
 from petl_bench.records.optional import absences_of, beside, of_variant
 
@@ -39,6 +41,7 @@ _PLAIN = (
     "engine_version",
     "dataset_plugin",
     "captions_sha256",
+    "tuning",
 )
 #: What a record of an earlier version lacks.
 _DEFAULTS = {
@@ -102,7 +105,7 @@ def _without_numbers(key: str, trial: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "key": key,
         "trial": trial,
-        "metrics": dict.fromkeys(_metrics_of(trial["setting"]), math.nan),
+        "metrics": dict.fromkeys(_metrics_of(trial), math.nan),
         "coverage": {},
         "train_clips": {"expected": 0, "used": 0},
         "marks": [],
@@ -113,12 +116,13 @@ def _without_numbers(key: str, trial: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _metrics_of(setting: str) -> Sequence[str]:
+def _metrics_of(trial: Mapping[str, Any]) -> Sequence[str]:
     try:
-        metrics: Sequence[str] = SETTINGS.get(setting).metrics
+        setting: type[Setting] = SETTINGS.get(trial["setting"])
+        tuning = trial.get("tuning", "")
+        return metrics_of_tuning(tuning, setting) if tuning else setting.metrics
     except PetlBenchError:
         return ()
-    return metrics
 
 
 _plain_fields = itemgetter(*_PLAIN)

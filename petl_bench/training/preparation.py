@@ -47,6 +47,7 @@ from petl_bench.training.refusals import against_split_batches
 from petl_bench.training.seeding import derived_seed, seed_everything
 from petl_bench.training.state import load_state
 from petl_bench.training.text import class_prompts, prompt_notes, text_notes
+from petl_bench.training.tuning_task import tuning_task
 from petl_bench.training.video import Remembered
 
 log = logging.getLogger("petl_bench")
@@ -101,6 +102,9 @@ class PreparedTrial:
         if reason := against_split_batches(self.method, self.options):
             raise UsageError(reason)
         self.manifest, self.task = _data(trial, self.dataset, self.setting, places)
+        if trial.tuning:
+            groups = self.groups([sample.clip for sample in self.task.train])
+            self.task = tuning_task(self.task, trial.tuning, trial.seed, groups, self.options.val_fraction)
         self._cache = places.cache
         #: training clips, and those of them that are held out to select the epoch
         self.train, self.held_out = self._split()
@@ -209,7 +213,7 @@ class PreparedTrial:
             "best-on-test": self.options.select == "best-on-test" and not isinstance(self.task, RetrievalTask),
             "incomplete-coverage": unscored or bool(self.missing(self.task.train)),
             "demonstration": is_demonstration(trial.backbone, trial.weights, trial.dataset),
-            "fewer-shots": self.adapts and self._lacks_shots(),
+            "fewer-shots": self.adapts and not trial.tuning and self._lacks_shots(),
             "shared-recordings": bool(self._shared_recordings()),
             "template-descriptions": self.descriptions is not None and self.descriptions.from_templates,
             "untuned-rate": self._trains and untuned,

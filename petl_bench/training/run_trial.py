@@ -33,6 +33,7 @@ from petl_bench.training.state import load_state, state_of
 from petl_bench.training.support import SupportClips
 from petl_bench.training.text import ClassTexts, class_texts, description_features, plain_texts
 from petl_bench.training.training_clips import training_batches
+from petl_bench.training.tuning_task import tuning_metrics
 from petl_bench.training.use import described_use
 
 
@@ -170,7 +171,8 @@ def _train_list(task: Task) -> str:
 
 
 def _metrics(prepared: PreparedTrial, results: Mapping[str, Result], absent: Mapping[str, str]) -> dict[str, float]:
-    return summarised(prepared.setting, {name: result.accuracies for name, result in results.items()}, absent)
+    accuracies = {name: result.accuracies for name, result in results.items()}
+    return tuning_metrics(accuracies) if prepared.trial.tuning else summarised(prepared.setting, accuracies, absent)
 
 
 @contextmanager

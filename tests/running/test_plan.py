@@ -12,7 +12,7 @@ import pytest
 
 from petl_bench.errors import DataError, PetlBenchError, UsageError
 from petl_bench.running.planning.plan import plan
-from petl_bench.running.planning.spec import Spec
+from petl_bench.running.planning.spec import Spec, read_spec
 
 
 def spec_of(toy: Any, **changes: Any) -> Spec:
@@ -187,3 +187,49 @@ def test_planning_does_not_load_torch(toy: Any) -> None:
         [sys.executable, "-c", code], env=toy.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_training_values_of_one_method(tmp_path: Path) -> None:
+    """`METHOD.training.FIELD` reaches that method alone, wins over what is said for all, and is a key of its own."""
+    spec = tmp_path / "spec.toml"
+    spec.write_text("[set.lora]\nrank = 4\n[set.lora.training]\nlearning_rate = 0.004\n")
+    flags = {"methods": ("lora", "msta"), "seeds": (0,), "set": ("msta.training.epochs=3",), "epochs": 2}
+    trials = {job.trial.method: job.trial for job in plan(read_spec(flags, spec)).jobs}
+    assert trials["lora"].training["learning_rate"] == 0.004
+    assert trials["msta"].training["learning_rate"] != 0.004
+    assert (trials["lora"].training["epochs"], trials["msta"].training["epochs"]) == (2, 3)
+    assert "training.learning_rate" not in trials["lora"].hyper_parameters
+    plain = plan(Spec(methods=("lora",), seeds=(0,), epochs=2, set=("lora.rank=4", "training.learning_rate=0.004")))
+    assert plain.jobs[0].trial.key == trials["lora"].key
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("lorax.training.epochs=1", "unknown method 'lorax'"),
+        ("motion.training.epochs=1", "motion is no method"),
+        ("lora.training.epoch=1", "did you mean epochs"),
+        ("lora.training.epochs=-1", "must be at least 0"),
+    ],
+)
+def test_training_values_of_what_has_none_are_refused(text: str, says: str) -> None:
+    """One line, with near names."""
+    with pytest.raises(UsageError, match=says):
+        plan(Spec(methods=("lora",), set=(text,)))
+
+
+def test_a_value_of_a_method_that_is_not_run_has_no_effect() -> None:
+    """It is named, as others are."""
+    found = plan(Spec(methods=("lora",), seeds=(0,), set=("msta.training.epochs=1",)))
+    assert any("--set msta.training.epochs has no effect" in warning for warning in found.warnings)
+
+
+def test_a_plan_on_training_clips_reads_no_test_clip() -> None:
+    """Trials on a partition have keys of their own; of zero_shot_transfer the adaptation alone is planned."""
+    spec = Spec(methods=("lora",), seeds=(0, 1))
+    usual, tuning = plan(spec), plan(spec, tuning=("held-out/0", "pseudo-halves/0"))
+    assert len(tuning.jobs) == 4
+    assert {job.trial.key for job in usual.jobs}.isdisjoint(job.trial.key for job in tuning.jobs)
+    assert {tuning.clips[job.trial.key].train + tuning.clips[job.trial.key].test for job in tuning.jobs} == {256}
+    transfer = plan(Spec(methods=("lora",), seeds=(0,), setting="zero_shot_transfer"), tuning=("held-out/0",))
+    assert [job.trial.part for job in transfer.jobs] == ["source-base"]

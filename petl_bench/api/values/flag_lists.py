@@ -12,6 +12,8 @@ from petl_bench.errors import UsageError
 
 #: Between the names of the parts of a composition; no other name of a plugin or a folder has it.
 PLUS = "+"
+#: In `--set`, the name of the training options: of all methods, or after a method's name of that one alone.
+TRAINING = "training"
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 #: A longer range is a slip.
 _LONGEST_RANGE = 10_000
@@ -61,10 +63,11 @@ def set_value(text: str) -> tuple[str, str, str]:
     """`NAME.FIELD=VALUE`, as `--set` takes it, in its three parts. Raises UsageError for a text of another form.
 
     The fields of a composition are those of its parts: `a+b.a.FIELD=VALUE` has the name `a+b` and the field `a.FIELD`.
+    A training value for one method alone, `lora.training.FIELD=VALUE`, has the field `training.FIELD`.
     """
     target, equals, value = text.partition("=")
     name, dot, field = target.strip().rpartition(".")
-    if PLUS in name:
+    if PLUS in name or name.endswith(f".{TRAINING}"):
         name, dot, field = target.strip().partition(".")
     if not (equals and dot and name and field):
         raise UsageError(f"--set {text}: expected NAME.FIELD=VALUE, e.g. --set training.learning_rate=1e-4")

@@ -77,8 +77,11 @@ class Plan:
         return sorted({job.trial.dataset for job in self.to_do if not job.trial.manifest_sha256})
 
 
-def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
+def plan(spec: Spec, *, rehearsal: bool = False, tuning: Sequence[str] = ("",)) -> Plan:
     """Settle everything that decides the numbers of a run.
+
+    With `tuning` the trials are not those of the run, but on these partitions of their training clips
+    (`Trial.tuning`); of a setting that evaluates on others, the trials that adapt on the source.
 
     With `rehearsal` the trials are counted though published data sets or weights are not on this machine (a note or a
     warning says which); such a plan cannot be run. Everything else is refused as without it.
@@ -91,7 +94,8 @@ def plan(spec: Spec, *, rehearsal: bool = False) -> Plan:
     refuse_missing_trackers(spec.track)
     draft = _Draft(rehearsal)
     for part in with_local_data(spec).parts():
-        draft.add(part)
+        for partition in tuning:
+            draft.add(part, partition)
     output = Path(spec.output).expanduser()
     return Plan(
         spec=spec,
@@ -127,8 +131,8 @@ class _Draft:
         self._data = DataOnThisMachine(rehearsal)
         self._names: dict[Path, str] = {}  # of folders that have one
 
-    def add(self, spec: Spec) -> None:
-        """Plan the trials of a spec without variants."""
+    def add(self, spec: Spec, tuning: str) -> None:
+        """Plan the trials of a spec without variants; on a partition of their training clips, if it is not ""."""
         overrides = Overrides(spec)
         setting = planned_setting(spec, overrides)
         hosted = by_backbone(spec, setting.setting, overrides)
@@ -148,7 +152,7 @@ class _Draft:
         for each, backbone, chosen in zip(specs, backbones, methods, strict=True):
             for method in chosen:
                 refuse_clash(method.method, method.config)
-            self._add_part(_Part(each, setting, overrides, self._weights(each), backbone), chosen)
+            self._add_part(_Part(each, setting, overrides, self._weights(each), backbone, tuning), chosen)
 
     def _add_part(self, part: _Part, methods: Sequence[PlannedMethod]) -> None:
         """Plan the trials on one backbone."""
@@ -170,6 +174,8 @@ class _Draft:
         assert name is not None, "a setting with source cases names their data set"
         origin = self._dataset(part, name)
         start = self._add(part, method, origin, source)
+        if part.tuning:
+            return
         self._add(part, method, data, case, start_from=start.key, source_sha256=origin.sha256)
 
     def _add(
@@ -184,8 +190,12 @@ class _Draft:
         spec, options = part.spec, part.setting
         kind = options.setting.kind_of(case)
         refuse_kind(method.method, spec.setting, kind, trains=not start_from)
-        group = data.group(options, case)
         training, locations = part.values(method, data)
+        group = (
+            data.tuning_group(options, case, part.tuning, training["val_fraction"])
+            if part.tuning
+            else data.group(options, case)
+        )
         self.notes |= dict.fromkeys(recipe_notes(type(method.method), spec.setting, spec.backbone_name, training))
         if not start_from:
             data.refuse_training(group, training)
@@ -219,6 +229,7 @@ class _Draft:
             decoder=spec.decoder,
             start_from=start_from,
             source_sha256=source_sha256,
+            tuning=part.tuning,
         )
         if trial.key not in self.jobs:
             self.jobs[trial.key] = Job(trial=trial, places=part.places(data), trackers=spec.track)
@@ -253,6 +264,7 @@ class _Part:
     overrides: Overrides
     weights: ResolvedWeights
     backbone: Backbone
+    tuning: str = ""  #: partition of the training clips that all of its trials are on; "" for a run itself
     _settled: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def places(self, data: PlannedDataset) -> Places:

@@ -27,6 +27,7 @@ from petl_bench.running.planning.spec import Spec
 from petl_bench.running.planning.values import Overrides, PlannedSetting
 from petl_bench.system.cache import cache_folder
 from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, ONE_CLIP_TO_HOLD_OUT, no_training_clips
+from petl_bench.training.tuning_task import tuning_task
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class PlannedDataset:
     options: Mapping[str, Any]
     manifest: Manifest
     here: bool
-    _groups: dict[tuple[str, str, int | None, str, int | None], PlannedTask] = field(default_factory=dict)
+    _groups: dict[tuple[str | float | None, ...], PlannedTask] = field(default_factory=dict)
     _descriptions: dict[tuple[str, str, tuple[str, ...]], str] = field(default_factory=dict)
 
     @property
@@ -92,6 +93,23 @@ class PlannedDataset:
         known = (planned.identity, case.split, case.shots, case.part, case.seed if self._has_published_draws else None)
         if known not in self._groups:
             self._groups[known] = self._look(planned.setting, case)
+        return self._groups[known]
+
+    def tuning_group(self, planned: PlannedSetting, case: Case, tuning: str, fraction: float) -> PlannedTask:
+        """The same for a trial on a partition of the training clips of a case; every seed has its own. Raises
+        UsageError too if the case has nothing to train, or too few clips or classes for the partition."""
+        if not self.here:
+            return self.group(planned, case)
+        known = (planned.identity, case.split, case.shots, case.part, case.seed, tuning, fraction)
+        if known not in self._groups:
+            annotations = self.manifest.annotations
+            refuse_other_data(planned.setting, case, annotations)
+            task = planned.setting.task(annotations, case)
+            if not task.train:
+                training_list(annotations, case.split, planned.setting.name)
+            listed = annotations.groups
+            groups = [listed.get(sample.clip) or self.dataset.group_of(sample.clip) for sample in task.train]
+            self._groups[known] = self._counted(tuning_task(task, tuning, case.seed, groups, fraction))
         return self._groups[known]
 
     @property
@@ -122,6 +140,10 @@ class PlannedDataset:
         refuse_other_data(setting, case, self.manifest.annotations)
         task = setting.task(self.manifest.annotations, case)
         refuse_other_kind(setting, case, task)
+        return self._counted(task)
+
+    def _counted(self, task: Task) -> PlannedTask:
+        """A task with what it reads. Raises DataError if no clip of an evaluation is on this machine."""
         found = self.manifest.found
         for evaluation in task.evaluations:
             if found and not any(sample.clip in found for sample in evaluation.samples):

@@ -251,15 +251,23 @@ def load_toml(path: Path, flag: str) -> dict[str, Any]:
 
 
 def _set_texts(value: Any, path: Path) -> Iterator[str]:
-    """`set` is a list of texts, or tables: `[set.lora]` with `rank = 8`."""
+    """`set` is a list of texts, or tables: `[set.lora]` with `rank = 8`, `[set.lora.training]` with `epochs = 3`."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         yield from value
         return
     if not isinstance(value, dict):
         raise UsageError(f"{path}: set: expected tables such as [set.lora], or a list of NAME.FIELD=VALUE")
-    for name, options in value.items():
-        for option, setting in (options if isinstance(options, dict) else {"": options}).items():
-            yield f"{name}{'.' if option else ''}{option}={text_of(setting)}"
+    for name, setting in _flat(value):
+        yield f"{name}={text_of(setting)}"
+
+
+def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The values of nested tables, by their names with dots between."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", each) for inner, each in _flat(value))
+        else:
+            yield name, value
 
 
 def _value(name: str, value: Any, label: str) -> Any:

@@ -2,7 +2,7 @@
 
 Values of a trial are settled in this order, the later one winning: defaults, the setting's training values, the data
 set's views (multi-view settings) or frames per second (retrieval), the method's recipe for the setting, the backbone's
-training values, the method's recipe for both, the command line.
+training values, the method's recipe for both, the command line, what it says for one method (`METHOD.training.FIELD`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import canonical_json
 from petl_bench.api.values import named_folders
 from petl_bench.api.values.fields import field_types, refuse_unknown
-from petl_bench.api.values.flag_lists import PLUS, part_names
+from petl_bench.api.values.flag_lists import PLUS, TRAINING, part_names
 from petl_bench.api.values.resolution import recipe_values, usual_training
 from petl_bench.errors import PetlBenchError, PluginError, UsageError, unknown
 from petl_bench.running.planning.spec import Spec
@@ -42,13 +42,14 @@ class Overrides:
     """
 
     def __init__(self, spec: Spec) -> None:
-        self._texts, self._folders = spec.overrides(), spec.folders()
+        self._texts, self._of_training = _apart(spec.overrides())
+        self._folders = spec.folders()
         self._parsed: dict[tuple[type[Options], str], dict[str, Any]] = {}
         plugins = {name: KINDS[kind] for kind in _SETTABLE for name in KINDS[kind].names()}
-        kinds = {"training": "name in --set", **{name: registry.kind for name, registry in plugins.items()}}
+        kinds = {TRAINING: "name in --set", **{name: registry.kind for name, registry in plugins.items()}}
         named_folders.refuse_taken(self._folders, kinds)
         for name, values in self._texts.items():
-            if name == "training":
+            if name == TRAINING:
                 TrainingOptions(**self.of(TrainingOptions, name))
             elif name in self._folders:
                 self._refuse_path(name, values)
@@ -57,11 +58,22 @@ class Overrides:
                 raise unknown(
                     "name in --set",
                     name,
-                    ["training", *self._folders, *plugins],
+                    [TRAINING, *self._folders, *plugins],
                     "petl-bench list methods (or settings, datasets, backbones)",
                 )
             else:
                 self.of(plugins.get(name, METHODS).get(name), name)
+        for name, values in self._of_training.items():
+            if (name in plugins and plugins[name] is not METHODS) or name in {TRAINING, *self._folders}:
+                raise UsageError(
+                    f"--set {name}.{TRAINING}.{next(iter(values))}: {name} is no method, and is not trained"
+                )
+            METHODS.get(name)
+            TrainingOptions(**self.training_of(name))
+
+    def training_of(self, method: str) -> dict[str, Any]:
+        """The training values given for one method alone (`METHOD.training.FIELD`)."""
+        return TrainingOptions.parse(self._of_training.get(method, {}), f"{method}.{TRAINING}")
 
     def _refuse_path(self, name: str, values: Mapping[str, str]) -> None:
         if named_folders.PATH in values:
@@ -101,19 +113,31 @@ class Overrides:
 
     def unused(self, used: Collection[str]) -> list[str]:
         """One line for each value that has no effect on a run with these plugins and folders."""
-        used = {"training", *used, *(part for name in used for part in part_names(name))}
+        used = {TRAINING, *used, *(part for name in used for part in part_names(name))}
         reached = used | ({named_folders.PLUGIN} if self._folders.keys() & used else set())
+        given = [(name, field) for name, values in self._texts.items() for field in values]
+        given += [(name, f"{TRAINING}.{field}") for name, values in self._of_training.items() for field in values]
         lines = [
             f"--set {name}.{field} has no effect: {name} is not part of this run"
-            for name, values in self._texts.items()
+            for name, field in given
             if name not in reached
-            for field in values
         ]
         if named_folders.PLUGIN in reached - used and named_folders.PATH in self._texts.get(named_folders.PLUGIN, {}):
             lines.append(
                 f"--set {named_folders.PLUGIN}.{named_folders.PATH} has no effect: --datasets says where each folder is"
             )
         return lines
+
+
+def _apart(texts: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
+    """Values by name and field; and of these the training values of one method, by its name and their fields."""
+    own: dict[str, dict[str, str]] = {}
+    of_training: dict[str, dict[str, str]] = {}
+    for name, values in texts.items():
+        for field, text in values.items():
+            option = field.removeprefix(f"{TRAINING}.")
+            (own if option == field else of_training).setdefault(name, {})[option] = text
+    return own, of_training
 
 
 @dataclass(frozen=True)
@@ -184,7 +208,7 @@ def training_values(
     """The training options of a method in a setting on one data set."""
     method, name = type(planned.method), planned.method.name
     training = usual_training(method, setting, BACKBONES.get(spec.backbone_name), dataset)
-    training |= overrides.of(TrainingOptions, "training") | _training_flags(spec)
+    training |= overrides.of(TrainingOptions, TRAINING) | _training_flags(spec) | overrides.training_of(name)
     refuse_unknown(training, TrainingOptions, f"field in the recipe of {name}, training", f"petl-bench show {name}")
     if not planned.trains:
         training["epochs"] = 0  # nothing to train: such a trial must not depend on how others train

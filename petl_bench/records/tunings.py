@@ -1,0 +1,157 @@
+"""What `petl-bench tune` leaves in a folder of runs: one file per tuned method in `tunings/`.
+
+Being tuned changes no key of a trial: whether the values of a trial were chosen by a tuning is asked here. Without
+torch and pandas.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from petl_bench.api.trial import canonical_json
+from petl_bench.api.tuning import OBJECTIVES, Objective
+from petl_bench.api.values.fields import Count, Form, Limits
+from petl_bench.records.schema import fields_of
+from petl_bench.system.files import write_atomically
+from petl_bench.system.stored_json import LARGE, UnusableError, read_json, tell_unusable
+
+#: The folder of these files, below a folder of runs.
+TUNINGS = "tunings"
+#: Raised when the meaning of a field changes; readers refuse what they do not know.
+SCHEMA = 1
+
+_Key = Annotated[str, Form("[0-9a-f]{64}", "the key of a trial")]
+_Percent = Annotated[float, Limits(0, 100)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """One point of a method's space, and what it came to on held-out training clips."""
+
+    number: Count  #: from 0; 0 is the recipe
+    round: Count  #: from 0; the proposals of a round are made together, from finished rounds alone
+    values: Mapping[str, Any]  #: field of the method, or "training.FIELD" -> value
+    trials: Sequence[_Key] = ()  #: keys of its trials: one for each case and draw
+    objective: _Percent | None = None  #: percent; None if it is not finished, or failed
+    metrics: Mapping[str, _Percent] = dataclasses.field(default_factory=dict)  #: means over its trials, in percent
+    fault: str = ""  #: why it has no objective, if its trials ended
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """One configuration that the chosen values give: a trial with it, of any split and seed, is a tuned one."""
+
+    dataset: str
+    hyper_parameters: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """The tuning of one method: what decides it, how far it is, and what was chosen."""
+
+    method: str
+    method_version: str
+    setting: str
+    setting_options: Mapping[str, Any]
+    datasets: Sequence[str]
+    backbone: str
+    backbone_options: Mapping[str, Any]
+    weights_sha256: str
+    objective: Objective
+    budget: Annotated[int, Limits(2)]  #: proposals, the recipe among them
+    splits: Sequence[str]
+    shots: Sequence[Count]
+    seeds: Sequence[Count]  #: of its trials; every proposal is trained on each of them
+    draws: Annotated[int, Limits(1)]  #: partitions of the training clips for each case
+    round_size: Annotated[int, Limits(1)]
+    sampler: str  #: what makes the proposals, with its version
+    seed: Count  #: of the sampler
+    space: Mapping[str, str]  #: name -> range or choice, as `--space` takes it
+    base: str = ""  #: identity of everything else that decides its trials
+    proposals: Sequence[Proposal] = ()
+    chosen: Count | None = None  #: number of the proposal with the best objective; None before the tuning has ended
+    applied: Sequence[Applied] = ()  #: what the chosen values give
+    command: str = ""  #: that made it
+
+    @property
+    def identity(self) -> str:
+        """sha256 of what decides the proposals and what they come to."""
+        progress = ("proposals", "chosen", "applied", "command")
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in progress}
+        return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+    @property
+    def best(self) -> Proposal | None:
+        """The proposal that was chosen; None before the tuning has ended."""
+        return next((each for each in self.proposals if each.number == self.chosen), None)
+
+    @property
+    def trainings(self) -> int:
+        """How many trials were trained for it so far."""
+        return len({key for each in self.proposals for key in each.trials})
+
+    def gave(self, trial: Mapping[str, Any]) -> bool:
+        """Whether a trial (its fields, as recorded) has the values that were chosen here, in the same setting, data
+        set and backbone; its split, shots and seed may be others."""
+        same = ("method", "setting", "backbone", "weights_sha256")
+        if any(trial[name] != getattr(self, name) for name in same) or self.chosen is None:
+            return False
+        found = Applied(
+            dataset=trial["dataset"], hyper_parameters=trial["hyper_parameters"], training=trial["training"]
+        )
+        return any(_plain(each) == _plain(found) for each in self.applied)
+
+
+def tuning_file(runs: Path, tuning: Tuning) -> Path:
+    """Where a tuning is stored."""
+    return runs / TUNINGS / f"{tuning.identity[:16]}.json"
+
+
+def write_tuning(runs: Path, tuning: Tuning) -> None:
+    """Store a tuning as far as it is. Raises StoreError if it cannot be written."""
+    values = {"schema": SCHEMA, **dataclasses.asdict(tuning)}
+    path = tuning_file(runs, tuning)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def read_tunings(runs: Path) -> Iterator[Tuning]:
+    """The tunings of a folder of runs, in the order of their files; what cannot be used is named, and left out."""
+    for path in sorted((runs / TUNINGS).glob("*.json")):
+        if path.name.startswith("."):
+            continue
+        try:
+            yield read_tuning(path)
+        except (UnusableError, FileNotFoundError) as error:
+            tell_unusable(path, str(error))
+
+
+def read_tuning(path: Path) -> Tuning:
+    """The tuning in a file. Raises UnusableError, and FileNotFoundError if there is none."""
+    values = read_json(path, LARGE)
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise UnusableError("not a tuning that this version of petl-bench reads")
+    fields = fields_of(values, Tuning, without=("proposals", "applied"))
+    parts = {"proposals": Proposal, "applied": Applied}
+    for name, kind in parts.items():
+        found = values.get(name, [])
+        if not isinstance(found, list):
+            raise UnusableError(f"damaged: {name} is no list")
+        fields[name] = tuple(kind(**fields_of(each, kind)) for each in found)
+    tuning = Tuning(**fields)
+    if tuning.objective not in OBJECTIVES or (tuning.chosen is not None and tuning.best is None):
+        raise UnusableError("damaged: it names an objective or a proposal that there is not")
+    if tuning.identity[:16] != path.stem:
+        raise UnusableError("it belongs to another name: a copied or changed file is not read")
+    return tuning
+
+
+def _plain(applied: Applied) -> str:
+    return canonical_json(dataclasses.asdict(applied))
