@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.choices import OneOf
-from petl_bench.cli.options import plugin_option
+from petl_bench.cli.options import plugin_option, tell
 from petl_bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -312,6 +312,8 @@ def _listed(dataset: Dataset, name: str, data_root: Path | None, *, only_caption
 
     if dataset.needs_root and data_root is None and name == type(dataset).name:
         raise UsageError(f"{name}: its published sizes are not known here; say --data-root DIR or --clips N")
+    if not dataset.needs_root:
+        tell(f"reading the lists of {name}; a first use makes its files")
     found = dataset.annotations(dataset.root(local_root(data_root)))
     tests = {"test": next(iter(found.test.values()), ())}
     if only_captioned:
