@@ -1,4 +1,4 @@
-"""`petl-bench plan-power`: the power of the tables' test before a run; near simulations of the test, and plain words."""
+"""`petl-bench plan-power`: the power of the tables' test before a run, near simulations of the test; and plain words."""
 
 from __future__ import annotations
 
