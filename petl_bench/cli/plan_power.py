@@ -312,7 +312,7 @@ def _listed(dataset: Dataset, name: str, data_root: Path | None, *, only_caption
 
     if dataset.needs_root and data_root is None and name == type(dataset).name:
         raise UsageError(f"{name}: its published sizes are not known here; say --data-root DIR or --clips N")
-    if not dataset.needs_root:
+    if not dataset.needs_root and name == type(dataset).name:
         tell(f"reading the lists of {name}; a first use makes its files")
     found = dataset.annotations(dataset.root(local_root(data_root)))
     tests = {"test": next(iter(found.test.values()), ())}

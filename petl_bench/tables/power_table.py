@@ -50,6 +50,8 @@ METRICS_OF = {
 _TARGET = "target"  #: the evaluation of zero-shot transfer
 #: Draws at most, and outcomes that are drawn in all of them.
 _TRIES, _LEAST_TRIES, _OUTCOMES = 400, 50, 4e7
+#: Outcomes of one draw: more would take minutes.
+_MOST_OUTCOMES = 5e6
 #: Seeds that are simulated: a table of all would take a minute.
 _SIMULATED = (2, 3, 5, 10, 20)
 _PAIRS_SHOWN = 12

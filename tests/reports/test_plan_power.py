@@ -1,4 +1,4 @@
-"""`petl-bench plan-power`: the power of the tables' test before a run, near simulations of the test; and plain words."""
+"""`petl-bench plan-power`: the power of the tables' test before a run, near what simulations say; in plain words."""
 
 from __future__ import annotations
 
@@ -255,6 +255,7 @@ def test_a_difference_that_cannot_be_is_refused(value: str) -> None:
         ("--disagreement 0.5", "differ on as many percent of the clips at least"),
         ("--disagreement 3 --rerun-disagreement 4", "runs of one method differ on no more clips"),
         ("--runs nowhere --seed-sd 1", "recorded or stated; leave one out"),
+        ("--clips 10000000 --simulate --seeds 3", "2 methods on 20,000,000 clips would take too long"),
         ("--methods lora", "name their folder with --runs DIR"),
         ("--runs nowhere", "nowhere: no such folder of runs"),
     ],
