@@ -217,10 +217,14 @@ def _simulated_seeds(plan: Plan) -> list[int]:
 
 
 def _tries(plan: Plan, seeds: int) -> int:
-    """Fewer of many clips and seeds, so that it takes seconds."""
-    return int(
-        min(_TRIES, max(_LEAST_TRIES, _OUTCOMES / (methods_of(plan.comparisons) * seeds * plan.variances.clips)))
-    )
+    """Fewer of many clips and seeds, so that it takes seconds. Raises UsageError for too many."""
+    outcomes = methods_of(plan.comparisons) * seeds * plan.variances.clips
+    if outcomes > _MOST_OUTCOMES:
+        raise UsageError(
+            f"--simulate: {seeds} seeds of {methods_of(plan.comparisons)} methods on {plan.variances.clips:,} clips "
+            "would take too long; leave it out, or name fewer --seeds or --comparisons"
+        )
+    return int(min(_TRIES, max(_LEAST_TRIES, _OUTCOMES / outcomes)))
 
 
 def _points(value: float | None) -> Cell:
