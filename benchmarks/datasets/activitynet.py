@@ -87,6 +87,7 @@ class ActivityNet(PublishedDataset):
         licence="not stated here",
     )
     defects = (_TWO_ORDERS,)
+    published_tests = (("test", 4926, 4926),)
     licence = "look it up at the source; videos come from YouTube and keep their owners' rights"
 
     holds = "the clips and Text4Vis' or mmaction2's lists with their label file"

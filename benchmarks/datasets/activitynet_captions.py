@@ -53,6 +53,7 @@ class ActivityNetCaptions(CaptionedDataset):
 }""",
         licence=_LICENCE,
     )
+    published_tests = (("test", 4885, 4885),)
     licence = _LICENCE
     holds = "the videos and train.json with val_1.json or val_2.json"
 

@@ -114,6 +114,7 @@ class K400(Kinetics):
     views = (4, 3)
     defects = (_LISTS_DIFFER, _MSTA_LISTS, _CUT_IDS)
 
+    published_tests = (("test", 19877, 19877), ("base", 9944, 9944), ("novel", 9933, 9933))
     holds = "the clips and ViFi-CLIP's datasets_splits/ or the official csv files"
     forms: ClassVar[Mapping[str, FormReader]] = {
         "vificlip": _vificlip,

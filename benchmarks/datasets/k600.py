@@ -134,6 +134,7 @@ class K600(Kinetics):
         ),
     )
 
+    published_tests = (("test", 14084, 14084),)
     holds = "the clips and ViFi-CLIP's datasets_splits/ and labels/"
     forms: ClassVar[Mapping[str, FormReader]] = {
         "official": partial(kinetics.official, number=600),

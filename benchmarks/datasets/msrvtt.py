@@ -61,6 +61,7 @@ class MSRVTT(CaptionedDataset):
 }""",
         licence=_LICENCE,
     )
+    published_tests = (("test", 1000, 1000),)
     licence = _LICENCE
     defects = (_DUPLICATES,)
     holds = "the videos, MSRVTT_data.json and the lists of 1k-A"

@@ -48,6 +48,7 @@ class MSVD(CaptionedDataset):
 }""",
         licence=_LICENCE,
     )
+    published_tests = (("test", 670, 522),)
     licence = _LICENCE
     holds = "the videos, captions_msvd.json and the three lists"
 

@@ -186,6 +186,7 @@ class SomethingSomethingV2(PublishedDataset):
     )
     views = (2, 3)  # as MSTA's logs say
     defects = (_TWO_VERSIONS,)
+    published_tests = (("test", 24777, 24777), ("base", 17562, 17562), ("novel", 7215, 7215))
     licence = "its owner's own terms, accepted when downloading; look them up there"
 
     holds = "the clips and the official json files or ViFi-CLIP's datasets_splits/"

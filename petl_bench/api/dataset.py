@@ -109,6 +109,8 @@ class Dataset(Options):
     `views` are the temporal clips and spatial crops per test video of the published multi-view evaluation.
     `frames_per_second` is the rate at which the published protocol of retrieval takes frames; None: it takes them of
     all frames.
+    `published_tests` are the sizes of its published test lists of split 1, for plans without its files: "test", "base"
+    or "novel", clips, and groups of clips from one source video.
     `defects` are all known defects of its published annotations; `annotations` repeats those that apply.
     `template` may be given as a plain class attribute, which is then the default of that option.
     """
@@ -121,6 +123,7 @@ class Dataset(Options):
     splits: ClassVar[Sequence[int]] = (1,)
     views: ClassVar[tuple[int, int]] = (1, 1)
     frames_per_second: ClassVar[float | None] = None
+    published_tests: ClassVar[Sequence[tuple[str, int, int]]] = ()
     defects: ClassVar[Sequence[Defect]] = ()
 
     template: str = hyper("a video of {}.", _TEMPLATE, later=True)

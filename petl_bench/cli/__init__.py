@@ -19,6 +19,7 @@ COMMANDS = {
     "run": ("run", "Train and evaluate methods in a setting; nothing done is done twice."),
     "report": ("report", "Turn records into a table: terminal, Markdown, LaTeX, CSV, JSON or HTML."),
     "compare": ("compare", "Is the difference between two methods real, and what would settle it?"),
+    "plan-power": ("plan_power", "How many seeds and test clips show a difference, before anything is run."),
     "status": ("status", "What is done, running, queued, failed or missing, and the command that fills the rest."),
     "runs": ("runs", "Look after folders of runs: list, verify, delete, merge, move, export."),
     "logs": ("logs", "The log of one trial, wherever it ran."),

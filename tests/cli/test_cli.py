@@ -36,6 +36,7 @@ sys.exit(f"imported {{heavy}}" if heavy else 0)
         ["show", "msta"],
         ["show", "viclip-b16"],
         ["run", "--help"],
+        ["plan-power", "--difference", "1", "--dataset", "ucf101"],
     ],
     ids=" ".join,
 )
