@@ -40,6 +40,7 @@ class FewShotTable(SettingTable):
     title = "Few-shot recognition: top-1 accuracy in percent, K training clips per class"
     numbers = (ShownNumber("K={case.shots}", (TOP1,), mean_class="K={case.shots}, mean class"),)
     over = "shots"
+    held_out = ("val_top1", "K={case.shots}")
     published_csv = (MSTA_TABLES,)
     quoted_tables = ("3",)
 

@@ -50,6 +50,7 @@ from petl_bench.tables.tradeoff_picture import (
     rows_of,
     with_interval,
 )
+from petl_bench.tables.tuned import tuning_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,6 +224,7 @@ class TradeOffTable(TableSource):
                 *([_SEVERAL] if len(panels) > 1 and evidence.outcomes else []),
                 *(["Trained: millions of trained parameters."] if _is_usual(axes) else []),
                 *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
+                *tuning_notes(comparison, evidence.tunings),
                 *table_notes.protocol_notes(comparison, cases),
                 *table_notes.data_notes(comparison),
                 *([_quoted_note()] if quoted else []),

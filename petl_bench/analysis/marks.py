@@ -46,7 +46,11 @@ def _marks(comparison: Comparison, row: Configuration, case: ComparedCase) -> It
         marks.add("demonstration")
     rate = row.training_values.get("learning_rate")
     values = json.loads(row.hyper_parameters)
-    if runs[0].trains and TUNED_HERE not in marks and is_untuned(row.method, comparison.setting, row.backbone, rate, values):
+    if (
+        runs[0].trains
+        and TUNED_HERE not in marks
+        and is_untuned(row.method, comparison.setting, row.backbone, rate, values)
+    ):
         marks.add("untuned-rate")
     return marks
 

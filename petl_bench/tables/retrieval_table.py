@@ -11,6 +11,7 @@ from petl_bench.analysis.labels import CaseGroup, host_display
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.figure import Figure, Point, joined
 from petl_bench.api.retrieval import DIRECTIONS, Direction, queries_of
+from petl_bench.api.tuning import metric_of
 from petl_bench.records.retrieval import TOP
 from petl_bench.tables.columns import MeasuredColumn, ScoredMetric, ShownNumber
 from petl_bench.tables.notes import data_notes, data_provenance, seed_notes, splits_note
@@ -64,6 +65,7 @@ class RetrievalTable(SettingTable):
     notes: ClassVar[tuple[str, ...]] = (RETRIEVAL_NOTE,)
     details: ClassVar[tuple[str, ...]] = (RETRIEVAL_DETAILS,)
     optional: ClassVar[tuple[str, ...]] = tuple(LABELS)
+    held_out: ClassVar[tuple[str, str]] = (metric_of("held-out", "retrieval"), "T2V R@1")
     #: Parameters of the backbone that quoted percentages of trained parameters are of; 0: quoted rows are not drawn.
     quoted_backbone_params: ClassVar[int] = 0
 
