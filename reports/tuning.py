@@ -1,4 +1,4 @@
-"""The tables of tunings: what was searched for each method, by how much, and what was chosen; no test clip is in them."""
+"""The tables of tunings: what was searched for each method, by how much, what was chosen. No test clip is in them."""
 
 from __future__ import annotations
 

@@ -151,7 +151,11 @@ def read_tunings(runs: Path) -> Iterator[Tuning]:
 
 def read_tuning(path: Path) -> Tuning:
     """The tuning in a file. Raises UnusableError, and FileNotFoundError if there is none."""
-    values = read_json(path, LARGE)
+    return parse_tuning(read_json(path, LARGE), path.stem)
+
+
+def parse_tuning(values: Any, name: str) -> Tuning:
+    """The tuning of this name from the values of its file. Raises UnusableError if they are none."""
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise UnusableError("not a tuning that this version of petl-bench reads")
     fields = fields_of(values, Tuning, without=("proposals", "applied"))
@@ -164,7 +168,7 @@ def read_tuning(path: Path) -> Tuning:
     tuning = Tuning(**fields)
     if tuning.objective not in OBJECTIVES or (tuning.chosen is not None and tuning.best is None):
         raise UnusableError("damaged: it names an objective or a proposal that there is not")
-    if tuning.name != path.stem:
+    if tuning.name != name:
         raise UnusableError("it belongs to another name: a copied or changed file is not read")
     return tuning
 

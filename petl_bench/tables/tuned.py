@@ -65,9 +65,13 @@ def space_text(tuning: Tuning) -> str:
     return "; ".join(f"{name}={values}" for name, values in tuning.space.items())
 
 
-def unequal_budgets(comparison: Comparison, tunings: Sequence[Tuning], rows: Sequence[Configuration]) -> str:
-    """How the budgets of some rows differ, if one of them was tuned here; "" if they do not."""
-    return _unequal(comparison, {each.name: each for each in tunings}, rows)
+def budgets_of(comparison: Comparison, tunings: Sequence[Tuning], rows: Sequence[Configuration]) -> str:
+    """The budgets of some rows, if one of them was tuned here: that they differ, or what they share; else ""."""
+    known = {each.name: each for each in tunings}
+    if found := _unequal(comparison, known, rows):
+        return f"budgets of tuning differ: {found}"
+    texts = {text for row in rows for text in _budgets(comparison, known, row)} - {_BY_RECIPE, _UNTUNED}
+    return f"tuned here: {listed(sorted(texts))} for each" if texts else ""
 
 
 def _about(tuning: Tuning) -> str:
