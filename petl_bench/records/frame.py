@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from petl_bench.api.marks import TUNED_HERE
+from petl_bench.api.marks import TUNED_HERE, UNTUNED_RATE
 from petl_bench.api.registry import SETTINGS
 from petl_bench.api.setting import Setting
 from petl_bench.api.trial import Trial, canonical_json
@@ -98,7 +98,8 @@ def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
 
 
 def with_tunings(records: pd.DataFrame, tunings: Sequence[Tuning]) -> pd.DataFrame:
-    """The records with the names of the tunings that chose a trial's values in `tuned_by`, and TUNED_HERE in `marks`.
+    """The records with the names of the tunings that chose a trial's values in `tuned_by`, and TUNED_HERE in `marks`, instead of
+    UNTUNED_RATE.
 
     Trials of the tunings themselves have neither.
     """
@@ -110,7 +111,7 @@ def with_tunings(records: pd.DataFrame, tunings: Sequence[Tuning]) -> pd.DataFra
         for partition, *values in zip(records["tuning"], *(records[name] for name in _OF_PLACE), strict=True)
     ]
     marks = [
-        " ".join(sorted({*own.split(), TUNED_HERE})) if name else own
+        " ".join(sorted({*own.split(), TUNED_HERE} - {UNTUNED_RATE})) if name else own
         for own, name in zip(records["marks"], names, strict=True)
     ]
     return records.assign(tuned_by=names, marks=marks)

@@ -160,11 +160,11 @@ def parse_tuning(values: Any, name: str) -> Tuning:
         raise UnusableError("not a tuning that this version of petl-bench reads")
     fields = fields_of(values, Tuning, without=("proposals", "applied"))
     parts = {"proposals": Proposal, "applied": Applied}
-    for name, kind in parts.items():
-        found = values.get(name, [])
+    for part, kind in parts.items():
+        found = values.get(part, [])
         if not isinstance(found, list):
-            raise UnusableError(f"damaged: {name} is no list")
-        fields[name] = tuple(kind(**fields_of(each, kind)) for each in found)
+            raise UnusableError(f"damaged: {part} is no list")
+        fields[part] = tuple(kind(**fields_of(each, kind)) for each in found)
     tuning = Tuning(**fields)
     if tuning.objective not in OBJECTIVES or (tuning.chosen is not None and tuning.best is None):
         raise UnusableError("damaged: it names an objective or a proposal that there is not")

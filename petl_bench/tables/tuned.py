@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import Configuration
 from petl_bench.analysis.marks import marks_of
-from petl_bench.api.marks import MARKS, TUNED_HERE
+from petl_bench.api.marks import MARKS, TUNED_HERE, UNTUNED_RATE
 from petl_bench.api.options import text_of
 from petl_bench.api.tuning import Objective
 from petl_bench.records.tunings import Tuning
@@ -89,7 +89,7 @@ def _differing(comparison: Comparison, known: Mapping[str, Tuning]) -> Iterator[
         if found := _unequal(comparison, known, rows):
             yield (
                 f"Budgets differ: {found}. They are ranked together all the same: the marks "
-                f"{_SYMBOL} and {MARKS['untuned-rate'].symbol} tell them apart."
+                f"{_SYMBOL} and {MARKS[UNTUNED_RATE].symbol} tell them apart."
             )
 
 
@@ -117,6 +117,6 @@ def _budgets(comparison: Comparison, known: Mapping[str, Tuning], row: Configura
             texts = {budget_text(known[name]) if name in known else "tuned here, budget not known" for name in names}
             found[" and ".join(sorted(texts))].append(comparison.case_displays[case])
         elif runs and runs[0].trains:
-            untuned = "untuned-rate" in marks_of(comparison, row, case)
+            untuned = UNTUNED_RATE in marks_of(comparison, row, case)
             found[_UNTUNED if untuned else _BY_RECIPE].append(comparison.case_displays[case])
     return dict(found)
