@@ -56,6 +56,9 @@ def gather(
     trained_on = records["tuning"] != ""
     tuning_trials = records.loc[trained_on, "trial"].nunique()
     records = records[~trained_on]
+    if records.empty and tuning_trials and not reader.tunings:
+        where = ", ".join(map(str, folders))
+        raise UsageError(f"{where}: all of its {tuning_trials} finished trials are of tunings, on training clips alone")
     if records.empty and not reader.tunings:
         raise UsageError(_nothing_under(folders))
     if baseline:

@@ -98,8 +98,8 @@ def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
 
 
 def with_tunings(records: pd.DataFrame, tunings: Sequence[Tuning]) -> pd.DataFrame:
-    """The records with the names of the tunings that chose a trial's values in `tuned_by`, and TUNED_HERE in `marks`, instead of
-    UNTUNED_RATE.
+    """The records with the names of the tunings that chose a trial's values in `tuned_by`, and TUNED_HERE in `marks`,
+    instead of UNTUNED_RATE.
 
     Trials of the tunings themselves have neither.
     """

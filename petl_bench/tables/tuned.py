@@ -34,10 +34,20 @@ def tuning_notes(comparison: Comparison, tunings: Sequence[Tuning]) -> list[str]
             rows[name][comparison.row_displays[row]] = None
     if not rows:
         return []
-    about = [f"{_SYMBOL}: {listed(some, 6)}: {_about(known[name])}." for name, some in rows.items() if name in known]
+    lines = [f"{_SYMBOL}: {listed(some, 6)}: {about(known[name])}." for name, some in rows.items() if name in known]
     lost = [row for name, some in rows.items() if name not in known for row in some]
-    about += [f"{_SYMBOL}: {listed(lost, 6)}: the files of the tuning are not read here."] if lost else []
-    return [*about, *_differing(comparison, known)]
+    lines += [f"{_SYMBOL}: {listed(lost, 6)}: the files of the tuning are not read here."] if lost else []
+    return [*lines, *_differing(comparison, known)]
+
+
+def about(tuning: Tuning) -> str:
+    """What a tuning searched, by how much, and what it chose, in one line."""
+    others = f", draws {tuning.draws}" if tuning.draws > 1 else ""
+    return (
+        f"{chosen_text(tuning)}, the best of {budget_text(tuning)} by {OBJECTIVES[tuning.objective]} "
+        f"({tuning.objective}, no test clip; seeds {listed(tuning.seeds)}{others}); space {space_text(tuning)}; "
+        f"sampler {tuning.sampler}, seed {tuning.seed}; tuning {tuning.name}"
+    )
 
 
 def chosen_text(tuning: Tuning) -> str:
@@ -72,15 +82,6 @@ def budgets_of(comparison: Comparison, tunings: Sequence[Tuning], rows: Sequence
         return f"budgets of tuning differ: {found}"
     texts = {text for row in rows for text in _budgets(comparison, known, row)} - {_BY_RECIPE, _UNTUNED}
     return f"tuned here: {listed(sorted(texts))} for each" if texts else ""
-
-
-def _about(tuning: Tuning) -> str:
-    others = f", draws {tuning.draws}" if tuning.draws > 1 else ""
-    return (
-        f"{chosen_text(tuning)}, the best of {budget_text(tuning)} by {OBJECTIVES[tuning.objective]} "
-        f"({tuning.objective}, no test clip; seeds {listed(tuning.seeds)}{others}); space {space_text(tuning)}; "
-        f"sampler {tuning.sampler}, seed {tuning.seed}; tuning {tuning.name}"
-    )
 
 
 def _differing(comparison: Comparison, known: Mapping[str, Tuning]) -> Iterator[str]:
