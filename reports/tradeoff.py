@@ -247,13 +247,14 @@ class TradeOffTable(TableSource):
             shown = [each.panel for each in found]
             notes = [costs_note(conditions), *_drawn_front(axes, shown), *mark_notes(shown)]
             return joined([each.panel.picture("tradeoff", each.title) for each in found], notes)
-        _, panels, left_out = _compared(evidence, axes)
+        comparison, panels, left_out = _compared(evidence, axes)
         notes = [
             _over_data(axes),
             *picture_notes([panel.trade_off for panel in panels], intervals=evidence.outcomes is not None),
             *([] if _is_usual(axes) else _drawn_front(axes, [panel.trade_off for panel in panels])),
             *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
             *left_out,
+            *tuning_notes(comparison, evidence.tunings),
             *([*_reading_notes(), _COUNTS] if any(panel.quoted for panel in panels) else []),
         ]
         return joined([_picture(panel) for panel in panels], notes)

@@ -20,6 +20,7 @@ from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.retrieval_beside import LABELS, beside_columns, beside_notes
 from petl_bench.tables.setting_table import SettingTable
 from petl_bench.tables.tradeoff_picture import TradeOffPanel, picture_notes, trained_against
+from petl_bench.tables.tuned import tuning_notes
 
 RETRIEVAL_NOTE = (
     "T2V: texts search clips; V2T: clips search texts. R@K in percent; Sum: R@1 + R@5 + R@10; MdR, MnR: median and "
@@ -87,6 +88,7 @@ class RetrievalTable(SettingTable):
         notes = [
             *picture_notes([panel for _, panel in found], intervals=evidence.outcomes is not None),
             *seed_notes(comparison),
+            *tuning_notes(comparison, evidence.tunings),
             splits_note(groups),
             *data_notes(comparison),
             *data_provenance(comparison, groups),

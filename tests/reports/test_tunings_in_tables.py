@@ -159,6 +159,14 @@ def test_every_format_has_mark_and_budget(tuned: Path, kind: str) -> None:
     assert "4 proposals x 3 trainings" in text.replace("\\,", " ")
 
 
+def test_notes_of_figures_say_budgets(tuned: Path) -> None:
+    """What stands in one picture is compared there as well."""
+    figure = TABLES.get("tradeoff")().figure(gather((tuned,), statistics=False))
+    assert figure is not None
+    assert any(each.startswith("L: LoRA") for each in figure.notes)
+    assert any(each.startswith("Budgets differ") for each in figure.notes)
+
+
 def test_csv_names_the_tuning(tuned: Path) -> None:
     """The marks, and the name under which the table of tunings has the budget."""
 
