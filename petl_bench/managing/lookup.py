@@ -45,8 +45,8 @@ def find_trial(known: Mapping[str, str], text: str, runs: Path) -> str:
 
     Words that follow each other in the title count first, so that `seed 1` is not `seed 10`; then parts of words; then
     words with others between, so that `lora seed 0` will do. Trials of tunings are meant only by a text that says so,
-    or if nothing else fits. Raises UsageError, with the candidates
-    or with near titles, if `text` means several trials or none.
+    or if nothing else fits. Raises UsageError, with the candidates or with near titles, if `text` means several trials
+    or none.
     """
     found = _matches(known, text.strip().lower())
     if "tuning" not in text.lower():

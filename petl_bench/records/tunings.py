@@ -7,6 +7,7 @@ torch and pandas.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -200,6 +201,7 @@ def chosen_values(tunings: Iterable[Tuning]) -> Mapping[tuple[str, ...], Sequenc
     return found
 
 
+@functools.lru_cache(maxsize=10_000)  # trials of one configuration, and the metrics of a trial, share theirs
 def place_of(
     method: str, setting: str, backbone: str, weights_sha256: str, dataset: str, hyper_parameters: str, training: str
 ) -> tuple[str, ...]:
