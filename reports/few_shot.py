@@ -21,6 +21,7 @@ from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.setting_table import TOP1, SettingTable
 from petl_bench.tables.tradeoff_picture import INTERVAL_NOTE, STD_NOTE, error_bar, with_interval
+from petl_bench.tables.tuned import tuning_notes
 
 #: The kind of transfer whose published rows the picture shows: all of them would be too many lines to tell apart.
 _DRAWN = "efficient-transfer"
@@ -40,6 +41,7 @@ class FewShotTable(SettingTable):
     title = "Few-shot recognition: top-1 accuracy in percent, K training clips per class"
     numbers = (ShownNumber("K={case.shots}", (TOP1,), mean_class="K={case.shots}, mean class"),)
     over = "shots"
+    held_out = ("val_top1", "K={case.shots}")
     published_csv = (MSTA_TABLES,)
     quoted_tables = ("3",)
 
@@ -65,6 +67,7 @@ class FewShotTable(SettingTable):
             STD_NOTE if evidence.outcomes is None else INTERVAL_NOTE,
             *seed_notes(comparison),
             *self._mark_notes(comparison, evidence.outcomes),
+            *tuning_notes(comparison, evidence.tunings),
             splits_note(groups),
             *data_notes(comparison),
             *data_provenance(comparison, groups),

@@ -50,6 +50,7 @@ from petl_bench.tables.tradeoff_picture import (
     rows_of,
     with_interval,
 )
+from petl_bench.tables.tuned import tuning_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,6 +224,7 @@ class TradeOffTable(TableSource):
                 *([_SEVERAL] if len(panels) > 1 and evidence.outcomes else []),
                 *(["Trained: millions of trained parameters."] if _is_usual(axes) else []),
                 *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
+                *tuning_notes(comparison, evidence.tunings),
                 *table_notes.protocol_notes(comparison, cases),
                 *table_notes.data_notes(comparison),
                 *([_quoted_note()] if quoted else []),
@@ -245,13 +247,14 @@ class TradeOffTable(TableSource):
             shown = [each.panel for each in found]
             notes = [costs_note(conditions), *_drawn_front(axes, shown), *mark_notes(shown)]
             return joined([each.panel.picture("tradeoff", each.title) for each in found], notes)
-        _, panels, left_out = _compared(evidence, axes)
+        comparison, panels, left_out = _compared(evidence, axes)
         notes = [
             _over_data(axes),
             *picture_notes([panel.trade_off for panel in panels], intervals=evidence.outcomes is not None),
             *([] if _is_usual(axes) else _drawn_front(axes, [panel.trade_off for panel in panels])),
             *([costs_note(all_conditions(evidence))] if axes.of_costs else []),
             *left_out,
+            *tuning_notes(comparison, evidence.tunings),
             *([*_reading_notes(), _COUNTS] if any(panel.quoted for panel in panels) else []),
         ]
         return joined([_picture(panel) for panel in panels], notes)

@@ -267,7 +267,7 @@ def _known(registry: Registry, name: str) -> Any:
 def obstacle(trial: Mapping[str, Any]) -> str:
     """Why no command plans a trial with these values, in words; "" if one does. Absent versions say nothing."""
     try:
-        return next(chain(_obstacles(trial), _of_a_source(trial)), "")
+        return next(chain(_of_a_tuning(trial), _obstacles(trial), _of_a_source(trial)), "")
     except PetlBenchError as error:
         return str(error)
 
@@ -316,6 +316,11 @@ def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
 def _of_a_source(trial: Mapping[str, Any]) -> Iterator[str]:
     if not _is_planned(trial):
         yield "its adapter is made by the commands of the trials that start from it"
+
+
+def _of_a_tuning(trial: Mapping[str, Any]) -> Iterator[str]:
+    if trial.get("tuning"):
+        yield "it is of a tuning, on training clips alone: petl-bench tune makes such trials"
 
 
 def _other_versions(trial: Mapping[str, Any]) -> Iterator[str]:

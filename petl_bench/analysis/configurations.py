@@ -137,6 +137,7 @@ class Run:
     environment: tuple[tuple[str, str], ...]  #: what can change last bits: (name, value) of what its record knows
     test_classes: str = "{}"  #: JSON: evaluation -> how many classes have clips, and the least and most clips of one
     optional: tuple[float, ...] = ()  #: of the optional metrics that were asked for, NaN for what its record lacks
+    tuned_by: str = ""  #: names of the tunings that chose its values, between spaces
     absent: str = "{}"  #: JSON: evaluation that its method cannot score -> reason
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
+from petl_bench.api.training_options import WITHOUT_EFFECT
 from petl_bench.api.trial import canonical_json
 from petl_bench.records.retrieval_outcomes import is_retrieval
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
-#: Training options that change no number: any of them gives the same one, up to rounding.
-WITHOUT_EFFECT = ("processes", "threads", "bad_clips_allowed")
 #: Training options that belong to a data set: its multi-view evaluation.
 _OF_DATA_SET = ("views", "crops")
 _ONE_VIEW = "1 x 1"
@@ -76,7 +75,8 @@ def _trials(
     records: pd.DataFrame, setting: str, metrics: Sequence[str], part: str, optional: Sequence[str]
 ) -> pd.DataFrame:
     """One row per trial, indexed by its key, with a column per metric, and its training options taken apart."""
-    chosen = records[(records["setting"] == setting) & records["metric"].isin([*metrics, *optional])]
+    wanted = (records["setting"] == setting) & (records["tuning"] == "")  # numbers of a tuning are of training clips
+    chosen = records[wanted & records["metric"].isin([*metrics, *optional])]
     if part:
         chosen = chosen[chosen["part"].str.startswith(part)]
     trials = chosen.drop_duplicates("trial").set_index("trial")
@@ -212,7 +212,7 @@ def _add_sources(trials: pd.DataFrame, records: pd.DataFrame) -> None:
     trials["source_missing"] = started & ~trials["start_from"].isin(sources.index)
     found = trials.index[started & ~trials["source_missing"]]
     origin = sources.loc[trials.loc[found, "start_from"]]
-    for name in ("train_clips", "descriptions_sha256"):
+    for name in ("train_clips", "descriptions_sha256", "tuned_by"):
         trials.loc[found, name] = origin[name].tolist()
     pairs = zip(trials.loc[found, "marks"], origin["marks"], strict=True)
     trials.loc[found, "marks"] = [_joined_marks(own, of_source) for own, of_source in pairs]

@@ -13,7 +13,7 @@ from typing import Any
 
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, Run
-from petl_bench.api.marks import ABSENT_EVALUATION
+from petl_bench.api.marks import ABSENT_EVALUATION, TUNED_HERE, UNTUNED_RATE
 from petl_bench.api.method import has_tuned_rate
 from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.errors import PetlBenchError
@@ -47,8 +47,8 @@ def _marks(comparison: Comparison, row: Configuration, case: ComparedCase) -> It
     rate = row.training_values.get("learning_rate")
     values = json.loads(row.hyper_parameters)
     if runs[0].trains and is_untuned(row.method, comparison.setting, row.backbone, rate, values):
-        marks.add("untuned-rate")
-    return marks
+        marks.add(UNTUNED_RATE)
+    return marks - {UNTUNED_RATE} if TUNED_HERE in marks else marks
 
 
 def _of_seeds(own: frozenset[int], usual: frozenset[int]) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from petl_bench.api.published import PublishedTable
+    from petl_bench.records.tunings import Tuning
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,8 @@ class Evidence:
             are of. Tables show none of their numbers; the correction for many tests counts the tests that they would
             have been part of.
         left_out_methods: setting -> the methods that `--methods all` left out of a plan, each with the reason.
+        tunings: those under the folders of the records: what was searched, on training clips alone, and chosen.
+        tuning_trials: how many trials of tunings were left out of `records`: their numbers are of training clips.
         ledger: published tables from files of the user's own, whose rows are quoted beside.
     """
 
@@ -80,3 +83,5 @@ class Evidence:
     ledger: tuple[PublishedTable, ...] = ()
     axes: tuple[str, str] = ("", "")
     conditions: str = ""
+    tunings: tuple[Tuning, ...] = ()
+    tuning_trials: int = 0

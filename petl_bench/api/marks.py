@@ -31,6 +31,10 @@ SYNTHETIC = "synthetic"
 ABSENT_EVALUATION = "absent-evaluation"
 #: The mark of methods that learn from training clips without training.
 TRAINING_FREE = "training-free"
+#: The mark of numbers whose values a tuning chose (`petl_bench.records.tunings`).
+TUNED_HERE = "tuned-here"
+#: The mark of a learning rate that nobody is known to have tuned for the method; not of numbers that were tuned here.
+UNTUNED_RATE = "untuned-rate"
 #: What a method declares: all of its numbers carry it, and so do its lines and bars in pictures.
 OF_METHOD = ("closed-vocabulary", "frozen-novel", "text-per-video", TRAINING_FREE, "adapted-method")
 
@@ -65,7 +69,8 @@ MARKS = {
             "trained with sentences made from class names, not with descriptions",
             ranked=True,
         ),
-        Mark("untuned-rate", "U", "learning rate not tuned for this method, setting and backbone", ranked=True),
+        Mark(UNTUNED_RATE, "U", "learning rate not tuned for this method, setting and backbone", ranked=True),
+        Mark(TUNED_HERE, "L", "values searched here, with the budget in the notes", ranked=True),
         Mark("closed-vocabulary", "K", "closed vocabulary: scores only classes with training clips", ranked=True),
         Mark("frozen-novel", "H", "classes without training clips are scored by the frozen model", ranked=True),
         Mark("text-per-video", "X", "text features depend on the clip: computed anew for each", ranked=True),

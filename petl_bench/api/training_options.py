@@ -9,6 +9,8 @@ from petl_bench.errors import UsageError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Select = Literal["last", "val", "best-on-test"]
+#: Training options that change no number: any of them gives the same one, up to rounding.
+WITHOUT_EFFECT = ("processes", "threads", "bad_clips_allowed")
 
 
 class TrainingOptions(Options):

@@ -115,6 +115,16 @@ def metrics_of_tuning(tuning: str, setting: type[Setting]) -> tuple[str, ...]:
     return tuple(f"{VAL}{each}" for each in (RETRIEVAL_METRICS if setting.kind == "retrieval" else ("top1", "top5")))
 
 
+def tuning_metrics(accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The metrics of a trial on a partition from those of its evaluations: each with the evaluation's name in front,
+    and of the halves the `val_harmonic_mean`."""
+    metrics = {f"{name}_{metric}": value for name, found in accuracies.items() for metric, value in found.items()}
+    if VAL_BASE in metrics and VAL_NOVEL in metrics:
+        base, novel = metrics[VAL_BASE], metrics[VAL_NOVEL]
+        metrics[VAL_HM] = 2 * base * novel / (base + novel) if base + novel else 0.0
+    return metrics
+
+
 def training_field(name: str) -> str:
     """The training option that a name of a space means, e.g. "learning_rate"; "" if it is a field of the method."""
     return name.removeprefix(_TRAINING) if name.startswith(_TRAINING) else ""

@@ -52,7 +52,14 @@ def gather(
         records = records[~records["trial"].isin([problem.trial for problem in damaged])]
         problems += damaged
     _name(problems)
-    if records.empty:
+    lost = damaged_trials(problems, records)
+    trained_on = records["tuning"] != ""
+    tuning_trials = records.loc[trained_on, "trial"].nunique()
+    records = records[~trained_on]
+    if records.empty and tuning_trials and not reader.tunings:
+        where = ", ".join(map(str, folders))
+        raise UsageError(f"{where}: all of its {tuning_trials} finished trials are of tunings, on training clips alone")
+    if records.empty and not reader.tunings:
         raise UsageError(_nothing_under(folders))
     if baseline:
         baseline = _method_of(baseline, sorted(set(records["method"])))
@@ -62,7 +69,9 @@ def gather(
         outcomes=outcomes if statistics else None,
         baseline=baseline,
         left_out=tuple(map(str, problems)),
-        damaged=damaged_trials(problems, records),
+        damaged=lost[lost["tuning"] == ""],
+        tunings=tuple(reader.tunings),
+        tuning_trials=tuning_trials,
         left_out_methods=_left_out_methods(folders),
     )
 
@@ -117,7 +126,12 @@ def gather_if_any(folders: tuple[Path, ...], quoted: pd.DataFrame | None = None)
     reader = RecordReader([folder for folder in folders if folder.is_dir()])
     records = reader.frame()
     _name(reader.problems)
-    return Evidence(records, quoted, left_out=tuple(map(str, reader.problems)))
+    return Evidence(
+        records[records["tuning"] == ""],
+        quoted,
+        left_out=tuple(map(str, reader.problems)),
+        tunings=tuple(reader.tunings),
+    )
 
 
 def _left_out_methods(folders: tuple[Path, ...]) -> dict[str, dict[str, str]]:

@@ -13,10 +13,12 @@ from typing import IO, TYPE_CHECKING, Any
 from petl_bench.errors import StoreError, UsageError
 from petl_bench.managing.folders import TRIALS
 from petl_bench.managing.sources import opened
+from petl_bench.managing.tunings import belonging
 from petl_bench.records.files import was_let_go
 from petl_bench.records.layout import ADAPTER, DETAILS, RECORD, TRAIN_LIST, TRIAL, predictions_name, trial_folder
 from petl_bench.records.read import read_record
 from petl_bench.records.scan import Problem, read_all
+from petl_bench.records.tunings import TUNINGS, read_tunings
 from petl_bench.records.verify import verify_trial
 from petl_bench.render.csv import text
 from petl_bench.system.files import replacing, write_atomically
@@ -48,10 +50,11 @@ def write_table(runs: Path, keys: Sequence[str], output: Path) -> tuple[int, lis
     Returns the number of rows, and the trials that were left out. Raises UsageError for Parquet without pyarrow, and
     StoreError if the file cannot be written.
     """
-    from petl_bench.records.frame import frame, rows_of
+    from petl_bench.records.frame import frame, rows_of, with_tunings
 
     problems: list[Problem] = []
-    records = frame(rows_of(record for _, record in read_all(runs / TRIALS, sorted(keys), problems)))
+    found = frame(rows_of(record for _, record in read_all(runs / TRIALS, sorted(keys), problems)))
+    records = with_tunings(found, list(read_tunings(runs)))
     content = _parquet(records) if format_of(output) == "parquet" else _csv(records)
     write_atomically(output, content)
     return len(records), problems
@@ -87,7 +90,8 @@ def with_sources(runs: Path, keys: Sequence[str]) -> list[str]:
 
 
 def write_tar(runs: Path, keys: Sequence[str], output: Path) -> list[Problem]:
-    """Write the records of these trials and the files that they name; equal trials give equal bytes.
+    """Write the records of these trials and the files that they name, and the tunings that they are of or have their
+    values from; equal trials give equal bytes.
 
     Each trial is verified first; the ones that are not sound are left out and returned. Raises UsageError if there is a
     file of that name, which may hold the only copy of a trial, and StoreError if it cannot be written.
@@ -102,6 +106,8 @@ def write_tar(runs: Path, keys: Sequence[str], output: Path) -> list[Problem]:
     ):
         for key in sorted(keys):
             problems += _add(archive, runs, key)
+        for tuning in belonging(runs, set(keys) - {problem.trial for problem in problems}):
+            _add_tuning(archive, runs, tuning.name)
     return problems
 
 
@@ -132,6 +138,15 @@ def _add(archive: tarfile.TarFile, runs: Path, key: str) -> Sequence[Problem]:
                 member.size = size
                 archive.addfile(member, file)
     return ()
+
+
+def _add_tuning(archive: tarfile.TarFile, runs: Path, name: str) -> None:
+    with opened(runs) as source:
+        file, size = source.open_tuning(name)
+        with file:
+            member = tarfile.TarInfo(f"{TUNINGS}/{name}.json")
+            member.size = size
+            archive.addfile(member, file)
 
 
 def _is_final(path: Path) -> bool:

@@ -23,6 +23,8 @@ _LISTED = 10
 #: The parts of a title: words, and `split` and `seed` with their number.
 _PARTS = re.compile(r"(?:split|seed) \S+|\S+")
 _SHORTEST_KEY = 4
+#: In the title of a trial of a tuning (`Trial.title`).
+_OF_A_TUNING = re.compile(r" tuning [\w-]+/\d+ ")
 
 
 def titles(runs: Path) -> dict[str, str]:
@@ -42,10 +44,13 @@ def find_trial(known: Mapping[str, str], text: str, runs: Path) -> str:
     """The key of the one trial in `known` (key -> title) that `text` means: a key, its beginning, or words of a title.
 
     Words that follow each other in the title count first, so that `seed 1` is not `seed 10`; then parts of words; then
-    words with others between, so that `lora seed 0` will do. Raises UsageError, with the candidates
-    or with near titles, if `text` means several trials or none.
+    words with others between, so that `lora seed 0` will do. Trials of tunings are meant only by a text that says so,
+    or if nothing else fits. Raises UsageError, with the candidates or with near titles, if `text` means several trials
+    or none.
     """
     found = _matches(known, text.strip().lower())
+    if "tuning" not in text.lower():
+        found = [key for key in found if not _OF_A_TUNING.search(known[key])] or found
     if len(found) == 1:
         return found[0]
     if not known:

@@ -24,7 +24,7 @@ from petl_bench.page.details import StoredDetails
 from petl_bench.page.downloads import Text, downloads_data, texts_of
 from petl_bench.page.evaluations import evaluated
 from petl_bench.page.misses import Misses, Thumbnail, misses_of
-from petl_bench.page.overview import Fact, facts_of
+from petl_bench.page.overview import Fact, facts_of, facts_of_tunings
 from petl_bench.page.plots import PlotBlock, figure_block
 from petl_bench.page.provenance import Provenance, Texts
 from petl_bench.page.queries import ranks_block, searched
@@ -126,7 +126,7 @@ def _page(
     thumbnail: Thumbnail | None,
 ) -> Page:
     records, details, texts = evidence.records, StoredDetails(folders), Texts()
-    provenance = Provenance(records, details, texts)
+    provenance = Provenance(records, details, texts, evidence.tunings)
     # Results first: the order of the page.
     shown = [each.table for each in built if each.table is not None and each.is_result]
     results = len(shown)
@@ -155,7 +155,7 @@ def _page(
     blocks = [*figures, *[block for block in (curves, ranks, costs) if block is not None]]
     return Page(
         summary=summary_of(shown[:results], StoredRunFacts(records)),
-        facts=facts_of(records),
+        facts=(*facts_of(records), *facts_of_tunings(evidence.tunings, evidence.tuning_trials)),
         views=views,
         figures=figures,
         curves=curves,

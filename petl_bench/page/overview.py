@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from petl_bench.analysis.labels import dataset_display
 from petl_bench.api.marks import mark_of
 from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
+from petl_bench.records.tunings import Tuning
 from petl_bench.system.texts import clean
+from petl_bench.tables.tuned import budget_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +38,18 @@ def facts_of(records: pd.DataFrame) -> tuple[Fact, ...]:
     trials = records.drop_duplicates("trial")
     is_cost = trials["setting"] == _COST
     return (*_facts(trials[~is_cost]), *_of_costs(trials[is_cost]))
+
+
+def facts_of_tunings(tunings: Sequence[Tuning], trials: int) -> tuple[Fact, ...]:
+    """How many methods were tuned, and by how many trials, which are not among the others of the page."""
+    if not tunings and not trials:
+        return ()
+    said = f"{trials:,} trials on training clips alone, in no table of results"
+    return (Fact("Tunings", f"{len(tunings):,}", "; ".join([*dict.fromkeys(_tuned(each) for each in tunings), said])),)
+
+
+def _tuned(tuning: Tuning) -> str:
+    return clean(f"{METHODS.display(tuning.method)}: {budget_text(tuning)}")
 
 
 def _facts(trials: pd.DataFrame) -> tuple[Fact, ...]:

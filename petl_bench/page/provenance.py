@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from petl_bench.analysis.commands import commands_of
 from petl_bench.api.options import text_of
 from petl_bench.page.details import StoredDetails, TrialDetails
+from petl_bench.records.tunings import Tuning
 from petl_bench.system.texts import clean
+from petl_bench.tables.tuned import about
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +44,11 @@ class Texts:
 class Provenance:
     """Numbers trials when something shown on the page refers to them."""
 
-    def __init__(self, records: pd.DataFrame, details: StoredDetails, texts: Texts) -> None:
+    def __init__(
+        self, records: pd.DataFrame, details: StoredDetails, texts: Texts, tunings: Sequence[Tuning] = ()
+    ) -> None:
         self._details, self._texts = details, texts
+        self._tunings = {each.name: each for each in tunings}
         trials = records.drop_duplicates("trial").set_index("trial")
         self._trials = trials
         self._metrics = records.groupby("trial", sort=False).indices
@@ -115,6 +120,8 @@ class Provenance:
         yield f"Weights: sha256 {row['weights_sha256']}"
         if row["marks"]:
             yield f"Marks: {clean(row['marks'])}"
+        for tuning in filter(None, map(self._tunings.get, row["tuned_by"].split())):
+            yield f"Tuned here: {clean(about(tuning))}"
         version = clean(str(row["petl_bench"]))
         yield f"Recorded: {clean(str(row['created']))}, petl-bench {version}, attempts: {row['attempts']}"
         environment = {} if details is None else details.environment

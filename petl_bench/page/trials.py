@@ -10,7 +10,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from petl_bench.analysis.configurations import ComparedCase, Configuration
-from petl_bench.analysis.from_records import WITHOUT_EFFECT
 from petl_bench.analysis.labels import (
     dataset_display,
     differences_in,
@@ -21,6 +20,7 @@ from petl_bench.analysis.labels import (
 )
 from petl_bench.api.marks import with_method_marks
 from petl_bench.api.registry import BACKBONES, SETTINGS
+from petl_bench.api.training_options import WITHOUT_EFFECT
 from petl_bench.system.texts import clean
 
 if TYPE_CHECKING:

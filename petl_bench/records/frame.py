@@ -11,12 +11,14 @@ from typing import Any
 
 import pandas as pd
 
+from petl_bench.api.marks import TUNED_HERE, UNTUNED_RATE
 from petl_bench.api.registry import SETTINGS
 from petl_bench.api.setting import Setting
 from petl_bench.api.trial import Trial, canonical_json
 from petl_bench.api.tuning import metrics_of_tuning
 from petl_bench.errors import PetlBenchError
 from petl_bench.records.optional import absences_of, beside, of_variant
+from petl_bench.records.tunings import Tuning, chosen_values, place_of
 
 _PLAIN = (
     "method",
@@ -53,6 +55,7 @@ _DEFAULTS = {
 _MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training", "locations", "backbone_options")
 _OF_RECORD = ("trainable_params", "backbone_params", "attempts", "created", "petl_bench")
 _OF_ENVIRONMENT = ("prompt_template", "device", "processor", "software")
+_OF_PLACE = ("method", "setting", "backbone", "weights_sha256", "dataset", "hyper_parameters", "training")
 _METRICS, _VALUES = "metrics", "values"
 _SEPARATOR = "\x1f"
 _LAYOUT = [
@@ -65,6 +68,7 @@ _LAYOUT = [
     "train_clips",
     "absent",
     "marks",
+    "tuned_by",
     *_OF_ENVIRONMENT,
     _METRICS,
     _VALUES,
@@ -91,6 +95,26 @@ def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
         result["metric"] = pd.Series(names, dtype="str")
         result["value"] = pd.Series(list(chain.from_iterable(values)), dtype="float64")
     return result
+
+
+def with_tunings(records: pd.DataFrame, tunings: Sequence[Tuning]) -> pd.DataFrame:
+    """The records with the names of the tunings that chose a trial's values in `tuned_by`, and TUNED_HERE in `marks`,
+    instead of UNTUNED_RATE.
+
+    Trials of the tunings themselves have neither.
+    """
+    found = chosen_values(tunings)
+    if not found:
+        return records
+    names = [
+        "" if partition else " ".join(found.get(place_of(*values), ()))
+        for partition, *values in zip(records["tuning"], *(records[name] for name in _OF_PLACE), strict=True)
+    ]
+    marks = [
+        " ".join(sorted({*own.split(), TUNED_HERE} - {UNTUNED_RATE})) if name else own
+        for own, name in zip(records["marks"], names, strict=True)
+    ]
+    return records.assign(tuned_by=names, marks=marks)
 
 
 def damaged(trials: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -142,6 +166,7 @@ def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:
         canonical_json(record["train_clips"]),
         canonical_json(absences_of(record)),
         " ".join(record["marks"]),
+        "",
         *[environment.get(name) for name in _OF_ENVIRONMENT],
         _SEPARATOR.join(metrics),
         tuple(metrics.values()),

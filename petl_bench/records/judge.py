@@ -21,6 +21,7 @@ from typing import Any
 from petl_bench.api.registry import SETTINGS
 from petl_bench.api.setting import came_with_mean_class
 from petl_bench.api.trial import key_of
+from petl_bench.api.tuning import VAL, tuning_metrics
 from petl_bench.errors import PetlBenchError
 from petl_bench.records.files import file_fault, size_fault, was_let_go
 from petl_bench.records.layout import ADAPTER, RECORD, TRIAL
@@ -108,9 +109,11 @@ def metrics_fault(record: Mapping[str, Any], accuracies: Accuracies) -> str:
 
 def _metrics_fault(trial: Mapping[str, Any], metrics: Mapping[str, float], accuracies: Accuracies) -> str:
     try:
-        found = SETTINGS.get(trial["setting"])(**trial["setting_options"]).summarise(accuracies)
+        found = _summarised(trial, accuracies)
     except Exception as error:  # what a plugin may raise when evaluations or options do not fit it
         return f"its evaluations do not fit the setting {trial['setting']} ({type(error).__name__}: {error})"
+    if not trial.get("tuning"):  # of clips that selected the epoch, whose predictions are not kept
+        metrics = {name: value for name, value in metrics.items() if name in found or not name.startswith(VAL)}
     if lost := sorted(name for name in metrics.keys() - found.keys() if not came_with_mean_class(name)):
         return f"its evaluations do not fit the setting {trial['setting']}: they give no {', '.join(lost)}"
     for name in sorted({*found, *metrics}):
@@ -120,6 +123,18 @@ def _metrics_fault(trial: Mapping[str, Any], metrics: Mapping[str, float], accur
         if stored is None or own is None or not close(stored, own):
             return f"{name} is recorded as {_shown(stored)}, and the predictions give {_shown(own)}"
     return ""
+
+
+def _summarised(trial: Mapping[str, Any], accuracies: Accuracies) -> dict[str, float]:
+    if trial.get("tuning"):
+        return tuning_metrics(accuracies)
+    found: dict[str, float] = SETTINGS.get(trial["setting"])(**trial["setting_options"]).summarise(accuracies)
+    return found
+
+
+def _may_lack(metric: str) -> bool:
+    """Whether a record of an earlier version may lack a metric."""
+    return came_with_mean_class(metric) or metric.startswith(VAL)
 
 
 def unverifiable(record: Mapping[str, Any]) -> str:
@@ -144,7 +159,7 @@ def close(one: float, other: float) -> bool:
 def same_metrics(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     """Whether two records have the same numbers; one of an earlier version lacks what came later."""
     differ = one.keys() ^ other.keys()
-    return all(map(came_with_mean_class, differ)) and all(close(one[name], other[name]) for name in one.keys() & other)
+    return all(map(_may_lack, differ)) and all(close(one[name], other[name]) for name in one.keys() & other)
 
 
 def how_to_repeat(folder: Path) -> str:

@@ -16,6 +16,7 @@ from petl_bench.records.layout import DETAILS, RECORD, predictions_name, trial_f
 from petl_bench.records.predictions import LARGEST_PREDICTIONS, read_arrays
 from petl_bench.records.retrieval_outcomes import RETRIEVAL_ARRAYS, is_retrieval
 from petl_bench.records.scan import Problem, read_all, trial_names
+from petl_bench.records.tunings import Tuning, distinct, read_tunings
 from petl_bench.system.stored_json import UnusableError, parsed
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class RecordReader:
     def __init__(self, runs: str | Path | Sequence[str | Path]) -> None:
         self.folders = [Path(runs)] if isinstance(runs, (str, Path)) else [Path(folder) for folder in runs]
         self.problems: list[Problem] = []
+        self.tunings: list[Tuning] = []
         for folder in self.folders:
             if not folder.is_dir():
                 raise StoreError(f"{folder}: no such folder of runs. Make one: petl-bench run --output {folder}")
@@ -110,10 +112,11 @@ class RecordReader:
                 yield copies[0][1]
 
     def frame(self) -> pd.DataFrame:
-        """One row per trial and metric; see `load_records`."""
+        """One row per trial and metric; see `load_records`. `tunings` are then those of the folders."""
         from petl_bench.records import frame as record_frame
 
-        return record_frame.frame(record_frame.rows_of(self))
+        self.tunings = distinct(tuning for folder in self.folders for tuning in read_tunings(folder))
+        return record_frame.with_tunings(record_frame.frame(record_frame.rows_of(self)), self.tunings)
 
     def _read(self, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         trials = folder / "trials"
@@ -145,6 +148,9 @@ def load_records(runs: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     `setting_options`, `dataset_options`, `backbone_options`, `locations`) are canonical JSON text; `metric` and
     `value`; `marks` (words between spaces); `coverage`, `test_classes` and `train_clips` (JSON text); `absent` (JSON
     text: evaluation that the method cannot score -> reason; its metrics have no rows);
+    `tuning` (the partition of the training clips that the trial is trained and evaluated on, if it is one of a tuning:
+    its metrics are of training clips; "" for every other trial); `tuned_by` (names of the tunings under these folders
+    that chose the trial's values; such a trial has the mark `tuned-here`);
     `trainable_params`, `backbone_params`, `prompt_template`, `device`, `processor`, `software`, `attempts`, `created`,
     `petl_bench`.
 

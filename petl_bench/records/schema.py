@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from petl_bench.api.setting import MEAN_CLASS
 from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
+from petl_bench.api.tuning import metric_of
 from petl_bench.api.values.fields import TOO_LARGE, Count, Form, Limits, check_of, field_types, required_fields
 from petl_bench.records.layout import DETAILS, TRIAL, predictions_name
 from petl_bench.records.optional import optional_fault
@@ -26,6 +27,8 @@ SCHEMA = 1
 
 _COUNTS = frozenset(("expected", "found", "unreadable", "used"))
 _SIZES = frozenset(("used", "smallest", "largest"))
+#: Accuracy of the selected epoch on training clips that were held out, by kind of task.
+_OF_SELECTION = (metric_of("held-out", "classification"), metric_of("held-out", "retrieval"))
 _Evaluation = Annotated[str, Form(r"[^/\\\0]{1,100}", "the name of an evaluation")]
 _Variant = Annotated[str, Form(r"[^/\\\0@]{1,60}", "the name of a variant")]
 _FileName = Annotated[str, Form(r"[^/\\\0.][^/\\\0]*", "the name of a file")]
@@ -170,6 +173,9 @@ def _accuracies_fault(values: Mapping[str, Any]) -> str | None:
             for name in (k, *(f"{evaluation}_{k}" for evaluation in values["coverage"])):
                 if not 0 <= metrics.get(name, 0) <= 100:
                     return f"damaged: {name} is {metrics[name]!r}, not a percentage"
+        for name in _OF_SELECTION:
+            if not 0 <= metrics.get(name, 0) <= 100:
+                return f"damaged: {name} is {metrics[name]!r}, not a percentage"
     return None
 
 

@@ -7,13 +7,15 @@ torch and pandas.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from petl_bench.api.training_options import WITHOUT_EFFECT
 from petl_bench.api.trial import canonical_json
 from petl_bench.api.tuning import OBJECTIVES, Objective
 from petl_bench.api.values.fields import Count, Form, Limits
@@ -25,6 +27,11 @@ from petl_bench.system.stored_json import LARGE, UnusableError, read_json, tell_
 TUNINGS = "tunings"
 #: Raised when the meaning of a field changes; readers refuse what they do not know.
 SCHEMA = 1
+
+#: Training options in which a trial with chosen values may differ from what its tuning names: they train nothing else.
+_BESIDES = (*WITHOUT_EFFECT, "views", "crops")
+#: Fields of a trial that must be those of its tuning, besides the configuration.
+_SAME = ("method", "setting", "backbone", "weights_sha256")
 
 _Key = Annotated[str, Form("[0-9a-f]{64}", "the key of a trial")]
 _Percent = Annotated[float, Limits(0, 100)]
@@ -88,6 +95,11 @@ class Tuning:
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
     @property
+    def name(self) -> str:
+        """What its file is called, without the suffix."""
+        return self.identity[:16]
+
+    @property
     def best(self) -> Proposal | None:
         """The proposal that was chosen; None before the tuning has ended."""
         return next((each for each in self.proposals if each.number == self.chosen), None)
@@ -100,18 +112,23 @@ class Tuning:
     def gave(self, trial: Mapping[str, Any]) -> bool:
         """Whether a trial (its fields, as recorded) has the values that were chosen here, in the same setting, data
         set and backbone; its split, shots and seed may be others."""
-        same = ("method", "setting", "backbone", "weights_sha256")
-        if any(trial[name] != getattr(self, name) for name in same) or self.chosen is None:
-            return False
         found = Applied(
             dataset=trial["dataset"], hyper_parameters=trial["hyper_parameters"], training=trial["training"]
         )
-        return any(_plain(each) == _plain(found) for each in self.applied)
+        return (*(trial[name] for name in _SAME), _plain(found)) in self.places
+
+    @property
+    def places(self) -> set[tuple[str, ...]]:
+        """What trials must have for its values to be theirs: the fields of `_SAME`, and one of what is applied."""
+        if self.chosen is None:
+            return set()
+        own = tuple(getattr(self, name) for name in _SAME)
+        return {(*own, _plain(each)) for each in self.applied}
 
 
 def tuning_file(runs: Path, tuning: Tuning) -> Path:
     """Where a tuning is stored."""
-    return runs / TUNINGS / f"{tuning.identity[:16]}.json"
+    return runs / TUNINGS / f"{tuning.name}.json"
 
 
 def write_tuning(runs: Path, tuning: Tuning) -> None:
@@ -135,23 +152,78 @@ def read_tunings(runs: Path) -> Iterator[Tuning]:
 
 def read_tuning(path: Path) -> Tuning:
     """The tuning in a file. Raises UnusableError, and FileNotFoundError if there is none."""
-    values = read_json(path, LARGE)
+    return parse_tuning(read_json(path, LARGE), path.stem)
+
+
+def parse_tuning(values: Any, name: str) -> Tuning:
+    """The tuning of this name from the values of its file. Raises UnusableError if they are none."""
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise UnusableError("not a tuning that this version of petl-bench reads")
     fields = fields_of(values, Tuning, without=("proposals", "applied"))
     parts = {"proposals": Proposal, "applied": Applied}
-    for name, kind in parts.items():
-        found = values.get(name, [])
+    for part, kind in parts.items():
+        found = values.get(part, [])
         if not isinstance(found, list):
-            raise UnusableError(f"damaged: {name} is no list")
-        fields[name] = tuple(kind(**fields_of(each, kind)) for each in found)
+            raise UnusableError(f"damaged: {part} is no list")
+        fields[part] = tuple(kind(**fields_of(each, kind)) for each in found)
     tuning = Tuning(**fields)
     if tuning.objective not in OBJECTIVES or (tuning.chosen is not None and tuning.best is None):
         raise UnusableError("damaged: it names an objective or a proposal that there is not")
-    if tuning.identity[:16] != path.stem:
+    if tuning.name != name:
         raise UnusableError("it belongs to another name: a copied or changed file is not read")
     return tuning
 
 
+def distinct(tunings: Iterable[Tuning]) -> list[Tuning]:
+    """Each tuning once, as far as any copy of it is, in the order of their names."""
+    found: dict[str, Tuning] = {}
+    for each in tunings:
+        known = found.get(each.name)
+        if known is None or _progress(each) > _progress(known):
+            found[each.name] = each
+    return [found[name] for name in sorted(found)]
+
+
+def extends(one: Tuning, other: Tuning) -> bool:
+    """Whether a copy of a tuning holds all that another copy of it holds: the same proposals, as far as that one is,
+    and the same choice, if that one has made it."""
+    own = {each.number: each for each in one.proposals}
+    same = all(each.number in own and _continues(own[each.number], each) for each in other.proposals)
+    return same and other.chosen in (None, one.chosen) and all(each in one.applied for each in other.applied)
+
+
+def chosen_values(tunings: Iterable[Tuning]) -> Mapping[tuple[str, ...], Sequence[str]]:
+    """The names of the tunings that chose some values, by what `place_of` gives for a trial that has these values."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for each in tunings:
+        for place in each.places:
+            found.setdefault(place, []).append(each.name)
+    return found
+
+
+@functools.lru_cache(maxsize=10_000)  # trials of one configuration, and the metrics of a trial, share theirs
+def place_of(
+    method: str, setting: str, backbone: str, weights_sha256: str, dataset: str, hyper_parameters: str, training: str
+) -> tuple[str, ...]:
+    """The key of a trial in `chosen_values`, from the columns of a frame of records (the last two are JSON)."""
+    applied = Applied(dataset=dataset, hyper_parameters=json.loads(hyper_parameters), training=json.loads(training))
+    return method, setting, backbone, weights_sha256, _plain(applied)
+
+
 def _plain(applied: Applied) -> str:
-    return canonical_json(dataclasses.asdict(applied))
+    values = dataclasses.asdict(applied)
+    values["training"] = {name: value for name, value in applied.training.items() if name not in _BESIDES}
+    return canonical_json(values)
+
+
+def _progress(tuning: Tuning) -> tuple[int, bool, int]:
+    ended = sum(each.objective is not None or bool(each.fault) for each in tuning.proposals)
+    return ended, tuning.chosen is not None, len(tuning.applied)
+
+
+def _continues(one: Proposal, other: Proposal) -> bool:
+    """Whether a proposal is another copy of the same one, at least as far."""
+    if one.values != other.values or one.round != other.round:
+        return False
+    ended = other.objective is not None or bool(other.fault)
+    return not ended or (one.objective, one.fault) == (other.objective, other.fault)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from petl_bench.api.tuning import VAL_BASE, VAL_NOVEL, Objective, metric_of
 from petl_bench.errors import StoreError
 from petl_bench.records.files import file_fault, read_recorded
 from petl_bench.records.judge import judge, metrics_fault, unverifiable
@@ -17,6 +19,7 @@ from petl_bench.records.ranks import predicted_of, ranks_of
 from petl_bench.records.read import read_predictions
 from petl_bench.records.retrieval_outcomes import RetrievalOutcomes, similarities_fault
 from petl_bench.records.scan import Problem, trial_names
+from petl_bench.records.tunings import TUNINGS, Proposal, Tuning, read_tuning
 from petl_bench.system.stored_json import UnusableError
 
 
@@ -61,6 +64,47 @@ def verify_trial(folder: Path) -> Verified:
     if len(accuracies) == len(record["coverage"]) and (fault := metrics_fault(record, accuracies)):
         problems.append(Problem(folder / RECORD, fault))
     return Verified(folder.name, tuple(dict.fromkeys(problems)), unverifiable(record) if accuracies else "")
+
+
+def verify_tunings(runs: Path) -> Iterator[Verified]:
+    """Every file of a tuning under `runs`: whether it can be read, and whether its objectives follow from the records
+    of its trials, as far as these are there."""
+    for path in sorted((runs / TUNINGS).glob("[!.]*.json")):
+        try:
+            tuning = read_tuning(path)
+        except (UnusableError, FileNotFoundError) as error:
+            yield Verified(path.name, (Problem(path, str(error)),))
+            continue
+        faults = (_proposal_fault(runs, tuning, each) for each in tuning.proposals)
+        yield Verified(path.name, tuple(Problem(path, fault) for fault in faults if fault))
+
+
+def _proposal_fault(runs: Path, tuning: Tuning, proposal: Proposal) -> str:
+    """How a proposal contradicts the records of its trials; "" if it does not, or if some are not there."""
+    found = [judge(runs / "trials" / key) for key in proposal.trials]
+    if not found or any(problem is not None for _, problem in found):
+        return ""
+    if strange := [record["key"][:8] for record, _ in found if not record["trial"].get("tuning")]:
+        return f"proposal {proposal.number} names {strange[0]}, which is no trial on training clips alone"
+    objective = objective_of(tuning.objective, [record["metrics"] for record, _ in found])
+    if proposal.objective is None or objective is None or math.isclose(proposal.objective, objective, abs_tol=1e-2):
+        return ""
+    return f"proposal {proposal.number} has the objective {proposal.objective:.6g}, its trials give {objective:.6g}"
+
+
+def objective_of(objective: Objective, metrics: Sequence[Mapping[str, float]]) -> float | None:
+    """The objective of a proposal from the metrics of all of its trials; None if one of them lacks it."""
+    if objective == "pseudo-hm":
+        base, novel = (_mean(metrics, name) for name in (VAL_BASE, VAL_NOVEL))
+        if base is None or novel is None:
+            return None
+        return 2 * base * novel / (base + novel) if base + novel else 0.0
+    kinds = ("classification", "retrieval")
+    return next((mean for kind in kinds if (mean := _mean(metrics, metric_of(objective, kind))) is not None), None)
+
+
+def _mean(metrics: Sequence[Mapping[str, float]], name: str) -> float | None:
+    return math.fsum(each[name] for each in metrics) / len(metrics) if all(name in each for each in metrics) else None
 
 
 def _files(folder: Path, record: Mapping[str, Any]) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from petl_bench.analysis.configurations import Configuration
 from petl_bench.analysis.pairwise import PairwiseTests
 from petl_bench.analysis.significance import LEVEL, Difference, RunsNeeded, needed
 from petl_bench.api.evidence import Evidence
-from petl_bench.api.marks import mark_of
+from petl_bench.api.marks import TUNED_HERE, mark_of
 from petl_bench.api.registry import METHODS
 from petl_bench.api.retrieval import split_queries
 from petl_bench.api.table import TableSource
@@ -22,6 +22,7 @@ from petl_bench.system.texts import clean
 from petl_bench.tables.columns import MeasuredComparison
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.setting_table import SettingTable
+from petl_bench.tables.tuned import budgets_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +86,8 @@ def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str)
         measures = [column.measure if column.tested else None for column in compared.columns]
         tests = PairwiseTests(compared.comparison, measures, evidence.outcomes, evidence.damaged)
         for one, other in pairs(compared, a, b):
-            found += _of_pair(source.name, compared, tests, one, other)
+            budgets = budgets_of(compared.comparison, evidence.tunings, [one, other])
+            found += _of_pair(source.name, compared, tests, (one, other), (budgets,) if budgets else ())
     if not found:
         for name in (a, b):
             if name.casefold() not in map(str.casefold, known):
@@ -155,8 +157,14 @@ def _row(comparison: Comparison, rows: Sequence[Configuration], name: str) -> Co
 
 
 def _of_pair(
-    table: str, compared: MeasuredComparison, tests: PairwiseTests, one: Configuration, other: Configuration
+    table: str,
+    compared: MeasuredComparison,
+    tests: PairwiseTests,
+    rows: tuple[Configuration, Configuration],
+    reserved: tuple[str, ...],
 ) -> Iterator[Finding]:
+    """`reserved`: reservations about the two rows, besides those of their numbers."""
+    one, other = rows
     cells = [cells_of(compared.comparison, compared.columns, row, tests.outcomes) for row in (one, other)]
     names = compared.comparison.row_displays[one], compared.comparison.row_displays[other]
     for index, (column, of_one, of_other) in enumerate(zip(compared.columns, *cells, strict=True)):
@@ -165,7 +173,8 @@ def _of_pair(
         if found is None or not isinstance(a, float) or not isinstance(b, float):
             continue
         p_value = tests.p_value(index, one, other) if found.is_of_methods else found.p_value
-        reservations = tuple(mark_of(word).meaning for word in sorted({*of_one.marks, *of_other.marks}))
+        words = {*of_one.marks, *of_other.marks}
+        meanings = tuple(mark_of(word).meaning for word in sorted(words - {TUNED_HERE} if reserved else words))
         assert column.measure is not None  # else there is no difference
         yield Finding(
             table=table,
@@ -176,7 +185,7 @@ def _of_pair(
             difference=found,
             p_value=p_value,
             tests=tests.count,
-            reservations=reservations,
+            reservations=(*reserved, *meanings),
             counted=_counted(column.measure),
             unit="ranks" if column.measure.of_ranks == "mean" else "points",
             lower_is_better=column.column.lower_is_better,

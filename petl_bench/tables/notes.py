@@ -15,7 +15,7 @@ from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration, values_of
 from petl_bench.analysis.labels import CaseGroup, dataset_display, distinct_displays
 from petl_bench.analysis.marks import mixed_environment
-from petl_bench.api.marks import MARKS, OF_METHOD
+from petl_bench.api.marks import MARKS, OF_METHOD, TUNED_HERE
 from petl_bench.api.prompts import short_text
 from petl_bench.api.registry import BACKBONES, METHODS
 from petl_bench.api.table import NO_NUMBER
@@ -79,10 +79,11 @@ def in_all_families(note: str) -> str:
 
 
 def ranks_note(comparison: Comparison, *, over_splits: bool = False) -> str:
-    """What is ranked with what, and with which marks; those that methods declare only if a row carries them."""
+    """What is ranked with what, and with which marks; those of methods and of tunings only if a row carries them."""
     carried = {word for runs in comparison.runs.values() for run in runs for word in run.marks.split()}
+    if_carried = (*OF_METHOD, TUNED_HERE)
     named = [
-        mark.symbol for mark in MARKS.values() if mark.ranked and (mark.word not in OF_METHOD or mark.word in carried)
+        mark.symbol for mark in MARKS.values() if mark.ranked and (mark.word not in if_carried or mark.word in carried)
     ]
     rows = f"rows {_OF_ONE_GROUP} with all splits and seeds" if over_splits else f"complete rows {_OF_ONE_GROUP}"
     unbarred = f"no mark, or only marks that leave a number ranked ({', '.join(named)})"

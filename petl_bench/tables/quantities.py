@@ -33,6 +33,8 @@ _METRICS = {
     "novel_top1": "Novel top-1 (%)",
     "top1": "Top-1 (%)",
     "top5": "Top-5 (%)",
+    "val_top1": "Top-1 on held-out training clips (%)",
+    "val_t2v_r1": "T2V R@1 on held-out training clips (%)",
     **{f"{way}_r{k}": f"{way.upper()} R@{k} (%)" for way in DIRECTIONS for k in TOP},
     **{f"{way}_rsum": f"{way.upper()} sum of R@1, R@5 and R@10" for way in DIRECTIONS},
     **{f"{way}_{rank}": f"{way.upper()} {words}" for way in DIRECTIONS for rank, words in _RANKS.items()},

@@ -101,6 +101,7 @@ def facts_of(comparison: Comparison, row: Configuration) -> tuple[tuple[str, str
         "setting": comparison.setting,
         "views": _views(comparison, [row]),
         "source files": row.source_sha256[:8],
+        "tuning": " ".join(sorted({name for run in comparison.of_row(row) for name in run.tuned_by.split()})),
         **settings,
     }
     return tuple((name, value) for name, value in facts.items() if value or name in settings)

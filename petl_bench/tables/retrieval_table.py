@@ -11,6 +11,7 @@ from petl_bench.analysis.labels import CaseGroup, host_display
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.figure import Figure, Point, joined
 from petl_bench.api.retrieval import DIRECTIONS, Direction, queries_of
+from petl_bench.api.tuning import metric_of
 from petl_bench.records.retrieval import TOP
 from petl_bench.tables.columns import MeasuredColumn, ScoredMetric, ShownNumber
 from petl_bench.tables.notes import data_notes, data_provenance, seed_notes, splits_note
@@ -19,6 +20,7 @@ from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.retrieval_beside import LABELS, beside_columns, beside_notes
 from petl_bench.tables.setting_table import SettingTable
 from petl_bench.tables.tradeoff_picture import TradeOffPanel, picture_notes, trained_against
+from petl_bench.tables.tuned import tuning_notes
 
 RETRIEVAL_NOTE = (
     "T2V: texts search clips; V2T: clips search texts. R@K in percent; Sum: R@1 + R@5 + R@10; MdR, MnR: median and "
@@ -64,6 +66,7 @@ class RetrievalTable(SettingTable):
     notes: ClassVar[tuple[str, ...]] = (RETRIEVAL_NOTE,)
     details: ClassVar[tuple[str, ...]] = (RETRIEVAL_DETAILS,)
     optional: ClassVar[tuple[str, ...]] = tuple(LABELS)
+    held_out: ClassVar[tuple[str, str]] = (metric_of("held-out", "retrieval"), "T2V R@1")
     #: Parameters of the backbone that quoted percentages of trained parameters are of; 0: quoted rows are not drawn.
     quoted_backbone_params: ClassVar[int] = 0
 
@@ -85,6 +88,7 @@ class RetrievalTable(SettingTable):
         notes = [
             *picture_notes([panel for _, panel in found], intervals=evidence.outcomes is not None),
             *seed_notes(comparison),
+            *tuning_notes(comparison, evidence.tunings),
             splits_note(groups),
             *data_notes(comparison),
             *data_provenance(comparison, groups),

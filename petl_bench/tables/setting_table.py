@@ -19,8 +19,9 @@ from petl_bench.analysis.labels import CaseGroup
 from petl_bench.api.registry import SETTINGS
 from petl_bench.api.setting import MEAN_CLASS, Case
 from petl_bench.api.table import Column, Table, TableSource
+from petl_bench.api.tuning import metric_of
 from petl_bench.errors import PluginError, UsageError
-from petl_bench.tables import mean_class
+from petl_bench.tables import held_out, mean_class
 from petl_bench.tables import notes as table_notes
 from petl_bench.tables.columns import (
     CellOf,
@@ -39,6 +40,7 @@ from petl_bench.tables.quoted import own_rows, quoted_groups
 from petl_bench.tables.quoted_notes import reading_notes, selected_on_test, stated_tables, with_selected
 from petl_bench.tables.rows import baseline_notes, run_groups
 from petl_bench.tables.split_means import SplitMeans
+from petl_bench.tables.tuned import tuning_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +76,9 @@ class SettingTable(TableSource):
     details: ClassVar[tuple[str, ...]] = ()
     #: Metrics that some records have, for columns of a subclass.
     optional: ClassVar[tuple[str, ...]] = ()
+    #: Accuracy on the training clips that selected an epoch (`petl_bench.tables.held_out`): the metric, and the label
+    #: of its column, with fields of its case in braces.
+    held_out: ClassVar[tuple[str, str]] = (metric_of("held-out", "classification"), "Top-1")
     shows_own_ledger: ClassVar[bool] = True
     #: Tables of `published` whose rows are quoted, and the line under the table if some are.
     quoted_tables: ClassVar[tuple[str, ...]] = ()
@@ -99,6 +104,8 @@ class SettingTable(TableSource):
                 *self.notes,
                 table_notes.TRAINED,
                 *mean_class.notes(comparison, columns),
+                *held_out.notes(columns),
+                *tuning_notes(comparison, evidence.tunings),
                 *table_notes.protocol_notes(comparison, groups),
                 *self.case_notes(comparison),
                 *table_notes.data_notes(comparison),
@@ -131,7 +138,11 @@ class SettingTable(TableSource):
             self.setting,
             [metric.name for metric in metrics],
             part=self.part,
-            optional=[*self.optional, *(metric.mean_class for metric in metrics if metric.mean_class)],
+            optional=[
+                *self.optional,
+                self.held_out[0],
+                *(metric.mean_class for metric in metrics if metric.mean_class),
+            ],
         )
         if not comparison.runs and self.part:
             _refuse_other_parts(records, self.setting, self.name)
@@ -139,11 +150,12 @@ class SettingTable(TableSource):
         return MeasuredComparison(comparison, self.columns(comparison, outcomes))
 
     def columns(self, comparison: Comparison, outcomes: OutcomeSource | None = None) -> list[MeasuredColumn]:
-        """Trained parameters; then for each group of cases its numbers, mean-class accuracies and coverage."""
+        """Trained parameters; then for each group of cases its numbers, further accuracies and coverage."""
         columns = self.trained_columns(comparison)
         for group in comparison.case_groups(self.over):
             columns += self.number_columns(comparison, group)
             columns += self._mean_class_columns(comparison, group, outcomes)
+            columns += self._held_out_columns(comparison, group)
             columns += clips_column(comparison, group, added=self.over == "split")
         return columns
 
@@ -218,6 +230,20 @@ class SettingTable(TableSource):
             for cases in self._cases_of_columns(group)
             for number in self.numbers
             if number.mean_class
+        ]
+
+    def _held_out_columns(self, comparison: Comparison, group: CaseGroup) -> list[MeasuredColumn]:
+        metric, label = self.held_out
+        if not held_out.is_shown(comparison, group.cases, metric):
+            return []
+        return [
+            held_out.column(
+                comparison,
+                metric,
+                _header(label, group, cases),
+                partial(self._cell_of, comparison, group, cases),
+            )
+            for cases in self._cases_of_columns(group)
         ]
 
     def _number_notes(self, comparison: Comparison) -> list[str]:

@@ -39,6 +39,7 @@ from petl_bench.tables.quoted import quoted_groups
 from petl_bench.tables.quoted_notes import reading_notes, selected_on_test, stated_tables, with_selected
 from petl_bench.tables.ranking import RankedRows
 from petl_bench.tables.setting_table import refuse_nothing
+from petl_bench.tables.tuned import tuning_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,6 +149,7 @@ class StudyTable(TableSource):
                 *seed_notes(comparison),
                 _NOTE,
                 TRAINED,
+                *tuning_notes(comparison, evidence.tunings),
                 *protocol_notes(comparison, cases),
                 *data_notes(comparison),
                 *([with_selected(f"{QUOTED} {self.quoted_note}".strip(), selected)] if quoted else []),

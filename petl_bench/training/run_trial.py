@@ -17,13 +17,14 @@ from petl_bench.api.registry import load_plugin_file
 from petl_bench.api.retrieval import BEST_EPOCHS, RetrievalEvaluation, RetrievalTask
 from petl_bench.api.setting import Evaluation, Task, summarised
 from petl_bench.api.trial import Notify, Places, Stop, Trial, TrialResult, go_on, variant_evaluation
+from petl_bench.api.tuning import metric_of, tuning_metrics
 from petl_bench.errors import PluginError, TrialError, TrialStopped
 from petl_bench.models.dual_encoder import trainable_parameters
 from petl_bench.models.tokenizer import overflow_count
 from petl_bench.records.layout import ADAPTER, CHECKPOINT
 from petl_bench.training.checkpoint import Pace, load_adapter, save_adapter
 from petl_bench.training.distributed import Seat, seat_of, team_of
-from petl_bench.training.fit import Fit, Select, fit
+from petl_bench.training.fit import ACCURACY, Fit, Select, fit
 from petl_bench.training.hooks import calling, overrides
 from petl_bench.training.preparation import PreparedTrial
 from petl_bench.training.refusals import NOTHING_TO_HOLD_OUT, ONE_CLIP_TO_HOLD_OUT, no_training_clips
@@ -33,7 +34,6 @@ from petl_bench.training.state import load_state, state_of
 from petl_bench.training.support import SupportClips
 from petl_bench.training.text import ClassTexts, class_texts, description_features, plain_texts
 from petl_bench.training.training_clips import training_batches
-from petl_bench.training.tuning_task import tuning_metrics
 from petl_bench.training.use import described_use
 
 
@@ -137,7 +137,7 @@ def _result(
         for evaluation, result in results.items()
     }
     return TrialResult(
-        metrics=_metrics(prepared, scores.results, scores.absent),
+        metrics=_metrics(prepared, scores.results, scores.absent) | _of_selection(prepared),
         evaluations={**scores.results, **in_variants},
         absent=scores.absent,
         hooks=hooks_of(type(prepared.method)),
@@ -173,6 +173,15 @@ def _train_list(task: Task) -> str:
 def _metrics(prepared: PreparedTrial, results: Mapping[str, Result], absent: Mapping[str, str]) -> dict[str, float]:
     accuracies = {name: result.accuracies for name, result in results.items()}
     return tuning_metrics(accuracies) if prepared.trial.tuning else summarised(prepared.setting, accuracies, absent)
+
+
+def _of_selection(prepared: PreparedTrial) -> dict[str, float]:
+    """The accuracy of the selected epoch on the training clips that were held out to select it; nothing if none were,
+    or if the trial is one of a tuning, whose metrics of such clips are of others."""
+    best = prepared.best.get(ACCURACY)
+    if prepared.options.select != "val" or best is None or prepared.trial.tuning:
+        return {}
+    return {metric_of("held-out", prepared.setting.kind_of(prepared.trial.case)): best.percent}
 
 
 @contextmanager

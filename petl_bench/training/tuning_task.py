@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from petl_bench.analysis.averages import harmonic_mean
 from petl_bench.api.dataset import Sample
 from petl_bench.api.retrieval import RetrievalTask, retrieval_evaluation
 from petl_bench.api.setting import Evaluation, Task
 from petl_bench.api.splits import relabel
-from petl_bench.api.tuning import VAL_HM, split_partition
+from petl_bench.api.tuning import split_partition
 from petl_bench.errors import UsageError
 
 #: The evaluation of held-out clips, and those of the halves of the training classes.
@@ -54,15 +53,6 @@ def tuning_task(task: Task, tuning: str, seed: int, groups: Sequence[str], fract
         evaluation = Evaluation(HELD_OUT, task.train_classes, tuple(held))
         return Task(task.train_classes, tuple(train), (evaluation,), f"{task.source}; {len(held)} of them held out")
     return _halves(task, pairs, key, fraction)
-
-
-def tuning_metrics(accuracies: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The metrics of such a trial from those of its evaluations: each with the evaluation's name in front, and of the
-    halves the `val_harmonic_mean`."""
-    metrics = {f"{name}_{metric}": value for name, found in accuracies.items() for metric, value in found.items()}
-    if BASE in accuracies and NOVEL in accuracies:
-        metrics[VAL_HM] = float(harmonic_mean(accuracies[BASE]["top1"], accuracies[NOVEL]["top1"]))
-    return metrics
 
 
 def _halves(task: Task, pairs: Sequence[tuple[Sample, str]], key: str, fraction: float) -> Task:

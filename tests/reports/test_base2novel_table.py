@@ -157,6 +157,7 @@ def test_every_field_of_a_trial_is_either_row_case_seed_or_place() -> None:
         "seed",
         "descriptions_sha256",
         "locations",
+        "tuning",  # trials of tunings are in no table
         "start_from",  # follows from row, source data and seed
     }
 

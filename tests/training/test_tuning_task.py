@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from petl_bench.api.dataset import Sample
 from petl_bench.api.retrieval import RetrievalTask, retrieval_evaluation
 from petl_bench.api.setting import Evaluation, Task
+from petl_bench.api.tuning import tuning_metrics
 from petl_bench.errors import UsageError
-from petl_bench.training.tuning_task import FEWEST_CLASSES, tuning_metrics, tuning_task
+from petl_bench.training.tuning_task import FEWEST_CLASSES, tuning_task
 
 TEST = Evaluation("test", ("a",), (Sample("test-clip", 0),))
 

@@ -27,7 +27,8 @@ def delete(trials: tuple[str, ...], runs: Path, checkpoints: bool, adapters: boo
 
     Never deleted: a trial that runs or waits in a queue, and one whose adapter others start from, unless these are
     deleted with it. An adapter goes if all that start from it are done; its record then says that it was not kept.
-    Links are not followed. Exit status 1 if something that was chosen stays.
+    Links are not followed. The file of a tuning stays when its trials go. Exit status 1 if something that was chosen
+    stays.
 
     \b
     petl-bench runs delete --methods lora --set lora.rank=4 --state failed
@@ -48,12 +49,23 @@ def delete(trials: tuple[str, ...], runs: Path, checkpoints: bool, adapters: boo
     found = deletion(runs, known, select(known, chosen, runs), what)
     for trial, why in found.stays:
         tell(f"stays: {trial.name}: {why}")
+    if what == "trials":
+        _tell_of_tunings(runs, {trial.key for trial in found.goes})
     left = _delete(found) if yes else _show(found)
     return SOME_LEFT if found.stays or left else ALL_WELL
 
 
-def _show(found: Deletion) -> int:
+def _tell_of_tunings(runs: Path, keys: set[str]) -> None:
+    """Name the tunings whose trials go: the files of tunings stay."""
+    from petl_bench.managing.tunings import naming, words
+    from petl_bench.records.tunings import read_tunings
 
+    for tuning, count in naming(read_tunings(runs), keys):
+        of = f"{several(count)} of the {words(tuning)}"
+        tell(f"{of}: its file stays, as the record of what was tried and chosen")
+
+
+def _show(found: Deletion) -> int:
     show([f"would go: {trial.name}, {trial.state}: {human(found.size(trial))}" for trial in found.goes])
     click.echo(f"{_words(found, len(found.goes))}: {human(found.bytes)} under {found.runs}")
     if found.goes:

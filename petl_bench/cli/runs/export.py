@@ -24,7 +24,8 @@ def export(trials: tuple[str, ...], runs: Path, output: Path | None, **filters: 
 
     .csv, .parquet: a row for each trial and metric, with the columns of `petl_bench.load_records`. .tar, .tar.gz: the
     records and the files that they name, each trial verified before; with them the trials whose adapters they start
-    from. `runs merge` reads it. Equal trials give equal bytes. Exit status 1 if a trial had to be left out.
+    from, and the tunings that they are of or have their values from. `runs merge` reads it. Equal trials give equal
+    bytes. Exit status 1 if a trial had to be left out.
     """
     from petl_bench.managing.exporting import format_of, with_sources, write_table, write_tar
     from petl_bench.managing.selection import select

@@ -91,6 +91,7 @@ def _values(trial: KnownTrial, reasons: dict[str, str] | None) -> dict[str, Any]
         **{f"{part}_bytes": getattr(trial.sizes, part) for part in _PARTS},
         "adapter_kept": not trial.let_go,
         "start_from": trial.start_from,
+        "tuning": str(trial.fields.get("tuning") or ""),
         "engine_version": trial.fields.get("engine_version"),
         "petl_bench": trial.version,
     }
@@ -114,6 +115,7 @@ def _print(runs: Path, found: Sequence[KnownTrial], reasons: dict[str, str] | No
     if found:
         _print_lines(found, reasons or {})
     _print_sums(runs, found)
+    _print_tunings(runs)
     _print_replaced(runs)
     _print_imported(runs)
     if reasons is not None:
@@ -145,6 +147,17 @@ def _print_sums(runs: Path, found: Sequence[KnownTrial]) -> None:
     sizes = sum((trial.sizes for trial in found), TrialSizes())
     parts = ", ".join(f"{part} {human(getattr(sizes, part))}" for part in _PARTS)
     click.echo(f"{runs}: {several(len(found))}{f' ({states})' if states else ''}, {human(sizes.total)}: {parts}")
+    of_tunings = sum(bool(trial.fields.get("tuning")) for trial in found)
+    if of_tunings:
+        click.echo(f"of tunings, on training clips alone and in no table of results: {several(of_tunings)}")
+
+
+def _print_tunings(runs: Path) -> None:
+    from petl_bench.managing.tunings import words
+    from petl_bench.records.tunings import read_tunings
+
+    for each in read_tunings(runs):
+        click.echo(clean(words(each)))
 
 
 def _imported(runs: Path) -> Sequence[Imported]:

@@ -21,15 +21,18 @@ def merge(sources: tuple[Path, ...], into: Path | None) -> int:
 
     Only the record and the files that it names come along, and each trial is verified before it gets its place. A trial
     that DIR has with the same numbers is skipped. One that it has with other numbers is named, and both stay where they
-    are; so is one that is damaged. Then the exit status is 1. May be repeated.
+    are; so is one that is damaged. Then the exit status is 1. Tunings come along too: one that DIR has already is
+    replaced by a copy that goes on from it. May be repeated.
     """
     from petl_bench.managing.merging import merge as merged
     from petl_bench.managing.merging import prepare
+    from petl_bench.managing.tunings import merge_tunings
 
     if into is None or not sources:
         raise UsageError("say what to merge and where to: petl-bench runs merge FROM ... --into DIR")
     prepare(into)
     counts: Counter[str] = Counter()
+    tunings: Counter[str] = Counter()
     for source in sources:
         before = counts.total()
         for found in merged(source, into):
@@ -38,9 +41,22 @@ def merge(sources: tuple[Path, ...], into: Path | None) -> int:
                 tell(f"{found.result}: {source}: {found.title}: {found.why}")
         if counts.total() == before:
             tell(f"{source}: no finished trial in it")
-    left = counts["unequal"] + counts["damaged"] + counts["held"]
+        for result, title, why in merge_tunings(source, into):
+            tunings[result] += 1
+            if why:
+                tell(f"{result}: {source}: {title}: {why}")
+    left, tunings_left = map(_left, (counts, tunings))
     click.echo(
         f"{several(counts['brought'])} brought into {into}, {counts['equal']} were there already"
         f"{f'; {left} not brought' if left else ''}"
     )
-    return SOME_LEFT if left else ALL_WELL
+    if tunings:
+        click.echo(
+            f"{several(tunings['brought'], 'tuning')} brought, {tunings['equal']} were there already"
+            f"{f'; {tunings_left} not brought' if tunings_left else ''}"
+        )
+    return SOME_LEFT if left or tunings_left else ALL_WELL
+
+
+def _left(counts: Counter[str]) -> int:
+    return counts["unequal"] + counts["damaged"] + counts["held"]

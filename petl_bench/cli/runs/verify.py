@@ -22,11 +22,13 @@ def verify(runs: Path) -> int:
     """Read every file of every finished trial, and compare it with what was recorded; nothing is written.
 
     Contents by their sha256, ranks with the scores that they follow from, the metrics with those that the setting makes
-    of the predictions. One line for each damaged trial; exit status 1 if there is one, else 0. Records of earlier
-    versions hold no sha256: of theirs, numbers are compared alone.
+    of the predictions. Of tunings, the objectives of proposals with the records of their trials. One line for each
+    damaged trial or tuning; exit status 1 if there is one, else 0. Records of earlier versions hold no sha256: of
+    theirs, numbers are compared alone.
     """
     from petl_bench.records.judge import how_to_repeat
     from petl_bench.records.verify import verify as verified
+    from petl_bench.records.verify import verify_tunings
     from petl_bench.system.texts import clean
 
     trials, damaged, unknown = 0, [], Counter[str]()
@@ -41,9 +43,15 @@ def verify(runs: Path) -> int:
     click.echo(
         f"{several(trials, 'finished trial')} under {runs}: {trials - len(damaged)} sound, {len(damaged)} damaged"
     )
+    tunings = list(verify_tunings(runs))
+    unsound = [found for found in tunings if found.problems]
+    for found in unsound:
+        click.echo(f"damaged: {clean(_line(found))}")
+    if tunings:
+        click.echo(f"{several(len(tunings), 'tuning')}: {len(tunings) - len(unsound)} sound, {len(unsound)} damaged")
     if damaged:
         click.echo(clean(how_to_repeat(damaged[0].problems[0].path.parent)))
-    return SOME_LEFT if damaged else ALL_WELL
+    return SOME_LEFT if damaged or unsound else ALL_WELL
 
 
 def _line(found: Verified) -> str:

@@ -59,7 +59,7 @@ const commandList = (title, commands) =>
 
 function missingTrials(listed, count) {
   if (count <= listed) return [];
-  return [make("p", `${count - listed} more trials have no room on this page.`, { class: "note" })];
+  return [make("p", `${count - listed} more trials are not described on this page.`, { class: "note" })];
 }
 
 function trialArticle(number) {
