@@ -33,6 +33,7 @@ _METRICS = {
     "novel_top1": "Novel top-1 (%)",
     "top1": "Top-1 (%)",
     "top5": "Top-5 (%)",
+    "forgetting": "Change on other data sets (points)",
     **{f"{way}_r{k}": f"{way.upper()} R@{k} (%)" for way in DIRECTIONS for k in TOP},
     **{f"{way}_rsum": f"{way.upper()} sum of R@1, R@5 and R@10" for way in DIRECTIONS},
     **{f"{way}_{rank}": f"{way.upper()} {words}" for way in DIRECTIONS for rank, words in _RANKS.items()},
