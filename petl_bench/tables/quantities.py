@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from petl_bench.analysis.forgetting import FORGETTING
 from petl_bench.api.registry import TABLES
 from petl_bench.api.retrieval import DIRECTIONS
 from petl_bench.api.table import Column
@@ -184,10 +185,11 @@ def _is_cost(metric: str) -> bool:
 def _metrics(records: pd.DataFrame) -> dict[str, Quantity]:
     """The metrics of the records, as SETTING.METRIC, and by their own name if one setting alone has it.
 
-    Those of further evaluations, which are never ranked, are left out.
+    Those of further evaluations, which are never ranked, are left out, and so are those of trials that evaluate what
+    another one adapted: a metric of the latter says what they are for.
     """
     settings: dict[str, list[str]] = defaultdict(list)
-    pairs = records.loc[records["setting"] != COST_SETTING, ["setting", "metric"]].drop_duplicates()
+    pairs = records.loc[~records["setting"].isin([COST_SETTING, FORGETTING]), ["setting", "metric"]].drop_duplicates()
     for setting, metric in sorted(zip(pairs["setting"], pairs["metric"], strict=True)):
         if "@" not in metric:
             settings[metric].append(setting)
