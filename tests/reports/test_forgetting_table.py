@@ -101,7 +101,7 @@ def test_interval_and_test_are_those_of_paired_tests(lost: Path) -> None:
 
 def test_one_seed_has_no_test(forget: Store, runs: Path) -> None:
     forget({"ucf101": 25.0}, {"ucf101": 75.0})
-    cell = cell_of(tested(runs, "forgetting"), "msta", "ucf101", "p")
+    cell = cell_of(with_tests(runs, "forgetting"), "msta", "ucf101", "p")
     assert (cell.value, cell.source) == (None, "one seed tells of two runs alone")
 
 
@@ -188,7 +188,7 @@ def test_a_figure_has_a_bar_for_each_row_and_data_set(lost: Path) -> None:
 def test_without_such_trials_nothing_is_shown(few_shot: Store, runs: Path) -> None:
     few_shot(75.0)
     assert not any(group == "Forgetting" for group, _ in headers_of(table_of(runs, "few_shot")))
-    with pytest.raises(UsageError, match="no evaluation on other data sets here. Make some: petl-bench run .*--forg"):
+    with pytest.raises(UsageError, match=r"no evaluation on other data sets here\. Make some: petl-bench run .*--forg"):
         table_of(runs, "forgetting")
     with pytest.raises(UsageError, match="unknown axis 'forgetting'"):
         TABLES.get("tradeoff")().build(Evidence(pb.load_records(runs), axes=("forgetting", "top1")))
