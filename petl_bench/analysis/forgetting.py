@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from petl_bench.analysis.averages import Summary, summarise
 from petl_bench.analysis.cells import Measure, ScoredOn
@@ -70,6 +70,7 @@ class Elsewhere:
     comparison: Comparison
     rows: Mapping[str, Configuration]
     outcomes: OutcomeSource | None
+    _tests: dict[tuple[ComparedCase, ...], PairwiseTests] = field(default_factory=dict)
 
     @cached_property
     def adapted(self) -> list[Configuration]:
@@ -94,8 +95,12 @@ class Elsewhere:
             for other in self.comparison.configurations
             if other.method == FROZEN and all(getattr(other, name) == getattr(row, name) for name in _SAME)
         ]
-        own = row.training_values.items()
-        return max(alike, key=lambda other: len(own & other.training_values.items()), default=None)
+        own = row.training_values
+
+        def shared(other: Configuration) -> int:
+            return sum(own.get(name) == value for name, value in other.training_values.items())
+
+        return max(alike, key=shared, default=None)
 
     def change(self, row: Configuration, cases: Sequence[ComparedCase]) -> Change | None:
         """What an adapted row has lost or gained on these data sets, each counting once; None without the frozen
@@ -111,7 +116,8 @@ class Elsewhere:
         }
         found = None
         if self.outcomes is not None:
-            found = PairwiseTests(self.comparison, [measure(cases)], self.outcomes).difference(0, row, frozen)
+            known = self._tests.get(tuple(cases)) or PairwiseTests(self.comparison, [measure(cases)], self.outcomes)
+            found = self._tests.setdefault(tuple(cases), known).difference(0, row, frozen)
         trials = tuple(runs[seed].trial for runs in own for seed in seeds)
         return Change(by_seed, found, trials)
 
@@ -164,7 +170,7 @@ def origins(records: pd.DataFrame) -> list[Origin]:
     )
     names = [each.name for each in fields(ComparedCase)]
     order = ["setting", "dataset", "shots", "split", "part"]
-    found = sources.sort_values(order, kind="stable").groupby(names, sort=False)["trial"]
+    found: Any = sources.sort_values(order, kind="stable").groupby(names, sort=False)["trial"]
     return [Origin(ComparedCase(*values), frozenset(keys)) for values, keys in found]
 
 
