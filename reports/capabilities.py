@@ -128,7 +128,8 @@ class _Method:
         """The settings of its kinds of task that it cannot be run in all the same."""
         allowed, broken = self.plugin.settings, SETTINGS.broken()
         settings = [SETTINGS.get(name) for name in SETTINGS.names() if name not in broken]
-        possible = [each.name for each in settings if each.kind in self.tasks and not each.command]
+        asked = [each for each in settings if not (each.command or each.option_of_run)]
+        possible = [each.name for each in asked if each.kind in self.tasks]
         return [name for name in possible if allowed is not None and name not in allowed]
 
     def on(self, backbone: str) -> pb.Method:

@@ -14,6 +14,7 @@ import petl_bench as pb
 from petl_bench.analysis.averages import harmonic_mean
 from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration
+from petl_bench.analysis.forgetting import FORGETTING
 from petl_bench.analysis.from_records import compare
 from petl_bench.analysis.labels import case_displays, host_display
 from petl_bench.api.evidence import Evidence, OutcomeSource
@@ -36,6 +37,7 @@ from petl_bench.reports.tradeoff_costs import (
 from petl_bench.tables import notes as table_notes
 from petl_bench.tables.columns import MeasuredColumn, ShownNumber, trained_columns
 from petl_bench.tables.commands import commands
+from petl_bench.tables.forgetting import with_forgetting
 from petl_bench.tables.quantities import TRAINED, Axes, Quantity, chosen_axes, usual_axes
 from petl_bench.tables.quoted_notes import reading_notes, selected_on_test, stated_tables, with_selected
 from petl_bench.tables.ranking import cells_of
@@ -189,7 +191,8 @@ class _Panel:
 class TradeOffTable(TableSource):
     """What a better harmonic mean costs: trained parameters against base-to-novel accuracy, with the Pareto front.
 
-    `--x` and `--y` choose others: any metric of the records, trained parameters, or any cost that `petl-bench cost`
+    `--x` and `--y` choose others: any metric of the records, what is lost on other data sets (`forgetting`), trained
+    parameters, or any cost that `petl-bench cost`
     measures, such as train_step_ms, training_memory or throughput_videos_per_s.
     As a picture (`--format pdf`, `svg`, `png`) and as a table. Backbones, protocols, numbers of shots and conditions of
     costs are groups, or panels, of their own; within one, only the data sets count that all rows have. The front is
@@ -202,6 +205,7 @@ class TradeOffTable(TableSource):
 
     def build(self, evidence: Evidence) -> Table:
         """The table of all records that have what is asked for. Raises UsageError if there are none."""
+        evidence = _with_forgetting(evidence)
         axes = _axes(evidence)
         if not axes.setting:
             return _cost_table(axes, all_conditions(evidence))
@@ -240,6 +244,7 @@ class TradeOffTable(TableSource):
 
     def figure(self, evidence: Evidence) -> Figure:
         """One panel for each group of rows. Raises UsageError if no record has what is asked for."""
+        evidence = _with_forgetting(evidence)
         axes = _axes(evidence)
         if not axes.setting:
             conditions = all_conditions(evidence)
@@ -270,6 +275,13 @@ def _axes(evidence: Evidence) -> Axes:
     if evidence.conditions and not axes.of_costs:
         raise UsageError("--conditions: neither axis is a cost; choose one with --x or --y, e.g. --x training_memory")
     return axes
+
+
+def _with_forgetting(evidence: Evidence) -> Evidence:
+    """The evidence with what models have lost on other data sets as a metric, if an axis is that."""
+    if not any(name.rpartition(".")[2] == FORGETTING for name in evidence.axes):
+        return evidence
+    return replace(evidence, records=with_forgetting(evidence.records))
 
 
 def _is_usual(axes: Axes) -> bool:

@@ -267,7 +267,7 @@ def _known(registry: Registry, name: str) -> Any:
 def obstacle(trial: Mapping[str, Any]) -> str:
     """Why no command plans a trial with these values, in words; "" if one does. Absent versions say nothing."""
     try:
-        return next(chain(_of_a_tuning(trial), _obstacles(trial), _of_a_source(trial)), "")
+        return next(chain(_of_a_tuning(trial), _obstacles(trial), _of_an_option(trial), _of_a_source(trial)), "")
     except PetlBenchError as error:
         return str(error)
 
@@ -311,6 +311,12 @@ def _obstacles(trial: Mapping[str, Any]) -> Iterator[str]:
         yield from _not_settable(name, plugin, values)
     yield from _other_weights(trial)
     yield from _does_not_fit(trial)
+
+
+def _of_an_option(trial: Mapping[str, Any]) -> Iterator[str]:
+    setting = _known(SETTINGS, trial["setting"])
+    if setting is not None and setting.option_of_run:
+        yield f"the run that adapts makes it too, with {setting.option_of_run} {trial['dataset']}"
 
 
 def _of_a_source(trial: Mapping[str, Any]) -> Iterator[str]:

@@ -88,6 +88,8 @@ class Setting(Options):
     table: ClassVar[str] = ""
     #: The command that measures this setting, if that is not `petl-bench run`; it then has no cases and no tasks.
     command: ClassVar[str] = ""
+    #: The option of `petl-bench run` that plans its trials after those of another setting; `--setting` then refuses it.
+    option_of_run: ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -79,6 +79,8 @@ def _output(ctx: click.Context, parameter: click.Parameter, folder: str | None) 
 @click.option("--splits", metavar="...", callback=_splits, help="Official splits, if the setting has a choice.")
 @click.option("--shots", metavar="2,4,8,16", callback=_numbers,
               help="Training clips per class, if the setting has a choice.")  # fmt: skip
+@click.option("--forgetting", metavar="D,NAME=DIR,...", callback=_names,
+              help="Other data sets, on which what was adapted is compared with the frozen backbone.")  # fmt: skip
 @click.option("--source", metavar="D", help="Data set, or NAME=DIR, to adapt on (zero_shot_transfer).")
 @click.option("--set", multiple=True, metavar="NAME.FIELD=VALUE", callback=_several,
               help="A value of a method, setting, data set or backbone, or training.FIELD. Repeatable.")  # fmt: skip
@@ -187,8 +189,8 @@ def _tables(plan: Plan) -> list[str]:
     """The tables that show the cases of a plan, of those that are installed."""
     from petl_bench.api.registry import SETTINGS, TABLES
 
-    setting = SETTINGS.get(plan.spec.setting)()
-    tables = dict.fromkeys(setting.table_of(job.trial.case) for job in plan.jobs)
+    settings = {job.trial.setting: SETTINGS.get(job.trial.setting)() for job in plan.jobs}
+    tables = dict.fromkeys(settings[job.trial.setting].table_of(job.trial.case) for job in plan.jobs)
     return [table for table in tables if table in TABLES.names()]
 
 

@@ -46,10 +46,11 @@ class MeasuredColumn:
 
 @dataclass(frozen=True)
 class MeasuredComparison:
-    """What a table shows of its records: a comparison, and its columns."""
+    """What a table shows of its records: a comparison, its columns, and notes on some of these."""
 
     comparison: Comparison
     columns: list[MeasuredColumn]
+    notes: Sequence[str] = ()
 
 
 # Numbers

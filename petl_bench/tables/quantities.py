@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from petl_bench.analysis.forgetting import FORGETTING
 from petl_bench.api.registry import TABLES
 from petl_bench.api.retrieval import DIRECTIONS
 from petl_bench.api.table import Column
@@ -35,6 +36,7 @@ _METRICS = {
     "top5": "Top-5 (%)",
     "val_top1": "Top-1 on held-out training clips (%)",
     "val_t2v_r1": "T2V R@1 on held-out training clips (%)",
+    "forgetting": "Change on other data sets (points)",
     **{f"{way}_r{k}": f"{way.upper()} R@{k} (%)" for way in DIRECTIONS for k in TOP},
     **{f"{way}_rsum": f"{way.upper()} sum of R@1, R@5 and R@10" for way in DIRECTIONS},
     **{f"{way}_{rank}": f"{way.upper()} {words}" for way in DIRECTIONS for rank, words in _RANKS.items()},
@@ -185,10 +187,11 @@ def _is_cost(metric: str) -> bool:
 def _metrics(records: pd.DataFrame) -> dict[str, Quantity]:
     """The metrics of the records, as SETTING.METRIC, and by their own name if one setting alone has it.
 
-    Those of further evaluations, which are never ranked, are left out.
+    Those of further evaluations, which are never ranked, are left out, and so are those of trials that evaluate what
+    another one adapted: a metric of the latter says what they are for.
     """
     settings: dict[str, list[str]] = defaultdict(list)
-    pairs = records.loc[records["setting"] != COST_SETTING, ["setting", "metric"]].drop_duplicates()
+    pairs = records.loc[~records["setting"].isin([COST_SETTING, FORGETTING]), ["setting", "metric"]].drop_duplicates()
     for setting, metric in sorted(zip(pairs["setting"], pairs["metric"], strict=True)):
         if "@" not in metric:
             settings[metric].append(setting)

@@ -36,6 +36,7 @@ from petl_bench.tables.columns import (
     trained_columns,
 )
 from petl_bench.tables.commands import commands
+from petl_bench.tables.forgetting import forgetting_columns
 from petl_bench.tables.quoted import own_rows, quoted_groups
 from petl_bench.tables.quoted_notes import reading_notes, selected_on_test, stated_tables, with_selected
 from petl_bench.tables.rows import baseline_notes, run_groups
@@ -102,6 +103,7 @@ class SettingTable(TableSource):
                 *self._number_notes(comparison),
                 *baseline_notes(comparison, evidence),
                 *self.notes,
+                *found.notes,
                 table_notes.TRAINED,
                 *mean_class.notes(comparison, columns),
                 *held_out.notes(columns),
@@ -147,7 +149,8 @@ class SettingTable(TableSource):
         if not comparison.runs and self.part:
             _refuse_other_parts(records, self.setting, self.name)
         refuse_nothing(comparison, self.run_flags)
-        return MeasuredComparison(comparison, self.columns(comparison, outcomes))
+        elsewhere, notes = forgetting_columns(comparison, records, outcomes)
+        return MeasuredComparison(comparison, [*self.columns(comparison, outcomes), *elsewhere], notes)
 
     def columns(self, comparison: Comparison, outcomes: OutcomeSource | None = None) -> list[MeasuredColumn]:
         """Trained parameters; then for each group of cases its numbers, further accuracies and coverage."""

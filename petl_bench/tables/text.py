@@ -101,8 +101,8 @@ def number_parts(cell: Cell, column: Column, spread: Spread = "std") -> tuple[st
 
 
 def _std_text(std: float, column: Column) -> str:
-    """As the column shows numbers; with a decimal if it would be 0 in whole numbers."""
-    text = column.text(std)
+    """As the column shows numbers, without a sign; with a decimal if it would be 0 in whole numbers."""
+    text = column.text(std).removeprefix("+")
     return f"{std:.1f}" if text == "0" and std else text
 
 

@@ -95,7 +95,8 @@ class TradeOffPanel:
     @property
     def has_zero(self) -> bool:
         """Whether the x axis has a place for 0."""
-        return self.x == TRAINED_AXIS or 0.0 in [row.x.value for row in self.rows]
+        may_be_logarithmic = self.x.logarithmic is not False
+        return self.x == TRAINED_AXIS or (may_be_logarithmic and 0.0 in [row.x.value for row in self.rows])
 
     def on_front(self, row: TradeOffRow) -> Cell:
         """Whether a row is on the front; absent if it is not ranked."""

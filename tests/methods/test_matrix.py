@@ -35,7 +35,7 @@ PAIRS = [
     (method, setting)
     for method in METHODS.names()
     for setting in SETTINGS.names()
-    if not SETTINGS.get(setting).command
+    if not (SETTINGS.get(setting).command or SETTINGS.get(setting).option_of_run)  # evaluations: tests/running
     if SETTINGS.get(setting).kind == "classification"  # retrieval needs captions: tests/settings/test_retrieval.py
     if METHODS.get(method).settings is None or setting in METHODS.get(method).settings
 ]

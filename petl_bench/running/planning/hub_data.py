@@ -25,6 +25,7 @@ def with_local_data(spec: Spec) -> Spec:
     return replace(
         spec,
         datasets=tuple(map(with_folder, spec.datasets)),
+        forgetting=tuple(map(with_folder, spec.forgetting)),
         source=None if spec.source is None else with_folder(spec.source),
         data_root=None if spec.data_root is None else local(spec.data_root),
     )

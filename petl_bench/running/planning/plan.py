@@ -1,7 +1,8 @@
 """From what the user asked for to trials with keys: values settled (values.py), data sets found (plan_data.py).
 
 A setting may adapt methods on a source data set: then the trial that adapts is planned before those that start from its
-adapter. A spec with variants is planned once for each; trials that variants have in common are one trial.
+adapter; so is a trial before the ones that `--forgetting` (forgetting.py) starts from its adapter. A spec with variants
+is planned once for each; trials that variants have in common are one trial.
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ from petl_bench.api.values.resolution import recipe_notes
 from petl_bench.errors import UsageError, WeightsError
 from petl_bench.models.weights import ResolvedWeights, resolve_weights
 from petl_bench.running.planning.clashes import refuse_clash
-from petl_bench.running.planning.hosting import by_backbone
+from petl_bench.running.planning.forgetting import (
+    FORGETTING,
+    planned_elsewhere,
+    reason_against,
+    refuse_misuse,
+    refuse_same_folder,
+    spec_elsewhere,
+    training_on,
+)
+from petl_bench.running.planning.hosting import FROZEN, by_backbone
 from petl_bench.running.planning.hub_data import with_local_data
 from petl_bench.running.planning.plan_data import Clips, DataOnThisMachine, PlannedDataset, places_of
 from petl_bench.running.planning.spec import Spec
@@ -142,13 +152,18 @@ class _Draft:
             overrides.build(BACKBONES.get(each.backbone_name), each.backbone_name) for each in specs
         ]
         source = setting.setting.source_dataset
-        data_names = [*map(name_of, spec.datasets), *([source] if source else [])]
+        if spec.forgetting:
+            refuse_misuse(spec, setting.setting)
+        data_names = [*map(name_of, (*spec.datasets, *spec.forgetting)), *([source] if source else [])]
         for name in data_names:
             overrides.dataset(name)
         used = [name for each in specs for name in (*each.methods, each.backbone_name)]
+        used += [FORGETTING, FROZEN] if spec.forgetting else []
         self.warnings |= dict.fromkeys(overrides.unused([*used, spec.setting, *data_names]))
         self.left_out |= hosted.left_out
         self.notes |= dict.fromkeys(hosted.notes)
+        if spec.forgetting and not any(method.adapts for chosen in methods for method in chosen):
+            self.warnings["--forgetting has no effect: none of the methods is adapted"] = None
         for each, backbone, chosen in zip(specs, backbones, methods, strict=True):
             for method in chosen:
                 refuse_clash(method.method, method.config)
@@ -158,25 +173,41 @@ class _Draft:
         """Plan the trials on one backbone."""
         spec, setting = part.spec, part.setting.setting
         self.notes |= dict.fromkeys(part.backbone.assumptions(part.weights.label, part.weights.sha256))
+        others = _elsewhere(part) if spec.forgetting and not part.tuning else None
         for name in dict.fromkeys(map(name_of, spec.datasets)):
             data = self._dataset(part, name)
             for case in setting.cases(data.manifest.annotations, spec.seeds, spec.splits, spec.shots):
                 for method in methods:
-                    self._add_trial(part, method, data, case)
+                    trial = self._add_trial(part, method, data, case)
+                    if others is not None and method.adapts:
+                        self._add_elsewhere(others, method, data, trial)
 
-    def _add_trial(self, part: _Part, method: PlannedMethod, data: PlannedDataset, case: Case) -> None:
+    def _add_elsewhere(self, others: _Elsewhere, method: PlannedMethod, data: PlannedDataset, trained: Trial) -> None:
+        """Plan the evaluations of a trial's adapter on other data sets, and before each the frozen backbone's."""
+        part = others.part
+        for name in others.names:
+            other = self._dataset(part, name)
+            refuse_same_folder(data, other)
+            for case in part.setting.setting.cases(other.manifest.annotations, [trained.seed], None, None):
+                if reason := reason_against(method.method, part.setting.setting.kind_of(case)):
+                    self.notes[f"--forgetting {name}: {method.method.name} is left out: {reason}"] = None
+                    continue
+                frozen = self._add(part, others.frozen, other, case)
+                training = training_on(trained.training, frozen.training)
+                self._add(part, method, other, case, trained.key, data.sha256, training)
+
+    def _add_trial(self, part: _Part, method: PlannedMethod, data: PlannedDataset, case: Case) -> Trial:
         """Plan a trial, and before it the one that it starts from, if there is one."""
         source = part.setting.setting.source_case(case)
         if source is None or not method.adapts:
-            self._add(part, method, data, case)
-            return
+            return self._add(part, method, data, case)
         name = part.setting.setting.source_dataset
         assert name is not None, "a setting with source cases names their data set"
         origin = self._dataset(part, name)
         start = self._add(part, method, origin, source)
         if part.tuning:
-            return
-        self._add(part, method, data, case, start_from=start.key, source_sha256=origin.sha256)
+            return start
+        return self._add(part, method, data, case, start_from=start.key, source_sha256=origin.sha256)
 
     def _add(
         self,
@@ -186,11 +217,14 @@ class _Draft:
         case: Case,
         start_from: str = "",
         source_sha256: str = "",
+        training: Mapping[str, Any] | None = None,
     ) -> Trial:
+        """Plan one trial; `training`: its training options, if they are not those of its own setting and data set."""
         spec, options = part.spec, part.setting
         kind = options.setting.kind_of(case)
         refuse_kind(method.method, spec.setting, kind, trains=not start_from)
-        training, locations = part.values(method, data)
+        own, locations = part.values(method, data)
+        training = own if training is None else training
         group = (
             data.tuning_group(options, case, part.tuning, training["val_fraction"])
             if part.tuning
@@ -293,3 +327,20 @@ class _Part:
         if names not in self._settled:
             self._settled[names] = make()
         return self._settled[names]
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """What `--forgetting` adds on one backbone: other data sets, in a part of its own, and the frozen backbone."""
+
+    part: _Part
+    frozen: PlannedMethod
+    names: tuple[str, ...]
+
+
+def _elsewhere(part: _Part) -> _Elsewhere:
+    spec = spec_elsewhere(part.spec)
+    own = _Part(spec, planned_elsewhere(part.overrides), part.overrides, part.weights, part.backbone)
+    return _Elsewhere(
+        own, planned_method(spec, FROZEN, part.overrides), tuple(dict.fromkeys(map(name_of, spec.datasets)))
+    )

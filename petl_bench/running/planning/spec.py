@@ -48,6 +48,7 @@ class Spec:
     seeds: tuple[int, ...] = (0, 1, 2)
     splits: tuple[str, ...] | None = None
     shots: tuple[int, ...] | None = None
+    forgetting: tuple[str, ...] = ()  #: data sets (or NAME=DIR) that adapted models are evaluated on besides
     source: str | None = None  #: data set (or NAME=DIR) to adapt on, if the setting evaluates on others
     set: tuple[str, ...] = ()  #: NAME.FIELD=VALUE
     variants: tuple[tuple[str, ...], ...] = ()  #: alternatives, each with values of its own: NAME.FIELD=VALUE
@@ -91,12 +92,12 @@ class Spec:
         return DEFAULT_BACKBONE if self.backbone is None else self.backbone
 
     def folders(self) -> dict[str, str]:
-        """The folders of one's own among the data sets and the source: name -> DIR. Raises UsageError."""
+        """The folders of one's own among all of its data sets: name -> DIR. Raises UsageError."""
         found = folders_of(self.datasets)
-        if self.source is not None:
-            for name, folder in folders_of([self.source], "--source").items():
+        for flag, texts in (("--source", [self.source or ""]), ("--forgetting", self.forgetting)):
+            for name, folder in folders_of(texts, flag).items():
                 if found.setdefault(name, folder) != folder:
-                    raise UsageError(f"--source {self.source}: --datasets gives the name {name!r} to {found[name]}")
+                    raise UsageError(f"{flag} {name}={folder}: --datasets gives the name {name!r} to {found[name]}")
         return found
 
     def parts(self) -> list[Spec]:
@@ -140,6 +141,8 @@ class Spec:
         values = dataclasses.asdict(self)
         for name in ("device", "launcher", "workers", "profile", "output", "keep_adapters", "track", "force"):
             del values[name]
+        if not self.forgetting:  # as in plans that were saved before it was there
+            del values["forgetting"]
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
     def _arguments(self) -> Iterator[str]:
@@ -272,7 +275,7 @@ def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _value(name: str, value: Any, label: str) -> Any:
     """A TOML value as a Spec's field; a text for a list is what the flag takes."""
-    if name in ("methods", "datasets", "seeds", "splits", "shots", "track") and isinstance(value, str):
+    if name in ("methods", "datasets", "forgetting", "seeds", "splits", "shots", "track") and isinstance(value, str):
         value = list(split_list(value, label))
     if name in ("seeds", "splits", "shots") and isinstance(value, list):
         value = [one for item in value for one in _numbers_in(item, label, texts=name == "splits")]

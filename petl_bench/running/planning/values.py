@@ -179,6 +179,11 @@ def planned_setting(spec: Spec, overrides: Overrides) -> PlannedSetting:
     plugin: type[Setting] = SETTINGS.get(spec.setting)
     if plugin.command:
         raise UsageError(f"the setting {spec.setting} is not measured with petl-bench run; type: {plugin.command}")
+    if plugin.option_of_run:
+        raise UsageError(
+            f"the setting {spec.setting} is evaluated after another one: petl-bench run {plugin.option_of_run} "
+            "DATASET,... with --setting base2novel, for example"
+        )
     values = overrides.of(plugin, spec.setting)
     if spec.source is not None:
         if "source" not in field_types(plugin):
@@ -243,14 +248,14 @@ def misfit_of(name: str, spec: Spec) -> Misfit | None:
     kind = SETTINGS.get(spec.setting).kind
     if plugin.settings is not None and spec.setting not in plugin.settings:
         return _misfit("setting", spec.setting, f"it supports {', '.join(plugin.settings)}")
-    if reason := _not_for(plugin, kind):
+    if reason := not_for(plugin, kind):
         return _misfit("setting", spec.setting, reason)
     if reason := plugin.hosted_by(BACKBONES.get(spec.backbone_name)):
         return _misfit("backbone", spec.backbone_name, reason, _hosts(plugin))
     return None
 
 
-def _not_for(method: type[Method], kind: Kind) -> str:
+def not_for(method: type[Method], kind: Kind) -> str:
     """Why a method has no tasks of a kind, in words; "" if it has."""
     if kind == "retrieval" and method.novel != "text":
         return "it scores the classes that it was trained on; retrieval has no classes"
@@ -259,7 +264,7 @@ def _not_for(method: type[Method], kind: Kind) -> str:
 
 def refuse_kind(method: Method, setting: str, kind: Kind, trains: bool) -> None:
     """Raise UsageError if a method, with its values, cannot be run in a task of a kind. `trains`: it trains there."""
-    if reason := _not_for(type(method), kind):
+    if reason := not_for(type(method), kind):
         misfit = _misfit("setting", f"{setting}, {kind}", reason)
         raise UsageError(f"{method.name} {misfit.text}: {misfit.advice}. See: petl-bench show {method.name}")
     if trains and method.description_count and kind == "retrieval":
