@@ -253,7 +253,7 @@ def _draw_series(panel: _DrawnPanel, series: Series, style: dict[str, Any]) -> N
     for hollow in (False, True):
         points = [point for point in series.points if point.hollow == hollow]
         look = _HOLLOW_BARS if hollow else {}
-        _draw_ranges(panel, "xerr", [(point, point.x, point.x_range) for point in points], style, look)
+        _draw_ranges(panel, "xerr", [(point, panel.x(point.x), point.x_range) for point in points], style, look)
         _draw_ranges(panel, "yerr", [(point, point.y, point.y_range) for point in points], style, look)
 
 
@@ -276,7 +276,7 @@ def _draw_ranges(
     look: dict[str, Any],
 ) -> None:
     """Error bars in one direction, of points with their value and their range along it."""
-    found = [(*_distances(panel.x(middle), ends), panel.x(point.x), point.y) for point, middle, ends in ranges if ends]
+    found = [(*_distances(middle, ends), panel.x(point.x), point.y) for point, middle, ends in ranges if ends]
     if not found:
         return
     below, above, across, up = zip(*found, strict=True)

@@ -321,10 +321,9 @@ def _in_words(
     for better, worse, (name, than) in ((one, other, names), (other, one, names[::-1])):
         whole = [point for point in better if len(_beaten(panel, point, worse)) == len(_ranked(panel, worse))]
         if whole:
+            values = f" at every of its {len(_ranked(panel, worse))} values" if len(worse) > 1 else ""
             best = max(whole, key=lambda point: (_supported(panel, point, worse), sum(point.position)))
-            return (
-                f"{name}{_at(panel, best)} is above {than} at every of its values in both ({_test(panel, best, worse)})"
-            )
+            return f"{name}{_at(panel, best)} is above {than}{values} in both ({_test(panel, best, worse)})"
     return (
         f"no point of either is above the other at every value; {names[1]} is below a point of {names[0]} at "
         f"{_share(panel, one, other)} of its values, {names[0]} below one of {names[1]} at {_share(panel, other, one)}"
