@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import petl_bench as pb
 from petl_bench.analysis.configurations import Configuration
@@ -21,8 +22,8 @@ from petl_bench.tables.ranking import RankedRows
 from petl_bench.tables.tradeoff_picture import FRONT_NOTE, INTERVAL_NOTE, STD_NOTE, error_bar
 
 _SELECTS_NOTHING = (
-    "Accuracy on test clips: this shows what each value gives, and selects none. A value chosen from it would be "
-    "chosen on the test clips; `petl-bench tune` chooses on training clips."
+    "Accuracy on test clips: this shows what each value gives, and selects none; no row of another table is chosen "
+    "from it. `petl-bench tune` chooses values on training clips."
 )
 _MEAN = (
     "Mean: over data sets and splits, each counting once, whatever its number of clips; only those that all rows of a "
@@ -57,7 +58,11 @@ class FrontierTable(FrontierSource):
     def build(self, evidence: Evidence) -> Table:
         """The table of all records. Raises UsageError if no method has several values of the option."""
         panels = self.panels(evidence)
-        of_all = [panel.shared.comparison for panel in panels]
+        first = panels[0].shared.comparison
+        comparison = replace(
+            first, runs={place: runs for panel in panels for place, runs in panel.shared.comparison.runs.items()}
+        )
+        cases = comparison.case_groups()
         return Table(
             name=self.name,
             title=f"Frontier over {words_of(panels[0].option)}: base against novel top-1 accuracy in percent",
@@ -70,28 +75,16 @@ class FrontierTable(FrontierSource):
                 _DOMINATED,
                 _NOT_TESTED if evidence.outcomes is None else _TOLD_APART,
                 _RECIPE,
-                *dict.fromkeys(
-                    note
-                    for panel, each in zip(panels, of_all, strict=True)
-                    for note in (
-                        *panel.shared.notes,
-                        *table_notes.seed_notes(each),
-                        *table_notes.protocol_notes(each, each.case_groups()),
-                        *table_notes.data_notes(each),
-                    )
-                ),
+                *[note for panel in panels for note in panel.shared.notes],
+                *table_notes.seed_notes(comparison),
+                *table_notes.protocol_notes(comparison, cases),
+                *table_notes.data_notes(comparison),
             ),
-            provenance=tuple(
-                dict.fromkeys(
-                    note
-                    for each in of_all
-                    for note in (
-                        *table_notes.training_provenance(each),
-                        *table_notes.data_provenance(each, each.case_groups()),
-                    )
-                )
+            provenance=(
+                *table_notes.training_provenance(comparison),
+                *table_notes.data_provenance(comparison, cases),
             ),
-            commands=tuple(dict.fromkeys(line for each in of_all for line in commands(each))),
+            commands=tuple(commands(comparison)),
         )
 
     def figure(self, evidence: Evidence) -> Figure:
