@@ -16,7 +16,6 @@ from petl_bench.analysis.comparison import Comparison
 from petl_bench.analysis.configurations import ComparedCase, Configuration
 from petl_bench.analysis.forgetting import FORGETTING
 from petl_bench.analysis.from_records import compare
-from petl_bench.analysis.labels import case_displays, host_display
 from petl_bench.api.evidence import Evidence, OutcomeSource
 from petl_bench.api.figure import Figure, Point, joined
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
@@ -43,6 +42,7 @@ from petl_bench.tables.quoted_notes import reading_notes, selected_on_test, stat
 from petl_bench.tables.ranking import cells_of
 from petl_bench.tables.rows import baseline_notes, run_groups
 from petl_bench.tables.setting_table import refuse_nothing
+from petl_bench.tables.shared_cases import shared_cases
 from petl_bench.tables.tradeoff_picture import (
     TradeOffPanel,
     TradeOffRow,
@@ -383,60 +383,18 @@ def _without_mean(comparison: Comparison, axes: Axes) -> list[str]:
 
 
 def _panels(comparison: Comparison, evidence: Evidence, axes: Axes) -> list[_Panel]:
-    protocols: dict[tuple[object, ...], list[ComparedCase]] = defaultdict(list)
-    for case in comparison.cases:
-        protocols[case.setting_version, case.setting_options, case.shots, case.part, case.selected].append(case)
     return [
-        _panel(comparison, rows, cases, evidence, axes)
-        for rows in comparison.groups().values()
-        for cases in protocols.values()
-        if any(comparison.of(row, case) for row in rows for case in cases)
+        _Panel(
+            title=each.title,
+            data=each.data,
+            comparison=each.comparison,
+            outcomes=evidence.outcomes,
+            quoted=tuple(_quoted(evidence.published if _is_usual(axes) else None, each.comparison.cases)),
+            notes=each.notes,
+            axes=axes,
+        )
+        for each in shared_cases(comparison)
     ]
-
-
-def _panel(
-    comparison: Comparison,
-    rows: Sequence[Configuration],
-    cases: Sequence[ComparedCase],
-    evidence: Evidence,
-    axes: Axes,
-) -> _Panel:
-    displays, names = comparison.row_displays, case_displays(comparison.cases, besides="shots")
-    having, common = _common(comparison, rows, cases)
-    shown = [row for row in having if comparison.common_seeds([row], common)]
-    title = host_display(rows[0].backbone, rows[0].weights)
-    data = _data(common, [names[case] for case in common])
-    lacking = [displays[row] for row in rows if row not in shown and any(comparison.of(row, case) for case in cases)]
-    unused = [names[case] for case in cases if case not in common and any(comparison.of(row, case) for row in shown)]
-    notes = [
-        (lacking, "left out, for want of a data set or of a seed that all data sets have"),
-        (unused, "not counted, as some rows lack it"),
-    ]
-    return _Panel(
-        title=title,
-        data=data,
-        comparison=replace(
-            comparison, runs={(row, case): comparison.of(row, case) for row in shown for case in common}
-        ),
-        outcomes=evidence.outcomes,
-        quoted=tuple(_quoted(evidence.published if _is_usual(axes) else None, common)),
-        notes=tuple(f"{title}, {data}: {meaning}: {table_notes.listed(them, 6)}." for them, meaning in notes if them),
-        axes=axes,
-    )
-
-
-def _common(
-    comparison: Comparison, rows: Sequence[Configuration], cases: Sequence[ComparedCase]
-) -> tuple[list[Configuration], list[ComparedCase]]:
-    """The rows that have the case that most rows have (nearly always: all), and the cases that all of them have."""
-    having = {case: [row for row in rows if comparison.of(row, case)] for case in cases}
-    fitting = max(having.values(), key=len)
-    return fitting, [case for case, found in having.items() if set(fitting) <= set(found)]
-
-
-def _data(cases: Sequence[ComparedCase], names: Sequence[str]) -> str:
-    shots = f"{cases[0].shots} shots, " if cases[0].shots else ""
-    return f"{shots}{table_notes.listed(names)}"
 
 
 # What is quoted

@@ -62,6 +62,8 @@ class Evidence:
         outcomes: per-clip predictions; None if no interval and no test is asked for.
         baseline: the method that the others are compared with; "" for none.
         axes: what stands along x and y of a table with axes to choose (`TableSource.has_axes`); "" for its own choice.
+        over: the option whose values the curves of a table with one are over (`TableSource.has_option`), such as
+            "lora.rank"; "" for its own choice.
         conditions: words that the conditions of a cost record must have for that table; "" for any.
         left_out: the records that cannot be used, each with the reason.
         damaged: rows like those of `records`, with NaN for every value: records that cannot be used, but tell what they
@@ -85,3 +87,4 @@ class Evidence:
     conditions: str = ""
     tunings: tuple[Tuning, ...] = ()
     tuning_trials: int = 0
+    over: str = ""

@@ -13,7 +13,7 @@ PointOrigin = Literal["run", "quoted"]
 @dataclass(frozen=True)
 class Point:
     """One mark. `x_range` and `y_range` are 95 % intervals, or mean -+ standard deviation; `trials` are the records
-    behind it."""
+    behind it. `ringed`, `hollow`: see `Figure.ring` and `Figure.hollow`."""
 
     x: float
     y: float
@@ -21,6 +21,8 @@ class Point:
     y_range: tuple[float, float] | None = None
     trials: tuple[str, ...] = ()
     x_range: tuple[float, float] | None = None
+    ringed: bool = False
+    hollow: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Figure:
     `more_x_is_better`: the front runs from the left edge, and else to the right one.
     `name_points`: labels stand beside the points; else a legend names the series. `beside`: more panels of the same
     picture, each under its own title; series of one key look alike in all of them. `methods`: keys that look alike in
-    all figures that have these.
+    all figures that have these. `names_series`: a legend names the series although labels stand beside points.
+    `ring`, `hollow`: what a ring around a point, and a hollow point, mean; in the legend if some point has one.
     """
 
     name: str
@@ -80,6 +83,9 @@ class Figure:
     beside: tuple[Figure, ...] = ()
     more_x_is_better: bool = False
     methods: tuple[str, ...] = ()
+    names_series: bool = False
+    ring: str = ""
+    hollow: str = ""
 
     def panels(self) -> tuple[Figure, ...]:
         """This figure and those beside it, in their order."""

@@ -197,6 +197,8 @@ class TableSource:
     reads_records: ClassVar[bool] = False
     #: Whether `--x`, `--y` and `--conditions` choose what it shows (`Evidence.axes`, `Evidence.conditions`).
     has_axes: ClassVar[bool] = False
+    #: Whether `--over` chooses the option along which its curves run (`Evidence.over`).
+    has_option: ClassVar[bool] = False
     #: Files of published numbers: CSV, one number per line, with PUBLISHED_COLUMNS; `source` is shown as it stands,
     #: `group` is a heading for rows; group, shots, frames and std may be empty. A TOML file of the same name beside it
     #: states how they were obtained (docs/published_numbers.md).

@@ -10,11 +10,13 @@ import click
 from petl_bench.api.registry import TABLES
 from petl_bench.cli.gather import gather
 from petl_bench.cli.options import folders_option, plugin_option, tell
+from petl_bench.errors import UsageError
 from petl_bench.render import FIGURE_FORMATS, format_of, render
 from petl_bench.system.files import write_atomically
 from petl_bench.system.texts import lines as clean_lines
 from petl_bench.tables.class_gains import EvaluationGains, class_gains, gains_figure, gains_table
 from petl_bench.tables.compare_pair import absent_numbers, findings, in_words
+from petl_bench.tables.frontier import FrontierSource, dominance_lines
 
 
 @click.command()
@@ -28,7 +30,8 @@ from petl_bench.tables.compare_pair import absent_numbers, findings, in_words
 def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...], output: Path | None) -> None:
     """Say in plain words whether A is better than B: paired tests on the same clips and seeds.
 
-    A and B are methods, or rows as a table shows them, such as "msta (scale=0.01)" or "MSTA (scale 0.01)".
+    A and B are methods, or rows as a table shows them, such as "msta (scale=0.01)" or "MSTA (scale 0.01)". Of methods
+    with several learning rates, it says at which of them one is above the other in base and novel accuracy, if at any.
 
     \b
     petl-bench compare msta lora --runs runs
@@ -37,8 +40,18 @@ def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...], o
     output_format = None if output is None else format_of(output)
     sources = [TABLES.get(name)() for name in names or TABLES.names()]
     evidence = gather(folders, statistics=True)
-    found = findings(sources, evidence, a, b)
-    for line in in_words(found, absent_numbers(sources, evidence, a, b)):
+    along = [
+        line for each in sources if isinstance(each, FrontierSource) for line in dominance_lines(each, evidence, a, b)
+    ]
+    try:
+        found = findings(sources, evidence, a, b)
+    except UsageError as error:
+        if not along or output is not None:
+            raise
+        for line in [*along, f"No two rows were compared: {error}"]:
+            click.echo(clean_lines(line))
+        return
+    for line in [*in_words(found, absent_numbers(sources, evidence, a, b)), *along]:
         click.echo(clean_lines(line))
     if output is not None and output_format is not None:
         notes = dict.fromkeys(f"With a reservation: {each}." for finding in found for each in finding.reservations)

@@ -81,6 +81,7 @@ def _plot(panel: Figure, number_trials: NumberTrials) -> dict[str, Any]:
         "x": axis(panel.x.label, logarithmic=panel.x.logarithmic, ticks=panel.x.ticks),
         "y": axis(panel.y.label, logarithmic=panel.y.logarithmic, ticks=panel.y.ticks),
         "names": panel.name_points,
+        **({"legend": True, "ring": panel.ring, "hollow": panel.hollow} if panel.names_series else {}),
         "series": series,
         **({"front": [list(point) for point in panel.front]} if panel.front else {}),
         **({"frontShape": "vh"} if panel.more_x_is_better else {}),
@@ -104,6 +105,10 @@ def _columns(points: Sequence[Point], number_trials: NumberTrials) -> dict[str, 
     if any(point.x_range for point in points):
         columns["left"] = [short(point.x_range[0]) if point.x_range else None for point in points]
         columns["right"] = [short(point.x_range[1]) if point.x_range else None for point in points]
+    if any(point.ringed for point in points):
+        columns["ringed"] = [point.ringed for point in points]
+    if any(point.hollow for point in points):
+        columns["hollow"] = [point.hollow for point in points]
     if any(point.trials for point in points):
         columns["trials"] = [number_trials(point.trials) for point in points]
     return columns

@@ -49,9 +49,15 @@ _SHIFT_POINTS, _SHIFTED_POINTS = 2.2, 16.0  #: between lines that stand side by 
 #: Of one panel, whose names have room beside them; if there are more, points are numbered, and a legend has the names;
 #: of still more, it names the series.
 _MOST_NAMED, _MOST_NUMBERED = 20, 80
+#: Of one panel, whose values find room beside them; if there are more, none is named.
+_MOST_VALUES = 60
 _LEGEND_LINES, _INCHES_PER_LINE = 1, 0.14  #: that panels leave room for; of each one more
 #: What stands beside points: their names, numbers, or nothing, if a legend names the series.
 _Naming = Literal["names", "numbers", "series"]
+#: Of points with values along lines, whose names are short and many.
+_RING: dict[str, Any] = {"marker": "o", "markersize": 8.5, "markerfacecolor": "none", "markeredgewidth": 0.8}
+_HOLLOW: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 0.7}
+_HOLLOW_BARS: dict[str, Any] = {"elinewidth": 0.3, "capsize": 0.0, "alpha": 0.6}
 #: Black, blue, vermilion, bluish green, reddish purple, orange, sky blue. The eighth, yellow, is too faint on white.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 #: Their numbers have no common divisor with that of the colours: it takes 35 series until a pair comes again.
@@ -159,11 +165,14 @@ def _canvas(figure: Figure, naming: _Naming) -> Canvas:
     if naming == "series":
         return canvas
     apart = [_name_points(each, numbers) for each in drawn]
-    return canvas if numbers or all(apart) else _canvas(figure, "numbers")
+    if numbers or all(apart):
+        return canvas
+    return _canvas(figure, "series" if figure.names_series else "numbers")
 
 
 def _has_many_lines(panel: Figure) -> bool:
-    return sum(series.line for series in panel.series) > _MOST_LINES
+    """Whether markers and error bars must be small: of many lines, or of values along lines."""
+    return panel.names_series or sum(series.line for series in panel.series) > _MOST_LINES
 
 
 # One panel
@@ -215,7 +224,9 @@ def _draw_panel(panel: _DrawnPanel, styles: _Styles) -> None:
 
 def _shifts(figure: Figure) -> list[float]:
     """How far each series is drawn from its place, in points along x: lines with error bars stand side by side."""
-    ranged = [series.line and any(point.y_range for point in series.points) for series in figure.series]
+    ranged = [
+        series.line and any(point.y_range and not point.x_range for point in series.points) for series in figure.series
+    ]
     count = sum(ranged)
     step = min(_SHIFT_POINTS, _SHIFTED_POINTS / max(count, 1))
     places = iter(range(count))
@@ -238,17 +249,41 @@ def _draw_series(panel: _DrawnPanel, series: Series, style: dict[str, Any]) -> N
         style = {**style, "color": _BAR_INK}
     else:
         panel.axes.plot(x, y, **(style if series.line else {**style, **_NO_LINE}))
-    for direction, middle, ranges in (
-        ("xerr", x, [point.x_range for point in series.points]),
-        ("yerr", y, [point.y_range for point in series.points]),
+        _draw_over(panel, series, style)
+    for hollow in (False, True):
+        points = [point for point in series.points if point.hollow == hollow]
+        look = _HOLLOW_BARS if hollow else {}
+        _draw_ranges(panel, "xerr", [(point, panel.x(point.x), point.x_range) for point in points], style, look)
+        _draw_ranges(panel, "yerr", [(point, point.y, point.y_range) for point in points], style, look)
+
+
+def _draw_over(panel: _DrawnPanel, series: Series, style: dict[str, Any]) -> None:
+    """What tells single points of a series apart: hollow ones, and rings."""
+    for look, points in (
+        (_HOLLOW, [point for point in series.points if point.hollow]),
+        (_RING, [point for point in series.points if point.ringed]),
     ):
-        found = [(*_distances(middle[at], ends), x[at], y[at]) for at, ends in enumerate(ranges) if ends]
-        if found:
-            below, above, across, up = zip(*found, strict=True)
-            moved = {name: style[name] for name in style if name == "transform"}
-            thin = _SMALL_BARS if _has_many_lines(panel.figure) else {}
-            bars: dict[str, Any] = {**_BARS, **thin, **moved, direction: [below, above], "ecolor": style["color"]}
-            panel.axes.errorbar(across, up, **bars)
+        if points:
+            x, y = [panel.x(point.x) for point in points], [point.y for point in points]
+            panel.axes.plot(x, y, **{**style, **look, **_NO_LINE, "zorder": style["zorder"] + 1})
+
+
+def _draw_ranges(
+    panel: _DrawnPanel,
+    direction: Literal["xerr", "yerr"],
+    ranges: Sequence[tuple[Point, float, tuple[float, float] | None]],
+    style: dict[str, Any],
+    look: dict[str, Any],
+) -> None:
+    """Error bars in one direction, of points with their value and their range along it."""
+    found = [(*_distances(middle, ends), panel.x(point.x), point.y) for point, middle, ends in ranges if ends]
+    if not found:
+        return
+    below, above, across, up = zip(*found, strict=True)
+    moved = {name: style[name] for name in style if name == "transform"}
+    thin = _SMALL_BARS if _has_many_lines(panel.figure) else {}
+    bars: dict[str, Any] = {**_BARS, **thin, **look, **moved, direction: [below, above], "ecolor": style["color"]}
+    panel.axes.errorbar(across, up, **bars)
 
 
 def _distances(middle: float, ends: tuple[float, float]) -> tuple[float, float]:
@@ -403,18 +438,30 @@ class _Legend:
 def _entries(figure: Figure, styles: _Styles, naming: _Naming) -> list[tuple[str, dict[str, Any]]]:
     """What the legend explains: the series if points have no names, else what is quoted; and the front."""
     front = [("Pareto front", _FRONT)] if any(panel.front for panel in figure.panels()) else []
-    if naming == "series":
+    if naming == "series" or figure.names_series:
         shown = {series.kind: series for panel in figure.panels() for series in panel.series}
         return [
             (_entry(series), styles[kind] if series.line else {**styles[kind], **_NO_LINE})
             for kind, series in shown.items()
             if not series.bars
-        ] + front
+        ] + [*_looks(figure), *front]
     if "quoted" not in {origin for _, origin in styles}:
         return front
     plain = {**_style(0, "run"), **_NO_LINE, "color": _GREY}
     kinds = [(kind, {**plain, "markerfacecolor": face}) for kind, face in (("run here", _GREY), ("quoted", "white"))]
     return kinds + front
+
+
+def _looks(figure: Figure) -> list[tuple[str, dict[str, Any]]]:
+    """What a ring and a hollow point mean, if there is one."""
+    points = [point for panel in figure.panels() for series in panel.series for point in series.points]
+    plain = {**_style(0, "run"), **_NO_LINE, "color": _GREY, "markeredgecolor": _GREY}
+    found = []
+    if figure.ring and any(point.ringed for point in points):
+        found.append((figure.ring, {**plain, **_RING}))
+    if figure.hollow and any(point.hollow for point in points):
+        found.append((figure.hollow, {**plain, **_HOLLOW}))
+    return found
 
 
 def _entry(series: Series) -> str:
@@ -450,6 +497,8 @@ def _naming(figure: Figure) -> _Naming:
     points = [sum(len(series.points) for series in panel.series) for panel in figure.panels()]
     if not figure.name_points or len(_numbers(figure.panels())) > _MOST_NUMBERED:
         return "series"
+    if figure.names_series:
+        return "names" if max(points) <= _MOST_VALUES else "series"
     return "names" if max(points) <= _MOST_NAMED else "numbers"
 
 

@@ -63,6 +63,7 @@ EXAMPLES = {
     "zero_shot": "zero_shot_example",
     "fully_supervised": "fully_supervised_example",
     "tradeoff": "tradeoff_example",
+    "frontier": "frontier_example",
     "ablation": "ablation_example",
     "descriptions": "descriptions_example",
     "reproduction": "reproduction_example",

@@ -58,6 +58,9 @@ _LATEX_FLAGS = "--standalone, --document, --caption and --label"
 @click.option("--y", metavar="NAME", default="", help="Of --table tradeoff: what stands along y, e.g. harmonic_mean.")
 @click.option("--conditions", metavar="WORDS", default="",
               help="Of --table tradeoff: only costs that were measured so, e.g. 'batch 32, bf16'.")  # fmt: skip
+@click.option("--over", metavar="OPTION", default="",
+              help="Of --table frontier: the option along which the curves run, e.g. lora.rank.  "
+                   "[default: training.learning_rate]")  # fmt: skip
 @click.option("--standalone", is_flag=True, help="LaTeX: a document that compiles as it is, not a fragment to \\input.")
 @click.option("--document", type=OneOf(get_args(DocumentKind)), default=None,
               help="LaTeX: what the fragment is for (width, text size).  [default: two-column]")  # fmt: skip
@@ -89,6 +92,7 @@ def command(
     x: str,
     y: str,
     conditions: str,
+    over: str,
     standalone: bool,
     document: DocumentKind | None,
     caption: str | None,
@@ -106,6 +110,7 @@ def command(
     petl-bench report --runs runs --table base2novel --format latex --document slides
     petl-bench report --runs runs --table tradeoff --output figure.pdf
     petl-bench report --runs runs --table tradeoff --x train_step_ms --output figure.pdf
+    petl-bench report --runs runs --table frontier --over lora.rank --output figure.pdf
     petl-bench report --runs runs --output site/     every table, plot and clip as one page
     petl-bench report --runs runs --all --output results
     """
@@ -118,6 +123,8 @@ def command(
     ledger = read_own(published_files, published=published) if published_files else ()
     if x or y or conditions:
         _refuse_axes(None if everything else name or (explain and explain[0]))
+    if over:
+        _refuse_over(None if everything else name or (explain and explain[0]))
     if everything or (not explain and is_page(output_format, given_output)):
         assert output is not None
         refuse_layout(layout_file)
@@ -126,7 +133,7 @@ def command(
             raise UsageError(f"the page and --all write every table: {_LATEX_FLAGS} are for a single one")
         with without_garbage_collection():
             evidence = gather(folders, statistics=statistics, baseline=baseline)
-            evidence = replace(evidence, ledger=ledger, axes=(x, y), conditions=conditions)
+            evidence = replace(evidence, ledger=ledger, axes=(x, y), conditions=conditions, over=over)
             if everything:
                 write_all(evidence, output, published=published, spread=spread)
             write_page(evidence, folders, output, table=name, published=published, spread=spread, data_root=data_root)
@@ -147,7 +154,7 @@ def command(
         quoted = source.published() if published else None
         if source.needs_records:
             evidence = gather(folders, statistics=statistics, baseline=baseline, quoted=quoted)
-            evidence = replace(evidence, ledger=ledger, axes=(x, y), conditions=conditions)
+            evidence = replace(evidence, ledger=ledger, axes=(x, y), conditions=conditions, over=over)
         elif source.reads_records:
             evidence = gather_if_any(folders, quoted)
         else:
@@ -182,9 +189,19 @@ def _refuse_runs(output: Path, name: str | None) -> None:
 def _refuse_axes(name: str | None) -> None:
     """Raise UsageError if a table has no axes to choose, or if none is named."""
     if name is None or not TABLES.get(name).has_axes:
-        known = [each for each in TABLES.names() if each not in TABLES.broken() and TABLES.get(each).has_axes]
         said = "the page and --all choose their own" if name is None else f"the table {name} has none to choose"
-        raise UsageError(f"--x, --y and --conditions: {said}. Type: --table {' or '.join(known)}")
+        raise UsageError(f"--x, --y and --conditions: {said}. Type: --table {' or '.join(_tables_with('has_axes'))}")
+
+
+def _refuse_over(name: str | None) -> None:
+    """Raise UsageError if a table has no option to choose, or if none is named."""
+    if name is None or not TABLES.get(name).has_option:
+        said = "the page and --all choose their own" if name is None else f"the table {name} has no option to choose"
+        raise UsageError(f"--over: {said}. Type: --table {' or '.join(_tables_with('has_option'))}")
+
+
+def _tables_with(ability: str) -> list[str]:
+    return [each for each in TABLES.names() if each not in TABLES.broken() and getattr(TABLES.get(each), ability)]
 
 
 def _table_name(name: str | None, explain: tuple[str, str, str] | None) -> str:

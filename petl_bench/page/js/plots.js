@@ -94,20 +94,35 @@ function namedFigure(plot) {
         mode: `${trace.mode}+text`, text: own.map((point) => inert(point.text)), textposition: own.map((point) => point.side), cliponaxis: false,
       });
     });
-    traces.forEach((trace) => { trace.showlegend = false; });
+    if (!plot.legend) traces.forEach((trace) => { trace.showlegend = false; });
     const axes = axesOf(plot);
     [axes.xaxis.range, axes.yaxis.range] = placed.ranges;
-    const legend = placed.numbered.length ? legendOf(placed.numbered.length, { whole: true }) : { height: 440 };
+    const entries = placed.numbered.length + (plot.legend ? traces.length : 0);
+    const legend = entries ? legendOf(entries, { whole: true }) : { height: 440 };
     return {
       traces: [...traces, ...numberTraces(ofSeries, placed.numbered)],
-      layout: { ...legend, margin: { l: 56, r: 64, t: 24, b: 48 }, showlegend: placed.numbered.length > 0, ...axes },
+      layout: { ...legend, margin: { l: 56, r: 64, t: 24, b: 48 }, showlegend: entries > 0, ...axes },
     };
   };
 }
 
 function tracesOf(plot, colours) {
   const looks = looksOf(plot);
-  return [...frontTrace(plot, colours), ...plot.series.flatMap((series, number) => pointTraces(plot, series, number, looks[number], colours))]; // names above the front
+  return [
+    ...frontTrace(plot, colours), // names above the front
+    ...plot.series.flatMap((series, number) => pointTraces(plot, series, number, looks[number], colours)),
+    ...ringTraces(plot, colours),
+  ];
+}
+
+/** Rings around points, and what they and hollow points mean, in the legend. */
+function ringTraces(plot, colours) {
+  const ringed = plot.series.flatMap((series) => series.x.map((x, place) => ({ x: drawnX(plot, x), y: series.y[place], isRinged: series.ringed?.[place] }))).filter((point) => point.isRinged);
+  const shared = { type: "scatter", mode: "markers", hoverinfo: "skip", legendrank: 1900 };
+  const found = [];
+  if (ringed.length) found.push({ ...shared, name: inert(plot.ring), x: ringed.map((point) => point.x), y: ringed.map((point) => point.y), marker: { symbol: "circle-open", size: 17, color: colours.ink, line: { width: 1.5 } } });
+  if (plot.series.some((series) => series.hollow)) found.push({ ...shared, name: inert(plot.hollow), x: [null], y: [null], marker: { symbol: "circle-open", size: 9, color: colours.muted } });
+  return found;
 }
 
 const axesOf = (plot) => ({
@@ -179,7 +194,8 @@ function looksOf(plot) {
 function pointTraces(plot, series, number, look, colours) {
   const colour = series.quoted ? colours.muted : COLOURS[look % COLOURS.length];
   const common = { legendgroup: String(number), visible: series.line && number >= VISIBLE_LINES ? "legendonly" : true };
-  const marker = { color: colour, size: series.line ? 6 : 10, symbol: `${MARKERS[look % MARKERS.length]}${series.quoted ? "-open" : ""}` };
+  const marker = { color: colour, size: series.line && !series.left ? 6 : 10, symbol: `${MARKERS[look % MARKERS.length]}${series.quoted ? "-open" : ""}` };
+  if (series.hollow) marker.symbol = series.hollow.map((isHollow) => `${MARKERS[look % MARKERS.length]}${isHollow ? "-open" : ""}`);
   const trace = {
     ...common, meta: series, type: "scatter", name: inert(clipped(series.label, 40)), x: series.x.map((x) => drawnX(plot, x)), y: series.y, marker,
     mode: `${series.line ? "lines+" : ""}markers`,
@@ -190,7 +206,7 @@ function pointTraces(plot, series, number, look, colours) {
   const bars = (low, high, middle) => ({ type: "data", symmetric: false, array: difference(high, middle, 1), arrayminus: difference(low, middle, -1), color: colour, thickness: 1.2, width: 4 });
   if (series.left) trace.error_x = bars(series.left, series.right, series.x);
   if (!series.low) return [trace];
-  if (series.line) return [band(series, colour, common), trace];
+  if (series.line && !series.left) return [band(series, colour, common), trace];
   return [{ ...trace, error_y: bars(series.low, series.high, series.y) }];
 }
 
