@@ -180,4 +180,4 @@ def _count(folder: Path) -> int:
 def _commands(plans: list[SavedPlan], trials: list[TrialStatus]) -> list[str]:
     """The commands of the plans that still have something to do and on which no process works."""
     open_keys = {trial.key for trial in trials if trial.state in ("failed", "interrupted", "cancelled", "missing")}
-    return [plan.command for plan in plans if plan.command and open_keys & plan.trials.keys()]
+    return list(dict.fromkeys(plan.command for plan in plans if plan.command and open_keys & plan.trials.keys()))
