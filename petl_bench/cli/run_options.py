@@ -133,11 +133,8 @@ def run_options(*without: str) -> Callable[[Callable[..., Any]], Callable[..., A
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(_OPTIONS):
             function = option(function)
-        function.__click_params__ = [  # type: ignore[attr-defined]  # as click keeps them
-            each
-            for each in function.__click_params__
-            if not set(each.opts) & set(without)  # type: ignore[attr-defined]
-        ]
+        options: Any = function  # click keeps them in an attribute
+        options.__click_params__ = [each for each in options.__click_params__ if not set(each.opts) & set(without)]
         return function
 
     return decorate

@@ -1,4 +1,4 @@
-"""`petl-bench tune`: the same budget of proposals for every method, on training clips alone; then the final run's spec."""
+"""`petl-bench tune`: the same budget of proposals for every method, on training clips alone."""
 
 from __future__ import annotations
 
@@ -59,10 +59,11 @@ def command(
 
     Example: petl-bench tune --methods msta,lora --trials 8
     """
-    from petl_bench.cli.run import ALL_DONE, INTERRUPTED, SOME_FAILED, begin, launch, launcher_of
-    from petl_bench.cli.run import telling_what_takes_time, tell, termination_as_interrupt
+    from petl_bench.cli import run
+    from petl_bench.data.loading.clip_cache import ClipCache
     from petl_bench.running.attempts.output import check_output, refuse_unprintable_output
     from petl_bench.running.planning.spec import read_tuning_spec
+    from petl_bench.system.cache import cache_folder
     from petl_bench.tuning.options import tuning_options
     from petl_bench.tuning.rounds import prepare, tune
 
@@ -71,34 +72,36 @@ def command(
     given |= {"draws": draws, "round_size": round_size, "seed": seed}
     options = tuning_options(given, table, spec)
     refuse_unprintable_output(Path(asked.output))
-    with telling_what_takes_time():
+    with run.telling_what_takes_time():
         search = prepare(asked, options)
-    launcher = launcher_of(asked)
+        if not dry_run:
+            ClipCache(cache_folder() / "clips").look()
+    launcher = run.launcher_of(asked)
     for line in _notes(search):
-        tell(line)
+        run.tell(line)
     if dry_run:
         check_output(search.first.output)
         click.echo(lines("\n".join(_plan_lines(search))))
-        return ALL_DONE
+        return run.ALL_DONE
 
-    def run(planned: Plan) -> list[AttemptResult]:
-        return launch(launcher, begin(planned, search.command()))
+    def launch(planned: Plan) -> list[AttemptResult]:
+        return run.launch(launcher, run.begin(planned, search.command()))
 
     try:
-        with termination_as_interrupt():
-            tunings = tune(search, run, tell)
+        with run.termination_as_interrupt():
+            tunings = tune(search, launch, run.tell)
     except KeyboardInterrupt:
-        tell(f"interrupted; what is done is kept. Go on with: {search.command()}")
-        return INTERRUPTED
+        run.tell(f"interrupted; what is done is kept. Go on with: {search.command()}")
+        return run.INTERRUPTED
     except TrialStopped as error:
-        tell(f"{error}. Go on with: {search.command()}")
-        return SOME_FAILED
+        run.tell(f"{error}. Go on with: {search.command()}")
+        return run.SOME_FAILED
     except TrialError as error:
-        tell(f"petl-bench: {error}")
-        return SOME_FAILED
+        run.tell(str(error))
+        return run.SOME_FAILED
     click.echo(lines("\n".join(_table(tunings))))
-    _tell_final_run(search, tell)
-    return ALL_DONE
+    _tell_final_run(search, run.tell)
+    return run.ALL_DONE
 
 
 def _notes(search: Search) -> Iterator[str]:

@@ -27,8 +27,8 @@ def tune_command(arguments: Iterable[str]) -> str:
 def made_anew(text: str) -> str:
     """The command in a text that may come from elsewhere, such as a saved plan, quoted by us.
 
-    It is taken apart, must be a `petl-bench run` or `tune` flag by flag, and is put together again. "" if it is none, or has
-    what cannot be seen in it.
+    It is taken apart, must be a `petl-bench run` or `tune` flag by flag, and is put together again. "" if it is none,
+    or has what cannot be seen in it.
     """
     if len(text) > _LONGEST or not is_shown(text):
         return ""

@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from petl_bench.api.options import text_of
 from petl_bench.records.tunings import TUNINGS
 from petl_bench.running.planning.spec import Spec, set_values
 from petl_bench.system.files import write_atomically
@@ -41,11 +43,20 @@ def _lines(spec: Spec, comments: list[str]) -> Iterator[str]:
             yield f"{option.name} = {_written(value)}"
     for name, values in set_values(spec.set).items():
         yield f"\n[set.{_key(name)}]"
-        yield from (f"{_key(field)} = {_written(text)}" for field, text in values.items())
+        yield from (f"{_key(field)} = {_number_or_text(text)}" for field, text in values.items())
 
 
 def _key(name: str) -> str:
     return name if _BARE.fullmatch(name) else _written(name)
+
+
+def _number_or_text(text: str) -> str:
+    """A value of `--set` as TOML: as it is if that is read as the same number."""
+    try:
+        number = tomllib.loads(f"value = {text}")["value"]
+    except ValueError:
+        return _written(text)
+    return text if isinstance(number, (int, float)) and text_of(number) == text else _written(text)
 
 
 def _written(value: Any) -> str:

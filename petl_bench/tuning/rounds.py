@@ -18,9 +18,8 @@ from petl_bench.api.options import text_of
 from petl_bench.api.registry import METHODS
 from petl_bench.api.trial import Trial, canonical_json
 from petl_bench.api.tuning import Space, metric_of
-from petl_bench.api.values.flag_lists import join_list
 from petl_bench.api.values.named_folders import name_of
-from petl_bench.errors import TrialError, TrialStopped, UsageError
+from petl_bench.errors import TrialStopped, UsageError
 from petl_bench.records.tunings import Applied, Proposal, Tuning, read_tuning, tuning_file, write_tuning
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec

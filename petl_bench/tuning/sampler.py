@@ -151,7 +151,7 @@ def _learned(axes: Sequence[Axis], finished: Sequence[Proposal], seed: int, coun
 
 
 def _anywhere(axes: Sequence[Axis], seed: int) -> Iterator[dict[str, Any]]:
-    """If the samplers came to nothing new: all points of a space that can be listed, in random order, or random ones."""
+    """If the samplers came to nothing new: all points of a space that can be listed, shuffled, or random ones."""
     draw = random.Random(seed)
     listed = [axis.values() for axis in axes]
     if None in listed:

@@ -101,7 +101,8 @@ def estimate(plan: Plan, times: int = 1) -> str:
     timed = [seconds[_kind(job)] for job in plan.to_do if _kind(job) in seconds]
     if not timed:
         return f"{text}; the time is known once trials have run into {plan.output}"
-    return f"{text}; {duration(times * sum(timed))} one after the other for the {times * len(timed)} trials whose like has run here"
+    took, count = duration(times * sum(timed)), times * len(timed)
+    return f"{text}; {took} one after the other for the {count} trials whose like has run here"
 
 
 def _seconds_by_method(plan: Plan) -> dict[tuple[str, ...], float]:

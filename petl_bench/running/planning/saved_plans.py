@@ -40,8 +40,8 @@ _FLAGS, _DEFAULT = ("--output", "--runs"), Path("runs")
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """What a `run` or `tune` command set out to do: the command, for the folder where the plan lies now, when it last started,
-    its trials (key -> title), and as far as the plan tells them, their fields.
+    """What a `run` or `tune` command set out to do: the command, for the folder where the plan lies now, when it last
+    started, its trials (key -> title), and as far as the plan tells them, their fields.
 
     Commands and titles are fit to be shown; a command is "" if the file has one that petl-bench does not make.
     """
