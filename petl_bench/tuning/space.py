@@ -13,7 +13,7 @@ from petl_bench.api.training_options import TrainingOptions
 from petl_bench.api.trial import Trial
 from petl_bench.api.tuning import RATE, Choice, Range, Space, rate_space, refuse_space, training_field
 from petl_bench.api.values.flag_lists import TRAINING, join_list, set_value, split_list
-from petl_bench.errors import UsageError, unknown
+from petl_bench.errors import UsageError
 
 #: Training options that decide what a proposal is judged by, so that they are no part of a space.
 _FIXED = ("val_fraction", "select", "views", "crops")
@@ -43,7 +43,7 @@ def parse_spaces(texts: Iterable[str], methods: Collection[str]) -> dict[str, di
         if name == TRAINING:
             for_all[f"{TRAINING}.{field}"] = _space(text, values, field == "learning_rate")
         elif name not in methods:
-            raise unknown("method that is tuned here", name, [TRAINING, *methods], f"in --space {text}; see --methods")
+            raise UsageError(f"--space {text}: {name} is not tuned here; name one of {', '.join([*methods, TRAINING])}")
         else:
             of_one.setdefault(name, {})[field] = _space(text, values, field == RATE)
     found = {name: {**for_all, **of_one.get(name, {})} for name in methods}
