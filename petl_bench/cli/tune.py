@@ -61,7 +61,7 @@ def command(
     """
     from petl_bench.cli import run
     from petl_bench.data.loading.clip_cache import ClipCache
-    from petl_bench.running.attempts.output import check_output, refuse_unprintable_output
+    from petl_bench.running.attempts.output import check_output, prepare_output, refuse_unprintable_output
     from petl_bench.running.planning.spec import read_tuning_spec
     from petl_bench.system.cache import cache_folder
     from petl_bench.tuning.options import tuning_options
@@ -83,6 +83,7 @@ def command(
         check_output(search.first.output)
         click.echo(lines("\n".join(_plan_lines(search))))
         return run.ALL_DONE
+    prepare_output(search.first.output)
 
     def launch(planned: Plan) -> list[AttemptResult]:
         return run.launch(launcher, run.begin(planned, search.command()))

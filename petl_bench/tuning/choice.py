@@ -50,7 +50,7 @@ def choose(method: str, proposals: Sequence[Proposal]) -> Proposal:
     found = best(proposals)
     if found is None:
         raise TrialError(
-            f"{method}: none of its {len(proposals)} proposals has an objective, so that nothing can be chosen (leave it "
-            f"out of --methods); the first one: {proposals[0].fault}"
+            f"{method}: none of its {len(proposals)} proposals has an objective, so that none can be chosen; leave it "
+            f"out of --methods. The first one: {proposals[0].fault}"
         )
     return found

@@ -17,7 +17,7 @@ from petl_bench.api.launcher import AttemptResult, Job
 from petl_bench.api.options import text_of
 from petl_bench.api.registry import METHODS
 from petl_bench.api.trial import Trial, canonical_json
-from petl_bench.api.tuning import Space, metric_of
+from petl_bench.api.tuning import RATE, Space, metric_of, training_field
 from petl_bench.api.values.named_folders import name_of
 from petl_bench.errors import TrialStopped, UsageError
 from petl_bench.records.tunings import Applied, Proposal, Tuning, read_tuning, tuning_file, write_tuning
@@ -85,9 +85,7 @@ def prepare(asked: Spec, options: TuningOptions) -> Search:
         reasons = "; ".join(f"{name} has nothing to tune: {why}" for name, why in nothing.items())
         raise UsageError(f"{reasons}. Name other methods in --methods")
     said = parse_spaces(options.space, methods)
-    tuned = tuple(
-        _tuned(asked, options, jobs[name], {**_declared(jobs[name], first), **said[name]}) for name in methods
-    )
+    tuned = tuple(_tuned(asked, options, jobs[name], _space(jobs[name], first, said[name])) for name in methods)
     kept = tuple(job for name in methods for job in jobs[name])
     return Search(asked, replace(spec, methods=methods), options, replace(first, jobs=kept), tuned, nothing)
 
@@ -255,15 +253,21 @@ def _nothing_to_tune(name: str, jobs: Sequence[Job], first: Plan, options: Tunin
     if options.objective != "held-out" and METHODS.get(name).novel == "none":
         return f"it scores the classes that it was trained on alone, and --objective {options.objective} needs others"
     said = {text.split("=")[0] for text in options.space}
-    if _declared(jobs, first) or any(text.startswith(f"{name}.") for text in said):
-        return ""
+    fields = [text.removeprefix(f"{name}.") for text in said if text.startswith(f"{name}.")]
     if not _trains(jobs, first):
-        return "it trains nothing, and declares no space"
-    return "" if "training.learning_rate" in said else "its learning rate here is 0"
+        has_some = _declared(jobs, first) or not all(map(training_field, fields))
+        return "" if has_some else "it trains nothing, and declares no space"
+    return "" if _declared(jobs, first) or fields or RATE in said else "its learning rate here is 0"
 
 
 def _declared(jobs: Sequence[Job], first: Plan) -> dict[str, Space]:
     return declared_space(jobs[0].trial, _trains(jobs, first))
+
+
+def _space(jobs: Sequence[Job], first: Plan, said: Mapping[str, Space]) -> dict[str, Space]:
+    """What a method declares, and over it what `--space` says; of a method that trains nothing, no training value."""
+    of_use = {name: values for name, values in said.items() if _trains(jobs, first) or not training_field(name)}
+    return {**_declared(jobs, first), **of_use}
 
 
 def _trains(jobs: Sequence[Job], first: Plan) -> bool:

@@ -166,3 +166,18 @@ def test_a_space_with_few_points_is_tried_out(world: World) -> None:
     lora, adaptformer = world.tune("lora", "adaptformer", options=TuningOptions(trials=6, space=space))
     assert len(lora.proposals) <= 3 and len(adaptformer.proposals) == 6
     assert lora.best is not None
+
+
+def test_a_method_without_training_has_no_training_values_in_its_space(world: World) -> None:
+    space = ("tip_adapter.alpha=0.5..2", "training.weight_decay=0..0.1", "tip_adapter.training.learning_rate=0.1,0.2")
+    search = world.prepare("tip_adapter", "lora", options=TuningOptions(trials=4, space=space))
+    spaces = {each.method: each.tuning.space.keys() for each in search.tuned}
+    assert "alpha" in spaces["tip_adapter"] and not any(name.startswith("training.") for name in spaces["tip_adapter"])
+    assert {RATE, "training.weight_decay"} <= spaces["lora"]
+
+
+def test_the_fields_of_a_composition_are_tuned_under_its_name(world: World) -> None:
+    method = "lora+text_adapter"
+    (tuning,) = world.tune(method, options=TuningOptions(trials=3, space=(f"{method}.lora.rank=4,8",)))
+    assert tuning.space.keys() >= {RATE, "lora.rank"}
+    assert {job.trial.hyper_parameters["lora.rank"] for job in world.launch.jobs} == {256, 4, 8}, "the recipe too"
