@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from petl_bench.api.dataset import Sample
+from petl_bench.cli import run
 from petl_bench.data.loading.batches import ClipLoader
 from petl_bench.data.loading.clip_preparation import ClipRequest
+from petl_bench.errors import TrialError, TrialStopped
 from petl_bench.records.tunings import Proposal, read_tunings, write_tuning
 from tests.commands import petl_bench
 from tests.tuning.conftest import World
@@ -119,3 +121,27 @@ def test_status_says_how_a_tuning_goes_on(world: World) -> None:
     assert "1 of 6 proposals, go on with: petl-bench tune --methods lora" in told and f"--output {world.runs}" in told
     write_tuning(world.runs, replace(tuned.tuning, command="rm -r /"))
     assert "rm -r" not in petl_bench("status", "--runs", world.runs).stdout
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; what is done is kept. Go on with: petl-bench tune --methods lora"),
+        (TrialStopped("2 trials of the tuning have not ended"), 1, "not ended. Go on with: petl-bench tune --methods"),
+        (TrialError("lora: none of its 4 proposals has an objective"), 1, "none of its 4 proposals"),
+    ],
+)
+def test_a_tuning_that_does_not_end_says_how_to_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, ending: BaseException, status: int, said: str
+) -> None:
+    def ended(*_: object) -> None:
+        raise ending
+
+    monkeypatch.setattr(run, "launch", ended)
+    done = petl_bench("tune", *world.flags, "--methods", "lora", "--trials", "4", "--space", "lora.rank=4,8")
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr and "Traceback" not in done.stderr
+    told = petl_bench("status", "--runs", world.runs).stdout
+    assert "tuning of lora, fully_supervised, squares, held-out: 0 of 4 proposals, go on with: petl-bench tune" in told
+    commands = [line for line in told.splitlines() if line.startswith("fill the rest with: petl-bench tune")]
+    assert len(commands) == 1 and "--space lora.rank=4,8" in commands[0]
