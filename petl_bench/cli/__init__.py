@@ -17,6 +17,7 @@ from petl_bench.system.texts import lines
 #: command -> (module under petl_bench.cli, one line for --help)
 COMMANDS = {
     "run": ("run", "Train and evaluate methods in a setting; nothing done is done twice."),
+    "tune": ("tune", "Search values for methods with the same budget each, on training clips alone."),
     "report": ("report", "Turn records into a table: terminal, Markdown, LaTeX, CSV, JSON or HTML."),
     "compare": ("compare", "Is the difference between two methods real, and what would settle it?"),
     "plan-power": ("plan_power", "How many seeds and test clips show a difference, before anything is run."),

@@ -6,7 +6,7 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from petl_bench.api.values.flag_lists import expand_ranges, split_list, whole_numbers
-from petl_bench.cli.choices import OneOf
-from petl_bench.errors import PetlBenchError, PluginError, UsageError
+from petl_bench.cli.run_options import run_options
+from petl_bench.errors import PetlBenchError, PluginError
 from petl_bench.system.texts import lines
 from petl_bench.system.words import several
 
@@ -30,88 +29,8 @@ if TYPE_CHECKING:
 ALL_DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 
-def _listed(convert: Callable[[tuple[str, ...], str], Any] = lambda parts, flag: parts) -> Callable[..., Any]:
-    """What makes a value of a comma list; None if the option was not given."""
-
-    def callback(ctx: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-        flag = parameter.opts[0]
-        return None if text is None else convert(split_list(text, flag), flag)
-
-    return callback
-
-
-_names, _splits, _numbers = _listed(), _listed(expand_ranges), _listed(whole_numbers)
-
-
-def _variants(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
-    from petl_bench.running.planning.spec import parse_variants
-
-    return parse_variants(texts) or None
-
-
-def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...] | None:
-    return texts or None
-
-
-def _runs(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> None:
-    ctx.meta["runs"] = folder
-
-
-def _output(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> str | None:
-    """The folder of --output, or of --runs, which is eager. Raises UsageError if they name two."""
-    runs: str | None = ctx.meta["runs"]
-    if None not in (folder, runs) and folder != runs:
-        raise UsageError(f"--output {folder} and --runs {runs} mean the same folder: give one of them")
-    return runs if folder is None else folder
-
-
 @click.command(name="run")
-@click.option("--methods", metavar="A,B", callback=_names, help="Methods to compare, or all (petl-bench list methods).")
-@click.option("--setting", metavar="S", help="Protocol (petl-bench list settings).  [base2novel]")
-@click.option("--datasets", metavar="D,NAME=DIR,...", callback=_names,
-              help="Data sets (petl-bench list datasets); NAME=DIR is a folder of your own.  [motion]")  # fmt: skip
-@click.option("--backbone", metavar="B", help="Backbone (petl-bench list backbones).  [viclip-tiny]")
-@click.option("--weights", metavar="W", help="auto, random, a file, or hf:REPO/FILE.  [auto]")
-@click.option(
-    "--data-root", metavar="DIR", help="Folder with the data sets' lists and videos, or hf:datasets/USER/NAME."
-)
-@click.option("--seeds", metavar="0-2,5", callback=_numbers, help="One trial per seed.  [0,1,2]")
-@click.option("--splits", metavar="...", callback=_splits, help="Official splits, if the setting has a choice.")
-@click.option("--shots", metavar="2,4,8,16", callback=_numbers,
-              help="Training clips per class, if the setting has a choice.")  # fmt: skip
-@click.option("--forgetting", metavar="D,NAME=DIR,...", callback=_names,
-              help="Other data sets, on which what was adapted is compared with the frozen backbone.")  # fmt: skip
-@click.option("--source", metavar="D", help="Data set, or NAME=DIR, to adapt on (zero_shot_transfer).")
-@click.option("--set", multiple=True, metavar="NAME.FIELD=VALUE", callback=_several,
-              help="A value of a method, setting, data set or backbone, or training.FIELD. Repeatable.")  # fmt: skip
-@click.option("--variant", "variants", multiple=True, metavar="'NAME.FIELD=VALUE ...'", callback=_variants,
-              help="An alternative with these values. Repeatable: each one is run.")  # fmt: skip
-@click.option(
-    "--epochs", type=int, metavar="N", help="Passes over the training clips (retrieval: pairs), for every method."
-)
-@click.option(
-    "--batch-size", type=int, metavar="N", help="Clips (retrieval: pairs) per optimiser step, for every method."
-)
-@click.option("--select", type=OneOf(["last", "val", "best-on-test"]), help="Which epoch is evaluated.  [last]")
-@click.option("--decoder", type=OneOf(["auto", "decord", "pyav", "torchcodec"]), help="Video decoder.  [auto]")
-@click.option("--precision", type=OneOf(["fp32", "bf16", "fp16"]), help="fp32, or autocast.  [fp32]")
-@click.option("--device", type=OneOf(["auto", "cpu", "cuda"]), help="Where to compute.  [auto]")
-@click.option("--launcher", metavar="L", help="Where trials run (petl-bench list launchers).  [local]")
-@click.option("--workers", type=int, metavar="N", help="Trials at the same time; without it, the launcher chooses.")
-@click.option("--profile", metavar="FILE.toml", help="Fields of the launcher.")
-@click.option("--spec", type=click.Path(path_type=Path), metavar="FILE.toml",
-              help="A file with these names; flags win over it.")  # fmt: skip
-@click.option("--plugin", multiple=True, metavar="FILE.py", callback=_several,
-              help="A plugin file to load. Repeatable.")  # fmt: skip
-@click.option("--output", metavar="DIR", callback=_output, help="Where records go.  [runs]")
-@click.option("--runs", metavar="DIR", callback=_runs, expose_value=False, is_eager=True, help="The same as --output.")
-@click.option("--keep-adapters", type=OneOf(["all", "small", "none"]),
-              help="Which stay once a trial is done; small: up to 64 MiB.  [all]")  # fmt: skip
-@click.option("--track", metavar="A,B", callback=_names,
-              help="Trackers that show running trials (petl-bench list trackers).")  # fmt: skip
-@click.option("--detach", is_flag=True, help="Hand the trials to the scheduler and come back at once.")
-@click.option("--dry-run", is_flag=True, help="Print the plan with keys, counts and an estimate; run nothing.")
-@click.option("--force", is_flag=True, default=None, help="Move existing records aside (DIR/replaced) and run again.")
+@run_options()
 def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int:
     """Train and evaluate methods in a setting, and print the table.
 
@@ -129,13 +48,13 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
     asked = read_spec(flags, spec)
     refuse_unprintable_output(Path(asked.output))
-    with _telling_what_takes_time():
+    with telling_what_takes_time():
         planned = plan(asked, rehearsal=dry_run)
         if not dry_run:
             ClipCache(cache_folder() / "clips").look()
-    launcher = _launcher(planned.spec)
+    launcher = launcher_of(planned.spec)
     for line in (*planned.notes, *(f"warning: {warning}" for warning in planned.warnings)):
-        _tell(line)
+        tell(line)
     if detach and planned.to_do and type(launcher).submit is Launcher.submit:
         launcher.submit((), planned.output, _Telling())  # which says that it cannot
     if dry_run:
@@ -149,8 +68,36 @@ def command(spec: Path | None, dry_run: bool, detach: bool, **flags: Any) -> int
 
 def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     """Run a plan to its end and show the tables of its cases; the exit status."""
-    from petl_bench.running.attempts.output import move_aside, prepare_output
     from petl_bench.running.planning.adapters import let_go_after
+
+    plan = begin(plan)
+    damaged = len(plan.standing.refused)
+    refused = f", {damaged} refused, for what is recorded is damaged" if damaged else ""
+    tell(f"{several(len(plan.jobs))}: {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}{refused}")
+    if detach and plan.to_do:
+        launcher.submit(plan.to_do, plan.output, _Telling())
+        tell(f"where they stand: {shlex.join(['petl-bench', 'status', '--runs', str(plan.output)])}")
+        tell(f"table, when they are done: {plan.spec.command()}")
+        return ALL_DONE
+    try:
+        with termination_as_interrupt():
+            outcomes = launch(launcher, plan)
+    except KeyboardInterrupt:
+        tell(f"interrupted; what is done is kept. Go on with: {plan.spec.command()}")
+        return INTERRUPTED
+    for line in let_go_after(plan):
+        tell(line)
+    tables = _tables(plan)
+    if any(outcome.state == "done" for outcome in outcomes):
+        for table in tables:
+            _show_table(plan, table)
+    return _summary(plan, outcomes, tables)
+
+
+def begin(plan: Plan, command: str = "") -> Plan:
+    """Make the output folder ready and remember the plan, with the command that asks for it if that is not of its spec;
+    the plan to launch."""
+    from petl_bench.running.attempts.output import move_aside, prepare_output
     from petl_bench.running.planning.saved_plans import save_plan
     from petl_bench.running.planning.standing import Standing
 
@@ -158,31 +105,10 @@ def run_plan(plan: Plan, launcher: Launcher, detach: bool = False) -> int:
     if plan.spec.force:
         moved = move_aside(plan.output, plan.jobs)
         plan = replace(plan, standing=Standing())
-        _tell(f"{moved} records moved aside to {plan.output / 'replaced'}")
+        tell(f"{moved} records moved aside to {plan.output / 'replaced'}")
     _make_way(plan)
-    save_plan(plan)
-    plan = _ask_for(plan)
-    damaged = len(plan.standing.refused)
-    refused = f", {damaged} refused, for what is recorded is damaged" if damaged else ""
-    _tell(f"{several(len(plan.jobs))}: {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}{refused}")
-    if detach and plan.to_do:
-        launcher.submit(plan.to_do, plan.output, _Telling())
-        _tell(f"where they stand: {shlex.join(['petl-bench', 'status', '--runs', str(plan.output)])}")
-        _tell(f"table, when they are done: {plan.spec.command()}")
-        return ALL_DONE
-    try:
-        with _termination_as_interrupt():
-            outcomes = _launch(launcher, plan)
-    except KeyboardInterrupt:
-        _tell(f"interrupted; what is done is kept. Go on with: {plan.spec.command()}")
-        return INTERRUPTED
-    for line in let_go_after(plan):
-        _tell(line)
-    tables = _tables(plan)
-    if any(outcome.state == "done" for outcome in outcomes):
-        for table in tables:
-            _show_table(plan, table)
-    return _summary(plan, outcomes, tables)
+    save_plan(plan, command)
+    return _ask_for(plan)
 
 
 def _tables(plan: Plan) -> list[str]:
@@ -202,7 +128,7 @@ def _ask_for(plan: Plan) -> Plan:
     asked, lifted = ask_for(plan.output, {job.trial.key for job in plan.to_do})
     if lifted:
         newest = max(lifted.values(), key=lambda request: request.number)
-        _tell(f"{len(lifted)} trials were {newest}; this command asks for them again")
+        tell(f"{len(lifted)} trials were {newest}; this command asks for them again")
     identity = identify(plan.output)
     return replace(plan, jobs=tuple(replace(job, asked=asked, output_id=identity) for job in plan.jobs))
 
@@ -218,13 +144,13 @@ def _make_way(plan: Plan) -> None:
     again = [job for job in lost if adapter_fault(trial_folder(plan.output, job.trial.key))]
     move_aside(plan.output, again)
     for job in again:
-        _tell(
+        tell(
             f"{job.trial.title} trains again, for others start from its adapter: "
             f"{plan.standing.to_adapt[job.trial.key]}. Its folder was moved aside to {plan.output / 'replaced'}"
         )
 
 
-def _launcher(spec: Spec) -> Launcher:
+def launcher_of(spec: Spec) -> Launcher:
     """The launcher with the fields of its profile: a path, or the name of one that ships."""
     from petl_bench.api.registry import LAUNCHERS
     from petl_bench.api.values.fields import refuse_unknown
@@ -236,7 +162,7 @@ def _launcher(spec: Spec) -> Launcher:
     return plugin(**values if spec.workers is None else {**values, "workers": spec.workers})
 
 
-def _launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:
+def launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:
     """Run what has no record; take the others as they are recorded."""
     from petl_bench.running.attempts.execute import ended, recorded
     from petl_bench.running.local.display import watching
@@ -258,20 +184,20 @@ def _launch(launcher: Launcher, plan: Plan) -> list[AttemptResult]:
 
 def _summary(plan: Plan, outcomes: list[AttemptResult], tables: list[str]) -> int:
     failed = [outcome for outcome in outcomes if outcome.state != "done"]
-    _tell(f"records: {plan.output / 'trials'}")
+    tell(f"records: {plan.output / 'trials'}")
     for table in tables:
         plugins = [word for file in plan.spec.plugin for word in ("--plugin", file)]
         words = ["petl-bench", "report", "--runs", str(plan.output), *plugins, "--table", table]
-        _tell(f"table:   {shlex.join(words)}")
+        tell(f"table:   {shlex.join(words)}")
     if not failed:
         return ALL_DONE
     states = {outcome.state for outcome in failed}
     what = {"failed": "failed", "cancelled": "were cancelled"}.get(" ".join(states), "failed or were stopped")
-    _tell(f"{len(failed)} of {len(plan.jobs)} trials {what}:")
+    tell(f"{len(failed)} of {len(plan.jobs)} trials {what}:")
     for outcome in failed:
-        _tell(f"  {outcome.title}: {outcome.reason}")
-        _tell(f"    log: {outcome.log}")
-    _tell(f"try them again with: {plan.spec.command()}")
+        tell(f"  {outcome.title}: {outcome.reason}")
+        tell(f"    log: {outcome.log}")
+    tell(f"try them again with: {plan.spec.command()}")
     return SOME_FAILED
 
 
@@ -283,11 +209,11 @@ def _show_table(plan: Plan, table: str) -> None:
         click.get_current_context().invoke(report.command, folders=(plan.output,), name=table)
     except PetlBenchError as error:
         # The trials are what was asked for first: their summary and exit status follow all the same.
-        _tell(f"no table: {error}")
+        tell(f"no table: {error}")
 
 
 @contextmanager
-def _telling_what_takes_time() -> Iterator[None]:
+def telling_what_takes_time() -> Iterator[None]:
     """Show what planning logs, such as a data set that is rendered first."""
     handler, ours = logging.StreamHandler(sys.stderr), logging.getLogger("petl_bench")
     ours.addHandler(handler)
@@ -300,7 +226,7 @@ def _telling_what_takes_time() -> Iterator[None]:
 
 
 @contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
+def termination_as_interrupt() -> Iterator[None]:
     """A polite kill (SIGTERM, from a scheduler or the system) stops a run as cleanly as Ctrl-C."""
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -322,9 +248,10 @@ class _Telling:
         return
 
     def note(self, message: str) -> None:
-        _tell(message)
+        tell(message)
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """One line on standard error, made safe to show."""
     click.echo(lines(line), err=True)
     sys.stderr.flush()

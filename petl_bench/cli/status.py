@@ -38,7 +38,7 @@ def command(runs: Path, as_json: bool) -> None:
 
     running: a living process works on it. queued: a scheduler still knows its job, and says so. failed: its last
     attempt ended with a reason. interrupted: stopped, or its process is gone. cancelled: by petl-bench cancel; it runs
-    again only for a new run command. missing: planned by a `run` command, and not started. damaged: its record, or a
+    again only for a new run command. missing: planned by a command, and not started. damaged: its record, or a
     file under its numbers, is not what was recorded; what to type stands beside it. Contents are not read here:
     petl-bench runs verify reads everything.
     """
@@ -53,7 +53,8 @@ def command(runs: Path, as_json: bool) -> None:
 
 def _values(found: Survey) -> dict[str, Any]:
     trials = [{**asdict(trial), "log": None if trial.log is None else str(trial.log)} for trial in found.trials]
-    return {"runs": str(found.runs), "counts": found.counts, "trials": trials, "commands": found.commands}
+    told = {"trials": trials, "commands": found.commands, "tunings": found.tunings}
+    return {"runs": str(found.runs), "counts": found.counts, **told}
 
 
 def _print(found: Survey) -> None:
@@ -71,6 +72,8 @@ def _print(found: Survey) -> None:
     logs = [f"log of {trial.title}: {trial.log}" for trial in rest if trial.log and trial.state != "running"]
     if logs:
         console.print(Text("\n".join(map(texts.clean, logs))))
+    for line in found.tunings:
+        console.print(Text(line))
     for line in found.commands:
         console.print(Text(f"fill the rest with: {line}"))
 

@@ -10,20 +10,23 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from petl_bench.api.options import text_of
 from petl_bench.managing.folders import refuse_absent
 from petl_bench.managing.lookup import started, title_of
 from petl_bench.records.files import adapter_size_fault
 from petl_bench.records.judge import how_to_repeat
 from petl_bench.records.layout import LOG, RECORD, UNFINISHED, trial_folder
 from petl_bench.records.scan import Problem, read_all
+from petl_bench.records.tunings import Tuning, read_tunings
 from petl_bench.running.attempts import claims, requests
 from petl_bench.running.attempts.submissions import still_known, submitted_tasks
-from petl_bench.running.planning.saved_plans import SavedPlan, read_plans
+from petl_bench.running.planning.saved_plans import SavedPlan, command_for, read_plans
 from petl_bench.system import texts
+from petl_bench.system.commands import made_anew
 from petl_bench.system.words import duration
 
 TrialState = Literal["done", "running", "queued", "failed", "interrupted", "cancelled", "missing", "damaged"]
@@ -55,6 +58,7 @@ class Survey:
     runs: Path
     trials: list[TrialStatus]
     commands: list[str]
+    tunings: list[str] = field(default_factory=list)  #: how far each is, with the command that goes on
 
     @property
     def counts(self) -> dict[TrialState, int]:
@@ -77,7 +81,19 @@ def survey(runs: Path) -> Survey:
         for key in dict.fromkeys([*planned, *folders])
     ]
     known = [trial for trial in trials if trial.planned or trial.state != "missing"]
-    return Survey(runs, known, _commands(plans, known))
+    return Survey(runs, known, _commands(plans, known), [_tuning_line(runs, each) for each in read_tunings(runs)])
+
+
+def _tuning_line(runs: Path, tuning: Tuning) -> str:
+    """How far a tuning is, in one line. Its file may come from elsewhere."""
+    name = f"tuning of {tuning.method}, {tuning.setting}, {' '.join(tuning.datasets)}, {tuning.objective}"
+    ended = sum(each.objective is not None or bool(each.fault) for each in tuning.proposals)
+    line = f"{name}: {ended} of {tuning.budget} proposals"
+    if tuning.best is not None:
+        values = " ".join(f"{name}={text_of(value)}" for name, value in tuning.best.values.items())
+        return texts.clean(f"{line}, chosen {values}")
+    command = made_anew(tuning.command)
+    return texts.clean(f"{line}, go on with: {command_for(command, runs)}" if command else line)
 
 
 def _recorded(runs: Path, keys: Iterable[str]) -> dict[str, tuple[TrialState, str]]:
@@ -180,4 +196,4 @@ def _count(folder: Path) -> int:
 def _commands(plans: list[SavedPlan], trials: list[TrialStatus]) -> list[str]:
     """The commands of the plans that still have something to do and on which no process works."""
     open_keys = {trial.key for trial in trials if trial.state in ("failed", "interrupted", "cancelled", "missing")}
-    return [plan.command for plan in plans if plan.command and open_keys & plan.trials.keys()]
+    return list(dict.fromkeys(plan.command for plan in plans if plan.command and open_keys & plan.trials.keys()))

@@ -32,7 +32,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield from columns(rows)
     yield ""
     yield f"{len(plan.jobs)} trials, {len(plan.done)} done, {len(plan.to_do)} to run into {plan.output}"
-    yield _estimate(plan)
+    yield estimate(plan)
     yield from disk_lines(plan)
     for reason in plan.standing.refused.values():
         yield f"not run: {reason}"
@@ -82,9 +82,9 @@ def _of(found: int, listed: int) -> str:
     return str(found) if found == listed else f"{found} of {listed}"
 
 
-def _estimate(plan: Plan) -> str:
+def estimate(plan: Plan, times: int = 1) -> str:
     """Clips, or pairs, through the model, as far as their data is here; a time too if trials of the same method have
-    been timed in this folder."""
+    been timed in this folder. `times`: as many such plans."""
     missing = ", ".join(plan.without_data)
     if missing and not any(job.trial.manifest_sha256 for job in plan.to_do):
         return f"estimate: clips and time are not known without the data of {missing}"
@@ -95,13 +95,14 @@ def _estimate(plan: Plan) -> str:
         units.add("pairs" if job.trial.captions_sha256 else "clips")
         views += clips.test * training["views"] * training["crops"]
     what = " and ".join(sorted(units)) or "clips"
-    text = f"estimate: at most {trained:,} {what} through training, {views:,} views through evaluation"
+    text = f"estimate: at most {times * trained:,} {what} through training, {times * views:,} views through evaluation"
     text += f", without those of {missing}, whose data is not here" if missing else ""
     seconds = _seconds_by_method(plan)
     timed = [seconds[_kind(job)] for job in plan.to_do if _kind(job) in seconds]
     if not timed:
         return f"{text}; the time is known once trials have run into {plan.output}"
-    return f"{text}; {duration(sum(timed))} one after the other for the {len(timed)} trials whose like has run here"
+    took, count = duration(times * sum(timed)), times * len(timed)
+    return f"{text}; {took} one after the other for the {count} trials whose like has run here"
 
 
 def _seconds_by_method(plan: Plan) -> dict[tuple[str, ...], float]:

@@ -7,6 +7,7 @@ that differ only in case and seed share one entry of `groups`: `{"common": field
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shlex
 import time
@@ -39,8 +40,8 @@ _FLAGS, _DEFAULT = ("--output", "--runs"), Path("runs")
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """What a `run` command set out to do: the command, for the folder where the plan lies now, when it last started,
-    its trials (key -> title), and as far as the plan tells them, their fields.
+    """What a `run` or `tune` command set out to do: the command, for the folder where the plan lies now, when it last
+    started, its trials (key -> title), and as far as the plan tells them, their fields.
 
     Commands and titles are fit to be shown; a command is "" if the file has one that petl-bench does not make.
     """
@@ -51,16 +52,22 @@ class SavedPlan:
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def save_plan(plan: Plan) -> None:
-    """Remember the plan. The same request replaces its own earlier plan. Raises StoreError if it cannot be written."""
+def save_plan(plan: Plan, command: str = "") -> None:
+    """Remember the plan, and the command that asks for it if it is not that of its spec.
+
+    The same request replaces its own earlier plan. Raises StoreError if it cannot be written.
+    """
     values = {
-        "command": plan.spec.command(),
+        "command": command or plan.spec.command(),
         "started_at": time.time(),
         "trials": {job.trial.key: job.trial.title for job in plan.jobs},
         "groups": _grouped(job.trial for job in plan.jobs),
         "left_out": {plan.spec.setting: dict(plan.left_out)} if plan.left_out else {},
     }
-    _write(plan.output / PLANS / f"{plan.spec.identity[:16]}.json", values)
+    identity = (
+        plan.spec.identity if not command else hashlib.sha256((plan.spec.identity + command).encode()).hexdigest()
+    )
+    _write(plan.output / PLANS / f"{identity[:16]}.json", values)
 
 
 def read_plans(output: Path) -> list[SavedPlan]:

@@ -19,7 +19,7 @@ from petl_bench.api.values.fields import TOO_LARGE, Limits, check_of, convert, f
 from petl_bench.api.values.flag_lists import expand_ranges, join_list, set_value, split_list, whole_numbers
 from petl_bench.api.values.named_folders import folders_of
 from petl_bench.errors import UsageError
-from petl_bench.system.commands import run_command
+from petl_bench.system.commands import run_command, tune_command
 from petl_bench.system.stored_json import SMALL
 from petl_bench.system.texts import has_controls
 
@@ -28,6 +28,8 @@ DEFAULT_BACKBONE, FRAME_BACKBONE = "viclip-tiny", "clip-tiny"
 #: In `--methods`: every method that the setting supports and the backbone hosts.
 ALL = "all"
 SEE = "petl-bench run --help"
+#: In a file, the table of what `petl-bench tune` is asked for besides.
+_TUNING = "tuning"
 #: Flags that say the same as `--set training.FIELD`.
 _TRAINING_FLAGS = ("epochs", "batch_size", "select", "precision")
 
@@ -133,7 +135,7 @@ class Spec:
 
     def command(self) -> str:
         """The command that asks for the same run, with what differs from the defaults."""
-        return run_command(self._arguments())
+        return run_command(self.arguments())
 
     @property
     def identity(self) -> str:
@@ -145,7 +147,8 @@ class Spec:
             del values["forgetting"]
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
-    def _arguments(self) -> Iterator[str]:
+    def arguments(self) -> Iterator[str]:
+        """The flags of that command."""
         for option in dataclasses.fields(self):
             value = getattr(self, option.name)
             flag = _flag(option.name)
@@ -201,18 +204,30 @@ def set_values(texts: Iterable[str]) -> dict[str, dict[str, str]]:
 def read_spec(flags: Mapping[str, Any], file: Path | None) -> Spec:
     """A Spec from the flags that were given (those that are None were not) and a TOML file. Flags win; `set` adds up.
 
-    Raises UsageError for a file that cannot be read, an unknown key, or a value of the wrong kind.
+    Raises UsageError for a file that cannot be read, an unknown key, or a value of the wrong kind; and for one with a
+    `[tuning]` table, which is not for `run`.
     """
+    spec, tuning = read_tuning_spec(flags, file)
+    if tuning:
+        raise UsageError(f"{file}: it has a [tuning] table; type: {tune_command(['--spec', str(file)])}")
+    return spec
+
+
+def read_tuning_spec(flags: Mapping[str, Any], file: Path | None) -> tuple[Spec, dict[str, Any]]:
+    """The same, and what the file's table `[tuning]` has, as it stands there."""
     given = {name: value for name, value in flags.items() if value is not None}
-    values = {} if file is None else _read_toml(file)
+    table = {} if file is None else load_toml(file, "--spec")
+    tuning = table.pop(_TUNING, {})
+    if not isinstance(tuning, dict):
+        raise UsageError(f"{file}: tuning: expected a table, [tuning] with trials = 8")
+    values = _spec_values(table, file) if file else {}
     merged = {**values, **given}
     if "set" in values and "set" in given:
         merged["set"] = (*values["set"], *given["set"])
-    return Spec(**merged)
+    return Spec(**merged), tuning
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    table = load_toml(path, "--spec")
+def _spec_values(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     refuse_unknown(table, Spec, f"key in {path}", SEE)
     taken_apart = {"set": _set_texts, "variants": _variants}
     return {
