@@ -48,7 +48,8 @@ def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...], o
     except UsageError as error:
         if not along or output is not None:
             raise
-        for line in [*along, f"No two rows were compared: {error}"]:
+        rows_asked_for = not all(isinstance(each, FrontierSource) for each in sources)
+        for line in [*along, *([f"No two rows were compared: {error}"] if rows_asked_for else [])]:
             click.echo(clean_lines(line))
         return
     for line in [*in_words(found, absent_numbers(sources, evidence, a, b)), *along]:

@@ -190,6 +190,9 @@ def test_compare_of_methods_with_several_rates_ends_well(exact_store: Store, run
     assert "LoRA is below a point of MSTA at 0 of 2 of its values, MSTA below one of LoRA at 0 of 1" in done.stdout
     assert "No two rows were compared: lora was run in several ways; say which" in done.stdout
     assert petl_bench("compare", "msta", "lora", "--runs", str(runs), "--table", "base2novel").returncode == 2
+    alone = petl_bench("compare", "msta", "lora", "--runs", str(runs), "--table", "frontier")
+    assert (alone.returncode, alone.stdout.count("\n")) == (0, 1)
+    assert alone.stdout.startswith("frontier, ViCLIP-Tiny")
 
 
 def _line(label: str, points: list[Point]) -> Series:
