@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.choices import OneOf
-from petl_bench.cli.run import _names, _several
+from petl_bench.cli.run_options import listed_names, repeated
 from petl_bench.errors import PetlBenchError, UsageError
 from petl_bench.system.texts import lines
 
@@ -37,7 +37,7 @@ _DEFAULTS = {"backbone": "viclip-tiny", "weights": "random", "precision": ("fp32
 
 
 def _batches(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[BatchSize, ...] | None:
-    names = _names(ctx, parameter, text)
+    names = listed_names(ctx, parameter, text)
     if names is None:
         return None
     return tuple("largest" if name == "largest" else _batch(name, text) for name in names)
@@ -50,7 +50,7 @@ def _batch(name: str, text: str | None) -> int:
 
 
 def _precisions(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    names: tuple[str, ...] | None = _names(ctx, parameter, text)
+    names: tuple[str, ...] | None = listed_names(ctx, parameter, text)
     for name in names or ():
         if name not in PRECISIONS:
             raise UsageError(f"--precision {text}: expected one or several of {', '.join(PRECISIONS)}")
@@ -58,7 +58,9 @@ def _precisions(ctx: click.Context, parameter: click.Parameter, text: str | None
 
 
 @click.command(name="cost")
-@click.option("--methods", metavar="A,B", callback=_names, help="Methods to measure, or all (petl-bench list methods).")
+@click.option(
+    "--methods", metavar="A,B", callback=listed_names, help="Methods to measure, or all (petl-bench list methods)."
+)
 @click.option("--backbone", metavar="B", help="Backbone (petl-bench list backbones).  [viclip-tiny]")
 @click.option("--weights", metavar="W", help="auto, random, a file, or hf:REPO/FILE; no cost depends on it.  [random]")
 @click.option("--device", type=OneOf(["auto", "cpu", "cuda"]), default="auto", help="What to measure.  [auto]")
@@ -72,7 +74,7 @@ def _precisions(ctx: click.Context, parameter: click.Parameter, text: str | None
               help="Rounds over all methods; without it, as many as a few minutes allow.")  # fmt: skip
 @click.option("--largest-batch", type=click.IntRange(min=1), metavar="N",
               help="Where the search ends.  [CPU: 16; CUDA: 4096]")  # fmt: skip
-@click.option("--set", "overrides", multiple=True, metavar="NAME.FIELD=VALUE", callback=_several,
+@click.option("--set", "overrides", multiple=True, metavar="NAME.FIELD=VALUE", callback=repeated,
               help="A value of a method, the backbone or the setting cost. Repeatable.")  # fmt: skip
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE.py", help="A plugin file to load. Repeatable.")
 @click.option("--output", metavar="DIR", type=click.Path(path_type=Path), help="Where records go.  [runs]")

@@ -23,7 +23,8 @@ def _listed(convert: Callable[[tuple[str, ...], str], Any] = lambda parts, flag:
     return callback
 
 
-_names, _splits, _numbers = _listed(), _listed(expand_ranges), _listed(whole_numbers)
+#: What options call with their values.
+listed_names, _splits, numbers = _listed(), _listed(expand_ranges), _listed(whole_numbers)
 
 
 def _variants(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Any:
@@ -32,7 +33,8 @@ def _variants(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, 
     return parse_variants(texts) or None
 
 
-def _several(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...] | None:
+def repeated(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The values of an option that may be given several times; None if it was not."""
     return texts or None
 
 
@@ -50,13 +52,13 @@ def _output(ctx: click.Context, parameter: click.Parameter, folder: str | None) 
 
 _OPTIONS = (
     click.option(
-        "--methods", metavar="A,B", callback=_names, help="Methods to compare, or all (petl-bench list methods)."
+        "--methods", metavar="A,B", callback=listed_names, help="Methods to compare, or all (petl-bench list methods)."
     ),
     click.option("--setting", metavar="S", help="Protocol (petl-bench list settings).  [base2novel]"),
     click.option(
         "--datasets",
         metavar="D,NAME=DIR,...",
-        callback=_names,
+        callback=listed_names,
         help="Data sets (petl-bench list datasets); NAME=DIR is a folder of your own.  [motion]",
     ),
     click.option("--backbone", metavar="B", help="Backbone (petl-bench list backbones).  [viclip-tiny]"),
@@ -64,15 +66,15 @@ _OPTIONS = (
     click.option(
         "--data-root", metavar="DIR", help="Folder with the data sets' lists and videos, or hf:datasets/USER/NAME."
     ),
-    click.option("--seeds", metavar="0-2,5", callback=_numbers, help="One trial per seed.  [0,1,2]"),
+    click.option("--seeds", metavar="0-2,5", callback=numbers, help="One trial per seed.  [0,1,2]"),
     click.option("--splits", metavar="...", callback=_splits, help="Official splits, if the setting has a choice."),
     click.option(
-        "--shots", metavar="2,4,8,16", callback=_numbers, help="Training clips per class, if the setting has a choice."
+        "--shots", metavar="2,4,8,16", callback=numbers, help="Training clips per class, if the setting has a choice."
     ),
     click.option(
         "--forgetting",
         metavar="D,NAME=DIR,...",
-        callback=_names,
+        callback=listed_names,
         help="Other data sets, on which what was adapted is compared with the frozen backbone.",
     ),
     click.option("--source", metavar="D", help="Data set, or NAME=DIR, to adapt on (zero_shot_transfer)."),
@@ -80,7 +82,7 @@ _OPTIONS = (
         "--set",
         multiple=True,
         metavar="NAME.FIELD=VALUE",
-        callback=_several,
+        callback=repeated,
         help="A value of a method, setting, data set or backbone, or training.FIELD. Repeatable.",
     ),
     click.option(
@@ -111,7 +113,7 @@ _OPTIONS = (
         help="A file with these names; flags win over it.",
     ),
     click.option(
-        "--plugin", multiple=True, metavar="FILE.py", callback=_several, help="A plugin file to load. Repeatable."
+        "--plugin", multiple=True, metavar="FILE.py", callback=repeated, help="A plugin file to load. Repeatable."
     ),
     click.option("--output", metavar="DIR", callback=_output, help="Where records go.  [runs]"),
     click.option(
@@ -123,7 +125,10 @@ _OPTIONS = (
         help="Which stay once a trial is done; small: up to 64 MiB.  [all]",
     ),
     click.option(
-        "--track", metavar="A,B", callback=_names, help="Trackers that show running trials (petl-bench list trackers)."
+        "--track",
+        metavar="A,B",
+        callback=listed_names,
+        help="Trackers that show running trials (petl-bench list trackers).",
     ),
     click.option("--detach", is_flag=True, help="Hand the trials to the scheduler and come back at once."),
     click.option("--dry-run", is_flag=True, help="Print the plan with keys, counts and an estimate; run nothing."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from petl_bench.cli.choices import OneOf
-from petl_bench.cli.run_options import run_options
+from petl_bench.cli.run_options import numbers, repeated, run_options
 from petl_bench.errors import TrialError, TrialStopped
 from petl_bench.system.texts import lines
 from petl_bench.system.words import columns
@@ -27,19 +27,17 @@ if TYPE_CHECKING:
 _NOT_FOR_TUNINGS = ("--variant", "--detach", "--force")
 
 
-def _spaces(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...] | None:
-    return texts or None
-
-
 @click.command(name="tune")
 @click.option("--trials", type=int, metavar="N", help="Proposals for each method, the recipe among them.")
 @click.option("--objective", type=OneOf(["held-out", "pseudo-novel", "pseudo-hm"]),
               help="Accuracy on what: held-out training clips, or held-out training classes.  [held-out]")  # fmt: skip
-@click.option("--space", multiple=True, metavar="NAME.FIELD=VALUES", callback=_spaces,
+@click.option("--space", multiple=True, metavar="NAME.FIELD=VALUES", callback=repeated,
               help="LOW..HIGH[:log|:linear] or a,b,c; of a method, or training.FIELD for all. Repeatable.")  # fmt: skip
 @click.option("--draws", type=int, metavar="N", help="Partitions of the training clips for each case.  [1]")
 @click.option("--round-size", type=int, metavar="N", help="Proposals that are made together.  [4]")
 @click.option("--seed", type=int, metavar="N", help="Of the sampler.  [0]")
+@click.option("--tuning-seeds", metavar="3-5", callback=numbers,
+              help="Seeds of the tuning's trials.  [as many as --seeds has, those that follow]")  # fmt: skip
 @run_options(*_NOT_FOR_TUNINGS)
 def command(
     spec: Path | None,
@@ -50,6 +48,7 @@ def command(
     draws: int | None,
     round_size: int | None,
     seed: int | None,
+    tuning_seeds: tuple[int, ...] | None,
     **flags: Any,
 ) -> int:
     """Search values for methods, with the same number of proposals for each, and write the spec of the final run.
@@ -69,7 +68,7 @@ def command(
 
     asked, table = read_tuning_spec(flags, spec)
     given = {"trials": trials, "objective": objective, "space": space}
-    given |= {"draws": draws, "round_size": round_size, "seed": seed}
+    given |= {"draws": draws, "round_size": round_size, "seed": seed, "tuning_seeds": tuning_seeds}
     options = tuning_options(given, table, spec)
     refuse_unprintable_output(Path(asked.output))
     with run.telling_what_takes_time():

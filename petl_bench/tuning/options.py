@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ class TuningOptions:
     draws: Annotated[int, Limits(1)] = 1  #: partitions of the training clips for each case
     round_size: Annotated[int, Limits(1)] = 4  #: proposals that are made together
     seed: Count = 0  #: of the sampler
+    tuning_seeds: tuple[Count, ...] | None = None  #: of the trials; none: as many as the run has, the next ones
     space: tuple[str, ...] = ()  #: NAME.FIELD=LOW..HIGH[:log|:linear] or NAME.FIELD=a,b,c
 
     def __post_init__(self) -> None:
@@ -45,6 +46,12 @@ class TuningOptions:
                     yield from (flag, each)
             elif value != option.default:
                 yield from (flag, text_of(value))
+
+    def seeds(self, of_run: Sequence[int]) -> tuple[int, ...]:
+        """Seeds of the trials for a run with these seeds. The next ones by default: a value that was chosen on the
+        very draws of training clips that the run trains on has an advantage over one that was not searched there."""
+        after = max(of_run) + 1
+        return self.tuning_seeds or tuple(range(after, after + len(of_run)))
 
 
 def tuning_options(flags: Mapping[str, Any], table: Mapping[str, Any], file: Path | None) -> TuningOptions:

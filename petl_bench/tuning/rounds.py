@@ -76,7 +76,8 @@ def prepare(asked: Spec, options: TuningOptions) -> Search:
     `plan` raises.
     """
     _refuse_other_runs(asked)
-    spec = replace(asked, keep_adapters="none")
+    seeds = options.seeds(asked.seeds)
+    spec = replace(asked, seeds=seeds, keep_adapters="none", forgetting=())
     first = plan(spec, tuning=options.partitions)
     jobs = _by_method(first.jobs)
     nothing = {name: why for name, found in jobs.items() if (why := _nothing_to_tune(name, found, first, options))}
