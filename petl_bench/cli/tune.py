@@ -67,7 +67,7 @@ def command(
     from petl_bench.tuning.rounds import prepare, tune
 
     asked, table = read_tuning_spec(flags, spec)
-    given = {"trials": trials, "objective": objective, "space": space}
+    given: dict[str, Any] = {"trials": trials, "objective": objective, "space": space}
     given |= {"draws": draws, "round_size": round_size, "seed": seed, "tuning_seeds": tuning_seeds}
     options = tuning_options(given, table, spec)
     refuse_unprintable_output(Path(asked.output))

@@ -110,7 +110,7 @@ def test_the_harmonic_mean_is_that_of_the_mean_accuracies(world: World) -> None:
     recipe = tuning.proposals[0]
     assert len(recipe.trials) == 4, "two seeds, two draws"
     base, novel = recipe.metrics["val_base_top1"], recipe.metrics["val_novel_top1"]
-    assert novel == 20.0
+    assert novel == 60.0, "of the seeds 2 and 3, which follow those of the run"
     assert recipe.objective == recipe.metrics["val_harmonic_mean"] == pytest.approx(2 * base * novel / (base + novel))
 
 
