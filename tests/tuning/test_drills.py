@@ -18,7 +18,7 @@ from tests.training.conftest import small_backbone, small_plugin, squares
 
 __all__ = ["clips", "cluster", "real", "small_backbone", "small_plugin", "squares"]
 
-pytestmark = [pytest.mark.drill, pytest.mark.ci, pytest.mark.slow]
+pytestmark = [pytest.mark.drill, pytest.mark.slow]
 
 TUNING = ("--methods", "lora", "--trials", "4", "--round-size", "2", "--seeds", "0", "--epochs", "1")
 
