@@ -167,6 +167,21 @@ def test_a_lost_source_is_told(forget: Store, keep: Store, runs: Path) -> None:
     assert "Left out: 1 trials that start from adapters whose records are not here." in table.footers
 
 
+def test_classes_and_captions_of_one_data_set_stand_side_by_side(lost: Path, keep: Store) -> None:
+    """However each was asked for: the option of the setting tells nothing that a reader needs."""
+    records = pb.load_records(lost)
+    origin = records.loc[records["start_from"] != "", "start_from"].iloc[0]
+    options = {"task_of_targets": "retrieval"}
+    own = {"setting": "forgetting", "setting_options": options, "shots": None, "dataset": "ucf101"}
+    own |= {"part": "forgetting-captions", "captions_sha256": "c" * 64}
+    keep({"t2v_r1": 40.0}, "msta", start_from=origin, source_sha256="f" * 64, training={"epochs": 50}, **own)
+    keep({"t2v_r1": 50.0}, "zero_shot", training={"epochs": 0}, **own)
+    table = table_of(lost, "forgetting")
+    groups = dict.fromkeys((column.group, column.group_display) for column in table.columns)
+    assert ("ucf101", "UCF-101") in groups and ("ucf101 (captions=cccccccc)", "UCF-101 (captions cccccccc)") in groups
+    assert cell_of(table, "msta", "ucf101 (captions=cccccccc)", "Difference").value == -10.0
+
+
 def test_an_axis_of_the_trade_off(lost: Path) -> None:
     records = pb.load_records(lost)
     table = TABLES.get("tradeoff")().build(Evidence(records, axes=("forgetting", "top1")))
