@@ -193,6 +193,15 @@ def test_an_axis_of_the_trade_off(lost: Path) -> None:
     assert not any("break in the axis" in note for note in figure.notes)
 
 
+def test_the_frozen_backbone_is_drawn_beside_adapted_models_alone(forget: Store, few_shot: Store, runs: Path) -> None:
+    for seed in (0, 1):
+        forget({"ucf101": 25.0}, {"ucf101": 75.0}, seed=seed, shots=2)
+        for shots in (2, 4):
+            few_shot(50.0, "zero_shot", seed, shots=shots)
+    table = TABLES.get("tradeoff")().build(Evidence(pb.load_records(runs), axes=("forgetting", "top1")))
+    assert [[row.label for row in group.rows] for group in table.groups] == [["zero_shot"], ["msta"]]
+
+
 def test_a_figure_has_a_bar_for_each_row_and_data_set(lost: Path) -> None:
     figure = TABLES.get("forgetting")().figure(Evidence(pb.load_records(lost), outcomes=StoredOutcomes([lost])))
     panels = [figure, *figure.beside]
