@@ -115,9 +115,10 @@ def refuse_other_data(setting: Setting, case: Case, annotations: Annotations) ->
     kind, asked = setting.kind_of(case), setting.option_of_run
     if kind == "retrieval" and not annotations.captions:
         unused = next((note for note in annotations.notes if note.startswith(_UNUSED)), "")
+        option = asked or f"--setting {setting.name}"
         raise UsageError(
-            f"{annotations.dataset} has classes and no captions: {asked or '--setting ' + setting.name} needs captions of "
-            "its clips; " + (unused or "a folder of videos has them in captions.csv (clip,caption)")
+            f"{annotations.dataset} has classes and no captions: {option} needs captions of its clips; "
+            + (unused or "a folder of videos has them in captions.csv (clip,caption)")
         )
     if kind != "retrieval" and not annotations.classes:
         fields = f"change the fields in petl-bench show {setting.name}" if setting.has_both_kinds() else ""
