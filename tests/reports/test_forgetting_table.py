@@ -102,7 +102,7 @@ def test_interval_and_test_are_those_of_paired_tests(lost: Path) -> None:
 def test_one_seed_has_no_test(forget: Store, runs: Path) -> None:
     forget({"ucf101": 25.0}, {"ucf101": 75.0})
     cell = cell_of(with_tests(runs, "forgetting"), "msta", "ucf101", "p")
-    assert (cell.value, cell.source) == (None, "one seed tells of two runs alone")
+    assert (cell.value, cell.source) == (None, "one seed compares two runs alone")
 
 
 def test_the_column_beside_accuracies_is_the_mean_over_data_sets(lost: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_lost_source_is_told(forget: Store, keep: Store, runs: Path) -> None:
     keep({"top1": 50.0}, "lora", dataset="ucf101", part="forgetting", start_from="e" * 64, **own)
     table = table_of(runs, "forgetting")
     assert list(rows_of(table)) == ["msta"]
-    assert "Left out: 1 trials that start from adapters whose records are not here." in table.footers
+    assert "Left out: evaluations whose adapting trial has no record here (1)." in table.footers
 
 
 def test_classes_and_captions_of_one_data_set_stand_side_by_side(lost: Path, keep: Store) -> None:
