@@ -30,10 +30,10 @@ _NONE = (
 )
 _TESTED = (
     "p: paired test of the difference on the same clips and seeds, corrected for all of this table (Holm); none with "
-    "one seed, which tells of two runs alone."
+    "one seed, which compares two runs and not two models."
 )
 _NO_FROZEN = Cell(origin="absent", source="no run of the frozen backbone with the same seeds")
-_ONE_SEED = Cell(origin="absent", source="one seed tells of two runs alone")
+_ONE_SEED = Cell(origin="absent", source="one seed compares two runs alone")
 _UNKNOWN = Cell(origin="absent", source="per-clip predictions are not known")
 
 
@@ -70,7 +70,7 @@ class ForgettingTable(TableSource):
     """What adapted models have lost on data sets that they were not trained on, as `run --forgetting` evaluates it.
 
     For each of these data sets the zero-shot accuracy of the frozen backbone and of the adapted model (top-1; T2V R@1
-    where captions are searched), their difference in points with its paired 95 % interval over clips and seeds, and a
+    if captions are searched), their difference in points with its paired 95 % interval over clips and seeds, and a
     paired test. Rows are grouped by what they were adapted on. As a picture: a bar for each row and data set.
     """
 
@@ -94,7 +94,7 @@ class ForgettingTable(TableSource):
                 *_distinct(table_notes.seed_notes(each) for each in comparisons),
                 *_distinct(table_notes.protocol_notes(each, each.case_groups()) for each in comparisons),
                 *_distinct(table_notes.data_notes(each) for each in comparisons),
-                *([f"Left out: {lost} trials that start from adapters whose records are not here."] if lost else []),
+                *([f"Left out: evaluations whose adapting trial has no record here ({lost})."] if lost else []),
             ),
             provenance=(
                 *_distinct(table_notes.training_provenance(each) for each in comparisons),
@@ -133,7 +133,7 @@ def _compared(evidence: Evidence) -> _Compared:
 
 
 def _named(found: Sequence[Origin]) -> Iterator[tuple[Origin, str]]:
-    """Each origin, with what readers know it by."""
+    """Each origin, with its name for readers."""
     for setting in dict.fromkeys(origin.case.setting for origin in found):
         of_setting = [origin for origin in found if origin.case.setting == setting]
         names = case_displays([origin.case for origin in of_setting])

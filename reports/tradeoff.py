@@ -192,8 +192,8 @@ class TradeOffTable(TableSource):
     """What a better harmonic mean costs: trained parameters against base-to-novel accuracy, with the Pareto front.
 
     `--x` and `--y` choose others: any metric of the records, what is lost on other data sets (`forgetting`), trained
-    parameters, or any cost that `petl-bench cost`
-    measures, such as train_step_ms, training_memory or throughput_videos_per_s.
+    parameters, or any cost that `petl-bench cost` measures, such as train_step_ms, training_memory or
+    throughput_videos_per_s.
     As a picture (`--format pdf`, `svg`, `png`) and as a table. Backbones, protocols, numbers of shots and conditions of
     costs are groups, or panels, of their own; within one, only the data sets count that all rows have. The front is
     that of the rows that may be ranked. Quoted: Table 2 of the MSTA paper (CVPR 2025), over the same data sets; in the

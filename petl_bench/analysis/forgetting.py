@@ -149,7 +149,9 @@ def elsewhere(
         return None
     import pandas as pd
 
-    accuracies = found.assign(metric=found["metric"].map(_METRICS)).dropna(subset="metric")
+    # Whether classes or captions were evaluated is told by the metric and the captions' hash, however it was asked for.
+    accuracies = found.assign(metric=found["metric"].map(_METRICS), part="", setting_options="{}")
+    accuracies = accuracies.dropna(subset="metric")
     sources = records[records["trial"].isin(started["start_from"])].drop_duplicates("trial")
     # Of the setting that adapted: marks, such as that of a tuned learning rate, are of what was done there.
     comparison = replace(compare(pd.concat([accuracies, sources]), FORGETTING, [_ACCURACY]), setting=setting)

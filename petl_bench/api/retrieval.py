@@ -112,16 +112,18 @@ def unused_captions(reason: str) -> str:
 
 def refuse_other_data(setting: Setting, case: Case, annotations: Annotations) -> None:
     """Raise UsageError if a case of one kind of task is asked for on a data set of the other kind alone."""
-    kind = setting.kind_of(case)
+    kind, asked = setting.kind_of(case), setting.option_of_run
     if kind == "retrieval" and not annotations.captions:
         unused = next((note for note in annotations.notes if note.startswith(_UNUSED)), "")
+        option = asked or f"--setting {setting.name}"
         raise UsageError(
-            f"{annotations.dataset} has classes and no captions: --setting {setting.name} needs captions of its clips; "
+            f"{annotations.dataset} has classes and no captions: {option} needs captions of its clips; "
             + (unused or "a folder of videos has them in captions.csv (clip,caption)")
         )
     if kind != "retrieval" and not annotations.classes:
-        option = f", or change the fields in petl-bench show {setting.name}" if setting.has_both_kinds() else ""
-        raise UsageError(f"{annotations.dataset} has captions and no classes: --setting retrieval{option}")
+        fields = f"change the fields in petl-bench show {setting.name}" if setting.has_both_kinds() else ""
+        ways = filter(None, ("" if asked else "--setting retrieval", fields))
+        raise UsageError(f"{annotations.dataset} has captions and no classes: {', or '.join(ways)}")
 
 
 def retrieval_evaluation(name: str, captions: Mapping[str, Sequence[str]]) -> RetrievalEvaluation:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HEADING = "Forgetting"
 MEANING = (
     "zero-shot accuracy of the adapted model less that of the frozen backbone on the same clips, in points (top-1; T2V "
-    "R@1 where captions are searched); negative: lost. Never ranked."
+    "R@1 if captions are searched); negative: lost. Never ranked."
 )
 _FORMAT = "+.1f"
 
@@ -96,11 +96,9 @@ def with_forgetting(records: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     trials = records.drop_duplicates("trial")
-    adapted = trials[trials["trial"].isin(values)]
-    places = set(zip(adapted["setting"], adapted["dataset"], strict=True))
-    frozen = trials[trials["method"] == FROZEN]
-    for trial, *place in zip(frozen["trial"], frozen["setting"], frozen["dataset"], strict=True):
-        if tuple(place) in places:
-            values[trial] = 0.0
+    place = trials[["setting", "dataset", "backbone", "weights"]].assign(shots=trials["shots"].fillna(0))
+    places = pd.Series(list(place.itertuples(index=False, name=None)), index=trials.index)
+    beside = places.isin(places[trials["trial"].isin(values)])
+    values |= dict.fromkeys(trials.loc[beside & (trials["method"] == FROZEN), "trial"], 0.0)
     more = trials[trials["trial"].isin(values)]
     return pd.concat([records, more.assign(metric=FORGETTING, value=more["trial"].map(values))], ignore_index=True)

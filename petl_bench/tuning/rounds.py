@@ -76,6 +76,8 @@ def prepare(asked: Spec, options: TuningOptions) -> Search:
     `plan` raises.
     """
     _refuse_other_runs(asked)
+    if asked.forgetting:
+        plan(asked)  # what the final run would refuse is refused before anything is tuned
     seeds = options.seeds(asked.seeds)
     spec = replace(asked, seeds=seeds, keep_adapters="none", forgetting=())
     first = plan(spec, tuning=options.partitions)

@@ -102,7 +102,7 @@ def test_interval_and_test_are_those_of_paired_tests(lost: Path) -> None:
 def test_one_seed_has_no_test(forget: Store, runs: Path) -> None:
     forget({"ucf101": 25.0}, {"ucf101": 75.0})
     cell = cell_of(with_tests(runs, "forgetting"), "msta", "ucf101", "p")
-    assert (cell.value, cell.source) == (None, "one seed tells of two runs alone")
+    assert (cell.value, cell.source) == (None, "one seed compares two runs alone")
 
 
 def test_the_column_beside_accuracies_is_the_mean_over_data_sets(lost: Path) -> None:
@@ -164,7 +164,22 @@ def test_a_lost_source_is_told(forget: Store, keep: Store, runs: Path) -> None:
     keep({"top1": 50.0}, "lora", dataset="ucf101", part="forgetting", start_from="e" * 64, **own)
     table = table_of(runs, "forgetting")
     assert list(rows_of(table)) == ["msta"]
-    assert "Left out: 1 trials that start from adapters whose records are not here." in table.footers
+    assert "Left out: evaluations whose adapting trial has no record here (1)." in table.footers
+
+
+def test_classes_and_captions_of_one_data_set_stand_side_by_side(lost: Path, keep: Store) -> None:
+    """However each was asked for: the option of the setting tells nothing that a reader needs."""
+    records = pb.load_records(lost)
+    origin = records.loc[records["start_from"] != "", "start_from"].iloc[0]
+    options = {"task_of_targets": "retrieval"}
+    own = {"setting": "forgetting", "setting_options": options, "shots": None, "dataset": "ucf101"}
+    own |= {"part": "forgetting-captions", "captions_sha256": "c" * 64}
+    keep({"t2v_r1": 40.0}, "msta", start_from=origin, source_sha256="f" * 64, training={"epochs": 50}, **own)
+    keep({"t2v_r1": 50.0}, "zero_shot", training={"epochs": 0}, **own)
+    table = table_of(lost, "forgetting")
+    groups = dict.fromkeys((column.group, column.group_display) for column in table.columns)
+    assert ("ucf101", "UCF-101") in groups and ("ucf101 (captions=cccccccc)", "UCF-101 (captions cccccccc)") in groups
+    assert cell_of(table, "msta", "ucf101 (captions=cccccccc)", "Difference").value == -10.0
 
 
 def test_an_axis_of_the_trade_off(lost: Path) -> None:
@@ -176,6 +191,15 @@ def test_an_axis_of_the_trade_off(lost: Path) -> None:
     assert values == {"msta": pytest.approx(-15.625), "zero_shot": 0.0}
     figure = TABLES.get("tradeoff")().figure(Evidence(records, axes=("forgetting", "top1")))
     assert not any("break in the axis" in note for note in figure.notes)
+
+
+def test_the_frozen_backbone_is_drawn_beside_adapted_models_alone(forget: Store, few_shot: Store, runs: Path) -> None:
+    for seed in (0, 1):
+        forget({"ucf101": 25.0}, {"ucf101": 75.0}, seed=seed, shots=2)
+        for shots in (2, 4):
+            few_shot(50.0, "zero_shot", seed, shots=shots)
+    table = TABLES.get("tradeoff")().build(Evidence(pb.load_records(runs), axes=("forgetting", "top1")))
+    assert [[row.label for row in group.rows] for group in table.groups] == [["zero_shot"], ["msta"]]
 
 
 def test_a_figure_has_a_bar_for_each_row_and_data_set(lost: Path) -> None:

@@ -267,6 +267,28 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(arguments: tuple[str, .
     assert not (world.folder / "refused").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "says"),
+    [
+        ("mine", "retrieval", "mine has classes and no captions: --forgetting needs captions of its clips; a folder"),
+        ("told", "classification", "told has captions and no classes: change the fields in petl-bench show forgetting"),
+    ],
+)
+def test_what_a_data_set_lacks_is_said_in_words_of_the_option(name: str, task: str, says: str, world: World) -> None:
+    with pytest.raises(pb.UsageError, match=says):
+        world.plan(forgetting=(f"{name}={world.folder / name}",), set=(f"forgetting.task_of_targets={task}",))
+
+
+def test_a_tuning_refuses_before_it_starts_what_its_final_run_would_refuse(world: World) -> None:
+    given = ("--methods", "lora", "--trials", "2", "--forgetting", "motion", "--output", world.folder / "refused")
+    ended = petl_bench("tune", *given)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "petl-bench: --forgetting motion: the run trains on it; name data sets that are not in --datasets\n"
+    )
+    assert not (world.folder / "refused").exists()
+
+
 def test_one_folder_under_two_names_is_refused(world: World) -> None:
     with pytest.raises(pb.UsageError, match="--forgetting b: the run trains on this folder, as a; name another"):
         world.plan(datasets=(f"a={world.folder / 'mine'}",), forgetting=(f"b={world.folder / 'mine'}",))
