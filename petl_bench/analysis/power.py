@@ -299,8 +299,8 @@ def methods_of(comparisons: int) -> int:
 
 
 def seeds_needed(test: PairedTest, value: float, power: float = POWER) -> int | None:
-    """The fewest seeds, from two on, that show a difference with this chance, as all larger numbers up to MOST_SEEDS do:
-    two may show more than three. None if MOST_SEEDS do not."""
+    """The fewest seeds, from two on, that show a difference with this chance, as all larger numbers do up to MOST_SEEDS
+    (two may show more than three). None if MOST_SEEDS do not."""
     needed = None
     for seeds in range(MOST_SEEDS, 1, -1):
         if replace(test, seeds=seeds).power(value) < power:
