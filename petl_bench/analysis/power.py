@@ -17,7 +17,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from petl_bench.analysis.panels import Panel, Term
-from petl_bench.analysis.significance import LEVEL, POWER, Difference, SeedVariance, difference, pooled, seed_variance
+from petl_bench.analysis.significance import (
+    LEAST_OF_SEEDS,
+    LEVEL,
+    POWER,
+    Difference,
+    SeedVariance,
+    difference,
+    pooled,
+    seed_variance,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,7 +214,33 @@ class PairedTest:
     @property
     def half_interval(self) -> float:
         """Half the width of the 95 % interval of the difference, by itself, as it is to be expected."""
-        return float(replace(self, corrected=False)._critical.mean())
+        return float(replace(self, corrected=False)._half_intervals().mean())
+
+    def _half_intervals(self) -> np.ndarray:
+        """Half the interval for every draw; two seeds show little of how runs vary, and widen it."""
+        import numpy as np
+        from scipy.special import stdtrit
+
+        freedom = self.variances.units - 1
+        if self.seeds > 2 or freedom < 1:
+            return self._critical
+        clips, between = self._drawn
+        excess = between.sum(axis=1) - sum(self.variances.within)
+        of_seeds = np.maximum(excess, LEAST_OF_SEEDS * between.sum(axis=1)) / 2
+        reach = stdtrit(freedom, 1 - LEVEL / 2) ** 2 * clips + stdtrit(1, 1 - LEVEL / 2) ** 2 * of_seeds
+        found: np.ndarray = np.maximum(self._critical, np.sqrt(reach))
+        return found
+
+    @cached_property
+    def _drawn(self) -> tuple[np.ndarray, np.ndarray]:
+        """Draws of the clips' variance of the difference [draws], and of each method's between seeds [draws, 2]."""
+        import numpy as np
+
+        random = np.random.default_rng(0)  # the same draws for all seeds and differences: power then grows smoothly
+        freedom = self.variances.units - 1
+        clips = self.variances.of_clips(self.seeds) * random.chisquare(freedom, _DRAWS) / freedom
+        own = np.array(self.variances.within) + np.array(self.variances.luck)
+        return clips, random.chisquare(self.seeds - 1, (_DRAWS, 2)) / (self.seeds - 1) * own
 
     @cached_property
     def _critical(self) -> np.ndarray:
@@ -217,9 +252,8 @@ class PairedTest:
         freedom = self.variances.units - 1
         if freedom < 1:
             return np.full(1, np.inf)
-        random = np.random.default_rng(0)  # the same draws for all seeds and differences: power then grows smoothly
-        clips = self.variances.of_clips(self.seeds) * random.chisquare(freedom, _DRAWS) / freedom
-        of_runs, of_seeds = self._of_seeds(random)
+        clips, between = self._drawn
+        of_runs, of_seeds = self._of_seeds(between)
         variance = clips + of_runs
         denominator = np.maximum(clips**2 / freedom + of_seeds, 1e-300)
         by_t = stdtrit(np.minimum(variance**2 / denominator, 1e9), 1 - level / 2) * np.sqrt(variance)
@@ -230,13 +264,13 @@ class PairedTest:
         found: np.ndarray = np.maximum(by_t, by_flips)
         return found
 
-    def _of_seeds(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Draws of the seeds' part of the variance, and of its part in Satterthwaite's denominator, each [draws]."""
+    def _of_seeds(self, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The seeds' part of the variance, and its part in Satterthwaite's denominator, each [draws]; from draws of
+        each method's variance between seeds [draws, 2]."""
         import numpy as np
 
         within, luck = np.array(self.variances.within), np.array(self.variances.luck)
         varying = within + luck > 0
-        draws = (random.chisquare(self.seeds - 1, (_DRAWS, 2)) / (self.seeds - 1)) * (within + luck)
         excess = draws.sum(axis=1) - within.sum()
         of_runs = np.maximum(0.0, excess) / self.seeds
         of_seeds = (draws**2).sum(axis=1) / self.seeds**2 / max(3, self.seeds) * (of_runs > 0)
@@ -248,6 +282,7 @@ class PairedTest:
         usual = draws.sum(axis=1)
         if others:
             of_others = others * (self.seeds - 1)
+            random = np.random.default_rng(1)
             usual = usual + (within + luck)[varying].mean() * random.chisquare(of_others, _DRAWS) / (self.seeds - 1)
         usual = usual / rows
         of_all = 2 * (usual - within[varying].mean()) / self.seeds
@@ -264,9 +299,14 @@ def methods_of(comparisons: int) -> int:
 
 
 def seeds_needed(test: PairedTest, value: float, power: float = POWER) -> int | None:
-    """The fewest seeds, from two on, that show a difference with this chance; None if MOST_SEEDS do not."""
-    found = (seeds for seeds in range(2, MOST_SEEDS + 1) if replace(test, seeds=seeds).power(value) >= power)
-    return next(found, None)
+    """The fewest seeds, from two on, that show a difference with this chance, as all larger numbers do up to MOST_SEEDS
+    (two may show more than three). None if MOST_SEEDS do not."""
+    needed = None
+    for seeds in range(MOST_SEEDS, 1, -1):
+        if replace(test, seeds=seeds).power(value) < power:
+            break
+        needed = seeds
+    return needed
 
 
 def clips_needed(test: PairedTest, value: float, power: float = POWER) -> int | None:

@@ -36,7 +36,7 @@ LEVEL = 0.05
 POWER = 0.8
 #: An interval takes at least this part of the variance between seeds for their own: with few of them, what is left
 #: beside the choice of clips is often zero by chance. Chosen by simulation (docs/statistics.md).
-_LEAST_OF_SEEDS = 0.4
+LEAST_OF_SEEDS = 0.4
 #: Up to so many units that differ, all their signs are tried.
 _MOST_ENUMERATED = 12
 _MOST_SEEDS = 100
@@ -315,7 +315,7 @@ def _seed_reach(seeds: int, between: float, explained: float, freedom: float) ->
     """The square of what the seeds add to half an interval; 0 for one seed."""
     if seeds == 1:
         return 0.0
-    return _reach(freedom, max(between - explained, _LEAST_OF_SEEDS * between) / seeds)
+    return _reach(freedom, max(between - explained, LEAST_OF_SEEDS * between) / seeds)
 
 
 def _agreeing(value: float, half: float, p_value: float, times: float) -> tuple[float, float]:

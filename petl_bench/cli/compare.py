@@ -31,7 +31,7 @@ def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...], o
     """Say in plain words whether A is better than B: paired tests on the same clips and seeds.
 
     A and B are methods, or rows as a table shows them, such as "msta (scale=0.01)" or "MSTA (scale 0.01)". Of methods
-    with several learning rates, it says at which of them one is above the other in base and novel accuracy, if at any.
+    with several learning rates, it says at which of them one dominates the other in base and novel accuracy, if at any.
 
     \b
     petl-bench compare msta lora --runs runs
@@ -46,9 +46,14 @@ def command(a: str, b: str, folders: tuple[Path, ...], names: tuple[str, ...], o
     try:
         found = findings(sources, evidence, a, b)
     except UsageError as error:
+        rows_asked_for = not all(isinstance(each, FrontierSource) for each in sources)
+        if not along and not rows_asked_for:
+            raise UsageError(
+                f"{a} and {b} have no frontier here: it takes two methods on the same data, one of them with several "
+                "values of one option. See: petl-bench report --table frontier"
+            ) from None
         if not along or output is not None:
             raise
-        rows_asked_for = not all(isinstance(each, FrontierSource) for each in sources)
         for line in [*along, *([f"No two rows were compared: {error}"] if rows_asked_for else [])]:
             click.echo(clean_lines(line))
         return

@@ -1,4 +1,4 @@
-"""`petl-bench plan-power`: how many seeds and test clips show a difference, before anything is run."""
+"""`petl-bench plan-power`: how many seeds and test clips a difference needs to be detected, before anything is run."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _ASSUMED = _Assumed()
 
 
 @click.command(name="plan-power")
-@click.option("--difference", type=float, required=True, metavar="D", help="The difference to be seen, in points.")
+@click.option("--difference", type=float, required=True, metavar="D", help="The difference to be detected, in points.")
 @click.option("--dataset", default="motion", show_default=True, metavar="D|NAME=DIR", help="The data set of the tests.")
 @click.option("--setting", metavar="S", help="Protocol.  [base2novel, or that of --metric]")
 @click.option("--metric", metavar="M", help="top1, base_top1, novel_top1, harmonic_mean, t2v_r1 or v2t_r1.")
 @click.option("--seeds", default="2-20", show_default=True, metavar="S,...", help="Numbers of seeds to show.")
-@click.option("--power", type=float, default=0.8, show_default=True, metavar="P", help="The chance to see it.")
+@click.option("--power", type=float, default=0.8, show_default=True, metavar="P", help="The chance to detect it.")
 @click.option("--comparisons", type=int, default=1, show_default=True, metavar="K",
               help="Pairs that the table will test, corrected by Holm.")  # fmt: skip
 @click.option("--clips", type=int, metavar="N", help="So many test clips; of a harmonic mean on each side.")
@@ -74,7 +74,7 @@ _ASSUMED = _Assumed()
 @click.option("--format", "output_format", type=OneOf(_FORMATS), default="terminal", show_default=True)
 @plugin_option
 def command(**values: Any) -> None:
-    """Say how many seeds and test clips a difference between two methods takes to be seen, before running.
+    """Say how many seeds and test clips it takes to detect a difference between two methods, before running.
 
     By the paired test of `report` and `compare`, level 5 %. How methods vary is recorded (--runs), stated (--seed-sd,
     --disagreement), or else assumed, and the answer says which.
@@ -135,9 +135,9 @@ def _check(values: dict[str, Any]) -> None:
         least = 1 if flag == "comparisons" else 2
         if values[flag] is not None and not least <= values[flag] <= most:
             raise UsageError(f"--{flag} {values[flag]}: expected a whole number from {least} to {most:,}")
-    for flag in ("disagreement", "rerun_disagreement"):
+    for flag, most in (("disagreement", 100), ("rerun_disagreement", 50)):  # runs of one method are alike by chance
         if values[flag] is not None:
-            _between(_flag(flag), values[flag], 0, 100, "percent of the clips, above 0 and up to 100")
+            _between(_flag(flag), values[flag], 0, most, f"percent of the clips, above 0 and up to {most}")
     if values["accuracy"] is not None and not 0 < values["accuracy"] < 100:
         raise UsageError(f"--accuracy {values['accuracy']:g}: expected percent above 0 and below 100")
     if values["seed_sd"] is not None and not 0 <= values["seed_sd"] <= 50:
@@ -235,23 +235,33 @@ def _disagreements(values: dict[str, Any]) -> tuple[float, float]:
     accuracy = _ASSUMED.accuracy if values["accuracy"] is None else values["accuracy"] / 100
     scale = accuracy * (1 - accuracy) / (_ASSUMED.accuracy * (1 - _ASSUMED.accuracy))
     usual = _ASSUMED.disagreement * scale, _ASSUMED.rerun_disagreement * scale
-    disagreement, rerun = values["disagreement"], values["rerun_disagreement"]
-    if disagreement is None:
-        of_two = max(usual[0], values["difference"] / 100, (rerun or 0.0) / 100 * usual[0] / usual[1])
-    else:
+    disagreement, value = values["disagreement"], values["difference"] / 100
+    rerun = None if values["rerun_disagreement"] is None else values["rerun_disagreement"] / 100
+    if disagreement is not None:
         of_two = disagreement / 100
+    elif rerun is None:
+        of_two = max(usual[0], value)
+    else:
+        of_two = max(usual[0], value, rerun + value**2, min(rerun * usual[0] / usual[1], 1 - rerun))
     if disagreement is not None and disagreement < values["difference"]:
         raise UsageError(
             f"--disagreement {disagreement:g}: methods that differ by {values['difference']:g} points differ on as "
             f"many percent of the clips at least"
         )
-    of_one = of_two * usual[1] / usual[0] if rerun is None else rerun / 100
-    if of_one > of_two:
+    most = _most_rerun(of_two, value)
+    of_one = min(most, of_two * usual[1] / usual[0]) if rerun is None else rerun
+    if of_one > most + 1e-9:
         raise UsageError(
-            f"--rerun-disagreement {100 * of_one:g}: runs of one method differ on no more clips than runs of two "
-            f"(--disagreement {100 * of_two:g})"
+            f"--rerun-disagreement {100 * of_one:g}: runs of one method differ on no more than {100 * most:.2f} % of "
+            f"the clips, if two methods differ on {100 * of_two:g} % and by {values['difference']:g} points"
         )
-    return min(1.0, of_two), min(1.0, of_one)
+    return of_two, of_one
+
+
+def _most_rerun(of_two: float, value: float) -> float:
+    """How often two runs of one method can differ. If a clip is right with chances p and q by the two methods, they
+    differ on it with p + q - 2 p q, runs of one with p (1 - p) + q (1 - q): less by (p - q)², and at most the rest."""
+    return max(0.0, min(of_two - value**2, 1 - of_two))
 
 
 def _origins(values: dict[str, Any], words: str, *, grouped: bool) -> list[str]:
@@ -290,7 +300,7 @@ def _sizes(values: dict[str, Any], setting: str, metric: str) -> tuple[_Sizes, s
     dataset = chosen_dataset(values["dataset"], (), ())
     evaluations = METRICS[metric]
     if values["clips"] is not None:
-        return [(values["clips"], values["clips"])] * len(evaluations), "Test clips: stated, each by itself."
+        return [(values["clips"], values["clips"])] * len(evaluations), "Test clips: stated, taken as independent."
     if dataset.published_tests and values["data_root"] is None:
         known = {part: (clips, units) for part, clips, units in dataset.published_tests}
         source = "Test clips: published lists, split 1."

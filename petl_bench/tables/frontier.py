@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -162,6 +162,7 @@ class FrontierSource(TableSource):
         refuse_nothing(comparison)
         option = evidence.over or USUAL_OPTION
         _refuse_unknown(option, comparison.configurations)
+        comparison = _without_repeats(comparison, option)
         found = [self._panel(shared, option, evidence) for shared in shared_cases(comparison)]
         several = [panel for panel in found if any(len(curve.points) > 1 for curve in panel.curves)]
         if not several:
@@ -194,12 +195,33 @@ def _mean_column(comparison: Comparison, number: ShownNumber) -> MeasuredColumn:
 # Points and curves
 
 
+def _without_repeats(comparison: Comparison, option: str) -> Comparison:
+    """Without further rows of a method that does not train which differ in a training option alone: one is a point of
+    reference, more would be a curve of equal points."""
+    kept: dict[tuple[object, ...], Configuration] = {}
+    for row in sorted(comparison.configurations, key=lambda row: -len(comparison.of_row(row))):
+        name = "" if _trains(comparison, row) else field_of(row, option)
+        place = (row.method, row.comparable, _besides(row, name if name.startswith(_TRAINING) else ""))
+        kept.setdefault(place, row)
+    rows = set(kept.values())
+    return replace(comparison, runs={place: runs for place, runs in comparison.runs.items() if place[0] in rows})
+
+
+def _trains(comparison: Comparison, row: Configuration) -> bool:
+    return comparison.of_row(row)[0].trains
+
+
+def _besides(row: Configuration, name: str) -> str:
+    """Everything of a row but one field."""
+    return canonical_json({each: value for each, value in row.settable.items() if each != name})
+
+
 def _point(comparison: Comparison, row: Configuration, option: str, x: Cell, y: Cell) -> FrontierPoint:
-    name = field_of(row, option)
-    if not name:
+    name, trains = field_of(row, option), _trains(comparison, row)
+    if not name or (name.startswith(_TRAINING) and not trains):
         return FrontierPoint(row, "", x, y, None)
     value = row.settable[name]
-    usual = _recipe_value(comparison, row, name) if comparison.of_row(row)[0].trains else None
+    usual = _recipe_value(comparison, row, name) if trains else None
     return FrontierPoint(row, short_value(value), x, y, None if usual is None else usual == value)
 
 
@@ -228,9 +250,7 @@ def _curves(points: Mapping[Configuration, FrontierPoint], option: str) -> Itera
     """The points by method and everything but the option, in the order of their first rows."""
     sets: dict[tuple[str, str], list[FrontierPoint]] = defaultdict(list)
     for row, point in points.items():
-        name = field_of(row, option)
-        rest = {each: value for each, value in row.settable.items() if each != name}
-        sets[row.method, canonical_json(rest)].append(point)
+        sets[row.method, _besides(row, field_of(row, option))].append(point)
     apart = differences_in({place: json.loads(place[1]) for place in sets}, lambda place: place[0])
     for place, own in sets.items():
         method, row = place[0], own[0].row
@@ -274,7 +294,7 @@ def _refuse_unknown(option: str, rows: Sequence[Configuration]) -> None:
 def _nothing_varies(option: str, comparison: Comparison) -> str:
     row = next((row for row in comparison.configurations if field_of(row, option)), comparison.configurations[0])
     name = field_of(row, option)
-    example = next((each.method for each in comparison.configurations if comparison.of_row(each)[0].trains), row.method)
+    example = next((each.method for each in comparison.configurations if _trains(comparison, each)), row.method)
     return (
         f"no two {comparison.setting} rows here differ in {option} alone. Make some: petl-bench run --methods "
         f"{example} --setting {comparison.setting} --variant {name}=VALUE --variant {name}=VALUE"
@@ -321,12 +341,11 @@ def _in_words(
     for better, worse, (name, than) in ((one, other, names), (other, one, names[::-1])):
         whole = [point for point in better if len(_beaten(panel, point, worse)) == len(_ranked(panel, worse))]
         if whole:
-            values = f" at every of its {len(_ranked(panel, worse))} values" if len(worse) > 1 else ""
             best = max(whole, key=lambda point: (_supported(panel, point, worse), sum(point.position)))
-            return f"{name}{_at(panel, best)} is above {than}{values} in both ({_test(panel, best, worse)})"
+            return f"{_at(panel, best, name)} dominates {_all_of(panel, worse, than)} ({_test(panel, best, worse)})"
     return (
-        f"no point of either is above the other at every value; {names[1]} is below a point of {names[0]} at "
-        f"{_share(panel, one, other)} of its values, {names[0]} below one of {names[1]} at {_share(panel, other, one)}"
+        f"no point of either dominates the whole other method; dominated are {_share(panel, one, other)} points of "
+        f"{names[1]} by {names[0]}, {_share(panel, other, one)} of {names[0]} by {names[1]}"
     )
 
 
@@ -353,11 +372,22 @@ def _test(panel: FrontierPanel, by: FrontierPoint, points: Sequence[FrontierPoin
     supported, count = _supported(panel, by, points), len(_beaten(panel, by, points))
     if supported == count:
         return "supported by a test"
-    return f"supported by a test at {supported} of {count}" if supported else "not told apart"
+    return f"supported by a test for {supported} of {count}" if supported else "not told apart"
 
 
-def _at(panel: FrontierPanel, point: FrontierPoint) -> str:
-    return f" at {words_of(panel.option)} {point.value}" if point.value else ""
+def _at(panel: FrontierPanel, point: FrontierPoint, name: str) -> str:
+    """A point of a method of this name; its other values are said if the method has several curves."""
+    own = [curve for curve in panel.curves if curve.method == point.row.method]
+    shown = next(curve.display for curve in own if point in curve.points) if len(own) > 1 else name
+    return f"{shown} at {words_of(panel.option)} {point.value}" if point.value else shown
+
+
+def _all_of(panel: FrontierPanel, points: Sequence[FrontierPoint], name: str) -> str:
+    """Those points of a method that may be ranked, in words."""
+    count = len(_ranked(panel, points))
+    if count < len(points):
+        return f"{count} of {len(points)} points of {name}, all that may be ranked"
+    return f"all {count} points of {name}" if count > 1 else name
 
 
 def barring_marks(point: FrontierPoint) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from petl_bench.analysis.significance import SeedVariance
 from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
-from petl_bench.errors import UsageError
+from petl_bench.errors import UsageError, unknown
 from petl_bench.system.texts import clean
 from petl_bench.tables.columns import MeasuredComparison
 from petl_bench.tables.compare_pair import compared_by
@@ -55,6 +55,7 @@ _MOST_OUTCOMES = 5e6
 #: Seeds that are simulated: a table of all would take a minute.
 _SIMULATED = (2, 3, 5, 10, 20)
 _PAIRS_SHOWN = 12
+_USUAL_ALARMS = 6.0  #: percent; a test of level 5 % may have that many by what is approximate in it
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class RecordedPair:
     """Two rows that were run under `seeds` common seeds, and what makes their difference vary."""
 
     names: tuple[str, str]
+    methods: tuple[str, str]
     seeds: int
     variances: Variances
 
@@ -101,7 +103,9 @@ class Plan:
 def recorded_pairs(
     evidence: Evidence, setting: str, dataset: str, metric: str, methods: Sequence[str] = ()
 ) -> list[RecordedPair]:
-    """Every pair of rows of a setting that a table compares in a metric on a data set, under two seeds or more.
+    """Every pair of methods of a setting that a table compares in a metric on a data set, under two seeds or more.
+
+    Pairs of rows of one method count if there are no others; rows that never differ do not.
 
     Args:
         evidence: Records with their per-clip predictions.
@@ -111,19 +115,24 @@ def recorded_pairs(
         methods: Rows of these alone; of all if there are none.
 
     Raises:
-        UsageError: There is no such pair.
+        UsageError: There is no such pair, or no record of a method.
     """
+    known = sorted(evidence.records["method"].unique())
+    for name in methods:
+        if name not in known:
+            raise unknown("method", name, known, "petl-bench runs list")
     tables = [TABLES.get(name)() for name in TABLES.names()]
-    found, most_seeds = [], 0
+    found: list[RecordedPair] = []
+    most_seeds = 0
     for table in tables:
         if not isinstance(table, SettingTable) or table.setting != setting:
             continue
         compared = compared_by(table, evidence.records)
-        for difference_seeds, pair in _pairs(compared, evidence, dataset, metric, methods) if compared else ():
-            most_seeds = max(most_seeds, difference_seeds)
-            found += [pair] if difference_seeds > 1 else []
+        for pair in _pairs(compared, evidence, dataset, metric, methods) if compared else ():
+            most_seeds = max(most_seeds, pair.seeds)
+            found += [pair] if pair.seeds > 1 and pair.variances.of_difference(1) > 0 else []
         if found:
-            return found
+            return [pair for pair in found if pair.methods[0] != pair.methods[1]] or found
     what = f"{metric} on {dataset}, setting {setting}" + (f", of {', '.join(methods)}" if methods else "")
     if most_seeds == 1:
         raise UsageError(
@@ -138,7 +147,7 @@ def recorded_pairs(
 
 def _pairs(
     compared: MeasuredComparison, evidence: Evidence, dataset: str, metric: str, methods: Sequence[str]
-) -> Iterator[tuple[int, RecordedPair]]:
+) -> Iterator[RecordedPair]:
     assert evidence.outcomes is not None
     measures = [column.measure if column.tested else None for column in compared.columns]
     tests = PairwiseTests(compared.comparison, measures, evidence.outcomes, evidence.damaged)
@@ -151,7 +160,7 @@ def _pairs(
                 if (found := tests.difference(column, a, b)) is not None:
                     own = [_seed_variance(tests, row, measure) for row in (a, b)]
                     names = compared.comparison.row_displays[a], compared.comparison.row_displays[b]
-                    yield found.seeds, RecordedPair(names, found.seeds, recorded(found, own[0], own[1]))
+                    yield RecordedPair(names, (a.method, b.method), found.seeds, recorded(found, own[0], own[1]))
 
 
 def _seed_variance(tests: PairwiseTests, row: Configuration, measure: Measure) -> SeedVariance | None:
@@ -175,7 +184,7 @@ def power_table(plan: Plan) -> Table:
     """A row for each number of seeds: the chance to see the difference, and the smallest one that is seen."""
     return Table(
         name="plan-power",
-        title=f"Chance to see a difference of {plan.value:g} points: {plan.subject}",
+        title=f"Power to detect a difference of {_in_points(plan.value)}: {plan.subject}",
         corner="Seeds",
         columns=tuple(_columns(plan)),
         groups=(RowGroup(_sizes(plan.variances), tuple(_row(plan, seeds) for seeds in plan.seeds)),),
@@ -248,14 +257,14 @@ def _answer(plan: Plan, *, corrected: bool) -> str:
     """How many seeds it takes, or what else."""
     value, test = plan.value / 100, plan.test(max(plan.seeds), corrected=corrected)
     how = f"after correction for {plan.comparisons} pairs" if corrected else "by itself"
-    asked = f"A difference of {plan.value:g} points, {how}, is seen {_often(plan.power)}"
+    asked = f"A difference of {_in_points(plan.value)}, {how}, is detected {_often(plan.power)}"
     needed = seeds_needed(test, value, plan.power)
     if needed is not None:
         return f"{asked} with {needed} seeds or more."
     more = _clips_that_would(test, value, plan.power)
     if not _is_limited_by_clips(test, value, plan.power):
-        return f"{asked} with more than {MOST_SEEDS} seeds only; {more}."
-    return f"{asked} with no number of seeds: the test clips limit it; {more}."
+        return f"{asked} only with more than {MOST_SEEDS} seeds; {more}."
+    return f"{asked} by no number of seeds, since the test clips limit it; {more}."
 
 
 def _clips_that_would(test: PairedTest, value: float, power: float) -> str:
@@ -264,17 +273,21 @@ def _clips_that_would(test: PairedTest, value: float, power: float) -> str:
         clips = clips_needed(replace(test, seeds=seeds), value, power)
         if clips is not None:
             return f"with {seeds} seeds it takes about {_rounded(clips):,} test clips (here {test.variances.clips:,})"
-    return f"nor do more test clips do, with up to {MOST_SEEDS} seeds"
+    return f"with up to {MOST_SEEDS} seeds, more test clips do not suffice either"
 
 
 def _is_limited_by_clips(test: PairedTest, value: float, power: float) -> bool:
-    """Whether it is not seen even if all that seeds lessen is gone."""
+    """Whether it is not detected even if all that seeds lessen is gone."""
     without = replace(test.variances, within=(0.0, 0.0), luck=(0.0, 0.0))
     return replace(test, variances=without, seeds=MOST_SEEDS).power(value) < power
 
 
 def _often(power: float) -> str:
     return f"in {100 * power:g} % of repetitions"
+
+
+def _in_points(value: float) -> str:
+    return f"{value:g} point{'' if value == 1 else 's'}"
 
 
 def _rounded(clips: int) -> int:
@@ -285,9 +298,15 @@ def _rounded(clips: int) -> int:
 
 def _meanings(plan: Plan) -> Iterator[str]:
     yield (
-        "Power: chance that the paired test of the tables sees it, level 5 %. Smallest: difference, in points, that "
-        f"is seen {_often(plan.power)}. Interval: half the width of its 95 % interval, by itself, in points."
+        "Power: chance that the paired test of the tables detects it, level 5 %. Smallest: difference, in points, that "
+        f"is detected {_often(plan.power)}. Interval: half the width of its 95 % interval, by itself, in points."
     )
+    false_alarms = 200 * plan.test(2).power(0.0)  # in both directions
+    if 2 in plan.seeds and false_alarms > _USUAL_ALARMS:
+        yield (
+            f"Two seeds show too little of how runs vary: without any difference the test still finds one in about "
+            f"{false_alarms:.0f} % of repetitions, so that two seeds may seem to have more power than three."
+        )
     if plan.comparisons > 1:
         yield (
             f"Holm: at its first step, level 5 % / {plan.comparisons}, as if no other pair differed; how runs vary is "
@@ -313,14 +332,15 @@ def variances_in_words(variances: Variances) -> str:
 
 
 def pairs_in_words(pairs: Sequence[RecordedPair]) -> Iterator[str]:
-    """A line for each pair: its parts between seeds and between clips, in points."""
+    """A line for each pair: its parts between seeds and between clips, in points; before them, what these are."""
+    yield "Recorded: standard deviation of the difference of one run each, and its parts."
     for pair in pairs[:_PAIRS_SHOWN]:
         found = pair.variances
+        parts = found.of_difference(1), found.persistent, sum(found.within), sum(found.luck)
+        whole, between_clips, single_clips, luck = (f"{100 * math.sqrt(part):.2f}" for part in parts)
         yield clean(
-            f"Recorded, {pair.names[0]} and {pair.names[1]}, {pair.seeds} seeds, {found.clips:,} clips: standard "
-            f"deviation of the difference of one run each {100 * math.sqrt(found.of_difference(1)):.2f} points: "
-            f"between clips, lasting {100 * math.sqrt(found.persistent):.2f}; between seeds, with single clips "
-            f"{100 * math.sqrt(sum(found.within)):.2f}, in all {100 * math.sqrt(sum(found.luck)):.2f}."
+            f"Recorded, {pair.names[0]} and {pair.names[1]}, {pair.seeds} seeds: {whole} points (between clips "
+            f"{between_clips}; between seeds: with single clips {single_clips}, of whole runs {luck})."
         )
     if len(pairs) > _PAIRS_SHOWN:
         yield f"Recorded: {len(pairs) - _PAIRS_SHOWN} more pairs, of which the mean is taken too."

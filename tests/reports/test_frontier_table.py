@@ -169,11 +169,13 @@ def test_compare_says_at_which_value_one_is_above_the_other(frontier_example: Pa
     source = TABLES.get("frontier")()
     evidence = _evidence(frontier_example)
     start = "frontier, ViCLIP-Tiny, packaged weights, 16 shots, Motion: "
-    above = f"{start}MSTA at learning rate 2e-3 is above LoRA at every of its 3 values in both (not told apart)"
+    above = (
+        f"{start}MSTA at learning rate 2e-3 dominates 3 of 4 points of LoRA, all that may be ranked (not told apart)"
+    )
     assert dominance_lines(source, evidence, "msta", "lora") == [above]
     assert dominance_lines(source, evidence, "LoRA", "MSTA") == [above]
     (line,) = dominance_lines(source, evidence, "zero_shot", "msta")
-    assert line == f"{start}MSTA at learning rate 6e-4 is above Zero-shot in both (not told apart)"
+    assert line == f"{start}MSTA at learning rate 6e-4 dominates Zero-shot (not told apart)"
     assert dominance_lines(source, evidence, "msta", "msta") == []
     assert dominance_lines(source, evidence, "msta", "nothing") == []
     assert dominance_lines(source, replace(evidence, over="training.epochs"), "msta", "lora") == []
@@ -186,13 +188,39 @@ def test_compare_of_methods_with_several_rates_ends_well(exact_store: Store, run
         exact_store(62.5, 62.5, "msta", seed)
     done = petl_bench("compare", "msta", "lora", "--runs", str(runs))
     assert done.returncode == 0, done.stderr
-    assert "no point of either is above the other at every value" in done.stdout
-    assert "LoRA is below a point of MSTA at 0 of 2 of its values, MSTA below one of LoRA at 0 of 1" in done.stdout
+    assert "no point of either dominates the whole other method" in done.stdout
+    assert "dominated are 0 of 2 points of LoRA by MSTA, 0 of 1 of MSTA by LoRA" in done.stdout
     assert "No two rows were compared: lora was run in several ways; say which" in done.stdout
     assert petl_bench("compare", "msta", "lora", "--runs", str(runs), "--table", "base2novel").returncode == 2
     alone = petl_bench("compare", "msta", "lora", "--runs", str(runs), "--table", "frontier")
     assert (alone.returncode, alone.stdout.count("\n")) == (0, 1)
     assert alone.stdout.startswith("frontier, ViCLIP-Tiny")
+    nothing = petl_bench("compare", "msta", "coop", "--runs", str(runs), "--table", "frontier")
+    assert (nothing.returncode, nothing.stdout, nothing.stderr.count("\n")) == (2, "", 1)
+    assert "msta and coop have no frontier here" in nothing.stderr
+
+
+def test_an_option_of_training_makes_no_curve_of_a_method_that_does_not_train(store: Store, runs: Path) -> None:
+    for rate, base in ((1e-3, 75.0), (3e-3, 87.5)):
+        store(40.0, 42.0, "zero_shot", 0, hyper_parameters={}, training={"learning_rate": rate})
+        store(base, 62.5, "lora", 0, hyper_parameters={}, training={"learning_rate": rate})
+    assert list(rows_of(_table(runs))) == ["zero_shot", "lora (training.learning_rate=0.001)",
+                                           "lora (training.learning_rate=0.003)"]  # fmt: skip
+    (line,) = dominance_lines(TABLES.get("frontier")(), _evidence(runs), "lora", "zero_shot")
+    assert line.endswith("Motion: LoRA at learning rate 3e-3 dominates Zero-shot (not told apart)")
+
+
+def test_points_that_may_not_be_ranked_and_several_curves_are_named(store: Store, runs: Path) -> None:
+    for seed in range(2):
+        for rank in (4, 8):
+            for rate in (1e-3, 3e-3):
+                store(
+                    75.0 + rank, 75.0, "lora", seed, hyper_parameters={"rank": rank}, training={"learning_rate": rate}
+                )
+        store(50.0, 50.0, "msta", seed, training={"learning_rate": 1e-3})
+    store(50.0, 50.0, "msta", 0, training={"learning_rate": 3e-3})
+    (line,) = dominance_lines(TABLES.get("frontier")(), _evidence(runs), "msta", "lora")
+    assert "LoRA (rank 8) at learning rate 1e-3 dominates 1 of 2 points of MSTA, all that may be ranked" in line
 
 
 def _line(label: str, points: list[Point]) -> Series:

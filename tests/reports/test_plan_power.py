@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +20,8 @@ import petl_bench as pb
 from petl_bench.analysis.power import (
     PairedTest,
     Variances,
+    _drawn_rows,
+    _term,
     clips_needed,
     mean_of,
     recorded,
@@ -52,7 +56,7 @@ def simulate() -> ModuleType:
 def drawn(tmp_path: Path) -> Any:
     """Write base2novel records of these methods and seeds, 200 drawn clips on each side."""
 
-    def write(methods: dict[str, float], seeds: int) -> Path:
+    def write(methods: dict[str, float], seeds: int, **other: Any) -> Path:
         runs = tmp_path / "runs"
         for method, chance in methods.items():
             for seed in range(seeds):
@@ -60,7 +64,7 @@ def drawn(tmp_path: Path) -> Any:
                 evaluations = {name: drawn_evaluation(random, 200, chance) for name in ("base", "novel")}
                 metrics = {f"{name}_top1": each.top1 for name, each in evaluations.items()}
                 metrics["harmonic_mean"] = pb.harmonic_mean(*metrics.values())
-                trial = make_trial(method, seed, as_planned=True)
+                trial = make_trial(method, seed, as_planned=True, **other)
                 folder = trial_folder(runs, trial.key)
                 folder.mkdir(parents=True)
                 write_record(folder, trial, result_of(metrics, evaluations, trainable=1000))
@@ -173,6 +177,25 @@ def test_a_deviation_over_seeds_holds_the_luck_with_single_clips() -> None:
     assert less.disagreement == pytest.approx(usual.disagreement), "clips differ by the methods instead"
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_interval_is_as_wide_as_that_of_the_test(seeds: int) -> None:
+    variances = stated(400, 400, 0.2, 0.1, 0.01**2, 0.05)
+    test, random = PairedTest(variances, seeds), np.random.default_rng(0)
+    halves = []
+    for _ in range(200):
+        found = difference(_term(np.stack(_drawn_rows(test, 0.05, random))))
+        halves.append((found.interval[1] - found.interval[0]) / 200)
+    assert np.mean(halves) == pytest.approx(test.half_interval, rel=0.1)
+
+
+def test_so_many_seeds_or_more_is_true_of_all_larger_numbers() -> None:
+    test = PairedTest(stated(3783, 3783, 0.12, 0.105, 0.012**2), 2)
+    two, three = (replace(test, seeds=seeds).power(0.01) for seeds in (2, 3))
+    assert two > three, "two seeds alarm too often"
+    needed = seeds_needed(test, 0.01, two)
+    assert needed is not None and needed > 3
+
+
 # The command
 
 
@@ -182,8 +205,33 @@ def test_it_answers_for_a_published_data_set_and_says_what_is_assumed() -> None:
     words = " ".join(done.output.split())
     assert "3,783 test clips of 707 source videos" in words
     assert "Variances: assumed" in words and "Test clips: published lists, split 1." in words
-    assert "is seen in 80 % of repetitions with" in words
+    assert "is detected in 80 % of repetitions with" in words
+    assert words.startswith("Power to detect a difference of 1 point: ")
     assert "recorded" not in words and "tated" not in words
+
+
+def test_false_alarms_of_two_seeds_are_named() -> None:
+    words = " ".join(plan("--dataset", "ucf101", "--seeds", "2,3").output.split())
+    said = re.search(r"without any difference the test still finds one in about (\d+) % of repetitions", words)
+    assert said is not None and 8 <= int(said[1]) <= 13, "docs/statistics.md: seeds only"
+    assert "Two seeds" not in plan("--dataset", "ucf101", "--seeds", "3").output
+
+
+@pytest.mark.parametrize("flags", ["--disagreement 100", "--rerun-disagreement 45", "--disagreement 60"])
+def test_what_is_assumed_agrees_with_what_is_stated(flags: str) -> None:
+    done = plan("--clips", "50", "--metric", "top1", "--seeds", "2", *flags.split())
+    assert done.exit_code == 0
+    two, one = map(float, re.findall(r"on ([\d.]+)\s%", " ".join(done.output.split())))
+    assert one <= min(two, 100 - two) + 0.1
+
+
+def test_rows_that_never_differ_and_rows_of_one_method_are_no_pairs_of_methods(drawn: Any) -> None:
+    runs = str(drawn({"lora": 0.7, "msta": 0.7}, 2))
+    drawn({"lora": 0.6}, 2, hyper_parameters={"rank": 2})
+    words = " ".join(plan("--runs", runs, "--seeds", "2").output.split())
+    assert "Variances: recorded, of 2 pairs" in words
+    words = " ".join(plan("--runs", runs, "--methods", "lora", "--seeds", "2").output.split())
+    assert "Variances: recorded, of one pair" in words
 
 
 def test_stated_variances_are_called_so() -> None:
@@ -193,7 +241,7 @@ def test_stated_variances_are_called_so() -> None:
     assert "Stated: --seed-sd." in words and "Assumed: --disagreement, --rerun-disagreement" in words
     words = " ".join(plan(*flags, "--disagreement", "10", "--rerun-disagreement", "1").output.split())
     assert "Variances: stated: " in words and "ssumed" not in words
-    assert "with no number of seeds: the test clips limit it; with 20 seeds it takes about" in words
+    assert "by no number of seeds, since the test clips limit it; with 20 seeds it takes about" in words
 
 
 def test_a_correction_for_more_pairs_sees_less() -> None:
@@ -215,7 +263,8 @@ def test_records_say_how_methods_vary(drawn: Any) -> None:
     runs = drawn({"lora": 0.7, "msta": 0.7}, 3)
     words = " ".join(plan("--runs", str(runs), "--seeds", "3").output.split())
     assert "Variances: recorded, of one pair" in words and "With few seeds they are rough." in words
-    assert "Recorded, LoRA and MSTA" in words and "3 seeds, 400 clips: standard deviation of the difference" in words
+    assert "400 test clips" in words and "Recorded: standard deviation of the difference of one run each" in words
+    assert "Recorded, LoRA and MSTA" in words and "3 seeds: " in words
     assert "ssumed" not in words
     at_200 = rows(plan("--runs", str(runs), "--seeds", "3", "--format", "json"))["3"]
     at_800 = rows(plan("--runs", str(runs), "--seeds", "3", "--clips", "800", "--format", "json"))["3"]
@@ -253,7 +302,12 @@ def test_a_difference_that_cannot_be_is_refused(value: str) -> None:
         ("--accuracy 100", "expected percent above 0 and below 100"),
         ("--seed-sd -1", "expected points from 0 to 50"),
         ("--disagreement 0.5", "differ on as many percent of the clips at least"),
-        ("--disagreement 3 --rerun-disagreement 4", "runs of one method differ on no more clips"),
+        ("--disagreement 3 --rerun-disagreement 4", "runs of one method differ on no more than 2.99 % of the clips"),
+        (
+            "--disagreement 90 --rerun-disagreement 20",
+            "no more than 10.00 % of the clips, if two methods differ on 90 %",
+        ),
+        ("--rerun-disagreement 90", "expected percent of the clips, above 0 and up to 50"),
         ("--runs nowhere --seed-sd 1", "recorded or stated; leave one out"),
         ("--clips 10000000 --simulate --seeds 3", "2 methods on 20,000,000 clips would take too long"),
         ("--methods lora", "name their folder with --runs DIR"),
@@ -267,6 +321,8 @@ def test_a_wrong_use_is_one_line(flags: str, words: str) -> None:
 def test_records_that_cannot_tell_are_refused(drawn: Any) -> None:
     runs = str(drawn({"lora": 0.7, "msta": 0.7}, 1))
     assert "one seed of harmonic_mean on motion" in refused("--difference", "1", "--runs", runs)
+    unknown = refused("--difference", "1", "--runs", runs, "--methods", "loar")
+    assert "unknown method 'loar'; did you mean lora?" in unknown
     alone = refused("--difference", "1", "--runs", runs, "--methods", "lora")
     assert "no two methods with harmonic_mean on motion, setting base2novel, of lora" in alone
     other = refused("--difference", "1", "--runs", runs, "--dataset", "ucf101")
