@@ -55,7 +55,16 @@ _DEFAULTS = {
 _MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training", "locations", "backbone_options")
 _OF_RECORD = ("trainable_params", "backbone_params", "attempts", "created", "petl_bench")
 _OF_ENVIRONMENT = ("prompt_template", "device", "processor", "software")
-_OF_PLACE = ("method", "setting", "backbone", "weights_sha256", "dataset", "hyper_parameters", "training")
+_OF_PLACE = (
+    "method",
+    "setting",
+    "backbone",
+    "weights_sha256",
+    "backbone_options",
+    "dataset",
+    "hyper_parameters",
+    "training",
+)
 _METRICS, _VALUES = "metrics", "values"
 _SEPARATOR = "\x1f"
 _LAYOUT = [
