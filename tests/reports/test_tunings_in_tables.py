@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,13 @@ def test_another_split_or_seed_is_tuned_too(exact_store: Store, runs: Path, chan
 
 @pytest.mark.parametrize(
     "changed",
-    [{"dataset": "ucf101"}, {"training": {"epochs": 3}}, {"hyper_parameters": {"rank": 8}}, {"method": "dora"}],
+    [
+        {"dataset": "ucf101"},
+        {"training": {"epochs": 3}},
+        {"hyper_parameters": {"rank": 8}},
+        {"method": "dora"},
+        {"backbone_options": {"pooling": "last"}},
+    ],
 )
 def test_other_data_and_values_are_not_tuned(exact_store: Store, runs: Path, changed: dict[str, Any]) -> None:
     """The choice holds for the data set, the hyper-parameters and the training values that it was made for."""
@@ -118,18 +125,18 @@ def test_an_unfinished_tuning_has_tuned_nothing(exact_store: Store, runs: Path) 
     row = rows_of(table)["lora"]
     assert (row.cells[0].value, row.cells[0].source) == (None, "not ended: 4 of 8 proposals")
     assert any("has not ended; to go on: petl-bench tune" in line for line in table.footers)
+    tune(runs, lora(), budget=8, done=4, command="rm -r runs; petl-bench tune --trials 8")
+    assert not any("rm" in line.split() for line in table_of(runs, "tuning").footers)
 
 
 def test_footers_say_budget_objective_space_and_choice(tuned: Path) -> None:
     """A line for each tuning, and one that says that budgets differ, since these rows are ranked together."""
     footers = table_of(tuned).footers
-    (line,) = [each for each in footers if each.startswith("L: LoRA")]
+    (line,) = [each for each in footers if each.startswith("L: the best of 4")]
     for words in (
-        f"training.learning_rate={RATE}",
-        "4 proposals x 3 trainings",
-        "held-out, no test clip",
-        "seeds 0, 1, 2",
-        "space training.learning_rate=0.0001..0.01:log",
+        f"LoRA: training.learning_rate={RATE} of 0.0001..0.01:log (tuning ",
+        "the best of 4 proposals x 3 trainings (16 shots; seeds 0, 1, 2)",
+        "(held-out), no test clip",
         "Sobol and TPE of optuna 5.0, seed 0",
     ):
         assert words in line
@@ -151,6 +158,26 @@ def test_equal_budgets_are_not_called_different(exact_store: Store, runs: Path) 
     assert not any(each.startswith("Budgets differ") for each in table_of(runs).footers)
 
 
+def test_what_several_tunings_share_is_said_once(exact_store: Store, runs: Path) -> None:
+    """One line for methods with the same budget, objective and sampler; the choice of each in it."""
+    for method in ("lora", "dora"):
+        exact_store(75.0, 50.0, method, hyper_parameters={"rank": 4}, training={"learning_rate": RATE})
+        tune(runs, lora(method=method))
+    (line,) = [each for each in table_of(runs).footers if each.startswith("L: the best of")]
+    assert f"DoRA: training.learning_rate={RATE} of" in line
+    assert f"LoRA: training.learning_rate={RATE} of" in line
+    assert line.count("proposals") == 1
+
+
+def test_training_free_rows_have_budgets(exact_store: Store, runs: Path) -> None:
+    """They have values that can be tuned; zero-shot rows have none."""
+    for alpha in (1.0, 2.0):
+        exact_store(75.0, 50.0, "tip_adapter", hyper_parameters={"alpha": alpha}, marks=["training-free"], trainable=0)
+    tune(runs, lora("tip_adapter", hyper_parameters={"alpha": 2.0}, training={}))
+    (line,) = [each for each in table_of(runs).footers if each.startswith("Budgets differ")]
+    assert "the recipe of its authors: Tip-Adapter" in line
+
+
 @pytest.mark.parametrize("kind", ["markdown", "latex", "html", "json"])
 def test_every_format_has_mark_and_budget(tuned: Path, kind: str) -> None:
     """Formats for people have the footer, and what the mark means."""
@@ -163,7 +190,7 @@ def test_notes_of_figures_say_budgets(tuned: Path) -> None:
     """What stands in one picture is compared there as well."""
     figure = TABLES.get("tradeoff")().figure(gather((tuned,), statistics=False))
     assert figure is not None
-    assert any(each.startswith("L: LoRA") for each in figure.notes)
+    assert any(each.startswith("L: the best of") for each in figure.notes)
     assert any(each.startswith("Budgets differ") for each in figure.notes)
 
 
@@ -307,6 +334,35 @@ def test_the_page_has_the_tunings(tuned: Path, tmp_path: Path) -> None:
     assert 'id="table-tuning"' in page
     assert f"Tuned here: training.learning_rate={RATE}" in page
     assert "1 trials on training clips alone, in no table of results" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda values: values["proposals"][0].update(objective=99.0), "proposal 3 is chosen, which is not there, or"),
+        (lambda values: values["proposals"][3].update(objective=None), "proposal 3 is chosen, which is not there, or"),
+        (lambda values: values["proposals"][1].update(number=0), "some with the same number or beyond the budget"),
+        (lambda values: values["proposals"].append({**values["proposals"][0], "number": 4}), "beyond the budget of 4"),
+        (lambda values: values.update(chosen=None), "it applies values that were not chosen"),
+        (lambda values: values["applied"][0]["training"].update(learning_rate=0.5), "are not those that were chosen"),
+        (lambda values: values["proposals"][0].update(values={"a": {"b": 1}}), "damaged: values.a={'b': 1}: expected"),
+        (lambda values: values.update(sampler="\ud800"), "nested too deeply, or with a text that is none"),
+        (lambda values: values.update(objective="test"), "objective=test: expected one of held-out"),
+        (lambda values: values.update(budget=1), "budget=1: must be at least 2"),
+    ],
+)
+def test_a_file_that_contradicts_itself_is_not_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], change: Callable[[Any], Any], said: str
+) -> None:
+    """One line names it; no row is tuned by it."""
+    path = tuning_file(tmp_path, tune(tmp_path, lora()))
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+    assert list(read_tunings(tmp_path)) == []
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"not used: {path}: ")
+    assert said in line
 
 
 def test_copies_of_a_tuning(tmp_path: Path) -> None:
