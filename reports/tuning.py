@@ -55,7 +55,7 @@ class TuningTable(TableSource):
             footers=(
                 _NO_TEST_CLIP,
                 "Recipe: proposal 0, the values that a run has without being told. Lowest and highest: over proposals.",
-                *search_notes((METHODS.display(each.method), each) for each in tunings),
+                *(f"Chosen: {line}" for line in search_notes((METHODS.display(each.method), each) for each in tunings)),
                 *(_unfinished(each) for each in tunings if each.best is None),
             ),
             spread="none",

@@ -211,14 +211,19 @@ def _has(applied: Applied, values: Mapping[str, Any]) -> bool:
     return True
 
 
-def distinct(tunings: Iterable[Tuning]) -> list[Tuning]:
-    """Each tuning once, as far as any copy of it is, in the order of their names."""
-    found: dict[str, Tuning] = {}
-    for each in tunings:
-        known = found.get(each.name)
-        if known is None or _progress(each) > _progress(known):
-            found[each.name] = each
-    return [found[name] for name in sorted(found)]
+def read_distinct(folders: Iterable[Path]) -> list[Tuning]:
+    """Each tuning of some folders of runs once, in the order of their names: the copy that is furthest, of equal ones
+    the first. Copies that it does not go on from are named, and left out."""
+    copies = [(tuning_file(folder, each), each) for folder in folders for each in read_tunings(folder)]
+    furthest: dict[str, Tuning] = {}
+    for _, each in copies:
+        known = furthest.setdefault(each.name, each)
+        if _progress(each) > _progress(known):
+            furthest[each.name] = each
+    for path, each in copies:
+        if not extends(furthest[each.name], each):
+            tell_unusable(path, "another copy of this tuning is read, with other proposals or objectives")
+    return [furthest[name] for name in sorted(furthest)]
 
 
 def extends(one: Tuning, other: Tuning) -> bool:

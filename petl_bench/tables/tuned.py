@@ -103,7 +103,7 @@ def _differing(comparison: Comparison, known: Mapping[str, Tuning]) -> Iterator[
     """For each group of rows that are ranked together, how their budgets differ."""
     for rows in comparison.groups().values():
         if found := _unequal(comparison, known, rows):
-            yield f"Budgets differ: {found}. These rows are ranked together all the same."
+            yield f"Budgets of tuning differ: {found}. They do not keep rows from being ranked together."
 
 
 def _unequal(comparison: Comparison, known: Mapping[str, Tuning], rows: Sequence[Configuration]) -> str:

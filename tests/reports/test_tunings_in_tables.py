@@ -24,7 +24,7 @@ from petl_bench.cli import cli
 from petl_bench.cli.gather import gather
 from petl_bench.errors import UsageError
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.tunings import distinct, extends, read_tunings, tuning_file
+from petl_bench.records.tunings import extends, read_distinct, read_tunings, tuning_file, write_tuning
 from petl_bench.records.write import write_record
 
 Store = Any
@@ -140,7 +140,7 @@ def test_footers_say_budget_objective_space_and_choice(tuned: Path) -> None:
         "Sobol and TPE of optuna 5.0, seed 0",
     ):
         assert words in line
-    (differ,) = [each for each in footers if each.startswith("Budgets differ")]
+    (differ,) = [each for each in footers if each.startswith("Budgets of tuning differ")]
     assert "8 proposals x 3 trainings: AdaptFormer" in differ
     assert "4 proposals x 3 trainings: LoRA" in differ
     assert "the recipe of its authors: MSTA" in differ
@@ -151,11 +151,11 @@ def test_equal_budgets_are_not_called_different(exact_store: Store, runs: Path) 
     """Nor are rows without any tuning."""
     for method in ("lora", "dora"):
         exact_store(75.0, 50.0, method, hyper_parameters={"rank": 4}, training={"learning_rate": RATE})
-    assert not any(each.startswith("Budgets differ") for each in table_of(runs).footers)
+    assert not any(each.startswith("Budgets of tuning differ") for each in table_of(runs).footers)
     tune(runs, lora())
     assert any("not tuned: DoRA" in each for each in table_of(runs).footers)
     tune(runs, lora(method="dora"))
-    assert not any(each.startswith("Budgets differ") for each in table_of(runs).footers)
+    assert not any(each.startswith("Budgets of tuning differ") for each in table_of(runs).footers)
 
 
 def test_what_several_tunings_share_is_said_once(exact_store: Store, runs: Path) -> None:
@@ -174,7 +174,7 @@ def test_training_free_rows_have_budgets(exact_store: Store, runs: Path) -> None
     for alpha in (1.0, 2.0):
         exact_store(75.0, 50.0, "tip_adapter", hyper_parameters={"alpha": alpha}, marks=["training-free"], trainable=0)
     tune(runs, lora("tip_adapter", hyper_parameters={"alpha": 2.0}, training={}))
-    (line,) = [each for each in table_of(runs).footers if each.startswith("Budgets differ")]
+    (line,) = [each for each in table_of(runs).footers if each.startswith("Budgets of tuning differ")]
     assert "the recipe of its authors: Tip-Adapter" in line
 
 
@@ -191,7 +191,7 @@ def test_notes_of_figures_say_budgets(tuned: Path) -> None:
     figure = TABLES.get("tradeoff")().figure(gather((tuned,), statistics=False))
     assert figure is not None
     assert any(each.startswith("L: the best of") for each in figure.notes)
-    assert any(each.startswith("Budgets differ") for each in figure.notes)
+    assert any(each.startswith("Budgets of tuning differ") for each in figure.notes)
 
 
 def test_csv_names_the_tuning(tuned: Path) -> None:
@@ -365,14 +365,24 @@ def test_a_file_that_contradicts_itself_is_not_read(
     assert said in line
 
 
-def test_copies_of_a_tuning(tmp_path: Path) -> None:
-    """Of several folders, the copy that is further counts once."""
+def test_copies_of_a_tuning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of several folders, the copy that is furthest counts; one with other objectives is named."""
     short = tune(tmp_path / "a", lora(), budget=8, done=4)
-    whole = replace(tune(tmp_path / "b", lora(), budget=8), proposals=())
-    assert [each.chosen for each in distinct([short, whole])] == [None]
-    longer = next(read_tunings(tmp_path / "b"))
+    tune(tmp_path / "b", lora(), budget=8)
+    (longer,) = read_tunings(tmp_path / "b")
     assert not extends(short, longer)
-    assert distinct([short, longer]) == distinct([longer, short]) == [longer]
+    first, *others = longer.proposals
+    changed = replace(first, values=others[-1].values)
+    write_tuning(tmp_path / "a", replace(longer, proposals=longer.proposals[:4], chosen=None, applied=()))
+    assert (
+        read_distinct([tmp_path / "a", tmp_path / "b"]) == read_distinct([tmp_path / "b", tmp_path / "a"]) == [longer]
+    )
+    assert capfd.readouterr().err == ""
+    write_tuning(tmp_path / "c", replace(longer, proposals=[changed, *others]))
+    assert read_distinct([tmp_path / "b", tmp_path / "c"]) == [longer]
+    path = tuning_file(tmp_path / "c", longer)
+    said = "another copy of this tuning is read, with other proposals or objectives"
+    assert capfd.readouterr().err == f"not used: {path}: {said}\n"
 
 
 def test_held_out_accuracy_stands_apart(store: Store, runs: Path) -> None:
