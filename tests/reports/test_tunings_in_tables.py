@@ -278,6 +278,19 @@ def test_trials_of_tunings_alone(runs: Path) -> None:
         table_of(runs)
 
 
+@pytest.mark.parametrize("with_trials", [False, True])
+def test_before_the_final_run(runs: Path, tmp_path: Path, with_trials: bool) -> None:
+    """There is a page of the tunings, and nothing to compare; the trials may have been deleted."""
+    runs.mkdir(exist_ok=True)
+    tune(runs, lora())
+    if with_trials:
+        of_a_tuning(runs, lora())
+    call("report", "--runs", runs, "--output", f"{tmp_path / 'site'}/")
+    assert 'id="table-tuning"' in (tmp_path / "site" / "index.html").read_text()
+    with pytest.raises(UsageError, match="there are no rows to compare: no trial here has numbers of test clips"):
+        call("compare", "lora", "msta", "--runs", runs)
+
+
 def test_a_damaged_file_of_a_tuning_is_named(tuned: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """And tunes nothing; the others are read."""
     tuning = next(each for each in read_tunings(tuned) if each.method == "lora")
