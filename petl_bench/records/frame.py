@@ -91,7 +91,9 @@ def rows_of(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
 
 def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     """The rows as a frame; see `petl_bench.records.read.load_records` for its columns."""
-    transposed = [list(column) for column in zip(*rows, strict=True)] or [pd.Series(dtype=object) for _ in _LAYOUT]
+    transposed: list[Any] = [list(column) for column in zip(*rows, strict=True)] or [
+        pd.Series(dtype=object) for _ in _LAYOUT
+    ]
     columns = dict(zip(_LAYOUT, transposed, strict=True))
     metrics, values = columns.pop(_METRICS), columns.pop(_VALUES)
     names = [name for names, some in zip(metrics, values, strict=True) if some for name in names.split(_SEPARATOR)]
