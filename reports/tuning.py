@@ -12,9 +12,10 @@ from petl_bench.api.options import text_of
 from petl_bench.api.registry import BACKBONES, METHODS, SETTINGS
 from petl_bench.api.table import Cell, Column, Row, RowGroup, Table, TableSource
 from petl_bench.records.tunings import Proposal, Tuning
+from petl_bench.system.commands import made_anew
 from petl_bench.system.words import several
 from petl_bench.tables.notes import listed
-from petl_bench.tables.tuned import OBJECTIVES, budget_text, chosen_text, space_text
+from petl_bench.tables.tuned import chosen_text, search_notes
 
 _NONE = "no tuning here. Make one: petl-bench tune --methods lora,adaptformer --trials 8"
 _OBJECTIVE = "Objective"
@@ -54,8 +55,7 @@ class TuningTable(TableSource):
             footers=(
                 _NO_TEST_CLIP,
                 "Recipe: proposal 0, the values that a run has without being told. Lowest and highest: over proposals.",
-                *(f"{name}: {OBJECTIVES[name]}." for name in dict.fromkeys(each.objective for each in tunings)),
-                *(_searched(each) for each in tunings),
+                *(f"Chosen: {line}" for line in search_notes((METHODS.display(each.method), each) for each in tunings)),
                 *(_unfinished(each) for each in tunings if each.best is None),
             ),
             spread="none",
@@ -164,16 +164,9 @@ def _absent(why: str) -> Cell:
     return Cell(origin="absent", source=why)
 
 
-def _searched(tuning: Tuning) -> str:
-    draws = f", {tuning.draws} draws" if tuning.draws > 1 else ""
-    return (
-        f"{METHODS.display(tuning.method)}: {budget_text(tuning)} (seeds {listed(tuning.seeds)}{draws}), space "
-        f"{space_text(tuning)}, sampler {tuning.sampler}, seed {tuning.seed}; tuning {tuning.name}."
-    )
-
-
 def _unfinished(tuning: Tuning) -> str:
-    how = f"; to go on: {tuning.command}" if tuning.command else ""
+    command = made_anew(tuning.command)  # the file may come from elsewhere
+    how = f"; to go on: {command}" if command else ""
     return f"{METHODS.display(tuning.method)}: the tuning {tuning.name} has not ended{how}"
 
 

@@ -55,7 +55,16 @@ _DEFAULTS = {
 _MAPPINGS = ("hyper_parameters", "setting_options", "dataset_options", "training", "locations", "backbone_options")
 _OF_RECORD = ("trainable_params", "backbone_params", "attempts", "created", "petl_bench")
 _OF_ENVIRONMENT = ("prompt_template", "device", "processor", "software")
-_OF_PLACE = ("method", "setting", "backbone", "weights_sha256", "dataset", "hyper_parameters", "training")
+_OF_PLACE = (
+    "method",
+    "setting",
+    "backbone",
+    "weights_sha256",
+    "backbone_options",
+    "dataset",
+    "hyper_parameters",
+    "training",
+)
 _METRICS, _VALUES = "metrics", "values"
 _SEPARATOR = "\x1f"
 _LAYOUT = [
@@ -82,7 +91,9 @@ def rows_of(records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
 
 def frame(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     """The rows as a frame; see `petl_bench.records.read.load_records` for its columns."""
-    transposed = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _LAYOUT]
+    transposed: list[Any] = [list(column) for column in zip(*rows, strict=True)] or [
+        pd.Series(dtype=object) for _ in _LAYOUT
+    ]
     columns = dict(zip(_LAYOUT, transposed, strict=True))
     metrics, values = columns.pop(_METRICS), columns.pop(_VALUES)
     names = [name for names, some in zip(metrics, values, strict=True) if some for name in names.split(_SEPARATOR)]

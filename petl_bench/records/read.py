@@ -16,7 +16,7 @@ from petl_bench.records.layout import DETAILS, RECORD, predictions_name, trial_f
 from petl_bench.records.predictions import LARGEST_PREDICTIONS, read_arrays
 from petl_bench.records.retrieval_outcomes import RETRIEVAL_ARRAYS, is_retrieval
 from petl_bench.records.scan import Problem, read_all, trial_names
-from petl_bench.records.tunings import Tuning, distinct, read_tunings
+from petl_bench.records.tunings import Tuning, read_distinct
 from petl_bench.system.stored_json import UnusableError, parsed
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class RecordReader:
         """One row per trial and metric; see `load_records`. `tunings` are then those of the folders."""
         from petl_bench.records import frame as record_frame
 
-        self.tunings = distinct(tuning for folder in self.folders for tuning in read_tunings(folder))
+        self.tunings = read_distinct(self.folders)
         return record_frame.with_tunings(record_frame.frame(record_frame.rows_of(self)), self.tunings)
 
     def _read(self, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from petl_bench.api.training_options import WITHOUT_EFFECT
 from petl_bench.api.trial import canonical_json
-from petl_bench.api.tuning import OBJECTIVES, Objective
+from petl_bench.api.tuning import Objective, training_field
 from petl_bench.api.values.fields import Count, Form, Limits
 from petl_bench.records.schema import fields_of
 from petl_bench.system.files import write_atomically
@@ -35,6 +35,7 @@ _SAME = ("method", "setting", "backbone", "weights_sha256")
 
 _Key = Annotated[str, Form("[0-9a-f]{64}", "the key of a trial")]
 _Percent = Annotated[float, Limits(0, 100)]
+_Single = str | int | float | bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,8 @@ class Proposal:
 
     number: Count  #: from 0; 0 is the recipe
     round: Count  #: from 0; the proposals of a round are made together, from finished rounds alone
-    values: Mapping[str, Any]  #: field of the method, or "training.FIELD" -> value
+    #: field of the method, or "training.FIELD" -> value
+    values: Mapping[str, _Single | Sequence[_Single]]
     trials: Sequence[_Key] = ()  #: keys of its trials: one for each case and draw
     objective: _Percent | None = None  #: percent; None if it is not finished, or failed
     metrics: Mapping[str, _Percent] = dataclasses.field(default_factory=dict)  #: means over its trials, in percent
@@ -91,7 +93,7 @@ class Tuning:
     def identity(self) -> str:
         """sha256 of what decides the proposals and what they come to."""
         progress = ("proposals", "chosen", "applied", "command")
-        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in progress}
+        values = {name: value for name, value in vars(self).items() if name not in progress}
         return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
     @property
@@ -115,15 +117,21 @@ class Tuning:
         found = Applied(
             dataset=trial["dataset"], hyper_parameters=trial["hyper_parameters"], training=trial["training"]
         )
-        return (*(trial[name] for name in _SAME), _plain(found)) in self.places
+        options = canonical_json(trial.get("backbone_options", {}))
+        return (*(trial[name] for name in _SAME), options, _plain(found)) in self.places
 
     @property
     def places(self) -> set[tuple[str, ...]]:
-        """What trials must have for its values to be theirs: the fields of `_SAME`, and one of what is applied."""
+        """What trials must have for its values to be theirs: the fields of `_SAME`, the backbone's
+        options, and one of what is applied."""
         if self.chosen is None:
             return set()
-        own = tuple(getattr(self, name) for name in _SAME)
+        own = (*(getattr(self, name) for name in _SAME), canonical_json(self.backbone_options))
         return {(*own, _plain(each)) for each in self.applied}
+
+
+#: Fields of a tuning that are lists of dataclasses.
+_PARTS = {"proposals": Proposal, "applied": Applied}
 
 
 def tuning_file(runs: Path, tuning: Tuning) -> Path:
@@ -133,7 +141,8 @@ def tuning_file(runs: Path, tuning: Tuning) -> Path:
 
 def write_tuning(runs: Path, tuning: Tuning) -> None:
     """Store a tuning as far as it is. Raises StoreError if it cannot be written."""
-    values = {"schema": SCHEMA, **dataclasses.asdict(tuning)}
+    parts = {name: [vars(each) for each in getattr(tuning, name)] for name in _PARTS}
+    values = {"schema": SCHEMA, **vars(tuning), **parts}
     path = tuning_file(runs, tuning)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
@@ -159,29 +168,62 @@ def parse_tuning(values: Any, name: str) -> Tuning:
     """The tuning of this name from the values of its file. Raises UnusableError if they are none."""
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise UnusableError("not a tuning that this version of petl-bench reads")
-    fields = fields_of(values, Tuning, without=("proposals", "applied"))
-    parts = {"proposals": Proposal, "applied": Applied}
-    for part, kind in parts.items():
+    fields = fields_of(values, Tuning, without=_PARTS)
+    for part, kind in _PARTS.items():
         found = values.get(part, [])
         if not isinstance(found, list):
             raise UnusableError(f"damaged: {part} is no list")
         fields[part] = tuple(kind(**fields_of(each, kind)) for each in found)
     tuning = Tuning(**fields)
-    if tuning.objective not in OBJECTIVES or (tuning.chosen is not None and tuning.best is None):
-        raise UnusableError("damaged: it names an objective or a proposal that there is not")
-    if tuning.name != name:
+    try:
+        own = tuning.name
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise UnusableError("damaged: nested too deeply, or with a text that is none") from error
+    if own != name:
         raise UnusableError("it belongs to another name: a copied or changed file is not read")
+    if fault := _fault(tuning):
+        raise UnusableError(f"damaged: {fault}")
     return tuning
 
 
-def distinct(tunings: Iterable[Tuning]) -> list[Tuning]:
-    """Each tuning once, as far as any copy of it is, in the order of their names."""
-    found: dict[str, Tuning] = {}
-    for each in tunings:
-        known = found.get(each.name)
-        if known is None or _progress(each) > _progress(known):
-            found[each.name] = each
-    return [found[name] for name in sorted(found)]
+def _fault(tuning: Tuning) -> str:
+    """How proposals and choice contradict each other; "" if they do not."""
+    numbers = [each.number for each in tuning.proposals]
+    if len(set(numbers)) < len(numbers) or len(numbers) > tuning.budget:
+        return f"{len(numbers)} proposals, some with the same number or beyond the budget of {tuning.budget}"
+    if tuning.chosen is None:
+        return "it applies values that were not chosen" if tuning.applied else ""
+    objectives = [each.objective for each in tuning.proposals if each.objective is not None]
+    if tuning.best is None or tuning.best.objective is None or tuning.best.objective < max(objectives):
+        return f"proposal {tuning.chosen} is chosen, which is not there, or not the best"
+    if not all(_has(each, tuning.best.values) for each in tuning.applied):
+        return "the values that it applies are not those that were chosen"
+    return ""
+
+
+def _has(applied: Applied, values: Mapping[str, Any]) -> bool:
+    """Whether a configuration has these values; one that lacks a field has its default."""
+    for name, value in values.items():
+        option = training_field(name)
+        own = applied.training if option else applied.hyper_parameters
+        if own.get(option or name, value) != value:
+            return False
+    return True
+
+
+def read_distinct(folders: Iterable[Path]) -> list[Tuning]:
+    """Each tuning of some folders of runs once, in the order of their names: the copy that is furthest, of equal ones
+    the first. Copies that it does not go on from are named, and left out."""
+    copies = [(tuning_file(folder, each), each) for folder in folders for each in read_tunings(folder)]
+    furthest: dict[str, Tuning] = {}
+    for _, each in copies:
+        known = furthest.setdefault(each.name, each)
+        if _progress(each) > _progress(known):
+            furthest[each.name] = each
+    for path, each in copies:
+        if not extends(furthest[each.name], each):
+            tell_unusable(path, "another copy of this tuning is read, with other proposals or objectives")
+    return [furthest[name] for name in sorted(furthest)]
 
 
 def extends(one: Tuning, other: Tuning) -> bool:
@@ -203,17 +245,24 @@ def chosen_values(tunings: Iterable[Tuning]) -> Mapping[tuple[str, ...], Sequenc
 
 @functools.lru_cache(maxsize=10_000)  # trials of one configuration, and the metrics of a trial, share theirs
 def place_of(
-    method: str, setting: str, backbone: str, weights_sha256: str, dataset: str, hyper_parameters: str, training: str
+    method: str,
+    setting: str,
+    backbone: str,
+    weights_sha256: str,
+    backbone_options: str,
+    dataset: str,
+    hyper_parameters: str,
+    training: str,
 ) -> tuple[str, ...]:
-    """The key of a trial in `chosen_values`, from the columns of a frame of records (the last two are JSON)."""
+    """The key of a trial in `chosen_values`, from the columns of a frame of records (options and values are canonical
+    JSON)."""
     applied = Applied(dataset=dataset, hyper_parameters=json.loads(hyper_parameters), training=json.loads(training))
-    return method, setting, backbone, weights_sha256, _plain(applied)
+    return method, setting, backbone, weights_sha256, backbone_options, _plain(applied)
 
 
 def _plain(applied: Applied) -> str:
-    values = dataclasses.asdict(applied)
-    values["training"] = {name: value for name, value in applied.training.items() if name not in _BESIDES}
-    return canonical_json(values)
+    training = {name: value for name, value in applied.training.items() if name not in _BESIDES}
+    return canonical_json({**vars(applied), "training": training})
 
 
 def _progress(tuning: Tuning) -> tuple[int, bool, int]:

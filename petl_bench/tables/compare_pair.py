@@ -88,6 +88,8 @@ def findings(sources: Sequence[TableSource], evidence: Evidence, a: str, b: str)
         for one, other in pairs(compared, a, b):
             budgets = budgets_of(compared.comparison, evidence.tunings, [one, other])
             found += _of_pair(source.name, compared, tests, (one, other), (budgets,) if budgets else ())
+    if not known:
+        raise UsageError("there are no rows to compare: no trial here has numbers of test clips")
     if not found:
         for name in (a, b):
             if name.casefold() not in map(str.casefold, known):

@@ -28,9 +28,10 @@ def of_tuning(folder: Folder) -> Job:
 
 def tuning_of(job: Job, **values: Any) -> Tuning:
     trial = job.trial
+    rate = trial.training["learning_rate"]
     proposals = [
-        Proposal(number=0, round=0, values={"training.learning_rate": 0.1}, trials=[trial.key], objective=50.0),
-        Proposal(number=1, round=0, values={"training.learning_rate": 0.2}),
+        Proposal(number=0, round=0, values={"training.learning_rate": rate}, trials=[trial.key], objective=50.0),
+        Proposal(number=1, round=0, values={"training.learning_rate": 2 * rate}),
     ]
     fields: dict[str, Any] = {
         "method": trial.method,

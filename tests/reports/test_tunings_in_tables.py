@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from petl_bench.cli import cli
 from petl_bench.cli.gather import gather
 from petl_bench.errors import UsageError
 from petl_bench.records.layout import trial_folder
-from petl_bench.records.tunings import distinct, extends, read_tunings, tuning_file
+from petl_bench.records.tunings import extends, read_distinct, read_tunings, tuning_file, write_tuning
 from petl_bench.records.write import write_record
 
 Store = Any
@@ -97,7 +98,13 @@ def test_another_split_or_seed_is_tuned_too(exact_store: Store, runs: Path, chan
 
 @pytest.mark.parametrize(
     "changed",
-    [{"dataset": "ucf101"}, {"training": {"epochs": 3}}, {"hyper_parameters": {"rank": 8}}, {"method": "dora"}],
+    [
+        {"dataset": "ucf101"},
+        {"training": {"epochs": 3}},
+        {"hyper_parameters": {"rank": 8}},
+        {"method": "dora"},
+        {"backbone_options": {"pooling": "last"}},
+    ],
 )
 def test_other_data_and_values_are_not_tuned(exact_store: Store, runs: Path, changed: dict[str, Any]) -> None:
     """The choice holds for the data set, the hyper-parameters and the training values that it was made for."""
@@ -118,22 +125,22 @@ def test_an_unfinished_tuning_has_tuned_nothing(exact_store: Store, runs: Path) 
     row = rows_of(table)["lora"]
     assert (row.cells[0].value, row.cells[0].source) == (None, "not ended: 4 of 8 proposals")
     assert any("has not ended; to go on: petl-bench tune" in line for line in table.footers)
+    tune(runs, lora(), budget=8, done=4, command="rm -r runs; petl-bench tune --trials 8")
+    assert not any("rm" in line.split() for line in table_of(runs, "tuning").footers)
 
 
 def test_footers_say_budget_objective_space_and_choice(tuned: Path) -> None:
     """A line for each tuning, and one that says that budgets differ, since these rows are ranked together."""
     footers = table_of(tuned).footers
-    (line,) = [each for each in footers if each.startswith("L: LoRA")]
+    (line,) = [each for each in footers if each.startswith("L: the best of 4")]
     for words in (
-        f"training.learning_rate={RATE}",
-        "4 proposals x 3 trainings",
-        "held-out, no test clip",
-        "seeds 0, 1, 2",
-        "space training.learning_rate=0.0001..0.01:log",
+        f"LoRA: training.learning_rate={RATE} of 0.0001..0.01:log (tuning ",
+        "the best of 4 proposals x 3 trainings (16 shots; seeds 0, 1, 2)",
+        "(held-out), no test clip",
         "Sobol and TPE of optuna 5.0, seed 0",
     ):
         assert words in line
-    (differ,) = [each for each in footers if each.startswith("Budgets differ")]
+    (differ,) = [each for each in footers if each.startswith("Budgets of tuning differ")]
     assert "8 proposals x 3 trainings: AdaptFormer" in differ
     assert "4 proposals x 3 trainings: LoRA" in differ
     assert "the recipe of its authors: MSTA" in differ
@@ -144,11 +151,31 @@ def test_equal_budgets_are_not_called_different(exact_store: Store, runs: Path) 
     """Nor are rows without any tuning."""
     for method in ("lora", "dora"):
         exact_store(75.0, 50.0, method, hyper_parameters={"rank": 4}, training={"learning_rate": RATE})
-    assert not any(each.startswith("Budgets differ") for each in table_of(runs).footers)
+    assert not any(each.startswith("Budgets of tuning differ") for each in table_of(runs).footers)
     tune(runs, lora())
     assert any("not tuned: DoRA" in each for each in table_of(runs).footers)
     tune(runs, lora(method="dora"))
-    assert not any(each.startswith("Budgets differ") for each in table_of(runs).footers)
+    assert not any(each.startswith("Budgets of tuning differ") for each in table_of(runs).footers)
+
+
+def test_what_several_tunings_share_is_said_once(exact_store: Store, runs: Path) -> None:
+    """One line for methods with the same budget, objective and sampler; the choice of each in it."""
+    for method in ("lora", "dora"):
+        exact_store(75.0, 50.0, method, hyper_parameters={"rank": 4}, training={"learning_rate": RATE})
+        tune(runs, lora(method=method))
+    (line,) = [each for each in table_of(runs).footers if each.startswith("L: the best of")]
+    assert f"DoRA: training.learning_rate={RATE} of" in line
+    assert f"LoRA: training.learning_rate={RATE} of" in line
+    assert line.count("proposals") == 1
+
+
+def test_training_free_rows_have_budgets(exact_store: Store, runs: Path) -> None:
+    """They have values that can be tuned; zero-shot rows have none."""
+    for alpha in (1.0, 2.0):
+        exact_store(75.0, 50.0, "tip_adapter", hyper_parameters={"alpha": alpha}, marks=["training-free"], trainable=0)
+    tune(runs, lora("tip_adapter", hyper_parameters={"alpha": 2.0}, training={}))
+    (line,) = [each for each in table_of(runs).footers if each.startswith("Budgets of tuning differ")]
+    assert "the recipe of its authors: Tip-Adapter" in line
 
 
 @pytest.mark.parametrize("kind", ["markdown", "latex", "html", "json"])
@@ -163,8 +190,8 @@ def test_notes_of_figures_say_budgets(tuned: Path) -> None:
     """What stands in one picture is compared there as well."""
     figure = TABLES.get("tradeoff")().figure(gather((tuned,), statistics=False))
     assert figure is not None
-    assert any(each.startswith("L: LoRA") for each in figure.notes)
-    assert any(each.startswith("Budgets differ") for each in figure.notes)
+    assert any(each.startswith("L: the best of") for each in figure.notes)
+    assert any(each.startswith("Budgets of tuning differ") for each in figure.notes)
 
 
 def test_csv_names_the_tuning(tuned: Path) -> None:
@@ -251,6 +278,19 @@ def test_trials_of_tunings_alone(runs: Path) -> None:
         table_of(runs)
 
 
+@pytest.mark.parametrize("with_trials", [False, True])
+def test_before_the_final_run(runs: Path, tmp_path: Path, with_trials: bool) -> None:
+    """There is a page of the tunings, and nothing to compare; the trials may have been deleted."""
+    runs.mkdir(exist_ok=True)
+    tune(runs, lora())
+    if with_trials:
+        of_a_tuning(runs, lora())
+    call("report", "--runs", runs, "--output", f"{tmp_path / 'site'}/")
+    assert 'id="table-tuning"' in (tmp_path / "site" / "index.html").read_text()
+    with pytest.raises(UsageError, match="there are no rows to compare: no trial here has numbers of test clips"):
+        call("compare", "lora", "msta", "--runs", runs)
+
+
 def test_a_damaged_file_of_a_tuning_is_named(tuned: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """And tunes nothing; the others are read."""
     tuning = next(each for each in read_tunings(tuned) if each.method == "lora")
@@ -309,14 +349,53 @@ def test_the_page_has_the_tunings(tuned: Path, tmp_path: Path) -> None:
     assert "1 trials on training clips alone, in no table of results" in page
 
 
-def test_copies_of_a_tuning(tmp_path: Path) -> None:
-    """Of several folders, the copy that is further counts once."""
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda values: values["proposals"][0].update(objective=99.0), "proposal 3 is chosen, which is not there, or"),
+        (lambda values: values["proposals"][3].update(objective=None), "proposal 3 is chosen, which is not there, or"),
+        (lambda values: values["proposals"][1].update(number=0), "some with the same number or beyond the budget"),
+        (lambda values: values["proposals"].append({**values["proposals"][0], "number": 4}), "beyond the budget of 4"),
+        (lambda values: values.update(chosen=None), "it applies values that were not chosen"),
+        (lambda values: values["applied"][0]["training"].update(learning_rate=0.5), "are not those that were chosen"),
+        (lambda values: values["proposals"][0].update(values={"a": {"b": 1}}), "damaged: values.a={'b': 1}: expected"),
+        (lambda values: values.update(sampler="\ud800"), "nested too deeply, or with a text that is none"),
+        (lambda values: values.update(objective="test"), "objective=test: expected one of held-out"),
+        (lambda values: values.update(budget=1), "budget=1: must be at least 2"),
+    ],
+)
+def test_a_file_that_contradicts_itself_is_not_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], change: Callable[[Any], Any], said: str
+) -> None:
+    """One line names it; no row is tuned by it."""
+    path = tuning_file(tmp_path, tune(tmp_path, lora()))
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+    assert list(read_tunings(tmp_path)) == []
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"not used: {path}: ")
+    assert said in line
+
+
+def test_copies_of_a_tuning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of several folders, the copy that is furthest counts; one with other objectives is named."""
     short = tune(tmp_path / "a", lora(), budget=8, done=4)
-    whole = replace(tune(tmp_path / "b", lora(), budget=8), proposals=())
-    assert [each.chosen for each in distinct([short, whole])] == [None]
-    longer = next(read_tunings(tmp_path / "b"))
+    tune(tmp_path / "b", lora(), budget=8)
+    (longer,) = read_tunings(tmp_path / "b")
     assert not extends(short, longer)
-    assert distinct([short, longer]) == distinct([longer, short]) == [longer]
+    first, *others = longer.proposals
+    changed = replace(first, values=others[-1].values)
+    write_tuning(tmp_path / "a", replace(longer, proposals=longer.proposals[:4], chosen=None, applied=()))
+    assert (
+        read_distinct([tmp_path / "a", tmp_path / "b"]) == read_distinct([tmp_path / "b", tmp_path / "a"]) == [longer]
+    )
+    assert capfd.readouterr().err == ""
+    write_tuning(tmp_path / "c", replace(longer, proposals=[changed, *others]))
+    assert read_distinct([tmp_path / "b", tmp_path / "c"]) == [longer]
+    path = tuning_file(tmp_path / "c", longer)
+    said = "another copy of this tuning is read, with other proposals or objectives"
+    assert capfd.readouterr().err == f"not used: {path}: {said}\n"
 
 
 def test_held_out_accuracy_stands_apart(store: Store, runs: Path) -> None:
