@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from petl_bench.api.options import text_of
 from petl_bench.api.retrieval import RETRIEVAL_METRICS
 from petl_bench.api.setting import Setting
+from petl_bench.api.values.fields import TOO_LARGE
 from petl_bench.errors import UsageError
 
 #: What a proposal is judged by: accuracy on held-out training clips of the trained classes (in retrieval T2V R@1); that
@@ -42,7 +43,7 @@ RATE_FACTOR = 10.0
 class Range:
     """Values from `low` to `high`, both inclusive; whole numbers if the field is one.
 
-    With `log`, equal ratios are equally likely; else equal differences. Raises UsageError if it is empty.
+    With `log`, equal ratios are equally likely; else equal differences. Raises UsageError if it is empty or endless.
     """
 
     low: float
@@ -50,8 +51,8 @@ class Range:
     log: bool = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise UsageError(f"the range {self}: its first number must be smaller than its second")
+        if not (math.isfinite(self.high - self.low) and self.low < self.high):
+            raise UsageError(f"the range {self}: expected finite numbers, the first smaller than the second")
         if self.log and self.low <= 0:
             raise UsageError(f"the range {self}: on a logarithmic scale it must begin above 0")
 
@@ -146,7 +147,8 @@ def outermost(values: Space, default: Any) -> tuple[Any, ...]:
 
 
 def refuse_space(space: Mapping[str, Space], method: type, training: type) -> None:
-    """Raise UsageError for a name in a space that is no field, or for a bound or value that the field cannot have."""
+    """Raise UsageError for a name in a space that is no field, for a bound or value that the field cannot have, and
+    for a choice of texts that mean one value."""
     label = getattr(method, "name", "") or method.__name__
     for name, values in space.items():
         options: Any = training if training_field(name) else method
@@ -154,9 +156,14 @@ def refuse_space(space: Mapping[str, Space], method: type, training: type) -> No
         known = {each.name: each for each in dataclasses.fields(options)}
         if field not in known:
             raise UsageError(f"the space of {label}: it has no field {name!r} (petl-bench show {label})")
+        found = []
         for value in outermost(values, known[field].default):
-            text = text_of(value)
+            if isinstance(value, int) and abs(value) >= TOO_LARGE:
+                raise UsageError(f"the space of {label}, {name}={values}: {value:g} is too large")
             try:
-                options(**options.parse({field: text}))
+                found.append(options.parse({field: text_of(value)}))
+                options(**found[-1])
             except UsageError as error:
                 raise UsageError(f"the space of {label}, {name}={values}: {error}") from error
+        if all(each == found[0] for each in found):
+            raise UsageError(f"the space of {label}, {name}={values}: it must have at least two different values")
