@@ -35,6 +35,8 @@ VAL_BASE, VAL_NOVEL, VAL_HM = "val_base_top1", "val_novel_top1", "val_harmonic_m
 #: The learning rate as a space names it.
 RATE = "training.learning_rate"
 _TRAINING = "training."
+#: Training options that decide what a proposal is judged by, so that they are no part of a space.
+_FIXED = ("val_fraction", "select", "views", "crops")
 #: How far a learning rate is searched around that of the recipe if the method declares nothing else.
 RATE_FACTOR = 10.0
 
@@ -147,7 +149,7 @@ def outermost(values: Space, default: Any) -> tuple[Any, ...]:
 
 
 def refuse_space(space: Mapping[str, Space], method: type, training: type) -> None:
-    """Raise UsageError for a name in a space that is no field, for a bound or value that the field cannot have, and
+    """Raise UsageError for a name in a space that is no field or is not tuned, for a bound or value that the field cannot have, and
     for a choice of texts that mean one value."""
     label = getattr(method, "name", "") or method.__name__
     for name, values in space.items():
@@ -156,6 +158,10 @@ def refuse_space(space: Mapping[str, Space], method: type, training: type) -> No
         known = {each.name: each for each in dataclasses.fields(options)}
         if field not in known:
             raise UsageError(f"the space of {label}: it has no field {name!r} (petl-bench show {label})")
+        if training_field(name) in _FIXED:
+            raise UsageError(f"the space of {label}: {name} decides what proposals are judged by, and is not tuned")
+        if not isinstance(values, (Range, Choice)):
+            raise UsageError(f"the space of {label}: {name}={values!r}: expected Range(LOW, HIGH) or Choice((A, B))")
         found = []
         for value in outermost(values, known[field].default):
             if isinstance(value, int) and abs(value) >= TOO_LARGE:

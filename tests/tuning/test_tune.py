@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,8 @@ BAD = {
     ("--methods", "lora", "--trials", "4", "--space", "lora.rank=4..8:cubic"): "a scale is log or linear",
     ("--methods", "lora", "--trials", "4", "--space", "lora.rnk=4,8"): "it has no field 'rnk'",
     ("--methods", "lora", "--trials", "4", "--space", "training.learning_rate=0..1:log"): "must begin above 0",
-    ("--methods", "lora", "--trials", "4", "--space", "training.val_fraction=0.1..0.5"): "is not tuned",
+    ("--methods", "lora", "--trials", "4", "--space", "training.val_fraction=0.1..0.5"): "and is not tuned",
+    ("--methods", "lora", "--trials", "4", "--space", "training.select=last,best-on-test"): "and is not tuned",
     ("--methods", "lora", "--trials", "4", "--space", "msta.scale=1,2"): "msta is not tuned here; name one of",
     ("--methods", "linear_probe", "--trials", "4", "--objective", "pseudo-hm"): "linear_probe has nothing to tune",
     ("--methods", "lora", "--trials", "4", "--setting", "base2novel", "--objective", "pseudo-hm", "--set",
@@ -85,8 +87,16 @@ def test_a_table_of_a_spec_says_what_is_tuned(world: World, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_real_trials_read_no_test_clip(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the first trial to the choice, the loader is asked for training clips alone, and records have no others."""
+def test_real_trials_read_no_test_clip(
+    small_backbone: object, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first trial to the choice, the loader is asked for training clips alone, and records have no others.
+    Test clips are no videos until the final run."""
+    world = World(tmp_path, shutil.copytree(squares, tmp_path / "squares"))
+    test_clips = {path: path.read_bytes() for path in world.squares.glob("*/test_*")}
+    assert test_clips
+    for path, content in test_clips.items():
+        path.write_bytes(b"?" * len(content))
     asked: set[str] = set()
     request = ClipLoader._request
 
@@ -113,6 +123,8 @@ def test_real_trials_read_no_test_clip(world: World, monkeypatch: pytest.MonkeyP
     told = petl_bench("status", "--runs", world.runs)
     assert "tuning of lora, fully_supervised, squares, held-out: 2 of 2 proposals, chosen" in told.stdout
     asked.clear()
+    for path, content in test_clips.items():
+        path.write_bytes(content)
     final = petl_bench("run", "--spec", spec, "--workers", "1")
     assert final.returncode == 0, final.stderr
     assert any("/test_" in clip for clip in asked)
