@@ -149,8 +149,8 @@ def outermost(values: Space, default: Any) -> tuple[Any, ...]:
 
 
 def refuse_space(space: Mapping[str, Space], method: type, training: type) -> None:
-    """Raise UsageError for a name in a space that is no field or is not tuned, for a bound or value that the field cannot have, and
-    for a choice of texts that mean one value."""
+    """Raise UsageError for a name in a space that is no field or is not tuned, for a bound or value that the field
+    cannot have, and for a choice of texts that mean one value."""
     label = getattr(method, "name", "") or method.__name__
     for name, values in space.items():
         options: Any = training if training_field(name) else method

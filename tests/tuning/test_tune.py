@@ -164,3 +164,18 @@ def test_a_tuning_that_does_not_end_says_how_to_go_on(
     assert "tuning of lora, fully_supervised, squares, held-out: 0 of 4 proposals, go on with: petl-bench tune" in told
     commands = [line for line in told.splitlines() if line.startswith("fill the rest with: petl-bench tune")]
     assert len(commands) == 1 and "--space lora.rank=4,8" in commands[0]
+
+
+@pytest.mark.slow
+def test_an_edited_objective_is_judged_anew(world: World) -> None:
+    """What the records of its trials contradict is not believed: the same choice, and the same file."""
+    flags = (*world.flags, "--epochs", "1", "--batch-size", "4", "--workers", "1", "--set", "training.warmup_epochs=0")
+    tuning = ("tune", *flags, "--methods", "lora", "--trials", "2", "--seeds", "0")
+    table = petl_bench(*tuning).stdout
+    ((name, content),) = ((name, found) for name, found in world.files().items() if name.endswith(".json"))
+    (stored,) = read_tunings(world.runs)
+    recipe = replace(stored.proposals[0], objective=99.9)
+    write_tuning(world.runs, replace(stored, proposals=(recipe, stored.proposals[1])))
+    again = petl_bench(*tuning)
+    assert (again.returncode, again.stdout, world.files()[name]) == (0, table, content)
+    assert "proposal 0 has the objective 99.9, its trials give" in again.stderr
