@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from petl_bench.api.options import text_of
 from petl_bench.api.retrieval import RETRIEVAL_METRICS
 from petl_bench.api.setting import Setting
+from petl_bench.api.values.fields import TOO_LARGE
 from petl_bench.errors import UsageError
 
 #: What a proposal is judged by: accuracy on held-out training clips of the trained classes (in retrieval T2V R@1); that
@@ -34,6 +35,8 @@ VAL_BASE, VAL_NOVEL, VAL_HM = "val_base_top1", "val_novel_top1", "val_harmonic_m
 #: The learning rate as a space names it.
 RATE = "training.learning_rate"
 _TRAINING = "training."
+#: Training options that decide what a proposal is judged by, so that they are no part of a space.
+_FIXED = ("val_fraction", "select", "views", "crops")
 #: How far a learning rate is searched around that of the recipe if the method declares nothing else.
 RATE_FACTOR = 10.0
 
@@ -42,7 +45,7 @@ RATE_FACTOR = 10.0
 class Range:
     """Values from `low` to `high`, both inclusive; whole numbers if the field is one.
 
-    With `log`, equal ratios are equally likely; else equal differences. Raises UsageError if it is empty.
+    With `log`, equal ratios are equally likely; else equal differences. Raises UsageError if it is empty or endless.
     """
 
     low: float
@@ -50,8 +53,8 @@ class Range:
     log: bool = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise UsageError(f"the range {self}: its first number must be smaller than its second")
+        if not (math.isfinite(self.high - self.low) and self.low < self.high):
+            raise UsageError(f"the range {self}: expected finite numbers, the first smaller than the second")
         if self.log and self.low <= 0:
             raise UsageError(f"the range {self}: on a logarithmic scale it must begin above 0")
 
@@ -146,7 +149,8 @@ def outermost(values: Space, default: Any) -> tuple[Any, ...]:
 
 
 def refuse_space(space: Mapping[str, Space], method: type, training: type) -> None:
-    """Raise UsageError for a name in a space that is no field, or for a bound or value that the field cannot have."""
+    """Raise UsageError for a name in a space that is no field or is not tuned, for a bound or value that the field
+    cannot have, and for a choice of texts that mean one value."""
     label = getattr(method, "name", "") or method.__name__
     for name, values in space.items():
         options: Any = training if training_field(name) else method
@@ -154,9 +158,18 @@ def refuse_space(space: Mapping[str, Space], method: type, training: type) -> No
         known = {each.name: each for each in dataclasses.fields(options)}
         if field not in known:
             raise UsageError(f"the space of {label}: it has no field {name!r} (petl-bench show {label})")
+        if training_field(name) in _FIXED:
+            raise UsageError(f"the space of {label}: {name} decides what proposals are judged by, and is not tuned")
+        if not isinstance(values, (Range, Choice)):
+            raise UsageError(f"the space of {label}: {name}={values!r}: expected Range(LOW, HIGH) or Choice((A, B))")
+        found = []
         for value in outermost(values, known[field].default):
-            text = text_of(value)
+            if isinstance(value, int) and abs(value) >= TOO_LARGE:
+                raise UsageError(f"the space of {label}, {name}={values}: {value:g} is too large")
             try:
-                options(**options.parse({field: text}))
+                found.append(options.parse({field: text_of(value)}))
+                options(**found[-1])
             except UsageError as error:
                 raise UsageError(f"the space of {label}, {name}={values}: {error}") from error
+        if all(each == found[0] for each in found):
+            raise UsageError(f"the space of {label}, {name}={values}: it must have at least two different values")

@@ -122,10 +122,13 @@ def _plan_lines(search: Search) -> Iterator[str]:
     budget = search.options.trials
     rows = [["method", "proposals", "trainings", "space"]]
     for each in search.tuned:
-        rows.append([each.method, str(budget), str(budget * each.trials), _space_of(each.tuning)])
+        rows.append([each.method, f"{budget:,}", f"{budget * each.trials:,}", _space_of(each.tuning)])
     yield from columns(rows)
     trainings = budget * sum(each.trials for each in search.tuned)
-    yield f"{trainings} trainings into {search.first.output}, judged by {search.options.objective}; then the final run"
+    yield (
+        f"at most {trainings:,} trainings into {search.first.output}, judged by {search.options.objective}; then the "
+        "final run"
+    )
     yield estimate(search.first, budget)
 
 

@@ -75,11 +75,11 @@ def verify_tunings(runs: Path) -> Iterator[Verified]:
         except (UnusableError, FileNotFoundError) as error:
             yield Verified(path.name, (Problem(path, str(error)),))
             continue
-        faults = (_proposal_fault(runs, tuning, each) for each in tuning.proposals)
+        faults = (proposal_fault(runs, tuning, each) for each in tuning.proposals)
         yield Verified(path.name, tuple(Problem(path, fault) for fault in faults if fault))
 
 
-def _proposal_fault(runs: Path, tuning: Tuning, proposal: Proposal) -> str:
+def proposal_fault(runs: Path, tuning: Tuning, proposal: Proposal) -> str:
     """How a proposal contradicts the records of its trials; "" if it does not, or if some are not there."""
     found = [judge(runs / "trials" / key) for key in proposal.trials]
     if not found or any(problem is not None for _, problem in found):

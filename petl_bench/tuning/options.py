@@ -14,16 +14,18 @@ from petl_bench.api.values.fields import Count, Limits, convert, field_types, re
 from petl_bench.errors import UsageError
 
 _SEE = "petl-bench tune --help"
+#: Proposals, partitions: more are a mistake of typing.
+_MOST = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningOptions:
     """The budget of every method, and how it is spent."""
 
-    trials: int  #: proposals for each method, the recipe among them
+    trials: Annotated[int, Limits(maximum=_MOST)]  #: proposals for each method, the recipe among them
     objective: Objective = "held-out"
-    draws: Annotated[int, Limits(1)] = 1  #: partitions of the training clips for each case
-    round_size: Annotated[int, Limits(1)] = 4  #: proposals that are made together
+    draws: Annotated[int, Limits(1, _MOST)] = 1  #: partitions of the training clips for each case
+    round_size: Annotated[int, Limits(1, _MOST)] = 4  #: proposals that are made together
     seed: Count = 0  #: of the sampler
     tuning_seeds: tuple[Count, ...] | None = None  #: of the trials; none: as many as the run has, the next ones
     space: tuple[str, ...] = ()  #: NAME.FIELD=LOW..HIGH[:log|:linear] or NAME.FIELD=a,b,c
@@ -31,6 +33,8 @@ class TuningOptions:
     def __post_init__(self) -> None:
         if self.trials < 2:
             raise UsageError(f"--trials {self.trials}: the first proposal is the recipe itself; give at least 2")
+        if self.tuning_seeds == ():
+            raise UsageError("--tuning-seeds: give at least one, e.g. --tuning-seeds 3-5")
 
     @property
     def partitions(self) -> tuple[str, ...]:
@@ -65,7 +69,7 @@ def tuning_options(flags: Mapping[str, Any], table: Mapping[str, Any], file: Pat
     if "trials" not in values:
         raise UsageError(f"no budget given: --trials N, the number of proposals for each method. See: {_SEE}")
     kinds = field_types(TuningOptions)
-    converted = {name: convert(kinds[name], value, f"--{name.replace('_', '-')} ") for name, value in values.items()}
+    converted = {name: convert(kinds[name], value, f"--{name.replace('_', '-')}") for name, value in values.items()}
     return TuningOptions(**converted)
 
 

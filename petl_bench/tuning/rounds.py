@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from petl_bench.api.tuning import RATE, Space, metric_of, training_field
 from petl_bench.api.values.named_folders import name_of
 from petl_bench.errors import TrialStopped, UsageError
 from petl_bench.records.tunings import Applied, Proposal, Tuning, read_tuning, tuning_file, write_tuning
+from petl_bench.records.verify import proposal_fault
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec
 from petl_bench.system.commands import tune_command
@@ -282,14 +283,15 @@ def _tuned(spec: Spec, options: TuningOptions, jobs: Sequence[Job], space: Mappi
     trial = jobs[0].trial
     if trial.training["select"] == "best-on-test":
         raise UsageError(f"{trial.method}: training.select=best-on-test looks at test clips, and a tuning never does")
-    tuning = _read(Path(spec.output).expanduser(), _new_tuning(spec, options, [job.trial for job in jobs], space))
+    output = Path(spec.output).expanduser()
+    tuning = _read(output, _new_tuning(spec, options, [job.trial for job in jobs], space))
     return Tuned(
         tuning=replace(tuning, proposals=(), chosen=None, applied=()),
         axes=axes_of(space, METHODS.get(trial.method)),
         recipe={name: value_in(trial, name) for name in space},
         metric=metric_of(options.objective, "retrieval" if trial.captions_sha256 else "classification"),
         trials=len(jobs),
-        ended={proposal.number: proposal for proposal in tuning.proposals if _has_ended(proposal)},
+        ended={proposal.number: proposal for proposal in _sound(output, tuning)},
     )
 
 
@@ -303,6 +305,15 @@ def _read(output: Path, tuning: Tuning) -> Tuning:
     except UnusableError as error:
         tell_unusable(path, f"{error}; it is written anew")
         return tuning
+
+
+def _sound(output: Path, tuning: Tuning) -> Iterator[Proposal]:
+    """The proposals that have ended; one that its trials' records contradict is told, and judged anew."""
+    for proposal in filter(_has_ended, tuning.proposals):
+        if fault := proposal_fault(output, tuning, proposal):
+            tell_unusable(tuning_file(output, tuning), f"{fault}; it is judged anew")
+        else:
+            yield proposal
 
 
 def _new_tuning(spec: Spec, options: TuningOptions, trials: Sequence[Trial], space: Mapping[str, Space]) -> Tuning:

@@ -30,6 +30,8 @@ Values = Mapping[str, Any]
 DIGITS = 3
 #: How often a sampler is asked for one that was not proposed before.
 _ATTEMPTS = 64
+#: Points of a space that are listed; of a larger one, so many random ones.
+_LISTED = 4096
 
 
 def sampler_name() -> str:
@@ -62,7 +64,7 @@ class Axis:
         """The nearest value that is proposed, within the bounds."""
         near = round(value) if self.whole else float(f"{value:.{DIGITS}g}")
         within = min(max(near, self.low), self.high)
-        return int(within) if self.whole else within
+        return int(within) if self.whole else float(within)
 
     def contains(self, value: Any) -> bool:
         """Whether a value is one of the space; that of a recipe may lie outside."""
@@ -70,11 +72,11 @@ class Axis:
             return value in self.choices
         return isinstance(value, (int, float)) and not isinstance(value, bool) and self.low <= value <= self.high
 
-    def values(self) -> list[Any] | None:
+    def values(self) -> Sequence[Any] | None:
         """All values, if they can be listed: choices and whole numbers."""
         if self.choices:
-            return list(self.choices)
-        return list(range(round(self.low), round(self.high) + 1)) if self.whole else None
+            return self.choices
+        return range(round(self.low), round(self.high) + 1) if self.whole else None
 
 
 def axes_of(space: Mapping[str, Space], method: type[Method]) -> tuple[Axis, ...]:
@@ -153,12 +155,12 @@ def _learned(axes: Sequence[Axis], finished: Sequence[Proposal], seed: int, coun
 def _anywhere(axes: Sequence[Axis], seed: int) -> Iterator[dict[str, Any]]:
     """If the samplers came to nothing new: all points of a space that can be listed, shuffled, or random ones."""
     draw = random.Random(seed)
-    listed = [axis.values() for axis in axes]
-    if None in listed:
-        for _ in range(_ATTEMPTS * _ATTEMPTS):
+    listed = [values for axis in axes if (values := axis.values())]
+    if len(listed) < len(axes) or math.prod(map(len, listed)) > _LISTED:
+        for _ in range(_LISTED):
             yield {axis.name: axis.at(draw.random()) for axis in axes}
         return
-    points = list(itertools.islice(itertools.product(*(values or [] for values in listed)), _ATTEMPTS * _ATTEMPTS))
+    points = list(itertools.product(*listed))
     for point in draw.sample(points, len(points)):
         yield dict(zip((axis.name for axis in axes), point, strict=True))
 

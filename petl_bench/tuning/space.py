@@ -15,8 +15,6 @@ from petl_bench.api.tuning import RATE, Choice, Range, Space, rate_space, refuse
 from petl_bench.api.values.flag_lists import TRAINING, join_list, set_value, split_list
 from petl_bench.errors import UsageError
 
-#: Training options that decide what a proposal is judged by, so that they are no part of a space.
-_FIXED = ("val_fraction", "select", "views", "crops")
 _SCALES = {"log": True, "linear": False}
 
 
@@ -48,9 +46,6 @@ def parse_spaces(texts: Iterable[str], methods: Collection[str]) -> dict[str, di
             of_one.setdefault(name, {})[field] = _space(text, values, field == RATE)
     found = {name: {**for_all, **of_one.get(name, {})} for name in methods}
     for name, space in found.items():
-        for field in space:
-            if training_field(field) in _FIXED:
-                raise UsageError(f"--space {name}.{field}: it decides what proposals are judged by, and is not tuned")
         refuse_space(space, METHODS.get(name), TrainingOptions)
     return found
 

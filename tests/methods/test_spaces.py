@@ -102,6 +102,8 @@ def test_whole_numbers_and_choices() -> None:
     ("space", "says"),
     [
         ({"size": pb.Range(1, 2)}, "the space of Wrong: it has no field 'size'"),
+        ({"training.select": pb.Choice(("last", "best-on-test"))}, "the space of Wrong: training.select decides what"),
+        ({RATE: 3}, "the space of Wrong: training.learning_rate=3: expected Range(LOW, HIGH) or Choice"),
         ({"scale": pb.Range(-1, 2)}, "the space of Wrong, scale=-1..2: "),
         ({"training.epoch": pb.Range(1, 2)}, "the space of Wrong: it has no field 'training.epoch'"),
         ({"towers": pb.Choice(("both", "audio"))}, "the space of Wrong, towers=both,audio: "),

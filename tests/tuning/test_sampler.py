@@ -11,7 +11,7 @@ import pytest
 
 from petl_bench.api.tuning import RATE
 from petl_bench.records.tunings import Proposal
-from petl_bench.tuning.sampler import Axis, propose
+from petl_bench.tuning.sampler import Axis, _anywhere, propose
 
 RATES = Axis(name=RATE, low=3e-4, high=3e-2, log=True)
 RANKS = Axis(name="rank", choices=(4, 8, 16))
@@ -96,3 +96,17 @@ def test_whole_numbers_are_whole_and_reach_both_ends() -> None:
     axis = Axis(name="rank", low=4, high=64, log=True, whole=True)
     assert {axis.at(0.0), axis.at(0.9999)} == {4, 64}
     assert all(isinstance(each.values["rank"], int) for each in _tuned((axis,), 3, rank=8))
+
+
+def test_a_range_with_whole_bounds_of_a_number_that_is_not_whole() -> None:
+    """As a plugin may declare it, `Range(1234, 9876)`: its values are those that a trial has."""
+    axis = Axis(name="scale", low=1234, high=9876)
+    assert all(isinstance(value, float) for value in (axis.at(0.0), axis.at(0.5), axis.rounded(9999.0)))
+
+
+def test_a_wide_range_of_whole_numbers_is_not_listed() -> None:
+    """When its neighbours have been proposed, others are drawn, without a list of all."""
+    width = Axis(name="width", low=1, high=10**12, log=True, whole=True)
+    points = list(_anywhere((width, RANKS), 0))
+    assert 1 < len(points) < 10_000
+    assert all(width.contains(each["width"]) and RANKS.contains(each["rank"]) for each in points)

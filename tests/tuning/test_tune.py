@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,14 +33,22 @@ BAD = {
     ("--methods", "lora", "--trials", "4", "--variant", "lora.rank=8"): "No such option",
     ("--methods", "lora", "--trials", "4", "--space", "lora.rank"): "expected NAME.FIELD=LOW..HIGH",
     ("--methods", "lora", "--trials", "4", "--space", "lora.rank=8"): "at least two different values",
-    ("--methods", "lora", "--trials", "4", "--space", "lora.rank=8..4"): "first number must be smaller",
+    ("--methods", "lora", "--trials", "99999999999"): "--trials=99999999999: must be at most 10000",
+    ("--methods", "lora", "--trials", "4", "--draws", "1000000000"): "--draws=1000000000: must be at most",
+    ("--methods", "lora", "--trials", "4", "--tuning-seeds", ""): "--tuning-seeds: give at least one",
+    ("--methods", "lora", "--trials", "4", "--space", "lora.rank=8..4"): "the first smaller than the second",
+    ("--methods", "lora", "--trials", "4", "--space", "lora.rank=1..inf"): "expected finite numbers",
+    ("--methods", "lora", "--trials", "4", "--space", "lora.rank=1..1e30"): "lora, rank=1..1e+30: 1e+30 is too large",
+    ("--methods", "lora", "--trials", "4", "--space", "lora.rank=4,04"): "rank=4,04: it must have at least two",
+    ("--methods", "lora", "--trials", "4", "--space", "lora.training.learning_rate=1e-3,0.001"): "at least two",
     ("--methods", "lora", "--trials", "4", "--space", "lora.rank=a..b"): "expected two numbers",
     ("--methods", "lora", "--trials", "4", "--space", "lora.rank=1.5..3"): "the space of lora, rank=1.5..3",
     ("--methods", "lora", "--trials", "4", "--space", "lora.rank=0..4"): "the space of lora, rank=0..4",
     ("--methods", "lora", "--trials", "4", "--space", "lora.rank=4..8:cubic"): "a scale is log or linear",
     ("--methods", "lora", "--trials", "4", "--space", "lora.rnk=4,8"): "it has no field 'rnk'",
     ("--methods", "lora", "--trials", "4", "--space", "training.learning_rate=0..1:log"): "must begin above 0",
-    ("--methods", "lora", "--trials", "4", "--space", "training.val_fraction=0.1..0.5"): "is not tuned",
+    ("--methods", "lora", "--trials", "4", "--space", "training.val_fraction=0.1..0.5"): "and is not tuned",
+    ("--methods", "lora", "--trials", "4", "--space", "training.select=last,best-on-test"): "and is not tuned",
     ("--methods", "lora", "--trials", "4", "--space", "msta.scale=1,2"): "msta is not tuned here; name one of",
     ("--methods", "linear_probe", "--trials", "4", "--objective", "pseudo-hm"): "linear_probe has nothing to tune",
     ("--methods", "lora", "--trials", "4", "--setting", "base2novel", "--objective", "pseudo-hm", "--set",
@@ -78,8 +87,16 @@ def test_a_table_of_a_spec_says_what_is_tuned(world: World, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_real_trials_read_no_test_clip(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the first trial to the choice, the loader is asked for training clips alone, and records have no others."""
+def test_real_trials_read_no_test_clip(
+    small_backbone: object, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first trial to the choice, the loader is asked for training clips alone, and records have no others.
+    Test clips are no videos until the final run."""
+    world = World(tmp_path, shutil.copytree(squares, tmp_path / "squares"))
+    test_clips = {path: path.read_bytes() for path in world.squares.glob("*/test_*")}
+    assert test_clips
+    for path, content in test_clips.items():
+        path.write_bytes(b"?" * len(content))
     asked: set[str] = set()
     request = ClipLoader._request
 
@@ -106,6 +123,8 @@ def test_real_trials_read_no_test_clip(world: World, monkeypatch: pytest.MonkeyP
     told = petl_bench("status", "--runs", world.runs)
     assert "tuning of lora, fully_supervised, squares, held-out: 2 of 2 proposals, chosen" in told.stdout
     asked.clear()
+    for path, content in test_clips.items():
+        path.write_bytes(content)
     final = petl_bench("run", "--spec", spec, "--workers", "1")
     assert final.returncode == 0, final.stderr
     assert any("/test_" in clip for clip in asked)
@@ -145,3 +164,18 @@ def test_a_tuning_that_does_not_end_says_how_to_go_on(
     assert "tuning of lora, fully_supervised, squares, held-out: 0 of 4 proposals, go on with: petl-bench tune" in told
     commands = [line for line in told.splitlines() if line.startswith("fill the rest with: petl-bench tune")]
     assert len(commands) == 1 and "--space lora.rank=4,8" in commands[0]
+
+
+@pytest.mark.slow
+def test_an_edited_objective_is_judged_anew(world: World) -> None:
+    """What the records of its trials contradict is not believed: the same choice, and the same file."""
+    flags = (*world.flags, "--epochs", "1", "--batch-size", "4", "--workers", "1", "--set", "training.warmup_epochs=0")
+    tuning = ("tune", *flags, "--methods", "lora", "--trials", "2", "--seeds", "0")
+    table = petl_bench(*tuning).stdout
+    ((name, content),) = ((name, found) for name, found in world.files().items() if name.endswith(".json"))
+    (stored,) = read_tunings(world.runs)
+    recipe = replace(stored.proposals[0], objective=99.9)
+    write_tuning(world.runs, replace(stored, proposals=(recipe, stored.proposals[1])))
+    again = petl_bench(*tuning)
+    assert (again.returncode, again.stdout, world.files()[name]) == (0, table, content)
+    assert "proposal 0 has the objective 99.9, its trials give" in again.stderr
