@@ -70,7 +70,7 @@ class ForgettingTable(TableSource):
     """What adapted models have lost on data sets that they were not trained on, as `run --forgetting` evaluates it.
 
     For each of these data sets the zero-shot accuracy of the frozen backbone and of the adapted model (top-1; T2V R@1
-    where captions are searched), their difference in points with its paired 95 % interval over clips and seeds, and a
+    if captions are searched), their difference in points with its paired 95 % interval over clips and seeds, and a
     paired test. Rows are grouped by what they were adapted on. As a picture: a bar for each row and data set.
     """
 
@@ -251,7 +251,7 @@ def _panel(block: _Block, case: ComparedCase, intervals: bool) -> Figure:
     return Figure(
         name="forgetting",
         title=f"{comparison.case_displays[case]}: {block.title.removeprefix(f'{RUN_HERE}: ')}",
-        x=Axis("Difference to the frozen backbone (points)"),
+        x=Axis(f"Change on {comparison.case_displays[case]} (points)"),
         y=Axis("", names=tuple(comparison.row_displays[row] for row, _ in cells)),
         series=(Series("Difference", points, bars=True),) if points else (),
     )

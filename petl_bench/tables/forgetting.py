@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HEADING = "Forgetting"
 MEANING = (
     "zero-shot accuracy of the adapted model less that of the frozen backbone on the same clips, in points (top-1; T2V "
-    "R@1 where captions are searched); negative: lost. Never ranked."
+    "R@1 if captions are searched); negative: lost. Never ranked."
 )
 _FORMAT = "+.1f"
 
