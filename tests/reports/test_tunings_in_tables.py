@@ -77,6 +77,14 @@ def test_tuned_rows_carry_their_mark_and_stay_ranked(tuned: Path) -> None:
     assert rows["lora"].cells[2].rank == "best"
 
 
+def test_a_frontier_has_the_budgets_of_its_tuned_rows(exact_store: Store, tuned: Path) -> None:
+    """The mark L says that they are in the notes."""
+    for seed in range(2):
+        exact_store(62.5, 62.5, "lora", seed, hyper_parameters={"rank": 4}, training={"learning_rate": RATE * 2})
+    budgets = [line for line in table_of(tuned, "frontier").footers if line in table_of(tuned).footers]
+    assert any(line.startswith("L: LoRA: ") and "proposals" in line for line in budgets)
+
+
 def test_without_the_file_of_the_tuning_the_rate_is_untuned(tuned: Path) -> None:
     """Being tuned is in no record: it is asked of the files."""
     for path in (tuned / "tunings").iterdir():
