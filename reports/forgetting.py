@@ -111,7 +111,7 @@ class ForgettingTable(TableSource):
             for case in block.found.cases
         ]
         notes = [
-            f"Difference: {MEANING}",
+            f"Change: {MEANING}",
             STD_NOTE if evidence.outcomes is None else INTERVAL_NOTE,
             *_distinct(table_notes.seed_notes(each) for each in compared.comparisons),
         ]
