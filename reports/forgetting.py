@@ -111,7 +111,7 @@ class ForgettingTable(TableSource):
             for case in block.found.cases
         ]
         notes = [
-            f"Difference: {MEANING}",
+            f"Change: {MEANING}",
             STD_NOTE if evidence.outcomes is None else INTERVAL_NOTE,
             *_distinct(table_notes.seed_notes(each) for each in compared.comparisons),
         ]
@@ -251,7 +251,7 @@ def _panel(block: _Block, case: ComparedCase, intervals: bool) -> Figure:
     return Figure(
         name="forgetting",
         title=f"{comparison.case_displays[case]}: {block.title.removeprefix(f'{RUN_HERE}: ')}",
-        x=Axis("Difference to the frozen backbone (points)"),
+        x=Axis(f"Change on {comparison.case_displays[case]} (points)"),
         y=Axis("", names=tuple(comparison.row_displays[row] for row, _ in cells)),
         series=(Series("Difference", points, bars=True),) if points else (),
     )

@@ -20,6 +20,7 @@ from petl_bench.tables.equal_sign import add_statistics
 from petl_bench.tables.frontier import FrontierPanel, FrontierPoint, FrontierSource, barring_marks
 from petl_bench.tables.ranking import RankedRows
 from petl_bench.tables.tradeoff_picture import FRONT_NOTE, INTERVAL_NOTE, STD_NOTE, error_bar
+from petl_bench.tables.tuned import tuning_notes
 
 _SELECTS_NOTHING = (
     "Accuracy on test clips: this shows what each value gives, and selects none; no row of another table is chosen "
@@ -77,6 +78,7 @@ class FrontierTable(FrontierSource):
                 _RECIPE,
                 *[note for panel in panels for note in panel.shared.notes],
                 *table_notes.seed_notes(comparison),
+                *tuning_notes(comparison, evidence.tunings),
                 *table_notes.protocol_notes(comparison, cases),
                 *table_notes.data_notes(comparison),
             ),

@@ -30,14 +30,14 @@ _NOT_FOR_TUNINGS = ("--variant", "--detach", "--force")
 @click.command(name="tune")
 @click.option("--trials", type=int, metavar="N", help="Proposals for each method, the recipe among them.")
 @click.option("--objective", type=OneOf(["held-out", "pseudo-novel", "pseudo-hm"]),
-              help="Accuracy on what: held-out training clips, or held-out training classes.  [held-out]")  # fmt: skip
+              help="Accuracy on held-out training clips, held-out training classes, or both.  [held-out]")  # fmt: skip
 @click.option("--space", multiple=True, metavar="NAME.FIELD=VALUES", callback=repeated,
               help="LOW..HIGH[:log|:linear] or a,b,c; of a method, or training.FIELD for all. Repeatable.")  # fmt: skip
 @click.option("--draws", type=int, metavar="N", help="Partitions of the training clips for each case.  [1]")
 @click.option("--round-size", type=int, metavar="N", help="Proposals that are made together.  [4]")
-@click.option("--seed", type=int, metavar="N", help="Of the sampler.  [0]")
+@click.option("--seed", type=int, metavar="N", help="Of the sampler that makes the proposals.  [0]")
 @click.option("--tuning-seeds", metavar="3-5", callback=numbers,
-              help="Seeds of the tuning's trials.  [as many as --seeds has, those that follow]")  # fmt: skip
+              help="Seeds of the tuning; --seeds are of the final run.  [as many, those that follow]")  # fmt: skip
 @run_options(*_NOT_FOR_TUNINGS)
 def command(
     spec: Path | None,
@@ -54,7 +54,8 @@ def command(
     """Search values for methods, with the same number of proposals for each, and write the spec of the final run.
 
     Every proposal is trained on a part of the training clips and judged by the rest of them: no test clip is read. A
-    tuning that was stopped goes on if the same command is typed again.
+    tuning that was stopped goes on if the same command is typed again. At the end it prints the command of the final
+    run, which trains with the chosen values on all training clips and evaluates on the test clips.
 
     Example: petl-bench tune --methods msta,lora --trials 8
     """
@@ -82,6 +83,8 @@ def command(
         check_output(search.first.output)
         click.echo(lines("\n".join(_plan_lines(search))))
         return run.ALL_DONE
+    for each in search.tuned:
+        run.tell(f"{each.method}: proposals from {_space_of(each.tuning)}")
     prepare_output(search.first.output)
 
     def launch(planned: Plan) -> list[AttemptResult]:
@@ -108,12 +111,10 @@ def _notes(search: Search) -> Iterator[str]:
     yield from search.first.notes
     yield from (f"warning: {warning}" for warning in search.first.warnings)
     yield from (f"{method} is not tuned: {why}" for method, why in search.left_out.items())
-    for each in search.tuned:
-        yield f"{each.method}: {_space_of(each.tuning)}"
 
 
 def _space_of(tuning: Tuning) -> str:
-    return ", ".join(f"{name} from {space}" for name, space in tuning.space.items())
+    return ", ".join(f"{name}={space}" for name, space in tuning.space.items())
 
 
 def _plan_lines(search: Search) -> Iterator[str]:
@@ -126,8 +127,8 @@ def _plan_lines(search: Search) -> Iterator[str]:
     yield from columns(rows)
     trainings = budget * sum(each.trials for each in search.tuned)
     yield (
-        f"at most {trainings:,} trainings into {search.first.output}, judged by {search.options.objective}; then the "
-        "final run"
+        f"at most {trainings:,} trainings into {search.first.output}, judged by {search.options.objective}; the final "
+        "run is apart"
     )
     yield estimate(search.first, budget)
 

@@ -80,7 +80,7 @@ def prepare(asked: Spec, options: TuningOptions) -> Search:
     if asked.forgetting:
         plan(asked)  # what the final run would refuse is refused before anything is tuned
     seeds = options.seeds(asked.seeds)
-    spec = replace(asked, seeds=seeds, keep_adapters="none", forgetting=())
+    spec = replace(asked, seeds=seeds, keep_adapters="none")
     first = plan(spec, tuning=options.partitions)
     jobs = _by_method(first.jobs)
     nothing = {name: why for name, found in jobs.items() if (why := _nothing_to_tune(name, found, first, options))}

@@ -78,6 +78,16 @@ def test_tuned_rows_carry_their_mark_and_stay_ranked(tuned: Path) -> None:
     assert rows["lora"].cells[2].rank == "best"
 
 
+def test_a_frontier_has_the_budgets_of_its_tuned_rows(exact_store: Store, tuned: Path) -> None:
+    """The mark L says that they are in the notes."""
+    for seed in range(2):
+        exact_store(62.5, 62.5, "lora", seed, hyper_parameters={"rank": 4}, training={"learning_rate": RATE * 2})
+    budgets = [
+        line for line in table_of(tuned, "frontier").footers if line.startswith("L: ") and " proposals x " in line
+    ]
+    assert len(budgets) == 2 and any(line.startswith("L: LoRA (") for line in budgets)
+
+
 def test_without_the_file_of_the_tuning_the_rate_is_untuned(tuned: Path) -> None:
     """Being tuned is in no record: it is asked of the files."""
     for path in (tuned / "tunings").iterdir():

@@ -29,6 +29,7 @@ BAD = {
     ("--methods", "lora", "--trials", "4", "--seed", "-1"): "--seed",
     ("--methods", "lora", "--trials", "4", "--select", "best-on-test"): "a tuning never looks at test clips",
     ("--methods", "lora", "--trials", "4", "--set", "training.select=best-on-test"): "looks at test clips",
+    ("--methods", "lora", "--trials", "4", "--forgetting", "squares"): "the run trains on it",
     ("--methods", "lora", "--trials", "4", "--force"): "No such option",
     ("--methods", "lora", "--trials", "4", "--variant", "lora.rank=8"): "No such option",
     ("--methods", "lora", "--trials", "4", "--space", "lora.rank"): "expected NAME.FIELD=LOW..HIGH",
@@ -77,7 +78,7 @@ def test_a_table_of_a_spec_says_what_is_tuned(world: World, tmp_path: Path) -> N
     done = petl_bench("tune", *world.flags, "--spec", spec, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "zero_shot is not tuned: it trains nothing" in done.stderr
-    assert "lora    6          12" in done.stdout and "rank from 4,8" in done.stdout
+    assert "lora    6          12" in done.stdout and "rank=4,8" in done.stdout
     assert "12 trainings into" in done.stdout and "estimate: at most" in done.stdout
     done = petl_bench("tune", *world.flags, "--spec", spec, "--trials", "4", "--dry-run")
     assert "8 trainings into" in done.stdout
