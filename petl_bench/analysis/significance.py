@@ -176,7 +176,8 @@ def difference(terms: Sequence[Term], usual: SeedVariance | None = None, scale: 
     # Of the denominators of Satterthwaite's formula, S - 1 finds less than there is, and S + 1, which is unbiased, too
     # much; with two seeds less than 3 would find nothing (docs/statistics.md).
     of_seeds = sum(each[0] ** 2 for each in own) / seeds**2 / max(3, seeds) if of_runs > 0 else 0.0
-    if usual is not None and 2 * (usual.between - usual.explained) / seeds > of_runs:
+    # Of two methods alone it is their own, which rounding must not decide.
+    if usual is not None and 2 * (usual.between - usual.explained) / seeds > of_runs * (1 + 1e-9):
         of_runs = 2 * (usual.between - usual.explained) / seeds
         of_seeds = (2 * usual.between / seeds) ** 2 / usual.freedom
     variance = clip_variance + of_runs

@@ -26,7 +26,16 @@ FILES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in FILES}
 NEEDS = {
     f"needs {what}"
-    for what in ("the data", "the weights", "a cluster", "a GPU", "the network", "a language model", "a checkout", "time")
+    for what in (
+        "the data",
+        "the weights",
+        "a cluster",
+        "a GPU",
+        "the network",
+        "a language model",
+        "a checkout",
+        "time",
+    )
 }
 ERROR = "Error: "
 

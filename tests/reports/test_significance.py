@@ -19,7 +19,16 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from petl_bench.analysis.panels import Panel
-from petl_bench.analysis.significance import Scale, difference, holm, interval, needed, sign_flip_test
+from petl_bench.analysis.significance import (
+    Scale,
+    difference,
+    holm,
+    interval,
+    needed,
+    pooled,
+    seed_variance,
+    sign_flip_test,
+)
 
 SIMULATIONS = Path(__file__).parents[2] / "benchmarks" / "statistics"
 TRIES = 150
@@ -341,3 +350,14 @@ def test_what_would_settle_it_settles_it(simulation: ModuleType) -> None:
     assert more.seeds is not None and more.seeds > 3
     repeated = [difference(simulation.draw(world, 2, more.seeds, 1000, 0.35, random)[:1]) for _ in range(40)]
     assert np.mean([each.p_value < 0.05 for each in repeated]) >= 0.5
+
+
+def test_two_methods_alone_have_their_own_variance() -> None:
+    """The usual variance between runs of two methods is their own: no rounding may choose another formula for it."""
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        luck = random.normal(0, 0.4, (2, 3, 1))
+        rows = random.random((2, 3, 60)) < 1 / (1 + np.exp(-1 - luck))
+        found = [seed_variance([[panel(row)]]) for row in rows]
+        usual = pooled([each for each in found if each is not None])
+        assert difference([[panel(*rows)]], usual).p_value == difference([[panel(*rows)]]).p_value
