@@ -82,28 +82,18 @@ def tuned_on_draws(rate: float, searched: str, hyper: Mapping[str, Any] | None =
     return pb.Recipe("base2novel", "viclip-tiny", {"learning_rate": rate}, hyper or {}, source)
 
 
-def tuned_here(
-    rate: float,
-    former: float,
-    hyper: Mapping[str, Any] | None = None,
-    sizes: str = "",
-    *,
-    trials: int = 8,
-    seeds: str = "0-2",
-) -> pb.Recipe:
-    """As `tuned_on_motion`, for a rate that `petl-bench tune` chose with the same budget for every method.
+def tuned_here(rate: float, former: float, hyper: Mapping[str, Any] | None = None, sizes: str = "") -> pb.Recipe:
+    """As `tuned_on_motion`, for a rate that `petl-bench tune` chose, with one budget for every method (docs/demo.md).
 
     Args:
         rate: The learning rate that was chosen.
         former: The recipe's rate before, which was proposal 0 and the middle of the range.
         hyper: The method's sizes for this small backbone.
         sizes: Where these come from, if it is to be said.
-        trials: The number of proposals.
-        seeds: Those that each proposal was trained with.
     """
     source = (
-        f"{sizes}learning rate of {trials} proposals of petl-bench tune (the former recipe's {former:g}, Sobol, TPE) "
-        f"with the best accuracy on held-out training clips of motion, mean of seeds {seeds}"
+        f"{sizes}learning rate of 8 proposals of petl-bench tune (the former recipe's {former:g}, Sobol, TPE) with the "
+        "best harmonic mean on halves of motion's base classes (pseudo-hm, 2 draws, training clips of seeds 3-5)"
     )
     return pb.Recipe("base2novel", "viclip-tiny", {"learning_rate": rate}, hyper or {}, source)
 
@@ -112,9 +102,9 @@ def not_tuned_elsewhere(rate: float, hyper: Mapping[str, Any] | None = None) -> 
     """The same values where they were not searched for: in the other settings, and on `clip-tiny`."""
     what = f"{'sizes and ' if hyper else ''}learning rate of"
     settings = ("few_shot", "zero_shot_transfer", "fully_supervised")
-    places = [(name, "viclip-tiny", f"{what} base2novel, not tuned for this setting") for name in settings]
+    places = [(name, "viclip-tiny", f"{what} a search in base2novel, not tuned for this setting") for name in settings]
     places += [
-        (name, "clip-tiny", f"{what} viclip-tiny in base2novel, not tuned for this backbone")
+        (name, "clip-tiny", f"{what} a search on viclip-tiny in base2novel, not tuned for this backbone")
         for name in ("base2novel", *settings)
     ]
     return [

@@ -11,7 +11,7 @@ from petl_bench.methods._recipes import (
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
     tuned_for_retrieval,
-    tuned_on_motion,
+    tuned_here,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class AdaptFormer(pb.Method):
             {"bottleneck_dim": 256},
             "MSTA (CVPR 2025), Table 5: 7.9 M parameters, 256 in both towers; none else is named",
         ),
-        tuned_on_motion(2e-3, "5e-4, 1e-3, 2e-3, 3e-3", TINY),
+        tuned_here(1.38e-3, 2e-3, TINY),
         *not_tuned_elsewhere(2e-3, TINY),
         tuned_for_retrieval(1e-3, SEARCHED_IN_RETRIEVAL, TINY),
         *not_tuned_in_retrieval(1e-3, TINY, ["clip-tiny"]),

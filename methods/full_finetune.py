@@ -11,7 +11,7 @@ from petl_bench.methods._recipes import (
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
     tuned_for_retrieval,
-    tuned_on_motion,
+    tuned_here,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class FullFinetune(pb.Method):
             {"token_embedding": True},
             "CLIP4Clip's code for MSR-VTT (meanP): 1e-7 for CLIP; its 1e-4 is for heads, of which meanP has none",
         ),
-        tuned_on_motion(1e-4, "1e-5, 3e-5, 1e-4, 3e-4"),
+        tuned_here(1e-4, 1e-4),
         *not_tuned_elsewhere(1e-4),
         tuned_for_retrieval(1e-4, "3e-5, 1e-4, 3e-4"),
         *not_tuned_in_retrieval(1e-4, backbones=["clip-tiny"]),

@@ -11,7 +11,7 @@ from petl_bench.methods._recipes import (
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
     tuned_for_retrieval,
-    tuned_on_motion,
+    tuned_here,
 )
 from petl_bench.methods._targets import Target, refuse_targets, shapes_of, sites_of
 
@@ -68,7 +68,7 @@ class LoRA(pb.Method):
             "MSTA, CVPR 2025, Table 5: 9.4 M parameters, which is rank 256 on q and v of the video tower (other ranks "
             "and targets give the same count); alpha is not named, alpha = rank scales by 1",
         ),
-        tuned_on_motion(3e-3, "5e-4, 1e-3, 2e-3, 3e-3", TINY),
+        tuned_here(2e-3, 3e-3, TINY),
         *not_tuned_elsewhere(3e-3, TINY),
         tuned_for_retrieval(1e-3, SEARCHED_IN_RETRIEVAL, TINY),
         *not_tuned_in_retrieval(1e-3, TINY, ["clip-tiny"]),

@@ -17,7 +17,7 @@ from petl_bench.methods._recipes import (
     not_tuned_elsewhere,
     not_tuned_in_retrieval,
     tuned_for_retrieval,
-    tuned_on_motion,
+    tuned_here,
 )
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ class MSTA(pb.Method):
             hyper={"bottleneck_dim": 256, "first_layer": 1, "last_layer": None, "scale": 0.005},
             source="Table 1 of the paper (layers 1-12 of ViCLIP-B/16)",
         ),
-        tuned_on_motion(
+        tuned_here(
+            8.85e-4,
             2e-3,
-            "2.5e-4, 5e-4, 1e-3, 2e-3",
             {"bottleneck_dim": 32, "scale": 1.0, "zero_init_up": True},
             "sizes for the width of this backbone (lambda = 0.005 under-adapts it); ",
         ),

@@ -124,9 +124,9 @@ def test_a_space_that_the_fields_do_not_have_is_refused_in_one_line(
 
 
 def test_a_recipe_of_a_tuning_names_its_budget() -> None:
-    recipe = tuned_here(4e-3, 3e-3, {"rank": 8}, trials=12)
+    recipe = tuned_here(4e-3, 3e-3, {"rank": 8})
     assert (recipe.setting, recipe.backbone, recipe.tuned) == ("base2novel", "viclip-tiny", True)
     assert recipe.training == {"learning_rate": 4e-3}
     assert recipe.hyper == {"rank": 8}
-    assert "of 12 proposals" in recipe.source and "held-out training clips" in recipe.source
-    assert "the former recipe's 0.003" in recipe.source and "mean of seeds 0-2" in recipe.source
+    assert "of 8 proposals" in recipe.source and "pseudo-hm, 2 draws, training clips of seeds 3-5" in recipe.source
+    assert "the former recipe's 0.003" in recipe.source
