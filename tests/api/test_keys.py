@@ -35,10 +35,16 @@ KEYS = GOLDENS / "keys.json"
 RECORDS = GOLDENS / "records_of_2026"
 METHOD_NAMES = ("zero_shot", "full_finetune", "lora", "adaptformer", "vision_adapter", "text_adapter", "msta")
 WRITE = "PETL_BENCH_WRITE_GOLDENS"
+#: The learning rates that these recipes for `viclip-tiny` in base2novel had when keys were frozen: what a recipe says
+#: today is not what is tested here.
+FROZEN_RATES = {"lora": 3e-3, "adaptformer": 2e-3, "msta": 2e-3, "lora+text_adapter": 3e-3}
 
 
 def trial_of(method: str, setting: str = "base2novel", *, shots: int | None = None, **given: Any) -> Trial:
     """The trial of a plain command on `motion`, with files and weights that are the same on every machine."""
+    if setting == "base2novel" and "backbone" not in given and method in FROZEN_RATES:
+        rate = f"{method}.training.learning_rate={FROZEN_RATES[method]}"
+        given["set"] = (*given.get("set", ()), rate)
     spec = Spec(methods=(method,), setting=setting, **given)
     overrides = Overrides(spec)
     chosen, planned = planned_setting(spec, overrides), planned_method(spec, method, overrides)
@@ -163,7 +169,7 @@ def test_a_trial_with_a_later_field_at_its_default_is_done_already(
         fixed = {name: stored[name] for name in ("manifest_sha256", "weights_sha256")}
         return dataclasses.replace(trial, **fixed).key
 
-    assert key() == key_of(stored), "today's record is that of the plain command"
+    assert key() == key_of(stored), "today's record is that of the plain command, at the rate of then"
     assert key("lora.later_field=1.5", "base2novel.later_field=1.5", "motion.later_field=1.5") == key_of(stored)
     changed = {key(f"{name}.later_field=2") for name in ("lora", "base2novel", "motion")}
     assert len(changed) == 3 and key_of(stored) not in changed

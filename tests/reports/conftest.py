@@ -259,7 +259,7 @@ def ablation_example(store: Store, runs: Path) -> Path:
 def frontier_example(store: Store, runs: Path) -> Path:
     """Learning rates of lora and msta; lora has a second rank, a point of it fewer seeds; zero_shot is dominated."""
     for seed in range(2):
-        store(40.0, 42.0, "zero_shot", seed, hyper_parameters={})
+        store(40.0, 42.0, "zero_shot", seed, hyper_parameters={}, training={"learning_rate": 2e-3})
         for rate, base, novel in ((1e-3, 75.0, 62.5), (3e-3, 87.5, 50.0), (1e-2, 87.5, 37.5)):
             store(base, novel, "lora", seed, hyper_parameters={"rank": 4}, training={"learning_rate": rate})
         for rate, base, novel in ((6e-4, 75.0, 75.0), (2e-3, 87.5, 62.5)):

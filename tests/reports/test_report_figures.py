@@ -92,7 +92,7 @@ def test_a_table_without_a_figure_names_those_with_one(tmp_path: Path) -> None:
     done = _report("--table", "base2novel", "--format", "pdf", "--runs", str(tmp_path / "nowhere"))
     assert done.returncode == 2
     said = done.stderr
-    assert "the table base2novel has no figure. These have one: few_shot, frontier, retrieval, tradeoff" in said
+    assert "the table base2novel has no figure. These have one: few_shot, forgetting, frontier, retrieval, " in said
     assert said.count("\n") == 1
 
 
