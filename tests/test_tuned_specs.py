@@ -12,6 +12,7 @@ import pytest
 
 from petl_bench.api.trial import canonical_json
 from petl_bench.api.tuning import OBJECTIVES, PARTITION_OF, metric_of, partition_name
+from petl_bench.cli import cli
 from petl_bench.running.planning.plan import Plan, plan
 from petl_bench.running.planning.spec import Spec, read_spec
 from tests.test_specs import ROOT, SPECS, TUNED, rehearsed
@@ -145,3 +146,14 @@ def test_its_commands_name_the_file(name: str) -> None:
         [" --set msta.scale=0.001"] if name == ABLATIONS else ["", " --methods msta --set msta.consistency_weight=0"]
     )
     assert commands == expected
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_tune_counts_the_trainings_that_a_file_states(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`petl-bench tune --spec FILE --dry-run` works without the data, and prints the same number."""
+    command = ["tune", "--spec", str(TUNED[name]), "--dry-run", "--output", str(folder / "runs")]
+    assert cli(command, standalone_mode=False) == 0
+    first = stated(name)["a row tuned" if name == ABLATIONS else "four rows tuned"]
+    assert f"at most {first:,} trainings" in capsys.readouterr().out

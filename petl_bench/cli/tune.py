@@ -73,7 +73,7 @@ def command(
     options = tuning_options(given, table, spec)
     refuse_unprintable_output(Path(asked.output))
     with run.telling_what_takes_time():
-        search = prepare(asked, options)
+        search = prepare(asked, options, rehearsal=dry_run)
         if not dry_run:
             ClipCache(cache_folder() / "clips").look()
     launcher = run.launcher_of(asked)

@@ -70,18 +70,20 @@ class Search:
         return tune_command([*self.asked.arguments(), *self.options.arguments()])
 
 
-def prepare(asked: Spec, options: TuningOptions) -> Search:
+def prepare(asked: Spec, options: TuningOptions, *, rehearsal: bool = False) -> Search:
     """Find what there is to tune, and read how far it is; nothing is written.
+
+    With `rehearsal` it is counted without the files of published data sets or weights (`plan`), and cannot be run.
 
     Raises UsageError if no method has anything to tune, for a space that a method's fields cannot have, and what
     `plan` raises.
     """
     _refuse_other_runs(asked)
     if asked.forgetting:
-        plan(asked)  # what the final run would refuse is refused before anything is tuned
+        plan(asked, rehearsal=rehearsal)  # what the final run would refuse is refused before anything is tuned
     seeds = options.seeds(asked.seeds)
     spec = replace(asked, seeds=seeds, keep_adapters="none")
-    first = plan(spec, tuning=options.partitions)
+    first = plan(spec, rehearsal=rehearsal, tuning=options.partitions)
     jobs = _by_method(first.jobs)
     nothing = {name: why for name, found in jobs.items() if (why := _nothing_to_tune(name, found, first, options))}
     methods = tuple(name for name in jobs if name not in nothing)
