@@ -17,6 +17,7 @@ from petl_bench.api.table import Cell, Column, Row, RowGroup, Table
 from petl_bench.render.parts import grouped_columns
 from petl_bench.system.texts import clean
 from petl_bench.system.words import several, significant
+from petl_bench.tables.forgetting import HEADING as FORGETTING
 from petl_bench.tables.ranking import may_be_ranked
 from petl_bench.tables.text import for_people
 
@@ -231,10 +232,13 @@ def _of_table(table: Table, facts: RunFacts) -> Iterator[Findings]:
 def main_columns(table: Table) -> list[int]:
     """For each group of columns with results, the one that a summary shows.
 
-    The harmonic mean if there is one, else the last number of shots, else the first column.
+    The harmonic mean if there is one, else the last number of shots, else the first column. What was lost elsewhere is
+    no result of a setting.
     """
     chosen = []
     for indices in grouped_columns(table):
+        if table.columns[indices[0]].group == FORGETTING:
+            continue
         cells = {at: [row.cells[at] for group in table.groups for row in group.rows] for at in indices}
         results = [at for at in indices if any(cell.rank or _is_mean(cell) for cell in cells[at])]
         labels = {table.columns[at].label: at for at in results}

@@ -17,6 +17,7 @@ from petl_bench.api.evidence import Evidence
 from petl_bench.api.registry import TABLES
 from petl_bench.api.table import Table
 from petl_bench.errors import UsageError
+from petl_bench.page.summary import main_columns
 from petl_bench.records.outcomes import StoredOutcomes
 from tests.reports.synthetic_records import exact
 
@@ -216,3 +217,11 @@ def test_without_such_trials_nothing_is_shown(few_shot: Store, runs: Path) -> No
         table_of(runs, "forgetting")
     with pytest.raises(UsageError, match="unknown axis 'forgetting'"):
         TABLES.get("tradeoff")().build(Evidence(pb.load_records(runs), axes=("forgetting", "top1")))
+
+
+def test_the_summary_of_a_page_shows_no_loss_as_a_result(lost: Path) -> None:
+    """The one column of a data set that it shows is of the setting's own accuracies."""
+    table = with_tests(lost, "few_shot")
+    shown = [table.columns[at].group for at in main_columns(table)]
+    assert "Forgetting" in {column.group for column in table.columns}
+    assert shown and "Forgetting" not in shown
