@@ -1,8 +1,8 @@
-"""Makes the pictures of the README from the records of `make demo`. Nothing in them is drawn or typed by hand.
+"""Makes the pictures of the README from records. Nothing in them is drawn or typed by hand.
 
-    python docs/pictures/make_pictures.py [RUNS] [--only NAME ...]          RUNS: by default runs/demo
+    python docs/pictures/make_pictures.py page runs/demo             after `make demo`
+    python docs/pictures/make_pictures.py frontier runs/frontier     after the command in docs/demo.md
 
-`frontier` needs methods with several learning rates (docs/tables.md, Frontiers): it is made only with --only frontier.
 Each picture says on stdout how it was made. `page` needs Chromium (apt install chromium).
 """
 
@@ -22,11 +22,6 @@ FOLDER = Path(__file__).parent
 PAGE_SIZE = {"width": 1280, "height": 900}
 
 
-def tradeoff(runs: Path) -> None:
-    """The figure of the table `tradeoff`."""
-    _report(runs, "--table", "tradeoff", "--output", str(FOLDER / "tradeoff.png"))
-
-
 def frontier(runs: Path) -> None:
     """The figure of the table `frontier`."""
     _report(runs, "--table", "frontier", "--output", str(FOLDER / "frontier.png"))
@@ -44,7 +39,7 @@ def _screenshot(source: Path, target: Path) -> None:
 
     chromium = shutil.which("chromium")
     if chromium is None:
-        sys.exit("no chromium on this machine: apt install chromium, or leave the page out with --only")
+        sys.exit("no chromium on this machine: apt install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium)
         tab = browser.new_page(viewport=PAGE_SIZE, device_scale_factor=2)
@@ -61,21 +56,15 @@ def _report(runs: Path, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "petl_bench", *command], check=True)
 
 
-PICTURES: dict[str, Callable[[Path], None]] = {
-    "tradeoff": tradeoff,
-    "frontier": frontier,
-    "page": page,
-}
-USUAL = ["tradeoff", "page"]  #: what the records of `make demo` are enough for
+PICTURES: dict[str, Callable[[Path], None]] = {"frontier": frontier, "page": page}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="?", type=Path, default=Path("runs/demo"), help="output folder of petl-bench run")
-    parser.add_argument("--only", nargs="+", choices=list(PICTURES), default=USUAL, help="these pictures")
+    parser.add_argument("name", choices=list(PICTURES), help="which picture")
+    parser.add_argument("runs", type=Path, help="output folder of petl-bench run")
     chosen = parser.parse_args()
-    for name in chosen.only:
-        PICTURES[name](chosen.runs)
+    PICTURES[chosen.name](chosen.runs)
 
 
 if __name__ == "__main__":
