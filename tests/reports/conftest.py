@@ -258,13 +258,22 @@ def ablation_example(store: Store, runs: Path) -> Path:
 @pytest.fixture
 def frontier_example(store: Store, runs: Path) -> Path:
     """Learning rates of lora and msta; lora has a second rank, a point of it fewer seeds; zero_shot is dominated."""
+    alpha, dim = {"alpha": 8.0}, {"bottleneck_dim": 24}  # no other example has them
     for seed in range(2):
         store(40.0, 42.0, "zero_shot", seed, hyper_parameters={}, training={"learning_rate": 2e-3})
-        for rate, base, novel in ((1e-3, 75.0, 62.5), (3e-3, 87.5, 50.0), (1e-2, 87.5, 37.5)):
-            store(base, novel, "lora", seed, hyper_parameters={"rank": 4}, training={"learning_rate": rate})
-        for rate, base, novel in ((6e-4, 75.0, 75.0), (2e-3, 87.5, 62.5)):
-            store(base, novel, "msta", seed, training={"learning_rate": rate})
-    store(100.0, 100.0, "lora", 0, hyper_parameters={"rank": 8}, training={"learning_rate": 1e-3}, trainable=70_000)
+        for rate, base, novel in ((1e-3, 75.0, 62.5), (2e-3, 87.5, 50.0), (1e-2, 87.5, 37.5)):
+            store(base, novel, "lora", seed, hyper_parameters={"rank": 4, **alpha}, training={"learning_rate": rate})
+        for rate, base, novel in ((6e-4, 75.0, 75.0), (8.85e-4, 87.5, 62.5)):
+            store(base, novel, "msta", seed, hyper_parameters=dim, training={"learning_rate": rate})
+    store(
+        100.0,
+        100.0,
+        "lora",
+        0,
+        hyper_parameters={"rank": 8, **alpha},
+        training={"learning_rate": 1e-3},
+        trainable=70_000,
+    )
     return runs
 
 

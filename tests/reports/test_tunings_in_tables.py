@@ -85,7 +85,7 @@ def test_a_frontier_has_the_budgets_of_its_tuned_rows(exact_store: Store, tuned:
     budgets = [
         line for line in table_of(tuned, "frontier").footers if line.startswith("L: ") and " proposals x " in line
     ]
-    assert len(budgets) == 2 and any(line.startswith("L: LoRA (") for line in budgets)
+    assert len(budgets) == 2 and any(" LoRA (" in line for line in budgets)
 
 
 def test_without_the_file_of_the_tuning_the_rate_is_untuned(tuned: Path) -> None:
