@@ -294,7 +294,9 @@ def check_reading(made: Made) -> None:
             event("refused")
             text = str(refused)
             assert "\n" not in text
-            assert re.search(r"--set folder\.|\.csv|\.txt|folder with videos|folders with videos", text), text
+            assert re.search(
+                r"--set folder\.|\.csv|\.txt|folder with videos|folders with videos|put their clips together", text
+            ), text
             return
     event(found.notes[0].split(":")[0])
     if found.notes[0].startswith("read from lists"):
